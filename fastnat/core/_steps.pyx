@@ -1,0 +1,91 @@
+"""Test-only: a def around single steps, compiled from the same inline bodies as the datapath."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from .types cimport *
+from .nat_best_ips cimport best_ips
+from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_sport, tuple_src
+from .tuple_hash cimport jhash2_addr
+from .checksum cimport csum_fold, csum_partial, csum_replace4
+from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
+
+
+def siphash13(uint64_t k0, uint64_t k1, uint64_t m0, uint64_t m1):
+    """SipHash-1-3 of 16 bytes, one at a time and as a stage; the two must agree."""
+    cdef uint64_t key[2]
+    cdef uint64_t a[32]
+    cdef uint64_t b[32]
+    cdef uint64_t out[32]
+    key[0] = k0
+    key[1] = k1
+    for i in range(32):
+        a[i] = m0 + i
+        b[i] = m1
+    fn_siphash13_stage(key, a, b, out)
+    return fn_siphash13(key, m0, m1), [out[i] for i in range(32)], [fn_siphash13(key, m0 + i, m1) for i in range(32)]
+
+
+def jhash2(uint32_t word, uint32_t iv):
+    """jhash2 of {word, 0, 0, 0}."""
+    return jhash2_addr(word, iv)
+
+
+def choose_address(uint32_t src, uint32_t dst, uint32_t low, uint32_t high, uint32_t flags, uint32_t manip, uint32_t zone):
+    """The address that a range gives a tuple (find_best_ips_proto)."""
+    cdef target_t t
+    t.min_addr = low
+    t.max_addr = high
+    t.flags = flags | RANGE_MAP_IPS
+    made = best_ips(tuple_make(src, dst, 1, 2, 17, 0), zone, &t, manip)
+    return tuple_src(made) if manip == MANIP_SRC else tuple_dst(made)
+
+
+def invert(uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport, uint32_t proto):
+    """The inverse tuple as (src, dst, sport, dport)."""
+    cdef tuple_t t = invert_tuple(tuple_make(src, dst, sport, dport, proto, 0))
+    return tuple_src(t), tuple_dst(t), tuple_sport(t), tuple_dport(t)
+
+
+def tcp_next(int direction, int class_, int state):
+    """The TCP state table: 0..9 states, 10 invalid, 11 ignore."""
+    return fn_tcp_next[direction][class_][state]
+
+
+def tcp_flags(uint32_t flags):
+    """(valid, class) of a TCP flag byte."""
+    return bool(flags_valid(flags)), flag_class(flags)
+
+
+def checksum(bytes data):
+    """The Internet checksum of some bytes."""
+    return ~csum_fold(csum_partial(<const unsigned char *>data, <uint32_t>len(data), 0)) & 0xffff
+
+
+def replace4(int check, uint32_t old, uint32_t new):
+    """The checksum after a 32-bit word changed (RFC 1624)."""
+    cdef unsigned char at[2]
+    at[0] = check >> 8
+    at[1] = check & 0xff
+    csum_replace4(at, old, new)
+    return at[0] << 8 | at[1]
+
+
+def sizes():
+    """Size of every record that Python mirrors as a dtype."""
+    return {
+        "CONN": sizeof(conn_t), "TCP": sizeof(tcp_t), "RULE": sizeof(rule_t), "MATCH": sizeof(match_t),
+        "TARGET": sizeof(target_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
+        "PACKET": sizeof(packet_t), "RESULT": sizeof(result_t), "BITMAP_KEY": sizeof(bitmap_key_t),
+    }
+
+
+def conn_fields(packed):
+    """The fields of one CONN record as the core reads them."""
+    cdef const unsigned char[::1] raw = packed
+    cdef const conn_t *c = <const conn_t *>&raw[0]
+    return {
+        "addrs": [c.addrs[0], c.addrs[1]], "ports": [c.ports[0], c.ports[1]], "proto": c.proto, "state": c.state,
+        "zone_dir": c.zone_dir, "live": c.live, "zone": c.zone, "status": c.status, "timeout": c.timeout,
+        "wheel_pos": c.wheel_pos, "bysource_next": c.bysource_next, "bysource_prev": c.bysource_prev, "mark": c.mark,
+        "routes": [c.routes[0], c.routes[1]], "masq_iface": c.masq_iface, "helper": c.helper, "stream_ts": c.stream_ts,
+    }

@@ -1,0 +1,99 @@
+# The timing wheel: which connections fall due, without looking at the others.
+#
+# Source: ours; it stands for gc_worker of nf_conntrack_core.c.
+# Invariants: every confirmed connection has exactly one place in the wheel, at or before its timeout; a packet
+# writes only the timeout, and the wheel looks again when the place comes up. One slot a jiffy, FN_WHEEL_SLOTS
+# jiffies ahead. All chunks of a slot but its head are full.
+# Differs from the kernel: a due entry is collected at its very jiffy, not at the next scan.
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from .types cimport (chunk_t, conn_t, engine_t, fn_ctz64, fn_prefetch, FN_CHUNK_IDS, FN_NONE, FN_WHEEL_SLOTS)
+
+cdef enum:
+    WHEEL_MASK = 32768 - 1
+
+
+cdef inline uint32_t chunk_new(engine_t *e) noexcept nogil:
+    cdef uint32_t c = e.free_chunk
+    if c != FN_NONE:
+        e.free_chunk = e.chunks[c].next
+        return c
+    e.n_chunks += 1
+    return e.n_chunks - 1
+
+
+cdef inline void chunk_release(engine_t *e, uint32_t c) noexcept nogil:
+    e.chunks[c].next = e.free_chunk
+    e.free_chunk = c
+
+
+cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept nogil:
+    # wheel_add: look at the connection again at its timeout, or one turn of the wheel ahead.
+    # => The pool holds a chunk for every slot and every FN_CHUNK_IDS connections, so it cannot run out.
+    cdef int32_t ahead = <int32_t>(timeout - <uint32_t>e.now)
+    cdef uint32_t slot, c
+    cdef chunk_t *chunk
+    if ahead < 1:
+        ahead = 1
+    if ahead > FN_WHEEL_SLOTS - 1:
+        ahead = FN_WHEEL_SLOTS - 1
+    slot = (<uint32_t>e.now + <uint32_t>ahead) & WHEEL_MASK
+    c = e.wheel[slot]
+    if c == FN_NONE or e.chunks[c].count == FN_CHUNK_IDS:
+        c = chunk_new(e)
+        chunk = &e.chunks[c]
+        chunk.next = e.wheel[slot]
+        chunk.count = 0
+        chunk.slot = <uint16_t>slot
+        e.wheel[slot] = c
+        e.wheel_busy[slot >> 6] |= <uint64_t>1 << (slot & 63)
+    chunk = &e.chunks[c]
+    chunk.ids[chunk.count] = ct
+    e.conns[ct].wheel_pos = c * 16 + chunk.count
+    chunk.count += 1
+
+
+cdef inline void wheel_remove(engine_t *e, uint32_t ct) noexcept nogil:
+    # wheel_remove: give up the connection's place; the last id of the slot's head chunk moves into it.
+    cdef uint32_t pos = e.conns[ct].wheel_pos
+    cdef uint32_t slot, head, last
+    cdef chunk_t *chunk
+    if pos == FN_NONE:
+        return
+    slot = e.chunks[pos >> 4].slot
+    head = e.wheel[slot]
+    chunk = &e.chunks[head]
+    chunk.count -= 1
+    last = chunk.ids[chunk.count]
+    e.chunks[pos >> 4].ids[pos & 15] = last
+    e.conns[last].wheel_pos = pos
+    e.conns[ct].wheel_pos = FN_NONE
+    if chunk.count == 0:
+        e.wheel[slot] = chunk.next
+        if chunk.next == FN_NONE:
+            e.wheel_busy[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
+        chunk_release(e, head)
+
+
+cdef inline void wheel_bring_forward(engine_t *e, uint32_t ct) noexcept nogil:
+    # wheel_bring_forward: the timeout became earlier; move the place if it now lies behind it.
+    cdef uint32_t place = e.chunks[e.conns[ct].wheel_pos >> 4].slot
+    cdef uint32_t ahead = (place - <uint32_t>e.now) & WHEEL_MASK
+    if <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
+        wheel_remove(e, ct)
+        wheel_add(e, ct, e.conns[ct].timeout)
+
+
+cdef inline int32_t wheel_next(const engine_t *e) noexcept nogil:
+    # wheel_next: jiffies from e.now to the next slot in use, this one excluded.
+    # => -1 when the wheel is empty.
+    cdef uint32_t slot = (<uint32_t>e.now + 1) & WHEEL_MASK
+    cdef uint32_t word = slot >> 6
+    cdef uint64_t bits = e.wheel_busy[word] & (~<uint64_t>0 << (slot & 63))
+    cdef uint32_t n = 0
+    while bits == 0:
+        n += 1
+        if n > FN_WHEEL_SLOTS // 64:
+            return -1
+        word = (word + 1) & (FN_WHEEL_SLOTS // 64 - 1)
+        bits = e.wheel_busy[word]
+    return <int32_t>(((word * 64 + <uint32_t>fn_ctz64(bits)) - <uint32_t>e.now) & WHEEL_MASK)

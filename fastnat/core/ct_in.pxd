@@ -1,0 +1,135 @@
+# Giving a packet its connection: found, new, related or none.
+#
+# Source: nf_conntrack_in, resolve_normal_ct, init_conntrack (nf_conntrack_core.c, Linux 6.18).
+# Invariants: an INVALID packet has no connection and goes on untranslated; SEEN_REPLY is set after the handler of
+# the first reply ran, so that handler still sees it unset.
+# Differs from the kernel: nothing for the protocols tracked.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from .types cimport *
+from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD
+from .ct_insert cimport conn_alloc, conn_release
+from .ct_lookup cimport find_tuple
+from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet,
+                        udp_packet)
+from .ct_tcp cimport tcp_packet
+from .packet_parse cimport l4_sound
+from .tuple cimport conn_set_reply, conn_tuple, invert_tuple, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
+from .tuple_hash cimport tuple_hash
+
+
+cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
+    # find_in_zone: look the packet up where its template says; each direction compares its own zone id.
+    cdef uint32_t zone_orig = p.template_zone if p.template_dir & 1 else 0
+    cdef uint32_t zone_reply = p.template_zone if p.template_dir & 2 else 0
+    cdef tuple_t t
+    cdef uint32_t id_
+    if p.template_zone == 0:
+        return find_tuple(e, p.t, p.hash, p.now)
+    t = tuple_in_zone(p.t, zone_orig)
+    p.has_source_hash = False
+    p.hash = tuple_hash(e, t)
+    id_ = find_tuple(e, t, p.hash, p.now)
+    if zone_orig == zone_reply or (id_ != FN_NONE and id_ & 1 == 0):
+        return id_
+    t = tuple_in_zone(p.t, zone_reply)
+    id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
+    return id_ if id_ != FN_NONE and id_ & 1 == 1 else FN_NONE
+
+
+cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
+    cdef uint32_t proto = e.conns[p.ct].proto
+    if proto == PROTO_UDP:
+        return udp_packet(e, p)
+    if proto == PROTO_TCP:
+        return tcp_packet(e, p)
+    if proto == PROTO_ICMP:
+        return icmp_packet(e, p)
+    if proto == PROTO_UDPLITE:
+        return replied_packet(e, p, TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM)
+    if proto == PROTO_GRE:
+        return replied_packet(e, p, TIMEOUT_GRE, TIMEOUT_GRE_STREAM)
+    refresh(e, p, e.timeouts[TIMEOUT_GENERIC])
+    return CT_ACCEPT
+
+
+cdef inline uint32_t untrackable(engine_t *e, pkt_t *p) noexcept nogil:
+    # untrackable: the packet goes on without a connection.
+    e.stats[STAT_INVALID] += 1
+    p.ct = FN_NONE
+    p.ctinfo = IP_CT_INVALID
+    p.reason = REASON_INVALID
+    return REASON_NONE
+
+
+cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
+    # open_conn: a new unconfirmed connection for the packet's tuple.
+    # => REASON_NONE, or REASON_TABLE_FULL: drop.
+    cdef tuple_t t = tuple_in_zone(p.t, p.template_zone if p.template_dir & 1 else 0)
+    p.ct = conn_alloc(e, t, p.hash)
+    if p.ct == FN_NONE:
+        return REASON_TABLE_FULL
+    if p.template_zone:
+        e.conns[p.ct].zone = p.template_zone
+        e.conns[p.ct].zone_dir = p.template_dir
+    p.dir = 0
+    p.ctinfo = IP_CT_NEW
+    p.is_new = True
+    return REASON_NONE
+
+
+cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
+    # conntrack_in: attach the packet to its connection.
+    # => REASON_NONE: it goes on, tracked or not; anything else: drop.
+    cdef uint32_t id_, reason
+    cdef int said
+    cdef conn_t *c
+    if p.untracked or p.ct != FN_NONE:
+        return REASON_NONE
+    if not p.tracked:
+        return untrackable(e, p)
+    if tuple_proto(p.t) == PROTO_ICMP:
+        said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
+        if said == ICMP_ATTACHED:
+            return REASON_NONE
+        if said == ICMP_BAD:
+            e.stats[STAT_ERROR] += 1
+            if e.profile == 54:
+                e.stats[STAT_INVALID] += 1
+            p.ctinfo = IP_CT_INVALID
+            p.reason = REASON_INVALID
+            return REASON_NONE
+    while True:
+        id_ = find_in_zone(e, p)
+        if id_ == FN_NONE:
+            if not tuple_invertible(p.t):
+                return untrackable(e, p)
+            reason = open_conn(e, p)
+            if reason:
+                return reason
+        else:
+            p.ct = id_ >> 1
+            p.dir = id_ & 1
+            c = &e.conns[p.ct]
+            if p.dir:
+                p.ctinfo = IP_CT_ESTABLISHED_REPLY
+            else:
+                p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
+        said = handle(e, p) if l4_sound(e, p) else CT_INVALID
+        if said == CT_ACCEPT:
+            break
+        if said == CT_REPEAT:
+            p.ct = FN_NONE
+            if e.profile == 54:
+                e.stats[STAT_INVALID] += 1
+            continue
+        if p.is_new:
+            conn_release(e, p.ct)
+            p.is_new = False
+        untrackable(e, p)
+        if said == CT_DROP:
+            e.stats[STAT_DROP] += 1
+            return REASON_HANDLER_DROP
+        return REASON_NONE
+    if p.dir:
+        e.conns[p.ct].status |= IPS_SEEN_REPLY
+    return REASON_NONE

@@ -1,0 +1,48 @@
+# Finding the connection of a tuple.
+#
+# Source: __nf_conntrack_find_get, ____nf_conntrack_find (Linux 6.18).
+# Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
+# Differs from the kernel: expired entries met on the way are left to ct_expire, which runs before each packet.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_prefetch, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
+                     fn_unlikely, IPS_DYING, tuple_t)
+from .tuple cimport conn_tuple, tuple_equal
+from .hash_table cimport bucket_home, bucket_neighbour, ID_MASK, overflow_count, tag_of
+
+
+cdef inline bint is_expired(const conn_t *ct, uint32_t now) noexcept nogil:
+    return <int32_t>(ct.timeout - now) <= 0
+
+
+cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32_t now) noexcept nogil:
+    # find_tuple: the table id (record << 1 | direction) of a tuple.
+    # => FN_NONE when no live confirmed connection has it.
+    cdef const bucket_t *home = bucket_home(&e.tuples, h)
+    cdef const bucket_t *b = home
+    cdef unsigned char tag = tag_of(h)
+    cdef uint32_t q = 0
+    cdef uint32_t hits, id_
+    while True:
+        hits = fn_tags_equal(b, tag)
+        while hits:
+            id_ = b.items[fn_ctz(hits)] & ID_MASK
+            if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t) and not is_expired(&e.conns[id_ >> 1], now):
+                return id_
+            hits &= hits - 1
+        if not fn_unlikely(overflow_count(home, tag) != 0):
+            return FN_NONE
+        q += 1
+        if q == FN_GROUP_BUCKETS:
+            return FN_NONE
+        b = bucket_neighbour(&e.tuples, h, q)
+
+
+cdef inline bint prefetch_candidate(const engine_t *e, uint64_t h) noexcept nogil:
+    # prefetch_candidate: fetch the record that the home bucket's tags name.
+    # => False when no tag of the home bucket fits, which nearly always means a new connection.
+    cdef const bucket_t *home = bucket_home(&e.tuples, h)
+    cdef uint32_t hits = fn_tags_equal(home, tag_of(h))
+    if hits == 0:
+        return False
+    fn_prefetch(&e.conns[(home.items[fn_ctz(hits)] & ID_MASK) >> 1])
+    return True

@@ -1,0 +1,427 @@
+"""The datapath: tables in memory that NumPy owns, and the batch loop over the steps of a packet's life."""
+
+from libc.math cimport floor
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from ..errors import ClockError
+from .types cimport *
+from .batch cimport pkt_reset, run_batch, store
+from .ct_insert cimport conn_delete
+from .ct_lookup cimport find_tuple
+from .expire cimport advance_to
+from .hash_table cimport bucket_home
+from .hooks cimport walk
+from .nat_port_bitmap cimport WORDS
+from .packet_parse cimport parse_ip
+from .route cimport route_lookup, select_addr
+from .tuple cimport conn_tuple, tuple_make
+from .tuple_hash cimport random_u64, splitmix64, tuple_hash
+
+cdef extern from "platform.h" nogil:
+    ctypedef struct fn_ndarray:
+        char *data
+        int nd
+        int64_t *dimensions
+        int64_t *strides
+        int flags
+
+cdef type NDARRAY = np.ndarray
+cdef object DOUBLE = np.dtype(np.float64)
+
+cdef enum:
+    # packets between two looks at pending signals
+    CHUNK = 65536
+    C_CONTIGUOUS = 0x1
+    WRITEABLE = 0x400
+
+
+cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
+    # array_of: the raw array behind a one-dimensional contiguous ndarray of exactly this dtype.
+    cdef fn_ndarray *raw
+    if type(array) is not NDARRAY:
+        raise TypeError(f"expected a numpy array of {dtype}, got {type(array).__name__}")
+    raw = <fn_ndarray *><void *>array
+    if array.dtype is not dtype and array.dtype != dtype:
+        raise TypeError(f"expected a numpy array of {dtype}, got {array.dtype}")
+    if raw.nd != 1 or raw.flags & flags != flags:
+        raise ValueError("expected a one-dimensional, contiguous array" + (", writeable" if flags & WRITEABLE else ""))
+    return raw
+
+
+cdef void *table_data(dict arrays, str name, uint64_t itemsize) except? NULL:
+    # table_data: the memory of one of the arrays that Python allocated; NULL only for an empty one.
+    array = arrays[name]
+    if array.itemsize != itemsize or not array.flags.c_contiguous or not array.flags.writeable:
+        raise ValueError(f"array {name!r} does not fit its record of {itemsize} bytes")
+    return <void *>(<fn_ndarray *><void *>array).data
+
+
+cdef uint64_t tick_of(double now) noexcept nogil:
+    # tick_of: the jiffy of a time in seconds; the small part keeps 0.3 s from falling into jiffy 74.
+    return <uint64_t>floor(now * FN_HZ + 1e-6)
+
+
+cdef class Datapath:
+    """Tables and counters of one engine; the steps in this folder are compiled into it."""
+
+    cdef engine_t e
+    cdef double clock
+    cdef readonly dict arrays
+    cdef object packet_dtype
+    cdef object result_dtype
+
+    def __cinit__(self, dict arrays, dict config, object packet_dtype, object result_dtype):
+        cdef uint64_t seed = config["seed"]
+        cdef uint32_t i
+        memset(&self.e, 0, sizeof(engine_t))
+        self.arrays = arrays
+        self.packet_dtype = packet_dtype
+        self.result_dtype = result_dtype
+        self.clock = 0.0
+        self._attach()
+        for i in range(2):
+            self.e.key[i] = splitmix64(&seed)
+        for i in range(2):
+            self.e.rng[i] = splitmix64(&seed)
+        self._configure(config)
+
+    cdef int _attach(self) except -1:
+        cdef engine_t *e = &self.e
+        arrays = self.arrays
+        e.conns = <conn_t *>table_data(arrays, "conns", sizeof(conn_t))
+        e.tcp = <tcp_t *>table_data(arrays, "tcp", sizeof(tcp_t))
+        e.free_ids = <uint32_t *>table_data(arrays, "free_ids", 4)
+        e.tuples.buckets = <bucket_t *>table_data(arrays, "tuples", sizeof(bucket_t))
+        e.sources.buckets = <bucket_t *>table_data(arrays, "sources", sizeof(bucket_t))
+        e.chunks = <chunk_t *>table_data(arrays, "chunks", sizeof(chunk_t))
+        e.wheel = <uint32_t *>table_data(arrays, "wheel", 4)
+        e.wheel_busy = <uint64_t *>table_data(arrays, "wheel_busy", 8)
+        e.bitmaps = <uint64_t *>table_data(arrays, "bitmaps", 8)
+        e.bitmap_keys = <bitmap_key_t *>table_data(arrays, "bitmap_keys", sizeof(bitmap_key_t))
+        e.bitmap_index = <uint16_t *>table_data(arrays, "bitmap_index", 2)
+        e.rules = <rule_t *>table_data(arrays, "rules", sizeof(rule_t))
+        e.matches = <match_t *>table_data(arrays, "matches", sizeof(match_t))
+        e.targets = <target_t *>table_data(arrays, "targets", sizeof(target_t))
+        e.port_slots = <uint16_t *>table_data(arrays, "port_slots", 2)
+        e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
+        e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
+        e.addresses = <address_t *>table_data(arrays, "addresses", sizeof(address_t))
+        e.lo_flags = <uint32_t *>table_data(arrays, "iface_flags", 4)
+        return 0
+
+    cdef int _configure(self, dict config) except -1:
+        cdef engine_t *e = &self.e
+        cdef uint32_t i, j
+        e.max_conns = config["max_connections"]
+        e.capacity = len(self.arrays["conns"])
+        e.max_chunks = len(self.arrays["chunks"])
+        e.max_bitmaps = len(self.arrays["bitmap_keys"])
+        e.bitmap_index_mask = len(self.arrays["bitmap_index"]) - 1
+        e.bitmap_probes = config["bitmap_probes"]
+        for table, name, kind in ((0, "tuples", TABLE_KIND_TUPLES), (1, "sources", TABLE_KIND_SOURCES)):
+            self._start_table(table, len(self.arrays[name]) // FN_GROUP_BUCKETS, config["groups"], kind)
+        e.free_chunk = FN_NONE
+        memset(e.wheel, 0xff, FN_WHEEL_SLOTS * 4)
+        memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
+        e.n_ifaces = config["n_ifaces"]
+        e.n_routes = len(self.arrays["routes"])
+        e.n_addresses = len(self.arrays["addresses"])
+        for i in range(5):
+            for j in range(5):
+                e.hook_entry[i][j] = FN_NONE
+        for (i, j), entry in config["hook_entry"].items():
+            e.hook_entry[i][j] = entry
+        e.profile = config["profile"]
+        e.tracking = config["tracking"]
+        e.nat_hooks = config["nat_hooks"]
+        for name, value in config["timeouts"].items():
+            e.timeouts[name] = value
+        e.checksum = config["checksum"]
+        e.forward = config["forward"]
+        e.loose = config["loose"]
+        e.be_liberal = config["be_liberal"]
+        e.max_retrans = config["max_retrans"]
+        e.ignore_invalid_rst = config["ignore_invalid_rst"]
+        return 0
+
+    cdef int _start_table(self, int which, uint32_t max_groups, uint32_t groups, uint32_t kind) except -1:
+        cdef table_t *t = &self.e.tuples if which == 0 else &self.e.sources
+        t.groups = groups
+        t.max_groups = max_groups
+        t.level_mask = groups - 1
+        t.level = <uint32_t>fn_ctz(groups)
+        t.kind = kind
+        memset(t.buckets, 0, <uint64_t>groups * FN_GROUP_BUCKETS * sizeof(bucket_t))
+        return 0
+
+    @property
+    def now(self):
+        """Virtual time of the last packet [s]."""
+        return self.clock
+
+    @property
+    def count(self):
+        """Connections held, unconfirmed ones included (nf_conntrack_count)."""
+        return self.e.count
+
+    @property
+    def high_water(self):
+        """Records ever used: those at and above this index were never touched."""
+        return self.e.high_water
+
+    @property
+    def stats(self):
+        """Counters in the order of fastnat.dtypes.STATS."""
+        return [self.e.stats[i] for i in range(24)]
+
+    @property
+    def tables(self):
+        """Sizes that nbytes and the benchmarks report, by name."""
+        return {
+            "tuples": self.e.tuples.used, "tuple_groups": self.e.tuples.groups,
+            "tuple_overflows": self.e.tuples.overflows,
+            "sources": self.e.sources.used, "source_groups": self.e.sources.groups,
+            "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "free": self.e.n_free,
+        }
+
+    cdef int _clock(self, object now, uint64_t n, double *last, double **times) except -1:
+        # _clock: check `now`, a number or one float64 a packet, before anything is done.
+        cdef fn_ndarray *raw
+        cdef uint64_t i
+        cdef double t
+        times[0] = NULL
+        if type(now) is NDARRAY:
+            raw = array_of(now, DOUBLE, C_CONTIGUOUS)
+            if <uint64_t>raw.dimensions[0] != n:
+                raise ValueError(f"{raw.dimensions[0]} times for {n} packets")
+            times[0] = <double *>raw.data
+            last[0] = self.clock
+            for i in range(n):
+                t = times[0][i]
+                if not t >= last[0]:
+                    raise ClockError(f"time goes back from {last[0]} s to {t} s at packet {i}")
+                last[0] = t
+            t = last[0]
+        else:
+            t = now
+            last[0] = t
+            if not t >= self.clock:
+                raise ClockError(f"time goes back from {self.clock} s to {t} s")
+        if t > 1e15:
+            raise ClockError(f"time {t} s is beyond what 64-bit jiffies hold")
+        return 0
+
+    def process(self, packets not None, now=0.0, out=None):
+        """Run a batch of packet headers through the node's hooks; see Engine.process."""
+        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
+        cdef uint64_t n = raw.dimensions[0]
+        cdef const packet_t *in_ = <const packet_t *>raw.data
+        cdef result_t *results
+        cdef double last
+        cdef double *times
+        cdef uint64_t ticks[CHUNK]
+        cdef uint64_t done = 0
+        cdef uint64_t size, i
+        if out is None:
+            out = np.empty(n, self.result_dtype)
+        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
+        if <uint64_t>raw.dimensions[0] < n:
+            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
+        results = <result_t *>raw.data
+        self._clock(now, n, &last, &times)
+        if times == NULL:
+            with nogil:
+                advance_to(&self.e, tick_of(last))
+        while done < n:
+            size = n - done if n - done < CHUNK else CHUNK
+            with nogil:
+                if times != NULL:
+                    for i in range(size):
+                        ticks[i] = tick_of(times[done + i])
+                run_batch(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size)
+            done += size
+        self.clock = last
+        return out
+
+    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0):
+        """Run one IPv4 datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport)."""
+        cdef bytes given = data if type(data) is bytes else bytes(data)
+        cdef uint8_t room[65536]
+        cdef Py_ssize_t n = len(given)
+        cdef pkt_t p
+        cdef result_t r
+        if not now >= self.clock or now > 1e15:
+            raise ClockError(f"time goes back from {self.clock} s to {now} s")
+        if n > 65535:
+            n = 65535
+        memcpy(room, <const char *>given, n)
+        advance_to(&self.e, tick_of(now))
+        self._one(room, <uint32_t>n, iface, mark, &p)
+        store(&p, &r)
+        self.clock = now
+        rewritten = (<char *>room)[:p.len] if r.verdict != VERDICT_DROP else None
+        return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, r.src, r.dst, r.sport, r.dport)
+
+    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t iface, uint32_t mark, pkt_t *p) noexcept nogil:
+        cdef uint32_t reason
+        pkt_reset(p)
+        p.now = <uint32_t>self.e.now
+        p.mark = mark
+        p.in_iface = <uint16_t>iface
+        p.len = 0
+        p.t = tuple_make(0, 0, 0, 0, 0, 0)
+        self.e.stats[STAT_PACKETS] += 1
+        reason = parse_ip(p, data, n)
+        if reason == REASON_NONE and iface >= self.e.n_ifaces:
+            reason = REASON_INTERFACE
+        if reason:
+            p.verdict = VERDICT_DROP
+            p.reason = <uint8_t>reason
+            return
+        p.hash = tuple_hash(&self.e, p.t)
+        walk(&self.e, p)
+        self.e.stats[STAT_PROBES] += p.probes
+
+    def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None):
+        """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
+        cdef uint8_t[::1] data = buffer
+        cdef const int64_t[::1] offs = offsets
+        cdef const uint16_t[::1] ins = ifaces
+        cdef uint64_t n = offs.shape[0] - 1
+        cdef uint64_t i
+        cdef pkt_t p
+        cdef double last
+        cdef double *times
+        cdef result_t *results
+        cdef fn_ndarray *raw
+        if offs.shape[0] < 1 or ins.shape[0] != <Py_ssize_t>n:
+            raise ValueError("offsets must have one element more than there are frames, ifaces one a frame")
+        for i in range(n):
+            if offs[i] < 0 or offs[i + 1] < offs[i] or offs[i + 1] > data.shape[0] or offs[i + 1] - offs[i] > 0xffffffff:
+                raise ValueError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer")
+        if out is None:
+            out = np.empty(n, self.result_dtype)
+        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
+        if <uint64_t>raw.dimensions[0] < n:
+            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
+        results = <result_t *>raw.data
+        self._clock(now, n, &last, &times)
+        with nogil:
+            for i in range(n):
+                advance_to(&self.e, tick_of(times[i] if times != NULL else last))
+                self._one(&data[0] + offs[i] if offs[i + 1] > offs[i] else NULL,
+                          <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, &p)
+                store(&p, results + i)
+        self.clock = last
+        return out
+
+    def advance(self, double now):
+        """Let virtual time pass [s]; due connections are deleted. Raises ClockError when now lies in the past."""
+        cdef double last
+        cdef double *times
+        self._clock(now, 1, &last, &times)
+        with nogil:
+            advance_to(&self.e, tick_of(last))
+        self.clock = last
+
+    def find(self, uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport, uint32_t proto, uint32_t zone=0):
+        """The connection of a tuple, either direction: (record, direction), or None."""
+        cdef tuple_t t = tuple_make(src, dst, sport & 0xffff, dport & 0xffff, proto & 0xff, zone & 0xffff)
+        cdef uint32_t id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
+        return None if id_ == FN_NONE else (id_ >> 1, id_ & 1)
+
+    def delete(self, uint32_t conn):
+        """Delete a confirmed connection (conntrack -D). Raises IndexError when there is none with that number."""
+        if conn >= self.e.high_water or not self.e.conns[conn].live:
+            raise IndexError(f"no connection {conn}")
+        conn_delete(&self.e, conn)
+
+    def timeout_left(self):
+        """Seconds until each record expires, float64 by record index; meaningless for unused ones."""
+        used = self.arrays["conns"][: self.e.high_water]
+        return (used["timeout"] - np.uint32(self.e.now & 0xffffffff)).astype(np.int32) / FN_HZ
+
+    def next_expiry(self):
+        """Time of the earliest expiry [s], or None; looks at every live record."""
+        cdef uint32_t i
+        cdef uint32_t best = FN_NONE
+        for i in range(self.e.high_water):
+            if self.e.conns[i].live and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
+                best = self.e.conns[i].timeout - <uint32_t>self.e.now
+        return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
+
+    def ports_used(self, uint32_t addr, uint32_t proto, uint32_t peer, uint32_t peer_port):
+        """Which of the 65,536 ports of `addr` are taken towards a peer: bool[65536]. Looks every port up."""
+        taken = np.zeros(65536, np.uint8)
+        cdef uint8_t[::1] flags = taken
+        cdef uint32_t port
+        cdef tuple_t t
+        with nogil:
+            for port in range(65536):
+                t = tuple_make(peer, addr, peer_port, port, proto, 0)
+                flags[port] = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
+        return taken.view(np.bool_)
+
+    def check_invariants(self):
+        """Walk all tables; raises AssertionError naming the first broken invariant. For tests; slow."""
+        cdef uint32_t i, id_, live
+        cdef tuple_t t
+        live = 0
+        for i in range(self.e.high_water):
+            if not self.e.conns[i].live:
+                continue
+            live += 1
+            for d in range(2):
+                t = conn_tuple(&self.e.conns[i], d)
+                id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
+                assert id_ >> 1 == i, f"connection {i} is not found by its tuple {d}"
+            assert self.e.conns[i].wheel_pos != FN_NONE, f"connection {i} is not in the wheel"
+            assert self.e.chunks[self.e.conns[i].wheel_pos >> 4].ids[self.e.conns[i].wheel_pos & 15] == i, \
+                f"connection {i} has another one's place in the wheel"
+        assert live == self.e.count == self.e.confirmed, f"{live} live, count {self.e.count}, confirmed {self.e.confirmed}"
+        assert self.e.tuples.used == 2 * live, f"{self.e.tuples.used} items for {live} connections"
+        assert live + self.e.n_free == self.e.high_water, "a record is neither live nor free"
+        for i in range(self.e.n_bitmaps):
+            self._check_bitmap(i)
+
+    cdef int _check_bitmap(self, uint32_t b) except -1:
+        cdef const uint64_t *words = self.e.bitmaps + <uint64_t>b * 2 * WORDS
+        cdef uint32_t port
+        cdef tuple_t t
+        for port in range(65536):
+            if not (words[WORDS + (port >> 6)] >> (port & 63)) & 1:
+                continue
+            t.addrs = self.e.bitmap_keys[b].addrs
+            t.rest = self.e.bitmap_keys[b].rest | (<uint64_t>port << 16)
+            used = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
+            assert used == ((words[port >> 6] >> (port & 63)) & 1), f"bitmap {b} is wrong about port {port}"
+        return 0
+
+    def random_u64(self):
+        """The next number of the engine's generator."""
+        return random_u64(&self.e)
+
+    def route(self, uint32_t dst):
+        """Index of the route of a destination, or None."""
+        cdef uint32_t r = route_lookup(&self.e, dst)
+        return r - 1 if r else None
+
+    def select_addr(self, uint32_t iface, uint32_t hop):
+        """The address that MASQUERADE takes on an interface (inet_select_addr); 0: none."""
+        return select_addr(&self.e, iface, hop)
+
+    def state(self):
+        """The scalars of the engine as bytes; with the arrays they are all of its state."""
+        return bytes((<char *>&self.e)[:sizeof(engine_t)]) + np.float64(self.clock).tobytes()
+
+    def set_state(self, bytes state not None):
+        """Take over what state() gave; the arrays must already hold what belongs to it."""
+        if len(state) != sizeof(engine_t) + 8:
+            raise ValueError("saved by another version of fastnat")
+        memcpy(&self.e, <const char *>state, sizeof(engine_t))
+        self.clock = np.frombuffer(state[sizeof(engine_t):], np.float64)[0]
+        self._attach()
+

@@ -1,0 +1,214 @@
+# The table form that tuples and bysource share: cache-line buckets, small tags, linear hashing.
+#
+# Source: ours; it replaces nf_conntrack_hash and nf_nat_bysource, whose order never decides anything.
+# Invariants: an item lies in its home bucket, or, when that was full, in another bucket of the same group
+# (home xor q) with one count in the home bucket's overflow counter of its tag class. A counter that
+# reached 15 stays there. Growth splits one group at a time, so no insert ever moves more than 384 items.
+# Hash bits: 56..63 tag, 0..4 bucket in the group, 5.. group.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+from .types cimport (bucket_t, engine_t, fn_ctz, fn_prefetch_write, fn_tags_equal, FN_GROUP_BUCKETS,
+                     FN_ID_BITS, FN_NONE, fn_unlikely, table_t, TABLE_KIND_TUPLES)
+from .tuple cimport conn_tuple
+from .tuple_hash cimport source_hash, tuple_hash
+
+cdef enum:
+    ID_MASK = (1 << 26) - 1
+    HASH_BITS = 5
+    # items per group from which the table grows: 0.45 of 384 slots
+    GROUP_LOAD = 172
+    STICKY = 15
+
+cdef inline uint32_t DISPLACED() noexcept nogil:
+    return <uint32_t>1 << 31
+
+
+cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
+    cdef uint8_t tag = <uint8_t>(h >> 56)
+    return tag + (tag == 0)
+
+
+cdef inline uint32_t group_of(const table_t *t, uint64_t h) noexcept nogil:
+    cdef uint32_t g = <uint32_t>(h >> 5)
+    cdef uint32_t low = g & t.level_mask
+    return g & (t.level_mask * 2 + 1) if low < t.split else low
+
+
+cdef inline bucket_t *bucket_home(const table_t *t, uint64_t h) noexcept nogil:
+    return t.buckets + (<uint64_t>group_of(t, h) * FN_GROUP_BUCKETS + (h & (FN_GROUP_BUCKETS - 1)))
+
+
+cdef inline bucket_t *bucket_neighbour(const table_t *t, uint64_t h, uint32_t q) noexcept nogil:
+    return t.buckets + (<uint64_t>group_of(t, h) * FN_GROUP_BUCKETS + ((h ^ q) & (FN_GROUP_BUCKETS - 1)))
+
+
+cdef inline uint32_t overflow_count(const bucket_t *b, uint8_t tag) noexcept nogil:
+    return (b.overflow[(tag >> 1) & 3] >> ((tag & 1) * 4)) & 15
+
+
+cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
+    cdef uint32_t count = overflow_count(b, tag)
+    cdef uint32_t shift = (tag & 1) * 4
+    if count == STICKY:
+        return
+    count = <uint32_t>(<int>count + n)
+    b.overflow[(tag >> 1) & 3] = <uint8_t>((b.overflow[(tag >> 1) & 3] & ~(15 << shift)) | (count << shift))
+
+
+cdef inline uint32_t further_bits(const table_t *t, uint64_t h) noexcept nogil:
+    # further_bits: five group bits of the hash from a level that is a multiple of five, for later splits.
+    cdef uint32_t window = t.level // HASH_BITS * HASH_BITS
+    return <uint32_t>((h >> (5 + window)) & 31) << FN_ID_BITS
+
+
+cdef inline bint bucket_put(bucket_t *b, uint8_t tag, uint32_t item) noexcept nogil:
+    cdef uint32_t free = fn_tags_equal(b, 0)
+    cdef int i
+    if free == 0:
+        return False
+    i = fn_ctz(free)
+    b.tags[i] = tag
+    b.items[i] = item
+    return True
+
+
+cdef inline bint table_put(table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_put: insert without growing.
+    # => False when all buckets of the group are full.
+    cdef bucket_t *home = bucket_home(t, h)
+    cdef uint8_t tag = tag_of(h)
+    cdef uint32_t item = id_ | further_bits(t, h)
+    cdef uint32_t q
+    if bucket_put(home, tag, item):
+        return True
+    for q in range(1, FN_GROUP_BUCKETS):
+        if bucket_put(bucket_neighbour(t, h, q), tag, item | DISPLACED()):
+            overflow_add(home, tag, 1)
+            t.overflows += 1
+            return True
+    return False
+
+
+cdef inline uint64_t item_hash(const engine_t *e, const table_t *t, uint32_t id_) noexcept nogil:
+    if t.kind == TABLE_KIND_TUPLES:
+        return tuple_hash(e, conn_tuple(&e.conns[id_ >> 1], id_ & 1))
+    return source_hash(e, conn_tuple(&e.conns[id_ >> 1], 0))
+
+
+cdef inline bint item_moves(const engine_t *e, const table_t *t, uint32_t item) noexcept nogil:
+    # item_moves: whether the hash bit that decides this split is set.
+    # => Where a window of five bits begins the record is read and hashed again.
+    cdef uint32_t bit = t.level % HASH_BITS
+    if bit == 0 and t.level > 0:
+        return (item_hash(e, t, item & ID_MASK) >> (5 + t.level)) & 1
+    return (item >> (FN_ID_BITS + bit)) & 1
+
+
+cdef inline uint32_t rewindow(const engine_t *e, const table_t *t, uint32_t item) noexcept nogil:
+    # rewindow: the item with the hash bits of the present window.
+    cdef uint32_t id_ = item & ID_MASK
+    if t.level % HASH_BITS or t.level == 0:
+        return item
+    return id_ | (<uint32_t>((item_hash(e, t, id_) >> (5 + t.level)) & 31) << FN_ID_BITS)
+
+
+cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
+    # table_split: divide the next group in two.
+    # => t.groups < t.max_groups. Displaced items are put again from their hash; the others keep their
+    #    bucket number in whichever half they belong to.
+    cdef bucket_t *low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
+    cdef bucket_t *high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
+    cdef uint32_t displaced[384]
+    cdef uint32_t n = 0
+    cdef uint32_t b, i, k, full
+    cdef uint32_t item
+    cdef bucket_t *from_
+    cdef bucket_t *to
+    if t.level % HASH_BITS == 0 and t.level > 0:
+        for b in range(FN_GROUP_BUCKETS):
+            for i in range(12):
+                if low[b].tags[i]:
+                    fn_prefetch_write(&e.conns[(low[b].items[i] & ID_MASK) >> 1])
+    for b in range(FN_GROUP_BUCKETS):
+        from_ = low + b
+        to = high + b
+        memset(to, 0, sizeof(bucket_t))
+        memset(from_.overflow, 0, 4)
+        k = 0
+        full = (~fn_tags_equal(from_, 0)) & 0xfff
+        while full:
+            i = <uint32_t>fn_ctz(full)
+            full &= full - 1
+            item = from_.items[i]
+            if item & DISPLACED():
+                displaced[n] = item & ID_MASK
+                n += 1
+                from_.tags[i] = 0
+            elif item_moves(e, t, item):
+                to.items[k] = rewindow(e, t, item)
+                to.tags[k] = from_.tags[i]
+                k += 1
+                from_.tags[i] = 0
+            else:
+                from_.items[i] = rewindow(e, t, item)
+    t.groups += 1
+    t.split += 1
+    if t.split > t.level_mask:
+        t.level_mask = t.level_mask * 2 + 1
+        t.split = 0
+        t.level += 1
+        # items of a window that has just ended are read again by the first split of the next level
+    for i in range(n):
+        table_put(t, item_hash(e, t, displaced[i]), displaced[i])
+
+
+cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_insert: add an item; the caller knows that it is absent.
+    # => False only if a whole group of 384 slots is full and the table may not grow.
+    cdef uint32_t tries = 0
+    if fn_unlikely(t.used >= <uint64_t>t.groups * GROUP_LOAD) and t.groups < t.max_groups:
+        table_split(e, t)
+    while not table_put(t, h, id_):
+        # a keyed hash overfills one group only when something is wrong with the key: grow on until it fits
+        tries += 1
+        if t.groups >= t.max_groups or tries > 64:
+            return False
+        table_split(e, t)
+    t.used += 1
+    return True
+
+
+cdef inline uint32_t *table_slot(const table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_slot: where an item that must be present lies.
+    # => The address of its id word, or NULL.
+    cdef bucket_t *b = bucket_home(t, h)
+    cdef uint8_t tag = tag_of(h)
+    cdef uint32_t q = 0
+    cdef uint32_t hits
+    cdef int i
+    while True:
+        hits = fn_tags_equal(b, tag)
+        while hits:
+            i = fn_ctz(hits)
+            if (b.items[i] & ID_MASK) == id_:
+                return &b.items[i]
+            hits &= hits - 1
+        q += 1
+        if q == FN_GROUP_BUCKETS:
+            return NULL
+        b = bucket_neighbour(t, h, q)
+
+
+cdef inline bint table_remove(table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_remove: take an item out.
+    # => False when it is not there; the table is then unchanged.
+    cdef uint32_t *slot = table_slot(t, h, id_)
+    cdef uint64_t offset
+    if slot == NULL:
+        return False
+    if slot[0] & DISPLACED():
+        overflow_add(bucket_home(t, h), tag_of(h), -1)
+    offset = (<uint64_t>slot - <uint64_t>t.buckets)
+    t.buckets[offset >> 6].tags[((offset & 63) - 16) >> 2] = 0
+    t.used -= 1
+    return True

@@ -1,0 +1,174 @@
+# The way of a packet through the hooks of the node, top to bottom.
+#
+# Source: ip_rcv, ip_forward, ip_local_deliver, __ip_local_out, uapi netfilter_ipv4.h priorities (Linux 6.18).
+# Invariants: a packet that does not reach the confirm hook leaves no connection behind.
+# Differs from the kernel: no neighbour, no queueing, no IPsec; a packet the node sends to itself is delivered
+# without a second PREROUTING.
+from libc.stdint cimport uint16_t, uint32_t
+from .types cimport *
+from .checksum cimport csum_replace2, load_be16
+from .ct_in cimport conntrack_in
+from .ct_insert cimport confirm, conn_release
+from .nat_hook cimport nat_hook
+from .route cimport destination_is_martian, is_local_kind, route_lookup, source_is_martian
+from .rule_match cimport do_table
+from .tuple cimport tuple_dst, tuple_src
+
+
+cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
+    # filter_hook: a table that only lets pass, drops or marks.
+    cdef const target_t *unused = NULL
+    if e.hook_entry[table][p.hook] == FN_NONE:
+        return REASON_NONE
+    return REASON_RULE_DROP if do_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
+
+
+cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
+    if p.is_new and not e.conns[p.ct].status & IPS_CONFIRMED:
+        if not confirm(e, p):
+            return REASON_CLASH
+        p.is_new = False
+    return REASON_NONE
+
+
+cdef inline uint32_t track_hooks(engine_t *e, pkt_t *p) noexcept nogil:
+    # track_hooks: raw, conntrack, mangle and destination NAT, common to PREROUTING and OUTPUT.
+    cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
+    if not reason and e.tracking:
+        reason = conntrack_in(e, p)
+    if not reason:
+        reason = filter_hook(e, TABLE_MANGLE, p)
+    if not reason:
+        reason = nat_hook(e, p, MANIP_DST)
+    return reason
+
+
+cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
+    cdef uint32_t reason
+    p.hook = HOOK_POSTROUTING
+    reason = filter_hook(e, TABLE_MANGLE, p)
+    if not reason:
+        reason = nat_hook(e, p, MANIP_SRC)
+    if not reason:
+        reason = confirm_hook(e, p)
+    return reason
+
+
+cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
+    # deliver_local: INPUT, for packets addressed to the node.
+    cdef uint32_t reason
+    p.hook = HOOK_INPUT
+    p.verdict = VERDICT_LOCAL
+    p.out_iface = 0
+    reason = filter_hook(e, TABLE_MANGLE, p)
+    if not reason:
+        reason = filter_hook(e, TABLE_FILTER, p)
+    if not reason:
+        reason = nat_hook(e, p, MANIP_SRC)
+    if not reason:
+        reason = confirm_hook(e, p)
+    return reason
+
+
+cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
+    # set_route: the route of the packet's destination; a connection remembers it for each direction.
+    # => REASON_NONE or REASON_NO_ROUTE.
+    cdef uint32_t route = 0
+    cdef bint cached = p.ct != FN_NONE and not p.icmp_error and not p.is_new
+    if cached:
+        route = e.conns[p.ct].routes[p.dir]
+    if route == 0:
+        route = route_lookup(e, tuple_dst(p.t))
+        if route == 0:
+            return REASON_NO_ROUTE
+        if p.ct != FN_NONE and not p.icmp_error:
+            e.conns[p.ct].routes[p.dir] = <uint16_t>route
+    p.route = <uint16_t>route
+    p.out_iface = e.routes[route - 1].iface
+    if e.routes[route - 1].kind > ROUTE_BROADCAST:
+        return REASON_NO_ROUTE
+    return REASON_NONE
+
+
+cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
+    cdef uint32_t reason
+    if not e.forward:
+        return REASON_NOT_FORWARDING
+    if p.data != NULL:
+        if p.ttl <= 1:
+            return REASON_TTL
+        if p.len > e.lo_flags[p.out_iface] >> 16 and load_be16(p.data + 6) & 0x4000:
+            return REASON_TOO_BIG
+        csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
+        p.data[8] -= 1
+        p.ttl -= 1
+    p.hook = HOOK_FORWARD
+    reason = filter_hook(e, TABLE_MANGLE, p)
+    if not reason:
+        reason = filter_hook(e, TABLE_FILTER, p)
+    if not reason:
+        reason = postrouting(e, p)
+    return reason
+
+
+cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive: a packet that came in on an interface.
+    cdef uint32_t reason, src, dst
+    p.hook = HOOK_PREROUTING
+    reason = track_hooks(e, p)
+    if reason:
+        return reason
+    dst = tuple_dst(p.t)
+    if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
+        # the first packet of a direction; the others have the same addresses
+        src = tuple_src(p.t)
+        if source_is_martian(e, src, dst, p.in_iface):
+            return REASON_MARTIAN
+        if dst == <uint32_t>0xffffffff:
+            return deliver_local(e, p)
+        if destination_is_martian(e, dst, p.in_iface):
+            return REASON_MARTIAN
+    reason = set_route(e, p)
+    if reason:
+        return reason
+    if is_local_kind(e, p.route):
+        return deliver_local(e, p)
+    if dst >> 28 == 0xe:
+        return REASON_NO_ROUTE
+    return forward(e, p)
+
+
+cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
+    # send: a packet of the node itself.
+    cdef uint32_t dst = tuple_dst(p.t)
+    cdef uint32_t reason = set_route(e, p)
+    if reason:
+        return reason
+    p.hook = HOOK_OUTPUT
+    reason = track_hooks(e, p)
+    if not reason and tuple_dst(p.t) != dst:
+        reason = set_route(e, p)
+    if not reason:
+        reason = filter_hook(e, TABLE_FILTER, p)
+    if not reason:
+        reason = postrouting(e, p)
+    if reason or not is_local_kind(e, p.route):
+        return reason
+    p.in_iface = p.out_iface
+    return deliver_local(e, p)
+
+
+cdef inline void walk(engine_t *e, pkt_t *p) noexcept nogil:
+    # walk: the whole life of one packet; sets its verdict and reason.
+    cdef uint32_t reason
+    p.verdict = VERDICT_FORWARD
+    reason = send(e, p) if p.in_iface == 0 else receive(e, p)
+    if reason:
+        p.verdict = VERDICT_DROP
+        p.reason = <unsigned char>reason
+        p.out_iface = 0
+    if p.is_new:
+        conn_release(e, p.ct)
+        p.ct = FN_NONE
+    if p.untracked and p.reason == REASON_NONE:
+        p.reason = REASON_UNTRACKED

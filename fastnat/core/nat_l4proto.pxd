@@ -1,0 +1,180 @@
+# The port search: a window of ports, a random start, rounds of 128, 64, 32, 16 and 8 probes.
+#
+# Source: nf_nat_l4proto_unique_tuple (nf_nat_core.c, Linux 6.18; linux-5.4 differences in the code).
+# Invariants: the offset is 16 bits wide and wraps before the modulo; the number of probes counted is the
+# kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP,
+                     RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
+                     STAT_SEARCHES, target_t, tuple_t)
+from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src, tuple_with_dst,
+                     tuple_with_src, zone_of)
+from .tuple_hash cimport random_u16
+from .nat_range cimport has_ports
+from .nat_port_bitmap cimport bitmap_create, bitmap_find, WORDS
+from .nat_used_tuple cimport hard_probe, HARDER_THRESHOLD, used_tuple_harder
+
+cdef enum:
+    # NF_NAT_MAX_ATTEMPTS and the round after which the search gives up
+    MAX_ATTEMPTS = 128
+    MIN_ATTEMPTS = 16
+
+
+cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
+                             uint32_t *min_, uint32_t *size) noexcept nogil:
+    # port_window: the ports that the search may take.
+    # => False for protocols, and manips, whose port is never changed.
+    cdef uint32_t proto = tuple_proto(t)
+    cdef uint32_t port, max_
+    if proto == PROTO_ICMP:
+        min_[0] = 0
+        size[0] = 65536
+        if range_.flags & RANGE_PROTO_SPECIFIED:
+            min_[0] = range_.min_proto
+            size[0] = <uint32_t>range_.max_proto - range_.min_proto + 1
+        return True
+    if not has_ports(proto):
+        return False
+    if range_.flags & RANGE_PROTO_SPECIFIED:
+        min_[0] = range_.min_proto
+        max_ = range_.max_proto
+        if max_ < min_[0]:
+            min_[0], max_ = max_, min_[0]
+        size[0] = max_ - min_[0] + 1
+        return True
+    if manip == MANIP_DST:
+        return False
+    port = tuple_sport(t)
+    # below 512: credential passing of old r-commands; below 1024: privileged, but not those
+    if port < 512:
+        min_[0] = 1
+        size[0] = 511
+    elif port < 1024:
+        min_[0] = 600
+        size[0] = 424
+    else:
+        min_[0] = 1024
+        size[0] = 64512
+    return True
+
+
+cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept nogil:
+    if manip == MANIP_SRC or tuple_proto(t) == PROTO_ICMP:
+        return tuple_with_src(t, tuple_src(t), key & 0xffff)
+    return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
+
+
+cdef inline int first_free(engine_t *e, int bitmap, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # first_free: the first of n consecutive ports that no tuple of this peer has.
+    # => Its distance from `port`, or -1. A port not known yet is looked up once and remembered.
+    cdef uint64_t *taken = e.bitmaps + <uint64_t>bitmap * 2 * WORDS
+    cdef uint64_t *known = taken + WORDS
+    cdef uint32_t end = port + n
+    cdef uint32_t at = port
+    cdef uint32_t bit, counted
+    cdef uint64_t free
+    while at < end:
+        free = ~taken[at >> 6] >> (at & 63)
+        if free == 0:
+            at = (at | 63) + 1
+            continue
+        at += <uint32_t>fn_ctz64(free)
+        if at >= end:
+            return -1
+        bit = at & 63
+        if (known[at >> 6] >> bit) & 1:
+            return <int>(at - port)
+        counted = p.probes
+        known[at >> 6] |= <uint64_t>1 << bit
+        if not used_tuple_harder(e, with_key(t, MANIP_SRC, at), MAX_ATTEMPTS, p):
+            p.probes = counted
+            return <int>(at - port)
+        p.probes = counted
+        e.stats[STAT_FOUND] -= 1
+        taken[at >> 6] |= <uint64_t>1 << bit
+        at += 1
+    return -1
+
+
+cdef inline int bitmap_round(engine_t *e, int bitmap, tuple_t t, uint32_t min_, uint32_t size, uint32_t off,
+                             uint32_t n, pkt_t *p) noexcept nogil:
+    # bitmap_round: up to n probes from a 16-bit offset, in at most three runs of consecutive ports.
+    # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
+    cdef uint32_t done = 0
+    cdef uint32_t at, run
+    cdef int hit
+    while done < n:
+        at = off % size
+        run = n - done
+        if run > size - at:
+            run = size - at
+        if run > 0x10000 - off:
+            run = 0x10000 - off
+        hit = first_free(e, bitmap, t, min_ + at, run, p)
+        if hit >= 0:
+            done += <uint32_t>hit
+            p.probes += done + 1
+            e.stats[STAT_FOUND] += done
+            return <int>done
+        done += run
+        off = (off + run) & 0xffff
+    p.probes += n
+    e.stats[STAT_FOUND] += n
+    return -1
+
+
+cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
+                                         pkt_t *p) noexcept nogil:
+    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique.
+    # => The last candidate when none was found; confirm then sees the clash.
+    cdef uint32_t min_, size, off, attempts, i, soft, port
+    cdef int bitmap = -1
+    cdef int hit
+    cdef tuple_t reply
+    if not port_window(t, range_, manip, &min_, &size):
+        return t
+    if range_.flags & RANGE_PROTO_OFFSET:
+        port = tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)
+        off = (port - range_.base_proto) & 0xffff
+    elif e.profile == 54 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
+        off = random_u16(e)
+    else:
+        off = 0
+    e.stats[STAT_SEARCHES] += 1
+    if manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
+        reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
+        if e.n_bitmaps:
+            bitmap = bitmap_find(e, reply)
+            if bitmap >= 0:
+                e.bitmap_keys[bitmap].last_search = p.now
+    attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
+    while True:
+        i = 0
+        if bitmap >= 0:
+            soft = attempts
+            if hard_probe(e, t, 0, p):
+                soft = attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
+            hit = bitmap_round(e, bitmap, t, min_, size, off, soft, p)
+            i = soft if hit < 0 else <uint32_t>hit
+            if hit >= 0:
+                return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
+        while i < attempts:
+            t = with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
+            if not used_tuple_harder(e, t, attempts - i, p):
+                return t
+            i += 1
+            if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
+                # a crowded peer: the rest of this search and all later ones read a bitmap
+                bitmap = bitmap_create(e, reply, p.now)
+                if not hard_probe(e, t, 0, p):
+                    hit = bitmap_round(e, bitmap, t, min_, size, (off + i) & 0xffff, attempts - i, p)
+                    if hit >= 0:
+                        return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)
+                    break
+        t = with_key(t, manip, min_ + ((off + attempts - 1) & 0xffff) % size)
+        if attempts >= size or attempts < MIN_ATTEMPTS:
+            e.stats[STAT_SEARCH_FAILURES] += 1
+            return t
+        attempts //= 2
+        off = random_u16(e)

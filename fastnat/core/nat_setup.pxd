@@ -1,0 +1,81 @@
+# Deciding a manip for a new connection, for each NAT target and for the null binding.
+#
+# Source: nf_nat_setup_info, nf_nat_alloc_null_binding (nf_nat_core.c), nf_nat_masquerade_ipv4,
+# nf_nat_redirect_ipv4, xt_NETMAP.c (Linux 6.18).
+# Invariants: only the REPLY tuple changes, and only before confirm; SRC_NAT and DST_NAT are set only if the
+# tuple did change; a source manip always enters bysource.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint32_t, uint64_t
+from .types cimport (conn_t, engine_t, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+                     MANIP_DST, MANIP_SRC, pkt_t, RANGE_MAP_IPS, target_t, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
+                     TARGET_REDIRECT, TARGET_SNAT, tuple_t)
+from .tuple cimport (conn_set_reply, conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_src,
+                     zone_of)
+from .tuple_hash cimport source_hash
+from .nat_bysource cimport bysource_add
+from .nat_unique_tuple cimport get_unique_tuple
+from .route cimport first_address, next_hop, select_addr
+
+
+cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint32_t manip) noexcept nogil:
+    # setup_info: choose the new tuple, note it in the connection, mark the manip done.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tuple_t cur, new
+    cdef uint64_t h = 0
+    if c.status & IPS_CONFIRMED:
+        return
+    cur = tuple_in_zone(invert_tuple(conn_tuple(c, 1)), zone_of(c, 0))
+    if manip == MANIP_SRC:
+        h = p.source_hash if p.has_source_hash else source_hash(e, conn_tuple(c, 0))
+    new = get_unique_tuple(e, cur, range_, manip, c.zone, h, p)
+    if not tuple_equal(new, cur):
+        conn_set_reply(c, invert_tuple(new))
+        c.status |= IPS_SRC_NAT if manip == MANIP_SRC else IPS_DST_NAT
+    if manip == MANIP_SRC:
+        bysource_add(e, p.ct, h)
+        c.status |= IPS_SRC_NAT_DONE
+        if c.status & IPS_SRC_NAT:
+            e.guess_addr = tuple_src(new)
+    else:
+        c.status |= IPS_DST_NAT_DONE
+
+
+cdef inline void range_of_address(target_t *range_, uint32_t addr) noexcept nogil:
+    range_.flags |= RANGE_MAP_IPS
+    range_.min_addr = addr
+    range_.max_addr = addr
+
+
+cdef inline void null_binding(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # null_binding: no rule decided; keep the address, but a source whose tuple is taken still gets another port.
+    cdef target_t range_
+    cdef tuple_t reply = conn_tuple(&e.conns[p.ct], 1)
+    range_.flags = 0
+    range_of_address(&range_, tuple_dst(reply) if manip == MANIP_SRC else tuple_src(reply))
+    setup_info(e, p, &range_, manip)
+
+
+cdef inline bint nat_target(engine_t *e, pkt_t *p, uint32_t kind, const target_t *target, uint32_t manip) noexcept nogil:
+    # nat_target: carry out SNAT, DNAT, MASQUERADE, REDIRECT or NETMAP.
+    # => False: the packet is dropped, there is no address to give it.
+    cdef target_t range_ = target[0]
+    cdef uint32_t addr, mask
+    if kind == TARGET_MASQUERADE:
+        if tuple_src(conn_tuple(&e.conns[p.ct], 0)) == 0:
+            return True
+        addr = select_addr(e, p.out_iface, next_hop(e, p))
+        if addr == 0:
+            return False
+        e.conns[p.ct].masq_iface = p.out_iface
+        range_of_address(&range_, addr)
+    elif kind == TARGET_REDIRECT:
+        addr = 0x7f000001 if p.hook == HOOK_OUTPUT else first_address(e, p.in_iface)
+        if addr == 0:
+            return False
+        range_of_address(&range_, addr)
+    elif kind == TARGET_NETMAP:
+        mask = ~(range_.min_addr ^ range_.max_addr)
+        addr = tuple_dst(p.t) if manip == MANIP_DST else tuple_src(p.t)
+        range_of_address(&range_, (addr & ~mask) | (target.min_addr & mask))
+    setup_info(e, p, &range_, manip)
+    return True

@@ -1,0 +1,106 @@
+# Whether a translated tuple is taken: the three probes of the kernel.
+#
+# Source: nf_nat_used_tuple, nf_nat_used_tuple_new, nf_nat_used_tuple_harder (nf_nat_core.c, Linux 6.18);
+# nf_conntrack_tuple_taken (nf_conntrack_core.c).
+# Invariants: both directions of every confirmed connection count; expired ones do not, nor does this flow.
+# Differs from the kernel: nothing. linux-5.4 has only the first probe.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from .types cimport (conn_t, DIR_ORIGINAL, engine_t, FN_NONE, IPS_DST_NAT, IPS_DYING, IPS_FIXED_TIMEOUT, IPS_SEQ_ADJUST,
+                     IPS_SRC_NAT, pkt_t, PROTO_GRE, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, STAT_EVICTED,
+                     STAT_FOUND, tcp_t, tuple_t)
+from .tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
+from .tuple_hash cimport tuple_hash
+from .ct_lookup cimport find_tuple
+from .ct_insert cimport conn_delete
+
+cdef enum:
+    # NF_NAT_HARDER_THRESH
+    HARDER_THRESHOLD = 32
+    TCP_STATE_SYN_SENT = 1
+    TCP_STATE_TIME_WAIT = 7
+
+
+cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # tuple_taken_by: look up the inverse of t, the reply tuple that it would have.
+    # => The table id of its owner, or FN_NONE; then p keeps the reply tuple and its hash for the insert.
+    cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
+    cdef uint64_t h = p.reply_hash
+    if not (p.guessed and tuple_equal(reply, p.reply_checked)):
+        h = tuple_hash(e, reply)
+    cdef uint32_t id_ = find_tuple(e, reply, h, p.now)
+    p.guessed = False
+    if id_ == FN_NONE:
+        p.reply_checked = reply
+        p.reply_hash = h
+        p.verified = True
+    return id_
+
+
+cdef inline bint same_origin(const engine_t *e, uint32_t id_, const pkt_t *p) noexcept nogil:
+    return tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 0))
+
+
+cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    cdef uint32_t id_ = tuple_taken_by(e, t, p)
+    p.probes += 1
+    if id_ == FN_NONE or same_origin(e, id_, p):
+        return False
+    e.stats[STAT_FOUND] += 1
+    return True
+
+
+cdef inline bint allows_clash(uint32_t proto) noexcept nogil:
+    # allows_clash: nf_conntrack_l4proto.allow_clash of 6.18 for the protocols with a tracker of their own.
+    return proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_GRE
+
+
+cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_tuple_new: the probe for a tuple that needs no change; both ends may have spoken at once.
+    cdef uint32_t id_
+    cdef tuple_t reply
+    cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
+    if not used_tuple(e, t, p):
+        return False
+    if e.profile == 54 or not allows_clash(tuple_proto(t)) or e.conns[p.ct].status & any_nat:
+        return True
+    id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
+    if id_ == FN_NONE:
+        reply = invert_tuple(t)
+        id_ = find_tuple(e, reply, tuple_hash(e, reply), p.now)
+        if id_ == FN_NONE:
+            return False
+    if e.conns[id_ >> 1].status & any_nat:
+        return True
+    return not tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 1))
+
+
+cdef inline bint hard_probe(const engine_t *e, tuple_t t, uint32_t attempts_left, const pkt_t *p) noexcept nogil:
+    # hard_probe: whether the port search may evict a closing connection for this candidate.
+    return (e.profile != 54 and attempts_left <= HARDER_THRESHOLD and tuple_proto(t) == PROTO_TCP
+            and e.conns[p.ct].state == TCP_STATE_SYN_SENT)
+
+
+cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
+    # used_tuple_harder: as used_tuple, but a TCP SYN short of ports takes over a closed connection's tuple.
+    # => The owner is deleted where the answer is "free" because of it.
+    cdef uint32_t id_
+    cdef conn_t *owner
+    if not hard_probe(e, t, attempts_left, p):
+        return used_tuple(e, t, p)
+    id_ = tuple_taken_by(e, t, p)
+    p.probes += 1
+    if id_ == FN_NONE:
+        return False
+    if id_ & 1 == DIR_ORIGINAL:
+        return True
+    owner = &e.conns[id_ >> 1]
+    if owner.proto != PROTO_TCP or owner.state < TCP_STATE_TIME_WAIT:
+        return True
+    if not owner.status & IPS_SRC_NAT or owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING):
+        return True
+    if <int32_t>(e.tcp[p.ct].td_end[0] - e.tcp[id_ >> 1].td_end[0]) <= 0:
+        return True
+    conn_delete(e, id_ >> 1)
+    e.stats[STAT_EVICTED] += 1
+    tuple_taken_by(e, t, p)
+    return False

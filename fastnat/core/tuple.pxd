@@ -1,0 +1,113 @@
+# The tuple: how it is read from a packet or a connection, and its inverse.
+#
+# Source: nf_conntrack_tuple.h, nf_ct_invert_tuple, nf_conntrack_proto_icmp.c (Linux 6.18).
+# Invariants: all 16 bytes are significant, so equality and hash need no field list.
+# Differs from the kernel: the effective zone id of the direction is part of the tuple.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from .types cimport conn_t, tuple_t, PROTO_ICMP
+
+
+cdef inline tuple_t tuple_make(uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport,
+                               uint32_t proto, uint32_t zone) noexcept nogil:
+    cdef tuple_t t
+    t.addrs = src | (<uint64_t>dst << 32)
+    t.rest = sport | (<uint64_t>dport << 16) | (<uint64_t>proto << 32) | (<uint64_t>zone << 48)
+    return t
+
+
+cdef inline uint32_t tuple_src(tuple_t t) noexcept nogil:
+    return <uint32_t>t.addrs
+
+
+cdef inline uint32_t tuple_dst(tuple_t t) noexcept nogil:
+    return <uint32_t>(t.addrs >> 32)
+
+
+cdef inline uint32_t tuple_sport(tuple_t t) noexcept nogil:
+    return <uint32_t>(t.rest & 0xffff)
+
+
+cdef inline uint32_t tuple_dport(tuple_t t) noexcept nogil:
+    return <uint32_t>((t.rest >> 16) & 0xffff)
+
+
+cdef inline uint32_t tuple_proto(tuple_t t) noexcept nogil:
+    return <uint32_t>((t.rest >> 32) & 0xff)
+
+
+cdef inline uint32_t tuple_zone(tuple_t t) noexcept nogil:
+    return <uint32_t>(t.rest >> 48)
+
+
+cdef inline bint tuple_equal(tuple_t a, tuple_t b) noexcept nogil:
+    return ((a.addrs ^ b.addrs) | (a.rest ^ b.rest)) == 0
+
+
+cdef inline tuple_t tuple_with_src(tuple_t t, uint32_t addr, uint32_t port) noexcept nogil:
+    t.addrs = (t.addrs & <uint64_t>0xffffffff00000000) | addr
+    t.rest = (t.rest & ~<uint64_t>0xffff) | port
+    return t
+
+
+cdef inline tuple_t tuple_with_dst(tuple_t t, uint32_t addr, uint32_t port) noexcept nogil:
+    t.addrs = (t.addrs & <uint64_t>0xffffffff) | (<uint64_t>addr << 32)
+    t.rest = (t.rest & ~<uint64_t>0xffff0000) | (<uint64_t>port << 16)
+    return t
+
+
+cdef inline int icmp_inverse(uint32_t type_) noexcept nogil:
+    # icmp_inverse: the type that answers an ICMP query (RFC 792, RFC 950).
+    # => The type, or -1: such a message has no tuple of its own.
+    if type_ == 8:
+        return 0
+    if type_ == 0:
+        return 8
+    if 13 <= type_ <= 18:
+        return <int>(type_ + 1) if type_ & 1 else <int>(type_ - 1)
+    return -1
+
+
+cdef inline bint tuple_invertible(tuple_t t) noexcept nogil:
+    return tuple_proto(t) != PROTO_ICMP or icmp_inverse(tuple_dport(t) >> 8) >= 0
+
+
+cdef inline tuple_t invert_tuple(tuple_t t) noexcept nogil:
+    # invert_tuple: the tuple of the opposite direction.
+    # => t must be invertible; ICMP keeps its id in the source port and maps the type.
+    cdef tuple_t r
+    cdef uint64_t sport = t.rest & 0xffff
+    cdef uint64_t dport = (t.rest >> 16) & 0xffff
+    cdef uint64_t high = t.rest & <uint64_t>0xffffffff00000000
+    r.addrs = (t.addrs >> 32) | (t.addrs << 32)
+    if tuple_proto(t) == PROTO_ICMP:
+        dport = (<uint64_t>icmp_inverse(<uint32_t>(dport >> 8)) << 8) | (dport & 0xff)
+        r.rest = high | sport | (dport << 16)
+    else:
+        r.rest = high | dport | (sport << 16)
+    return r
+
+
+cdef inline uint32_t zone_of(const conn_t *ct, uint32_t dir) noexcept nogil:
+    # zone_of: the zone id that a direction is looked up in (nf_ct_zone_id).
+    return ct.zone if (ct.zone_dir >> dir) & 1 else 0
+
+
+cdef inline tuple_t conn_tuple(const conn_t *ct, uint32_t dir) noexcept nogil:
+    cdef tuple_t t
+    t.addrs = ct.addrs[dir]
+    t.rest = ct.ports[dir] | (<uint64_t>ct.proto << 32) | (<uint64_t>zone_of(ct, dir) << 48)
+    return t
+
+
+cdef inline void conn_set_reply(conn_t *ct, tuple_t reply) noexcept nogil:
+    ct.addrs[1] = reply.addrs
+    ct.ports[1] = <uint32_t>reply.rest
+
+
+cdef inline bint in_zone(tuple_t t, uint32_t zone) noexcept nogil:
+    return tuple_zone(t) == zone
+
+
+cdef inline tuple_t tuple_in_zone(tuple_t t, uint32_t zone) noexcept nogil:
+    t.rest = (t.rest & <uint64_t>0x0000ffffffffffff) | (<uint64_t>zone << 48)
+    return t

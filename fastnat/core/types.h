@@ -1,0 +1,233 @@
+/* Every record of the datapath. Tables hold indices, never pointers, so that they can be viewed by
+ * NumPy, saved and copied. Integers are in host byte order unless the name ends in _be. */
+#ifndef FASTNAT_TYPES_H
+#define FASTNAT_TYPES_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FN_HZ 250              /* jiffies per second of the kernels reproduced */
+#define FN_NONE 0xffffffffu    /* no index */
+#define FN_ID_BITS 26          /* a table id: record << 1 | direction */
+#define FN_BUCKET_SLOTS 12
+#define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
+#define FN_STAGE 32            /* packets in flight between two stages of a batch */
+#define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
+#define FN_CHUNK_IDS 14
+#define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
+#define FN_ANY_IFACE 0xffffu
+
+/* 16 bytes, all significant: compared and hashed as two words.
+ *   addrs: source | destination << 32
+ *   rest:  source port or id | destination port, or ICMP type << 8 | code, << 16 | protocol << 32 | zone << 48 */
+typedef struct { uint64_t addrs, rest; } tuple_t;
+static_assert(sizeof(tuple_t) == 16, "hashed as one 16-byte message");
+
+/* One connection, one cache line.
+ *   0       8       16      20      24   28     32      36    40      44      48   52     56    60
+ *   | orig  | reply | orig  | reply |l4, | zone,|timeout|wheel|bysource|bysource|mark|routes|masq |stream|
+ *   | addrs | addrs | ports | ports |zdir|status|       | pos |next    | prev   |    |      |iface| ts   |
+ * Immutable after confirm: addrs, ports, proto, zone, zone_dir, masq_iface. Written per packet: state,
+ * status, timeout, mark, routes (once per direction). Written by other records: bysource links, wheel_pos. */
+typedef struct {
+    uint64_t addrs[2];
+    uint32_t ports[2];
+    uint8_t proto, state, zone_dir, live;
+    uint16_t zone, status;
+    uint32_t timeout;          /* jiffies: relative until confirmed, then absolute (nf_conn.timeout) */
+    uint32_t wheel_pos;        /* chunk * 16 + slot, FN_NONE outside the wheel */
+    uint32_t bysource_next, bysource_prev;
+    uint32_t mark;
+    uint16_t routes[2];        /* route index + 1 of the last packet of the direction, 0 unknown */
+    uint16_t masq_iface;       /* the egress interface at MASQUERADE time, 0 none */
+    uint16_t helper;
+    uint32_t stream_ts;        /* UDP: jiffies after which a reply makes a stream */
+} conn_t;
+static_assert(sizeof(conn_t) == 64, "one cache line a connection");
+static_assert(offsetof(conn_t, timeout) == 32 && offsetof(conn_t, stream_ts) == 60, "dtypes.CONN mirrors it");
+
+/* What only TCP needs; same index as conn_t (struct ip_ct_tcp). */
+typedef struct {
+    uint32_t td_end[2], td_maxend[2], td_maxwin[2], td_maxack[2];
+    uint8_t scale[2], flags[2];
+    uint8_t last_dir, last_index, retrans, last_wscale;
+    uint32_t last_seq, last_ack, last_end;
+    uint16_t last_win;
+    uint8_t last_flags, pad[9];
+} tcp_t;
+static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
+
+/* Twelve one-byte tags (0 empty), eight 4-bit counters of items that overflowed, by tag class, and
+ * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
+typedef struct {
+    uint8_t tags[FN_BUCKET_SLOTS];
+    uint8_t overflow[4];
+    uint32_t items[FN_BUCKET_SLOTS];
+} bucket_t;
+static_assert(sizeof(bucket_t) == 64, "one cache line a bucket");
+
+/* A linear-hashing table of groups of buckets; grows by one group at a time. */
+typedef struct {
+    bucket_t *buckets;
+    uint64_t used;             /* items */
+    uint32_t level_mask;       /* groups at the start of this doubling, minus one */
+    uint32_t split;            /* groups already split in this doubling */
+    uint32_t groups, max_groups;
+    uint32_t level;
+    uint32_t kind;             /* TABLE_TUPLES or TABLE_SOURCES: how a split hashes a displaced item */
+    uint64_t overflows;
+} table_t;
+
+/* Ids that fall due in one jiffy, newest chunk first; only the head chunk of a slot is partly filled. */
+typedef struct {
+    uint32_t next;
+    uint16_t count, slot;
+    uint32_t ids[FN_CHUNK_IDS];
+} chunk_t;
+static_assert(sizeof(chunk_t) == 64, "one cache line a chunk");
+
+/* The ports in use towards one (protocol, peer address, peer port, NAT address, zone): bit p of `taken`
+ * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. */
+typedef struct {
+    uint64_t addrs, rest;      /* the tuple with destination port 0 */
+    uint32_t last_search;      /* jiffies */
+    uint32_t live;
+} bitmap_key_t;
+
+typedef struct {
+    uint32_t src, smask, dst, dmask;
+    uint16_t in_set, out_set;  /* row of the interface match table, FN_ANY_IFACE any */
+    uint8_t proto, invert;
+    uint16_t n_matches;
+    uint32_t first_match, target_arg;
+    uint8_t target, pad;
+    uint16_t chain;
+    uint32_t line;
+    uint64_t packets, bytes;
+    uint64_t pad2;
+} rule_t;
+static_assert(sizeof(rule_t) == 64, "one cache line a rule");
+
+typedef struct {
+    uint8_t kind, invert;
+    uint16_t n;
+    uint32_t a, b, c;
+} match_t;
+static_assert(sizeof(match_t) == 16, "four a cache line");
+
+/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
+typedef struct {
+    uint32_t min_addr, max_addr;
+    uint16_t min_proto, max_proto, base_proto, flags;
+    uint32_t value, mask, mask2, op;
+} target_t;
+static_assert(sizeof(target_t) == 32, "mirrored by dtypes.TARGET");
+
+typedef struct {
+    uint32_t dst, mask, gateway;
+    uint16_t iface;
+    uint8_t kind, scope;
+} route_t;
+static_assert(sizeof(route_t) == 16, "mirrored by dtypes.ROUTE");
+
+typedef struct {
+    uint32_t local, mask, peer;
+    uint16_t iface;
+    uint8_t scope, secondary;
+} address_t;
+static_assert(sizeof(address_t) == 16, "mirrored by dtypes.ADDRESS");
+
+/* One packet header as a batch brings it. */
+typedef struct {
+    uint32_t src, dst;
+    uint16_t sport, dport;     /* ICMP: id, type << 8 | code */
+    uint16_t iface;            /* node interface index; 0: sent by the node itself */
+    uint16_t length;           /* IP total length, bytes */
+    uint8_t proto, tcp_flags;
+    uint16_t pad;
+    uint32_t mark;
+} packet_t;
+static_assert(sizeof(packet_t) == 24, "mirrored by dtypes.PACKET");
+
+typedef struct {
+    uint8_t verdict, ctinfo, reason, pad;
+    uint32_t src, dst;
+    uint16_t sport, dport;
+    uint16_t out_iface, probes;
+    uint32_t conn;
+} result_t;
+static_assert(sizeof(result_t) == 24, "mirrored by dtypes.RESULT");
+
+/* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
+ * header-only batches. */
+typedef struct {
+    tuple_t t;
+    uint64_t hash;
+    uint64_t reply_hash;       /* hash of reply_checked */
+    uint64_t source_hash;      /* bysource hash of the original source, if `guessed` was set by the batch */
+    tuple_t reply_checked;     /* a reply tuple found free by nat_used_tuple for this packet */
+    uint8_t *data;
+    uint32_t len, l4off;       /* data: bytes of the datagram; offset of the l4 header */
+    uint32_t now;              /* jiffies */
+    uint32_t mark, ct;
+    uint32_t seq, ack, window, end;
+    uint32_t probes;
+    uint16_t in_iface, out_iface, route, length;
+    uint16_t tcp_flags;
+    uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
+    uint8_t icmp_error, ttl;
+    uint16_t template_zone;
+    uint8_t template_dir, tcp_class, tracked, guessed, has_source_hash;
+    uint32_t payload;
+} pkt_t;
+
+#define FN_STATS 24
+#define FN_TIMEOUTS 40
+
+typedef struct {
+    conn_t *conns;
+    tcp_t *tcp;
+    uint32_t *free_ids;        /* stack of released records */
+    uint32_t n_free, high_water, capacity, max_conns;
+    uint32_t count;            /* live records, unconfirmed included (nf_conntrack_count) */
+    uint32_t confirmed;
+    table_t tuples, sources;
+
+    chunk_t *chunks;
+    uint32_t *wheel;           /* head chunk of each slot */
+    uint64_t *wheel_busy;      /* bit per slot */
+    uint32_t n_chunks, max_chunks, free_chunk;
+
+    uint64_t *bitmaps;         /* taken[1024], known[1024] of each */
+    bitmap_key_t *bitmap_keys;
+    uint16_t *bitmap_index;    /* open addressing over bitmap_keys, 0xffff none */
+    uint32_t n_bitmaps, max_bitmaps, bitmap_index_mask, bitmap_probes;
+
+    rule_t *rules;
+    match_t *matches;
+    target_t *targets;
+    uint16_t *port_slots;      /* min, max pairs */
+    uint8_t *iface_match;      /* row per interface set, column per interface */
+    uint32_t n_ifaces;
+    uint32_t hook_entry[5][5]; /* [table][hook] first rule, FN_NONE none */
+
+    route_t *routes;
+    address_t *addresses;
+    uint32_t n_routes, n_addresses;
+    uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
+    uint32_t route_cache_dst[256];
+    uint16_t route_cache[256]; /* index + 1 */
+
+    uint64_t key[2];           /* tuple hash */
+    uint64_t rng[2];
+    uint64_t now;              /* jiffies since the engine's time 0 */
+    uint32_t profile;          /* 54 or 618 */
+    uint32_t tracking, nat_hooks;
+    uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
+    uint32_t timeouts[FN_TIMEOUTS];
+    uint32_t guess_addr;       /* the last address that source NAT chose: prefetch only */
+    uint64_t stats[FN_STATS];
+} engine_t;
+
+#endif

@@ -1,0 +1,461 @@
+# Declarations of types.h and the constants of the field. Layouts, offsets and who writes what: types.h.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "types.h" nogil:
+    enum:
+        FN_HZ
+        FN_ID_BITS
+        FN_BUCKET_SLOTS
+        FN_GROUP_BUCKETS
+        FN_STAGE
+        FN_WHEEL_SLOTS
+        FN_CHUNK_IDS
+        FN_STACK
+    const uint32_t FN_NONE
+    const uint16_t FN_ANY_IFACE
+
+    ctypedef struct tuple_t:
+        uint64_t addrs
+        uint64_t rest
+
+    ctypedef struct conn_t:
+        uint64_t addrs[2]
+        uint32_t ports[2]
+        uint8_t proto
+        uint8_t state
+        uint8_t zone_dir
+        uint8_t live
+        uint16_t zone
+        uint16_t status
+        uint32_t timeout
+        uint32_t wheel_pos
+        uint32_t bysource_next
+        uint32_t bysource_prev
+        uint32_t mark
+        uint16_t routes[2]
+        uint16_t masq_iface
+        uint16_t helper
+        uint32_t stream_ts
+
+    ctypedef struct tcp_t:
+        uint32_t td_end[2]
+        uint32_t td_maxend[2]
+        uint32_t td_maxwin[2]
+        uint32_t td_maxack[2]
+        uint8_t scale[2]
+        uint8_t flags[2]
+        uint8_t last_dir
+        uint8_t last_index
+        uint8_t retrans
+        uint8_t last_wscale
+        uint32_t last_seq
+        uint32_t last_ack
+        uint32_t last_end
+        uint16_t last_win
+        uint8_t last_flags
+
+    ctypedef struct bucket_t:
+        uint8_t tags[12]
+        uint8_t overflow[4]
+        uint32_t items[12]
+
+    ctypedef struct table_t:
+        bucket_t *buckets
+        uint64_t used
+        uint32_t level_mask
+        uint32_t split
+        uint32_t groups
+        uint32_t max_groups
+        uint32_t level
+        uint32_t kind
+        uint64_t overflows
+
+    ctypedef struct chunk_t:
+        uint32_t next
+        uint16_t count
+        uint16_t slot
+        uint32_t ids[14]
+
+    ctypedef struct bitmap_key_t:
+        uint64_t addrs
+        uint64_t rest
+        uint32_t last_search
+        uint32_t live
+
+    ctypedef struct rule_t:
+        uint32_t src
+        uint32_t smask
+        uint32_t dst
+        uint32_t dmask
+        uint16_t in_set
+        uint16_t out_set
+        uint8_t proto
+        uint8_t invert
+        uint16_t n_matches
+        uint32_t first_match
+        uint32_t target_arg
+        uint8_t target
+        uint8_t pad
+        uint16_t chain
+        uint32_t line
+        uint64_t packets
+        uint64_t bytes
+        uint64_t pad2
+
+    ctypedef struct match_t:
+        uint8_t kind
+        uint8_t invert
+        uint16_t n
+        uint32_t a
+        uint32_t b
+        uint32_t c
+
+    ctypedef struct target_t:
+        uint32_t min_addr
+        uint32_t max_addr
+        uint16_t min_proto
+        uint16_t max_proto
+        uint16_t base_proto
+        uint16_t flags
+        uint32_t value
+        uint32_t mask
+        uint32_t mask2
+        uint32_t op
+
+    ctypedef struct route_t:
+        uint32_t dst
+        uint32_t mask
+        uint32_t gateway
+        uint16_t iface
+        uint8_t kind
+        uint8_t scope
+
+    ctypedef struct address_t:
+        uint32_t local
+        uint32_t mask
+        uint32_t peer
+        uint16_t iface
+        uint8_t scope
+        uint8_t secondary
+
+    ctypedef struct packet_t:
+        uint32_t src
+        uint32_t dst
+        uint16_t sport
+        uint16_t dport
+        uint16_t iface
+        uint16_t length
+        uint8_t proto
+        uint8_t tcp_flags
+        uint16_t pad
+        uint32_t mark
+
+    ctypedef struct result_t:
+        uint8_t verdict
+        uint8_t ctinfo
+        uint8_t reason
+        uint8_t pad
+        uint32_t src
+        uint32_t dst
+        uint16_t sport
+        uint16_t dport
+        uint16_t out_iface
+        uint16_t probes
+        uint32_t conn
+
+    ctypedef struct pkt_t:
+        tuple_t t
+        uint64_t hash
+        uint64_t reply_hash
+        uint64_t source_hash
+        tuple_t reply_checked
+        uint8_t *data
+        uint32_t len
+        uint32_t l4off
+        uint32_t now
+        uint32_t mark
+        uint32_t ct
+        uint32_t seq
+        uint32_t ack
+        uint32_t window
+        uint32_t end
+        uint32_t probes
+        uint16_t in_iface
+        uint16_t out_iface
+        uint16_t route
+        uint16_t length
+        uint16_t tcp_flags
+        uint8_t ctinfo
+        uint8_t dir
+        uint8_t verdict
+        uint8_t reason
+        uint8_t hook
+        uint8_t has_seq
+        uint8_t local
+        uint8_t untracked
+        uint8_t is_new
+        uint8_t verified
+        uint8_t icmp_error
+        uint8_t ttl
+        uint16_t template_zone
+        uint8_t template_dir
+        uint8_t tcp_class
+        uint8_t tracked
+        uint8_t guessed
+        uint8_t has_source_hash
+        uint32_t payload
+
+    ctypedef struct engine_t:
+        conn_t *conns
+        tcp_t *tcp
+        uint32_t *free_ids
+        uint32_t n_free
+        uint32_t high_water
+        uint32_t capacity
+        uint32_t max_conns
+        uint32_t count
+        uint32_t confirmed
+        table_t tuples
+        table_t sources
+        chunk_t *chunks
+        uint32_t *wheel
+        uint64_t *wheel_busy
+        uint32_t n_chunks
+        uint32_t max_chunks
+        uint32_t free_chunk
+        uint64_t *bitmaps
+        bitmap_key_t *bitmap_keys
+        uint16_t *bitmap_index
+        uint32_t n_bitmaps
+        uint32_t max_bitmaps
+        uint32_t bitmap_index_mask
+        uint32_t bitmap_probes
+        rule_t *rules
+        match_t *matches
+        target_t *targets
+        uint16_t *port_slots
+        uint8_t *iface_match
+        uint32_t n_ifaces
+        uint32_t hook_entry[5][5]
+        route_t *routes
+        address_t *addresses
+        uint32_t n_routes
+        uint32_t n_addresses
+        uint32_t *lo_flags
+        uint32_t route_cache_dst[256]
+        uint16_t route_cache[256]
+        uint64_t key[2]
+        uint64_t rng[2]
+        uint64_t now
+        uint32_t profile
+        uint32_t tracking
+        uint32_t nat_hooks
+        uint32_t checksum
+        uint32_t forward
+        uint32_t loose
+        uint32_t be_liberal
+        uint32_t max_retrans
+        uint32_t ignore_invalid_rst
+        uint32_t timeouts[40]
+        uint32_t guess_addr
+        uint64_t stats[24]
+
+cdef extern from "platform.h" nogil:
+    void fn_prefetch(const void *p)
+    void fn_prefetch_write(const void *p)
+    int fn_ctz(uint32_t x)
+    int fn_ctz64(uint64_t x)
+    int fn_popcount64(uint64_t x)
+    uint32_t fn_bswap32(uint32_t x)
+    uint16_t fn_bswap16(uint16_t x)
+    bint fn_likely(bint x)
+    bint fn_unlikely(bint x)
+    uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
+    uint64_t fn_siphash13(const uint64_t *key, uint64_t m0, uint64_t m1)
+    void fn_siphash13_stage(const uint64_t *key, const uint64_t *m0, const uint64_t *m1, uint64_t *out)
+
+cdef enum:
+    PROTO_ICMP = 1
+    PROTO_TCP = 6
+    PROTO_UDP = 17
+    PROTO_GRE = 47
+    PROTO_SCTP = 132
+    PROTO_UDPLITE = 136
+
+# enum ip_conntrack_status
+cdef enum:
+    IPS_EXPECTED = 0x1
+    IPS_SEEN_REPLY = 0x2
+    IPS_ASSURED = 0x4
+    IPS_CONFIRMED = 0x8
+    IPS_SRC_NAT = 0x10
+    IPS_DST_NAT = 0x20
+    IPS_SEQ_ADJUST = 0x40
+    IPS_SRC_NAT_DONE = 0x80
+    IPS_DST_NAT_DONE = 0x100
+    IPS_DYING = 0x200
+    IPS_FIXED_TIMEOUT = 0x400
+
+# enum ip_conntrack_info; INVALID stands for "no entry"
+cdef enum:
+    IP_CT_ESTABLISHED = 0
+    IP_CT_RELATED = 1
+    IP_CT_NEW = 2
+    IP_CT_ESTABLISHED_REPLY = 3
+    IP_CT_RELATED_REPLY = 4
+    IP_CT_UNTRACKED = 7
+    IP_CT_INVALID = 8
+
+cdef enum:
+    DIR_ORIGINAL = 0
+    DIR_REPLY = 1
+
+# enum nf_inet_hooks
+cdef enum:
+    HOOK_PREROUTING = 0
+    HOOK_INPUT = 1
+    HOOK_FORWARD = 2
+    HOOK_OUTPUT = 3
+    HOOK_POSTROUTING = 4
+
+cdef enum:
+    TABLE_RAW = 0
+    TABLE_MANGLE = 1
+    TABLE_NAT = 2
+    TABLE_FILTER = 3
+
+cdef enum:
+    MANIP_SRC = 0
+    MANIP_DST = 1
+
+# NF_NAT_RANGE_*
+cdef enum:
+    RANGE_MAP_IPS = 1
+    RANGE_PROTO_SPECIFIED = 2
+    RANGE_PROTO_RANDOM = 4
+    RANGE_PERSISTENT = 8
+    RANGE_PROTO_RANDOM_FULLY = 16
+    RANGE_PROTO_OFFSET = 32
+    RANGE_RANDOM_ALL = 20
+
+cdef enum:
+    VERDICT_FORWARD = 0
+    VERDICT_LOCAL = 1
+    VERDICT_DROP = 2
+
+# Why a packet was dropped, or passed without translation (fastnat.Reason mirrors it).
+cdef enum:
+    REASON_NONE = 0
+    REASON_INVALID = 1
+    REASON_CLASH = 2
+    REASON_TABLE_FULL = 3
+    REASON_NO_ADDRESS = 4
+    REASON_NO_ROUTE = 5
+    REASON_TTL = 6
+    REASON_MARTIAN = 7
+    REASON_IP_HEADER = 8
+    REASON_RULE_DROP = 9
+    REASON_OUT_DEVICE = 10
+    REASON_NOT_FORWARDING = 11
+    REASON_ICMP_TRANSLATION = 12
+    REASON_TRUNCATED = 13
+    REASON_FRAGMENT = 14
+    REASON_UNTRACKED = 15
+    REASON_INTERFACE = 16
+    REASON_HANDLER_DROP = 17
+    REASON_TOO_BIG = 18
+    REASON_CHAIN_TOO_LONG = 19
+
+# indices of engine_t.stats; fastnat.dtypes.STATS names them in this order
+cdef enum:
+    STAT_FOUND = 0
+    STAT_INVALID = 1
+    STAT_IGNORE = 2
+    STAT_INSERT = 3
+    STAT_INSERT_FAILED = 4
+    STAT_DROP = 5
+    STAT_EARLY_DROP = 6
+    STAT_ERROR = 7
+    STAT_SEARCH_RESTART = 8
+    STAT_CLASH_RESOLVE = 9
+    STAT_CHAINTOOLONG = 10
+    STAT_NEW = 11
+    STAT_DELETE = 12
+    STAT_PROBES = 13
+    STAT_SEARCHES = 14
+    STAT_SEARCH_FAILURES = 15
+    STAT_PACKETS = 16
+    STAT_EXPIRED = 17
+    STAT_RULES = 18
+    STAT_EVICTED = 19
+    STAT_BYSOURCE_REUSE = 20
+
+# indices of engine_t.timeouts; TCP states first, by their number
+cdef enum:
+    TIMEOUT_TCP = 0
+    TIMEOUT_TCP_MAX_RETRANS = 10
+    TIMEOUT_TCP_UNACK = 11
+    TIMEOUT_UDP = 12
+    TIMEOUT_UDP_STREAM = 13
+    TIMEOUT_ICMP = 14
+    TIMEOUT_GENERIC = 15
+    TIMEOUT_GRE = 16
+    TIMEOUT_GRE_STREAM = 17
+    TIMEOUT_UDPLITE = 18
+    TIMEOUT_UDPLITE_STREAM = 19
+    TIMEOUT_SCTP = 20
+
+cdef enum:
+    TABLE_KIND_TUPLES = 0
+    TABLE_KIND_SOURCES = 1
+
+cdef enum:
+    ROUTE_UNICAST = 1
+    ROUTE_LOCAL = 2
+    ROUTE_BROADCAST = 3
+    ROUTE_BLACKHOLE = 6
+    ROUTE_UNREACHABLE = 7
+    ROUTE_PROHIBIT = 8
+    ROUTE_THROW = 9
+
+cdef enum:
+    TARGET_NONE = 0
+    TARGET_ACCEPT = 1
+    TARGET_DROP = 2
+    TARGET_RETURN = 3
+    TARGET_JUMP = 4
+    TARGET_GOTO = 5
+    TARGET_POLICY_ACCEPT = 6
+    TARGET_POLICY_DROP = 7
+    TARGET_CHAIN_END = 8
+    TARGET_SNAT = 9
+    TARGET_DNAT = 10
+    TARGET_MASQUERADE = 11
+    TARGET_REDIRECT = 12
+    TARGET_NETMAP = 13
+    TARGET_MARK = 14
+    TARGET_CONNMARK = 15
+    TARGET_NOTRACK = 16
+    TARGET_CT_ZONE = 17
+
+cdef enum:
+    MATCH_SPORT = 1
+    MATCH_DPORT = 2
+    MATCH_TCP_FLAGS = 3
+    MATCH_ICMP_TYPE = 4
+    MATCH_MULTIPORT_SRC = 5
+    MATCH_MULTIPORT_DST = 6
+    MATCH_MULTIPORT_EITHER = 7
+    MATCH_MARK = 8
+    MATCH_CONNMARK = 9
+    MATCH_ADDRTYPE_SRC = 10
+    MATCH_ADDRTYPE_DST = 11
+    MATCH_IPRANGE_SRC = 12
+    MATCH_IPRANGE_DST = 13
+    MATCH_CTSTATE = 14
+    MATCH_CTPROTO = 15
+    MATCH_NTH = 16
+    MATCH_RANDOM = 17
+    MATCH_LENGTH = 18
+    MATCH_NEVER = 19
+    MATCH_L4_HEADER = 20

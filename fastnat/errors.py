@@ -1,0 +1,17 @@
+"""The exceptions of fastnat; a bad packet is never one of them."""
+
+
+class FastnatError(Exception):
+    """Anything that fastnat refuses: the message names the place, the value and the remedy."""
+
+
+class InputError(FastnatError, ValueError):
+    """A file or text that cannot be used: names file, line and what was expected."""
+
+
+class RuleError(InputError):
+    """A rule that cannot be used: names file, line, rule text and option."""
+
+
+class ClockError(FastnatError, ValueError):
+    """Virtual time went back."""

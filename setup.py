@@ -1,0 +1,58 @@
+"""Build the two extensions; everything else about the package is in pyproject.toml."""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+MODES = {  # name: compiler flags, link flags, Cython directives
+    "release": (["-O3", "-g1"], [], {}),
+    "checked": (["-Og", "-g"], [], {"boundscheck": True, "initializedcheck": True}),
+    "asan": (
+        ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+        ["-fsanitize=address,undefined"],
+        {"boundscheck": True},
+    ),
+    "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
+}
+mode = os.environ.get("FASTNAT_BUILD", "release")
+if mode not in MODES:
+    sys.exit(f"FASTNAT_BUILD={mode}: choose one of {', '.join(MODES)}")
+cflags, ldflags, directives = MODES[mode]
+
+HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform")]
+
+
+def extension(name: str) -> Extension:
+    """One extension over the header-only steps in fastnat/core."""
+    return Extension(
+        f"fastnat.core.{name}",
+        [f"fastnat/core/{name}.pyx"],
+        include_dirs=["fastnat/core"],
+        depends=HEADERS,
+        extra_compile_args=[*cflags, "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]
+        + ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-cast-function-type"]
+        + ["-Wno-missing-field-initializers", "-Wno-unused-variable"],
+        extra_link_args=ldflags,
+        # CFLAGS of Python itself carry -DNDEBUG; outside release the asserts must live
+        undef_macros=[] if mode == "release" else ["NDEBUG"],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension("datapath"), extension("_steps")],
+        build_dir=f"build/cython-{mode}",
+        emit_linenums=mode == "gcov",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "initializedcheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": True,
+            **directives,
+        },
+    ),
+)
