@@ -1,0 +1,12 @@
+"""Linux connection tracking and NAT: the kernel's decisions, deterministic, on a virtual clock."""
+
+from ._version import __version__
+from .dtypes import PACKET, RESULT, CtInfo, Reason, Status, Verdict
+from .engine import Engine, packets
+from .errors import ClockError, FastnatError, InputError, RuleError
+from .node import Node
+
+__all__ = [
+    "PACKET", "RESULT", "ClockError", "CtInfo", "Engine", "FastnatError", "InputError", "Node", "Reason", "RuleError",
+    "Status", "Verdict", "__version__", "packets",
+]  # fmt: skip

@@ -1,0 +1,3 @@
+from fastnat.cli import main
+
+main()

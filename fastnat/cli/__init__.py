@@ -1,0 +1,32 @@
+"""The command line: one module a command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import FastnatError
+from .check import check
+from .exhaust import exhaust
+from .replay import replay
+
+
+@click.group()
+@click.version_option(__version__, prog_name="fastnat")
+def group() -> None:
+    """Linux connection tracking and NAT on a virtual clock."""
+
+
+for command in (exhaust, replay, check):
+    group.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; bad input exits with 2 and one message."""
+    try:
+        group()
+    except FastnatError as error:
+        click.echo(f"fastnat: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""fastnat replay: a capture through a node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import click
+
+from .. import capture
+from ..engine import PROFILES, Engine
+from ..node import Node
+from ..replay import replay as run
+
+
+@click.command()
+@click.argument("node")
+@click.argument("captured", metavar="CAPTURE")
+@click.option("-w", "--write", "write", metavar="OUT.pcapng", help="Packets that leave, with their egress interface.")
+@click.option("--verdicts", metavar="OUT.jsonl", help="One JSON line per input packet.")
+@click.option("--conntrack", metavar="OUT.txt", help="The table at the end, as conntrack -L -o extended.")
+@click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
+@click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def replay(
+    node: str,
+    captured: str,
+    write: str | None,
+    verdicts: str | None,
+    conntrack: str | None,
+    stats: str | None,
+    iface: str | None,
+    profile: str,
+    seed: int,
+) -> None:
+    """Run CAPTURE (pcap or pcapng) through the node directory NODE."""
+    engine = Engine(Node.load(node), profile=profile, seed=seed)
+    counts = {"forward": 0, "local": 0, "drop": 0}
+    with contextlib.ExitStack() as stack:
+        packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None
+        lines = stack.enter_context(Path(verdicts).open("w")) if verdicts else None
+        for result in run(engine, capture.read(captured), iface):
+            counts[str(result.verdict["verdict"])] += 1
+            if lines:
+                lines.write(json.dumps(result.verdict) + "\n")
+            if packets and result.data is not None:
+                packets.write(float(str(result.verdict["t"])), result.out, result.data)
+    if conntrack:
+        Path(conntrack).write_text(engine.conntrack.format("extended"))
+    if stats:
+        Path(stats).write_text(json.dumps(engine.stats, indent=1) + "\n")
+    click.echo(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")

@@ -1,0 +1,45 @@
+"""Running a capture through a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .addresses import to_text
+from .capture import Captured
+from .dtypes import CtInfo, Reason, Verdict
+from .engine import Engine
+from .errors import InputError
+
+
+class Replayed(NamedTuple):
+    """What became of one packet; `data` is None when it was dropped."""
+
+    verdict: dict[str, object]
+    out: str
+    data: bytes | None
+
+
+def replay(engine: Engine, captured: Iterator[Captured], iface: str | None = None) -> Iterator[Replayed]:
+    """Run captured packets in order; each enters on its own interface, or on `iface` where the file has none.
+
+    Raises InputError when a packet's interface is not one of the node's. Time starts at the first packet and
+    never goes back: a packet stamped earlier than its predecessor is taken as simultaneous.
+    """
+    start: float | None = None
+    now = 0.0
+    for n, packet in enumerate(captured):
+        name = iface if iface is not None else packet.iface
+        if not name:
+            raise InputError("this capture names no interfaces: say with --iface on which its packets enter")
+        number = engine.node.iface_number(name)
+        start = packet.time if start is None else start
+        now = max(now, packet.time - start)
+        verdict, data, out, ctinfo, reason, src, dst, sport, dport = engine._core.process_packet(packet.data, number, now)
+        egress = "local" if verdict == Verdict.LOCAL else engine.iface_names[out] if verdict == Verdict.FORWARD else ""
+        record = {
+            "n": n, "t": packet.time, "in": name, "verdict": Verdict(verdict).name.lower(), "out": egress,
+            "ctinfo": CtInfo(ctinfo).name, "reason": Reason(reason).name.lower(), "src": to_text(src),
+            "dst": to_text(dst), "sport": sport, "dport": dport,
+        }  # fmt: skip
+        yield Replayed(record, egress, data)
