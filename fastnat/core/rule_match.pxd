@@ -182,11 +182,15 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
             target_connmark(e, p, &e.targets[r.target_arg])
             at += 1
         elif kind == TARGET_NOTRACK:
-            if p.ct == FN_NONE:
+            # xt_CT leaves a packet alone that already carries a template
+            if p.ct == FN_NONE and p.template_zone == 0:
                 p.untracked = True
                 p.ctinfo = IP_CT_UNTRACKED
             at += 1
         elif kind == TARGET_CT_ZONE:
+            if p.template_zone or p.untracked:
+                at += 1
+                continue
             p.template_zone = <uint16_t>(p.mark & 0xffff if e.targets[r.target_arg].op else e.targets[r.target_arg].value)
             p.template_dir = <unsigned char>e.targets[r.target_arg].mask
             at += 1
