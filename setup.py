@@ -21,6 +21,15 @@ if mode not in MODES:
     sys.exit(f"FASTNAT_BUILD={mode}: choose one of {', '.join(MODES)}")
 cflags, ldflags, directives = MODES[mode]
 
+C_FLAGS = [
+    "-std=c11",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    # what Cython's own generated code would otherwise fill the log with
+    *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
+    *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
+]
 HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform")]
 
 
@@ -31,9 +40,7 @@ def extension(name: str) -> Extension:
         [f"fastnat/core/{name}.pyx"],
         include_dirs=["fastnat/core"],
         depends=HEADERS,
-        extra_compile_args=[*cflags, "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"]
-        + ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-cast-function-type"]
-        + ["-Wno-missing-field-initializers", "-Wno-unused-variable"],
+        extra_compile_args=[*cflags, *C_FLAGS],
         extra_link_args=ldflags,
         # CFLAGS of Python itself carry -DNDEBUG; outside release the asserts must live
         undef_macros=[] if mode == "release" else ["NDEBUG"],

@@ -1,3 +1,5 @@
+"""python -m fastnat."""
+
 from fastnat.cli import main
 
 main()

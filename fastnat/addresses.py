@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-AddressLike = str | int | ipaddress.IPv4Address
+AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address
 
 
 def to_int(address: AddressLike) -> int:

@@ -113,7 +113,8 @@ class Conntrack:
     def to_numpy(self) -> NDArray[Any]:
         """Return the live records as CONN[n], a copy."""
         used = self._core.arrays["conns"][: self._core.high_water]
-        return used[used["live"] == 1].copy()
+        live: NDArray[Any] = used[used["live"] == 1].copy()
+        return live
 
     def format(self, style: str = "conntrack") -> str:
         """Return the table as text: "conntrack" (-L), "extended" or "proc"; ValueError for another style."""

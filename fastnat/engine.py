@@ -115,7 +115,9 @@ class Engine:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
-    def process(self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def process(
+        self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Run a batch of packet headers through the node's hooks, in order.
 
         Parameters

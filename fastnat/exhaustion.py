@@ -83,7 +83,9 @@ def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
                 base, length = rule.src, rule.smask.bit_count()
                 break
     length = max(length, 8)
-    addresses = np.arange(2 if length < 31 else 0, 1 << (32 - length), dtype=np.uint32) + np.uint32(base & mask_of(length))
+    addresses = np.arange(2 if length < 31 else 0, 1 << (32 - length), dtype=np.uint32) + np.uint32(
+        base & mask_of(length)
+    )
     routes = engine.node.route_array()
     own = routes["dst"][np.isin(routes["kind"], (2, 3))]
     addresses = addresses[~np.isin(addresses, own)]

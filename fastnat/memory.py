@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ HUGE_PAGE = 2 << 20
 MAP_NORESERVE = 0x4000
 
 
-def reserve(count: int, dtype: np.dtype) -> NDArray:
+def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a zeroed array that takes memory only page by page, as it is written.
 
     Parameters

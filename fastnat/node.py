@@ -105,7 +105,9 @@ class Node:
             if length < 32 and name != "lo":
                 self.routes.append(Route(local & mask_of(length), length, name))
 
-    def add_route(self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast") -> None:
+    def add_route(
+        self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast"
+    ) -> None:
         """Add a route: dst "default" or "a.b.c.d/len"; via a gateway, out of an interface.
 
         Raises InputError when the interface is unknown, or missing and not found from the gateway.
@@ -119,9 +121,13 @@ class Node:
         except ValueError as error:
             raise InputError(f"route {dst!r}: {error}") from None
         if kind not in KINDS or not 0 <= prefix <= 32:
-            raise InputError(f"route {dst!r}: kind {kind!r}, length {prefix}: expected one of {', '.join(KINDS)}, 0..32")
+            raise InputError(
+                f"route {dst!r}: kind {kind!r}, length {prefix}: expected one of {', '.join(KINDS)}, 0..32"
+            )
         if kind == "unicast" and dev is None:
-            dev = next((r.iface for r in self._sorted() if r.iface and (gateway ^ r.dst) & mask_of(r.prefix) == 0), None)
+            dev = next(
+                (r.iface for r in self._sorted() if r.iface and (gateway ^ r.dst) & mask_of(r.prefix) == 0), None
+            )
         if kind == "unicast" and dev not in self.interfaces:
             raise InputError(f"route {dst!r}: no interface {dev!r}; the node has {', '.join(self.interfaces)}")
         self.routes.append(Route(network & mask_of(prefix), prefix, dev or "", gateway, kind))
@@ -249,7 +255,7 @@ class Node:
         except ValueError:
             raise InputError(f"sysctl {name} = {text!r} is not a number") from None
 
-    def address_array(self) -> NDArray:
+    def address_array(self) -> NDArray[Any]:
         """Return all addresses as ADDRESS[n], devices in order, each in the kernel's list order."""
         rows = []
         for number, iface in enumerate(self.interfaces.values(), 1):
@@ -258,7 +264,7 @@ class Node:
                 rows.append((a.local, mask_of(a.prefix), peer, number, a.scope, secondary))
         return np.array(rows, ADDRESS)
 
-    def route_array(self) -> NDArray:
+    def route_array(self) -> NDArray[Any]:
         """Return the routes as ROUTE[n] in the order in which the first hit is the kernel's answer."""
         numbers = {name: n for n, name in enumerate(self.interfaces, 1)}
         local = []
@@ -277,7 +283,7 @@ class Node:
         ]
         return np.array(local + main, ROUTE)
 
-    def iface_flags(self) -> NDArray:
+    def iface_flags(self) -> NDArray[Any]:
         """Return uint32[n_ifaces + 1]: reverse-path filter and local-source flags, MTU in the high 16 bits."""
         flags = np.zeros(len(self.interfaces) + 1, np.uint32)
         flags[0] = 0xFFFF << 16
@@ -347,7 +353,9 @@ def read_json(path: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected JSON as `ip -j` prints it") from None
+        raise InputError(
+            f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected JSON as `ip -j` prints it"
+        ) from None
     if not isinstance(data, list) or not all(isinstance(x, dict) for x in data):
         raise InputError(f"{path}: expected a JSON list of objects, as `ip -j` prints it")
     return data

@@ -35,7 +35,9 @@ def replay(engine: Engine, captured: Iterator[Captured], iface: str | None = Non
         number = engine.node.iface_number(name)
         start = packet.time if start is None else start
         now = max(now, packet.time - start)
-        verdict, data, out, ctinfo, reason, src, dst, sport, dport = engine._core.process_packet(packet.data, number, now)
+        verdict, data, out, ctinfo, reason, src, dst, sport, dport = engine._core.process_packet(
+            packet.data, number, now
+        )
         egress = "local" if verdict == Verdict.LOCAL else engine.iface_names[out] if verdict == Verdict.FORWARD else ""
         record = {
             "n": n, "t": packet.time, "in": name, "verdict": Verdict(verdict).name.lower(), "out": egress,

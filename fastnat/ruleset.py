@@ -106,7 +106,9 @@ class Compiler:
             for rule in chain.rules:
                 self.rule(table, chain, rule, starts)
             policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
-            self.rules.append((0, 0, 0, 0, ANY_IFACE, ANY_IFACE, 0, 0, 0, 0, 0, policy, 0, 0, 0, chain.packets, chain.bytes, 0))
+            self.rules.append(
+                (0, 0, 0, 0, ANY_IFACE, ANY_IFACE, 0, 0, 0, 0, 0, policy, 0, 0, 0, chain.packets, chain.bytes, 0)
+            )
             self.origin.append((table.name, chain, None))
             # an empty chain that accepts still counts for nat, whose policy counters users read
             if chain.name in HOOKS and (chain.rules or policy == POLICY_DROP or table.name == "nat"):
@@ -116,7 +118,11 @@ class Compiler:
         """Append one rule and its matches and target."""
         first = len(self.matches)
         need = HEADER_NEED.get(r.proto, 0)
-        if need and not r.invert_proto and any(m.kind in ("sport", "dport", "multiport", "tcp-flags", "icmp-type") for m in r.matches):
+        if (
+            need
+            and not r.invert_proto
+            and any(m.kind in ("sport", "dport", "multiport", "tcp-flags", "icmp-type") for m in r.matches)
+        ):
             self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
         for m in r.matches:
             self.match(m)
@@ -126,7 +132,18 @@ class Compiler:
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             self.targets.append(
-                (t.min_addr, t.max_addr, t.min_proto, t.max_proto, t.base_proto, t.flags, t.value, t.mask, t.mask2, t.op)
+                (
+                    t.min_addr,
+                    t.max_addr,
+                    t.min_proto,
+                    t.max_proto,
+                    t.base_proto,
+                    t.flags,
+                    t.value,
+                    t.mask,
+                    t.mask2,
+                    t.op,
+                )
             )
         invert = r.invert_src | r.invert_dst << 1 | r.invert_proto << 2
         to_policy = len(chain.rules) if r is chain.rules[0] else 0

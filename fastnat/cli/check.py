@@ -14,6 +14,8 @@ def check(node: str) -> None:
     """Load the node directory NODE and say what it holds; exit 2 with the reason if it cannot be used."""
     engine = Engine(Node.load(node), max_connections=1)
     rules = sum(rule is not None for _, _, rule in engine.ruleset.origin)
-    click.echo(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine")
+    click.echo(
+        f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine"
+    )
     if not engine.ruleset.tracking:
         click.echo("no rule uses connection tracking: nothing is tracked or translated")

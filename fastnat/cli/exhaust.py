@@ -85,7 +85,14 @@ def exhaust(
             writer = csv.writer(f)
             writer.writerow(COLUMNS)
             writer.writerows(
-                [r.sent, r.count, f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}"]
+                [
+                    r.sent,
+                    r.count,
+                    f"{r.occupancy:.5f}",
+                    f"{r.fail:.5f}",
+                    f"{r.probes_per_conn:.2f}",
+                    f"{r.ns_per_conn:.1f}",
+                ]
                 for r in outcome.rows
             )
     if json_path:
@@ -107,7 +114,9 @@ def show(console: Console, outcome: Outcome) -> None:
     last = len(outcome.rows) - 1
     for i, r in enumerate(outcome.rows):
         if i == last or (i + 1) % 10 == 0 or 0 < r.fail < 1:
-            table.add_row(f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}")
+            table.add_row(
+                f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}"
+            )
     console.print(table)
     console.print(verdict(outcome), soft_wrap=True)
     if outcome.one_in_thousand:

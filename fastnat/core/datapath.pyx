@@ -12,7 +12,6 @@ from .batch cimport pkt_reset, run_batch, store
 from .ct_insert cimport conn_delete
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
-from .hash_table cimport bucket_home
 from .hooks cimport walk
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
@@ -424,4 +423,3 @@ cdef class Datapath:
         memcpy(&self.e, <const char *>state, sizeof(engine_t))
         self.clock = np.frombuffer(state[sizeof(engine_t):], np.float64)[0]
         self._attach()
-
