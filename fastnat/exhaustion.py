@@ -157,4 +157,5 @@ def verdict(o: Outcome) -> str:
         "(insert_failed, drop)",
         "table_full": "the conntrack table is full (nf_conntrack_max): packets are dropped before NAT is asked",
     }.get(why, f"flows were dropped: {why.replace('_', ' ')}")
-    return f"{what[0].upper()}{what[1:]}. First failure at flow {o.first_failure:,}; {o.failed:,} of {o.opened + o.failed:,} failed."
+    counts = f"First failure at flow {o.first_failure:,}; {o.failed:,} of {o.opened + o.failed:,} failed."
+    return f"{what[0].upper()}{what[1:]}. {counts}"

@@ -148,7 +148,8 @@ class Compiler:
         invert = r.invert_src | r.invert_dst << 1 | r.invert_proto << 2
         to_policy = len(chain.rules) if r is chain.rules[0] else 0
         self.rules.append(
-            (r.src, r.smask, r.dst, r.dmask, self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out),
+            (r.src, r.smask, r.dst, r.dmask,
+             self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out),
              r.proto, invert, len(self.matches) - first, first, arg, code, 0, 0, r.line, r.packets, r.bytes, to_policy)
         )  # fmt: skip
         self.origin.append((table.name, chain, r))

@@ -1,26 +1,7 @@
-import numpy as np
 import pytest
-
-import fastnat
-
-MASQUERADE = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
-
-
-def make_node(rules=MASQUERADE, eth0=("198.51.100.10/24",)):
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/16"])
-    node.add_interface("eth0", list(eth0))
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.load_rules(rules)
-    return node
+from nodes import make_node
 
 
 @pytest.fixture
 def node():
     return make_node()
-
-
-def flows(engine, n, **fields):
-    values = {"proto": "udp", "src": np.arange(n, dtype=np.uint32) + 0x0AF40202, "dst": "203.0.113.10", "sport": 40000,
-              "dport": 53, "iface": "cni0", **fields}  # fmt: skip
-    return engine.packets(**values)

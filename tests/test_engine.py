@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import flows, make_node
+from nodes import flows, make_node
 
 import fastnat
 from fastnat import Reason, Status, Verdict

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from conftest import make_node
+from nodes import make_node
 
 import fastnat
 from fastnat import Verdict
