@@ -89,3 +89,23 @@ def conn_fields(packed):
         "wheel_pos": c.wheel_pos, "bysource_next": c.bysource_next, "bysource_prev": c.bysource_prev, "mark": c.mark,
         "routes": [c.routes[0], c.routes[1]], "masq_iface": c.masq_iface, "helper": c.helper, "stream_ts": c.stream_ts,
     }
+
+
+def random_lines(uint64_t[::1] buffer, uint32_t reads, uint64_t seed):
+    """Read `reads` independent random cache lines of a buffer, prefetched 64 ahead: the yardstick R.
+
+    The buffer holds a power of two of words. Returns their sum, so that no read can be left out.
+    """
+    cdef uint64_t mask = buffer.shape[0] - 1
+    cdef uint64_t total = 0
+    cdef uint64_t ahead = seed
+    cdef uint64_t here = seed
+    cdef uint32_t i
+    with nogil:
+        for i in range(reads + 64):
+            ahead = ahead * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
+            fn_prefetch(&buffer[(ahead >> 20) & mask & ~<uint64_t>7])
+            if i >= 64:
+                here = here * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
+                total += buffer[(here >> 20) & mask & ~<uint64_t>7]
+    return total
