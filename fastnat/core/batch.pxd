@@ -68,20 +68,22 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
 
 cdef inline void prefetch_new(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n) noexcept nogil:
     # prefetch_new: for connections about to be opened, the lines that NAT will touch if it chooses the address
-    # that it chose last and keeps the port: reply bucket, bysource bucket, next free record.
-    cdef uint32_t i
+    # that it chose last and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
+    cdef uint32_t i, which
     cdef pkt_t *p
+    for which in range(2):
+        for i in range(n):
+            p = &g.packets[misses[i]]
+            p.guess[which] = invert_tuple(tuple_with_src(p.t, e.guess_addr, tuple_sport(p.t)) if which else p.t)
+            g.m0[i] = p.guess[which].addrs
+            g.m1[i] = p.guess[which].rest
+        fn_siphash13_stage(e.key, g.m0, g.m1, g.hashes)
+        for i in range(n):
+            g.packets[misses[i]].guess_hash[which] = g.hashes[i]
+            fn_prefetch_write(bucket_home(&e.tuples, g.hashes[i]))
     for i in range(n):
         p = &g.packets[misses[i]]
-        p.reply_checked = invert_tuple(tuple_with_src(p.t, e.guess_addr, tuple_sport(p.t)))
-        g.m0[i] = p.reply_checked.addrs
-        g.m1[i] = p.reply_checked.rest
-    fn_siphash13_stage(e.key, g.m0, g.m1, g.hashes)
-    for i in range(n):
-        p = &g.packets[misses[i]]
-        p.reply_hash = g.hashes[i]
         p.guessed = True
-        fn_prefetch_write(bucket_home(&e.tuples, p.reply_hash))
         fn_prefetch_write(&e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free])
         g.m0[i] = p.t.addrs & <uint64_t>0xffffffff
         g.m1[i] = source_rest(p.t)

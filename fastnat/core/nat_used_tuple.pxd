@@ -24,11 +24,15 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
     # tuple_taken_by: look up the inverse of t, the reply tuple that it would have.
     # => The table id of its owner, or FN_NONE; then p keeps the reply tuple and its hash for the insert.
     cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
-    cdef uint64_t h = p.reply_hash
-    if not (p.guessed and tuple_equal(reply, p.reply_checked)):
+    cdef uint64_t h
+    cdef uint32_t id_
+    if p.guessed and tuple_equal(reply, p.guess[1]):
+        h = p.guess_hash[1]
+    elif p.guessed and tuple_equal(reply, p.guess[0]):
+        h = p.guess_hash[0]
+    else:
         h = tuple_hash(e, reply)
-    cdef uint32_t id_ = find_tuple(e, reply, h, p.now)
-    p.guessed = False
+    id_ = find_tuple(e, reply, h, p.now)
     if id_ == FN_NONE:
         p.reply_checked = reply
         p.reply_hash = h

@@ -165,6 +165,8 @@ typedef struct {
     tuple_t t;
     uint64_t hash;
     uint64_t reply_hash;       /* hash of reply_checked */
+    tuple_t guess[2];          /* reply tuples that the batch hashed ahead: untranslated, and with the last NAT address */
+    uint64_t guess_hash[2];
     uint64_t source_hash;      /* bysource hash of the original source, if `guessed` was set by the batch */
     tuple_t reply_checked;     /* a reply tuple found free by nat_used_tuple for this packet */
     uint8_t *data;

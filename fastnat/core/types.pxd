@@ -167,6 +167,8 @@ cdef extern from "types.h" nogil:
         tuple_t t
         uint64_t hash
         uint64_t reply_hash
+        tuple_t guess[2]
+        uint64_t guess_hash[2]
         uint64_t source_hash
         tuple_t reply_checked
         uint8_t *data
