@@ -147,7 +147,7 @@ def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None =
 
 def verdict(o: Outcome) -> str:
     """Return the answer in words: which of the three look-alike failures it is, and where it starts."""
-    if not o.translated:
+    if not o.failed and not o.translated:
         return "No flow was translated: these rules do not SNAT this traffic, so no SNAT port can run out."
     if not o.failed:
         return f"All {o.opened:,} flows found a port."
