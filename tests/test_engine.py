@@ -74,6 +74,15 @@ def test_batch_split_never_shows(size):
     assert whole.conntrack.to_numpy().tobytes() == cut.conntrack.to_numpy().tobytes()
 
 
+def test_tcp_headers_leave_nothing_undefined_in_the_tables():
+    """A header-only SYN has no sequence numbers: its window data are zero, not what lay in memory."""
+    nat = fastnat.Engine(make_node())
+    nat.process(flows(nat, 300))
+    nat.process(flows(nat, 100, proto="tcp", tcp_flags=2))
+    tcp = nat._core.arrays["tcp"].view(np.uint32).reshape(-1, 16)[300:400]
+    assert (tcp[:, :4] == 0).all()
+
+
 def test_timeouts_and_reuse_of_records(node):
     nat = fastnat.Engine(node)
     nat.process(flows(nat, 500), 0.0)

@@ -33,6 +33,12 @@ cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
     p.dir = 0
     p.reason = REASON_NONE
     p.has_seq = 0
+    p.seq = 0
+    p.ack = 0
+    p.window = 0
+    p.end = 0
+    p.payload = 0
+    p.ttl = 64
     p.untracked = 0
     p.is_new = 0
     p.verified = 0
