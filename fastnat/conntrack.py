@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import AddressLike, to_int, to_text
-from .dtypes import PROTOCOL_NAMES, PROTOCOLS, TCP_STATES, Status
+from .dtypes import CONN_MARKED, PROTOCOL_NAMES, PROTOCOLS, TCP_STATES, Status
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Connection:
 
 
 def _tuple(row: Any, direction: int) -> tuple[int, int, int, int]:
-    addrs, ports = int(row["addrs"][direction]), int(row["ports"][direction])
-    return addrs & 0xFFFFFFFF, addrs >> 32, ports & 0xFFFF, ports >> 16
+    t = row["tuples"][direction]
+    return int(t["src"]), int(t["dst"]), int(t["sport"]), int(t["dport"])
 
 
 def _tuple_text(proto: int, t: tuple[int, int, int, int]) -> str:
@@ -84,14 +84,18 @@ class Conntrack:
 
     def _connection(self, index: int, left: NDArray[Any]) -> Connection:
         row = self._core.arrays["conns"][index]
+        marked = row["flags"] & CONN_MARKED
+        mark = int(self._core.arrays["tcp"]["mark"][index]) if marked else 0
+        zone = int(row["zone"])
+        zone_dir = sum(1 << d for d in (0, 1) if row["tuples"][d]["zone"] == zone)
         return Connection(
-            index, int(row["proto"]), _tuple(row, 0), _tuple(row, 1), int(row["status"]), int(row["state"]),
-            float(left[index]), int(row["mark"]), int(row["zone"]), int(row["zone_dir"]),
+            index, int(row["tuples"][0]["proto"]), _tuple(row, 0), _tuple(row, 1), int(row["status"]),
+            int(row["state"]), float(left[index]), mark, zone, zone_dir,
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Connection]:
         left = self._core.timeout_left()
-        for index in np.flatnonzero(self._core.arrays["conns"]["live"][: self._core.high_water]):
+        for index in np.flatnonzero(self._core.arrays["conns"]["flags"][: self._core.high_water]):
             yield self._connection(int(index), left)
 
     def find(self, proto: str, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
@@ -113,7 +117,7 @@ class Conntrack:
     def to_numpy(self) -> NDArray[Any]:
         """Return the live records as CONN[n], a copy."""
         used = self._core.arrays["conns"][: self._core.high_water]
-        live: NDArray[Any] = used[used["live"] == 1].copy()
+        live: NDArray[Any] = used[used["flags"] != 0].copy()
         return live
 
     def format(self, style: str = "conntrack") -> str:

@@ -9,28 +9,35 @@ from enum import IntEnum
 
 import numpy as np
 
+TUPLE = np.dtype(  # ICMP: sport is the id, dport type << 8 | code
+    [
+        ("src", np.uint32),
+        ("dst", np.uint32),
+        ("sport", np.uint16),
+        ("dport", np.uint16),
+        ("proto", np.uint8),
+        ("pad", np.uint8),
+        ("zone", np.uint16),
+    ]
+)
 CONN = np.dtype(
     [
-        ("addrs", np.uint64, 2),
-        ("ports", np.uint32, 2),
-        ("proto", np.uint8),
-        ("state", np.uint8),
-        ("zone_dir", np.uint8),
-        ("live", np.uint8),
-        ("zone", np.uint16),
-        ("status", np.uint16),
+        ("tuples", TUPLE, 2),
         ("timeout", np.uint32),
         ("wheel_pos", np.uint32),
         ("bysource_next", np.uint32),
         ("bysource_prev", np.uint32),
-        ("mark", np.uint32),
+        ("stream_ts", np.uint32),
         ("routes", np.uint16, 2),
         ("masq_iface", np.uint16),
-        ("helper", np.uint16),
-        ("stream_ts", np.uint32),
+        ("zone", np.uint16),
+        ("status", np.uint16),
+        ("state", np.uint8),
+        ("flags", np.uint8),
     ]
 )
-TCP = np.dtype((np.void, 64))
+CONN_MARKED = 2
+TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "itemsize": 64})
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 BITMAP_KEY = np.dtype((np.void, 24))
@@ -48,17 +55,20 @@ RULE = np.dtype(
         ("first_match", np.uint32),
         ("target_arg", np.uint32),
         ("target", np.uint8),
-        ("pad", np.uint8),
+        ("tests", np.uint8),
         ("chain", np.uint16),
         ("line", np.uint32),
         ("packets", np.uint64),
         ("bytes", np.uint64),
-        ("to_policy", np.uint64),
+        ("next", np.uint32),
+        ("to_policy", np.uint32),
     ]
 )
 MATCH = np.dtype(
     [("kind", np.uint8), ("invert", np.uint8), ("n", np.uint16), ("a", np.uint32), ("b", np.uint32), ("c", np.uint32)]
 )
+DISPATCH = np.dtype([("kind", np.uint32), ("mask", np.uint32), ("first_slot", np.uint32), ("pad", np.uint32)])
+DISPATCH_SLOT = np.dtype([("key", np.uint32), ("rule", np.uint32)])
 TARGET = np.dtype(
     [
         ("min_addr", np.uint32),

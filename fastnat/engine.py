@@ -68,6 +68,7 @@ class Engine:
         n = self.max_connections
         groups = _groups(n)
         r = self.ruleset
+        interval_start, interval_route = self.node.route_intervals()
         return {
             "conns": reserve(n, CONN),
             "tcp": reserve(n, TCP),
@@ -84,8 +85,12 @@ class Engine:
             "matches": r.matches,
             "targets": r.targets,
             "port_slots": r.port_slots,
+            "dispatches": r.dispatches,
+            "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
             "routes": self.node.route_array(),
+            "interval_start": interval_start,
+            "interval_route": interval_route,
             "addresses": self.node.address_array(),
             "iface_flags": self.node.iface_flags(),
         }
@@ -203,7 +208,7 @@ class Engine:
         """Bytes of memory that the engine's tables have used so far, everything counted."""
         t = self._core.tables
         high = self._core.high_water
-        tcp = high * 64 if any(self._core.arrays["conns"]["proto"][:high] == 6) else 0
+        tcp = high * 64 if any(self._core.arrays["conns"]["tuples"]["proto"][:high, 0] == 6) else 0
         fixed = 32768 * 4 + 4096 + sum(self._core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
         buckets = (t["tuple_groups"] + t["source_groups"]) * 32 * 64
         return int(high * 68 + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed)

@@ -283,6 +283,29 @@ class Node:
         ]
         return np.array(local + main, ROUTE)
 
+    def route_intervals(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the address space cut where the answer of the routes changes.
+
+        Returns
+        -------
+        uint32[n], uint16[n]
+            first address of each interval, ascending from 0; index in route_array() + 1 of its route, 0 if none
+        """
+        routes = self.route_array()
+        if len(routes) >= 0xFFFF:
+            raise InputError(f"{len(routes)} routes; at most 65534 are supported")
+        first = routes["dst"].astype(np.uint64)
+        last = first + (~routes["mask"]).astype(np.uint64)
+        cuts = np.unique(np.concatenate([[0], first, last + 1]).astype(np.uint64))
+        cuts = cuts[cuts < 2**32]
+        low, high = np.searchsorted(cuts, first), np.searchsorted(cuts, last, side="right")
+        answer = np.zeros(len(cuts), np.uint16)
+        for n in reversed(range(len(routes))):
+            if routes["kind"][n] != KINDS["throw"]:
+                answer[low[n] : high[n]] = n + 1
+        change = np.concatenate([[True], answer[1:] != answer[:-1]])
+        return cuts[change].astype(np.uint32), answer[change]
+
     def iface_flags(self) -> NDArray[Any]:
         """Return uint32[n_ifaces + 1]: reverse-path filter and local-source flags, MTU in the high 16 bits."""
         flags = np.zeros(len(self.interfaces) + 1, np.uint32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import MATCH, RULE, TARGET
+from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RULE, TARGET
 from .iptables import Chain, Match, Rule, Rules, Table
 
 ANY_IFACE = 0xFFFF
@@ -18,7 +18,12 @@ TARGET_CODES = {
     "": 0, "ACCEPT": 1, "DROP": 2, "REJECT": 2, "RETURN": 3, "SNAT": 9, "DNAT": 10, "MASQUERADE": 11, "REDIRECT": 12,
     "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0,
 }  # fmt: skip
-JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END = 4, 5, 6, 7, 8
+JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
+TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES = 1, 2, 4, 8, 16
+BY_DST, BY_DPORT = 0, 1
+# a run of this many rules with exact keys is looked up rather than walked
+MIN_RUN = 8
+NO_RULE = 0xFFFFFFFF
 MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
@@ -27,6 +32,7 @@ MATCH_CODES = {
 MULTIPORT, L4_HEADER = 5, 20
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 4}
+L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {"ctstate", "ctproto", "connmark"}
 
@@ -40,6 +46,7 @@ class Ruleset:
     rules : RULE[n]            chains one after the other, each closed by its policy or end
     matches, targets : MATCH[], TARGET[]
     port_slots : uint16[2 m]   min, max pairs of multiport
+    dispatches : DISPATCH[], dispatch_slots : DISPATCH_SLOT[]   see core/types.h
     iface_match : uint8[sets * n_ifaces]
     hook_entry : dict of (table, hook) to the first rule's index
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
@@ -50,11 +57,52 @@ class Ruleset:
     matches: NDArray[Any]
     targets: NDArray[Any]
     port_slots: NDArray[Any]
+    dispatches: NDArray[Any]
+    dispatch_slots: NDArray[Any]
     iface_match: NDArray[Any]
     hook_entry: dict[tuple[int, int], int]
     tracking: bool
     nat_hooks: bool
     origin: list[tuple[str, Chain, Rule | None]]
+
+
+@dataclass
+class Run:
+    """Consecutive rules start..end-1 of a chain that all ask for one exact key."""
+
+    start: int
+    end: int
+    kind: int
+    keys: list[int]
+
+
+def exact_key(kind: int, rule: Rule) -> int | None:
+    """Return the one key of this kind with which a packet can match the rule, None if there are others."""
+    if kind == BY_DST:
+        return rule.dst if rule.dmask == 0xFFFFFFFF and not rule.invert_dst else None
+    if rule.proto not in (6, 17) or rule.invert_proto:
+        return None
+    ports = (m.values[0] for m in rule.matches if m.kind == "dport" and not m.invert and m.values[0] == m.values[1])
+    port = next(ports, None)
+    return None if port is None else rule.proto << 16 | port
+
+
+def find_runs(rules: list[Rule], kinds: tuple[int, ...]) -> list[Run]:
+    """Return the runs of at least MIN_RUN rules, in order."""
+    keys = {kind: [exact_key(kind, r) for r in rules] for kind in kinds}
+    runs, at = [], 0
+    while at < len(rules):
+        best = Run(at, at, 0, [])
+        for kind in kinds:
+            end = at
+            while end < len(rules) and keys[kind][end] is not None:
+                end += 1
+            if end > best.end:
+                best = Run(at, end, kind, [k for k in keys[kind][at:end] if k is not None])
+        if best.end - at >= MIN_RUN:
+            runs.append(best)
+        at = max(best.end, at + 1)
+    return runs
 
 
 @dataclass
@@ -66,6 +114,8 @@ class Compiler:
     matches: list[tuple[int, ...]] = field(default_factory=list)
     targets: list[tuple[int, ...]] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    dispatches: list[tuple[int, ...]] = field(default_factory=list)
+    dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
     iface_sets: dict[tuple[str, bool], int] = field(default_factory=dict)
     origin: list[tuple[str, Chain, Rule | None]] = field(default_factory=list)
     hook_entry: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -96,33 +146,80 @@ class Compiler:
             self.matches.append((MATCH_CODES[m.kind], m.invert, 0, *v[:3]))
 
     def table(self, table: Table) -> None:
-        """Append a table's chains that hold or may reach anything."""
+        """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
+        # ports decide by hash only where conntrack has refused cut headers before: in nat
+        kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
+        runs = {chain.name: find_runs(chain.rules, kinds) for chain in table.chains.values()}
         starts: dict[str, int] = {}
         at = len(self.rules)
         for chain in table.chains.values():
             starts[chain.name] = at
-            at += len(chain.rules) + 1
+            at += len(chain.rules) + len(runs[chain.name]) + 1
         for chain in table.chains.values():
-            for rule in chain.rules:
-                self.rule(table, chain, rule, starts)
-            policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
-            self.rules.append(
-                (0, 0, 0, 0, ANY_IFACE, ANY_IFACE, 0, 0, 0, 0, 0, policy, 0, 0, 0, chain.packets, chain.bytes, 0)
-            )
-            self.origin.append((table.name, chain, None))
+            self.chain(table, chain, runs[chain.name], starts)
             # an empty chain that accepts still counts for nat, whose policy counters users read
-            if chain.name in HOOKS and (chain.rules or policy == POLICY_DROP or table.name == "nat"):
+            if chain.name in HOOKS and (chain.rules or chain.policy == "DROP" or table.name == "nat"):
                 self.hook_entry[TABLES[table.name], HOOKS[chain.name]] = starts[chain.name]
 
-    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int]) -> None:
+    def chain(self, table: Table, chain: Chain, runs: list[Run], starts: dict[str, int]) -> None:
+        """Append one chain."""
+        to_policy = len(chain.rules) + len(runs)
+        begins = {run.start: run for run in runs}
+        followers: list[int] = []
+        for n, rule in enumerate(chain.rules):
+            if n in begins:
+                followers = self.dispatch(table, chain, begins[n], to_policy)
+            at = len(self.rules)
+            self.rule(table, chain, rule, starts, followers.pop(0) if followers else at + 1, to_policy)
+        policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
+        self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
+
+    def dispatch(self, table: Table, chain: Chain, run: Run, to_policy: int) -> list[int]:
+        """Append the lookup before a run; return for each of its rules where to go on after it."""
+        first = len(self.rules) + 1
+        behind = first + len(run.keys)
+        following = [behind] * len(run.keys)
+        heads: dict[int, int] = {}
+        for n in reversed(range(len(run.keys))):
+            following[n] = heads.get(run.keys[n], behind)
+            heads[run.keys[n]] = first + n
+        size = 1 << (2 * len(heads)).bit_length()
+        slots = [(0, NO_RULE)] * size
+        for key, rule in heads.items():
+            slot = (key * 0x9E3779B1 & 0xFFFFFFFF) >> 7 & size - 1
+            while slots[slot][1] != NO_RULE:
+                slot = slot + 1 & size - 1
+            slots[slot] = (key, rule)
+        self.append(
+            (table.name, chain, None), target=DISPATCH_RUN, arg=len(self.dispatches), following=behind, to_policy=to_policy
+        )  # fmt: skip
+        self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
+        self.dispatch_slots += slots
+        return following
+
+    def append(
+        self, origin: tuple[str, Chain, Rule | None], *, addresses: tuple[int, ...] = (0, 0, 0, 0),
+        ifaces: tuple[int, int] = (ANY_IFACE, ANY_IFACE), proto: int = 0, invert: int = 0, matches: tuple[int, int] = (0, 0),
+        target: int, arg: int = 0, line: int = 0, packets: int = 0, count: int = 0, following: int | None = None,
+        to_policy: int = 0,
+    ) -> None:  # fmt: skip
+        """Append one RULE and what it came from."""
+        tests = TESTS_ADDRESSES * (addresses != (0, 0, 0, 0) or invert & 3 != 0)
+        tests |= TESTS_PROTO * (proto != 0) | TESTS_MATCHES * (matches[0] != 0)
+        tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
+        next_ = len(self.rules) + 1 if following is None else following
+        self.rules.append(
+            (*addresses, *ifaces, proto, invert, *matches, arg, target, tests, 0, line, packets, count, next_, to_policy)
+        )
+        self.origin.append(origin)
+
+    def rule(
+        self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int
+    ) -> None:
         """Append one rule and its matches and target."""
         first = len(self.matches)
         need = HEADER_NEED.get(r.proto, 0)
-        if (
-            need
-            and not r.invert_proto
-            and any(m.kind in ("sport", "dport", "multiport", "tcp-flags", "icmp-type") for m in r.matches)
-        ):
+        if need and not r.invert_proto and any(m.kind in L4_MATCHES for m in r.matches):
             self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
         for m in r.matches:
             self.match(m)
@@ -132,27 +229,23 @@ class Compiler:
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             self.targets.append(
-                (
-                    t.min_addr,
-                    t.max_addr,
-                    t.min_proto,
-                    t.max_proto,
-                    t.base_proto,
-                    t.flags,
-                    t.value,
-                    t.mask,
-                    t.mask2,
-                    t.op,
-                )
-            )
-        invert = r.invert_src | r.invert_dst << 1 | r.invert_proto << 2
-        to_policy = len(chain.rules) if r is chain.rules[0] else 0
-        self.rules.append(
-            (r.src, r.smask, r.dst, r.dmask,
-             self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out),
-             r.proto, invert, len(self.matches) - first, first, arg, code, 0, 0, r.line, r.packets, r.bytes, to_policy)
-        )  # fmt: skip
-        self.origin.append((table.name, chain, r))
+                (t.min_addr, t.max_addr, t.min_proto, t.max_proto, t.base_proto, t.flags, t.value, t.mask, t.mask2, t.op)
+            )  # fmt: skip
+        self.append(
+            (table.name, chain, r),
+            addresses=(r.src, r.smask, r.dst, r.dmask),
+            ifaces=(self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out)),
+            proto=r.proto,
+            invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2,
+            matches=(len(self.matches) - first, first),
+            target=code,
+            arg=arg,
+            line=r.line,
+            packets=r.packets,
+            count=r.bytes,
+            following=following,
+            to_policy=to_policy,
+        )
 
 
 def _iface_fits(pattern: str, name: str) -> bool:
@@ -175,6 +268,8 @@ def compile_rules(parsed: Rules, iface_names: list[str]) -> Ruleset:
         np.array(c.matches, MATCH),
         np.array(c.targets, TARGET),
         np.array(c.slots, np.uint16),
+        np.array(c.dispatches, DISPATCH),
+        np.array(c.dispatch_slots, DISPATCH_SLOT),
         c.iface_table(),
         c.hook_entry,
         tracking,

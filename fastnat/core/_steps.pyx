@@ -4,25 +4,38 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .types cimport *
 from .nat_best_ips cimport best_ips
-from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_sport, tuple_src
+from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
 from .tuple_hash cimport jhash2_addr
 from .checksum cimport csum_fold, csum_partial, csum_replace4
 from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
 
 
-def siphash13(uint64_t k0, uint64_t k1, uint64_t m0, uint64_t m1):
-    """SipHash-1-3 of 16 bytes, one at a time and as a stage; the two must agree."""
-    cdef uint64_t key[2]
-    cdef uint64_t a[32]
-    cdef uint64_t b[32]
-    cdef uint64_t out[32]
-    key[0] = k0
-    key[1] = k1
-    for i in range(32):
-        a[i] = m0 + i
-        b[i] = m1
-    fn_siphash13_stage(key, a, b, out)
-    return fn_siphash13(key, m0, m1), [out[i] for i in range(32)], [fn_siphash13(key, m0 + i, m1) for i in range(32)]
+fn_hash_init()
+
+
+def aes_round(bytes state not None, bytes key not None):
+    """One AES round over 16 bytes, without AES instructions."""
+    cdef unsigned char s[16]
+    cdef unsigned char k[16]
+    for i in range(16):
+        s[i] = state[i]
+        k[i] = key[i]
+    fn_aes_round(s, k)
+    return bytes([s[i] for i in range(16)])
+
+
+def keyed_hash(list key, uint64_t m0, uint64_t m1):
+    """The table hash of (m0, m1) three ways: at once, without AES instructions, and as one of a stage."""
+    cdef uint64_t keys[10]
+    cdef tuple_t stage[3]
+    cdef uint64_t out[3]
+    for i in range(10):
+        keys[i] = key[i]
+    for i in range(3):
+        stage[i].addrs = m0 + i
+        stage[i].rest = m1
+    fn_hash_stage(keys, stage, out, 3)
+    return fn_hash(keys, m0 + 2, m1), fn_hash_plain(keys, m0 + 2, m1), out[2]
 
 
 def jhash2(uint32_t word, uint32_t iv):
@@ -74,7 +87,7 @@ def sizes():
     """Size of every record that Python mirrors as a dtype."""
     return {
         "CONN": sizeof(conn_t), "TCP": sizeof(tcp_t), "RULE": sizeof(rule_t), "MATCH": sizeof(match_t),
-        "TARGET": sizeof(target_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
+        "TARGET": sizeof(target_t), "DISPATCH": sizeof(dispatch_t), "DISPATCH_SLOT": sizeof(dispatch_slot_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
         "PACKET": sizeof(packet_t), "RESULT": sizeof(result_t), "BITMAP_KEY": sizeof(bitmap_key_t),
     }
 
@@ -84,10 +97,11 @@ def conn_fields(packed):
     cdef const unsigned char[::1] raw = packed
     cdef const conn_t *c = <const conn_t *>&raw[0]
     return {
-        "addrs": [c.addrs[0], c.addrs[1]], "ports": [c.ports[0], c.ports[1]], "proto": c.proto, "state": c.state,
-        "zone_dir": c.zone_dir, "live": c.live, "zone": c.zone, "status": c.status, "timeout": c.timeout,
-        "wheel_pos": c.wheel_pos, "bysource_next": c.bysource_next, "bysource_prev": c.bysource_prev, "mark": c.mark,
-        "routes": [c.routes[0], c.routes[1]], "masq_iface": c.masq_iface, "helper": c.helper, "stream_ts": c.stream_ts,
+        "tuples": [[tuple_src(c.tuples[i]), tuple_dst(c.tuples[i]), tuple_sport(c.tuples[i]), tuple_dport(c.tuples[i]),
+                    tuple_proto(c.tuples[i]), tuple_zone(c.tuples[i])] for i in range(2)],
+        "timeout": c.timeout, "wheel_pos": c.wheel_pos, "bysource_next": c.bysource_next, "bysource_prev": c.bysource_prev,
+        "stream_ts": c.stream_ts, "routes": [c.routes[0], c.routes[1]], "masq_iface": c.masq_iface, "zone": c.zone,
+        "status": c.status, "state": c.state, "flags": c.flags,
     }
 
 

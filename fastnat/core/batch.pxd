@@ -6,53 +6,41 @@
 # packet order, so two packets of one new connection in one batch give one connection, and the split of
 # the input into batches never shows.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport prefetch_candidate
+from .ct_lookup cimport find_tuple, prefetch_candidate
+from .established cimport pass_established
+from .expire cimport advance_to
 from .hash_table cimport bucket_home
 from .hooks cimport walk
-from .expire cimport advance_to
-from .tuple cimport invert_tuple, tuple_make, tuple_proto, tuple_sport, tuple_dport, tuple_dst, tuple_src, tuple_with_src
-from .tuple_hash cimport source_rest
+from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src,
+                     tuple_with_src)
+from .tuple_hash cimport source_tuple
 
 cdef struct group_t:
-    pkt_t packets[32]
-    uint64_t m0[32]
-    uint64_t m1[32]
-    uint64_t hashes[32]
+    const packet_t *packets
     uint32_t n
+    # bit i: no tag of packet i's bucket fits, so it will probably open a connection
+    uint32_t missed
+    tuple_t tuples[32]
+    uint64_t hashes[32]
+    ahead_t ahead[32]
 
 
 cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
     # pkt_reset: everything that a packet gathers on its way starts empty.
-    p.data = NULL
+    memset(p, 0, sizeof(pkt_t))
     p.ct = FN_NONE
-    p.probes = 0
-    p.out_iface = 0
-    p.route = 0
     p.ctinfo = IP_CT_INVALID
-    p.dir = 0
-    p.reason = REASON_NONE
-    p.has_seq = 0
-    p.seq = 0
-    p.ack = 0
-    p.window = 0
-    p.end = 0
-    p.payload = 0
     p.ttl = 64
-    p.untracked = 0
-    p.is_new = 0
-    p.verified = 0
-    p.icmp_error = 0
-    p.guessed = 0
-    p.has_source_hash = 0
-    p.template_zone = 0
     p.template_dir = 3
     p.tracked = 1
 
 
-cdef inline void load(pkt_t *p, const packet_t *in_) noexcept nogil:
+cdef inline void load(pkt_t *p, const packet_t *in_, tuple_t t, uint64_t hash) noexcept nogil:
     pkt_reset(p)
-    p.t = tuple_make(in_.src, in_.dst, in_.sport, in_.dport, in_.proto, 0)
+    p.t = t
+    p.hash = hash
     p.in_iface = in_.iface
     p.length = in_.length
     p.tcp_flags = in_.tcp_flags
@@ -61,52 +49,50 @@ cdef inline void load(pkt_t *p, const packet_t *in_) noexcept nogil:
 
 cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32_t n) noexcept nogil:
     cdef uint32_t i
+    g.packets = in_
     g.n = n
     for i in range(n):
-        load(&g.packets[i], in_ + i)
-        g.m0[i] = g.packets[i].t.addrs
-        g.m1[i] = g.packets[i].t.rest
-    fn_siphash13_stage(e.key, g.m0, g.m1, g.hashes)
+        g.tuples[i] = tuple_make(in_[i].src, in_[i].dst, in_[i].sport, in_[i].dport, in_[i].proto, 0)
+    fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
-        g.packets[i].hash = g.hashes[i]
-        fn_prefetch(bucket_home(&e.tuples, g.hashes[i]))
+        fn_prefetch_write(bucket_home(&e.tuples, g.hashes[i]))
 
 
 cdef inline void prefetch_new(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n) noexcept nogil:
     # prefetch_new: for connections about to be opened, the lines that NAT will touch if it chooses the address
     # that it chose last and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
-    cdef uint32_t i, which
-    cdef pkt_t *p
-    for which in range(2):
-        for i in range(n):
-            p = &g.packets[misses[i]]
-            p.guess[which] = invert_tuple(tuple_with_src(p.t, e.guess_addr, tuple_sport(p.t)) if which else p.t)
-            g.m0[i] = p.guess[which].addrs
-            g.m1[i] = p.guess[which].rest
-        fn_siphash13_stage(e.key, g.m0, g.m1, g.hashes)
-        for i in range(n):
-            g.packets[misses[i]].guess_hash[which] = g.hashes[i]
-            fn_prefetch_write(bucket_home(&e.tuples, g.hashes[i]))
+    cdef tuple_t keys[3 * FN_STAGE]
+    cdef uint64_t hashes[3 * FN_STAGE]
+    cdef uint32_t i
+    cdef ahead_t *ahead
+    cdef tuple_t t
     for i in range(n):
-        p = &g.packets[misses[i]]
-        p.guessed = True
+        t = g.tuples[misses[i]]
+        keys[3 * i] = invert_tuple(t)
+        keys[3 * i + 1] = invert_tuple(tuple_with_src(t, e.guess_addr, tuple_sport(t)))
+        keys[3 * i + 2] = source_tuple(t)
+    fn_hash_stage(e.key, keys, hashes, 3 * n)
+    for i in range(n):
+        ahead = &g.ahead[misses[i]]
+        ahead.reply[0] = keys[3 * i]
+        ahead.reply[1] = keys[3 * i + 1]
+        ahead.reply_hash[0] = hashes[3 * i]
+        ahead.reply_hash[1] = hashes[3 * i + 1]
+        ahead.source_hash = hashes[3 * i + 2]
+        fn_prefetch_write(bucket_home(&e.tuples, hashes[3 * i]))
+        fn_prefetch_write(bucket_home(&e.tuples, hashes[3 * i + 1]))
+        fn_prefetch_write(bucket_home(&e.sources, hashes[3 * i + 2]))
         fn_prefetch_write(&e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free])
-        g.m0[i] = p.t.addrs & <uint64_t>0xffffffff
-        g.m1[i] = source_rest(p.t)
-    fn_siphash13_stage(e.key, g.m0, g.m1, g.hashes)
-    for i in range(n):
-        p = &g.packets[misses[i]]
-        p.source_hash = g.hashes[i]
-        p.has_source_hash = True
-        fn_prefetch_write(bucket_home(&e.sources, p.source_hash))
 
 
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
     cdef uint32_t i
+    g.missed = 0
     for i in range(g.n):
-        if not prefetch_candidate(e, g.packets[i].hash) and tuple_proto(g.packets[i].t) != PROTO_ICMP:
+        if not prefetch_candidate(e, g.hashes[i]) and tuple_proto(g.tuples[i]) != PROTO_ICMP:
+            g.missed |= <uint32_t>1 << i
             misses[n] = i
             n += 1
     if n:
@@ -127,22 +113,33 @@ cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
     out.conn = p.ct
 
 
+cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+    # decide: one packet, with everything that the stages before have fetched.
+    cdef pkt_t p
+    cdef const packet_t *in_ = g.packets + i
+    cdef bint missed = (g.missed >> i) & 1
+    if not missed and e.only_nat_rules and pass_established(e, in_, g.tuples[i], g.hashes[i], out):
+        return
+    load(&p, in_, g.tuples[i], g.hashes[i])
+    p.now = <uint32_t>e.now
+    if missed:
+        p.ahead = &g.ahead[i]
+    if p.in_iface >= e.n_ifaces:
+        p.verdict = VERDICT_DROP
+        p.reason = REASON_INTERFACE
+    else:
+        walk(e, &p)
+    e.stats[STAT_PROBES] += p.probes
+    store(&p, out)
+
+
 cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks) noexcept nogil:
     # stage_decide: => ticks, if given, holds one jiffy a packet and never goes back.
     cdef uint32_t i
-    cdef pkt_t *p
     for i in range(g.n):
-        p = &g.packets[i]
         if ticks != NULL and ticks[i] != e.now:
             advance_to(e, ticks[i])
-        p.now = <uint32_t>e.now
-        if p.in_iface >= e.n_ifaces:
-            p.verdict = VERDICT_DROP
-            p.reason = REASON_INTERFACE
-        else:
-            walk(e, p)
-        e.stats[STAT_PROBES] += p.probes
-        store(p, out + i)
+        decide(e, g, i, out + i)
     e.stats[STAT_PACKETS] += g.n
 
 

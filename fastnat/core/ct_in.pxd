@@ -13,7 +13,7 @@ from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, 
                         udp_packet)
 from .ct_tcp cimport tcp_packet
 from .packet_parse cimport l4_sound
-from .tuple cimport conn_set_reply, conn_tuple, invert_tuple, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
+from .tuple cimport conn_tuple, invert_tuple, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
 from .tuple_hash cimport tuple_hash
 
 
@@ -26,7 +26,7 @@ cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
     if p.template_zone == 0:
         return find_tuple(e, p.t, p.hash, p.now)
     t = tuple_in_zone(p.t, zone_orig)
-    p.has_source_hash = False
+    p.ahead = NULL
     p.hash = tuple_hash(e, t)
     id_ = find_tuple(e, t, p.hash, p.now)
     if zone_orig == zone_reply or (id_ != FN_NONE and id_ & 1 == 0):
@@ -37,9 +37,9 @@ cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
-    cdef uint32_t proto = e.conns[p.ct].proto
+    cdef uint32_t proto = tuple_proto(e.conns[p.ct].tuples[0])
     if proto == PROTO_UDP:
-        return udp_packet(e, p)
+        return udp_packet(e, p.ct, p.now)
     if proto == PROTO_TCP:
         return tcp_packet(e, p)
     if proto == PROTO_ICMP:
@@ -48,7 +48,7 @@ cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
         return replied_packet(e, p, TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM)
     if proto == PROTO_GRE:
         return replied_packet(e, p, TIMEOUT_GRE, TIMEOUT_GRE_STREAM)
-    refresh(e, p, e.timeouts[TIMEOUT_GENERIC])
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_GENERIC])
     return CT_ACCEPT
 
 
@@ -64,13 +64,15 @@ cdef inline uint32_t untrackable(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     # open_conn: a new unconfirmed connection for the packet's tuple.
     # => REASON_NONE, or REASON_TABLE_FULL: drop.
+    cdef conn_t *c
     cdef tuple_t t = tuple_in_zone(p.t, p.template_zone if p.template_dir & 1 else 0)
     p.ct = conn_alloc(e, t, p.hash)
     if p.ct == FN_NONE:
         return REASON_TABLE_FULL
     if p.template_zone:
-        e.conns[p.ct].zone = p.template_zone
-        e.conns[p.ct].zone_dir = p.template_dir
+        c = &e.conns[p.ct]
+        c.zone = p.template_zone
+        c.tuples[1] = tuple_in_zone(c.tuples[1], p.template_zone if p.template_dir & 2 else 0)
     p.dir = 0
     p.ctinfo = IP_CT_NEW
     p.is_new = True

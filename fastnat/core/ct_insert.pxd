@@ -7,12 +7,12 @@
 # not the same ones (the kernel's are random, too); no chain limit, see docs/differences.md.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
-from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, fn_unlikely,
+from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, fn_unlikely,
                      IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_SRC_NAT_DONE, pkt_t, STAT_DELETE,
                      STAT_DROP, STAT_EARLY_DROP, STAT_INSERT_FAILED, STAT_NEW, tuple_t)
-from .tuple cimport conn_set_reply, conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, tuple_zone
+from .tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, tuple_zone
 from .tuple_hash cimport tuple_hash
-from .hash_table cimport group_of, ID_MASK, table_insert, table_remove
+from .hash_table cimport bucket_index, ID_MASK, table_insert, table_remove
 from .ct_lookup cimport find_tuple
 from .ct_expire cimport wheel_add, wheel_remove
 from .nat_port_bitmap cimport bitmap_note
@@ -27,7 +27,7 @@ cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_release: free a record that is in no table any more.
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
         bysource_remove(e, ct)
-    e.conns[ct].live = 0
+    e.conns[ct].flags = 0
     e.free_ids[e.n_free] = ct
     e.n_free += 1
     e.count -= 1
@@ -54,8 +54,8 @@ cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
 cdef inline uint32_t early_drop(engine_t *e, uint64_t h) noexcept nogil:
     # early_drop: the table is full; delete the unassured connections of the first of eight buckets that has any.
     # => How many went.
-    cdef uint32_t first = group_of(&e.tuples, h) * FN_GROUP_BUCKETS + <uint32_t>(h & (FN_GROUP_BUCKETS - 1))
-    cdef uint32_t n_buckets = e.tuples.groups * FN_GROUP_BUCKETS
+    cdef uint32_t first = bucket_index(&e.tuples, h)
+    cdef uint32_t n_buckets = e.tuples.n_buckets
     cdef uint32_t dropped = 0
     cdef uint32_t i, used, ct
     cdef bucket_t *b
@@ -95,25 +95,20 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
         return FN_NONE
     e.count += 1
     c = &e.conns[ct]
-    c.addrs[0] = t.addrs
-    c.ports[0] = <uint32_t>t.rest
-    conn_set_reply(c, invert_tuple(t))
-    c.proto = <unsigned char>tuple_proto(t)
-    c.state = 0
-    c.zone_dir = 3
-    c.live = 1
-    c.zone = <unsigned short>tuple_zone(t)
-    c.status = 0
+    c.tuples[0] = t
+    c.tuples[1] = invert_tuple(t)
     c.timeout = 0
     c.wheel_pos = FN_NONE
     c.bysource_next = FN_NONE
     c.bysource_prev = FN_NONE
-    c.mark = 0
+    c.stream_ts = 0
     c.routes[0] = 0
     c.routes[1] = 0
     c.masq_iface = 0
-    c.helper = 0
-    c.stream_ts = 0
+    c.zone = <unsigned short>tuple_zone(t)
+    c.status = 0
+    c.state = 0
+    c.flags = CONN_LIVE
     return ct
 
 

@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, uint32_t
 from .types cimport (conn_t, engine_t, FN_HZ, IPS_ASSURED, IPS_CONFIRMED, IPS_FIXED_TIMEOUT, IPS_SEEN_REPLY, pkt_t,
                      TIMEOUT_GENERIC, TIMEOUT_GRE, TIMEOUT_GRE_STREAM, TIMEOUT_ICMP, TIMEOUT_UDP,
                      TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM, TIMEOUT_UDP_STREAM)
+from .tuple cimport tuple_dport
 from .ct_expire cimport wheel_bring_forward
 
 cdef enum:
@@ -20,30 +21,30 @@ cdef enum:
     STREAM_AFTER = 2
 
 
-cdef inline void refresh(engine_t *e, const pkt_t *p, uint32_t timeout) noexcept nogil:
+cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeout) noexcept nogil:
     # refresh: `timeout` jiffies from now.
-    cdef conn_t *c = &e.conns[p.ct]
+    cdef conn_t *c = &e.conns[ct]
     cdef uint32_t before = c.timeout
     if c.status & IPS_FIXED_TIMEOUT:
         return
     if not c.status & IPS_CONFIRMED:
         c.timeout = timeout
         return
-    c.timeout = p.now + timeout
+    c.timeout = now + timeout
     if <int32_t>(c.timeout - before) < 0:
-        wheel_bring_forward(e, p.ct)
+        wheel_bring_forward(e, ct)
 
 
-cdef inline int udp_packet(engine_t *e, pkt_t *p) noexcept nogil:
-    cdef conn_t *c = &e.conns[p.ct]
+cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
+    cdef conn_t *c = &e.conns[ct]
     cdef bint stream
     if not c.status & IPS_CONFIRMED:
-        c.stream_ts = p.now + STREAM_AFTER * FN_HZ
+        c.stream_ts = now + STREAM_AFTER * FN_HZ
     if not c.status & IPS_SEEN_REPLY:
-        refresh(e, p, e.timeouts[TIMEOUT_UDP])
+        refresh(e, ct, now, e.timeouts[TIMEOUT_UDP])
         return CT_ACCEPT
-    stream = <int32_t>(p.now - c.stream_ts) > 0
-    refresh(e, p, e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
+    stream = <int32_t>(now - c.stream_ts) > 0
+    refresh(e, ct, now, e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
     if stream or e.profile == 54:
         c.status |= IPS_ASSURED
     return CT_ACCEPT
@@ -53,17 +54,17 @@ cdef inline int replied_packet(engine_t *e, pkt_t *p, uint32_t unreplied, uint32
     # replied_packet: UDP-Lite and GRE: two timeouts, assured by the first packet after the reply.
     cdef conn_t *c = &e.conns[p.ct]
     if not c.status & IPS_SEEN_REPLY:
-        refresh(e, p, e.timeouts[unreplied])
+        refresh(e, p.ct, p.now, e.timeouts[unreplied])
         return CT_ACCEPT
-    refresh(e, p, e.timeouts[replied])
+    refresh(e, p.ct, p.now, e.timeouts[replied])
     c.status |= IPS_ASSURED
     return CT_ACCEPT
 
 
 cdef inline int icmp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # icmp_packet: only queries open a flow: echo, timestamp, information, address mask.
-    cdef uint32_t type_ = e.conns[p.ct].ports[0] >> 24
+    cdef uint32_t type_ = tuple_dport(e.conns[p.ct].tuples[0]) >> 8
     if type_ != 8 and type_ != 13 and type_ != 15 and type_ != 17:
         return CT_INVALID
-    refresh(e, p, e.timeouts[TIMEOUT_ICMP])
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_ICMP])
     return CT_ACCEPT

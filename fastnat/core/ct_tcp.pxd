@@ -222,7 +222,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
             timeout = e.timeouts[TIMEOUT_TCP_UNACK]
     elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
         c.status |= IPS_ASSURED
-    refresh(e, p, timeout)
+    refresh(e, p.ct, p.now, timeout)
     return CT_ACCEPT
 
 

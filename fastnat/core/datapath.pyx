@@ -30,6 +30,8 @@ cdef extern from "platform.h" nogil:
 cdef type NDARRAY = np.ndarray
 cdef object DOUBLE = np.dtype(np.float64)
 
+fn_hash_init()
+
 cdef enum:
     # packets between two looks at pending signals
     CHUNK = 65536
@@ -81,7 +83,7 @@ cdef class Datapath:
         self.result_dtype = result_dtype
         self.clock = 0.0
         self._attach()
-        for i in range(2):
+        for i in range(2 * FN_ROUND_KEYS):
             self.e.key[i] = splitmix64(&seed)
         for i in range(2):
             self.e.rng[i] = splitmix64(&seed)
@@ -105,8 +107,12 @@ cdef class Datapath:
         e.matches = <match_t *>table_data(arrays, "matches", sizeof(match_t))
         e.targets = <target_t *>table_data(arrays, "targets", sizeof(target_t))
         e.port_slots = <uint16_t *>table_data(arrays, "port_slots", 2)
+        e.dispatches = <dispatch_t *>table_data(arrays, "dispatches", sizeof(dispatch_t))
+        e.dispatch_slots = <dispatch_slot_t *>table_data(arrays, "dispatch_slots", sizeof(dispatch_slot_t))
         e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
         e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
+        e.interval_start = <uint32_t *>table_data(arrays, "interval_start", 4)
+        e.interval_route = <uint16_t *>table_data(arrays, "interval_route", 2)
         e.addresses = <address_t *>table_data(arrays, "addresses", sizeof(address_t))
         e.lo_flags = <uint32_t *>table_data(arrays, "iface_flags", 4)
         return 0
@@ -127,12 +133,16 @@ cdef class Datapath:
         memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
         e.n_ifaces = config["n_ifaces"]
         e.n_routes = len(self.arrays["routes"])
+        e.n_intervals = len(self.arrays["interval_start"])
         e.n_addresses = len(self.arrays["addresses"])
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
+        e.only_nat_rules = config["tracking"] and config["forward"]
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
+            if i != TABLE_NAT:
+                e.only_nat_rules = False
         e.profile = config["profile"]
         e.tracking = config["tracking"]
         e.nat_hooks = config["nat_hooks"]
@@ -151,6 +161,8 @@ cdef class Datapath:
         t.groups = groups
         t.max_groups = max_groups
         t.level_mask = groups - 1
+        t.bucket_mask = 2 * groups * FN_GROUP_BUCKETS - 1
+        t.n_buckets = groups * FN_GROUP_BUCKETS
         t.level = <uint32_t>fn_ctz(groups)
         t.kind = kind
         memset(t.buckets, 0, <uint64_t>groups * FN_GROUP_BUCKETS * sizeof(bucket_t))
@@ -334,7 +346,7 @@ cdef class Datapath:
 
     def delete(self, uint32_t conn):
         """Delete a confirmed connection (conntrack -D). Raises IndexError when there is none with that number."""
-        if conn >= self.e.high_water or not self.e.conns[conn].live:
+        if conn >= self.e.high_water or not self.e.conns[conn].flags:
             raise IndexError(f"no connection {conn}")
         conn_delete(&self.e, conn)
 
@@ -348,7 +360,7 @@ cdef class Datapath:
         cdef uint32_t i
         cdef uint32_t best = FN_NONE
         for i in range(self.e.high_water):
-            if self.e.conns[i].live and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
+            if self.e.conns[i].flags and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
                 best = self.e.conns[i].timeout - <uint32_t>self.e.now
         return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
 
@@ -370,7 +382,7 @@ cdef class Datapath:
         cdef tuple_t t
         live = 0
         for i in range(self.e.high_water):
-            if not self.e.conns[i].live:
+            if not self.e.conns[i].flags:
                 continue
             live += 1
             for d in range(2):

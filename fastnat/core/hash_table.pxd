@@ -28,18 +28,18 @@ cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
     return tag + (tag == 0)
 
 
-cdef inline uint32_t group_of(const table_t *t, uint64_t h) noexcept nogil:
-    cdef uint32_t g = <uint32_t>(h >> 5)
-    cdef uint32_t low = g & t.level_mask
-    return g & (t.level_mask * 2 + 1) if low < t.split else low
+cdef inline uint32_t bucket_index(const table_t *t, uint64_t h) noexcept nogil:
+    # bucket_index: the home bucket; a group of the upper half that is not split off yet is still in the lower.
+    cdef uint32_t i = <uint32_t>h & t.bucket_mask
+    return i if i < t.n_buckets else i & (t.bucket_mask >> 1)
 
 
 cdef inline bucket_t *bucket_home(const table_t *t, uint64_t h) noexcept nogil:
-    return t.buckets + (<uint64_t>group_of(t, h) * FN_GROUP_BUCKETS + (h & (FN_GROUP_BUCKETS - 1)))
+    return t.buckets + bucket_index(t, h)
 
 
 cdef inline bucket_t *bucket_neighbour(const table_t *t, uint64_t h, uint32_t q) noexcept nogil:
-    return t.buckets + (<uint64_t>group_of(t, h) * FN_GROUP_BUCKETS + ((h ^ q) & (FN_GROUP_BUCKETS - 1)))
+    return t.buckets + (bucket_index(t, h) ^ q)
 
 
 cdef inline uint32_t overflow_count(const bucket_t *b, uint8_t tag) noexcept nogil:
@@ -57,8 +57,7 @@ cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
 
 cdef inline uint32_t further_bits(const table_t *t, uint64_t h) noexcept nogil:
     # further_bits: five group bits of the hash from a level that is a multiple of five, for later splits.
-    cdef uint32_t window = t.level // HASH_BITS * HASH_BITS
-    return <uint32_t>((h >> (5 + window)) & 31) << FN_ID_BITS
+    return <uint32_t>((h >> (5 + t.window)) & 31) << FN_ID_BITS
 
 
 cdef inline bint bucket_put(bucket_t *b, uint8_t tag, uint32_t item) noexcept nogil:
@@ -152,12 +151,15 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
             else:
                 from_.items[i] = rewindow(e, t, item)
     t.groups += 1
+    t.n_buckets += FN_GROUP_BUCKETS
     t.split += 1
     if t.split > t.level_mask:
         t.level_mask = t.level_mask * 2 + 1
+        t.bucket_mask = t.bucket_mask * 2 + 1
         t.split = 0
         t.level += 1
         # items of a window that has just ended are read again by the first split of the next level
+        t.window = t.level // HASH_BITS * HASH_BITS
     for i in range(n):
         table_put(t, item_hash(e, t, displaced[i]), displaced[i])
 

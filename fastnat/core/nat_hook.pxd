@@ -44,7 +44,7 @@ cdef inline uint32_t nat_hook(engine_t *e, pkt_t *p, uint32_t manip) noexcept no
         if reason:
             return reason
     elif (p.hook == HOOK_POSTROUTING and p.dir == 0 and c.masq_iface and c.masq_iface != p.out_iface):
-        if c.live and c.status & IPS_CONFIRMED:
+        if c.flags & CONN_LIVE and c.status & IPS_CONFIRMED:
             conn_delete(e, p.ct)
             p.ct = FN_NONE
         return REASON_OUT_DEVICE

@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .types cimport (conn_t, engine_t, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
                      MANIP_DST, MANIP_SRC, pkt_t, RANGE_MAP_IPS, target_t, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
                      TARGET_REDIRECT, TARGET_SNAT, tuple_t)
-from .tuple cimport (conn_set_reply, conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_src,
+from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_src,
                      zone_of)
 from .tuple_hash cimport source_hash
 from .nat_bysource cimport bysource_add
@@ -26,10 +26,10 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
         return
     cur = tuple_in_zone(invert_tuple(conn_tuple(c, 1)), zone_of(c, 0))
     if manip == MANIP_SRC:
-        h = p.source_hash if p.has_source_hash else source_hash(e, conn_tuple(c, 0))
+        h = p.ahead.source_hash if p.ahead != NULL else source_hash(e, conn_tuple(c, 0))
     new = get_unique_tuple(e, cur, range_, manip, c.zone, h, p)
     if not tuple_equal(new, cur):
-        conn_set_reply(c, invert_tuple(new))
+        c.tuples[1] = tuple_in_zone(invert_tuple(new), zone_of(c, 1))
         c.status |= IPS_SRC_NAT if manip == MANIP_SRC else IPS_DST_NAT
     if manip == MANIP_SRC:
         bysource_add(e, p.ct, h)

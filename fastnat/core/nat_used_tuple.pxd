@@ -26,10 +26,10 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
     cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
     cdef uint64_t h
     cdef uint32_t id_
-    if p.guessed and tuple_equal(reply, p.guess[1]):
-        h = p.guess_hash[1]
-    elif p.guessed and tuple_equal(reply, p.guess[0]):
-        h = p.guess_hash[0]
+    if p.ahead != NULL and tuple_equal(reply, p.ahead.reply[1]):
+        h = p.ahead.reply_hash[1]
+    elif p.ahead != NULL and tuple_equal(reply, p.ahead.reply[0]):
+        h = p.ahead.reply_hash[0]
     else:
         h = tuple_hash(e, reply)
     id_ = find_tuple(e, reply, h, p.now)
@@ -98,7 +98,7 @@ cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_lef
     if id_ & 1 == DIR_ORIGINAL:
         return True
     owner = &e.conns[id_ >> 1]
-    if owner.proto != PROTO_TCP or owner.state < TCP_STATE_TIME_WAIT:
+    if tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_STATE_TIME_WAIT:
         return True
     if not owner.status & IPS_SRC_NAT or owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING):
         return True

@@ -1,4 +1,4 @@
-/* What Cython cannot say: prefetch, the tag compare and the batched keyed hash. */
+/* What Cython cannot say: prefetch, bit tricks, the tag compare and the head of an ndarray. */
 #ifndef FASTNAT_PLATFORM_H
 #define FASTNAT_PLATFORM_H
 
@@ -26,7 +26,7 @@ static inline uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
 {
 #if defined(__SSE2__)
     __m128i line = _mm_load_si128((const __m128i *)b);
-    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_set1_epi8((char)tag))) & 0xfff;
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_set1_epi64x((int64_t)(tag * 0x0101010101010101ull)))) & 0xfff;
 #else
     uint32_t m = 0;
     for (int i = 0; i < FN_BUCKET_SLOTS; i++)
@@ -46,38 +46,5 @@ typedef struct {
     void *base, *descr;
     int flags;                 /* 1 C-contiguous, 0x100 aligned, 0x400 writeable */
 } fn_ndarray;
-
-#define FN_ROTL(x, r) (((x) << (r)) | ((x) >> (64 - (r))))
-#define FN_SIPROUND(a, b, c, d) \
-    do { a += b; b = FN_ROTL(b, 13); b ^= a; a = FN_ROTL(a, 32); c += d; d = FN_ROTL(d, 16); d ^= c; \
-         a += d; d = FN_ROTL(d, 21); d ^= a; c += b; b = FN_ROTL(b, 17); b ^= c; c = FN_ROTL(c, 32); } while (0)
-
-/* fn_siphash13: SipHash-1-3 of a 16-byte message (Aumasson and Bernstein, 2012, reduced rounds). */
-static inline uint64_t fn_siphash13(const uint64_t key[2], uint64_t m0, uint64_t m1)
-{
-    uint64_t a = key[0] ^ 0x736f6d6570736575ull, b = key[1] ^ 0x646f72616e646f6dull;
-    uint64_t c = key[0] ^ 0x6c7967656e657261ull, d = key[1] ^ 0x7465646279746573ull;
-    const uint64_t last = 16ull << 56;
-    d ^= m0; FN_SIPROUND(a, b, c, d); a ^= m0;
-    d ^= m1; FN_SIPROUND(a, b, c, d); a ^= m1;
-    d ^= last; FN_SIPROUND(a, b, c, d); a ^= last;
-    c ^= 0xff;
-    FN_SIPROUND(a, b, c, d); FN_SIPROUND(a, b, c, d); FN_SIPROUND(a, b, c, d);
-    return a ^ b ^ c ^ d;
-}
-
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define FN_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
-#else
-#define FN_CLONES __attribute__((noinline))
-#endif
-
-/* fn_siphash13_stage: hashes of one full stage of tuples, in a form that the compiler vectorises.
- * => Reads and writes FN_STAGE elements, whatever the number in use. */
-FN_CLONES static void fn_siphash13_stage(const uint64_t *key, const uint64_t *m0, const uint64_t *m1, uint64_t *out)
-{
-    for (int i = 0; i < FN_STAGE; i++)
-        out[i] = fn_siphash13(key, m0[i], m1[i]);
-}
 
 #endif

@@ -2,11 +2,11 @@
 #
 # Source: fib lookup by longest prefix, fib_validate_source, ip_route_input_slow, inet_select_addr, inet_addr_type
 # (Linux 6.18).
-# Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first
-# that contains an address is the kernel's answer.
+# Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
+# contains an address is the kernel's answer; the intervals hold that answer for every address.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
 from libc.stdint cimport uint16_t, uint32_t
-from .types cimport (address_t, engine_t, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_THROW, ROUTE_UNICAST,
+from .types cimport (address_t, engine_t, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
                      tuple_t)
 from .tuple cimport tuple_dst, tuple_src
 
@@ -23,26 +23,24 @@ cdef enum:
     TYPE_MULTICAST = 5
 
 
-cdef inline uint32_t route_lookup(engine_t *e, uint32_t dst) noexcept nogil:
-    # route_lookup: the route of a destination.
+cdef inline uint32_t route_lookup(const engine_t *e, uint32_t dst) noexcept nogil:
+    # route_lookup: the route of a destination, by binary search over the intervals.
     # => Its index + 1, or 0: network unreachable.
-    cdef uint32_t slot = (dst * <uint32_t>0x9e3779b1) >> 24
-    cdef uint32_t i
-    if e.route_cache[slot] and e.route_cache_dst[slot] == dst:
-        return e.route_cache[slot]
-    for i in range(e.n_routes):
-        if (dst ^ e.routes[i].dst) & e.routes[i].mask == 0 and e.routes[i].kind != ROUTE_THROW:
-            e.route_cache_dst[slot] = dst
-            e.route_cache[slot] = <uint16_t>(i + 1)
-            return i + 1
-    return 0
+    cdef uint32_t at = 0
+    cdef uint32_t n = e.n_intervals
+    cdef uint32_t half
+    while n > 1:
+        half = n >> 1
+        at += half * <uint32_t>(e.interval_start[at + half] <= dst)
+        n -= half
+    return e.interval_route[at]
 
 
 cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:
     return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
 
 
-cdef inline uint32_t addr_type(engine_t *e, uint32_t addr) noexcept nogil:
+cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr) noexcept nogil:
     # addr_type: RTN_* of an address by the local table alone (inet_addr_type).
     cdef uint32_t route
     if addr == 0 or addr == <uint32_t>0xffffffff:
@@ -55,7 +53,7 @@ cdef inline uint32_t addr_type(engine_t *e, uint32_t addr) noexcept nogil:
     return TYPE_UNICAST
 
 
-cdef inline bint source_is_martian(engine_t *e, uint32_t src, uint32_t dst, uint32_t in_iface) noexcept nogil:
+cdef inline bint source_is_martian(const engine_t *e, uint32_t src, uint32_t dst, uint32_t in_iface) noexcept nogil:
     # source_is_martian: ip_route_input refuses the packet for its source address.
     cdef uint32_t flags = e.lo_flags[in_iface]
     cdef uint32_t route

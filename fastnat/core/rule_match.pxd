@@ -13,6 +13,11 @@ from .nat_range cimport has_ports
 from .route cimport addr_type
 
 
+cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
+    # dispatch_hash: multiplicative; ruleset.py fills the slots by the same rule.
+    return (key * <uint32_t>0x9e3779b1) >> 7
+
+
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
     cdef uint32_t i
     for i in range(m.n):
@@ -40,65 +45,98 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
     return bits
 
 
-cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
+cdef inline uint32_t conn_mark(const engine_t *e, uint32_t ct) noexcept nogil:
+    return e.tcp[ct].mark if e.conns[ct].flags & CONN_MARKED else 0
+
+
+cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept nogil:
+    e.tcp[ct].mark = mark
+    e.conns[ct].flags |= CONN_MARKED
+
+
+cdef inline bint match_holds(engine_t *e, match_t *m, const pkt_t *p) noexcept nogil:
+    # match_holds: one match, its inversion included.
     cdef uint32_t kind = m.kind
+    cdef bint holds = False
     cdef uint32_t v
     if kind == MATCH_SPORT:
-        return (m.a <= tuple_sport(p.t) <= m.b) != m.invert
-    if kind == MATCH_DPORT:
-        return (m.a <= tuple_dport(p.t) <= m.b) != m.invert
-    if kind == MATCH_MARK:
-        return ((p.mark & m.b) == m.a) != m.invert
-    if kind == MATCH_ADDRTYPE_DST or kind == MATCH_ADDRTYPE_SRC:
-        v = addr_type(e, tuple_dst(p.t) if kind == MATCH_ADDRTYPE_DST else tuple_src(p.t))
-        return ((m.a >> v) & 1) != m.invert
-    if kind == MATCH_MULTIPORT_SRC:
-        return ports_listed(e, m, tuple_sport(p.t)) != m.invert
-    if kind == MATCH_MULTIPORT_DST:
-        return ports_listed(e, m, tuple_dport(p.t)) != m.invert
-    if kind == MATCH_MULTIPORT_EITHER:
-        return (ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))) != m.invert
-    if kind == MATCH_TCP_FLAGS:
-        return ((p.tcp_flags & m.a) == m.b) != m.invert
-    if kind == MATCH_ICMP_TYPE:
+        holds = m.a <= tuple_sport(p.t) <= m.b
+    elif kind == MATCH_DPORT:
+        holds = m.a <= tuple_dport(p.t) <= m.b
+    elif kind == MATCH_MARK:
+        holds = (p.mark & m.b) == m.a
+    elif kind == MATCH_ADDRTYPE_DST:
+        holds = (m.a >> addr_type(e, tuple_dst(p.t))) & 1
+    elif kind == MATCH_ADDRTYPE_SRC:
+        holds = (m.a >> addr_type(e, tuple_src(p.t))) & 1
+    elif kind == MATCH_MULTIPORT_SRC:
+        holds = ports_listed(e, m, tuple_sport(p.t))
+    elif kind == MATCH_MULTIPORT_DST:
+        holds = ports_listed(e, m, tuple_dport(p.t))
+    elif kind == MATCH_MULTIPORT_EITHER:
+        holds = ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
+    elif kind == MATCH_TCP_FLAGS:
+        holds = (p.tcp_flags & m.a) == m.b
+    elif kind == MATCH_ICMP_TYPE:
         v = tuple_dport(p.t)
-        return (m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)) != m.invert
-    if kind == MATCH_IPRANGE_SRC:
-        return (m.a <= tuple_src(p.t) <= m.b) != m.invert
-    if kind == MATCH_IPRANGE_DST:
-        return (m.a <= tuple_dst(p.t) <= m.b) != m.invert
-    if kind == MATCH_CONNMARK:
-        return p.ct != FN_NONE and ((e.conns[p.ct].mark & m.b) == m.a) != m.invert
-    if kind == MATCH_CTSTATE:
-        return ((ct_state_bit(e, p) & m.a) != 0) != m.invert
-    if kind == MATCH_CTPROTO:
-        return p.ct != FN_NONE and (e.conns[p.ct].proto == m.a) != m.invert
-    if kind == MATCH_NTH:
+        holds = m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)
+    elif kind == MATCH_IPRANGE_SRC:
+        holds = m.a <= tuple_src(p.t) <= m.b
+    elif kind == MATCH_IPRANGE_DST:
+        holds = m.a <= tuple_dst(p.t) <= m.b
+    elif kind == MATCH_CTSTATE:
+        holds = (ct_state_bit(e, p) & m.a) != 0
+    elif kind == MATCH_LENGTH:
+        holds = m.a <= p.length <= m.b
+    elif kind == MATCH_RANDOM:
+        holds = (random_u64(e) >> 33) < m.a
+    elif kind == MATCH_NTH:
         m.c = 0 if m.c == m.a else m.c + 1
-        return (m.c == 0) != m.invert
-    if kind == MATCH_RANDOM:
-        return ((random_u64(e) >> 33) < m.a) != m.invert
-    if kind == MATCH_LENGTH:
-        return (m.a <= p.length <= m.b) != m.invert
-    return False
+        holds = m.c == 0
+    elif kind == MATCH_CONNMARK:
+        # xt_connmark: without a connection the match fails, inverted or not
+        return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
+    elif kind == MATCH_CTPROTO:
+        return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
+    else:
+        return False
+    return holds != m.invert
 
 
 cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
-    # rule_fits: the fixed part: addresses, interfaces, protocol, each possibly inverted.
-    cdef uint32_t src_differs = ((tuple_src(p.t) ^ r.src) & r.smask) != 0
-    cdef uint32_t dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
+    # rule_fits: the fixed part: addresses, protocol, interfaces, each possibly inverted.
+    cdef uint32_t tests = r.tests
     cdef uint32_t inv = r.invert
-    if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
+    cdef uint32_t src_differs, dst_differs
+    if tests & RULE_TESTS_ADDRESSES:
+        src_differs = ((tuple_src(p.t) ^ r.src) & r.smask) != 0
+        dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
+        if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
+            return False
+    if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)):
         return False
-    if r.proto and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)):
+    if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + (p.in_iface if p.hook <= HOOK_FORWARD else 0)]:
         return False
-    if r.in_set != FN_ANY_IFACE and not e.iface_match[r.in_set * e.n_ifaces
-                                                      + (p.in_iface if p.hook <= HOOK_FORWARD else 0)]:
-        return False
-    if r.out_set != FN_ANY_IFACE and not e.iface_match[r.out_set * e.n_ifaces
-                                                       + (p.out_iface if p.hook >= HOOK_FORWARD else 0)]:
+    if tests & RULE_TESTS_OUT and not e.iface_match[r.out_set * e.n_ifaces + (p.out_iface if p.hook >= HOOK_FORWARD else 0)]:
         return False
     return True
+
+
+cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
+    # dispatch: where in a run of rules that all ask for one exact key the packet's key stands first.
+    # => The index of that rule, or of the one behind the run.
+    cdef const dispatch_t *d = &e.dispatches[r.target_arg]
+    cdef uint32_t key = tuple_dst(p.t)
+    cdef uint32_t slot
+    if d.kind == DISPATCH_DPORT:
+        key = tuple_proto(p.t) << 16 | tuple_dport(p.t)
+    slot = dispatch_hash(key) & d.mask
+    while True:
+        if e.dispatch_slots[d.first_slot + slot].rule == FN_NONE:
+            return r.next
+        if e.dispatch_slots[d.first_slot + slot].key == key:
+            return e.dispatch_slots[d.first_slot + slot].rule
+        slot = (slot + 1) & d.mask
 
 
 cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
@@ -123,16 +161,38 @@ cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
 
 cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
     # target_connmark: op 0 sets, 1 saves the packet's mark, 2 restores it (xt_connmark.c).
-    cdef conn_t *c
+    cdef uint32_t mark
     if p.ct == FN_NONE:
         return
-    c = &e.conns[p.ct]
+    mark = conn_mark(e, p.ct)
     if t.op == 0:
-        c.mark = (c.mark & ~t.mask) ^ t.value
+        set_conn_mark(e, p.ct, (mark & ~t.mask) ^ t.value)
     elif t.op == 1:
-        c.mark = (c.mark & ~t.mask) ^ (p.mark & t.mask2)
+        set_conn_mark(e, p.ct, (mark & ~t.mask) ^ (p.mark & t.mask2))
     else:
-        p.mark = (p.mark & ~t.mask2) ^ (c.mark & t.mask)
+        p.mark = (p.mark & ~t.mask2) ^ (mark & t.mask)
+
+
+cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
+    # target_ct: NOTRACK, or a zone; xt_CT leaves a packet alone that already carries a template.
+    if p.ct != FN_NONE or p.template_zone or p.untracked:
+        return
+    if kind == TARGET_NOTRACK:
+        p.untracked = True
+        p.ctinfo = IP_CT_UNTRACKED
+    else:
+        p.template_zone = <uint16_t>(p.mark & 0xffff if t.op else t.value)
+        p.template_dir = <unsigned char>t.mask
+
+
+cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
+    # alter: a target after which the walk goes on.
+    if kind == TARGET_MARK:
+        target_mark(p, t)
+    elif kind == TARGET_CONNMARK:
+        target_connmark(e, p, t)
+    elif kind != TARGET_NONE:
+        target_ct(p, kind, t)
 
 
 cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const target_t **target) noexcept nogil:
@@ -140,7 +200,8 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
     # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided, with *target its range.
     cdef uint32_t stack[FN_STACK]
     cdef uint32_t depth = 0
-    cdef uint32_t at = e.hook_entry[table][p.hook]
+    cdef uint32_t entry = e.hook_entry[table][p.hook]
+    cdef uint32_t at = entry
     cdef uint32_t walked = 0
     cdef bint hotdrop = False
     cdef rule_t *r
@@ -149,51 +210,37 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
         return TARGET_ACCEPT
     while True:
         r = &e.rules[at]
+        if r.target == TARGET_DISPATCH:
+            at = dispatch(e, r, p)
+            continue
         walked += 1
-        if not rule_fits(e, r, p) or (r.n_matches and not matches_hold(e, r, p, &hotdrop)):
+        if r.tests and (not rule_fits(e, r, p)
+                        or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
             if hotdrop:
                 kind = TARGET_DROP
                 break
-            at += 1
+            at = r.next
             continue
         kind = r.target
         if kind != TARGET_CHAIN_END:
             r.packets += 1
             r.bytes += p.length
         if kind == TARGET_JUMP:
-            stack[depth] = at + 1
+            stack[depth] = r.next
             depth += 1
-            at = r.target_arg
-        elif kind == TARGET_GOTO:
             at = r.target_arg
         elif kind == TARGET_RETURN or kind == TARGET_CHAIN_END:
             if depth == 0:
                 # a goto left the built-in chain, or RETURN stands in it: the policy, which counts
-                at = <uint32_t>(e.hook_entry[table][p.hook] + e.rules[e.hook_entry[table][p.hook]].pad2)
+                at = entry + e.rules[entry].to_policy
             else:
                 depth -= 1
                 at = stack[depth]
-        elif kind == TARGET_NONE:
-            at += 1
-        elif kind == TARGET_MARK:
-            target_mark(p, &e.targets[r.target_arg])
-            at += 1
-        elif kind == TARGET_CONNMARK:
-            target_connmark(e, p, &e.targets[r.target_arg])
-            at += 1
-        elif kind == TARGET_NOTRACK:
-            # xt_CT leaves a packet alone that already carries a template
-            if p.ct == FN_NONE and p.template_zone == 0:
-                p.untracked = True
-                p.ctinfo = IP_CT_UNTRACKED
-            at += 1
-        elif kind == TARGET_CT_ZONE:
-            if p.template_zone or p.untracked:
-                at += 1
-                continue
-            p.template_zone = <uint16_t>(p.mark & 0xffff if e.targets[r.target_arg].op else e.targets[r.target_arg].value)
-            p.template_dir = <unsigned char>e.targets[r.target_arg].mask
-            at += 1
+        elif kind == TARGET_GOTO:
+            at = r.target_arg
+        elif kind == TARGET_NONE or kind == TARGET_MARK or kind == TARGET_CONNMARK or kind == TARGET_NOTRACK or kind == TARGET_CT_ZONE:
+            alter(e, p, kind, &e.targets[r.target_arg])
+            at = r.next
         else:
             target[0] = &e.targets[r.target_arg]
             break

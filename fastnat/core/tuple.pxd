@@ -89,19 +89,11 @@ cdef inline tuple_t invert_tuple(tuple_t t) noexcept nogil:
 
 cdef inline uint32_t zone_of(const conn_t *ct, uint32_t dir) noexcept nogil:
     # zone_of: the zone id that a direction is looked up in (nf_ct_zone_id).
-    return ct.zone if (ct.zone_dir >> dir) & 1 else 0
+    return tuple_zone(ct.tuples[dir])
 
 
 cdef inline tuple_t conn_tuple(const conn_t *ct, uint32_t dir) noexcept nogil:
-    cdef tuple_t t
-    t.addrs = ct.addrs[dir]
-    t.rest = ct.ports[dir] | (<uint64_t>ct.proto << 32) | (<uint64_t>zone_of(ct, dir) << 48)
-    return t
-
-
-cdef inline void conn_set_reply(conn_t *ct, tuple_t reply) noexcept nogil:
-    ct.addrs[1] = reply.addrs
-    ct.ports[1] = <uint32_t>reply.rest
+    return ct.tuples[dir]
 
 
 cdef inline bint in_zone(tuple_t t, uint32_t zone) noexcept nogil:

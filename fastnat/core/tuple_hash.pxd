@@ -1,16 +1,16 @@
 # Hashes: the keyed hash of the tables, jhash2 of the address choice, and the generator of random numbers.
 #
-# Source: SipHash-1-3 (Aumasson, Bernstein 2012); lookup3 by Bob Jenkins (public domain) as jhash2;
+# Source: keyed_hash.h for the tables; lookup3 by Bob Jenkins (public domain) as jhash2;
 # xoroshiro128+ (Blackman, Vigna 2018), state filled by splitmix64.
 # Invariants: nothing here depends on the machine; a hash value never leaves the engine.
-# Differs from the kernel: the generator is seeded; the table hash is siphash in both profiles (no decision
+# Differs from the kernel: the generator is seeded; the table hash is neither siphash nor jhash (no decision
 # depends on it).
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport engine_t, fn_siphash13, tuple_t
+from .types cimport engine_t, fn_hash, tuple_t
 
 
 cdef inline uint64_t tuple_hash(const engine_t *e, tuple_t t) noexcept nogil:
-    return fn_siphash13(e.key, t.addrs, t.rest)
+    return fn_hash(e.key, t.addrs, t.rest)
 
 
 cdef inline uint64_t source_rest(tuple_t t) noexcept nogil:
@@ -19,9 +19,17 @@ cdef inline uint64_t source_rest(tuple_t t) noexcept nogil:
     return (t.rest & <uint64_t>0xffff00ff0000ffff) | (<uint64_t>1 << 40)
 
 
+cdef inline tuple_t source_tuple(tuple_t t) noexcept nogil:
+    # source_tuple: the message whose hash is the bysource hash of t.
+    t.addrs &= <uint64_t>0xffffffff
+    t.rest = source_rest(t)
+    return t
+
+
 cdef inline uint64_t source_hash(const engine_t *e, tuple_t t) noexcept nogil:
     # source_hash: hash of (protocol, zone, source address, source port), see hash_by_src.
-    return fn_siphash13(e.key, t.addrs & <uint64_t>0xffffffff, source_rest(t))
+    t = source_tuple(t)
+    return fn_hash(e.key, t.addrs, t.rest)
 
 
 cdef inline uint64_t rotl64(uint64_t x, int r) noexcept nogil:

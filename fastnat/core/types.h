@@ -17,6 +17,7 @@
 #define FN_CHUNK_IDS 14
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
 #define FN_ANY_IFACE 0xffffu
+#define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
 /* 16 bytes, all significant: compared and hashed as two words.
  *   addrs: source | destination << 32
@@ -25,38 +26,39 @@ typedef struct { uint64_t addrs, rest; } tuple_t;
 static_assert(sizeof(tuple_t) == 16, "hashed as one 16-byte message");
 
 /* One connection, one cache line.
- *   0       8       16      20      24   28     32      36    40      44      48   52     56    60
- *   | orig  | reply | orig  | reply |l4, | zone,|timeout|wheel|bysource|bysource|mark|routes|masq |stream|
- *   | addrs | addrs | ports | ports |zdir|status|       | pos |next    | prev   |    |      |iface| ts   |
- * Immutable after confirm: addrs, ports, proto, zone, zone_dir, masq_iface. Written per packet: state,
- * status, timeout, mark, routes (once per direction). Written by other records: bysource links, wheel_pos. */
+ *   0               16              32      36        40       44       48     52     56    58   60     62    63
+ *   | original tuple | reply tuple  |timeout|wheel_pos|bysource|bysource|stream|routes|masq |zone|status|state|flags|
+ *   |                |              |       |         |next    |prev    |ts    |      |iface|    |      |     |     |
+ * Immutable after confirm: tuples, zone, masq_iface. Written per packet: state, status, timeout, stream_ts,
+ * routes (once per direction). Written by other records: bysource links, wheel_pos. */
 typedef struct {
-    uint64_t addrs[2];
-    uint32_t ports[2];
-    uint8_t proto, state, zone_dir, live;
-    uint16_t zone, status;
+    tuple_t tuples[2];         /* each with the zone id that its direction is looked up in */
     uint32_t timeout;          /* jiffies: relative until confirmed, then absolute (nf_conn.timeout) */
     uint32_t wheel_pos;        /* chunk * 16 + slot, FN_NONE outside the wheel */
     uint32_t bysource_next, bysource_prev;
-    uint32_t mark;
+    uint32_t stream_ts;        /* UDP: jiffies after which a reply makes a stream */
     uint16_t routes[2];        /* route index + 1 of the last packet of the direction, 0 unknown */
     uint16_t masq_iface;       /* the egress interface at MASQUERADE time, 0 none */
-    uint16_t helper;
-    uint32_t stream_ts;        /* UDP: jiffies after which a reply makes a stream */
+    uint16_t zone;             /* nf_conntrack_zone.id */
+    uint16_t status;
+    uint8_t state;             /* of the l4 protocol */
+    uint8_t flags;             /* CONN_LIVE, CONN_MARKED */
 } conn_t;
 static_assert(sizeof(conn_t) == 64, "one cache line a connection");
-static_assert(offsetof(conn_t, timeout) == 32 && offsetof(conn_t, stream_ts) == 60, "dtypes.CONN mirrors it");
+static_assert(offsetof(conn_t, timeout) == 32 && offsetof(conn_t, status) == 60, "dtypes.CONN mirrors it");
 
-/* What only TCP needs; same index as conn_t (struct ip_ct_tcp). */
+/* What only TCP needs (struct ip_ct_tcp), and the connection mark; same index as conn_t. */
 typedef struct {
     uint32_t td_end[2], td_maxend[2], td_maxwin[2], td_maxack[2];
     uint8_t scale[2], flags[2];
     uint8_t last_dir, last_index, retrans, last_wscale;
     uint32_t last_seq, last_ack, last_end;
     uint16_t last_win;
-    uint8_t last_flags, pad[9];
+    uint8_t last_flags, pad[5];
+    uint32_t mark;             /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
+static_assert(offsetof(tcp_t, mark) == 60, "dtypes.TCP mirrors it");
 
 /* Twelve one-byte tags (0 empty), eight 4-bit counters of items that overflowed, by tag class, and
  * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
@@ -71,11 +73,14 @@ static_assert(sizeof(bucket_t) == 64, "one cache line a bucket");
 typedef struct {
     bucket_t *buckets;
     uint64_t used;             /* items */
+    uint32_t bucket_mask;      /* buckets at the end of this doubling, minus one */
+    uint32_t n_buckets;        /* groups * FN_GROUP_BUCKETS */
     uint32_t level_mask;       /* groups at the start of this doubling, minus one */
     uint32_t split;            /* groups already split in this doubling */
     uint32_t groups, max_groups;
-    uint32_t level;
-    uint32_t kind;             /* TABLE_TUPLES or TABLE_SOURCES: how a split hashes a displaced item */
+    uint32_t level;            /* doublings so far */
+    uint32_t window;           /* the level at which the five further hash bits of items begin */
+    uint32_t kind;             /* TABLE_KIND_TUPLES or _SOURCES: how a split hashes a displaced item */
     uint64_t overflows;
 } table_t;
 
@@ -101,11 +106,12 @@ typedef struct {
     uint8_t proto, invert;
     uint16_t n_matches;
     uint32_t first_match, target_arg;
-    uint8_t target, pad;
+    uint8_t target, tests;     /* tests: RULE_TESTS_*, which of the fields above say anything */
     uint16_t chain;
     uint32_t line;
     uint64_t packets, bytes;
-    uint64_t pad2;
+    uint32_t next;             /* the rule to try after this one */
+    uint32_t to_policy;        /* first rule of a built-in chain: how far behind it the policy lies */
 } rule_t;
 static_assert(sizeof(rule_t) == 64, "one cache line a rule");
 
@@ -115,6 +121,18 @@ typedef struct {
     uint32_t a, b, c;
 } match_t;
 static_assert(sizeof(match_t) == 16, "four a cache line");
+
+/* A run of rules that all ask for one exact key: open addressing over `slots`, from the key to the first rule of
+ * the run that asks for it; those that follow are linked by rule_t.next, so the first match stays the first. */
+typedef struct {
+    uint32_t kind, mask, first_slot, pad;
+} dispatch_t;
+static_assert(sizeof(dispatch_t) == 16, "mirrored by dtypes.DISPATCH");
+
+typedef struct {
+    uint32_t key, rule;        /* rule FN_NONE: empty */
+} dispatch_slot_t;
+static_assert(sizeof(dispatch_slot_t) == 8, "mirrored by dtypes.DISPATCH_SLOT");
 
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
@@ -159,15 +177,21 @@ typedef struct {
 } result_t;
 static_assert(sizeof(result_t) == 24, "mirrored by dtypes.RESULT");
 
+/* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
+ * untranslated and with the NAT address chosen last, and the bysource hash. */
+typedef struct {
+    tuple_t reply[2];
+    uint64_t reply_hash[2];
+    uint64_t source_hash;
+} ahead_t;
+
 /* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
  * header-only batches. */
 typedef struct {
     tuple_t t;
     uint64_t hash;
     uint64_t reply_hash;       /* hash of reply_checked */
-    tuple_t guess[2];          /* reply tuples that the batch hashed ahead: untranslated, and with the last NAT address */
-    uint64_t guess_hash[2];
-    uint64_t source_hash;      /* bysource hash of the original source, if `guessed` was set by the batch */
+    const ahead_t *ahead;      /* NULL: nothing was computed ahead */
     tuple_t reply_checked;     /* a reply tuple found free by nat_used_tuple for this packet */
     uint8_t *data;
     uint32_t len, l4off;       /* data: bytes of the datagram; offset of the l4 header */
@@ -180,7 +204,7 @@ typedef struct {
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
     uint8_t icmp_error, ttl;
     uint16_t template_zone;
-    uint8_t template_dir, tcp_class, tracked, guessed, has_source_hash;
+    uint8_t template_dir, tcp_class, tracked;
     uint32_t payload;
 } pkt_t;
 
@@ -214,18 +238,22 @@ typedef struct {
     uint32_t n_ifaces;
     uint32_t hook_entry[5][5]; /* [table][hook] first rule, FN_NONE none */
 
-    route_t *routes;
-    address_t *addresses;
-    uint32_t n_routes, n_addresses;
-    uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
-    uint32_t route_cache_dst[256];
-    uint16_t route_cache[256]; /* index + 1 */
+    dispatch_t *dispatches;
+    dispatch_slot_t *dispatch_slots;
 
-    uint64_t key[2];           /* tuple hash */
+    route_t *routes;           /* of all tables, in the order in which they are tried */
+    uint32_t *interval_start;  /* ascending; the address space cut where the answer of the routes changes */
+    uint16_t *interval_route;  /* route index + 1 of each interval, 0 unreachable */
+    address_t *addresses;
+    uint32_t n_routes, n_intervals, n_addresses;
+    uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
+
+    uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
     uint64_t rng[2];
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* 54 or 618 */
     uint32_t tracking, nat_hooks;
+    uint32_t only_nat_rules;   /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t timeouts[FN_TIMEOUTS];
     uint32_t guess_addr;       /* the last address that source NAT chose: prefetch only */

@@ -11,6 +11,7 @@ cdef extern from "types.h" nogil:
         FN_WHEEL_SLOTS
         FN_CHUNK_IDS
         FN_STACK
+        FN_ROUND_KEYS
     const uint32_t FN_NONE
     const uint16_t FN_ANY_IFACE
 
@@ -19,23 +20,18 @@ cdef extern from "types.h" nogil:
         uint64_t rest
 
     ctypedef struct conn_t:
-        uint64_t addrs[2]
-        uint32_t ports[2]
-        uint8_t proto
-        uint8_t state
-        uint8_t zone_dir
-        uint8_t live
-        uint16_t zone
-        uint16_t status
+        tuple_t tuples[2]
         uint32_t timeout
         uint32_t wheel_pos
         uint32_t bysource_next
         uint32_t bysource_prev
-        uint32_t mark
+        uint32_t stream_ts
         uint16_t routes[2]
         uint16_t masq_iface
-        uint16_t helper
-        uint32_t stream_ts
+        uint16_t zone
+        uint16_t status
+        uint8_t state
+        uint8_t flags
 
     ctypedef struct tcp_t:
         uint32_t td_end[2]
@@ -53,6 +49,7 @@ cdef extern from "types.h" nogil:
         uint32_t last_end
         uint16_t last_win
         uint8_t last_flags
+        uint32_t mark
 
     ctypedef struct bucket_t:
         uint8_t tags[12]
@@ -62,11 +59,14 @@ cdef extern from "types.h" nogil:
     ctypedef struct table_t:
         bucket_t *buckets
         uint64_t used
+        uint32_t bucket_mask
+        uint32_t n_buckets
         uint32_t level_mask
         uint32_t split
         uint32_t groups
         uint32_t max_groups
         uint32_t level
+        uint32_t window
         uint32_t kind
         uint64_t overflows
 
@@ -95,12 +95,13 @@ cdef extern from "types.h" nogil:
         uint32_t first_match
         uint32_t target_arg
         uint8_t target
-        uint8_t pad
+        uint8_t tests
         uint16_t chain
         uint32_t line
         uint64_t packets
         uint64_t bytes
-        uint64_t pad2
+        uint32_t next
+        uint32_t to_policy
 
     ctypedef struct match_t:
         uint8_t kind
@@ -109,6 +110,15 @@ cdef extern from "types.h" nogil:
         uint32_t a
         uint32_t b
         uint32_t c
+
+    ctypedef struct dispatch_t:
+        uint32_t kind
+        uint32_t mask
+        uint32_t first_slot
+
+    ctypedef struct dispatch_slot_t:
+        uint32_t key
+        uint32_t rule
 
     ctypedef struct target_t:
         uint32_t min_addr
@@ -163,13 +173,16 @@ cdef extern from "types.h" nogil:
         uint16_t probes
         uint32_t conn
 
+    ctypedef struct ahead_t:
+        tuple_t reply[2]
+        uint64_t reply_hash[2]
+        uint64_t source_hash
+
     ctypedef struct pkt_t:
         tuple_t t
         uint64_t hash
         uint64_t reply_hash
-        tuple_t guess[2]
-        uint64_t guess_hash[2]
-        uint64_t source_hash
+        const ahead_t *ahead
         tuple_t reply_checked
         uint8_t *data
         uint32_t len
@@ -203,8 +216,6 @@ cdef extern from "types.h" nogil:
         uint8_t template_dir
         uint8_t tcp_class
         uint8_t tracked
-        uint8_t guessed
-        uint8_t has_source_hash
         uint32_t payload
 
     ctypedef struct engine_t:
@@ -239,19 +250,23 @@ cdef extern from "types.h" nogil:
         uint8_t *iface_match
         uint32_t n_ifaces
         uint32_t hook_entry[5][5]
+        dispatch_t *dispatches
+        dispatch_slot_t *dispatch_slots
         route_t *routes
+        uint32_t *interval_start
+        uint16_t *interval_route
         address_t *addresses
         uint32_t n_routes
+        uint32_t n_intervals
         uint32_t n_addresses
         uint32_t *lo_flags
-        uint32_t route_cache_dst[256]
-        uint16_t route_cache[256]
-        uint64_t key[2]
+        uint64_t key[10]
         uint64_t rng[2]
         uint64_t now
         uint32_t profile
         uint32_t tracking
         uint32_t nat_hooks
+        uint32_t only_nat_rules
         uint32_t checksum
         uint32_t forward
         uint32_t loose
@@ -273,8 +288,13 @@ cdef extern from "platform.h" nogil:
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
-    uint64_t fn_siphash13(const uint64_t *key, uint64_t m0, uint64_t m1)
-    void fn_siphash13_stage(const uint64_t *key, const uint64_t *m0, const uint64_t *m1, uint64_t *out)
+
+cdef extern from "keyed_hash.h" nogil:
+    void fn_hash_init()
+    uint64_t fn_hash(const uint64_t *key, uint64_t m0, uint64_t m1)
+    uint64_t fn_hash_plain(const uint64_t *key, uint64_t m0, uint64_t m1)
+    void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t *out, uint32_t n)
+    void fn_aes_round(uint8_t *state, const uint8_t *key)
 
 cdef enum:
     PROTO_ICMP = 1
@@ -297,6 +317,11 @@ cdef enum:
     IPS_DST_NAT_DONE = 0x100
     IPS_DYING = 0x200
     IPS_FIXED_TIMEOUT = 0x400
+
+# conn_t.flags
+cdef enum:
+    CONN_LIVE = 1
+    CONN_MARKED = 2
 
 # enum ip_conntrack_info; INVALID stands for "no entry"
 cdef enum:
@@ -439,6 +464,19 @@ cdef enum:
     TARGET_CONNMARK = 15
     TARGET_NOTRACK = 16
     TARGET_CT_ZONE = 17
+    TARGET_DISPATCH = 18
+
+# rule_t.tests
+cdef enum:
+    RULE_TESTS_ADDRESSES = 1
+    RULE_TESTS_PROTO = 2
+    RULE_TESTS_IN = 4
+    RULE_TESTS_OUT = 8
+    RULE_TESTS_MATCHES = 16
+
+cdef enum:
+    DISPATCH_DST = 0
+    DISPATCH_DPORT = 1
 
 cdef enum:
     MATCH_SPORT = 1
