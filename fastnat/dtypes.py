@@ -40,6 +40,7 @@ CONN_MARKED = 2
 TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "itemsize": 64})
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
+PATH = np.dtype((np.void, 128))
 BITMAP_KEY = np.dtype((np.void, 24))
 RULE = np.dtype(
     [

@@ -11,7 +11,7 @@ from . import iptables
 from .addresses import AddressLike, to_array, to_int
 from .conntrack import Conntrack
 from .core.datapath import Datapath
-from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, PACKET, PROTOCOLS, RESULT, STATS, TCP, Verdict
+from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, PACKET, PATH, PROTOCOLS, RESULT, STATS, TCP, Verdict
 from .errors import InputError
 from .memory import reserve
 from .node import Node
@@ -30,6 +30,8 @@ MAX_TIMEOUT = 2**31 // HZ - 1
 MAX_CONNECTIONS = 1 << 25
 BITMAPS = 64
 BITMAP_PROBES = 16
+# walks through the rules that are remembered, a power of two
+PATHS = 512
 
 
 class Engine:
@@ -68,7 +70,7 @@ class Engine:
         n = self.max_connections
         groups = _groups(n)
         r = self.ruleset
-        interval_start, interval_route = self.node.route_intervals()
+        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts)
         return {
             "conns": reserve(n, CONN),
             "tcp": reserve(n, TCP),
@@ -89,8 +91,12 @@ class Engine:
             "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
             "routes": self.node.route_array(),
-            "interval_start": interval_start,
-            "interval_route": interval_route,
+            "paths": reserve(PATHS, PATH),
+            "class_start": class_start,
+            "class_route": class_route,
+            "class_of_octet": class_of_octet,
+            "sport_start": r.sport_starts,
+            "dport_start": r.dport_starts,
             "addresses": self.node.address_array(),
             "iface_flags": self.node.iface_flags(),
         }
@@ -108,6 +114,7 @@ class Engine:
         timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
         return {
             "seed": self.seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+            "n_paths": PATHS if self.ruleset.repeatable and len(self.iface_names) < 4096 else 0,
             "n_ifaces": len(self.iface_names), "hook_entry": self.ruleset.hook_entry,
             "profile": PROFILES[self.profile], "tracking": self.ruleset.tracking, "nat_hooks": self.ruleset.nat_hooks,
             "timeouts": timeouts, "checksum": sysctl(prefix + "checksum", 1),

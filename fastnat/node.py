@@ -7,6 +7,7 @@ Sources: ip-address(8), ip-route(8) JSON output; devinet.c (order of a device's 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -283,28 +284,32 @@ class Node:
         ]
         return np.array(local + main, ROUTE)
 
-    def route_intervals(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the address space cut where the answer of the routes changes.
+    def address_classes(self, cuts: Iterable[int] = ()) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return the address space cut into classes: at `cuts`, and wherever the answer of the routes changes.
 
         Returns
         -------
-        uint32[n], uint16[n]
-            first address of each interval, ascending from 0; index in route_array() + 1 of its route, 0 if none
+        uint32[n], uint16[n], uint32[257]
+            first address of each class, ascending from 0; index in route_array() + 1 of its route, 0 if none; the class
+            of the first address of each first octet, and the last class
         """
         routes = self.route_array()
         if len(routes) >= 0xFFFF:
             raise InputError(f"{len(routes)} routes; at most 65534 are supported")
         first = routes["dst"].astype(np.uint64)
         last = first + (~routes["mask"]).astype(np.uint64)
-        cuts = np.unique(np.concatenate([[0], first, last + 1]).astype(np.uint64))
-        cuts = cuts[cuts < 2**32]
-        low, high = np.searchsorted(cuts, first), np.searchsorted(cuts, last, side="right")
-        answer = np.zeros(len(cuts), np.uint16)
+        wanted = np.fromiter(cuts, np.uint64)
+        starts = np.unique(np.concatenate([[0], first, last + 1, wanted]).astype(np.uint64))
+        starts = starts[starts < 2**32]
+        low, high = np.searchsorted(starts, first), np.searchsorted(starts, last, side="right")
+        answer = np.zeros(len(starts), np.uint16)
         for n in reversed(range(len(routes))):
             if routes["kind"][n] != KINDS["throw"]:
                 answer[low[n] : high[n]] = n + 1
-        change = np.concatenate([[True], answer[1:] != answer[:-1]])
-        return cuts[change].astype(np.uint32), answer[change]
+        keep = np.concatenate([[True], answer[1:] != answer[:-1]]) | np.isin(starts, wanted)
+        starts, answer = starts[keep], answer[keep]
+        octets = np.searchsorted(starts, np.arange(256, dtype=np.uint64) << np.uint64(24), side="right") - 1
+        return starts.astype(np.uint32), answer, np.append(octets, len(starts) - 1).astype(np.uint32)
 
     def iface_flags(self) -> NDArray[Any]:
         """Return uint32[n_ifaces + 1]: reverse-path filter and local-source flags, MTU in the high 16 bits."""

@@ -47,6 +47,8 @@ class Ruleset:
     matches, targets : MATCH[], TARGET[]
     port_slots : uint16[2 m]   min, max pairs of multiport
     dispatches : DISPATCH[], dispatch_slots : DISPATCH_SLOT[]   see core/types.h
+    address_cuts, sport_starts, dport_starts   where a rule may tell addresses and ports apart
+    repeatable : bool          those are all that rules test of addresses (no mask with holes)
     iface_match : uint8[sets * n_ifaces]
     hook_entry : dict of (table, hook) to the first rule's index
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
@@ -59,6 +61,10 @@ class Ruleset:
     port_slots: NDArray[Any]
     dispatches: NDArray[Any]
     dispatch_slots: NDArray[Any]
+    address_cuts: set[int]
+    sport_starts: NDArray[Any]
+    dport_starts: NDArray[Any]
+    repeatable: bool
     iface_match: NDArray[Any]
     hook_entry: dict[tuple[int, int], int]
     tracking: bool
@@ -248,6 +254,45 @@ class Compiler:
         )
 
 
+def _network_cuts(addr: int, mask: int) -> tuple[int, int]:
+    return addr & mask, (addr | ~mask & 0xFFFFFFFF) + 1
+
+
+def address_cuts(rules: list[Rule]) -> set[int]:
+    """Return the addresses at which the answer of some rule may change; addrtype's fixed ones are always there."""
+    cuts = {1, 0xE0000000, 0xF0000000, 0xFFFFFFFF}
+    for r in rules:
+        cuts.update(_network_cuts(r.src, r.smask))
+        cuts.update(_network_cuts(r.dst, r.dmask))
+        for m in r.matches:
+            if m.kind in ("iprange-src", "iprange-dst"):
+                cuts.update((m.values[0], m.values[1] + 1))
+    return {c for c in cuts if c < 2**32}
+
+
+def port_starts(rules: list[Rule], which: str) -> NDArray[Any]:
+    """Return the ports at which the answer of some rule may change, from 0 ("sport", "dport"; ICMP: type and code)."""
+    starts = {0}
+    for r in rules:
+        for m in r.matches:
+            values = m.values
+            if m.kind == "multiport":
+                # source, destination, or either
+                wanted = values[0] == 2 or values[0] == ("sport", "dport").index(which)
+                values = values[1:] if wanted else ()
+            elif m.kind == "icmp-type" and which == "dport":
+                values = (values[0] << 8 | values[1], values[0] << 8 | values[2]) if values[0] != 0xFF else ()
+            elif m.kind != which:
+                values = ()
+            starts.update(values[::2])
+            starts.update(v + 1 for v in values[1::2])
+    return np.array(sorted(s for s in starts if s < 65536), np.uint32)
+
+
+def _is_prefix(mask: int) -> bool:
+    return (~mask & 0xFFFFFFFF) & ((~mask & 0xFFFFFFFF) + 1) == 0
+
+
 def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
@@ -270,6 +315,10 @@ def compile_rules(parsed: Rules, iface_names: list[str]) -> Ruleset:
         np.array(c.slots, np.uint16),
         np.array(c.dispatches, DISPATCH),
         np.array(c.dispatch_slots, DISPATCH_SLOT),
+        address_cuts(every),
+        port_starts(every, "sport"),
+        port_starts(every, "dport"),
+        all(_is_prefix(r.smask) and _is_prefix(r.dmask) for r in every),
         c.iface_table(),
         c.hook_entry,
         tracking,

@@ -15,6 +15,7 @@ from .expire cimport advance_to
 from .hooks cimport walk
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
+from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr
 from .tuple cimport conn_tuple, tuple_make
 from .tuple_hash cimport random_u64, splitmix64, tuple_hash
@@ -111,8 +112,12 @@ cdef class Datapath:
         e.dispatch_slots = <dispatch_slot_t *>table_data(arrays, "dispatch_slots", sizeof(dispatch_slot_t))
         e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
         e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
-        e.interval_start = <uint32_t *>table_data(arrays, "interval_start", 4)
-        e.interval_route = <uint16_t *>table_data(arrays, "interval_route", 2)
+        e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
+        e.class_start = <uint32_t *>table_data(arrays, "class_start", 4)
+        e.class_route = <uint16_t *>table_data(arrays, "class_route", 2)
+        e.class_of_octet = <uint32_t *>table_data(arrays, "class_of_octet", 4)
+        e.port_start[0] = <uint32_t *>table_data(arrays, "sport_start", 4)
+        e.port_start[1] = <uint32_t *>table_data(arrays, "dport_start", 4)
         e.addresses = <address_t *>table_data(arrays, "addresses", sizeof(address_t))
         e.lo_flags = <uint32_t *>table_data(arrays, "iface_flags", 4)
         return 0
@@ -133,7 +138,10 @@ cdef class Datapath:
         memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
         e.n_ifaces = config["n_ifaces"]
         e.n_routes = len(self.arrays["routes"])
-        e.n_intervals = len(self.arrays["interval_start"])
+        e.n_classes = len(self.arrays["class_start"])
+        e.n_port_classes[0] = len(self.arrays["sport_start"])
+        e.n_port_classes[1] = len(self.arrays["dport_start"])
+        e.n_paths = config["n_paths"]
         e.n_addresses = len(self.arrays["addresses"])
         for i in range(5):
             for j in range(5):
@@ -410,6 +418,18 @@ cdef class Datapath:
             used = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
             assert used == ((words[port >> 6] >> (port & 63)) & 1), f"bitmap {b} is wrong about port {port}"
         return 0
+
+    def rule_counters(self):
+        """Bring the packet and byte counters of the rules up to date; they lie in arrays["rules"]."""
+        cdef uint32_t i
+        for i in range(self.e.n_paths):
+            path_flush(&self.e, &self.e.paths[i])
+        return self.arrays["rules"]
+
+    def forget_paths(self):
+        """Drop what is remembered about walks through the rules: after a change to rules or targets."""
+        self.rule_counters()
+        memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
 
     def random_u64(self):
         """The next number of the engine's generator."""

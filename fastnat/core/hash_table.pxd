@@ -43,16 +43,16 @@ cdef inline bucket_t *bucket_neighbour(const table_t *t, uint64_t h, uint32_t q)
 
 
 cdef inline uint32_t overflow_count(const bucket_t *b, uint8_t tag) noexcept nogil:
-    return (b.overflow[(tag >> 1) & 3] >> ((tag & 1) * 4)) & 15
+    return (b.overflow >> ((tag & 7) * 4)) & 15
 
 
 cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
     cdef uint32_t count = overflow_count(b, tag)
-    cdef uint32_t shift = (tag & 1) * 4
+    cdef uint32_t shift = (tag & 7) * 4
     if count == STICKY:
         return
     count = <uint32_t>(<int>count + n)
-    b.overflow[(tag >> 1) & 3] = <uint8_t>((b.overflow[(tag >> 1) & 3] & ~(15 << shift)) | (count << shift))
+    b.overflow = (b.overflow & ~(<uint32_t>15 << shift)) | (count << shift)
 
 
 cdef inline uint32_t further_bits(const table_t *t, uint64_t h) noexcept nogil:
@@ -132,7 +132,7 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
         from_ = low + b
         to = high + b
         memset(to, 0, sizeof(bucket_t))
-        memset(from_.overflow, 0, 4)
+        from_.overflow = 0
         k = 0
         full = (~fn_tags_equal(from_, 0)) & 0xfff
         while full:

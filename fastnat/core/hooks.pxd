@@ -10,9 +10,9 @@ from .checksum cimport csum_replace2, load_be16
 from .ct_in cimport conntrack_in
 from .ct_insert cimport confirm, conn_release
 from .nat_hook cimport nat_hook
-from .route cimport destination_is_martian, is_local_kind, route_lookup, source_is_martian
-from .rule_match cimport do_table
-from .tuple cimport tuple_dst, tuple_src
+from .route cimport destination_is_martian, is_local_kind, route_of, source_is_martian
+from .rule_path cimport walk_table
+from .tuple cimport tuple_dst
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
@@ -20,7 +20,7 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
     cdef const target_t *unused = NULL
     if e.hook_entry[table][p.hook] == FN_NONE:
         return REASON_NONE
-    return REASON_RULE_DROP if do_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
+    return REASON_RULE_DROP if walk_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
@@ -78,7 +78,7 @@ cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
     if cached:
         route = e.conns[p.ct].routes[p.dir]
     if route == 0:
-        route = route_lookup(e, tuple_dst(p.t))
+        route = route_of(e, p)
         if route == 0:
             return REASON_NO_ROUTE
         if p.ct != FN_NONE and not p.icmp_error:
@@ -113,7 +113,7 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     # receive: a packet that came in on an interface.
-    cdef uint32_t reason, src, dst
+    cdef uint32_t reason, dst
     p.hook = HOOK_PREROUTING
     reason = track_hooks(e, p)
     if reason:
@@ -121,8 +121,7 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     dst = tuple_dst(p.t)
     if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
         # the first packet of a direction; the others have the same addresses
-        src = tuple_src(p.t)
-        if source_is_martian(e, src, dst, p.in_iface):
+        if source_is_martian(e, p):
             return REASON_MARTIAN
         if dst == <uint32_t>0xffffffff:
             return deliver_local(e, p)

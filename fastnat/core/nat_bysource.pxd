@@ -40,10 +40,9 @@ cdef inline uint32_t bysource_head(const engine_t *e, tuple_t t, uint64_t h) noe
         b = bucket_neighbour(&e.sources, h, q)
 
 
-cdef inline void bysource_add(engine_t *e, uint32_t ct, uint64_t h) noexcept nogil:
-    # bysource_add: the connection becomes the newest mapping of its source.
+cdef inline void bysource_add(engine_t *e, uint32_t ct, uint64_t h, uint32_t head) noexcept nogil:
+    # bysource_add: the connection becomes the newest mapping of its source; head is the newest so far.
     cdef conn_t *c = &e.conns[ct]
-    cdef uint32_t head = bysource_head(e, conn_tuple(c, 0), h)
     cdef uint32_t *slot
     c.bysource_prev = FN_NONE
     c.bysource_next = head
@@ -73,11 +72,11 @@ cdef inline void bysource_remove(engine_t *e, uint32_t ct) noexcept nogil:
         slot[0] = (slot[0] & ~<uint32_t>ID_MASK) | (c.bysource_next << 1)
 
 
-cdef inline bint find_appropriate_src(const engine_t *e, tuple_t cur, uint64_t h, const target_t *range_,
+cdef inline bint find_appropriate_src(const engine_t *e, tuple_t cur, uint32_t head, const target_t *range_,
                                       tuple_t *found) noexcept nogil:
     # find_appropriate_src: the source that this host and port already has elsewhere, aimed at cur's destination.
     # => True and *found for the newest mapping that lies in the range; older ones are not tried after a clash.
-    cdef uint32_t ct = bysource_head(e, cur, h)
+    cdef uint32_t ct = head
     cdef tuple_t mapped
     while ct != FN_NONE:
         mapped = invert_tuple(conn_tuple(&e.conns[ct], 1))

@@ -9,7 +9,7 @@ from .ct_icmp_error cimport icmp_reply_translation
 from .ct_insert cimport conn_delete
 from .nat_setup cimport nat_target, null_binding
 from .packet_rewrite cimport manip_pkt
-from .rule_match cimport do_table
+from .rule_path cimport walk_table
 from .tuple cimport conn_tuple, invert_tuple
 
 
@@ -19,7 +19,7 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     cdef const target_t *target = NULL
     cdef uint32_t kind = TARGET_ACCEPT
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
-        kind = do_table(e, TABLE_NAT, p, &target)
+        kind = walk_table(e, TABLE_NAT, p, &target)
     if kind == TARGET_DROP:
         return REASON_RULE_DROP
     if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):

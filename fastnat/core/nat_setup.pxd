@@ -6,14 +6,15 @@
 # tuple did change; a source manip always enters bysource.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport (conn_t, engine_t, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
-                     MANIP_DST, MANIP_SRC, pkt_t, RANGE_MAP_IPS, target_t, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
+from .types cimport (conn_t, engine_t, FN_NONE, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
+                     MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP, RANGE_MAP_IPS, target_t, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
                      TARGET_REDIRECT, TARGET_SNAT, tuple_t)
-from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_src,
+from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_proto, tuple_src,
                      zone_of)
 from .tuple_hash cimport source_hash
-from .nat_bysource cimport bysource_add
+from .nat_bysource cimport bysource_add, bysource_head
 from .nat_unique_tuple cimport get_unique_tuple
+from .nat_used_tuple cimport used_tuple
 from .route cimport first_address, next_hop, select_addr
 
 
@@ -22,17 +23,19 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
     cdef conn_t *c = &e.conns[p.ct]
     cdef tuple_t cur, new
     cdef uint64_t h = 0
+    cdef uint32_t head = FN_NONE
     if c.status & IPS_CONFIRMED:
         return
     cur = tuple_in_zone(invert_tuple(conn_tuple(c, 1)), zone_of(c, 0))
     if manip == MANIP_SRC:
-        h = p.ahead.source_hash if p.ahead != NULL else source_hash(e, conn_tuple(c, 0))
-    new = get_unique_tuple(e, cur, range_, manip, c.zone, h, p)
+        h = p.ahead.source_hash if p.ahead != NULL else source_hash(e, c.tuples[0])
+        head = bysource_head(e, c.tuples[0], h)
+    new = get_unique_tuple(e, cur, range_, manip, c.zone, head, p)
     if not tuple_equal(new, cur):
         c.tuples[1] = tuple_in_zone(invert_tuple(new), zone_of(c, 1))
         c.status |= IPS_SRC_NAT if manip == MANIP_SRC else IPS_DST_NAT
     if manip == MANIP_SRC:
-        bysource_add(e, p.ct, h)
+        bysource_add(e, p.ct, h, head)
         c.status |= IPS_SRC_NAT_DONE
         if c.status & IPS_SRC_NAT:
             e.guess_addr = tuple_src(new)
@@ -49,7 +52,13 @@ cdef inline void range_of_address(target_t *range_, uint32_t addr) noexcept nogi
 cdef inline void null_binding(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
     # null_binding: no rule decided; keep the address, but a source whose tuple is taken still gets another port.
     cdef target_t range_
-    cdef tuple_t reply = conn_tuple(&e.conns[p.ct], 1)
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tuple_t reply = c.tuples[1]
+    if manip == MANIP_DST and tuple_proto(reply) != PROTO_ICMP:
+        # no other destination may be chosen, so the kernel's probe shows only in its counter
+        used_tuple(e, tuple_in_zone(invert_tuple(reply), zone_of(c, 0)), p)
+        c.status |= IPS_DST_NAT_DONE
+        return
     range_.flags = 0
     range_of_address(&range_, tuple_dst(reply) if manip == MANIP_SRC else tuple_src(reply))
     setup_info(e, p, &range_, manip)

@@ -16,15 +16,15 @@ from .tuple cimport tuple_zone
 
 
 cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *range_, uint32_t manip, uint32_t zone,
-                                     uint64_t source_h, pkt_t *p) noexcept nogil:
-    # get_unique_tuple: the tuple after the manip; source_h is the bysource hash of cur.
+                                     uint32_t head, pkt_t *p) noexcept nogil:
+    # get_unique_tuple: the tuple after the manip; head is the newest connection of its source.
     cdef tuple_t t
     cdef bint random = range_.flags & RANGE_RANDOM_ALL
     if manip == MANIP_SRC and not random:
         if in_range(cur, range_):
             if not used_tuple_new(e, cur, p):
                 return cur
-        elif find_appropriate_src(e, cur, source_h, range_, &t):
+        elif find_appropriate_src(e, cur, head, range_, &t):
             if not used_tuple(e, t, p):
                 e.stats[STAT_BYSOURCE_REUSE] += 1
                 return t

@@ -3,7 +3,7 @@
 # Source: fib lookup by longest prefix, fib_validate_source, ip_route_input_slow, inet_select_addr, inet_addr_type
 # (Linux 6.18).
 # Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
-# contains an address is the kernel's answer; the intervals hold that answer for every address.
+# contains an address is the kernel's answer; it is the same for all addresses of a class.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
 from libc.stdint cimport uint16_t, uint32_t
 from .types cimport (address_t, engine_t, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
@@ -23,39 +23,60 @@ cdef enum:
     TYPE_MULTICAST = 5
 
 
-cdef inline uint32_t route_lookup(const engine_t *e, uint32_t dst) noexcept nogil:
-    # route_lookup: the route of a destination, by binary search over the intervals.
-    # => Its index + 1, or 0: network unreachable.
-    cdef uint32_t at = 0
-    cdef uint32_t n = e.n_intervals
+cdef inline uint32_t address_class(const engine_t *e, uint32_t addr) noexcept nogil:
+    # address_class: binary search among the classes of the first octet.
+    cdef uint32_t at = e.class_of_octet[addr >> 24]
+    cdef uint32_t n = e.class_of_octet[(addr >> 24) + 1] - at + 1
     cdef uint32_t half
     while n > 1:
         half = n >> 1
-        at += half * <uint32_t>(e.interval_start[at + half] <= dst)
+        at += half if e.class_start[at + half] <= addr else 0
         n -= half
-    return e.interval_route[at]
+    return at
+
+
+cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
+    # classify: the classes of the packet's present addresses.
+    if p.class_addrs != p.t.addrs:
+        p.class_addrs = p.t.addrs
+        p.src_class = address_class(e, tuple_src(p.t))
+        p.dst_class = address_class(e, tuple_dst(p.t))
+
+
+cdef inline uint32_t route_lookup(const engine_t *e, uint32_t dst) noexcept nogil:
+    # route_lookup: the route of a destination.
+    # => Its index + 1, or 0: network unreachable.
+    return e.class_route[address_class(e, dst)]
+
+
+cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
+    # route_of: route_lookup of the packet's destination.
+    classify(e, p)
+    return e.class_route[p.dst_class]
 
 
 cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:
     return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
 
 
-cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr) noexcept nogil:
+cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr, uint32_t class_) noexcept nogil:
     # addr_type: RTN_* of an address by the local table alone (inet_addr_type).
     cdef uint32_t route
     if addr == 0 or addr == <uint32_t>0xffffffff:
         return TYPE_BROADCAST
     if addr >> 28 == 0xe:
         return TYPE_MULTICAST
-    route = route_lookup(e, addr)
+    route = e.class_route[class_]
     if is_local_kind(e, route):
         return e.routes[route - 1].kind
     return TYPE_UNICAST
 
 
-cdef inline bint source_is_martian(const engine_t *e, uint32_t src, uint32_t dst, uint32_t in_iface) noexcept nogil:
+cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
     # source_is_martian: ip_route_input refuses the packet for its source address.
-    cdef uint32_t flags = e.lo_flags[in_iface]
+    cdef uint32_t flags = e.lo_flags[p.in_iface]
+    cdef uint32_t src = tuple_src(p.t)
+    cdef uint32_t dst = tuple_dst(p.t)
     cdef uint32_t route
     if src >> 28 == 0xe or src == <uint32_t>0xffffffff:
         return True
@@ -63,11 +84,12 @@ cdef inline bint source_is_martian(const engine_t *e, uint32_t src, uint32_t dst
         return not (src == 0 and dst == 0) and dst != <uint32_t>0xffffffff
     if src >> 24 == 127 and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET):
         return True
-    route = route_lookup(e, src)
+    classify(e, p)
+    route = e.class_route[p.src_class]
     if is_local_kind(e, route):
         return not flags & (IFACE_ACCEPT_LOCAL | IFACE_LOOPBACK) or e.routes[route - 1].kind == ROUTE_BROADCAST
     if flags & IFACE_RP_STRICT:
-        return route == 0 or e.routes[route - 1].kind != ROUTE_UNICAST or e.routes[route - 1].iface != in_iface
+        return route == 0 or e.routes[route - 1].kind != ROUTE_UNICAST or e.routes[route - 1].iface != p.in_iface
     if flags & IFACE_RP_LOOSE:
         return route == 0 or e.routes[route - 1].kind != ROUTE_UNICAST
     return False

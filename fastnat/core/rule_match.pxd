@@ -10,7 +10,7 @@ from .types cimport *
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
-from .route cimport addr_type
+from .route cimport addr_type, classify
 
 
 cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
@@ -54,7 +54,7 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
     e.conns[ct].flags |= CONN_MARKED
 
 
-cdef inline bint match_holds(engine_t *e, match_t *m, const pkt_t *p) noexcept nogil:
+cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     # match_holds: one match, its inversion included.
     cdef uint32_t kind = m.kind
     cdef bint holds = False
@@ -66,9 +66,11 @@ cdef inline bint match_holds(engine_t *e, match_t *m, const pkt_t *p) noexcept n
     elif kind == MATCH_MARK:
         holds = (p.mark & m.b) == m.a
     elif kind == MATCH_ADDRTYPE_DST:
-        holds = (m.a >> addr_type(e, tuple_dst(p.t))) & 1
+        classify(e, p)
+        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class)) & 1
     elif kind == MATCH_ADDRTYPE_SRC:
-        holds = (m.a >> addr_type(e, tuple_src(p.t))) & 1
+        classify(e, p)
+        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class)) & 1
     elif kind == MATCH_MULTIPORT_SRC:
         holds = ports_listed(e, m, tuple_sport(p.t))
     elif kind == MATCH_MULTIPORT_DST:
@@ -87,14 +89,18 @@ cdef inline bint match_holds(engine_t *e, match_t *m, const pkt_t *p) noexcept n
     elif kind == MATCH_CTSTATE:
         holds = (ct_state_bit(e, p) & m.a) != 0
     elif kind == MATCH_LENGTH:
+        p.unrepeatable = True
         holds = m.a <= p.length <= m.b
     elif kind == MATCH_RANDOM:
+        p.unrepeatable = True
         holds = (random_u64(e) >> 33) < m.a
     elif kind == MATCH_NTH:
+        p.unrepeatable = True
         m.c = 0 if m.c == m.a else m.c + 1
         holds = m.c == 0
     elif kind == MATCH_CONNMARK:
         # xt_connmark: without a connection the match fails, inverted or not
+        p.unrepeatable = True
         return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
     elif kind == MATCH_CTPROTO:
         return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
@@ -189,15 +195,24 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
     # alter: a target after which the walk goes on.
     if kind == TARGET_MARK:
         target_mark(p, t)
-    elif kind == TARGET_CONNMARK:
-        target_connmark(e, p, t)
     elif kind != TARGET_NONE:
-        target_ct(p, kind, t)
+        p.unrepeatable = True
+        if kind == TARGET_CONNMARK:
+            target_connmark(e, p, t)
+        else:
+            target_ct(p, kind, t)
 
 
-cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const target_t **target) noexcept nogil:
-    # do_table: walk the chain of p.hook in a table.
-    # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided, with *target its range.
+cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
+    if path.n < FN_PATH_RULES:
+        path.rules[path.n] = rule
+    path.n += path.n <= FN_PATH_RULES
+
+
+cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *path) noexcept nogil:
+    # do_table: walk the chain of p.hook in a table, which must exist.
+    # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided; path.target_arg is its range, path.rules
+    #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t stack[FN_STACK]
     cdef uint32_t depth = 0
     cdef uint32_t entry = e.hook_entry[table][p.hook]
@@ -206,8 +221,6 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
     cdef bint hotdrop = False
     cdef rule_t *r
     cdef uint32_t kind
-    if at == FN_NONE:
-        return TARGET_ACCEPT
     while True:
         r = &e.rules[at]
         if r.target == TARGET_DISPATCH:
@@ -218,6 +231,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
                         or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
             if hotdrop:
                 kind = TARGET_DROP
+                p.unrepeatable = True
                 break
             at = r.next
             continue
@@ -225,6 +239,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
         if kind != TARGET_CHAIN_END:
             r.packets += 1
             r.bytes += p.length
+            note_rule(path, at)
         if kind == TARGET_JUMP:
             stack[depth] = r.next
             depth += 1
@@ -242,9 +257,11 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, const targe
             alter(e, p, kind, &e.targets[r.target_arg])
             at = r.next
         else:
-            target[0] = &e.targets[r.target_arg]
+            path.target_arg = r.target_arg
             break
     e.stats[STAT_RULES] += walked
+    path.walked = <uint16_t>walked if walked < 0xffff else 0xffff
+    p.unrepeatable |= walked >= 0xffff
     if kind == TARGET_POLICY_ACCEPT:
         return TARGET_ACCEPT
     if kind == TARGET_POLICY_DROP:

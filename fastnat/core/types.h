@@ -16,6 +16,7 @@
 #define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS 14
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
+#define FN_PATH_RULES 18       /* a longer walk is not remembered */
 #define FN_ANY_IFACE 0xffffu
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
@@ -64,7 +65,7 @@ static_assert(offsetof(tcp_t, mark) == 60, "dtypes.TCP mirrors it");
  * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
 typedef struct {
     uint8_t tags[FN_BUCKET_SLOTS];
-    uint8_t overflow[4];
+    uint32_t overflow;
     uint32_t items[FN_BUCKET_SLOTS];
 } bucket_t;
 static_assert(sizeof(bucket_t) == 64, "one cache line a bucket");
@@ -134,6 +135,20 @@ typedef struct {
 } dispatch_slot_t;
 static_assert(sizeof(dispatch_slot_t) == 8, "mirrored by dtypes.DISPATCH_SLOT");
 
+/* The outcome of one walk through the rules, for all packets that no rule could tell apart. Its counters go to
+ * those of the rules when somebody reads them. */
+typedef struct {
+    uint64_t key[3];
+    uint64_t packets, bytes;
+    uint32_t mark;             /* the packet's mark afterwards */
+    uint32_t target_arg;
+    uint16_t walked;
+    uint8_t kind;              /* what do_table returned */
+    uint8_t n;
+    uint32_t rules[FN_PATH_RULES]; /* those that matched and count */
+} path_t;
+static_assert(sizeof(path_t) == 128, "two cache lines a path");
+
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
     uint32_t min_addr, max_addr;
@@ -200,7 +215,10 @@ typedef struct {
     uint32_t seq, ack, window, end;
     uint32_t probes;
     uint16_t in_iface, out_iface, route, length;
+    uint64_t class_addrs;      /* the addresses that src_class and dst_class belong to */
+    uint32_t src_class, dst_class;
     uint16_t tcp_flags;
+    uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
     uint8_t icmp_error, ttl;
     uint16_t template_zone;
@@ -240,12 +258,16 @@ typedef struct {
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;
+    path_t *paths;             /* direct-mapped */
+    uint32_t n_paths;          /* power of two, or 0: the rules allow none */
 
     route_t *routes;           /* of all tables, in the order in which they are tried */
-    uint32_t *interval_start;  /* ascending; the address space cut where the answer of the routes changes */
-    uint16_t *interval_route;  /* route index + 1 of each interval, 0 unreachable */
+    uint32_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */
+    uint16_t *class_route;     /* route index + 1 of each class, 0 unreachable */
+    uint32_t *class_of_octet;  /* [257] class of the first address of each first octet, then the last class */
+    uint32_t *port_start[2];   /* ascending from 0; source and destination ports cut likewise */
     address_t *addresses;
-    uint32_t n_routes, n_intervals, n_addresses;
+    uint32_t n_routes, n_classes, n_addresses, n_port_classes[2];
     uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */

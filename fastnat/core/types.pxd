@@ -11,6 +11,7 @@ cdef extern from "types.h" nogil:
         FN_WHEEL_SLOTS
         FN_CHUNK_IDS
         FN_STACK
+        FN_PATH_RULES
         FN_ROUND_KEYS
     const uint32_t FN_NONE
     const uint16_t FN_ANY_IFACE
@@ -53,7 +54,7 @@ cdef extern from "types.h" nogil:
 
     ctypedef struct bucket_t:
         uint8_t tags[12]
-        uint8_t overflow[4]
+        uint32_t overflow
         uint32_t items[12]
 
     ctypedef struct table_t:
@@ -119,6 +120,17 @@ cdef extern from "types.h" nogil:
     ctypedef struct dispatch_slot_t:
         uint32_t key
         uint32_t rule
+
+    ctypedef struct path_t:
+        uint64_t key[3]
+        uint64_t packets
+        uint64_t bytes
+        uint32_t mark
+        uint32_t target_arg
+        uint16_t walked
+        uint8_t kind
+        uint8_t n
+        uint32_t rules[18]
 
     ctypedef struct target_t:
         uint32_t min_addr
@@ -199,7 +211,11 @@ cdef extern from "types.h" nogil:
         uint16_t out_iface
         uint16_t route
         uint16_t length
+        uint64_t class_addrs
+        uint32_t src_class
+        uint32_t dst_class
         uint16_t tcp_flags
+        uint8_t unrepeatable
         uint8_t ctinfo
         uint8_t dir
         uint8_t verdict
@@ -252,13 +268,18 @@ cdef extern from "types.h" nogil:
         uint32_t hook_entry[5][5]
         dispatch_t *dispatches
         dispatch_slot_t *dispatch_slots
+        path_t *paths
+        uint32_t n_paths
         route_t *routes
-        uint32_t *interval_start
-        uint16_t *interval_route
+        uint32_t *class_start
+        uint16_t *class_route
+        uint32_t *class_of_octet
+        uint32_t *port_start[2]
         address_t *addresses
         uint32_t n_routes
-        uint32_t n_intervals
+        uint32_t n_classes
         uint32_t n_addresses
+        uint32_t n_port_classes[2]
         uint32_t *lo_flags
         uint64_t key[10]
         uint64_t rng[2]

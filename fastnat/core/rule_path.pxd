@@ -1,0 +1,90 @@
+# Remembering how packets fare that no rule can tell apart.
+#
+# Source: ours (Open vSwitch's megaflows are the same idea); the walk itself is ipt_do_table, see rule_match.
+# Invariants: two packets with the same key meet the same rules with the same answers: addresses and ports count only
+# as classes, cut at every address and port that a rule or a route names; whatever else a match may ask
+# makes the walk unrepeatable, and then nothing is remembered. Counters of a path are those of all its rules.
+from libc.stdint cimport uint32_t, uint64_t
+from .types cimport *
+from .route cimport classify
+from .rule_match cimport ct_state_bit, do_table
+from .tuple cimport tuple_dport, tuple_proto, tuple_sport
+
+
+cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef uint32_t n = e.n_port_classes[which]
+    cdef uint32_t half
+    while n > 1:
+        half = n >> 1
+        at += half if e.port_start[which][at + half] <= port else 0
+        n -= half
+    return at
+
+
+cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
+    # path_key: everything about the packet that a repeatable match may ask.
+    cdef uint32_t state = ct_state_bit(e, p)
+    classify(e, p)
+    key[0] = p.src_class | <uint64_t>p.dst_class << 32
+    key[1] = (p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
+              | <uint64_t>(table * 5 + p.hook) << 48 | <uint64_t>(state & 0xff) << 56)
+    key[2] = (p.in_iface | <uint64_t>p.out_iface << 12 | port_class(e, 0, tuple_sport(p.t)) << 24
+              | port_class(e, 1, tuple_dport(p.t)) << 42 | <uint64_t>(state >> 14) << 60 | <uint64_t>1 << 63)
+
+
+cdef inline path_t *path_slot(const engine_t *e, const uint64_t *key) noexcept nogil:
+    cdef uint64_t h = key[0] ^ key[1] * <uint64_t>0x9e3779b97f4a7c15 ^ key[2]
+    return &e.paths[(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_paths - 1)]
+
+
+cdef inline void path_flush(engine_t *e, path_t *path) noexcept nogil:
+    # path_flush: hand the counters over to the rules.
+    cdef uint32_t i
+    if path.packets == 0:
+        return
+    for i in range(path.n):
+        e.rules[path.rules[i]].packets += path.packets
+        e.rules[path.rules[i]].bytes += path.bytes
+    path.packets = 0
+    path.bytes = 0
+
+
+cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
+    # l4_cut: the datagram ends inside the l4 header: a port match of its protocol would drop it at once.
+    cdef uint32_t need = 8 if tuple_proto(p.t) == PROTO_UDP or tuple_proto(p.t) == PROTO_ICMP else 20
+    return p.data != NULL and p.len < p.l4off + need
+
+
+cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const target_t **target) noexcept nogil:
+    # walk_table: what the table's rules say about the packet, as do_table does.
+    # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided, with *target its range.
+    cdef path_t fresh
+    cdef path_t *path
+    if e.hook_entry[table][p.hook] == FN_NONE:
+        return TARGET_ACCEPT
+    fresh.n = 0
+    fresh.target_arg = 0
+    if e.n_paths == 0 or l4_cut(p):
+        fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
+        target[0] = &e.targets[fresh.target_arg]
+        return fresh.kind
+    path_key(e, table, p, fresh.key)
+    path = path_slot(e, fresh.key)
+    if path.key[0] == fresh.key[0] and path.key[1] == fresh.key[1] and path.key[2] == fresh.key[2]:
+        path.packets += 1
+        path.bytes += p.length
+        e.stats[STAT_RULES] += path.walked
+        p.mark = path.mark
+        target[0] = &e.targets[path.target_arg]
+        return path.kind
+    p.unrepeatable = False
+    fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
+    target[0] = &e.targets[fresh.target_arg]
+    if not p.unrepeatable and fresh.n <= FN_PATH_RULES:
+        path_flush(e, path)
+        fresh.packets = 0
+        fresh.bytes = 0
+        fresh.mark = p.mark
+        path[0] = fresh
+    return fresh.kind
