@@ -7,7 +7,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 MODES = {  # name: compiler flags, link flags, Cython directives
-    "release": (["-O3", "-g1"], [], {}),
+    "release": (["-O3", "-fno-tree-slp-vectorize", "-g1"], [], {}),
     "checked": (["-Og", "-g"], [], {"boundscheck": True, "initializedcheck": True}),
     "asan": (
         ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"],

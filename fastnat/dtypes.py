@@ -41,6 +41,7 @@ TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "ite
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))
+MEMO = np.dtype((np.void, 192))
 BITMAP_KEY = np.dtype((np.void, 24))
 RULE = np.dtype(
     [

@@ -11,7 +11,7 @@ from . import iptables
 from .addresses import AddressLike, to_array, to_int
 from .conntrack import Conntrack
 from .core.datapath import Datapath
-from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, PACKET, PATH, PROTOCOLS, RESULT, STATS, TCP, Verdict
+from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, MEMO, PACKET, PATH, PROTOCOLS, RESULT, STATS, TCP, Verdict
 from .errors import InputError
 from .memory import reserve
 from .node import Node
@@ -92,6 +92,7 @@ class Engine:
             "iface_match": r.iface_match,
             "routes": self.node.route_array(),
             "paths": reserve(PATHS, PATH),
+            "memos": reserve(PATHS, MEMO),
             "class_start": class_start,
             "class_route": class_route,
             "class_of_octet": class_of_octet,

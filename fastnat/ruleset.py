@@ -259,8 +259,9 @@ def _network_cuts(addr: int, mask: int) -> tuple[int, int]:
 
 
 def address_cuts(rules: list[Rule]) -> set[int]:
-    """Return the addresses at which the answer of some rule may change; addrtype's fixed ones are always there."""
-    cuts = {1, 0xE0000000, 0xF0000000, 0xFFFFFFFF}
+    """Return the addresses at which the answer of some rule may change."""
+    # the ranges that addrtype and the martian checks know by themselves
+    cuts = {1, 1 << 24, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF}
     for r in rules:
         cuts.update(_network_cuts(r.src, r.smask))
         cuts.update(_network_cuts(r.dst, r.dmask))

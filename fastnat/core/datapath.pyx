@@ -12,6 +12,7 @@ from .batch cimport pkt_reset, run_batch, store
 from .ct_insert cimport conn_delete
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
+from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
@@ -113,6 +114,7 @@ cdef class Datapath:
         e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
         e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
+        e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
         e.class_start = <uint32_t *>table_data(arrays, "class_start", 4)
         e.class_route = <uint16_t *>table_data(arrays, "class_route", 2)
         e.class_of_octet = <uint32_t *>table_data(arrays, "class_of_octet", 4)
@@ -424,12 +426,14 @@ cdef class Datapath:
         cdef uint32_t i
         for i in range(self.e.n_paths):
             path_flush(&self.e, &self.e.paths[i])
+            memo_flush(&self.e, &self.e.memos[i])
         return self.arrays["rules"]
 
     def forget_paths(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""
         self.rule_counters()
         memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
+        memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
 
     def random_u64(self):
         """The next number of the engine's generator."""

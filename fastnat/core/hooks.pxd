@@ -9,6 +9,7 @@ from .types cimport *
 from .checksum cimport csum_replace2, load_be16
 from .ct_in cimport conntrack_in
 from .ct_insert cimport confirm, conn_release
+from .hook_memo cimport follow, may_have_memo, memorize, remembered
 from .nat_hook cimport nat_hook
 from .route cimport destination_is_martian, is_local_kind, route_of, source_is_martian
 from .rule_path cimport walk_table
@@ -31,16 +32,18 @@ cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
-cdef inline uint32_t track_hooks(engine_t *e, pkt_t *p) noexcept nogil:
-    # track_hooks: raw, conntrack, mangle and destination NAT, common to PREROUTING and OUTPUT.
+cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
+    # track: raw and conntrack, common to PREROUTING and OUTPUT.
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
-    if not reason:
-        reason = filter_hook(e, TABLE_MANGLE, p)
-    if not reason:
-        reason = nat_hook(e, p, MANIP_DST)
     return reason
+
+
+cdef inline uint32_t mangle_and_dnat(engine_t *e, pkt_t *p) noexcept nogil:
+    # mangle_and_dnat: what follows conntrack in the same hook.
+    cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, p)
+    return reason if reason else nat_hook(e, p, MANIP_DST)
 
 
 cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
@@ -111,14 +114,10 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
-    # receive: a packet that came in on an interface.
-    cdef uint32_t reason, dst
-    p.hook = HOOK_PREROUTING
-    reason = track_hooks(e, p)
-    if reason:
-        return reason
-    dst = tuple_dst(p.t)
+cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
+    # route_received: from behind PREROUTING on: routing, and the hooks behind it.
+    cdef uint32_t dst = tuple_dst(p.t)
+    cdef uint32_t reason
     if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
         # the first packet of a direction; the others have the same addresses
         if source_is_martian(e, p):
@@ -137,6 +136,34 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     return forward(e, p)
 
 
+cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive_first: a packet that has just opened a connection and that only nat rules see.
+    cdef uint64_t key[3]
+    cdef uint32_t reason
+    cdef memo_t *memo = remembered(e, p, key)
+    if memo != NULL:
+        return follow(e, p, memo)
+    reason = nat_hook(e, p, MANIP_DST)
+    if not reason:
+        reason = route_received(e, p)
+    if not reason and p.verdict == VERDICT_FORWARD:
+        memorize(e, p, key)
+    return reason
+
+
+cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive: a packet that came in on an interface.
+    cdef uint32_t reason
+    p.hook = HOOK_PREROUTING
+    reason = track(e, p)
+    if reason:
+        return reason
+    if may_have_memo(e, p):
+        return receive_first(e, p)
+    reason = mangle_and_dnat(e, p)
+    return reason if reason else route_received(e, p)
+
+
 cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # send: a packet of the node itself.
     cdef uint32_t dst = tuple_dst(p.t)
@@ -144,7 +171,9 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
-    reason = track_hooks(e, p)
+    reason = track(e, p)
+    if not reason:
+        reason = mangle_and_dnat(e, p)
     if not reason and tuple_dst(p.t) != dst:
         reason = set_route(e, p)
     if not reason:

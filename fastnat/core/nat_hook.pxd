@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t
 from .types cimport *
 from .ct_icmp_error cimport icmp_reply_translation
 from .ct_insert cimport conn_delete
-from .nat_setup cimport nat_target, null_binding
+from .nat_setup cimport nat_target, null_binding, source_target
 from .packet_rewrite cimport manip_pkt
 from .rule_path cimport walk_table
 from .tuple cimport conn_tuple, invert_tuple
@@ -15,16 +15,17 @@ from .tuple cimport conn_tuple, invert_tuple
 
 cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
     # decide_manip: ask the rules of this hook, or bind the connection to what it has.
-    cdef uint32_t done = IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE
     cdef const target_t *target = NULL
     cdef uint32_t kind = TARGET_ACCEPT
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
         kind = walk_table(e, TABLE_NAT, p, &target)
     if kind == TARGET_DROP:
         return REASON_RULE_DROP
+    if manip == MANIP_SRC:
+        return REASON_NONE if source_target(e, p, kind, target) else REASON_NO_ADDRESS
     if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):
         return REASON_NO_ADDRESS
-    if not e.conns[p.ct].status & done:
+    if not e.conns[p.ct].status & IPS_DST_NAT_DONE:
         null_binding(e, p, manip)
     return REASON_NONE
 

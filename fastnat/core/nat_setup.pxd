@@ -7,7 +7,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t, uint64_t
 from .types cimport (conn_t, engine_t, FN_NONE, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
-                     MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP, RANGE_MAP_IPS, target_t, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
+                     MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP, RANGE_MAP_IPS, target_t, TARGET_ACCEPT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
                      TARGET_REDIRECT, TARGET_SNAT, tuple_t)
 from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_proto, tuple_src,
                      zone_of)
@@ -87,4 +87,14 @@ cdef inline bint nat_target(engine_t *e, pkt_t *p, uint32_t kind, const target_t
         addr = tuple_dst(p.t) if manip == MANIP_DST else tuple_src(p.t)
         range_of_address(&range_, (addr & ~mask) | (target.min_addr & mask))
     setup_info(e, p, &range_, manip)
+    return True
+
+
+cdef inline bint source_target(engine_t *e, pkt_t *p, uint32_t kind, const target_t *target) noexcept nogil:
+    # source_target: what POSTROUTING decided about the source, the null binding included.
+    # => False: the packet is dropped, there is no address to give it.
+    if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, MANIP_SRC):
+        return False
+    if not e.conns[p.ct].status & IPS_SRC_NAT_DONE:
+        null_binding(e, p, MANIP_SRC)
     return True

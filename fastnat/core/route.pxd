@@ -5,10 +5,10 @@
 # Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
 # contains an address is the kernel's answer; it is the same for all addresses of a class.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport (address_t, engine_t, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
                      tuple_t)
-from .tuple cimport tuple_dst, tuple_src
+from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
 
 cdef enum:
     SCOPE_UNIVERSE = 0
@@ -35,12 +35,24 @@ cdef inline uint32_t address_class(const engine_t *e, uint32_t addr) noexcept no
     return at
 
 
+cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef uint32_t n = e.n_port_classes[which]
+    cdef uint32_t half
+    while n > 1:
+        half = n >> 1
+        at += half if e.port_start[which][at + half] <= port else 0
+        n -= half
+    return at
+
+
 cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
-    # classify: the classes of the packet's present addresses.
-    if p.class_addrs != p.t.addrs:
-        p.class_addrs = p.t.addrs
+    # classify: the classes of the packet's present addresses and ports.
+    if p.classified.addrs != p.t.addrs or p.classified.rest != p.t.rest:
+        p.classified = p.t
         p.src_class = address_class(e, tuple_src(p.t))
         p.dst_class = address_class(e, tuple_dst(p.t))
+        p.port_classes = port_class(e, 0, tuple_sport(p.t)) << 24 | port_class(e, 1, tuple_dport(p.t)) << 42
 
 
 cdef inline uint32_t route_lookup(const engine_t *e, uint32_t dst) noexcept nogil:

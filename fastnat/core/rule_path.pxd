@@ -8,18 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .route cimport classify
 from .rule_match cimport ct_state_bit, do_table
-from .tuple cimport tuple_dport, tuple_proto, tuple_sport
-
-
-cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port) noexcept nogil:
-    cdef uint32_t at = 0
-    cdef uint32_t n = e.n_port_classes[which]
-    cdef uint32_t half
-    while n > 1:
-        half = n >> 1
-        at += half if e.port_start[which][at + half] <= port else 0
-        n -= half
-    return at
+from .tuple cimport tuple_proto
 
 
 cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -29,8 +18,7 @@ cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t 
     key[0] = p.src_class | <uint64_t>p.dst_class << 32
     key[1] = (p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
               | <uint64_t>(table * 5 + p.hook) << 48 | <uint64_t>(state & 0xff) << 56)
-    key[2] = (p.in_iface | <uint64_t>p.out_iface << 12 | port_class(e, 0, tuple_sport(p.t)) << 24
-              | port_class(e, 1, tuple_dport(p.t)) << 42 | <uint64_t>(state >> 14) << 60 | <uint64_t>1 << 63)
+    key[2] = p.in_iface | <uint64_t>p.out_iface << 12 | p.port_classes | <uint64_t>(state >> 14) << 60 | <uint64_t>1 << 63
 
 
 cdef inline path_t *path_slot(const engine_t *e, const uint64_t *key) noexcept nogil:
@@ -77,6 +65,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const tar
         e.stats[STAT_RULES] += path.walked
         p.mark = path.mark
         target[0] = &e.targets[path.target_arg]
+        p.path[p.hook == HOOK_POSTROUTING] = path
         return path.kind
     p.unrepeatable = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
@@ -87,4 +76,5 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const tar
         fresh.bytes = 0
         fresh.mark = p.mark
         path[0] = fresh
+        p.path[p.hook == HOOK_POSTROUTING] = path
     return fresh.kind

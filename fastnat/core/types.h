@@ -17,6 +17,7 @@
 #define FN_CHUNK_IDS 14
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
 #define FN_PATH_RULES 18       /* a longer walk is not remembered */
+#define FN_MEMO_RULES 32
 #define FN_ANY_IFACE 0xffffu
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
@@ -149,6 +150,20 @@ typedef struct {
 } path_t;
 static_assert(sizeof(path_t) == 128, "two cache lines a path");
 
+/* What all hooks decide for the first packet of a forwarded connection, for packets that neither rule nor route
+ * could tell apart: the two paths through the nat rules, the route, the source manip. */
+typedef struct {
+    uint64_t key[3];
+    uint64_t packets, bytes;
+    uint32_t target_arg;
+    uint32_t addr;             /* of MASQUERADE, where the next hop is a gateway; 0: ask again */
+    uint32_t mark;
+    uint16_t route, walked;
+    uint8_t kind, n, pad[6];
+    uint32_t rules[FN_MEMO_RULES];
+} memo_t;
+static_assert(sizeof(memo_t) == 192, "three cache lines a memo, the third rarely read");
+
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
     uint32_t min_addr, max_addr;
@@ -215,8 +230,10 @@ typedef struct {
     uint32_t seq, ack, window, end;
     uint32_t probes;
     uint16_t in_iface, out_iface, route, length;
-    uint64_t class_addrs;      /* the addresses that src_class and dst_class belong to */
+    tuple_t classified;        /* the tuple that the classes belong to */
     uint32_t src_class, dst_class;
+    uint64_t port_classes;     /* source << 24 | destination << 42, as they stand in keys */
+    const path_t *path[2];     /* how the nat rules decided destination and source, if that is repeatable */
     uint16_t tcp_flags;
     uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
@@ -260,6 +277,7 @@ typedef struct {
     dispatch_slot_t *dispatch_slots;
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
+    memo_t *memos;             /* direct-mapped; as many as paths */
 
     route_t *routes;           /* of all tables, in the order in which they are tried */
     uint32_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */

@@ -12,6 +12,7 @@ cdef extern from "types.h" nogil:
         FN_CHUNK_IDS
         FN_STACK
         FN_PATH_RULES
+        FN_MEMO_RULES
         FN_ROUND_KEYS
     const uint32_t FN_NONE
     const uint16_t FN_ANY_IFACE
@@ -132,6 +133,19 @@ cdef extern from "types.h" nogil:
         uint8_t n
         uint32_t rules[18]
 
+    ctypedef struct memo_t:
+        uint64_t key[3]
+        uint64_t packets
+        uint64_t bytes
+        uint32_t target_arg
+        uint32_t addr
+        uint32_t mark
+        uint16_t route
+        uint16_t walked
+        uint8_t kind
+        uint8_t n
+        uint32_t rules[32]
+
     ctypedef struct target_t:
         uint32_t min_addr
         uint32_t max_addr
@@ -211,9 +225,11 @@ cdef extern from "types.h" nogil:
         uint16_t out_iface
         uint16_t route
         uint16_t length
-        uint64_t class_addrs
+        tuple_t classified
         uint32_t src_class
         uint32_t dst_class
+        uint64_t port_classes
+        const path_t *path[2]
         uint16_t tcp_flags
         uint8_t unrepeatable
         uint8_t ctinfo
@@ -270,6 +286,7 @@ cdef extern from "types.h" nogil:
         dispatch_slot_t *dispatch_slots
         path_t *paths
         uint32_t n_paths
+        memo_t *memos
         route_t *routes
         uint32_t *class_start
         uint16_t *class_route
