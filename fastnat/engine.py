@@ -43,6 +43,8 @@ class Engine:
     profile : str            "linux-6.18" (default) or "linux-5.4"
     seed : int               0..2**64-1; the same seed and input give the same output, bit for bit
     max_connections : int    nf_conntrack_max, at most 2**25; a sysctl of the node goes first if None
+    remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
+                             let established packets skip hooks without rules; False only costs time
 
     Raises
     ------
@@ -50,7 +52,13 @@ class Engine:
     """
 
     def __init__(
-        self, node: Node, profile: str = "linux-6.18", seed: int = 0, max_connections: int | None = None
+        self,
+        node: Node,
+        profile: str = "linux-6.18",
+        seed: int = 0,
+        max_connections: int | None = None,
+        *,
+        remember: bool = True,
     ) -> None:
         if profile not in PROFILES:
             raise InputError(f"profile {profile!r}: known are {', '.join(PROFILES)}")
@@ -61,6 +69,7 @@ class Engine:
         if not 1 <= max_connections <= MAX_CONNECTIONS:
             raise InputError(f"max_connections {max_connections} is not in 1..{MAX_CONNECTIONS}")
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
+        self.remember = remember
         self.iface_names = node.iface_names
         self.ruleset = compile_rules(iptables.parse(node.rules_text, node.rules_source), self.iface_names)
         self._core = Datapath(self._arrays(), self._config(), PACKET, RESULT)
@@ -115,8 +124,8 @@ class Engine:
         timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
         return {
             "seed": self.seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
-            "n_paths": PATHS if self.ruleset.repeatable and len(self.iface_names) < 4096 else 0,
-            "n_ifaces": len(self.iface_names), "hook_entry": self.ruleset.hook_entry,
+            "n_paths": PATHS if self.remember and self.ruleset.repeatable and len(self.iface_names) < 4096 else 0,
+            "remember": self.remember, "n_ifaces": len(self.iface_names), "hook_entry": self.ruleset.hook_entry,
             "profile": PROFILES[self.profile], "tracking": self.ruleset.tracking, "nat_hooks": self.ruleset.nat_hooks,
             "timeouts": timeouts, "checksum": sysctl(prefix + "checksum", 1),
             "forward": sysctl("net.ipv4.ip_forward", 1), "loose": sysctl(prefix + "tcp_loose", 1),

@@ -148,7 +148,7 @@ cdef class Datapath:
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
-        e.only_nat_rules = config["tracking"] and config["forward"]
+        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"]
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
             if i != TABLE_NAT:
@@ -206,6 +206,8 @@ cdef class Datapath:
             "tuple_overflows": self.e.tuples.overflows,
             "sources": self.e.sources.used, "source_groups": self.e.sources.groups,
             "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "free": self.e.n_free,
+            "paths": sum([self.e.paths[i].key[2] != 0 for i in range(self.e.n_paths)]),
+            "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_paths)]),
         }
 
     cdef int _clock(self, object now, uint64_t n, double *last, double **times) except -1:
