@@ -5,7 +5,10 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 
-.PHONY: demo test bench lint kernel-test
+# pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
+CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel"
+
+.PHONY: demo test bench lint kernel-test checked asan
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -14,10 +17,15 @@ bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q
 kernel-test: $(VENV)/.built
 	$(BIN)/python -m pytest tests/kernel -m kernel
+checked asan: $(VENV)/.built
+	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
+	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
+	PYTHONPATH=build/$@ LD_PRELOAD=$$([ $@ = asan ] && gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 $(CHECK)
 lint: $(VENV)/.built
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps --allowlist tests/stubtest-allowlist.txt
 
 $(VENV)/.tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt install python3-venv python3-dev gcc"; exit 1; }

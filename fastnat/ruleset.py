@@ -196,32 +196,39 @@ class Compiler:
             while slots[slot][1] != NO_RULE:
                 slot = slot + 1 & size - 1
             slots[slot] = (key, rule)
-        self.append(
-            (table.name, chain, None), target=DISPATCH_RUN, arg=len(self.dispatches), following=behind, to_policy=to_policy
-        )  # fmt: skip
+        arg = len(self.dispatches)
+        self.append((table.name, chain, None), target=DISPATCH_RUN, arg=arg, following=behind, to_policy=to_policy)
         self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
         self.dispatch_slots += slots
         return following
 
     def append(
-        self, origin: tuple[str, Chain, Rule | None], *, addresses: tuple[int, ...] = (0, 0, 0, 0),
-        ifaces: tuple[int, int] = (ANY_IFACE, ANY_IFACE), proto: int = 0, invert: int = 0, matches: tuple[int, int] = (0, 0),
-        target: int, arg: int = 0, line: int = 0, packets: int = 0, count: int = 0, following: int | None = None,
+        self,
+        origin: tuple[str, Chain, Rule | None],
+        *,
+        target: int,
+        addresses: tuple[int, ...] = (0, 0, 0, 0),
+        ifaces: tuple[int, int] = (ANY_IFACE, ANY_IFACE),
+        proto: int = 0,
+        invert: int = 0,
+        matches: tuple[int, int] = (0, 0),
+        arg: int = 0,
+        line: int = 0,
+        packets: int = 0,
+        count: int = 0,
+        following: int | None = None,
         to_policy: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Append one RULE and what it came from."""
         tests = TESTS_ADDRESSES * (addresses != (0, 0, 0, 0) or invert & 3 != 0)
         tests |= TESTS_PROTO * (proto != 0) | TESTS_MATCHES * (matches[0] != 0)
         tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
         next_ = len(self.rules) + 1 if following is None else following
-        self.rules.append(
-            (*addresses, *ifaces, proto, invert, *matches, arg, target, tests, 0, line, packets, count, next_, to_policy)
-        )
+        fixed = (*addresses, *ifaces, proto, invert, *matches, arg)
+        self.rules.append((*fixed, target, tests, 0, line, packets, count, next_, to_policy))
         self.origin.append(origin)
 
-    def rule(
-        self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int
-    ) -> None:
+    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int) -> None:
         """Append one rule and its matches and target."""
         first = len(self.matches)
         need = HEADER_NEED.get(r.proto, 0)
@@ -234,9 +241,8 @@ class Compiler:
             code, arg = (GOTO if t.goto else JUMP), starts[t.name]
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
-            self.targets.append(
-                (t.min_addr, t.max_addr, t.min_proto, t.max_proto, t.base_proto, t.flags, t.value, t.mask, t.mask2, t.op)
-            )  # fmt: skip
+            ports = (t.min_proto, t.max_proto, t.base_proto)
+            self.targets.append((t.min_addr, t.max_addr, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
         self.append(
             (table.name, chain, r),
             addresses=(r.src, r.smask, r.dst, r.dmask),

@@ -9,7 +9,9 @@ from fastnat import ruleset
 SERVICES = "".join(
     f"-A SERVICES -d 10.96.0.{k % 40}/32 -p udp -m udp --dport {53 + k % 3} -j SVC{k % 5}\n" for k in range(120)
 )
-NODEPORTS = "".join(f"-A NODEPORTS -p udp -m udp --dport {30000 + k % 25} -j MARK --set-xmark {k + 1}\n" for k in range(60))
+NODEPORTS = "".join(
+    f"-A NODEPORTS -p udp -m udp --dport {30000 + k % 25} -j MARK --set-xmark {k + 1}\n" for k in range(60)
+)
 BACKENDS = "".join(f"-A SVC{k} -p udp -j DNAT --to-destination 10.244.1.{5 + k}:53\n" for k in range(5))
 RULES = f"""*nat
 :PREROUTING ACCEPT [3:4]
@@ -77,7 +79,7 @@ def test_remembering_shows_in_nothing(monkeypatch, rules, seed):
     different = {k for k in quick.stats if quick.stats[k] != plain.stats[k]}
     assert different <= {"rules_walked"}
     assert counters(quick) == counters(plain)
-    assert len({v for v in one["reason"]}) > 4
+    assert len(set(one["reason"])) > 4
     quick._core.check_invariants()
 
 

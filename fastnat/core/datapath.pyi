@@ -1,12 +1,14 @@
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class Datapath:
     arrays: dict[str, NDArray[Any]]
-    def __init__(
-        self, arrays: dict[str, NDArray[Any]], config: dict[str, Any], packet_dtype: object, result_dtype: object
-    ) -> None: ...
+    def __new__(
+        cls, arrays: dict[str, NDArray[Any]], config: dict[str, Any], packet_dtype: object, result_dtype: object
+    ) -> Self: ...
     @property
     def now(self) -> float: ...
     @property

@@ -6,9 +6,7 @@
 # tuple did change; a source manip always enters bysource.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport (conn_t, engine_t, FN_NONE, HOOK_OUTPUT, IPS_CONFIRMED, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE,
-                     MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP, RANGE_MAP_IPS, target_t, TARGET_ACCEPT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP,
-                     TARGET_REDIRECT, TARGET_SNAT, tuple_t)
+from .types cimport *
 from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_proto, tuple_src,
                      zone_of)
 from .tuple_hash cimport source_hash
