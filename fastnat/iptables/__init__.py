@@ -1,0 +1,129 @@
+"""iptables-save and iptables -S text to a rule model; every error names file, line, rule and option.
+
+Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..errors import RuleError
+from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table, Target
+from .rule import RuleParser
+from .targets import TARGETS
+
+__all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
+
+COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
+
+
+def parse(text: str, source: str = "<rules>") -> Rules:
+    """Parse iptables-save, or `iptables -t nat -S`, text.
+
+    Parameters
+    ----------
+    text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table
+    source : str     the file name for messages
+
+    Returns
+    -------
+    Rules
+
+    Raises
+    ------
+    RuleError        names source, line, column, the option and the rule; nothing is half-loaded
+    """
+    rules = Rules({}, source)
+    table: Table | None = None
+    for number, line in _lines(text):
+        if line.startswith("*"):
+            name = line[1:].strip()
+            if name not in BUILT_IN and name not in IGNORED_TABLES:
+                raise RuleError(f"{source}:{number}: unknown table {name!r}; known are {', '.join(BUILT_IN)}")
+            table = rules.tables.setdefault(name, Table(name))
+            for built_in in BUILT_IN.get(name, ("INPUT", "FORWARD", "OUTPUT")):
+                table.chains.setdefault(built_in, Chain(built_in, "ACCEPT"))
+        elif line == "COMMIT":
+            table = None
+        else:
+            if table is None:
+                table = rules.tables.setdefault("nat", Table("nat"))
+                for built_in in BUILT_IN["nat"]:
+                    table.chains.setdefault(built_in, Chain(built_in, "ACCEPT"))
+            _table_line(table, rules, number, line)
+    for name in IGNORED_TABLES:
+        rules.tables.pop(name, None)
+    for t in rules.tables.values():
+        _resolve(t, source)
+    return rules
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if line and not line.startswith("#"):
+            yield number, line
+
+
+def _table_line(table: Table, rules: Rules, number: int, line: str) -> None:
+    source = rules.source
+    words = line.split()
+    if line.startswith(":") or words[0] in ("-P", "-N"):
+        name = line[1:].split()[0] if line.startswith(":") else words[1] if len(words) > 1 else ""
+        policy = words[1] if line.startswith(":") and len(words) > 1 else words[2] if len(words) > 2 else "-"
+        counted = COUNTERS.search(line)
+        known = BUILT_IN.get(table.name, ())
+        if not name or (name in known and policy not in ("ACCEPT", "DROP")) or (name not in known and policy != "-"):
+            expected = ":PREROUTING ACCEPT [0:0] or :MY-CHAIN - [0:0]"
+            raise RuleError(f"{source}:{number}: bad chain line {line!r}; expected {expected}")
+        if table.name == "nat" and policy == "DROP":
+            raise RuleError(f"{source}:{number}: policy DROP for {name}: the nat table is not intended for filtering")
+        packets, octets = (int(counted[1]), int(counted[2])) if counted else (0, 0)
+        rules_there = table.chains[name].rules if name in table.chains else []
+        table.chains[name] = Chain(name, policy, packets, octets, rules_there)
+        return
+    counted = re.match(r"\[(\d+):(\d+)\]\s+", line)
+    text = line[counted.end() :] if counted else line
+    if table.name in IGNORED_TABLES:
+        return
+    if not text.startswith(("-A ", "--append ", "-I ")):
+        raise RuleError(f"{source}:{number}: {line!r} is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT")
+    rule = RuleParser(table.name, source, number, text).parse()
+    if counted:
+        rule.packets, rule.bytes = int(counted[1]), int(counted[2])
+    if rule.chain not in table.chains:
+        rules.warnings.append(f"{source}:{number}: chain {rule.chain!r} is not declared")
+        table.chains[rule.chain] = Chain(rule.chain)
+    chain = table.chains[rule.chain].rules
+    chain.insert(0, rule) if text.startswith("-I ") else chain.append(rule)
+
+
+def _resolve(table: Table, source: str) -> None:
+    """Check that every jump leads to a chain or a target, and that chains do not loop."""
+    calls: dict[str, list[str]] = {name: [] for name in table.chains}
+    for chain in table.chains.values():
+        for rule in chain.rules:
+            name = rule.target.name
+            if name in table.chains and name not in BUILT_IN[table.name]:
+                calls[chain.name].append(name)
+            elif name and (name not in TARGETS or rule.target.goto):
+                raise RuleError(
+                    f"{source}:{rule.line}: no chain or supported target {name!r} in table {table.name}; supported "
+                    f"targets are {', '.join(sorted(TARGETS))}\n  in the rule: {rule.text}"
+                )
+    done: set[str] = set()
+    for start in calls:
+        _visit(start, calls, [], done, source)
+
+
+def _visit(name: str, calls: dict[str, list[str]], path: list[str], done: set[str], source: str) -> None:
+    if name in path:
+        raise RuleError(f"{source}: chains loop: {' -> '.join([*path[path.index(name) :], name])}")
+    if name in done:
+        return
+    if len(path) > 60:
+        raise RuleError(f"{source}: chains nest deeper than 60: {' -> '.join(path[:5])} ...")
+    for callee in calls[name]:
+        _visit(callee, calls, [*path, name], done, source)
+    done.add(name)

@@ -1,0 +1,141 @@
+"""One rule line to a Rule: the table of options, and what a rule must hold as a whole.
+
+Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..dtypes import PROTOCOLS
+from .matches import KNOWN_MODULES, MatchOptions
+from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
+from .targets import TARGET_CHAINS, TARGETS, TargetOptions
+
+PORT_PROTOCOLS = (6, 17, 33, 132, 136)
+
+
+class RuleParser(MatchOptions, TargetOptions):
+    """The options that every rule may have, and the parser."""
+
+    def parse(self) -> Rule:
+        """Return the rule; RuleError for anything that is not understood."""
+        while self.at < len(self.tokens):
+            self.option = self.tokens[self.at]
+            self.at += 1
+            if self.option.text == "!":
+                self.invert = True
+                continue
+            method = OPTIONS.get(self.option.text)
+            if method is None:
+                raise self.fail(f"unknown option {self.option.text!r}{self._hint()}")
+            method(self)
+            self.invert = False
+        self._finish()
+        return self.rule
+
+    def _hint(self) -> str:
+        for name in (self.rule.target.name, *reversed(self.modules)):
+            if name and name not in KNOWN_MODULES and name not in TARGETS:
+                return f" (of {name!r})"
+        return ""
+
+    def _finish(self) -> None:
+        r = self.rule
+        t = r.target
+        if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, 1):
+            raise self.fail("Need TCP, UDP, SCTP or DCCP with port specification: add -p tcp or -p udp")
+        if t.name == "SNAT" and not t.flags & (MAP_IPS | PROTO_SPECIFIED):
+            raise self.fail('SNAT: option "--to-source" must be specified')
+        if t.name == "DNAT" and not t.flags & (MAP_IPS | PROTO_SPECIFIED):
+            raise self.fail('DNAT: option "--to-destination" must be specified')
+        if t.name == "NETMAP" and not t.flags & MAP_IPS:
+            raise self.fail('NETMAP: option "--to" must be specified')
+        if self.table == "nat" and t.name == "DROP":
+            raise self.fail('The "nat" table is not intended for filtering, the use of DROP is therefore inhibited.')
+        chains = TARGET_CHAINS.get(t.name)
+        if chains and (self.table != "nat" or (r.chain in BUILT_IN["nat"] and r.chain not in chains)):
+            raise self.fail(f"{t.name} stands only in the nat table, chains {', '.join(chains)}, and in user chains")
+        if t.name in ("CT", "NOTRACK") and self.table != "raw":
+            raise self.fail(f"{t.name} stands only in the raw table")
+        needs_ports = any(m.kind in ("sport", "dport", "multiport") for m in r.matches)
+        if needs_ports and (r.proto not in PORT_PROTOCOLS or r.invert_proto):
+            raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
+        if any(m.kind == "tcp-flags" for m in r.matches) and r.proto != 6:
+            raise self.fail("--tcp-flags and --syn need -p tcp in front of them")
+        if any(m.kind == "icmp-type" for m in r.matches) and r.proto != 1:
+            raise self.fail("--icmp-type needs -p icmp in front of it")
+        for flag, hooks in (("-i", ("POSTROUTING", "OUTPUT")), ("-o", ("PREROUTING", "INPUT"))):
+            if (r.in_iface if flag == "-i" else r.out_iface) and r.chain in hooks:
+                raise self.fail(f"Can't use {flag} with {r.chain}")
+
+    def append_to(self) -> None:
+        """-A CHAIN, also -I CHAIN without a number."""
+        self.rule.chain = self.take("a chain")
+
+    def source_address(self) -> None:
+        """-s ADDRESS[/MASK]."""
+        self.rule.src, self.rule.smask = self.network(self.take("an address"))
+        self.rule.invert_src = self.invert
+
+    def destination_address(self) -> None:
+        """-d ADDRESS[/MASK]."""
+        self.rule.dst, self.rule.dmask = self.network(self.take("an address"))
+        self.rule.invert_dst = self.invert
+
+    def in_interface(self) -> None:
+        """-i NAME or PREFIX+."""
+        self.rule.in_iface = self._iface()
+        self.rule.invert_in = self.invert
+
+    def out_interface(self) -> None:
+        """-o NAME or PREFIX+."""
+        self.rule.out_iface = self._iface()
+        self.rule.invert_out = self.invert
+
+    def _iface(self) -> str:
+        name = self.take("an interface")
+        if len(name) > 15 or not name:
+            raise self.fail(f"interface name {name!r} is not 1 to 15 characters long")
+        return name
+
+    def protocol(self) -> None:
+        """-p NAME or NUMBER."""
+        text = self.take("a protocol").lower()
+        self.rule.proto = 0 if text == "all" else PROTOCOLS[text] if text in PROTOCOLS else self.number(text, 255)
+        self.rule.invert_proto = self.invert
+
+
+OPTIONS: dict[str, Callable[[RuleParser], None]] = {
+    "-A": RuleParser.append_to, "--append": RuleParser.append_to, "-I": RuleParser.append_to,
+    "-s": RuleParser.source_address, "--source": RuleParser.source_address, "--src": RuleParser.source_address,
+    "-d": RuleParser.destination_address, "--destination": RuleParser.destination_address,
+    "--dst": RuleParser.destination_address,
+    "-i": RuleParser.in_interface, "--in-interface": RuleParser.in_interface,
+    "-o": RuleParser.out_interface, "--out-interface": RuleParser.out_interface,
+    "-p": RuleParser.protocol, "--protocol": RuleParser.protocol, "--proto": RuleParser.protocol,
+    "-m": RuleParser.module, "--match": RuleParser.module, "--comment": RuleParser.comment,
+    "--sport": RuleParser.sport, "--source-port": RuleParser.sport,
+    "--dport": RuleParser.dport, "--destination-port": RuleParser.dport,
+    "--sports": RuleParser.multiport_src, "--source-ports": RuleParser.multiport_src,
+    "--dports": RuleParser.multiport_dst, "--destination-ports": RuleParser.multiport_dst,
+    "--ports": RuleParser.multiport_either, "--tcp-flags": RuleParser.tcp_flags, "--syn": RuleParser.syn,
+    "--icmp-type": RuleParser.icmp_type, "--mark": RuleParser.mark_match,
+    "--src-type": RuleParser.src_type, "--dst-type": RuleParser.dst_type,
+    "--src-range": RuleParser.src_range, "--dst-range": RuleParser.dst_range,
+    "--ctstate": RuleParser.ct_state, "--state": RuleParser.ct_state, "--ctproto": RuleParser.ct_proto,
+    "--length": RuleParser.length, "--mode": RuleParser.statistic_mode, "--probability": RuleParser.probability,
+    "--every": RuleParser.every, "--packet": RuleParser.every_packet,
+    "-j": RuleParser.jump, "--jump": RuleParser.jump, "-g": RuleParser.goto, "--goto": RuleParser.goto,
+    "--to-source": RuleParser.to_source, "--to-destination": RuleParser.to_destination,
+    "--to-ports": RuleParser.to_ports, "--to": RuleParser.to, "--random": RuleParser.random,
+    "--random-fully": RuleParser.random_fully, "--persistent": RuleParser.persistent,
+    "--set-mark": RuleParser.set_mark, "--set-xmark": RuleParser.set_xmark, "--and-mark": RuleParser.and_mark,
+    "--or-mark": RuleParser.or_mark, "--xor-mark": RuleParser.xor_mark, "--save-mark": RuleParser.save_mark,
+    "--restore-mark": RuleParser.restore_mark, "--nfmask": RuleParser.nf_mask, "--ctmask": RuleParser.ct_mask,
+    "--mask": RuleParser.both_masks, "--zone": RuleParser.zone, "--zone-orig": RuleParser.zone_orig,
+    "--zone-reply": RuleParser.zone_reply, "--notrack": RuleParser.notrack, "--reject-with": RuleParser.reject_with,
+    "--log-prefix": RuleParser.log_option, "--log-level": RuleParser.log_option,
+    "--log-tcp-sequence": RuleParser.log_option, "--log-tcp-options": RuleParser.log_option,
+    "--log-ip-options": RuleParser.log_option, "--log-uid": RuleParser.log_option,
+}  # fmt: skip

@@ -1,0 +1,189 @@
+"""The targets of a rule and their options, one method an option.
+
+Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
+"""
+
+from __future__ import annotations
+
+from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
+from .words import SERVICES, RuleWords
+
+TARGETS = {
+    "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
+    "REJECT", "LOG",
+}  # fmt: skip
+TARGET_CHAINS = {
+    "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
+    "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
+}  # fmt: skip
+
+
+class TargetOptions(RuleWords):
+    """What -j and -g understand."""
+
+    def jump(self) -> None:
+        """-j TARGET or CHAIN."""
+        self.rule.target.name = self.take("a target")
+        t = self.rule.target
+        if t.name == "REDIRECT" or t.name == "MASQUERADE":
+            t.min_addr = t.max_addr = 0
+
+    def goto(self) -> None:
+        """-g CHAIN."""
+        self.rule.target.name = self.take("a chain")
+        self.rule.target.goto = True
+
+    def _of(self, *targets: str) -> Target:
+        if self.rule.target.name not in targets:
+            raise self.fail(f"option {self.option.text!r} belongs to {' or '.join(targets)}, not to "
+                            f"{self.rule.target.name or 'a rule without target'}")  # fmt: skip
+        return self.rule.target
+
+    def _nat_range(self, text: str) -> None:
+        t = self.rule.target
+        addresses, colon, ports = text.partition(":")
+        if addresses:
+            low, dash, high = addresses.partition("-")
+            t.min_addr = self.address(low)
+            t.max_addr = self.address(high) if dash else t.min_addr
+            t.flags |= MAP_IPS
+        if not colon and not addresses:
+            raise self.fail(f"option {self.option.text!r}: empty range")
+        if colon:
+            self._nat_ports(ports)
+
+    def _nat_ports(self, text: str) -> None:
+        t = self.rule.target
+        ports, slash, base = text.partition("/")
+        low, dash, high = ports.partition("-")
+        t.min_proto = self._nat_port(low)
+        t.max_proto = self._nat_port(high) if dash else t.min_proto
+        if t.max_proto < t.min_proto:
+            raise self.fail(f"Port range {high!r} funky")
+        t.flags |= PROTO_SPECIFIED
+        if slash:
+            t.base_proto = self._nat_port(base)
+            t.flags |= PROTO_OFFSET
+
+    def _nat_port(self, text: str) -> int:
+        if text in SERVICES:
+            return SERVICES[text]
+        if not text.isdigit() or not 0 < int(text) <= 65535:
+            raise self.fail(f"Port {text!r} not valid: a number in 1..65535")
+        return int(text)
+
+    def to_source(self) -> None:
+        """--to-source [A[-B]][:P[-Q]]."""
+        self._of("SNAT")
+        self._nat_range(self.take("a range"))
+
+    def to_destination(self) -> None:
+        """--to-destination [A[-B]][:P[-Q[/BASE]]]."""
+        self._of("DNAT")
+        self._nat_range(self.take("a range"))
+
+    def to_ports(self) -> None:
+        """--to-ports P[-Q]."""
+        self._of("MASQUERADE", "REDIRECT")
+        self._nat_ports(self.take("ports"))
+
+    def to(self) -> None:
+        """--to NETWORK of NETMAP."""
+        t = self._of("NETMAP")
+        network, mask = self.network(self.take("a network"))
+        t.min_addr, t.max_addr = network, network | ~mask & 0xFFFFFFFF
+        t.flags |= MAP_IPS
+
+    def random(self) -> None:
+        """--random."""
+        self._of("SNAT", "DNAT", "MASQUERADE", "REDIRECT").flags |= PROTO_RANDOM
+
+    def random_fully(self) -> None:
+        """--random-fully."""
+        self._of("SNAT", "MASQUERADE").flags |= RANDOM_FULLY
+
+    def persistent(self) -> None:
+        """--persistent."""
+        self._of("SNAT", "DNAT").flags |= PERSISTENT
+
+    def set_mark(self) -> None:
+        """--set-mark V[/M]: zero the mask's bits and those of V, then set V."""
+        t = self._of("MARK", "CONNMARK")
+        t.value, mask = self.mask_value(self.take("a mark"))
+        t.mask = mask | t.value
+
+    def set_xmark(self) -> None:
+        """--set-xmark V[/M]."""
+        t = self._of("MARK", "CONNMARK")
+        t.value, t.mask = self.mask_value(self.take("a mark"))
+
+    def and_mark(self) -> None:
+        """--and-mark B."""
+        t = self._of("MARK", "CONNMARK")
+        t.value, t.mask = 0, ~self.number(self.take("bits")) & 0xFFFFFFFF
+
+    def or_mark(self) -> None:
+        """--or-mark B."""
+        t = self._of("MARK", "CONNMARK")
+        t.value = t.mask = self.number(self.take("bits"))
+
+    def xor_mark(self) -> None:
+        """--xor-mark B."""
+        t = self._of("MARK", "CONNMARK")
+        t.value, t.mask = self.number(self.take("bits")), 0
+
+    def save_mark(self) -> None:
+        """--save-mark of CONNMARK."""
+        t = self._of("CONNMARK")
+        t.op, t.mask, t.mask2 = 1, 0xFFFFFFFF, 0xFFFFFFFF
+
+    def restore_mark(self) -> None:
+        """--restore-mark of CONNMARK."""
+        t = self._of("CONNMARK")
+        t.op, t.mask, t.mask2 = 2, 0xFFFFFFFF, 0xFFFFFFFF
+
+    def nf_mask(self) -> None:
+        """--nfmask M."""
+        self._of("CONNMARK").mask2 = self.number(self.take("a mask"))
+
+    def ct_mask(self) -> None:
+        """--ctmask M."""
+        self._of("CONNMARK").mask = self.number(self.take("a mask"))
+
+    def both_masks(self) -> None:
+        """--mask M of CONNMARK."""
+        t = self._of("CONNMARK")
+        t.mask = t.mask2 = self.number(self.take("a mask"))
+
+    def _zone(self, directions: int) -> None:
+        t = self._of("CT")
+        text = self.take("a zone")
+        t.op, t.mask = int(text == "mark"), directions
+        t.value = 0 if text == "mark" else self.number(text, 65535)
+
+    def zone(self) -> None:
+        """--zone N."""
+        self._zone(3)
+
+    def zone_orig(self) -> None:
+        """--zone-orig N."""
+        self._zone(1)
+
+    def zone_reply(self) -> None:
+        """--zone-reply N."""
+        self._zone(2)
+
+    def notrack(self) -> None:
+        """--notrack of CT."""
+        self._of("CT").name = "NOTRACK"
+
+    def reject_with(self) -> None:
+        """--reject-with TYPE."""
+        self._of("REJECT")
+        self.take("a type")
+
+    def log_option(self) -> None:
+        """--log-prefix, --log-level and their kind."""
+        self._of("LOG", "NFLOG")
+        if self.option.text not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
+            self.take("a value")
