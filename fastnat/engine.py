@@ -13,9 +13,10 @@ from .conntrack import Conntrack
 from .core.datapath import Datapath
 from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, MEMO, PACKET, PATH, PROTOCOLS, RESULT, STATS, TCP, Verdict
 from .errors import InputError
+from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
-from .ruleset import compile_rules
+from .ruleset import TARGET_CODES, compile_rules
 
 HZ = 250
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
@@ -200,6 +201,13 @@ class Engine:
         taken = self._core.ports_used(to_int(addr), PROTOCOLS[proto], to_int(dst), dport)
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
+
+    def set_random_fully(self) -> None:
+        """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
+        r = self.ruleset
+        source = np.isin(r.rules["target"], (TARGET_CODES["SNAT"], TARGET_CODES["MASQUERADE"]))
+        r.targets["flags"][r.rules["target_arg"][source]] |= RANDOM_FULLY
+        self._core.forget_paths()
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past."""

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import mask_of, to_array, to_int, to_text
-from .dtypes import Reason, Verdict
+from .dtypes import PACKET, PROTOCOLS, Reason, Verdict
 from .engine import Engine, packets
 from .errors import InputError
 
 ROW = 1000
 PORTS = 64512
-SYN = 2
+FIN, SYN, ACK = 1, 2, 16
+# seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
+KEEPALIVE = 20.0
 ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
 LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
 
@@ -30,7 +32,9 @@ class Workload:
     MASQUERADE rule) that are not the node's own; when they are used up, they come again with the next source port.
 
     Rates are flows per second of virtual time, 0: all at time 0. `sport` None draws from the ephemeral range
-    32768..60999 (net.ipv4.ip_local_port_range).
+    32768..60999 (net.ipv4.ip_local_port_range). Without `hold` a flow is its first packet. With it [s], which needs a
+    rate, UDP flows send a packet every KEEPALIVE seconds for that long; TCP flows shake hands, and are closed
+    after that time by FIN from both sides, so that they enter TIME_WAIT.
     """
 
     destinations: tuple[tuple[str, int], ...]
@@ -41,6 +45,7 @@ class Workload:
     rate: float = 0.0
     iface: str = "cni0"
     network: str | None = None
+    hold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,22 +99,81 @@ def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
     return addresses
 
 
+class Held:
+    """Flows that are open, and the packets that they still send."""
+
+    def __init__(self, engine: Engine, work: Workload) -> None:
+        self.engine, self.proto, self.hold = engine, work.proto, work.hold
+        self.sent: list[NDArray[Any]] = []
+        self.left: list[NDArray[Any]] = []
+        self.opened: list[NDArray[Any]] = []
+        self.last: list[NDArray[Any]] = []
+
+    def open(self, batch: NDArray[Any], out: NDArray[Any], times: NDArray[Any]) -> None:
+        """Take over the flows of a batch that were forwarded; TCP ones shake hands."""
+        if self.hold is None:
+            return
+        good = out["verdict"] == Verdict.FORWARD
+        batch, out = batch[good], out[good]
+        if self.proto == "tcp":
+            self._answer(out, SYN | ACK)
+            self._send(batch, ACK)
+        self.sent.append(batch)
+        self.left.append(out)
+        self.opened.append(times[good])
+        self.last.append(times[good].copy())
+
+    def _send(self, batch: NDArray[Any], flags: int) -> None:
+        again = batch.copy()
+        again["tcp_flags"] = flags
+        self.engine.process(again, self.engine.now)
+
+    def _answer(self, out: NDArray[Any], flags: int) -> None:
+        back = np.zeros(len(out), PACKET)
+        for here, there in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+            back[here] = out[there]
+        back["iface"], back["proto"], back["tcp_flags"] = out["out_iface"], PROTOCOLS[self.proto], flags
+        self.engine.process(back, self.engine.now)
+
+    def step(self) -> None:
+        """Send what is due by now: packets that keep UDP flows, FINs that end TCP flows."""
+        if self.hold is None:
+            return
+        now = self.engine.now
+        # flows were opened in order of time: those that are over are the first ones
+        while self.opened and self.opened[0][-1] + self.hold <= now:
+            if self.proto == "tcp":
+                self._send(self.sent[0], FIN | ACK)
+                self._answer(self.left[0], FIN | ACK)
+                self._send(self.sent[0], ACK)
+            for kept in (self.sent, self.left, self.opened, self.last):
+                del kept[0]
+        if self.proto == "udp":
+            for sent, last in zip(self.sent, self.last, strict=True):
+                due = now - last >= KEEPALIVE
+                if due.any():
+                    self._send(sent[due], 0)
+                    last[due] = now
+
+
 def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None = None) -> Outcome:
     """Open the workload's flows in rows of 1000.
 
-    Raises InputError when the interface does not exist or no client address is left.
+    Raises InputError when the interface does not exist, no client address is left, or `hold` comes without a rate.
     """
+    if work.hold is not None and not work.rate:
+        raise InputError("holding flows needs a rate: without one all of them are opened at the same time")
     rng = np.random.default_rng(engine.seed)
     iface = engine.node.iface_number(work.iface)
     dst = to_array([d for d, _ in work.destinations])
     dport = np.array([p for _, p in work.destinations], np.uint16)
     sources = client_addresses(engine, work.network)
     sources = sources[: work.clients or work.flows]
+    held = Held(engine, work)
     rows: list[Row] = []
-    failures: list[int] = []
     reasons: dict[str, int] = {}
     pain = first_failure = None
-    translated = 0
+    failed = translated = 0
     for start in range(0, work.flows, ROW):
         k = np.arange(start, min(start + ROW, work.flows))
         if work.sport is None:
@@ -124,24 +188,24 @@ def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None =
         before = time.perf_counter_ns()
         out = engine.process(batch, now)
         spent = time.perf_counter_ns() - before
+        held.open(batch, out, now)
         bad = out["verdict"] == Verdict.DROP
         translated += int(((out["src"] != batch["src"]) & ~bad).sum())
         for code, n in zip(*np.unique(out["reason"][bad], return_counts=True), strict=True):
             name = Reason(int(code)).name.lower()
             reasons[name] = reasons.get(name, 0) + int(n)
-        failures.append(int(bad.sum()))
-        if failures[-1] and first_failure is None:
+        if bad.any() and first_failure is None:
             first_failure = start + int(np.argmax(bad)) + 1
-        share = failures[-1] / len(k)
+        share = int(bad.sum()) / len(k)
+        failed += int(bad.sum())
         if share >= 0.001 and pain is None:
             pain = start + len(k)
-        occupancy = len(engine.conntrack) / (PORTS * len(work.destinations))
-        rows.append(
-            Row(start + len(k), len(engine.conntrack), occupancy, share, float(out["probes"].mean()), spent / len(k))
-        )
+        count = len(engine.conntrack)
+        occupancy = count / (PORTS * len(work.destinations))
+        rows.append(Row(start + len(k), count, occupancy, share, float(out["probes"].mean()), spent / len(k)))
+        held.step()
         if progress:
             progress(len(k))
-    failed = sum(failures)
     return Outcome(rows, work.flows - failed, failed, first_failure, pain, reasons, translated)
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ..addresses import to_int
-from ..engine import PROFILES, Engine
+from ..engine import Engine
 from ..errors import InputError
 from ..exhaustion import Outcome, Workload, run, verdict
 from ..node import Node
@@ -43,7 +43,8 @@ def destination(text: str) -> tuple[str, int]:
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Flows a second; 0: all at once.")
 @click.option("--iface", default="cni0", show_default=True, help="Interface on which the flows enter.")
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--hold", type=click.FloatRange(0), help="Seconds for which a flow is kept, needs --rate.")
+@click.option("--profile", default="linux-6.18", show_default=True, metavar="A[,B]", help="linux-6.18, linux-5.4.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
 @click.option("--json", "json_path", metavar="FILE", help="The whole outcome; - for standard output.")
@@ -58,6 +59,7 @@ def exhaust(
     rate: float,
     iface: str,
     random_fully: bool,
+    hold: float | None,
     profile: str,
     seed: int,
     csv_path: str | None,
@@ -66,49 +68,55 @@ def exhaust(
 ) -> None:
     """Open flows through NODE (default: the packaged k8s-worker) until its SNAT ports run out."""
     loaded = Node.load(node) if node else Node.example()
-    engine = Engine(loaded, profile=profile, seed=seed)
-    if random_fully:
-        nat = (engine.ruleset.rules["target"] == 9) | (engine.ruleset.rules["target"] == 11)
-        engine.ruleset.targets["flags"][engine.ruleset.rules["target_arg"][nat]] |= 16
     if sport != "ephemeral" and (not sport.isdigit() or not 0 < int(sport) < 65536):
         raise InputError(f"--sport {sport!r}: expected a port in 1..65535 or 'ephemeral'")
     work = Workload(
         tuple(destination(d) for d in dst) or (("203.0.113.10", 53),), proto, flows, clients,
-        None if sport == "ephemeral" else int(sport), rate, iface,
+        None if sport == "ephemeral" else int(sport), rate, iface, hold=hold,
     )  # fmt: skip
     console = Console()
+    profiles = profile.split(",")
+    outcomes: dict[str, Outcome] = {}
+    stats: dict[str, dict[str, int]] = {}
     with Progress(console=Console(stderr=True), transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("opening flows", total=flows)
-        outcome = run(engine, work, lambda n: bar.advance(task, n))
+        task = bar.add_task("opening flows", total=flows * len(profiles))
+        for name in profiles:
+            engine = Engine(loaded, profile=name, seed=seed)
+            if random_fully:
+                engine.set_random_fully()
+            outcomes[name] = run(engine, work, lambda n: bar.advance(task, n))
+            stats[name] = engine.stats
     if csv_path:
-        with Path(csv_path).open("w", newline="") as f:
-            writer = csv.writer(f)
-            writer.writerow(COLUMNS)
-            writer.writerows(
-                [
-                    r.sent,
-                    r.count,
-                    f"{r.occupancy:.5f}",
-                    f"{r.fail:.5f}",
-                    f"{r.probes_per_conn:.2f}",
-                    f"{r.ns_per_conn:.1f}",
-                ]
-                for r in outcome.rows
-            )
+        write_csv(csv_path, outcomes)
     if json_path:
-        text = json.dumps({"verdict": verdict(outcome), **asdict(outcome), "stats": engine.stats}, indent=1)
+        runs = {n: {"verdict": verdict(o), **asdict(o), "stats": stats[n]} for n, o in outcomes.items()}
+        text = json.dumps(runs if len(runs) > 1 else runs[profiles[0]], indent=1)
         if json_path == "-":
             click.echo(text)
             return
         Path(json_path).write_text(text + "\n")
     if plot:
-        draw(outcome, plot)
-    show(console, outcome)
+        draw(outcomes, plot)
+    for name, outcome in outcomes.items():
+        show(console, outcome, name if len(outcomes) > 1 else "")
 
 
-def show(console: Console, outcome: Outcome) -> None:
+def write_csv(path: str, outcomes: dict[str, Outcome]) -> None:
+    """Write one row per 1000 flows; several profiles are told apart by a last column."""
+    several = len(outcomes) > 1
+    with Path(path).open("w", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow((*COLUMNS, "profile") if several else COLUMNS)
+        for name, outcome in outcomes.items():
+            for r in outcome.rows:
+                shares = (f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}")
+                writer.writerow((r.sent, r.count, *shares, *([name] if several else [])))
+
+
+def show(console: Console, outcome: Outcome, profile: str = "") -> None:
     """Print the rows where something happens, and the answer."""
-    table = Table("flows", "connections", "occupancy", "failed", "probes", title="SNAT port exhaustion")
+    title = f"SNAT port exhaustion, {profile}" if profile else "SNAT port exhaustion"
+    table = Table("flows", "connections", "occupancy", "failed", "probes", title=title)
     for column in table.columns:
         column.justify = "right"
     last = len(outcome.rows) - 1
@@ -123,15 +131,17 @@ def show(console: Console, outcome: Outcome) -> None:
         console.print(f"Pain (1 flow in 1000 fails) starts within the first {outcome.one_in_thousand:,} flows.")
 
 
-def draw(outcome: Outcome, path: str) -> None:
-    """Write the failure curve as PNG; InputError when matplotlib is missing."""
+def draw(outcomes: dict[str, Outcome], path: str) -> None:
+    """Write the failure curves as PNG; InputError when matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--plot needs matplotlib: pip install 'fastnat[report]'") from None
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_subplot()
-    axes.plot([r.sent for r in outcome.rows], [r.fail for r in outcome.rows])
+    for name, outcome in outcomes.items():
+        axes.plot([r.sent for r in outcome.rows], [r.fail for r in outcome.rows], label=name)
+    axes.legend()
     axes.set_xlabel("flows opened")
     axes.set_ylabel("share of new flows that fail")
     axes.set_ylim(-0.02, 1.02)
