@@ -29,6 +29,7 @@ TIMEOUTS = {  # sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts,
 }  # fmt: skip
 MAX_TIMEOUT = 2**31 // HZ - 1
 MAX_CONNECTIONS = 1 << 25
+GROUP_LOAD, GROUP_BUCKETS = 115, 32
 BITMAPS = 64
 BITMAP_PROBES = 16
 # walks through the rules that are remembered, a power of two
@@ -78,15 +79,14 @@ class Engine:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         n = self.max_connections
-        groups = _groups(n)
         r = self.ruleset
         class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts)
         return {
             "conns": reserve(n, CONN),
             "tcp": reserve(n, TCP),
             "free_ids": reserve(n, np.dtype(np.uint32)),
-            "tuples": reserve(2 * groups * 32, BUCKET),
-            "sources": reserve(groups * 32, BUCKET),
+            "tuples": reserve(_buckets(2 * n), BUCKET),
+            "sources": reserve(_buckets(n), BUCKET),
             "chunks": reserve(n // 14 + 32768 + 16, CHUNK),
             "wheel": reserve(32768, np.dtype(np.uint32)),
             "wheel_busy": reserve(512, np.dtype(np.uint64)),
@@ -235,16 +235,13 @@ class Engine:
         high = self._core.high_water
         tcp = high * 64 if any(self._core.arrays["conns"]["tuples"]["proto"][:high, 0] == 6) else 0
         fixed = 32768 * 4 + 4096 + sum(self._core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
-        buckets = (t["tuple_groups"] + t["source_groups"]) * 32 * 64
+        buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
         return int(high * 68 + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed)
 
 
-def _groups(connections: int) -> int:
-    """Return the power of two of table groups that holds this many items at a load of 0.45."""
-    groups = 1
-    while groups * 172 < connections:
-        groups *= 2
-    return groups * 2
+def _buckets(items: int) -> int:
+    """Return the buckets that a table of this many items grows to (core/hash_table)."""
+    return (items // GROUP_LOAD + 2) * GROUP_BUCKETS
 
 
 def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:

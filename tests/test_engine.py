@@ -157,3 +157,13 @@ def test_broken_packets_are_verdicts(node, bad):
     verdict, data = nat.process_packet(bad, iface="cni0")
     assert verdict == Verdict.DROP
     assert data is None
+
+
+def test_no_connection_is_refused_for_want_of_a_table_slot():
+    """The table grows group by group: those that wait longest for their turn must not fill up."""
+    nat = fastnat.Engine(make_node(), max_connections=400_000)
+    k = np.arange(400_000, dtype=np.uint32)
+    nat.process(flows(nat, len(k), src=0x0AF40202 + k % 50_000, sport=1024 + k // 50_000, dst=0xCB007100 + k % 50_000))
+    assert nat.stats["insert_failed"] == 0
+    assert len(nat.conntrack) == 400_000
+    nat._core.check_invariants()
