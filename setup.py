@@ -31,7 +31,7 @@ C_FLAGS = [
     *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
     *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
 ]
-HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform", "keyed_hash")]
+HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform", "keyed_hash", "crc32c")]
 
 
 def extension(name: str) -> Extension:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import AddressLike, to_int, to_text
-from .dtypes import CONN_MARKED, PROTOCOL_NAMES, PROTOCOLS, TCP_STATES, Status
+from .dtypes import CONN_MARKED, PROTOCOL_NAMES, PROTOCOLS, SCTP_STATES, TCP_STATES, Status
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
     parts.append(f"{name:<8} {c.proto} {max(int(c.timeout), 0)}")
     if c.proto == 6:
         parts.append(TCP_STATES[c.state])
+    elif c.proto == 132:
+        parts.append(SCTP_STATES[c.state])
     parts.append(_tuple_text(c.proto, c.original))
     if c.zone and c.zone_dir == 1:
         parts.append(f"zone-orig={c.zone}")

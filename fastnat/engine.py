@@ -27,6 +27,11 @@ TIMEOUTS = {  # sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts,
     "tcp_timeout_unacknowledged": (11, 300), "udp_timeout": (12, 30), "udp_timeout_stream": (13, 120),
     "icmp_timeout": (14, 30), "generic_timeout": (15, 600), "gre_timeout": (16, 30), "gre_timeout_stream": (17, 180),
 }  # fmt: skip
+SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of linux-5.4 and linux-6.18
+    ("closed", 10, 10), ("cookie_wait", 3, 3), ("cookie_echoed", 3, 3), ("established", 432000, 210),
+    ("shutdown_sent", 0.3, 3), ("shutdown_recd", 0.3, 3), ("shutdown_ack_sent", 3, 3), ("heartbeat_sent", 30, 30),
+    ("heartbeat_acked", 210, 210),
+)  # fmt: skip
 MAX_TIMEOUT = 2**31 // HZ - 1
 MAX_CONNECTIONS = 1 << 25
 GROUP_LOAD, GROUP_BUCKETS = 115, 32
@@ -123,6 +128,9 @@ class Engine:
             timeouts[index] = min(seconds, MAX_TIMEOUT) * HZ
         timeouts[0], timeouts[9] = 120 * HZ, 120 * HZ
         timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
+        for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, 21):
+            lasts = sysctl(f"{prefix}sctp_timeout_{name}", 0) or defaults[self.profile == "linux-6.18"]
+            timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)
         return {
             "seed": self.seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
             "n_paths": PATHS if self.remember and self.ruleset.repeatable and len(self.iface_names) < 4096 else 0,

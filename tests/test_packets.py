@@ -41,3 +41,28 @@ def test_bad_checksum_leaves_untranslated_and_is_counted():
     assert verdict == Verdict.FORWARD
     assert IP(out).src == "10.244.1.2"
     assert nat.stats["invalid"] == 1
+
+
+def test_sctp_checksum_is_crc32c_and_follows_the_translation():
+    """The check value of CRC32c over "123456789" is 0xe3069283; scapy computes it independently."""
+    from scapy.layers.sctp import SCTP, SCTPChunkCookieAck, SCTPChunkCookieEcho, SCTPChunkInit, SCTPChunkInitAck
+
+    nat = fastnat.Engine(make_node())
+    ports = {"sport": 5000, "dport": 38412}
+    back = {"sport": 38412, "dport": 5000}
+    steps = [
+        ("cni0", SCTP(**ports, tag=0) / SCTPChunkInit(init_tag=7), "CLOSED"),
+        ("eth0", SCTP(**back, tag=7) / SCTPChunkInitAck(init_tag=9), "COOKIE_WAIT"),
+        ("cni0", SCTP(**ports, tag=9) / SCTPChunkCookieEcho(cookie=b"1234"), "COOKIE_ECHOED"),
+        ("eth0", SCTP(**back, tag=7) / SCTPChunkCookieAck(), "ESTABLISHED"),
+    ]
+    for iface, layer, state in steps:
+        out_src, out_dst = ("198.51.100.10", "203.0.113.10") if iface == "cni0" else ("203.0.113.10", "10.244.1.2")
+        src, dst = ("10.244.1.2", "203.0.113.10") if iface == "cni0" else ("203.0.113.10", "198.51.100.10")
+        verdict, data = nat.process_packet(bytes(IP(src=src, dst=dst) / layer), iface=iface)
+        assert verdict == Verdict.FORWARD
+        assert data == bytes(IP(src=out_src, dst=out_dst, ttl=63) / layer)
+        assert f" {state} " in nat.conntrack.format()
+    wrong_tag = IP(src="10.244.1.2", dst="203.0.113.10") / SCTP(**ports, tag=1) / SCTPChunkCookieAck()
+    assert IP(nat.process_packet(bytes(wrong_tag), iface="cni0")[1]).src == "10.244.1.2"
+    assert nat.stats["invalid"] == 1

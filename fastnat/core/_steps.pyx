@@ -11,6 +11,7 @@ from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
 
 
 fn_hash_init()
+fn_crc32c_init()
 
 
 def aes_round(bytes state not None, bytes key not None):
@@ -36,6 +37,11 @@ def keyed_hash(list key, uint64_t m0, uint64_t m1):
         stage[i].rest = m1
     fn_hash_stage(keys, stage, out, 3)
     return fn_hash(keys, m0 + 2, m1), fn_hash_plain(keys, m0 + 2, m1), out[2]
+
+
+def sctp_crc(bytes data not None):
+    """CRC32c of an SCTP packet, its checksum field taken as zero."""
+    return fn_sctp_crc(<const unsigned char *>data, <uint32_t>len(data))
 
 
 def jhash2(uint32_t word, uint32_t iv):

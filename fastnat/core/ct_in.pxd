@@ -11,6 +11,7 @@ from .ct_insert cimport conn_alloc, conn_release
 from .ct_lookup cimport find_tuple
 from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet,
                         udp_packet)
+from .ct_sctp cimport sctp_packet
 from .ct_tcp cimport tcp_packet
 from .packet_parse cimport l4_sound
 from .tuple cimport conn_tuple, invert_tuple, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
@@ -44,6 +45,8 @@ cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
         return tcp_packet(e, p)
     if proto == PROTO_ICMP:
         return icmp_packet(e, p)
+    if proto == PROTO_SCTP:
+        return sctp_packet(e, p)
     if proto == PROTO_UDPLITE:
         return replied_packet(e, p, TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM)
     if proto == PROTO_GRE:

@@ -33,6 +33,7 @@ cdef type NDARRAY = np.ndarray
 cdef object DOUBLE = np.dtype(np.float64)
 
 fn_hash_init()
+fn_crc32c_init()
 
 cdef enum:
     # packets between two looks at pending signals

@@ -13,6 +13,7 @@ from .tuple cimport tuple_dst, tuple_make, tuple_proto, tuple_src
 cdef enum:
     IP_HEADER = 20
     FRAGMENT_BITS = 0x3fff
+    SCTP_HEADER = 12
 
 
 cdef inline uint64_t pseudo_header(const pkt_t *p, uint32_t proto, uint32_t length) noexcept nogil:
@@ -117,6 +118,14 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
     return flags_valid(p.tcp_flags)
 
 
+cdef inline bint sctp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    if have < SCTP_HEADER:
+        return False
+    if not e.checksum or p.hook != HOOK_PREROUTING:
+        return True
+    return load_be32(l4 + 8) == fn_bswap32(fn_sctp_crc(l4, have))
+
+
 cdef inline bint l4_sound(const engine_t *e, pkt_t *p) noexcept nogil:
     # l4_sound: whether the protocol's own header allows tracking.
     # => Header-only packets are judged by their TCP flags alone.
@@ -133,4 +142,6 @@ cdef inline bint l4_sound(const engine_t *e, pkt_t *p) noexcept nogil:
         return tcp_sound(e, p, l4, have)
     if proto == PROTO_UDPLITE:
         return udplite_sound(e, p, l4, have)
+    if proto == PROTO_SCTP:
+        return sctp_sound(e, p, l4, have)
     return True

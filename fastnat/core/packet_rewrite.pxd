@@ -3,9 +3,9 @@
 # Source: nf_nat_ipv4_manip_pkt, udp_manip_pkt, tcp_manip_pkt, icmp_manip_pkt, ... (nf_nat_proto.c, Linux 6.18);
 # RFC 1624, RFC 3022.
 # Invariants: nothing is written beyond the datagram; lengths never change.
-# Differs from the kernel: SCTP checksums are not recomputed yet.
+# Differs from the kernel: nothing.
 from libc.stdint cimport uint8_t, uint32_t
-from .types cimport (MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, tuple_t)
+from .types cimport (fn_bswap32, fn_sctp_crc, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, tuple_t)
 from .checksum cimport csum_replace2, csum_replace4, load_be16, load_be32, store_be16, store_be32
 from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src, tuple_with_dst, tuple_with_src
 
@@ -21,6 +21,7 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
     # manip_l4: the port or id, and the checksum that covers it and the addresses.
     # => False when the header is too short to be rewritten: the packet is dropped.
     cdef uint8_t *at
+    cdef uint32_t crc
     if proto == PROTO_ICMP:
         if have < 8:
             return False
@@ -47,6 +48,9 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
         if load_be16(l4 + 6) == 0:
             store_be16(l4 + 6, 0xffff)
     store_be16(at, port)
+    if proto == PROTO_SCTP and have >= 12:
+        crc = fn_bswap32(fn_sctp_crc(l4, have))
+        store_be32(l4 + 8, crc)
     return True
 
 

@@ -62,6 +62,15 @@ typedef struct {
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
 static_assert(offsetof(tcp_t, mark) == 60, "dtypes.TCP mirrors it");
 
+/* The same memory for SCTP (struct ip_ct_sctp). */
+typedef struct {
+    uint32_t vtag[2];
+    uint8_t init[2], last_dir, flags;
+    uint8_t pad[48];
+    uint32_t mark;
+} sctp_t;
+static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
+
 /* Twelve one-byte tags (0 empty), eight 4-bit counters of items that overflowed, by tag class, and
  * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
 typedef struct {

@@ -53,6 +53,13 @@ cdef extern from "types.h" nogil:
         uint8_t last_flags
         uint32_t mark
 
+    ctypedef struct sctp_t:
+        uint32_t vtag[2]
+        uint8_t init[2]
+        uint8_t last_dir
+        uint8_t flags
+        uint32_t mark
+
     ctypedef struct bucket_t:
         uint8_t tags[12]
         uint32_t overflow
@@ -326,6 +333,10 @@ cdef extern from "platform.h" nogil:
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
+
+cdef extern from "crc32c.h" nogil:
+    void fn_crc32c_init()
+    uint32_t fn_sctp_crc(const uint8_t *data, uint32_t n)
 
 cdef extern from "keyed_hash.h" nogil:
     void fn_hash_init()
