@@ -42,6 +42,29 @@ BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))
 MEMO = np.dtype((np.void, 192))
+SET = np.dtype(
+    [
+        ("prefixes", np.uint64),
+        ("mask", np.uint32),
+        ("first_slot", np.uint32),
+        ("first_member", np.uint32),
+        ("n_members", np.uint32),
+        ("dims", np.uint8, 3),
+        ("n_dims", np.uint8),
+        ("pad", np.uint32),
+    ]
+)
+ELEMENT = np.dtype(
+    [
+        ("addrs", np.uint32, 2),
+        ("port", np.uint32),
+        ("prefix", np.uint8),
+        ("used", np.uint8),
+        ("nomatch", np.uint8),
+        ("pad", np.uint8),
+    ]
+)
+RECENT = np.dtype((np.void, 16 + 4 * 256))
 BITMAP_KEY = np.dtype((np.void, 24))
 RULE = np.dtype(
     [

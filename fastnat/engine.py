@@ -11,8 +11,9 @@ from . import iptables
 from .addresses import AddressLike, to_array, to_int
 from .conntrack import Conntrack
 from .core.datapath import Datapath
-from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, MEMO, PACKET, PATH, PROTOCOLS, RESULT, STATS, TCP, Verdict
+from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, MEMO, PACKET, PATH, PROTOCOLS, RECENT, RESULT, STATS, TCP, Verdict
 from .errors import InputError
+from .ipset import compile_sets
 from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
@@ -39,6 +40,8 @@ BITMAPS = 64
 BITMAP_PROBES = 16
 # walks through the rules that are remembered, a power of two
 PATHS = 512
+# xt_recent.ip_list_tot
+RECENT_ENTRIES = 100
 
 
 class Engine:
@@ -78,13 +81,16 @@ class Engine:
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember = remember
         self.iface_names = node.iface_names
-        self.ruleset = compile_rules(iptables.parse(node.rules_text, node.rules_source), self.iface_names)
+        self.ruleset = compile_rules(
+            iptables.parse(node.rules_text, node.rules_source, node.lenient), self.iface_names, node.sets
+        )
         self._core = Datapath(self._arrays(), self._config(), PACKET, RESULT)
         self.conntrack = Conntrack(self._core)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         n = self.max_connections
         r = self.ruleset
+        sets, elements, set_members = compile_sets(self.node.sets)
         class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts)
         return {
             "conns": reserve(n, CONN),
@@ -106,6 +112,10 @@ class Engine:
             "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
             "routes": self.node.route_array(),
+            "sets": sets,
+            "elements": elements,
+            "set_members": set_members,
+            "recent": reserve(r.recent_lists * RECENT_ENTRIES, RECENT),
             "paths": reserve(PATHS, PATH),
             "memos": reserve(PATHS, MEMO),
             "class_start": class_start,

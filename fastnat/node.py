@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from .addresses import AddressLike, mask_of, to_int, to_text
 from .dtypes import ADDRESS, ROUTE
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .ipset import IpSet
 
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 KINDS = {
@@ -73,6 +76,8 @@ class Node:
     sysctls : dict of name to text
     rules_text : str      iptables-save text, IPv4
     rules_source : str    the name that rule errors carry
+    lenient : bool        rules that are not understood never match, instead of being refused
+    sets : dict of name to IpSet
     """
 
     def __init__(self) -> None:
@@ -81,6 +86,9 @@ class Node:
         self.sysctls: dict[str, str] = {}
         self.rules_text = ""
         self.rules_source = "<rules>"
+        self.lenient = False
+        self.sets: dict[str, IpSet] = {}
+        self.sets_text = ""
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
         self.interfaces["lo"].addresses[0].scope = SCOPES["host"]
@@ -133,15 +141,24 @@ class Node:
             raise InputError(f"route {dst!r}: no interface {dev!r}; the node has {', '.join(self.interfaces)}")
         self.routes.append(Route(network & mask_of(prefix), prefix, dev or "", gateway, kind))
 
-    def load_rules(self, text: str, source: str = "<rules>") -> None:
+    def load_rules(self, text: str, source: str = "<rules>", lenient: bool = False) -> list[str]:
         """Take iptables-save text as the node's IPv4 rules; it is checked here, see fastnat.iptables.
 
-        Raises RuleError naming line, rule and option; the node keeps its old rules then.
+        With `lenient` rules that are not understood are kept as never matching. Returns what a reader should know:
+        such rules, and chains that were not declared. Raises RuleError naming line, rule and option; the node keeps its
+        old rules then.
         """
         from . import iptables
 
-        iptables.parse(text, source)
-        self.rules_text, self.rules_source = text, source
+        parsed = iptables.parse(text, source, lenient)
+        self.rules_text, self.rules_source, self.lenient = text, source, lenient
+        return parsed.warnings
+
+    def load_sets(self, text: str, source: str = "<ipset>") -> None:
+        """Take `ipset save` text as the node's sets. Raises InputError naming the line; the old sets stay then."""
+        from . import ipset
+
+        self.sets, self.sets_text = ipset.parse(text, source), text
 
     @classmethod
     def example(cls, name: str = "k8s-worker") -> Node:
@@ -154,8 +171,8 @@ class Node:
             return cls.load(path)
 
     @classmethod
-    def load(cls, directory: str | Path) -> Node:
-        """Load a node directory: rules.v4, addr.json, route.json, sysctl.conf; all but addr.json may be missing.
+    def load(cls, directory: str | Path, lenient: bool = False) -> Node:
+        """Load a node directory: addr.json, and if they are there route.json, rules.v4, ipset.save, sysctl.conf.
 
         Raises InputError naming the file and what is wrong with it.
         """
@@ -169,7 +186,9 @@ class Node:
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         if (path / "rules.v4").exists():
-            node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"))
+            node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"), lenient)
+        if (path / "ipset.save").exists():
+            node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
         return node
 
     def save(self, directory: str | Path) -> None:
@@ -180,6 +199,8 @@ class Node:
         (path / "route.json").write_text(json.dumps([_route_json(r) for r in self.routes]) + "\n")
         (path / "sysctl.conf").write_text("".join(f"{k} = {v}\n" for k, v in self.sysctls.items()))
         (path / "rules.v4").write_text(self.rules_text)
+        if self.sets_text:
+            (path / "ipset.save").write_text(self.sets_text)
 
     def _load_addresses(self, path: Path) -> None:
         for link in read_json(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RULE, TARGET
+from .errors import RuleError
 from .iptables import Chain, Match, Rule, Rules, Table
+from .iptables.matches import RecentMatch
 
 ANY_IFACE = 0xFFFF
 TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
 HOOKS = {"PREROUTING": 0, "INPUT": 1, "FORWARD": 2, "OUTPUT": 3, "POSTROUTING": 4}
 TARGET_CODES = {
     "": 0, "ACCEPT": 1, "DROP": 2, "REJECT": 2, "RETURN": 3, "SNAT": 9, "DNAT": 10, "MASQUERADE": 11, "REDIRECT": 12,
-    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0,
+    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0, "NFLOG": 0,
+    "ULOG": 0, "TRACE": 0, "AUDIT": 0, "TCPMSS": 0, "CLASSIFY": 0, "CHECKSUM": 0, "SECMARK": 0, "CONNSECMARK": 0,
 }  # fmt: skip
 JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
 TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES = 1, 2, 4, 8, 16
@@ -27,14 +31,20 @@ NO_RULE = 0xFFFFFFFF
 MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
-    "length": 18,
+    "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
+    "ctstatus": 29, "ctdir": 30,
 }  # fmt: skip
-MULTIPORT, L4_HEADER = 5, 20
+MULTIPORT, L4_HEADER, MORE = 5, 20, 31
+# xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
+CREDITS, LIMIT_SCALE, HZ = 128, 10_000, 250
+MAX_CREDIT = 2**32 - 1
+# longer windows of -m recent than jiffies can compare
+MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 4}
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
-TRACKING_MATCHES = {"ctstate", "ctproto", "connmark"}
+TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir"}
 
 
 @dataclass
@@ -52,6 +62,7 @@ class Ruleset:
     iface_match : uint8[sets * n_ifaces]
     hook_entry : dict of (table, hook) to the first rule's index
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
+    recent_lists : int         lists of -m recent
     origin : list of (table, Chain, Rule or None)   what each compiled rule came from
     """
 
@@ -69,6 +80,7 @@ class Ruleset:
     hook_entry: dict[tuple[int, int], int]
     tracking: bool
     nat_hooks: bool
+    recent_lists: int
     origin: list[tuple[str, Chain, Rule | None]]
 
 
@@ -111,11 +123,21 @@ def find_runs(rules: list[Rule], kinds: tuple[int, ...]) -> list[Run]:
     return runs
 
 
+def credits(rate: int) -> int:
+    """Return a rate of xt_limit in its credits, 32 bits wide as there (user2credits)."""
+    if rate > MAX_CREDIT // (HZ * CREDITS):
+        return rate // LIMIT_SCALE * HZ * CREDITS & MAX_CREDIT
+    return rate * HZ * CREDITS // LIMIT_SCALE
+
+
 @dataclass
 class Compiler:
     """Collects arrays while it walks the chains."""
 
     iface_names: list[str]
+    sets: dict[str, int]
+    source: str
+    recent_lists: dict[str, int] = field(default_factory=dict)
     rules: list[tuple[int, ...]] = field(default_factory=list)
     matches: list[tuple[int, ...]] = field(default_factory=list)
     targets: list[tuple[int, ...]] = field(default_factory=list)
@@ -148,8 +170,28 @@ class Compiler:
             self.slots += m.values[1:]
         elif m.kind == "nth":
             self.matches.append((MATCH_CODES["nth"], m.invert, 0, v[0] - 1, 0, v[0] - 1 - v[1]))
+        elif m.kind == "set":
+            if m.name not in self.sets:
+                known = ", ".join(self.sets) or "none: the node has no ipset.save"
+                raise RuleError(f"set {m.name!r} doesn't exist; there are {known}")
+            self.matches.append((MATCH_CODES["set"], m.invert, 0, self.sets[m.name], *m.values[1:]))
+        elif isinstance(m, RecentMatch):
+            self.recent(m)
+        elif m.kind == "limit":
+            cost, cap = credits(m.values[0]), credits(m.values[0] * m.values[1] & MAX_CREDIT)
+            if m.values[1] == 0 or cap < cost:
+                raise RuleError("--limit with this --limit-burst: Numerical result out of range, as the kernel says")
+            self.matches.append((MATCH_CODES["limit"], m.invert, 0, cost, cap, 0))
+            self.matches.append((MORE, 0, 0, cap, 0, 0))
         else:
             self.matches.append((MATCH_CODES[m.kind], m.invert, 0, *v[:3]))
+
+    def recent(self, m: RecentMatch) -> None:
+        """Append -m recent: two slots, and its list. The ring of stamps is a power of two above the hit count."""
+        number = self.recent_lists.setdefault(m.name, len(self.recent_lists))
+        seconds = min(m.seconds, MAX_SECONDS) * HZ
+        self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
+        self.matches.append((MORE, 0, 0, m.address_mask, 1 << max(m.hits, 1).bit_length(), 0))
 
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
@@ -234,8 +276,11 @@ class Compiler:
         need = HEADER_NEED.get(r.proto, 0)
         if need and not r.invert_proto and any(m.kind in L4_MATCHES for m in r.matches):
             self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
-        for m in r.matches:
-            self.match(m)
+        try:
+            for m in r.matches:
+                self.match(m)
+        except RuleError as error:
+            raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
         t = r.target
         if t.name in starts:
             code, arg = (GOTO if t.goto else JUMP), starts[t.name]
@@ -304,9 +349,12 @@ def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
 
-def compile_rules(parsed: Rules, iface_names: list[str]) -> Ruleset:
-    """Compile parsed rules for a node with these interfaces; number 0 stands for "no interface"."""
-    c = Compiler(iface_names)
+def compile_rules(parsed: Rules, iface_names: list[str], sets: Iterable[str] = ()) -> Ruleset:
+    """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
+
+    Raises RuleError for a rule that names a set which does not exist.
+    """
+    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, parsed.source)
     every = []
     for name in TABLES:
         if name in parsed.tables:
@@ -330,5 +378,6 @@ def compile_rules(parsed: Rules, iface_names: list[str]) -> Ruleset:
         c.hook_entry,
         tracking,
         "nat" in parsed.tables,
+        len(c.recent_lists),
         c.origin,
     )

@@ -10,9 +10,13 @@ from ..node import Node
 
 @click.command()
 @click.argument("node")
-def check(node: str) -> None:
+@click.option("--lenient", is_flag=True, help="List rules that are not supported, and take them as never matching.")
+def check(node: str, lenient: bool) -> None:
     """Load the node directory NODE and say what it holds; exit 2 with the reason if it cannot be used."""
-    engine = Engine(Node.load(node), max_connections=1)
+    loaded = Node.load(node, lenient)
+    for warning in loaded.load_rules(loaded.rules_text, loaded.rules_source, lenient):
+        click.echo(warning, err=True)
+    engine = Engine(loaded, max_connections=1)
     rules = sum(rule is not None for _, _, rule in engine.ruleset.origin)
     click.echo(
         f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine"

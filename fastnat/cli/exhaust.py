@@ -45,6 +45,7 @@ def destination(text: str) -> tuple[str, int]:
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
 @click.option("--hold", type=click.FloatRange(0), help="Seconds for which a flow is kept, needs --rate.")
 @click.option("--profile", default="linux-6.18", show_default=True, metavar="A[,B]", help="linux-6.18, linux-5.4.")
+@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
 @click.option("--json", "json_path", metavar="FILE", help="The whole outcome; - for standard output.")
@@ -61,13 +62,14 @@ def exhaust(
     random_fully: bool,
     hold: float | None,
     profile: str,
+    lenient: bool,
     seed: int,
     csv_path: str | None,
     json_path: str | None,
     plot: str | None,
 ) -> None:
     """Open flows through NODE (default: the packaged k8s-worker) until its SNAT ports run out."""
-    loaded = Node.load(node) if node else Node.example()
+    loaded = Node.load(node, lenient) if node else Node.example()
     if sport != "ephemeral" and (not sport.isdigit() or not 0 < int(sport) < 65536):
         raise InputError(f"--sport {sport!r}: expected a port in 1..65535 or 'ephemeral'")
     work = Workload(

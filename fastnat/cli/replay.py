@@ -23,6 +23,7 @@ from ..replay import replay as run
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def replay(
     node: str,
@@ -33,10 +34,11 @@ def replay(
     stats: str | None,
     iface: str | None,
     profile: str,
+    lenient: bool,
     seed: int,
 ) -> None:
     """Run CAPTURE (pcap or pcapng) through the node directory NODE."""
-    engine = Engine(Node.load(node), profile=profile, seed=seed)
+    engine = Engine(Node.load(node, lenient), profile=profile, seed=seed)
     counts = {"forward": 0, "local": 0, "drop": 0}
     with contextlib.ExitStack() as stack:
         packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None

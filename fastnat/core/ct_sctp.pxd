@@ -215,7 +215,8 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     cdef sctp_t before
     cdef const uint8_t *l4
     cdef uint32_t have, seen, at, type_, vtag, length
-    cdef uint32_t own_rule = 1 << INIT | 1 << SHUTDOWN_COMPLETE | 1 << COOKIE_ECHO | 1 << ABORT | 1 << SHUTDOWN_ACK | 1 << HEARTBEAT | 1 << HEARTBEAT_ACK
+    cdef uint32_t own_rule = (1 << INIT | 1 << SHUTDOWN_COMPLETE | 1 << COOKIE_ECHO | 1 << ABORT | 1 << SHUTDOWN_ACK
+                              | 1 << HEARTBEAT | 1 << HEARTBEAT_ACK)
     cdef uint32_t table = 1 if e.profile == 54 else 0
     cdef uint32_t first, old, new
     cdef bint ignore = False

@@ -5,7 +5,8 @@
 # Invariants: nothing is written beyond the datagram; lengths never change.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint8_t, uint32_t
-from .types cimport (fn_bswap32, fn_sctp_crc, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, tuple_t)
+from .types cimport (fn_bswap32, fn_sctp_crc, MANIP_DST,
+                     MANIP_SRC, pkt_t, PROTO_GRE, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, tuple_t)
 from .checksum cimport csum_replace2, csum_replace4, load_be16, load_be32, store_be16, store_be32
 from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src, tuple_with_dst, tuple_with_src
 

@@ -6,7 +6,7 @@
 # contains an address is the kernel's answer; it is the same for all addresses of a class.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (address_t, engine_t, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
+from .types cimport (address_t, engine_t, FN_ANY_IFACE, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
                      tuple_t)
 from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
 
@@ -71,7 +71,7 @@ cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil
     return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
 
 
-cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr, uint32_t class_) noexcept nogil:
+cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # addr_type: RTN_* of an address by the local table alone (inet_addr_type).
     cdef uint32_t route
     if addr == 0 or addr == <uint32_t>0xffffffff:
@@ -79,7 +79,7 @@ cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr, uint32_t class_
     if addr >> 28 == 0xe:
         return TYPE_MULTICAST
     route = e.class_route[class_]
-    if is_local_kind(e, route):
+    if is_local_kind(e, route) and (iface == FN_ANY_IFACE or e.routes[route - 1].iface == iface):
         return e.routes[route - 1].kind
     return TYPE_UNICAST
 

@@ -1,7 +1,7 @@
 # Walking a table's rules for one packet.
 #
 # Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
-# xt_conntrack, xt_statistic, xt_connmark, xt_length (Linux 6.18).
+# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack cannot overflow, the compiler of the rules measured its depth.
 # Differs from the kernel: nothing for the matches listed.
@@ -10,6 +10,8 @@ from .types cimport *
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
+from .rule_recent cimport limit_holds, recent_holds
+from .rule_sets cimport in_set
 from .route cimport addr_type, classify
 
 
@@ -54,6 +56,25 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
     e.conns[ct].flags |= CONN_MARKED
 
 
+cdef inline bint conn_holds(const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
+    # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
+    cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
+    if m.kind == MATCH_CT_ADDR:
+        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & m.b) == m.a
+    if m.kind == MATCH_CT_PORT:
+        return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
+    if m.kind == MATCH_CT_STATUS:
+        return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
+    return dir == m.a
+
+
+cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
+    # limit_iface: the device whose addresses count; FN_ANY_IFACE all.
+    if m.b == 0:
+        return FN_ANY_IFACE
+    return p.in_iface if m.b == 1 else p.out_iface
+
+
 cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     # match_holds: one match, its inversion included.
     cdef uint32_t kind = m.kind
@@ -67,10 +88,10 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         holds = (p.mark & m.b) == m.a
     elif kind == MATCH_ADDRTYPE_DST:
         classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class)) & 1
+        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
     elif kind == MATCH_ADDRTYPE_SRC:
         classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class)) & 1
+        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
     elif kind == MATCH_MULTIPORT_SRC:
         holds = ports_listed(e, m, tuple_sport(p.t))
     elif kind == MATCH_MULTIPORT_DST:
@@ -98,6 +119,26 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         p.unrepeatable = True
         m.c = 0 if m.c == m.a else m.c + 1
         holds = m.c == 0
+    elif kind == MATCH_CONST:
+        holds = m.a
+    elif kind == MATCH_SET:
+        p.unrepeatable = True
+        holds = in_set(e, m.a, p, m.b, m.c)
+    elif kind == MATCH_RECENT:
+        p.unrepeatable = True
+        holds = recent_holds(e, m, m + 1, p)
+    elif kind == MATCH_LIMIT:
+        p.unrepeatable = True
+        holds = limit_holds(m, m + 1, p.now)
+    elif kind == MATCH_TTL:
+        p.unrepeatable = True
+        holds = m.a <= p.ttl <= m.b
+    elif kind == MATCH_TOS:
+        p.unrepeatable = True
+        holds = ((p.data[1] if p.data != NULL else 0) & m.a) == m.b
+    elif kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR:
+        p.unrepeatable = True
+        return p.ct != FN_NONE and conn_holds(&e.conns[p.ct], m, p.dir) != m.invert
     elif kind == MATCH_CONNMARK:
         # xt_connmark: without a connection the match fails, inverted or not
         p.unrepeatable = True
@@ -151,6 +192,8 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
     cdef uint32_t i, kind
     for i in range(r.n_matches):
         kind = e.matches[r.first_match + i].kind
+        if kind == MATCH_MORE:
+            continue
         if kind == MATCH_L4_HEADER:
             if p.data != NULL and p.len < p.l4off + e.matches[r.first_match + i].a:
                 hotdrop[0] = True

@@ -18,6 +18,8 @@
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
 #define FN_PATH_RULES 18       /* a longer walk is not remembered */
 #define FN_MEMO_RULES 32
+#define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
+#define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
@@ -173,6 +175,32 @@ typedef struct {
 } memo_t;
 static_assert(sizeof(memo_t) == 192, "three cache lines a memo, the third rarely read");
 
+/* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
+ * and port, 4 port alone; a list:set has members instead. */
+typedef struct {
+    uint64_t prefixes;         /* bit per prefix length that an element's network has */
+    uint32_t mask, first_slot;
+    uint32_t first_member, n_members;
+    uint8_t dims[3], n_dims;
+    uint32_t pad;
+} set_t;
+static_assert(sizeof(set_t) == 32, "mirrored by dtypes.SET");
+
+typedef struct {
+    uint32_t addrs[2];         /* first and second address or network */
+    uint32_t port;             /* protocol << 16 | port */
+    uint8_t prefix, used, nomatch, pad;
+} element_t;
+static_assert(sizeof(element_t) == 16, "mirrored by dtypes.ELEMENT");
+
+/* One address in a list of xt_recent, with the times at which it was seen. */
+typedef struct {
+    uint32_t addr, used;       /* used: orders the entries by their last change, 0: free */
+    uint8_t ttl, pad;
+    uint16_t next, n_stamps, pad2;
+    uint32_t stamps[FN_RECENT_STAMPS];
+} recent_t;
+
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
     uint32_t min_addr, max_addr;
@@ -284,6 +312,11 @@ typedef struct {
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;
+    set_t *sets;
+    element_t *elements;
+    uint32_t *set_members;
+    recent_t *recent;          /* FN_RECENT_ENTRIES a list */
+    uint32_t recent_clock;
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */

@@ -12,6 +12,8 @@ cdef extern from "types.h" nogil:
         FN_CHUNK_IDS
         FN_STACK
         FN_PATH_RULES
+        FN_RECENT_ENTRIES
+        FN_RECENT_STAMPS
         FN_MEMO_RULES
         FN_ROUND_KEYS
     const uint32_t FN_NONE
@@ -153,6 +155,30 @@ cdef extern from "types.h" nogil:
         uint8_t n
         uint32_t rules[32]
 
+    ctypedef struct set_t:
+        uint64_t prefixes
+        uint32_t mask
+        uint32_t first_slot
+        uint32_t first_member
+        uint32_t n_members
+        uint8_t dims[3]
+        uint8_t n_dims
+
+    ctypedef struct element_t:
+        uint32_t addrs[2]
+        uint32_t port
+        uint8_t prefix
+        uint8_t used
+        uint8_t nomatch
+
+    ctypedef struct recent_t:
+        uint32_t addr
+        uint32_t used
+        uint8_t ttl
+        uint16_t next
+        uint16_t n_stamps
+        uint32_t stamps[256]
+
     ctypedef struct target_t:
         uint32_t min_addr
         uint32_t max_addr
@@ -291,6 +317,11 @@ cdef extern from "types.h" nogil:
         uint32_t hook_entry[5][5]
         dispatch_t *dispatches
         dispatch_slot_t *dispatch_slots
+        set_t *sets
+        element_t *elements
+        uint32_t *set_members
+        recent_t *recent
+        uint32_t recent_clock
         path_t *paths
         uint32_t n_paths
         memo_t *memos
@@ -548,3 +579,15 @@ cdef enum:
     MATCH_LENGTH = 18
     MATCH_NEVER = 19
     MATCH_L4_HEADER = 20
+    MATCH_CONST = 21
+    MATCH_SET = 22
+    MATCH_RECENT = 23
+    MATCH_LIMIT = 24
+    MATCH_TTL = 25
+    MATCH_TOS = 26
+    MATCH_CT_ADDR = 27
+    MATCH_CT_PORT = 28
+    MATCH_CT_STATUS = 29
+    MATCH_CT_DIR = 30
+    # the second slot of a match that takes two
+    MATCH_MORE = 31

@@ -15,16 +15,19 @@ from .targets import TARGETS
 
 __all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
 
+COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?iptables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
+TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
 COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
 
 
-def parse(text: str, source: str = "<rules>") -> Rules:
+def parse(text: str, source: str = "<rules>", lenient: bool = False) -> Rules:
     """Parse iptables-save, or `iptables -t nat -S`, text.
 
     Parameters
     ----------
     text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table
     source : str     the file name for messages
+    lenient : bool   keep a rule that is not understood as one that never matches, and say so in Rules.warnings
 
     Returns
     -------
@@ -51,22 +54,29 @@ def parse(text: str, source: str = "<rules>") -> Rules:
                 table = rules.tables.setdefault("nat", Table("nat"))
                 for built_in in BUILT_IN["nat"]:
                     table.chains.setdefault(built_in, Chain(built_in, "ACCEPT"))
-            _table_line(table, rules, number, line)
+            _table_line(table, rules, number, line, lenient)
     for name in IGNORED_TABLES:
         rules.tables.pop(name, None)
     for t in rules.tables.values():
-        _resolve(t, source)
+        _resolve(t, rules, lenient)
     return rules
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
+        # quoted, or typed at a prompt, as it stands on web pages
+        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=iptables|sudo))?", "", raw).rstrip(" \t\r`\\")
+        command = COMMAND.match(line)
+        if command:
+            line = line[command.end() :]
+            table = TABLE_OPTION.search(line)
+            yield number, f"*{table[1] if table else 'filter'}"
+            line = TABLE_OPTION.sub("", line).strip()
         if line and not line.startswith("#"):
             yield number, line
 
 
-def _table_line(table: Table, rules: Rules, number: int, line: str) -> None:
+def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: bool) -> None:
     source = rules.source
     words = line.split()
     if line.startswith(":") or words[0] in ("-P", "-N"):
@@ -87,9 +97,20 @@ def _table_line(table: Table, rules: Rules, number: int, line: str) -> None:
     text = line[counted.end() :] if counted else line
     if table.name in IGNORED_TABLES:
         return
+    if line.startswith(("Chain ", "pkts ", "num ", "target ")):
+        raise RuleError(
+            f"{source}:{number}: this is a listing (iptables -L), which leaves out interfaces and options; "
+            "give the output of iptables-save"
+        )
     if not text.startswith(("-A ", "--append ", "-I ")):
         raise RuleError(f"{source}:{number}: {line!r} is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT")
-    rule = RuleParser(table.name, source, number, text).parse()
+    try:
+        rule = RuleParser(table.name, source, number, text).parse()
+    except RuleError as error:
+        if not lenient:
+            raise
+        rule = never_matching(text, number)
+        rules.warnings.append(f"never matches: {error}")
     if counted:
         rule.packets, rule.bytes = int(counted[1]), int(counted[2])
     if rule.chain not in table.chains:
@@ -99,19 +120,31 @@ def _table_line(table: Table, rules: Rules, number: int, line: str) -> None:
     chain.insert(0, rule) if text.startswith("-I ") else chain.append(rule)
 
 
-def _resolve(table: Table, source: str) -> None:
+def never_matching(text: str, line: int) -> Rule:
+    """Return a rule that stands for one that is not understood."""
+    words = text.split()
+    chain = words[1] if len(words) > 1 else ""
+    return Rule(chain, line, text, matches=[Match("const", False, (0,))])
+
+
+def _resolve(table: Table, rules: Rules, lenient: bool) -> None:
     """Check that every jump leads to a chain or a target, and that chains do not loop."""
+    source = rules.source
     calls: dict[str, list[str]] = {name: [] for name in table.chains}
     for chain in table.chains.values():
-        for rule in chain.rules:
+        for rule in list(chain.rules):
             name = rule.target.name
             if name in table.chains and name not in BUILT_IN[table.name]:
                 calls[chain.name].append(name)
             elif name and (name not in TARGETS or rule.target.goto):
-                raise RuleError(
+                why = (
                     f"{source}:{rule.line}: no chain or supported target {name!r} in table {table.name}; supported "
                     f"targets are {', '.join(sorted(TARGETS))}\n  in the rule: {rule.text}"
                 )
+                if not lenient:
+                    raise RuleError(why)
+                chain.rules[chain.rules.index(rule)] = never_matching(rule.text, rule.line)
+                rules.warnings.append(f"never matches: {why}")
     done: set[str] = set()
     for start in calls:
         _visit(start, calls, [], done, source)

@@ -5,6 +5,8 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..dtypes import PROTOCOLS
 from .model import Match
 from .words import RuleWords
@@ -28,15 +30,45 @@ CT_STATES = {
 }  # fmt: skip
 
 
+LIMIT_IFACE_CHAINS = {
+    "--limit-iface-in": ("POSTROUTING", "OUTPUT"), "--limit-iface-out": ("PREROUTING", "INPUT"),
+}  # fmt: skip
+CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
+DSCP_CLASSES = {
+    "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
+    **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
+}  # fmt: skip
+# xt_limit counts in 1/10000 s
+LIMIT_SCALE = 10_000
+LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass
+class RecentMatch(Match):
+    """-m recent while its options are read."""
+
+    operation: int = 1
+    seconds: int = 0
+    hits: int = 0
+    bits: int = 0
+    address_mask: int = 0xFFFFFFFF
+
+
 class MatchOptions(RuleWords):
     """What -m modules understand."""
+
+    recent: RecentMatch | None = None
 
     def module(self) -> None:
         """-m NAME: the module must be known; its options follow."""
         name = self.take("a match name")
+        if name in REFUSED_MODULES:
+            raise self.fail(f"match {name!r} cannot be answered: {REFUSED_MODULES[name]}")
         if name not in KNOWN_MODULES:
             raise self.fail(f"match {name!r} is not supported; supported are {', '.join(sorted(KNOWN_MODULES))}")
         self.modules.append(name)
+        if name == "recent":
+            self.recent = None
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -108,7 +140,14 @@ class MatchOptions(RuleWords):
             if name not in ADDRESS_TYPES:
                 raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(ADDRESS_TYPES)}")
             bits |= 1 << ADDRESS_TYPES.index(name)
-        self.add_match(kind, bits)
+        self.add_match(kind, bits, 0)
+
+    def limit_iface(self) -> None:
+        """--limit-iface-in, --limit-iface-out: only addresses of that device count."""
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option.text]:
+            raise self.fail(f"{self.option.text} needs an address type in front of it, and a chain with that device")
+        last.values = (last.values[0], 1 if self.option.text.endswith("in") else 2)
 
     def src_type(self) -> None:
         """--src-type LIST."""
@@ -188,8 +227,150 @@ class MatchOptions(RuleWords):
         if last.values[1] >= last.values[0]:
             raise self.fail("--packet must be smaller than --every")
 
+    def match_set(self) -> None:
+        """--match-set NAME FLAGS."""
+        name = self.take("a set name")
+        sources = 0
+        flags = self.take("flags like dst,src").split(",")
+        for n, flag in enumerate(flags):
+            if flag not in ("src", "dst"):
+                raise self.fail(f"--match-set {name}: flag {flag!r} is not src or dst")
+            sources |= (flag == "src") << n
+        self.rule.matches.append(Match("set", self.invert, (0, sources, len(flags)), name))
+
+    def set_option(self) -> None:
+        """--return-nomatch and the update options change no decision here."""
+
+    def recent_name(self) -> None:
+        """--name of recent; the list exists from the first rule that names it."""
+        self._recent().name = self.take("a name")
+
+    def _recent(self) -> RecentMatch:
+        if self.recent is None:
+            self.recent = RecentMatch("recent", self.invert, (), "DEFAULT")
+            self.rule.matches.append(self.recent)
+        return self.recent
+
+    def recent_operation(self) -> None:
+        """--set, --rcheck, --update, --remove."""
+        match = self._recent()
+        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option.text)
+        match.invert = self.invert
+
+    def recent_seconds(self) -> None:
+        """--seconds N."""
+        self._recent().seconds = self.number(self.take("seconds"))
+
+    def recent_hitcount(self) -> None:
+        """--hitcount N, at most 255 stamps are kept here."""
+        self._recent().hits = self.number(self.take("a number"), 255)
+
+    def recent_mask(self) -> None:
+        """--mask A of recent."""
+        self._recent().address_mask = self.address(self.take("a mask"))
+
+    def recent_flag(self) -> None:
+        """--rsource, --rdest, --reap, --rttl."""
+        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option.text]
+
+    def limit(self) -> None:
+        """--limit N[/UNIT]."""
+        text = self.take("a rate")
+        amount, _, unit = text.partition("/")
+        seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
+        if not seconds or not amount.isdigit() or int(amount) == 0:
+            raise self.fail(f"--limit {text!r}: expected for example 3/minute")
+        self.add_match("limit", LIMIT_SCALE * seconds // int(amount), 5)
+
+    def limit_burst(self) -> None:
+        """--limit-burst N."""
+        burst = self.number(self.take("a number"), 10_000)
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        if last.kind != "limit":
+            self.add_match("limit", LIMIT_SCALE * 3600 // 3, burst)
+        else:
+            last.values = (last.values[0], burst)
+
+    def ttl(self) -> None:
+        """--ttl-eq, --ttl-lt, --ttl-gt N."""
+        n = self.number(self.take("a TTL"), 255)
+        low, high = {"--ttl-eq": (n, n), "--ttl-lt": (0, n - 1), "--ttl-gt": (n + 1, 255)}[self.option.text]
+        self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
+
+    def dscp(self) -> None:
+        """--dscp N, --dscp-class NAME."""
+        text = self.take("a DSCP").upper()
+        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        self.add_match("tos", 0xFC, value << 2)
+
+    def tos(self) -> None:
+        """--tos VALUE[/MASK]."""
+        value, mask = self.mask_value(self.take("a TOS"))
+        self.add_match("tos", mask & 0xFF, value & 0xFF)
+
+    def physdev(self) -> None:
+        """--physdev-*: no packet here crosses a bridge, so only the inverted forms hold."""
+        if self.option.text in ("--physdev-in", "--physdev-out"):
+            self.take("an interface")
+        self.add_match("const", 0)
+
+    def policy_dir(self) -> None:
+        """--dir of policy."""
+        self.take("in or out")
+
+    def policy(self) -> None:
+        """--pol ipsec|none: no packet here has an IPsec policy."""
+        self.add_match("const", int(self.take("ipsec or none") == "none"))
+
+    def policy_option(self) -> None:
+        """--reqid, --spi, --proto, --mode, --tunnel-src, --tunnel-dst of policy."""
+        self.take("a value")
+
+    def policy_flag(self) -> None:
+        """--strict, --next of policy."""
+
+    def fragment(self) -> None:
+        """-f: fragments are put together before any rule sees them."""
+        self.add_match("const", 0)
+
+    def ct_address(self) -> None:
+        """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
+        which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option.text)
+        self.add_match("ctaddr", *self.network(self.take("an address")), which)
+
+    def ct_port(self) -> None:
+        """--ctorigsrcport and its kind."""
+        which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option.text)
+        self.add_match("ctport", *self.port_range(self.take("a port")), which)
+
+    def ct_status(self) -> None:
+        """--ctstatus LIST."""
+        bits = none = 0
+        for name in self.take("states").upper().split(","):
+            if name not in CT_STATUS:
+                raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(CT_STATUS)}")
+            bits |= CT_STATUS[name]
+            none |= 0xF * (name == "NONE")
+        self.add_match("ctstatus", bits, none)
+
+    def ct_dir(self) -> None:
+        """--ctdir ORIGINAL|REPLY."""
+        text = self.take("a direction").upper()
+        if text not in ("ORIGINAL", "REPLY"):
+            raise self.fail(f"--ctdir {text!r} is not ORIGINAL or REPLY")
+        self.add_match("ctdir", int(text == "REPLY"))
+
 
 KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "multiport", "comment", "mark", "connmark", "addrtype", "iprange",
-    "conntrack", "state", "statistic", "length",
+    "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "dscp", "tos", "physdev", "policy",
 }  # fmt: skip
+# known to iptables, and why a simulated packet cannot answer them
+REFUSED_MODULES = {
+    "owner": "packets here have no socket, and so no owner",
+    "socket": "packets here have no socket",
+    "mac": "packets here are IP datagrams without a link-layer address",
+    "cgroup": "packets here have no socket, and so no cgroup",
+    "rpfilter": "use the rp_filter sysctls of the node",
+    "time": "there is no wall clock here",
+}

@@ -20,11 +20,12 @@ MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, RANDOM_FULLY, PROTO_OFFSET =
 
 @dataclass
 class Match:
-    """One match: its kind, whether it is inverted, its parameters."""
+    """One match: its kind, whether it is inverted, its parameters; `name` is that of a set or list."""
 
     kind: str
     invert: bool = False
     values: tuple[int, ...] = ()
+    name: str = ""
 
 
 @dataclass

@@ -69,6 +69,18 @@ class RuleParser(MatchOptions, TargetOptions):
             if (r.in_iface if flag == "-i" else r.out_iface) and r.chain in hooks:
                 raise self.fail(f"Can't use {flag} with {r.chain}")
 
+    def mask(self) -> None:
+        """--mask of recent, as long as no target was named, and of CONNMARK."""
+        if self.modules[-1:] == ["recent"] and not self.rule.target.name:
+            self.recent_mask()
+        else:
+            self.both_masks()
+
+    def counters(self) -> None:
+        """-c PACKETS BYTES, as `iptables -S -v` prints them."""
+        self.rule.packets = self.number(self.take("packets"), 2**64 - 1)
+        self.rule.bytes = self.number(self.take("bytes"), 2**64 - 1)
+
     def append_to(self) -> None:
         """-A CHAIN, also -I CHAIN without a number."""
         self.rule.chain = self.take("a chain")
@@ -122,8 +134,31 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--ports": RuleParser.multiport_either, "--tcp-flags": RuleParser.tcp_flags, "--syn": RuleParser.syn,
     "--icmp-type": RuleParser.icmp_type, "--mark": RuleParser.mark_match,
     "--src-type": RuleParser.src_type, "--dst-type": RuleParser.dst_type,
+    "--limit-iface-in": RuleParser.limit_iface, "--limit-iface-out": RuleParser.limit_iface,
     "--src-range": RuleParser.src_range, "--dst-range": RuleParser.dst_range,
     "--ctstate": RuleParser.ct_state, "--state": RuleParser.ct_state, "--ctproto": RuleParser.ct_proto,
+    "--match-set": RuleParser.match_set, "--return-nomatch": RuleParser.set_option,
+    "--update-counters": RuleParser.set_option, "--update-subcounters": RuleParser.set_option,
+    "--name": RuleParser.recent_name, "--set": RuleParser.recent_operation, "--rcheck": RuleParser.recent_operation,
+    "--update": RuleParser.recent_operation, "--remove": RuleParser.recent_operation,
+    "--seconds": RuleParser.recent_seconds, "--hitcount": RuleParser.recent_hitcount,
+    "--rsource": RuleParser.recent_flag, "--rdest": RuleParser.recent_flag, "--reap": RuleParser.recent_flag,
+    "--rttl": RuleParser.recent_flag, "--limit": RuleParser.limit, "--limit-burst": RuleParser.limit_burst,
+    "--ttl-eq": RuleParser.ttl, "--ttl": RuleParser.ttl, "--ttl-lt": RuleParser.ttl, "--ttl-gt": RuleParser.ttl,
+    "--dscp": RuleParser.dscp, "--dscp-class": RuleParser.dscp, "--tos": RuleParser.tos,
+    "--physdev-in": RuleParser.physdev, "--physdev-out": RuleParser.physdev,
+    "--physdev-is-in": RuleParser.physdev, "--physdev-is-out": RuleParser.physdev,
+    "--physdev-is-bridged": RuleParser.physdev,
+    "--dir": RuleParser.policy_dir, "--pol": RuleParser.policy, "--strict": RuleParser.policy_flag,
+    "--next": RuleParser.policy_flag, "--reqid": RuleParser.policy_option, "--spi": RuleParser.policy_option,
+    "--tunnel-src": RuleParser.policy_option, "--tunnel-dst": RuleParser.policy_option,
+    "-f": RuleParser.fragment, "--fragment": RuleParser.fragment,
+    "--ctorigsrc": RuleParser.ct_address, "--ctorigdst": RuleParser.ct_address,
+    "--ctreplsrc": RuleParser.ct_address, "--ctrepldst": RuleParser.ct_address,
+    "--ctorigsrcport": RuleParser.ct_port, "--ctorigdstport": RuleParser.ct_port,
+    "--ctreplsrcport": RuleParser.ct_port, "--ctrepldstport": RuleParser.ct_port,
+    "--ctstatus": RuleParser.ct_status, "--ctdir": RuleParser.ct_dir, "-c": RuleParser.counters,
+    "--set-counters": RuleParser.counters,
     "--length": RuleParser.length, "--mode": RuleParser.statistic_mode, "--probability": RuleParser.probability,
     "--every": RuleParser.every, "--packet": RuleParser.every_packet,
     "-j": RuleParser.jump, "--jump": RuleParser.jump, "-g": RuleParser.goto, "--goto": RuleParser.goto,
@@ -133,8 +168,15 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--set-mark": RuleParser.set_mark, "--set-xmark": RuleParser.set_xmark, "--and-mark": RuleParser.and_mark,
     "--or-mark": RuleParser.or_mark, "--xor-mark": RuleParser.xor_mark, "--save-mark": RuleParser.save_mark,
     "--restore-mark": RuleParser.restore_mark, "--nfmask": RuleParser.nf_mask, "--ctmask": RuleParser.ct_mask,
-    "--mask": RuleParser.both_masks, "--zone": RuleParser.zone, "--zone-orig": RuleParser.zone_orig,
+    "--mask": RuleParser.mask, "--zone": RuleParser.zone, "--zone-orig": RuleParser.zone_orig,
     "--zone-reply": RuleParser.zone_reply, "--notrack": RuleParser.notrack, "--reject-with": RuleParser.reject_with,
+    "--nflog-group": RuleParser.passing_option, "--nflog-prefix": RuleParser.passing_option,
+    "--nflog-range": RuleParser.passing_option, "--nflog-size": RuleParser.passing_option,
+    "--nflog-threshold": RuleParser.passing_option, "--set-mss": RuleParser.passing_option,
+    "--set-class": RuleParser.passing_option, "--selctx": RuleParser.passing_option,
+    "--type": RuleParser.passing_option, "--clamp-mss-to-pmtu": RuleParser.passing_flag,
+    "--checksum-fill": RuleParser.passing_flag, "--save": RuleParser.passing_flag,
+    "--restore": RuleParser.passing_flag,
     "--log-prefix": RuleParser.log_option, "--log-level": RuleParser.log_option,
     "--log-tcp-sequence": RuleParser.log_option, "--log-tcp-options": RuleParser.log_option,
     "--log-ip-options": RuleParser.log_option, "--log-uid": RuleParser.log_option,

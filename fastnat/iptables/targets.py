@@ -10,8 +10,10 @@ from .words import SERVICES, RuleWords
 
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
-    "REJECT", "LOG",
+    "REJECT", "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK",
 }  # fmt: skip
+# targets after which the walk goes on, and that change neither tuple nor mark
+PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
@@ -184,6 +186,15 @@ class TargetOptions(RuleWords):
 
     def log_option(self) -> None:
         """--log-prefix, --log-level and their kind."""
-        self._of("LOG", "NFLOG")
+        self._of("LOG")
         if self.option.text not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
             self.take("a value")
+
+    def passing_option(self) -> None:
+        """Take an option of a target that changes no decision: NFLOG, TCPMSS, CLASSIFY, SECMARK, AUDIT."""
+        self._of(*PASSING)
+        self.take("a value")
+
+    def passing_flag(self) -> None:
+        """Take a flag of a target that changes no decision: TCPMSS, CHECKSUM, CONNSECMARK."""
+        self._of(*PASSING)

@@ -16,6 +16,10 @@ from .model import Match, Rule
 SERVICES = {"domain": 53, "http": 80, "https": 443, "ssh": 22, "ntp": 123, "bootps": 67, "bootpc": 68, "snmp": 161}
 
 
+# what may itself begin with two dashes
+FREE_TEXT = ("a text", "a value")
+
+
 @dataclass
 class Token:
     """A word of a rule and the column it starts at."""
@@ -75,8 +79,11 @@ class RuleWords:
             self.at += 1
         if self.at == len(self.tokens):
             raise self.fail(f"option {self.option.text!r} needs {what}")
+        token = self.tokens[self.at]
+        if token.text.startswith("--") and what not in FREE_TEXT:
+            raise self.fail(f"option {self.option.text!r} needs {what}, but {token.text!r} follows", token.column)
         self.at += 1
-        return self.tokens[self.at - 1].text
+        return token.text
 
     def number(self, text: str, high: int = 0xFFFFFFFF) -> int:
         """Return a decimal, 0x or octal number up to a limit."""

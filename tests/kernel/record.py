@@ -14,7 +14,7 @@ def main():
     folder.mkdir(exist_ok=True)
     for name in cases.RULES:
         rules = cases.rules_text(name)
-        kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules)
+        kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules, cases.SETS)
         packets = []
         try:
             for iface, packet in cases.traffic():

@@ -25,11 +25,11 @@ def sh(*words, text=None):
 class Namespace:
     """A node in a namespace of its own; packets go in and come out as raw IP on TUN devices."""
 
-    def __init__(self, interfaces, routes, rules):
+    def __init__(self, interfaces, routes, rules, sets=""):
         self.name, self.fds = f"fastnat-{os.getpid()}", {}
         sh("ip", "netns", "add", self.name)
         try:
-            self._configure(interfaces, routes, rules)
+            self._configure(interfaces, routes, rules, sets)
         except BaseException:
             self.close()
             raise
@@ -37,7 +37,7 @@ class Namespace:
     def run(self, *words, text=None):
         return sh("ip", "netns", "exec", self.name, *words, text=text)
 
-    def _configure(self, interfaces, routes, rules):
+    def _configure(self, interfaces, routes, rules, sets):
         for key, value in SYSCTLS.items():
             self.run("sysctl", "-qw", f"{key}={value}")
         self._open(interfaces)
@@ -46,6 +46,8 @@ class Namespace:
             sh("ip", "-n", self.name, "addr", "add", address, "dev", name)
         for route in routes:
             sh("ip", "-n", self.name, "route", "add", *route.split())
+        if sets:
+            self.run("ipset", "restore", text=sets)
         self.run("iptables-legacy-restore", text=rules)
         self.run("iptables-legacy", "-t", "raw", "-A", "OUTPUT", "-j", "DROP")
         time.sleep(0.05)

@@ -16,7 +16,7 @@ def missing():
         return "needs root"
     if tuple(int(x) for x in platform.release().split("-")[0].split(".")[:2]) < (6, 12):
         return f"kernel {platform.release()} is not of the linux-6.18 profile"
-    tools = [t for t in ("ip", "iptables-legacy-restore", "sysctl") if not shutil.which(t)]
+    tools = [t for t in ("ip", "ipset", "iptables-legacy-restore", "sysctl") if not shutil.which(t)]
     return f"needs {', '.join(tools)}" if tools else "" if Path("/dev/net/tun").exists() else "needs /dev/net/tun"
 
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(missing()), reason=mis
 def test_same_packets_come_out(name):
     rules = cases.rules_text(name)
     engine = cases.EngineNode(rules)
-    kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules)
+    kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules, cases.SETS)
     try:
         for n, (iface, packet) in enumerate(cases.traffic()):
             data = bytes(packet)
