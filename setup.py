@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -34,11 +35,12 @@ C_FLAGS = [
 HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform", "keyed_hash", "crc32c")]
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
     """One extension over the header-only steps in fastnat/core."""
     return Extension(
         f"fastnat.core.{name}",
         [f"fastnat/core/{name}.pyx"],
+        define_macros=list(macros),
         include_dirs=["fastnat/core"],
         depends=HEADERS,
         extra_compile_args=[*cflags, *C_FLAGS],
@@ -48,9 +50,15 @@ def extension(name: str) -> Extension:
     )
 
 
+# the same datapath over addresses of 128 bits: types.h says what differs
+source = Path("fastnat/core/datapath.pyx").read_text()
+copy = Path("fastnat/core/datapath6.pyx")
+if not copy.exists() or copy.read_text() != source:
+    copy.write_text(source)
+
 setup(
     ext_modules=cythonize(
-        [extension("datapath"), extension("_steps")],
+        [extension("datapath"), extension("datapath6", (("FN_IPV6", "1"),)), extension("_steps")],
         build_dir=f"build/cython-{mode}",
         emit_linenums=mode == "gcov",
         compiler_directives={

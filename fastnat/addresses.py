@@ -1,31 +1,71 @@
-"""IPv4 text to host-order integers and back."""
+"""IP addresses as host-order integers, text and arrays, for both families."""
 
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address
+AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def to_int(address: AddressLike) -> int:
-    """Return an IPv4 address as a host-order integer; ValueError for anything else."""
-    if isinstance(address, (int, np.integer)):
-        if not 0 <= int(address) <= 0xFFFFFFFF:
-            raise ValueError(f"{address} is not an IPv4 address")
-        return int(address)
-    return int(ipaddress.IPv4Address(address))
+@dataclass(frozen=True)
+class Family:
+    """What differs between IPv4 and IPv6 outside of the core."""
+
+    version: int
+    name: str
+    bits: int
+    icmp: int
+
+    @property
+    def full(self) -> int:
+        """The address, or mask, of all ones."""
+        return (1 << self.bits) - 1
+
+    def to_int(self, address: AddressLike) -> int:
+        """Return an address of this family as a host-order integer; ValueError for anything else."""
+        if isinstance(address, (int, np.integer)):
+            if not 0 <= int(address) <= self.full:
+                raise ValueError(f"{address} is not an IPv{self.version} address")
+            return int(address)
+        if self.version == 4:
+            return int(ipaddress.IPv4Address(address))
+        return int(ipaddress.IPv6Address(address))
+
+    def to_text(self, address: int) -> str:
+        """Return the usual text of a host-order integer."""
+        if self.version == 4:
+            return f"{address >> 24 & 255}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+        return str(ipaddress.IPv6Address(address))
+
+    def mask_of(self, length: int) -> int:
+        """Return the netmask of a prefix length."""
+        return self.full << (self.bits - length) & self.full
+
+    def pack(self, address: int) -> Any:
+        """Return an address as the records of the core hold it: a number, or (low, high) 64 bits."""
+        return address if self.version == 4 else (address & 2**64 - 1, address >> 64)
 
 
-def to_text(address: int) -> str:
-    """Return the dotted form of a host-order integer."""
-    return f"{address >> 24 & 255}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+V4 = Family(4, "inet", 32, 1)
+V6 = Family(6, "inet6", 128, 58)
+to_int, to_text, mask_of = V4.to_int, V4.to_text, V4.mask_of
+
+
+def family_of(address: AddressLike) -> Family:
+    """Return the family of an address; an integer is taken as IPv4 where it fits."""
+    if isinstance(address, str):
+        return V6 if ":" in address else V4
+    if isinstance(address, ipaddress.IPv6Address):
+        return V6
+    return V6 if isinstance(address, int) and address > V4.full else V4
 
 
 def to_array(addresses: Any) -> Any:
-    """Return addresses of any form as a uint32 scalar or array."""
+    """Return IPv4 addresses of any form as a uint32 scalar or array."""
     if isinstance(addresses, np.ndarray) and addresses.dtype.kind in "iu":
         return addresses.astype(np.uint32, copy=False)
     if isinstance(addresses, (str, int, np.integer, ipaddress.IPv4Address)):
@@ -33,6 +73,10 @@ def to_array(addresses: Any) -> Any:
     return np.array([to_int(a) for a in addresses], np.uint32)
 
 
-def mask_of(length: int) -> int:
-    """Return the netmask of a prefix length."""
-    return 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF
+def to_array6(addresses: Any, dtype: np.dtype[Any]) -> Any:
+    """Return IPv6 addresses of any form as an array of (low, high) records."""
+    if isinstance(addresses, np.ndarray) and addresses.dtype == dtype:
+        return addresses
+    if isinstance(addresses, (str, int, ipaddress.IPv6Address)):
+        return np.array(V6.pack(V6.to_int(addresses)), dtype)
+    return np.array([V6.pack(V6.to_int(a)) for a in addresses], dtype)

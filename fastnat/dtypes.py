@@ -6,42 +6,15 @@ Integers are in host byte order. A test compares every size and offset with what
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
-TUPLE = np.dtype(  # ICMP: sport is the id, dport type << 8 | code
-    [
-        ("src", np.uint32),
-        ("dst", np.uint32),
-        ("sport", np.uint16),
-        ("dport", np.uint16),
-        ("proto", np.uint8),
-        ("pad", np.uint8),
-        ("zone", np.uint16),
-    ]
-)
-CONN = np.dtype(
-    [
-        ("tuples", TUPLE, 2),
-        ("timeout", np.uint32),
-        ("wheel_pos", np.uint32),
-        ("bysource_next", np.uint32),
-        ("bysource_prev", np.uint32),
-        ("stream_ts", np.uint32),
-        ("routes", np.uint16, 2),
-        ("masq_iface", np.uint16),
-        ("zone", np.uint16),
-        ("status", np.uint16),
-        ("state", np.uint8),
-        ("flags", np.uint8),
-    ]
-)
 CONN_MARKED = 2
 TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "itemsize": 64})
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))
-MEMO = np.dtype((np.void, 192))
 SET = np.dtype(
     [
         ("prefixes", np.uint64),
@@ -64,99 +37,129 @@ ELEMENT = np.dtype(
         ("pad", np.uint8),
     ]
 )
-RECENT = np.dtype((np.void, 16 + 4 * 256))
-BITMAP_KEY = np.dtype((np.void, 24))
-RULE = np.dtype(
-    [
-        ("src", np.uint32),
-        ("smask", np.uint32),
-        ("dst", np.uint32),
-        ("dmask", np.uint32),
-        ("in_set", np.uint16),
-        ("out_set", np.uint16),
-        ("proto", np.uint8),
-        ("invert", np.uint8),
-        ("n_matches", np.uint16),
-        ("first_match", np.uint32),
-        ("target_arg", np.uint32),
-        ("target", np.uint8),
-        ("tests", np.uint8),
-        ("chain", np.uint16),
-        ("line", np.uint32),
-        ("packets", np.uint64),
-        ("bytes", np.uint64),
-        ("next", np.uint32),
-        ("to_policy", np.uint32),
-    ]
-)
 MATCH = np.dtype(
     [("kind", np.uint8), ("invert", np.uint8), ("n", np.uint16), ("a", np.uint32), ("b", np.uint32), ("c", np.uint32)]
 )
 DISPATCH = np.dtype([("kind", np.uint32), ("mask", np.uint32), ("first_slot", np.uint32), ("pad", np.uint32)])
 DISPATCH_SLOT = np.dtype([("key", np.uint32), ("rule", np.uint32)])
-TARGET = np.dtype(
-    [
-        ("min_addr", np.uint32),
-        ("max_addr", np.uint32),
-        ("min_proto", np.uint16),
-        ("max_proto", np.uint16),
-        ("base_proto", np.uint16),
-        ("flags", np.uint16),
-        ("value", np.uint32),
-        ("mask", np.uint32),
-        ("mask2", np.uint32),
-        ("op", np.uint32),
-    ]
-)
-ROUTE = np.dtype(
-    [
-        ("dst", np.uint32),
-        ("mask", np.uint32),
-        ("gateway", np.uint32),
-        ("iface", np.uint16),
-        ("kind", np.uint8),
-        ("scope", np.uint8),
-    ]
-)
-ADDRESS = np.dtype(
-    [
-        ("local", np.uint32),
-        ("mask", np.uint32),
-        ("peer", np.uint32),
-        ("iface", np.uint16),
-        ("scope", np.uint8),
-        ("secondary", np.uint8),
-    ]
-)
-PACKET = np.dtype(
-    [
-        ("src", np.uint32),
-        ("dst", np.uint32),
-        ("sport", np.uint16),
-        ("dport", np.uint16),
-        ("iface", np.uint16),
-        ("length", np.uint16),
-        ("proto", np.uint8),
-        ("tcp_flags", np.uint8),
-        ("pad", np.uint16),
-        ("mark", np.uint32),
-    ]
-)
-RESULT = np.dtype(
-    [
-        ("verdict", np.uint8),
-        ("ctinfo", np.uint8),
-        ("reason", np.uint8),
-        ("pad", np.uint8),
-        ("src", np.uint32),
-        ("dst", np.uint32),
-        ("sport", np.uint16),
-        ("dport", np.uint16),
-        ("out_iface", np.uint16),
-        ("probes", np.uint16),
-        ("conn", np.uint32),
-    ]
-)
+
+
+class Records:
+    """The records of one family: equal but for the width of addresses; types.h says what each field is."""
+
+    def __init__(self, addr: np.dtype[Any], filler: int, sizes: tuple[int, int, int]) -> None:
+        pad = [("filler", np.void, filler)] if filler else []
+        self.ADDR = addr
+        self.TUPLE = np.dtype(
+            [
+                ("src", addr),
+                ("dst", addr),
+                ("sport", np.uint16),
+                ("dport", np.uint16),
+                ("proto", np.uint8),
+                ("pad", np.uint8),
+                ("zone", np.uint16),
+            ]
+        )
+        self.CONN = np.dtype(
+            [
+                ("tuples", self.TUPLE, 2),
+                ("timeout", np.uint32),
+                ("wheel_pos", np.uint32),
+                ("bysource_next", np.uint32),
+                ("bysource_prev", np.uint32),
+                ("stream_ts", np.uint32),
+                ("routes", np.uint16, 2),
+                ("masq_iface", np.uint16),
+                ("zone", np.uint16),
+                ("status", np.uint16),
+                ("state", np.uint8),
+                ("flags", np.uint8),
+            ]
+        )
+        self.RULE = np.dtype(
+            [
+                ("src", addr),
+                ("smask", addr),
+                ("dst", addr),
+                ("dmask", addr),
+                ("in_set", np.uint16),
+                ("out_set", np.uint16),
+                ("proto", np.uint8),
+                ("invert", np.uint8),
+                ("n_matches", np.uint16),
+                ("first_match", np.uint32),
+                ("target_arg", np.uint32),
+                ("target", np.uint8),
+                ("tests", np.uint8),
+                ("chain", np.uint16),
+                ("line", np.uint32),
+                ("packets", np.uint64),
+                ("bytes", np.uint64),
+                ("next", np.uint32),
+                ("to_policy", np.uint32),
+            ]
+        )
+        self.TARGET = np.dtype(
+            [
+                ("min_addr", addr),
+                ("max_addr", addr),
+                ("min_proto", np.uint16),
+                ("max_proto", np.uint16),
+                ("base_proto", np.uint16),
+                ("flags", np.uint16),
+                ("value", np.uint32),
+                ("mask", np.uint32),
+                ("mask2", np.uint32),
+                ("op", np.uint32),
+            ]
+        )
+        route = [("dst", addr), ("mask", addr), ("gateway", addr), ("iface", np.uint16), ("kind", np.uint8)]
+        self.ROUTE = np.dtype([*route, ("scope", np.uint8), *pad])
+        address = [("local", addr), ("mask", addr), ("peer", addr), ("iface", np.uint16), ("scope", np.uint8)]
+        self.ADDRESS = np.dtype([*address, ("flags", np.uint8), *pad])
+        self.PACKET = np.dtype(
+            [
+                ("src", addr),
+                ("dst", addr),
+                ("sport", np.uint16),
+                ("dport", np.uint16),
+                ("iface", np.uint16),
+                ("length", np.uint16),
+                ("proto", np.uint8),
+                ("tcp_flags", np.uint8),
+                ("pad", np.uint16),
+                ("mark", np.uint32),
+            ]
+        )
+        self.RESULT = np.dtype(
+            [("verdict", np.uint8), ("ctinfo", np.uint8), ("reason", np.uint8), ("pad", np.uint8)]
+            + pad
+            + [
+                ("src", addr),
+                ("dst", addr),
+                ("sport", np.uint16),
+                ("dport", np.uint16),
+                ("out_iface", np.uint16),
+                ("probes", np.uint16),
+                ("conn", np.uint32),
+            ]
+            + [("end", *rest) for _, *rest in pad]
+        )
+        bitmap_key, memo, recent = sizes
+        self.BITMAP_KEY = np.dtype((np.void, bitmap_key))
+        self.MEMO = np.dtype((np.void, memo))
+        self.RECENT = np.dtype((np.void, recent))
+
+
+ADDR6 = np.dtype([("low", np.uint64), ("high", np.uint64)])
+RECORDS4 = Records(np.dtype(np.uint32), 0, (24, 192, 1040))
+RECORDS6 = Records(ADDR6, 4, (48, 208, 1056))
+TUPLE, CONN, RULE, TARGET = RECORDS4.TUPLE, RECORDS4.CONN, RECORDS4.RULE, RECORDS4.TARGET
+ROUTE, ADDRESS, PACKET, RESULT = RECORDS4.ROUTE, RECORDS4.ADDRESS, RECORDS4.PACKET, RECORDS4.RESULT
+BITMAP_KEY, MEMO, RECENT = RECORDS4.BITMAP_KEY, RECORDS4.MEMO, RECORDS4.RECENT
+PACKET6, RESULT6 = RECORDS6.PACKET, RECORDS6.RESULT
+
 NO_CONN = 0xFFFFFFFF
 
 STATS = (
@@ -235,5 +238,8 @@ TCP_STATES = (
     "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
     "SYN_SENT2",
 )  # fmt: skip
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "sctp": 132, "udplite": 136, "ipip": 4, "ah": 51}
-PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 132: "sctp", 136: "udplite"}
+PROTOCOLS = {
+    "icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "sctp": 132, "udplite": 136, "ipip": 4, "ah": 51,
+    "icmpv6": 58, "ipv6-icmp": 58,
+}  # fmt: skip
+PROTOCOL_NAMES = {1: "icmp", 58: "icmpv6", 6: "tcp", 17: "udp", 47: "gre", 132: "sctp", 136: "udplite"}

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import iptables
-from .addresses import AddressLike, to_array, to_int
+from .addresses import V4, V6, AddressLike, Family, family_of, to_array, to_array6
 from .conntrack import Conntrack
 from .core.datapath import Datapath
-from .dtypes import BITMAP_KEY, BUCKET, CHUNK, CONN, MEMO, PACKET, PATH, PROTOCOLS, RECENT, RESULT, STATS, TCP, Verdict
-from .errors import InputError
+from .core.datapath6 import Datapath as Datapath6
+from .dtypes import BUCKET, CHUNK, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
+from .errors import ClockError, InputError
 from .ipset import compile_sets
 from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
-from .ruleset import TARGET_CODES, compile_rules
+from .ruleset import TARGET_CODES, Ruleset, compile_rules
 
 HZ = 250
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
@@ -40,6 +41,10 @@ BITMAPS = 64
 BITMAP_PROBES = 16
 # walks through the rules that are remembered, a power of two
 PATHS = 512
+# the generator of IPv6 draws other numbers than that of IPv4
+SEED6 = 0x6A09E667F3BCC908
+FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 # xt_recent.ip_list_tot
 RECENT_ENTRIES = 100
 
@@ -81,19 +86,33 @@ class Engine:
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember = remember
         self.iface_names = node.iface_names
-        self.ruleset = compile_rules(
-            iptables.parse(node.rules_text, node.rules_source, node.lenient), self.iface_names, node.sets
+        self.ruleset = self._compile(V4)
+        self._core = Datapath(
+            self._arrays(V4, self.ruleset), self._config(V4, self.ruleset, seed), RECORDS4.PACKET, RECORDS4.RESULT
         )
-        self._core = Datapath(self._arrays(), self._config(), PACKET, RESULT)
-        self.conntrack = Conntrack(self._core)
+        self._cores: dict[int, Any] = {4: self._core}
+        self.ruleset6 = self._compile(V6) if node.has_ipv6 else None
+        if self.ruleset6 is not None:
+            self._cores[6] = Datapath6(
+                self._arrays(V6, self.ruleset6),
+                self._config(V6, self.ruleset6, seed ^ SEED6),
+                RECORDS6.PACKET,
+                RECORDS6.RESULT,
+            )
+        self.conntrack = Conntrack(self._cores)
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _compile(self, family: Family) -> Ruleset:
+        n = self.node
+        text, source = (n.rules_text, n.rules_source) if family is V4 else (n.rules6_text, n.rules6_source)
+        return compile_rules(iptables.parse(text, source, n.lenient, family), self.iface_names, n.sets, family)
+
+    def _arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
         n = self.max_connections
-        r = self.ruleset
+        records = RECORDS4 if family is V4 else RECORDS6
         sets, elements, set_members = compile_sets(self.node.sets)
-        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts)
+        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts, family)
         return {
-            "conns": reserve(n, CONN),
+            "conns": reserve(n, records.CONN),
             "tcp": reserve(n, TCP),
             "free_ids": reserve(n, np.dtype(np.uint32)),
             "tuples": reserve(_buckets(2 * n), BUCKET),
@@ -102,7 +121,7 @@ class Engine:
             "wheel": reserve(32768, np.dtype(np.uint32)),
             "wheel_busy": reserve(512, np.dtype(np.uint64)),
             "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
-            "bitmap_keys": reserve(BITMAPS, BITMAP_KEY),
+            "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
             "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),
             "rules": r.rules,
             "matches": r.matches,
@@ -111,23 +130,23 @@ class Engine:
             "dispatches": r.dispatches,
             "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
-            "routes": self.node.route_array(),
+            "routes": self.node.route_array(family),
             "sets": sets,
             "elements": elements,
             "set_members": set_members,
-            "recent": reserve(r.recent_lists * RECENT_ENTRIES, RECENT),
+            "recent": reserve(r.recent_lists * RECENT_ENTRIES, records.RECENT),
             "paths": reserve(PATHS, PATH),
-            "memos": reserve(PATHS, MEMO),
+            "memos": reserve(PATHS, records.MEMO),
             "class_start": class_start,
             "class_route": class_route,
             "class_of_octet": class_of_octet,
             "sport_start": r.sport_starts,
             "dport_start": r.dport_starts,
-            "addresses": self.node.address_array(),
+            "addresses": self.node.address_array(family),
             "iface_flags": self.node.iface_flags(),
         }
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, family: Family, r: Ruleset, seed: int) -> dict[str, Any]:
         prefix = "net.netfilter.nf_conntrack_"
         sysctl = self.node.sysctl
         timeouts = {}
@@ -142,12 +161,12 @@ class Engine:
             lasts = sysctl(f"{prefix}sctp_timeout_{name}", 0) or defaults[self.profile == "linux-6.18"]
             timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)
         return {
-            "seed": self.seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
-            "n_paths": PATHS if self.remember and self.ruleset.repeatable and len(self.iface_names) < 4096 else 0,
-            "remember": self.remember, "n_ifaces": len(self.iface_names), "hook_entry": self.ruleset.hook_entry,
-            "profile": PROFILES[self.profile], "tracking": self.ruleset.tracking, "nat_hooks": self.ruleset.nat_hooks,
+            "seed": seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+            "n_paths": PATHS if self.remember and r.repeatable and len(self.iface_names) < 4096 else 0,
+            "remember": self.remember, "n_ifaces": len(self.iface_names), "hook_entry": r.hook_entry,
+            "profile": PROFILES[self.profile], "tracking": r.tracking, "nat_hooks": r.nat_hooks,
             "timeouts": timeouts, "checksum": sysctl(prefix + "checksum", 1),
-            "forward": sysctl("net.ipv4.ip_forward", 1), "loose": sysctl(prefix + "tcp_loose", 1),
+            "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),
             "be_liberal": sysctl(prefix + "tcp_be_liberal", 0), "max_retrans": sysctl(prefix + "tcp_max_retrans", 3),
             "ignore_invalid_rst": sysctl(prefix + "tcp_ignore_invalid_rst", 0),
         }  # fmt: skip
@@ -181,16 +200,37 @@ class Engine:
         A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
         Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
         """
-        return self._core.process(batch, now, out)
+        core = self._cores.get(6 if getattr(batch, "dtype", None) == PACKET6 else 4)
+        if core is None:
+            raise InputError(NO_IPV6)
+        self._follow(core, now)
+        results: NDArray[Any] = core.process(batch, now, out)
+        return results
+
+    def _follow(self, core: Any, now: float | NDArray[Any]) -> None:
+        """Bring the clock of one family up to the other's; both families live on one virtual clock."""
+        if len(self._cores) > 1 and core.now < self.now:
+            first = now[0] if isinstance(now, np.ndarray) and len(now) else now
+            if isinstance(first, np.ndarray) or first >= self.now:
+                core.advance(self.now)
+            else:
+                raise ClockError(f"time goes back from {self.now} s to {first} s")
 
     def process_packet(self, data: bytes, iface: str = "local", now: float = 0.0) -> tuple[Verdict, bytes | None]:
-        """Run one IPv4 datagram as bytes that enters on an interface ("local": sent by the node).
+        """Run one IPv4 or IPv6 datagram as bytes that enters on an interface ("local": sent by the node).
 
         Returns the verdict and the rewritten datagram, None when dropped. Raises InputError for an unknown
         interface, ClockError when now [s] goes back.
         """
-        result = self._core.process_packet(data, self.node.iface_number(iface), now)
+        result = self._run(data, self.node.iface_number(iface), now)
         return Verdict(result[0]), result[1]
+
+    def _run(self, data: bytes, iface: int, now: float) -> Any:
+        """Run one datagram through the datapath of its family; see Datapath.process_packet."""
+        core = self._core if len(self._cores) == 1 or data[:1] < b"\x60" else self._cores[6]
+        if len(self._cores) > 1:
+            self._follow(core, now)
+        return core.process_packet(data, iface, now)
 
     def process_frames(
         self,
@@ -216,45 +256,64 @@ class Engine:
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
-        taken = self._core.ports_used(to_int(addr), PROTOCOLS[proto], to_int(dst), dport)
+        family = family_of(addr)
+        if family.version not in self._cores:
+            raise InputError(NO_IPV6)
+        core = self._cores[family.version]
+        taken = core.ports_used(family.to_int(addr), PROTOCOLS[proto], family.to_int(dst), dport)
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
 
     def set_random_fully(self) -> None:
         """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
-        r = self.ruleset
+        for r in (self.ruleset, self.ruleset6):
+            if r is not None:
+                self._set_random_fully(r)
+        for core in self._cores.values():
+            core.forget_paths()
+
+    @staticmethod
+    def _set_random_fully(r: Ruleset) -> None:
         source = np.isin(r.rules["target"], (TARGET_CODES["SNAT"], TARGET_CODES["MASQUERADE"]))
         r.targets["flags"][r.rules["target_arg"][source]] |= RANDOM_FULLY
-        self._core.forget_paths()
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past."""
-        self._core.advance(now)
+        if now < self.now:
+            raise ClockError(f"time goes back from {self.now} s to {now} s")
+        for core in self._cores.values():
+            core.advance(now)
 
     @property
     def now(self) -> float:
         """Virtual time [s]."""
-        return float(self._core.now)
+        return max(float(core.now) for core in self._cores.values())
 
     @property
     def next_expiry(self) -> float | None:
         """Time of the next expiry [s], None without connections."""
-        return self._core.next_expiry()
+        times = [core.next_expiry() for core in self._cores.values()]
+        return min((t for t in times if t is not None), default=None)
 
     @property
     def stats(self) -> dict[str, int]:
         """Counters by their conntrack -S names, and the engine's own."""
-        return dict(zip(STATS, self._core.stats, strict=False))
+        totals = np.sum([core.stats for core in self._cores.values()], axis=0)
+        return dict(zip(STATS, totals.tolist(), strict=False))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the engine's tables have used so far, everything counted."""
-        t = self._core.tables
-        high = self._core.high_water
-        tcp = high * 64 if any(self._core.arrays["conns"]["tuples"]["proto"][:high, 0] == 6) else 0
-        fixed = 32768 * 4 + 4096 + sum(self._core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
-        buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
-        return int(high * 68 + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed)
+        """Bytes held, everything that was touched counted."""
+        return sum(_bytes_of(core) for core in self._cores.values())
+
+
+def _bytes_of(core: Any) -> int:
+    t, high = core.tables, core.high_water
+    conns = core.arrays["conns"]
+    tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
+    fixed = 32768 * 4 + 4096 + sum(core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
+    buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
+    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed)
 
 
 def _buckets(items: int) -> int:
@@ -275,7 +334,7 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
 
     Returns
     -------
-    PACKET[n]
+    PACKET[n], or PACKET6[n] when the addresses are IPv6
     """
     unknown = set(fields) - {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark"}
     if unknown:
@@ -287,11 +346,20 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
         if node is None:
             raise TypeError("an interface name needs node=; or pass its number, Node.iface_number(name)")
         values["iface"] = node.iface_number(values["iface"])
+    is_v6 = any(_is_v6(values.get(name)) for name in ("src", "dst"))
     for name in ("src", "dst"):
         if name in values:
-            values[name] = to_array(values[name])
+            values[name] = to_array6(values[name], RECORDS6.ADDR) if is_v6 else to_array(values[name])
     shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()), (1,))
-    batch = np.zeros(shape, PACKET)
+    batch = np.zeros(shape, PACKET6 if is_v6 else RECORDS4.PACKET)
     for name, value in values.items():
         batch[name] = value
     return batch.reshape(-1)
+
+
+def _is_v6(addresses: Any) -> bool:
+    if isinstance(addresses, np.ndarray):
+        return bool(addresses.dtype == RECORDS6.ADDR)
+    if isinstance(addresses, (list, tuple)):
+        return bool(addresses) and family_of(addresses[0]) is V6
+    return addresses is not None and family_of(addresses) is V6

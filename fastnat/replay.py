@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .addresses import to_text
+from .addresses import V4, V6
 from .capture import Captured
 from .dtypes import CtInfo, Reason, Verdict
 from .engine import Engine
@@ -35,13 +35,12 @@ def replay(engine: Engine, captured: Iterator[Captured], iface: str | None = Non
         number = engine.node.iface_number(name)
         start = packet.time if start is None else start
         now = max(now, packet.time - start)
-        verdict, data, out, ctinfo, reason, src, dst, sport, dport = engine._core.process_packet(
-            packet.data, number, now
-        )
+        verdict, data, out, ctinfo, reason, src, dst, sport, dport = engine._run(packet.data, number, now)
+        family = V6 if packet.data[:1] >= b"\x60" and engine.node.has_ipv6 else V4
         egress = "local" if verdict == Verdict.LOCAL else engine.iface_names[out] if verdict == Verdict.FORWARD else ""
         record = {
             "n": n, "t": packet.time, "in": name, "verdict": Verdict(verdict).name.lower(), "out": egress,
-            "ctinfo": CtInfo(ctinfo).name, "reason": Reason(reason).name.lower(), "src": to_text(src),
-            "dst": to_text(dst), "sport": sport, "dport": dport,
+            "ctinfo": CtInfo(ctinfo).name, "reason": Reason(reason).name.lower(), "src": family.to_text(src),
+            "dst": family.to_text(dst), "sport": sport, "dport": dport,
         }  # fmt: skip
         yield Replayed(record, egress, data)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RULE, TARGET
+from .addresses import V4, Family
+from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.matches import RecentMatch
@@ -41,7 +42,7 @@ MAX_CREDIT = 2**32 - 1
 # longer windows of -m recent than jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
-HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 4}
+HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 4, 58: 4}
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir"}
@@ -94,10 +95,19 @@ class Run:
     keys: list[int]
 
 
-def exact_key(kind: int, rule: Rule) -> int | None:
+def fold(address: int) -> int:
+    """Return an address in 32 bits, as dispatch_key of core/rule_match.pxd."""
+    key = 0
+    while address:
+        key ^= address & 0xFFFFFFFF
+        address >>= 32
+    return key
+
+
+def exact_key(kind: int, rule: Rule, full: int) -> int | None:
     """Return the one key of this kind with which a packet can match the rule, None if there are others."""
     if kind == BY_DST:
-        return rule.dst if rule.dmask == 0xFFFFFFFF and not rule.invert_dst else None
+        return fold(rule.dst) if rule.dmask == full and not rule.invert_dst else None
     if rule.proto not in (6, 17) or rule.invert_proto:
         return None
     ports = (m.values[0] for m in rule.matches if m.kind == "dport" and not m.invert and m.values[0] == m.values[1])
@@ -105,9 +115,9 @@ def exact_key(kind: int, rule: Rule) -> int | None:
     return None if port is None else rule.proto << 16 | port
 
 
-def find_runs(rules: list[Rule], kinds: tuple[int, ...]) -> list[Run]:
+def find_runs(rules: list[Rule], kinds: tuple[int, ...], full: int) -> list[Run]:
     """Return the runs of at least MIN_RUN rules, in order."""
-    keys = {kind: [exact_key(kind, r) for r in rules] for kind in kinds}
+    keys = {kind: [exact_key(kind, r, full) for r in rules] for kind in kinds}
     runs, at = [], 0
     while at < len(rules):
         best = Run(at, at, 0, [])
@@ -137,10 +147,11 @@ class Compiler:
     iface_names: list[str]
     sets: dict[str, int]
     source: str
+    family: Family
     recent_lists: dict[str, int] = field(default_factory=dict)
-    rules: list[tuple[int, ...]] = field(default_factory=list)
+    rules: list[tuple[Any, ...]] = field(default_factory=list)
     matches: list[tuple[int, ...]] = field(default_factory=list)
-    targets: list[tuple[int, ...]] = field(default_factory=list)
+    targets: list[tuple[Any, ...]] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
@@ -197,7 +208,7 @@ class Compiler:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
         # ports decide by hash only where conntrack has refused cut headers before: in nat
         kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
-        runs = {chain.name: find_runs(chain.rules, kinds) for chain in table.chains.values()}
+        runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
         starts: dict[str, int] = {}
         at = len(self.rules)
         for chain in table.chains.values():
@@ -266,7 +277,7 @@ class Compiler:
         tests |= TESTS_PROTO * (proto != 0) | TESTS_MATCHES * (matches[0] != 0)
         tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
         next_ = len(self.rules) + 1 if following is None else following
-        fixed = (*addresses, *ifaces, proto, invert, *matches, arg)
+        fixed = (*map(self.family.pack, addresses), *ifaces, proto, invert, *matches, arg)
         self.rules.append((*fixed, target, tests, 0, line, packets, count, next_, to_policy))
         self.origin.append(origin)
 
@@ -287,7 +298,8 @@ class Compiler:
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             ports = (t.min_proto, t.max_proto, t.base_proto)
-            self.targets.append((t.min_addr, t.max_addr, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
+            pair = (self.family.pack(t.min_addr), self.family.pack(t.max_addr))
+            self.targets.append((*pair, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
         self.append(
             (table.name, chain, r),
             addresses=(r.src, r.smask, r.dst, r.dmask),
@@ -305,21 +317,27 @@ class Compiler:
         )
 
 
-def _network_cuts(addr: int, mask: int) -> tuple[int, int]:
-    return addr & mask, (addr | ~mask & 0xFFFFFFFF) + 1
+def _network_cuts(addr: int, mask: int, full: int) -> tuple[int, int]:
+    return addr & mask, (addr | ~mask & full) + 1
 
 
-def address_cuts(rules: list[Rule]) -> set[int]:
+# where addrtype and the martian checks cut by themselves
+FIXED_CUTS = {
+    4: {1, 1 << 24, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF},
+    6: {1, 2, 0xFE80 << 112, 0xFEC0 << 112, 0xFF << 120},
+}
+
+
+def address_cuts(rules: list[Rule], family: Family = V4) -> set[int]:
     """Return the addresses at which the answer of some rule may change."""
-    # the ranges that addrtype and the martian checks know by themselves
-    cuts = {1, 1 << 24, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF}
+    cuts = set(FIXED_CUTS[family.version])
     for r in rules:
-        cuts.update(_network_cuts(r.src, r.smask))
-        cuts.update(_network_cuts(r.dst, r.dmask))
+        cuts.update(_network_cuts(r.src, r.smask, family.full))
+        cuts.update(_network_cuts(r.dst, r.dmask, family.full))
         for m in r.matches:
             if m.kind in ("iprange-src", "iprange-dst"):
                 cuts.update((m.values[0], m.values[1] + 1))
-    return {c for c in cuts if c < 2**32}
+    return {c for c in cuts if c <= family.full}
 
 
 def port_starts(rules: list[Rule], which: str) -> NDArray[Any]:
@@ -341,20 +359,21 @@ def port_starts(rules: list[Rule], which: str) -> NDArray[Any]:
     return np.array(sorted(s for s in starts if s < 65536), np.uint32)
 
 
-def _is_prefix(mask: int) -> bool:
-    return (~mask & 0xFFFFFFFF) & ((~mask & 0xFFFFFFFF) + 1) == 0
+def _is_prefix(mask: int, full: int) -> bool:
+    return (~mask & full) & ((~mask & full) + 1) == 0
 
 
 def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
 
-def compile_rules(parsed: Rules, iface_names: list[str], sets: Iterable[str] = ()) -> Ruleset:
+def compile_rules(parsed: Rules, iface_names: list[str], sets: Iterable[str] = (), family: Family = V4) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
     Raises RuleError for a rule that names a set which does not exist.
     """
-    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, parsed.source)
+    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, parsed.source, family)
+    records = RECORDS4 if family is V4 else RECORDS6
     every = []
     for name in TABLES:
         if name in parsed.tables:
@@ -364,16 +383,16 @@ def compile_rules(parsed: Rules, iface_names: list[str], sets: Iterable[str] = (
         r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
     )
     return Ruleset(
-        np.array(c.rules, RULE),
+        np.array(c.rules, records.RULE),
         np.array(c.matches, MATCH),
-        np.array(c.targets, TARGET),
+        np.array(c.targets, records.TARGET),
         np.array(c.slots, np.uint16),
         np.array(c.dispatches, DISPATCH),
         np.array(c.dispatch_slots, DISPATCH_SLOT),
-        address_cuts(every),
+        address_cuts(every, family),
         port_starts(every, "sport"),
         port_starts(every, "dport"),
-        all(_is_prefix(r.smask) and _is_prefix(r.dmask) for r in every),
+        all(_is_prefix(r.smask, family.full) and _is_prefix(r.dmask, family.full) for r in every),
         c.iface_table(),
         c.hook_entry,
         tracking,

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .nat_best_ips cimport best_ips
 from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
-from .tuple_hash cimport jhash2_addr
+from .tuple_hash cimport jhash2_words
 from .checksum cimport csum_fold, csum_partial, csum_replace4
 from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
 
@@ -32,11 +32,14 @@ def keyed_hash(list key, uint64_t m0, uint64_t m1):
     cdef uint64_t out[3]
     for i in range(10):
         keys[i] = key[i]
+    cdef uint64_t m
     for i in range(3):
-        stage[i].addrs = m0 + i
+        m = m0 + <uint64_t>i
+        stage[i].src = <uint32_t>m
+        stage[i].dst = <uint32_t>(m >> 32)
         stage[i].rest = m1
     fn_hash_stage(keys, stage, out, 3)
-    return fn_hash(keys, m0 + 2, m1), fn_hash_plain(keys, m0 + 2, m1), out[2]
+    return fn_hash(keys, &stage[2]), fn_hash_plain(keys, &stage[2]), out[2]
 
 
 def sctp_crc(bytes data not None):
@@ -46,7 +49,12 @@ def sctp_crc(bytes data not None):
 
 def jhash2(uint32_t word, uint32_t iv):
     """jhash2 of {word, 0, 0, 0}."""
-    return jhash2_addr(word, iv)
+    cdef uint32_t k[4]
+    k[0] = word
+    k[1] = 0
+    k[2] = 0
+    k[3] = 0
+    return jhash2_words(k, iv)
 
 
 def choose_address(uint32_t src, uint32_t dst, uint32_t low, uint32_t high, uint32_t flags, uint32_t manip, uint32_t zone):

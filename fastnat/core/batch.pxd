@@ -100,6 +100,8 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
 
 
 cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
+    if FN_V6:
+        memset(out, 0, sizeof(result_t))
     out.verdict = p.verdict
     out.ctinfo = p.ctinfo
     out.reason = p.reason

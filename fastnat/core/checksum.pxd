@@ -4,7 +4,7 @@
 # Invariants: a wrong checksum stays wrong by the same amount; nothing is read beyond the given length.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from .types cimport fn_bswap16
+from .types cimport addr_t, fn_bswap16, FN_ADDR_BITS, FN_ADDR_BYTES
 
 
 cdef inline uint32_t load_be16(const uint8_t *at) noexcept nogil:
@@ -54,3 +54,25 @@ cdef inline void csum_replace4(uint8_t *check, uint32_t from_, uint32_t to) noex
     cdef uint64_t sum_ = (~load_be16(check) & 0xffff)
     sum_ += (~(from_ >> 16) & 0xffff) + (~from_ & 0xffff) + (to >> 16) + (to & 0xffff)
     store_be16(check, ~csum_fold(sum_) & 0xffff)
+
+
+cdef inline addr_t load_addr(const uint8_t *at) noexcept nogil:
+    cdef addr_t addr = 0
+    cdef uint32_t i
+    for i in range(FN_ADDR_BYTES // 4):
+        addr |= <addr_t>load_be32(at + 4 * i) << (FN_ADDR_BITS - 32 - 32 * i)
+    return addr
+
+
+cdef inline void store_addr(uint8_t *at, addr_t addr) noexcept nogil:
+    cdef uint32_t i
+    for i in range(FN_ADDR_BYTES // 4):
+        store_be32(at + 4 * i, <uint32_t>(addr >> (FN_ADDR_BITS - 32 - 32 * i)))
+
+
+cdef inline void csum_replace_addr(uint8_t *check, addr_t from_, addr_t to) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t shift
+    for i in range(FN_ADDR_BYTES // 4):
+        shift = FN_ADDR_BITS - 32 - 32 * i
+        csum_replace4(check, <uint32_t>(from_ >> shift), <uint32_t>(to >> shift))

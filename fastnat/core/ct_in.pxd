@@ -6,7 +6,7 @@
 # Differs from the kernel: nothing for the protocols tracked.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
-from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD
+from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .ct_insert cimport conn_alloc, conn_release
 from .ct_lookup cimport find_tuple
 from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet,
@@ -95,6 +95,10 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     if tuple_proto(p.t) == PROTO_ICMP:
         said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
         if said == ICMP_ATTACHED:
+            return REASON_NONE
+        if said == ICMP_UNTRACKED:
+            p.untracked = True
+            p.ctinfo = IP_CT_UNTRACKED
             return REASON_NONE
         if said == ICMP_BAD:
             e.stats[STAT_ERROR] += 1

@@ -5,7 +5,7 @@
 # Invariants: the timeout of an unconfirmed connection is relative, of a confirmed one absolute.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint32_t
-from .types cimport (conn_t, engine_t, FN_HZ, IPS_ASSURED, IPS_CONFIRMED, IPS_FIXED_TIMEOUT, IPS_SEEN_REPLY, pkt_t,
+from .types cimport (conn_t, engine_t, FN_HZ, FN_V6, IPS_ASSURED, IPS_CONFIRMED, IPS_FIXED_TIMEOUT, IPS_SEEN_REPLY, pkt_t,
                      TIMEOUT_GENERIC, TIMEOUT_GRE, TIMEOUT_GRE_STREAM, TIMEOUT_ICMP, TIMEOUT_UDP,
                      TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM, TIMEOUT_UDP_STREAM)
 from .tuple cimport tuple_dport
@@ -64,7 +64,7 @@ cdef inline int replied_packet(engine_t *e, pkt_t *p, uint32_t unreplied, uint32
 cdef inline int icmp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # icmp_packet: only queries open a flow: echo, timestamp, information, address mask.
     cdef uint32_t type_ = tuple_dport(e.conns[p.ct].tuples[0]) >> 8
-    if type_ != 8 and type_ != 13 and type_ != 15 and type_ != 17:
+    if (type_ != 128 and type_ != 139) if FN_V6 else (type_ != 8 and type_ != 13 and type_ != 15 and type_ != 17):
         return CT_INVALID
     refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_ICMP])
     return CT_ACCEPT

@@ -17,7 +17,7 @@ from .hooks cimport walk
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
 from .rule_path cimport path_flush
-from .route cimport route_lookup, select_addr
+from .route cimport route_lookup, select_addr, select_addr6
 from .tuple cimport conn_tuple, tuple_make
 from .tuple_hash cimport random_u64, splitmix64, tuple_hash
 
@@ -61,6 +61,17 @@ cdef void *table_data(dict arrays, str name, uint64_t itemsize) except? NULL:
     if array.itemsize != itemsize or not array.flags.c_contiguous or not array.flags.writeable:
         raise ValueError(f"array {name!r} does not fit its record of {itemsize} bytes")
     return <void *>(<fn_ndarray *><void *>array).data
+
+
+cdef addr_t addr_of(object value) except? 0:
+    # addr_of: an address of this family out of a Python integer, 64 bits at a time.
+    cdef uint64_t low = value & 0xffffffffffffffff
+    cdef uint64_t high = value >> 64
+    return <addr_t>low | (<addr_t>high << (FN_ADDR_BITS >> 1))
+
+
+cdef object addr_to_int(addr_t addr):
+    return int(<uint64_t>addr) | (int(<uint64_t>(addr >> (FN_ADDR_BITS >> 1))) << 64 if FN_V6 else 0)
 
 
 cdef uint64_t tick_of(double now) noexcept nogil:
@@ -120,7 +131,7 @@ cdef class Datapath:
         e.recent = <recent_t *>table_data(arrays, "recent", sizeof(recent_t))
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
         e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
-        e.class_start = <uint32_t *>table_data(arrays, "class_start", 4)
+        e.class_start = <addr_t *>table_data(arrays, "class_start", FN_ADDR_BYTES)
         e.class_route = <uint16_t *>table_data(arrays, "class_route", 2)
         e.class_of_octet = <uint32_t *>table_data(arrays, "class_of_octet", 4)
         e.port_start[0] = <uint32_t *>table_data(arrays, "sport_start", 4)
@@ -291,7 +302,7 @@ cdef class Datapath:
         store(&p, &r)
         self.clock = now
         rewritten = (<char *>room)[:p.len] if r.verdict != VERDICT_DROP else None
-        return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, r.src, r.dst, r.sport, r.dport)
+        return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
 
     cdef void _one(self, uint8_t *data, uint32_t n, uint32_t iface, uint32_t mark, pkt_t *p) noexcept nogil:
         cdef uint32_t reason
@@ -355,9 +366,9 @@ cdef class Datapath:
             advance_to(&self.e, tick_of(last))
         self.clock = last
 
-    def find(self, uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport, uint32_t proto, uint32_t zone=0):
+    def find(self, src, dst, uint32_t sport, uint32_t dport, uint32_t proto, uint32_t zone=0):
         """The connection of a tuple, either direction: (record, direction), or None."""
-        cdef tuple_t t = tuple_make(src, dst, sport & 0xffff, dport & 0xffff, proto & 0xff, zone & 0xffff)
+        cdef tuple_t t = tuple_make(addr_of(src), addr_of(dst), sport & 0xffff, dport & 0xffff, proto & 0xff, zone & 0xffff)
         cdef uint32_t id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
         return None if id_ == FN_NONE else (id_ >> 1, id_ & 1)
 
@@ -381,15 +392,17 @@ cdef class Datapath:
                 best = self.e.conns[i].timeout - <uint32_t>self.e.now
         return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
 
-    def ports_used(self, uint32_t addr, uint32_t proto, uint32_t peer, uint32_t peer_port):
+    def ports_used(self, addr, uint32_t proto, peer, uint32_t peer_port):
         """Which of the 65,536 ports of `addr` are taken towards a peer: bool[65536]. Looks every port up."""
         taken = np.zeros(65536, np.uint8)
         cdef uint8_t[::1] flags = taken
         cdef uint32_t port
+        cdef addr_t near = addr_of(addr)
+        cdef addr_t far = addr_of(peer)
         cdef tuple_t t
         with nogil:
             for port in range(65536):
-                t = tuple_make(peer, addr, peer_port, port, proto, 0)
+                t = tuple_make(far, near, peer_port, port, proto, 0)
                 flags[port] = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
         return taken.view(np.bool_)
 
@@ -422,8 +435,8 @@ cdef class Datapath:
         for port in range(65536):
             if not (words[WORDS + (port >> 6)] >> (port & 63)) & 1:
                 continue
-            t.addrs = self.e.bitmap_keys[b].addrs
-            t.rest = self.e.bitmap_keys[b].rest | (<uint64_t>port << 16)
+            t = self.e.bitmap_keys[b].t
+            t.rest |= <uint64_t>port << 16
             used = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
             assert used == ((words[port >> 6] >> (port & 63)) & 1), f"bitmap {b} is wrong about port {port}"
         return 0
@@ -446,14 +459,14 @@ cdef class Datapath:
         """The next number of the engine's generator."""
         return random_u64(&self.e)
 
-    def route(self, uint32_t dst):
+    def route(self, dst):
         """Index of the route of a destination, or None."""
-        cdef uint32_t r = route_lookup(&self.e, dst)
+        cdef uint32_t r = route_lookup(&self.e, addr_of(dst))
         return r - 1 if r else None
 
-    def select_addr(self, uint32_t iface, uint32_t hop):
+    def select_addr(self, uint32_t iface, hop):
         """The address that MASQUERADE takes on an interface (inet_select_addr); 0: none."""
-        return select_addr(&self.e, iface, hop)
+        return addr_to_int(select_addr6(&self.e, iface, addr_of(hop)) if FN_V6 else select_addr(&self.e, iface, addr_of(hop)))
 
     def state(self):
         """The scalars of the engine as bytes; with the arrays they are all of its state."""

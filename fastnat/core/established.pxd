@@ -6,9 +6,11 @@
 # raw, mangle or filter can see the packet, and then every hook but conntrack's and NAT's is empty.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 from .types cimport *
 from .ct_lookup cimport find_tuple
 from .ct_state cimport udp_packet
+from .route cimport is_multicast, may_be_forwarded
 from .tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 
 
@@ -34,12 +36,14 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     if dir == 0 and c.masq_iface and c.masq_iface != e.routes[route - 1].iface:
         return False
     leaving = invert_tuple(conn_tuple(c, 1 - dir))
-    if tuple_dst(leaving) >> 28 == 0xe:
+    if is_multicast(tuple_dst(leaving)) or not may_be_forwarded(in_.src):
         return False
     ctinfo = IP_CT_ESTABLISHED_REPLY if dir else (IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW)
     udp_packet(e, id_ >> 1, <uint32_t>e.now)
     if dir:
         c.status |= IPS_SEEN_REPLY
+    if FN_V6:
+        memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD
     out.ctinfo = <unsigned char>ctinfo
     out.reason = REASON_NONE

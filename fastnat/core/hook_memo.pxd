@@ -63,7 +63,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.route = p.route
     memo.walked = dst.walked + src.walked
     memo.addr = 0
-    if src.kind == TARGET_MASQUERADE and e.routes[p.route - 1].gateway:
+    if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
         memo.addr = tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
     memo.n = dst.n + src.n
     for i in range(dst.n):

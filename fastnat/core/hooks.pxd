@@ -11,9 +11,10 @@ from .ct_in cimport conntrack_in
 from .ct_insert cimport confirm, conn_release
 from .hook_memo cimport follow, may_have_memo, memorize, remembered
 from .nat_hook cimport nat_hook
-from .route cimport destination_is_martian, is_local_kind, route_of, source_is_martian
+from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
+                     route_of, source_is_martian)
 from .rule_path cimport walk_table
-from .tuple cimport tuple_dst
+from .tuple cimport tuple_dst, tuple_src
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
@@ -97,13 +98,16 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     if not e.forward:
         return REASON_NOT_FORWARDING
+    if not may_be_forwarded(tuple_src(p.t)):
+        return REASON_MARTIAN
     if p.data != NULL:
         if p.ttl <= 1:
             return REASON_TTL
-        if p.len > e.lo_flags[p.out_iface] >> 16 and load_be16(p.data + 6) & 0x4000:
+        if p.len > e.lo_flags[p.out_iface] >> 16 and (FN_V6 or load_be16(p.data + 6) & 0x4000):
             return REASON_TOO_BIG
-        csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
-        p.data[8] -= 1
+        if not FN_V6:
+            csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
+        p.data[7 if FN_V6 else 8] -= 1
         p.ttl -= 1
     p.hook = HOOK_FORWARD
     reason = filter_hook(e, TABLE_MANGLE, p)
@@ -116,13 +120,13 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
     # route_received: from behind PREROUTING on: routing, and the hooks behind it.
-    cdef uint32_t dst = tuple_dst(p.t)
+    cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t reason
     if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
         # the first packet of a direction; the others have the same addresses
         if source_is_martian(e, p):
             return REASON_MARTIAN
-        if dst == <uint32_t>0xffffffff:
+        if is_limited_broadcast(dst):
             return deliver_local(e, p)
         if destination_is_martian(e, dst, p.in_iface):
             return REASON_MARTIAN
@@ -131,7 +135,7 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
         return reason
     if is_local_kind(e, p.route):
         return deliver_local(e, p)
-    if dst >> 28 == 0xe:
+    if is_multicast(dst):
         return REASON_NO_ROUTE
     return forward(e, p)
 
@@ -166,7 +170,7 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # send: a packet of the node itself.
-    cdef uint32_t dst = tuple_dst(p.t)
+    cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t reason = set_route(e, p)
     if reason:
         return reason

@@ -1,4 +1,4 @@
-/* The keyed hash of the tables: four AES rounds with five secret round keys over the 16 bytes of a tuple.
+/* The keyed hash of the tables: four AES rounds with five secret round keys over the bytes of a tuple.
  * One block, so it is a keyed function with a proven bound on collisions (four rounds: differential probability
  * about 2^-113), and hash values never leave the engine. The value is the same with and without AES
  * instructions, because early drop walks the table in hash order. */
@@ -52,46 +52,60 @@ static void fn_aes_round(uint8_t s[16], const uint8_t key[16])
     }
 }
 
-static uint64_t fn_hash_plain(const uint64_t *key, uint64_t m0, uint64_t m1)
+/* The message in 16-byte blocks, the last filled with zeros; each is mixed in before four rounds. */
+#define FN_HASH_BLOCKS ((sizeof(tuple_t) + 15) / 16)
+
+static uint64_t fn_hash_plain(const uint64_t *key, const tuple_t *t)
 {
-    uint64_t block[2] = {m0 ^ key[0], m1 ^ key[1]};
-    for (int i = 1; i < FN_ROUND_KEYS; i++)
-        fn_aes_round((uint8_t *)block, (const uint8_t *)(key + 2 * i));
+    uint64_t m[2 * FN_HASH_BLOCKS] = {0}, block[2] = {key[0], key[1]};
+    memcpy(m, t, sizeof(*t));
+    for (unsigned b = 0; b < FN_HASH_BLOCKS; b++) {
+        block[0] ^= m[2 * b];
+        block[1] ^= m[2 * b + 1];
+        for (int i = 1; i < FN_ROUND_KEYS; i++)
+            fn_aes_round((uint8_t *)block, (const uint8_t *)(key + 2 * i));
+    }
     return block[0];
 }
 
 #ifdef FN_AES_X86
-__attribute__((target("aes"), noinline)) static uint64_t fn_hash_aes(const uint64_t *key, uint64_t m0, uint64_t m1)
+__attribute__((target("aes"))) static inline __m128i fn_aes4(__m128i s, const __m128i *k)
 {
-    const __m128i *k = (const __m128i *)key;
-    __m128i s = _mm_xor_si128(_mm_set_epi64x((int64_t)m1, (int64_t)m0), _mm_loadu_si128(k));
-    for (int i = 1; i < FN_ROUND_KEYS; i++)
-        s = _mm_aesenc_si128(s, _mm_loadu_si128(k + i));
+    s = _mm_aesenc_si128(_mm_aesenc_si128(s, _mm_loadu_si128(k + 1)), _mm_loadu_si128(k + 2));
+    return _mm_aesenc_si128(_mm_aesenc_si128(s, _mm_loadu_si128(k + 3)), _mm_loadu_si128(k + 4));
+}
+
+__attribute__((target("aes"))) static inline uint64_t fn_hash_one(const uint64_t *key, const tuple_t *t)
+{
+    const __m128i *k = (const __m128i *)key, *m = (const __m128i *)t;
+    __m128i s = fn_aes4(_mm_xor_si128(_mm_loadu_si128(m), _mm_loadu_si128(k)), k);
+#ifdef FN_IPV6
+    s = fn_aes4(_mm_xor_si128(s, _mm_loadu_si128(m + 1)), k);
+    s = fn_aes4(_mm_xor_si128(s, _mm_loadl_epi64(m + 2)), k);
+#endif
     return (uint64_t)_mm_cvtsi128_si64(s);
+}
+
+__attribute__((target("aes"), noinline)) static uint64_t fn_hash_aes(const uint64_t *key, const tuple_t *t)
+{
+    return fn_hash_one(key, t);
 }
 
 __attribute__((target("aes"), noinline)) static void fn_hash_aes_stage(const uint64_t *key, const tuple_t *m, uint64_t *out, uint32_t n)
 {
-    const __m128i *k = (const __m128i *)key;
-    __m128i k0 = _mm_loadu_si128(k), k1 = _mm_loadu_si128(k + 1), k2 = _mm_loadu_si128(k + 2);
-    __m128i k3 = _mm_loadu_si128(k + 3), k4 = _mm_loadu_si128(k + 4);
-    for (uint32_t i = 0; i < n; i++) {
-        __m128i s = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(m + i)), k0);
-        s = _mm_aesenc_si128(_mm_aesenc_si128(s, k1), k2);
-        s = _mm_aesenc_si128(_mm_aesenc_si128(s, k3), k4);
-        out[i] = (uint64_t)_mm_cvtsi128_si64(s);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = fn_hash_one(key, m + i);
 }
 #endif
 
-/* fn_hash: hash of one 16-byte message. */
-static inline uint64_t fn_hash(const uint64_t *key, uint64_t m0, uint64_t m1)
+/* fn_hash: hash of one tuple. */
+static inline uint64_t fn_hash(const uint64_t *key, const tuple_t *t)
 {
 #ifdef FN_AES_X86
     if (__builtin_expect(fn_has_aes, 1))
-        return fn_hash_aes(key, m0, m1);
+        return fn_hash_aes(key, t);
 #endif
-    return fn_hash_plain(key, m0, m1);
+    return fn_hash_plain(key, t);
 }
 
 /* fn_hash_stage: hashes of n tuples at once, so that their rounds overlap. */
@@ -104,7 +118,7 @@ static inline void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t
     }
 #endif
     for (uint32_t i = 0; i < n; i++)
-        out[i] = fn_hash_plain(key, m[i].addrs, m[i].rest);
+        out[i] = fn_hash_plain(key, m + i);
 }
 
 #endif

@@ -8,6 +8,8 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport bitmap_key_t, engine_t, tuple_t
+from .tuple cimport tuple_equal
+from .tuple_hash cimport tuple_hash
 
 cdef enum:
     WORDS = 1024
@@ -18,9 +20,10 @@ cdef inline uint64_t bitmap_key_rest(tuple_t t) noexcept nogil:
 
 
 cdef inline uint32_t bitmap_slot(const engine_t *e, tuple_t t) noexcept nogil:
-    # bitmap_slot: start of the key's probe sequence; multiplicative, the table holds at most a quarter.
-    cdef uint64_t h = (t.addrs ^ e.key[0]) * <uint64_t>0x9e3779b97f4a7c15
-    h = (h ^ (h >> 32) ^ bitmap_key_rest(t) ^ e.key[1]) * <uint64_t>0xbf58476d1ce4e5b9
+    # bitmap_slot: start of the key's probe sequence; the table holds at most a quarter.
+    cdef uint64_t h
+    t.rest = bitmap_key_rest(t)
+    h = tuple_hash(e, t)
     return <uint32_t>(h >> 40) & e.bitmap_index_mask
 
 
@@ -28,11 +31,11 @@ cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
     # bitmap_find: the bitmap of a tuple's peer.
     # => Its number, or -1.
     cdef uint32_t slot = bitmap_slot(e, t)
-    cdef uint64_t rest = bitmap_key_rest(t)
     cdef uint32_t b
+    t.rest = bitmap_key_rest(t)
     while e.bitmap_index[slot] != 0xffff:
         b = e.bitmap_index[slot]
-        if e.bitmap_keys[b].addrs == t.addrs and e.bitmap_keys[b].rest == rest:
+        if tuple_equal(e.bitmap_keys[b].t, t):
             return <int>b
         slot = (slot + 1) & e.bitmap_index_mask
     return -1
@@ -41,12 +44,9 @@ cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
 cdef inline void bitmap_reindex(engine_t *e) noexcept nogil:
     # bitmap_reindex: rebuild the index; the key set has just lost a member.
     cdef uint32_t b, slot
-    cdef tuple_t t
     memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * sizeof(uint16_t))
     for b in range(e.n_bitmaps):
-        t.addrs = e.bitmap_keys[b].addrs
-        t.rest = e.bitmap_keys[b].rest
-        slot = bitmap_slot(e, t)
+        slot = bitmap_slot(e, e.bitmap_keys[b].t)
         while e.bitmap_index[slot] != 0xffff:
             slot = (slot + 1) & e.bitmap_index_mask
         e.bitmap_index[slot] = <uint16_t>b
@@ -66,8 +66,8 @@ cdef inline int bitmap_create(engine_t *e, tuple_t t, uint32_t now) noexcept nog
                 b = i
     else:
         e.n_bitmaps += 1
-    e.bitmap_keys[b].addrs = t.addrs
-    e.bitmap_keys[b].rest = bitmap_key_rest(t)
+    t.rest = bitmap_key_rest(t)
+    e.bitmap_keys[b].t = t
     e.bitmap_keys[b].last_search = now
     memset(e.bitmaps + <uint64_t>b * 2 * WORDS, 0, 2 * WORDS * 8)
     bitmap_reindex(e)

@@ -13,7 +13,7 @@ from .tuple_hash cimport source_hash
 from .nat_bysource cimport bysource_add, bysource_head
 from .nat_unique_tuple cimport get_unique_tuple
 from .nat_used_tuple cimport used_tuple
-from .route cimport first_address, next_hop, select_addr
+from .route cimport masquerade_addr, redirect_addr
 
 
 cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint32_t manip) noexcept nogil:
@@ -41,7 +41,7 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
         c.status |= IPS_DST_NAT_DONE
 
 
-cdef inline void range_of_address(target_t *range_, uint32_t addr) noexcept nogil:
+cdef inline void range_of_address(target_t *range_, addr_t addr) noexcept nogil:
     range_.flags |= RANGE_MAP_IPS
     range_.min_addr = addr
     range_.max_addr = addr
@@ -66,17 +66,17 @@ cdef inline bint nat_target(engine_t *e, pkt_t *p, uint32_t kind, const target_t
     # nat_target: carry out SNAT, DNAT, MASQUERADE, REDIRECT or NETMAP.
     # => False: the packet is dropped, there is no address to give it.
     cdef target_t range_ = target[0]
-    cdef uint32_t addr, mask
+    cdef addr_t addr, mask
     if kind == TARGET_MASQUERADE:
-        if tuple_src(conn_tuple(&e.conns[p.ct], 0)) == 0:
+        if not FN_V6 and tuple_src(conn_tuple(&e.conns[p.ct], 0)) == 0:
             return True
-        addr = select_addr(e, p.out_iface, next_hop(e, p))
+        addr = masquerade_addr(e, p)
         if addr == 0:
             return False
         e.conns[p.ct].masq_iface = p.out_iface
         range_of_address(&range_, addr)
     elif kind == TARGET_REDIRECT:
-        addr = 0x7f000001 if p.hook == HOOK_OUTPUT else first_address(e, p.in_iface)
+        addr = <addr_t>(1 if FN_V6 else 0x7f000001) if p.hook == HOOK_OUTPUT else redirect_addr(e, p.in_iface, tuple_dst(p.t))
         if addr == 0:
             return False
         range_of_address(&range_, addr)

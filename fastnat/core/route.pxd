@@ -1,14 +1,13 @@
 # Routes and addresses of the node.
 #
-# Source: fib lookup by longest prefix, fib_validate_source, ip_route_input_slow, inet_select_addr, inet_addr_type
-# (Linux 6.18).
+# Source: fib lookup by longest prefix, fib_validate_source, ip_route_input_slow, inet_select_addr, inet_addr_type,
+# ip6_rcv_core, ip6_forward, ipv6_dev_get_saddr (Linux 6.18); RFC 6724.
 # Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
 # contains an address is the kernel's answer; it is the same for all addresses of a class.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (address_t, engine_t, FN_ANY_IFACE, pkt_t, route_t, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_UNICAST,
-                     tuple_t)
-from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
+from .types cimport *
+from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
 
 cdef enum:
     SCOPE_UNIVERSE = 0
@@ -18,15 +17,16 @@ cdef enum:
     IFACE_ACCEPT_LOCAL = 4
     IFACE_LOOPBACK = 8
     IFACE_ROUTE_LOCALNET = 16
+    TYPE_UNSPEC = 0
     TYPE_UNICAST = 1
     TYPE_BROADCAST = 3
     TYPE_MULTICAST = 5
 
 
-cdef inline uint32_t address_class(const engine_t *e, uint32_t addr) noexcept nogil:
+cdef inline uint32_t address_class(const engine_t *e, addr_t addr) noexcept nogil:
     # address_class: binary search among the classes of the first octet.
-    cdef uint32_t at = e.class_of_octet[addr >> 24]
-    cdef uint32_t n = e.class_of_octet[(addr >> 24) + 1] - at + 1
+    cdef uint32_t at = e.class_of_octet[<uint32_t>(addr >> (FN_ADDR_BITS - 8))]
+    cdef uint32_t n = e.class_of_octet[<uint32_t>(addr >> (FN_ADDR_BITS - 8)) + 1] - at + 1
     cdef uint32_t half
     while n > 1:
         half = n >> 1
@@ -48,14 +48,14 @@ cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port
 
 cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
     # classify: the classes of the packet's present addresses and ports.
-    if p.classified.addrs != p.t.addrs or p.classified.rest != p.t.rest:
+    if not tuple_equal(p.classified, p.t):
         p.classified = p.t
         p.src_class = address_class(e, tuple_src(p.t))
         p.dst_class = address_class(e, tuple_dst(p.t))
         p.port_classes = port_class(e, 0, tuple_sport(p.t)) << 24 | port_class(e, 1, tuple_dport(p.t)) << 42
 
 
-cdef inline uint32_t route_lookup(const engine_t *e, uint32_t dst) noexcept nogil:
+cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
     # route_lookup: the route of a destination.
     # => Its index + 1, or 0: network unreachable.
     return e.class_route[address_class(e, dst)]
@@ -71,30 +71,46 @@ cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil
     return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
 
 
-cdef inline uint32_t addr_type(const engine_t *e, uint32_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
-    # addr_type: RTN_* of an address by the local table alone (inet_addr_type).
-    cdef uint32_t route
-    if addr == 0 or addr == <uint32_t>0xffffffff:
+cdef inline bint is_multicast(addr_t addr) noexcept nogil:
+    return addr >> (FN_ADDR_BITS - 8) == 0xff if FN_V6 else addr >> (FN_ADDR_BITS - 4) == 0xe
+
+
+cdef inline bint is_limited_broadcast(addr_t addr) noexcept nogil:
+    return not FN_V6 and addr == <addr_t>0xffffffff
+
+
+cdef inline bint is_link_local(addr_t addr) noexcept nogil:
+    # is_link_local: fe80::/10; IPv4's 169.254/16 is forwarded like any other.
+    return FN_V6 and addr >> (FN_ADDR_BITS - 10) == 0x3fa
+
+
+cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
+    # addr_type: RTN_* of an address by the local table alone (inet_addr_type; of IPv6 by the route, too).
+    cdef uint32_t route = e.class_route[class_]
+    if FN_V6 and addr == 0:
+        return TYPE_UNSPEC
+    if not FN_V6 and (addr == 0 or is_limited_broadcast(addr)):
         return TYPE_BROADCAST
-    if addr >> 28 == 0xe:
+    if is_multicast(addr):
         return TYPE_MULTICAST
-    route = e.class_route[class_]
     if is_local_kind(e, route) and (iface == FN_ANY_IFACE or e.routes[route - 1].iface == iface):
         return e.routes[route - 1].kind
     return TYPE_UNICAST
 
 
 cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
-    # source_is_martian: ip_route_input refuses the packet for its source address.
+    # source_is_martian: ip_route_input, or ip6_rcv and ip6_forward, refuse the packet for its source address.
     cdef uint32_t flags = e.lo_flags[p.in_iface]
-    cdef uint32_t src = tuple_src(p.t)
-    cdef uint32_t dst = tuple_dst(p.t)
+    cdef addr_t src = tuple_src(p.t)
+    cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t route
-    if src >> 28 == 0xe or src == <uint32_t>0xffffffff:
+    if is_multicast(src) or is_limited_broadcast(src):
         return True
-    if src >> 24 == 0:
-        return not (src == 0 and dst == 0) and dst != <uint32_t>0xffffffff
-    if src >> 24 == 127 and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET):
+    if FN_V6:
+        return src == 1 and not flags & IFACE_LOOPBACK
+    if src >> (FN_ADDR_BITS - 8) == 0:
+        return not (src == 0 and dst == 0) and not is_limited_broadcast(dst)
+    if src >> (FN_ADDR_BITS - 8) == 127 and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET):
         return True
     classify(e, p)
     route = e.class_route[p.src_class]
@@ -107,28 +123,35 @@ cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
     return False
 
 
-cdef inline bint destination_is_martian(const engine_t *e, uint32_t dst, uint32_t in_iface) noexcept nogil:
-    if dst >> 24 == 0:
+cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t in_iface) noexcept nogil:
+    if FN_V6:
+        return dst == 0 or (dst == 1 and not e.lo_flags[in_iface] & IFACE_LOOPBACK)
+    if dst >> (FN_ADDR_BITS - 8) == 0:
         return True
-    return dst >> 24 == 127 and not e.lo_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
+    return dst >> (FN_ADDR_BITS - 8) == 127 and not e.lo_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 
 
-cdef inline uint32_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
+cdef inline bint may_be_forwarded(addr_t src) noexcept nogil:
+    # may_be_forwarded: ip6_forward keeps packets of unspecified, loopback and link-local senders on their link.
+    return not FN_V6 or not (src == 0 or src == 1 or is_link_local(src))
+
+
+cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
     # next_hop: the gateway of the packet's route, or its destination (rt_nexthop).
     if p.route and e.routes[p.route - 1].gateway:
         return e.routes[p.route - 1].gateway
     return tuple_dst(p.t)
 
 
-cdef inline uint32_t select_addr(const engine_t *e, uint32_t iface, uint32_t hop) noexcept nogil:
+cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) noexcept nogil:
     # select_addr: inet_select_addr(iface, hop, RT_SCOPE_UNIVERSE).
     # => 0 when the node has no global address. e.addresses holds devices in order, each in its kernel order.
-    cdef uint32_t first = 0
+    cdef addr_t first = 0
     cdef uint32_t i
     cdef const address_t *a
     for i in range(e.n_addresses):
         a = &e.addresses[i]
-        if a.iface != iface or a.secondary or a.scope != SCOPE_UNIVERSE:
+        if a.iface != iface or a.flags & ADDRESS_SECONDARY or a.scope != SCOPE_UNIVERSE:
             continue
         if (hop ^ a.peer) & a.mask == 0:
             return a.local
@@ -138,15 +161,111 @@ cdef inline uint32_t select_addr(const engine_t *e, uint32_t iface, uint32_t hop
         return first
     for i in range(e.n_addresses):
         a = &e.addresses[i]
-        if not a.secondary and a.scope == SCOPE_UNIVERSE:
+        if not (a.flags & ADDRESS_SECONDARY) and a.scope == SCOPE_UNIVERSE:
             return a.local
     return 0
 
 
-cdef inline uint32_t first_address(const engine_t *e, uint32_t iface) noexcept nogil:
-    # first_address: head of a device's address list, whatever its scope (nf_nat_redirect_ipv4).
+cdef inline int scope6(addr_t addr) noexcept nogil:
+    # scope6: RFC 4291 scope of an address: 2 link, 5 site, 14 global; of ::1 1.
+    if is_multicast(addr):
+        return <int>(addr >> (FN_ADDR_BITS - 16)) & 15
+    if addr == 1:
+        return 1
+    if is_link_local(addr):
+        return 2
+    return 5 if addr >> (FN_ADDR_BITS - 10) == 0x3fb else 14
+
+
+cdef inline uint32_t word6(addr_t addr, uint32_t i) noexcept nogil:
+    # word6: the i-th 32-bit word of an IPv6 address, host order.
+    return <uint32_t>(addr >> ((96 - 32 * i) & (FN_ADDR_BITS - 1)))
+
+
+cdef inline uint32_t label6(addr_t addr) noexcept nogil:
+    # label6: the default label table of RFC 6724 as addrlabel.c has it.
+    cdef uint32_t top = word6(addr, 0)
+    if addr == 1:
+        return 0
+    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0:
+        return 3
+    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0xffff:
+        return 4
+    if top >> 25 == 0x7e:
+        return 5
+    if top >> 16 == 0x2002:
+        return 2
+    if top == 0x20010000:
+        return 6
+    return 7 if top >> 4 == 0x2001001 else 1
+
+
+cdef inline uint32_t common_prefix(addr_t a, addr_t b, addr_t mask) noexcept nogil:
+    # common_prefix: leading bits that are equal, at most those of the mask.
+    cdef addr_t differs = (a ^ b) | ~mask
+    cdef uint32_t n = 0
+    while n < FN_ADDR_BITS and not (differs >> (FN_ADDR_BITS - 1 - n)) & 1:
+        n += 1
+    return n
+
+
+cdef inline int better6(const address_t *a, const address_t *best, addr_t dst, uint32_t iface) noexcept nogil:
+    # better6: whether a beats the best so far, by the first rule of RFC 6724 section 5 that tells them apart.
+    cdef int want = scope6(dst)
+    cdef int mine = scope6(a.local)
+    cdef int other = scope6(best.local)
+    cdef int worse = ADDRESS_DEPRECATED
+    if (a.local == dst) != (best.local == dst):
+        return a.local == dst
+    mine = -mine if mine >= want else mine - 128
+    other = -other if other >= want else other - 128
+    if mine != other:
+        return mine > other
+    if (a.flags & worse) != (best.flags & worse):
+        return not a.flags & worse
+    if (a.iface == iface) != (best.iface == iface):
+        return a.iface == iface
+    if (label6(a.local) == label6(dst)) != (label6(best.local) == label6(dst)):
+        return label6(a.local) == label6(dst)
+    if (a.flags & ADDRESS_TEMPORARY) != (best.flags & ADDRESS_TEMPORARY):
+        return not a.flags & ADDRESS_TEMPORARY
+    return common_prefix(a.local, dst, a.mask) > common_prefix(best.local, dst, best.mask)
+
+
+cdef inline addr_t select_addr6(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
+    # select_addr6: ipv6_dev_get_saddr(iface, dst, no preferences); ties keep the earlier one.
+    # => 0 when there is no candidate.
+    cdef bint own = is_multicast(dst) or scope6(dst) <= 2
+    cdef const address_t *best = NULL
+    cdef const address_t *a
     cdef uint32_t i
     for i in range(e.n_addresses):
-        if e.addresses[i].iface == iface:
-            return e.addresses[i].local
+        a = &e.addresses[i]
+        if (own and a.iface != iface) or a.flags & ADDRESS_TENTATIVE:
+            continue
+        if best == NULL or better6(a, best, dst, iface):
+            best = a
+    return best.local if best != NULL else <addr_t>0
+
+
+cdef inline addr_t masquerade_addr(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # masquerade_addr: nf_nat_masquerade_ipv4 asks for the next hop, nf_nat_masquerade_ipv6 for the destination.
+    if FN_V6:
+        return select_addr6(e, p.out_iface, tuple_dst(p.t))
+    return select_addr(e, p.out_iface, next_hop(e, p))
+
+
+cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
+    # redirect_addr: head of a device's address list, whatever its scope (nf_nat_redirect_ipv4); of IPv6 the first
+    # that is usable and whose scope fits the destination's (nf_nat_redirect_ipv6).
+    # => 0: there is none.
+    cdef const address_t *a
+    cdef uint32_t i
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if a.iface != iface:
+            continue
+        if FN_V6 and e.profile != 54 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
+            continue
+        return a.local
     return 0

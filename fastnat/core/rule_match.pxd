@@ -20,6 +20,15 @@ cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
     return (key * <uint32_t>0x9e3779b1) >> 7
 
 
+cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
+    # dispatch_key: an address in 32 bits; rules whose addresses fold to the same key are tried one after the other.
+    cdef uint32_t key = <uint32_t>addr
+    cdef uint32_t i
+    for i in range(1, FN_ADDR_BITS // 32):
+        key ^= <uint32_t>(addr >> (32 * i))
+    return key
+
+
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
     cdef uint32_t i
     for i in range(m.n):
@@ -173,7 +182,7 @@ cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p
     # dispatch: where in a run of rules that all ask for one exact key the packet's key stands first.
     # => The index of that rule, or of the one behind the run.
     cdef const dispatch_t *d = &e.dispatches[r.target_arg]
-    cdef uint32_t key = tuple_dst(p.t)
+    cdef uint32_t key = dispatch_key(tuple_dst(p.t))
     cdef uint32_t slot
     if d.kind == DISPATCH_DPORT:
         key = tuple_proto(p.t) << 16 | tuple_dport(p.t)

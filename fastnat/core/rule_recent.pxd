@@ -21,7 +21,7 @@ cdef enum:
     CREDITS = 128
 
 
-cdef inline recent_t *recent_find(engine_t *e, uint32_t list_, uint32_t addr, uint32_t ttl, bint with_ttl) noexcept nogil:
+cdef inline recent_t *recent_find(engine_t *e, uint32_t list_, addr_t addr, uint32_t ttl, bint with_ttl) noexcept nogil:
     cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
     cdef uint32_t i
     for i in range(FN_RECENT_ENTRIES):
@@ -79,11 +79,14 @@ cdef inline void recent_reap(engine_t *e, uint32_t list_, uint32_t now, uint32_t
 cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more, const pkt_t *p) noexcept nogil:
     # recent_holds: m: a list, b seconds as jiffies, c hit count; more: a mask, b size of the ring of stamps.
     cdef uint32_t op = m.n & RECENT_OPERATION
-    cdef uint32_t addr = (tuple_dst(p.t) if m.n & RECENT_DEST else tuple_src(p.t)) & more.a
+    cdef addr_t addr = tuple_dst(p.t) if m.n & RECENT_DEST else tuple_src(p.t)
     # with an out device and no socket the TTL was already lowered
     cdef uint32_t ttl = p.ttl + (1 if p.out_iface and p.in_iface else 0)
-    cdef recent_t *r = recent_find(e, m.a, addr, ttl, m.n & RECENT_TTL)
+    cdef recent_t *r
     cdef bint holds
+    if not FN_V6:
+        addr &= more.a
+    r = recent_find(e, m.a, addr, ttl, m.n & RECENT_TTL)
     if r == NULL:
         if op != RECENT_SET:
             return False

@@ -73,7 +73,7 @@ cdef inline bint in_one_set(const engine_t *e, const set_t *s, const pkt_t *p, u
             if not packet_port(p, src, s.dims[i] == DIM_PROTO_PORT, &port):
                 return False
             continue
-        addrs[at] = tuple_src(p.t) if src else tuple_dst(p.t)
+        addrs[at] = <uint32_t>(tuple_src(p.t) if src else tuple_dst(p.t))
         if s.dims[i] == DIM_NETWORK:
             network = <int>at
         at += 1

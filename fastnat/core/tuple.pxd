@@ -4,23 +4,24 @@
 # Invariants: all 16 bytes are significant, so equality and hash need no field list.
 # Differs from the kernel: the effective zone id of the direction is part of the tuple.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from .types cimport conn_t, tuple_t, PROTO_ICMP
+from .types cimport addr_t, conn_t, FN_V6, PROTO_ICMP, tuple_t
 
 
-cdef inline tuple_t tuple_make(uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport,
+cdef inline tuple_t tuple_make(addr_t src, addr_t dst, uint32_t sport, uint32_t dport,
                                uint32_t proto, uint32_t zone) noexcept nogil:
     cdef tuple_t t
-    t.addrs = src | (<uint64_t>dst << 32)
+    t.src = src
+    t.dst = dst
     t.rest = sport | (<uint64_t>dport << 16) | (<uint64_t>proto << 32) | (<uint64_t>zone << 48)
     return t
 
 
-cdef inline uint32_t tuple_src(tuple_t t) noexcept nogil:
-    return <uint32_t>t.addrs
+cdef inline addr_t tuple_src(tuple_t t) noexcept nogil:
+    return t.src
 
 
-cdef inline uint32_t tuple_dst(tuple_t t) noexcept nogil:
-    return <uint32_t>(t.addrs >> 32)
+cdef inline addr_t tuple_dst(tuple_t t) noexcept nogil:
+    return t.dst
 
 
 cdef inline uint32_t tuple_sport(tuple_t t) noexcept nogil:
@@ -40,24 +41,26 @@ cdef inline uint32_t tuple_zone(tuple_t t) noexcept nogil:
 
 
 cdef inline bint tuple_equal(tuple_t a, tuple_t b) noexcept nogil:
-    return ((a.addrs ^ b.addrs) | (a.rest ^ b.rest)) == 0
+    return ((a.src ^ b.src) | (a.dst ^ b.dst)) == 0 and a.rest == b.rest
 
 
-cdef inline tuple_t tuple_with_src(tuple_t t, uint32_t addr, uint32_t port) noexcept nogil:
-    t.addrs = (t.addrs & <uint64_t>0xffffffff00000000) | addr
+cdef inline tuple_t tuple_with_src(tuple_t t, addr_t addr, uint32_t port) noexcept nogil:
+    t.src = addr
     t.rest = (t.rest & ~<uint64_t>0xffff) | port
     return t
 
 
-cdef inline tuple_t tuple_with_dst(tuple_t t, uint32_t addr, uint32_t port) noexcept nogil:
-    t.addrs = (t.addrs & <uint64_t>0xffffffff) | (<uint64_t>addr << 32)
+cdef inline tuple_t tuple_with_dst(tuple_t t, addr_t addr, uint32_t port) noexcept nogil:
+    t.dst = addr
     t.rest = (t.rest & ~<uint64_t>0xffff0000) | (<uint64_t>port << 16)
     return t
 
 
 cdef inline int icmp_inverse(uint32_t type_) noexcept nogil:
-    # icmp_inverse: the type that answers an ICMP query (RFC 792, RFC 950).
+    # icmp_inverse: the type that answers an ICMP query (RFC 792, RFC 950; RFC 4443, RFC 4620).
     # => The type, or -1: such a message has no tuple of its own.
+    if FN_V6:
+        return <int>(type_ ^ 1) if type_ == 128 or type_ == 129 else <int>(279 - type_) if type_ == 139 or type_ == 140 else -1
     if type_ == 8:
         return 0
     if type_ == 0:
@@ -78,7 +81,8 @@ cdef inline tuple_t invert_tuple(tuple_t t) noexcept nogil:
     cdef uint64_t sport = t.rest & 0xffff
     cdef uint64_t dport = (t.rest >> 16) & 0xffff
     cdef uint64_t high = t.rest & <uint64_t>0xffffffff00000000
-    r.addrs = (t.addrs >> 32) | (t.addrs << 32)
+    r.src = t.dst
+    r.dst = t.src
     if tuple_proto(t) == PROTO_ICMP:
         dport = (<uint64_t>icmp_inverse(<uint32_t>(dport >> 8)) << 8) | (dport & 0xff)
         r.rest = high | sport | (dport << 16)

@@ -10,7 +10,7 @@ from .types cimport engine_t, fn_hash, tuple_t
 
 
 cdef inline uint64_t tuple_hash(const engine_t *e, tuple_t t) noexcept nogil:
-    return fn_hash(e.key, t.addrs, t.rest)
+    return fn_hash(e.key, &t)
 
 
 cdef inline uint64_t source_rest(tuple_t t) noexcept nogil:
@@ -21,7 +21,7 @@ cdef inline uint64_t source_rest(tuple_t t) noexcept nogil:
 
 cdef inline tuple_t source_tuple(tuple_t t) noexcept nogil:
     # source_tuple: the message whose hash is the bysource hash of t.
-    t.addrs &= <uint64_t>0xffffffff
+    t.dst = 0
     t.rest = source_rest(t)
     return t
 
@@ -29,7 +29,7 @@ cdef inline tuple_t source_tuple(tuple_t t) noexcept nogil:
 cdef inline uint64_t source_hash(const engine_t *e, tuple_t t) noexcept nogil:
     # source_hash: hash of (protocol, zone, source address, source port), see hash_by_src.
     t = source_tuple(t)
-    return fn_hash(e.key, t.addrs, t.rest)
+    return fn_hash(e.key, &t)
 
 
 cdef inline uint64_t rotl64(uint64_t x, int r) noexcept nogil:
@@ -64,13 +64,15 @@ cdef inline uint32_t rol32(uint32_t x, int r) noexcept nogil:
     return (x << r) | (x >> (32 - r))
 
 
-cdef inline uint32_t jhash2_addr(uint32_t src_be, uint32_t iv) noexcept nogil:
-    # jhash2_addr: jhash2 of the four words {src_be, 0, 0, 0}, as find_best_ips_proto hashes an IPv4 source.
-    # => Words are loaded as they lie in the packet on a little-endian machine.
+cdef inline uint32_t jhash2_words(const uint32_t *k, uint32_t iv) noexcept nogil:
+    # jhash2_words: jhash2 of four words, as find_best_ips_proto hashes a source address.
+    # => Words are loaded as they lie in the packet on a little-endian machine; of IPv4 only the first is not zero.
     cdef uint32_t a = <uint32_t>0xdeadbeef + 16 + iv
     cdef uint32_t b = a
     cdef uint32_t c = a
-    a += src_be
+    a += k[0]
+    b += k[1]
+    c += k[2]
     a -= c
     a ^= rol32(c, 4)
     c += b
@@ -89,7 +91,7 @@ cdef inline uint32_t jhash2_addr(uint32_t src_be, uint32_t iv) noexcept nogil:
     c -= b
     c ^= rol32(b, 4)
     b += a
-    # one zero word remains: it adds nothing, the final mix runs
+    a += k[3]
     c ^= b
     c -= rol32(b, 14)
     a ^= c

@@ -21,15 +21,36 @@
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
 #define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
+#define ADDRESS_SECONDARY 1
+#define ADDRESS_DEPRECATED 2
+#define ADDRESS_TENTATIVE 4
+#define ADDRESS_TEMPORARY 8
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
-/* 16 bytes, all significant: compared and hashed as two words.
- *   addrs: source | destination << 32
- *   rest:  source port or id | destination port, or ICMP type << 8 | code, << 16 | protocol << 32 | zone << 48 */
-typedef struct { uint64_t addrs, rest; } tuple_t;
-static_assert(sizeof(tuple_t) == 16, "hashed as one 16-byte message");
+/* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
+#ifdef FN_IPV6
+typedef unsigned __int128 addr_t __attribute__((aligned(8)));
+#define FN_ADDR_BITS 128
+#define FN_V6 1
+#define PROTO_ICMP 58
+#define ICMP_ECHO 128
+#define ICMP_ECHO_REPLY 129
+#else
+typedef uint32_t addr_t;
+#define FN_ADDR_BITS 32
+#define FN_V6 0
+#define PROTO_ICMP 1
+#define ICMP_ECHO 8
+#define ICMP_ECHO_REPLY 0
+#endif
+#define FN_ADDR_BYTES (FN_ADDR_BITS / 8)
 
-/* One connection, one cache line.
+/* 16 bytes (IPv6: 40), all significant: compared and hashed as words.
+ *   rest: source port or id | destination port, or ICMP type << 8 | code, << 16 | protocol << 32 | zone << 48 */
+typedef struct { addr_t src, dst; uint64_t rest; } tuple_t;
+static_assert(sizeof(tuple_t) == 2 * FN_ADDR_BYTES + 8, "hashed as a whole");
+
+/* One connection, one cache line (IPv6: 112 bytes in two lines).
  *   0               16              32      36        40       44       48     52     56    58   60     62    63
  *   | original tuple | reply tuple  |timeout|wheel_pos|bysource|bysource|stream|routes|masq |zone|status|state|flags|
  *   |                |              |       |         |next    |prev    |ts    |      |iface|    |      |     |     |
@@ -48,8 +69,8 @@ typedef struct {
     uint8_t state;             /* of the l4 protocol */
     uint8_t flags;             /* CONN_LIVE, CONN_MARKED */
 } conn_t;
-static_assert(sizeof(conn_t) == 64, "one cache line a connection");
-static_assert(offsetof(conn_t, timeout) == 32 && offsetof(conn_t, status) == 60, "dtypes.CONN mirrors it");
+static_assert(sizeof(conn_t) == 2 * sizeof(tuple_t) + 32, "one cache line a connection");
+static_assert(offsetof(conn_t, status) == 2 * sizeof(tuple_t) + 28, "dtypes.CONN mirrors it");
 
 /* What only TCP needs (struct ip_ct_tcp), and the connection mark; same index as conn_t. */
 typedef struct {
@@ -108,13 +129,13 @@ static_assert(sizeof(chunk_t) == 64, "one cache line a chunk");
 /* The ports in use towards one (protocol, peer address, peer port, NAT address, zone): bit p of `taken`
  * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. */
 typedef struct {
-    uint64_t addrs, rest;      /* the tuple with destination port 0 */
+    tuple_t t;                 /* with destination port 0 */
     uint32_t last_search;      /* jiffies */
     uint32_t live;
 } bitmap_key_t;
 
 typedef struct {
-    uint32_t src, smask, dst, dmask;
+    addr_t src, smask, dst, dmask;
     uint16_t in_set, out_set;  /* row of the interface match table, FN_ANY_IFACE any */
     uint8_t proto, invert;
     uint16_t n_matches;
@@ -126,7 +147,7 @@ typedef struct {
     uint32_t next;             /* the rule to try after this one */
     uint32_t to_policy;        /* first rule of a built-in chain: how far behind it the policy lies */
 } rule_t;
-static_assert(sizeof(rule_t) == 64, "one cache line a rule");
+static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule; mirrored by dtypes.RULE");
 
 typedef struct {
     uint8_t kind, invert;
@@ -166,14 +187,14 @@ static_assert(sizeof(path_t) == 128, "two cache lines a path");
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
+    addr_t addr;               /* of MASQUERADE, where the next hop is a gateway; 0: ask again */
     uint32_t target_arg;
-    uint32_t addr;             /* of MASQUERADE, where the next hop is a gateway; 0: ask again */
     uint32_t mark;
     uint16_t route, walked;
     uint8_t kind, n, pad[6];
     uint32_t rules[FN_MEMO_RULES];
 } memo_t;
-static_assert(sizeof(memo_t) == 192, "three cache lines a memo, the third rarely read");
+static_assert(sizeof(memo_t) == (FN_V6 ? 208 : 192), "three cache lines a memo, the third rarely read");
 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
  * and port, 4 port alone; a list:set has members instead. */
@@ -195,7 +216,8 @@ static_assert(sizeof(element_t) == 16, "mirrored by dtypes.ELEMENT");
 
 /* One address in a list of xt_recent, with the times at which it was seen. */
 typedef struct {
-    uint32_t addr, used;       /* used: orders the entries by their last change, 0: free */
+    addr_t addr;
+    uint32_t used;             /*  orders the entries by their last change, 0: free */
     uint8_t ttl, pad;
     uint16_t next, n_stamps, pad2;
     uint32_t stamps[FN_RECENT_STAMPS];
@@ -203,29 +225,30 @@ typedef struct {
 
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
-    uint32_t min_addr, max_addr;
+    addr_t min_addr, max_addr;
     uint16_t min_proto, max_proto, base_proto, flags;
     uint32_t value, mask, mask2, op;
 } target_t;
-static_assert(sizeof(target_t) == 32, "mirrored by dtypes.TARGET");
+static_assert(sizeof(target_t) == 2 * FN_ADDR_BYTES + 24, "mirrored by dtypes.TARGET");
 
 typedef struct {
-    uint32_t dst, mask, gateway;
+    addr_t dst, mask, gateway;
     uint16_t iface;
     uint8_t kind, scope;
 } route_t;
-static_assert(sizeof(route_t) == 16, "mirrored by dtypes.ROUTE");
+static_assert(sizeof(route_t) == (FN_V6 ? 56 : 16), "mirrored by dtypes.ROUTE");
 
 typedef struct {
-    uint32_t local, mask, peer;
+    addr_t local, mask, peer;
     uint16_t iface;
-    uint8_t scope, secondary;
+    uint8_t scope;
+    uint8_t flags;             /* ADDRESS_* */
 } address_t;
-static_assert(sizeof(address_t) == 16, "mirrored by dtypes.ADDRESS");
+static_assert(sizeof(address_t) == (FN_V6 ? 56 : 16), "mirrored by dtypes.ADDRESS");
 
 /* One packet header as a batch brings it. */
 typedef struct {
-    uint32_t src, dst;
+    addr_t src, dst;
     uint16_t sport, dport;     /* ICMP: id, type << 8 | code */
     uint16_t iface;            /* node interface index; 0: sent by the node itself */
     uint16_t length;           /* IP total length, bytes */
@@ -233,16 +256,19 @@ typedef struct {
     uint16_t pad;
     uint32_t mark;
 } packet_t;
-static_assert(sizeof(packet_t) == 24, "mirrored by dtypes.PACKET");
+static_assert(sizeof(packet_t) == 2 * FN_ADDR_BYTES + 16, "mirrored by dtypes.PACKET");
 
 typedef struct {
     uint8_t verdict, ctinfo, reason, pad;
-    uint32_t src, dst;
+#ifdef FN_IPV6
+    uint32_t pad2;
+#endif
+    addr_t src, dst;
     uint16_t sport, dport;
     uint16_t out_iface, probes;
     uint32_t conn;
 } result_t;
-static_assert(sizeof(result_t) == 24, "mirrored by dtypes.RESULT");
+static_assert(sizeof(result_t) == (FN_V6 ? 56 : 24), "mirrored by dtypes.RESULT");
 
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
  * untranslated and with the NAT address chosen last, and the bysource hash. */
@@ -322,7 +348,7 @@ typedef struct {
     memo_t *memos;             /* direct-mapped; as many as paths */
 
     route_t *routes;           /* of all tables, in the order in which they are tried */
-    uint32_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */
+    addr_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */
     uint16_t *class_route;     /* route index + 1 of each class, 0 unreachable */
     uint32_t *class_of_octet;  /* [257] class of the first address of each first octet, then the last class */
     uint32_t *port_start[2];   /* ascending from 0; source and destination ports cut likewise */
@@ -338,7 +364,7 @@ typedef struct {
     uint32_t only_nat_rules;   /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t timeouts[FN_TIMEOUTS];
-    uint32_t guess_addr;       /* the last address that source NAT chose: prefetch only */
+    addr_t guess_addr;       /* the last address that source NAT chose: prefetch only */
     uint64_t stats[FN_STATS];
 } engine_t;
 

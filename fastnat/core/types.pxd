@@ -19,8 +19,23 @@ cdef extern from "types.h" nogil:
     const uint32_t FN_NONE
     const uint16_t FN_ANY_IFACE
 
+    # 128 bits wide in the build for IPv6: an address is only ever kept in an addr_t
+    ctypedef uint32_t addr_t
+    enum:
+        FN_V6
+        FN_ADDR_BITS
+        FN_ADDR_BYTES
+        PROTO_ICMP
+        ICMP_ECHO
+        ICMP_ECHO_REPLY
+        ADDRESS_SECONDARY
+        ADDRESS_DEPRECATED
+        ADDRESS_TENTATIVE
+        ADDRESS_TEMPORARY
+
     ctypedef struct tuple_t:
-        uint64_t addrs
+        addr_t src
+        addr_t dst
         uint64_t rest
 
     ctypedef struct conn_t:
@@ -88,16 +103,15 @@ cdef extern from "types.h" nogil:
         uint32_t ids[14]
 
     ctypedef struct bitmap_key_t:
-        uint64_t addrs
-        uint64_t rest
+        tuple_t t
         uint32_t last_search
         uint32_t live
 
     ctypedef struct rule_t:
-        uint32_t src
-        uint32_t smask
-        uint32_t dst
-        uint32_t dmask
+        addr_t src
+        addr_t smask
+        addr_t dst
+        addr_t dmask
         uint16_t in_set
         uint16_t out_set
         uint8_t proto
@@ -146,8 +160,8 @@ cdef extern from "types.h" nogil:
         uint64_t key[3]
         uint64_t packets
         uint64_t bytes
+        addr_t addr
         uint32_t target_arg
-        uint32_t addr
         uint32_t mark
         uint16_t route
         uint16_t walked
@@ -172,7 +186,7 @@ cdef extern from "types.h" nogil:
         uint8_t nomatch
 
     ctypedef struct recent_t:
-        uint32_t addr
+        addr_t addr
         uint32_t used
         uint8_t ttl
         uint16_t next
@@ -180,8 +194,8 @@ cdef extern from "types.h" nogil:
         uint32_t stamps[256]
 
     ctypedef struct target_t:
-        uint32_t min_addr
-        uint32_t max_addr
+        addr_t min_addr
+        addr_t max_addr
         uint16_t min_proto
         uint16_t max_proto
         uint16_t base_proto
@@ -192,24 +206,24 @@ cdef extern from "types.h" nogil:
         uint32_t op
 
     ctypedef struct route_t:
-        uint32_t dst
-        uint32_t mask
-        uint32_t gateway
+        addr_t dst
+        addr_t mask
+        addr_t gateway
         uint16_t iface
         uint8_t kind
         uint8_t scope
 
     ctypedef struct address_t:
-        uint32_t local
-        uint32_t mask
-        uint32_t peer
+        addr_t local
+        addr_t mask
+        addr_t peer
         uint16_t iface
         uint8_t scope
-        uint8_t secondary
+        uint8_t flags
 
     ctypedef struct packet_t:
-        uint32_t src
-        uint32_t dst
+        addr_t src
+        addr_t dst
         uint16_t sport
         uint16_t dport
         uint16_t iface
@@ -224,8 +238,8 @@ cdef extern from "types.h" nogil:
         uint8_t ctinfo
         uint8_t reason
         uint8_t pad
-        uint32_t src
-        uint32_t dst
+        addr_t src
+        addr_t dst
         uint16_t sport
         uint16_t dport
         uint16_t out_iface
@@ -326,7 +340,7 @@ cdef extern from "types.h" nogil:
         uint32_t n_paths
         memo_t *memos
         route_t *routes
-        uint32_t *class_start
+        addr_t *class_start
         uint16_t *class_route
         uint32_t *class_of_octet
         uint32_t *port_start[2]
@@ -350,7 +364,7 @@ cdef extern from "types.h" nogil:
         uint32_t max_retrans
         uint32_t ignore_invalid_rst
         uint32_t timeouts[40]
-        uint32_t guess_addr
+        addr_t guess_addr
         uint64_t stats[24]
 
 cdef extern from "platform.h" nogil:
@@ -371,13 +385,12 @@ cdef extern from "crc32c.h" nogil:
 
 cdef extern from "keyed_hash.h" nogil:
     void fn_hash_init()
-    uint64_t fn_hash(const uint64_t *key, uint64_t m0, uint64_t m1)
-    uint64_t fn_hash_plain(const uint64_t *key, uint64_t m0, uint64_t m1)
+    uint64_t fn_hash(const uint64_t *key, const tuple_t *t)
+    uint64_t fn_hash_plain(const uint64_t *key, const tuple_t *t)
     void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t *out, uint32_t n)
     void fn_aes_round(uint8_t *state, const uint8_t *key)
 
 cdef enum:
-    PROTO_ICMP = 1
     PROTO_TCP = 6
     PROTO_UDP = 17
     PROTO_GRE = 47

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..addresses import V4, Family
 from ..errors import RuleError
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table, Target
 from .rule import RuleParser
@@ -15,18 +16,19 @@ from .targets import TARGETS
 
 __all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
 
-COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?iptables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
+COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
 TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
 COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
 
 
-def parse(text: str, source: str = "<rules>", lenient: bool = False) -> Rules:
+def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Family = V4) -> Rules:
     """Parse iptables-save, or `iptables -t nat -S`, text.
 
     Parameters
     ----------
     text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table
     source : str     the file name for messages
+    family : Family  V4, or V6 for ip6tables-save text
     lenient : bool   keep a rule that is not understood as one that never matches, and say so in Rules.warnings
 
     Returns
@@ -54,7 +56,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False) -> Rules:
                 table = rules.tables.setdefault("nat", Table("nat"))
                 for built_in in BUILT_IN["nat"]:
                     table.chains.setdefault(built_in, Chain(built_in, "ACCEPT"))
-            _table_line(table, rules, number, line, lenient)
+            _table_line(table, rules, number, line, lenient, family)
     for name in IGNORED_TABLES:
         rules.tables.pop(name, None)
     for t in rules.tables.values():
@@ -65,7 +67,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False) -> Rules:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.splitlines(), 1):
         # quoted, or typed at a prompt, as it stands on web pages
-        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=iptables|sudo))?", "", raw).rstrip(" \t\r`\\")
+        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|sudo))?", "", raw).rstrip(" \t\r`\\")
         command = COMMAND.match(line)
         if command:
             line = line[command.end() :]
@@ -76,7 +78,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: bool) -> None:
+def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: bool, family: Family) -> None:
     source = rules.source
     words = line.split()
     if line.startswith(":") or words[0] in ("-P", "-N"):
@@ -105,7 +107,7 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
     if not text.startswith(("-A ", "--append ", "-I ")):
         raise RuleError(f"{source}:{number}: {line!r} is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT")
     try:
-        rule = RuleParser(table.name, source, number, text).parse()
+        rule = RuleParser(table.name, source, number, text, family).parse()
     except RuleError as error:
         if not lenient:
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..addresses import V6
 from ..dtypes import PROTOCOLS
 from .model import Match
 from .words import RuleWords
@@ -20,6 +21,15 @@ ICMP_TYPES = {
     "time-exceeded": (11, 0, 255), "ttl-exceeded": (11, 0, 255), "parameter-problem": (12, 0, 255),
     "timestamp-request": (13, 0, 255), "timestamp-reply": (14, 0, 255), "address-mask-request": (17, 0, 255),
     "address-mask-reply": (18, 0, 255), "ping": (8, 0, 255), "pong": (0, 0, 255),
+}  # fmt: skip
+ICMPV6_TYPES = {
+    "destination-unreachable": (1, 0, 255), "no-route": (1, 0, 0), "port-unreachable": (1, 4, 4),
+    "packet-too-big": (2, 0, 255), "time-exceeded": (3, 0, 255), "ttl-exceeded": (3, 0, 255),
+    "parameter-problem": (4, 0, 255), "echo-request": (128, 0, 255), "ping": (128, 0, 255),
+    "echo-reply": (129, 0, 255), "pong": (129, 0, 255), "router-solicitation": (133, 0, 255),
+    "router-advertisement": (134, 0, 255), "neighbour-solicitation": (135, 0, 255),
+    "neighbor-solicitation": (135, 0, 255), "neighbour-advertisement": (136, 0, 255),
+    "neighbor-advertisement": (136, 0, 255), "redirect": (137, 0, 255),
 }  # fmt: skip
 ADDRESS_TYPES = (
     "UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT",
@@ -119,11 +129,16 @@ class MatchOptions(RuleWords):
         """--syn."""
         self.add_match("tcp-flags", 0x17, 0x02)
 
+    def _only_v4(self) -> None:
+        if self.family is V6:
+            raise self.fail(f"option {self.option.text!r} is not supported for IPv6 yet")
+
     def icmp_type(self) -> None:
-        """--icmp-type TYPE[/CODE] or a name."""
+        """--icmp-type, --icmpv6-type TYPE[/CODE] or a name."""
         text = self.take("a type")
-        if text in ICMP_TYPES:
-            self.add_match("icmp-type", *ICMP_TYPES[text])
+        names = ICMPV6_TYPES if self.family is V6 else ICMP_TYPES
+        if text in names:
+            self.add_match("icmp-type", *names[text])
             return
         type_, _, code = text.partition("/")
         low, high = (self.number(code, 255),) * 2 if code else (0, 255)
@@ -158,6 +173,7 @@ class MatchOptions(RuleWords):
         self._address_type("addrtype-dst")
 
     def _address_range(self, kind: str) -> None:
+        self._only_v4()
         low, sep, high = self.take("a range").partition("-")
         self.add_match(kind, self.address(low), self.address(high) if sep else self.address(low))
 
@@ -229,6 +245,7 @@ class MatchOptions(RuleWords):
 
     def match_set(self) -> None:
         """--match-set NAME FLAGS."""
+        self._only_v4()
         name = self.take("a set name")
         sources = 0
         flags = self.take("flags like dst,src").split(",")
@@ -267,7 +284,10 @@ class MatchOptions(RuleWords):
 
     def recent_mask(self) -> None:
         """--mask A of recent."""
-        self._recent().address_mask = self.address(self.take("a mask"))
+        mask = self.address(self.take("a mask"))
+        if self.family is V6 and mask != V6.full:
+            raise self.fail("--mask of IPv6 is supported only as all ones")
+        self._recent().address_mask = mask & 0xFFFFFFFF
 
     def recent_flag(self) -> None:
         """--rsource, --rdest, --reap, --rttl."""
@@ -292,9 +312,9 @@ class MatchOptions(RuleWords):
             last.values = (last.values[0], burst)
 
     def ttl(self) -> None:
-        """--ttl-eq, --ttl-lt, --ttl-gt N."""
+        """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
         n = self.number(self.take("a TTL"), 255)
-        low, high = {"--ttl-eq": (n, n), "--ttl-lt": (0, n - 1), "--ttl-gt": (n + 1, 255)}[self.option.text]
+        low, high = {"eq": (n, n), "lt": (0, n - 1), "gt": (n + 1, 255)}[self.option.text[-2:]]
         self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
 
     def dscp(self) -> None:
@@ -335,6 +355,7 @@ class MatchOptions(RuleWords):
 
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
+        self._only_v4()
         which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option.text)
         self.add_match("ctaddr", *self.network(self.take("an address")), which)
 
@@ -362,8 +383,9 @@ class MatchOptions(RuleWords):
 
 
 KNOWN_MODULES = {
-    "tcp", "udp", "udplite", "sctp", "icmp", "multiport", "comment", "mark", "connmark", "addrtype", "iprange",
-    "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "dscp", "tos", "physdev", "policy",
+    "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
+    "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "hl", "dscp", "tos",
+    "physdev", "policy",
 }  # fmt: skip
 # known to iptables, and why a simulated packet cannot answer them
 REFUSED_MODULES = {

@@ -43,7 +43,7 @@ class RuleParser(MatchOptions, TargetOptions):
     def _finish(self) -> None:
         r = self.rule
         t = r.target
-        if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, 1):
+        if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, self.family.icmp):
             raise self.fail("Need TCP, UDP, SCTP or DCCP with port specification: add -p tcp or -p udp")
         if t.name == "SNAT" and not t.flags & (MAP_IPS | PROTO_SPECIFIED):
             raise self.fail('SNAT: option "--to-source" must be specified')
@@ -63,8 +63,8 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
         if any(m.kind == "tcp-flags" for m in r.matches) and r.proto != 6:
             raise self.fail("--tcp-flags and --syn need -p tcp in front of them")
-        if any(m.kind == "icmp-type" for m in r.matches) and r.proto != 1:
-            raise self.fail("--icmp-type needs -p icmp in front of it")
+        if any(m.kind == "icmp-type" for m in r.matches) and r.proto != self.family.icmp:
+            raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
         for flag, hooks in (("-i", ("POSTROUTING", "OUTPUT")), ("-o", ("PREROUTING", "INPUT"))):
             if (r.in_iface if flag == "-i" else r.out_iface) and r.chain in hooks:
                 raise self.fail(f"Can't use {flag} with {r.chain}")
@@ -132,7 +132,10 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--sports": RuleParser.multiport_src, "--source-ports": RuleParser.multiport_src,
     "--dports": RuleParser.multiport_dst, "--destination-ports": RuleParser.multiport_dst,
     "--ports": RuleParser.multiport_either, "--tcp-flags": RuleParser.tcp_flags, "--syn": RuleParser.syn,
-    "--icmp-type": RuleParser.icmp_type, "--mark": RuleParser.mark_match,
+    "--icmp-type": RuleParser.icmp_type,
+    "--icmpv6-type": RuleParser.icmp_type,
+    "--hl-eq": RuleParser.ttl, "--hl-lt": RuleParser.ttl, "--hl-gt": RuleParser.ttl,
+    "--mark": RuleParser.mark_match,
     "--src-type": RuleParser.src_type, "--dst-type": RuleParser.dst_type,
     "--limit-iface-in": RuleParser.limit_iface, "--limit-iface-out": RuleParser.limit_iface,
     "--src-range": RuleParser.src_range, "--dst-range": RuleParser.dst_range,

@@ -5,6 +5,9 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter f
 
 from __future__ import annotations
 
+import re
+
+from ..addresses import V6
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from .words import SERVICES, RuleWords
 
@@ -43,7 +46,18 @@ class TargetOptions(RuleWords):
 
     def _nat_range(self, text: str) -> None:
         t = self.rule.target
-        addresses, colon, ports = text.partition(":")
+        if self.family is V6:
+            # [address]-[address]:port, or addresses alone
+            bracketed = re.fullmatch(r"\[([^]]*)\](?:-\[([^]]*)\])?(?::(.*))?|:(.*)", text)
+            if bracketed:
+                first, last, after, alone = bracketed.groups()
+                addresses = f"{first}-{last}" if last else first or ""
+                ports = after if after is not None else alone or ""
+                colon = ":" if ports else ""
+            else:
+                addresses, colon, ports = text, "", ""
+        else:
+            addresses, colon, ports = text.partition(":")
         if addresses:
             low, dash, high = addresses.partition("-")
             t.min_addr = self.address(low)
@@ -93,7 +107,7 @@ class TargetOptions(RuleWords):
         """--to NETWORK of NETMAP."""
         t = self._of("NETMAP")
         network, mask = self.network(self.take("a network"))
-        t.min_addr, t.max_addr = network, network | ~mask & 0xFFFFFFFF
+        t.min_addr, t.max_addr = network, network | ~mask & self.family.full
         t.flags |= MAP_IPS
 
     def random(self) -> None:

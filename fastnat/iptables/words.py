@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..addresses import mask_of, to_int
+from ..addresses import V4, V6, Family
 from ..errors import RuleError
 from .model import Match, Rule
 
@@ -58,8 +58,8 @@ def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[Token]:
 class RuleWords:
     """One rule line: a cursor over its words, and the rule that they make so far."""
 
-    def __init__(self, table: str, source: str, line: int, text: str) -> None:
-        self.table, self.source, self.line, self.text = table, source, line, text
+    def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
+        self.table, self.source, self.line, self.text, self.family = table, source, line, text, family
         self.tokens = tokenize(text, self.fail)
         self.at = 0
         self.invert = False
@@ -112,21 +112,23 @@ class RuleWords:
         return self.number(value), self.number(mask) if mask else 0xFFFFFFFF
 
     def address(self, text: str) -> int:
-        """Return one IPv4 address."""
+        """Return one address of the rule's family."""
         try:
-            return to_int(text)
+            return self.family.to_int(text)
         except ValueError:
-            raise self.fail(f"option {self.option.text!r}: {text!r} is not an IPv4 address") from None
+            raise self.fail(
+                f"option {self.option.text!r}: {text!r} is not an IPv{self.family.version} address"
+            ) from None
 
     def network(self, text: str) -> tuple[int, int]:
         """Return "address[/length or mask]" as address and mask."""
         address, sep, length = text.partition("/")
         if not sep:
-            mask = 0xFFFFFFFF
-        elif "." in length:
+            mask = self.family.full
+        elif "." in length or (self.family is V6 and ":" in length):
             mask = self.address(length)
         else:
-            mask = mask_of(self.number(length, 32))
+            mask = self.family.mask_of(self.number(length, self.family.bits))
         return self.address(address) & mask, mask
 
     def add_match(self, kind: str, *values: int) -> None:
