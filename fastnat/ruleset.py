@@ -14,14 +14,14 @@ from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.matches import RecentMatch
+from .iptables.targets import PASSING
 
 ANY_IFACE = 0xFFFF
 TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
 HOOKS = {"PREROUTING": 0, "INPUT": 1, "FORWARD": 2, "OUTPUT": 3, "POSTROUTING": 4}
 TARGET_CODES = {
     "": 0, "ACCEPT": 1, "DROP": 2, "REJECT": 2, "RETURN": 3, "SNAT": 9, "DNAT": 10, "MASQUERADE": 11, "REDIRECT": 12,
-    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0, "NFLOG": 0,
-    "ULOG": 0, "TRACE": 0, "AUDIT": 0, "TCPMSS": 0, "CLASSIFY": 0, "CHECKSUM": 0, "SECMARK": 0, "CONNSECMARK": 0,
+    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0, **dict.fromkeys(PASSING, 0),
 }  # fmt: skip
 JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
 TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES = 1, 2, 4, 8, 16
@@ -33,7 +33,7 @@ MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
     "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
-    "ctstatus": 29, "ctdir": 30,
+    "ctstatus": 29, "ctdir": 30, "rpfilter": 32,
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second

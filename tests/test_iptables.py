@@ -47,3 +47,12 @@ def test_errors_name_file_line_and_option(rule, says):
 def test_loops_are_refused():
     with pytest.raises(RuleError, match="A -> B -> A"):
         iptables.parse("*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -g A\nCOMMIT\n")
+
+
+@pytest.mark.parametrize(
+    ("rule", "low"),
+    [("-A POSTROUTING -j SNAT --to 192.0.2.1", 0xC0000201), ("-A PREROUTING -j DNAT --to 192.0.2.2", 0xC0000202)],
+)
+def test_shortened_options_are_those_of_getopt(rule, low):
+    target = next(r for c in iptables.parse(rule).tables["nat"].chains.values() for r in c.rules).target
+    assert target.min_addr == low

@@ -123,6 +123,19 @@ cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
     return False
 
 
+cdef inline bint comes_from_there(const engine_t *e, const pkt_t *p, uint32_t flags) noexcept nogil:
+    # comes_from_there: ipt_rpfilter: the way back to the source leads out where the packet came in.
+    # => flags: bit 0 any device will do (--loose), bit 1 an own address will do (--accept-local).
+    cdef uint32_t route = e.class_route[p.src_class]
+    if route == 0:
+        return False
+    if is_local_kind(e, route):
+        return flags & 2
+    if e.routes[route - 1].kind != ROUTE_UNICAST:
+        return False
+    return flags & 1 or e.routes[route - 1].iface == p.in_iface
+
+
 cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t in_iface) noexcept nogil:
     if FN_V6:
         return dst == 0 or (dst == 1 and not e.lo_flags[in_iface] & IFACE_LOOPBACK)

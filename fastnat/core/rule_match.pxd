@@ -1,7 +1,8 @@
 # Walking a table's rules for one packet.
 #
 # Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
-# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy (Linux 6.18).
+# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy,
+# ipt_rpfilter (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack cannot overflow, the compiler of the rules measured its depth.
 # Differs from the kernel: nothing for the matches listed.
@@ -12,7 +13,7 @@ from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
 from .rule_recent cimport limit_holds, recent_holds
 from .rule_sets cimport in_set
-from .route cimport addr_type, classify
+from .route cimport addr_type, classify, comes_from_there
 
 
 cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
@@ -130,6 +131,9 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         holds = m.c == 0
     elif kind == MATCH_CONST:
         holds = m.a
+    elif kind == MATCH_RPFILTER:
+        classify(e, p)
+        holds = comes_from_there(e, p, m.a)
     elif kind == MATCH_SET:
         p.unrepeatable = True
         holds = in_set(e, m.a, p, m.b, m.c)

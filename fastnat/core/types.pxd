@@ -604,3 +604,4 @@ cdef enum:
     MATCH_CT_DIR = 30
     # the second slot of a match that takes two
     MATCH_MORE = 31
+    MATCH_RPFILTER = 32

@@ -79,6 +79,8 @@ class MatchOptions(RuleWords):
         self.modules.append(name)
         if name == "recent":
             self.recent = None
+        elif name == "rpfilter":
+            self.add_match("rpfilter", 0)
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -334,6 +336,41 @@ class MatchOptions(RuleWords):
             self.take("an interface")
         self.add_match("const", 0)
 
+    def packet_type(self) -> None:
+        """--pkt-type: told from the destination address, as there is no link layer."""
+        name = self.take("a packet type").lower()
+        bits = {"broadcast": 1 << 3, "multicast": 1 << 5, "unicast": 0xFFF & ~(1 << 3 | 1 << 5)}
+        if name not in bits:
+            raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(bits)}")
+        self.add_match("addrtype-dst", bits[name], 0)
+
+    def accounting(self) -> None:
+        """--nfacct-name counts, and always matches."""
+        self.take("a name")
+        self.add_match("const", 1)
+
+    def helper(self) -> None:
+        """--helper NAME: no connection here has a helper."""
+        self.take("a helper")
+        self.add_match("const", 0)
+
+    def cpu(self) -> None:
+        """--cpu N: the engine is one CPU, number 0."""
+        self.add_match("const", int(self.number(self.take("a CPU")) == 0))
+
+    def ipvs(self) -> None:
+        """--ipvs: no packet here belongs to an IPVS connection."""
+        self.add_match("const", 0)
+
+    def reverse_path(self) -> None:
+        """--loose, --validmark, --accept-local, --invert of rpfilter."""
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        if last.kind != "rpfilter":
+            raise self.fail(f"{self.option.text} needs -m rpfilter in front of it")
+        bit = {"--loose": 1, "--accept-local": 2, "--validmark": 0, "--invert": 0}[self.option.text]
+        last.values = (last.values[0] | bit,)
+        last.invert = last.invert or self.option.text == "--invert"
+
     def policy_dir(self) -> None:
         """--dir of policy."""
         self.take("in or out")
@@ -385,7 +422,7 @@ class MatchOptions(RuleWords):
 KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "hl", "dscp", "tos",
-    "physdev", "policy",
+    "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter",
 }  # fmt: skip
 # known to iptables, and why a simulated packet cannot answer them
 REFUSED_MODULES = {
@@ -393,6 +430,5 @@ REFUSED_MODULES = {
     "socket": "packets here have no socket",
     "mac": "packets here are IP datagrams without a link-layer address",
     "cgroup": "packets here have no socket, and so no cgroup",
-    "rpfilter": "use the rp_filter sysctls of the node",
     "time": "there is no wall clock here",
 }

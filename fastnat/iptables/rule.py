@@ -12,6 +12,11 @@ from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
 from .targets import TARGET_CHAINS, TARGETS, TargetOptions
 
+SHORT = {
+    ("--to", "SNAT"): "--to-source", ("--to", "DNAT"): "--to-destination", ("--to", "REDIRECT"): "--to-ports",
+    ("--to", "MASQUERADE"): "--to-ports", ("--to-port", "REDIRECT"): "--to-ports",
+    ("--to-port", "MASQUERADE"): "--to-ports", ("--to-dest", "DNAT"): "--to-destination",
+}  # fmt: skip
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
@@ -26,13 +31,19 @@ class RuleParser(MatchOptions, TargetOptions):
             if self.option.text == "!":
                 self.invert = True
                 continue
-            method = OPTIONS.get(self.option.text)
+            method = OPTIONS.get(self._whole(self.option.text))
             if method is None:
                 raise self.fail(f"unknown option {self.option.text!r}{self._hint()}")
             method(self)
             self.invert = False
         self._finish()
         return self.rule
+
+    def _whole(self, option: str) -> str:
+        """Return the option that a shortened one stands for, as getopt takes "--to" after -j SNAT."""
+        if option in OPTIONS and (option, self.rule.target.name) not in SHORT:
+            return option
+        return SHORT.get((option, self.rule.target.name), option)
 
     def _hint(self) -> str:
         for name in (self.rule.target.name, *reversed(self.modules)):
@@ -151,7 +162,10 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--dscp": RuleParser.dscp, "--dscp-class": RuleParser.dscp, "--tos": RuleParser.tos,
     "--physdev-in": RuleParser.physdev, "--physdev-out": RuleParser.physdev,
     "--physdev-is-in": RuleParser.physdev, "--physdev-is-out": RuleParser.physdev,
-    "--physdev-is-bridged": RuleParser.physdev,
+    "--physdev-is-bridged": RuleParser.physdev, "--pkt-type": RuleParser.packet_type,
+    "--nfacct-name": RuleParser.accounting, "--helper": RuleParser.helper, "--cpu": RuleParser.cpu,
+    "--ipvs": RuleParser.ipvs, "--loose": RuleParser.reverse_path, "--validmark": RuleParser.reverse_path,
+    "--accept-local": RuleParser.reverse_path, "--invert": RuleParser.reverse_path,
     "--dir": RuleParser.policy_dir, "--pol": RuleParser.policy, "--strict": RuleParser.policy_flag,
     "--next": RuleParser.policy_flag, "--reqid": RuleParser.policy_option, "--spi": RuleParser.policy_option,
     "--tunnel-src": RuleParser.policy_option, "--tunnel-dst": RuleParser.policy_option,
@@ -177,6 +191,7 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--nflog-range": RuleParser.passing_option, "--nflog-size": RuleParser.passing_option,
     "--nflog-threshold": RuleParser.passing_option, "--set-mss": RuleParser.passing_option,
     "--set-class": RuleParser.passing_option, "--selctx": RuleParser.passing_option,
+    "--timeout": RuleParser.passing_option, "--label": RuleParser.passing_option,
     "--type": RuleParser.passing_option, "--clamp-mss-to-pmtu": RuleParser.passing_flag,
     "--checksum-fill": RuleParser.passing_flag, "--save": RuleParser.passing_flag,
     "--restore": RuleParser.passing_flag,

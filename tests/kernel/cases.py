@@ -43,6 +43,9 @@ RULES = {
     "-j SNAT --to-source 198.51.100.48\n"
     "-A POSTROUTING -m physdev ! --physdev-is-bridged -m policy --dir out --pol none "
     "-m addrtype ! --src-type LOCAL --limit-iface-out -j SNAT --to-source 198.51.100.49",
+    "reverse path": "COMMIT\n*raw\n-A PREROUTING -s 10.244.1.4/32 -m rpfilter --invert -j DROP\n"
+    "-A PREROUTING -s 203.0.113.14/32 -m rpfilter -j DROP\n-A PREROUTING -s 10.244.1.5/32 -m rpfilter --loose -j DROP\n"
+    "COMMIT\n*nat\n-A POSTROUTING -m pkttype --pkt-type unicast -m cpu ! --cpu 99 -o eth0 -j MASQUERADE",
     "dnat": "-A PREROUTING -d 198.51.100.10/32 -p udp -j DNAT --to-destination 10.244.1.5:5000-5010",
 }
 
