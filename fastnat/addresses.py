@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@lru_cache(maxsize=1 << 16)
+def parse_text(text: str, version: int) -> int:
+    """Return an address as a host-order integer; rule files name the same ones again and again."""
+    return int(ipaddress.IPv4Address(text) if version == 4 else ipaddress.IPv6Address(text))
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,7 @@ class Family:
             if not 0 <= int(address) <= self.full:
                 raise ValueError(f"{address} is not an IPv{self.version} address")
             return int(address)
-        if self.version == 4:
-            return int(ipaddress.IPv4Address(address))
-        return int(ipaddress.IPv6Address(address))
+        return parse_text(str(address), self.version)
 
     def to_text(self, address: int) -> str:
         """Return the usual text of a host-order integer."""

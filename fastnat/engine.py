@@ -102,9 +102,8 @@ class Engine:
         self.conntrack = Conntrack(self._cores)
 
     def _compile(self, family: Family) -> Ruleset:
-        n = self.node
-        text, source = (n.rules_text, n.rules_source) if family is V4 else (n.rules6_text, n.rules6_source)
-        return compile_rules(iptables.parse(text, source, n.lenient, family), self.iface_names, n.sets, family)
+        rules = self.node.rules if family is V4 else self.node.rules6
+        return compile_rules(rules or iptables.parse(""), self.iface_names, self.node.sets, family)
 
     def _arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
         n = self.max_connections

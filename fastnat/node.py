@@ -23,6 +23,7 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .ipset import IpSet
+    from .iptables import Rules
 
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 KINDS = {
@@ -84,8 +85,7 @@ class Node:
     routes, routes6 : list of Route, main table
     sysctls : dict of name to text
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
-    rules_source : str    the name that rule errors carry
-    lenient : bool        rules that are not understood never match, instead of being refused
+    rules, rules6 : fastnat.iptables.Rules or None    what they say; read-only
     sets : dict of name to IpSet
     """
 
@@ -94,11 +94,10 @@ class Node:
         self.routes: list[Route] = []
         self.sysctls: dict[str, str] = {}
         self.rules_text = ""
-        self.rules_source = "<rules>"
+        self.rules: Rules | None = None
+        self.rules6: Rules | None = None
         self.routes6: list[Route] = []
         self.rules6_text = ""
-        self.rules6_source = "<rules6>"
-        self.lenient = False
         self.sets: dict[str, IpSet] = {}
         self.sets_text = ""
         self.add_interface("lo", ["127.0.0.1/8"])
@@ -175,17 +174,17 @@ class Node:
         """
         from . import iptables
 
-        parsed = iptables.parse(text, source, lenient)
-        self.rules_text, self.rules_source, self.lenient = text, source, lenient
-        return parsed.warnings
+        self.rules = iptables.parse(text, source, lenient)
+        self.rules_text = text
+        return self.rules.warnings
 
     def load_rules6(self, text: str, source: str = "<rules6>", lenient: bool = False) -> list[str]:
         """Take ip6tables-save text as the node's IPv6 rules, as load_rules does for IPv4."""
         from . import iptables
 
-        parsed = iptables.parse(text, source, lenient, V6)
-        self.rules6_text, self.rules6_source, self.lenient = text, source, lenient
-        return parsed.warnings
+        self.rules6 = iptables.parse(text, source, lenient, V6)
+        self.rules6_text = text
+        return self.rules6.warnings
 
     def load_sets(self, text: str, source: str = "<ipset>") -> None:
         """Take `ipset save` text as the node's sets. Raises InputError naming the line; the old sets stay then."""

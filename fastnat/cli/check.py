@@ -14,8 +14,9 @@ from ..node import Node
 def check(node: str, lenient: bool) -> None:
     """Load the node directory NODE and say what it holds; exit 2 with the reason if it cannot be used."""
     loaded = Node.load(node, lenient)
-    for warning in loaded.load_rules(loaded.rules_text, loaded.rules_source, lenient):
-        click.echo(warning, err=True)
+    for parsed in (loaded.rules, loaded.rules6):
+        for warning in parsed.warnings if parsed else []:
+            click.echo(warning, err=True)
     engine = Engine(loaded, max_connections=1)
     rules = sum(rule is not None for _, _, rule in engine.ruleset.origin)
     click.echo(

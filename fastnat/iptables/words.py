@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..addresses import V4, V6, Family
 from ..errors import RuleError
@@ -20,38 +20,34 @@ SERVICES = {"domain": 53, "http": 80, "https": 443, "ssh": 22, "ntp": 123, "boot
 FREE_TEXT = ("a text", "a value")
 
 
-@dataclass
-class Token:
+class Token(NamedTuple):
     """A word of a rule and the column it starts at."""
 
     text: str
     column: int
 
 
+QUOTED = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
+WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
+PART = re.compile(QUOTED)
+ESCAPED = re.compile(r"\\(.)")
+
+
 def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[Token]:
     """Split a rule as iptables-restore does: blanks separate, double quotes group, backslash escapes inside them."""
     tokens = []
-    at = 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
-        start, word = at, ""
-        while at < len(text) and not text[at].isspace():
-            if text[at] not in "\"'":
-                word += text[at]
-                at += 1
-                continue
-            quote, opened = text[at], at
-            at += 1
-            while at < len(text) and text[at] != quote:
-                at += text[at] == "\\" and at + 1 < len(text)
-                word += text[at]
-                at += 1
-            if at == len(text):
-                raise fail(f"quote {quote} is never closed", opened + 1)
-            at += 1
+    ends = 0
+    for match in WORD.finditer(text):
+        word, start = match.group(), match.start()
+        if text[ends:start].strip():
+            break
+        ends = match.end()
+        if '"' in word or "'" in word:
+            word = PART.sub(lambda quoted: ESCAPED.sub(r"\1", quoted.group()[1:-1]), word)
         tokens.append(Token(word, start + 1))
+    rest = text[ends:].strip()
+    if rest:
+        raise fail(f"quote {rest[0]} is never closed", text.index(rest, ends) + 1)
     return tokens
 
 
