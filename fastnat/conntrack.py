@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .dtypes import CONN_MARKED, PROTOCOL_NAMES, PROTOCOLS, SCTP_STATES, TCP_STATES, Status
+from .errors import InputError
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,67 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
     return " ".join(parts)
 
 
+PAIR = re.compile(r"([a-z-]+)=(\S+)")
+
+
+def parse_line(line: str) -> Connection:
+    """Return the connection that a line of `conntrack -L`, `-o extended` or /proc/net/nf_conntrack shows.
+
+    Raises ValueError saying what is missing or not understood. The record number is 0.
+    """
+    words = line.split()
+    if words[:1] in (["ipv4"], ["ipv6"]):
+        words = words[2:]
+    if len(words) < 4 or not words[1].isdigit():
+        raise ValueError("expected protocol, number, timeout and two tuples, as `conntrack -L` prints them")
+    proto = int(words[1])
+    timeout = float(words[2]) if words[2].isdigit() else 0.0
+    states: tuple[str, ...] = {6: TCP_STATES, 132: SCTP_STATES}.get(proto, ())
+    state = next((w for w in words[2:5] if w in states), None)
+    if states and state is None:
+        raise ValueError(f"no {words[0]} state among {', '.join(states)}")
+    pairs: dict[str, list[str]] = {}
+    for key, value in PAIR.findall(line):
+        pairs.setdefault(key, []).append(value)
+    if len(pairs.get("src", [])) != 2 or len(pairs.get("dst", [])) != 2:
+        raise ValueError("expected two tuples, each with src= and dst=: is the line cut?")
+    family = family_of(pairs["src"][0])
+    original, reply = (_parse_tuple(family, proto, pairs, n) for n in (0, 1))
+    status = 0 if "[UNREPLIED]" in words else Status.SEEN_REPLY
+    status |= Status.ASSURED if "[ASSURED]" in words else 0
+    status |= Status.SRC_NAT if (reply[1], _near(proto, reply)) != (original[0], original[2]) else 0
+    status |= Status.DST_NAT if (reply[0], _far(proto, reply)) != (original[1], _far(proto, original, True)) else 0
+    zone, zone_dir = 0, 3
+    for key, direction in (("zone", 3), ("zone-orig", 1), ("zone-reply", 2)):
+        if key in pairs:
+            zone, zone_dir = int(pairs[key][0]), direction
+    mark = int(pairs.get("mark", ["0"])[0])
+    number = states.index(state) if state is not None else 0
+    return Connection(family, 0, proto, original, reply, int(status), number, timeout, mark, zone, zone_dir)
+
+
+def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int) -> tuple[int, int, int, int]:
+    keys = {family.icmp: ("id", "type"), 47: ("srckey", "dstkey")}.get(proto, ("sport", "dport"))
+    has_ports = proto in (6, 17, 33, 47, 132, 136, family.icmp)
+    if has_ports and any(len(pairs.get(k, [])) != 2 for k in keys):
+        raise ValueError(f"expected {keys[0]}= and {keys[1]}= in both tuples: is the line cut?")
+    sport, dport = (int(pairs[k][n], 0) for k in keys) if has_ports else (0, 0)
+    if proto == family.icmp:
+        dport = dport << 8 | int(pairs.get("code", ["0", "0"])[n])
+    return family.to_int(pairs["src"][n]), family.to_int(pairs["dst"][n]), sport, dport
+
+
+def _near(proto: int, reply: tuple[int, int, int, int]) -> int:
+    return reply[2] if proto in (1, 58) else reply[3]
+
+
+def _far(proto: int, t: tuple[int, int, int, int], original: bool = False) -> int:
+    # of ICMP the id is compared once, as the near end
+    if proto in (1, 58):
+        return 0
+    return t[3] if original else t[2]
+
+
 class Conntrack:
     """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
 
@@ -132,6 +195,52 @@ class Conntrack:
             self.delete(connection)
         return len(gone)
 
+    def load(self, text: str, source: str = "<conntrack>") -> int:
+        """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
+
+        Returns how many. What a dump does not show is taken as the kernel takes it for `conntrack -I`: TCP windows are
+        learnt anew, and a masquerading interface is not known. Raises InputError naming source, line and what is
+        wrong; then none is taken over.
+        """
+        found = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.startswith("conntrack v"):
+                continue
+            try:
+                found.append((number, line, parse_line(line)))
+            except ValueError as error:
+                raise InputError(f"{source}:{number}: {error}\n  in the line: {line}") from None
+        done: list[tuple[int, int]] = []
+        for number, line, c in found:
+            try:
+                if c.family.version not in self._cores:
+                    raise ValueError("this node has no IPv6")
+                index = self._cores[c.family.version].insert(
+                    c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
+                )
+            except ValueError as error:
+                for version, loaded in done:
+                    self._cores[version].delete(loaded)
+                raise InputError(f"{source}:{number}: {error}\n  in the line: {line}") from None
+            done.append((c.family.version, index))
+        return len(done)
+
+    def to_pandas(self) -> Any:
+        """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise InputError("to_pandas() needs pandas: pip install pandas") from None
+        rows = [
+            {
+                "proto": PROTOCOL_NAMES.get(c.proto, str(c.proto)),
+                **_named(c, "", c.original), **_named(c, "reply_", c.reply),
+                "timeout": c.timeout, "status": c.status, "state": c.state, "mark": c.mark, "zone": c.zone,
+            }
+            for c in self
+        ]  # fmt: skip
+        return DataFrame(rows)
+
     def to_numpy(self, version: int = 4) -> NDArray[Any]:
         """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
         core = self._cores[version]
@@ -144,3 +253,14 @@ class Conntrack:
         if style not in ("conntrack", "extended", "proc"):
             raise ValueError(f"style {style!r}: known are conntrack, extended, proc")
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
+
+
+def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:
+    src, dst, sport, dport = t
+    to_text = c.family.to_text
+    return {
+        f"{prefix}src": to_text(src),
+        f"{prefix}dst": to_text(dst),
+        f"{prefix}sport": sport,
+        f"{prefix}dport": dport,
+    }

@@ -100,6 +100,8 @@ class Engine:
                 RECORDS6.RESULT,
             )
         self.conntrack = Conntrack(self._cores)
+        if node.conntrack_text:
+            self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
     def _compile(self, family: Family) -> Ruleset:
         rules = self.node.rules if family is V4 else self.node.rules6

@@ -87,6 +87,7 @@ class Node:
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
     rules, rules6 : fastnat.iptables.Rules or None    what they say; read-only
     sets : dict of name to IpSet
+    conntrack_text : str   `conntrack -L` text of the connections with which engines start
     """
 
     def __init__(self) -> None:
@@ -100,6 +101,7 @@ class Node:
         self.rules6_text = ""
         self.sets: dict[str, IpSet] = {}
         self.sets_text = ""
+        self.conntrack_text = ""
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
         self.interfaces["lo"].addresses[0].scope = SCOPES["host"]
@@ -203,8 +205,10 @@ class Node:
             return cls.load(path)
 
     @classmethod
-    def load(cls, directory: str | Path, lenient: bool = False) -> Node:
+    def load(cls, directory: str | Path, lenient: bool = False, with_conntrack: bool = False) -> Node:
         """Load a node directory: addr.json, and if they are there route.json, rules.v4, ipset.save, sysctl.conf.
+
+        `with_conntrack` also takes conntrack.txt, with which the node's engines then start.
 
         Raises InputError naming the file and what is wrong with it.
         """
@@ -225,6 +229,8 @@ class Node:
             node.load_rules6(read_text(path / "rules.v6"), str(path / "rules.v6"), lenient)
         if (path / "ipset.save").exists():
             node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
+        if (path / "conntrack.txt").exists() and with_conntrack:
+            node.conntrack_text = read_text(path / "conntrack.txt")
         return node
 
     def save(self, directory: str | Path) -> None:

@@ -43,3 +43,45 @@ def test_records_are_arrays(nat):
     rows = nat.conntrack.to_numpy()
     assert rows["tuples"]["sport"][:, 0].tolist() == [40000] * 3
     assert nat.ports("198.51.100.10", "udp", "203.0.113.10", 53) == {"used": 3, "free": 64509, "total": 64512}
+
+
+DUMP = """udp      17 29 src=10.244.2.2 dst=203.0.113.10 sport=40000 dport=53 [UNREPLIED] src=203.0.113.10 dst=198.51.100.10 sport=53 dport=41000 mark=7 use=1
+ipv4     2 tcp      6 431999 ESTABLISHED src=10.244.2.3 dst=203.0.113.9 sport=4000 dport=80 src=203.0.113.9 dst=198.51.100.10 sport=80 dport=4000 [ASSURED] mark=0 use=1
+ipv4     2 icmp     1 29 src=10.244.2.4 dst=203.0.113.9 type=8 code=0 id=77 src=203.0.113.9 dst=198.51.100.10 type=0 code=0 id=77 mark=0 zone=0 use=2
+tcp      6 10 TIME_WAIT src=203.0.113.5 dst=198.51.100.10 sport=9 dport=30080 src=10.244.1.7 dst=203.0.113.5 sport=80 dport=9 [ASSURED] mark=0 use=1
+"""  # noqa: E501 (lines as the tool prints them)
+
+
+def test_a_dump_comes_back_as_it_was():
+    engine = fastnat.Engine(make_node())
+    assert engine.conntrack.load(DUMP) == 4
+    text = engine.conntrack.format("conntrack")
+    for line in DUMP.splitlines():
+        words = line.replace("ipv4     2 ", "").replace(" zone=0 use=2", " use=1")
+        assert words in text
+    engine._core.check_invariants()
+    first = next(iter(engine.conntrack))
+    assert first.status & fastnat.Status.SRC_NAT
+    assert not first.status & fastnat.Status.DST_NAT
+    back = engine.packets(proto="udp", src="203.0.113.10", sport=53, dst="198.51.100.10", dport=41000, iface="eth0")
+    assert engine.process(back)["dport"][0] == 40000
+    # the same source reuses its mapping elsewhere
+    again = engine.packets(proto="udp", src="10.244.2.2", sport=40000, dst="203.0.113.77", dport=53, iface="cni0")
+    assert engine.process(again)["sport"][0] == 41000
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (DUMP.splitlines()[0][:90], "is the line cut"),
+        (DUMP.splitlines()[1].replace("ESTABLISHED ", ""), "no tcp state"),
+        ("hello world", "expected protocol"),
+        (DUMP.splitlines()[0], "exists"),
+        (DUMP.splitlines()[0].replace("10.244.2.2", "10.244.2.999"), "10.244.2.999"),
+    ],
+)
+def test_a_broken_dump_names_its_line_and_loads_nothing(line, says):
+    engine = fastnat.Engine(make_node())
+    with pytest.raises(fastnat.InputError, match=rf"dump\.txt:5: .*{says}"):
+        engine.conntrack.load(DUMP + line, "dump.txt")
+    assert len(engine.conntrack) == 0

@@ -16,7 +16,7 @@ from ..addresses import to_int
 from ..engine import Engine
 from ..errors import InputError
 from ..exhaustion import Outcome, Workload, run, verdict
-from ..node import Node
+from ..node import Node, read_text
 
 COLUMNS = ("sent", "count", "occupancy", "fail", "probes_per_conn", "ns_per_conn")
 
@@ -45,6 +45,7 @@ def destination(text: str) -> tuple[str, int]:
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
 @click.option("--hold", type=click.FloatRange(0), help="Seconds for which a flow is kept, needs --rate.")
 @click.option("--profile", default="linux-6.18", show_default=True, metavar="A[,B]", help="linux-6.18, linux-5.4.")
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
@@ -62,6 +63,7 @@ def exhaust(
     random_fully: bool,
     hold: float | None,
     profile: str,
+    start_from: str | None,
     lenient: bool,
     seed: int,
     csv_path: str | None,
@@ -86,6 +88,8 @@ def exhaust(
             engine = Engine(loaded, profile=name, seed=seed)
             if random_fully:
                 engine.set_random_fully()
+            if start_from:
+                engine.conntrack.load(read_text(Path(start_from)), start_from)
             outcomes[name] = run(engine, work, lambda n: bar.advance(task, n))
             stats[name] = engine.stats
     if csv_path:

@@ -10,7 +10,7 @@ import click
 
 from .. import capture
 from ..engine import PROFILES, Engine
-from ..node import Node
+from ..node import Node, read_text
 from ..replay import replay as run
 
 
@@ -23,6 +23,7 @@ from ..replay import replay as run
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def replay(
@@ -34,11 +35,14 @@ def replay(
     stats: str | None,
     iface: str | None,
     profile: str,
+    start_from: str | None,
     lenient: bool,
     seed: int,
 ) -> None:
     """Run CAPTURE (pcap or pcapng) through the node directory NODE."""
     engine = Engine(Node.load(node, lenient), profile=profile, seed=seed)
+    if start_from:
+        engine.conntrack.load(read_text(Path(start_from)), start_from)
     counts = {"forward": 0, "local": 0, "drop": 0}
     with contextlib.ExitStack() as stack:
         packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None

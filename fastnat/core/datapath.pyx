@@ -9,17 +9,18 @@ import numpy as np
 from ..errors import ClockError
 from .types cimport *
 from .batch cimport pkt_reset, run_batch, store
-from .ct_insert cimport conn_delete
+from .ct_insert cimport confirm, conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
+from .nat_bysource cimport bysource_add, bysource_head
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
-from .tuple cimport conn_tuple, tuple_make
-from .tuple_hash cimport random_u64, splitmix64, tuple_hash
+from .tuple cimport conn_tuple, tuple_invertible, tuple_make
+from .tuple_hash cimport random_u64, source_hash, splitmix64, tuple_hash
 
 cdef extern from "platform.h" nogil:
     ctypedef struct fn_ndarray:
@@ -377,6 +378,54 @@ cdef class Datapath:
         if conn >= self.e.high_water or not self.e.conns[conn].flags:
             raise IndexError(f"no connection {conn}")
         conn_delete(&self.e, conn)
+
+    def insert(self, original, reply, uint32_t proto, uint32_t status, uint32_t state, double timeout, uint32_t mark,
+               uint32_t zone, uint32_t zone_dir):
+        """Put a connection into the table as it was elsewhere (conntrack -I).
+
+        original, reply: (src, dst, sport, dport); status without CONFIRMED; timeout: seconds left. Returns its number.
+        Raises ValueError when a tuple is taken or the table is full; the table is unchanged then.
+        """
+        cdef engine_t *e = &self.e
+        cdef pkt_t p
+        cdef uint32_t ct
+        cdef conn_t *c
+        cdef uint64_t h
+        cdef tuple_t orig = tuple_make(addr_of(original[0]), addr_of(original[1]), original[2], original[3], proto,
+                                       zone if zone_dir & 1 else 0)
+        cdef tuple_t back = tuple_make(addr_of(reply[0]), addr_of(reply[1]), reply[2], reply[3], proto,
+                                       zone if zone_dir & 2 else 0)
+        if not tuple_invertible(orig):
+            raise ValueError("no reply can belong to such a tuple")
+        pkt_reset(&p)
+        p.now = <uint32_t>e.now
+        p.hash = tuple_hash(e, orig)
+        if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
+            raise ValueError("a connection with this tuple exists")
+        if e.count >= e.max_conns:
+            raise ValueError(f"the table holds {e.count} connections, its maximum")
+        ct = conn_alloc(e, orig, p.hash)
+        if ct == FN_NONE:
+            raise ValueError("the table is full")
+        c = &e.conns[ct]
+        c.tuples[1] = back
+        c.zone = <uint16_t>zone
+        c.status = <uint16_t>status
+        c.state = <uint8_t>state
+        c.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)
+        c.stream_ts = p.now
+        memset(&e.tcp[ct], 0, sizeof(tcp_t))
+        if mark:
+            e.tcp[ct].mark = mark
+            c.flags |= CONN_MARKED
+        h = source_hash(e, orig)
+        bysource_add(e, ct, h, bysource_head(e, orig, h))
+        c.status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+        p.ct = ct
+        if not confirm(e, &p):
+            conn_release(e, ct)
+            raise ValueError("the connection cannot be confirmed")
+        return ct
 
     def timeout_left(self):
         """Seconds until each record expires, float64 by record index; meaningless for unused ones."""
