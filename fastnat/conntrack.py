@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -228,7 +229,7 @@ class Conntrack:
     def to_pandas(self) -> Any:
         """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""
         try:
-            from pandas import DataFrame
+            pandas = import_module("pandas")
         except ImportError:
             raise InputError("to_pandas() needs pandas: pip install pandas") from None
         rows = [
@@ -239,7 +240,7 @@ class Conntrack:
             }
             for c in self
         ]  # fmt: skip
-        return DataFrame(rows)
+        return pandas.DataFrame(rows)
 
     def to_numpy(self, version: int = 4) -> NDArray[Any]:
         """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
