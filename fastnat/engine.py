@@ -265,6 +265,21 @@ class Engine:
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
 
+    def fork(self, seed: int | None = None) -> Engine:
+        """Return an independent engine in the same state: connections, counters, clock.
+
+        With a seed (0..2**64-1) it draws other random numbers from here on; without, the same ones.
+        Changes to the node since this engine was made are not taken over.
+        """
+        if seed is not None and not 0 <= seed < 2**64:
+            raise InputError(f"seed {seed} is not in 0..2**64-1")
+        other = Engine(self.node, self.profile, self.seed, self.max_connections, remember=self.remember)
+        for version, core in self._cores.items():
+            copy_into(core, other._cores[version])
+            if seed is not None:
+                other._cores[version].reseed(seed if version == 4 else seed ^ SEED6)
+        return other
+
     def set_random_fully(self) -> None:
         """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
         for r in (self.ruleset, self.ruleset6):
@@ -306,6 +321,19 @@ class Engine:
     def nbytes(self) -> int:
         """Bytes held, everything that was touched counted."""
         return sum(_bytes_of(core) for core in self._cores.values())
+
+
+def copy_into(core: Any, other: Any) -> None:
+    """Copy the tables of one datapath, as far as they are in use, and its counters into another of the same node."""
+    t, high = core.tables, core.high_water
+    used = {
+        "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmaps": t["bitmaps"] * 2048,
+        "tuples": t["tuple_groups"] * GROUP_BUCKETS, "sources": t["source_groups"] * GROUP_BUCKETS,
+    }  # fmt: skip
+    for name, array in core.arrays.items():
+        n = used.get(name, len(array))
+        other.arrays[name][:n] = array[:n]
+    other.set_state(core.state())
 
 
 def _bytes_of(core: Any) -> int:

@@ -167,3 +167,20 @@ def test_no_connection_is_refused_for_want_of_a_table_slot():
     assert nat.stats["insert_failed"] == 0
     assert len(nat.conntrack) == 400_000
     nat._core.check_invariants()
+
+
+def test_a_fork_goes_on_alike_and_apart():
+    whole = fastnat.Engine(make_node(), seed=5)
+    whole.process(flows(whole, 3000), 1.0)
+    same, other = whole.fork(), whole.fork(seed=6)
+    more = flows(whole, 2000, src=np.arange(2000, dtype=np.uint32) + 0x0AF41002)
+    a, b, c = whole.process(more, 2.0), same.process(more, 2.0), other.process(more, 2.0)
+    assert a.tobytes() == b.tobytes() != c.tobytes()
+    assert same.stats == whole.stats
+    whole.conntrack.flush()
+    assert len(same.conntrack) == len(other.conntrack) == 5000
+    same.advance(40.0)
+    assert len(same.conntrack) == 0
+    assert whole.now == 2.0
+    for engine in (whole, same, other):
+        engine._core.check_invariants()

@@ -504,6 +504,12 @@ cdef class Datapath:
         memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
         memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
 
+    def reseed(self, uint64_t seed):
+        """Draw other random numbers from here on; the keys of the tables stay."""
+        cdef uint32_t i
+        for i in range(2):
+            self.e.rng[i] = splitmix64(&seed)
+
     def random_u64(self):
         """The next number of the engine's generator."""
         return random_u64(&self.e)
@@ -518,7 +524,7 @@ cdef class Datapath:
         return addr_to_int(select_addr6(&self.e, iface, addr_of(hop)) if FN_V6 else select_addr(&self.e, iface, addr_of(hop)))
 
     def state(self):
-        """The scalars of the engine as bytes; with the arrays they are all of its state."""
+        """The scalars of the engine as bytes; with the arrays they are all of its state. Never from outside."""
         return bytes((<char *>&self.e)[:sizeof(engine_t)]) + np.float64(self.clock).tobytes()
 
     def set_state(self, bytes state not None):
