@@ -1,14 +1,24 @@
 """The nodes, rules and packets with which the kernel is compared, live and recorded."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import fastnat
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.inet6 import (
+        ICMPv6DestUnreach,
+        ICMPv6EchoReply,
+        ICMPv6EchoRequest,
+        ICMPv6PacketTooBig,
+        IPv6,
+        IPv6ExtHdrDestOpt,
+    )
 
-INTERFACES = {"cni0": "10.244.1.1/24", "eth0": "198.51.100.10/24"}
+INTERFACES = {"cni0": ["10.244.1.1/24"], "eth0": ["198.51.100.10/24"]}
 ROUTES = ["default via 198.51.100.1 dev eth0"]
 
 SETS = """create CLIENTS hash:ip family inet hashsize 1024 maxelem 65536
@@ -66,29 +76,100 @@ def traffic():
         yield "cni0", IP(src=src, dst=dst, ttl=1) / UDP(sport=6000, dport=1)
 
 
-def rules_text(name):
-    return f"*nat\n{RULES[name]}\nCOMMIT\n"
+INTERFACES6 = {"cni0": ["fd01::1/64"], "eth0": ["fd02::1/64", "2001:db8::1/64", "fd02::aaaa/64"]}
+ROUTES6 = ["default via fd02::ffff dev eth0"]
+RULES6 = {
+    "v6 masquerade": "-A POSTROUTING -s fd01::/64 -o eth0 -j MASQUERADE",
+    "v6 address range": "-A POSTROUTING -s fd01::/64 -j SNAT --to-source 2001:db8:77::10-2001:db8:79::ff",
+    "v6 persistent": "-A POSTROUTING -j SNAT --to-source fd77::-fd77::ffff:ffff --persistent",
+    "v6 dnat and redirect": "-A PREROUTING -d fd02::/64 -p udp -j DNAT --to-destination [fd01::5-fd01::9]:5000-5010\n"
+    "-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8080\n"
+    "-A POSTROUTING -p ipv6-icmp -m icmp6 --icmpv6-type echo-request -j MASQUERADE",
+    "v6 netmap and matches": "-A PREROUTING -d fd66::/64 -j NETMAP --to fd01::/64\n"
+    "-A POSTROUTING -m addrtype --dst-type UNICAST -m conntrack --ctstate DNAT -j ACCEPT\n"
+    "-A POSTROUTING -p udp -m udp --sport 4000:4005 -m hl --hl-gt 10 -j SNAT --to-source [fd02::1]:4000-4999",
+}
 
 
-def node(rules):
-    made = fastnat.Node()
-    for iface, address in INTERFACES.items():
-        made.add_interface(iface, [address])
-    for route in ROUTES:
-        dst, _, via, _, dev = route.split()
-        made.add_route(dst, via=via, dev=dev)
-    made.load_sets(SETS)
-    made.load_rules(rules)
-    return made
+def traffic6():
+    """Replies and errors answer what the kernel let out: `yield` gives that packet, or None."""
+    for k in range(8):
+        src, dst = f"fd01::{k + 2:x}", f"fd0{3 + k % 3}:{k:x}::9"
+        for layer in (UDP(sport=4000 + k, dport=53) / b"q", TCP(sport=5000 + k, dport=443, flags="S", seq=k)):
+            out = yield "cni0", IPv6(src=src, dst=dst) / layer
+            if out is None:
+                continue
+            sent = IPv6(out)
+            back = layer.copy()
+            back.sport, back.dport = sent.payload.dport, sent.payload.sport
+            if isinstance(back, TCP):
+                back.flags, back.ack = "SA", k + 1
+            yield "eth0", IPv6(src=sent.dst, dst=sent.src) / back
+            yield "eth0", IPv6(src="fd02::ffff", dst=sent.src) / ICMPv6DestUnreach(code=k % 5) / sent
+            yield "eth0", IPv6(src=sent.dst, dst=sent.src) / ICMPv6PacketTooBig(mtu=1280) / bytes(sent)[: 48 + k]
+        out = yield "cni0", IPv6(src=src, dst=dst) / ICMPv6EchoRequest(id=k, data=b"e" * k)
+        if out is not None:
+            echo = ICMPv6EchoReply(id=IPv6(out)[ICMPv6EchoRequest].id, data=b"e" * k)
+            yield "eth0", IPv6(src=dst, dst=IPv6(out).src) / echo
+        yield "cni0", IPv6(src=src, dst=dst) / IPv6ExtHdrDestOpt() / UDP(sport=7000 + k, dport=7)
+        yield "eth0", IPv6(src=dst, dst="fd02::1") / UDP(sport=53, dport=9000 + k)
+        yield "eth0", IPv6(src=dst, dst="fd01::7") / TCP(sport=6000 + k, dport=80, flags="S")
+        yield "eth0", IPv6(src=dst, dst=f"fd66::{k + 2:x}") / UDP(sport=6000 + k, dport=9)
+        yield "cni0", IPv6(src=src, dst=dst, hlim=1) / UDP(sport=6000, dport=1)
+        yield "cni0", IPv6(src="fe80::5", dst=dst) / UDP(sport=6100, dport=1)
+        yield "cni0", IPv6(src="::1", dst=dst) / UDP(sport=6200, dport=1)
+        yield "cni0", IPv6(src=src, dst=dst) / UDP(sport=6300, dport=1, chksum=0x1234)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A node, its rules, and the packets that enter it."""
+
+    rules: str
+    interfaces: dict
+    routes: list
+    traffic: Callable
+    sets: str = ""
+    family: int = 4
+
+    def node(self):
+        made = fastnat.Node()
+        for iface, addresses in self.interfaces.items():
+            made.add_interface(iface, addresses)
+        for route in self.routes:
+            dst, _, via, _, dev = route.split()
+            made.add_route(dst, via=via, dev=dev)
+        made.load_sets(self.sets)
+        (made.load_rules if self.family == 4 else made.load_rules6)(self.rules)
+        return made
+
+
+CASES = {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES, ROUTES, traffic, SETS) for name, r in RULES.items()}
+CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, "", 6) for name, r in RULES6.items()}
 
 
 class EngineNode:
     """The engine in the place of the kernel: a packet in, what comes out."""
 
-    def __init__(self, rules):
-        self.nat, self.n = fastnat.Engine(node(rules)), 0
+    def __init__(self, node):
+        self.nat, self.n = fastnat.Engine(node), 0
 
     def pass_packet(self, iface, data):
         verdict, out = self.nat.process_packet(data, iface, now=self.n * 0.001)
         self.n += 1
         return out if verdict == fastnat.Verdict.FORWARD else None
+
+
+def conversation(case, kernel):
+    """Yield (packet, interface, bytes, what came out of the kernel) of a whole case."""
+    packets = case.traffic()
+    answer = None
+    while True:
+        try:
+            iface, packet = packets.send(answer)
+        except StopIteration:
+            return
+        data = bytes(packet)
+        out = kernel.pass_packet(iface, data)
+        answer = out[1] if out else None
+        yield packet, iface, data, answer

@@ -12,18 +12,15 @@ from kernel import cases, recorder
 def main():
     folder = Path(__file__).with_name("recorded")
     folder.mkdir(exist_ok=True)
-    for name in cases.RULES:
-        rules = cases.rules_text(name)
-        kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules, cases.SETS)
-        packets = []
+    for name, case in cases.CASES.items():
+        kernel = recorder.Namespace(case)
         try:
-            for iface, packet in cases.traffic():
-                out = kernel.pass_packet(iface, bytes(packet))
-                packets.append([iface, bytes(packet).hex(), out[1].hex() if out else None])
+            talk = cases.conversation(case, kernel)
+            packets = [[iface, data.hex(), out.hex() if out else None] for _, iface, data, out in talk]
         finally:
             kernel.close()
-        case = {"kernel": platform.release(), "rules": rules, "packets": packets}
-        (folder / f"{name.replace(' ', '_')}.json").write_text(json.dumps(case, indent=0) + "\n")
+        record = {"kernel": platform.release(), "rules": case.rules, "packets": packets}
+        (folder / f"{name.replace(' ', '_')}.json").write_text(json.dumps(record, indent=0) + "\n")
         print(f"{name}: {len(packets)} packets")
 
 

@@ -1,5 +1,6 @@
 """The kernel's own answers: a network namespace with a TUN device for each interface."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -10,11 +11,19 @@ import time
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI, CLONE_NEWNET = 0x400454CA, 1, 0x1000, 0x40000000
 SYSCTLS = {
-    "net.ipv4.ip_forward": 1,
-    "net.ipv4.conf.all.rp_filter": 0,
-    "net.ipv4.conf.default.rp_filter": 0,
-    "net.ipv6.conf.all.disable_ipv6": 1,
-    "net.ipv6.conf.default.disable_ipv6": 1,
+    4: {
+        "net.ipv4.ip_forward": 1,
+        "net.ipv4.conf.all.rp_filter": 0,
+        "net.ipv4.conf.default.rp_filter": 0,
+        "net.ipv6.conf.all.disable_ipv6": 1,
+        "net.ipv6.conf.default.disable_ipv6": 1,
+    },
+    6: {
+        "net.ipv6.conf.all.forwarding": 1,
+        "net.ipv6.conf.default.accept_dad": 0,
+        "net.ipv6.conf.default.accept_ra": 0,
+        "net.ipv6.conf.default.addr_gen_mode": 1,
+    },
 }
 
 
@@ -25,11 +34,11 @@ def sh(*words, text=None):
 class Namespace:
     """A node in a namespace of its own; packets go in and come out as raw IP on TUN devices."""
 
-    def __init__(self, interfaces, routes, rules, sets=""):
+    def __init__(self, case):
         self.name, self.fds = f"fastnat-{os.getpid()}", {}
         sh("ip", "netns", "add", self.name)
         try:
-            self._configure(interfaces, routes, rules, sets)
+            self._configure(case)
         except BaseException:
             self.close()
             raise
@@ -37,20 +46,27 @@ class Namespace:
     def run(self, *words, text=None):
         return sh("ip", "netns", "exec", self.name, *words, text=text)
 
-    def _configure(self, interfaces, routes, rules, sets):
-        for key, value in SYSCTLS.items():
+    def _configure(self, case):
+        for key, value in SYSCTLS[case.family].items():
             self.run("sysctl", "-qw", f"{key}={value}")
-        self._open(interfaces)
-        for name, address in interfaces.items():
+        self._open(case.interfaces)
+        family = f"-{case.family}"
+        for name, addresses in case.interfaces.items():
             sh("ip", "-n", self.name, "link", "set", name, "up")
-            sh("ip", "-n", self.name, "addr", "add", address, "dev", name)
-        for route in routes:
-            sh("ip", "-n", self.name, "route", "add", *route.split())
-        if sets:
-            self.run("ipset", "restore", text=sets)
-        self.run("iptables-legacy-restore", text=rules)
-        self.run("iptables-legacy", "-t", "raw", "-A", "OUTPUT", "-j", "DROP")
+            for address in addresses:
+                sh("ip", family, "-n", self.name, "addr", "add", address, "dev", name)
+        for route in case.routes:
+            sh("ip", family, "-n", self.name, "route", "add", *route.split())
+        if case.sets:
+            self.run("ipset", "restore", text=case.sets)
+        tables = "iptables-legacy" if case.family == 4 else "ip6tables-legacy"
+        self.run(f"{tables}-restore", text=case.rules)
+        self.run(tables, "-t", "raw", "-A", "OUTPUT", "-j", "DROP")
         time.sleep(0.05)
+        for fd in self.fds.values():
+            with contextlib.suppress(BlockingIOError):
+                while os.read(fd, 65536):
+                    pass
 
     def _open(self, interfaces):
         libc = ctypes.CDLL(None, use_errno=True)

@@ -23,15 +23,13 @@ def missing():
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(bool(missing()), reason=missing() or "kernel is at hand")]
 
 
-@pytest.mark.parametrize("name", cases.RULES)
+@pytest.mark.parametrize("name", cases.CASES)
 def test_same_packets_come_out(name):
-    rules = cases.rules_text(name)
-    engine = cases.EngineNode(rules)
-    kernel = recorder.Namespace(cases.INTERFACES, cases.ROUTES, rules, cases.SETS)
+    case = cases.CASES[name]
+    engine = cases.EngineNode(case.node())
+    kernel = recorder.Namespace(case)
     try:
-        for n, (iface, packet) in enumerate(cases.traffic()):
-            data = bytes(packet)
-            theirs = kernel.pass_packet(iface, data)
-            assert engine.pass_packet(iface, data) == (theirs and theirs[1]), f"packet {n}: {packet.summary()}"
+        for n, (packet, iface, data, theirs) in enumerate(cases.conversation(case, kernel)):
+            assert engine.pass_packet(iface, data) == theirs, f"packet {n}: {packet.summary()}"
     finally:
         kernel.close()
