@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel import cases, recorder
+from kernel.random_case import random_case
 
 
 def missing():
@@ -31,5 +32,19 @@ def test_same_packets_come_out(name):
     try:
         for n, (packet, iface, data, theirs) in enumerate(cases.conversation(case, kernel)):
             assert engine.pass_packet(iface, data) == theirs, f"packet {n}: {packet.summary()}"
+    finally:
+        kernel.close()
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("FASTNAT_SEEDS", "4"))))
+def test_random_rules_and_traffic(seed):
+    """More seeds: FASTNAT_SEEDS=200 make kernel-test."""
+    case = random_case(seed)
+    engine = cases.EngineNode(case.node())
+    kernel = recorder.Namespace(case)
+    try:
+        for n, (packet, iface, data, theirs) in enumerate(cases.conversation(case, kernel)):
+            mine = engine.pass_packet(iface, data)
+            assert mine == theirs, f"packet {n}: {packet.summary()}\n{case.rules}"
     finally:
         kernel.close()

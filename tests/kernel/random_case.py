@@ -1,0 +1,100 @@
+"""Random rules and random traffic, seeded: every flow has a port of its own, so the kernel has nothing to draw."""
+
+import random
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+
+from kernel.cases import INTERFACES, ROUTES, SETS, Case
+
+ADDRESSES = ["10.244.1.{}", "203.0.113.{}", "10.96.0.{}"]
+PLAIN = [
+    "", "-s 10.244.1.0/28", "! -s 10.244.1.4/30", "-d 203.0.113.0/26", "! -d 10.244.0.0/16", "-d 10.96.0.8/29",
+    "-p udp", "-p tcp", "! -p icmp", "-p udp -m udp --dport 53:60", "-p tcp -m tcp ! --dport 80",
+    "-p tcp -m multiport --dports 80,443,8000:8100", "-p udp -m multiport ! --ports 53,10100:10200",
+    "-p tcp -m tcp --tcp-flags SYN,ACK SYN", "-p icmp -m icmp --icmp-type 8", "-m mark --mark 0x1/0x3",
+    "-m mark ! --mark 0x2/0x2", "-m addrtype --dst-type LOCAL", "-m addrtype ! --src-type LOCAL --dst-type UNICAST",
+    "-m iprange --src-range 10.244.1.5-10.244.1.9", "-m iprange ! --dst-range 203.0.113.9-203.0.113.90",
+    "-m statistic --mode nth --every 3 --packet 1", "-m conntrack --ctstate NEW", "-m conntrack ! --ctstate DNAT",
+    "-m set --match-set CLIENTS src", "-m set ! --match-set SERVERS dst,dst", "-m ttl --ttl-gt 60",
+    "-m length --length 0:40", "-m recent --name R --rcheck --hitcount 2 --rsource", "-m recent --name R --set --rdest",
+    "-m conntrack --ctorigdst 203.0.113.0/25", "-m conntrack --ctproto 17", "-m pkttype --pkt-type unicast",
+]  # fmt: skip
+MARKS = ["MARK --set-xmark 0x{:x}/0x3", "MARK --or-mark 0x{:x}", "CONNMARK --set-xmark 0x{:x}/0xff"]
+
+
+def target(rng, chain, callees):
+    """Return a -j or -g for a rule of this chain."""
+    kind = rng.random()
+    if kind < 0.2 and callees:
+        return f"-{rng.choice('jjg')} {rng.choice(callees)}"
+    if kind < 0.4:
+        return "-j " + rng.choice(MARKS).format(rng.randrange(4))
+    if kind < 0.5:
+        return "-j " + rng.choice(["RETURN", "ACCEPT"])
+    if chain.startswith("P") and chain != "POSTROUTING":
+        low = rng.randrange(2, 200)
+        ports = "" if rng.random() < 0.5 else f":{rng.randrange(1, 60000)}-{rng.randrange(60000, 65536)}"
+        dnat = f"-p {rng.choice(['udp', 'tcp'])} -j DNAT --to-destination 10.244.1.{low}-10.244.1.{low + 20}{ports}"
+        return rng.choice([dnat, dnat, "-j NETMAP --to 10.244.1.0/27", "-p udp -j REDIRECT --to-ports 99"])
+    low = rng.randrange(2, 200)
+    snat = f"-j SNAT --to-source 198.51.100.{low}-198.51.100.{low + rng.randrange(50)}"
+    return rng.choice(["-j MASQUERADE", snat, snat + " --persistent", "-j NETMAP --to 198.51.100.0/26"])
+
+
+def rules(rng):
+    chains = {"PREROUTING": ["P0", "P1"], "P0": ["P1"], "P1": [], "POSTROUTING": ["S0", "S1"], "S0": ["S1"], "S1": []}
+    lines = ["*nat", *(f":{c} - [0:0]" for c in ("P0", "P1", "S0", "S1"))]
+    for chain, callees in chains.items():
+        for _ in range(rng.randrange(1, 7)):
+            iface = rng.choice(["", "", "-i cni0" if chain.startswith("P") and chain != "POSTROUTING" else "-o eth0"])
+            said = rng.choice(PLAIN)
+            verdict = target(rng, chain, callees)
+            if verdict.startswith("-p"):
+                said = "" if "-p " in said else said
+            lines.append(" ".join(f"-A {chain} {iface} {said} {verdict}".split()))
+    lines += ["COMMIT", "*mangle"]
+    for _ in range(rng.randrange(3)):
+        chain = rng.choice(["PREROUTING", "FORWARD", "POSTROUTING"])
+        mark = rng.choice([*MARKS, "CONNMARK --restore-mark", "CONNMARK --save-mark"]).format(rng.randrange(4))
+        lines.append(" ".join(f"-A {chain} {rng.choice(PLAIN)} -j {mark}".split()))
+    lines += ["COMMIT", "*filter"]
+    for _ in range(rng.randrange(3)):
+        lines.append(" ".join(f"-A FORWARD {rng.choice(PLAIN[1:])} -j {rng.choice(['DROP', 'ACCEPT'])}".split()))
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def traffic(rng, n):
+    """`yield` gives what the kernel let out, and half of that is answered or complained about."""
+    for k in range(n):
+        src = f"10.244.1.{rng.randrange(2, 20)}"
+        dst = rng.choice(ADDRESSES).format(rng.randrange(2, 200))
+        dport = rng.choice([53, 55, 80, 443, 8050, rng.randrange(1, 65536)])
+        layer = rng.choice(
+            [
+                UDP(sport=10_000 + k, dport=dport) / bytes(rng.randrange(40)),
+                TCP(sport=10_000 + k, dport=dport, flags="S", seq=rng.randrange(2**32)),
+                ICMP(id=k),
+            ]
+        )
+        out = yield "cni0", IP(src=src, dst=dst, ttl=rng.choice([1, 2, 64])) / layer
+        for _ in range(rng.randrange(3)):
+            if out is None:
+                break
+            sent = IP(out)
+            if rng.random() < 0.3:
+                yield "eth0", IP(src="192.0.2.1", dst=sent.src) / ICMP(type=3, code=rng.randrange(4)) / sent
+                continue
+            back = sent.payload.copy()
+            if isinstance(back, ICMP):
+                back = ICMP(type=0, id=sent.payload.id)
+            else:
+                back.sport, back.dport = sent.payload.dport, sent.payload.sport
+                del back.chksum
+            if isinstance(back, TCP):
+                back.flags, back.seq, back.ack = "SA", 7, (sent.payload.seq + 1) % 2**32
+            yield "eth0", IP(src=sent.dst, dst=sent.src) / back
+
+
+def random_case(seed, packets=150):
+    rng = random.Random(seed)
+    return Case(rules(rng), INTERFACES, ROUTES, lambda: traffic(rng, packets), SETS)
