@@ -44,6 +44,7 @@ PATHS = 512
 # the generator of IPv6 draws other numbers than that of IPv4
 SEED6 = 0x6A09E667F3BCC908
 FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 # xt_recent.ip_list_tot
 RECENT_ENTRIES = 100
@@ -99,6 +100,8 @@ class Engine:
                 RECORDS6.PACKET,
                 RECORDS6.RESULT,
             )
+        self._core6 = self._cores.get(6)
+        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
         self.conntrack = Conntrack(self._cores)
         if node.conntrack_text:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
@@ -201,16 +204,18 @@ class Engine:
         A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
         Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
         """
-        core = self._cores.get(6 if getattr(batch, "dtype", None) == PACKET6 else 4)
-        if core is None:
-            raise InputError(NO_IPV6)
+        if self._core6 is None:
+            if batch.dtype.itemsize == PACKET6.itemsize:
+                raise InputError(NO_IPV6)
+            return self._core.process(batch, now, out)
+        core = self._core6 if batch.dtype.itemsize == PACKET6.itemsize else self._core
         self._follow(core, now)
         results: NDArray[Any] = core.process(batch, now, out)
         return results
 
     def _follow(self, core: Any, now: float | NDArray[Any]) -> None:
         """Bring the clock of one family up to the other's; both families live on one virtual clock."""
-        if len(self._cores) > 1 and core.now < self.now:
+        if core.now < self.now:
             first = now[0] if isinstance(now, np.ndarray) and len(now) else now
             if isinstance(first, np.ndarray) or first >= self.now:
                 core.advance(self.now)
@@ -223,14 +228,18 @@ class Engine:
         Returns the verdict and the rewritten datagram, None when dropped. Raises InputError for an unknown
         interface, ClockError when now [s] goes back.
         """
-        result = self._run(data, self.node.iface_number(iface), now)
-        return Verdict(result[0]), result[1]
+        number = self._iface_numbers.get(iface)
+        if number is None:
+            number = self.node.iface_number(iface)
+        result = self._run(data, number, now)
+        return VERDICTS[result[0]], result[1]
 
     def _run(self, data: bytes, iface: int, now: float) -> Any:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
-        core = self._core if len(self._cores) == 1 or data[:1] < b"\x60" else self._cores[6]
-        if len(self._cores) > 1:
-            self._follow(core, now)
+        if self._core6 is None:
+            return self._core.process_packet(data, iface, now)
+        core = self._core6 if data[:1] >= b"\x60" else self._core
+        self._follow(core, now)
         return core.process_packet(data, iface, now)
 
     def process_frames(
