@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .dtypes import RECORDS4, RECORDS6
 from .errors import InputError
+from .files import read_json, read_sysctls, read_text
 
 if TYPE_CHECKING:
     from .ipset import IpSet
@@ -459,40 +460,3 @@ def _route_json(r: Route, family: Family) -> dict[str, Any]:
     if r.metric:
         out["metric"] = r.metric
     return out
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text; InputError names the file when it cannot be read as UTF-8."""
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
-
-
-def read_json(path: Path) -> list[dict[str, Any]]:
-    """Return a JSON file that holds a list of objects; InputError names file, line and column."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected JSON as `ip -j` prints it"
-        ) from None
-    if not isinstance(data, list) or not all(isinstance(x, dict) for x in data):
-        raise InputError(f"{path}: expected a JSON list of objects, as `ip -j` prints it")
-    return data
-
-
-def read_sysctls(path: Path) -> dict[str, str]:
-    """Return the "key = value" lines of a file; InputError names a line that is neither that nor a comment."""
-    values = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        text = line.strip()
-        if not text or text[0] in "#;":
-            continue
-        key, eq, value = text.lstrip("-").partition("=")
-        if not eq:
-            raise InputError(f"{path}:{number}: {text!r}: expected key = value")
-        values[key.strip().replace("/", ".")] = value.strip()
-    return values

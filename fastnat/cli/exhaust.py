@@ -16,7 +16,8 @@ from ..addresses import to_int
 from ..engine import Engine
 from ..errors import InputError
 from ..exhaustion import Outcome, Workload, run, verdict
-from ..node import Node, read_text
+from ..files import read_text
+from ..node import Node
 
 COLUMNS = ("sent", "count", "occupancy", "fail", "probes_per_conn", "ns_per_conn")
 

@@ -10,7 +10,8 @@ import click
 
 from .. import capture
 from ..engine import PROFILES, Engine
-from ..node import Node, read_text
+from ..files import read_text
+from ..node import Node
 from ..replay import replay as run
 
 

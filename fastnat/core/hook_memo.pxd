@@ -10,12 +10,8 @@ from .types cimport *
 from .ct_insert cimport confirm
 from .nat_setup cimport null_binding, range_of_address, setup_info, source_target
 from .route cimport classify
+from .rule_path cimport count_rules, slot_of
 from .tuple cimport invert_tuple, tuple_proto, tuple_src
-
-
-cdef inline memo_t *memo_slot(const engine_t *e, const uint64_t *key) noexcept nogil:
-    cdef uint64_t h = key[0] ^ key[1] * <uint64_t>0x9e3779b97f4a7c15 ^ key[2]
-    return &e.memos[(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_paths - 1)]
 
 
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -26,13 +22,7 @@ cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept n
 
 
 cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
-    # memo_flush: hand the counters over to the rules.
-    cdef uint32_t i
-    if memo.packets == 0:
-        return
-    for i in range(memo.n):
-        e.rules[memo.rules[i]].packets += memo.packets
-        e.rules[memo.rules[i]].bytes += memo.bytes
+    count_rules(e, memo.rules, memo.n if memo.packets else 0, memo.packets, memo.bytes)
     memo.packets = 0
     memo.bytes = 0
 
@@ -53,7 +43,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
         return
     if src.kind != TARGET_ACCEPT and src.kind != TARGET_MASQUERADE and src.kind != TARGET_SNAT:
         return
-    memo = memo_slot(e, key)
+    memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)
     for i in range(3):
         memo.key[i] = key[i]
@@ -77,7 +67,7 @@ cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept no
     # => NULL: nothing; key is then for memorize.
     cdef memo_t *memo
     memo_key(e, p, key)
-    memo = memo_slot(e, key)
+    memo = &e.memos[slot_of(e, key)]
     if memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return NULL
     return memo

@@ -21,19 +21,22 @@ cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t 
     key[2] = p.in_iface | <uint64_t>p.out_iface << 12 | p.port_classes | <uint64_t>(state >> 14) << 60 | <uint64_t>1 << 63
 
 
-cdef inline path_t *path_slot(const engine_t *e, const uint64_t *key) noexcept nogil:
+cdef inline uint32_t slot_of(const engine_t *e, const uint64_t *key) noexcept nogil:
+    # slot_of: the place of a key in the direct-mapped memory of paths, and of hook_memo's.
     cdef uint64_t h = key[0] ^ key[1] * <uint64_t>0x9e3779b97f4a7c15 ^ key[2]
-    return &e.paths[(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_paths - 1)]
+    return <uint32_t>(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_paths - 1)
+
+
+cdef inline void count_rules(engine_t *e, const uint32_t *rules, uint32_t n, uint64_t packets, uint64_t bytes_) noexcept nogil:
+    # count_rules: hand remembered counters over to the rules.
+    cdef uint32_t i
+    for i in range(n):
+        e.rules[rules[i]].packets += packets
+        e.rules[rules[i]].bytes += bytes_
 
 
 cdef inline void path_flush(engine_t *e, path_t *path) noexcept nogil:
-    # path_flush: hand the counters over to the rules.
-    cdef uint32_t i
-    if path.packets == 0:
-        return
-    for i in range(path.n):
-        e.rules[path.rules[i]].packets += path.packets
-        e.rules[path.rules[i]].bytes += path.bytes
+    count_rules(e, path.rules, path.n if path.packets else 0, path.packets, path.bytes)
     path.packets = 0
     path.bytes = 0
 
@@ -58,7 +61,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const tar
         target[0] = &e.targets[fresh.target_arg]
         return fresh.kind
     path_key(e, table, p, fresh.key)
-    path = path_slot(e, fresh.key)
+    path = &e.paths[slot_of(e, fresh.key)]
     if path.key[0] == fresh.key[0] and path.key[1] == fresh.key[1] and path.key[2] == fresh.key[2]:
         path.packets += 1
         path.bytes += p.length
