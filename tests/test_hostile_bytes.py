@@ -1,4 +1,4 @@
-"""Mutated datagrams of both families: a verdict for each, sound tables afterwards; the sanitised build watches memory."""
+"""Mutated datagrams of both families: a verdict for each, sound tables afterwards; `make asan` watches memory."""
 
 import random
 import struct

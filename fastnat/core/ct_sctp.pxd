@@ -12,6 +12,8 @@ from .checksum cimport load_be16, load_be32
 from .ct_state cimport CT_ACCEPT, CT_INVALID, refresh
 
 cdef enum:
+    # chunks that leave the state as it is cannot open an association: DATA, SACK, ECNE, CWR, and unknown ones
+    STATELESS = 1 << 0 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15
     HEADER = 12
     DATA = 0
     INIT = 1
@@ -129,7 +131,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
     cdef sctp_t *s = sctp_of(e, p.ct)
     cdef const uint8_t *l4 = p.data + p.l4off
     cdef uint32_t vtag = load_be32(l4 + 4)
-    if has(seen, ABORT) or has(seen, SHUTDOWN_COMPLETE) or has(seen, COOKIE_ACK):
+    if has(seen, ABORT) or has(seen, SHUTDOWN_COMPLETE) or has(seen, COOKIE_ACK) or seen & STATELESS:
         return CT_INVALID
     memset(s, 0, sizeof(sctp_t))
     if has(seen, INIT):

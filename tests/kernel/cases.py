@@ -17,6 +17,21 @@ with warnings.catch_warnings():
         IPv6,
         IPv6ExtHdrDestOpt,
     )
+    from scapy.layers.sctp import (
+        SCTP,
+        SCTPChunkAbort,
+        SCTPChunkCookieAck,
+        SCTPChunkCookieEcho,
+        SCTPChunkData,
+        SCTPChunkError,
+        SCTPChunkHeartbeatAck,
+        SCTPChunkHeartbeatReq,
+        SCTPChunkInit,
+        SCTPChunkInitAck,
+        SCTPChunkSACK,
+        SCTPChunkShutdown,
+        SCTPChunkShutdownAck,
+    )
 
 INTERFACES = {"cni0": ["10.244.1.1/24"], "eth0": ["198.51.100.10/24"]}
 ROUTES = ["default via 198.51.100.1 dev eth0"]
@@ -74,6 +89,22 @@ def traffic():
             yield "cni0", IP(src=src, dst="10.96.0.1") / UDP(sport=7000 + 10 * k + n, dport=53)
         yield "cni0", IP(src=src, dst=f"203.0.113.{k + 100 - k % 2}", tos=40) / UDP(sport=9000 + k, dport=7)
         yield "cni0", IP(src=src, dst=dst, ttl=1) / UDP(sport=6000, dport=1)
+
+
+def traffic_sctp():
+    """What may open an association, and what may not."""
+    chunks = [
+        SCTPChunkData(data=b"123"), SCTPChunkHeartbeatReq() / SCTPChunkData(data=b"1234"), SCTPChunkHeartbeatReq(),
+        SCTPChunkSACK(), SCTPChunkShutdownAck(), SCTPChunkCookieEcho(cookie=b"1234"), SCTPChunkError(),
+        SCTPChunkShutdown(), SCTPChunkHeartbeatAck(), SCTPChunkInitAck(init_tag=1), SCTPChunkInit(init_tag=3),
+        SCTPChunkCookieEcho(cookie=b"1234") / SCTPChunkData(data=b"1234"), SCTPChunkAbort(), SCTPChunkCookieAck(),
+    ]  # fmt: skip
+    for n, chunk in enumerate(chunks):
+        for tag in (0, 5):
+            ports = {"sport": 1000 + 2 * n + bool(tag), "dport": 9}
+            yield "cni0", IP(src="10.244.1.2", dst="203.0.113.9") / SCTP(**ports, tag=tag) / chunk
+            back = {"sport": 9, "dport": ports["sport"]}
+            yield "eth0", IP(src="203.0.113.9", dst="198.51.100.10") / SCTP(**back, tag=tag) / SCTPChunkHeartbeatAck()
 
 
 INTERFACES6 = {"cni0": ["fd01::1/64"], "eth0": ["fd02::1/64", "2001:db8::1/64", "fd02::aaaa/64"]}
@@ -145,6 +176,7 @@ class Case:
 
 
 CASES = {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES, ROUTES, traffic, SETS) for name, r in RULES.items()}
+CASES["sctp"] = Case(CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_sctp)
 CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, "", 6) for name, r in RULES6.items()}
 
 
