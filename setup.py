@@ -1,4 +1,4 @@
-"""Build the two extensions; everything else about the package is in pyproject.toml."""
+"""Build the extensions: the datapath of each family, the steps for the tests; the rest is in pyproject.toml."""
 
 import os
 import sys

@@ -49,7 +49,7 @@ DUMP = """udp      17 29 src=10.244.2.2 dst=203.0.113.10 sport=40000 dport=53 [U
 ipv4     2 tcp      6 431999 ESTABLISHED src=10.244.2.3 dst=203.0.113.9 sport=4000 dport=80 src=203.0.113.9 dst=198.51.100.10 sport=80 dport=4000 [ASSURED] mark=0 use=1
 ipv4     2 icmp     1 29 src=10.244.2.4 dst=203.0.113.9 type=8 code=0 id=77 src=203.0.113.9 dst=198.51.100.10 type=0 code=0 id=77 mark=0 zone=0 use=2
 tcp      6 10 TIME_WAIT src=203.0.113.5 dst=198.51.100.10 sport=9 dport=30080 src=10.244.1.7 dst=203.0.113.5 sport=80 dport=9 [ASSURED] mark=0 use=1
-"""  # noqa: E501 (lines as the tool prints them)
+"""  # noqa: E501 (lines exactly as the tool prints them)
 
 
 def test_a_dump_comes_back_as_it_was():
