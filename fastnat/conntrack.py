@@ -170,7 +170,7 @@ class Conntrack:
     def __iter__(self) -> Iterator[Connection]:
         for version, core in self._cores.items():
             left = core.timeout_left()
-            for index in np.flatnonzero(core.arrays["conns"]["flags"][: core.high_water]):
+            for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])):
                 yield self._connection(version, int(index), left)
 
     def find(self, proto: str, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
@@ -246,7 +246,7 @@ class Conntrack:
         """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
         core = self._cores[version]
         used = core.arrays["conns"][: core.high_water]
-        live: NDArray[Any] = used[used["flags"] != 0].copy()
+        live: NDArray[Any] = used[_listed(used)].copy()
         return live
 
     def format(self, style: str = "conntrack") -> str:
@@ -254,6 +254,11 @@ class Conntrack:
         if style not in ("conntrack", "extended", "proc"):
             raise ValueError(f"style {style!r}: known are conntrack, extended, proc")
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
+
+
+def _listed(records: NDArray[Any]) -> Any:
+    """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
+    return (records["flags"] != 0) & (records["status"] & Status.NAT_CLASH == 0)
 
 
 def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:

@@ -228,6 +228,7 @@ class Status(IntEnum):
     DST_NAT_DONE = 0x100
     DYING = 0x200
     FIXED_TIMEOUT = 0x400
+    NAT_CLASH = 0x1000
 
 
 SCTP_STATES = (

@@ -12,10 +12,10 @@ from .ct_lookup cimport find_tuple, prefetch_candidate
 from .established cimport pass_established
 from .expire cimport advance_to
 from .hash_table cimport bucket_home
-from .hooks cimport walk
+from .hooks cimport let_go, set_up, walk
 from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src,
                      tuple_with_src)
-from .tuple_hash cimport source_tuple
+from .tuple_hash cimport source_tuple, tuple_hash
 
 cdef struct group_t:
     const packet_t *packets
@@ -160,3 +160,29 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
         if k >= 2:
             stage_decide(e, &groups[(k - 2) % 3], out + (k - 2) * FN_STAGE,
                          ticks + (k - 2) * FN_STAGE if ticks != NULL else NULL)
+
+
+cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,
+                          pkt_t *held, uint32_t cpus) noexcept nogil:
+    # run_race: `cpus` packets at a time are set up before the first of them confirms.
+    # => held has room for that many.
+    cdef uint64_t first = 0
+    cdef uint32_t reasons[FN_CPUS]
+    cdef uint32_t i, k
+    cdef tuple_t t
+    while first < n:
+        k = <uint32_t>(n - first if n - first < cpus else cpus)
+        for i in range(k):
+            if ticks != NULL:
+                advance_to(e, ticks[first + i])
+            t = tuple_make(in_[first + i].src, in_[first + i].dst, in_[first + i].sport, in_[first + i].dport,
+                           in_[first + i].proto, 0)
+            load(&held[i], &in_[first + i], t, tuple_hash(e, t))
+            held[i].now = <uint32_t>e.now
+            reasons[i] = REASON_INTERFACE if held[i].in_iface >= e.n_ifaces else set_up(e, &held[i])
+        for i in range(k):
+            let_go(e, &held[i], reasons[i])
+            e.stats[STAT_PROBES] += held[i].probes
+            store(&held[i], out + first + i)
+        e.stats[STAT_PACKETS] += k
+        first += k

@@ -1,26 +1,29 @@
-# The life of a record: allocate, confirm into the tables, delete.
+# The life of a record: allocate, delete; ct_confirm is between the two.
 #
-# Source: __nf_conntrack_alloc, early_drop, __nf_conntrack_confirm, nf_ct_delete (nf_conntrack_core.c, Linux 6.18).
-# Invariants: a confirmed connection has two items in the tuple table and one place in the wheel; one with
-# SRC_NAT_DONE is in bysource; a released record is in none of them.
+# Source: __nf_conntrack_alloc, early_drop, nf_ct_delete (nf_conntrack_core.c, Linux 6.18).
+# Invariants: a confirmed connection has two items in the tuple table and one place in the wheel (with NAT_CLASH one item);
+# one with SRC_NAT_DONE is in bysource; a released record is in none of them.
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
-# not the same ones (the kernel's are random, too); no chain limit, see docs/differences.md.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.string cimport memset
-from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, fn_unlikely,
-                     IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_SRC_NAT_DONE, pkt_t, STAT_DELETE,
-                     STAT_DROP, STAT_EARLY_DROP, STAT_INSERT_FAILED, STAT_NEW, tuple_t)
-from .tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, tuple_zone
+# not the same ones (the kernel's are random, too).
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
+                     IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
+                     tuple_t)
+from .tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .tuple_hash cimport tuple_hash
-from .hash_table cimport bucket_index, ID_MASK, table_insert, table_remove
-from .ct_lookup cimport find_tuple
-from .ct_expire cimport wheel_add, wheel_remove
+from .hash_table cimport bucket_index, ID_MASK, table_remove
+from .ct_expire cimport wheel_remove
 from .nat_port_bitmap cimport bitmap_note
 from .nat_bysource cimport bysource_remove
 
 cdef enum:
     # buckets that early_drop of the kernel looks at
     EARLY_DROP_BUCKETS = 8
+
+
+cdef inline uint16_t *chain_of(const engine_t *e, uint64_t h) noexcept nogil:
+    # chain_of: how many items the bucket of a hash would hold in a table of nf_conntrack_buckets.
+    return &e.chains[((h >> 32) * e.n_chains) >> 32]
 
 
 cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
@@ -33,12 +36,18 @@ cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
     e.count -= 1
 
 
+cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h) noexcept nogil:
+    table_remove(&e.tuples, h, ct << 1 | dir)
+    bitmap_note(e, conn_tuple(&e.conns[ct], dir), False)
+    if e.n_chains:
+        chain_of(e, h)[0] -= 1
+
+
 cdef inline void conn_unlink(engine_t *e, uint32_t ct, uint64_t h_orig, uint64_t h_reply) noexcept nogil:
     # conn_unlink: conn_delete for a caller that has hashed both tuples already.
-    table_remove(&e.tuples, h_orig, ct << 1)
-    table_remove(&e.tuples, h_reply, ct << 1 | 1)
-    bitmap_note(e, conn_tuple(&e.conns[ct], 0), False)
-    bitmap_note(e, conn_tuple(&e.conns[ct], 1), False)
+    if not e.conns[ct].status & IPS_NAT_CLASH:
+        unlink_tuple(e, ct, 0, h_orig)
+    unlink_tuple(e, ct, 1, h_reply)
     wheel_remove(e, ct)
     e.conns[ct].status |= IPS_DYING
     e.confirmed -= 1
@@ -110,33 +119,3 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     c.state = 0
     c.flags = CONN_LIVE
     return ct
-
-
-cdef inline bint confirm(engine_t *e, pkt_t *p) noexcept nogil:
-    # confirm: put the packet's new connection into the tables (__nf_conntrack_confirm).
-    # => False when a tuple is taken, i.e. the port search found nothing: the packet is lost and counted.
-    cdef conn_t *c = &e.conns[p.ct]
-    cdef tuple_t orig = conn_tuple(c, 0)
-    cdef tuple_t reply = conn_tuple(c, 1)
-    cdef uint64_t h = p.reply_hash
-    if not (p.verified and tuple_equal(p.reply_checked, reply)):
-        h = tuple_hash(e, reply)
-        if find_tuple(e, reply, h, p.now) != FN_NONE:
-            e.stats[STAT_INSERT_FAILED] += 1
-            e.stats[STAT_DROP] += 1
-            return False
-    if not table_insert(e, &e.tuples, p.hash, p.ct << 1):
-        e.stats[STAT_INSERT_FAILED] += 1
-        return False
-    if not table_insert(e, &e.tuples, h, p.ct << 1 | 1):
-        table_remove(&e.tuples, p.hash, p.ct << 1)
-        e.stats[STAT_INSERT_FAILED] += 1
-        return False
-    bitmap_note(e, orig, True)
-    bitmap_note(e, reply, True)
-    c.timeout += p.now
-    c.status |= IPS_CONFIRMED
-    wheel_add(e, p.ct, c.timeout)
-    e.confirmed += 1
-    e.stats[STAT_NEW] += 1
-    return True

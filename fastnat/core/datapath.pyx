@@ -8,8 +8,9 @@ import numpy as np
 
 from ..errors import ClockError
 from .types cimport *
-from .batch cimport pkt_reset, run_batch, store
-from .ct_insert cimport confirm, conn_alloc, conn_delete, conn_release
+from .batch cimport pkt_reset, run_batch, run_race, store
+from .ct_confirm cimport confirm
+from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
 from .hook_memo cimport memo_flush
@@ -112,6 +113,7 @@ cdef class Datapath:
         e.free_ids = <uint32_t *>table_data(arrays, "free_ids", 4)
         e.tuples.buckets = <bucket_t *>table_data(arrays, "tuples", sizeof(bucket_t))
         e.sources.buckets = <bucket_t *>table_data(arrays, "sources", sizeof(bucket_t))
+        e.chains = <uint16_t *>table_data(arrays, "chains", 2)
         e.chunks = <chunk_t *>table_data(arrays, "chunks", sizeof(chunk_t))
         e.wheel = <uint32_t *>table_data(arrays, "wheel", 4)
         e.wheel_busy = <uint64_t *>table_data(arrays, "wheel_busy", 8)
@@ -146,6 +148,7 @@ cdef class Datapath:
         cdef uint32_t i, j
         e.max_conns = config["max_connections"]
         e.capacity = len(self.arrays["conns"])
+        e.n_chains = len(self.arrays["chains"])
         e.max_chunks = len(self.arrays["chunks"])
         e.max_bitmaps = len(self.arrays["bitmap_keys"])
         e.bitmap_index_mask = len(self.arrays["bitmap_index"]) - 1
@@ -254,7 +257,7 @@ cdef class Datapath:
             raise ClockError(f"time {t} s is beyond what 64-bit jiffies hold")
         return 0
 
-    def process(self, packets not None, now=0.0, out=None):
+    def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1):
         """Run a batch of packet headers through the node's hooks; see Engine.process."""
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
         cdef uint64_t n = raw.dimensions[0]
@@ -263,6 +266,7 @@ cdef class Datapath:
         cdef double last
         cdef double *times
         cdef uint64_t ticks[CHUNK]
+        cdef pkt_t held[FN_CPUS]
         cdef uint64_t done = 0
         cdef uint64_t size, i
         if out is None:
@@ -271,17 +275,22 @@ cdef class Datapath:
         if <uint64_t>raw.dimensions[0] < n:
             raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
         results = <result_t *>raw.data
+        if not 1 <= cpus <= FN_CPUS:
+            raise ValueError(f"cpus {cpus} is not in 1..{FN_CPUS}")
         self._clock(now, n, &last, &times)
         if times == NULL:
             with nogil:
                 advance_to(&self.e, tick_of(last))
         while done < n:
-            size = n - done if n - done < CHUNK else CHUNK
+            size = n - done if n - done < CHUNK else CHUNK // cpus * cpus
             with nogil:
                 if times != NULL:
                     for i in range(size):
                         ticks[i] = tick_of(times[done + i])
-                run_batch(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size)
+                if cpus > 1:
+                    run_race(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size, held, cpus)
+                else:
+                    run_batch(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size)
             done += size
         self.clock = last
         return out
@@ -422,7 +431,7 @@ cdef class Datapath:
         bysource_add(e, ct, h, bysource_head(e, orig, h))
         c.status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
         p.ct = ct
-        if not confirm(e, &p):
+        if confirm(e, &p):
             conn_release(e, ct)
             raise ValueError("the connection cannot be confirmed")
         return ct
@@ -457,14 +466,16 @@ cdef class Datapath:
 
     def check_invariants(self):
         """Walk all tables; raises AssertionError naming the first broken invariant. For tests; slow."""
-        cdef uint32_t i, id_, live
+        cdef uint32_t i, id_
+        cdef uint32_t live = 0
+        cdef uint32_t hidden = 0
         cdef tuple_t t
-        live = 0
         for i in range(self.e.high_water):
             if not self.e.conns[i].flags:
                 continue
             live += 1
-            for d in range(2):
+            hidden += (self.e.conns[i].status & IPS_NAT_CLASH) != 0
+            for d in range(1 if self.e.conns[i].status & IPS_NAT_CLASH else 0, 2):
                 t = conn_tuple(&self.e.conns[i], d)
                 id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
                 assert id_ >> 1 == i, f"connection {i} is not found by its tuple {d}"
@@ -472,7 +483,7 @@ cdef class Datapath:
             assert self.e.chunks[self.e.conns[i].wheel_pos >> 4].ids[self.e.conns[i].wheel_pos & 15] == i, \
                 f"connection {i} has another one's place in the wheel"
         assert live == self.e.count == self.e.confirmed, f"{live} live, count {self.e.count}, confirmed {self.e.confirmed}"
-        assert self.e.tuples.used == 2 * live, f"{self.e.tuples.used} items for {live} connections"
+        assert self.e.tuples.used == 2 * live - hidden, f"{self.e.tuples.used} items for {live} connections"
         assert live + self.e.n_free == self.e.high_water, "a record is neither live nor free"
         for i in range(self.e.n_bitmaps):
             self._check_bitmap(i)

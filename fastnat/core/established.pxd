@@ -21,6 +21,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef uint32_t id_ = FN_NONE
     cdef uint32_t dir, route, ctinfo
     cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+    cdef int looked_at = done | IPS_FIXED_TIMEOUT
     cdef conn_t *c
     cdef tuple_t leaving
     if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
@@ -31,7 +32,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     dir = id_ & 1
     c = &e.conns[id_ >> 1]
     route = c.routes[dir]
-    if route == 0 or c.status & done != done or e.routes[route - 1].kind != ROUTE_UNICAST:
+    if route == 0 or c.status & looked_at != done or e.routes[route - 1].kind != ROUTE_UNICAST:
         return False
     if dir == 0 and c.masq_iface and c.masq_iface != e.routes[route - 1].iface:
         return False

@@ -7,7 +7,7 @@
 # connection's own steps (null binding, setup_info, confirm) are never remembered.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport *
-from .ct_insert cimport confirm
+from .ct_confirm cimport confirm
 from .nat_setup cimport null_binding, range_of_address, setup_info, source_target
 from .route cimport classify
 from .rule_path cimport count_rules, slot_of
@@ -30,7 +30,7 @@ cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
 cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
     # may_have_memo: bytes must be rewritten hook by hook, and a null binding may change an ICMP id.
     return (e.only_nat_rules and e.n_paths != 0 and p.is_new and p.data == NULL and p.template_zone == 0
-            and tuple_proto(p.t) != PROTO_ICMP)
+            and not p.held and tuple_proto(p.t) != PROTO_ICMP)
 
 
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
@@ -95,7 +95,4 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     elif not source_target(e, p, memo.kind, &e.targets[memo.target_arg]):
         return REASON_NO_ADDRESS
     p.t = invert_tuple(c.tuples[1])
-    if not confirm(e, p):
-        return REASON_CLASH
-    p.is_new = False
-    return REASON_NONE
+    return confirm(e, p)

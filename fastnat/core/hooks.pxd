@@ -8,7 +8,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from .types cimport *
 from .checksum cimport csum_replace2, load_be16
 from .ct_in cimport conntrack_in
-from .ct_insert cimport confirm, conn_release
+from .ct_confirm cimport confirm
+from .ct_insert cimport conn_release
 from .hook_memo cimport follow, may_have_memo, memorize, remembered
 from .nat_hook cimport nat_hook
 from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
@@ -26,11 +27,8 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
-    if p.is_new and not e.conns[p.ct].status & IPS_CONFIRMED:
-        if not confirm(e, p):
-            return REASON_CLASH
-        p.is_new = False
-    return REASON_NONE
+    # confirm_hook: last in POSTROUTING and INPUT; a packet that is held confirms later.
+    return confirm(e, p) if p.is_new and not p.held else REASON_NONE
 
 
 cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
@@ -190,11 +188,13 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     return deliver_local(e, p)
 
 
-cdef inline void walk(engine_t *e, pkt_t *p) noexcept nogil:
-    # walk: the whole life of one packet; sets its verdict and reason.
-    cdef uint32_t reason
+cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:
     p.verdict = VERDICT_FORWARD
-    reason = send(e, p) if p.in_iface == 0 else receive(e, p)
+    return send(e, p) if p.in_iface == 0 else receive(e, p)
+
+
+cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
+    # leave: a verdict for the packet; what it did not confirm goes.
     if reason:
         p.verdict = VERDICT_DROP
         p.reason = <unsigned char>reason
@@ -204,3 +204,21 @@ cdef inline void walk(engine_t *e, pkt_t *p) noexcept nogil:
         p.ct = FN_NONE
     if p.untracked and p.reason == REASON_NONE:
         p.reason = REASON_UNTRACKED
+
+
+cdef inline void walk(engine_t *e, pkt_t *p) noexcept nogil:
+    # walk: the whole life of one packet; sets its verdict and reason.
+    leave(e, p, pass_hooks(e, p))
+
+
+cdef inline uint32_t set_up(engine_t *e, pkt_t *p) noexcept nogil:
+    # set_up: the life of a packet up to confirm, where it waits while other CPUs work.
+    # => What `let_go` is told afterwards.
+    p.held = True
+    return pass_hooks(e, p)
+
+
+cdef inline void let_go(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
+    if not reason and p.is_new:
+        reason = confirm(e, p)
+    leave(e, p, reason)

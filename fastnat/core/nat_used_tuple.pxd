@@ -6,7 +6,7 @@
 # Differs from the kernel: nothing. linux-5.4 has only the first probe.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from .types cimport (conn_t, DIR_ORIGINAL, engine_t, FN_NONE, IPS_DST_NAT, IPS_DYING, IPS_FIXED_TIMEOUT, IPS_SEQ_ADJUST,
-                     IPS_SRC_NAT, pkt_t, PROTO_GRE, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, STAT_EVICTED,
+                     IPS_SRC_NAT, pkt_t, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, STAT_EVICTED,
                      STAT_FOUND, tcp_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
 from .tuple_hash cimport tuple_hash
@@ -53,9 +53,11 @@ cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     return True
 
 
-cdef inline bint allows_clash(uint32_t proto) noexcept nogil:
-    # allows_clash: nf_conntrack_l4proto.allow_clash of 6.18 for the protocols with a tracker of their own.
-    return proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_GRE
+cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
+    # allows_clash: nf_conntrack_l4proto.allow_clash; linux-6.18.44 has it for protocols without a tracker, too.
+    if e.profile == 54:
+        return proto == PROTO_UDP or proto == PROTO_UDPLITE
+    return proto != PROTO_TCP and proto != PROTO_SCTP and proto != PROTO_ICMP
 
 
 cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
@@ -65,7 +67,7 @@ cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil
     cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
     if not used_tuple(e, t, p):
         return False
-    if e.profile == 54 or not allows_clash(tuple_proto(t)) or e.conns[p.ct].status & any_nat:
+    if e.profile == 54 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
         return True
     id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
     if id_ == FN_NONE:

@@ -13,6 +13,7 @@
 #define FN_BUCKET_SLOTS 12
 #define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
 #define FN_STAGE 32            /* packets in flight between two stages of a batch */
+#define FN_CPUS 256            /* packets held at most between set-up and confirm */
 #define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS 14
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
@@ -301,6 +302,7 @@ typedef struct {
     uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
     uint8_t icmp_error, ttl;
+    uint8_t held;              /* waits before confirm, see hooks */
     uint16_t template_zone;
     uint8_t template_dir, tcp_class, tracked;
     uint32_t payload;
@@ -317,6 +319,9 @@ typedef struct {
     uint32_t count;            /* live records, unconfirmed included (nf_conntrack_count) */
     uint32_t confirmed;
     table_t tuples, sources;
+
+    uint16_t *chains;          /* lengths of nf_conntrack_buckets, where the chain limit can matter */
+    uint32_t n_chains;
 
     chunk_t *chunks;
     uint32_t *wheel;           /* head chunk of each slot */

@@ -8,6 +8,7 @@ cdef extern from "types.h" nogil:
         FN_BUCKET_SLOTS
         FN_GROUP_BUCKETS
         FN_STAGE
+        FN_CPUS
         FN_WHEEL_SLOTS
         FN_CHUNK_IDS
         FN_STACK
@@ -290,6 +291,7 @@ cdef extern from "types.h" nogil:
         uint8_t is_new
         uint8_t verified
         uint8_t icmp_error
+        uint8_t held
         uint8_t ttl
         uint16_t template_zone
         uint8_t template_dir
@@ -309,6 +311,8 @@ cdef extern from "types.h" nogil:
         uint32_t confirmed
         table_t tuples
         table_t sources
+        uint16_t *chains
+        uint32_t n_chains
         chunk_t *chunks
         uint32_t *wheel
         uint64_t *wheel_busy
@@ -410,6 +414,7 @@ cdef enum:
     IPS_DST_NAT_DONE = 0x100
     IPS_DYING = 0x200
     IPS_FIXED_TIMEOUT = 0x400
+    IPS_NAT_CLASH = 0x1000
 
 # conn_t.flags
 cdef enum:

@@ -68,20 +68,39 @@ class Namespace:
                 while os.read(fd, 65536):
                     pass
 
-    def _open(self, interfaces):
+    @contextlib.contextmanager
+    def inside(self):
+        """What is opened here belongs to the namespace."""
         libc = ctypes.CDLL(None, use_errno=True)
         there, here = os.open(f"/run/netns/{self.name}", os.O_RDONLY), os.open("/proc/self/ns/net", os.O_RDONLY)
         if libc.setns(there, CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
         try:
-            for name in interfaces:
-                fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-                self.fds[name] = fd
-                fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22s", name.encode(), IFF_TUN | IFF_NO_PI, b""))
+            yield
         finally:
             libc.setns(here, CLONE_NEWNET)
             os.close(there)
             os.close(here)
+
+    def _open(self, interfaces):
+        with self.inside():
+            for name in interfaces:
+                fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+                self.fds[name] = fd
+                fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22s", name.encode(), IFF_TUN | IFF_NO_PI, b""))
+
+    def stats(self):
+        """Return `conntrack -S`, summed over CPUs."""
+        totals = {}
+        for word in self.run("conntrack", "-S").split():
+            name, _, value = word.partition("=")
+            if name != "cpu":
+                totals[name] = totals.get(name, 0) + int(value)
+        return totals
+
+    def table(self):
+        """Return the lines of `conntrack -L`, in any order."""
+        return self.run("conntrack", "-L", "-o", "extended").splitlines()
 
     def pass_packet(self, iface, data, wait=0.02):
         """Inject one packet; return (interface, bytes) of what came out, or None."""
@@ -91,6 +110,13 @@ class Namespace:
             if fd in ready:
                 return name, os.read(fd, 65536)
         return None
+
+    def drain(self, wait=0.02):
+        """Return all (interface, bytes) that come out until nothing does for `wait` seconds."""
+        out = []
+        while ready := select.select(list(self.fds.values()), [], [], wait)[0]:
+            out += [(name, os.read(fd, 65536)) for name, fd in self.fds.items() if fd in ready]
+        return out
 
     def close(self):
         for fd in self.fds.values():
