@@ -13,7 +13,7 @@ from .addresses import V4, Family
 from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .iptables import Chain, Match, Rule, Rules, Table
-from .iptables.matches import RecentMatch
+from .iptables.stateful import RecentMatch
 from .iptables.targets import PASSING
 
 ANY_IFACE = 0xFFFF
@@ -21,7 +21,8 @@ TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
 HOOKS = {"PREROUTING": 0, "INPUT": 1, "FORWARD": 2, "OUTPUT": 3, "POSTROUTING": 4}
 TARGET_CODES = {
     "": 0, "ACCEPT": 1, "DROP": 2, "REJECT": 2, "RETURN": 3, "SNAT": 9, "DNAT": 10, "MASQUERADE": 11, "REDIRECT": 12,
-    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "LOG": 0, **dict.fromkeys(PASSING, 0),
+    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "TOS": 19, "DSCP": 19, "TTL": 20, "HL": 20,
+    "LOG": 0, **dict.fromkeys(PASSING, 0),
 }  # fmt: skip
 JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
 TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES = 1, 2, 4, 8, 16

@@ -27,12 +27,20 @@ def test_text_as_people_have_it():
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 70000", "'70000' not valid"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 10-5", "funky"),
         ("-A POSTROUTING -j SNAT", "--to-source"),
+        ("-A OUTPUT -m owner --uid-owner 5 -j RETURN", "packets here have no socket"),
+        ("-A PREROUTING -j TPROXY --on-port 5", "it hands packets to a socket"),
+        ("-A PREROUTING -p tcp -j DNAT --to-destination 1.1.1.1 --to-destination 1.1.1.2", "Multiple --to-destination"),
+        ("-A PREROUTING -j DSCP --set-dscp 5", "only in the mangle table"),
+        ("-A PREROUTING -j REJECT", "only in the filter table"),
+        ("-A PREROUTING -p tcp -j CT --helper ftp", "helpers are not supported"),
+        ("-D PREROUTING 3", "has 0 rules, none of number 3"),
+        ("-D PREROUTING -j ACCEPT", "no such rule to delete"),
         ("-A POSTROUTING -j DROP", "inhibited"),
         ("-A POSTROUTING -j NOWHERE", "no chain or supported target 'NOWHERE'"),
         ("-A PREROUTING -j MASQUERADE", "nat table, chains POSTROUTING"),
         ("-A POSTROUTING -i eth0 -j ACCEPT", "Can't use -i with POSTROUTING"),
         ('-A POSTROUTING -m comment --comment "open -j ACCEPT', "never closed"),
-        ("-A POSTROUTING -m frob -j ACCEPT", "match 'frob' is not supported"),
+        ("-A POSTROUTING -m frob -j ACCEPT", "unknown match 'frob'"),
         ("-A POSTROUTING -p udp --dport", "needs a port"),
         ("hello", "is no rule"),
     ],
@@ -56,3 +64,34 @@ def test_loops_are_refused():
 def test_shortened_options_are_those_of_getopt(rule, low):
     target = next(r for c in iptables.parse(rule).tables["nat"].chains.values() for r in c.rules).target
     assert target.min_addr == low
+
+
+def test_commands_of_scripts():
+    """Insertion by number, deletion, flushing, lists of addresses, names of services and protocols."""
+    text = """iptables -t nat -F
+iptables -t nat -A POSTROUTING -s 10.0.0.0/8,192.168.0.0/16 -d 1.1.1.1,2.2.2.2 -j MASQUERADE
+iptables -t nat -I POSTROUTING 2 -p tcp --dport imaps -j ACCEPT
+iptables -t nat -I POSTROUTING -p vrrp -j ACCEPT
+iptables -t nat -D POSTROUTING -s 10.0.0.0/8 -d 2.2.2.2 -j MASQUERADE
+iptables -t nat -D POSTROUTING 2
+iptables -t nat -N GONE
+iptables -t nat -X GONE
+iptables -t nat -Z
+"""
+    table = iptables.parse(text).tables["nat"]
+    assert "GONE" not in table.chains
+    left = table.chains["POSTROUTING"].rules
+    shown = [(r.proto, r.src >> 24, r.dst >> 24, *(m.values for m in r.matches)) for r in left]
+    assert shown == [(112, 0, 0), (6, 0, 0, (993, 993)), (0, 192, 1), (0, 192, 2)]
+
+
+def test_options_that_several_modules_share():
+    """--mode and --proto of policy are not those of statistic and of every rule; --set of -m set is --match-set."""
+    text = """*nat
+-A POSTROUTING -p tcp -m policy --dir out --pol ipsec --proto esp --mode tunnel --reqid 5 --strict -j ACCEPT
+-A POSTROUTING -m set ! --set NAME src -j ACCEPT
+"""
+    policy, of_set = iptables.parse(text).tables["nat"].chains["POSTROUTING"].rules
+    assert policy.proto == 6
+    assert [m.kind for m in policy.matches] == ["const"]
+    assert (of_set.matches[0].kind, of_set.matches[0].name, of_set.matches[0].invert) == ("set", "NAME", True)

@@ -11,6 +11,7 @@ from .types cimport *
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
+from .packet_mangle cimport set_tos, set_ttl, tos_of
 from .rule_recent cimport limit_holds, recent_holds
 from .rule_sets cimport in_set
 from .route cimport addr_type, classify, comes_from_there
@@ -148,7 +149,7 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         holds = m.a <= p.ttl <= m.b
     elif kind == MATCH_TOS:
         p.unrepeatable = True
-        holds = ((p.data[1] if p.data != NULL else 0) & m.a) == m.b
+        holds = (tos_of(p) & m.a) == m.b
     elif kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR:
         p.unrepeatable = True
         return p.ct != FN_NONE and conn_holds(&e.conns[p.ct], m, p.dir) != m.invert
@@ -255,6 +256,10 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
         p.unrepeatable = True
         if kind == TARGET_CONNMARK:
             target_connmark(e, p, t)
+        elif kind == TARGET_TOS:
+            set_tos(p, t)
+        elif kind == TARGET_TTL:
+            set_ttl(p, t)
         else:
             target_ct(p, kind, t)
 
@@ -309,7 +314,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
                 at = stack[depth]
         elif kind == TARGET_GOTO:
             at = r.target_arg
-        elif kind == TARGET_NONE or kind == TARGET_MARK or kind == TARGET_CONNMARK or kind == TARGET_NOTRACK or kind == TARGET_CT_ZONE:
+        elif kind == TARGET_NONE or kind == TARGET_MARK or kind == TARGET_CONNMARK or kind == TARGET_NOTRACK or kind == TARGET_CT_ZONE or kind >= TARGET_TOS:
             alter(e, p, kind, &e.targets[r.target_arg])
             at = r.next
         else:

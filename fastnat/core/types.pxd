@@ -563,6 +563,8 @@ cdef enum:
     TARGET_NOTRACK = 16
     TARGET_CT_ZONE = 17
     TARGET_DISPATCH = 18
+    TARGET_TOS = 19
+    TARGET_TTL = 20
 
 # rule_t.tests
 cdef enum:

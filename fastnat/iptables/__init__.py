@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..addresses import V4, Family
 from ..errors import RuleError
@@ -18,6 +19,7 @@ __all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
 
 COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
 TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
+ADDRESS_LIST = re.compile(r"\s(?:-s|-d|--src|--dst|--source|--destination)\s+(?:!\s*)?([^\s,]+,[^\s]+)")
 COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
 
 
@@ -104,22 +106,62 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
             f"{source}:{number}: this is a listing (iptables -L), which leaves out interfaces and options; "
             "give the output of iptables-save"
         )
-    if not text.startswith(("-A ", "--append ", "-I ")):
+    if words[0] in ("-F", "--flush", "-X", "--delete-chain", "-Z", "--zero"):
+        _flush(table, words)
+        return
+    if not text.startswith(("-A ", "--append ", "-I ", "--insert ", "-D ", "--delete ")):
         raise RuleError(f"{source}:{number}: {line!r} is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT")
-    try:
-        rule = RuleParser(table.name, source, number, text, family).parse()
-    except RuleError as error:
-        if not lenient:
-            raise
-        rule = never_matching(text, number)
-        rules.warnings.append(f"never matches: {error}")
-    if counted:
-        rule.packets, rule.bytes = int(counted[1]), int(counted[2])
-    if rule.chain not in table.chains:
-        rules.warnings.append(f"{source}:{number}: chain {rule.chain!r} is not declared")
-        table.chains[rule.chain] = Chain(rule.chain)
-    chain = table.chains[rule.chain].rules
-    chain.insert(0, rule) if text.startswith("-I ") else chain.append(rule)
+    for one in _expanded(text):
+        parser = RuleParser(table.name, source, number, one, family)
+        try:
+            rule = parser.parse()
+        except RuleError as error:
+            if not lenient:
+                raise
+            rule = never_matching(one, number)
+            rules.warnings.append(f"never matches: {error}")
+        if counted:
+            rule.packets, rule.bytes = int(counted[1]), int(counted[2])
+        if rule.chain not in table.chains:
+            rules.warnings.append(f"{source}:{number}: chain {rule.chain!r} is not declared")
+            table.chains[rule.chain] = Chain(rule.chain)
+        _place(table.chains[rule.chain].rules, rule, text.split()[0], parser)
+
+
+def _flush(table: Table, words: list[str]) -> None:
+    """-F, -X, -Z [CHAIN]."""
+    chains = [table.chains[words[1]]] if words[1:] and words[1] in table.chains else list(table.chains.values())
+    for chain in chains:
+        if words[0] in ("-F", "--flush"):
+            chain.rules.clear()
+        elif words[0] in ("-X", "--delete-chain") and chain.name not in BUILT_IN[table.name]:
+            del table.chains[chain.name]
+
+
+def _expanded(text: str) -> list[str]:
+    """Return a rule with lists of addresses (-s A,B) as the rules that iptables makes of it."""
+    found = ADDRESS_LIST.search(text)
+    if not found:
+        return [text]
+    each = [text[: found.start(1)] + address + text[found.end(1) :] for address in found[1].split(",")]
+    return [one for part in each for one in _expanded(part)]
+
+
+def _place(chain: list[Rule], rule: Rule, command: str, parser: RuleParser) -> None:
+    """Append, insert or delete a rule."""
+    if command in ("-I", "--insert"):
+        chain.insert(max(parser.position - 1, 0), rule)
+    elif command in ("-A", "--append"):
+        chain.append(rule)
+    elif parser.position:
+        if parser.position > len(chain):
+            raise parser.fail(f"chain {rule.chain!r} has {len(chain)} rules, none of number {parser.position}")
+        del chain[parser.position - 1]
+    else:
+        same = next((r for r in chain if replace(r, line=rule.line, text=rule.text) == rule), None)
+        if same is None:
+            raise parser.fail("there is no such rule to delete")
+        chain.remove(same)
 
 
 def never_matching(text: str, line: int) -> Rule:

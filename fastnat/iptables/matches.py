@@ -5,12 +5,11 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..addresses import V6
-from ..dtypes import PROTOCOLS
+from . import refused
 from .model import Match
-from .words import RuleWords
+from .stateful import StatefulMatches
+from .words import DSCP_CLASSES, LENIENT
 
 TCP_FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
 ICMP_TYPES = {
@@ -44,38 +43,18 @@ LIMIT_IFACE_CHAINS = {
     "--limit-iface-in": ("POSTROUTING", "OUTPUT"), "--limit-iface-out": ("PREROUTING", "INPUT"),
 }  # fmt: skip
 CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
-DSCP_CLASSES = {
-    "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
-    **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
-}  # fmt: skip
-# xt_limit counts in 1/10000 s
-LIMIT_SCALE = 10_000
-LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
-@dataclass
-class RecentMatch(Match):
-    """-m recent while its options are read."""
-
-    operation: int = 1
-    seconds: int = 0
-    hits: int = 0
-    bits: int = 0
-    address_mask: int = 0xFFFFFFFF
-
-
-class MatchOptions(RuleWords):
+class MatchOptions(StatefulMatches):
     """What -m modules understand."""
-
-    recent: RecentMatch | None = None
 
     def module(self) -> None:
         """-m NAME: the module must be known; its options follow."""
         name = self.take("a match name")
-        if name in REFUSED_MODULES:
-            raise self.fail(f"match {name!r} cannot be answered: {REFUSED_MODULES[name]}")
+        if name in refused.MODULES:
+            raise self.fail(f"match {name!r} cannot be answered: {refused.MODULES[name]}{LENIENT}")
         if name not in KNOWN_MODULES:
-            raise self.fail(f"match {name!r} is not supported; supported are {', '.join(sorted(KNOWN_MODULES))}")
+            raise self.fail(f"unknown match {name!r}; known are {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
         self.modules.append(name)
         if name == "recent":
             self.recent = None
@@ -198,120 +177,11 @@ class MatchOptions(RuleWords):
 
     def ct_proto(self) -> None:
         """--ctproto PROTO."""
-        text = self.take("a protocol").lower()
-        self.add_match("ctproto", PROTOCOLS[text] if text in PROTOCOLS else self.number(text, 255))
+        self.add_match("ctproto", self.protocol_number(self.take("a protocol")))
 
     def length(self) -> None:
         """--length A[:B]."""
         self.add_match("length", *self.port_range(self.take("a length")))
-
-    def statistic_mode(self) -> None:
-        """--mode random|nth."""
-        mode = self.take("random or nth")
-        if mode not in ("random", "nth"):
-            raise self.fail(f"--mode {mode!r} is not random or nth")
-        self.add_match(mode, *((0,) if mode == "random" else (0, 0)))
-
-    def _statistic(self) -> Match:
-        last = self.rule.matches[-1] if self.rule.matches else Match("")
-        if last.kind not in ("nth", "random"):
-            raise self.fail(f"{self.option.text} needs --mode in front of it")
-        return last
-
-    def probability(self) -> None:
-        """--probability P."""
-        text = self.take("a probability")
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1:
-            raise self.fail(f"--probability {text!r} is not in 0..1")
-        last = self._statistic()
-        last.values, last.invert = (round(value * 2**31),), self.invert
-
-    def every(self) -> None:
-        """--every N."""
-        last = self._statistic()
-        last.values = (self.number(self.take("a number")), last.values[1])
-        last.invert = self.invert
-        if last.values[0] == 0:
-            raise self.fail("--every 0: at least 1")
-
-    def every_packet(self) -> None:
-        """--packet K."""
-        last = self._statistic()
-        last.values = (last.values[0], self.number(self.take("a number")))
-        if last.values[1] >= last.values[0]:
-            raise self.fail("--packet must be smaller than --every")
-
-    def match_set(self) -> None:
-        """--match-set NAME FLAGS."""
-        self._only_v4()
-        name = self.take("a set name")
-        sources = 0
-        flags = self.take("flags like dst,src").split(",")
-        for n, flag in enumerate(flags):
-            if flag not in ("src", "dst"):
-                raise self.fail(f"--match-set {name}: flag {flag!r} is not src or dst")
-            sources |= (flag == "src") << n
-        self.rule.matches.append(Match("set", self.invert, (0, sources, len(flags)), name))
-
-    def set_option(self) -> None:
-        """--return-nomatch and the update options change no decision here."""
-
-    def recent_name(self) -> None:
-        """--name of recent; the list exists from the first rule that names it."""
-        self._recent().name = self.take("a name")
-
-    def _recent(self) -> RecentMatch:
-        if self.recent is None:
-            self.recent = RecentMatch("recent", self.invert, (), "DEFAULT")
-            self.rule.matches.append(self.recent)
-        return self.recent
-
-    def recent_operation(self) -> None:
-        """--set, --rcheck, --update, --remove."""
-        match = self._recent()
-        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option.text)
-        match.invert = self.invert
-
-    def recent_seconds(self) -> None:
-        """--seconds N."""
-        self._recent().seconds = self.number(self.take("seconds"))
-
-    def recent_hitcount(self) -> None:
-        """--hitcount N, at most 255 stamps are kept here."""
-        self._recent().hits = self.number(self.take("a number"), 255)
-
-    def recent_mask(self) -> None:
-        """--mask A of recent."""
-        mask = self.address(self.take("a mask"))
-        if self.family is V6 and mask != V6.full:
-            raise self.fail("--mask of IPv6 is supported only as all ones")
-        self._recent().address_mask = mask & 0xFFFFFFFF
-
-    def recent_flag(self) -> None:
-        """--rsource, --rdest, --reap, --rttl."""
-        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option.text]
-
-    def limit(self) -> None:
-        """--limit N[/UNIT]."""
-        text = self.take("a rate")
-        amount, _, unit = text.partition("/")
-        seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
-        if not seconds or not amount.isdigit() or int(amount) == 0:
-            raise self.fail(f"--limit {text!r}: expected for example 3/minute")
-        self.add_match("limit", LIMIT_SCALE * seconds // int(amount), 5)
-
-    def limit_burst(self) -> None:
-        """--limit-burst N."""
-        burst = self.number(self.take("a number"), 10_000)
-        last = self.rule.matches[-1] if self.rule.matches else Match("")
-        if last.kind != "limit":
-            self.add_match("limit", LIMIT_SCALE * 3600 // 3, burst)
-        else:
-            last.values = (last.values[0], burst)
 
     def ttl(self) -> None:
         """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
@@ -350,8 +220,10 @@ class MatchOptions(RuleWords):
         self.add_match("const", 1)
 
     def helper(self) -> None:
-        """--helper NAME: no connection here has a helper."""
-        self.take("a helper")
+        """--helper NAME: no connection here has a helper; CT gives one to nobody."""
+        name = self.take("a helper")
+        if self.rule.target.name == "CT":
+            raise self.fail(f"CT --helper {name}: helpers are not supported{LENIENT}")
         self.add_match("const", 0)
 
     def cpu(self) -> None:
@@ -361,6 +233,11 @@ class MatchOptions(RuleWords):
     def ipvs(self) -> None:
         """--ipvs: no packet here belongs to an IPVS connection."""
         self.add_match("const", 0)
+
+    def ipvs_option(self) -> None:
+        """--vproto, --vaddr, --vport, --vdir, --vmethod, --vportctl of ipvs."""
+        self.take("a value")
+        self.ipvs()
 
     def reverse_path(self) -> None:
         """--loose, --validmark, --accept-local, --invert of rpfilter."""
@@ -424,11 +301,3 @@ KNOWN_MODULES = {
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "hl", "dscp", "tos",
     "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter",
 }  # fmt: skip
-# known to iptables, and why a simulated packet cannot answer them
-REFUSED_MODULES = {
-    "owner": "packets here have no socket, and so no owner",
-    "socket": "packets here have no socket",
-    "mac": "packets here are IP datagrams without a link-layer address",
-    "cgroup": "packets here have no socket, and so no cgroup",
-    "time": "there is no wall clock here",
-}

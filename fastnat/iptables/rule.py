@@ -7,21 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..dtypes import PROTOCOLS
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
-from .targets import TARGET_CHAINS, TARGETS, TargetOptions
+from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions
 
 SHORT = {
     ("--to", "SNAT"): "--to-source", ("--to", "DNAT"): "--to-destination", ("--to", "REDIRECT"): "--to-ports",
     ("--to", "MASQUERADE"): "--to-ports", ("--to-port", "REDIRECT"): "--to-ports",
     ("--to-port", "MASQUERADE"): "--to-ports", ("--to-dest", "DNAT"): "--to-destination",
 }  # fmt: skip
+# options whose name another module has, too
+OF_MODULE = {
+    ("--mode", "policy"): "--reqid", ("--proto", "policy"): "--reqid", ("--set", "set"): "--match-set",
+}  # fmt: skip
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
 class RuleParser(MatchOptions, TargetOptions):
     """The options that every rule may have, and the parser."""
+
+    # of -I and -D: the rule's number, 0 none given
+    position = 0
 
     def parse(self) -> Rule:
         """Return the rule; RuleError for anything that is not understood."""
@@ -40,7 +46,9 @@ class RuleParser(MatchOptions, TargetOptions):
         return self.rule
 
     def _whole(self, option: str) -> str:
-        """Return the option that a shortened one stands for, as getopt takes "--to" after -j SNAT."""
+        """Return the option that a shortened or shared one stands for, as getopt takes "--to" after -j SNAT."""
+        if self.modules and not self.rule.target.name and (option, self.modules[-1]) in OF_MODULE:
+            return OF_MODULE[option, self.modules[-1]]
         if option in OPTIONS and (option, self.rule.target.name) not in SHORT:
             return option
         return SHORT.get((option, self.rule.target.name), option)
@@ -67,8 +75,8 @@ class RuleParser(MatchOptions, TargetOptions):
         chains = TARGET_CHAINS.get(t.name)
         if chains and (self.table != "nat" or (r.chain in BUILT_IN["nat"] and r.chain not in chains)):
             raise self.fail(f"{t.name} stands only in the nat table, chains {', '.join(chains)}, and in user chains")
-        if t.name in ("CT", "NOTRACK") and self.table != "raw":
-            raise self.fail(f"{t.name} stands only in the raw table")
+        if t.name in TARGET_TABLES and self.table not in TARGET_TABLES[t.name]:
+            raise self.fail(f"{t.name} stands only in the {' or '.join(TARGET_TABLES[t.name])} table")
         needs_ports = any(m.kind in ("sport", "dport", "multiport") for m in r.matches)
         if needs_ports and (r.proto not in PORT_PROTOCOLS or r.invert_proto):
             raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
@@ -93,8 +101,10 @@ class RuleParser(MatchOptions, TargetOptions):
         self.rule.bytes = self.number(self.take("bytes"), 2**64 - 1)
 
     def append_to(self) -> None:
-        """-A CHAIN, also -I CHAIN without a number."""
+        """-A CHAIN, -I CHAIN [NUMBER], -D CHAIN."""
         self.rule.chain = self.take("a chain")
+        if self.option.text != "-A" and self.at < len(self.tokens) and self.tokens[self.at].text.isdigit():
+            self.position = self.number(self.take("a number"))
 
     def source_address(self) -> None:
         """-s ADDRESS[/MASK]."""
@@ -124,13 +134,13 @@ class RuleParser(MatchOptions, TargetOptions):
 
     def protocol(self) -> None:
         """-p NAME or NUMBER."""
-        text = self.take("a protocol").lower()
-        self.rule.proto = 0 if text == "all" else PROTOCOLS[text] if text in PROTOCOLS else self.number(text, 255)
+        self.rule.proto = self.protocol_number(self.take("a protocol"))
         self.rule.invert_proto = self.invert
 
 
 OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "-A": RuleParser.append_to, "--append": RuleParser.append_to, "-I": RuleParser.append_to,
+    "--insert": RuleParser.append_to, "-D": RuleParser.append_to, "--delete": RuleParser.append_to,
     "-s": RuleParser.source_address, "--source": RuleParser.source_address, "--src": RuleParser.source_address,
     "-d": RuleParser.destination_address, "--destination": RuleParser.destination_address,
     "--dst": RuleParser.destination_address,
@@ -164,6 +174,9 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--physdev-is-in": RuleParser.physdev, "--physdev-is-out": RuleParser.physdev,
     "--physdev-is-bridged": RuleParser.physdev, "--pkt-type": RuleParser.packet_type,
     "--nfacct-name": RuleParser.accounting, "--helper": RuleParser.helper, "--cpu": RuleParser.cpu,
+    "--vproto": RuleParser.ipvs_option, "--vaddr": RuleParser.ipvs_option, "--vport": RuleParser.ipvs_option,
+    "--vdir": RuleParser.ipvs_option, "--vmethod": RuleParser.ipvs_option, "--vportctl": RuleParser.ipvs_option,
+    "--ctevents": RuleParser.ct_option, "--expevents": RuleParser.ct_option,
     "--ipvs": RuleParser.ipvs, "--loose": RuleParser.reverse_path, "--validmark": RuleParser.reverse_path,
     "--accept-local": RuleParser.reverse_path, "--invert": RuleParser.reverse_path,
     "--dir": RuleParser.policy_dir, "--pol": RuleParser.policy, "--strict": RuleParser.policy_flag,
@@ -195,6 +208,12 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--type": RuleParser.passing_option, "--clamp-mss-to-pmtu": RuleParser.passing_flag,
     "--checksum-fill": RuleParser.passing_flag, "--save": RuleParser.passing_flag,
     "--restore": RuleParser.passing_flag,
+    "--ulog-nlgroup": RuleParser.passing_option, "--ulog-prefix": RuleParser.passing_option,
+    "--ulog-cprange": RuleParser.passing_option, "--ulog-qthreshold": RuleParser.passing_option,
+    "--set-tos": RuleParser.set_tos, "--and-tos": RuleParser.set_tos, "--or-tos": RuleParser.set_tos,
+    "--xor-tos": RuleParser.set_tos, "--set-dscp": RuleParser.set_dscp, "--set-dscp-class": RuleParser.set_dscp,
+    "--ttl-set": RuleParser.set_ttl, "--ttl-inc": RuleParser.set_ttl, "--ttl-dec": RuleParser.set_ttl,
+    "--hl-set": RuleParser.set_ttl, "--hl-inc": RuleParser.set_ttl, "--hl-dec": RuleParser.set_ttl,
     "--log-prefix": RuleParser.log_option, "--log-level": RuleParser.log_option,
     "--log-tcp-sequence": RuleParser.log_option, "--log-tcp-options": RuleParser.log_option,
     "--log-ip-options": RuleParser.log_option, "--log-uid": RuleParser.log_option,

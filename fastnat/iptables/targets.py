@@ -8,19 +8,25 @@ from __future__ import annotations
 import re
 
 from ..addresses import V6
+from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
-from .words import SERVICES, RuleWords
+from .words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
 
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
     "REJECT", "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK",
-    "IDLETIMER",
+    "IDLETIMER", "TOS", "DSCP", "TTL", "HL",
 }  # fmt: skip
 # targets after which the walk goes on, and that change neither tuple nor mark
 PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
+}  # fmt: skip
+# the tables that the kernel lets a target stand in
+TARGET_TABLES = {
+    "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
+    "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",),
 }  # fmt: skip
 
 
@@ -31,6 +37,8 @@ class TargetOptions(RuleWords):
         """-j TARGET or CHAIN."""
         self.rule.target.name = self.take("a target")
         t = self.rule.target
+        if t.name in refused.TARGETS:
+            raise self.fail(f"target {t.name} cannot be followed: {refused.TARGETS[t.name]}{LENIENT}")
         if t.name == "REDIRECT" or t.name == "MASQUERADE":
             t.min_addr = t.max_addr = 0
 
@@ -91,12 +99,14 @@ class TargetOptions(RuleWords):
 
     def to_source(self) -> None:
         """--to-source [A[-B]][:P[-Q]]."""
-        self._of("SNAT")
+        if self._of("SNAT").flags & (MAP_IPS | PROTO_SPECIFIED):
+            raise self.fail("SNAT: Multiple --to-source not supported (kernels before 2.6.11 had it)")
         self._nat_range(self.take("a range"))
 
     def to_destination(self) -> None:
         """--to-destination [A[-B]][:P[-Q[/BASE]]]."""
-        self._of("DNAT")
+        if self._of("DNAT").flags & (MAP_IPS | PROTO_SPECIFIED):
+            raise self.fail("DNAT: Multiple --to-destination not supported (kernels before 2.6.11 had it)")
         self._nat_range(self.take("a range"))
 
     def to_ports(self) -> None:
@@ -190,9 +200,35 @@ class TargetOptions(RuleWords):
         """--zone-reply N."""
         self._zone(2)
 
+    def ct_option(self) -> None:
+        """--ctevents, --expevents of CT change no decision."""
+        self._of("CT")
+        self.take("a list")
+
     def notrack(self) -> None:
         """--notrack of CT."""
         self._of("CT").name = "NOTRACK"
+
+    def set_tos(self) -> None:
+        """--set-tos V[/M], --and-tos, --or-tos, --xor-tos B of TOS: the octet becomes (octet & ~mask) ^ value."""
+        t = self._of("TOS")
+        value, mask = self.mask_value(self.take("a TOS"))
+        t.value, t.mask = {
+            "--set-tos": (value, mask & 0xFF), "--and-tos": (0, ~value & 0xFF), "--or-tos": (value, value),
+            "--xor-tos": (value, 0),
+        }[self.option.text]  # fmt: skip
+
+    def set_dscp(self) -> None:
+        """--set-dscp N, --set-dscp-class NAME."""
+        t = self._of("DSCP")
+        text = self.take("a DSCP").upper()
+        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        t.value, t.mask = value << 2, 0xFC
+
+    def set_ttl(self) -> None:
+        """--ttl-set, --ttl-inc, --ttl-dec N; of IPv6 --hl-*."""
+        t = self._of("TTL", "HL")
+        t.value, t.op = self.number(self.take("a TTL"), 255), ("set", "inc", "dec").index(self.option.text[-3:])
 
     def reject_with(self) -> None:
         """--reject-with TYPE."""
@@ -207,6 +243,8 @@ class TargetOptions(RuleWords):
 
     def passing_option(self) -> None:
         """Take an option of a target that changes no decision: NFLOG, TCPMSS, CLASSIFY, SECMARK, AUDIT."""
+        if self.rule.target.name == "CT" and self.option.text == "--timeout":
+            raise self.fail(f"CT --timeout: timeout policies are not supported{LENIENT}")
         self._of(*PASSING)
         self.take("a value")
 

@@ -13,7 +13,26 @@ from ..addresses import V4, V6, Family
 from ..errors import RuleError
 from .model import Match, Rule
 
-SERVICES = {"domain": 53, "http": 80, "https": 443, "ssh": 22, "ntp": 123, "bootps": 67, "bootpc": 68, "snmp": 161}
+SERVICES = {  # of /etc/services, as pasted commands name them
+    "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67, "bootpc": 68,
+    "tftp": 69, "gopher": 70, "finger": 79, "http": 80, "www": 80, "kerberos": 88, "pop3": 110, "sunrpc": 111,
+    "auth": 113, "ntp": 123, "netbios-ns": 137, "netbios-dgm": 138, "netbios-ssn": 139, "imap": 143, "imap2": 143,
+    "snmp": 161, "snmp-trap": 162, "bgp": 179, "ldap": 389, "https": 443, "microsoft-ds": 445, "urd": 465,
+    "submissions": 465, "isakmp": 500, "syslog": 514, "submission": 587, "ipp": 631, "ldaps": 636, "domain-s": 853,
+    "rsync": 873, "imaps": 993, "pop3s": 995, "socks": 1080, "openvpn": 1194, "l2f": 1701, "pptp": 1723,
+    "radius": 1812, "nfs": 2049, "mysql": 3306, "ms-wbt-server": 3389, "ipsec-nat-t": 4500, "sip": 5060,
+    "sip-tls": 5061, "postgresql": 5432, "http-alt": 8080, "webcache": 8080,
+}  # fmt: skip
+PROTOCOL_NUMBERS = {  # of /etc/protocols
+    "all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
+    "rsvp": 46, "gre": 47, "esp": 50, "ipv6-crypt": 50, "ah": 51, "ipv6-auth": 51, "icmpv6": 58, "ipv6-icmp": 58,
+    "eigrp": 88, "ospf": 89, "ipip": 94, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "mh": 135, "udplite": 136,
+}  # fmt: skip
+DSCP_CLASSES = {
+    "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
+    **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
+}  # fmt: skip
+LENIENT = "; --lenient takes the rule as never matching"
 
 
 # what may itself begin with two dashes
@@ -94,6 +113,11 @@ class RuleWords:
     def port(self, text: str) -> int:
         """Return a port number or the port of a well-known service name."""
         return SERVICES[text] if text in SERVICES else self.number(text, 65535)
+
+    def protocol_number(self, text: str) -> int:
+        """Return the number of a protocol, given as a number or by name."""
+        name = text.lower()
+        return PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else self.number(text, 255)
 
     def port_range(self, text: str, separator: str = ":") -> tuple[int, int]:
         """Return "p", "p:q", ":q" or "p:" as limits."""

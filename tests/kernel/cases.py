@@ -68,6 +68,12 @@ RULES = {
     "-j SNAT --to-source 198.51.100.48\n"
     "-A POSTROUTING -m physdev ! --physdev-is-bridged -m policy --dir out --pol none "
     "-m addrtype ! --src-type LOCAL --limit-iface-out -j SNAT --to-source 198.51.100.49",
+    "header targets": "COMMIT\n*mangle\n-A PREROUTING -p udp -j TTL --ttl-inc 3\n"
+    "-A PREROUTING -p tcp -j TTL --ttl-set 2\n"
+    "-A PREROUTING -p icmp -j TTL --ttl-dec 200\n-A FORWARD -p udp -m udp --dport 53 -j DSCP --set-dscp 0x2e\n"
+    "-A FORWARD -p udp -m udp --dport 7 -j TOS --set-tos 0x10/0x3f\n-A POSTROUTING -p tcp -j TOS --xor-tos 0x0c\n"
+    "-A POSTROUTING -m dscp --dscp 0x2e -j MARK --set-xmark 0x5/0xf\nCOMMIT\n*nat\n"
+    "-A POSTROUTING -m mark --mark 5 -j SNAT --to-source 198.51.100.33\n-A POSTROUTING -o eth0 -j MASQUERADE",
     "reverse path": "COMMIT\n*raw\n-A PREROUTING -s 10.244.1.4/32 -m rpfilter --invert -j DROP\n"
     "-A PREROUTING -s 203.0.113.14/32 -m rpfilter -j DROP\n-A PREROUTING -s 10.244.1.5/32 -m rpfilter --loose -j DROP\n"
     "COMMIT\n*nat\n-A POSTROUTING -m pkttype --pkt-type unicast -m cpu ! --cpu 99 -o eth0 -j MASQUERADE",
@@ -116,6 +122,10 @@ RULES6 = {
     "v6 dnat and redirect": "-A PREROUTING -d fd02::/64 -p udp -j DNAT --to-destination [fd01::5-fd01::9]:5000-5010\n"
     "-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8080\n"
     "-A POSTROUTING -p ipv6-icmp -m icmp6 --icmpv6-type echo-request -j MASQUERADE",
+    "v6 header targets": "COMMIT\n*mangle\n-A PREROUTING -p udp -j HL --hl-inc 3\n"
+    "-A PREROUTING -p tcp -j HL --hl-set 2\n"
+    "-A FORWARD -p udp -m udp --dport 53 -j DSCP --set-dscp-class AF21\n-A FORWARD -p tcp -j TOS --set-tos 0x3c/0xff\n"
+    "COMMIT\n*nat\n-A POSTROUTING -m dscp --dscp-class af21 -j SNAT --to-source fd02::33",
     "v6 netmap and matches": "-A PREROUTING -d fd66::/64 -j NETMAP --to fd01::/64\n"
     "-A POSTROUTING -m addrtype --dst-type UNICAST -m conntrack --ctstate DNAT -j ACCEPT\n"
     "-A POSTROUTING -p udp -m udp --sport 4000:4005 -m hl --hl-gt 10 -j SNAT --to-source [fd02::1]:4000-4999",

@@ -1,0 +1,141 @@
+"""The matches that remember packets, or need a table beside the rule: statistic, set, recent, limit.
+
+Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..addresses import V6
+from .model import Match
+from .words import RuleWords
+
+# xt_limit counts in 1/10000 s
+LIMIT_SCALE = 10_000
+LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass
+class RecentMatch(Match):
+    """-m recent while its options are read."""
+
+    operation: int = 1
+    seconds: int = 0
+    hits: int = 0
+    bits: int = 0
+    address_mask: int = 0xFFFFFFFF
+
+
+class StatefulMatches(RuleWords):
+    """What -m statistic, set, recent and limit understand."""
+
+    recent: RecentMatch | None = None
+
+    def statistic_mode(self) -> None:
+        """--mode random|nth."""
+        mode = self.take("random or nth")
+        if mode not in ("random", "nth"):
+            raise self.fail(f"--mode {mode!r} is not random or nth")
+        self.add_match(mode, *((0,) if mode == "random" else (0, 0)))
+
+    def _statistic(self) -> Match:
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        if last.kind not in ("nth", "random"):
+            raise self.fail(f"{self.option.text} needs --mode in front of it")
+        return last
+
+    def probability(self) -> None:
+        """--probability P."""
+        text = self.take("a probability")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise self.fail(f"--probability {text!r} is not in 0..1")
+        last = self._statistic()
+        last.values, last.invert = (round(value * 2**31),), self.invert
+
+    def every(self) -> None:
+        """--every N."""
+        last = self._statistic()
+        last.values = (self.number(self.take("a number")), last.values[1])
+        last.invert = self.invert
+        if last.values[0] == 0:
+            raise self.fail("--every 0: at least 1")
+
+    def every_packet(self) -> None:
+        """--packet K."""
+        last = self._statistic()
+        last.values = (last.values[0], self.number(self.take("a number")))
+        if last.values[1] >= last.values[0]:
+            raise self.fail("--packet must be smaller than --every")
+
+    def match_set(self) -> None:
+        """--match-set NAME FLAGS."""
+        self._only_v4()
+        name = self.take("a set name")
+        sources = 0
+        flags = self.take("flags like dst,src").split(",")
+        for n, flag in enumerate(flags):
+            if flag not in ("src", "dst"):
+                raise self.fail(f"--match-set {name}: flag {flag!r} is not src or dst")
+            sources |= (flag == "src") << n
+        self.rule.matches.append(Match("set", self.invert, (0, sources, len(flags)), name))
+
+    def set_option(self) -> None:
+        """--return-nomatch and the update options change no decision here."""
+
+    def recent_name(self) -> None:
+        """--name of recent; the list exists from the first rule that names it."""
+        self._recent().name = self.take("a name")
+
+    def _recent(self) -> RecentMatch:
+        if self.recent is None:
+            self.recent = RecentMatch("recent", self.invert, (), "DEFAULT")
+            self.rule.matches.append(self.recent)
+        return self.recent
+
+    def recent_operation(self) -> None:
+        """--set, --rcheck, --update, --remove."""
+        match = self._recent()
+        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option.text)
+        match.invert = self.invert
+
+    def recent_seconds(self) -> None:
+        """--seconds N."""
+        self._recent().seconds = self.number(self.take("seconds"))
+
+    def recent_hitcount(self) -> None:
+        """--hitcount N, at most 255 stamps are kept here."""
+        self._recent().hits = self.number(self.take("a number"), 255)
+
+    def recent_mask(self) -> None:
+        """--mask A of recent."""
+        mask = self.address(self.take("a mask"))
+        if self.family is V6 and mask != V6.full:
+            raise self.fail("--mask of IPv6 is supported only as all ones")
+        self._recent().address_mask = mask & 0xFFFFFFFF
+
+    def recent_flag(self) -> None:
+        """--rsource, --rdest, --reap, --rttl."""
+        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option.text]
+
+    def limit(self) -> None:
+        """--limit N[/UNIT]."""
+        text = self.take("a rate")
+        amount, _, unit = text.partition("/")
+        seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
+        if not seconds or not amount.isdigit() or int(amount) == 0:
+            raise self.fail(f"--limit {text!r}: expected for example 3/minute")
+        self.add_match("limit", LIMIT_SCALE * seconds // int(amount), 5)
+
+    def limit_burst(self) -> None:
+        """--limit-burst N."""
+        burst = self.number(self.take("a number"), 10_000)
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        if last.kind != "limit":
+            self.add_match("limit", LIMIT_SCALE * 3600 // 3, burst)
+        else:
+            last.values = (last.values[0], burst)
