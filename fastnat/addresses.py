@@ -54,6 +54,10 @@ class Family:
         """Return an address as the records of the core hold it: a number, or (low, high) 64 bits."""
         return address if self.version == 4 else (address & 2**64 - 1, address >> 64)
 
+    def unpack(self, value: Any) -> int:
+        """Return an address out of a record of the core."""
+        return int(value) if self.version == 4 else int(value["high"]) << 64 | int(value["low"])
+
 
 V4 = Family(4, "inet", 32, 1)
 V6 = Family(6, "inet6", 128, 58)

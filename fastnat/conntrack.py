@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, V6, AddressLike, Family, family_of
-from .dtypes import CONN_MARKED, PROTOCOL_NAMES, PROTOCOLS, SCTP_STATES, TCP_STATES, Status
+from .dtypes import (
+    CONN_MARKED,
+    EVENT_PROTOINFO,
+    HZ,
+    PROTOCOL_NAMES,
+    PROTOCOLS,
+    SCTP_STATES,
+    TCP_STATES,
+    Event,
+    Status,
+)
 from .errors import InputError
 
 
@@ -83,6 +93,46 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
         parts.append(f"zone={c.zone}")
     parts.append("use=2" if proc else "use=1")
     return " ".join(parts)
+
+
+def format_event(event: Any, profile: str = "linux-6.18") -> str:
+    """Return one record of Engine.events() as `conntrack -E` prints it."""
+    family = V6 if event.dtype["tuples"].base["src"].names else V4
+    zone = int(event["zone"])
+    zone_dir = sum(1 << d for d in (0, 1) if event["tuples"][d]["zone"] == zone)
+    seconds = int(event["timeout"]) // HZ
+    c = Connection(
+        family, int(event["conn"]), int(event["tuples"][0]["proto"]), _tuple(event, 0), _tuple(event, 1),
+        int(event["status"]), int(event["state"]), seconds, int(event["mark"]), zone, zone_dir,
+    )  # fmt: skip
+    kind, what = Event(int(event["kind"])), int(event["what"])
+    gone = kind == Event.DESTROY
+    shows_timeout = not gone or (profile != "linux-5.4" and event["timeout"] > 0)
+    shows_state = profile != "linux-5.4" if gone else kind == Event.NEW or bool(what & EVENT_PROTOINFO)
+    words = format_line(c).split()
+    head = words.pop(0).ljust(8) + " " + words.pop(0)
+    del words[-1]
+    if not c.mark:
+        words.remove("mark=0")
+    if not shows_timeout:
+        del words[0]
+    if not shows_state and c.proto in (6, 132):
+        del words[int(shows_timeout)]
+    return f"{f'[{kind.name}]':>9} {head} {' '.join(words)}"
+
+
+STATS_LINE = {
+    "linux-5.4": ("found", "invalid", "ignore", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart"),
+    "linux-6.18": (
+        "found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve",
+        "chaintoolong",
+    ),
+}  # fmt: skip
+
+
+def format_stats(stats: dict[str, int], profile: str = "linux-6.18") -> str:
+    """Return Engine.stats as `conntrack -S` prints them; the engine is one CPU."""
+    return "cpu=0   \t" + "".join(f"{name}={stats[name]} " for name in STATS_LINE[profile]) + "\n"
 
 
 PAIR = re.compile(r"([a-z-]+)=(\S+)")

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+# jiffies per second of the kernels reproduced
+HZ = 250
 CONN_MARKED = 2
 TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "itemsize": 64})
 BUCKET = np.dtype((np.void, 64))
@@ -146,6 +148,22 @@ class Records:
             ]
             + [("end", *rest) for _, *rest in pad]
         )
+        self.EVENT = np.dtype(
+            [
+                ("tuples", self.TUPLE, 2),
+                ("tick", np.uint64),
+                ("timeout", np.int32),
+                ("mark", np.uint32),
+                ("conn", np.uint32),
+                ("zone", np.uint16),
+                ("status", np.uint16),
+                ("kind", np.uint8),
+                ("what", np.uint8),
+                ("state", np.uint8),
+                ("pad", np.uint8),
+                ("pad2", np.uint32),
+            ]
+        )
         bitmap_key, memo, recent = sizes
         self.BITMAP_KEY = np.dtype((np.void, bitmap_key))
         self.MEMO = np.dtype((np.void, memo))
@@ -231,6 +249,16 @@ class Status(IntEnum):
     NAT_CLASH = 0x1000
 
 
+class Event(IntEnum):
+    """What an event says: nf_conntrack_events as conntrack -E names them."""
+
+    NEW = 1
+    UPDATE = 2
+    DESTROY = 3
+
+
+# bits of an UPDATE's `what` (enum ip_conntrack_events)
+EVENT_REPLY, EVENT_ASSURED, EVENT_PROTOINFO, EVENT_MARK = 1, 2, 4, 8
 SCTP_STATES = (
     "NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT", "HEARTBEAT_ACKED",

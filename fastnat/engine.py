@@ -12,15 +12,14 @@ from .addresses import V4, V6, AddressLike, Family, family_of, to_array, to_arra
 from .conntrack import Conntrack
 from .core.datapath import Datapath
 from .core.datapath6 import Datapath as Datapath6
-from .dtypes import BUCKET, CHUNK, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
-from .errors import ClockError, InputError
+from .dtypes import BUCKET, CHUNK, HZ, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
+from .errors import ClockError, FastnatError, InputError
 from .ipset import compile_sets
 from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
 from .ruleset import TARGET_CODES, Ruleset, compile_rules
 
-HZ = 250
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
 TIMEOUTS = {  # sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts, default seconds
     "tcp_timeout_syn_sent": (1, 120), "tcp_timeout_syn_recv": (2, 60), "tcp_timeout_established": (3, 432000),
@@ -63,6 +62,7 @@ class Engine:
     max_connections : int    nf_conntrack_max, at most 2**25; a sysctl of the node goes first if None
     remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
                              let established packets skip hooks without rules; False only costs time
+    events : int             how many events to keep between two calls of events(); 0: none, at no cost
 
     Raises
     ------
@@ -77,6 +77,7 @@ class Engine:
         max_connections: int | None = None,
         *,
         remember: bool = True,
+        events: int = 0,
     ) -> None:
         if profile not in PROFILES:
             raise InputError(f"profile {profile!r}: known are {', '.join(PROFILES)}")
@@ -87,7 +88,7 @@ class Engine:
         if not 1 <= max_connections <= MAX_CONNECTIONS:
             raise InputError(f"max_connections {max_connections} is not in 1..{MAX_CONNECTIONS}")
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
-        self.remember = remember
+        self.remember, self.max_events = remember, events
         self.iface_names = node.iface_names
         self.ruleset = self._compile(V4)
         self._core = Datapath(
@@ -115,8 +116,6 @@ class Engine:
     def _arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
         n = self.max_connections
         records = RECORDS4 if family is V4 else RECORDS6
-        sets, elements, set_members = compile_sets(self.node.sets)
-        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts, family)
         return {
             "conns": reserve(n, records.CONN),
             "tcp": reserve(n, TCP),
@@ -130,6 +129,16 @@ class Engine:
             "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
             "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
             "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),
+            "events": reserve(self.max_events, records.EVENT),
+            **self._node_arrays(family, r),
+        }
+
+    def _node_arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
+        """Return what depends on the node's rules, addresses and routes."""
+        records = RECORDS4 if family is V4 else RECORDS6
+        sets, elements, set_members = compile_sets(self.node.sets)
+        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts, family)
+        return {
             "rules": r.rules,
             "matches": r.matches,
             "targets": r.targets,
@@ -252,13 +261,13 @@ class Engine:
         result = self._run(data, number, now)
         return VERDICTS[result[0]], result[1]
 
-    def _run(self, data: bytes, iface: int, now: float) -> Any:
+    def _run(self, data: bytes, iface: int, now: float, largest: int = 0) -> Any:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
         if self._core6 is None:
-            return self._core.process_packet(data, iface, now)
+            return self._core.process_packet(data, iface, now, 0, largest)
         core = self._core6 if data[:1] >= b"\x60" else self._core
         self._follow(core, now)
-        return core.process_packet(data, iface, now)
+        return core.process_packet(data, iface, now, 0, largest)
 
     def process_frames(
         self,
@@ -300,12 +309,57 @@ class Engine:
         """
         if seed is not None and not 0 <= seed < 2**64:
             raise InputError(f"seed {seed} is not in 0..2**64-1")
-        other = Engine(self.node, self.profile, self.seed, self.max_connections, remember=self.remember)
+        other = Engine(self.node, self.profile, self.seed, self.max_connections, remember=self.remember, events=self.max_events)
         for version, core in self._cores.items():
             copy_into(core, other._cores[version])
             if seed is not None:
                 other._cores[version].reseed(seed if version == 4 else seed ^ SEED6)
         return other
+
+    def reload(self) -> None:
+        """Go on with the node as it is now: rules, sets, addresses, routes and sysctls may have changed.
+
+        Connections stay as they are (a decided manip is never decided again), but what was masqueraded with an address
+        that the node has lost is deleted (masq_inet_event). Counters of rules and lists of -m recent begin anew.
+        Interfaces may be added, not taken away. Raises as Engine() does; then nothing has changed.
+        """
+        names = self.node.iface_names
+        if names[: len(self.iface_names)] != self.iface_names:
+            raise InputError("interfaces may be added, not taken away or renamed: make a new Engine")
+        if self.node.has_ipv6 and self.ruleset6 is None:
+            raise InputError("this engine was made without IPv6: make a new Engine")
+        before, self.iface_names = self.iface_names, names
+        try:
+            rulesets = {core: self._compile(family) for family, core in self._families()}
+            made = {
+                core: (self._node_arrays(family, rulesets[core]), self._config(family, rulesets[core], self.seed))
+                for family, core in self._families()
+            }
+        except FastnatError:
+            self.iface_names = before
+            raise
+        for family, core in self._families():
+            core.forget_paths()
+            had = core.arrays["addresses"].copy()
+            core.reload(*made[core])
+            for iface, address in self._lost(family, had, core.arrays["addresses"]):
+                core.flush_masqueraded(iface, address)
+        self.ruleset, self.ruleset6 = rulesets[self._core], rulesets.get(self._core6)
+        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
+
+    def _families(self) -> list[tuple[Family, Any]]:
+        return [(V6 if version == 6 else V4, core) for version, core in self._cores.items()]
+
+    @staticmethod
+    def _lost(family: Family, before: NDArray[Any], after: NDArray[Any]) -> set[tuple[int, int]]:
+        """Return (interface, ifa_address) of the addresses that are gone; of a point-to-point link that is the peer."""
+        had, has = ({(int(a["iface"]), family.unpack(a["peer"])) for a in x} for x in (before, after))
+        return had - has
+
+    def link_down(self, iface: str) -> int:
+        """Delete every connection masqueraded on an interface, as the kernel does when it goes down; return how many."""
+        number = self.node.iface_number(iface)
+        return sum(core.flush_masqueraded(number) for core in self._cores.values())
 
     def set_random_fully(self) -> None:
         """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
@@ -337,6 +391,23 @@ class Engine:
         """Time of the next expiry [s], None without connections."""
         times = [core.next_expiry() for core in self._cores.values()]
         return min((t for t in times if t is not None), default=None)
+
+    def events(self, version: int = 4) -> NDArray[Any]:
+        """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
+
+        kind is an Event, what says what an UPDATE is about (EVENT_REPLY...), tick is in jiffies, timeout in jiffies left,
+        not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
+        happened: those behind are lost. conntrack.format_event() gives the text of conntrack -E.
+        """
+        taken, lost = self._cores[version].take_events()
+        if lost:
+            raise InputError(f"{lost} events did not fit into events={self.max_events}: ask more often, or keep more")
+        events: NDArray[Any] = taken
+        return events
+
+    def all_events(self) -> list[Any]:
+        """Return the records of events() of both families, in the order of time."""
+        return sorted((e for version in self._cores for e in self.events(version)), key=lambda e: int(e["tick"]))
 
     @property
     def stats(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, Family
-from .dtypes import DISPATCH, DISPATCH_SLOT, MATCH, RECORDS4, RECORDS6
+from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.stateful import RecentMatch
@@ -38,7 +38,7 @@ MATCH_CODES = {
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
-CREDITS, LIMIT_SCALE, HZ = 128, 10_000, 250
+CREDITS, LIMIT_SCALE = 128, 10_000
 MAX_CREDIT = 2**32 - 1
 # longer windows of -m recent than jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1

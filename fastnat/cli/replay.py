@@ -9,10 +9,14 @@ from pathlib import Path
 import click
 
 from .. import capture
+from ..conntrack import format_event
 from ..engine import PROFILES, Engine
 from ..files import read_text
 from ..node import Node
 from ..replay import replay as run
+
+# between two packets: all connections of a full table may fall due at once
+EVENTS = 1 << 20
 
 
 @click.command()
@@ -22,6 +26,7 @@ from ..replay import replay as run
 @click.option("--verdicts", metavar="OUT.jsonl", help="One JSON line per input packet.")
 @click.option("--conntrack", metavar="OUT.txt", help="The table at the end, as conntrack -L -o extended.")
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
+@click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
 @click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
@@ -34,6 +39,7 @@ def replay(
     verdicts: str | None,
     conntrack: str | None,
     stats: str | None,
+    events: str | None,
     iface: str | None,
     profile: str,
     start_from: str | None,
@@ -41,19 +47,22 @@ def replay(
     seed: int,
 ) -> None:
     """Run CAPTURE (pcap or pcapng) through the node directory NODE."""
-    engine = Engine(Node.load(node, lenient), profile=profile, seed=seed)
+    engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if events else 0)
     if start_from:
         engine.conntrack.load(read_text(Path(start_from)), start_from)
     counts = {"forward": 0, "local": 0, "drop": 0}
     with contextlib.ExitStack() as stack:
         packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None
         lines = stack.enter_context(Path(verdicts).open("w")) if verdicts else None
+        told = stack.enter_context(Path(events).open("w")) if events else None
         for result in run(engine, capture.read(captured), iface):
             counts[str(result.verdict["verdict"])] += 1
             if lines:
                 lines.write(json.dumps(result.verdict) + "\n")
-            if packets and result.data is not None:
-                packets.write(float(str(result.verdict["t"])), result.out, result.data)
+            if told:
+                told.writelines(format_event(e, profile) + "\n" for e in engine.all_events())
+            for data in result.packets if packets else ():
+                packets.write(float(str(result.verdict["t"])), result.out, data)
     if conntrack:
         Path(conntrack).write_text(engine.conntrack.format("extended"))
     if stats:

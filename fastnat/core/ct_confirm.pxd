@@ -6,6 +6,7 @@
 # Differs from the kernel: the chain limit is counted over buckets of this table's hash, not of the kernel's.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport *
+from .ct_events cimport note_event
 from .ct_expire cimport wheel_add
 from .ct_insert cimport chain_of, conn_release
 from .ct_lookup cimport find_tuple
@@ -70,6 +71,8 @@ cdef inline uint32_t linked(engine_t *e, pkt_t *p) noexcept nogil:
     wheel_add(e, p.ct, c.timeout)
     e.confirmed += 1
     p.is_new = False
+    if fn_unlikely(e.max_events != 0):
+        note_event(e, p.ct, EVENT_NEW, 0)
     return REASON_NONE
 
 

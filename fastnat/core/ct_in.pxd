@@ -6,6 +6,7 @@
 # Differs from the kernel: nothing for the protocols tracked.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
+from .ct_events cimport watch
 from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .ct_insert cimport conn_alloc, conn_release
 from .ct_lookup cimport find_tuple
@@ -118,6 +119,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         else:
             p.ct = id_ >> 1
             p.dir = id_ & 1
+            watch(e, p)
             c = &e.conns[p.ct]
             if p.dir:
                 p.ctinfo = IP_CT_ESTABLISHED_REPLY

@@ -6,12 +6,13 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
+from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                      tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .tuple_hash cimport tuple_hash
 from .hash_table cimport bucket_index, ID_MASK, table_remove
+from .ct_events cimport note_event
 from .ct_expire cimport wheel_remove
 from .nat_port_bitmap cimport bitmap_note
 from .nat_bysource cimport bysource_remove
@@ -45,6 +46,8 @@ cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h
 
 cdef inline void conn_unlink(engine_t *e, uint32_t ct, uint64_t h_orig, uint64_t h_reply) noexcept nogil:
     # conn_unlink: conn_delete for a caller that has hashed both tuples already.
+    if fn_unlikely(e.max_events != 0):
+        note_event(e, ct, EVENT_DESTROY, 0)
     if not e.conns[ct].status & IPS_NAT_CLASH:
         unlink_tuple(e, ct, 0, h_orig)
     unlink_tuple(e, ct, 1, h_reply)

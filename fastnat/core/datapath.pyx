@@ -20,7 +20,7 @@ from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
-from .tuple cimport conn_tuple, tuple_invertible, tuple_make
+from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
 from .tuple_hash cimport random_u64, source_hash, splitmix64, tuple_hash
 
 cdef extern from "platform.h" nogil:
@@ -41,6 +41,8 @@ cdef enum:
     # packets between two looks at pending signals
     CHUNK = 65536
     C_CONTIGUOUS = 0x1
+    # TCP_CONNTRACK_ESTABLISHED
+    ESTABLISHED = 3
     WRITEABLE = 0x400
 
 
@@ -127,6 +129,7 @@ cdef class Datapath:
         e.dispatches = <dispatch_t *>table_data(arrays, "dispatches", sizeof(dispatch_t))
         e.dispatch_slots = <dispatch_slot_t *>table_data(arrays, "dispatch_slots", sizeof(dispatch_slot_t))
         e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
+        e.events = <event_t *>table_data(arrays, "events", sizeof(event_t))
         e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
         e.sets = <set_t *>table_data(arrays, "sets", sizeof(set_t))
         e.elements = <element_t *>table_data(arrays, "elements", sizeof(element_t))
@@ -145,7 +148,6 @@ cdef class Datapath:
 
     cdef int _configure(self, dict config) except -1:
         cdef engine_t *e = &self.e
-        cdef uint32_t i, j
         e.max_conns = config["max_connections"]
         e.capacity = len(self.arrays["conns"])
         e.n_chains = len(self.arrays["chains"])
@@ -155,9 +157,18 @@ cdef class Datapath:
         e.bitmap_probes = config["bitmap_probes"]
         for table, name, kind in ((0, "tuples", TABLE_KIND_TUPLES), (1, "sources", TABLE_KIND_SOURCES)):
             self._start_table(table, len(self.arrays[name]) // FN_GROUP_BUCKETS, config["groups"], kind)
+        e.max_events = len(self.arrays["events"])
         e.free_chunk = FN_NONE
         memset(e.wheel, 0xff, FN_WHEEL_SLOTS * 4)
         memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
+        e.profile = config["profile"]
+        self._configure_node(config)
+        return 0
+
+    cdef int _configure_node(self, dict config) except -1:
+        # _configure_node: what changes with the node's rules, addresses, routes and sysctls.
+        cdef engine_t *e = &self.e
+        cdef uint32_t i, j
         e.n_ifaces = config["n_ifaces"]
         e.n_routes = len(self.arrays["routes"])
         e.n_classes = len(self.arrays["class_start"])
@@ -168,12 +179,11 @@ cdef class Datapath:
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
-        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"]
+        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"] and not e.max_events
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
             if i != TABLE_NAT:
                 e.only_nat_rules = False
-        e.profile = config["profile"]
         e.tracking = config["tracking"]
         e.nat_hooks = config["nat_hooks"]
         for name, value in config["timeouts"].items():
@@ -295,8 +305,11 @@ cdef class Datapath:
         self.clock = last
         return out
 
-    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0):
-        """Run one IPv4 datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport)."""
+    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0):
+        """Run one datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport).
+
+        largest: size of the largest fragment that it came in [bytes], 0 when it came whole.
+        """
         cdef bytes given = data if type(data) is bytes else bytes(data)
         cdef uint8_t room[65536]
         cdef Py_ssize_t n = len(given)
@@ -308,17 +321,18 @@ cdef class Datapath:
             n = 65535
         memcpy(room, <const char *>given, n)
         advance_to(&self.e, tick_of(now))
-        self._one(room, <uint32_t>n, iface, mark, &p)
+        self._one(room, <uint32_t>n, iface, mark, largest, &p)
         store(&p, &r)
         self.clock = now
         rewritten = (<char *>room)[:p.len] if r.verdict != VERDICT_DROP else None
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
 
-    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t iface, uint32_t mark, pkt_t *p) noexcept nogil:
+    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t iface, uint32_t mark, uint32_t largest, pkt_t *p) noexcept nogil:
         cdef uint32_t reason
         pkt_reset(p)
         p.now = <uint32_t>self.e.now
         p.mark = mark
+        p.largest = largest
         p.in_iface = <uint16_t>iface
         p.len = 0
         p.t = tuple_make(0, 0, 0, 0, 0, 0)
@@ -362,7 +376,7 @@ cdef class Datapath:
             for i in range(n):
                 advance_to(&self.e, tick_of(times[i] if times != NULL else last))
                 self._one(&data[0] + offs[i] if offs[i + 1] > offs[i] else NULL,
-                          <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, &p)
+                          <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, 0, &p)
                 store(&p, results + i)
         self.clock = last
         return out
@@ -514,6 +528,40 @@ cdef class Datapath:
         self.rule_counters()
         memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
         memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
+
+    def take_events(self):
+        """The events since the last time, a copy, and how many did not fit."""
+        taken = self.arrays["events"][: self.e.n_events].copy()
+        lost = self.e.lost_events
+        self.e.n_events = 0
+        self.e.lost_events = 0
+        return taken, lost
+
+    def reload(self, dict arrays, dict config):
+        """Go on with other rules, addresses and routes: `arrays` replace those of the same names."""
+        cdef uint32_t i
+        cdef bint hooks_are_new = config["tracking"] and not self.e.tracking
+        self.arrays.update(arrays)
+        self._attach()
+        self._configure_node(config)
+        for i in range(self.e.high_water):
+            self.e.conns[i].routes[0] = 0
+            self.e.conns[i].routes[1] = 0
+            if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == ESTABLISHED:
+                self.e.tcp[i].td_maxwin[0] = 0
+                self.e.tcp[i].td_maxwin[1] = 0
+
+    def flush_masqueraded(self, uint32_t iface, addr=None):
+        """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""
+        cdef uint32_t i
+        cdef uint32_t n = 0
+        cdef addr_t wanted = 0 if addr is None else addr_of(addr)
+        for i in range(self.e.high_water):
+            if self.e.conns[i].flags and self.e.conns[i].masq_iface == iface:
+                if addr is None or tuple_dst(self.e.conns[i].tuples[1]) == wanted:
+                    conn_delete(&self.e, i)
+                    n += 1
+        return n
 
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""

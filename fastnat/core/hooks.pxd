@@ -7,6 +7,7 @@
 from libc.stdint cimport uint16_t, uint32_t
 from .types cimport *
 from .checksum cimport csum_replace2, load_be16
+from .ct_events cimport note_changes
 from .ct_in cimport conntrack_in
 from .ct_confirm cimport confirm
 from .ct_insert cimport conn_release
@@ -28,7 +29,10 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
     # confirm_hook: last in POSTROUTING and INPUT; a packet that is held confirms later.
-    return confirm(e, p) if p.is_new and not p.held else REASON_NONE
+    if p.is_new:
+        return REASON_NONE if p.held else confirm(e, p)
+    note_changes(e, p)
+    return REASON_NONE
 
 
 cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
@@ -101,7 +105,8 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     if p.data != NULL:
         if p.ttl <= 1:
             return REASON_TTL
-        if p.len > e.lo_flags[p.out_iface] >> 16 and (FN_V6 or load_be16(p.data + 6) & 0x4000):
+        if ((p.largest if p.largest else p.len) > e.lo_flags[p.out_iface] >> 16
+                and (FN_V6 or load_be16(p.data + 6) & 0x4000)):
             return REASON_TOO_BIG
         if not FN_V6:
             csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)

@@ -8,6 +8,7 @@
 # Differs from the kernel: nothing for the matches listed.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport *
+from .ct_events cimport conn_mark
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
@@ -56,10 +57,6 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
     if e.conns[p.ct].status & IPS_DST_NAT:
         bits |= 0x8000
     return bits
-
-
-cdef inline uint32_t conn_mark(const engine_t *e, uint32_t ct) noexcept nogil:
-    return e.tcp[ct].mark if e.conns[ct].flags & CONN_MARKED else 0
 
 
 cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept nogil:
@@ -314,7 +311,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
                 at = stack[depth]
         elif kind == TARGET_GOTO:
             at = r.target_arg
-        elif kind == TARGET_NONE or kind == TARGET_MARK or kind == TARGET_CONNMARK or kind == TARGET_NOTRACK or kind == TARGET_CT_ZONE or kind >= TARGET_TOS:
+        elif kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS:
             alter(e, p, kind, &e.targets[r.target_arg])
             at = r.next
         else:

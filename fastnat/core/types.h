@@ -224,6 +224,18 @@ typedef struct {
     uint32_t stamps[FN_RECENT_STAMPS];
 } recent_t;
 
+/* What happened to a connection: its state right after that. */
+typedef struct {
+    tuple_t tuples[2];
+    uint64_t tick;             /* jiffies */
+    uint32_t timeout;          /* jiffies left, 0 or less: it expired */
+    uint32_t mark, conn;
+    uint16_t zone, status;
+    uint8_t kind, what, state, pad;
+    uint32_t pad2;
+} event_t;
+static_assert(sizeof(event_t) == 2 * sizeof(tuple_t) + 32, "mirrored by dtypes.EVENT");
+
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
 typedef struct {
     addr_t min_addr, max_addr;
@@ -306,6 +318,10 @@ typedef struct {
     uint16_t template_zone;
     uint8_t template_dir, tcp_class, tracked;
     uint32_t payload;
+    uint32_t mark_before;      /* of its connection, where somebody asked for events */
+    uint16_t status_before;
+    uint8_t state_before;
+    uint32_t largest;          /* bytes of the largest fragment it came in, 0: whole */
 } pkt_t;
 
 #define FN_STATS 24
@@ -351,6 +367,10 @@ typedef struct {
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */
+
+    event_t *events;
+    uint32_t max_events, n_events;
+    uint64_t lost_events;
 
     route_t *routes;           /* of all tables, in the order in which they are tried */
     addr_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */

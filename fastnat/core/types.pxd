@@ -194,6 +194,19 @@ cdef extern from "types.h" nogil:
         uint16_t n_stamps
         uint32_t stamps[256]
 
+    ctypedef struct event_t:
+        tuple_t tuples[2]
+        uint64_t tick
+        uint32_t timeout
+        uint32_t mark
+        uint32_t conn
+        uint16_t zone
+        uint16_t status
+        uint8_t kind
+        uint8_t what
+        uint8_t state
+        uint8_t pad
+
     ctypedef struct target_t:
         addr_t min_addr
         addr_t max_addr
@@ -298,6 +311,10 @@ cdef extern from "types.h" nogil:
         uint8_t tcp_class
         uint8_t tracked
         uint32_t payload
+        uint32_t mark_before
+        uint16_t status_before
+        uint8_t state_before
+        uint32_t largest
 
     ctypedef struct engine_t:
         conn_t *conns
@@ -343,6 +360,10 @@ cdef extern from "types.h" nogil:
         path_t *paths
         uint32_t n_paths
         memo_t *memos
+        event_t *events
+        uint32_t max_events
+        uint32_t n_events
+        uint64_t lost_events
         route_t *routes
         addr_t *class_start
         uint16_t *class_route
@@ -612,3 +633,13 @@ cdef enum:
     # the second slot of a match that takes two
     MATCH_MORE = 31
     MATCH_RPFILTER = 32
+
+cdef enum:
+    EVENT_NEW = 1
+    EVENT_UPDATE = 2
+    EVENT_DESTROY = 3
+    # what an UPDATE is about, bits
+    EVENT_REPLY = 1
+    EVENT_ASSURED = 2
+    EVENT_PROTOINFO = 4
+    EVENT_MARK = 8

@@ -102,9 +102,12 @@ class Namespace:
         """Return the lines of `conntrack -L`, in any order."""
         return self.run("conntrack", "-L", "-o", "extended").splitlines()
 
+    def inject(self, iface, data):
+        os.write(self.fds[iface], data)
+
     def pass_packet(self, iface, data, wait=0.02):
         """Inject one packet; return (interface, bytes) of what came out, or None."""
-        os.write(self.fds[iface], data)
+        self.inject(iface, data)
         ready, _, _ = select.select(list(self.fds.values()), [], [], wait)
         for name, fd in self.fds.items():
             if fd in ready:

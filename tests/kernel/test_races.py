@@ -67,7 +67,7 @@ def test_the_same_packets_survive(name):
         with kernel.inside():
             queue = Queue()
         for iface, packet in packets:
-            kernel.pass_packet(iface, bytes(packet), wait=0)
+            kernel.inject(iface, bytes(packet))
         queue.wait_for(len(packets))
         queue.release()
         theirs = sorted((IP(data).src, IP(data).dst) for _, data in kernel.drain(0.1))
