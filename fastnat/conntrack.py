@@ -122,7 +122,9 @@ def format_event(event: Any, profile: str = "linux-6.18") -> str:
 
 
 STATS_LINE = {
-    "linux-5.4": ("found", "invalid", "ignore", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart"),
+    "linux-5.4": (
+        "found", "invalid", "ignore", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart",
+    ),
     "linux-6.18": (
         "found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve",
         "chaintoolong",

@@ -15,9 +15,11 @@ from .core.datapath6 import Datapath as Datapath6
 from .dtypes import BUCKET, CHUNK, HZ, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
 from .errors import ClockError, FastnatError, InputError
 from .ipset import compile_sets
+from .iptables import counters
 from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
+from .node_arrays import address_array, address_classes, iface_flags, route_array
 from .ruleset import TARGET_CODES, Ruleset, compile_rules
 
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
@@ -137,7 +139,7 @@ class Engine:
         """Return what depends on the node's rules, addresses and routes."""
         records = RECORDS4 if family is V4 else RECORDS6
         sets, elements, set_members = compile_sets(self.node.sets)
-        class_start, class_route, class_of_octet = self.node.address_classes(r.address_cuts, family)
+        class_start, class_route, class_of_octet = address_classes(self.node, r.address_cuts, family)
         return {
             "rules": r.rules,
             "matches": r.matches,
@@ -146,7 +148,7 @@ class Engine:
             "dispatches": r.dispatches,
             "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
-            "routes": self.node.route_array(family),
+            "routes": route_array(self.node, family),
             "sets": sets,
             "elements": elements,
             "set_members": set_members,
@@ -158,8 +160,8 @@ class Engine:
             "class_of_octet": class_of_octet,
             "sport_start": r.sport_starts,
             "dport_start": r.dport_starts,
-            "addresses": self.node.address_array(family),
-            "iface_flags": self.node.iface_flags(),
+            "addresses": address_array(self.node, family),
+            "iface_flags": iface_flags(self.node),
         }
 
     def _chains(self) -> int:
@@ -309,7 +311,8 @@ class Engine:
         """
         if seed is not None and not 0 <= seed < 2**64:
             raise InputError(f"seed {seed} is not in 0..2**64-1")
-        other = Engine(self.node, self.profile, self.seed, self.max_connections, remember=self.remember, events=self.max_events)
+        sizes = (self.max_connections,)
+        other = Engine(self.node, self.profile, self.seed, *sizes, remember=self.remember, events=self.max_events)
         for version, core in self._cores.items():
             copy_into(core, other._cores[version])
             if seed is not None:
@@ -357,7 +360,7 @@ class Engine:
         return had - has
 
     def link_down(self, iface: str) -> int:
-        """Delete every connection masqueraded on an interface, as the kernel does when it goes down; return how many."""
+        """Delete what was masqueraded on an interface, as the kernel does when it goes down; return how many."""
         number = self.node.iface_number(iface)
         return sum(core.flush_masqueraded(number) for core in self._cores.values())
 
@@ -392,11 +395,18 @@ class Engine:
         times = [core.next_expiry() for core in self._cores.values()]
         return min((t for t in times if t is not None), default=None)
 
+    def save_rules(self, version: int = 4) -> str:
+        """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
+        r = self.ruleset6 if version == 6 else self.ruleset
+        if r is None:
+            raise InputError(NO_IPV6)
+        return counters.save(r.origin, self._cores[version].rule_counters())
+
     def events(self, version: int = 4) -> NDArray[Any]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
 
-        kind is an Event, what says what an UPDATE is about (EVENT_REPLY...), tick is in jiffies, timeout in jiffies left,
-        not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
+        kind is an Event, what says what an UPDATE is about (EVENT_REPLY...), tick is in jiffies, timeout in jiffies
+        left, not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
         happened: those behind are lost. conntrack.format_event() gives the text of conntrack -E.
         """
         taken, lost = self._cores[version].take_events()

@@ -14,6 +14,7 @@ from .addresses import mask_of, to_array, to_int, to_text
 from .dtypes import PACKET, PROTOCOLS, Reason, Verdict
 from .engine import Engine, packets
 from .errors import InputError
+from .node_arrays import route_array
 
 ROW = 1000
 PORTS = 64512
@@ -91,7 +92,7 @@ def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
     addresses = np.arange(2 if length < 31 else 0, 1 << (32 - length), dtype=np.uint32) + np.uint32(
         base & mask_of(length)
     )
-    routes = engine.node.route_array()
+    routes = route_array(engine.node)
     own = routes["dst"][np.isin(routes["kind"], (2, 3))]
     addresses = addresses[~np.isin(addresses, own)]
     if len(addresses) == 0:

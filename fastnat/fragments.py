@@ -105,7 +105,7 @@ class Reassembler:
         queue = self._queues.get(part.key)
         if queue is None or now > queue.deadline:
             queue = self._queues[part.key] = Queue(now + LIFETIME[part.key[0]])
-        if part.more and (len(part.payload) % 8 or not part.payload) or part.end > 0xFFFF:
+        if (part.more and (len(part.payload) % 8 or not part.payload)) or part.end > 0xFFFF:
             queue.broken = True
         if queue.broken or any((q.offset, q.end) == (part.offset, part.end) for q in queue.parts):
             return None
@@ -175,7 +175,7 @@ def _split_v6(whole: Whole, data: bytes) -> list[bytes]:
 
 def checksum(data: bytes | bytearray) -> int:
     """Return the Internet checksum (RFC 1071); 0 over a header that holds a right one."""
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

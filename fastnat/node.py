@@ -1,78 +1,27 @@
 """The node: interfaces, addresses, routes, sysctls and rule text; load and save of a node directory.
 
-Sources: ip-address(8), ip-route(8) JSON output; devinet.c (order of a device's address list), fib_semantics.c
-(local and broadcast routes of an address).
+Its parts are in node_parts.py, `ip -j` text in node_json.py, what the core reads of it in node_arrays.py.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from .addresses import V4, V6, AddressLike, Family, family_of
-from .dtypes import RECORDS4, RECORDS6
 from .errors import InputError
-from .files import read_json, read_sysctls, read_text
+from .files import read_sysctls, read_text
+from .node_arrays import ROUTE_KINDS, sorted_routes
+from .node_json import address_json, load_addresses, load_routes, route_json
+from .node_parts import SCOPES, Address, Interface, Route
 
 if TYPE_CHECKING:
     from .ipset import IpSet
     from .iptables import Rules
 
-SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-KINDS = {
-    "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7,
-    "prohibit": 8, "throw": 9,
-}  # fmt: skip
 LOCAL = "local"
-# ADDRESS_* of core/types.h, and how `ip -j addr` names those of IPv6
-SECONDARY = 1
-FLAGS6 = {"deprecated": 2, "tentative": 4, "temporary": 8}
-
-
-@dataclass
-class Address:
-    """One address of an interface; `peer` is the other end of a point-to-point link, else the address.
-
-    IPv6 addresses stand in the kernel's order, newest first; `flags` are ADDRESS_* of core/types.h.
-    """
-
-    local: int
-    prefix: int
-    scope: int = 0
-    peer: int | None = None
-    flags: int = 0
-
-
-@dataclass
-class Interface:
-    """A network interface; addresses stand in the order in which they were added."""
-
-    name: str
-    index: int
-    mtu: int = 1500
-    addresses: list[Address] = field(default_factory=list)
-    addresses6: list[Address] = field(default_factory=list)
-    loopback: bool = False
-
-
-@dataclass
-class Route:
-    """One route of the main table."""
-
-    dst: int
-    prefix: int
-    iface: str = ""
-    gateway: int = 0
-    kind: str = "unicast"
-    metric: int = 0
 
 
 class Node:
@@ -117,20 +66,30 @@ class Node:
         iface = Interface(name, len(self.interfaces) + 1, mtu)
         self.interfaces[name] = iface
         for text in addresses:
-            address, _, prefix = text.partition("/")
-            family = family_of(address)
-            try:
-                local, length = family.to_int(address), int(prefix or family.bits)
-                if not 0 <= length <= family.bits:
-                    raise ValueError(f"prefix length {length} is not in 0..{family.bits}")
-            except ValueError as error:
-                raise InputError(f"interface {name!r}: address {text!r}: {error}; write it as 192.0.2.1/24") from None
-            if family is V4:
-                iface.addresses.append(Address(local, length))
-            else:
-                iface.addresses6.insert(0, Address(local, length))
-            if length < family.bits and name != "lo":
-                self._routes(family).append(Route(local & family.mask_of(length), length, name))
+            self.add_address(name, text)
+
+    def add_address(self, name: str, text: str, scope: str = "global") -> None:
+        """Add an address "a.b.c.d/len" or "a::b/len" to an interface, with its connected route.
+
+        Raises InputError when it is not of that form, the interface is unknown, or the scope none of ip-address(8).
+        """
+        if name not in self.interfaces or scope not in SCOPES:
+            raise InputError(f"address {text!r}: no interface {name!r}, or no scope {scope!r} ({', '.join(SCOPES)})")
+        iface = self.interfaces[name]
+        address, _, prefix = text.partition("/")
+        family = family_of(address)
+        try:
+            local, length = family.to_int(address), int(prefix or family.bits)
+            if not 0 <= length <= family.bits:
+                raise ValueError(f"prefix length {length} is not in 0..{family.bits}")
+        except ValueError as error:
+            raise InputError(f"interface {name!r}: address {text!r}: {error}; write it as 192.0.2.1/24") from None
+        if family is V4:
+            iface.addresses.append(Address(local, length, SCOPES[scope]))
+        else:
+            iface.addresses6.insert(0, Address(local, length, SCOPES[scope]))
+        if length < family.bits and name != "lo":
+            self._routes(family).append(Route(local & family.mask_of(length), length, name))
 
     def add_route(
         self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast"
@@ -147,18 +106,38 @@ class Node:
             gateway = family.to_int(via) if via is not None else 0
         except ValueError as error:
             raise InputError(f"route {dst!r}: {error}") from None
-        if kind not in KINDS or not 0 <= prefix <= family.bits:
-            raise InputError(
-                f"route {dst!r}: kind {kind!r}, length {prefix}: expected one of {', '.join(KINDS)}, 0..{family.bits}"
-            )
+        if kind not in ROUTE_KINDS or not 0 <= prefix <= family.bits:
+            known = f"{', '.join(ROUTE_KINDS)}, 0..{family.bits}"
+            raise InputError(f"route {dst!r}: kind {kind!r}, length {prefix}: expected one of {known}")
         if kind == "unicast" and dev is None:
-            near = (
-                r.iface for r in self._sorted(family) if r.iface and (gateway ^ r.dst) & family.mask_of(r.prefix) == 0
-            )
-            dev = next(near, None)
+            there = [r for r in sorted_routes(self, family) if r.iface]
+            dev = next((r.iface for r in there if (gateway ^ r.dst) & family.mask_of(r.prefix) == 0), None)
         if kind == "unicast" and dev not in self.interfaces:
             raise InputError(f"route {dst!r}: no interface {dev!r}; the node has {', '.join(self.interfaces)}")
         self._routes(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
+
+    def remove_address(self, iface: str, address: str) -> None:
+        """Take an address off an interface; Engine.reload() makes it known. InputError when it is not there."""
+        family = family_of(address)
+        there = self.interfaces[iface].addresses if family is V4 else self.interfaces[iface].addresses6
+        wanted = family.to_int(address.partition("/")[0])
+        if all(a.local != wanted for a in there):
+            raise InputError(f"{iface} has no address {address}")
+        there[:] = [a for a in there if a.local != wanted]
+
+    def remove_route(self, dst: str, dev: str | None = None) -> None:
+        """Take the routes to a destination away, of one device only if given. InputError when there are none."""
+        family = V6 if ":" in dst else V4
+        if dst == "default":
+            network, prefix = 0, 0
+        else:
+            text, _, length = dst.partition("/")
+            network, prefix = family.to_int(text), int(length or family.bits)
+        routes = self._routes(family)
+        left = [r for r in routes if (r.dst, r.prefix) != (network, prefix) or dev not in (None, r.iface)]
+        if len(left) == len(routes):
+            raise InputError(f"there is no route to {dst}")
+        routes[:] = left
 
     def _routes(self, family: Family) -> list[Route]:
         return self.routes if family is V4 else self.routes6
@@ -217,11 +196,12 @@ class Node:
         if not path.is_dir():
             raise InputError(f"{path}: no such directory; a node directory holds addr.json, route.json and rules.v4")
         node = cls()
-        node._load_addresses(path / "addr.json")
+        for iface in load_addresses(path / "addr.json"):
+            node.interfaces[iface.name] = iface
         if (path / "route.json").exists():
-            node.routes = node._load_routes(path / "route.json", V4)
+            node.routes = load_routes(path / "route.json", V4, node.interfaces)
         if (path / "route6.json").exists():
-            node.routes6 = node._load_routes(path / "route6.json", V6)
+            node.routes6 = load_routes(path / "route6.json", V6, node.interfaces)
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         if (path / "rules.v4").exists():
@@ -238,71 +218,15 @@ class Node:
         """Write the node as a directory that load() takes."""
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
-        (path / "addr.json").write_text(json.dumps([_addr_json(i) for i in self.interfaces.values()]) + "\n")
-        (path / "route.json").write_text(json.dumps([_route_json(r, V4) for r in self.routes]) + "\n")
-        (path / "route6.json").write_text(json.dumps([_route_json(r, V6) for r in self.routes6]) + "\n")
+        (path / "addr.json").write_text(json.dumps([address_json(i) for i in self.interfaces.values()]) + "\n")
+        (path / "route.json").write_text(json.dumps([route_json(r, V4) for r in self.routes]) + "\n")
+        (path / "route6.json").write_text(json.dumps([route_json(r, V6) for r in self.routes6]) + "\n")
         (path / "sysctl.conf").write_text("".join(f"{k} = {v}\n" for k, v in self.sysctls.items()))
         (path / "rules.v4").write_text(self.rules_text)
         if self.rules6_text:
             (path / "rules.v6").write_text(self.rules6_text)
         if self.sets_text:
             (path / "ipset.save").write_text(self.sets_text)
-
-    def _load_addresses(self, path: Path) -> None:
-        for link in read_json(path):
-            try:
-                self._add_link(link)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                shown = json.dumps(link)[:120]
-                raise InputError(f"{path}: {shown}: {error!r}; expected the output of `ip -j addr`") from None
-
-    def _add_link(self, link: dict[str, Any]) -> None:
-        name = str(link["ifname"])
-        iface = Interface(name, int(link["ifindex"]), int(link.get("mtu", 1500)))
-        iface.loopback = "LOOPBACK" in link.get("flags", [])
-        if name != "lo" and name in self.interfaces:
-            raise ValueError(f"interface {name!r} stands there twice")
-        for info in link.get("addr_info", []):
-            family = {"inet": V4, "inet6": V6}.get(info["family"])
-            if family is None:
-                continue
-            scope = SCOPES.get(str(info.get("scope", "global")), 0)
-            peer = family.to_int(info["address"]) if "address" in info else None
-            prefix = int(info["prefixlen"])
-            if not 0 <= prefix <= family.bits:
-                raise ValueError(f"prefix length {prefix}")
-            address = Address(family.to_int(info["local"]), prefix, scope, peer)
-            if family is V4:
-                iface.addresses.append(address)
-            else:
-                address.flags = sum(bit for key, bit in FLAGS6.items() if info.get(key))
-                iface.addresses6.append(address)
-        self.interfaces[name] = iface
-
-    def _load_routes(self, path: Path, family: Family) -> list[Route]:
-        routes = []
-        for r in read_json(path):
-            try:
-                everything = "::/0" if family is V6 else "0.0.0.0/0"
-                dst, _, length = (everything if r["dst"] == "default" else str(r["dst"])).partition("/")
-                hops = r.get("nexthops") or [r]
-                gateway = family.to_int(hops[0]["gateway"]) if "gateway" in hops[0] else 0
-                iface = str(hops[0].get("dev", ""))
-                kind = str(r.get("type", "unicast"))
-                prefix = int(length or family.bits)
-                if kind not in KINDS or not 0 <= prefix <= family.bits:
-                    raise ValueError(f"kind {kind!r}, length {prefix}")
-                if kind == "unicast" and iface not in self.interfaces:
-                    raise ValueError(f"interface {iface!r} is not in addr.json")
-                route = Route(family.to_int(dst), prefix, iface, gateway, kind, int(r.get("metric", 0)))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                shown = json.dumps(r)[:120]
-                raise InputError(f"{path}: {shown}: {error!r}; expected the output of `ip -j route`") from None
-            routes.append(route)
-        return routes
-
-    def _sorted(self, family: Family = V4) -> list[Route]:
-        return sorted(self._routes(family), key=lambda r: (-r.prefix, r.metric))
 
     def iface_number(self, name: str) -> int:
         """Return the number by which packets name an interface: 0 for "local", the node itself.
@@ -330,133 +254,3 @@ class Node:
             return int(text, 0)
         except ValueError:
             raise InputError(f"sysctl {name} = {text!r} is not a number") from None
-
-    def address_array(self, family: Family = V4) -> NDArray[Any]:
-        """Return all addresses as ADDRESS[n], devices in order, each in the kernel's list order."""
-        rows = []
-        for number, iface in enumerate(self.interfaces.values(), 1):
-            for a in _kernel_order(iface.addresses) if family is V4 else iface.addresses6:
-                peer = a.local if a.peer is None else a.peer
-                row = (family.pack(a.local), family.pack(family.mask_of(a.prefix)), family.pack(peer), number)
-                rows.append((*row, a.scope, a.flags, *_filler(family)))
-        return np.array(rows, RECORDS4.ADDRESS if family is V4 else RECORDS6.ADDRESS)
-
-    def _local_routes(self, family: Family) -> list[tuple[int, int, int, int, int, int]]:
-        """Return the local table: (dst, mask, gateway, interface, kind, scope), the longest prefix first."""
-        local = []
-        for number, iface in enumerate(self.interfaces.values(), 1):
-            for a in iface.addresses if family is V4 else iface.addresses6:
-                mask = family.mask_of(a.prefix)
-                local.append((a.local, family.full, 0, number, KINDS["local"], 254))
-                if family is V6:
-                    continue
-                if iface.loopback and a.local >> 24 == 127:
-                    local.append((a.local & mask, mask, 0, number, KINDS["local"], 254))
-                if a.prefix < 31 and a.peer is None:
-                    local.append((a.local | ~mask & family.full, family.full, 0, number, KINDS["broadcast"], 253))
-        return sorted(local, key=lambda r: -r[1])
-
-    def _route_rows(self, family: Family) -> list[tuple[int, int, int, int, int, int]]:
-        numbers = {name: n for n, name in enumerate(self.interfaces, 1)}
-        return self._local_routes(family) + [
-            (
-                r.dst & family.mask_of(r.prefix), family.mask_of(r.prefix), r.gateway, numbers.get(r.iface, 0),
-                KINDS[r.kind], 0,
-            )
-            for r in self._sorted(family)
-        ]  # fmt: skip
-
-    def route_array(self, family: Family = V4) -> NDArray[Any]:
-        """Return the routes as ROUTE[n] in the order in which the first hit is the kernel's answer."""
-        rows = [(*map(family.pack, r[:3]), *r[3:], *_filler(family)) for r in self._route_rows(family)]
-        return np.array(rows, RECORDS4.ROUTE if family is V4 else RECORDS6.ROUTE)
-
-    def address_classes(
-        self, cuts: Iterable[int] = (), family: Family = V4
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return the address space cut into classes: at `cuts`, and wherever the answer of the routes changes.
-
-        Returns
-        -------
-        addresses[n], uint16[n], uint32[257]
-            first address of each class, ascending from 0; index in route_array() + 1 of its route, 0 if none; the class
-            of the first address of each first octet, and the last class
-        """
-        routes = self._route_rows(family)
-        if len(routes) >= 0xFFFF:
-            raise InputError(f"{len(routes)} routes; at most 65534 are supported")
-        wanted = set(cuts)
-        ends = {r[0] for r in routes} | {(r[0] | ~r[1] & family.full) + 1 for r in routes}
-        starts = sorted(a for a in {0} | ends | wanted if a <= family.full)
-        answer = np.zeros(len(starts), np.uint16)
-        for n in reversed(range(len(routes))):
-            dst, mask, _, _, kind, _ = routes[n]
-            if kind != KINDS["throw"]:
-                answer[bisect_left(starts, dst) : bisect_right(starts, dst | ~mask & family.full)] = n + 1
-        keep = [n for n, a in enumerate(starts) if n == 0 or answer[n] != answer[n - 1] or a in wanted]
-        kept = [starts[n] for n in keep]
-        octets = [bisect_right(kept, k << family.bits - 8) - 1 for k in range(256)]
-        dtype = (RECORDS4 if family is V4 else RECORDS6).ADDR
-        return (
-            np.array([family.pack(a) for a in kept], dtype), answer[keep], np.array([*octets, len(kept) - 1], np.uint32)
-        )  # fmt: skip
-
-    def iface_flags(self) -> NDArray[Any]:
-        """Return uint32[n_ifaces + 1]: reverse-path filter and local-source flags, MTU in the high 16 bits."""
-        flags = np.zeros(len(self.interfaces) + 1, np.uint32)
-        flags[0] = 0xFFFF << 16
-        for number, (name, iface) in enumerate(self.interfaces.items(), 1):
-            rp = max(self.sysctl(f"net.ipv4.conf.{w}.rp_filter", 0) for w in ("all", name))
-            value = 1 if rp == 1 else 2 if rp == 2 else 0
-            for bit, key in ((4, "accept_local"), (16, "route_localnet")):
-                if any(self.sysctl(f"net.ipv4.conf.{w}.{key}", 0) for w in ("all", name)):
-                    value |= bit
-            value |= 8 * iface.loopback
-            flags[number] = value | min(iface.mtu, 0xFFFF) << 16
-        return flags
-
-
-def _filler(family: Family) -> tuple[bytes, ...]:
-    return () if family is V4 else (b"",)
-
-
-def _kernel_order(addresses: list[Address]) -> list[Address]:
-    """Order a device's IPv4 addresses as the kernel's list does: primaries by falling scope, then secondaries."""
-    primaries: list[Address] = []
-    secondaries: list[Address] = []
-    for a in addresses:
-        mask = V4.mask_of(a.prefix)
-        own = a.local if a.peer is None else a.peer
-        clash = any(
-            p.prefix == a.prefix and ((p.local if p.peer is None else p.peer) ^ own) & mask == 0 for p in primaries
-        )
-        (secondaries if clash else primaries).append(replace(a, flags=SECONDARY if clash else 0))
-    return sorted(primaries, key=lambda a: -a.scope) + secondaries
-
-
-def _addr_json(iface: Interface) -> dict[str, Any]:
-    names = {v: k for k, v in SCOPES.items() if k != "universe"}
-    infos = []
-    for family, addresses in ((V4, iface.addresses), (V6, iface.addresses6)):
-        for a in addresses:
-            info: dict[str, Any] = {"family": family.name, "local": family.to_text(a.local)}
-            info |= {"prefixlen": a.prefix, "scope": names[a.scope]}
-            info |= {key: True for key, bit in FLAGS6.items() if family is V6 and a.flags & bit}
-            if a.peer is not None:
-                info["address"] = family.to_text(a.peer)
-            infos.append(info)
-    flags = ["LOOPBACK", "UP"] if iface.loopback else ["UP"]
-    return {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "addr_info": infos}
-
-
-def _route_json(r: Route, family: Family) -> dict[str, Any]:
-    out: dict[str, Any] = {"dst": "default" if r.prefix == 0 else f"{family.to_text(r.dst)}/{r.prefix}"}
-    if r.kind != "unicast":
-        out["type"] = r.kind
-    if r.gateway:
-        out["gateway"] = family.to_text(r.gateway)
-    if r.iface:
-        out["dev"] = r.iface
-    if r.metric:
-        out["metric"] = r.metric
-    return out

@@ -29,7 +29,7 @@ def replay(engine: Engine, captured: Iterator[Captured], iface: str | None = Non
     first; those that wait have the reason FRAGMENT, and the one that completes the datagram has its verdict.
     """
     reassembler = Reassembler()
-    mtus = [engine.node.interfaces[name].mtu if name in engine.node.interfaces else 0xFFFF for name in engine.iface_names]
+    mtus = [0xFFFF, *(iface.mtu for iface in engine.node.interfaces.values())]
     start: float | None = None
     now = 0.0
     for n, packet in enumerate(captured):

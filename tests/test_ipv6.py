@@ -18,6 +18,8 @@ with warnings.catch_warnings():
         ICMPv6EchoReply,
         ICMPv6EchoRequest,
         ICMPv6ND_NS,
+        ICMPv6ND_Redirect,
+        ICMPv6NDOptRedirectedHdr,
         IPv6,
         IPv6ExtHdrDestOpt,
         IPv6ExtHdrFragment,
@@ -135,3 +137,32 @@ def test_a_node_without_ipv6_says_so(tmp_path):
     assert fastnat.Node.load(tmp_path).rules6_text == MASQUERADE
     with pytest.raises(fastnat.RuleError, match="is not an IPv6 address"):
         make_node("*nat\n-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE\nCOMMIT\n")
+
+
+OF_REDIRECTS = [("linux-5.4", Reason.INVALID), ("linux-6.18", Reason.ICMP_TRANSLATION)]
+
+
+@pytest.mark.parametrize(("profile", "reason"), OF_REDIRECTS)
+def test_redirects_of_icmpv6(profile, reason):
+    """Of a translated flow they are dropped; linux-5.4 does not know them as errors."""
+    nat = fastnat.Engine(make_node(), profile)
+    _, sent = through(nat, IPv6(src="fd01::2", dst="fd03::9") / LAYERS["udp"])
+    quoted = ICMPv6NDOptRedirectedHdr(pkt=bytes(sent))
+    redirect = ICMPv6ND_Redirect(tgt="fe80::2", dst="fd03::9") / quoted
+    packet = IPv6(src="fe80::1", dst="fd02::aaaa", hlim=255) / redirect
+    assert nat._run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
+
+
+@pytest.mark.parametrize(("profile", "reason"), [("linux-5.4", Reason.INVALID), ("linux-6.18", Reason.UNTRACKED)])
+def test_multicast_router_discovery(profile, reason):
+    nat = fastnat.Engine(make_node(), profile)
+    packet = IPv6(src="fd02::5", dst="fd02::1") / ICMPv6EchoRequest(type=152)
+    assert nat._run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
+
+
+@pytest.mark.parametrize(("profile", "address"), [("linux-5.4", "fe80::1"), ("linux-6.18", "fd01::1")])
+def test_redirect_address(profile, address):
+    node = make_node("*nat\n-A PREROUTING -p udp -j REDIRECT --to-ports 5353\nCOMMIT\n")
+    node.add_address("cni0", "fe80::1/64", scope="link")
+    _, out = through(fastnat.Engine(node, profile), IPv6(src="fd01::2", dst="fd03::9") / LAYERS["udp"])
+    assert (out.dst, out[UDP].dport) == (address, 5353)

@@ -86,6 +86,16 @@ def test_merged_connection_is_not_assured_by_the_race_alone(node):
     assert not next(iter(nat.conntrack)).status & (Status.SEEN_REPLY | Status.ASSURED | Status.NAT_CLASH)
 
 
+@pytest.mark.parametrize(("profile", "lost"), [("linux-5.4", 1), ("linux-6.18", 0)])
+def test_both_ends_speak_first(profile, lost):
+    nat = fastnat.Engine(make_node("*nat\n-A POSTROUTING -p tcp -j MASQUERADE\nCOMMIT\n"), profile)
+    there = nat.packets(proto="udp", src="10.244.2.2", dst="203.0.113.10", sport=5, dport=6, iface="cni0")
+    back = nat.packets(proto="udp", src="203.0.113.10", dst="10.244.2.2", sport=6, dport=5, iface="eth0")
+    out = nat.process(np.concatenate([there, back]), cpus=2)
+    assert (out["verdict"] == Verdict.DROP).sum() == lost
+    assert len(nat.conntrack) == 1
+
+
 def test_more_cpus_than_packets_and_batches_of_any_size(node):
     whole, parts = fastnat.Engine(node), fastnat.Engine(node)
     batch = flows(whole, 1000, sport=np.arange(1000) % 7 + 2000)

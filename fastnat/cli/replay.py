@@ -26,6 +26,7 @@ EVENTS = 1 << 20
 @click.option("--verdicts", metavar="OUT.jsonl", help="One JSON line per input packet.")
 @click.option("--conntrack", metavar="OUT.txt", help="The table at the end, as conntrack -L -o extended.")
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
+@click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
 @click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
@@ -39,6 +40,7 @@ def replay(
     verdicts: str | None,
     conntrack: str | None,
     stats: str | None,
+    rules: str | None,
     events: str | None,
     iface: str | None,
     profile: str,
@@ -61,10 +63,13 @@ def replay(
                 lines.write(json.dumps(result.verdict) + "\n")
             if told:
                 told.writelines(format_event(e, profile) + "\n" for e in engine.all_events())
-            for data in result.packets if packets else ():
-                packets.write(float(str(result.verdict["t"])), result.out, data)
+            for data in result.packets:
+                if packets:
+                    packets.write(float(str(result.verdict["t"])), result.out, data)
     if conntrack:
         Path(conntrack).write_text(engine.conntrack.format("extended"))
+    if rules:
+        Path(rules).write_text(engine.save_rules())
     if stats:
         Path(stats).write_text(json.dumps(engine.stats, indent=1) + "\n")
     click.echo(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")

@@ -90,8 +90,10 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     cdef int said
     cdef conn_t *c
     if p.untracked or p.ct != FN_NONE:
+        e.stats[STAT_IGNORE] += e.profile == 54
         return REASON_NONE
     if not p.tracked:
+        e.stats[STAT_ERROR] += e.profile == 54
         return untrackable(e, p)
     if tuple_proto(p.t) == PROTO_ICMP:
         said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)

@@ -110,10 +110,6 @@ class MatchOptions(StatefulMatches):
         """--syn."""
         self.add_match("tcp-flags", 0x17, 0x02)
 
-    def _only_v4(self) -> None:
-        if self.family is V6:
-            raise self.fail(f"option {self.option.text!r} is not supported for IPv6 yet")
-
     def icmp_type(self) -> None:
         """--icmp-type, --icmpv6-type TYPE[/CODE] or a name."""
         text = self.take("a type")

@@ -32,6 +32,10 @@ class StatefulMatches(RuleWords):
 
     recent: RecentMatch | None = None
 
+    def _only_v4(self) -> None:
+        if self.family is V6:
+            raise self.fail(f"option {self.option.text!r} is not supported for IPv6 yet")
+
     def statistic_mode(self) -> None:
         """--mode random|nth."""
         mode = self.take("random or nth")

@@ -2,7 +2,6 @@
 
 import random
 
-import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
@@ -31,7 +30,8 @@ def datagrams():
     rng = random.Random(7)
     for n, sizes in enumerate([(800,), (8,), (1208, 800), (800, 1208), (16, 16, 1000), (504, 504, 504)]):
         for order in ("forward", "backward", "shuffled"):
-            whole = IP(src=f"10.244.1.{n + 2}", dst="203.0.113.9", id=100 + n) / UDP(sport=4000, dport=n + 1) / bytes(2500)
+            whole = IP(src=f"10.244.1.{n + 2}", dst="203.0.113.9", id=100 + n) / UDP(sport=4000, dport=n + 1)
+            whole /= bytes(2500)
             parts = cut(IP(bytes(whole)), *sizes)
             if order == "shuffled":
                 rng.shuffle(parts)
