@@ -183,7 +183,7 @@ NO_CONN = 0xFFFFFFFF
 STATS = (
     "found", "invalid", "ignore", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart",
     "clash_resolve", "chaintoolong", "new", "delete", "port_search_probes", "port_searches", "port_search_failures",
-    "packets", "expired", "rules_walked", "evicted", "bysource_reuse",
+    "packets", "expired", "rules_walked", "evicted", "bysource_reuse", "random_draws",
 )  # fmt: skip
 
 

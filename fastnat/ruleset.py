@@ -43,7 +43,8 @@ MAX_CREDIT = 2**32 - 1
 # longer windows of -m recent than jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
-HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 4, 58: 4}
+HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
+MULTIPORT_NEED = 4
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir"}
@@ -285,8 +286,11 @@ class Compiler:
     def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int) -> None:
         """Append one rule and its matches and target."""
         first = len(self.matches)
-        need = HEADER_NEED.get(r.proto, 0)
-        if need and not r.invert_proto and any(m.kind in L4_MATCHES for m in r.matches):
+        need = 0
+        for m in r.matches:
+            if m.kind in L4_MATCHES and not r.invert_proto:
+                need = max(need, MULTIPORT_NEED if m.kind == "multiport" else HEADER_NEED.get(r.proto, 0))
+        if need:
             self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
         try:
             for m in r.matches:

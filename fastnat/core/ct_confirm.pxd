@@ -8,9 +8,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_events cimport note_event
 from .ct_expire cimport wheel_add
-from .ct_insert cimport chain_of, conn_release
+from .ct_insert cimport chain_of, conn_release, unlink_tuple
 from .ct_lookup cimport find_tuple
-from .hash_table cimport table_insert, table_remove
+from .hash_table cimport table_insert
 from .nat_port_bitmap cimport bitmap_note
 from .nat_used_tuple cimport allows_clash
 from .tuple cimport conn_tuple, tuple_equal, tuple_proto
@@ -129,12 +129,12 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
         e.stats[STAT_CHAINTOOLONG] += 1
         e.stats[STAT_INSERT_FAILED] += 1
         return REASON_CHAIN_TOO_LONG
-    if not link_tuple(e, p, 0, p.hash):
+    # the reply tuple first: where a host speaks to itself both are the same, and the kernel finds the reply
+    if not link_tuple(e, p, 1, h):
         e.stats[STAT_INSERT_FAILED] += 1
         return REASON_TABLE_FULL
-    if not link_tuple(e, p, 1, h):
-        table_remove(&e.tuples, p.hash, p.ct << 1)
-        bitmap_note(e, c.tuples[0], False)
+    if not link_tuple(e, p, 0, p.hash):
+        unlink_tuple(e, p.ct, 1, h)
         e.stats[STAT_INSERT_FAILED] += 1
         return REASON_TABLE_FULL
     e.stats[STAT_NEW] += 1

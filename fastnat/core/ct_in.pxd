@@ -92,7 +92,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     if p.untracked or p.ct != FN_NONE:
         e.stats[STAT_IGNORE] += e.profile == 54
         return REASON_NONE
-    if not p.tracked:
+    if not p.tracked and tuple_proto(p.t) != PROTO_ICMP:
         e.stats[STAT_ERROR] += e.profile == 54
         return untrackable(e, p)
     if tuple_proto(p.t) == PROTO_ICMP:

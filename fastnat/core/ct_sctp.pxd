@@ -193,8 +193,12 @@ cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_
             if s.init[dir] and s.init[1 - dir]:
                 s.init[1 - dir] = 0
             s.init[dir] = 1
-        elif not s.init[1 - dir] and s.vtag[1 - dir] and s.vtag[1 - dir] != tag:
-            return False
+        elif s.vtag[1 - dir] != tag:
+            # recorded: where two INITs crossed an INIT ACK must repeat the tag of its sender's INIT
+            if s.init[dir] and s.init[1 - dir]:
+                return False
+            if not s.init[1 - dir] and s.vtag[1 - dir]:
+                return False
     s.vtag[1 - dir] = tag
     return True
 

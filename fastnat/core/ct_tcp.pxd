@@ -157,7 +157,8 @@ cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) no
             return CHECK_WINDOW
         new[0] = old
     if p.ack == t.last_end:
-        if c.status & IPS_SEEN_REPLY and t.last_index == CLASS_SYN:
+        # recorded: 6.18 believes a RST that answers a SYN only when the other side sent that SYN
+        if c.status & IPS_SEEN_REPLY and t.last_index == CLASS_SYN and not (modern and t.last_dir == p.dir):
             return SKIP_WINDOW
         if not c.status & IPS_ASSURED and t.last_index == CLASS_ACK:
             return SKIP_WINDOW

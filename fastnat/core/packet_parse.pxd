@@ -51,8 +51,8 @@ cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint3
             return False
         sport[0] = load_be16(l4)
         dport[0] = load_be16(l4 + 2)
-    elif proto == PROTO_GRE and have >= 2 and (l4[1] & 7) == 1:
-        if have < 8 or load_be16(l4 + 2) != 0x880b:
+    elif proto == PROTO_GRE and have >= 8 and (l4[1] & 7) == 1:
+        if load_be16(l4 + 2) != 0x880b:
             return False
         dport[0] = load_be16(l4 + 6)
     return True

@@ -40,7 +40,7 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
             store_be16(l4 + 4, port)
         return True
     if proto == PROTO_GRE:
-        if have < 8 and (have < 2 or (l4[1] & 7) == 1):
+        if have < 8 or (manip == MANIP_DST and (l4[1] & 7) > 1):
             return False
         if (l4[1] & 7) == 1 and manip == MANIP_DST:
             store_be16(l4 + 6, port)

@@ -6,7 +6,7 @@
 # Differs from the kernel: the generator is seeded; the table hash is neither siphash nor jhash (no decision
 # depends on it).
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport engine_t, fn_hash, tuple_t
+from .types cimport engine_t, fn_hash, STAT_DRAWS, tuple_t
 
 
 cdef inline uint64_t tuple_hash(const engine_t *e, tuple_t t) noexcept nogil:
@@ -52,6 +52,7 @@ cdef inline uint64_t random_u64(engine_t *e) noexcept nogil:
     b ^= a
     e.rng[0] = rotl64(a, 24) ^ b ^ (b << 16)
     e.rng[1] = rotl64(b, 37)
+    e.stats[STAT_DRAWS] += 1
     return result
 
 

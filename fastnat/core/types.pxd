@@ -535,6 +535,7 @@ cdef enum:
     STAT_RULES = 18
     STAT_EVICTED = 19
     STAT_BYSOURCE_REUSE = 20
+    STAT_DRAWS = 21
 
 # indices of engine_t.timeouts; TCP states first, by their number
 cdef enum:

@@ -113,6 +113,64 @@ def traffic_sctp():
             yield "eth0", IP(src="203.0.113.9", dst="198.51.100.10") / SCTP(**back, tag=tag) / SCTPChunkHeartbeatAck()
 
 
+def traffic_sctp_crossing():
+    """INITs that cross, and whose INIT ACKs are believed then."""
+    first, second = SCTPChunkInit(init_tag=7), SCTPChunkInit(init_tag=8)
+    ends = [
+        [(8, SCTPChunkInitAck(init_tag=7))], [(8, SCTPChunkInitAck(init_tag=9))], [(0, second)],
+        [(0, first), (0, second)],
+        [(8, SCTPChunkInitAck(init_tag=7)), (7, SCTPChunkInitAck(init_tag=8))],
+        [(8, SCTPChunkInitAck(init_tag=7)), (7, SCTPChunkInitAck(init_tag=9))],
+    ]  # fmt: skip
+    there, back = IP(src="10.244.1.2", dst="203.0.113.9"), IP(src="203.0.113.9", dst="198.51.100.10")
+    for n, end in enumerate(ends):
+        ports, other = {"sport": 2000 + n, "dport": 9}, {"sport": 9, "dport": 2000 + n}
+        yield "cni0", there / SCTP(**ports, tag=0) / first
+        yield "eth0", back / SCTP(**other, tag=0) / second
+        for k, (tag, chunk) in enumerate(end):
+            yield (
+                ("eth0", back / SCTP(**other, tag=tag) / chunk)
+                if k
+                else ("cni0", there / SCTP(**ports, tag=tag) / chunk)
+            )
+
+
+def traffic_resets():
+    """RSTs at and around what was acknowledged, answering SYNs of either side."""
+    there, back = IP(src="10.244.1.2", dst="203.0.113.9"), IP(src="203.0.113.9", dst="198.51.100.10")
+    n = 0
+    for before in ("c", "cs", "csc", "css", "csC"):
+        for end in "cs":
+            for seq in (0, 1, 2, 500, 70_000):
+                n += 1
+                ports, other = {"sport": 3000 + n, "dport": 80}, {"sport": 80, "dport": 3000 + n}
+                for who in before:
+                    syn = {"flags": "SA", "ack": 5001} if who == "C" else {"flags": "S"}
+                    if who in "cC":
+                        yield "cni0", there / TCP(**ports, seq=1000, **syn)
+                    else:
+                        yield "eth0", back / TCP(**other, seq=5000, **syn)
+                rst = {"flags": "R", "seq": seq and (1000 if end == "c" else 5000) + seq}
+                yield ("cni0", there / TCP(**ports, **rst)) if end == "c" else ("eth0", back / TCP(**other, **rst))
+                yield "cni0", there / TCP(**ports, flags="S", seq=20_000)
+                yield "eth0", back / TCP(**other, flags="SA", seq=60_000, ack=20_001)
+
+
+def traffic_cut():
+    """Packets that end within their l4 header, and GRE of every version."""
+    for proto in (1, 6, 17, 47, 50, 132, 136):
+        for size in (0, 1, 3, 4, 7, 8, 11, 12, 19, 20):
+            yield (
+                "cni0",
+                IP(src="10.244.1.2", dst="203.0.113.9", proto=proto) / bytes([0x1F, size, 0, 50] + [0] * 16)[:size],
+            )
+    for version in range(8):
+        gre = bytes([0, version, 0x88, 0x0B, 0, 0, 0, version]) + b"data"
+        yield "cni0", IP(src="10.244.1.3", dst="203.0.113.9", proto=47) / gre
+        yield "eth0", IP(src="203.0.113.9", dst="198.51.100.10", proto=47) / gre
+        yield "cni0", IP(src="10.244.1.3", dst="10.244.1.3", proto=47) / gre
+
+
 INTERFACES6 = {"cni0": ["fd01::1/64"], "eth0": ["fd02::1/64", "2001:db8::1/64", "fd02::aaaa/64"]}
 ROUTES6 = ["default via fd02::ffff dev eth0"]
 RULES6 = {
@@ -187,6 +245,13 @@ class Case:
 
 CASES = {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES, ROUTES, traffic, SETS) for name, r in RULES.items()}
 CASES["sctp"] = Case(CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_sctp)
+CASES["sctp crossing"] = Case(CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_sctp_crossing)
+CASES["resets"] = Case(CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_resets)
+FILTERED = (
+    "*filter\n-A FORWARD -p tcp -m multiport --dports 50 -j ACCEPT\n"
+    "-A FORWARD -p icmp -m icmp --icmp-type 8 -j ACCEPT\nCOMMIT\n"
+)
+CASES["cut"] = Case(FILTERED + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_cut)
 CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, "", 6) for name, r in RULES6.items()}
 
 

@@ -28,7 +28,10 @@ SYSCTLS = {
 
 
 def sh(*words, text=None):
-    return subprocess.run(words, check=True, capture_output=True, text=True, input=text).stdout
+    done = subprocess.run(words, check=False, capture_output=True, text=True, input=text)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr}\n{text or ''}")
+    return done.stdout
 
 
 class Namespace:
@@ -98,9 +101,13 @@ class Namespace:
                 totals[name] = totals.get(name, 0) + int(value)
         return totals
 
-    def table(self):
+    def table(self, family=4):
         """Return the lines of `conntrack -L`, in any order."""
-        return self.run("conntrack", "-L", "-o", "extended").splitlines()
+        return self.run("conntrack", "-L", "-f", f"ipv{family}", "-o", "extended").splitlines()
+
+    def save_rules(self, family=4):
+        """Return `iptables-save -c`."""
+        return self.run("iptables-legacy-save" if family == 4 else "ip6tables-legacy-save", "-c")
 
     def inject(self, iface, data):
         os.write(self.fds[iface], data)
