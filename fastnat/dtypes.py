@@ -19,7 +19,7 @@ CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))
 SET = np.dtype(
     [
-        ("prefixes", np.uint64),
+        ("prefixes", np.uint64, 3),
         ("mask", np.uint32),
         ("first_slot", np.uint32),
         ("first_member", np.uint32),
@@ -27,16 +27,6 @@ SET = np.dtype(
         ("dims", np.uint8, 3),
         ("n_dims", np.uint8),
         ("pad", np.uint32),
-    ]
-)
-ELEMENT = np.dtype(
-    [
-        ("addrs", np.uint32, 2),
-        ("port", np.uint32),
-        ("prefix", np.uint8),
-        ("used", np.uint8),
-        ("nomatch", np.uint8),
-        ("pad", np.uint8),
     ]
 )
 MATCH = np.dtype(
@@ -148,6 +138,16 @@ class Records:
             ]
             + [("end", *rest) for _, *rest in pad]
         )
+        self.ELEMENT = np.dtype(
+            [
+                ("addrs", addr, 2),
+                ("port", np.uint32),
+                ("prefix", np.uint8),
+                ("used", np.uint8),
+                ("nomatch", np.uint8),
+                ("pad", np.uint8),
+            ]
+        )
         self.EVENT = np.dtype(
             [
                 ("tuples", self.TUPLE, 2),
@@ -174,6 +174,7 @@ ADDR6 = np.dtype([("low", np.uint64), ("high", np.uint64)])
 RECORDS4 = Records(np.dtype(np.uint32), 0, (24, 192, 1040))
 RECORDS6 = Records(ADDR6, 4, (48, 208, 1056))
 TUPLE, CONN, RULE, TARGET = RECORDS4.TUPLE, RECORDS4.CONN, RECORDS4.RULE, RECORDS4.TARGET
+ELEMENT = RECORDS4.ELEMENT
 ROUTE, ADDRESS, PACKET, RESULT = RECORDS4.ROUTE, RECORDS4.ADDRESS, RECORDS4.PACKET, RECORDS4.RESULT
 BITMAP_KEY, MEMO, RECENT = RECORDS4.BITMAP_KEY, RECORDS4.MEMO, RECORDS4.RECENT
 PACKET6, RESULT6 = RECORDS6.PACKET, RECORDS6.RESULT

@@ -138,7 +138,7 @@ class Engine:
     def _node_arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
         """Return what depends on the node's rules, addresses and routes."""
         records = RECORDS4 if family is V4 else RECORDS6
-        sets, elements, set_members = compile_sets(self.node.sets)
+        sets, elements, set_members = compile_sets(self.node.sets, family)
         class_start, class_route, class_of_octet = address_classes(self.node, r.address_cuts, family)
         return {
             "rules": r.rules,
@@ -243,7 +243,12 @@ class Engine:
         return results
 
     def _follow(self, core: Any, now: float | NDArray[Any]) -> None:
-        """Bring the clock of one family up to the other's; both families live on one virtual clock."""
+        """Bring the clock of one family up to the other's, and share nf_conntrack_max: both live on one machine."""
+        other: Any = self._core if core is self._core6 else self._core6
+        first = now[0] if isinstance(now, np.ndarray) and len(now) else now
+        if not isinstance(first, np.ndarray) and first > other.now:
+            other.advance(first)
+        core.leave_room(other.count)
         if core.now < self.now:
             first = now[0] if isinstance(now, np.ndarray) and len(now) else now
             if isinstance(first, np.ndarray) or first >= self.now:

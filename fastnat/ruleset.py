@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .addresses import V4, Family
 from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
+from .ipset import IpSet
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.stateful import RecentMatch
 from .iptables.targets import PASSING
@@ -148,6 +149,7 @@ class Compiler:
 
     iface_names: list[str]
     sets: dict[str, int]
+    foreign_sets: set[str]
     source: str
     family: Family
     recent_lists: dict[str, int] = field(default_factory=dict)
@@ -183,10 +185,14 @@ class Compiler:
             self.slots += m.values[1:]
         elif m.kind == "nth":
             self.matches.append((MATCH_CODES["nth"], m.invert, 0, v[0] - 1, 0, v[0] - 1 - v[1]))
+        elif m.kind in ("iprange-src", "iprange-dst", "ctaddr"):
+            self.matches.append((MATCH_CODES[m.kind], m.invert, 0, self.addresses(*m.values[:2]), 0, v[2]))
         elif m.kind == "set":
             if m.name not in self.sets:
                 known = ", ".join(self.sets) or "none: the node has no ipset.save"
                 raise RuleError(f"set {m.name!r} doesn't exist; there are {known}")
+            if m.name in self.foreign_sets:
+                raise RuleError(f"The protocol family of set {m.name} is not IPv{self.family.version}: not applicable")
             self.matches.append((MATCH_CODES["set"], m.invert, 0, self.sets[m.name], *m.values[1:]))
         elif isinstance(m, RecentMatch):
             self.recent(m)
@@ -204,7 +210,13 @@ class Compiler:
         number = self.recent_lists.setdefault(m.name, len(self.recent_lists))
         seconds = min(m.seconds, MAX_SECONDS) * HZ
         self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
-        self.matches.append((MORE, 0, 0, m.address_mask, 1 << max(m.hits, 1).bit_length(), 0))
+        mask = self.family.full if m.address_mask is None else m.address_mask
+        self.matches.append((MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
+
+    def addresses(self, first: int, second: int) -> int:
+        """Append two addresses that a match needs; return where they are."""
+        self.targets.append((self.family.pack(first), self.family.pack(second), *[0] * 8))
+        return len(self.targets) - 1
 
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
@@ -372,12 +384,16 @@ def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
 
-def compile_rules(parsed: Rules, iface_names: list[str], sets: Iterable[str] = (), family: Family = V4) -> Ruleset:
+def compile_rules(
+    parsed: Rules, iface_names: list[str], sets: Mapping[str, IpSet] | None = None, family: Family = V4
+) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
-    Raises RuleError for a rule that names a set which does not exist.
+    Raises RuleError for a rule that names a set which does not exist, or is of the other family.
     """
-    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, parsed.source, family)
+    sets = sets or {}
+    foreign = {name for name, s in sets.items() if not s.is_of(family)}
+    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     records = RECORDS4 if family is V4 else RECORDS6
     every = []
     for name in TABLES:

@@ -166,3 +166,27 @@ def test_redirect_address(profile, address):
     node.add_address("cni0", "fe80::1/64", scope="link")
     _, out = through(fastnat.Engine(node, profile), IPv6(src="fd01::2", dst="fd03::9") / LAYERS["udp"])
     assert (out.dst, out[UDP].dport) == (address, 5353)
+
+
+def test_one_maximum_for_both_families():
+    """nf_conntrack_max counts connections of both; what expires in one makes room in the other."""
+    node = make_node()
+    node.add_address("cni0", "10.244.1.1/24")
+    node.add_address("eth0", "198.51.100.10/24")
+    node.load_rules("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    nat = fastnat.Engine(node, max_connections=10)
+    fields = {"proto": "udp", "sport": np.arange(6) + 1, "dport": 53, "iface": "cni0"}
+    four = nat.packets(src="10.244.1.2", dst="198.51.100.77", **fields)
+    six = nat.packets(src="fd01::2", dst="fd02::77", **fields)
+    assert (nat.process(four)["verdict"] == Verdict.FORWARD).sum() == 6
+    # an unreplied connection makes room for the seventh and further ones only in its own family
+    assert (nat.process(six)["reason"] == Reason.TABLE_FULL).sum() + nat.stats["early_drop"] >= 2
+    assert len(nat.conntrack) <= 10
+    assert (nat.process(six, now=31.0)["verdict"] == Verdict.FORWARD).sum() == 6
+
+
+def test_a_set_of_the_other_family_is_refused_as_iptables_refuses_it():
+    node = make_node("*nat\n-A POSTROUTING -m set --match-set FOUR src -j MASQUERADE\nCOMMIT\n")
+    node.load_sets("create FOUR hash:ip family inet\nadd FOUR 10.0.0.1\n")
+    with pytest.raises(fastnat.RuleError, match="The protocol family of set FOUR is not IPv6"):
+        fastnat.Engine(node)

@@ -88,6 +88,7 @@ cdef class Datapath:
 
     cdef engine_t e
     cdef double clock
+    cdef uint32_t limit
     cdef readonly dict arrays
     cdef object packet_dtype
     cdef object result_dtype
@@ -148,7 +149,8 @@ cdef class Datapath:
 
     cdef int _configure(self, dict config) except -1:
         cdef engine_t *e = &self.e
-        e.max_conns = config["max_connections"]
+        self.limit = config["max_connections"]
+        e.max_conns = self.limit
         e.capacity = len(self.arrays["conns"])
         e.n_chains = len(self.arrays["chains"])
         e.max_chunks = len(self.arrays["chunks"])
@@ -528,6 +530,10 @@ cdef class Datapath:
         self.rule_counters()
         memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
         memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
+
+    def leave_room(self, uint32_t others):
+        """Count `others` connections of the other family toward nf_conntrack_max, which is one for both."""
+        self.e.max_conns = self.limit - others if others < self.limit else 0
 
     def take_events(self):
         """The events since the last time, a copy, and how many did not fit."""

@@ -37,7 +37,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     if dir == 0 and c.masq_iface and c.masq_iface != e.routes[route - 1].iface:
         return False
     leaving = invert_tuple(conn_tuple(c, 1 - dir))
-    if is_multicast(tuple_dst(leaving)) or not may_be_forwarded(in_.src):
+    if is_multicast(tuple_dst(leaving)) or not may_be_forwarded(in_.src, in_.iface, e.routes[route - 1].iface):
         return False
     ctinfo = IP_CT_ESTABLISHED_REPLY if dir else (IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW)
     udp_packet(e, id_ >> 1, <uint32_t>e.now)

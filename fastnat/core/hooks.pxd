@@ -100,7 +100,7 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     if not e.forward:
         return REASON_NOT_FORWARDING
-    if not may_be_forwarded(tuple_src(p.t)):
+    if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
     if p.data != NULL:
         if p.ttl <= 1:

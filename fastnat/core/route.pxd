@@ -144,9 +144,9 @@ cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t 
     return dst >> (FN_ADDR_BITS - 8) == 127 and not e.lo_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 
 
-cdef inline bint may_be_forwarded(addr_t src) noexcept nogil:
+cdef inline bint may_be_forwarded(addr_t src, uint32_t in_iface, uint32_t out_iface) noexcept nogil:
     # may_be_forwarded: ip6_forward keeps packets of unspecified, loopback and link-local senders on their link.
-    return not FN_V6 or not (src == 0 or src == 1 or is_link_local(src))
+    return not FN_V6 or in_iface == out_iface or not (src == 0 or src == 1 or is_link_local(src))
 
 
 cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:

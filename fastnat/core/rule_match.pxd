@@ -64,11 +64,11 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
     e.conns[ct].flags |= CONN_MARKED
 
 
-cdef inline bint conn_holds(const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
+cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
     # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
     cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
     if m.kind == MATCH_CT_ADDR:
-        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & m.b) == m.a
+        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & e.targets[m.a].max_addr) == e.targets[m.a].min_addr
     if m.kind == MATCH_CT_PORT:
         return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
     if m.kind == MATCH_CT_STATUS:
@@ -112,9 +112,9 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         v = tuple_dport(p.t)
         holds = m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)
     elif kind == MATCH_IPRANGE_SRC:
-        holds = m.a <= tuple_src(p.t) <= m.b
+        holds = e.targets[m.a].min_addr <= tuple_src(p.t) <= e.targets[m.a].max_addr
     elif kind == MATCH_IPRANGE_DST:
-        holds = m.a <= tuple_dst(p.t) <= m.b
+        holds = e.targets[m.a].min_addr <= tuple_dst(p.t) <= e.targets[m.a].max_addr
     elif kind == MATCH_CTSTATE:
         holds = (ct_state_bit(e, p) & m.a) != 0
     elif kind == MATCH_LENGTH:
@@ -149,7 +149,7 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         holds = (tos_of(p) & m.a) == m.b
     elif kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR:
         p.unrepeatable = True
-        return p.ct != FN_NONE and conn_holds(&e.conns[p.ct], m, p.dir) != m.invert
+        return p.ct != FN_NONE and conn_holds(e, &e.conns[p.ct], m, p.dir) != m.invert
     elif kind == MATCH_CONNMARK:
         # xt_connmark: without a connection the match fails, inverted or not
         p.unrepeatable = True

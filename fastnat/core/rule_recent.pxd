@@ -77,15 +77,14 @@ cdef inline void recent_reap(engine_t *e, uint32_t list_, uint32_t now, uint32_t
 
 
 cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more, const pkt_t *p) noexcept nogil:
-    # recent_holds: m: a list, b seconds as jiffies, c hit count; more: a mask, b size of the ring of stamps.
+    # recent_holds: m: a list, b seconds as jiffies, c hit count; more: a target whose first address is the mask, b size of the ring of stamps.
     cdef uint32_t op = m.n & RECENT_OPERATION
     cdef addr_t addr = tuple_dst(p.t) if m.n & RECENT_DEST else tuple_src(p.t)
     # with an out device and no socket the TTL was already lowered
     cdef uint32_t ttl = p.ttl + (1 if p.out_iface and p.in_iface else 0)
     cdef recent_t *r
     cdef bint holds
-    if not FN_V6:
-        addr &= more.a
+    addr &= e.targets[more.a].min_addr
     r = recent_find(e, m.a, addr, ttl, m.n & RECENT_TTL)
     if r == NULL:
         if op != RECENT_SET:

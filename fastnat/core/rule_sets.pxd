@@ -16,15 +16,30 @@ cdef enum:
     DIM_PORT = 4
 
 
-cdef inline uint32_t element_hash(const uint32_t *addrs, uint32_t port, uint32_t prefix) noexcept nogil:
+cdef inline uint32_t folded(addr_t addr) noexcept nogil:
+    # folded: an address as one word; of IPv4 the address itself.
+    cdef uint32_t h = 0
+    cdef uint32_t i
+    for i in range(FN_ADDR_BITS // 32):
+        h ^= <uint32_t>(addr >> (32 * i))
+    return h
+
+
+cdef inline addr_t mask_of(uint32_t prefix) noexcept nogil:
+    if prefix == 0:
+        return 0
+    return ~<addr_t>0 << (FN_ADDR_BITS - prefix)
+
+
+cdef inline uint32_t element_hash(const addr_t *addrs, uint32_t port, uint32_t prefix) noexcept nogil:
     # element_hash: multiplicative; ipset.py fills the slots by the same rule.
-    cdef uint32_t h = addrs[0] * <uint32_t>0x9e3779b1
-    h = (h ^ (h >> 15) ^ addrs[1]) * <uint32_t>0x85ebca6b
+    cdef uint32_t h = folded(addrs[0]) * <uint32_t>0x9e3779b1
+    h = (h ^ (h >> 15) ^ folded(addrs[1])) * <uint32_t>0x85ebca6b
     h = (h ^ (h >> 13) ^ port ^ (prefix << 24)) * <uint32_t>0xc2b2ae35
     return h ^ (h >> 16)
 
 
-cdef inline const element_t *find_element(const engine_t *e, const set_t *s, const uint32_t *addrs, uint32_t port,
+cdef inline const element_t *find_element(const engine_t *e, const set_t *s, const addr_t *addrs, uint32_t port,
                                           uint32_t prefix) noexcept nogil:
     cdef uint32_t slot = element_hash(addrs, port, prefix) & s.mask
     cdef const element_t *m
@@ -54,11 +69,11 @@ cdef inline bint packet_port(const pkt_t *p, bint src, bint with_proto, uint32_t
 
 
 cdef inline bint in_one_set(const engine_t *e, const set_t *s, const pkt_t *p, uint32_t sources, uint32_t n) noexcept nogil:
-    cdef uint32_t addrs[2]
+    cdef addr_t addrs[2]
     cdef uint32_t port = 0
     cdef uint32_t at = 0
     cdef uint32_t i
-    cdef uint32_t whole = 0
+    cdef addr_t whole = 0
     cdef int network = -1
     cdef int prefix
     cdef bint src
@@ -73,17 +88,17 @@ cdef inline bint in_one_set(const engine_t *e, const set_t *s, const pkt_t *p, u
             if not packet_port(p, src, s.dims[i] == DIM_PROTO_PORT, &port):
                 return False
             continue
-        addrs[at] = <uint32_t>(tuple_src(p.t) if src else tuple_dst(p.t))
+        addrs[at] = tuple_src(p.t) if src else tuple_dst(p.t)
         if s.dims[i] == DIM_NETWORK:
             network = <int>at
         at += 1
     if network < 0:
         return find_element(e, s, addrs, port, 0) != NULL
     whole = addrs[network]
-    for prefix in range(32, -1, -1):
-        if not (s.prefixes >> prefix) & 1:
+    for prefix in range(FN_ADDR_BITS, -1, -1):
+        if not (s.prefixes[prefix >> 6] >> (prefix & 63)) & 1:
             continue
-        addrs[network] = whole & (~<uint32_t>0 << (32 - prefix) if prefix else 0)
+        addrs[network] = whole & mask_of(<uint32_t>prefix)
         m = find_element(e, s, addrs, port, <uint32_t>prefix)
         if m != NULL:
             return not m.nomatch

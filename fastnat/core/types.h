@@ -200,20 +200,20 @@ static_assert(sizeof(memo_t) == (FN_V6 ? 208 : 192), "three cache lines a memo, 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
  * and port, 4 port alone; a list:set has members instead. */
 typedef struct {
-    uint64_t prefixes;         /* bit per prefix length that an element's network has */
+    uint64_t prefixes[3];      /* bit per prefix length that an element's network has */
     uint32_t mask, first_slot;
     uint32_t first_member, n_members;
-    uint8_t dims[3], n_dims;
+    uint8_t dims[3], n_dims;   /* n_dims 255: a set of the other family, which matches nothing */
     uint32_t pad;
 } set_t;
-static_assert(sizeof(set_t) == 32, "mirrored by dtypes.SET");
+static_assert(sizeof(set_t) == 48, "mirrored by dtypes.SET");
 
 typedef struct {
-    uint32_t addrs[2];         /* first and second address or network */
+    addr_t addrs[2];           /* first and second address or network */
     uint32_t port;             /* protocol << 16 | port */
     uint8_t prefix, used, nomatch, pad;
 } element_t;
-static_assert(sizeof(element_t) == 16, "mirrored by dtypes.ELEMENT");
+static_assert(sizeof(element_t) == 2 * FN_ADDR_BYTES + 8, "mirrored by dtypes.ELEMENT");
 
 /* One address in a list of xt_recent, with the times at which it was seen. */
 typedef struct {
@@ -236,7 +236,7 @@ typedef struct {
 } event_t;
 static_assert(sizeof(event_t) == 2 * sizeof(tuple_t) + 32, "mirrored by dtypes.EVENT");
 
-/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation. */
+/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also the addresses of a match. */
 typedef struct {
     addr_t min_addr, max_addr;
     uint16_t min_proto, max_proto, base_proto, flags;

@@ -171,7 +171,7 @@ cdef extern from "types.h" nogil:
         uint32_t rules[32]
 
     ctypedef struct set_t:
-        uint64_t prefixes
+        uint64_t prefixes[3]
         uint32_t mask
         uint32_t first_slot
         uint32_t first_member
@@ -180,7 +180,7 @@ cdef extern from "types.h" nogil:
         uint8_t n_dims
 
     ctypedef struct element_t:
-        uint32_t addrs[2]
+        addr_t addrs[2]
         uint32_t port
         uint8_t prefix
         uint8_t used

@@ -150,7 +150,6 @@ class MatchOptions(StatefulMatches):
         self._address_type("addrtype-dst")
 
     def _address_range(self, kind: str) -> None:
-        self._only_v4()
         low, sep, high = self.take("a range").partition("-")
         self.add_match(kind, self.address(low), self.address(high) if sep else self.address(low))
 
@@ -265,7 +264,6 @@ class MatchOptions(StatefulMatches):
 
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
-        self._only_v4()
         which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option.text)
         self.add_match("ctaddr", *self.network(self.take("an address")), which)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..addresses import V6
 from .model import Match
 from .words import RuleWords
 
@@ -24,17 +23,14 @@ class RecentMatch(Match):
     seconds: int = 0
     hits: int = 0
     bits: int = 0
-    address_mask: int = 0xFFFFFFFF
+    # all ones where None
+    address_mask: int | None = None
 
 
 class StatefulMatches(RuleWords):
     """What -m statistic, set, recent and limit understand."""
 
     recent: RecentMatch | None = None
-
-    def _only_v4(self) -> None:
-        if self.family is V6:
-            raise self.fail(f"option {self.option.text!r} is not supported for IPv6 yet")
 
     def statistic_mode(self) -> None:
         """--mode random|nth."""
@@ -78,7 +74,6 @@ class StatefulMatches(RuleWords):
 
     def match_set(self) -> None:
         """--match-set NAME FLAGS."""
-        self._only_v4()
         name = self.take("a set name")
         sources = 0
         flags = self.take("flags like dst,src").split(",")
@@ -117,10 +112,7 @@ class StatefulMatches(RuleWords):
 
     def recent_mask(self) -> None:
         """--mask A of recent."""
-        mask = self.address(self.take("a mask"))
-        if self.family is V6 and mask != V6.full:
-            raise self.fail("--mask of IPv6 is supported only as all ones")
-        self._recent().address_mask = mask & 0xFFFFFFFF
+        self._recent().address_mask = self.address(self.take("a mask"))
 
     def recent_flag(self) -> None:
         """--rsource, --rdest, --reap, --rttl."""

@@ -184,10 +184,35 @@ RULES6 = {
     "-A PREROUTING -p tcp -j HL --hl-set 2\n"
     "-A FORWARD -p udp -m udp --dport 53 -j DSCP --set-dscp-class AF21\n-A FORWARD -p tcp -j TOS --set-tos 0x3c/0xff\n"
     "COMMIT\n*nat\n-A POSTROUTING -m dscp --dscp-class af21 -j SNAT --to-source fd02::33",
+    "v6 sets and ranges": "-A PREROUTING -m set --match-set NETS6 dst -p udp -j DNAT --to-destination fd01::77\n"
+    "-A PREROUTING -p tcp -m recent --name T --update --mask ffff:ffff:ffff:ffff:: --rdest "
+    "-j DNAT --to-destination fd01::78\n"
+    "-A PREROUTING -p tcp -m recent --name T --set --mask ffff:ffff:ffff:ffff:: --rdest\n"
+    "-A POSTROUTING -m set --match-set LOOP6 dst,dst,src -j SNAT --to-source fd02::41\n"
+    "-A POSTROUTING -m set --match-set CLIENTS6 src -m conntrack --ctorigdst fd05::/32 -j SNAT --to-source fd02::42\n"
+    "-A POSTROUTING -m iprange --src-range fd01::5-fd01::7 -j SNAT --to-source fd02::43\n"
+    "-A POSTROUTING -m set --match-set PORTS6 dst -j SNAT --to-source fd02::45",
     "v6 netmap and matches": "-A PREROUTING -d fd66::/64 -j NETMAP --to fd01::/64\n"
     "-A POSTROUTING -m addrtype --dst-type UNICAST -m conntrack --ctstate DNAT -j ACCEPT\n"
     "-A POSTROUTING -p udp -m udp --sport 4000:4005 -m hl --hl-gt 10 -j SNAT --to-source [fd02::1]:4000-4999",
 }
+
+
+SETS6 = """create CLIENTS6 hash:ip family inet6 hashsize 1024 maxelem 65536
+add CLIENTS6 fd01::3
+add CLIENTS6 fd01::4
+create NETS6 hash:net family inet6 hashsize 1024 maxelem 65536
+add NETS6 fd04::/16
+add NETS6 fd04:1::/64 nomatch
+create LOOP6 hash:ip,port,ip family inet6 hashsize 1024 maxelem 65536
+add LOOP6 fd03::,icmpv6:echo-request,fd01::2
+add LOOP6 fd05:2::9,tcp:443,fd01::4
+create SERVERS6 hash:net,port family inet6 hashsize 1024 maxelem 65536
+add SERVERS6 fd03::/121,udp:53
+add SERVERS6 fd03::11,udp:53 nomatch
+create PORTS6 bitmap:port range 0-65535
+add PORTS6 53
+"""
 
 
 def traffic6():
@@ -215,7 +240,7 @@ def traffic6():
         yield "eth0", IPv6(src=dst, dst="fd01::7") / TCP(sport=6000 + k, dport=80, flags="S")
         yield "eth0", IPv6(src=dst, dst=f"fd66::{k + 2:x}") / UDP(sport=6000 + k, dport=9)
         yield "cni0", IPv6(src=src, dst=dst, hlim=1) / UDP(sport=6000, dport=1)
-        yield "cni0", IPv6(src="fe80::5", dst=dst) / UDP(sport=6100, dport=1)
+        yield "cni0", IPv6(src="fe80::5", dst=dst) / UDP(sport=6100 + k, dport=1)
         yield "cni0", IPv6(src="::1", dst=dst) / UDP(sport=6200, dport=1)
         yield "cni0", IPv6(src=src, dst=dst) / UDP(sport=6300, dport=1, chksum=0x1234)
 
@@ -252,7 +277,7 @@ FILTERED = (
     "-A FORWARD -p icmp -m icmp --icmp-type 8 -j ACCEPT\nCOMMIT\n"
 )
 CASES["cut"] = Case(FILTERED + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_cut)
-CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, "", 6) for name, r in RULES6.items()}
+CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, SETS6, 6) for name, r in RULES6.items()}
 
 
 class EngineNode:

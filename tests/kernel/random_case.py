@@ -3,7 +3,7 @@
 import random
 import re
 
-from kernel.cases import INTERFACES, INTERFACES6, ROUTES, ROUTES6, SETS, Case
+from kernel.cases import INTERFACES, INTERFACES6, ROUTES, ROUTES6, SETS, SETS6, Case
 from kernel.random_traffic import traffic
 
 PLAIN = [
@@ -63,6 +63,8 @@ def rules(rng):
 
 
 RULES6 = {
+    "10.244.1.5-10.244.1.9": "fd01::5-fd01::9", "203.0.113.9-203.0.113.90": "fd03::9-fd03::5a",
+    "CLIENTS": "CLIENTS6", "SERVERS": "SERVERS6",
     "10.244.1.4/30": "fd01::4/126",
     "10.244.1.0/28": "fd01::/124",
     "203.0.113.0/26": "fd03::/122",
@@ -75,13 +77,10 @@ RULES6 = {
     "-m ttl --ttl-gt": "-m hl --hl-gt",
     "198.51.100.0/26": "fd02::1:0/122",
 }
-# not supported for IPv6 yet, see docs/differences.md
-ONLY_V4 = ("-m set", "-m iprange", "--ctorigdst", "--rdest", "--rsource")
-
 
 def rules6(rng):
     """The same rules over IPv6 addresses."""
-    text = "\n".join(line for line in rules(rng).splitlines() if not any(word in line for word in ONLY_V4)) + "\n"
+    text = rules(rng)
     for old, new in RULES6.items():
         text = text.replace(old, new)
     text = re.sub(r"--to-source 198\.51\.100\.(\d+)-198\.51\.100\.(\d+)", r"--to-source fd02::\1-fd02::\2", text)
@@ -100,5 +99,5 @@ def random_case(seed, packets=150, part=0):
     """Seeds that are one less than a multiple of three are IPv6. Parts of a seed have its rules and other traffic."""
     rng = random.Random(seed)
     if seed % 3 == 2:
-        return Case(rules6(rng), INTERFACES6, ROUTES6, lambda: traffic(f"{seed}.{part}", 6, packets), "", 6)
+        return Case(rules6(rng), INTERFACES6, ROUTES6, lambda: traffic(f"{seed}.{part}", 6, packets), SETS6, 6)
     return Case(rules(rng), INTERFACES, ROUTES, lambda: traffic(f"{seed}.{part}", 4, packets), SETS)
