@@ -2,9 +2,10 @@
 
 from ._version import __version__
 from .dtypes import PACKET, RESULT, CtInfo, Reason, Status, Verdict
-from .engine import Engine, packets
+from .engine import Engine
 from .errors import ClockError, FastnatError, InputError, RuleError
 from .node import Node
+from .packets import packets
 
 __all__ = [
     "PACKET", "RESULT", "ClockError", "CtInfo", "Engine", "FastnatError", "InputError", "Node", "Reason", "RuleError",

@@ -219,6 +219,10 @@ class Conntrack:
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
         )  # fmt: skip
 
+    def at(self, version: int, index: int) -> Connection:
+        """Return the connection in a record of IPv4 or IPv6, as results name it (`conn`)."""
+        return self._connection(version, index, self._cores[version].timeout_left())
+
     def __iter__(self) -> Iterator[Connection]:
         for version, core in self._cores.items():
             left = core.timeout_left()

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import iptables
-from .addresses import V4, V6, AddressLike, Family, family_of, to_array, to_array6
-from .conntrack import Conntrack
+from . import flows, iptables
+from .addresses import V4, V6, AddressLike, Family, family_of
+from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
 from .core.datapath6 import Datapath as Datapath6
-from .dtypes import BUCKET, CHUNK, HZ, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
+from .dtypes import BUCKET, CHUNK, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
 from .errors import ClockError, FastnatError, InputError
 from .ipset import compile_sets
 from .iptables import counters
@@ -20,22 +20,12 @@ from .iptables.model import RANDOM_FULLY
 from .memory import reserve
 from .node import Node
 from .node_arrays import address_array, address_classes, iface_flags, route_array
+from .packets import packets
 from .ruleset import TARGET_CODES, Ruleset, compile_rules
+from .timeouts import PREFIX, timeouts_of
+from .trace import Trace, trace
 
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
-TIMEOUTS = {  # sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts, default seconds
-    "tcp_timeout_syn_sent": (1, 120), "tcp_timeout_syn_recv": (2, 60), "tcp_timeout_established": (3, 432000),
-    "tcp_timeout_fin_wait": (4, 120), "tcp_timeout_close_wait": (5, 60), "tcp_timeout_last_ack": (6, 30),
-    "tcp_timeout_time_wait": (7, 120), "tcp_timeout_close": (8, 10), "tcp_timeout_max_retrans": (10, 300),
-    "tcp_timeout_unacknowledged": (11, 300), "udp_timeout": (12, 30), "udp_timeout_stream": (13, 120),
-    "icmp_timeout": (14, 30), "generic_timeout": (15, 600), "gre_timeout": (16, 30), "gre_timeout_stream": (17, 180),
-}  # fmt: skip
-SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of linux-5.4 and linux-6.18
-    ("closed", 10, 10), ("cookie_wait", 3, 3), ("cookie_echoed", 3, 3), ("established", 432000, 210),
-    ("shutdown_sent", 0.3, 3), ("shutdown_recd", 0.3, 3), ("shutdown_ack_sent", 3, 3), ("heartbeat_sent", 30, 30),
-    ("heartbeat_acked", 210, 210),
-)  # fmt: skip
-MAX_TIMEOUT = 2**31 // HZ - 1
 MAX_CONNECTIONS = 1 << 25
 GROUP_LOAD, GROUP_BUCKETS = 115, 32
 BITMAPS = 64
@@ -172,19 +162,8 @@ class Engine:
         return buckets if 2 * self.max_connections > CHAIN_LOAD * buckets else 0
 
     def _config(self, family: Family, r: Ruleset, seed: int) -> dict[str, Any]:
-        prefix = "net.netfilter.nf_conntrack_"
-        sysctl = self.node.sysctl
-        timeouts = {}
-        for name, (index, default) in TIMEOUTS.items():
-            seconds = sysctl(prefix + name, default)
-            if not 0 <= seconds:
-                raise InputError(f"sysctl {prefix}{name} = {seconds}: a timeout is not negative")
-            timeouts[index] = min(seconds, MAX_TIMEOUT) * HZ
-        timeouts[0], timeouts[9] = 120 * HZ, 120 * HZ
-        timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
-        for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, 21):
-            lasts = sysctl(f"{prefix}sctp_timeout_{name}", 0) or defaults[self.profile == "linux-6.18"]
-            timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)
+        prefix, sysctl = PREFIX, self.node.sysctl
+        timeouts = timeouts_of(self.node, self.profile)
         return {
             "seed": seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
             "n_paths": PATHS if self.remember and r.repeatable and len(self.iface_names) < 4096 else 0,
@@ -301,12 +280,16 @@ class Engine:
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
         family = family_of(addr)
-        if family.version not in self._cores:
-            raise InputError(NO_IPV6)
-        core = self._cores[family.version]
+        core = self.core_of(family.version)
         taken = core.ports_used(family.to_int(addr), PROTOCOLS[proto], family.to_int(dst), dport)
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
+
+    def core_of(self, version: int) -> Any:
+        """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
+        if version not in self._cores:
+            raise InputError(NO_IPV6)
+        return self._cores[version]
 
     def fork(self, seed: int | None = None) -> Engine:
         """Return an independent engine in the same state: connections, counters, clock.
@@ -400,12 +383,42 @@ class Engine:
         times = [core.next_expiry() for core in self._cores.values()]
         return min((t for t in times if t is not None), default=None)
 
+    def trace(self, packet: NDArray[Any], now: float | None = None) -> Trace:
+        """Tell how one packet header (PACKET[1]) would be treated, rule by rule; the engine does not change."""
+        return trace(self, packet, now)
+
     def save_rules(self, version: int = 4) -> str:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
         r = self.ruleset6 if version == 6 else self.ruleset
         if r is None:
             raise InputError(NO_IPV6)
         return counters.save(r.origin, self._cores[version].rule_counters())
+
+    def connect(
+        self,
+        proto: str,
+        src: AddressLike,
+        sport: int,
+        dst: AddressLike,
+        dport: int,
+        now: float,
+        iface: str | None = None,
+    ) -> Connection | None:
+        """Open a flow as its first packet would and return its connection, or None when it got none.
+
+        proto: "udp", "tcp" (a SYN), "icmp"...; now: seconds; iface: where the packet enters, by default the interface
+        whose network holds src, or "local" for an address of the node. A flow that exists is returned as it is.
+        Engine.stats says why there is none: drop, insert_failed, invalid. Raises InputError for a source behind no
+        interface.
+        """
+        return flows.connect(self, proto, (src, sport, dst, dport), now, iface)
+
+    def close(self, connection: Connection, now: float) -> None:
+        """Close a flow that connect() opened: TCP goes to TIME_WAIT as after FIN from both ends; others are deleted.
+
+        now: seconds. A connection that is gone already is no error.
+        """
+        flows.close(self, connection, now)
 
     def events(self, version: int = 4) -> NDArray[Any]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
@@ -461,47 +474,3 @@ def _bytes_of(core: Any) -> int:
 def _buckets(items: int) -> int:
     """Return the buckets that a table of this many items grows to (core/hash_table)."""
     return (items // GROUP_LOAD + 2) * GROUP_BUCKETS
-
-
-def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
-    """Build packet headers; all fields broadcast against each other.
-
-    Parameters
-    ----------
-    proto : str, int or array      "udp", "tcp", "icmp" or a number
-    src, dst : str, ipaddress, int or array
-    sport, dport : int or array    for ICMP: id, and type << 8 | code
-    iface : int, array, or name    a name needs `node` (or use Engine.packets)
-    tcp_flags, length, mark : int or array
-
-    Returns
-    -------
-    PACKET[n], or PACKET6[n] when the addresses are IPv6
-    """
-    unknown = set(fields) - {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark"}
-    if unknown:
-        raise TypeError(f"unknown packet field {sorted(unknown)[0]!r}")
-    values: dict[str, Any] = {"length": 60, **fields}
-    if isinstance(values.get("proto"), str):
-        values["proto"] = PROTOCOLS[values["proto"]]
-    if isinstance(values.get("iface"), str):
-        if node is None:
-            raise TypeError("an interface name needs node=; or pass its number, Node.iface_number(name)")
-        values["iface"] = node.iface_number(values["iface"])
-    is_v6 = any(_is_v6(values.get(name)) for name in ("src", "dst"))
-    for name in ("src", "dst"):
-        if name in values:
-            values[name] = to_array6(values[name], RECORDS6.ADDR) if is_v6 else to_array(values[name])
-    shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()), (1,))
-    batch = np.zeros(shape, PACKET6 if is_v6 else RECORDS4.PACKET)
-    for name, value in values.items():
-        batch[name] = value
-    return batch.reshape(-1)
-
-
-def _is_v6(addresses: Any) -> bool:
-    if isinstance(addresses, np.ndarray):
-        return bool(addresses.dtype == RECORDS6.ADDR)
-    if isinstance(addresses, (list, tuple)):
-        return bool(addresses) and family_of(addresses[0]) is V6
-    return addresses is not None and family_of(addresses) is V6

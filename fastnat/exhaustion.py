@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from .addresses import mask_of, to_array, to_int, to_text
 from .dtypes import PACKET, PROTOCOLS, Reason, Verdict
-from .engine import Engine, packets
+from .engine import Engine
 from .errors import InputError
 from .node_arrays import route_array
+from .packets import packets
 
 ROW = 1000
 PORTS = 64512

@@ -11,6 +11,7 @@ from ..errors import FastnatError
 from .check import check
 from .exhaust import exhaust
 from .replay import replay
+from .trace import trace
 
 
 @click.group()
@@ -19,7 +20,7 @@ def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 
 
-for command in (exhaust, replay, check):
+for command in (exhaust, replay, trace, check):
     group.add_command(command)
 
 

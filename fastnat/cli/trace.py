@@ -1,0 +1,101 @@
+"""fastnat trace: one packet, explained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..engine import PROFILES, Engine
+from ..errors import InputError
+from ..files import read_text
+from ..node import Node
+from ..trace import Trace
+from ..trace import trace as explain
+
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
+
+
+@click.command()
+@click.argument("node", required=False)
+@click.option("-p", "--proto", default="udp", show_default=True, help="udp, tcp, icmp, sctp or a number.")
+@click.option("-s", "--src", default="10.244.1.2", show_default=True)
+@click.option("--sport", type=click.IntRange(0, 65535), default=40_000, show_default=True, help="Of ICMP: the id.")
+@click.option("-d", "--dst", default="203.0.113.10", show_default=True)
+@click.option("--dport", type=click.IntRange(0, 65535), default=53, show_default=True, help="Of ICMP: type * 256.")
+@click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
+@click.option("--flags", default="S", show_default=True, help="TCP flags, of FSRPAU.")
+@click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
+@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--kernel", is_flag=True, help="Print the lines that the kernel's TRACE target logs.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+def trace(
+    node: str | None,
+    proto: str,
+    src: str,
+    sport: int,
+    dst: str,
+    dport: int,
+    iface: str,
+    flags: str,
+    mark: int,
+    profile: str,
+    start_from: str | None,
+    lenient: bool,
+    seed: int,
+    kernel: bool,
+    as_json: bool,
+) -> None:
+    """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
+    engine = Engine(Node.load(node, lenient) if node else Node.example(), profile=profile, seed=seed)
+    if start_from:
+        engine.conntrack.load(read_text(Path(start_from)), start_from)
+    if set(flags) - set(FLAGS):
+        raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
+    try:
+        packet = engine.packets(
+            proto=int(proto) if proto.isdigit() else proto, src=src, sport=sport, dst=dst, dport=dport, iface=iface,
+            tcp_flags=sum(FLAGS[f] for f in flags) if proto in ("tcp", "6") else 0, mark=mark,
+        )  # fmt: skip
+    except (KeyError, ValueError) as error:
+        raise InputError(f"no such packet: {error}") from None
+    told = explain(engine, packet)
+    if as_json:
+        shown = asdict(told) | {"connection": str(told.connection) if told.connection else None}
+        click.echo(json.dumps(shown, indent=1))
+    elif kernel:
+        click.echo("\n".join(told.lines()))
+    else:
+        show(told)
+
+
+def show(told: Trace) -> None:
+    """Print a trace for people."""
+    console = Console()
+    table = Table("hook", "table", "chain", "rule", title="Rules that matched, in order")
+    for step in told.steps:
+        before = f"[dim]({step.skipped} before it did not match)[/dim] " if step.skipped else ""
+        text = step.text.replace("[", r"\[")
+        table.add_row(step.hook, step.table, step.chain, f"{step.number}: {before}{text}")
+    if told.steps:
+        console.print(table)
+    else:
+        console.print("No rule was asked.")
+    src, sport, dst, dport = told.before
+    console.print(f"in      {told.proto} {src}:{sport} > {dst}:{dport}", highlight=False)
+    if told.verdict == "drop":
+        console.print(f"dropped: {told.reason}", highlight=False)
+    else:
+        src, sport, dst, dport = told.after
+        where = "to the node itself" if told.verdict == "local" else f"on {told.out_iface}"
+        console.print(f"out     {told.proto} {src}:{sport} > {dst}:{dport} {where} ({told.ctinfo})", highlight=False)
+    console.print(f"chosen  {told.mapping}", highlight=False)
+    if told.connection:
+        console.print(f"entry   {told.connection}", highlight=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""fastnat trace and Engine.trace: the same answers as the engine, and the rules that led there."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from nodes import flows, make_node
+
+import fastnat
+from fastnat.cli import group
+
+RULES = """*raw
+-A PREROUTING -p tcp -j ACCEPT
+COMMIT
+*nat
+:INNER - [0:0]
+:AWAY - [0:0]
+-A PREROUTING -p tcp -j ACCEPT
+-A PREROUTING -p udp -m udp --dport 99 -j DNAT --to-destination 203.0.113.77:53
+-A POSTROUTING -s 10.0.0.0/8 -j INNER
+-A POSTROUTING -g AWAY
+-A POSTROUTING -j SNAT --to-source 9.9.9.9
+-A INNER -p tcp -j RETURN
+-A INNER -m mark --mark 0x7 -j ACCEPT
+-A AWAY -p tcp -j ACCEPT
+-A AWAY -o eth0 -j MASQUERADE
+COMMIT
+*filter
+-A FORWARD -d 203.0.113.66/32 -j DROP
+COMMIT
+"""
+
+
+def walked(told):
+    return [f"{s.table}:{s.chain}:{s.kind}:{s.number}" for s in told.steps]
+
+
+def test_jumps_gotos_ends_and_policies():
+    nat = fastnat.Engine(make_node(RULES))
+    told = nat.trace(flows(nat, 1))
+    assert walked(told) == [
+        "raw:PREROUTING:policy:2", "nat:PREROUTING:policy:3", "filter:FORWARD:policy:2", "nat:POSTROUTING:rule:1",
+        "nat:INNER:return:3", "nat:POSTROUTING:rule:2", "nat:AWAY:rule:2",
+    ]  # fmt: skip
+    assert told.after == ("198.51.100.10", 40000, "203.0.113.10", 53)
+    assert told.lines()[-1].startswith("TRACE: nat:AWAY:rule:2 SRC=10.244.2.2 DST=203.0.113.10 PROTO=UDP SPT=40000")
+    assert told.mapping.startswith("address changed, port kept")
+    marked = nat.trace(flows(nat, 1, mark=7))
+    assert walked(marked)[-1] == "nat:INNER:rule:2"
+    assert marked.mapping.startswith("nothing to translate")
+
+
+def test_what_decides_each_time():
+    nat = fastnat.Engine(make_node())
+    batch = flows(nat, 3)
+    nat.process(batch[:1])
+    assert nat.trace(batch[:1]).mapping.startswith("an established connection")
+    assert nat.trace(batch[:1]).steps == []
+    searched = nat.trace(batch[1:2])
+    assert searched.mapping.startswith("port search")
+    assert searched.probes >= 2
+    nat.process(batch[1:2])
+    elsewhere = nat.packets(proto="udp", src=batch["src"][1], dst="203.0.113.99", sport=40000, dport=53, iface="cni0")
+    assert "find_appropriate_src" in nat.trace(elsewhere).mapping
+
+
+def test_dropped_dnated_and_local():
+    nat = fastnat.Engine(make_node(RULES))
+    dropped = nat.trace(flows(nat, 1, dst="203.0.113.66"))
+    assert (dropped.verdict, dropped.reason, walked(dropped)[-1]) == ("drop", "rule_drop", "filter:FORWARD:rule:1")
+    assert nat.trace(flows(nat, 1, dport=99)).after[2:] == ("203.0.113.77", 53)
+    local = nat.trace(flows(nat, 1, dst="10.244.1.1"))
+    assert (local.verdict, local.out_iface) == ("local", "")
+
+
+def test_the_engine_does_not_change_and_answers_the_same():
+    nat, twin = fastnat.Engine(make_node(RULES), seed=3), fastnat.Engine(make_node(RULES), seed=3)
+    for k in range(40):
+        batch = flows(nat, 1, sport=1000 + k % 7)
+        told = nat.trace(batch)
+        out = nat.process(batch)[0]
+        assert (told.verdict, told.after[1]) == (fastnat.Verdict(out["verdict"]).name.lower(), out["sport"])
+        twin.process(batch)
+    assert nat.stats == twin.stats
+    assert nat.conntrack.format() == twin.conntrack.format()
+
+
+def test_command():
+    shown = CliRunner().invoke(group, ["trace", "--dst", "203.0.113.10"]).output
+    assert "-j MASQUERADE" in shown
+    assert "out     udp 198.51.100.10:40000 > 203.0.113.10:53 on eth0 (NEW)" in shown
+    told = json.loads(CliRunner().invoke(group, ["trace", "-p", "tcp", "--json"]).output)
+    assert told["steps"][-1]["chain"] == "FLANNEL-POSTRTG"
+    assert told["connection"].startswith("tcp      6 120 SYN_SENT")
+    kernel = CliRunner().invoke(group, ["trace", "--kernel"]).output.splitlines()
+    assert kernel[0].startswith("TRACE: nat:PREROUTING:rule:1 SRC=10.244.1.2")
+
+
+@pytest.mark.parametrize(("option", "says"), [("--flags=X", "letters of FSRPAU"), ("--src=nowhere", "no such packet")])
+def test_bad_input_is_one_message(option, says):
+    result = CliRunner().invoke(group, ["trace", option])
+    assert isinstance(result.exception, fastnat.InputError)
+    assert says in str(result.exception)
