@@ -47,13 +47,10 @@ class Connection:
         return format_line(self)
 
 
-def _address(value: Any) -> int:
-    return int(value) if value.dtype.names is None else int(value["high"]) << 64 | int(value["low"])
-
-
 def _tuple(row: Any, direction: int) -> tuple[int, int, int, int]:
     t = row["tuples"][direction]
-    return _address(t["src"]), _address(t["dst"]), int(t["sport"]), int(t["dport"])
+    unpack = (V6 if t.dtype["src"].names else V4).unpack
+    return unpack(t["src"]), unpack(t["dst"]), int(t["sport"]), int(t["dport"])
 
 
 def _tuple_text(c: Connection, t: tuple[int, int, int, int], full: bool) -> str:

@@ -225,15 +225,14 @@ class Engine:
         """Bring the clock of one family up to the other's, and share nf_conntrack_max: both live on one machine."""
         other: Any = self._core if core is self._core6 else self._core6
         first = now[0] if isinstance(now, np.ndarray) and len(now) else now
-        if not isinstance(first, np.ndarray) and first > other.now:
+        if isinstance(first, np.ndarray):
+            return
+        if first < self.now:
+            raise ClockError(f"time goes back from {self.now} s to {first} s")
+        if first > other.now:
             other.advance(first)
+        core.advance(self.now)
         core.leave_room(other.count)
-        if core.now < self.now:
-            first = now[0] if isinstance(now, np.ndarray) and len(now) else now
-            if isinstance(first, np.ndarray) or first >= self.now:
-                core.advance(self.now)
-            else:
-                raise ClockError(f"time goes back from {self.now} s to {first} s")
 
     def process_packet(self, data: bytes, iface: str = "local", now: float = 0.0) -> tuple[Verdict, bytes | None]:
         """Run one IPv4 or IPv6 datagram as bytes that enters on an interface ("local": sent by the node).

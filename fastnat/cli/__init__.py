@@ -11,6 +11,7 @@ from ..errors import FastnatError
 from .check import check
 from .exhaust import exhaust
 from .replay import replay
+from .top import top
 from .trace import trace
 
 
@@ -20,7 +21,7 @@ def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 
 
-for command in (exhaust, replay, trace, check):
+for command in (exhaust, top, trace, replay, check):
     group.add_command(command)
 
 

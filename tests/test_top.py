@@ -1,0 +1,88 @@
+"""fastnat top: port spaces of a dump, and how near they are to exhaustion."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from nodes import flows, make_node
+
+import fastnat
+from fastnat.cli import group
+from fastnat.occupancy import PORTS, read, search_fails, seconds_left, spaces_of
+
+
+def dump_of(style="conntrack", n=2000, **fields):
+    nat = fastnat.Engine(make_node(), seed=1)
+    nat.process(flows(nat, n, **fields))
+    nat.process(flows(nat, 3, proto="icmp", dport=0x800))
+    return nat, nat.conntrack.format(style)
+
+
+@pytest.mark.parametrize("style", ["conntrack", "extended", "proc"])
+def test_every_layout_gives_the_engines_own_count(style):
+    nat, text = dump_of(style)
+    dump = read(io.BytesIO(text.encode()))
+    (space,) = spaces_of(dump)
+    assert (dump.connections, dump.others) == (2003, 3)
+    assert (space.address, space.proto, space.dst, space.dport) == ("198.51.100.10", "udp", "203.0.113.10", 53)
+    assert space.used == nat.ports("198.51.100.10", "udp", "203.0.113.10", 53)["used"] == 2000
+    assert space.sources[0][1] == 1
+
+
+def test_search_fails_is_what_the_engine_does():
+    """94 % of the ports in use: the share of lost flows of one more thousand is the computed probability."""
+    nat = fastnat.Engine(make_node(), seed=2)
+    nat.process(flows(nat, 61_500))
+    taken = nat._core.ports_used(0xC633640A, 17, 0xCB00710A, 53)[1024:]
+    lost = 0
+    for seed in range(8):
+        out = nat.fork(seed=seed).process(flows(nat, 300, src=np.arange(300, dtype=np.uint32) + 0x0AF4FF00))
+        lost += (out["verdict"] == fastnat.Verdict.DROP).sum()
+    chance = search_fails(taken)
+    assert 0.01 < chance < 0.3
+    assert lost / 2400 == pytest.approx(chance, rel=0.35)
+
+
+def test_search_fails_at_the_ends():
+    assert search_fails(np.zeros(PORTS, np.bool_)) == 0
+    assert search_fails(np.ones(PORTS, np.bool_)) == pytest.approx(1)
+
+
+def test_time_wait_and_who_holds_most():
+    line = "tcp 6 {} src={} dst=1.2.3.4 sport={} dport=443 src=1.2.3.4 dst=9.9.9.9 sport=443 dport={} [ASSURED] use=1"
+    states = ["119 TIME_WAIT", "431999 ESTABLISHED", "119 TIME_WAIT", "50 TIME_WAIT"]
+    text = "\n".join(line.format(s, f"10.0.0.{n // 3}", 2000 + n, 3000 + n) for n, s in enumerate(states))
+    (space,) = spaces_of(read(io.BytesIO(text.encode())))
+    assert (space.used, space.time_wait, space.sources[0]) == (4, 3, ("10.0.0.0", 3))
+
+
+def test_command_says_what_is_near(tmp_path):
+    now, before = tmp_path / "now", tmp_path / "before"
+    now.write_text(dump_of(n=62_000)[1])
+    before.write_text(dump_of(n=20_000)[1])
+    shown = CliRunner().invoke(group, ["top", str(now)]).output
+    assert "Ports are running out now" in shown
+    told = CliRunner().invoke(group, ["top", str(before), "--earlier", str(before), "--json"]).output
+    assert json.loads(told)["spaces"][0]["seconds_left"] is None
+    grown = CliRunner().invoke(group, ["top", "-", "--csv"], input=now.read_bytes()).output
+    assert next(csv.DictReader(io.StringIO(grown)))["dport"] == "53"
+    assert seconds_left(20_000, 10_000, 60) == pytest.approx((0.84 * PORTS - 20_000) / 10_000 * 60)
+
+
+def test_a_dump_cut_in_the_middle_names_the_line(tmp_path):
+    text = dump_of(n=50)[1]
+    cut = tmp_path / "cut"
+    cut.write_text(text[: len(text) // 2])
+    result = CliRunner().invoke(group, ["top", str(cut)])
+    assert isinstance(result.exception, fastnat.InputError)
+    assert f"{cut}:" in str(result.exception)
+    assert "is the line cut?" in str(result.exception)
+
+
+def test_empty_and_missing(tmp_path):
+    assert "0 connections" in CliRunner().invoke(group, ["top", "-"], input="").output
+    result = CliRunner().invoke(group, ["top", str(tmp_path / "none")])
+    assert "No such file" in str(result.exception)
