@@ -165,6 +165,7 @@ class Records:
             ]
         )
         bitmap_key, memo, recent = sizes
+        self.HASHLIMIT = np.dtype((np.void, 2 * addr.itemsize + 24))
         self.BITMAP_KEY = np.dtype((np.void, bitmap_key))
         self.MEMO = np.dtype((np.void, memo))
         self.RECENT = np.dtype((np.void, recent))
@@ -176,6 +177,7 @@ RECORDS6 = Records(ADDR6, 4, (48, 208, 1056))
 TUPLE, CONN, RULE, TARGET = RECORDS4.TUPLE, RECORDS4.CONN, RECORDS4.RULE, RECORDS4.TARGET
 ELEMENT = RECORDS4.ELEMENT
 ROUTE, ADDRESS, PACKET, RESULT = RECORDS4.ROUTE, RECORDS4.ADDRESS, RECORDS4.PACKET, RECORDS4.RESULT
+HASHLIMIT = RECORDS4.HASHLIMIT
 BITMAP_KEY, MEMO, RECENT = RECORDS4.BITMAP_KEY, RECORDS4.MEMO, RECORDS4.RECENT
 PACKET6, RESULT6 = RECORDS6.PACKET, RECORDS6.RESULT
 

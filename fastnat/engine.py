@@ -41,6 +41,8 @@ VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 # xt_recent.ip_list_tot
 RECENT_ENTRIES = 100
+# FN_HASHLIMIT_SLOTS of core/types.h
+HASHLIMIT_SLOTS = 65_536
 
 
 class Engine:
@@ -143,6 +145,7 @@ class Engine:
             "elements": elements,
             "set_members": set_members,
             "recent": reserve(r.recent_lists * RECENT_ENTRIES, records.RECENT),
+            "hashlimits": reserve(r.hashlimit_lists * HASHLIMIT_SLOTS, records.HASHLIMIT),
             "paths": reserve(PATHS, PATH),
             "memos": reserve(PATHS, records.MEMO),
             "class_start": class_start,

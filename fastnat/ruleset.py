@@ -14,7 +14,7 @@ from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .ipset import IpSet
 from .iptables import Chain, Match, Rule, Rules, Table
-from .iptables.stateful import RecentMatch
+from .iptables.stateful import HashlimitMatch, RecentMatch
 from .iptables.targets import PASSING
 
 ANY_IFACE = 0xFFFF
@@ -35,12 +35,14 @@ MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
     "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
-    "ctstatus": 29, "ctdir": 30, "rpfilter": 32,
+    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33,
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 CREDITS, LIMIT_SCALE = 128, 10_000
 MAX_CREDIT = 2**32 - 1
+# xt_hashlimit: credits of a microsecond, a jiffy being 2**39
+HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
 # longer windows of -m recent than jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
@@ -66,7 +68,7 @@ class Ruleset:
     iface_match : uint8[sets * n_ifaces]
     hook_entry : dict of (table, hook) to the first rule's index
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
-    recent_lists : int         lists of -m recent
+    recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
     origin : list of (table, Chain, Rule or None)   what each compiled rule came from
     """
 
@@ -85,6 +87,7 @@ class Ruleset:
     tracking: bool
     nat_hooks: bool
     recent_lists: int
+    hashlimit_lists: int
     origin: list[tuple[str, Chain, Rule | None]]
 
 
@@ -153,6 +156,7 @@ class Compiler:
     source: str
     family: Family
     recent_lists: dict[str, int] = field(default_factory=dict)
+    hashlimit_lists: dict[str, int] = field(default_factory=dict)
     rules: list[tuple[Any, ...]] = field(default_factory=list)
     matches: list[tuple[int, ...]] = field(default_factory=list)
     targets: list[tuple[Any, ...]] = field(default_factory=list)
@@ -196,6 +200,8 @@ class Compiler:
             self.matches.append((MATCH_CODES["set"], m.invert, 0, self.sets[m.name], *m.values[1:]))
         elif isinstance(m, RecentMatch):
             self.recent(m)
+        elif isinstance(m, HashlimitMatch):
+            self.hashlimit(m)
         elif m.kind == "limit":
             cost, cap = credits(m.values[0]), credits(m.values[0] * m.values[1] & MAX_CREDIT)
             if m.values[1] == 0 or cap < cost:
@@ -212,6 +218,18 @@ class Compiler:
         self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
         mask = self.family.full if m.address_mask is None else m.address_mask
         self.matches.append((MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
+
+    def hashlimit(self, m: HashlimitMatch) -> None:
+        """Append -m hashlimit: its table, and its masks and rates among the targets."""
+        number = self.hashlimit_lists.setdefault(m.name, len(self.hashlimit_lists))
+        cost, full = m.cost * HASHLIMIT_CREDITS, m.cost * m.burst * HASHLIMIT_CREDITS
+        if not cost <= full < 2**64:
+            raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
+        masks = tuple(self.family.pack(self.family.mask_of(n)) for n in (m.masks or (self.family.bits,) * 2))
+        words = (cost & MAX_CREDIT, cost >> 32, full & MAX_CREDIT, full >> 32)
+        self.targets.append((*masks, 0, 0, 0, 0, *words))
+        expiry = min(m.expire * HZ // 1000, 2**31)
+        self.matches.append((MATCH_CODES["hashlimit"], m.invert, m.mode, number, len(self.targets) - 1, expiry))
 
     def addresses(self, first: int, second: int) -> int:
         """Append two addresses that a match needs; return where they are."""
@@ -419,5 +437,6 @@ def compile_rules(
         tracking,
         "nat" in parsed.tables,
         len(c.recent_lists),
+        len(c.hashlimit_lists),
         c.origin,
     )

@@ -102,7 +102,7 @@ def sizes():
     return {
         "CONN": sizeof(conn_t), "TCP": sizeof(tcp_t), "RULE": sizeof(rule_t), "MATCH": sizeof(match_t),
         "TARGET": sizeof(target_t), "PATH": sizeof(path_t), "MEMO": sizeof(memo_t), "SET": sizeof(set_t), "ELEMENT": sizeof(element_t),
-        "RECENT": sizeof(recent_t), "DISPATCH": sizeof(dispatch_t),
+        "RECENT": sizeof(recent_t), "HASHLIMIT": sizeof(hashlimit_t), "DISPATCH": sizeof(dispatch_t),
         "DISPATCH_SLOT": sizeof(dispatch_slot_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
         "PACKET": sizeof(packet_t), "RESULT": sizeof(result_t), "BITMAP_KEY": sizeof(bitmap_key_t),
     }

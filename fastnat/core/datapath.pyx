@@ -135,6 +135,7 @@ cdef class Datapath:
         e.sets = <set_t *>table_data(arrays, "sets", sizeof(set_t))
         e.elements = <element_t *>table_data(arrays, "elements", sizeof(element_t))
         e.set_members = <uint32_t *>table_data(arrays, "set_members", 4)
+        e.hashlimits = <hashlimit_t *>table_data(arrays, "hashlimits", sizeof(hashlimit_t))
         e.recent = <recent_t *>table_data(arrays, "recent", sizeof(recent_t))
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
         e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))

@@ -13,6 +13,7 @@ from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
 from .packet_mangle cimport set_tos, set_ttl, tos_of
+from .rule_hashlimit cimport hashlimit_holds
 from .rule_recent cimport limit_holds, recent_holds
 from .rule_sets cimport in_set
 from .route cimport addr_type, classify, comes_from_there
@@ -208,6 +209,11 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
         if kind == MATCH_L4_HEADER:
             if p.data != NULL and p.len < p.l4off + e.matches[r.first_match + i].a:
                 hotdrop[0] = True
+                return False
+            continue
+        if kind == MATCH_HASHLIMIT:
+            p.unrepeatable = True
+            if hashlimit_holds(e, &e.matches[r.first_match + i], p, hotdrop) == e.matches[r.first_match + i].invert:
                 return False
             continue
         if not match_holds(e, &e.matches[r.first_match + i], p):

@@ -20,6 +20,7 @@
 #define FN_PATH_RULES 18       /* a longer walk is not remembered */
 #define FN_MEMO_RULES 32
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
+#define FN_HASHLIMIT_SLOTS 65536 /* a list */
 #define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
 #define ADDRESS_SECONDARY 1
@@ -224,6 +225,16 @@ typedef struct {
     uint32_t stamps[FN_RECENT_STAMPS];
 } recent_t;
 
+/* One bucket of -m hashlimit: who it is for, and what it may still spend. */
+typedef struct {
+    addr_t src, dst;
+    uint32_t ports;            /* source << 16 | destination */
+    uint32_t used;
+    uint64_t credit;
+    uint32_t last, pad;        /* jiffies */
+} hashlimit_t;
+static_assert(sizeof(hashlimit_t) == 2 * FN_ADDR_BYTES + 24, "mirrored by dtypes.HASHLIMIT");
+
 /* What happened to a connection: its state right after that. */
 typedef struct {
     tuple_t tuples[2];
@@ -364,6 +375,7 @@ typedef struct {
     uint32_t *set_members;
     recent_t *recent;          /* FN_RECENT_ENTRIES a list */
     uint32_t recent_clock;
+    hashlimit_t *hashlimits;   /* FN_HASHLIMIT_SLOTS a list */
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */

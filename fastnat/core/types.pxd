@@ -14,6 +14,7 @@ cdef extern from "types.h" nogil:
         FN_STACK
         FN_PATH_RULES
         FN_RECENT_ENTRIES
+        FN_HASHLIMIT_SLOTS
         FN_RECENT_STAMPS
         FN_MEMO_RULES
         FN_ROUND_KEYS
@@ -186,6 +187,14 @@ cdef extern from "types.h" nogil:
         uint8_t used
         uint8_t nomatch
 
+    ctypedef struct hashlimit_t:
+        addr_t src
+        addr_t dst
+        uint32_t ports
+        uint32_t used
+        uint64_t credit
+        uint32_t last
+
     ctypedef struct recent_t:
         addr_t addr
         uint32_t used
@@ -356,6 +365,7 @@ cdef extern from "types.h" nogil:
         element_t *elements
         uint32_t *set_members
         recent_t *recent
+        hashlimit_t *hashlimits
         uint32_t recent_clock
         path_t *paths
         uint32_t n_paths
@@ -634,6 +644,7 @@ cdef enum:
     # the second slot of a match that takes two
     MATCH_MORE = 31
     MATCH_RPFILTER = 32
+    MATCH_HASHLIMIT = 33
 
 cdef enum:
     EVENT_NEW = 1

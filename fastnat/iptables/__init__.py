@@ -106,6 +106,11 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
             f"{source}:{number}: this is a listing (iptables -L), which leaves out interfaces and options; "
             "give the output of iptables-save"
         )
+    if words[0] == "table" and line.endswith("{"):
+        raise RuleError(
+            f"{source}:{number}: this is `nft list ruleset`; give the output of iptables-save, "
+            "which shows what iptables-nft made of it"
+        )
     if words[0] in ("-F", "--flush", "-X", "--delete-chain", "-Z", "--zero"):
         _flush(table, words)
         return

@@ -58,6 +58,8 @@ class MatchOptions(StatefulMatches):
         self.modules.append(name)
         if name == "recent":
             self.recent = None
+        elif name == "hashlimit":
+            self.hashlimit = None
         elif name == "rpfilter":
             self.add_match("rpfilter", 0)
 
@@ -292,6 +294,6 @@ class MatchOptions(StatefulMatches):
 
 KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
-    "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "ttl", "hl", "dscp", "tos",
-    "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter",
+    "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "hashlimit", "ttl", "hl", "dscp",
+    "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter",
 }  # fmt: skip

@@ -24,7 +24,6 @@ MODULES = {
     "connbytes": "packets and bytes are not accounted by connection (nf_conntrack_acct = 0)",
     "connlabel": "connections carry no labels",
     "quota": "not supported",
-    "hashlimit": "not supported",
     "realm": "routes carry no realms",
     "devgroup": "interfaces carry no groups",
     "tcpmss": "TCP options are not looked at",

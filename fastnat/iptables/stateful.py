@@ -27,10 +27,27 @@ class RecentMatch(Match):
     address_mask: int | None = None
 
 
+@dataclass
+class HashlimitMatch(Match):
+    """-m hashlimit while its options are read: cost of a packet in microseconds, expiry in milliseconds."""
+
+    cost: int = 0
+    burst: int = 5
+    mode: int = 0
+    masks: tuple[int, int] | None = None
+    expire: int = 10_000
+
+
+# parts of the key, as core/rule_hashlimit.pxd numbers them
+HASHLIMIT_MODES = {"dstip": 1, "dstport": 2, "srcip": 4, "srcport": 8}
+HASHLIMIT_ABOVE = 16
+
+
 class StatefulMatches(RuleWords):
     """What -m statistic, set, recent and limit understand."""
 
     recent: RecentMatch | None = None
+    hashlimit: HashlimitMatch | None = None
 
     def statistic_mode(self) -> None:
         """--mode random|nth."""
@@ -120,12 +137,55 @@ class StatefulMatches(RuleWords):
 
     def limit(self) -> None:
         """--limit N[/UNIT]."""
+        self.add_match("limit", self._rate(LIMIT_SCALE), 5)
+
+    def _rate(self, scale: int) -> int:
+        """Return how long a packet takes at the rate that is said, in units of 1/scale s."""
         text = self.take("a rate")
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
         if not seconds or not amount.isdigit() or int(amount) == 0:
-            raise self.fail(f"--limit {text!r}: expected for example 3/minute")
-        self.add_match("limit", LIMIT_SCALE * seconds // int(amount), 5)
+            raise self.fail(f"{self.option.text} {text!r}: expected for example 3/minute")
+        return scale * seconds // int(amount)
+
+    def _hashlimit(self) -> HashlimitMatch:
+        if self.hashlimit is None:
+            self.hashlimit = HashlimitMatch("hashlimit", False, (), "")
+            self.rule.matches.append(self.hashlimit)
+        return self.hashlimit
+
+    def hashlimit_rate(self) -> None:
+        """--hashlimit-upto, --hashlimit-above N/UNIT; `!` turns one into the other."""
+        match = self._hashlimit()
+        above = self.option.text.endswith("above") != self.invert
+        match.cost = self._rate(1_000_000)
+        match.mode |= HASHLIMIT_ABOVE * above
+
+    def hashlimit_mode(self) -> None:
+        """--hashlimit-mode LIST."""
+        for name in self.take("modes").split(","):
+            if name not in HASHLIMIT_MODES:
+                raise self.fail(f"--hashlimit-mode {name!r} is not one of {', '.join(HASHLIMIT_MODES)}")
+            self._hashlimit().mode |= HASHLIMIT_MODES[name]
+
+    def hashlimit_mask(self) -> None:
+        """--hashlimit-srcmask, --hashlimit-dstmask N."""
+        match = self._hashlimit()
+        src, dst = match.masks or (self.family.bits, self.family.bits)
+        length = self.number(self.take("a prefix length"), self.family.bits)
+        match.masks = (length, dst) if "src" in self.option.text else (src, length)
+
+    def hashlimit_number(self) -> None:
+        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer here."""
+        n = self.number(self.take("a number"))
+        if self.option.text == "--hashlimit-burst":
+            self._hashlimit().burst = n
+        elif self.option.text == "--hashlimit-htable-expire":
+            self._hashlimit().expire = n
+
+    def hashlimit_name(self) -> None:
+        """--hashlimit-name NAME: rules of one name share a table."""
+        self._hashlimit().name = self.take("a name")
 
     def limit_burst(self) -> None:
         """--limit-burst N."""

@@ -74,6 +74,12 @@ RULES = {
     "-A FORWARD -p udp -m udp --dport 7 -j TOS --set-tos 0x10/0x3f\n-A POSTROUTING -p tcp -j TOS --xor-tos 0x0c\n"
     "-A POSTROUTING -m dscp --dscp 0x2e -j MARK --set-xmark 0x5/0xf\nCOMMIT\n*nat\n"
     "-A POSTROUTING -m mark --mark 5 -j SNAT --to-source 198.51.100.33\n-A POSTROUTING -o eth0 -j MASQUERADE",
+    "hashlimit": "-A POSTROUTING -m hashlimit --hashlimit-upto 2/hour --hashlimit-burst 3 --hashlimit-mode srcip "
+    "--hashlimit-name A -j SNAT --to-source 198.51.100.61\n"
+    "-A POSTROUTING -p udp -m hashlimit --hashlimit-above 4/day --hashlimit-burst 2 --hashlimit-mode dstip,dstport "
+    "--hashlimit-dstmask 28 --hashlimit-name B -j SNAT --to-source 198.51.100.62\n"
+    "-A POSTROUTING -m hashlimit ! --hashlimit-upto 9/minute --hashlimit-mode srcport --hashlimit-name C "
+    "-j SNAT --to-source 198.51.100.63\n-A POSTROUTING -j SNAT --to-source 198.51.100.64",
     "reverse path": "COMMIT\n*raw\n-A PREROUTING -s 10.244.1.4/32 -m rpfilter --invert -j DROP\n"
     "-A PREROUTING -s 203.0.113.14/32 -m rpfilter -j DROP\n-A PREROUTING -s 10.244.1.5/32 -m rpfilter --loose -j DROP\n"
     "COMMIT\n*nat\n-A POSTROUTING -m pkttype --pkt-type unicast -m cpu ! --cpu 99 -o eth0 -j MASQUERADE",
