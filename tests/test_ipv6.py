@@ -190,3 +190,17 @@ def test_a_set_of_the_other_family_is_refused_as_iptables_refuses_it():
     node.load_sets("create FOUR hash:ip family inet\nadd FOUR 10.0.0.1\n")
     with pytest.raises(fastnat.RuleError, match="The protocol family of set FOUR is not IPv6"):
         fastnat.Engine(node)
+
+
+def test_losing_an_address_deletes_what_was_masqueraded_with_it():
+    node = make_node()
+    nat = fastnat.Engine(node)
+    batch = nat.packets(proto="udp", src="fd01::2", sport=np.arange(3) + 1, dst="fd03::9", dport=53, iface="cni0")
+    nat.process(batch)
+    node.remove_address("eth0", "fd02::1")
+    nat.reload()
+    assert len(nat.conntrack) == 3
+    node.remove_address("eth0", "fd02::aaaa")
+    nat.reload()
+    assert len(nat.conntrack) == 0
+    assert (nat.process(batch)["reason"] == Reason.NO_ADDRESS).sum() + len(nat.conntrack) == 3

@@ -562,7 +562,9 @@ cdef class Datapath:
         """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""
         cdef uint32_t i
         cdef uint32_t n = 0
-        cdef addr_t wanted = 0 if addr is None else addr_of(addr)
+        cdef addr_t wanted = 0
+        if addr is not None:
+            wanted = addr_of(addr)
         for i in range(self.e.high_water):
             if self.e.conns[i].flags and self.e.conns[i].masq_iface == iface:
                 if addr is None or tuple_dst(self.e.conns[i].tuples[1]) == wanted:
