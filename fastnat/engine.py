@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
 from .core.datapath6 import Datapath as Datapath6
 from .dtypes import BUCKET, CHUNK, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
-from .errors import ClockError, FastnatError, InputError
+from .errors import ClockError, InputError
 from .ipset import compile_sets
 from .iptables import counters
 from .iptables.model import RANDOM_FULLY
@@ -305,6 +306,11 @@ class Engine:
         other = Engine(self.node, self.profile, self.seed, *sizes, remember=self.remember, events=self.max_events)
         for version, core in self._cores.items():
             copy_into(core, other._cores[version])
+            ruleset = self.ruleset6 if version == 6 else self.ruleset
+            if ruleset is not None:
+                arrays = other._cores[version].arrays
+                taken = replace(ruleset, rules=arrays["rules"], targets=arrays["targets"])
+                other.ruleset, other.ruleset6 = (other.ruleset, taken) if version == 6 else (taken, other.ruleset6)
             if seed is not None:
                 other._cores[version].reseed(seed if version == 4 else seed ^ SEED6)
         return other
@@ -328,7 +334,7 @@ class Engine:
                 core: (self._node_arrays(family, rulesets[core]), self._config(family, rulesets[core], self.seed))
                 for family, core in self._families()
             }
-        except FastnatError:
+        except BaseException:
             self.iface_names = before
             raise
         for family, core in self._families():
@@ -459,8 +465,11 @@ def copy_into(core: Any, other: Any) -> None:
         "tuples": t["tuple_groups"] * GROUP_BUCKETS, "sources": t["source_groups"] * GROUP_BUCKETS,
     }  # fmt: skip
     for name, array in core.arrays.items():
-        n = used.get(name, len(array))
-        other.arrays[name][:n] = array[:n]
+        if name in used:
+            other.arrays[name][: used[name]] = array[: used[name]]
+        else:
+            # its length may differ where the node has changed meanwhile
+            other.arrays[name] = array.copy()
     other.set_state(core.state())
 
 

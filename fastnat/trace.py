@@ -127,7 +127,7 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     delta = {k: v - stats[k] for k, v in other.stats.items()}
     assert ruleset is not None
     walk = Walk(ruleset.origin, moved.astype(np.int64))
-    for hook in _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"])), walk):
+    for hook in _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"]))):
         for table in HOOKS[hook]:
             walk.table(hook, table)
     before, after = (_ends(family, row) for row in (packet[0], result))
@@ -142,7 +142,7 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     )  # fmt: skip
 
 
-def _hooks(iface: int, verdict: Verdict, walk: Walk) -> tuple[str, ...]:
+def _hooks(iface: int, verdict: Verdict) -> tuple[str, ...]:
     if iface == 0:
         return ("OUTPUT", "POSTROUTING", "INPUT")
     if verdict == Verdict.LOCAL:

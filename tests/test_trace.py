@@ -101,3 +101,18 @@ def test_bad_input_is_one_message(option, says):
     result = CliRunner().invoke(group, ["trace", option])
     assert isinstance(result.exception, fastnat.InputError)
     assert says in str(result.exception)
+
+
+def test_a_node_that_has_changed_shows_only_after_reload():
+    """fork and trace go by what the engine was made of."""
+    node = make_node(RULES)
+    nat = fastnat.Engine(node)
+    batch = flows(nat, 1)
+    before = walked(nat.trace(batch))
+    node.load_rules("*nat\n-A POSTROUTING -j SNAT --to-source 9.9.9.9\nCOMMIT\n")
+    node.remove_route("default")
+    assert walked(nat.trace(batch)) == before
+    assert nat.fork().process(batch)["src"][0] == nat.process(batch)["src"][0]
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    nat.reload()
+    assert walked(nat.trace(flows(nat, 1, sport=5))) == ["nat:PREROUTING:policy:1", "nat:POSTROUTING:rule:1"]
