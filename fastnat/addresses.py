@@ -73,6 +73,11 @@ def family_of(address: AddressLike) -> Family:
     return V6 if isinstance(address, int) and address > V4.full else V4
 
 
+def fold(address: int) -> int:
+    """Return an address in 32 bits, as `folded` of core/rule_sets.pxd."""
+    return (address ^ address >> 32 ^ address >> 64 ^ address >> 96) & 0xFFFFFFFF
+
+
 def to_array(addresses: Any) -> Any:
     """Return IPv4 addresses of any form as a uint32 scalar or array."""
     if isinstance(addresses, np.ndarray) and addresses.dtype.kind in "iu":

@@ -164,6 +164,35 @@ class Records:
                 ("pad2", np.uint32),
             ]
         )
+        self.SERVICE = np.dtype(
+            [
+                ("addr", addr),
+                ("client_mask", addr),
+                ("fwmark", np.uint32),
+                ("port", np.uint16),
+                ("proto", np.uint8),
+                ("scheduler", np.uint8),
+                ("first", np.uint32),
+                ("n", np.uint32),
+                ("at", np.uint32),
+                ("weight", np.int32),
+                ("max_weight", np.int32),
+                ("step", np.int32),
+                ("persist", np.uint32),
+                ("hash_ports", np.uint32),
+            ]
+        )
+        self.SERVER = np.dtype(
+            [
+                ("addr", addr),
+                ("weight", np.uint32),
+                ("active", np.uint32),
+                ("inactive", np.uint32),
+                ("port", np.uint16),
+                ("pad", np.uint16),
+            ]
+        )
+        self.PERSIST = np.dtype((np.void, addr.itemsize + 16))
         bitmap_key, memo, recent = sizes
         self.HASHLIMIT = np.dtype((np.void, 2 * addr.itemsize + 24))
         self.BITMAP_KEY = np.dtype((np.void, bitmap_key))
@@ -233,6 +262,7 @@ class Reason(IntEnum):
     HANDLER_DROP = 17
     TOO_BIG = 18
     CHAIN_TOO_LONG = 19
+    NO_SERVER = 20
 
 
 class Status(IntEnum):

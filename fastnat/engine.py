@@ -18,6 +18,7 @@ from .errors import ClockError, InputError
 from .ipset import compile_sets
 from .iptables import counters
 from .iptables.model import RANDOM_FULLY
+from .ipvs import compile_services, format_services
 from .memory import reserve
 from .node import Node
 from .node_arrays import address_array, address_classes, iface_flags, route_array
@@ -142,6 +143,7 @@ class Engine:
             "dispatch_slots": r.dispatch_slots,
             "iface_match": r.iface_match,
             "routes": route_array(self.node, family),
+            **compile_services(self.node.services, family),
             "sets": sets,
             "elements": elements,
             "set_members": set_members,
@@ -172,7 +174,8 @@ class Engine:
             "seed": seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
             "n_paths": PATHS if self.remember and r.repeatable and len(self.iface_names) < 4096 else 0,
             "remember": self.remember, "n_ifaces": len(self.iface_names), "hook_entry": r.hook_entry,
-            "profile": PROFILES[self.profile], "tracking": r.tracking, "nat_hooks": r.nat_hooks,
+            "profile": PROFILES[self.profile], "tracking": r.tracking or bool(self.node.services),
+            "nat_hooks": r.nat_hooks,
             "timeouts": timeouts, "checksum": sysctl(prefix + "checksum", 1),
             "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),
             "be_liberal": sysctl(prefix + "tcp_be_liberal", 0), "max_retrans": sysctl(prefix + "tcp_max_retrans", 3),
@@ -427,6 +430,10 @@ class Engine:
         now: seconds. A connection that is gone already is no error.
         """
         flows.close(self, connection, now)
+
+    def services(self, version: int = 4) -> str:
+        """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""
+        return format_services(self.node.services, V6 if version == 6 else V4, self.core_of(version).arrays["servers"])
 
     def events(self, version: int = 4) -> NDArray[Any]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.

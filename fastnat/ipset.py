@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .addresses import V4, V6, Family
+from .addresses import V4, V6, Family, fold
 from .dtypes import PROTOCOLS, RECORDS4, RECORDS6, SET
 from .errors import InputError
 from .iptables.matches import ICMP_TYPES, ICMPV6_TYPES
@@ -172,14 +172,10 @@ def _ports(text: str, with_proto: bool) -> list[int]:
     return [number << 16 | port for port in ports]
 
 
-def _folded(address: int) -> int:
-    return (address ^ address >> 32 ^ address >> 64 ^ address >> 96) & 0xFFFFFFFF
-
-
 def _hash(e: Element) -> int:
     # as element_hash of core/rule_sets.pxd
-    h = _folded(e.addrs[0]) * 0x9E3779B1 & 0xFFFFFFFF
-    h = (h ^ h >> 15 ^ _folded(e.addrs[1])) * 0x85EBCA6B & 0xFFFFFFFF
+    h = fold(e.addrs[0]) * 0x9E3779B1 & 0xFFFFFFFF
+    h = (h ^ h >> 15 ^ fold(e.addrs[1])) * 0x85EBCA6B & 0xFFFFFFFF
     h = (h ^ h >> 13 ^ e.port ^ e.prefix << 24) * 0xC2B2AE35 & 0xFFFFFFFF
     return h ^ h >> 16
 

@@ -20,6 +20,7 @@ from .node_parts import SCOPES, Address, Interface, Route
 if TYPE_CHECKING:
     from .ipset import IpSet
     from .iptables import Rules
+    from .ipvs import Service
 
 LOCAL = "local"
 
@@ -37,6 +38,7 @@ class Node:
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
     rules, rules6 : fastnat.iptables.Rules or None    what they say; read-only
     sets : dict of name to IpSet
+    services : list of fastnat.ipvs.Service   virtual services of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
     """
 
@@ -51,6 +53,8 @@ class Node:
         self.rules6_text = ""
         self.sets: dict[str, IpSet] = {}
         self.sets_text = ""
+        self.services: list[Service] = []
+        self.services_text = ""
         self.conntrack_text = ""
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
@@ -174,6 +178,15 @@ class Node:
 
         self.sets, self.sets_text = ipset.parse(text, source), text
 
+    def load_services(self, text: str, source: str = "<ipvs>") -> None:
+        """Take `ipvsadm-save -n` text as the node's virtual services. Raises InputError naming the line."""
+        from . import ipvs
+
+        services = ipvs.parse(text, source)
+        if services and not self.sysctl("net.ipv4.vs.conntrack", 1):
+            raise InputError(f"{source}: net.ipv4.vs.conntrack = 0 is not supported: kube-proxy sets it to 1")
+        self.services, self.services_text = services, text
+
     @classmethod
     def example(cls, name: str = "k8s-worker") -> Node:
         """Return one of the packaged nodes; InputError names those there are."""
@@ -186,7 +199,7 @@ class Node:
 
     @classmethod
     def load(cls, directory: str | Path, lenient: bool = False, with_conntrack: bool = False) -> Node:
-        """Load a node directory: addr.json, and if they are there route.json, rules.v4, ipset.save, sysctl.conf.
+        """Load a node directory: addr.json, and where there are route.json, rules.v4, ipset.save, ipvs.save...
 
         `with_conntrack` also takes conntrack.txt, with which the node's engines then start.
 
@@ -210,6 +223,8 @@ class Node:
             node.load_rules6(read_text(path / "rules.v6"), str(path / "rules.v6"), lenient)
         if (path / "ipset.save").exists():
             node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
+        if (path / "ipvs.save").exists():
+            node.load_services(read_text(path / "ipvs.save"), str(path / "ipvs.save"))
         if (path / "conntrack.txt").exists() and with_conntrack:
             node.conntrack_text = read_text(path / "conntrack.txt")
         return node
@@ -227,6 +242,8 @@ class Node:
             (path / "rules.v6").write_text(self.rules6_text)
         if self.sets_text:
             (path / "ipset.save").write_text(self.sets_text)
+        if self.services_text:
+            (path / "ipvs.save").write_text(self.services_text)
 
     def iface_number(self, name: str) -> int:
         """Return the number by which packets name an interface: 0 for "local", the node itself.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .addresses import V4, Family
+from .addresses import V4, Family, fold
 from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .ipset import IpSet
@@ -99,15 +99,6 @@ class Run:
     end: int
     kind: int
     keys: list[int]
-
-
-def fold(address: int) -> int:
-    """Return an address in 32 bits, as dispatch_key of core/rule_match.pxd."""
-    key = 0
-    while address:
-        key ^= address & 0xFFFFFFFF
-        address >>= 32
-    return key
 
 
 def exact_key(kind: int, rule: Rule, full: int) -> int | None:

@@ -68,6 +68,26 @@ def test_istio_asks_for_owners_which_simulated_packets_do_not_have():
     assert (out["verdict"][0], out["dport"][0]) == (fastnat.Verdict.LOCAL, 15006)
 
 
+LISTING = """Chain PREROUTING (policy ACCEPT 12 packets, 3K bytes)
+ pkts bytes target     prot opt in     out     source               destination
+
+Chain POSTROUTING (policy ACCEPT)
+ pkts bytes target     prot opt in     out     source               destination
+    7   420 MASQUERADE  all  --  *      !docker0  172.17.0.0/16        anywhere
+ 100K   6M MASQUERADE  tcp  --  any    eth0    10.0.0.0/8           0.0.0.0/0    tcp dpt:http masq ports: 1024-65535
+"""
+
+
+def test_a_listing_is_read_as_far_as_it_goes():
+    rules = fastnat.iptables.parse(LISTING, "rules.v4")
+    first, second = rules.tables["nat"].chains["POSTROUTING"].rules
+    assert (first.out_iface, first.invert_out, first.packets) == ("docker0", True, 7)
+    assert (second.out_iface, second.packets, second.matches[0].values) == ("eth0", 100_000, (80, 80))
+    assert (second.target.min_proto, second.target.max_proto) == (1024, 65535)
+    assert rules.tables["nat"].chains["PREROUTING"].bytes == 3000
+    assert "give the output of iptables-save to be sure" in rules.warnings[0]
+
+
 def test_a_missing_set_names_the_rule():
     made = fastnat.Node()
     made.load_rules("*nat\n-A POSTROUTING -m set --match-set NOPE src -j MASQUERADE\nCOMMIT\n", "rules.v4")
@@ -78,7 +98,12 @@ def test_a_missing_set_names_the_rule():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("Chain POSTROUTING (policy ACCEPT)\ntarget prot opt source destination\n", "is a listing"),
+        (
+            "Chain POSTROUTING (policy ACCEPT)\ntarget prot opt source destination\n"
+            "RETURN all -- 0.0.0.0/0 0.0.0.0/0 owner UID match 0",
+            "3:.*cannot tell from the listing what 'owner UID match 0' means; give the output of iptables-save",
+        ),
+        ("Chain X (1 references)\nwhat is this\n", "2: .*no row of a listing"),
         ("-A PREROUTING -p tcp -j DNAT --to-destination  --random --to-destination 10.0.0.1", "1:.*'--random'"),
         ("-A POSTROUTING -s 10.0. 0.0/8 -j MASQUERADE", "1:16.*'10.0.' is not an IPv4 address"),
         ("-A POSTROUTING -m mac --mac-source 00:11:22:33:44:55 -j MASQUERADE", "link-layer"),

@@ -6,9 +6,9 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bucket_t, CONN_LIVE, conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
+from .types cimport (bucket_t, CONN_ACTIVE, CONN_LIVE, CONN_SERVICE, conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
-                     tuple_t)
+                     server_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .tuple_hash cimport tuple_hash
 from .hash_table cimport bucket_index, ID_MASK, table_remove
@@ -27,8 +27,19 @@ cdef inline uint16_t *chain_of(const engine_t *e, uint64_t h) noexcept nogil:
     return &e.chains[((h >> 32) * e.n_chains) >> 32]
 
 
+cdef inline void leave_server(engine_t *e, uint32_t ct) noexcept nogil:
+    # leave_server: its real server has a connection less (ip_vs_unbind_dest).
+    cdef server_t *server = &e.servers[e.tcp[ct].server]
+    if e.conns[ct].flags & CONN_ACTIVE:
+        server.active -= 1
+    else:
+        server.inactive -= 1
+
+
 cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_release: free a record that is in no table any more.
+    if fn_unlikely(e.conns[ct].flags & CONN_SERVICE):
+        leave_server(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
         bysource_remove(e, ct)
     e.conns[ct].flags = 0

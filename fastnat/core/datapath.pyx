@@ -15,6 +15,7 @@ from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
+from .ipvs cimport count_active, server_like
 from .nat_bysource cimport bysource_add, bysource_head
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
@@ -137,6 +138,10 @@ cdef class Datapath:
         e.set_members = <uint32_t *>table_data(arrays, "set_members", 4)
         e.hashlimits = <hashlimit_t *>table_data(arrays, "hashlimits", sizeof(hashlimit_t))
         e.recent = <recent_t *>table_data(arrays, "recent", sizeof(recent_t))
+        e.services = <service_t *>table_data(arrays, "services", sizeof(service_t))
+        e.servers = <server_t *>table_data(arrays, "servers", sizeof(server_t))
+        e.persists = <persist_t *>table_data(arrays, "persists", sizeof(persist_t))
+        e.service_slots = <uint32_t *>table_data(arrays, "service_slots", 4)
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
         e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
         e.class_start = <addr_t *>table_data(arrays, "class_start", FN_ADDR_BYTES)
@@ -178,11 +183,15 @@ cdef class Datapath:
         e.n_port_classes[0] = len(self.arrays["sport_start"])
         e.n_port_classes[1] = len(self.arrays["dport_start"])
         e.n_paths = config["n_paths"]
+        e.n_services = len(self.arrays["services"])
+        e.service_mask = len(self.arrays["service_slots"]) - 1
+        e.n_persists = len(self.arrays["persists"])
         e.n_addresses = len(self.arrays["addresses"])
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
-        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"] and not e.max_events
+        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"] and not e.max_events \
+            and not e.n_services
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
             if i != TABLE_NAT:
@@ -551,12 +560,33 @@ cdef class Datapath:
         self.arrays.update(arrays)
         self._attach()
         self._configure_node(config)
+        self._find_servers()
         for i in range(self.e.high_water):
             self.e.conns[i].routes[0] = 0
             self.e.conns[i].routes[1] = 0
             if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == ESTABLISHED:
                 self.e.tcp[i].td_maxwin[0] = 0
                 self.e.tcp[i].td_maxwin[1] = 0
+
+    cdef void _find_servers(self) noexcept nogil:
+        # _find_servers: connections go on with their real server if it is still there (expire_nodest_conn=1).
+        cdef engine_t *e = &self.e
+        cdef uint32_t n = 0
+        cdef uint32_t i, server
+        for i in range(e.n_services):
+            n += e.services[i].n
+        for i in range(e.high_water):
+            if not e.conns[i].flags & CONN_SERVICE:
+                continue
+            server = server_like(e, n, conn_tuple(&e.conns[i], 1))
+            e.conns[i].flags &= ~(CONN_SERVICE | CONN_ACTIVE) & 0xff
+            if server == FN_NONE:
+                conn_delete(e, i)
+                continue
+            e.conns[i].flags |= CONN_SERVICE
+            e.tcp[i].server = server
+            e.servers[server].inactive += 1
+            count_active(e, i)
 
     def flush_masqueraded(self, uint32_t iface, addr=None):
         """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""

@@ -12,6 +12,7 @@ from .ct_in cimport conntrack_in
 from .ct_confirm cimport confirm
 from .ct_insert cimport conn_release
 from .hook_memo cimport follow, may_have_memo, memorize, remembered
+from .ipvs cimport from_server, has_service, to_server
 from .nat_hook cimport nat_hook
 from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
                      route_of, source_is_martian)
@@ -60,8 +61,47 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
+cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
+    # age: a packet that goes on to another machine: its size, its TTL.
+    if p.data == NULL:
+        return REASON_NONE
+    if p.ttl <= 1:
+        return REASON_TTL
+    if ((p.largest if p.largest else p.len) > e.lo_flags[p.out_iface] >> 16
+            and (FN_V6 or load_be16(p.data + 6) & 0x4000)):
+        return REASON_TOO_BIG
+    if not FN_V6:
+        csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
+    p.data[7 if FN_V6 else 8] -= 1
+    p.ttl -= 1
+    return REASON_NONE
+
+
+cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
+    # route_to_server: the destination has just become a real server's; the connection's own route is the service's.
+    cdef uint32_t route = route_of(e, p)
+    if route == 0 or e.routes[route - 1].kind > ROUTE_BROADCAST:
+        return REASON_NO_ROUTE
+    p.route = <uint16_t>route
+    p.out_iface = e.routes[route - 1].iface
+    return REASON_NONE
+
+
+cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
+    # send_to_server: IPVS puts the packet into OUTPUT, where conntrack knows it already (ip_vs_nat_send_or_cont).
+    cdef uint32_t reason
+    p.verdict = VERDICT_FORWARD
+    p.hook = HOOK_OUTPUT
+    reason = filter_hook(e, TABLE_RAW, p)
+    if not reason:
+        reason = mangle_and_dnat(e, p)
+    if not reason:
+        reason = filter_hook(e, TABLE_FILTER, p)
+    return reason if reason else postrouting(e, p)
+
+
 cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
-    # deliver_local: INPUT, for packets addressed to the node.
+    # deliver_local: INPUT, for packets addressed to the node; those for a virtual service leave it again.
     cdef uint32_t reason
     p.hook = HOOK_INPUT
     p.verdict = VERDICT_LOCAL
@@ -69,6 +109,16 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, p)
+    if not reason and e.n_services:
+        reason = from_server(e, p)
+        if not reason:
+            reason = to_server(e, p)
+        if not reason and has_service(e, p) and p.dir == 0:
+            reason = route_to_server(e, p)
+            if not reason and not is_local_kind(e, p.route):
+                reason = age(e, p)
+                return reason if reason else send_to_server(e, p)
+            p.out_iface = 0
     if not reason:
         reason = nat_hook(e, p, MANIP_SRC)
     if not reason:
@@ -102,20 +152,15 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
         return REASON_NOT_FORWARDING
     if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
-    if p.data != NULL:
-        if p.ttl <= 1:
-            return REASON_TTL
-        if ((p.largest if p.largest else p.len) > e.lo_flags[p.out_iface] >> 16
-                and (FN_V6 or load_be16(p.data + 6) & 0x4000)):
-            return REASON_TOO_BIG
-        if not FN_V6:
-            csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
-        p.data[7 if FN_V6 else 8] -= 1
-        p.ttl -= 1
+    reason = age(e, p)
+    if reason:
+        return reason
     p.hook = HOOK_FORWARD
     reason = filter_hook(e, TABLE_MANGLE, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, p)
+    if not reason:
+        reason = from_server(e, p)
     if not reason:
         reason = postrouting(e, p)
     return reason
@@ -183,6 +228,12 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
         reason = mangle_and_dnat(e, p)
     if not reason and tuple_dst(p.t) != dst:
         reason = set_route(e, p)
+    if not reason:
+        reason = from_server(e, p)
+    if not reason:
+        reason = to_server(e, p)
+    if not reason and has_service(e, p) and p.dir == 0:
+        reason = route_to_server(e, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, p)
     if not reason:

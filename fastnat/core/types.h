@@ -21,6 +21,7 @@
 #define FN_MEMO_RULES 32
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS 65536 /* a list */
+#define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
 #define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
 #define ADDRESS_SECONDARY 1
@@ -69,7 +70,7 @@ typedef struct {
     uint16_t zone;             /* nf_conntrack_zone.id */
     uint16_t status;
     uint8_t state;             /* of the l4 protocol */
-    uint8_t flags;             /* CONN_LIVE, CONN_MARKED */
+    uint8_t flags;             /* CONN_LIVE, CONN_MARKED, CONN_SERVICE, CONN_ACTIVE */
 } conn_t;
 static_assert(sizeof(conn_t) == 2 * sizeof(tuple_t) + 32, "one cache line a connection");
 static_assert(offsetof(conn_t, status) == 2 * sizeof(tuple_t) + 28, "dtypes.CONN mirrors it");
@@ -81,20 +82,22 @@ typedef struct {
     uint8_t last_dir, last_index, retrans, last_wscale;
     uint32_t last_seq, last_ack, last_end;
     uint16_t last_win;
-    uint8_t last_flags, pad[5];
+    uint8_t last_flags, pad;
+    uint32_t server;           /* holds only with CONN_SERVICE */
     uint32_t mark;             /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
-static_assert(offsetof(tcp_t, mark) == 60, "dtypes.TCP mirrors it");
+static_assert(offsetof(tcp_t, mark) == 60 && offsetof(tcp_t, server) == 56, "dtypes.TCP mirrors it");
 
 /* The same memory for SCTP (struct ip_ct_sctp). */
 typedef struct {
     uint32_t vtag[2];
     uint8_t init[2], last_dir, flags;
-    uint8_t pad[48];
-    uint32_t mark;
+    uint8_t pad[44];
+    uint32_t server, mark;
 } sctp_t;
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
+static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
 
 /* Twelve one-byte tags (0 empty), eight 4-bit counters of items that overflowed, by tag class, and
  * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
@@ -294,6 +297,36 @@ typedef struct {
 } result_t;
 static_assert(sizeof(result_t) == (FN_V6 ? 56 : 24), "mirrored by dtypes.RESULT");
 
+/* A virtual service of IPVS (struct ip_vs_service) and what its scheduler remembers. */
+typedef struct {
+    addr_t addr;               /* 0 for a service of a firewall mark */
+    addr_t client_mask;        /* of persistence */
+    uint32_t fwmark;
+    uint16_t port;
+    uint8_t proto, scheduler;
+    uint32_t first, n;         /* its real servers */
+    uint32_t at;               /* rr: where to look next; wrr: one behind the server taken last */
+    int32_t weight, max_weight, step; /* wrr: current and greatest weight, their common divisor */
+    uint32_t persist;          /* jiffies that a client keeps its server, 0 none */
+    uint32_t hash_ports;       /* sh: the source port counts too */
+} service_t;
+static_assert(sizeof(service_t) == 2 * FN_ADDR_BYTES + 40, "mirrored by dtypes.SERVICE");
+
+/* A real server (struct ip_vs_dest). */
+typedef struct {
+    addr_t addr;
+    uint32_t weight, active, inactive;
+    uint16_t port, pad;
+} server_t;
+static_assert(sizeof(server_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.SERVER");
+
+/* The server that a client of a persistent service keeps (an IPVS connection template). */
+typedef struct {
+    addr_t client;
+    uint32_t service, server, expires, used;
+} persist_t;
+static_assert(sizeof(persist_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.PERSIST");
+
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
  * untranslated and with the NAT address chosen last, and the bysource hash. */
 typedef struct {
@@ -376,6 +409,11 @@ typedef struct {
     recent_t *recent;          /* FN_RECENT_ENTRIES a list */
     uint32_t recent_clock;
     hashlimit_t *hashlimits;   /* FN_HASHLIMIT_SLOTS a list */
+    service_t *services;       /* of IPVS */
+    server_t *servers;
+    persist_t *persists;       /* open addressing; FN_PERSIST_SLOTS where a service is persistent */
+    uint32_t *service_slots;   /* open addressing over services, FN_NONE empty */
+    uint32_t n_services, service_mask, n_persists;
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */

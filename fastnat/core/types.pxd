@@ -15,6 +15,7 @@ cdef extern from "types.h" nogil:
         FN_PATH_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
+        FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
         FN_MEMO_RULES
         FN_ROUND_KEYS
@@ -70,6 +71,7 @@ cdef extern from "types.h" nogil:
         uint32_t last_end
         uint16_t last_win
         uint8_t last_flags
+        uint32_t server
         uint32_t mark
 
     ctypedef struct sctp_t:
@@ -77,6 +79,7 @@ cdef extern from "types.h" nogil:
         uint8_t init[2]
         uint8_t last_dir
         uint8_t flags
+        uint32_t server
         uint32_t mark
 
     ctypedef struct bucket_t:
@@ -269,6 +272,36 @@ cdef extern from "types.h" nogil:
         uint16_t probes
         uint32_t conn
 
+    ctypedef struct service_t:
+        addr_t addr
+        addr_t client_mask
+        uint32_t fwmark
+        uint16_t port
+        uint8_t proto
+        uint8_t scheduler
+        uint32_t first
+        uint32_t n
+        uint32_t at
+        int32_t weight
+        int32_t max_weight
+        int32_t step
+        uint32_t persist
+        uint32_t hash_ports
+
+    ctypedef struct server_t:
+        addr_t addr
+        uint32_t weight
+        uint32_t active
+        uint32_t inactive
+        uint16_t port
+
+    ctypedef struct persist_t:
+        addr_t client
+        uint32_t service
+        uint32_t server
+        uint32_t expires
+        uint32_t used
+
     ctypedef struct ahead_t:
         tuple_t reply[2]
         uint64_t reply_hash[2]
@@ -367,6 +400,13 @@ cdef extern from "types.h" nogil:
         recent_t *recent
         hashlimit_t *hashlimits
         uint32_t recent_clock
+        service_t *services
+        server_t *servers
+        persist_t *persists
+        uint32_t *service_slots
+        uint32_t n_services
+        uint32_t service_mask
+        uint32_t n_persists
         path_t *paths
         uint32_t n_paths
         memo_t *memos
@@ -451,6 +491,9 @@ cdef enum:
 cdef enum:
     CONN_LIVE = 1
     CONN_MARKED = 2
+    # IPVS chose its real server; that server counts it as active
+    CONN_SERVICE = 4
+    CONN_ACTIVE = 8
 
 # enum ip_conntrack_info; INVALID stands for "no entry"
 cdef enum:
@@ -521,6 +564,7 @@ cdef enum:
     REASON_HANDLER_DROP = 17
     REASON_TOO_BIG = 18
     REASON_CHAIN_TOO_LONG = 19
+    REASON_NO_SERVER = 20
 
 # indices of engine_t.stats; fastnat.dtypes.STATS names them in this order
 cdef enum:

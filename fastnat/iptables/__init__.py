@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..addresses import V4, Family
 from ..errors import RuleError
+from . import listing
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table, Target
 from .rule import RuleParser
 from .targets import TARGETS
@@ -28,7 +29,8 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
 
     Parameters
     ----------
-    text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table
+    text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table;
+                     listings (`iptables -nvL`) are read as far as they go, with a warning of what they hide
     source : str     the file name for messages
     family : Family  V4, or V6 for ip6tables-save text
     lenient : bool   keep a rule that is not understood as one that never matches, and say so in Rules.warnings
@@ -43,7 +45,8 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     """
     rules = Rules({}, source)
     table: Table | None = None
-    for number, line in _lines(text):
+    listed = listing.is_listing(text)
+    for number, line in listing.lines(text, source, rules.warnings) if listed else _lines(text):
         if line.startswith("*"):
             name = line[1:].strip()
             if name not in BUILT_IN and name not in IGNORED_TABLES:
@@ -101,11 +104,6 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
     text = line[counted.end() :] if counted else line
     if table.name in IGNORED_TABLES:
         return
-    if line.startswith(("Chain ", "pkts ", "num ", "target ")):
-        raise RuleError(
-            f"{source}:{number}: this is a listing (iptables -L), which leaves out interfaces and options; "
-            "give the output of iptables-save"
-        )
     if words[0] == "table" and line.endswith("{"):
         raise RuleError(
             f"{source}:{number}: this is `nft list ruleset`; give the output of iptables-save, "

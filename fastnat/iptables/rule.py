@@ -95,6 +95,11 @@ class RuleParser(MatchOptions, TargetOptions):
         else:
             self.both_masks()
 
+    def listed_as(self) -> None:
+        """What a listing says behind the addresses and no rule can be made of."""
+        text = self.take("a text")
+        raise self.fail(f"cannot tell from the listing what {text!r} means; give the output of iptables-save")
+
     def counters(self) -> None:
         """-c PACKETS BYTES, as `iptables -S -v` prints them."""
         self.rule.packets = self.number(self.take("packets"), 2**64 - 1)
@@ -202,6 +207,7 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--to-source": RuleParser.to_source, "--to-destination": RuleParser.to_destination,
     "--to-ports": RuleParser.to_ports, "--to": RuleParser.to, "--random": RuleParser.random,
     "--random-fully": RuleParser.random_fully, "--persistent": RuleParser.persistent,
+    "--listed-as": RuleParser.listed_as,
     "--set-mark": RuleParser.set_mark, "--set-xmark": RuleParser.set_xmark, "--and-mark": RuleParser.and_mark,
     "--or-mark": RuleParser.or_mark, "--xor-mark": RuleParser.xor_mark, "--save-mark": RuleParser.save_mark,
     "--restore-mark": RuleParser.restore_mark, "--nfmask": RuleParser.nf_mask, "--ctmask": RuleParser.ct_mask,
