@@ -120,7 +120,7 @@ class Records:
                 ("length", np.uint16),
                 ("proto", np.uint8),
                 ("tcp_flags", np.uint8),
-                ("pad", np.uint16),
+                ("isn", np.uint16),
                 ("mark", np.uint32),
             ]
         )

@@ -24,12 +24,15 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
     sport, dport : int or array    for ICMP: id, and type << 8 | code
     iface : int, array, or name    a name needs `node` (or use Engine.packets)
     tcp_flags, length, mark : int or array
+    isn : int or array             of a TCP SYN: the upper 16 bits of its sequence number; a newer one lets linux-6.18
+                                   evict a connection in TIME_WAIT when ports run short (nf_nat_used_tuple_harder)
 
     Returns
     -------
     PACKET[n], or PACKET6[n] when the addresses are IPv6
     """
-    unknown = set(fields) - {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark"}
+    unknown = set(fields) - {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark",
+                           "isn"}
     if unknown:
         raise TypeError(f"unknown packet field {sorted(unknown)[0]!r}")
     values: dict[str, Any] = {"length": 60, **fields}

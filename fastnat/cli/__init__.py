@@ -9,8 +9,13 @@ import click
 from .. import __version__
 from ..errors import FastnatError
 from .check import check
+from .conntrack import conntrack
 from .exhaust import exhaust
+from .plan import plan
 from .replay import replay
+from .report import report
+from .snapshot import snapshot
+from .sweep import sweep
 from .top import top
 from .trace import trace
 
@@ -21,7 +26,7 @@ def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 
 
-for command in (exhaust, top, trace, replay, check):
+for command in (exhaust, plan, sweep, report, top, trace, conntrack, snapshot, replay, check):
     group.add_command(command)
 
 

@@ -1,156 +1,233 @@
-"""fastnat exhaust: open flows until SNAT ports run out."""
+"""fastnat exhaust: open flows until SNAT ports run out, and compare what changes it."""
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..addresses import to_int
-from ..engine import Engine
+from ..engine import PROFILES, Engine
 from ..errors import InputError
-from ..exhaustion import Outcome, Workload, run, verdict
+from ..exhaustion import COLUMNS, Workload, report, scenario
+from ..exhaustion.outcome import Outcome, remedy, verdict
+from ..exhaustion.plan import sustainable_rate
+from ..exhaustion.plots import draw
+from ..exhaustion.variants import Compared, Variant, apply, compare, label_of, parse
 from ..files import read_text
 from ..node import Node
 
-COLUMNS = ("sent", "count", "occupancy", "fail", "probes_per_conn", "ns_per_conn")
-
-
-def destination(text: str) -> tuple[str, int]:
-    """Return IP:PORT as a pair; InputError for anything else."""
-    address, colon, port = text.rpartition(":")
-    try:
-        to_int(address)
-        if not colon or not 0 < int(port) <= 65535:
-            raise ValueError
-    except ValueError:
-        raise InputError(f"--dst {text!r}: expected IP:PORT, for example 203.0.113.10:53") from None
-    return address, int(port)
+# what `fastnat exhaust` compares when it is asked nothing
+DEMO = [
+    Variant((), "none"), Variant((("random-fully", "on"),), "--random-fully"), Variant((("addresses", "2"),), "two addresses"),
+]  # fmt: skip
+NEXT = """Your own node:
+  fastnat snapshot -o node/                                        collects it (on the node, as root)
+  fastnat exhaust node/ --dst 203.0.113.10:443 --proto tcp         asks it the same question"""
 
 
 @click.command()
 @click.argument("node", required=False)
+@click.option("--scenario", "scenario_path", metavar="FILE", help="The question as TOML; options given here go first.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
-@click.option("--proto", type=click.Choice(["udp", "tcp"]), default="udp", show_default=True)
-@click.option("--flows", type=click.IntRange(1), default=72_000, show_default=True)
-@click.option("--clients", type=click.IntRange(0), default=0, help="Client addresses; 0: one for each flow.")
-@click.option("--sport", default="40000", show_default=True, help="Source port of every flow, or 'ephemeral'.")
-@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Flows a second; 0: all at once.")
-@click.option("--iface", default="cni0", show_default=True, help="Interface on which the flows enter.")
+@click.option("--proto", type=click.Choice(["udp", "tcp"]), help="udp by default.")
+@click.option("--flows", type=click.IntRange(1), help="72000 by default.")
+@click.option("--clients", type=click.IntRange(0), help="Client addresses; 0, the default: one for each flow.")
+@click.option("--sport", help="Source port of every flow (40000), 'random' ('ephemeral') or 'sequential'.")
+@click.option("--rate", type=click.FloatRange(0), help="Flows a second; 0: all at once.")
+@click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")
+@click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
+@click.option("--replies", is_flag=True, default=None, help="UDP flows are answered.")
+@click.option("--close", type=click.Choice(["fin", "rst", "none"]), help="How TCP flows end; fin by default.")
+@click.option("--cpus", type=click.IntRange(1, 256), help="Packets that race between set-up and confirm.")
+@click.option("--iface", help="Interface on which the flows enter; cni0 by default.")
+@click.option("--network", metavar="NET", help="Addresses of the clients; by default of the first SNAT rule.")
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
-@click.option("--hold", type=click.FloatRange(0), help="Seconds for which a flow is kept, needs --rate.")
-@click.option("--profile", default="linux-6.18", show_default=True, metavar="A[,B]", help="linux-6.18, linux-5.4.")
+@click.option("--profile", metavar="A[,B]", help="linux-6.18 (default), linux-5.4, or both.")
+@click.option("--vary", metavar="FACTORS", help="Such as random-fully,addresses=1:2,tcp-time-wait=120:30.")
+@click.option("--seeds", type=click.IntRange(1, 100), help="Runs of each variant; 3 by default with --vary.")
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--max-fail", type=click.FloatRange(0, 1), help="Exit with 1 when a greater share of the flows fails.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
-@click.option("--json", "json_path", metavar="FILE", help="The whole outcome; - for standard output.")
-@click.option("--plot", metavar="PNG", help="Failure share against flows (needs fastnat[report]).")
+@click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; - for standard output.")
+@click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
 def exhaust(
     node: str | None,
+    scenario_path: str | None,
     dst: tuple[str, ...],
-    proto: str,
-    flows: int,
-    clients: int,
-    sport: str,
-    rate: float,
-    iface: str,
     random_fully: bool,
-    hold: float | None,
-    profile: str,
+    profile: str | None,
+    vary: str | None,
+    seeds: int | None,
     start_from: str | None,
     lenient: bool,
     seed: int,
+    max_fail: float | None,
     csv_path: str | None,
     json_path: str | None,
     plot: str | None,
+    **options: Any,
 ) -> None:
     """Open flows through NODE (default: the packaged k8s-worker) until its SNAT ports run out."""
-    loaded = Node.load(node, lenient) if node else Node.example()
-    if sport != "ephemeral" and (not sport.isdigit() or not 0 < int(sport) < 65536):
-        raise InputError(f"--sport {sport!r}: expected a port in 1..65535 or 'ephemeral'")
-    work = Workload(
-        tuple(destination(d) for d in dst) or (("203.0.113.10", 53),), proto, flows, clients,
-        None if sport == "ephemeral" else int(sport), rate, iface, hold=hold,
-    )  # fmt: skip
+    asked = scenario.load(Path(scenario_path)) if scenario_path else None
+    where = node or (str(asked.node) if asked and asked.node else None)
+    loaded = Node.load(where, lenient) if where else Node.example()
+    work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
+    kernel, variants = variants_of(asked, random_fully, profile, vary)
+    demo = not (where or asked or vary or random_fully or profile)
+    if demo:
+        variants = DEMO
+    text = read_text(Path(start_from)) if start_from else ""
+
+    def prepare(engine: Engine) -> None:
+        if start_from:
+            engine.conntrack.load(text, start_from)
+
     console = Console()
-    profiles = profile.split(",")
-    outcomes: dict[str, Outcome] = {}
-    stats: dict[str, dict[str, int]] = {}
+    if work.hold is not None and not work.rate and not work.stages:
+        show_rates(console, loaded, work, kernel, variants, seed)
+        return
+    n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
     with Progress(console=Console(stderr=True), transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("opening flows", total=flows * len(profiles))
-        for name in profiles:
-            engine = Engine(loaded, profile=name, seed=seed)
-            if random_fully:
-                engine.set_random_fully()
-            if start_from:
-                engine.conntrack.load(read_text(Path(start_from)), start_from)
-            outcomes[name] = run(engine, work, lambda n: bar.advance(task, n))
-            stats[name] = engine.stats
+        task = bar.add_task("opening flows", total=work.flows * len(variants) * n_seeds)
+        first_seed = seed or (asked.seed if asked else 0)
+        results = compare(
+            loaded, work, variants, kernel, n_seeds, first_seed, lambda n: bar.advance(task, n), prepare
+        )  # fmt: skip
+    doc = report.document(where or "k8s-worker (packaged)", kernel, work, results)
     if csv_path:
-        write_csv(csv_path, outcomes)
-    if json_path:
-        runs = {n: {"verdict": verdict(o), **asdict(o), "stats": stats[n]} for n, o in outcomes.items()}
-        text = json.dumps(runs if len(runs) > 1 else runs[profiles[0]], indent=1)
-        if json_path == "-":
-            click.echo(text)
-            return
-        Path(json_path).write_text(text + "\n")
+        write_csv(csv_path, results[:1] if demo else results)
     if plot:
-        draw(outcomes, plot)
-    for name, outcome in outcomes.items():
-        show(console, outcome, name if len(outcomes) > 1 else "")
+        draw(doc, plot)
+    if json_path == "-":
+        click.echo(json.dumps(doc, indent=1))
+    else:
+        if json_path:
+            Path(json_path).write_text(json.dumps(doc) + "\n")
+        show(console, doc, results)
+        if demo:
+            console.print(NEXT, highlight=False, soft_wrap=True)
+    first = results[0].outcomes[0]
+    if max_fail is not None and first.failed > max_fail * (first.failed + first.opened):
+        sys.exit(1)
 
 
-def write_csv(path: str, outcomes: dict[str, Outcome]) -> None:
-    """Write one row per 1000 flows; several profiles are told apart by a last column."""
-    several = len(outcomes) > 1
+def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> Workload:
+    """Return a workload with the options that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if dst:
+        given.update(destinations=tuple(scenario.endpoint(d) for d in dst), weights=())
+    if "rate" in given:
+        given["stages"] = ()
+    if "sport" in given:
+        text = given["sport"]
+        if text not in ("random", "sequential", "ephemeral") and not (text.isdigit() and 0 < int(text) < 65536):
+            raise InputError(f"--sport {text!r}: expected a port in 1..65535, 'random' or 'sequential'")
+        given["sport"] = int(text) if text.isdigit() else "random" if text == "ephemeral" else text
+    if "hold" in given:
+        try:
+            given["hold"] = scenario.hold_of(given["hold"])
+        except ValueError as error:
+            raise InputError(f"--hold: {error}") from None
+    return replace(work, **given)
+
+
+def variants_of(
+    asked: scenario.Scenario | None, random_fully: bool, profile: str | None, vary: str | None
+) -> tuple[str, list[Variant]]:
+    """Return the kernel, and the variants of the options or of the scenario."""
+    kernels = profile.split(",") if profile else [asked.profile if asked else "linux-6.18"]
+    for kernel in kernels:
+        if kernel not in PROFILES:
+            raise InputError(f"profile {kernel!r}: known are {', '.join(PROFILES)}")
+    words = [vary] if vary else []
+    if random_fully:
+        words.append("random-fully=on")
+    if len(kernels) > 1:
+        words.append(f"profile={':'.join(kernels)}")
+    variants = parse(",".join(words)) if words or not asked else asked.variants
+    if len(variants) > 1 and len(kernels) > 1 and not vary:
+        # both are of the same rank: name both
+        variants = [Variant(v.factors, label_of(v.factors, [])) for v in variants]
+    return kernels[0], variants
+
+
+def write_csv(path: str, results: list[Compared]) -> None:
+    """Write one row per 1000 flows; several variants are told apart by a last column."""
+    several = len(results) > 1
     with Path(path).open("w", newline="") as f:
         writer = csv.writer(f)
-        writer.writerow((*COLUMNS, "profile") if several else COLUMNS)
-        for name, outcome in outcomes.items():
-            for r in outcome.rows:
+        writer.writerow((*COLUMNS, "variant") if several else COLUMNS)
+        for result in results:
+            for r in result.outcomes[0].rows:
                 shares = (f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}")
-                writer.writerow((r.sent, r.count, *shares, *([name] if several else [])))
+                writer.writerow((r.sent, r.count, *shares, *([result.variant.label] if several else [])))
 
 
-def show(console: Console, outcome: Outcome, profile: str = "") -> None:
-    """Print the rows where something happens, and the answer."""
-    title = f"SNAT port exhaustion, {profile}" if profile else "SNAT port exhaustion"
-    table = Table("flows", "connections", "occupancy", "failed", "probes", title=title)
+def show(console: Console, doc: dict[str, Any], results: list[Compared]) -> None:
+    """Print the curve of a single run, or the comparison of several, and the answer."""
+    baseline = results[0].outcomes[0]
+    if len(results) == 1:
+        show_curve(console, baseline)
+    console.print(verdict(baseline), soft_wrap=True, highlight=False)
+    if baseline.one_in_thousand:
+        line = f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows."
+        console.print(line, highlight=False)
+    if remedy(baseline):
+        console.print(remedy(baseline), soft_wrap=True, highlight=False)
+    if len(results) > 1:
+        header, rows = report.table(doc)
+        table = Table(*header, box=SIMPLE_HEAD, pad_edge=False)
+        for column in table.columns:
+            column.no_wrap = True
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(report.occupancy_line(doc["runs"][0]), soft_wrap=True, highlight=False)
+    for line in doc["comparison"]:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def show_curve(console: Console, outcome: Outcome) -> None:
+    """Print the rows where something happens."""
+    table = Table("flows", "connections", "occupancy", "failed", "probes", title="SNAT port exhaustion")
     for column in table.columns:
         column.justify = "right"
     last = len(outcome.rows) - 1
+    step = max(last // 24, 1) if last > 100 else 10
     for i, r in enumerate(outcome.rows):
-        if i == last or (i + 1) % 10 == 0 or 0 < r.fail < 1:
+        if i == last or (i + 1) % step == 0 or (last <= 100 and 0 < r.fail < 1):
             table.add_row(
                 f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}"
             )
     console.print(table)
-    console.print(verdict(outcome), soft_wrap=True)
-    if outcome.one_in_thousand:
-        console.print(f"Pain (1 flow in 1000 fails) starts within the first {outcome.one_in_thousand:,} flows.")
 
 
-def draw(outcomes: dict[str, Outcome], path: str) -> None:
-    """Write the failure curves as PNG; InputError when matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'fastnat[report]'") from None
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.add_subplot()
-    for name, outcome in outcomes.items():
-        axes.plot([r.sent for r in outcome.rows], [r.fail for r in outcome.rows], label=name)
-    axes.legend()
-    axes.set_xlabel("flows opened")
-    axes.set_ylabel("share of new flows that fail")
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+def show_rates(console: Console, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:
+    """Print up to which rate each variant carries held flows."""
+    rates: list[float] = []
+    with Progress(console=Console(stderr=True), transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("looking for the rate", total=len(variants))
+        for variant in variants:
+            changed, load, profile = apply(variant, node, work, kernel)
+            rates.append(sustainable_rate(changed, load, profile, seed=seed))
+            bar.advance(task)
+    where = " ".join(f"{a}:{p}" for a, p in work.destinations[:3])
+    console.print(
+        f"Up to {rates[0]:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, at most 1 in 1000 fails.",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    for variant, rate in sorted(zip(variants[1:], rates[1:], strict=True), key=lambda pair: -pair[1]):
+        console.print(f"{variant.label}: from {rates[0]:,.0f} to {rate:,.0f} flows/s.", highlight=False)

@@ -45,6 +45,7 @@ cdef inline void load(pkt_t *p, const packet_t *in_, tuple_t t, uint64_t hash) n
     p.length = in_.length
     p.tcp_flags = in_.tcp_flags
     p.mark = in_.mark
+    p.end = <uint32_t>in_.isn << 16
 
 
 cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32_t n) noexcept nogil:

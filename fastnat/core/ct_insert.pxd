@@ -6,7 +6,8 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bucket_t, CONN_ACTIVE, CONN_LIVE, CONN_SERVICE, conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
+from .types cimport (bucket_t, CONN_ACTIVE, CONN_LIVE, CONN_SERVICE,
+                     conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                      server_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone

@@ -280,7 +280,7 @@ typedef struct {
     uint16_t iface;            /* node interface index; 0: sent by the node itself */
     uint16_t length;           /* IP total length, bytes */
     uint8_t proto, tcp_flags;
-    uint16_t pad;
+    uint16_t isn;              /* upper half of the sequence number of a SYN */
     uint32_t mark;
 } packet_t;
 static_assert(sizeof(packet_t) == 2 * FN_ADDR_BYTES + 16, "mirrored by dtypes.PACKET");

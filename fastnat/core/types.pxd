@@ -256,7 +256,7 @@ cdef extern from "types.h" nogil:
         uint16_t length
         uint8_t proto
         uint8_t tcp_flags
-        uint16_t pad
+        uint16_t isn
         uint32_t mark
 
     ctypedef struct result_t:

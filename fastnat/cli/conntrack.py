@@ -1,0 +1,56 @@
+"""fastnat conntrack: the conntrack table of a node directory, or of a dump, in the forms of conntrack(8)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..conntrack import Connection, format_line
+from ..dtypes import PROTOCOLS
+from ..engine import Engine
+from ..errors import InputError
+from ..files import read_text
+from ..node import Node
+
+
+@click.command()
+@click.argument("node")
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text instead of the node's conntrack.txt.")
+@click.option("-o", "--output", type=click.Choice(["conntrack", "extended", "proc", "json"]), default="conntrack")
+@click.option("-p", "--proto", help="Only this protocol: udp, tcp...")
+@click.option("--count", is_flag=True, help="Only how many (conntrack -C).")
+@click.option("--after", type=click.FloatRange(0), default=0.0, help="Seconds to let pass before.")
+@click.option("--profile", default="linux-6.18", show_default=True)
+def conntrack(
+    node: str, start_from: str | None, output: str, proto: str | None, count: bool, after: float, profile: str
+) -> None:
+    """List the connections that NODE starts with, as conntrack -L does."""
+    loaded = Node.load(node, with_conntrack=not start_from)
+    engine = Engine(loaded, profile)
+    if start_from:
+        engine.conntrack.load(read_text(Path(start_from)), start_from)
+    engine.advance(after)
+    number = PROTOCOLS.get(proto or "")
+    if proto and number is None:
+        raise InputError(f"--proto {proto!r}: known are {', '.join(PROTOCOLS)}")
+    wanted = [c for c in engine.conntrack if number in (None, c.proto)]
+    if count:
+        click.echo(len(wanted))
+    elif output == "json":
+        click.echo(json.dumps([as_dict(c) for c in wanted], indent=1))
+    else:
+        for c in wanted:
+            click.echo(format_line(c, extended=output == "extended", proc=output == "proc"))
+
+
+def as_dict(c: Connection) -> dict[str, Any]:
+    """Return a connection as JSON holds it: addresses as text, timeout in seconds."""
+    text = c.family.to_text
+    tuples = {
+        name: {"src": text(t[0]), "dst": text(t[1]), "sport": t[2], "dport": t[3]}
+        for name, t in (("original", c.original), ("reply", c.reply))
+    }
+    return {"proto": c.proto, **tuples, "timeout": c.timeout, "status": c.status, "mark": c.mark, "zone": c.zone}

@@ -1,0 +1,103 @@
+"""fastnat plan: how many SNAT addresses, ports and table entries a load needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..errors import InputError
+from ..exhaustion import Workload, scenario
+from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
+from ..exhaustion.plan import plan as make
+from ..exhaustion.workload import mean_hold
+from ..node import Node
+
+
+@click.command()
+@click.argument("node", required=False)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), required=True, help="Flows a second, all together.")
+@click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
+@click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
+@click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
+@click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--iface", default="cni0", show_default=True)
+@click.option("--profile", default="linux-6.18", show_default=True)
+@click.option("--fails", type=click.FloatRange(0, 1, min_open=True), default=0.001, show_default=True, help="Share.")
+@click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
+@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Behind the cloud's NAT.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(
+    node: str | None, rate: float, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str, profile: str,
+    fails: float, cloud: str | None, instances: int, seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
+    try:
+        held = scenario.hold_of(hold)
+    except ValueError as error:
+        raise InputError(f"--hold: {error}") from None
+    if cloud:
+        in_a_cloud(cloud, rate, held, fails, instances, as_json)
+        return
+    destinations = tuple(scenario.endpoint(d) for d in dst) or (("203.0.113.10", 443),)
+    work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
+    if proto == "udp":
+        work = replace(work, replies=True)
+    made = make(Node.load(node) if node else Node.example(), work, profile, fails, seed)
+    if as_json:
+        said = {k: v for k, v in asdict(made).items() if k != "outcome"}
+        click.echo(json.dumps(said, indent=1))
+        return
+    show(made, work, fails)
+
+
+def show(made: Plan, work: Workload, fails: float) -> None:
+    """Print a plan in words."""
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    plural = "es" if made.addresses > 1 else ""
+    say(f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.")
+    say(
+        f"Each flow keeps its port for {made.lifetime:.0f} s (held {work.hold} s, then the timeout): "
+        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; 64,512 ports an address."
+    )
+    if made.addresses > made.by_arithmetic:
+        say(f"Arithmetic says {made.by_arithmetic}: the port search gives up before all ports are taken.")
+    elif made.busiest > 64512 * made.addresses:
+        say("That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN.")
+    say(f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets} (a quarter above the load).")
+
+
+def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instances: int, as_json: bool) -> None:
+    """Print what a load to one destination needs behind a cloud's NAT."""
+    known = clouds()
+    if name == "list":
+        for c in known.values():
+            click.echo(f"{c.name}: {c.title}: {c.says}\n  {c.source}")
+        return
+    if name not in known:
+        raise InputError(f"--cloud {name!r}: known are {', '.join(known)}")
+    c: Cloud = known[name]
+    made: dict[str, Any] = cloud_plan(c, rate, mean_hold(hold), fails, instances)
+    if as_json:
+        click.echo(json.dumps({"cloud": c.name, "source": c.source, **made}, indent=1))
+        return
+    click.echo(f"{c.title}: {c.says} ({c.source})")
+    click.echo(f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.")
+    if "addresses" in made:
+        limit = "" if made["possible"] else f"; it takes at most {made['max_addresses']}"
+        click.echo(f"{made['addresses']} addresses: {made['fails']:.3%} of the flows fail{limit}.")
+    else:
+        click.echo(
+            f"{made['ports_per_instance']:,} ports an instance: {made['fails']:.3%} of the flows fail; "
+            f"with the default of {made['default']:,}: {made['fails_by_default']:.1%}."
+        )
+    if not made["possible"]:
+        click.echo("That is more than it offers: spread the load over more destinations, or hold flows open.")

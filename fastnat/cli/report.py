@@ -1,0 +1,30 @@
+"""fastnat report: what `fastnat exhaust --json` wrote, as text, Markdown, HTML, JUnit XML, Prometheus text, or a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..exhaustion.html import to_html
+from ..exhaustion.plots import draw
+from ..exhaustion.report import MAX_FAIL, load, to_junit, to_markdown, to_prometheus, to_text
+
+FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "text": to_text, "md": to_markdown, "html": to_html, "prometheus": to_prometheus,
+}  # fmt: skip
+
+
+@click.command()
+@click.argument("run")
+@click.option("-o", "--output", type=click.Choice([*FORMS, "junit"]), default="text", show_default=True)
+@click.option("--max-fail", type=click.FloatRange(0, 1), default=MAX_FAIL, show_default=True, help="Share, for junit.")
+@click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
+def report(run: str, output: str, max_fail: float, plot: str | None) -> None:
+    """Print RUN, a file that `fastnat exhaust --json` wrote, in another form."""
+    doc = load(Path(run))
+    if plot:
+        draw(doc, plot)
+    click.echo(to_junit(doc, max_fail) if output == "junit" else FORMS[output](doc), nl=False)

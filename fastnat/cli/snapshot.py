@@ -1,0 +1,26 @@
+"""fastnat snapshot: collect a node directory on a live node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..node import Node
+from ..snapshot import snapshot as take
+
+
+@click.command()
+@click.option("-o", "--output", required=True, metavar="DIR", help="A new directory.")
+@click.option("--conntrack", is_flag=True, help="Also the table of connections, for --start-from and top.")
+def snapshot(output: str, conntrack: bool) -> None:
+    """Write this machine's rules, addresses, routes and NAT sysctls to DIR, with its own tools, reading only."""
+    done = take(Path(output), conntrack)
+    for name, why in sorted(done.left_out.items()):
+        click.echo(f"without {name}: {why}", err=True)
+    click.echo(f"{output}: {', '.join(done.written)}")
+    node = Node.load(output, lenient=True)
+    for parsed in (node.rules, node.rules6):
+        for warning in parsed.warnings if parsed else []:
+            click.echo(warning, err=True)
+    click.echo(f"next: fastnat exhaust {output} --dst IP:PORT")

@@ -1,0 +1,173 @@
+"""One run, many reports: the versioned JSON of a run, and text made of it.
+
+Sources: the metric names of node_exporter's conntrack collector; the JUnit XML that CI servers read; the Prometheus
+text exposition format 0.0.4.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from .._version import __version__
+from ..errors import InputError
+from ..files import read_text
+from .outcome import PORTS, Outcome, remedy, verdict
+from .variants import Compared, ranked, words
+from .workload import Workload
+
+FORMAT = 1
+LOADS = (60_000, 63_000, 64_000)
+STATS = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "search_restart")
+# a share of failed flows above which JUnit calls a run failed
+MAX_FAIL = 0.001
+
+
+def document(node: str, profile: str, work: Workload, results: list[Compared]) -> dict[str, Any]:
+    """Return a run as the JSON that `fastnat report` reads."""
+    baseline = results[0].outcomes[0]
+    return {
+        "format": FORMAT, "fastnat": __version__, "node": node, "profile": profile, "workload": asdict(work),
+        "verdict": verdict(baseline), "remedy": remedy(baseline), "comparison": words(results),
+        "runs": [_run(r.variant.label, dict(r.variant.factors), n, o) for r in ranked(results)
+                 for n, o in enumerate(r.outcomes)],
+    }  # fmt: skip
+
+
+def _run(label: str, factors: dict[str, str], seed: int, o: Outcome) -> dict[str, Any]:
+    derived = {
+        "kind": o.kind, "verdict": verdict(o), "peak": o.peak, "steady_occupancy": o.steady_occupancy,
+        "steady_fail": o.steady_fail, "probes_mean": o.probes_mean, "probes_p99": o.probes_p99,
+        "probes_max": o.probes_max,
+    }  # fmt: skip
+    return {"variant": label, "factors": factors, "seed": seed, **derived, **asdict(o)}
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a run; InputError when it is none, or of a newer format."""
+    try:
+        doc: Any = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: {error.msg}; expected what `fastnat exhaust --json` wrote") from None
+    if not isinstance(doc, dict) or not isinstance(doc.get("runs"), list) or not doc["runs"]:
+        raise InputError(f"{path}: no run of fastnat; expected what `fastnat exhaust --json` wrote")
+    if doc.get("format") != FORMAT:
+        raise InputError(f"{path}: format {doc.get('format')!r}; this fastnat reads {FORMAT}")
+    missing = {"variant", "rows", "failed", "opened", "stats"} - set(doc["runs"][0])
+    if missing:
+        raise InputError(f"{path}: a run without {', '.join(sorted(missing))}: the file is damaged")
+    return doc
+
+
+def first_seeds(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return of each variant its first run, in the order of the document."""
+    seen: set[str] = set()
+    return [r for r in doc["runs"] if not (r["variant"] in seen or seen.add(r["variant"]))]  # type: ignore[func-returns-value]
+
+
+def fail_at(run: dict[str, Any], sent: int) -> str:
+    """Return the share of failed flows around a load as text, "-" beyond the run."""
+    row = next((r for r in run["rows"] if r["sent"] >= sent), None)
+    return f"{row['fail']:.1%}" if row else "-"
+
+
+def loads_of(run: dict[str, Any]) -> tuple[int, ...]:
+    """Return three loads that say something about a run: around its port limit if it gets there."""
+    if run["rows"][-1]["sent"] >= LOADS[-1] and run["bound"] <= PORTS:
+        return LOADS
+    last = int(run["rows"][-1]["sent"])
+    return tuple(max(last * k // 4 // 1000 * 1000, 1) for k in (2, 3, 4))
+
+
+def table(doc: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the comparison: one row a variant, first seeds."""
+    runs = first_seeds(doc)
+    timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
+    loads = loads_of(runs[0])
+    header = ["variant", "first fails"]
+    header += ["occupancy", "failing"] if timed else [f"at {n // 1000}k" if n >= 1000 else f"at {n}" for n in loads]
+    header += ["failed", "probes", "p99", "table"]
+    rows = []
+    for r in runs:
+        first = f"{r['first_failure']:,}" if r["first_failure"] else "never"
+        if timed:
+            if r["first_failure"]:
+                first += f" ({r['first_failure_time']:.1f} s)"
+            shares = [f"{r['steady_occupancy']:.1%}", f"{r['steady_fail']:.2%}"]
+        else:
+            shares = [fail_at(r, n) for n in loads]
+        rest = [f"{r['failed']:,}", f"{r['probes_mean']:.1f}", str(r["probes_p99"]), f"{r['peak']:,}"]
+        rows.append([r["variant"], first, *shares, *rest])
+    return header, rows
+
+
+def occupancy_line(run: dict[str, Any]) -> str:
+    """Return how full the port spaces and the table got, beside what arithmetic gives."""
+    fullest = max(r["occupancy"] for r in run["rows"])
+    return (
+        f"Occupancy: {fullest:.1%} of {run['bound']:,} ports (64,512 a NAT address and destination) at the most; "
+        f"table {run['peak']:,} of {run['max_connections']:,}; early drops {run['stats'].get('early_drop', 0):,}."
+    )
+
+
+def to_text(doc: dict[str, Any]) -> str:
+    """Return a run as plain text: the answer, the comparison, the occupancy."""
+    header, rows = table(doc)
+    widths = [max(len(line[k]) for line in [header, *rows]) for k in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in [header, *rows]
+    ]
+    said = [doc["verdict"], *filter(None, [doc["remedy"]]), "", *(line.rstrip() for line in lines), ""]
+    return "\n".join([*said, occupancy_line(doc["runs"][0]), *doc["comparison"]]) + "\n"
+
+
+def to_markdown(doc: dict[str, Any]) -> str:
+    """Return a run as Markdown."""
+    header, rows = table(doc)
+    lines = [" | ".join(line) for line in [header, ["---", *["---:"] * (len(header) - 1)], *rows]]
+    said = [f"**{doc['verdict']}**", "", doc["remedy"], "", *(f"| {line} |" for line in lines), ""]
+    return "\n".join([*said, occupancy_line(doc["runs"][0]), "", *(f"- {w}" for w in doc["comparison"])]).rstrip() + "\n"
+
+
+def to_junit(doc: dict[str, Any], max_fail: float = MAX_FAIL) -> str:
+    """Return a run as JUnit XML: a variant fails when more than this share of its flows did."""
+    cases, failures = [], 0
+    for r in first_seeds(doc):
+        share = r["failed"] / (r["opened"] + r["failed"])
+        name = f"<testcase classname=\"fastnat.exhaust\" name={quoteattr(r['variant'])}"
+        if share > max_fail:
+            failures += 1
+            why = f"{share:.3%} of the flows failed, {max_fail:.3%} may"
+            cases.append(f"  {name}><failure message={quoteattr(why)}>{escape(r['verdict'])}</failure></testcase>")
+        else:
+            cases.append(f"  {name}/>")
+    head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}">'
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"]) + "\n"
+
+
+def to_prometheus(doc: dict[str, Any]) -> str:
+    """Return a run as Prometheus text, with node_exporter's names where it has them."""
+    runs = first_seeds(doc)
+    metrics: list[tuple[str, str, Any]] = [
+        ("node_nf_conntrack_entries", "gauge", lambda r: r["rows"][-1]["count"]),
+        ("node_nf_conntrack_entries_limit", "gauge", lambda r: r["max_connections"]),
+        *(
+            (f"node_nf_conntrack_stat_{name}", "gauge", lambda r, name=name: r["stats"].get(name, 0))
+            for name in STATS
+        ),
+        ("fastnat_flows_failed_total", "counter", lambda r: r["failed"]),
+        ("fastnat_flows_opened_total", "counter", lambda r: r["opened"]),
+        ("fastnat_snat_port_occupancy_ratio", "gauge", lambda r: r["rows"][-1]["occupancy"]),
+        ("fastnat_port_search_probes_mean", "gauge", lambda r: round(r["probes_mean"], 6)),
+    ]  # fmt: skip
+    lines = []
+    for name, kind, value in metrics:
+        lines.append(f"# TYPE {name} {kind}")
+        for r in runs:
+            label = r["variant"].replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'{name}{{variant="{label}"}} {value(r)}')
+    return "\n".join(lines) + "\n"

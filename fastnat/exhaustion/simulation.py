@@ -1,0 +1,213 @@
+"""Opening the flows of a workload and closing them again, in virtual time.
+
+Time goes in slices. Flows are opened at their very times; what answers them (SYN-ACK and ACK, packets that keep a
+flow, FIN or RST) comes at the end of the slice in which it is due, so that a slice is one batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import to_array
+from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
+from ..engine import Engine
+from ..packets import packets
+from .outcome import PORTS, Outcome, Row
+from .workload import (
+    Workload,
+    arrival_times,
+    client_addresses,
+    destination_of,
+    holds,
+    initial_sequence,
+    mean_hold,
+    source_ports,
+)
+
+ROW = 1000
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+# seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
+KEEPALIVE = 20.0
+# a slice is this part of the mean hold time, within limits [s]
+SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
+MAX_PROBES = 1024
+
+
+class Run:
+    """One run: every flow that will be opened, drawn before the first packet."""
+
+    def __init__(self, engine: Engine, work: Workload) -> None:
+        work.check()
+        self.engine, self.work = engine, work
+        rng = np.random.default_rng(engine.seed)
+        sources = client_addresses(engine, work.network)[: work.clients or work.flows]
+        dst = to_array([d for d, _ in work.destinations])
+        dport = np.array([p for _, p in work.destinations], np.uint16)
+        where = destination_of(work, rng)
+        self.times = arrival_times(work, rng) + engine.now
+        self.batch = packets(
+            proto=work.proto, src=sources[np.arange(work.flows) % len(sources)], dst=dst[where],
+            sport=source_ports(work, len(sources), rng), dport=dport[where], iface=engine.node.iface_number(work.iface),
+            tcp_flags=SYN if work.proto == "tcp" else 0,
+        )  # fmt: skip
+        if work.proto == "tcp":
+            self.batch["isn"] = initial_sequence(self.batch, self.times)
+        self.out = np.zeros(work.flows, RESULT)
+        self.open = np.zeros(work.flows, np.bool_)
+        if work.hold is not None:
+            self.ends = self.times + holds(work.hold, work.flows, rng)
+            self.closing = np.argsort(self.ends, kind="stable")
+            self.closed = 0
+            self.longest = float((self.ends - self.times).max())
+        self.rows: list[Row] = []
+        self.probes = np.zeros(MAX_PROBES, np.int64)
+        self.seen: set[int] = set()
+        self.spent = self.bad = self.row_probes = 0
+
+    def slices(self) -> list[tuple[int, int, float]]:
+        """Return (first flow, flow behind the last, end [s]) of each slice."""
+        if self.work.hold is None:
+            edges = list(range(0, self.work.flows, ROW)) + [self.work.flows]
+            return [(a, b, float(self.times[b - 1])) for a, b in zip(edges, edges[1:], strict=False)]
+        mean = mean_hold(self.work.hold)
+        length = min(max(mean / SLICE_PART, SHORTEST_SLICE), LONGEST_SLICE)
+        ends = np.arange(self.times[0], self.times[-1] + length, length) + length
+        edges = [0, *np.searchsorted(self.times, ends, "right").tolist()]
+        return [(a, b, float(t)) for a, b, t in zip(edges, edges[1:], ends, strict=False)]
+
+    def first_packets(self, a: int, b: int) -> None:
+        """Send the first packets of flows a..b-1 at their own times, and note what became of them."""
+        before = time.perf_counter_ns()
+        self.engine.process(self.batch[a:b], self.times[a:b], self.out[a:b], cpus=self.work.cpus)
+        self.spent += time.perf_counter_ns() - before
+        out = self.out[a:b]
+        good = out["verdict"] == Verdict.FORWARD
+        self.open[a:b] = good
+        self.bad += int((out["verdict"] == Verdict.DROP).sum())
+        self.row_probes += int(out["probes"].sum())
+        self.probes += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
+        self.seen.update(np.unique(out["src"][good & (out["src"] != self.batch["src"][a:b])]).tolist())
+
+    def end_row(self, b: int, first: int) -> None:
+        """Note the flows first..b-1 as a row."""
+        n = b - first
+        count = len(self.engine.conntrack)
+        occupancy = count / (PORTS * len(self.work.destinations) * max(len(self.seen), 1))
+        times = (self.row_probes / n, self.spent / n, float(self.times[b - 1]))
+        self.rows.append(Row(b, count, occupancy, self.bad / n, *times))
+        self.spent = self.bad = self.row_probes = 0
+
+    def send(self, flows: NDArray[Any], flags: int) -> None:
+        """Send another packet of these flows, from the clients."""
+        if len(flows):
+            batch = self.batch[flows]
+            batch["tcp_flags"] = flags
+            self.engine.process(batch, self.engine.now)
+
+    def answer(self, flows: NDArray[Any], flags: int) -> None:
+        """Send a packet of these flows from their destinations, to the address that they came from."""
+        if len(flows):
+            out = self.out[flows]
+            back = np.zeros(len(out), PACKET)
+            for here, there in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+                back[here] = out[there]
+            back["iface"], back["proto"], back["tcp_flags"] = out["out_iface"], PROTOCOLS[self.work.proto], flags
+            self.engine.process(back, self.engine.now)
+
+    def shake_hands(self, a: int, b: int) -> None:
+        """Answer the flows that a slice has opened."""
+        flows = a + np.flatnonzero(self.open[a:b])
+        if self.work.proto == "tcp":
+            self.answer(flows, SYN | ACK)
+            self.send(flows, ACK)
+        elif self.work.replies:
+            self.answer(flows, 0)
+
+    def keep(self, begin: float, end: float) -> None:
+        """Send the packets that keep UDP flows, those due in begin..end."""
+        for n in range(1, int(self.longest / KEEPALIVE) + 1):
+            a, b = np.searchsorted(self.times, (begin - n * KEEPALIVE, end - n * KEEPALIVE), "right")
+            flows = a + np.flatnonzero(self.open[a:b] & (self.ends[a:b] > end))
+            self.send(flows, 0)
+            if self.work.replies:
+                self.answer(flows, 0)
+
+    def close(self, end: float) -> None:
+        """Close the flows that are over by now."""
+        behind = int(np.searchsorted(self.ends[self.closing[self.closed :]], end, "right")) + self.closed
+        flows = self.closing[self.closed : behind]
+        flows = np.sort(flows[self.open[flows]])
+        self.closed = behind
+        self.open[flows] = False
+        if self.work.proto != "tcp" or self.work.close == "none":
+            return
+        if self.work.close == "rst":
+            self.send(flows, RST)
+            return
+        self.send(flows, FIN | ACK)
+        self.answer(flows, FIN | ACK)
+        self.send(flows, ACK)
+
+
+def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None = None) -> Outcome:
+    """Open the workload's flows; rows of 1000 flows are noted. `progress` is told how many more were opened.
+
+    Raises InputError when the interface does not exist, no client address is left, or the workload makes no sense.
+    """
+    r = Run(engine, work)
+    before = engine.stats
+    row_first = 0
+    begin = float(r.times[0])
+    for first, behind, end in r.slices():
+        at = first
+        while at < behind:
+            b = min(behind, row_first + ROW)
+            r.first_packets(at, b)
+            if b == row_first + ROW or b == work.flows:
+                r.end_row(b, row_first)
+                row_first = b
+            at = b
+        if work.hold is not None:
+            engine.advance(end)
+            r.shake_hands(first, behind)
+            if work.proto == "udp":
+                r.keep(begin, end)
+            r.close(end)
+            begin = end
+        if progress and behind > first:
+            progress(behind - first)
+    return outcome_of(r, before)
+
+
+def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
+    """Return what a run found; before: the engine's counters at its beginning."""
+    bad = r.out["verdict"] == Verdict.DROP
+    failed = int(bad.sum())
+    first = int(np.argmax(bad)) if failed else None
+    codes, counts = np.unique(r.out["reason"][bad], return_counts=True)
+    reasons = {Reason(int(c)).name.lower(): int(n) for c, n in zip(codes, counts, strict=True)}
+    stats = {name: n - before[name] for name, n in r.engine.stats.items()}
+    races = max(reasons.get("clash", 0) - stats["port_search_failures"], 0) if r.work.cpus > 1 else 0
+    pain = next((row.sent for row in r.rows if row.fail >= 0.001), None)
+    return Outcome(
+        rows=r.rows,
+        opened=r.work.flows - failed,
+        failed=failed,
+        first_failure=None if first is None else first + 1,
+        one_in_thousand=pain,
+        reasons=reasons,
+        translated=int(((r.out["src"] != r.batch["src"]) & ~bad).sum()),
+        first_failure_time=None if first is None else float(r.times[first]),
+        races=races,
+        addresses=len(r.seen),
+        probes=np.trim_zeros(r.probes, "b").tolist(),
+        stats=stats,
+        max_connections=r.engine.max_connections,
+        bound=PORTS * max(len(r.seen), 1) * len(r.work.destinations),
+        rate=r.work.rate,
+    )

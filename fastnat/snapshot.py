@@ -1,0 +1,87 @@
+"""Collecting a node directory on a live node: with its stock tools, reading only.
+
+Taken are rules, sets, virtual services, addresses, routes, and those sysctls that NAT depends on; nothing else leaves the
+node. Comments of rules stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError
+
+# file: the command that fills it, and whether a node directory can do without
+COMMANDS = {
+    "addr.json": (("ip", "-j", "addr"), False),
+    "route.json": (("ip", "-j", "route"), False),
+    "route6.json": (("ip", "-j", "-6", "route"), True),
+    "rules.v4": (("iptables-save", "-c"), False),
+    "rules.v6": (("ip6tables-save", "-c"), True),
+    "ipset.save": (("ipset", "save"), True),
+    "ipvs.save": (("ipvsadm-save", "-n"), True),
+}
+CONNTRACK = ("conntrack", "-L", "-o", "extended")
+SYSCTLS = re.compile(
+    r"net\.(?:netfilter\.nf_conntrack_\w+|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack)"
+    r"|ipv6\.conf\.all\.forwarding|ipv4\.conf\.[^.=]+(?:\.\d+)?\.(?:rp_filter|accept_local|route_localnet))"
+)
+# IPv6's rules and routes are not asked of a node that has none
+EMPTY = {"rules.v6", "route6.json", "ipset.save", "ipvs.save"}
+SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was written, and what was left out and why."""
+
+    written: list[str]
+    left_out: dict[str, str]
+
+
+def run(command: tuple[str, ...]) -> str:
+    """Return what a command prints; InputError says why it could not."""
+    if not shutil.which(command[0]):
+        raise InputError(f"{command[0]} is not installed")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{' '.join(command)} did not end within {SECONDS} s") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise InputError(f"{' '.join(command)}: {said[-1] if said else f'exit {done.returncode}'}")
+    return done.stdout
+
+
+def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
+    """Write this machine's node directory; nothing is written when what it cannot do without is missing.
+
+    Raises InputError naming the tool, and when the directory holds files already.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise InputError(f"{directory}: not empty; give a new directory")
+    texts: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    commands = dict(COMMANDS)
+    if with_conntrack:
+        commands["conntrack.txt"] = (CONNTRACK, False)
+    for name, (command, optional) in commands.items():
+        try:
+            texts[name] = run(command)
+        except InputError as error:
+            if not optional:
+                raise InputError(f"{error}; it is needed, as root") from None
+            left_out[name] = str(error)
+    for name in EMPTY & texts.keys():
+        if not texts[name].strip() or texts[name].strip() == "[]":
+            left_out[name] = "nothing there"
+            del texts[name]
+    lines = [line for line in run(("sysctl", "-a")).splitlines() if SYSCTLS.match(line)]
+    texts["sysctl.conf"] = "\n".join(lines) + "\n"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+    return Snapshot(sorted(texts), left_out)
