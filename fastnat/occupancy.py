@@ -9,11 +9,10 @@ Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 an
 
 from __future__ import annotations
 
-import gc
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,12 @@ WINDOWS = (128, 64, 32, 16, 8)
 CHUNK = 1 << 24
 # share of the ports in use from which the kernel's search begins to fail, measured (see the README)
 PAIN = 0.84
-# protocol, and "X dst=Y sport=P" of the reply tuple
-Key = tuple[bytes, bytes]
+# a word of eight bytes can be read at each of a chunk's bytes
+WORD = 8
+MIX = np.uint64(0x9E3779B97F4A7C15)
+TIME_WAIT = np.frombuffer(b"TIME_WAI", np.uint64)[0]
+NAME = re.compile(rb"[!-~]+ [!-<>-~]+ dst=[!-<>-~]+ sport=\d{1,5}")
+EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
 
 @dataclass
@@ -60,34 +63,34 @@ class PortSpace:
 
 @dataclass
 class Dump:
-    """A whole dump: connections, those without ports (ICMP and the like), and the lines of each port space.
+    """A whole dump: connections, those without ports (ICMP and the like), and of the others the fields that count.
 
-    Connections that are not translated count, too: they take their port from the address that they have.
+    Connections that are not translated count, too: they take their port from the address that they have. Texts are
+    kept once, by a hash of 64 bits: `spaces` of "proto src=X dst=Y sport=P", the reply tuple, `sources` of addresses.
     """
 
     connections: int = 0
     others: int = 0
-    spaces: dict[Key, list[bytes]] = field(default_factory=dict)
+    space: list[NDArray[np.uint64]] = field(default_factory=list)
+    source: list[NDArray[np.uint64]] = field(default_factory=list)
+    port: list[NDArray[np.uint16]] = field(default_factory=list)
+    waits: list[NDArray[np.bool_]] = field(default_factory=list)
+    spaces: dict[int, str] = field(default_factory=dict)
+    sources: dict[int, str] = field(default_factory=dict)
 
 
 def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none."""
     dump = Dump()
     first = 1
-    # a million short-lived objects and no cycle among them: the collector takes a tenth of the time
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        for chunk in _chunks(file):
-            lines = chunk.splitlines()
-            if chunk.count(b"src=") != 2 * len(lines):
-                _count(dump, _sound(lines, source, first))
-            else:
-                _count(dump, lines)
-            first += len(lines)
-    finally:
-        if collects:
-            gc.enable()
+    for chunk in _chunks(file):
+        n_lines = chunk.count(b"\n")
+        if not _count(dump, chunk, n_lines):
+            sound = _sound(chunk.splitlines(keepends=True), source, first)
+            if not _count(dump, b"".join(sound), len(sound)):
+                where = f"{source}: lines {first} to {first + n_lines - 1}"
+                raise InputError(f"{where}: a line with ports in one direction only, or words between its addresses")
+        first += n_lines
     return dump
 
 
@@ -100,7 +103,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         if newline:
             yield whole + newline
     if rest:
-        yield rest
+        yield rest + b"\n"
 
 
 def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
@@ -113,50 +116,121 @@ def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
         try:
             parse_line(text)
         except ValueError as error:
-            raise InputError(f"{source}:{number}: {error}\n  in the line: {text[:200]}") from None
+            raise InputError(f"{source}:{number}: {error}\n  in the line: {text.rstrip()[:200]}") from None
         kept.append(line)
     return kept
 
 
-def _count(dump: Dump, lines: list[bytes]) -> None:
-    """Sort lines by port space; the fields inside them are looked at for the fullest ones only."""
-    spaces = dump.spaces
-    for line in lines:
-        reply = line.rfind(b"src=")
-        end = line.find(b" dport=", reply)
-        if end < 0:
-            dump.others += 1
-            continue
-        key = line[:4], line[reply:end]
-        there = spaces.get(key)
-        if there is None:
-            # "ipv4     2 udp      17 29 src=..." of -o extended and /proc
-            proto = line.split(None, 3)[2] if key[0][:3] == b"ipv" else key[0]
-            there = spaces[key] = spaces.setdefault((proto.ljust(4), key[1]), [])
-        there.append(line)
-    dump.connections += len(lines)
+class Text:
+    """A chunk of lines, looked at in whole columns: a loop over a million lines takes longer than a user waits."""
+
+    def __init__(self, chunk: bytes) -> None:
+        padded = chunk + bytes(2 * WORD)
+        self.bytes = np.frombuffer(padded, np.uint8)
+        self.words = np.ndarray((len(padded) - WORD,), np.uint64, padded, 0, (1,))
+        self.chunk = chunk
+
+    def hashes(self, start: NDArray[Any], end: NDArray[Any]) -> NDArray[np.uint64]:
+        """Return a hash of each piece of text start..end-1."""
+        lengths = end - start
+        mixed = lengths.astype(np.uint64)
+        for k in range(0, int(lengths.max(initial=0)), WORD):
+            left = np.clip(lengths - k, 0, WORD).astype(np.uint64)
+            # shifted out in two steps, as a shift by 64 bits is none
+            word = self.words[np.minimum(start + k, end)] << (np.uint64(32) - np.uint64(4) * left)
+            word = word << (np.uint64(32) - np.uint64(4) * left)
+            mixed = (mixed ^ word) * MIX
+            mixed = mixed ^ (mixed >> np.uint64(29))
+        result: NDArray[np.uint64] = mixed
+        return result
+
+    def numbers(self, start: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the decimal numbers of at most five digits that begin at these places."""
+        value = np.zeros(len(start), np.int64)
+        more = np.ones(len(start), np.bool_)
+        for k in range(5):
+            digit = self.bytes[start + k] - np.uint8(48)
+            more &= digit < 10
+            value = np.where(more, value * 10 + digit, value)
+        return value
+
+    def named(self, start: NDArray[Any], end: NDArray[Any], hashes: NDArray[Any], into: dict[int, str]) -> None:
+        """Keep the text of each hash once."""
+        for h, n in zip(*np.unique(hashes, return_index=True), strict=True):
+            into.setdefault(int(h), self.chunk[start[n] : end[n]].decode(errors="replace"))
+
+
+def _count(dump: Dump, chunk: bytes, n_lines: int) -> bool:
+    """Take a chunk's connections; False, and nothing is taken, when some line has not two tuples."""
+    text = Text(chunk)
+    b = text.bytes
+    equals = np.flatnonzero(b == EQUALS)
+    ends = np.flatnonzero(b[: len(chunk)] == NEWLINE)
+    last, before = b[equals - 1], b[equals - 2]
+    src = equals[last == ord("c")]
+    if len(src) != 2 * n_lines or (np.searchsorted(ends, src[::2]) != np.arange(n_lines)).any():
+        return False
+    dport = equals[(last == ord("t")) & (before == ord("r")) & (b[equals - 5] == ord("d"))]
+    # the last one of each line is the reply tuple's
+    taken = np.full(n_lines, -1)
+    taken[np.searchsorted(ends, dport)] = dport
+    there = taken >= 0
+    begins = np.concatenate([[0], ends[:-1] + 1])[there] if n_lines else np.zeros(0, np.int64)
+    original, reply, taken = src[::2][there], src[1::2][there], taken[there]
+    # "ipv4     2 udp      17 29 " of -o extended and /proc
+    extended = (b[begins] == ord("i")) & (b[begins + 2] == ord("v"))
+    begins = begins + extended * (11 + (b[begins + 10] != SPACE))
+    proto = text.words[begins] & np.uint64(0xFFFFFFFF)
+    # from behind "src=" up to " dport="
+    start, end = reply + 1, taken - 6
+    spaces = text.hashes(start, end) ^ proto * MIX
+    for h, n in zip(*np.unique(spaces, return_index=True), strict=True):
+        name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
+        if not NAME.fullmatch(name):
+            return False
+        dump.spaces.setdefault(int(h), name.decode(errors="replace"))
+    until = np.searchsorted(equals, original) + 1
+    # "src=A dst=": A ends five bytes in front of the next "="
+    address_end = equals[until] - 4
+    sources = text.hashes(original + 1, address_end)
+    text.named(original + 1, address_end, sources, dump.sources)
+    dump.connections += n_lines
+    dump.others += n_lines - len(taken)
+    dump.space.append(spaces)
+    dump.source.append(sources)
+    dump.port.append(text.numbers(taken + 1).astype(np.uint16))
+    dump.waits.append(text.words[np.maximum(original - 13, 0)] == TIME_WAIT)
+    return True
 
 
 def spaces_of(dump: Dump, rows: int = 20) -> list[PortSpace]:
-    """Return the port spaces with most ports in use, the fullest first."""
-    merged = {id(lines): (key, lines) for key, lines in dump.spaces.items() if not key[0].startswith(b"ipv")}
-    fullest = sorted(merged.values(), key=lambda item: -len(item[1]))[:rows]
-    return [_space(key, lines) for key, lines in fullest]
+    """Return the port spaces with most connections, the fullest first."""
+    if not dump.space:
+        return []
+    space, source = np.concatenate(dump.space), np.concatenate(dump.source)
+    port, waits = np.concatenate(dump.port), np.concatenate(dump.waits)
+    names, inverse, counts = np.unique(space, return_inverse=True, return_counts=True)
+    fullest = np.argsort(-counts, kind="stable")[:rows]
+    # connections of one space stand together
+    order = np.argsort(inverse, kind="stable")
+    begins = np.concatenate([[0], np.cumsum(counts)])
+    found = []
+    for n in fullest:
+        here = order[begins[n] : begins[n + 1]]
+        holders, held = np.unique(source[here], return_counts=True)
+        most = [(dump.sources[int(holders[k])], int(held[k])) for k in np.argsort(-held, kind="stable")[:3]]
+        found.append(_space(dump.spaces[int(names[n])], port[here], int(waits[here].sum()), most))
+    return found
 
 
-def _space(key: Key, lines: list[bytes]) -> PortSpace:
-    far, near, far_port = (word.partition(b"=")[2].decode() for word in key[1].split())
-    text = b"\n".join(lines)
-    # each line has two tuples: every other piece begins with the wanted word
-    ports = np.array([int(piece.split(None, 1)[0]) for piece in text.split(b" dport=")[2::2]])
+def _space(name: str, ports: NDArray[np.uint16], time_wait: int, most: list[tuple[str, int]]) -> PortSpace:
+    proto, far, *named = name.split(" ")
+    near, far_port = (word.partition("=")[2] for word in named)
     taken = np.zeros(PORTS, np.bool_)
-    taken[ports[(ports >= FIRST) & (ports <= LAST)] - FIRST] = True
+    taken[ports[ports >= FIRST].astype(np.int64) - FIRST] = True
     used = int(taken.sum())
-    holders = Counter([piece.split(None, 1)[0] for piece in text.split(b"src=")[1::2]])
-    time_wait = text.count(b"TIME_WAIT")
-    sources = [(s.decode(), n) for s, n in holders.most_common(3)]
     fails = used / PORTS * search_fails(taken)
-    return PortSpace(near, key[0].strip().decode(), far, int(far_port), len(lines), used, time_wait, fails, sources)
+    return PortSpace(near, proto, far, int(far_port), len(ports), used, time_wait, fails, most)
 
 
 def search_fails(taken: NDArray[np.bool_]) -> float:

@@ -1,7 +1,7 @@
 """Collecting a node directory on a live node: with its stock tools, reading only.
 
-Taken are rules, sets, virtual services, addresses, routes, and those sysctls that NAT depends on; nothing else leaves the
-node. Comments of rules stay as they are.
+Taken are rules, sets, virtual services, addresses, routes, and those sysctls that NAT depends on; nothing else leaves
+the node. Comments of rules stay as they are.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ SYSCTLS = re.compile(
 # IPv6's rules and routes are not asked of a node that has none
 EMPTY = {"rules.v6", "route6.json", "ipset.save", "ipvs.save"}
 SECONDS = 60
+RULES = ("rules.v4", "rules.v6")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,24 @@ def run(command: tuple[str, ...]) -> str:
     return done.stdout
 
 
+def rules(name: str) -> str:
+    """Return what NAME-save says, of the legacy tables and of those of nftables: a node may use either.
+
+    Where both hold rules both are taken, one after the other; InputError when there is no such tool.
+    """
+    found = {}
+    for tool in (f"{name}-save", f"{name}-nft-save", f"{name}-legacy-save"):
+        if shutil.which(tool):
+            text = run((tool, "-c"))
+            told = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+            if re.search(r"^\[\d+:\d+\] -A ", text, re.MULTILINE) or not found:
+                found[told] = text
+    if not found:
+        raise InputError(f"{name}-save is not installed")
+    with_rules = [text for text in found.values() if " -A " in text]
+    return "".join(with_rules or [next(iter(found.values()))])
+
+
 def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
     """Write this machine's node directory; nothing is written when what it cannot do without is missing.
 
@@ -70,7 +89,7 @@ def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
         commands["conntrack.txt"] = (CONNTRACK, False)
     for name, (command, optional) in commands.items():
         try:
-            texts[name] = run(command)
+            texts[name] = rules(command[0].removesuffix("-save")) if name in RULES else run(command)
         except InputError as error:
             if not optional:
                 raise InputError(f"{error}; it is needed, as root") from None

@@ -5,14 +5,18 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from fastnat.cli import group
+from console import BLOCK, DOCUMENTS, commands, output_of
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = [(d.name, *pair) for d in DOCUMENTS for block in BLOCK.findall(d.read_text()) for pair in commands(block)]
+PYTHON = [
+    (d.name, code, shown)
+    for d in DOCUMENTS
+    for code, shown in re.findall(r"```python\n(.*?)```\nprints\n```\n(.*?)```", d.read_text(), re.DOTALL)
+]
 NAMED = [
     (doc.name, test)
-    for doc in [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+    for doc in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
     for test in sorted(set(re.findall(r"tests/[\w/]+\.py(?:::\w+)?", doc.read_text())))
 ]
 
@@ -24,23 +28,15 @@ def test_named_tests_exist(doc, test):
     assert not name or name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, f"{doc} names {test}"
 
 
-def test_readme_shows_what_the_demo_prints():
-    """Each line of the README's demo output is one of the command's own."""
-    shown = CliRunner().invoke(group, ["exhaust"]).output
-    printed = " ".join(shown.split())
-    text = (ROOT / "README.md").read_text()
-    example = re.search(r"`make demo` ends with.*?```\n(.*?)```", text, re.DOTALL)[1]
-    rows = [line for line in example.splitlines() if line.startswith("│")]
-    words = " ".join(line for line in example.splitlines() if not line.startswith("│"))
-    assert len(rows) == 3
-    assert all(row in shown for row in rows)
-    assert " ".join(words.split()) in printed
+@pytest.mark.parametrize(("doc", "command", "shown"), EXAMPLES)
+def test_commands_print_what_the_documents_show(doc, command, shown):
+    assert output_of(command) == shown, f"{doc}: run python tests/console.py"
 
 
-def test_readme_shows_what_trace_prints():
-    shown = CliRunner().invoke(group, ["trace"]).output
-    example = re.search(r"`fastnat trace` tells.*?```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    assert all(line in shown for line in example.splitlines())
+@pytest.mark.parametrize(("doc", "code", "shown"), PYTHON)
+def test_python_in_the_documents_prints_what_they_show(doc, code, shown, capsys):
+    exec(compile(code, doc, "exec"), {})
+    assert capsys.readouterr().out == shown
 
 
 def test_readme_api_example_runs(capsys):

@@ -1,10 +1,12 @@
 """The failure curve against ten runs of a real 6.18 kernel (tests/data, one SNAT address, one destination, UDP)."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel import exhaustion as small
 
 import fastnat
 from fastnat.exhaustion import Workload, client_addresses, run, verdict
@@ -26,6 +28,29 @@ def test_failure_share_of_every_row_lies_within_two_hundredths(name, flag):
     mean = np.mean(runs, axis=0)
     assert np.abs(mean - kernel).max() < 0.02
     assert np.max(runs, axis=0)[:45].max() == 0
+
+
+def simulated(name):
+    """Return the outcomes of ten seeds of a small-scale case."""
+    nodes = [fastnat.Engine(small.node_of(name), seed=seed) for seed in range(10)]
+    return [run(nat, small.workload(name)) for nat in nodes]
+
+
+def agree(first, failed, outcomes):
+    """Compare a kernel's run with the seeds, within three standard deviations of a single run."""
+    counts = [o.failed for o in outcomes]
+    assert abs(failed - np.mean(counts)) <= 3 * max(np.std(counts), np.sqrt(np.mean(counts)) / 3)
+    times = [o.first_failure_time for o in outcomes]
+    assert (first is None) == all(t is None for t in times)
+    if first is not None:
+        assert abs(first - np.mean(times)) <= 3 * np.std(times) + 0.1
+
+
+@pytest.mark.parametrize("name", small.CASES)
+def test_small_scale_agrees_with_the_recorded_kernel(name):
+    """Ports of 100 and 300, timeouts of 4 s: UDP, and TCP with TIME_WAIT, whose ports linux-6.18 takes over."""
+    kernel = json.loads(small.DATA.read_text())[name]
+    agree(kernel["first_failure_time"], kernel["failed"], simulated(name))
 
 
 def test_clients_are_never_the_nodes_own_addresses():

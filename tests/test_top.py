@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from nodes import flows, make_node
 
 import fastnat
+from fastnat import occupancy
 from fastnat.cli import group
+from fastnat.errors import InputError
 from fastnat.occupancy import PORTS, read, search_fails, seconds_left, spaces_of
 
 
@@ -86,3 +88,36 @@ def test_empty_and_missing(tmp_path):
     assert "0 connections" in CliRunner().invoke(group, ["top", "-"], input="").output
     result = CliRunner().invoke(group, ["top", str(tmp_path / "none")])
     assert "No such file" in str(result.exception)
+
+
+GOOD = (
+    "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst=1.1.1.1 sport=53 dport=5 mark=0 use=1"
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 mark=0",
+        "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 and dst=1.1.1.1 sport=2 dport=1",
+        "src= src= dport=",
+        "=src==dport=src=",
+    ],
+)
+def test_odd_lines_are_refused_not_lost(line):
+    with pytest.raises(InputError, match=r"dump.*2"):
+        occupancy.read(io.BytesIO(f"{GOOD}\n{line}\n".encode()), "dump")
+
+
+def test_any_bytes_are_read_or_refused():
+    rng = np.random.default_rng(5)
+    refused = 0
+    for _ in range(2000):
+        text = bytearray(f"{GOOD}\n".encode() * 3)
+        for at in rng.integers(0, len(text), rng.integers(1, 6)):
+            text[at] = rng.integers(0, 256)
+        try:
+            assert len(occupancy.spaces_of(occupancy.read(io.BytesIO(bytes(text))))) <= 3
+        except InputError:
+            refused += 1
+    assert refused > 200

@@ -21,14 +21,16 @@ from ..exhaustion import COLUMNS, Workload, report, scenario
 from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
 from ..exhaustion.plots import draw
-from ..exhaustion.variants import Compared, Variant, apply, compare, label_of, parse
+from ..exhaustion.variants import Compared, Variant, apply, compare, label_of, parse, sport_of
 from ..files import read_text
 from ..node import Node
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
-    Variant((), "none"), Variant((("random-fully", "on"),), "--random-fully"), Variant((("addresses", "2"),), "two addresses"),
-]  # fmt: skip
+    Variant((), "none"),
+    Variant((("random-fully", "on"),), "--random-fully"),
+    Variant((("addresses", "2"),), "two addresses"),
+]
 NEXT = """Your own node:
   fastnat snapshot -o node/                                        collects it (on the node, as root)
   fastnat exhaust node/ --dst 203.0.113.10:443 --proto tcp         asks it the same question"""
@@ -41,7 +43,7 @@ NEXT = """Your own node:
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), help="udp by default.")
 @click.option("--flows", type=click.IntRange(1), help="72000 by default.")
 @click.option("--clients", type=click.IntRange(0), help="Client addresses; 0, the default: one for each flow.")
-@click.option("--sport", help="Source port of every flow (40000), 'random' ('ephemeral') or 'sequential'.")
+@click.option("--sport", help="Source port of every flow (40000), random, sequential or any.")
 @click.option("--rate", type=click.FloatRange(0), help="Flows a second; 0: all at once.")
 @click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")
 @click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
@@ -130,10 +132,7 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
     if "rate" in given:
         given["stages"] = ()
     if "sport" in given:
-        text = given["sport"]
-        if text not in ("random", "sequential", "ephemeral") and not (text.isdigit() and 0 < int(text) < 65536):
-            raise InputError(f"--sport {text!r}: expected a port in 1..65535, 'random' or 'sequential'")
-        given["sport"] = int(text) if text.isdigit() else "random" if text == "ephemeral" else text
+        given["sport"] = sport_of(given["sport"])
     if "hold" in given:
         try:
             given["hold"] = scenario.hold_of(given["hold"])
@@ -188,10 +187,8 @@ def show(console: Console, doc: dict[str, Any], results: list[Compared]) -> None
     if len(results) > 1:
         header, rows = report.table(doc)
         table = Table(*header, box=SIMPLE_HEAD, pad_edge=False)
-        for column in table.columns:
-            column.no_wrap = True
         for column in table.columns[1:]:
-            column.justify = "right"
+            column.justify, column.no_wrap = "right", True
         for row in rows:
             table.add_row(*row)
         console.print(table)

@@ -79,8 +79,8 @@ def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instance
     """Print what a load to one destination needs behind a cloud's NAT."""
     known = clouds()
     if name == "list":
-        for c in known.values():
-            click.echo(f"{c.name}: {c.title}: {c.says}\n  {c.source}")
+        for model in known.values():
+            click.echo(f"{model.name}: {model.title}: {model.says}\n  {model.source}")
         return
     if name not in known:
         raise InputError(f"--cloud {name!r}: known are {', '.join(known)}")

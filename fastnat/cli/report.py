@@ -1,4 +1,4 @@
-"""fastnat report: what `fastnat exhaust --json` wrote, as text, Markdown, HTML, JUnit XML, Prometheus text, or a plot."""
+"""fastnat report: what `fastnat exhaust --json` wrote, in other forms."""
 
 from __future__ import annotations
 

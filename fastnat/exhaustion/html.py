@@ -85,12 +85,14 @@ def plot(
 
     lines, keys = [], []
     for run, colour in zip(runs, COLOURS * (len(runs) // len(COLOURS) + 1), strict=False):
-        points = [(round(LEFT + r[along] * across, 1), round(HEIGHT - BOTTOM - of(r) * up, 1), of(r)) for r in run["rows"]]
+        rows = [(r[along], of(r)) for r in run["rows"]]
+        points = [(round(LEFT + x * across, 1), round(HEIGHT - BOTTOM - y * up, 1), y) for x, y in rows]
         data = escape("[" + ",".join(f'[{x},"{said(v)}"]' for x, _, v in points) + "]", quote=True)
         name = escape(run["variant"], quote=True)
         path = " ".join(f"{x},{y}" for x, y, _ in points)
         lines.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" data-name="{name}" data-points="{data}" points="{path}"/>'
+            f'<polyline fill="none" stroke="{colour}" stroke-width="2" data-name="{name}" data-points="{data}" '
+            f'points="{path}"/>'
         )
         keys.append(f'<span class="key"><span style="color:{colour}">&#9632;</span> {name}</span>')
     marks = []

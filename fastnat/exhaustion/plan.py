@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A cloud's NAT: ports a address or instance that it can use towards one destination, and when a port comes back."""
+    """A cloud's NAT: ports an address or instance has towards one destination, and when a port comes back."""
 
     name: str
     title: str
@@ -163,8 +163,9 @@ def plan(
         changed, load, kernel = apply(Variant((("addresses", str(addresses)),)), node, work, profile)
         outcome = steady(changed, load, kernel, seed, progress, addresses)
         if outcome.steady_fail <= share:
-            return Plan(lasts, live, busiest, addresses, outcome.steady_fail, by_arithmetic, table, table // 4, outcome)
-    raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses would be needed: spread the load over more destinations")
+            found = (addresses, outcome.steady_fail, by_arithmetic, table, table // 4, outcome)
+            return Plan(lasts, live, busiest, *found)
+    raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
 
 
 def cloud_plan(cloud: Cloud, rate: float, hold: float, share: float, instances: int = 1) -> dict[str, Any]:

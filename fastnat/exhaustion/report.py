@@ -118,7 +118,7 @@ def to_text(doc: dict[str, Any]) -> str:
     header, rows = table(doc)
     widths = [max(len(line[k]) for line in [header, *rows]) for k in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in [header, *rows]
     ]
     said = [doc["verdict"], *filter(None, [doc["remedy"]]), "", *(line.rstrip() for line in lines), ""]
@@ -130,7 +130,8 @@ def to_markdown(doc: dict[str, Any]) -> str:
     header, rows = table(doc)
     lines = [" | ".join(line) for line in [header, ["---", *["---:"] * (len(header) - 1)], *rows]]
     said = [f"**{doc['verdict']}**", "", doc["remedy"], "", *(f"| {line} |" for line in lines), ""]
-    return "\n".join([*said, occupancy_line(doc["runs"][0]), "", *(f"- {w}" for w in doc["comparison"])]).rstrip() + "\n"
+    said += [occupancy_line(doc["runs"][0]), "", *(f"- {w}" for w in doc["comparison"])]
+    return "\n".join(said).rstrip() + "\n"
 
 
 def to_junit(doc: dict[str, Any], max_fail: float = MAX_FAIL) -> str:

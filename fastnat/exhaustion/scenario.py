@@ -1,26 +1,26 @@
 """Scenarios: a question to the laboratory as a TOML file.
 
-    [node]
-    path = "node"                  # a node directory, from this file's folder; without it the packaged k8s-worker
-    profile = "linux-6.18"
+[node]
+path = "node"                  # a node directory, from this file's folder; without it the packaged k8s-worker
+profile = "linux-6.18"
 
-    [workload]
-    proto = "tcp"
-    destinations = ["203.0.113.10:443", "203.0.113.11:443"]
-    zipf = 1.1                     # or weights = [3, 1]
-    rate = 800                     # flows a second, or [[stage]] tables
-    hold = "exp:5s"
-    clients = 200
-    sport = "random"
+[workload]
+proto = "tcp"
+destinations = ["203.0.113.10:443", "203.0.113.11:443"]
+zipf = 1.1                     # or weights = [3, 1]
+rate = 800                     # flows a second, or [[stage]] tables
+hold = "exp:5s"
+clients = 200
+sport = "random"
 
-    [[stage]]
-    for = "2m"
-    rate = 100
-    to = 800
+[[stage]]
+for = "2m"
+rate = 100
+to = 800
 
-    [vary]
-    addresses = [1, 2]
-    tcp-time-wait = [120, 30]
+[vary]
+addresses = [1, 2]
+tcp-time-wait = [120, 30]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_text
-from .variants import Variant, label_of, parse
+from .variants import Variant, label_of, parse, sport_of
 from .workload import Workload, zipf
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?$")
@@ -154,7 +154,7 @@ def _workload(r: Reader) -> Workload:
         "destinations": lambda v: tuple(endpoint(d) for d in v), "weights": lambda v: tuple(float(w) for w in v),
         "hold": hold_of, "rate": float, "flows": int, "clients": int, "cpus": int, "poisson": bool, "replies": bool,
         "proto": str, "iface": str, "network": str, "close": str,
-        "sport": lambda v: v if v in ("random", "sequential") else int(v),
+        "sport": lambda v: sport_of(str(v)),
     }  # fmt: skip
     for key, make in makers.items():
         if key in table:

@@ -1,13 +1,15 @@
 """Opening the flows of a workload and closing them again, in virtual time.
 
-Time goes in slices. Flows are opened at their very times; what answers them (SYN-ACK and ACK, packets that keep a
-flow, FIN or RST) comes at the end of the slice in which it is due, so that a slice is one batch.
+Time goes in slices. Flows are opened at their very times; what follows comes between two slices, so that a slice is
+one batch: SYN-ACK and ACK, packets that keep a flow, and FIN or RST of the flows that end in the half slice before or
+behind.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,8 +74,8 @@ class Run:
     def slices(self) -> list[tuple[int, int, float]]:
         """Return (first flow, flow behind the last, end [s]) of each slice."""
         if self.work.hold is None:
-            edges = list(range(0, self.work.flows, ROW)) + [self.work.flows]
-            return [(a, b, float(self.times[b - 1])) for a, b in zip(edges, edges[1:], strict=False)]
+            edges = [*range(0, self.work.flows, ROW), self.work.flows]
+            return [(a, b, float(self.times[b - 1])) for a, b in pairwise(edges)]
         mean = mean_hold(self.work.hold)
         length = min(max(mean / SLICE_PART, SHORTEST_SLICE), LONGEST_SLICE)
         ends = np.arange(self.times[0], self.times[-1] + length, length) + length
@@ -138,7 +140,7 @@ class Run:
                 self.answer(flows, 0)
 
     def close(self, end: float) -> None:
-        """Close the flows that are over by now."""
+        """Close the flows that are over by then."""
         behind = int(np.searchsorted(self.ends[self.closing[self.closed :]], end, "right")) + self.closed
         flows = self.closing[self.closed : behind]
         flows = np.sort(flows[self.open[flows]])
@@ -177,7 +179,7 @@ def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None =
             r.shake_hands(first, behind)
             if work.proto == "udp":
                 r.keep(begin, end)
-            r.close(end)
+            r.close(end + (end - begin) / 2)
             begin = end
         if progress and behind > first:
             progress(behind - first)

@@ -69,11 +69,13 @@ def done_before(path: Path) -> set[tuple[str, str]]:
         return {(r["variant"], r["seed"]) for r in reader if r[FIGURES[-1]] not in (None, "")}
 
 
-def sweep(s: Scenario, path: Path, jobs: int = 0, scheduler: str = "", progress: Callable[[int], None] | None = None) -> int:
+def sweep(
+    s: Scenario, path: Path, jobs: int = 0, scheduler: str = "", progress: Callable[[int], None] | None = None
+) -> int:  # fmt: skip
     """Run what the result file does not hold yet, and append to it; return how many rows it now has.
 
-    jobs: processes, 0: one for each CPU. scheduler: "tcp://host:port" of a Dask cluster instead. A job whose worker dies
-    is given to another one. Raises InputError when the scheduler cannot be reached; rows that are there are kept.
+    jobs: processes, 0: one for each CPU. scheduler: "tcp://host:port" of a Dask cluster instead. A job whose worker
+    dies is given to another one. Raises InputError when the scheduler cannot be reached; rows already there are kept.
     """
     target = path.with_suffix(".csv")
     done = done_before(target)
@@ -121,7 +123,8 @@ def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Iterator[dict[str,
                 for key in left:
                     tries[key] += 1
                 if max(tries[key] for key in left) >= TRIES:
-                    raise InputError(f"workers died {TRIES} times; {len(left)} jobs are left, the others are kept") from None
+                    why = f"workers died {TRIES} times; {len(left)} jobs are left, the others are kept"
+                    raise InputError(why) from None
 
 
 def _submit(pool: Executor, s: Scenario, jobs: list[Job]) -> dict[Future[dict[str, Any]], Job]:
@@ -135,12 +138,12 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Iterator[dict[str,
     except ImportError:
         raise InputError("--scheduler needs distributed: pip install 'fastnat[sweep]'") from None
     try:
-        client = Client(scheduler, timeout=10)
+        client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {scheduler}: cannot be reached: {error}") from None
     with client:
         futures = [client.submit(work_on, s, job, pure=False, retries=TRIES) for job in todo]
-        for future in as_completed(futures):
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]
             yield future.result()
 
 
@@ -148,5 +151,6 @@ def _to_parquet(source: Path, target: Path) -> None:
     try:
         import polars
     except ImportError:
-        raise InputError(f"{target}: Parquet needs polars: pip install 'fastnat[report]'; the rows are in {source}") from None
+        why = f"{target}: Parquet needs polars: pip install 'fastnat[report]'; the rows are in {source}"
+        raise InputError(why) from None
     polars.read_csv(source).write_parquet(target)

@@ -18,13 +18,15 @@ from ..node import Node
 from ..timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .outcome import Outcome
 from .simulation import Run, run
-from .workload import Workload
+from .workload import SPORTS, Workload
 
 SYSCTLS = {
     **{name.removesuffix("_timeout").replace("_timeout_", "-").replace("_", "-"): PREFIX + name for name in TIMEOUTS},
     **{f"sctp-{name.replace('_', '-')}": f"{PREFIX}sctp_timeout_{name}" for name, _, _ in SCTP_TIMEOUTS},
     "max": PREFIX + "max", "buckets": PREFIX + "buckets", "tcp-loose": PREFIX + "tcp_loose",
 }  # fmt: skip
+# a smaller part is no difference that anybody would act on
+LEAST = 0.005
 # two-sided 95 % points of Student's t for 1..10 degrees of freedom
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
@@ -39,7 +41,9 @@ class Variant:
 
 def known_factors() -> str:
     """Return the names that --vary takes."""
-    own = ("random-fully", "addresses=N", "ports=FIRST-LAST", "profile=NAME", "rate", "hold", "clients", "cpus", "sport")
+    own = (
+        "random-fully", "addresses=N", "ports=FIRST-LAST", "profile=NAME", "rate", "hold", "clients", "cpus", "sport",
+    )  # fmt: skip
     return ", ".join((*own, *SYSCTLS))
 
 
@@ -100,7 +104,7 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
         work,
         rate=float(settings.get("rate", work.rate)), clients=int(settings.get("clients", work.clients)),
         hold=settings.get("hold", work.hold), cpus=int(settings.get("cpus", work.cpus)),
-        sport=_sport(settings["sport"]) if "sport" in settings else work.sport,
+        sport=sport_of(settings["sport"]) if "sport" in settings else work.sport,
     )  # fmt: skip
     addresses = int(settings.get("addresses", 1))
     if settings.get("random-fully") == "on" or addresses > 1 or "ports" in settings:
@@ -109,11 +113,12 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
     return changed, work, profile
 
 
-def _sport(text: str) -> int | str:
-    if text in ("random", "sequential", "ephemeral"):
+def sport_of(text: str) -> int | str:
+    """Return a source port or how ports are drawn; InputError for anything else."""
+    if text in SPORTS:
         return "random" if text == "ephemeral" else text
     if not text.isdigit() or not 0 < int(text) < 65536:
-        raise InputError(f"source port {text!r}: expected 1..65535, random or sequential")
+        raise InputError(f"source port {text!r}: expected 1..65535, {', '.join(SPORTS)}")
     return int(text)
 
 
@@ -217,9 +222,11 @@ def words(results: list[Compared]) -> list[str]:
             said.append(f"{r.variant.label}: nothing fails, as without it.")
         elif none[1]:
             said.append(f"{r.variant.label}: nothing fails any more; without it {share[0]:.2%} of the flows.")
-        elif abs(after - before) <= width or after == before:
+        elif min(share) < max(share) / 2:
+            said.append(f"{r.variant.label}: {share[1]:.2%} of the flows fail instead of {share[0]:.2%}.")
+        elif abs(after - before) <= max(width if len(differences) > 1 else 0, LEAST * before):
             said.append(
-                f"{r.variant.label}: no difference that these seeds could show{sure}; "
+                f"{r.variant.label}: no difference in the first failure that these seeds could show{sure}; "
                 f"{share[1]:.2%} fail instead of {share[0]:.2%}."
             )
         else:

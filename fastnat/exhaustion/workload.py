@@ -23,6 +23,7 @@ LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
 ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
 # initial sequence numbers grow by one every 64 ns, as Linux's do
 ISN_NS = 64
+SPORTS = ("random", "ephemeral", "sequential", "any")
 CLOSES = ("fin", "rst", "none")
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
@@ -42,8 +43,8 @@ class Workload:
     clients : int                client addresses, 0: one for each flow. They are the addresses of `network`
                                  ("a.b.c.d/len"; None: the source network of the node's first SNAT or MASQUERADE rule)
                                  that are not the node's own; when they are used up they come again with the next port
-    sport : int, "random" or "sequential"    the clients' source ports; None is "random". The two draw from
-                                 32768..60999 (net.ipv4.ip_local_port_range)
+    sport : int or str           the clients' source ports: one for all, "random" or "sequential" from 32768..60999
+                                 (net.ipv4.ip_local_port_range of Linux clients; None is "random"), or "any"
     rate : float                 flows a second of virtual time, 0: all at time 0
     stages : tuple of (seconds, rate at the begin, rate at the end)   instead of a constant rate; the last one's end
                                  rate goes on
@@ -155,7 +156,7 @@ def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float6
     beyond = counts > arrived[-1]
     last = work.stages[-1][2]
     if beyond.any() and not last:
-        raise InputError(f"the stages open {int(arrived[-1]):,} flows and end with a rate of 0: {work.flows:,} are asked")
+        raise InputError(f"the stages open {int(arrived[-1]):,} flows, not {work.flows:,}, and end with a rate of 0")
     times[beyond] = seconds[-1] + (counts[beyond] - arrived[-1]) / (last or 1)
     return times
 
@@ -190,6 +191,8 @@ def source_ports(work: Workload, n_clients: int, rng: np.random.Generator) -> ND
     """Return the source port of every flow; flow k is opened by client k modulo n_clients."""
     k = np.arange(work.flows)
     size = HIGH_EPHEMERAL + 1 - LOW_EPHEMERAL
+    if work.sport == "any":
+        return rng.integers(1024, 65536, work.flows)
     if work.sport is None or work.sport == "random":
         return rng.integers(LOW_EPHEMERAL, HIGH_EPHEMERAL + 1, work.flows)
     if work.sport == "sequential":
@@ -211,4 +214,5 @@ def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArr
     ends = (ends << np.uint64(16) ^ batch["sport"]) * np.uint64(0xC2B2AE3D27D4EB4F) ^ batch["dport"]
     ends = ends * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
     clock = (seconds * (1e9 / ISN_NS)).astype(np.uint64)
-    return (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
+    upper: NDArray[Any] = (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
+    return upper
