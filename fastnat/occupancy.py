@@ -37,7 +37,8 @@ EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 class PortSpace:
     """One port space: its connections, ports of 1024..65535 in use, connections in TIME_WAIT, and who has most of them.
 
-    fails: the probability that a new connection whose own source port is random finds none.
+    fails: the probability that a new connection whose own source port is random finds none; taken: bool[64512], which
+    ports are in use.
     """
 
     address: str
@@ -49,6 +50,7 @@ class PortSpace:
     time_wait: int
     fails: float
     sources: list[tuple[str, int]]
+    taken: NDArray[np.bool_]
 
     @property
     def free(self) -> int:
@@ -230,7 +232,7 @@ def _space(name: str, ports: NDArray[np.uint16], time_wait: int, most: list[tupl
     taken[ports[ports >= FIRST].astype(np.int64) - FIRST] = True
     used = int(taken.sum())
     fails = used / PORTS * search_fails(taken)
-    return PortSpace(near, proto, far, int(far_port), len(ports), used, time_wait, fails, most)
+    return PortSpace(near, proto, far, int(far_port), len(ports), used, time_wait, fails, most, taken)
 
 
 def search_fails(taken: NDArray[np.bool_]) -> float:

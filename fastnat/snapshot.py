@@ -62,7 +62,7 @@ def rules(name: str) -> str:
 
     Where both hold rules both are taken, one after the other; InputError when there is no such tool.
     """
-    found = {}
+    found: dict[str, str] = {}
     for tool in (f"{name}-save", f"{name}-nft-save", f"{name}-legacy-save"):
         if shutil.which(tool):
             text = run((tool, "-c"))

@@ -1,11 +1,17 @@
 """What the documents say about the project is true."""
 
 import ast
+import contextlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from console import BLOCK, DOCUMENTS, commands, output_of
+
+import fastnat
+from fastnat.cli import group
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [(d.name, *pair) for d in DOCUMENTS for block in BLOCK.findall(d.read_text()) for pair in commands(block)]
@@ -45,3 +51,19 @@ def test_readme_api_example_runs(capsys):
     shown = capsys.readouterr().out
     assert "src=203.0.113.11 dst=198.51.100.10" in shown
     assert "{'used': 1, 'free': 64511, 'total': 64512} 0" in shown
+
+
+def test_every_command_of_the_readme_runs(tmp_path):
+    """The table of questions: on the packaged node, a dump and a capture of its own."""
+    fastnat.Node.example().save(tmp_path / "node")
+    (tmp_path / "in.pcapng").write_bytes((ROOT / "tests" / "data" / "one-query.pcapng").read_bytes())
+    (tmp_path / "question.toml").write_text('[workload]\nflows = 2000\n[vary]\naddresses = [1, 2]\n')
+    dump = (ROOT / "docs" / "guides" / "dump.txt").read_text()
+    words = r"`(?:conntrack -L \\\| )?(fastnat (?!snapshot|report)[^`]*(?:node/|question|top -)[^`]*)`"
+    found = re.findall(words, (ROOT / "README.md").read_text())
+    assert len(found) >= 9
+    for command in found:
+        command = command.replace(" exhaust node/ --proto", " exhaust node/ --flows 3000 --proto")
+        with contextlib.chdir(tmp_path):
+            result = CliRunner().invoke(group, shlex.split(command)[1:], input=dump)
+        assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"

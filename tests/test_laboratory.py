@@ -204,6 +204,14 @@ def test_reports_of_one_run(doc, tmp_path):
         assert re.fullmatch(r'# TYPE \w+ (?:gauge|counter)|\w+\{variant="[^"]*"\} [\d.e+-]+', line), line
 
 
+def test_plots_are_pictures(doc, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(doc))
+    assert run("report", tmp_path / "run.json", "--plot", tmp_path / "run.png").exit_code == 0
+    planned = run("plan", "--rate", 200, "--plot", tmp_path / "plan.png")
+    assert planned.exit_code == 0, planned.output
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("run.png", "plan.png"))
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [("{", "expected what"), ("[1]", "no run of fastnat"), ('{"runs": [{}], "format": 9}', "format 9"),

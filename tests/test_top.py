@@ -121,3 +121,17 @@ def test_any_bytes_are_read_or_refused():
         except InputError:
             refused += 1
     assert refused > 200
+
+
+def test_a_node_says_which_addresses_are_its_own_and_how_full_its_table_is(tmp_path):
+    node = fastnat.Node.example()
+    node.sysctls["net.netfilter.nf_conntrack_max"] = "2"
+    node.save(tmp_path / "node")
+    mine = GOOD.replace("dst=1.1.1.1", "dst=198.51.100.10")
+    (tmp_path / "dump").write_text(f"{GOOD}\n{mine}\n{mine.replace('dport=5 ', 'dport=6 ')}\n")
+    plot = tmp_path / "ports.png"
+    words = ["top", str(tmp_path / "dump"), "--node", str(tmp_path / "node"), "--plot", str(plot)]
+    shown = CliRunner().invoke(group, words).output
+    assert "1.1.1.1" not in shown
+    assert "Table: 3 of nf_conntrack_max 2, 150%: the table is full" in shown
+    assert plot.read_bytes().startswith(b"\x89PNG")

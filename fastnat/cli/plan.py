@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..exhaustion import Workload, scenario
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
+from ..exhaustion.plots import draw_plan
 from ..exhaustion.workload import mean_hold
 from ..node import Node
 
@@ -30,10 +31,12 @@ from ..node import Node
 @click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
 @click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Behind the cloud's NAT.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(
     node: str | None, rate: float, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str, profile: str,
-    fails: float, cloud: str | None, instances: int, seed: int, as_json: bool,
+    fails: float, cloud: str | None, instances: int, seed: int, plot: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
@@ -47,7 +50,12 @@ def plan(
     work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
     if proto == "udp":
         work = replace(work, replies=True)
-    made = make(Node.load(node) if node else Node.example(), work, profile, fails, seed)
+    loaded = Node.load(node) if node else Node.example()
+    made = make(loaded, work, profile, fails, seed)
+    if plot:
+        rates = [rate * k / 4 for k in (1, 2, 3)]
+        points = [(r, make(loaded, replace(work, rate=r), profile, fails, seed).addresses) for r in rates]
+        draw_plan([*points, (rate, made.addresses)], plot)
     if as_json:
         said = {k: v for k, v in asdict(made).items() if k != "outcome"}
         click.echo(json.dumps(said, indent=1))

@@ -6,16 +6,20 @@ import contextlib
 import csv
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from ..addresses import family_of
 from ..errors import InputError
+from ..exhaustion.plots import draw_ports
+from ..node import Node
 from ..occupancy import PAIN, PORTS, Dump, PortSpace, read, seconds_left, spaces_of
+from ..timeouts import PREFIX
 
 
 def open_dump(name: str) -> BinaryIO:
@@ -33,9 +37,14 @@ def open_dump(name: str) -> BinaryIO:
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
 @click.option("--apart", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@click.option("--node", metavar="NODE", help="Its directory: nf_conntrack_max, and which addresses are its own.")
+@click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def top(dump: str, rows: int, earlier: str | None, apart: float, as_csv: bool, as_json: bool) -> None:
+def top(
+    dump: str, rows: int, earlier: str | None, apart: float, node: str | None, plot: str | None, as_csv: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Show which SNAT port spaces of DUMP (`conntrack -L` text, - for standard input) are nearest to exhaustion."""
     with contextlib.closing(open_dump(dump)) as file:
         now = read(file, dump)
@@ -43,11 +52,17 @@ def top(dump: str, rows: int, earlier: str | None, apart: float, as_csv: bool, a
     if earlier:
         with contextlib.closing(open_dump(earlier)) as file:
             before = {_name(s): s.used for s in spaces_of(read(file, earlier), 1 << 30)}
-    spaces = spaces_of(now, rows)
+    loaded = Node.load(node, lenient=True) if node else None
+    spaces = spaces_of(now, 1 << 30 if loaded else rows)
+    if loaded:
+        own = nat_addresses(loaded)
+        spaces = [s for s in spaces if in_ranges(s.address, own)][:rows]
+    if plot and spaces:
+        draw_ports(spaces[0], plot)
     left = [seconds_left(s.used, before.get(_name(s), 0), apart) if earlier else None for s in spaces]
     if as_json:
         shown = [
-            {**asdict(s), "free": s.free, "occupancy": s.occupancy, "seconds_left": t}
+            {**_fields(s), "free": s.free, "occupancy": s.occupancy, "seconds_left": t}
             for s, t in zip(spaces, left, strict=True)
         ]
         click.echo(json.dumps({"connections": now.connections, "without_ports": now.others, "spaces": shown}, indent=1))
@@ -58,6 +73,37 @@ def top(dump: str, rows: int, earlier: str | None, apart: float, as_csv: bool, a
             writer.writerow((s.address, s.proto, s.dst, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t))
     else:
         show(now, spaces, left)
+        if loaded:
+            show_table(now, loaded.sysctl(PREFIX + "max", 262_144))
+
+
+def _fields(s: PortSpace) -> dict[str, Any]:
+    return {f.name: getattr(s, f.name) for f in fields(s) if f.name != "taken"}
+
+
+def nat_addresses(node: Node) -> list[tuple[int, int]]:
+    """Return the ranges of addresses with which a node translates: its own, and those of its SNAT rules."""
+    ranges = [(a.local, a.local) for i in node.interfaces.values() for a in (*i.addresses, *i.addresses6)]
+    for parsed in (node.rules, node.rules6):
+        for table in parsed.tables.values() if parsed else []:
+            targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
+            ranges += [(t.min_addr, t.max_addr) for t in targets if t.name in ("SNAT", "NETMAP")]
+    return ranges
+
+
+def in_ranges(address: str, ranges: list[tuple[int, int]]) -> bool:
+    """Tell whether an address lies in one of the ranges."""
+    number = family_of(address).to_int(address)
+    return any(low <= number <= high for low, high in ranges)
+
+
+def show_table(dump: Dump, limit: int) -> None:
+    """Print how full the conntrack table is."""
+    share = dump.connections / limit
+    what = "the table is full: new connections are dropped, whatever ports are free" if share >= 1 else "room is left"
+    if 0.95 <= share < 1:
+        what = "nearly full: connections without an answer are dropped early"
+    click.echo(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
 
 
 def _name(s: PortSpace) -> tuple[str, str, str, int]:

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import InputError
 from .report import first_seeds
 
+if TYPE_CHECKING:
+    from ..occupancy import PortSpace
 
-def draw(doc: dict[str, Any], path: str) -> None:
-    """Write failure share, occupancy and probes of every variant as one PNG; InputError without matplotlib."""
+
+def figure_of(width: float, height: float) -> Any:
+    """Return an empty figure [inches]; InputError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--plot needs matplotlib: pip install 'fastnat[report]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw(doc: dict[str, Any], path: str) -> None:
+    """Write failure share, occupancy and probes of every variant, and probes against occupancy, as one PNG."""
     timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
     along = "time" if timed else "sent"
-    figure = Figure(figsize=(8, 9), layout="constrained")
-    panels = figure.subplots(3, 1, sharex=True)
-    for axes, key, label in zip(
-        panels, ("fail", "occupancy", "probes_per_conn"),
-        ("share of new flows that fail", "occupancy of the port spaces", "probes per flow"), strict=True,
-    ):  # fmt: skip
+    unit = "seconds" if timed else "flows opened"
+    figure = figure_of(8, 12)
+    panels = figure.subplots(4, 1)
+    for axes, x, y, across, up in (
+        (panels[0], along, "fail", unit, "share of new flows that fail"),
+        (panels[1], along, "occupancy", unit, "occupancy of the port spaces"),
+        (panels[2], along, "probes_per_conn", unit, "probes per flow"),
+        (panels[3], "occupancy", "probes_per_conn", "occupancy", "probes per flow"),
+    ):
         for run in first_seeds(doc):
-            axes.plot([r[along] for r in run["rows"]], [r[key] for r in run["rows"]], label=run["variant"])
-        axes.set_ylabel(label)
+            axes.plot([r[x] for r in run["rows"]], [r[y] for r in run["rows"]], label=run["variant"])
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
         axes.grid(alpha=0.3)
     panels[0].set_ylim(-0.02, 1.02)
     panels[0].legend()
-    panels[-1].set_xlabel("seconds" if timed else "flows opened")
+    figure.savefig(path, dpi=120)
+
+
+def draw_ports(space: PortSpace, path: str) -> None:
+    """Write a raster of the ports 1024..65535 of one port space, 256 a row, those in use dark."""
+    figure = figure_of(7, 7)
+    axes = figure.subplots()
+    axes.imshow(space.taken.reshape(-1, 256), cmap="Greys", aspect="auto", extent=(0, 256, 65536, 1024))
+    axes.set_title(f"{space.address} to {space.proto} {space.dst}:{space.dport}: {space.used:,} of 64,512 in use")
+    axes.set_xlabel("port, within a row of 256")
+    axes.set_ylabel("first port of the row")
+    figure.savefig(path, dpi=120)
+
+
+def draw_plan(points: list[tuple[float, int]], path: str) -> None:
+    """Write the SNAT addresses that are needed against the rate: points of (flows a second, addresses)."""
+    figure = figure_of(7, 4)
+    axes = figure.subplots()
+    rates, needed = np.array(points).T
+    axes.step(rates, needed, where="pre", marker="o")
+    axes.set_xlabel("flows a second")
+    axes.set_ylabel("SNAT addresses needed")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
