@@ -5,14 +5,19 @@ Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; tcpdump.org/linktypes
 
 from __future__ import annotations
 
+import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .errors import InputError
 
 ETHERNET, RAW, RAW_BSD, RAW_OPENBSD, COOKED, COOKED2, IPV4 = 1, 101, 12, 14, 113, 276, 228
+BATCH = 4096
+# batches between two looks at how much of the file is kept in memory
+FORGET = 16
 MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
     b"\xa1\xb2\xc3\xd4": (">", 1e-6),
@@ -45,18 +50,43 @@ def ip_of(link: int, data: bytes) -> bytes:
     return data[at:] if kind in (b"\x08\x00", b"\x86\xdd") else b""
 
 
+@dataclass
+class Batch:
+    """Packets in order: times [s], interface names or "" (classic pcap has none), IP datagrams."""
+
+    times: list[float] = field(default_factory=list)
+    ifaces: list[str] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+
+
 def read(path: str | Path) -> Iterator[Captured]:
     """Yield the packets of a capture file; InputError names file and byte where it is broken."""
+    for batch in read_batches(path):
+        yield from map(Captured._make, zip(batch.times, batch.ifaces, batch.data, strict=True))
+
+
+def read_batches(path: str | Path) -> Iterator[Batch]:
+    """Yield the packets of a capture file, at most BATCH at a time; of a file of any size little is kept in memory.
+
+    What stands in front of a broken place is yielded; then InputError names file and byte.
+    """
+    with _open(path) as file:
+        head = file.read(4)
+        if head not in MAGICS and head != b"\x0a\x0d\x0d\x0a":
+            raise InputError(f"{path}: neither pcap nor pcapng (it starts with {head.hex() or 'nothing'})")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            batches = _read_pcap(raw, str(path)) if head in MAGICS else _read_pcapng(raw, str(path))
+            for n, batch in enumerate(batches):
+                yield batch
+                if n % FORGET == 0:
+                    raw.madvise(mmap.MADV_DONTNEED)
+
+
+def _open(path: str | Path) -> BinaryIO:
     try:
-        raw = Path(path).read_bytes()
+        return Path(path).open("rb")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    if raw[:4] in MAGICS:
-        yield from _read_pcap(raw, str(path))
-    elif raw[:4] == b"\x0a\x0d\x0d\x0a":
-        yield from _read_pcapng(raw, str(path))
-    else:
-        raise InputError(f"{path}: neither pcap nor pcapng (it starts with {raw[:4].hex() or 'nothing'})")
 
 
 def _check_link(link: int, where: str) -> None:
@@ -64,24 +94,59 @@ def _check_link(link: int, where: str) -> None:
         raise InputError(f"{where}: link type {link} is not supported; Ethernet, Linux cooked and raw IP are")
 
 
-def _read_pcap(raw: bytes, path: str) -> Iterator[Captured]:
+def _read_pcap(raw: mmap.mmap, path: str) -> Iterator[Batch]:
     order, unit = MAGICS[raw[:4]]
-    if len(raw) < 24:
+    end = len(raw)
+    if end < 24:
         raise InputError(f"{path}: cut within the file header")
     link = struct.unpack_from(order + "I", raw, 20)[0] & 0xFFFF
     _check_link(link, path)
-    at = 24
-    while at < len(raw):
-        if at + 16 > len(raw):
-            raise InputError(f"{path}: byte {at}: cut within a packet header")
-        seconds, part, kept, _ = struct.unpack_from(order + "IIII", raw, at)
-        if at + 16 + kept > len(raw):
-            raise InputError(f"{path}: byte {at}: a packet of {kept} bytes is cut after {len(raw) - at - 16}")
-        yield Captured(seconds + part * unit, "", ip_of(link, raw[at + 16 : at + 16 + kept]))
-        at += 16 + kept
+    header = struct.Struct(order + "IIII").unpack_from
+    raw_ip = link in (RAW, RAW_BSD, RAW_OPENBSD, IPV4)
+    at, broken = 24, ""
+    while at < end and not broken:
+        batch = Batch()
+        times, data = batch.times, batch.data
+        while at < end and len(times) < BATCH:
+            if at + 16 > end:
+                broken = f"byte {at}: cut within a packet header"
+                break
+            seconds, part, kept, _ = header(raw, at)
+            behind = at + 16 + kept
+            if behind > end:
+                broken = f"byte {at}: a packet of {kept} bytes is cut after {end - at - 16}"
+                break
+            times.append(seconds + part * unit)
+            data.append(raw[at + 16 : behind])
+            at = behind
+        if not raw_ip:
+            batch.data = [ip_of(link, frame) for frame in data]
+        batch.ifaces = [""] * len(times)
+        if times:
+            yield batch
+    if broken:
+        raise InputError(f"{path}: {broken}")
 
 
-def _read_pcapng(raw: bytes, path: str) -> Iterator[Captured]:
+def _read_pcapng(raw: mmap.mmap, path: str) -> Iterator[Batch]:
+    batch = Batch()
+    try:
+        for packet in _packets_of_pcapng(raw, path):
+            batch.times.append(packet.time)
+            batch.ifaces.append(packet.iface)
+            batch.data.append(packet.data)
+            if len(batch.times) == BATCH:
+                yield batch
+                batch = Batch()
+    except InputError:
+        if batch.times:
+            yield batch
+        raise
+    if batch.times:
+        yield batch
+
+
+def _packets_of_pcapng(raw: mmap.mmap, path: str) -> Iterator[Captured]:
     at, order = 0, "<"
     interfaces: list[tuple[str, float, int]] = []
     while at < len(raw):
@@ -141,11 +206,29 @@ class Writer:
 
     def write(self, time: float, iface: str, data: bytes) -> None:
         """Append one packet that left on an interface at a time [s]."""
-        if iface not in self.names:
-            self.names[iface] = len(self.names)
-            name = iface.encode()
-            options = struct.pack("<HH", 2, len(name)) + name + b"\0" * (-len(name) % 4)
-            self._block(1, struct.pack("<HHI", RAW, 0, 0) + options + struct.pack("<HHB3xHH", 9, 1, 9, 0, 0))
-        stamp = round(time * 1e9)
-        head = struct.pack("<IIIII", self.names[iface], stamp >> 32, stamp & 0xFFFFFFFF, len(data), len(data))
-        self._block(6, head + data)
+        self.write_all([(time, iface, data)])
+
+    def write_all(self, packets: Iterable[tuple[float, str, bytes]]) -> None:
+        """Append packets: time [s], the interface on which each left, its bytes."""
+        head, tail = struct.Struct("<IIIIIII").pack, struct.Struct("<I").pack
+        parts: list[bytes] = []
+        for time, iface, data in packets:
+            number = self.names.get(iface)
+            if number is None:
+                self.file.write(b"".join(parts))
+                parts.clear()
+                number = self._declare(iface)
+            stamp, size = round(time * 1e9), len(data)
+            padding = -size % 4
+            block = size + padding + 32
+            parts += (
+                head(6, block, number, stamp >> 32, stamp & 0xFFFFFFFF, size, size), data, bytes(padding), tail(block),
+            )  # fmt: skip
+        self.file.write(b"".join(parts))
+
+    def _declare(self, iface: str) -> int:
+        self.names[iface] = number = len(self.names)
+        name = iface.encode()
+        options = struct.pack("<HH", 2, len(name)) + name + b"\0" * (-len(name) % 4)
+        self._block(1, struct.pack("<HHI", RAW, 0, 0) + options + struct.pack("<HHB3xHH", 9, 1, 9, 0, 0))
+        return number

@@ -281,6 +281,8 @@ class Engine:
         """
         n = len(offsets) - 1
         numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        if self._core6 is not None:
+            self._follow(self._core, now)
         return self._core.process_frames(buffer, offsets, numbers, now)
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:

@@ -13,7 +13,7 @@ from ..conntrack import format_event
 from ..engine import PROFILES, Engine
 from ..files import read_text
 from ..node import Node
-from ..replay import replay as run
+from ..replay import VERDICTS, Replay
 
 # between two packets: all connections of a full table may fall due at once
 EVENTS = 1 << 20
@@ -52,20 +52,20 @@ def replay(
     engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if events else 0)
     if start_from:
         engine.conntrack.load(read_text(Path(start_from)), start_from)
-    counts = {"forward": 0, "local": 0, "drop": 0}
+    counts = dict.fromkeys(VERDICTS, 0)
     with contextlib.ExitStack() as stack:
         packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None
         lines = stack.enter_context(Path(verdicts).open("w")) if verdicts else None
         told = stack.enter_context(Path(events).open("w")) if events else None
-        for result in run(engine, capture.read(captured), iface):
-            counts[str(result.verdict["verdict"])] += 1
+        for answers in Replay(engine, iface).run(capture.read_batches(captured)):
+            for name, n in zip(VERDICTS, answers.counts(), strict=True):
+                counts[name] += n
             if lines:
-                lines.write(json.dumps(result.verdict) + "\n")
+                lines.writelines(answers.lines())
             if told:
                 told.writelines(format_event(e, profile) + "\n" for e in engine.all_events())
-            for data in result.packets:
-                if packets:
-                    packets.write(float(str(result.verdict["t"])), result.out, data)
+            if packets:
+                packets.write_all(answers.emitted())
     if conntrack:
         Path(conntrack).write_text(engine.conntrack.format("extended"))
     if rules:

@@ -28,7 +28,7 @@ TIME_WAIT, CLOSE, ESTABLISHED, UDP, UDP_STREAM = 7, 8, 3, 12, 13
 STREAM_AFTER = 2.0
 # how many lifetimes a simulation runs to be steady in its last quarter
 LIFETIMES = 2.5
-TURNOVERS = 4
+TURNOVERS = 3
 # nf_conntrack_max leaves room for this much beyond the connections expected, and buckets are a quarter of it
 HEADROOM = 1.25
 MAX_ADDRESSES = 64
