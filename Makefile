@@ -10,17 +10,20 @@ CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
 	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py)
 
-.PHONY: demo test bench lint kernel-test checked asan
+.PHONY: demo test bench bench-instructions lint kernel-test checked asan
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
 bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q
+bench-instructions: $(VENV)/.built
+	@command -v valgrind >/dev/null || { echo "needs valgrind: apt install valgrind"; exit 1; }
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/instructions.py
 kernel-test: $(VENV)/.built
 	$(BIN)/python -m pytest tests/kernel -m kernel
 checked asan: $(VENV)/.built
-	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
+	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build -j2 --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
 	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
 	PYTHONPATH=build/$@ LD_PRELOAD=$$([ $@ = asan ] && gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 $(CHECK)
 lint: $(VENV)/.built

@@ -16,6 +16,8 @@ MODES = {  # name: compiler flags, link flags, Cython directives
         ["-fsanitize=address,undefined"],
         {"boundscheck": True},
     ),
+    # an extra hash for every packet: what must be noticed by bench-instructions and `fastnat bench --compare`
+    "slowed": (["-O3", "-fno-tree-slp-vectorize", "-g1", "-DFN_SLOWED"], [], {}),
     "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
 }
 mode = os.environ.get("FASTNAT_BUILD", "release")
@@ -46,7 +48,7 @@ def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
         extra_compile_args=[*cflags, *C_FLAGS],
         extra_link_args=ldflags,
         # CFLAGS of Python itself carry -DNDEBUG; outside release the asserts must live
-        undef_macros=[] if mode == "release" else ["NDEBUG"],
+        undef_macros=[] if mode in ("release", "slowed") else ["NDEBUG"],
     )
 
 

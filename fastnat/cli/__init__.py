@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import FastnatError
+from .bench import bench
 from .check import check
 from .conntrack import conntrack
 from .exhaust import exhaust
@@ -26,7 +27,7 @@ def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 
 
-for command in (exhaust, plan, sweep, report, top, trace, conntrack, snapshot, replay, check):
+for command in (exhaust, plan, sweep, report, top, trace, conntrack, snapshot, replay, check, bench):
     group.add_command(command)
 
 

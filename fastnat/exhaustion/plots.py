@@ -67,3 +67,19 @@ def draw_plan(points: list[tuple[float, int]], path: str) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def draw_history(runs: list[dict[str, Any]], path: str) -> None:
+    """Write how the times of `fastnat bench` runs changed, as ratios to R."""
+    figure = figure_of(9, 5)
+    axes = figure.subplots()
+    for name in runs[-1]["times"]:
+        if name != "load_rules":
+            values = [r["times"].get(name, {}).get("ratio", np.nan) for r in runs]
+            axes.plot([r["date"][:16] for r in runs], values, marker="o", label=name)
+    axes.set_ylabel("R")
+    axes.set_yscale("log")
+    axes.tick_params(axis="x", rotation=30)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,96 @@
+"""Instructions per operation, counted by callgrind: the same on every run, on a busy machine as on an idle one.
+
+`make bench-instructions` counts, compares with instructions.json and exits with 1 when an operation takes 1 % more;
+`python benchmarks/instructions.py --write` takes the present counts as the ones to compare with. The counts belong to a
+compiler: with another one than instructions.json names they are only shown.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BASELINE = Path(__file__).with_name("instructions.json")
+TOLERANCE = 0.01
+BATCH = 256
+# operations counted: the difference of two runs, so that what both do falls out
+FEW, MANY, LIVE = 20, 60, 40_000
+
+
+def work(operation, batches):
+    """Set up, then do so many batches of an operation inside of Datapath.process."""
+    import numpy as np
+    from workloads import crowded, live, masqueraded
+
+    if operation == "port_search_99":
+        nat, ports = crowded(0.99)
+        for n in range(batches):
+            sources = np.arange(n * BATCH, (n + 1) * BATCH, dtype=np.uint32) + 0x0AF40A00
+            fields = {"sport": int(ports[0]), "dst": "192.0.2.1", "dport": 53, "iface": "cni0"}
+            nat.process(nat.packets(proto="udp", src=sources, **fields))
+        return
+    nat = live(LIVE, room=200_000)
+    for n in range(batches):
+        first = LIVE if operation == "new" else 0
+        nat.process(masqueraded(nat, np.arange(first + n * BATCH, first + (n + 1) * BATCH)))
+
+
+def count(operation, batches):
+    """Return the instructions that the datapath executed."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind.out"
+        subprocess.run(
+            ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_2process*",
+             f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
+            check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
+        )  # fmt: skip
+        totals = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
+    return int(totals[1])
+
+
+def measure():
+    """Return instructions per operation."""
+    operations = ("new", "established", "port_search_99")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {(o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY)}
+        counts = {key: job.result() for key, job in jobs.items()}
+    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in operations}
+
+
+def compiler():
+    """Return the compiler that builds the extension."""
+    return subprocess.run([sysconfig.get_config_var("CC").split()[0], "--version"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()[0]  # fmt: skip
+
+
+def main():
+    found = measure()
+    if "--write" in sys.argv:
+        BASELINE.write_text(json.dumps({"compiler": compiler(), "instructions": found}, indent=1) + "\n")
+        return 0
+    baseline = json.loads(BASELINE.read_text())
+    comparable = baseline["compiler"] == compiler()
+    worse = []
+    for name, now in found.items():
+        before = baseline["instructions"][name]
+        print(f"{name:<16} {now:>9,.1f} instructions, {before:,.1f} before: {now / before - 1:+.2%}")
+        if now > before * (1 + TOLERANCE):
+            worse.append(name)
+    if not comparable:
+        print(f"not compared: built by {compiler()}, instructions.json by {baseline['compiler']}")
+        return 0
+    if worse:
+        print(f"more than {TOLERANCE:.0%} more instructions: {', '.join(worse)}")
+    return bool(worse)
+
+
+if __name__ == "__main__":
+    if "--work" in sys.argv:
+        work(sys.argv[-2], int(sys.argv[-1]))
+    else:
+        sys.exit(main())

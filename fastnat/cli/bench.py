@@ -1,0 +1,119 @@
+"""fastnat bench: measure the engine on a node, and compare with earlier measurements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from ..bench import SIZES, Change, changes, failing, load, measure
+from ..exhaustion.plots import draw_history
+from ..node import Node
+
+
+@click.command()
+@click.argument("node", required=False)
+@click.option("--size", "sizes", multiple=True, type=click.Choice(list(SIZES)), help="Live connections; 100k and 1m.")
+@click.option("--iface", default="cni0", show_default=True, help="Interface on which the flows enter.")
+@click.option("--profile", default="linux-6.18", show_default=True)
+@click.option("--json", "json_path", metavar="FILE", help="Save the figures.")
+@click.option("--compare", metavar="OLD.json", help="Show what changed since then.")
+@click.option("--fail-on", multiple=True, metavar="EXPR", help="Exit 1 if so: probes_p99>+0, new_1m>+5%.")
+@click.option("--from-json", metavar="FILE", help="Take these figures instead of measuring.")
+@click.option("-o", "--output", type=click.Choice(["text", "json", "md", "junit"]), default="text", show_default=True)
+@click.option("--history", metavar="DIR", help="Keep the figures there, one file a run.")
+@click.option("--plot", metavar="PNG", help="With --history: draw every run (needs fastnat[report]).")
+def bench(
+    node: str | None, sizes: tuple[str, ...], iface: str, profile: str, json_path: str | None, compare: str | None,
+    fail_on: tuple[str, ...], from_json: str | None, output: str, history: str | None, plot: str | None,
+) -> None:  # fmt: skip
+    """Measure NAT set-up, lookups, port search, rules and memory on NODE (default: the packaged k8s-worker)."""
+    console = Console(stderr=True)
+    if fail_on and not compare:
+        raise click.UsageError("--fail-on needs --compare")
+    before = load(Path(compare)) if compare else None
+    if from_json:
+        doc = load(Path(from_json))
+    else:
+        loaded = Node.load(node, lenient=True) if node else Node.example()
+        with console.status("measuring") as status:
+            wanted = sizes or ("100k", "1m")
+            doc = measure(loaded, iface, wanted, profile, lambda what: status.update(f"measuring: {what}"))
+    if json_path:
+        Path(json_path).write_text(json.dumps(doc, indent=1) + "\n")
+    if history:
+        Path(history).mkdir(parents=True, exist_ok=True)
+        (Path(history) / f"{doc['date'].replace(':', '')}.json").write_text(json.dumps(doc) + "\n")
+        if plot:
+            draw_history([load(p) for p in sorted(Path(history).glob("*.json"))], plot)
+    found = changes(before, doc) if before else []
+    broken = [e for e in fail_on if failing(e, found)]
+    click.echo(FORMS[output](doc, found, broken), nl=False)
+    if broken:
+        sys.exit(1)
+
+
+def rows_of(doc: dict[str, Any], found: list[Change]) -> list[list[str]]:
+    """Return a row for each figure: name, value, its interval or ns, and what changed."""
+    by_name = {c.name: c for c in found}
+    rows = []
+    for name, value in doc["counters"].items():
+        rows.append([name, f"{value:,}", "exact", _said(by_name.get(name))])
+    for name, t in doc["times"].items():
+        spread = f"{t['low']:.1f} to {t['high']:.1f} R, {t['ns']:,.0f} ns"
+        rows.append([name, f"{t['ratio']:.1f} R", spread, _said(by_name.get(name))])
+    return rows
+
+
+def _said(change: Change | None) -> str:
+    if change is None:
+        return ""
+    if not change.sure:
+        return "same" if change.before == change.after else f"{change.percent:+.1f} % (within noise)"
+    return f"{change.percent:+.1f} % from {change.before:,.6g}"
+
+
+def to_text(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
+    """Return a table; R is named below it."""
+    console = Console(record=True, file=StringIO(), width=100)
+    table = Table("figure", "value", "95 % of the median", "change", box=SIMPLE_HEAD)
+    for row in rows_of(doc, found):
+        table.add_row(*row)
+    console.print(table)
+    text = console.export_text() + f"R = {doc['r_ns']:.1f} ns: one independent prefetched random cache line.\n"
+    return text + "".join(f"FAILED {e}\n" for e in broken)
+
+
+def to_json(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
+    """Return the figures and changes as JSON."""
+    listed = [{**vars(c), "percent": c.percent} for c in found]
+    return json.dumps({**doc, "changes": listed, "failed": broken}, indent=1) + "\n"
+
+
+def to_markdown(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = ["| figure | value | 95 % of the median | change |", "| --- | ---: | --- | --- |"]
+    lines += [f"| {' | '.join(row)} |" for row in rows_of(doc, found)]
+    return "\n".join([*lines, "", *(f"**failed: {e}**" for e in broken)]).rstrip() + "\n"
+
+
+def to_junit(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
+    """Return a test case for each figure; one that an expression names fails."""
+    cases = []
+    for name, value, _, change in rows_of(doc, found):
+        said = next((e for e in broken if e.startswith(name)), None)
+        body = f"><failure message={quoteattr(f'{said}: {value} {change}')}/></testcase>" if said else "/>"
+        cases.append(f'  <testcase classname="fastnat.bench" name={quoteattr(name)}{body}')
+    head = f'<testsuite name="fastnat bench" tests="{len(cases)}" failures="{len(broken)}">'
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"]) + "\n"
+
+
+FORMS = {"text": to_text, "json": to_json, "md": to_markdown, "junit": to_junit}
