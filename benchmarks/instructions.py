@@ -19,6 +19,7 @@ BASELINE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.01
 BATCH = 256
 # operations counted: the difference of two runs, so that what both do falls out
+OPERATIONS = ("new", "established", "port_search_99")
 FEW, MANY, LIVE = 20, 60, 40_000
 
 
@@ -40,26 +41,30 @@ def work(operation, batches):
         nat.process(masqueraded(nat, np.arange(first + n * BATCH, first + (n + 1) * BATCH)))
 
 
+def callgrind(operation, batches, folder):
+    """Run so many batches of an operation under callgrind; return the file with what was counted in the datapath."""
+    out = Path(folder) / f"{operation}-{batches}"
+    subprocess.run(
+        ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_2process*",
+         f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
+        check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+    return out
+
+
 def count(operation, batches):
     """Return the instructions that the datapath executed."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "callgrind.out"
-        subprocess.run(
-            ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_2process*",
-             f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
-            check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
-        )  # fmt: skip
-        totals = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
-    return int(totals[1])
+        text = callgrind(operation, batches, folder).read_text()
+    return int(re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)[1])
 
 
 def measure():
     """Return instructions per operation."""
-    operations = ("new", "established", "port_search_99")
     with ThreadPoolExecutor(2) as pool:
-        jobs = {(o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY)}
+        jobs = {(o, n): pool.submit(count, o, n) for o in OPERATIONS for n in (FEW, MANY)}
         counts = {key: job.result() for key, job in jobs.items()}
-    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in operations}
+    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in OPERATIONS}
 
 
 def compiler():
