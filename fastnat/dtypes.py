@@ -13,7 +13,8 @@ import numpy as np
 # jiffies per second of the kernels reproduced
 HZ = 250
 CONN_MARKED = 2
-TCP = np.dtype({"names": ["mark"], "formats": [np.uint32], "offsets": [60], "itemsize": 64})
+# every byte has a field, as NumPy copies fields only
+TCP = np.dtype([("window", np.void, 60), ("mark", np.uint32)])
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import flows, iptables
+from . import flows, iptables, state
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
@@ -319,6 +320,21 @@ class Engine:
             if seed is not None:
                 other._cores[version].reseed(seed if version == 4 else seed ^ SEED6)
         return other
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.
+
+        Raises OSError when the file cannot be written.
+        """
+        state.save(self, path)
+
+    @staticmethod
+    def restore(path: str | Path) -> Engine:
+        """Return an engine that goes on where one was saved, with the same answers; connections are numbered anew.
+
+        The file may come from anywhere: raises InputError when something in it cannot be.
+        """
+        return state.restore(path)
 
     def reload(self) -> None:
         """Go on with the node as it is now: rules, sets, addresses, routes and sysctls may have changed.

@@ -1,7 +1,7 @@
 """The datapath: tables in memory that NumPy owns, and the batch loop over the steps of a packet's life."""
 
 from libc.math cimport floor
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ClockError
 from .types cimport *
 from .batch cimport pkt_reset, run_batch, run_race, store
-from .ct_confirm cimport confirm
+from .ct_confirm cimport confirm, link_tuple, linked
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
@@ -461,6 +461,115 @@ cdef class Datapath:
             conn_release(e, ct)
             raise ValueError("the connection cannot be confirmed")
         return ct
+
+    def adopt(self, records not None, tcp not None):
+        """Put connections into the table as another engine held them: CONN[n] and TCP[n], of one source the oldest first.
+
+        The bytes may be from anywhere: what does not fit this engine raises ValueError that names the record; those before
+        it stay. Routes are found again; connections are numbered anew.
+        """
+        cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
+        cdef uint64_t n = raw.dimensions[0]
+        cdef const conn_t *from_ = <const conn_t *>raw.data
+        cdef const tcp_t *beside
+        cdef uint64_t i
+        raw = array_of(tcp, self.arrays["tcp"].dtype, C_CONTIGUOUS)
+        if <uint64_t>raw.dimensions[0] != n:
+            raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
+        beside = <const tcp_t *>raw.data
+        for i in range(n):
+            why = self._adopt(from_ + i, beside + i)
+            if why:
+                raise ValueError(f"connection {i}: {why}")
+
+    cdef str _adopt(self, const conn_t *from_, const tcp_t *beside):
+        cdef engine_t *e = &self.e
+        cdef pkt_t p
+        cdef conn_t *c
+        cdef uint32_t proto = tuple_proto(from_.tuples[0])
+        cdef uint64_t h
+        cdef bint hidden = (from_.status & IPS_NAT_CLASH) != 0
+        cdef uint32_t server = FN_NONE
+        if not tuple_invertible(from_.tuples[0]) or not tuple_invertible(from_.tuples[1]) \
+                or tuple_proto(from_.tuples[1]) != proto or not from_.status & IPS_CONFIRMED:
+            return "its tuples or status cannot be"
+        if from_.state > 9 or from_.masq_iface >= e.n_ifaces or from_.status & ~0x15ff:
+            return "its state, status or interface cannot be"
+        if proto == PROTO_TCP and (beside.scale[0] > 14 or beside.scale[1] > 14 or beside.last_dir > 1
+                                   or beside.last_index > 5 or beside.last_wscale > 14):
+            return "its TCP record cannot be"
+        if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
+            return "its SCTP record cannot be"
+        if <int32_t>(from_.timeout - <uint32_t>e.now) <= 0:
+            return "it is due already"
+        pkt_reset(&p)
+        p.now = <uint32_t>e.now
+        p.hash = tuple_hash(e, from_.tuples[0])
+        h = tuple_hash(e, from_.tuples[1])
+        if (not hidden and find_tuple(e, from_.tuples[0], p.hash, p.now) != FN_NONE) \
+                or find_tuple(e, from_.tuples[1], h, p.now) != FN_NONE:
+            return "another one has its tuple"
+        if e.count >= e.max_conns:
+            return f"the table holds {e.count} connections, its maximum"
+        if from_.flags & CONN_SERVICE:
+            server = server_like(e, len(self.arrays["servers"]), from_.tuples[1])
+            if server == FN_NONE:
+                return "its real server is not there"
+        p.ct = conn_alloc(e, from_.tuples[0], p.hash)
+        if p.ct == FN_NONE:
+            return "the table is full"
+        c = &e.conns[p.ct]
+        c.tuples[1] = from_.tuples[1]
+        c.zone = from_.zone
+        c.state = from_.state
+        c.stream_ts = from_.stream_ts
+        c.masq_iface = from_.masq_iface
+        c.timeout = from_.timeout - <uint32_t>e.now
+        c.flags |= from_.flags & CONN_MARKED
+        e.tcp[p.ct] = beside[0]
+        if server != FN_NONE:
+            c.flags |= CONN_SERVICE
+            e.tcp[p.ct].server = server
+            e.servers[server].inactive += 1
+            count_active(e, p.ct)
+        c.status = from_.status & ~(IPS_CONFIRMED | IPS_DYING | IPS_SRC_NAT_DONE) & 0xffff
+        if from_.status & IPS_SRC_NAT_DONE:
+            bysource_add(e, p.ct, source_hash(e, c.tuples[0]),
+                         bysource_head(e, c.tuples[0], source_hash(e, c.tuples[0])))
+            c.status |= IPS_SRC_NAT_DONE
+        if not link_tuple(e, &p, 1, h) or (not hidden and not link_tuple(e, &p, 0, p.hash)):
+            return "the tables are full"
+        linked(e, &p)
+        return ""
+
+    def take_over(self, recent not None, hashlimits not None, persists not None, list rng, list stats):
+        """Go on where another engine of the same node was: its lists, its generator (two words), its counters.
+
+        Raises ValueError when the lists are not of this node's rules; what they hold is bounded here.
+        """
+        cdef uint64_t i
+        cdef uint32_t n_servers = len(self.arrays["servers"])
+        for name, given in (("recent", recent), ("hashlimits", hashlimits), ("persists", persists)):
+            there = self.arrays[name]
+            if given.dtype != there.dtype or given.shape != there.shape:
+                raise ValueError(f"{name}: not of this node's rules")
+            there[...] = given
+        for i in range(<uint64_t>len(self.arrays["recent"])):
+            self.e.recent[i].next %= FN_RECENT_STAMPS
+            self.e.recent[i].n_stamps = min(self.e.recent[i].n_stamps, <uint16_t>FN_RECENT_STAMPS)
+            self.e.recent_clock = max(self.e.recent_clock, self.e.recent[i].used)
+        for i in range(self.e.n_persists):
+            if self.e.persists[i].server >= n_servers:
+                self.e.persists[i].used = 0
+        for i in range(2):
+            self.e.rng[i] = rng[i]
+        for i in range(24):
+            self.e.stats[i] = stats[i]
+
+    @property
+    def generator(self):
+        """The two words of the random generator."""
+        return [self.e.rng[0], self.e.rng[1]]
 
     def timeout_left(self):
         """Seconds until each record expires, float64 by record index; meaningless for unused ones."""
