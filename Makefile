@@ -6,9 +6,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
-# the laboratory and the documents only do at length what the other tests do
+# the laboratory, the documents and the figures only do at length what the other tests do
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py)
+	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
 
 .PHONY: demo test bench bench-instructions lint kernel-test checked asan
 demo: $(VENV)/.built

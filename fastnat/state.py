@@ -55,7 +55,7 @@ def save(engine: Engine, path: str | Path) -> None:
 
 
 def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the live records so that of those with one source the oldest comes first; bysource begins with the last."""
+    """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
     live = np.flatnonzero(conns["flags"])
     depth = np.zeros(len(conns), np.int64)
     at = live[conns["bysource_prev"][live] == NONE]

@@ -207,9 +207,21 @@ def test_reports_of_one_run(doc, tmp_path):
 def test_plots_are_pictures(doc, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(doc))
     assert run("report", tmp_path / "run.json", "--plot", tmp_path / "run.png").exit_code == 0
+    text = SCENARIO.replace("addresses = [1, 2]\n", "rate = [100, 200]\n")
+    (tmp_path / "s.toml").write_text(text.replace("flows = 3000", "flows = 1000"))
+    out = ("--out", tmp_path / "r.csv", "--jobs", 2)
+    swept = run("sweep", tmp_path / "s.toml", *out, "--plot", tmp_path / "sweep.png")
+    assert swept.exit_code == 0, swept.output
+    many = run("exhaust", "--scenario", tmp_path / "s.toml", "--plot", tmp_path / "many.png", "--json", "-")
+    assert many.exit_code == 0, many.output
+    sampled = json.loads(many.stdout)["runs"][0]["by_destination"]
+    # zipf 1.1: the first of two destinations gets 68 %
+    assert sampled[-1][1][0] / sum(sampled[-1][1]) == pytest.approx(0.68, abs=0.06)
     planned = run("plan", "--rate", 200, "--plot", tmp_path / "plan.png")
     assert planned.exit_code == 0, planned.output
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("run.png", "plan.png"))
+    drawn = sorted(tmp_path.glob("*.png"))
+    assert [p.stem for p in drawn] == ["many", "plan", "run", "sweep"]
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in drawn)
 
 
 @pytest.mark.parametrize(

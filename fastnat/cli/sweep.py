@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from ..exhaustion import scenario
+from ..exhaustion.plots import draw_sweep
 from ..exhaustion.sweep import jobs_of
 from ..exhaustion.sweep import sweep as run
 
@@ -18,7 +20,8 @@ from ..exhaustion.sweep import sweep as run
 @click.option("--out", default="sweep.csv", show_default=True, metavar="FILE", help="CSV, or Parquet by its ending.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: one for each CPU.")
 @click.option("--scheduler", default="", metavar="tcp://HOST:PORT", help="A Dask cluster instead (fastnat[sweep]).")
-def sweep(scenario_path: str, out: str, jobs: int, scheduler: str) -> None:
+@click.option("--plot", metavar="PNG", help="Time to the first failure against the rate (fastnat[report]).")
+def sweep(scenario_path: str, out: str, jobs: int, scheduler: str, plot: str | None) -> None:
     """Run every combination of [vary] in SCENARIO with each seed; a file that holds some of them is gone on with."""
     asked = scenario.load(Path(scenario_path))
     console = Console(stderr=True)
@@ -26,4 +29,7 @@ def sweep(scenario_path: str, out: str, jobs: int, scheduler: str) -> None:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("sweep", total=len(jobs_of(asked)))
         rows = run(asked, Path(out), jobs, scheduler, lambda n: bar.advance(task, n))
+    if plot:
+        with Path(out).with_suffix(".csv").open(newline="") as file:
+            draw_sweep(list(csv.DictReader(file)), plot)
     click.echo(f"{out}: {rows} rows, {len(asked.variants)} variants, {asked.seeds} seeds each")

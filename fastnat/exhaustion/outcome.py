@@ -43,6 +43,8 @@ class Outcome:
     stats : dict                    counters of the engine at the end
     max_connections : int           nf_conntrack_max
     bound : int                     ports by arithmetic: 64,512 a NAT address and destination
+    expected : float                connections at a time by arithmetic: rate times lifetime, 0 without a rate
+    by_destination : list           where there are several: (time, live connections of each), some sixty times
     """
 
     rows: list[Row]
@@ -59,7 +61,8 @@ class Outcome:
     stats: dict[str, int] = field(default_factory=dict)
     max_connections: int = 0
     bound: int = PORTS
-    rate: float = 0.0
+    expected: float = 0.0
+    by_destination: list[tuple[float, list[int]]] = field(default_factory=list)
 
     @property
     def peak(self) -> int:

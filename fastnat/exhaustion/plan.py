@@ -13,19 +13,14 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
-from ..dtypes import HZ
 from ..engine import Engine
 from ..errors import InputError
 from ..node import Node
-from ..timeouts import timeouts_of
 from .outcome import PORTS, Outcome
 from .simulation import run
 from .variants import Variant, apply
-from .workload import Workload, mean_hold
+from .workload import Workload, lifetime
 
-TIME_WAIT, CLOSE, ESTABLISHED, UDP, UDP_STREAM = 7, 8, 3, 12, 13
-# UDP flows answered for longer than this are streams
-STREAM_AFTER = 2.0
 # how many lifetimes a simulation runs to be steady in its last quarter
 LIFETIMES = 2.5
 TURNOVERS = 3
@@ -69,19 +64,6 @@ def clouds() -> dict[str, Cloud]:
     """Return the models of clouds.toml by name."""
     text = (resources.files("fastnat.exhaustion") / "clouds.toml").read_text()
     return {name: Cloud(name, **values) for name, values in tomllib.loads(text).items()}
-
-
-def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
-    """Return how long the entry of a flow stays in the table on average [s]: its hold time and what follows it."""
-    timeouts = timeouts_of(node, profile)
-    hold = mean_hold(work.hold or 0.0)
-    if work.proto == "udp":
-        stream = work.replies and hold > STREAM_AFTER
-        return hold + timeouts[UDP_STREAM if stream else UDP] / HZ
-    if work.hold is None:
-        return timeouts[1] / HZ
-    tail = {"fin": TIME_WAIT, "rst": CLOSE, "none": ESTABLISHED}[work.close]
-    return hold + timeouts[tail] / HZ
 
 
 def erlang_b(load: float, servers: int) -> float:

@@ -27,8 +27,9 @@ def draw(doc: dict[str, Any], path: str) -> None:
     timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
     along = "time" if timed else "sent"
     unit = "seconds" if timed else "flows opened"
-    figure = figure_of(8, 12)
-    panels = figure.subplots(4, 1)
+    first = doc["runs"][0]
+    figure = figure_of(8, 15 if first["by_destination"] else 12)
+    panels = figure.subplots(5 if first["by_destination"] else 4, 1)
     for axes, x, y, across, up in (
         (panels[0], along, "fail", unit, "share of new flows that fail"),
         (panels[1], along, "occupancy", unit, "occupancy of the port spaces"),
@@ -42,6 +43,12 @@ def draw(doc: dict[str, Any], path: str) -> None:
         axes.grid(alpha=0.3)
     panels[0].set_ylim(-0.02, 1.02)
     panels[0].legend()
+    if first["by_destination"]:
+        counts = np.array([each for _, each in first["by_destination"]]).T
+        end = first["by_destination"][-1][0]
+        panels[4].imshow(counts, aspect="auto", cmap="Greys", extent=(0, end or 1, len(counts), 0))
+        panels[4].set_xlabel("seconds")
+        panels[4].set_ylabel(f"destination; dark: {counts.max():,} live")
     figure.savefig(path, dpi=120)
 
 
@@ -81,5 +88,27 @@ def draw_history(runs: list[dict[str, Any]], path: str) -> None:
     axes.set_yscale("log")
     axes.tick_params(axis="x", rotation=30)
     axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def draw_sweep(rows: list[dict[str, str]], path: str) -> None:
+    """Write the time to the first failure against the rate, a line for each other combination of a sweep's rows."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        factors = dict(word.split("=", 1) for word in row["variant"].split())
+        rate = factors.pop("rate", None)
+        if rate is None:
+            raise InputError("--plot needs a sweep over rates: rate = [100, 200] in [vary]")
+        label = " ".join(f"{name}={value}" for name, value in factors.items()) or "as it is"
+        lines.setdefault(label, []).append((float(rate), float(row["first_failure_time"] or "nan")))
+    figure = figure_of(8, 5)
+    axes = figure.subplots()
+    for label, points in lines.items():
+        rates, times = np.array(sorted(points)).T
+        axes.plot(rates, times, marker="o", label=label)
+    axes.set_xlabel("flows a second")
+    axes.set_ylabel("seconds to the first failure")
+    axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

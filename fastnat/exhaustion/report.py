@@ -107,9 +107,11 @@ def table(doc: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def occupancy_line(run: dict[str, Any]) -> str:
     """Return how full the port spaces and the table got, beside what arithmetic gives."""
     fullest = max(r["occupancy"] for r in run["rows"])
+    expected = f" by arithmetic {run['expected'] / run['bound']:.0%};" if run["expected"] else ""
     return (
-        f"Occupancy: {fullest:.1%} of {run['bound']:,} ports (64,512 a NAT address and destination) at the most; "
-        f"table {run['peak']:,} of {run['max_connections']:,}; early drops {run['stats'].get('early_drop', 0):,}."
+        f"Occupancy: {fullest:.1%} of {run['bound']:,} ports (64,512 a NAT address and destination) at the most;"
+        f"{expected} table {run['peak']:,} of {run['max_connections']:,}; "
+        f"early drops {run['stats'].get('early_drop', 0):,}."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import to_array
+from ..addresses import to_array, to_int
 from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
 from ..engine import Engine
 from ..packets import packets
@@ -27,6 +27,7 @@ from .workload import (
     destination_of,
     holds,
     initial_sequence,
+    lifetime,
     mean_hold,
     source_ports,
 )
@@ -38,6 +39,8 @@ KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]
 SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
 MAX_PROBES = 1024
+# how often connections are counted by destination, and of how many at most
+SAMPLES, MOST_DESTINATIONS = 60, 256
 
 
 class Run:
@@ -67,6 +70,8 @@ class Run:
             self.closed = 0
             self.longest = float((self.ends - self.times).max())
         self.rows: list[Row] = []
+        self.by_destination: list[tuple[float, list[int]]] = []
+        self.every = max(work.flows // ROW // SAMPLES, 1)
         self.probes = np.zeros(MAX_PROBES, np.int64)
         self.seen: set[int] = set()
         self.spent = self.bad = self.row_probes = 0
@@ -102,7 +107,20 @@ class Run:
         occupancy = count / (PORTS * len(self.work.destinations) * max(len(self.seen), 1))
         times = (self.row_probes / n, self.spent / n, float(self.times[b - 1]))
         self.rows.append(Row(b, count, occupancy, self.bad / n, *times))
+        if len(self.rows) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
+            self.by_destination.append((float(self.times[b - 1]), self.live_by_destination()))
         self.spent = self.bad = self.row_probes = 0
+
+    def live_by_destination(self) -> list[int]:
+        """Return the live connections of each destination."""
+        core = self.engine.core_of(4)
+        conns = core.arrays["conns"][: core.high_water]
+        original = conns["tuples"][conns["flags"] != 0, 0]
+        there = original["dst"].astype(np.uint64) << np.uint64(16) | original["dport"]
+        wanted = [to_int(address) << 16 | port for address, port in self.work.destinations]
+        keys, counts = np.unique(there, return_counts=True)
+        found = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        return [found.get(key, 0) for key in wanted]
 
     def send(self, flows: NDArray[Any], flags: int) -> None:
         """Send another packet of these flows, from the clients."""
@@ -211,5 +229,6 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         stats=stats,
         max_connections=r.engine.max_connections,
         bound=PORTS * max(len(r.seen), 1) * len(r.work.destinations),
-        rate=r.work.rate,
+        expected=r.work.rate * lifetime(r.engine.node, r.work, r.engine.profile) if r.work.hold is not None else 0.0,
+        by_destination=r.by_destination,
     )

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import mask_of, to_int, to_text
+from ..dtypes import HZ
 from ..errors import InputError
 from ..node_arrays import route_array
+from ..timeouts import timeouts_of
 
 if TYPE_CHECKING:
     from ..engine import Engine
+    from ..node import Node
 
 LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
 ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
@@ -25,6 +28,10 @@ ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
 ISN_NS = 64
 SPORTS = ("random", "ephemeral", "sequential", "any")
 CLOSES = ("fin", "rst", "none")
+# indices of engine_t.timeouts
+SYN_SENT, ESTABLISHED, TIME_WAIT, CLOSE, UDP, UDP_STREAM = 1, 3, 7, 8, 12, 13
+# UDP flows answered for longer than this are streams
+STREAM_AFTER = 2.0
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
 }  # fmt: skip
@@ -137,6 +144,19 @@ def mean_hold(spec: float | str) -> float:
     if kind == "lognormal":
         return numbers[0] * math.exp(numbers[1] ** 2 / 2)
     return numbers[0] * numbers[1] / (numbers[1] - 1) if numbers[1] > 1 else math.inf
+
+
+def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
+    """Return how long the entry of a flow stays in the table on average [s]: its hold time and what follows it."""
+    timeouts = timeouts_of(node, profile)
+    hold = mean_hold(work.hold or 0.0)
+    if work.proto == "udp":
+        stream = work.replies and hold > STREAM_AFTER
+        return hold + timeouts[UDP_STREAM if stream else UDP] / HZ
+    if work.hold is None:
+        return timeouts[SYN_SENT] / HZ
+    tail = {"fin": TIME_WAIT, "rst": CLOSE, "none": ESTABLISHED}[work.close]
+    return hold + timeouts[tail] / HZ
 
 
 def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float64]:
