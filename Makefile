@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
+# libstdc++ beside the sanitizer, as matplotlib throws C++ exceptions before it is loaded otherwise;
 # the laboratory, the documents and the figures only do at length what the other tests do
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
 	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
@@ -25,7 +26,7 @@ kernel-test: $(VENV)/.built
 checked asan: $(VENV)/.built
 	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build -j2 --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
 	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
-	PYTHONPATH=build/$@ LD_PRELOAD=$$([ $@ = asan ] && gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 $(CHECK)
+	PYTHONPATH=build/$@ LD_PRELOAD="$(if $(filter asan,$@),$$(gcc -print-file-name=libasan.so) libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 $(CHECK)
 lint: $(VENV)/.built
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
