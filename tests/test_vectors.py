@@ -7,8 +7,9 @@ import pytest
 from router import M, Router, build
 from scapy.layers.inet import ICMP, IP, UDP
 
-from fastnat import Status, Verdict
+from fastnat import Engine, RuleError, Status, Verdict
 from fastnat.addresses import V4
+from fastnat.dtypes import Event
 
 P54, P618 = "linux-5.4", "linux-6.18"
 BOTH = (P54, P618)
@@ -663,3 +664,89 @@ def test_145_rules_count_flows():
     router = Router(M)
     router.check("tcp A:4000>B:80 S seq=1 -> N:4000>B:80\ntcp A:4000>B:80 S seq=1 -> N:4000>B:80")
     assert "[1:40] -A POSTROUTING -o r1 -j MASQUERADE" in router.nat.save_rules()
+
+
+def test_19_a_syn_that_is_not_newer_takes_over_nothing():
+    for profile in BOTH:
+        router = Router(ONE_PORT, profile)
+        router.check("""tcp A:5000>B:80 S seq=1000 -> N:6000>B:80
+            tcp B:80>N:6000 SA seq=5000 ack=1001 -> B:80>A:5000
+            tcp A:5000>B:80 RA seq=1001 ack=5001 -> N:6000>B:80
+            tcp A:5001>B:80 S seq=500 -> drop""")
+        assert len(router.nat.conntrack) == 1
+
+
+def test_28_two_clients_of_a_dnat_range_may_share_its_first_port():
+    router = Router(TO_B + ":5000-5010")
+    router.check("udp A:1111>C:53 -> A:1111>B:5000\nudp A:1112>C:53 -> A:1112>B:5000")
+
+
+def test_38_the_node_sends_to_what_dnat_moves_to_another_device():
+    """The source is that of the first route; the packet leaves by the second."""
+    router = Router("-A OUTPUT -d 10.96.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.2.0.5:5353")
+    router.node.remove_route("default")
+    router.node.add_route("default", via="10.1.0.9", dev="r0")
+    router.nat.reload()
+    router.check("local udp C:6000>10.96.0.1:53 -> C:6000>10.2.0.5:5353")
+    out = router.nat.process(router.nat.packets(proto="udp", src="10.1.0.1", sport=1, dst="10.96.0.1", dport=53), router.now)
+    assert router.nat.iface_names[out["out_iface"][0]] == "r1"
+
+
+@pytest.mark.parametrize(("profile", "left"), [(P54, 120), (P618, 117)])
+def test_93_a_syn_sent_again(profile, left):
+    router = Router(M, profile)
+    router.check("@1 tcp A:4000>B:80 S seq=1 -> N:4000>B:80\n@4 tcp A:4000>B:80 S seq=1 -> N:4000>B:80")
+    assert router.states() == [f"{left} SYN_SENT [UNREPLIED]"]
+
+
+@pytest.mark.parametrize(("profile", "early"), [(P54, "30 [ASSURED]"), (P618, "30")])
+def test_94_and_95_udp_becomes_a_stream_after_two_seconds(profile, early):
+    router = Router(M, profile)
+    router.check("""@1 udp A:5000>B:53 -> N:5000>B:53
+        @1.1 udp B:53>N:5000 -> B:53>A:5000
+        @1.2 udp A:5000>B:53 -> N:5000>B:53
+        @1.3 udp B:53>N:5000 -> B:53>A:5000""")
+    assert router.states() == [early]
+    router.check("@3.5 udp A:5000>B:53 -> N:5000>B:53")
+    assert router.states() == ["120 [ASSURED]"]
+
+
+def test_115_a_udp_length_shorter_than_the_datagram_is_fine():
+    router = Router(M)
+    packet = IP(src="10.1.0.2", dst="10.2.0.2") / UDP(sport=1, dport=2, len=9, chksum=0) / bytes(12)
+    verdict, data = router.nat.process_packet(bytes(packet), "r0", 0.1)
+    assert (verdict, IP(data).src) == (Verdict.FORWARD, "10.2.0.1")
+
+
+def test_124_the_zone_is_part_of_the_choice_of_an_address():
+    rules = f"*raw\n-A PREROUTING -i r0 -j CT --zone {{zone}}\nCOMMIT\n*nat\n{RANGE}\nCOMMIT\n"
+    found = [Router(rules.format(zone=zone)).send("udp A:2001>B:53")[1].src for zone in (0, 7, 8)]
+    assert found[0] == "10.77.0.103"
+    assert len(set(found)) == 3
+    assert all(a.startswith("10.77.0.") for a in found)
+
+
+def test_132_a_range_the_wrong_way_round_gives_any_address():
+    router = Router("-A POSTROUTING -j SNAT --to-source 10.77.0.9-10.77.0.1")
+    seen = {router.send(f"udp A:{n}>10.3.0.{n}:53")[1].src for n in range(1, 40)}
+    assert len(seen) > 30
+    assert not all(a.startswith("10.77.0.") for a in seen)
+
+
+@pytest.mark.parametrize("rule", [
+    "*nat\n-A PREROUTING -j MASQUERADE", "*nat\n-A PREROUTING -j SNAT --to-source 1.1.1.1",
+    "*nat\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1", "*filter\n-A FORWARD -j MASQUERADE",
+])  # fmt: skip
+def test_138_targets_where_they_cannot_stand(rule):
+    with pytest.raises(RuleError, match=r"stands only in the nat table"):
+        Router(f"{rule}\nCOMMIT\n")
+
+
+def test_141_an_expired_connection_is_replaced_by_a_new_one():
+    router = Router(M, sysctls={"nf_conntrack_udp_timeout": 1})
+    nat = Engine(router.node, events=10)
+    packet = nat.packets(proto="udp", src="10.1.0.2", sport=5000, dst="10.2.0.2", dport=53, iface="r0")
+    for now in (0.0, 1.5):
+        nat.process(packet, now)
+    assert [Event(e["kind"]).name for e in nat.events()] == ["NEW", "DESTROY", "NEW"]
+    assert len(nat.conntrack) == 1
