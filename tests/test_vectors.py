@@ -688,7 +688,8 @@ def test_38_the_node_sends_to_what_dnat_moves_to_another_device():
     router.node.add_route("default", via="10.1.0.9", dev="r0")
     router.nat.reload()
     router.check("local udp C:6000>10.96.0.1:53 -> C:6000>10.2.0.5:5353")
-    out = router.nat.process(router.nat.packets(proto="udp", src="10.1.0.1", sport=1, dst="10.96.0.1", dport=53), router.now)
+    packet = router.nat.packets(proto="udp", src="10.1.0.1", sport=1, dst="10.96.0.1", dport=53)
+    out = router.nat.process(packet, router.now)
     assert router.nat.iface_names[out["out_iface"][0]] == "r1"
 
 
