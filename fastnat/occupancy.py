@@ -22,7 +22,7 @@ from .errors import InputError
 
 FIRST, LAST, PORTS = 1024, 65535, 64512
 WINDOWS = (128, 64, 32, 16, 8)
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 # share of the ports in use from which the kernel's search begins to fail, measured (see the README)
 PAIN = 0.84
 # a word of eight bytes can be read at each of a chunk's bytes
@@ -158,8 +158,15 @@ class Text:
 
     def named(self, start: NDArray[Any], end: NDArray[Any], hashes: NDArray[Any], into: dict[int, str]) -> None:
         """Keep the text of each hash once."""
-        for h, n in zip(*np.unique(hashes, return_index=True), strict=True):
-            into.setdefault(int(h), self.chunk[start[n] : end[n]].decode(errors="replace"))
+        for h, n in _firsts(hashes):
+            if h not in into:
+                into[h] = self.chunk[start[n] : end[n]].decode(errors="replace")
+
+
+def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Return each hash once, and where it stands first."""
+    unique, first = np.unique(hashes, return_index=True)
+    return list(zip(unique.tolist(), first.tolist(), strict=True))
 
 
 def _count(dump: Dump, chunk: bytes, n_lines: int) -> bool:
@@ -186,11 +193,13 @@ def _count(dump: Dump, chunk: bytes, n_lines: int) -> bool:
     # from behind "src=" up to " dport="
     start, end = reply + 1, taken - 6
     spaces = text.hashes(start, end) ^ proto * MIX
-    for h, n in zip(*np.unique(spaces, return_index=True), strict=True):
+    for h, n in _firsts(spaces):
+        if h in dump.spaces:
+            continue
         name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
         if not NAME.fullmatch(name):
             return False
-        dump.spaces.setdefault(int(h), name.decode(errors="replace"))
+        dump.spaces[h] = name.decode(errors="replace")
     until = np.searchsorted(equals, original) + 1
     # "src=A dst=": A ends five bytes in front of the next "="
     address_end = equals[until] - 4
