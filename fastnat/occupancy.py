@@ -69,6 +69,7 @@ class Dump:
 
     Connections that are not translated count, too: they take their port from the address that they have. Texts are
     kept once, by a hash of 64 bits: `spaces` of "proto src=X dst=Y sport=P", the reply tuple, `sources` of addresses.
+    cut: what is wrong with a last line that was cut, "" where none was.
     """
 
     connections: int = 0
@@ -79,25 +80,38 @@ class Dump:
     waits: list[NDArray[np.bool_]] = field(default_factory=list)
     spaces: dict[int, str] = field(default_factory=dict)
     sources: dict[int, str] = field(default_factory=dict)
+    cut: str = ""
 
 
 def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
-    """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none."""
+    """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none.
+
+    Where only a last line without an end is broken, the text was cut: what stands before it is kept, and Dump.cut says so.
+    """
     dump = Dump()
     first = 1
     for chunk in _chunks(file):
-        n_lines = chunk.count(b"\n")
-        if not _count(dump, chunk, n_lines):
-            sound = _sound(chunk.splitlines(keepends=True), source, first)
-            if not _count(dump, b"".join(sound), len(sound)):
-                where = f"{source}: lines {first} to {first + n_lines - 1}"
-                raise InputError(f"{where}: a line with ports in one direction only, or words between its addresses")
+        n_lines = chunk.count(b"\n") or 1
+        try:
+            _read_lines(dump, chunk if chunk.endswith(b"\n") else chunk + b"\n", n_lines, source, first)
+        except InputError as error:
+            if chunk.endswith(b"\n"):
+                raise
+            dump.cut = str(error)
         first += n_lines
     return dump
 
 
+def _read_lines(dump: Dump, chunk: bytes, n_lines: int, source: str, first: int) -> None:
+    if not _count(dump, chunk, n_lines):
+        sound = _sound(chunk.splitlines(keepends=True), source, first)
+        if not _count(dump, b"".join(sound), len(sound)):
+            where = f"{source}: lines {first} to {first + n_lines - 1}"
+            raise InputError(f"{where}: a line with ports in one direction only, or words between its addresses")
+
+
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the text in pieces of whole lines."""
+    """Yield the text in pieces of whole lines; a last line without an end comes alone."""
     rest = b""
     while data := file.read(CHUNK):
         whole, newline, tail = (rest + data).rpartition(b"\n")
@@ -105,7 +119,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         if newline:
             yield whole + newline
     if rest:
-        yield rest + b"\n"
+        yield rest
 
 
 def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:

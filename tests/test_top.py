@@ -82,6 +82,8 @@ def test_a_dump_cut_in_the_middle_names_the_line(tmp_path):
     assert isinstance(result.exception, fastnat.InputError)
     assert f"{cut}:" in str(result.exception)
     assert "is the line cut?" in str(result.exception)
+    # what stands before the cut is shown
+    assert "Port spaces of 2" in result.output
 
 
 def test_empty_and_missing(tmp_path):

@@ -75,6 +75,8 @@ def top(
         show(now, spaces, left)
         if loaded:
             show_table(now, loaded.sysctl(PREFIX + "max", 262_144))
+    if now.cut:
+        raise InputError(f"{now.cut}\nThe lines before it are counted above.")
 
 
 def _fields(s: PortSpace) -> dict[str, Any]:
