@@ -86,7 +86,7 @@ class Dump:
 def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none.
 
-    Where only a last line without an end is broken, the text was cut: what stands before it is kept, and Dump.cut says so.
+    Where only a last line without an end is broken, the text was cut: what stands before is kept; Dump.cut says so.
     """
     dump = Dump()
     first = 1
