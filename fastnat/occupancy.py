@@ -10,7 +10,9 @@ Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 an
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -90,15 +92,25 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     """
     dump = Dump()
     first = 1
-    for chunk in _chunks(file):
-        n_lines = chunk.count(b"\n") or 1
+    chunk = b"\n"
+    # NumPy lets go of the GIL in its long loops: two chunks at a time, at most four in memory
+    with ThreadPoolExecutor(2) as pool:
+        reading: deque[Future[None]] = deque()
+        for chunk in _chunks(file):
+            if not chunk.endswith(b"\n"):
+                break
+            n_lines = chunk.count(b"\n")
+            reading.append(pool.submit(_read_lines, dump, chunk, n_lines, source, first))
+            first += n_lines
+            if len(reading) == 4:
+                reading.popleft().result()
+        for done in reading:
+            done.result()
+    if not chunk.endswith(b"\n"):
         try:
-            _read_lines(dump, chunk if chunk.endswith(b"\n") else chunk + b"\n", n_lines, source, first)
+            _read_lines(dump, chunk + b"\n", 1, source, first)
         except InputError as error:
-            if chunk.endswith(b"\n"):
-                raise
             dump.cut = str(error)
-        first += n_lines
     return dump
 
 
@@ -234,11 +246,13 @@ def spaces_of(dump: Dump, rows: int = 20) -> list[PortSpace]:
         return []
     space, source = np.concatenate(dump.space), np.concatenate(dump.source)
     port, waits = np.concatenate(dump.port), np.concatenate(dump.waits)
-    names, inverse, counts = np.unique(space, return_inverse=True, return_counts=True)
-    fullest = np.argsort(-counts, kind="stable")[:rows]
     # connections of one space stand together
-    order = np.argsort(inverse, kind="stable")
-    begins = np.concatenate([[0], np.cumsum(counts)])
+    order = np.argsort(space, kind="stable")
+    together = space[order]
+    begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
+    names = together[begins]
+    begins = np.append(begins, len(space))
+    fullest = np.argsort(-np.diff(begins), kind="stable")[:rows]
     found = []
     for n in fullest:
         here = order[begins[n] : begins[n + 1]]

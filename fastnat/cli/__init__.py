@@ -1,34 +1,39 @@
-"""The command line: one module a command."""
+"""The command line: one module a command, loaded when it is asked for."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from .. import __version__
 from ..errors import FastnatError
-from .bench import bench
-from .check import check
-from .conntrack import conntrack
-from .exhaust import exhaust
-from .plan import plan
-from .replay import replay
-from .report import report
-from .snapshot import snapshot
-from .sweep import sweep
-from .top import top
-from .trace import trace
+
+COMMANDS = (
+    "exhaust", "plan", "sweep", "report", "top", "trace", "conntrack", "snapshot", "replay", "check", "bench",
+)  # fmt: skip
 
 
-@click.group()
+class Commands(click.Group):
+    """The commands, each the function of its name in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        return command
+
+
+@click.group(cls=Commands)
 @click.version_option(__version__, prog_name="fastnat")
 def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
-
-
-for command in (exhaust, plan, sweep, report, top, trace, conntrack, snapshot, replay, check, bench):
-    group.add_command(command)
 
 
 def main() -> None:

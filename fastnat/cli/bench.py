@@ -7,7 +7,6 @@ import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from ..bench import SIZES, Change, changes, failing, load, measure
 from ..exhaustion.plots import draw_history
+from ..exhaustion.report import attribute
 from ..node import Node
 
 
@@ -110,8 +110,8 @@ def to_junit(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str
     cases = []
     for name, value, _, change in rows_of(doc, found):
         said = next((e for e in broken if e.startswith(name)), None)
-        body = f"><failure message={quoteattr(f'{said}: {value} {change}')}/></testcase>" if said else "/>"
-        cases.append(f'  <testcase classname="fastnat.bench" name={quoteattr(name)}{body}')
+        body = f"><failure message={attribute(f'{said}: {value} {change}')}/></testcase>" if said else "/>"
+        cases.append(f'  <testcase classname="fastnat.bench" name={attribute(name)}{body}')
     head = f'<testsuite name="fastnat bench" tests="{len(cases)}" failures="{len(broken)}">'
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"]) + "\n"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from .._version import __version__
 from ..errors import InputError
@@ -24,6 +24,11 @@ LOADS = (60_000, 63_000, 64_000)
 STATS = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "search_restart")
 # a share of failed flows above which JUnit calls a run failed
 MAX_FAIL = 0.001
+
+
+def attribute(text: str) -> str:
+    """Return text as the quoted value of an XML attribute."""
+    return f'"{escape(text)}"'
 
 
 def document(node: str, profile: str, work: Workload, results: list[Compared]) -> dict[str, Any]:
@@ -141,11 +146,11 @@ def to_junit(doc: dict[str, Any], max_fail: float = MAX_FAIL) -> str:
     cases, failures = [], 0
     for r in first_seeds(doc):
         share = r["failed"] / (r["opened"] + r["failed"])
-        name = f"<testcase classname=\"fastnat.exhaust\" name={quoteattr(r['variant'])}"
+        name = f"<testcase classname=\"fastnat.exhaust\" name={attribute(r['variant'])}"
         if share > max_fail:
             failures += 1
             why = f"{share:.3%} of the flows failed, {max_fail:.3%} may"
-            cases.append(f"  {name}><failure message={quoteattr(why)}>{escape(r['verdict'])}</failure></testcase>")
+            cases.append(f"  {name}><failure message={attribute(why)}>{escape(r['verdict'])}</failure></testcase>")
         else:
             cases.append(f"  {name}/>")
     head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}">'
