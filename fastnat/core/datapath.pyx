@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ClockError
 from .types cimport *
 from .batch cimport pkt_reset, run_batch, run_race, store
-from .ct_confirm cimport confirm, link_tuple, linked
+from .ct_confirm cimport confirm, insert_reply_only
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
@@ -537,9 +537,9 @@ cdef class Datapath:
             bysource_add(e, p.ct, source_hash(e, c.tuples[0]),
                          bysource_head(e, c.tuples[0], source_hash(e, c.tuples[0])))
             c.status |= IPS_SRC_NAT_DONE
-        if not link_tuple(e, &p, 1, h) or (not hidden and not link_tuple(e, &p, 0, p.hash)):
+        # one that only shares its original tuple with another (NAT_CLASH) begins its second anew
+        if (insert_reply_only(e, &p, h) if hidden else confirm(e, &p)):
             return "the tables are full"
-        linked(e, &p)
         return ""
 
     def take_over(self, recent not None, hashlimits not None, persists not None, list rng, list stats):
