@@ -69,8 +69,10 @@ def load(path: Path) -> dict[str, Any]:
 
 def first_seeds(doc: dict[str, Any]) -> list[dict[str, Any]]:
     """Return of each variant its first run, in the order of the document."""
-    seen: set[str] = set()
-    return [r for r in doc["runs"] if not (r["variant"] in seen or seen.add(r["variant"]))]  # type: ignore[func-returns-value]
+    first: dict[str, dict[str, Any]] = {}
+    for r in doc["runs"]:
+        first.setdefault(r["variant"], r)
+    return list(first.values())
 
 
 def fail_at(run: dict[str, Any], sent: int) -> str:

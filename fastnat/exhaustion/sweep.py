@@ -137,6 +137,7 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Iterator[dict[str,
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--scheduler needs distributed: pip install 'fastnat[sweep]'") from None
+    # distributed leaves these two without types
     try:
         client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
