@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 PORTS = 64512
 COLUMNS = ("sent", "count", "occupancy", "fail", "probes_per_conn", "ns_per_conn")
+
+
+def quantile(counted: Sequence[int] | NDArray[np.int64], share: float) -> int:
+    """Return the number that this share stays within: counted[n] had n. 0 where nothing was counted."""
+    counts = np.cumsum(counted)
+    return int(np.searchsorted(counts, share * counts[-1])) if len(counts) else 0
 
 
 @dataclass(frozen=True)
 class Row:
     """A thousand flows: `fail` is a share; occupancy counts live connections a SNAT port and destination.
 
-    time [s] is that of the last of them.
+    time [s] is that of the last of them; probes_p50 and probes_p99 are what half, and 99 of 100, of them stay within.
     """
 
     sent: int
@@ -24,6 +32,8 @@ class Row:
     probes_per_conn: float
     ns_per_conn: float
     time: float = 0.0
+    probes_p50: int = 0
+    probes_p99: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,7 @@ class Outcome:
     @property
     def probes_p99(self) -> int:
         """The number of probes that 99 of 100 flows stay within."""
-        if not self.probes:
-            return 0
-        counts = np.cumsum(self.probes)
-        return int(np.searchsorted(counts, 0.99 * counts[-1]))
+        return quantile(self.probes, 0.99)
 
     @property
     def probes_max(self) -> int:

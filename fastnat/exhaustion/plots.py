@@ -34,13 +34,16 @@ def draw(doc: dict[str, Any], path: str) -> None:
         (panels[0], along, "fail", unit, "share of new flows that fail"),
         (panels[1], along, "occupancy", unit, "occupancy of the port spaces"),
         (panels[2], along, "probes_per_conn", unit, "probes per flow"),
-        (panels[3], "occupancy", "probes_per_conn", "occupancy", "probes per flow"),
+        (panels[3], "occupancy", "probes_p50", "occupancy", "probes: half (solid), 99 of 100 (dashed)"),
     ):
         for run in first_seeds(doc):
             axes.plot([r[x] for r in run["rows"]], [r[y] for r in run["rows"]], label=run["variant"])
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.3)
+    for n, run in enumerate(first_seeds(doc)):
+        far = [r["probes_p99"] for r in run["rows"]]
+        panels[3].plot([r["occupancy"] for r in run["rows"]], far, "--", color=f"C{n}")
     panels[0].set_ylim(-0.02, 1.02)
     panels[0].legend()
     if first["by_destination"]:

@@ -19,7 +19,7 @@ from ..addresses import to_array, to_int
 from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
 from ..engine import Engine
 from ..packets import packets
-from .outcome import PORTS, Outcome, Row
+from .outcome import PORTS, Outcome, Row, quantile
 from .workload import (
     Workload,
     arrival_times,
@@ -72,7 +72,7 @@ class Run:
         self.rows: list[Row] = []
         self.by_destination: list[tuple[float, list[int]]] = []
         self.every = max(work.flows // ROW // SAMPLES, 1)
-        self.probes = np.zeros(MAX_PROBES, np.int64)
+        self.probes, self.of_row = np.zeros((2, MAX_PROBES), np.int64)
         self.seen: set[int] = set()
         self.spent = self.bad = self.row_probes = 0
 
@@ -97,7 +97,7 @@ class Run:
         self.open[a:b] = good
         self.bad += int((out["verdict"] == Verdict.DROP).sum())
         self.row_probes += int(out["probes"].sum())
-        self.probes += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
+        self.of_row += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
         self.seen.update(np.unique(out["src"][good & (out["src"] != self.batch["src"][a:b])]).tolist())
 
     def end_row(self, b: int, first: int) -> None:
@@ -106,7 +106,10 @@ class Run:
         count = len(self.engine.conntrack)
         occupancy = count / (PORTS * len(self.work.destinations) * max(len(self.seen), 1))
         times = (self.row_probes / n, self.spent / n, float(self.times[b - 1]))
-        self.rows.append(Row(b, count, occupancy, self.bad / n, *times))
+        probes = (quantile(self.of_row, 0.5), quantile(self.of_row, 0.99))
+        self.rows.append(Row(b, count, occupancy, self.bad / n, *times, *probes))
+        self.probes += self.of_row
+        self.of_row[:] = 0
         if len(self.rows) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
             self.by_destination.append((float(self.times[b - 1]), self.live_by_destination()))
         self.spent = self.bad = self.row_probes = 0
