@@ -186,7 +186,7 @@ def show(console: Console, doc: dict[str, Any], results: list[Compared]) -> None
         console.print(remedy(baseline), soft_wrap=True, highlight=False)
     if len(results) > 1:
         header, rows = report.table(doc)
-        table = Table(*header, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for column in table.columns[1:]:
             column.justify, column.no_wrap = "right", True
         for row in rows:
