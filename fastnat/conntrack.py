@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import IPv6Address
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .dtypes import (
+    CONN_HELPED,
     CONN_MARKED,
     EVENT_PROTOINFO,
+    HELP,
+    HELPERS,
     HZ,
     PROTOCOL_NAMES,
     PROTOCOLS,
@@ -25,6 +29,8 @@ from .dtypes import (
     Status,
 )
 from .errors import InputError
+
+HELPER_NAMES = {number: name for name, (number, _) in HELPERS.items()}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ class Connection:
     mark: int
     zone: int
     zone_dir: int
+    helper: str = ""
+    # connections that a helper announced for this one, and that live
+    n_expected: int = 0
 
     def __str__(self) -> str:
         return format_line(self)
@@ -88,7 +97,9 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
     parts.append(f"mark={c.mark}")
     if (c.zone or proc) and c.zone_dir == 3:
         parts.append(f"zone={c.zone}")
-    parts.append("use=2" if proc else "use=1")
+    if c.helper and not proc:
+        parts.append(f"helper={c.helper}")
+    parts.append(f"use={1 + proc + c.n_expected}")
     return " ".join(parts)
 
 
@@ -170,7 +181,8 @@ def parse_line(line: str) -> Connection:
             zone, zone_dir = int(pairs[key][0]), direction
     mark = int(pairs.get("mark", ["0"])[0])
     number = states.index(state) if state is not None else 0
-    return Connection(family, 0, proto, original, reply, int(status), number, timeout, mark, zone, zone_dir)
+    helper = pairs.get("helper", [""])[0]
+    return Connection(family, 0, proto, original, reply, int(status), number, timeout, mark, zone, zone_dir, helper)
 
 
 def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int) -> tuple[int, int, int, int]:
@@ -214,7 +226,21 @@ class Conntrack:
         return Connection(
             V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), _tuple(row, 0), _tuple(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
+            *self._helper(version, index, row),
         )  # fmt: skip
+
+    def _helper(self, version: int, index: int, row: Any) -> tuple[str, int]:
+        """Return the helper that watches a connection, and how many live connections it has announced for it."""
+        if not row["flags"] & CONN_HELPED:
+            return "", 0
+        arrays = self._cores[version].arrays
+        kind = arrays["helps"]["kind"][arrays["tcp"]["help"][index]]
+        if not kind:
+            return "", 0
+        expected = np.flatnonzero(arrays["conns"]["status"][: self._cores[version].high_water] & Status.EXPECTED)
+        expected = expected[arrays["conns"]["flags"][expected] & CONN_HELPED != 0]
+        masters = arrays["helps"]["master"][arrays["tcp"]["help"][expected]]
+        return HELPER_NAMES[kind], int((masters == index).sum())
 
     def at(self, version: int, index: int) -> Connection:
         """Return the connection in a record of IPv4 or IPv6, as results name it (`conn`)."""
@@ -246,15 +272,17 @@ class Conntrack:
         """Delete all connections; return how many."""
         gone = list(self)
         for connection in gone:
-            self.delete(connection)
+            # the tunnel of a PPTP connection goes with it
+            with suppress(IndexError):
+                self.delete(connection)
         return len(gone)
 
     def load(self, text: str, source: str = "<conntrack>") -> int:
         """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
 
         Returns how many. What a dump does not show is taken as the kernel takes it for `conntrack -I`: TCP windows are
-        learnt anew, and a masquerading interface is not known. Raises InputError naming source, line and what is
-        wrong; then none is taken over.
+        learnt anew, and a masquerading interface is not known. Helpers that do not exist here are left out. Raises
+        InputError naming source, line and what is wrong; then none is taken over.
         """
         found = []
         for number, line in enumerate(text.splitlines(), 1):
@@ -277,7 +305,15 @@ class Conntrack:
                     self._cores[version].delete(loaded)
                 raise InputError(f"{source}:{number}: {error}\n  in the line: {line}") from None
             done.append((c.family.version, index))
+            self._give_helper(c, index)
         return len(done)
+
+    def _give_helper(self, c: Connection, index: int) -> None:
+        kind, proto = HELPERS.get(c.helper, (0, 0))
+        if kind and c.proto == proto:
+            helps = np.zeros(1, HELP)
+            helps["kind"] = kind
+            self._cores[c.family.version].adopt_help(helps, np.array([index], np.uint32), np.zeros(1, np.uint32))
 
     def to_pandas(self) -> Any:
         """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""

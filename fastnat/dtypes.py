@@ -12,9 +12,28 @@ import numpy as np
 
 # jiffies per second of the kernels reproduced
 HZ = 250
-CONN_MARKED = 2
+CONN_MARKED, CONN_HELPED = 2, 16
+# the helpers that there are, as core/types.pxd numbers them, and what they watch
+HELPERS = {"ftp": (1, 6), "tftp": (2, 17), "pptp": (3, 6)}
 # every byte has a field, as NumPy copies fields only
-TCP = np.dtype([("window", np.void, 60), ("mark", np.uint32)])
+TCP = np.dtype([("window", np.void, 56), ("help", np.uint32), ("mark", np.uint32)])
+HELP = np.dtype(
+    [
+        ("first", np.uint32),
+        ("kind", np.uint8),
+        ("master_kind", np.uint8),
+        ("n_ends", np.uint8, 2),
+        ("line_ends", np.uint32, (2, 2)),
+        ("pos", np.uint32, 2),
+        ("before", np.uint32, 2),
+        ("after", np.uint32, 2),
+        ("calls", np.uint16, 4),
+        ("session", np.uint8),
+        ("call", np.uint8),
+        ("pad", np.uint16),
+        ("master", np.uint32),
+    ]
+)
 BUCKET = np.dtype((np.void, 64))
 CHUNK = np.dtype((np.void, 64))
 PATH = np.dtype((np.void, 128))
@@ -165,6 +184,20 @@ class Records:
                 ("pad2", np.uint32),
             ]
         )
+        self.EXPECT = np.dtype(
+            [
+                ("t", self.TUPLE),
+                ("master", np.uint32),
+                ("next", np.uint32),
+                ("sibling", np.uint32),
+                ("expires", np.uint32),
+                ("saved_port", np.uint16),
+                ("kind", np.uint8),
+                ("dir", np.uint8),
+                ("any_sport", np.uint8),
+                ("pad", np.void, 3),
+            ]
+        )
         self.SERVICE = np.dtype(
             [
                 ("addr", addr),
@@ -217,6 +250,7 @@ STATS = (
     "found", "invalid", "ignore", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart",
     "clash_resolve", "chaintoolong", "new", "delete", "port_search_probes", "port_searches", "port_search_failures",
     "packets", "expired", "rules_walked", "evicted", "bysource_reuse", "random_draws",
+    "expect_new", "expect_create", "expect_delete",
 )  # fmt: skip
 
 
@@ -264,6 +298,8 @@ class Reason(IntEnum):
     TOO_BIG = 18
     CHAIN_TOO_LONG = 19
     NO_SERVER = 20
+    HELPER = 21
+    NO_ROOM = 22
 
 
 class Status(IntEnum):
@@ -281,6 +317,7 @@ class Status(IntEnum):
     DYING = 0x200
     FIXED_TIMEOUT = 0x400
     NAT_CLASH = 0x1000
+    HELPER = 0x2000
 
 
 class Event(IntEnum):

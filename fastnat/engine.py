@@ -14,38 +14,22 @@ from .addresses import V4, V6, AddressLike, Family, family_of
 from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
 from .core.datapath6 import Datapath as Datapath6
-from .dtypes import BUCKET, CHUNK, PACKET6, PATH, PROTOCOLS, RECORDS4, RECORDS6, STATS, TCP, Verdict
+from .dtypes import PACKET6, PROTOCOLS, RECORDS4, RECORDS6, STATS, Verdict
 from .errors import ClockError, InputError
-from .ipset import compile_sets
 from .iptables import counters
 from .iptables.model import RANDOM_FULLY
-from .ipvs import compile_services, format_services
-from .memory import reserve
+from .ipvs import format_services
 from .node import Node
-from .node_arrays import address_array, address_classes, iface_flags, route_array
 from .packets import packets
 from .ruleset import TARGET_CODES, Ruleset, compile_rules
-from .timeouts import PREFIX, timeouts_of
+from .tables import PROFILES, Settings, bytes_of, config_of, copy_into, helpers_by_port, new_tables, node_tables
 from .trace import Trace, trace
 
-PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
 MAX_CONNECTIONS = 1 << 25
-GROUP_LOAD, GROUP_BUCKETS = 115, 32
-BITMAPS = 64
-BITMAP_PROBES = 16
-# items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
-CHAIN_LOAD = 16
-# walks through the rules that are remembered, a power of two
-PATHS = 512
 # the generator of IPv6 draws other numbers than that of IPv4
 SEED6 = 0x6A09E667F3BCC908
-FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
-# xt_recent.ip_list_tot
-RECENT_ENTRIES = 100
-# FN_HASHLIMIT_SLOTS of core/types.h
-HASHLIMIT_SLOTS = 65_536
 
 
 class Engine:
@@ -88,18 +72,11 @@ class Engine:
         self.remember, self.max_events = remember, events
         self.iface_names = node.iface_names
         self.ruleset = self._compile(V4)
-        self._core = Datapath(
-            self._arrays(V4, self.ruleset), self._config(V4, self.ruleset, seed), RECORDS4.PACKET, RECORDS4.RESULT
-        )
+        self._core: Datapath = self._datapath(Datapath, V4, self.ruleset)
         self._cores: dict[int, Any] = {4: self._core}
         self.ruleset6 = self._compile(V6) if node.has_ipv6 else None
         if self.ruleset6 is not None:
-            self._cores[6] = Datapath6(
-                self._arrays(V6, self.ruleset6),
-                self._config(V6, self.ruleset6, seed ^ SEED6),
-                RECORDS6.PACKET,
-                RECORDS6.RESULT,
-            )
+            self._cores[6] = self._datapath(Datapath6, V6, self.ruleset6)
         self._core6 = self._cores.get(6)
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
         self.conntrack = Conntrack(self._cores)
@@ -110,78 +87,14 @@ class Engine:
         rules = self.node.rules if family is V4 else self.node.rules6
         return compile_rules(rules or iptables.parse(""), self.iface_names, self.node.sets, family)
 
-    def _arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
-        n = self.max_connections
-        records = RECORDS4 if family is V4 else RECORDS6
-        return {
-            "conns": reserve(n, records.CONN),
-            "tcp": reserve(n, TCP),
-            "free_ids": reserve(n, np.dtype(np.uint32)),
-            "tuples": reserve(_buckets(2 * n), BUCKET),
-            "sources": reserve(_buckets(n), BUCKET),
-            "chains": reserve(self._chains(), np.dtype(np.uint16)),
-            "chunks": reserve(n // 14 + 32768 + 16, CHUNK),
-            "wheel": reserve(32768, np.dtype(np.uint32)),
-            "wheel_busy": reserve(512, np.dtype(np.uint64)),
-            "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
-            "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
-            "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),
-            "events": reserve(self.max_events, records.EVENT),
-            **self._node_arrays(family, r),
-        }
+    def _settings(self, family: Family) -> Settings:
+        seed = self.seed if family is V4 else self.seed ^ SEED6
+        return Settings(self.profile, seed, self.max_connections, self.remember, self.max_events)
 
-    def _node_arrays(self, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
-        """Return what depends on the node's rules, addresses and routes."""
-        records = RECORDS4 if family is V4 else RECORDS6
-        sets, elements, set_members = compile_sets(self.node.sets, family)
-        class_start, class_route, class_of_octet = address_classes(self.node, r.address_cuts, family)
-        return {
-            "rules": r.rules,
-            "matches": r.matches,
-            "targets": r.targets,
-            "port_slots": r.port_slots,
-            "dispatches": r.dispatches,
-            "dispatch_slots": r.dispatch_slots,
-            "iface_match": r.iface_match,
-            "routes": route_array(self.node, family),
-            **compile_services(self.node.services, family),
-            "sets": sets,
-            "elements": elements,
-            "set_members": set_members,
-            "recent": reserve(r.recent_lists * RECENT_ENTRIES, records.RECENT),
-            "hashlimits": reserve(r.hashlimit_lists * HASHLIMIT_SLOTS, records.HASHLIMIT),
-            "paths": reserve(PATHS, PATH),
-            "memos": reserve(PATHS, records.MEMO),
-            "class_start": class_start,
-            "class_route": class_route,
-            "class_of_octet": class_of_octet,
-            "sport_start": r.sport_starts,
-            "dport_start": r.dport_starts,
-            "addresses": address_array(self.node, family),
-            "iface_flags": iface_flags(self.node),
-        }
-
-    def _chains(self) -> int:
-        """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 where none will ever reach the limit."""
-        if self.profile == "linux-5.4":
-            return 0
-        buckets = max(int(self.node.sysctl("net.netfilter.nf_conntrack_buckets", self.max_connections)), 1)
-        return buckets if 2 * self.max_connections > CHAIN_LOAD * buckets else 0
-
-    def _config(self, family: Family, r: Ruleset, seed: int) -> dict[str, Any]:
-        prefix, sysctl = PREFIX, self.node.sysctl
-        timeouts = timeouts_of(self.node, self.profile)
-        return {
-            "seed": seed, "max_connections": self.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
-            "n_paths": PATHS if self.remember and r.repeatable and len(self.iface_names) < 4096 else 0,
-            "remember": self.remember, "n_ifaces": len(self.iface_names), "hook_entry": r.hook_entry,
-            "profile": PROFILES[self.profile], "tracking": r.tracking or bool(self.node.services),
-            "nat_hooks": r.nat_hooks,
-            "timeouts": timeouts, "checksum": sysctl(prefix + "checksum", 1),
-            "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),
-            "be_liberal": sysctl(prefix + "tcp_be_liberal", 0), "max_retrans": sysctl(prefix + "tcp_max_retrans", 3),
-            "ignore_invalid_rst": sysctl(prefix + "tcp_ignore_invalid_rst", 0),
-        }  # fmt: skip
+    def _datapath(self, kind: Any, family: Family, r: Ruleset) -> Any:
+        settings, records = self._settings(family), RECORDS4 if family is V4 else RECORDS6
+        arrays = new_tables(self.node, family, r, settings)
+        return kind(arrays, config_of(self.node, family, r, settings), records.PACKET, records.RESULT)
 
     def packets(self, **fields: Any) -> NDArray[Any]:
         """Return packets(...) with interface names resolved on this node."""
@@ -271,6 +184,9 @@ class Engine:
     ) -> NDArray[Any]:
         """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
 
+        A datagram that a helper (FTP) would make longer has no room here: it is dropped with the reason NO_ROOM. Where
+        has_helpers is true use process_packet.
+
         Parameters
         ----------
         buffer : uint8[m]; offsets : int64[n + 1]; iface : a name, or uint16[n] of interface numbers
@@ -293,6 +209,12 @@ class Engine:
         taken = core.ports_used(family.to_int(addr), PROTOCOLS[proto], family.to_int(dst), dport)
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
+
+    @property
+    def has_helpers(self) -> bool:
+        """Whether connections may get a helper, which may lengthen packets: CT --helper, linux-5.4's own choice."""
+        rules = any(r is not None and r.helpers for r in (self.ruleset, self.ruleset6))
+        return rules or helpers_by_port(self.node, self.profile)
 
     def core_of(self, version: int) -> Any:
         """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
@@ -352,7 +274,10 @@ class Engine:
         try:
             rulesets = {core: self._compile(family) for family, core in self._families()}
             made = {
-                core: (self._node_arrays(family, rulesets[core]), self._config(family, rulesets[core], self.seed))
+                core: (
+                    node_tables(self.node, family, rulesets[core]),
+                    config_of(self.node, family, rulesets[core], self._settings(family)),
+                )
                 for family, core in self._families()
             }
         except BaseException:
@@ -479,34 +404,4 @@ class Engine:
     @property
     def nbytes(self) -> int:
         """Bytes held, everything that was touched counted."""
-        return sum(_bytes_of(core) for core in self._cores.values())
-
-
-def copy_into(core: Any, other: Any) -> None:
-    """Copy the tables of one datapath, as far as they are in use, and its counters into another of the same node."""
-    t, high = core.tables, core.high_water
-    used = {
-        "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmaps": t["bitmaps"] * 2048,
-        "tuples": t["tuple_groups"] * GROUP_BUCKETS, "sources": t["source_groups"] * GROUP_BUCKETS,
-    }  # fmt: skip
-    for name, array in core.arrays.items():
-        if name in used:
-            other.arrays[name][: used[name]] = array[: used[name]]
-        else:
-            # its length may differ where the node has changed meanwhile
-            other.arrays[name] = array.copy()
-    other.set_state(core.state())
-
-
-def _bytes_of(core: Any) -> int:
-    t, high = core.tables, core.high_water
-    conns = core.arrays["conns"]
-    tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
-    fixed = 32768 * 4 + 4096 + sum(core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
-    buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
-    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed)
-
-
-def _buckets(items: int) -> int:
-    """Return the buckets that a table of this many items grows to (core/hash_table)."""
-    return (items // GROUP_LOAD + 2) * GROUP_BUCKETS
+        return sum(bytes_of(core) for core in self._cores.values())

@@ -35,7 +35,7 @@ MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
     "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
-    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33,
+    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33, "helper": 34,
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
@@ -50,7 +50,7 @@ HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
-TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir"}
+TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "helper"}
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Ruleset:
     hook_entry : dict of (table, hook) to the first rule's index
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
+    helpers : bool             some rule gives connections a helper
     origin : list of (table, Chain, Rule or None)   what each compiled rule came from
     """
 
@@ -88,6 +89,7 @@ class Ruleset:
     nat_hooks: bool
     recent_lists: int
     hashlimit_lists: int
+    helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
 
@@ -429,5 +431,6 @@ def compile_rules(
         "nat" in parsed.tables,
         len(c.recent_lists),
         len(c.hashlimit_lists),
+        any(r.target.name == "CT" and r.target.mask2 for r in every),
         c.origin,
     )

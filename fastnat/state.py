@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dtypes import CONN_HELPED
 from .errors import InputError
 from .iptables.model import RANDOM_FULLY
 from .node import Node
@@ -21,7 +22,7 @@ from .node import Node
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 1
+FORMAT = 2
 NONE = 0xFFFFFFFF
 # matches whose slots change as packets pass: their code in MATCH, and which fields
 NTH, LIMIT = 16, 24
@@ -49,9 +50,31 @@ def save(engine: Engine, path: str | Path) -> None:
             f"flags{version}": core.arrays["targets"]["flags"],
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
             **{f"{name}{version}": core.arrays[name] for name in ("recent", "hashlimits", "persists")},
+            **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
         }
     with Path(path).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
+    conns, place = core.arrays["conns"][order], np.zeros(core.high_water, np.uint32)
+    place[order] = np.arange(len(order), dtype=np.uint32)
+    helped = np.flatnonzero(conns["flags"] & CONN_HELPED).astype(np.uint32)
+    helps = core.arrays["helps"][core.arrays["tcp"]["help"][order[helped]]]
+    announced = helps["master_kind"] != 0
+    helps["master"][announced] = place[helps["master"][announced]]
+    expects = core.arrays["expects"][: core.tables["expects"]]
+    oldest: list[int] = []
+    for first in helps["first"].tolist():
+        chain: list[int] = []
+        while first != NONE:
+            chain.insert(0, first)
+            first = int(expects["sibling"][first])
+        oldest += chain
+    taken = expects[oldest]
+    taken["master"] = place[taken["master"]]
+    return {"helps": helps, "helped": helped, "expects": taken}
 
 
 def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
@@ -76,7 +99,7 @@ def restore(path: str | Path) -> Engine:
         if meta["format"] != FORMAT:
             raise InputError(f"{path}: format {meta['format']}; this fastnat reads {FORMAT}")
         return _engine(meta, arrays)
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         if str(error).startswith(f"{path}:"):
             raise
         raise InputError(f"{path}: not a state that this version can take over: {error}") from None
@@ -110,7 +133,8 @@ def _engine(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Engine:
     engine.advance(float(meta["now"]))
     for version, core in engine._cores.items():
         given = {name: arrays[f"{name}{version}"] for name in ("conns", "tcp", "matches", "flags", "counters")}
-        core.adopt(np.ascontiguousarray(given["conns"]), np.ascontiguousarray(given["tcp"]))
+        numbers = core.adopt(np.ascontiguousarray(given["conns"]), np.ascontiguousarray(given["tcp"]))
+        _helpers(core, numbers, *(arrays[f"{name}{version}"] for name in ("helps", "helped", "expects")))
         lists = (arrays[f"{name}{version}"] for name in ("recent", "hashlimits", "persists"))
         saved = meta["cores"][str(version)]
         core.take_over(*lists, [int(n) for n in saved["generator"]], [int(n) for n in saved["stats"]])
@@ -120,6 +144,19 @@ def _engine(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Engine:
     if engine.max_events:
         engine.all_events()
     return engine
+
+
+def _helpers(
+    core: Any, numbers: NDArray[np.uint32], helps: NDArray[Any], helped: NDArray[Any], expects: NDArray[Any]
+) -> None:
+    """Take over what helpers know; an IndexError where a place is not one of the connections'."""
+    masters = np.zeros(len(helps), np.uint32)
+    announced = helps["master_kind"] != 0
+    masters[announced] = numbers[helps["master"][announced]]
+    core.adopt_help(np.ascontiguousarray(helps), numbers[helped], masters)
+    expects = np.ascontiguousarray(expects).copy()
+    expects["master"] = numbers[expects["master"]]
+    core.adopt_expects(expects)
 
 
 def _rules(core: Any, matches: NDArray[Any], counters: NDArray[Any]) -> None:

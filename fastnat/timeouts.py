@@ -40,6 +40,8 @@ def timeouts_of(node: Node, profile: str) -> dict[int, int]:
     # SYN_SENT2 and no state at all, UDP-Lite: without sysctls
     timeouts[0], timeouts[9] = 120 * HZ, 120 * HZ
     timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
+    # the tunnel of PPTP
+    timeouts[30], timeouts[31] = 600 * HZ, 5 * 3600 * HZ
     for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, 21):
         lasts = node.sysctl(f"{PREFIX}sctp_timeout_{name}", 0) or defaults[profile == "linux-6.18"]
         timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)

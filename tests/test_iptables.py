@@ -32,7 +32,7 @@ def test_text_as_people_have_it():
         ("-A PREROUTING -p tcp -j DNAT --to-destination 1.1.1.1 --to-destination 1.1.1.2", "Multiple --to-destination"),
         ("-A PREROUTING -j DSCP --set-dscp 5", "only in the mangle table"),
         ("-A PREROUTING -j REJECT", "only in the filter table"),
-        ("-A PREROUTING -p tcp -j CT --helper ftp", "helpers are not supported"),
+        ("-A PREROUTING -p tcp -j CT --helper sip", "known are ftp, tftp, pptp"),
         ("table ip nat {", "this is `nft list ruleset`"),
         ("-A PREROUTING -m hashlimit --hashlimit-upto fast -j ACCEPT", "expected for example 3/minute"),
         ("-A PREROUTING -m hashlimit --hashlimit-mode color -j ACCEPT", "'color' is not one of dstip, dstport"),

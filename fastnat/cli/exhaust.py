@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..engine import PROFILES, Engine
+from ..engine import Engine
 from ..errors import InputError
 from ..exhaustion import COLUMNS, Workload, report, scenario
 from ..exhaustion.outcome import Outcome, remedy, verdict
@@ -24,6 +24,7 @@ from ..exhaustion.plots import draw
 from ..exhaustion.variants import Compared, Variant, apply, compare, label_of, parse, sport_of
 from ..files import read_text
 from ..node import Node
+from ..tables import PROFILES
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [

@@ -10,10 +10,11 @@ import click
 
 from .. import capture
 from ..conntrack import format_event
-from ..engine import PROFILES, Engine
+from ..engine import Engine
 from ..files import read_text
 from ..node import Node
 from ..replay import VERDICTS, Replay
+from ..tables import PROFILES
 
 # between two packets: all connections of a full table may fall due at once
 EVENTS = 1 << 20

@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..engine import PROFILES, Engine
+from ..engine import Engine
 from ..errors import InputError
 from ..files import read_text
 from ..node import Node
+from ..tables import PROFILES
 from ..trace import Trace
 from ..trace import trace as explain
 

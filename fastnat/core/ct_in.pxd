@@ -7,6 +7,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_events cimport watch
+from .ct_expect cimport assign_helper, find_expect, give_help, gre_key, help_of, helper_by_port, unlink_expect
 from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .ct_insert cimport conn_alloc, conn_release
 from .ct_lookup cimport find_tuple
@@ -15,7 +16,7 @@ from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, 
 from .ct_sctp cimport sctp_packet
 from .ct_tcp cimport tcp_packet
 from .packet_parse cimport l4_sound
-from .tuple cimport conn_tuple, invert_tuple, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
+from .tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
 from .tuple_hash cimport tuple_hash
 
 
@@ -50,6 +51,8 @@ cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
         return sctp_packet(e, p)
     if proto == PROTO_UDPLITE:
         return replied_packet(e, p, TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM)
+    if proto == PROTO_GRE and e.conns[p.ct].status & IPS_EXPECTED:
+        return replied_packet(e, p, TIMEOUT_PPTP, TIMEOUT_PPTP_STREAM)
     if proto == PROTO_GRE:
         return replied_packet(e, p, TIMEOUT_GRE, TIMEOUT_GRE_STREAM)
     refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_GENERIC])
@@ -63,6 +66,31 @@ cdef inline uint32_t untrackable(engine_t *e, pkt_t *p) noexcept nogil:
     p.ctinfo = IP_CT_INVALID
     p.reason = REASON_INVALID
     return REASON_NONE
+
+
+cdef inline bint was_expected(engine_t *e, pkt_t *p) noexcept nogil:
+    # was_expected: whether a helper has announced the connection that the packet opens; e.expected says how.
+    cdef uint32_t at = find_expect(e, tuple_in_zone(p.t, p.template_zone))
+    cdef uint32_t master
+    cdef help_t *help
+    if at == FN_NONE:
+        return False
+    master = e.expects[at].master
+    if not e.conns[master].status & IPS_CONFIRMED:
+        return False
+    e.expected = e.expects[at]
+    unlink_expect(e, at)
+    e.stats[STAT_EXPECT_NEW] += 1
+    p.expected = True
+    e.conns[p.ct].status |= IPS_EXPECTED
+    help = give_help(e, p.ct)
+    if help != NULL:
+        help.master_kind = help_of(e, master).kind
+        help.master = master
+    if e.conns[master].flags & CONN_MARKED:
+        e.tcp[p.ct].mark = e.tcp[master].mark
+        e.conns[p.ct].flags |= CONN_MARKED
+    return True
 
 
 cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
@@ -80,6 +108,12 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     p.dir = 0
     p.ctinfo = IP_CT_NEW
     p.is_new = True
+    if fn_unlikely(e.n_expects != 0) and was_expected(e, p):
+        p.ctinfo = IP_CT_RELATED
+    elif fn_unlikely(p.template_helper != 0):
+        assign_helper(e, p.ct, p.template_helper, IPS_HELPER)
+    elif fn_unlikely(e.auto_helpers != 0):
+        assign_helper(e, p.ct, helper_by_port(&e.conns[p.ct]), 0)
     return REASON_NONE
 
 
@@ -110,6 +144,9 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
             p.ctinfo = IP_CT_INVALID
             p.reason = REASON_INVALID
             return REASON_NONE
+    if fn_unlikely(e.n_gre_keys != 0) and tuple_proto(p.t) == PROTO_GRE and tuple_dport(p.t):
+        p.t.rest |= gre_key(e, tuple_in_zone(p.t, p.template_zone))
+        p.hash = tuple_hash(e, p.t)
     while True:
         id_ = find_in_zone(e, p)
         if id_ == FN_NONE:
@@ -126,7 +163,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
             if p.dir:
                 p.ctinfo = IP_CT_ESTABLISHED_REPLY
             else:
-                p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
+                p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
         said = handle(e, p) if l4_sound(e, p) else CT_INVALID
         if said == CT_ACCEPT:
             break

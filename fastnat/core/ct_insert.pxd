@@ -6,15 +6,18 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bucket_t, CONN_ACTIVE, CONN_LIVE, CONN_SERVICE,
-                     conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely,
+from .types cimport (bucket_t, CONN_ACTIVE, CONN_HELPED, CONN_LIVE, CONN_SERVICE,
+                     conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely, help_t,
+                     HELPER_PPTP,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                      server_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .tuple_hash cimport tuple_hash
 from .hash_table cimport bucket_index, ID_MASK, table_remove
 from .ct_events cimport note_event
-from .ct_expire cimport wheel_remove
+from .ct_expect cimport find_expect, forget_expects, GRE_KEYS, help_of, sibling_tuple, take_help, unlink_expect
+from .ct_lookup cimport find_tuple
+from .ct_expire cimport WHEEL_MASK, wheel_remove
 from .nat_port_bitmap cimport bitmap_note
 from .nat_bysource cimport bysource_remove
 
@@ -37,10 +40,48 @@ cdef inline void leave_server(engine_t *e, uint32_t ct) noexcept nogil:
         server.inactive -= 1
 
 
+cdef inline void kill(engine_t *e, uint32_t ct) noexcept nogil:
+    # kill: conn_delete for one that expire_chunk may be about to look at.
+    if e.conns[ct].wheel_pos != FN_NONE and e.chunks[e.conns[ct].wheel_pos >> 4].slot == (<uint32_t>e.now & WHEEL_MASK):
+        # its slot is out of the wheel already; there, and in no other slot, it will be found due
+        e.conns[ct].timeout = <uint32_t>e.now
+    else:
+        conn_delete(e, ct)
+
+
+cdef inline void delete_siblings(engine_t *e, uint32_t ct) noexcept nogil:
+    # delete_siblings: the tunnel of a PPTP connection, or the expectation of it (pptp_destroy_siblings).
+    cdef uint32_t dir, found
+    cdef tuple_t t
+    forget_expects(e, ct, GRE_KEYS)
+    for dir in range(2):
+        t = sibling_tuple(e, ct, dir)
+        found = find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now)
+        if found != FN_NONE:
+            kill(e, found >> 1)
+            continue
+        found = find_expect(e, t)
+        if found != FN_NONE:
+            unlink_expect(e, found)
+
+
+cdef inline void leave_helper(engine_t *e, uint32_t ct) noexcept nogil:
+    # leave_helper: a connection that a helper watched, or announced, is over.
+    cdef const help_t *help = help_of(e, ct)
+    if help.kind == HELPER_PPTP:
+        delete_siblings(e, ct)
+    elif help.master_kind == HELPER_PPTP and help_of(e, help.master) != NULL:
+        # without its tunnel a PPTP connection has no keys (destroy_gre_conntrack)
+        forget_expects(e, help.master, GRE_KEYS)
+    take_help(e, ct)
+
+
 cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_release: free a record that is in no table any more.
     if fn_unlikely(e.conns[ct].flags & CONN_SERVICE):
         leave_server(e, ct)
+    if fn_unlikely(e.conns[ct].flags & CONN_HELPED):
+        leave_helper(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
         bysource_remove(e, ct)
     e.conns[ct].flags = 0

@@ -133,7 +133,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
     cdef uint32_t vtag = load_be32(l4 + 4)
     if has(seen, ABORT) or has(seen, SHUTDOWN_COMPLETE) or has(seen, COOKIE_ACK) or seen & STATELESS:
         return CT_INVALID
-    memset(s, 0, sizeof(sctp_t))
+    memset(s, 0, FN_TCP_STATE)
     if has(seen, INIT):
         if p.len < p.l4off + HEADER + 8 or vtag:
             return CT_INVALID

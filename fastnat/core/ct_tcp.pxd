@@ -5,7 +5,7 @@
 # Differs from the kernel: packets of a header-only batch carry no sequence numbers and pass the window check.
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
-from .types cimport (conn_t, engine_t, FN_HZ, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
+from .types cimport (conn_t, engine_t, FN_HZ, FN_TCP_STATE, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
                      TIMEOUT_TCP_MAX_RETRANS, TIMEOUT_TCP_UNACK)
 from .ct_expire cimport wheel_bring_forward
 from .ct_insert cimport conn_delete
@@ -78,7 +78,7 @@ cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t window = p.window if p.window else 1
     if fn_tcp_next[0][p.tcp_class][NO] == IV:
         return CT_INVALID
-    memset(t, 0, sizeof(tcp_t))
+    memset(t, 0, FN_TCP_STATE)
     t.td_end[0] = p.end
     t.td_maxwin[0] = window
     if p.tcp_class == CLASS_SYN:

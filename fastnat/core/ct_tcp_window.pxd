@@ -5,7 +5,8 @@
 # Invariants: all comparisons modulo 2**32; nothing is read past the TCP header's own length.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from .types cimport conn_t, engine_t, pkt_t, tcp_t
+from .types cimport CONN_HELPED, conn_t, engine_t, fn_unlikely, help_t, pkt_t, tcp_t
+from .ct_expect cimport help_of
 
 cdef enum:
     CLASS_SYN = 0
@@ -39,6 +40,11 @@ cdef inline bint before_seq(uint32_t a, uint32_t b) noexcept nogil:
 
 cdef inline bint after_seq(uint32_t a, uint32_t b) noexcept nogil:
     return <int32_t>(b - a) < 0
+
+
+cdef inline uint32_t seq_offset(const help_t *help, uint32_t dir, uint32_t seq) noexcept nogil:
+    # seq_offset: what was added to a number of this direction.
+    return help.after[dir] if after_seq(seq, help.pos[dir]) else help.before[dir]
 
 
 cdef inline uint32_t max_u32(uint32_t a, uint32_t b) noexcept nogil:
@@ -150,7 +156,7 @@ cdef inline int in_window(engine_t *e, pkt_t *p, uint32_t new) noexcept nogil:
     cdef uint32_t win_raw = p.window
     cdef uint32_t win = win_raw
     cdef uint32_t sack = ack
-    cdef uint32_t overshot, swin
+    cdef uint32_t overshot, swin, shift
     cdef bint syn = (p.tcp_flags & 0x02) != 0
     cdef bint has_ack = (p.tcp_flags & 0x10) != 0
     cdef bint rst = (p.tcp_flags & 0x04) != 0
@@ -158,6 +164,10 @@ cdef inline int in_window(engine_t *e, pkt_t *p, uint32_t new) noexcept nogil:
     cdef bint modern = e.profile != 54
     if t.flags[r] & TCP_SACK_PERM:
         sack = tcp_sack(p)
+    if fn_unlikely(e.conns[p.ct].flags & CONN_HELPED):
+        shift = seq_offset(help_of(e, p.ct), r, ack - 1)
+        ack -= shift
+        sack -= shift
     renew = (syn and after_seq(end, t.td_end[s]) and (state == STATE_SYN_SENT or state == STATE_SYN_RECV)) if modern else (
         after_seq(end, t.td_end[s]) and ((state == STATE_SYN_SENT and s == 0) or (state == STATE_SYN_RECV and s == 1)))
     if t.td_maxwin[s] == 0:

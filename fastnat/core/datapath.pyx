@@ -10,6 +10,7 @@ from ..errors import ClockError
 from .types cimport *
 from .batch cimport pkt_reset, run_batch, run_race, store
 from .ct_confirm cimport confirm, insert_reply_only
+from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple
 from .expire cimport advance_to
@@ -142,6 +143,9 @@ cdef class Datapath:
         e.servers = <server_t *>table_data(arrays, "servers", sizeof(server_t))
         e.persists = <persist_t *>table_data(arrays, "persists", sizeof(persist_t))
         e.service_slots = <uint32_t *>table_data(arrays, "service_slots", 4)
+        e.helps = <help_t *>table_data(arrays, "helps", sizeof(help_t))
+        e.expects = <expect_t *>table_data(arrays, "expects", sizeof(expect_t))
+        e.expect_heads = <uint32_t *>table_data(arrays, "expect_heads", 4)
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
         e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
         e.class_start = <addr_t *>table_data(arrays, "class_start", FN_ADDR_BYTES)
@@ -167,6 +171,11 @@ cdef class Datapath:
             self._start_table(table, len(self.arrays[name]) // FN_GROUP_BUCKETS, config["groups"], kind)
         e.max_events = len(self.arrays["events"])
         e.free_chunk = FN_NONE
+        e.free_help = FN_NONE
+        e.free_expect = FN_NONE
+        e.help_capacity = len(self.arrays["helps"])
+        e.expect_capacity = len(self.arrays["expects"])
+        memset(e.expect_heads, 0xff, FN_EXPECT_HEADS * 4)
         memset(e.wheel, 0xff, FN_WHEEL_SLOTS * 4)
         memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
         e.profile = config["profile"]
@@ -196,6 +205,9 @@ cdef class Datapath:
             e.hook_entry[i][j] = entry
             if i != TABLE_NAT:
                 e.only_nat_rules = False
+        e.max_expects = config["max_expects"]
+        e.auto_helpers = config["auto_helpers"]
+        e.only_nat_rules = e.only_nat_rules and not e.auto_helpers
         e.tracking = config["tracking"]
         e.nat_hooks = config["nat_hooks"]
         for name, value in config["timeouts"].items():
@@ -238,7 +250,7 @@ cdef class Datapath:
     @property
     def stats(self):
         """Counters in the order of fastnat.dtypes.STATS."""
-        return [self.e.stats[i] for i in range(24)]
+        return [self.e.stats[i] for i in range(FN_STATS)]
 
     @property
     def tables(self):
@@ -249,6 +261,7 @@ cdef class Datapath:
             "sources": self.e.sources.used, "source_groups": self.e.sources.groups,
             "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "free": self.e.n_free,
             "paths": sum([self.e.paths[i].key[2] != 0 for i in range(self.e.n_paths)]),
+            "helps": self.e.n_helps, "expects": self.e.expect_high,
             "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_paths)]),
         }
 
@@ -333,18 +346,20 @@ cdef class Datapath:
             n = 65535
         memcpy(room, <const char *>given, n)
         advance_to(&self.e, tick_of(now))
-        self._one(room, <uint32_t>n, iface, mark, largest, &p)
+        self._one(room, <uint32_t>n, sizeof(room), iface, mark, largest, &p)
         store(&p, &r)
         self.clock = now
         rewritten = (<char *>room)[:p.len] if r.verdict != VERDICT_DROP else None
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
 
-    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t iface, uint32_t mark, uint32_t largest, pkt_t *p) noexcept nogil:
+    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t room, uint32_t iface, uint32_t mark, uint32_t largest,
+                   pkt_t *p) noexcept nogil:
         cdef uint32_t reason
         pkt_reset(p)
         p.now = <uint32_t>self.e.now
         p.mark = mark
         p.largest = largest
+        p.room = room
         p.in_iface = <uint16_t>iface
         p.len = 0
         p.t = tuple_make(0, 0, 0, 0, 0, 0)
@@ -388,7 +403,7 @@ cdef class Datapath:
             for i in range(n):
                 advance_to(&self.e, tick_of(times[i] if times != NULL else last))
                 self._one(&data[0] + offs[i] if offs[i + 1] > offs[i] else NULL,
-                          <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, 0, &p)
+                          <uint32_t>(offs[i + 1] - offs[i]), <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, 0, &p)
                 store(&p, results + i)
         self.clock = last
         return out
@@ -466,23 +481,26 @@ cdef class Datapath:
         """Put connections into the table as another engine held them: CONN[n] and TCP[n], of one source the oldest first.
 
         The bytes may be from anywhere: what does not fit this engine raises ValueError that names the record; those before
-        it stay. Routes are found again; connections are numbered anew.
+        it stay. Routes are found again. Returns uint32[n], the numbers that the connections have here.
         """
         cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
         cdef uint64_t n = raw.dimensions[0]
         cdef const conn_t *from_ = <const conn_t *>raw.data
         cdef const tcp_t *beside
         cdef uint64_t i
+        numbers = np.empty(n, np.uint32)
+        cdef uint32_t[::1] here = numbers
         raw = array_of(tcp, self.arrays["tcp"].dtype, C_CONTIGUOUS)
         if <uint64_t>raw.dimensions[0] != n:
             raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
         beside = <const tcp_t *>raw.data
         for i in range(n):
-            why = self._adopt(from_ + i, beside + i)
+            why = self._adopt(from_ + i, beside + i, &here[i])
             if why:
                 raise ValueError(f"connection {i}: {why}")
+        return numbers
 
-    cdef str _adopt(self, const conn_t *from_, const tcp_t *beside):
+    cdef str _adopt(self, const conn_t *from_, const tcp_t *beside, uint32_t *here):
         cdef engine_t *e = &self.e
         cdef pkt_t p
         cdef conn_t *c
@@ -493,11 +511,13 @@ cdef class Datapath:
         if not tuple_invertible(from_.tuples[0]) or not tuple_invertible(from_.tuples[1]) \
                 or tuple_proto(from_.tuples[1]) != proto or not from_.status & IPS_CONFIRMED:
             return "its tuples or status cannot be"
-        if from_.state > 9 or from_.masq_iface >= e.n_ifaces or from_.status & ~0x15ff:
+        if from_.state > 9 or from_.masq_iface >= e.n_ifaces or from_.status & ~0x35ff:
             return "its state, status or interface cannot be"
         if proto == PROTO_TCP and (beside.scale[0] > 14 or beside.scale[1] > 14 or beside.last_dir > 1
                                    or beside.last_index > 5 or beside.last_wscale > 14):
             return "its TCP record cannot be"
+        if from_.status & IPS_SEQ_ADJUST and proto != PROTO_TCP:
+            return "only TCP has numbers to adjust"
         if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
             return "its SCTP record cannot be"
         if <int32_t>(from_.timeout - <uint32_t>e.now) <= 0:
@@ -518,6 +538,7 @@ cdef class Datapath:
         p.ct = conn_alloc(e, from_.tuples[0], p.hash)
         if p.ct == FN_NONE:
             return "the table is full"
+        here[0] = p.ct
         c = &e.conns[p.ct]
         c.tuples[1] = from_.tuples[1]
         c.zone = from_.zone
@@ -542,6 +563,57 @@ cdef class Datapath:
             return "the tables are full"
         return ""
 
+    def adopt_help(self, helps not None, conns not None, masters not None):
+        """Give connections what helpers know about them: HELP[n], and uint32[n] of their numbers and of their masters'.
+
+        Raises ValueError for what cannot be; the bytes may be from anywhere.
+        """
+        cdef const help_t *from_ = <const help_t *>array_of(helps, self.arrays["helps"].dtype, C_CONTIGUOUS).data
+        cdef const uint32_t[::1] cts = conns
+        cdef const uint32_t[::1] of = masters
+        cdef Py_ssize_t i
+        cdef help_t *help
+        cdef uint32_t first, proto
+        if not len(helps) == cts.shape[0] == of.shape[0]:
+            raise ValueError("not one connection and one master for each")
+        for i in range(cts.shape[0]):
+            self._check_conn(cts[i])
+            proto = tuple_proto(self.e.conns[cts[i]].tuples[0])
+            if from_[i].kind > HELPER_PPTP or from_[i].master_kind > HELPER_PPTP or from_[i].n_ends[0] > 2 or from_[i].n_ends[1] > 2:
+                raise ValueError(f"helper {i}: its numbers cannot be")
+            if from_[i].kind and proto != (PROTO_UDP if from_[i].kind == HELPER_TFTP else PROTO_TCP):
+                raise ValueError(f"helper {i}: not of its protocol")
+            help = NULL if self.e.conns[cts[i]].flags & CONN_SERVICE else give_help(&self.e, cts[i])
+            if help == NULL:
+                raise ValueError(f"helper {i}: its connection can have none")
+            first = help.first
+            help[0] = from_[i]
+            help.first = first
+            help.master = 0
+            if help.master_kind:
+                self._check_conn(of[i])
+                help.master = of[i]
+
+    def adopt_expects(self, expects not None):
+        """Expect connections as another engine did: EXPECT[n] with the masters' numbers here, the oldest first.
+
+        Raises ValueError for what cannot be; the bytes may be from anywhere.
+        """
+        cdef fn_ndarray *raw = array_of(expects, self.arrays["expects"].dtype, C_CONTIGUOUS)
+        cdef const expect_t *x = <const expect_t *>raw.data
+        cdef int64_t i
+        self.e.next_expect = <uint32_t>self.e.now
+        for i in range(raw.dimensions[0]):
+            self._check_conn(x[i].master)
+            if help_of(&self.e, x[i].master) == NULL or not EXPECT_FREE < x[i].kind <= EXPECT_GRE_KEY or x[i].dir > 1 \
+                    or x[i].any_sport > 1 or self.e.n_expects >= self.e.max_expects or link_expect(&self.e, &x[i]) == FN_NONE:
+                raise ValueError(f"expectation {i}: it cannot be")
+
+    cdef int _check_conn(self, uint32_t ct) except -1:
+        if ct >= self.e.high_water or not self.e.conns[ct].flags & CONN_LIVE:
+            raise ValueError(f"no connection {ct}")
+        return 0
+
     def take_over(self, recent not None, hashlimits not None, persists not None, list rng, list stats):
         """Go on where another engine of the same node was: its lists, its generator (two words), its counters.
 
@@ -563,7 +635,7 @@ cdef class Datapath:
                 self.e.persists[i].used = 0
         for i in range(2):
             self.e.rng[i] = rng[i]
-        for i in range(24):
+        for i in range(FN_STATS):
             self.e.stats[i] = stats[i]
 
     @property

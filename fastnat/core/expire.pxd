@@ -4,8 +4,10 @@
 # Invariants: when this returns no confirmed connection has a timeout at or before e.now.
 # Differs from the kernel: see ct_expire.
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport (chunk_t, engine_t, fn_prefetch, fn_prefetch_write, FN_CHUNK_IDS, FN_NONE, STAT_EXPIRED)
+from .types cimport (chunk_t, engine_t, fn_prefetch, fn_prefetch_write, fn_unlikely, FN_CHUNK_IDS, FN_NONE,
+                     STAT_EXPIRED)
 from .ct_expire cimport chunk_release, wheel_add, wheel_next, WHEEL_MASK
+from .ct_expect cimport expire_expects
 from .ct_insert cimport conn_unlink
 from .ct_lookup cimport is_expired
 from .hash_table cimport bucket_home
@@ -19,11 +21,13 @@ cdef inline void expire_chunk(engine_t *e, const chunk_t *chunk) noexcept nogil:
     cdef uint64_t h_reply[FN_CHUNK_IDS]
     cdef uint32_t i, ct
     cdef uint32_t n = chunk.count
+    cdef uint32_t hashed = 0
     for i in range(n):
         fn_prefetch_write(&e.conns[chunk.ids[i]])
     for i in range(n):
         ct = chunk.ids[i]
         if is_expired(&e.conns[ct], <uint32_t>e.now):
+            hashed |= <uint32_t>1 << i
             h_orig[i] = tuple_hash(e, conn_tuple(&e.conns[ct], 0))
             h_reply[i] = tuple_hash(e, conn_tuple(&e.conns[ct], 1))
             fn_prefetch_write(bucket_home(&e.tuples, h_orig[i]))
@@ -32,6 +36,10 @@ cdef inline void expire_chunk(engine_t *e, const chunk_t *chunk) noexcept nogil:
         ct = chunk.ids[i]
         e.conns[ct].wheel_pos = FN_NONE
         if is_expired(&e.conns[ct], <uint32_t>e.now):
+            if fn_unlikely((hashed >> i) & 1 == 0):
+                # the end of another one, meanwhile, was the end of this
+                h_orig[i] = tuple_hash(e, conn_tuple(&e.conns[ct], 0))
+                h_reply[i] = tuple_hash(e, conn_tuple(&e.conns[ct], 1))
             conn_unlink(e, ct, h_orig[i], h_reply[i])
             e.stats[STAT_EXPIRED] += 1
         else:
@@ -60,6 +68,9 @@ cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
         ahead = wheel_next(e)
         if ahead < 0 or e.now + <uint64_t>ahead > tick:
             e.now = tick
+            expire_expects(e)
             return
         e.now += <uint64_t>ahead
         expire_slot(e)
+        if e.now == tick:
+            expire_expects(e)

@@ -10,6 +10,7 @@ from .checksum cimport csum_replace2, load_be16
 from .ct_events cimport note_changes
 from .ct_in cimport conntrack_in
 from .ct_confirm cimport confirm
+from .ct_helper cimport follow_master, helper_hook
 from .ct_insert cimport conn_release
 from .hook_memo cimport follow, may_have_memo, memorize, remembered
 from .ipvs cimport from_server, has_service, to_server
@@ -30,6 +31,11 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
     # confirm_hook: last in POSTROUTING and INPUT; a packet that is held confirms later.
+    cdef uint32_t reason
+    if p.ct != FN_NONE and fn_unlikely(e.conns[p.ct].flags & CONN_HELPED) and p.data != NULL and not p.icmp_error:
+        reason = helper_hook(e, p)
+        if reason:
+            return reason
     if p.is_new:
         return REASON_NONE if p.held else confirm(e, p)
     note_changes(e, p)
@@ -41,6 +47,8 @@ cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
+        if fn_unlikely(p.expected):
+            follow_master(e, p)
     return reason
 
 

@@ -40,7 +40,7 @@ cdef inline uint32_t nat_hook(engine_t *e, pkt_t *p, uint32_t manip) noexcept no
     c = &e.conns[p.ct]
     if p.icmp_error:
         return REASON_NONE if icmp_reply_translation(e, p, manip) else REASON_ICMP_TRANSLATION
-    if p.ctinfo == IP_CT_NEW and not c.status & (IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE):
+    if (p.ctinfo == IP_CT_NEW or p.ctinfo == IP_CT_RELATED) and not c.status & (IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE):
         reason = decide_manip(e, p, manip)
         if reason:
             return reason

@@ -5,7 +5,8 @@
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, MANIP_DST, MANIP_SRC, pkt_t, PROTO_ICMP,
+from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
+                     PROTO_ICMP,
                      RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
                      STAT_SEARCHES, target_t, tuple_t)
 from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src, tuple_with_dst,
@@ -34,7 +35,7 @@ cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
             min_[0] = range_.min_proto
             size[0] = <uint32_t>range_.max_proto - range_.min_proto + 1
         return True
-    if not has_ports(proto):
+    if not has_ports(proto) and proto != PROTO_GRE:
         return False
     if range_.flags & RANGE_PROTO_SPECIFIED:
         min_[0] = range_.min_proto
@@ -42,6 +43,10 @@ cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
         if max_ < min_[0]:
             min_[0], max_ = max_, min_[0]
         size[0] = max_ - min_[0] + 1
+        return True
+    if proto == PROTO_GRE:
+        min_[0] = 1
+        size[0] = 65535
         return True
     if manip == MANIP_DST:
         return False
@@ -132,6 +137,9 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     cdef int bitmap = -1
     cdef int hit
     cdef tuple_t reply
+    # GRE has keys to change only as the tunnel of PPTP
+    if tuple_proto(t) == PROTO_GRE and not e.conns[p.ct].status & IPS_EXPECTED:
+        return t
     if not port_window(t, range_, manip, &min_, &size):
         return t
     if range_.flags & RANGE_PROTO_OFFSET:

@@ -7,6 +7,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
+from .ct_expect cimport reassign_helper
 from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_proto, tuple_src,
                      zone_of)
 from .tuple_hash cimport source_hash
@@ -32,6 +33,8 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
     if not tuple_equal(new, cur):
         c.tuples[1] = tuple_in_zone(invert_tuple(new), zone_of(c, 1))
         c.status |= IPS_SRC_NAT if manip == MANIP_SRC else IPS_DST_NAT
+        if fn_unlikely(e.auto_helpers != 0):
+            reassign_helper(e, p.ct)
     if manip == MANIP_SRC:
         bysource_add(e, p.ct, h, head)
         c.status |= IPS_SRC_NAT_DONE

@@ -9,6 +9,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_events cimport conn_mark
+from .ct_expect cimport help_of
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
 from .nat_range cimport has_ports
@@ -75,6 +76,15 @@ cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m
     if m.kind == MATCH_CT_STATUS:
         return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
     return dir == m.a
+
+
+cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) noexcept nogil:
+    # announced_by: whether a connection with this helper, 0 any, announced the packet's (xt_helper.c).
+    cdef uint32_t of_master
+    if p.ct == FN_NONE or not e.conns[p.ct].flags & CONN_HELPED:
+        return False
+    of_master = help_of(e, p.ct).master_kind
+    return of_master != 0 and (kind == 0 or kind == of_master)
 
 
 cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
@@ -155,6 +165,9 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         # xt_connmark: without a connection the match fails, inverted or not
         p.unrepeatable = True
         return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
+    elif kind == MATCH_HELPER:
+        p.unrepeatable = True
+        holds = announced_by(e, p, m.a)
     elif kind == MATCH_CTPROTO:
         return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
     else:
@@ -241,7 +254,7 @@ cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexc
 
 cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
     # target_ct: NOTRACK, or a zone; xt_CT leaves a packet alone that already carries a template.
-    if p.ct != FN_NONE or p.template_zone or p.untracked:
+    if p.ct != FN_NONE or p.template_zone or p.template_helper or p.untracked:
         return
     if kind == TARGET_NOTRACK:
         p.untracked = True
@@ -249,6 +262,7 @@ cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept 
     else:
         p.template_zone = <uint16_t>(p.mark & 0xffff if t.op else t.value)
         p.template_dir = <unsigned char>t.mask
+        p.template_helper = <unsigned char>t.mask2
 
 
 cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:

@@ -21,6 +21,7 @@
 #define FN_MEMO_RULES 32
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS 65536 /* a list */
+#define FN_EXPECT_HEADS 1024
 #define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
 #define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
@@ -70,7 +71,7 @@ typedef struct {
     uint16_t zone;             /* nf_conntrack_zone.id */
     uint16_t status;
     uint8_t state;             /* of the l4 protocol */
-    uint8_t flags;             /* CONN_LIVE, CONN_MARKED, CONN_SERVICE, CONN_ACTIVE */
+    uint8_t flags;             /* CONN_* */
 } conn_t;
 static_assert(sizeof(conn_t) == 2 * sizeof(tuple_t) + 32, "one cache line a connection");
 static_assert(offsetof(conn_t, status) == 2 * sizeof(tuple_t) + 28, "dtypes.CONN mirrors it");
@@ -83,9 +84,13 @@ typedef struct {
     uint32_t last_seq, last_ack, last_end;
     uint16_t last_win;
     uint8_t last_flags, pad;
-    uint32_t server;           /* holds only with CONN_SERVICE */
+    union {
+        uint32_t server;       /* holds only with CONN_SERVICE */
+        uint32_t help;         /* holds only with CONN_HELPED; a connection of a service has none */
+    };
     uint32_t mark;             /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
+#define FN_TCP_STATE offsetof(tcp_t, server) /* what opening a connection clears */
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
 static_assert(offsetof(tcp_t, mark) == 60 && offsetof(tcp_t, server) == 56, "dtypes.TCP mirrors it");
 
@@ -94,7 +99,7 @@ typedef struct {
     uint32_t vtag[2];
     uint8_t init[2], last_dir, flags;
     uint8_t pad[44];
-    uint32_t server, mark;
+    uint32_t server, mark;     /* server: or help, as in tcp_t */
 } sctp_t;
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
 static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
@@ -238,6 +243,36 @@ typedef struct {
 } hashlimit_t;
 static_assert(sizeof(hashlimit_t) == 2 * FN_ADDR_BYTES + 24, "mirrored by dtypes.HASHLIMIT");
 
+/* What only a connection has that a helper watches, or that one expected (struct nf_conn_help, nf_conn_seqadj,
+ * nf_ct_ftp_master, nf_ct_pptp_master, nf_nat_pptp). */
+typedef struct {
+    uint32_t first;            /* its newest expectation; of a free record the next free one */
+    uint8_t kind;              /* HELPER_*, of the connection itself */
+    uint8_t master_kind;       /* of the one that expected it, as -m helper asks for it */
+    uint8_t n_ends[2];         /* FTP: how many of line_ends hold, by direction */
+    uint32_t line_ends[2][2];  /* FTP: sequence numbers behind the last lines */
+    uint32_t pos[2];           /* sequence adjustment, by direction: where it last changed, */
+    uint32_t before[2], after[2]; /* what is added up to there and behind it */
+    uint16_t pns_call, pac_call;  /* PPTP: call ids as the server sees them */
+    uint16_t own_call, far_call;  /* PPTP: as the client sees them, where NAT changed them */
+    uint8_t session, call;     /* PPTP: PPTP_SESSION_*, PPTP_CALL_* */
+    uint16_t pad;
+    uint32_t master;           /* record of the one that expected it, with master_kind */
+} help_t;
+static_assert(sizeof(help_t) == 64, "mirrored by dtypes.HELP");
+
+/* A connection that a helper has announced (struct nf_conntrack_expect), or a GRE key that PPTP has (nf_ct_gre_keymap). */
+typedef struct {
+    tuple_t t;                 /* in the master's zone; source port 0 where any will do */
+    uint32_t master;
+    uint32_t next, sibling;    /* in its bucket; of its master: older ones, FN_NONE last */
+    uint32_t expires;          /* jiffies */
+    uint16_t saved_port;       /* to which NAT maps the port back */
+    uint8_t kind, dir;         /* EXPECT_*; direction of the master that it is expected in */
+    uint8_t any_sport, pad[3];
+} expect_t;
+static_assert(sizeof(expect_t) == sizeof(tuple_t) + 24, "mirrored by dtypes.EXPECT");
+
 /* What happened to a connection: its state right after that. */
 typedef struct {
     tuple_t tuples[2];
@@ -359,6 +394,8 @@ typedef struct {
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
     uint8_t icmp_error, ttl;
     uint8_t held;              /* waits before confirm, see hooks */
+    uint8_t template_helper;   /* HELPER_* that a CT target gives */
+    uint8_t expected;          /* e.expected is what announced its connection */
     uint16_t template_zone;
     uint8_t template_dir, tcp_class, tracked;
     uint32_t payload;
@@ -366,9 +403,10 @@ typedef struct {
     uint16_t status_before;
     uint8_t state_before;
     uint32_t largest;          /* bytes of the largest fragment it came in, 0: whole */
+    uint32_t room;             /* bytes that a helper may lengthen the datagram to */
 } pkt_t;
 
-#define FN_STATS 24
+#define FN_STATS 28
 #define FN_TIMEOUTS 40
 
 typedef struct {
@@ -414,6 +452,15 @@ typedef struct {
     persist_t *persists;       /* open addressing; FN_PERSIST_SLOTS where a service is persistent */
     uint32_t *service_slots;   /* open addressing over services, FN_NONE empty */
     uint32_t n_services, service_mask, n_persists;
+    help_t *helps;
+    expect_t *expects;
+    uint32_t *expect_heads;    /* FN_EXPECT_HEADS buckets of expectations and keys */
+    uint32_t n_helps, free_help, help_capacity; /* helps ever used; the last released one */
+    uint32_t expect_high, free_expect, expect_capacity;
+    uint32_t n_expects, n_gre_keys, max_expects; /* max: nf_conntrack_expect_max */
+    uint32_t next_expect;      /* jiffies: no expectation is due before */
+    uint32_t auto_helpers;     /* nf_conntrack_helper of linux-5.4: by port */
+    expect_t expected;         /* what the connection being opened was announced by */
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */

@@ -16,6 +16,9 @@ cdef extern from "types.h" nogil:
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
         FN_PERSIST_SLOTS
+        FN_EXPECT_HEADS
+        FN_TCP_STATE
+        FN_STATS
         FN_RECENT_STAMPS
         FN_MEMO_RULES
         FN_ROUND_KEYS
@@ -72,6 +75,7 @@ cdef extern from "types.h" nogil:
         uint16_t last_win
         uint8_t last_flags
         uint32_t server
+        uint32_t help
         uint32_t mark
 
     ctypedef struct sctp_t:
@@ -205,6 +209,34 @@ cdef extern from "types.h" nogil:
         uint16_t next
         uint16_t n_stamps
         uint32_t stamps[256]
+
+    ctypedef struct help_t:
+        uint32_t first
+        uint8_t kind
+        uint8_t master_kind
+        uint8_t n_ends[2]
+        uint32_t line_ends[2][2]
+        uint32_t pos[2]
+        uint32_t before[2]
+        uint32_t after[2]
+        uint16_t pns_call
+        uint16_t pac_call
+        uint16_t own_call
+        uint16_t far_call
+        uint8_t session
+        uint8_t call
+        uint32_t master
+
+    ctypedef struct expect_t:
+        tuple_t t
+        uint32_t master
+        uint32_t next
+        uint32_t sibling
+        uint32_t expires
+        uint16_t saved_port
+        uint8_t kind
+        uint8_t dir
+        uint8_t any_sport
 
     ctypedef struct event_t:
         tuple_t tuples[2]
@@ -347,6 +379,8 @@ cdef extern from "types.h" nogil:
         uint8_t verified
         uint8_t icmp_error
         uint8_t held
+        uint8_t template_helper
+        uint8_t expected
         uint8_t ttl
         uint16_t template_zone
         uint8_t template_dir
@@ -357,6 +391,7 @@ cdef extern from "types.h" nogil:
         uint16_t status_before
         uint8_t state_before
         uint32_t largest
+        uint32_t room
 
     ctypedef struct engine_t:
         conn_t *conns
@@ -407,6 +442,21 @@ cdef extern from "types.h" nogil:
         uint32_t n_services
         uint32_t service_mask
         uint32_t n_persists
+        help_t *helps
+        expect_t *expects
+        uint32_t *expect_heads
+        uint32_t n_helps
+        uint32_t free_help
+        uint32_t help_capacity
+        uint32_t expect_high
+        uint32_t free_expect
+        uint32_t expect_capacity
+        uint32_t n_expects
+        uint32_t n_gre_keys
+        uint32_t max_expects
+        uint32_t next_expect
+        uint32_t auto_helpers
+        expect_t expected
         path_t *paths
         uint32_t n_paths
         memo_t *memos
@@ -486,6 +536,7 @@ cdef enum:
     IPS_DYING = 0x200
     IPS_FIXED_TIMEOUT = 0x400
     IPS_NAT_CLASH = 0x1000
+    IPS_HELPER = 0x2000
 
 # conn_t.flags
 cdef enum:
@@ -494,6 +545,24 @@ cdef enum:
     # IPVS chose its real server; that server counts it as active
     CONN_SERVICE = 4
     CONN_ACTIVE = 8
+    # it has a help_t: a helper watches it, or one announced it
+    CONN_HELPED = 16
+
+# help_t.kind
+cdef enum:
+    HELPER_NONE = 0
+    HELPER_FTP = 1
+    HELPER_TFTP = 2
+    HELPER_PPTP = 3
+
+# expect_t.kind: what happens when it comes true
+cdef enum:
+    EXPECT_FREE = 0
+    # nothing; nf_nat_follow_master; pptp_nat_expected; not a connection but a GRE key
+    EXPECT_PLAIN = 1
+    EXPECT_FOLLOW = 2
+    EXPECT_PPTP = 3
+    EXPECT_GRE_KEY = 4
 
 # enum ip_conntrack_info; INVALID stands for "no entry"
 cdef enum:
@@ -565,6 +634,8 @@ cdef enum:
     REASON_TOO_BIG = 18
     REASON_CHAIN_TOO_LONG = 19
     REASON_NO_SERVER = 20
+    REASON_HELPER = 21
+    REASON_NO_ROOM = 22
 
 # indices of engine_t.stats; fastnat.dtypes.STATS names them in this order
 cdef enum:
@@ -590,6 +661,9 @@ cdef enum:
     STAT_EVICTED = 19
     STAT_BYSOURCE_REUSE = 20
     STAT_DRAWS = 21
+    STAT_EXPECT_NEW = 22
+    STAT_EXPECT_CREATE = 23
+    STAT_EXPECT_DELETE = 24
 
 # indices of engine_t.timeouts; TCP states first, by their number
 cdef enum:
@@ -604,7 +678,11 @@ cdef enum:
     TIMEOUT_GRE_STREAM = 17
     TIMEOUT_UDPLITE = 18
     TIMEOUT_UDPLITE_STREAM = 19
+    # 21 to 29: SCTP states
     TIMEOUT_SCTP = 20
+    # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
+    TIMEOUT_PPTP = 30
+    TIMEOUT_PPTP_STREAM = 31
 
 cdef enum:
     TABLE_KIND_TUPLES = 0
@@ -689,6 +767,7 @@ cdef enum:
     MATCH_MORE = 31
     MATCH_RPFILTER = 32
     MATCH_HASHLIMIT = 33
+    MATCH_HELPER = 34
 
 cdef enum:
     EVENT_NEW = 1

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import PROFILES, Engine
+from ..engine import Engine
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
+from ..tables import PROFILES
 from ..timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .outcome import Outcome
 from .simulation import Run, run

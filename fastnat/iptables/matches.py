@@ -6,6 +6,7 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter f
 from __future__ import annotations
 
 from ..addresses import V6
+from ..dtypes import HELPERS
 from . import refused
 from .model import Match
 from .stateful import StatefulMatches
@@ -216,12 +217,12 @@ class MatchOptions(StatefulMatches):
         self.take("a name")
         self.add_match("const", 1)
 
-    def helper(self) -> None:
-        """--helper NAME: no connection here has a helper; CT gives one to nobody."""
-        name = self.take("a helper")
-        if self.rule.target.name == "CT":
-            raise self.fail(f"CT --helper {name}: helpers are not supported{LENIENT}")
-        self.add_match("const", 0)
+    def announced_by(self, name: str) -> None:
+        """--helper NAME: a connection that this helper watches has announced the packet's."""
+        if name and name not in HELPERS:
+            self.add_match("const", 0)
+        else:
+            self.add_match("helper", HELPERS[name][0] if name else 0)
 
     def cpu(self) -> None:
         """--cpu N: the engine is one CPU, number 0."""

@@ -59,9 +59,19 @@ class RuleParser(MatchOptions, TargetOptions):
                 return f" (of {name!r})"
         return ""
 
+    def helper(self) -> None:
+        """--helper NAME, of the match or of CT."""
+        name = self.take("a helper")
+        if self.rule.target.name == "CT":
+            self.give_helper(name)
+        else:
+            self.announced_by(name)
+
     def _finish(self) -> None:
         r = self.rule
         t = r.target
+        if t.name == "CT" and t.mask2:
+            self.check_helper()
         if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, self.family.icmp):
             raise self.fail("Need TCP, UDP, SCTP or DCCP with port specification: add -p tcp or -p udp")
         if t.name == "SNAT" and not t.flags & (MAP_IPS | PROTO_SPECIFIED):

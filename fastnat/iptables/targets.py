@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..addresses import V6
+from ..dtypes import HELPERS
 from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from .words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
@@ -199,6 +200,26 @@ class TargetOptions(RuleWords):
     def zone_reply(self) -> None:
         """--zone-reply N."""
         self._zone(2)
+
+    def give_helper(self, name: str) -> None:
+        """--helper NAME of CT."""
+        if name not in HELPERS:
+            raise self.fail(f"CT --helper {name}: known are {', '.join(HELPERS)}{LENIENT}")
+        if name == "pptp" and self.family is V6:
+            raise self.fail("CT --helper pptp: No such helper for IPv6")
+        self.rule.target.mask2 = HELPERS[name][0]
+
+    def check_helper(self) -> None:
+        """A helper watches one protocol, which the rule must name (xt_ct_set_helper)."""
+        r = self.rule
+        for name, (number, proto) in HELPERS.items():
+            if number != r.target.mask2:
+                continue
+            if r.invert_proto or r.proto == 0:
+                raise self.fail("CT --helper: You must specify a L4 protocol and not use inversions on it")
+            if r.proto != proto:
+                wants = "tcp" if proto == 6 else "udp"
+                raise self.fail(f"CT --helper {name}: No such helper for this protocol; it watches -p {wants}")
 
     def ct_option(self) -> None:
         """--ctevents, --expevents of CT change no decision."""

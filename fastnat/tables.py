@@ -1,0 +1,178 @@
+"""The tables of a datapath as arrays, and what it is told about the node: what core.datapath is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .addresses import V4, Family
+from .dtypes import BUCKET, CHUNK, HELP, PATH, RECORDS4, RECORDS6, TCP
+from .ipset import compile_sets
+from .ipvs import compile_services
+from .memory import reserve
+from .node import Node
+from .node_arrays import address_array, address_classes, iface_flags, route_array
+from .ruleset import Ruleset
+from .timeouts import PREFIX, timeouts_of
+
+PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
+GROUP_LOAD, GROUP_BUCKETS = 115, 32
+BITMAPS = 64
+BITMAP_PROBES = 16
+# items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
+CHAIN_LOAD = 16
+# walks through the rules that are remembered, a power of two
+PATHS = 512
+FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+# xt_recent.ip_list_tot
+RECENT_ENTRIES = 100
+# FN_HASHLIMIT_SLOTS, FN_EXPECT_HEADS of core/types.h
+HASHLIMIT_SLOTS = 65_536
+EXPECT_HEADS = 1024
+# buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
+EXPECT_SHARE = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an engine was asked for besides its node."""
+
+    profile: str
+    seed: int
+    max_connections: int
+    remember: bool
+    max_events: int
+
+
+def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
+    n = settings.max_connections
+    records = RECORDS4 if family is V4 else RECORDS6
+    return {
+        "conns": reserve(n, records.CONN),
+        "tcp": reserve(n, TCP),
+        "free_ids": reserve(n, np.dtype(np.uint32)),
+        "tuples": reserve(_buckets(2 * n), BUCKET),
+        "sources": reserve(_buckets(n), BUCKET),
+        "chains": reserve(_chains(node, settings), np.dtype(np.uint16)),
+        "chunks": reserve(n // 14 + 32768 + 16, CHUNK),
+        "wheel": reserve(32768, np.dtype(np.uint32)),
+        "wheel_busy": reserve(512, np.dtype(np.uint64)),
+        "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
+        "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
+        "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),
+        "events": reserve(settings.max_events, records.EVENT),
+        "helps": reserve(n, HELP),
+        # two keys a PPTP connection beside what is expected
+        "expects": reserve(_expect_max(node, settings) + 2 * n, records.EXPECT),
+        "expect_heads": reserve(EXPECT_HEADS, np.dtype(np.uint32)),
+        **node_tables(node, family, r),
+    }
+
+
+def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
+    """Return the arrays that depend on the node's rules, addresses and routes."""
+    records = RECORDS4 if family is V4 else RECORDS6
+    sets, elements, set_members = compile_sets(node.sets, family)
+    class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
+    return {
+        "rules": r.rules,
+        "matches": r.matches,
+        "targets": r.targets,
+        "port_slots": r.port_slots,
+        "dispatches": r.dispatches,
+        "dispatch_slots": r.dispatch_slots,
+        "iface_match": r.iface_match,
+        "routes": route_array(node, family),
+        **compile_services(node.services, family),
+        "sets": sets,
+        "elements": elements,
+        "set_members": set_members,
+        "recent": reserve(r.recent_lists * RECENT_ENTRIES, records.RECENT),
+        "hashlimits": reserve(r.hashlimit_lists * HASHLIMIT_SLOTS, records.HASHLIMIT),
+        "paths": reserve(PATHS, PATH),
+        "memos": reserve(PATHS, records.MEMO),
+        "class_start": class_start,
+        "class_route": class_route,
+        "class_of_octet": class_of_octet,
+        "sport_start": r.sport_starts,
+        "dport_start": r.dport_starts,
+        "addresses": address_array(node, family),
+        "iface_flags": iface_flags(node),
+    }
+
+
+def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, Any]:
+    """Return the numbers that go with the arrays."""
+    prefix, sysctl, profile = PREFIX, node.sysctl, settings.profile
+    n_ifaces = len(node.iface_names)
+    return {
+        "seed": settings.seed, "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+        "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
+        "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
+        "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
+        "timeouts": timeouts_of(node, profile), "checksum": sysctl(prefix + "checksum", 1),
+        "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),
+        "be_liberal": sysctl(prefix + "tcp_be_liberal", 0), "max_retrans": sysctl(prefix + "tcp_max_retrans", 3),
+        "ignore_invalid_rst": sysctl(prefix + "tcp_ignore_invalid_rst", 0),
+        "max_expects": _expect_max(node, settings),
+        "auto_helpers": int(helpers_by_port(node, profile)),
+    }  # fmt: skip
+
+
+def helpers_by_port(node: Node, profile: str) -> bool:
+    """Tell whether the kernel itself gives connections to well-known ports a helper (removed in Linux 6.0)."""
+    return profile == "linux-5.4" and node.sysctl(PREFIX + "helper", 0) != 0
+
+
+def copy_into(core: Any, other: Any) -> None:
+    """Copy the tables of one datapath, as far as they are in use, and its counters into another of the same node."""
+    t, high = core.tables, core.high_water
+    used = {
+        "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmaps": t["bitmaps"] * 2048,
+        "tuples": t["tuple_groups"] * GROUP_BUCKETS, "sources": t["source_groups"] * GROUP_BUCKETS,
+        "helps": t["helps"], "expects": t["expects"],
+    }  # fmt: skip
+    for name, array in core.arrays.items():
+        if name in used:
+            other.arrays[name][: used[name]] = array[: used[name]]
+        else:
+            # its length may differ where the node has changed meanwhile
+            other.arrays[name] = array.copy()
+    other.set_state(core.state())
+
+
+def bytes_of(core: Any) -> int:
+    """Return the bytes that a datapath has touched."""
+    t, high = core.tables, core.high_water
+    conns = core.arrays["conns"]
+    tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
+    fixed = 32768 * 4 + 4096 + sum(core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
+    buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
+    helpers = t["helps"] * HELP.itemsize + t["expects"] * core.arrays["expects"].itemsize
+    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed + helpers)
+
+
+def _chains(node: Node, settings: Settings) -> int:
+    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 where none will ever reach the limit."""
+    if settings.profile == "linux-5.4":
+        return 0
+    buckets = _hash_buckets(node, settings)
+    return buckets if 2 * settings.max_connections > CHAIN_LOAD * buckets else 0
+
+
+def _hash_buckets(node: Node, settings: Settings) -> int:
+    return max(int(node.sysctl(PREFIX + "buckets", settings.max_connections)), 1)
+
+
+def _expect_max(node: Node, settings: Settings) -> int:
+    wanted = node.sysctl(PREFIX + "expect_max", max(_hash_buckets(node, settings) // EXPECT_SHARE, 4))
+    return int(min(max(wanted, 0), settings.max_connections))
+
+
+def _buckets(items: int) -> int:
+    """Return the buckets that a table of this many items grows to (core/hash_table)."""
+    return (items // GROUP_LOAD + 2) * GROUP_BUCKETS
