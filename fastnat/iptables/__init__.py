@@ -18,6 +18,9 @@ from .targets import TARGETS
 
 __all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
 
+COMMENTED_RULE = re.compile(r"^\s*#\s+-A \w", re.MULTILINE)
+COMMENT_MARK = re.compile(r"^[ \t]*#[ \t]?", re.MULTILINE)
+BARE_LINE = re.compile(r"^\s*[^\s#]", re.MULTILINE)
 COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
 TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
 ADDRESS_LIST = re.compile(r"\s(?:-s|-d|--src|--dst|--source|--destination)\s+(?:!\s*)?([^\s,]+,[^\s]+)")
@@ -70,6 +73,9 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
+    if COMMENTED_RULE.search(text) and not BARE_LINE.search(text):
+        # the whole of it stands behind marks of a comment, as a program logs it
+        text = COMMENT_MARK.sub("", text)
     for number, raw in enumerate(text.splitlines(), 1):
         # quoted, or typed at a prompt, as it stands on web pages
         line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|sudo))?", "", raw).rstrip(" \t\r`\\")

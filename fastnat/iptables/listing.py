@@ -84,6 +84,8 @@ RECENT_OPTION = re.compile(r"(seconds|hit_count|name|mask): (\S+)|(side): (\w+)|
 RECENT_NAMES = {"seconds": "--seconds", "hit_count": "--hitcount", "name": "--name", "mask": "--mask"}
 TCP_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 ANYWHERE = ("0.0.0.0/0", "::/0", "anywhere")
+# names of /etc/networks and /etc/hosts on every Debian, which a listing without -n prints
+NAMES = {"loopback": "127.0.0.0", "link-local": "169.254.0.0", "localhost": "127.0.0.1"}
 
 
 def is_listing(text: str) -> bool:
@@ -172,7 +174,8 @@ def _rule(line: str, chain: str, wide: bool, where: str) -> str:
         out.append(("! " if row["prot"].startswith("!") else "") + f"-p {row['prot'].lstrip('!')}")
     for flag, address in zip(("-s", "-d"), addresses, strict=True):
         if address not in ANYWHERE:
-            out.append(("! " if address.startswith("!") else "") + f"{flag} {address.lstrip('!')}")
+            name, slash, length = address.lstrip("!").partition("/")
+            out.append(("! " if address.startswith("!") else "") + f"{flag} {NAMES.get(name, name)}{slash}{length}")
     if row["opt"] != "--":
         out.append("! -f" if row["opt"] == "!f" else "-f")
     goto = "[goto]" in extras
