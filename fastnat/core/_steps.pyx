@@ -105,6 +105,7 @@ def sizes():
         "RECENT": sizeof(recent_t), "HASHLIMIT": sizeof(hashlimit_t), "DISPATCH": sizeof(dispatch_t),
         "DISPATCH_SLOT": sizeof(dispatch_slot_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
         "PACKET": sizeof(packet_t), "RESULT": sizeof(result_t), "BITMAP_KEY": sizeof(bitmap_key_t),
+        "HELP": sizeof(help_t), "EXPECT": sizeof(expect_t),
     }
 
 

@@ -1,30 +1,47 @@
-# A batch in stages: hash all, fetch buckets, fetch records, decide. The stages of neighbouring groups of packets
-# overlap, so that some sixty cache misses are under way at once.
+# A batch in stages: hash all, probe the buckets, decide. Between two packets that are decided the lines of later ones
+# are fetched, so that memory works while the CPU does.
 #
 # Source: ours.
-# Invariants: the stages before `decide` only prefetch and compute hashes; `decide` looks everything up again in
+# Invariants: the stages before `decide` only compute hashes and name lines to fetch; `decide` looks everything up again in
 # packet order, so two packets of one new connection in one batch give one connection, and the split of
 # the input into batches never shows.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport find_tuple, prefetch_candidate
+from .ct_lookup cimport candidate, find_tuple
 from .established cimport pass_established
 from .expire cimport advance_to
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
+from .opening cimport open_masqueraded, quick_memo
 from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src,
                      tuple_with_src)
 from .tuple_hash cimport source_tuple, tuple_hash
 
+cdef enum:
+    # packets that fetch together: enough for their address translations to overlap, too few to fill the queue of misses
+    FETCH = 8
+
+# where a memo's key holds the classes of both ports
+cdef extern from *:
+    """
+    #define FN_PORT_CLASSES (((uint64_t)1 << 60) - ((uint64_t)1 << 24))
+    """
+    const uint64_t PORT_CLASSES "FN_PORT_CLASSES"
+
+
 cdef struct group_t:
     const packet_t *packets
     uint32_t n
-    # bit i: no tag of packet i's bucket fits, so it will probably open a connection
-    uint32_t missed
+    # lines that each packet of the group in front fetches for this one
+    uint32_t share
     tuple_t tuples[32]
     uint64_t hashes[32]
+    # the table id that is probably the packet's, FN_NONE: it will probably open a connection
+    uint32_t found[32]
     ahead_t ahead[32]
+    # what the next stage of this group will touch
+    const void *lines[128]
 
 
 cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
@@ -52,52 +69,61 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
     cdef uint32_t i
     g.packets = in_
     g.n = n
+    g.share = 1
     for i in range(n):
         g.tuples[i] = tuple_make(in_[i].src, in_[i].dst, in_[i].sport, in_[i].dport, in_[i].proto, 0)
     fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
-        fn_prefetch_write(bucket_home(&e.tuples, g.hashes[i]))
+        g.lines[i] = bucket_home(&e.tuples, g.hashes[i])
+    for i in range(n, FN_STAGE):
+        g.lines[i] = g.lines[0]
 
 
-cdef inline void prefetch_new(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n) noexcept nogil:
-    # prefetch_new: for connections about to be opened, the lines that NAT will touch if it chooses the address
-    # that it chose last and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
-    cdef tuple_t keys[3 * FN_STAGE]
-    cdef uint64_t hashes[3 * FN_STAGE]
+cdef inline void look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
+    # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
+    # has, or that it chose last, and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
-        keys[3 * i] = invert_tuple(t)
-        keys[3 * i + 1] = invert_tuple(tuple_with_src(t, e.guess_addr, tuple_sport(t)))
-        keys[3 * i + 2] = source_tuple(t)
-    fn_hash_stage(e.key, keys, hashes, 3 * n)
+        ahead = &g.ahead[misses[i]]
+        ahead.key[2] = 0
+        ahead.memo = <memo_t *>quick_memo(e, g.packets + misses[i], ahead.key) if e.only_nat_rules else NULL
+        ahead.reply[0] = invert_tuple(t)
+        ahead.reply[1] = invert_tuple(tuple_with_src(t, ahead.memo.addr if ahead.memo != NULL else e.guess_addr, tuple_sport(t)))
+        ahead.source = source_tuple(t)
+    fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
-        ahead.reply[0] = keys[3 * i]
-        ahead.reply[1] = keys[3 * i + 1]
-        ahead.reply_hash[0] = hashes[3 * i]
-        ahead.reply_hash[1] = hashes[3 * i + 1]
-        ahead.source_hash = hashes[3 * i + 2]
-        fn_prefetch_write(bucket_home(&e.tuples, hashes[3 * i]))
-        fn_prefetch_write(bucket_home(&e.tuples, hashes[3 * i + 1]))
-        fn_prefetch_write(bucket_home(&e.sources, hashes[3 * i + 2]))
-        fn_prefetch_write(&e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free])
+        lines[4 * i] = bucket_home(&e.tuples, ahead.reply_hash[0])
+        lines[4 * i + 1] = bucket_home(&e.tuples, ahead.reply_hash[1])
+        lines[4 * i + 2] = bucket_home(&e.sources, ahead.source_hash)
+        lines[4 * i + 3] = &e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free]
 
 
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
+    cdef uint32_t n_lines = 0
     cdef uint32_t i
-    g.missed = 0
     for i in range(g.n):
-        if not prefetch_candidate(e, g.hashes[i]) and tuple_proto(g.tuples[i]) != PROTO_ICMP:
-            g.missed |= <uint32_t>1 << i
+        g.found[i] = candidate(e, g.hashes[i])
+        if g.found[i] != FN_NONE:
+            g.lines[n_lines] = &e.conns[g.found[i] >> 1]
+            n_lines += 1
+        elif tuple_proto(g.tuples[i]) != PROTO_ICMP:
             misses[n] = i
             n += 1
+        else:
+            # looked at by the long way alone
+            g.found[i] = 0
     if n:
-        prefetch_new(e, g, misses, n)
+        look_ahead(e, g, misses, n, g.lines + n_lines)
+        n_lines += 4 * n
+    g.share = (n_lines + FN_STAGE - 1) // FN_STAGE
+    for i in range(n_lines, g.share * FN_STAGE):
+        g.lines[i] = g.lines[0]
 
 
 cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
@@ -116,17 +142,28 @@ cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
     out.conn = p.ct
 
 
+cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
+    # take_classes: what look_ahead has found out about addresses and ports already, as classify does it.
+    if ahead.key[2]:
+        p.classified = p.t
+        p.src_class = <uint32_t>ahead.key[0]
+        p.dst_class = <uint32_t>(ahead.key[0] >> 32)
+        p.port_classes = ahead.key[2] & PORT_CLASSES
+
+
 cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
     # decide: one packet, with everything that the stages before have fetched.
     cdef pkt_t p
     cdef const packet_t *in_ = g.packets + i
-    cdef bint missed = (g.missed >> i) & 1
-    if not missed and e.only_nat_rules and pass_established(e, in_, g.tuples[i], g.hashes[i], out):
+    cdef bint missed = g.found[i] == FN_NONE
+    if e.only_nat_rules and (open_masqueraded(e, in_, g.tuples[i], g.hashes[i], &g.ahead[i], out) if missed
+                             else pass_established(e, in_, g.tuples[i], g.found[i], out)):
         return
     load(&p, in_, g.tuples[i], g.hashes[i])
     p.now = <uint32_t>e.now
     if missed:
         p.ahead = &g.ahead[i]
+        take_classes(&p, p.ahead)
     if p.in_iface >= e.n_ifaces:
         p.verdict = VERDICT_DROP
         p.reason = REASON_INTERFACE
@@ -136,10 +173,22 @@ cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
     store(&p, out)
 
 
-cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks) noexcept nogil:
-    # stage_decide: => ticks, if given, holds one jiffy a packet and never goes back.
+cdef inline void fetch(const group_t *g, uint32_t i) noexcept nogil:
+    # fetch: the lines of a group that fall to FETCH packets of the group in front, from its i-th on.
+    cdef uint32_t k
+    for k in range(i * g.share, (i + FETCH) * g.share):
+        fn_prefetch_write(g.lines[k])
+
+
+cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks, const group_t *probed,
+                              const group_t *hashed) noexcept nogil:
+    # stage_decide: and in between fetch what the two groups behind will touch.
+    # => ticks, if given, holds one jiffy a packet and never goes back.
     cdef uint32_t i
     for i in range(g.n):
+        if i % FETCH == 0:
+            fetch(probed, i)
+            fetch(hashed, i)
         if ticks != NULL and ticks[i] != e.now:
             advance_to(e, ticks[i])
         decide(e, g, i, out + i)
@@ -150,17 +199,30 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
                            uint64_t n) noexcept nogil:
     # run_batch: three groups in flight: one hashed, one probed, one decided.
     cdef group_t groups[3]
+    cdef group_t *hashed
+    cdef group_t *probed
     cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
     cdef uint64_t k, size
+    cdef uint32_t i
     for k in range(n_groups + 2):
+        probed = &groups[(k + 2) % 3]
+        # behind the last group there is nothing to fetch: what is fetched once more does no harm
+        hashed = &groups[k % 3] if k < n_groups else &groups[(k - 2) % 3]
         if k < n_groups:
             size = n - k * FN_STAGE
-            stage_hash(e, &groups[k % 3], in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
+            stage_hash(e, hashed, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
         if 1 <= k <= n_groups:
-            stage_probe(e, &groups[(k - 1) % 3])
+            stage_probe(e, probed)
+        else:
+            probed.share = 0
         if k >= 2:
             stage_decide(e, &groups[(k - 2) % 3], out + (k - 2) * FN_STAGE,
-                         ticks + (k - 2) * FN_STAGE if ticks != NULL else NULL)
+                         ticks + (k - 2) * FN_STAGE if ticks != NULL else NULL, probed, hashed)
+            continue
+        for i in range(FN_STAGE // FETCH):
+            fetch(probed, i * FETCH)
+            if k < n_groups:
+                fetch(hashed, i * FETCH)
 
 
 cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,

@@ -4,7 +4,7 @@
 # Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
 # Differs from the kernel: expired entries met on the way are left to ct_expire, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_prefetch, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
+from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
                      fn_unlikely, IPS_DYING, tuple_t)
 from .tuple cimport conn_tuple, tuple_equal
 from .hash_table cimport bucket_home, bucket_neighbour, ID_MASK, overflow_count, tag_of
@@ -37,12 +37,18 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         b = bucket_neighbour(&e.tuples, h, q)
 
 
-cdef inline bint prefetch_candidate(const engine_t *e, uint64_t h) noexcept nogil:
-    # prefetch_candidate: fetch the record that the home bucket's tags name.
-    # => False when no tag of the home bucket fits, which nearly always means a new connection.
+cdef inline uint32_t candidate(const engine_t *e, uint64_t h) noexcept nogil:
+    # candidate: the table id that the tags of the home bucket name; it may be another's.
+    # => FN_NONE when no tag of the home bucket fits, which nearly always means a new connection.
     cdef const bucket_t *home = bucket_home(&e.tuples, h)
     cdef uint32_t hits = fn_tags_equal(home, tag_of(h))
     if hits == 0:
-        return False
-    fn_prefetch(&e.conns[(home.items[fn_ctz(hits)] & ID_MASK) >> 1])
-    return True
+        return FN_NONE
+    return home.items[fn_ctz(hits)] & ID_MASK
+
+
+cdef inline bint is_absent(const engine_t *e, const bucket_t *home, tuple_t t, uint64_t h) noexcept nogil:
+    # is_absent: whether find_tuple would find nothing; home is the tuple's bucket.
+    if home.overflow == 0 and fn_tags_equal(home, tag_of(h)) == 0:
+        return True
+    return find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE

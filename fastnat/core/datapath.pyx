@@ -451,6 +451,7 @@ cdef class Datapath:
         p.now = <uint32_t>e.now
         p.hash = tuple_hash(e, orig)
         if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
+            e.stats[STAT_INSERT_FAILED] += e.profile == 54
             raise ValueError("a connection with this tuple exists")
         if e.count >= e.max_conns:
             raise ValueError(f"the table holds {e.count} connections, its maximum")
@@ -475,6 +476,7 @@ cdef class Datapath:
         if confirm(e, &p):
             conn_release(e, ct)
             raise ValueError("the connection cannot be confirmed")
+        e.stats[STAT_INSERT] += 1
         return ct
 
     def adopt(self, records not None, tcp not None):

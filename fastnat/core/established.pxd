@@ -5,42 +5,57 @@
 # Invariants: gives exactly what `walk` would give, or declines and changes nothing. It is asked only when no rule of
 # raw, mangle or filter can see the packet, and then every hook but conntrack's and NAT's is empty.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport find_tuple
-from .ct_state cimport udp_packet
+from .ct_expire cimport wheel_bring_forward
 from .route cimport is_multicast, may_be_forwarded
-from .tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
 
 
-cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, result_t *out) noexcept nogil:
-    # pass_established: forward a UDP packet whose connection knows its manips and its route.
+cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
+    # refresh_udp: udp_packet of ct_state for a confirmed connection without a fixed timeout.
+    cdef conn_t *c = &e.conns[ct]
+    cdef uint32_t before = c.timeout
+    cdef bint stream
+    if not c.status & IPS_SEEN_REPLY:
+        c.timeout = now + e.timeouts[TIMEOUT_UDP]
+    else:
+        stream = <int32_t>(now - c.stream_ts) > 0
+        c.timeout = now + (e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
+        if stream or e.profile == 54:
+            c.status |= IPS_ASSURED
+    if fn_unlikely(<int32_t>(c.timeout - before) < 0):
+        wheel_bring_forward(e, ct)
+
+
+cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
+    # pass_established: forward a UDP packet whose connection knows its manips and its route. id_: a table id that may be
+    # the packet's.
     # => False: take the long way. Ports of UDP are all that may change, so the inverse of the other
     #    direction's tuple is the packet that leaves.
-    cdef uint32_t id_ = FN_NONE
-    cdef uint32_t dir, route, ctinfo
-    cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+    cdef uint32_t now = <uint32_t>e.now
+    cdef uint32_t dir = id_ & 1
+    cdef uint32_t ctinfo
+    cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     cdef int looked_at = done | IPS_FIXED_TIMEOUT
-    cdef conn_t *c
-    cdef tuple_t leaving
+    cdef conn_t *c = &e.conns[id_ >> 1]
+    cdef const tuple_t *back = &c.tuples[1 - dir]
+    cdef const route_t *route
+    # a record that was released keeps its tuples until it is used again
+    if not tuple_equal(c.tuples[dir], t) or not c.flags or <int32_t>(c.timeout - now) <= 0:
+        return False
     if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
         return False
-    id_ = find_tuple(e, t, hash, <uint32_t>e.now)
-    if id_ == FN_NONE:
+    if c.routes[dir] == 0 or c.status & looked_at != done:
         return False
-    dir = id_ & 1
-    c = &e.conns[id_ >> 1]
-    route = c.routes[dir]
-    if route == 0 or c.status & looked_at != done or e.routes[route - 1].kind != ROUTE_UNICAST:
+    route = &e.routes[c.routes[dir] - 1]
+    if route.kind != ROUTE_UNICAST or (dir == 0 and c.masq_iface and c.masq_iface != route.iface):
         return False
-    if dir == 0 and c.masq_iface and c.masq_iface != e.routes[route - 1].iface:
-        return False
-    leaving = invert_tuple(conn_tuple(c, 1 - dir))
-    if is_multicast(tuple_dst(leaving)) or not may_be_forwarded(in_.src, in_.iface, e.routes[route - 1].iface):
+    if is_multicast(tuple_src(back[0])) or not may_be_forwarded(in_.src, in_.iface, route.iface):
         return False
     ctinfo = IP_CT_ESTABLISHED_REPLY if dir else (IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW)
-    udp_packet(e, id_ >> 1, <uint32_t>e.now)
+    refresh_udp(e, id_ >> 1, now)
     if dir:
         c.status |= IPS_SEEN_REPLY
     if FN_V6:
@@ -49,11 +64,11 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     out.ctinfo = <unsigned char>ctinfo
     out.reason = REASON_NONE
     out.pad = 0
-    out.src = tuple_src(leaving)
-    out.dst = tuple_dst(leaving)
-    out.sport = <uint16_t>tuple_sport(leaving)
-    out.dport = <uint16_t>tuple_dport(leaving)
-    out.out_iface = e.routes[route - 1].iface
+    out.src = tuple_dst(back[0])
+    out.dst = tuple_src(back[0])
+    out.sport = <uint16_t>tuple_dport(back[0])
+    out.dport = <uint16_t>tuple_sport(back[0])
+    out.out_iface = route.iface
     out.probes = 0
     out.conn = id_ >> 1
     return True

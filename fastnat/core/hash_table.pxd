@@ -6,8 +6,7 @@
 # reached 15 stays there. Growth splits one group at a time, so no insert ever moves more than 384 items.
 # Hash bits: 56..63 tag, 0..4 bucket in the group, 5.. group.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
-from .types cimport (bucket_t, engine_t, fn_ctz, fn_prefetch_write, fn_tags_equal, FN_GROUP_BUCKETS,
+from .types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_prefetch_write, fn_tags_equal, FN_GROUP_BUCKETS,
                      FN_ID_BITS, FN_NONE, fn_unlikely, table_t, TABLE_KIND_TUPLES)
 from .tuple cimport conn_tuple
 from .tuple_hash cimport source_hash, tuple_hash
@@ -32,7 +31,8 @@ cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
 cdef inline uint32_t bucket_index(const table_t *t, uint64_t h) noexcept nogil:
     # bucket_index: the home bucket; a group of the upper half that is not split off yet is still in the lower.
     cdef uint32_t i = <uint32_t>h & t.bucket_mask
-    return i if i < t.n_buckets else i & (t.bucket_mask >> 1)
+    # no branch: while the table grows nobody could guess it
+    return i & (t.bucket_mask >> (i >= t.n_buckets))
 
 
 cdef inline bucket_t *bucket_home(const table_t *t, uint64_t h) noexcept nogil:
@@ -95,62 +95,35 @@ cdef inline uint64_t item_hash(const engine_t *e, const table_t *t, uint32_t id_
     return source_hash(e, conn_tuple(&e.conns[id_ >> 1], 0))
 
 
-cdef inline bint item_moves(const engine_t *e, const table_t *t, uint32_t item) noexcept nogil:
-    # item_moves: whether the hash bit that decides this split is set.
-    # => Where a window of five bits begins the record is read and hashed again.
-    cdef uint32_t bit = t.level % HASH_BITS
-    if bit == 0 and t.level > 0:
-        return (item_hash(e, t, item & ID_MASK) >> (5 + t.level)) & 1
-    return (item >> (FN_ID_BITS + bit)) & 1
-
-
-cdef inline uint32_t rewindow(const engine_t *e, const table_t *t, uint32_t item) noexcept nogil:
-    # rewindow: the item with the hash bits of the present window.
-    cdef uint32_t id_ = item & ID_MASK
-    if t.level % HASH_BITS or t.level == 0:
-        return item
-    return id_ | (<uint32_t>((item_hash(e, t, id_) >> (5 + t.level)) & 31) << FN_ID_BITS)
+cdef inline void read_window(const engine_t *e, const table_t *t, bucket_t *b) noexcept nogil:
+    # read_window: give all items of a group five hash bits more, out of their records.
+    cdef uint32_t i, k, id_
+    for i in range(FN_GROUP_BUCKETS):
+        for k in range(12):
+            if b[i].tags[k]:
+                fn_prefetch_write(&e.conns[(b[i].items[k] & ID_MASK) >> 1])
+    for i in range(FN_GROUP_BUCKETS):
+        for k in range(12):
+            if b[i].tags[k]:
+                id_ = b[i].items[k] & ID_MASK
+                b[i].items[k] = ((b[i].items[k] & DISPLACED()) | id_
+                                 | (<uint32_t>((item_hash(e, t, id_) >> (5 + t.level)) & 31) << FN_ID_BITS))
 
 
 cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
     # table_split: divide the next group in two.
     # => t.groups < t.max_groups. Displaced items are put again from their hash; the others keep their
-    #    bucket number in whichever half they belong to.
+    #    place in whichever half they belong to.
     cdef bucket_t *low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
     cdef bucket_t *high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
     cdef uint32_t displaced[384]
     cdef uint32_t n = 0
-    cdef uint32_t b, i, k, full
-    cdef uint32_t item
-    cdef bucket_t *from_
-    cdef bucket_t *to
-    if t.level % HASH_BITS == 0 and t.level > 0:
-        for b in range(FN_GROUP_BUCKETS):
-            for i in range(12):
-                if low[b].tags[i]:
-                    fn_prefetch_write(&e.conns[(low[b].items[i] & ID_MASK) >> 1])
-    for b in range(FN_GROUP_BUCKETS):
-        from_ = low + b
-        to = high + b
-        memset(to, 0, sizeof(bucket_t))
-        from_.overflow = 0
-        k = 0
-        full = (~fn_tags_equal(from_, 0)) & 0xfff
-        while full:
-            i = <uint32_t>fn_ctz(full)
-            full &= full - 1
-            item = from_.items[i]
-            if item & DISPLACED():
-                displaced[n] = item & ID_MASK
-                n += 1
-                from_.tags[i] = 0
-            elif item_moves(e, t, item):
-                to.items[k] = rewindow(e, t, item)
-                to.tags[k] = from_.tags[i]
-                k += 1
-                from_.tags[i] = 0
-            else:
-                from_.items[i] = rewindow(e, t, item)
+    cdef uint32_t i
+    cdef uint32_t bit = t.level % HASH_BITS
+    if bit == 0 and t.level > 0:
+        read_window(e, t, low)
+    for i in range(FN_GROUP_BUCKETS):
+        n += fn_bucket_split(low + i, high + i, FN_ID_BITS + bit, displaced + n)
     t.groups += 1
     t.n_buckets += FN_GROUP_BUCKETS
     t.split += 1
@@ -163,6 +136,26 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
         t.window = t.level // HASH_BITS * HASH_BITS
     for i in range(n):
         table_put(t, item_hash(e, t, displaced[i]), displaced[i])
+    if t.groups < t.max_groups:
+        low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
+        high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
+        for i in range(FN_GROUP_BUCKETS):
+            fn_prefetch_write(low + i)
+            fn_prefetch_write(high + i)
+
+
+cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
+    # has_room: whether n items more would not make the table grow.
+    return t.used + n <= <uint64_t>t.groups * GROUP_LOAD
+
+
+cdef inline bint put_home(table_t *t, bucket_t *home, uint64_t h, uint32_t id_) noexcept nogil:
+    # put_home: table_insert for a caller that knows the item's bucket, and that there is room.
+    # => False: the bucket is full, nothing was done.
+    if fn_unlikely(not bucket_put(home, tag_of(h), id_ | further_bits(t, h))):
+        return False
+    t.used += 1
+    return True
 
 
 cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:

@@ -38,6 +38,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     cdef memo_t *memo
     cdef const path_t *dst = p.path[0]
     cdef const path_t *src = p.path[1]
+    cdef const target_t *range_
     cdef uint32_t i
     if dst == NULL or src == NULL or dst == src or dst.kind != TARGET_ACCEPT or dst.n + src.n > FN_MEMO_RULES:
         return
@@ -53,8 +54,12 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.route = p.route
     memo.walked = dst.walked + src.walked
     memo.addr = 0
+    range_ = &e.targets[src.target_arg]
     if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
         memo.addr = tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
+    elif src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
+        memo.addr = range_.min_addr
+    memo.quick = memo.addr != 0 and range_.flags & ~RANGE_MAP_IPS == 0
     memo.n = dst.n + src.n
     for i in range(dst.n):
         memo.rules[i] = dst.rules[i]
@@ -90,7 +95,8 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     if memo.addr:
         range_ = e.targets[memo.target_arg]
         range_of_address(&range_, memo.addr)
-        c.masq_iface = p.out_iface
+        if memo.kind == TARGET_MASQUERADE:
+            c.masq_iface = p.out_iface
         setup_info(e, p, &range_, MANIP_SRC)
     elif not source_target(e, p, memo.kind, &e.targets[memo.target_arg]):
         return REASON_NO_ADDRESS

@@ -35,6 +35,47 @@ static inline uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
 #endif
 }
 
+/* fn_bucket_split: divide a bucket by one bit of its items: those that have it go to `to`, in their slots. Displaced
+ * items (bit 31) leave both; their ids are written to `displaced`.
+ * => How many those were. Overflow counters start anew. */
+static inline uint32_t fn_bucket_split(bucket_t *from, bucket_t *to, uint32_t bit, uint32_t *displaced)
+{
+    uint32_t n = 0;
+#if defined(__SSE2__)
+    __m128i head = _mm_load_si128((const __m128i *)from), zero = _mm_setzero_si128();
+    __m128i items[3], goes[3], home[3];
+    for (int i = 0; i < 3; i++) {
+        items[i] = _mm_load_si128((const __m128i *)from + 1 + i);
+        goes[i] = _mm_srai_epi32(_mm_sll_epi32(items[i], _mm_cvtsi32_si128((int)(31 - bit))), 31);
+        home[i] = _mm_xor_si128(_mm_srai_epi32(items[i], 31), _mm_set1_epi32(-1));
+    }
+    /* a byte a slot, and zeros over the overflow counters */
+    __m128i go = _mm_packs_epi16(_mm_packs_epi32(goes[0], goes[1]), _mm_packs_epi32(goes[2], zero));
+    __m128i in = _mm_packs_epi16(_mm_packs_epi32(home[0], home[1]), _mm_packs_epi32(home[2], zero));
+    __m128i tags = _mm_and_si128(head, in);
+    uint32_t out = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_or_si128(in, _mm_cmpeq_epi8(head, zero)), zero)) & 0xfff;
+    _mm_store_si128((__m128i *)to, _mm_and_si128(tags, go));
+    _mm_store_si128((__m128i *)from, _mm_andnot_si128(go, tags));
+    for (int i = 0; i < 3; i++)
+        _mm_store_si128((__m128i *)to + 1 + i, items[i]);
+    for (; fn_unlikely(out); out &= out - 1)
+        displaced[n++] = from->items[fn_ctz(out)] & ((1u << FN_ID_BITS) - 1);
+#else
+    *to = *from;
+    from->overflow = to->overflow = 0;
+    for (int i = 0; i < FN_BUCKET_SLOTS; i++) {
+        uint32_t item = from->items[i];
+        if (from->tags[i] && item >> 31)
+            displaced[n++] = item & ((1u << FN_ID_BITS) - 1);
+        if (item >> 31 || item >> bit & 1)
+            from->tags[i] = 0;
+        if (item >> 31 || !(item >> bit & 1))
+            to->tags[i] = 0;
+    }
+#endif
+    return n;
+}
+
 /* The head of NumPy's ndarray object, unchanged since NumPy 1.7 and part of the NumPy 2 ABI. Read it only of
  * an object whose type was checked: a buffer request for a structured dtype costs half a microsecond a call. */
 typedef struct {

@@ -197,11 +197,13 @@ static_assert(sizeof(path_t) == 128, "two cache lines a path");
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
-    addr_t addr;               /* of MASQUERADE, where the next hop is a gateway; 0: ask again */
+    addr_t addr;               /* the only one that it can be, of MASQUERADE where the next hop is a gateway; 0: ask again */
     uint32_t target_arg;
     uint32_t mark;
     uint16_t route, walked;
-    uint8_t kind, n, pad[6];
+    uint8_t kind, n;
+    uint8_t quick;             /* opening.pxd may take it: an address, and nothing about ports */
+    uint8_t pad[5];
     uint32_t rules[FN_MEMO_RULES];
 } memo_t;
 static_assert(sizeof(memo_t) == (FN_V6 ? 208 : 192), "three cache lines a memo, the third rarely read");
@@ -366,8 +368,11 @@ static_assert(sizeof(persist_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.PERSI
  * untranslated and with the NAT address chosen last, and the bysource hash. */
 typedef struct {
     tuple_t reply[2];
+    tuple_t source;            /* the message of source_hash */
     uint64_t reply_hash[2];
     uint64_t source_hash;
+    uint64_t key[3];           /* of the memo, which may be gone when it is wanted */
+    memo_t *memo;              /* NULL: there was none */
 } ahead_t;
 
 /* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for

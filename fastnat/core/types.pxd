@@ -176,6 +176,7 @@ cdef extern from "types.h" nogil:
         uint16_t walked
         uint8_t kind
         uint8_t n
+        uint8_t quick
         uint32_t rules[32]
 
     ctypedef struct set_t:
@@ -336,8 +337,11 @@ cdef extern from "types.h" nogil:
 
     ctypedef struct ahead_t:
         tuple_t reply[2]
+        tuple_t source
         uint64_t reply_hash[2]
         uint64_t source_hash
+        uint64_t key[3]
+        memo_t *memo
 
     ctypedef struct pkt_t:
         tuple_t t
@@ -500,6 +504,7 @@ cdef extern from "platform.h" nogil:
     int fn_popcount64(uint64_t x)
     uint32_t fn_bswap32(uint32_t x)
     uint16_t fn_bswap16(uint16_t x)
+    uint32_t fn_bucket_split(bucket_t *from_, bucket_t *to, uint32_t bit, uint32_t *displaced)
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
@@ -513,6 +518,7 @@ cdef extern from "keyed_hash.h" nogil:
     uint64_t fn_hash(const uint64_t *key, const tuple_t *t)
     uint64_t fn_hash_plain(const uint64_t *key, const tuple_t *t)
     void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t *out, uint32_t n)
+    void fn_hash_ahead(const uint64_t *key, ahead_t *ahead, const uint32_t *which, uint32_t n)
     void fn_aes_round(uint8_t *state, const uint8_t *key)
 
 cdef enum:
