@@ -38,10 +38,11 @@ def test_new(engine, timed):
     assert len(nat.conntrack) == n + ROUNDS * BATCH
 
 
-def test_growth(timed, capsys):
+@pytest.mark.parametrize("prefault", [False, True], ids=["pages on demand", "prefault"])
+def test_growth(prefault, timed, capsys):
     """The worst single call of 256 packets while the table grows to 16 million."""
     n = LIVE[-1]
-    nat = live(0, room=n)
+    nat = live(0, room=n, prefault=prefault)
     out = np.empty(BATCH, fastnat.RESULT)
 
     def calls():
@@ -49,7 +50,8 @@ def test_growth(timed, capsys):
             part = masqueraded(nat, np.arange(start, start + 100 * BATCH)).reshape(100, BATCH)
             yield from (lambda p=p: nat.process(p, 0.0, out) for p in part)
 
-    spent = sorted(timed("new connection while growing to 16 million", calls(), BATCH))
+    how = "prefault" if prefault else "pages on demand"
+    spent = sorted(timed(f"new connection while growing to 16 million, {how}", calls(), BATCH))
     at = {"median": len(spent) // 2, "99.9 %": -(len(spent) // 1000), "worst": -1}
     with capsys.disabled():
         print("one call of 256: " + ", ".join(f"{name} {spent[k] / 1000:,.0f} us" for name, k in at.items()))

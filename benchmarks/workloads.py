@@ -16,9 +16,9 @@ def masqueraded(nat, numbers):
     )  # fmt: skip
 
 
-def live(connections, room=0):
+def live(connections, room=0, **options):
     """An engine on the example node that tracks this many connections, with room for more."""
-    nat = fastnat.Engine(fastnat.Node.example(), max_connections=max(connections + room, 262_144))
+    nat = fastnat.Engine(fastnat.Node.example(), max_connections=max(connections + room, 262_144), **options)
     for start in range(0, connections, 100_000):
         nat.process(masqueraded(nat, np.arange(start, min(start + 100_000, connections))))
     return nat
@@ -32,14 +32,14 @@ def crowded(occupancy):
     return nat, ports
 
 
-def services(n):
-    """iptables-save text as kube-proxy writes it for n services of three endpoints each."""
+def services(n, endpoints=3):
+    """iptables-save text as kube-proxy writes it for n services of up to three endpoints each."""
     chains, rules = [], []
     for k in range(n):
         vip = f"10.{96 + (k >> 16)}.{k >> 8 & 255}.{k & 255}"
         chains.append(f":SVC-{k} - [0:0]")
         rules.append(f"-A KUBE-SERVICES -d {vip}/32 -p tcp -m comment --comment svc-{k} -m tcp --dport 80 -j SVC-{k}")
-        for i, probability in enumerate(("0.33333333349", "0.50000000000", None)):
+        for i, probability in enumerate(("0.33333333349", "0.50000000000", None)[-endpoints:]):
             chains.append(f":SEP-{k}-{i} - [0:0]")
             chance = f"-m statistic --mode random --probability {probability} " if probability else ""
             backend = f"10.244.{(3 * k + i) % 250}.{k % 250 + 2}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address | ipaddress.IP
 @lru_cache(maxsize=1 << 16)
 def parse_text(text: str, version: int) -> int:
     """Return an address as a host-order integer; rule files name the same ones again and again."""
-    return int(ipaddress.IPv4Address(text) if version == 4 else ipaddress.IPv6Address(text))
+    if version == 6:
+        return int(ipaddress.IPv6Address(text))
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+    except (OSError, ValueError):
+        raise ValueError(f"{text!r} is not an IPv4 address") from None
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Family:
     bits: int
     icmp: int
 
-    @property
+    @cached_property
     def full(self) -> int:
         """The address, or mask, of all ones."""
         return (1 << self.bits) - 1

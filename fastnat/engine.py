@@ -28,6 +28,7 @@ from .trace import Trace, trace
 MAX_CONNECTIONS = 1 << 25
 # the generator of IPv6 draws other numbers than that of IPv4
 SEED6 = 0x6A09E667F3BCC908
+GRE_LIFETIMES = (("", 30), ("_stream", 180))
 VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
@@ -44,6 +45,8 @@ class Engine:
     remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
                              let established packets skip hooks without rules; False only costs time
     events : int             how many events to keep between two calls of events(); 0: none, at no cost
+    prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
+                             has to wait for a page while the tables grow
 
     Raises
     ------
@@ -59,6 +62,7 @@ class Engine:
         *,
         remember: bool = True,
         events: int = 0,
+        prefault: bool = False,
     ) -> None:
         if profile not in PROFILES:
             raise InputError(f"profile {profile!r}: known are {', '.join(PROFILES)}")
@@ -69,7 +73,7 @@ class Engine:
         if not 1 <= max_connections <= MAX_CONNECTIONS:
             raise InputError(f"max_connections {max_connections} is not in 1..{MAX_CONNECTIONS}")
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
-        self.remember, self.max_events = remember, events
+        self.remember, self.max_events, self.prefault = remember, events, prefault
         self.iface_names = node.iface_names
         self.ruleset = self._compile(V4)
         self._core: Datapath = self._datapath(Datapath, V4, self.ruleset)
@@ -79,7 +83,8 @@ class Engine:
             self._cores[6] = self._datapath(Datapath6, V6, self.ruleset6)
         self._core6 = self._cores.get(6)
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
-        self.conntrack = Conntrack(self._cores)
+        gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
+        self.conntrack = Conntrack(self._cores, (gre[0], gre[1]))
         if node.conntrack_text:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
@@ -89,7 +94,7 @@ class Engine:
 
     def _settings(self, family: Family) -> Settings:
         seed = self.seed if family is V4 else self.seed ^ SEED6
-        return Settings(self.profile, seed, self.max_connections, self.remember, self.max_events)
+        return Settings(self.profile, seed, self.max_connections, self.remember, self.max_events, self.prefault)
 
     def _datapath(self, kind: Any, family: Family, r: Ruleset) -> Any:
         settings, records = self._settings(family), RECORDS4 if family is V4 else RECORDS6

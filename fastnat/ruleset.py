@@ -16,6 +16,7 @@ from .ipset import IpSet
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.stateful import HashlimitMatch, RecentMatch
 from .iptables.targets import PASSING
+from .memory import no_garbage
 
 ANY_IFACE = 0xFFFF
 TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
@@ -116,6 +117,8 @@ def exact_key(kind: int, rule: Rule, full: int) -> int | None:
 
 def find_runs(rules: list[Rule], kinds: tuple[int, ...], full: int) -> list[Run]:
     """Return the runs of at least MIN_RUN rules, in order."""
+    if len(rules) < MIN_RUN:
+        return []
     keys = {kind: [exact_key(kind, r, full) for r in rules] for kind in kinds}
     runs, at = [], 0
     while at < len(rules):
@@ -298,17 +301,21 @@ class Compiler:
         to_policy: int = 0,
     ) -> None:
         """Append one RULE and what it came from."""
-        tests = TESTS_ADDRESSES * (addresses != (0, 0, 0, 0) or invert & 3 != 0)
-        tests |= TESTS_PROTO * (proto != 0) | TESTS_MATCHES * (matches[0] != 0)
-        tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
+        tests = TESTS_ADDRESSES if addresses != (0, 0, 0, 0) or invert & 3 else 0
+        if proto:
+            tests |= TESTS_PROTO
+        if matches[0]:
+            tests |= TESTS_MATCHES
+        if ifaces != (ANY_IFACE, ANY_IFACE):
+            tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
         next_ = len(self.rules) + 1 if following is None else following
-        fixed = (*map(self.family.pack, addresses), *ifaces, proto, invert, *matches, arg)
+        packed = addresses if self.family is V4 else map(self.family.pack, addresses)
+        fixed = (*packed, *ifaces, proto, invert, *matches, arg)
         self.rules.append((*fixed, target, tests, 0, line, packets, count, next_, to_policy))
         self.origin.append(origin)
 
-    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int) -> None:
-        """Append one rule and its matches and target."""
-        first = len(self.matches)
+    def rule_matches(self, r: Rule) -> None:
+        """Append the matches of a rule, in front of them how much l4 header they need."""
         need = 0
         for m in r.matches:
             if m.kind in L4_MATCHES and not r.invert_proto:
@@ -320,13 +327,21 @@ class Compiler:
                 self.match(m)
         except RuleError as error:
             raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
+
+    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int) -> None:
+        """Append one rule and its matches and target."""
+        first = len(self.matches)
+        if r.matches:
+            self.rule_matches(r)
         t = r.target
         if t.name in starts:
             code, arg = (GOTO if t.goto else JUMP), starts[t.name]
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             ports = (t.min_proto, t.max_proto, t.base_proto)
-            pair = (self.family.pack(t.min_addr), self.family.pack(t.max_addr))
+            pair = (t.min_addr, t.max_addr)
+            if self.family is not V4:
+                pair = (self.family.pack(t.min_addr), self.family.pack(t.max_addr))
             self.targets.append((*pair, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
         self.append(
             (table.name, chain, r),
@@ -407,10 +422,11 @@ def compile_rules(
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     records = RECORDS4 if family is V4 else RECORDS6
     every = []
-    for name in TABLES:
-        if name in parsed.tables:
-            c.table(parsed.tables[name])
-            every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
+    with no_garbage():
+        for name in TABLES:
+            if name in parsed.tables:
+                c.table(parsed.tables[name])
+                every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
     tracking = any(
         r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
     )

@@ -45,20 +45,22 @@ class Settings:
     max_connections: int
     remember: bool
     max_events: int
+    prefault: bool = False
 
 
 def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
     """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
     n = settings.max_connections
     records = RECORDS4 if family is V4 else RECORDS6
+    now = settings.prefault
     return {
-        "conns": reserve(n, records.CONN),
-        "tcp": reserve(n, TCP),
-        "free_ids": reserve(n, np.dtype(np.uint32)),
-        "tuples": reserve(_buckets(2 * n), BUCKET),
-        "sources": reserve(_buckets(n), BUCKET),
+        "conns": reserve(n, records.CONN, now),
+        "tcp": reserve(n, TCP, now),
+        "free_ids": reserve(n, np.dtype(np.uint32), now),
+        "tuples": reserve(_buckets(2 * n), BUCKET, now),
+        "sources": reserve(_buckets(n), BUCKET, now),
         "chains": reserve(_chains(node, settings), np.dtype(np.uint16)),
-        "chunks": reserve(n // 14 + 32768 + 16, CHUNK),
+        "chunks": reserve(n // 14 + 32768 + 16, CHUNK, now),
         "wheel": reserve(32768, np.dtype(np.uint32)),
         "wheel_busy": reserve(512, np.dtype(np.uint64)),
         "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),

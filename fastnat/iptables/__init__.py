@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..addresses import V4, Family
 from ..errors import RuleError
+from ..memory import no_garbage
 from . import listing
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table, Target
 from .rule import RuleParser
@@ -25,6 +26,7 @@ COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w
 TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
 ADDRESS_LIST = re.compile(r"\s(?:-s|-d|--src|--dst|--source|--destination)\s+(?:!\s*)?([^\s,]+,[^\s]+)")
 COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
+LINE_COUNTERS = re.compile(r"\[(\d+):(\d+)\]\s+")
 
 
 def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Family = V4) -> Rules:
@@ -46,6 +48,11 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     ------
     RuleError        names source, line, column, the option and the rule; nothing is half-loaded
     """
+    with no_garbage():
+        return _parse(text, source, family, lenient)
+
+
+def _parse(text: str, source: str, family: Family, lenient: bool) -> Rules:
     rules = Rules({}, source)
     table: Table | None = None
     listed = listing.is_listing(text)
@@ -77,6 +84,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         # the whole of it stands behind marks of a comment, as a program logs it
         text = COMMENT_MARK.sub("", text)
     for number, raw in enumerate(text.splitlines(), 1):
+        if raw.startswith("-A "):
+            yield number, raw.rstrip(" \t\r`\\")
+            continue
         # quoted, or typed at a prompt, as it stands on web pages
         line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|sudo))?", "", raw).rstrip(" \t\r`\\")
         command = COMMAND.match(line)
@@ -90,8 +100,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: bool, family: Family) -> None:
+    if line.startswith("-A "):
+        if table.name not in IGNORED_TABLES:
+            _rule_line(table, rules, number, line, lenient, family)
+        return
     source = rules.source
-    words = line.split()
+    words = line.split(None, 3)
     if line.startswith(":") or words[0] in ("-P", "-N"):
         name = line[1:].split()[0] if line.startswith(":") else words[1] if len(words) > 1 else ""
         policy = words[1] if line.startswith(":") and len(words) > 1 else words[2] if len(words) > 2 else "-"
@@ -106,8 +120,6 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
         rules_there = table.chains[name].rules if name in table.chains else []
         table.chains[name] = Chain(name, policy, packets, octets, rules_there)
         return
-    counted = re.match(r"\[(\d+):(\d+)\]\s+", line)
-    text = line[counted.end() :] if counted else line
     if table.name in IGNORED_TABLES:
         return
     if words[0] == "table" and line.endswith("{"):
@@ -118,6 +130,13 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
     if words[0] in ("-F", "--flush", "-X", "--delete-chain", "-Z", "--zero"):
         _flush(table, words)
         return
+    _rule_line(table, rules, number, line, lenient, family)
+
+
+def _rule_line(table: Table, rules: Rules, number: int, line: str, lenient: bool, family: Family) -> None:
+    source = rules.source
+    counted = LINE_COUNTERS.match(line) if line[0] == "[" else None
+    text = line[counted.end() :] if counted else line
     if not text.startswith(("-A ", "--append ", "-I ", "--insert ", "-D ", "--delete ")):
         raise RuleError(f"{source}:{number}: {line!r} is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT")
     for one in _expanded(text):
@@ -131,10 +150,14 @@ def _table_line(table: Table, rules: Rules, number: int, line: str, lenient: boo
             rules.warnings.append(f"never matches: {error}")
         if counted:
             rule.packets, rule.bytes = int(counted[1]), int(counted[2])
-        if rule.chain not in table.chains:
+        chain = table.chains.get(rule.chain)
+        if chain is None:
             rules.warnings.append(f"{source}:{number}: chain {rule.chain!r} is not declared")
-            table.chains[rule.chain] = Chain(rule.chain)
-        _place(table.chains[rule.chain].rules, rule, text.split()[0], parser)
+            chain = table.chains[rule.chain] = Chain(rule.chain)
+        if text.startswith("-A "):
+            chain.rules.append(rule)
+        else:
+            _place(chain.rules, rule, text.split(None, 1)[0], parser)
 
 
 def _flush(table: Table, words: list[str]) -> None:
@@ -149,7 +172,7 @@ def _flush(table: Table, words: list[str]) -> None:
 
 def _expanded(text: str) -> list[str]:
     """Return a rule with lists of addresses (-s A,B) as the rules that iptables makes of it."""
-    found = ADDRESS_LIST.search(text)
+    found = ADDRESS_LIST.search(text) if "," in text else None
     if not found:
         return [text]
     each = [text[: found.start(1)] + address + text[found.end(1) :] for address in found[1].split(",")]

@@ -81,7 +81,7 @@ class MatchOptions(StatefulMatches):
         for part in self.take("ports").split(","):
             slots += self.port_range(part)
         if sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True)) > 15:
-            raise self.fail(f"option {self.option.text!r}: more than 15 ports; a range counts as two")
+            raise self.fail(f"option {self.option!r}: more than 15 ports; a range counts as two")
         self.add_match("multiport", which, *slots)
 
     def multiport_src(self) -> None:
@@ -100,7 +100,7 @@ class MatchOptions(StatefulMatches):
         value = 0
         for name in text.split(","):
             if name not in TCP_FLAGS:
-                raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(TCP_FLAGS)}")
+                raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(TCP_FLAGS)}")
             value |= TCP_FLAGS[name]
         return value
 
@@ -133,16 +133,16 @@ class MatchOptions(StatefulMatches):
         bits = 0
         for name in self.take("types").upper().split(","):
             if name not in ADDRESS_TYPES:
-                raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(ADDRESS_TYPES)}")
+                raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(ADDRESS_TYPES)}")
             bits |= 1 << ADDRESS_TYPES.index(name)
         self.add_match(kind, bits, 0)
 
     def limit_iface(self) -> None:
         """--limit-iface-in, --limit-iface-out: only addresses of that device count."""
         last = self.rule.matches[-1] if self.rule.matches else Match("")
-        if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option.text]:
-            raise self.fail(f"{self.option.text} needs an address type in front of it, and a chain with that device")
-        last.values = (last.values[0], 1 if self.option.text.endswith("in") else 2)
+        if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
+            raise self.fail(f"{self.option} needs an address type in front of it, and a chain with that device")
+        last.values = (last.values[0], 1 if self.option.endswith("in") else 2)
 
     def src_type(self) -> None:
         """--src-type LIST."""
@@ -169,7 +169,7 @@ class MatchOptions(StatefulMatches):
         bits = 0
         for name in self.take("states").upper().split(","):
             if name not in CT_STATES:
-                raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(CT_STATES)}")
+                raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(CT_STATES)}")
             bits |= CT_STATES[name]
         self.add_match("ctstate", bits)
 
@@ -184,7 +184,7 @@ class MatchOptions(StatefulMatches):
     def ttl(self) -> None:
         """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
         n = self.number(self.take("a TTL"), 255)
-        low, high = {"eq": (n, n), "lt": (0, n - 1), "gt": (n + 1, 255)}[self.option.text[-2:]]
+        low, high = {"eq": (n, n), "lt": (0, n - 1), "gt": (n + 1, 255)}[self.option[-2:]]
         self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
 
     def dscp(self) -> None:
@@ -200,7 +200,7 @@ class MatchOptions(StatefulMatches):
 
     def physdev(self) -> None:
         """--physdev-*: no packet here crosses a bridge, so only the inverted forms hold."""
-        if self.option.text in ("--physdev-in", "--physdev-out"):
+        if self.option in ("--physdev-in", "--physdev-out"):
             self.take("an interface")
         self.add_match("const", 0)
 
@@ -241,10 +241,10 @@ class MatchOptions(StatefulMatches):
         """--loose, --validmark, --accept-local, --invert of rpfilter."""
         last = self.rule.matches[-1] if self.rule.matches else Match("")
         if last.kind != "rpfilter":
-            raise self.fail(f"{self.option.text} needs -m rpfilter in front of it")
-        bit = {"--loose": 1, "--accept-local": 2, "--validmark": 0, "--invert": 0}[self.option.text]
+            raise self.fail(f"{self.option} needs -m rpfilter in front of it")
+        bit = {"--loose": 1, "--accept-local": 2, "--validmark": 0, "--invert": 0}[self.option]
         last.values = (last.values[0] | bit,)
-        last.invert = last.invert or self.option.text == "--invert"
+        last.invert = last.invert or self.option == "--invert"
 
     def policy_dir(self) -> None:
         """--dir of policy."""
@@ -267,12 +267,12 @@ class MatchOptions(StatefulMatches):
 
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
-        which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option.text)
+        which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option)
         self.add_match("ctaddr", *self.network(self.take("an address")), which)
 
     def ct_port(self) -> None:
         """--ctorigsrcport and its kind."""
-        which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option.text)
+        which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option)
         self.add_match("ctport", *self.port_range(self.take("a port")), which)
 
     def ct_status(self) -> None:
@@ -280,7 +280,7 @@ class MatchOptions(StatefulMatches):
         bits = none = 0
         for name in self.take("states").upper().split(","):
             if name not in CT_STATUS:
-                raise self.fail(f"option {self.option.text!r}: {name!r} is not one of {', '.join(CT_STATUS)}")
+                raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(CT_STATUS)}")
             bits |= CT_STATUS[name]
             none |= 0xF * (name == "NONE")
         self.add_match("ctstatus", bits, none)

@@ -18,7 +18,7 @@ IGNORED_TABLES = ("security",)
 MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, RANDOM_FULLY, PROTO_OFFSET = 1, 2, 4, 8, 16, 32
 
 
-@dataclass
+@dataclass(slots=True)
 class Match:
     """One match: its kind, whether it is inverted, its parameters; `name` is that of a set or list."""
 
@@ -28,7 +28,7 @@ class Match:
     name: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Target:
     """What a rule does; `name` is the extension, a verdict, or a chain."""
 
@@ -46,7 +46,7 @@ class Target:
     op: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Rule:
     """One rule; addresses are host-order integers, interfaces patterns as written."""
 

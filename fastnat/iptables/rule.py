@@ -20,6 +20,8 @@ SHORT = {
 OF_MODULE = {
     ("--mode", "policy"): "--reqid", ("--proto", "policy"): "--reqid", ("--set", "set"): "--match-set",
 }  # fmt: skip
+# options that stand for another one in some company
+SHARED = {option for option, _ in (*SHORT, *OF_MODULE)}
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
@@ -32,14 +34,15 @@ class RuleParser(MatchOptions, TargetOptions):
     def parse(self) -> Rule:
         """Return the rule; RuleError for anything that is not understood."""
         while self.at < len(self.tokens):
-            self.option = self.tokens[self.at]
+            option = self.option = self.tokens[self.at]
+            self.option_at = self.at
             self.at += 1
-            if self.option.text == "!":
+            if option == "!":
                 self.invert = True
                 continue
-            method = OPTIONS.get(self._whole(self.option.text))
+            method = OPTIONS.get(self._whole(option) if option in SHARED or option not in OPTIONS else option)
             if method is None:
-                raise self.fail(f"unknown option {self.option.text!r}{self._hint()}")
+                raise self.fail(f"unknown option {option!r}{self._hint()}")
             method(self)
             self.invert = False
         self._finish()
@@ -87,16 +90,21 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"{t.name} stands only in the nat table, chains {', '.join(chains)}, and in user chains")
         if t.name in TARGET_TABLES and self.table not in TARGET_TABLES[t.name]:
             raise self.fail(f"{t.name} stands only in the {' or '.join(TARGET_TABLES[t.name])} table")
-        needs_ports = any(m.kind in ("sport", "dport", "multiport") for m in r.matches)
-        if needs_ports and (r.proto not in PORT_PROTOCOLS or r.invert_proto):
+        if r.matches:
+            self._check_protocol({m.kind for m in r.matches})
+        if r.in_iface and r.chain in ("POSTROUTING", "OUTPUT"):
+            raise self.fail(f"Can't use -i with {r.chain}")
+        if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
+            raise self.fail(f"Can't use -o with {r.chain}")
+
+    def _check_protocol(self, kinds: set[str]) -> None:
+        r = self.rule
+        if not kinds.isdisjoint(("sport", "dport", "multiport")) and (r.proto not in PORT_PROTOCOLS or r.invert_proto):
             raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
-        if any(m.kind == "tcp-flags" for m in r.matches) and r.proto != 6:
+        if "tcp-flags" in kinds and r.proto != 6:
             raise self.fail("--tcp-flags and --syn need -p tcp in front of them")
-        if any(m.kind == "icmp-type" for m in r.matches) and r.proto != self.family.icmp:
+        if "icmp-type" in kinds and r.proto != self.family.icmp:
             raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
-        for flag, hooks in (("-i", ("POSTROUTING", "OUTPUT")), ("-o", ("PREROUTING", "INPUT"))):
-            if (r.in_iface if flag == "-i" else r.out_iface) and r.chain in hooks:
-                raise self.fail(f"Can't use {flag} with {r.chain}")
 
     def mask(self) -> None:
         """--mask of recent, as long as no target was named, and of CONNMARK."""
@@ -118,7 +126,7 @@ class RuleParser(MatchOptions, TargetOptions):
     def append_to(self) -> None:
         """-A CHAIN, -I CHAIN [NUMBER], -D CHAIN."""
         self.rule.chain = self.take("a chain")
-        if self.option.text != "-A" and self.at < len(self.tokens) and self.tokens[self.at].text.isdigit():
+        if self.option != "-A" and self.at < len(self.tokens) and self.tokens[self.at].isdigit():
             self.position = self.number(self.take("a number"))
 
     def source_address(self) -> None:

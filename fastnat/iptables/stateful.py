@@ -59,7 +59,7 @@ class StatefulMatches(RuleWords):
     def _statistic(self) -> Match:
         last = self.rule.matches[-1] if self.rule.matches else Match("")
         if last.kind not in ("nth", "random"):
-            raise self.fail(f"{self.option.text} needs --mode in front of it")
+            raise self.fail(f"{self.option} needs --mode in front of it")
         return last
 
     def probability(self) -> None:
@@ -116,7 +116,7 @@ class StatefulMatches(RuleWords):
     def recent_operation(self) -> None:
         """--set, --rcheck, --update, --remove."""
         match = self._recent()
-        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option.text)
+        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option)
         match.invert = self.invert
 
     def recent_seconds(self) -> None:
@@ -133,7 +133,7 @@ class StatefulMatches(RuleWords):
 
     def recent_flag(self) -> None:
         """--rsource, --rdest, --reap, --rttl."""
-        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option.text]
+        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option]
 
     def limit(self) -> None:
         """--limit N[/UNIT]."""
@@ -145,7 +145,7 @@ class StatefulMatches(RuleWords):
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
         if not seconds or not amount.isdigit() or int(amount) == 0:
-            raise self.fail(f"{self.option.text} {text!r}: expected for example 3/minute")
+            raise self.fail(f"{self.option} {text!r}: expected for example 3/minute")
         return scale * seconds // int(amount)
 
     def _hashlimit(self) -> HashlimitMatch:
@@ -157,7 +157,7 @@ class StatefulMatches(RuleWords):
     def hashlimit_rate(self) -> None:
         """--hashlimit-upto, --hashlimit-above N/UNIT; `!` turns one into the other."""
         match = self._hashlimit()
-        above = self.option.text.endswith("above") != self.invert
+        above = self.option.endswith("above") != self.invert
         match.cost = self._rate(1_000_000)
         match.mode |= HASHLIMIT_ABOVE * above
 
@@ -173,14 +173,14 @@ class StatefulMatches(RuleWords):
         match = self._hashlimit()
         src, dst = match.masks or (self.family.bits, self.family.bits)
         length = self.number(self.take("a prefix length"), self.family.bits)
-        match.masks = (length, dst) if "src" in self.option.text else (src, length)
+        match.masks = (length, dst) if "src" in self.option else (src, length)
 
     def hashlimit_number(self) -> None:
         """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer here."""
         n = self.number(self.take("a number"))
-        if self.option.text == "--hashlimit-burst":
+        if self.option == "--hashlimit-burst":
             self._hashlimit().burst = n
-        elif self.option.text == "--hashlimit-htable-expire":
+        elif self.option == "--hashlimit-htable-expire":
             self._hashlimit().expire = n
 
     def hashlimit_name(self) -> None:

@@ -50,7 +50,7 @@ class TargetOptions(RuleWords):
 
     def _of(self, *targets: str) -> Target:
         if self.rule.target.name not in targets:
-            raise self.fail(f"option {self.option.text!r} belongs to {' or '.join(targets)}, not to "
+            raise self.fail(f"option {self.option!r} belongs to {' or '.join(targets)}, not to "
                             f"{self.rule.target.name or 'a rule without target'}")  # fmt: skip
         return self.rule.target
 
@@ -74,7 +74,7 @@ class TargetOptions(RuleWords):
             t.max_addr = self.address(high) if dash else t.min_addr
             t.flags |= MAP_IPS
         if not colon and not addresses:
-            raise self.fail(f"option {self.option.text!r}: empty range")
+            raise self.fail(f"option {self.option!r}: empty range")
         if colon:
             self._nat_ports(ports)
 
@@ -237,7 +237,7 @@ class TargetOptions(RuleWords):
         t.value, t.mask = {
             "--set-tos": (value, mask & 0xFF), "--and-tos": (0, ~value & 0xFF), "--or-tos": (value, value),
             "--xor-tos": (value, 0),
-        }[self.option.text]  # fmt: skip
+        }[self.option]  # fmt: skip
 
     def set_dscp(self) -> None:
         """--set-dscp N, --set-dscp-class NAME."""
@@ -249,7 +249,7 @@ class TargetOptions(RuleWords):
     def set_ttl(self) -> None:
         """--ttl-set, --ttl-inc, --ttl-dec N; of IPv6 --hl-*."""
         t = self._of("TTL", "HL")
-        t.value, t.op = self.number(self.take("a TTL"), 255), ("set", "inc", "dec").index(self.option.text[-3:])
+        t.value, t.op = self.number(self.take("a TTL"), 255), ("set", "inc", "dec").index(self.option[-3:])
 
     def reject_with(self) -> None:
         """--reject-with TYPE."""
@@ -259,12 +259,12 @@ class TargetOptions(RuleWords):
     def log_option(self) -> None:
         """--log-prefix, --log-level and their kind."""
         self._of("LOG")
-        if self.option.text not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
+        if self.option not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
             self.take("a value")
 
     def passing_option(self) -> None:
         """Take an option of a target that changes no decision: NFLOG, TCPMSS, CLASSIFY, SECMARK, AUDIT."""
-        if self.rule.target.name == "CT" and self.option.text == "--timeout":
+        if self.rule.target.name == "CT" and self.option == "--timeout":
             raise self.fail(f"CT --timeout: timeout policies are not supported{LENIENT}")
         self._of(*PASSING)
         self.take("a value")

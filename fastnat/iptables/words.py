@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from ..addresses import V4, V6, Family
 from ..errors import RuleError
@@ -39,35 +38,48 @@ LENIENT = "; --lenient takes the rule as never matching"
 FREE_TEXT = ("a text", "a value")
 
 
-class Token(NamedTuple):
-    """A word of a rule and the column it starts at."""
-
-    text: str
-    column: int
-
-
 QUOTED = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
 WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
 PART = re.compile(QUOTED)
 ESCAPED = re.compile(r"\\(.)")
+OCTAL = re.compile(r"0\d+")
 
 
-def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[Token]:
+def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[str]:
     """Split a rule as iptables-restore does: blanks separate, double quotes group, backslash escapes inside them."""
+    if '"' not in text and "'" not in text:
+        return text.split()
     tokens = []
     ends = 0
     for match in WORD.finditer(text):
-        word, start = match.group(), match.start()
-        if text[ends:start].strip():
+        word = match.group()
+        if text[ends : match.start()].strip():
             break
         ends = match.end()
         if '"' in word or "'" in word:
-            word = PART.sub(lambda quoted: ESCAPED.sub(r"\1", quoted.group()[1:-1]), word)
-        tokens.append(Token(word, start + 1))
+            word = PART.sub(unquoted, word)
+        tokens.append(word)
     rest = text[ends:].strip()
     if rest:
         raise fail(f"quote {rest[0]} is never closed", text.index(rest, ends) + 1)
     return tokens
+
+
+def number_of(text: str) -> int:
+    """Return a number as C reads it: 0x and a leading 0 tell its base."""
+    return int(text, 8) if OCTAL.fullmatch(text) else int(text, 0)
+
+
+def unquoted(part: re.Match[str]) -> str:
+    """Return what stands between quotes."""
+    inside = part[0][1:-1]
+    return ESCAPED.sub(r"\1", inside) if "\\" in inside else inside
+
+
+def column_of(text: str, n: int) -> int:
+    """Return the column, from 1, at which the n-th word of a rule begins."""
+    starts = [match.start() + 1 for match in WORD.finditer(text)]
+    return starts[n] if n < len(starts) else 1
 
 
 class RuleWords:
@@ -75,39 +87,41 @@ class RuleWords:
 
     def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
         self.table, self.source, self.line, self.text, self.family = table, source, line, text, family
+        self.at = self.option_at = 0
+        self.option = ""
         self.tokens = tokenize(text, self.fail)
-        self.at = 0
         self.invert = False
-        self.option = self.tokens[0] if self.tokens else Token("", 1)
         self.modules: list[str] = []
         self.rule = Rule("", line, text)
 
     def fail(self, why: str, column: int | None = None) -> RuleError:
         """Return the error for this rule; the caller raises it."""
-        where = self.option.column if column is None else column
+        where = column_of(self.text, self.option_at) if column is None else column
         return RuleError(f"{self.source}:{self.line}:{where}: {why}\n  in the rule: {self.text}")
 
     def take(self, what: str) -> str:
         """Return the value of the current option; a `!` before it inverts, as old iptables wrote it."""
-        if self.at < len(self.tokens) and self.tokens[self.at].text == "!":
+        if self.at == len(self.tokens):
+            raise self.fail(f"option {self.option!r} needs {what}")
+        token = self.tokens[self.at]
+        if token == "!":
             self.invert = not self.invert
             self.at += 1
-        if self.at == len(self.tokens):
-            raise self.fail(f"option {self.option.text!r} needs {what}")
-        token = self.tokens[self.at]
-        if token.text.startswith("--") and what not in FREE_TEXT:
-            raise self.fail(f"option {self.option.text!r} needs {what}, but {token.text!r} follows", token.column)
+            return self.take(what)
+        if token.startswith("--") and what not in FREE_TEXT:
+            column = column_of(self.text, self.at)
+            raise self.fail(f"option {self.option!r} needs {what}, but {token!r} follows", column)
         self.at += 1
-        return token.text
+        return token
 
     def number(self, text: str, high: int = 0xFFFFFFFF) -> int:
         """Return a decimal, 0x or octal number up to a limit."""
         try:
-            value = int(text, 0) if not re.fullmatch(r"0\d+", text) else int(text, 8)
+            value = int(text) if text.isdigit() and text[0] != "0" else number_of(text)
         except ValueError:
-            raise self.fail(f"option {self.option.text!r}: {text!r} is not a number") from None
+            raise self.fail(f"option {self.option!r}: {text!r} is not a number") from None
         if not 0 <= value <= high:
-            raise self.fail(f"option {self.option.text!r}: {text} is not in 0..{high}")
+            raise self.fail(f"option {self.option!r}: {text} is not in 0..{high}")
         return value
 
     def port(self, text: str) -> int:
@@ -137,7 +151,7 @@ class RuleWords:
             return self.family.to_int(text)
         except ValueError:
             raise self.fail(
-                f"option {self.option.text!r}: {text!r} is not an IPv{self.family.version} address"
+                f"option {self.option!r}: {text!r} is not an IPv{self.family.version} address"
             ) from None
 
     def network(self, text: str) -> tuple[int, int]:
