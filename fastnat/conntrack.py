@@ -30,6 +30,8 @@ from .dtypes import (
 )
 from .errors import InputError
 
+# PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
+PPTP_LIFETIMES = (600, 18_000)
 HELPER_NAMES = {number: name for name, (number, _) in HELPERS.items()}
 
 
@@ -51,6 +53,8 @@ class Connection:
     helper: str = ""
     # connections that a helper announced for this one, and that live
     n_expected: int = 0
+    # of GRE, seconds before and after the first reply
+    lifetimes: tuple[int, int] = (30, 180)
 
     def __str__(self) -> str:
         return format_line(self)
@@ -84,6 +88,8 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
         parts.append(TCP_STATES[c.state])
     elif c.proto == 132:
         parts.append(SCTP_STATES[c.state])
+    if proc and c.proto == 47:
+        parts.append("timeout={}, stream_timeout={}".format(*c.lifetimes))
     parts.append(_tuple_text(c, c.original, proc))
     if c.zone and c.zone_dir == 1:
         parts.append(f"zone-orig={c.zone}")
@@ -143,6 +149,34 @@ STATS_LINE = {
 def format_stats(stats: dict[str, int], profile: str = "linux-6.18") -> str:
     """Return Engine.stats as `conntrack -S` prints them; the engine is one CPU."""
     return "cpu=0   \t" + "".join(f"{name}={stats[name]} " for name in STATS_LINE[profile]) + "\n"
+
+
+PROC_STATS = {
+    "linux-5.4": (
+        "searched", "found", "new", "invalid", "ignore", "delete", "delete_list", "insert", "insert_failed", "drop",
+        "early_drop", "icmp_error",
+    ),
+    "linux-6.18": (
+        "clashres", "found", "new", "invalid", "ignore", "delete", "chainlength", "insert", "insert_failed", "drop",
+        "early_drop", "icmp_error",
+    ),
+}  # fmt: skip
+EXPECT_STATS = ("expect_new", "expect_create", "expect_delete", "search_restart")
+# columns of the file and the counters that they show; "" is always 0
+PROC_COUNTERS = {
+    "clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error", "searched": "", "new": "",
+    "delete": "", "delete_list": "",
+}  # fmt: skip
+
+
+def format_proc_stats(entries: int, stats: dict[str, int], profile: str = "linux-6.18") -> str:
+    """Return Engine.stats as /proc/net/stat/nf_conntrack shows them; entries: connections; the engine is one CPU."""
+    names = PROC_STATS[profile]
+    values = [stats.get(PROC_COUNTERS.get(name, name), 0) for name in names]
+    if profile != "linux-5.4":
+        values[names.index("ignore")] = 0
+    numbers = " ".join(f"{v:08x}" for v in values), " ".join(f"{stats[name]:08x}" for name in EXPECT_STATS)
+    return f"entries  {' '.join(names)}  {' '.join(EXPECT_STATS)}\n{entries:08x}  {numbers[0]}  {numbers[1]}\n"
 
 
 PAIR = re.compile(r"([a-z-]+)=(\S+)")
@@ -210,8 +244,9 @@ def _far(proto: int, t: tuple[int, int, int, int], original: bool = False) -> in
 class Conntrack:
     """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
 
-    def __init__(self, cores: dict[int, Any]) -> None:
+    def __init__(self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180)) -> None:
         self._cores = cores
+        self._gre_lifetimes = gre_lifetimes
 
     def __len__(self) -> int:
         return sum(int(core.count) for core in self._cores.values())
@@ -227,6 +262,7 @@ class Conntrack:
             V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), _tuple(row, 0), _tuple(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
             *self._helper(version, index, row),
+            PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self._gre_lifetimes,
         )  # fmt: skip
 
     def _helper(self, version: int, index: int, row: Any) -> tuple[str, int]:

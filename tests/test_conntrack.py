@@ -26,6 +26,28 @@ def test_text_is_that_of_the_tools(nat):
         nat.conntrack.format("xml")
 
 
+def test_gre_in_the_file_of_proc_shows_its_timeouts():
+    node = make_node()
+    node.sysctls["net.netfilter.nf_conntrack_gre_timeout"] = "40"
+    nat = fastnat.Engine(node)
+    nat.process(nat.packets(proto="gre", src="10.244.2.2", dst="203.0.113.10", sport=0, dport=0, iface="cni0"))
+    assert nat.conntrack.format("proc").startswith(
+        "ipv4     2 gre      47 40 timeout=40, stream_timeout=180 src=10.244.2.2 dst=203.0.113.10 srckey=0x0 "
+    )
+    assert "timeout=" not in nat.conntrack.format("extended")
+
+
+@pytest.mark.parametrize(("profile", "failed"), [("linux-5.4", 1), ("linux-6.18", 0)])
+def test_an_entry_that_exists_is_refused_and_counted(profile, failed):
+    """conntrack -I: `insert` counts entries made by hand; a second one counts as failed under linux-5.4 alone."""
+    nat = fastnat.Engine(make_node(), profile)
+    line = "udp 17 29 src=10.1.0.2 dst=10.2.0.2 sport=5 dport=53 src=10.2.0.2 dst=10.2.0.1 sport=53 dport=5 mark=0"
+    nat.conntrack.load(line)
+    with pytest.raises(fastnat.InputError, match="a connection with this tuple exists"):
+        nat.conntrack.load(line)
+    assert (nat.stats["insert"], nat.stats["insert_failed"], len(nat.conntrack)) == (1, failed, 1)
+
+
 def test_delete_and_flush(nat):
     first = next(iter(nat.conntrack))
     nat.conntrack.delete(first)

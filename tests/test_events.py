@@ -6,7 +6,7 @@ import pytest
 from nodes import flows, make_node
 
 import fastnat
-from fastnat.conntrack import format_event, format_stats
+from fastnat.conntrack import format_event, format_proc_stats, format_stats
 from fastnat.dtypes import Event
 
 SYN, SYNACK, ACK, FIN = 0x02, 0x12, 0x10, 0x11
@@ -89,3 +89,16 @@ def test_stats_line(node):
         "clash_resolve=0 chaintoolong=0 \n"
     )
     assert " ignore=0 insert=0 " in format_stats(nat.stats, "linux-5.4")
+
+
+def test_the_file_of_proc(node):
+    nat = fastnat.Engine(node)
+    nat.process(flows(nat, 2))
+    head, numbers = format_proc_stats(len(nat.conntrack), nat.stats).splitlines()
+    assert head == (
+        "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop "
+        "icmp_error  expect_new expect_create expect_delete search_restart"
+    )
+    assert numbers == "00000002  00000000 00000001" + 10 * " 00000000" + "  " + " ".join(4 * ["00000000"])
+    old, _ = format_proc_stats(0, nat.stats, "linux-5.4").splitlines()
+    assert old.startswith("entries  searched found new invalid ignore delete delete_list insert ")
