@@ -11,7 +11,7 @@ CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
 	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
 
-.PHONY: demo test bench bench-instructions lint kernel-test checked asan
+.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -21,6 +21,8 @@ bench: $(VENV)/.built
 bench-instructions: $(VENV)/.built
 	@command -v valgrind >/dev/null || { echo "needs valgrind: apt install valgrind"; exit 1; }
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/instructions.py
+peers: $(VENV)/.built
+	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers
 kernel-test: $(VENV)/.built
 	$(BIN)/python -m pytest tests/kernel -m kernel
 checked asan: $(VENV)/.built

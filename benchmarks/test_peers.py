@@ -1,30 +1,8 @@
-"""The peer that everybody has: masquerading in a plain Python dict, without rules, states or timeouts."""
+"""A plain Python dict beside the engine; `make peers` compares with the kernel and NumPy, too."""
 
+import random
 
-class DictNat:
-    """Both directions in one dict, ports tried one after the other."""
-
-    def __init__(self):
-        self.table = {}
-
-    def packet(self, key):
-        known = self.table.get(key)
-        if known is not None:
-            return known
-        src, dst, sport, dport, proto = key
-        port = sport
-        while (dst, 0xC633640A, dport, port, proto) in self.table:
-            port = 1024 + (port - 1023) % 64_512
-        out = (0xC633640A, dst, port, dport, proto)
-        self.table[key] = out
-        self.table[dst, 0xC633640A, dport, port, proto] = (dst, src, dport, sport, proto)
-        return out
-
-
-def flows(start, n):
-    return [
-        (0x0AF40300 + k % 60_000, 0xCB007100 + k % 60_000, 1024 + k // 60_000, 53, 17) for k in range(start, start + n)
-    ]
+from peers.dictionary import DictNat, flows
 
 
 def test_dict_nat(timed):
@@ -43,8 +21,6 @@ def test_dict_nat_established(timed):
     keys = flows(0, 1_000_000)
     for key in keys:
         nat.packet(key)
-    import random
-
     picked = random.Random(1).sample(keys, 100_000)
     timed("Python dict, established packet, 1,000,000 live", [lambda key=key: nat.packet(key) for key in picked], 1)
     assert len(nat.table) == 2_000_000

@@ -67,7 +67,7 @@ def traffic(nat, n, seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_remembering_shows_in_nothing(monkeypatch, rules, seed):
     quick = fastnat.Engine(node(rules), seed=seed)
-    monkeypatch.setattr(ruleset, "MIN_RUN", 10**6)
+    monkeypatch.setattr("fastnat.rule_classes.MIN_RUN", 10**6)
     plain = fastnat.Engine(node(rules), seed=seed, remember=False)
     assert len(quick.ruleset.dispatches) == 2
     assert len(plain.ruleset.dispatches) == 0
