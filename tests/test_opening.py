@@ -69,7 +69,7 @@ def test_both_ways_give_the_same(name, seed, crowd, room):
 
 
 def test_growth_and_memos_that_go(monkeypatch):
-    """Many connections in one batch while the tables grow; and so many kinds of packets that memos replace each other."""
+    """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
     monkeypatch.setattr("fastnat.tables.PATHS", 8)
     ports = "".join(
         f"-A POSTROUTING -p udp -m udp --dport {n} -j SNAT --to-source 198.51.100.{n}\n" for n in range(60, 90)
