@@ -24,7 +24,7 @@ bench-instructions: $(VENV)/.built
 peers: $(VENV)/.built
 	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers
 kernel-test: $(VENV)/.built
-	$(BIN)/python -m pytest tests/kernel -m kernel
+	FASTNAT_SEEDS=$${FASTNAT_SEEDS:-10} FASTNAT_PACKETS=$${FASTNAT_PACKETS:-1000} $(BIN)/python -m pytest tests/kernel -m kernel
 checked asan: $(VENV)/.built
 	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build -j2 --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
 	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
