@@ -34,7 +34,8 @@ MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
     "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
     "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
-    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33, "helper": 34,
+    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33, "helper": 34, "ctexpire": 35,
+    "tcp-option": 36,
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
@@ -47,9 +48,9 @@ MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
-L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "icmp-type")
+L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
-TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "helper"}
+TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper"}
 
 
 @dataclass

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from router import M, Router, build
+from scapy.layers.inet import IP, TCP
 
 import fastnat
 from fastnat import Reason, Status
@@ -283,3 +284,25 @@ def test_a_fixed_timeout_is_never_refreshed():
     router.nat.process_packet(bytes(packet), iface, 29.0)
     router.nat.advance(30.0)
     assert len(router.nat.conntrack) == 0
+
+
+def test_seconds_left_are_whole_ones():
+    rules = (
+        "*filter\n-A FORWARD -m conntrack --ctstate ESTABLISHED --ctexpire 28:29 -j DROP\nCOMMIT\n"
+        f"*nat\n{M}\nCOMMIT\n"
+    )
+    router = Router(rules, sysctls={"nf_conntrack_udp_timeout": 29})
+    router.check("udp A:1>B:2 -> N:1>B:2")
+    # refreshed before the rules see it: 29 s left, and 28.9 later in the packet's own time
+    router.check("@1 udp B:2>N:1 -> drop")
+    Router(rules).check("udp A:1>B:2 -> N:1>B:2\n@1 udp B:2>N:1 -> B:2>A:1")
+
+
+@pytest.mark.parametrize(
+    ("options", "found"), [([("WScale", 3)], True), ([("NOP", None), ("MSS", 9)], False), ([], False)]
+)
+def test_tcp_options(options, found):
+    router = Router("-A POSTROUTING -p tcp -m tcp --tcp-option 3 -j SNAT --to-source 9.9.9.9")
+    packet = IP(src="10.1.0.2", dst="10.2.0.2") / TCP(sport=1, dport=2, flags="S", options=options)
+    _, data = router.nat.process_packet(bytes(packet), "r0", 0.0)
+    assert IP(data).src == ("9.9.9.9" if found else "10.1.0.2")

@@ -6,7 +6,7 @@
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack cannot overflow, the compiler of the rules measured its depth.
 # Differs from the kernel: nothing for the matches listed.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_events cimport conn_mark
 from .ct_expect cimport help_of
@@ -69,10 +69,15 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
 cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
     # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
     cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
+    cdef int32_t left
     if m.kind == MATCH_CT_ADDR:
         return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & e.targets[m.a].max_addr) == e.targets[m.a].min_addr
     if m.kind == MATCH_CT_PORT:
         return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
+    if m.kind == MATCH_CT_EXPIRE:
+        # what is not confirmed yet has no expiry to compare with
+        left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
+        return m.a <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.b
     if m.kind == MATCH_CT_STATUS:
         return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
     return dir == m.a
@@ -85,6 +90,22 @@ cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) 
         return False
     of_master = help_of(e, p.ct).master_kind
     return of_master != 0 and (kind == 0 or kind == of_master)
+
+
+cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
+    # has_option: whether a TCP option is in the header (tcp_find_option of xt_tcpudp.c).
+    cdef uint32_t at, end
+    if p.data == NULL or p.len < p.l4off + 20:
+        return False
+    at = p.l4off + 20
+    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
+    if end > p.len:
+        return False
+    while at < end:
+        if p.data[at] == wanted:
+            return True
+        at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
+    return False
 
 
 cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
@@ -158,7 +179,11 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     elif kind == MATCH_TOS:
         p.unrepeatable = True
         holds = (tos_of(p) & m.a) == m.b
-    elif kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR:
+    elif kind == MATCH_TCP_OPTION:
+        p.unrepeatable = True
+        holds = has_option(p, m.a)
+    elif (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
+            or kind == MATCH_CT_EXPIRE):
         p.unrepeatable = True
         return p.ct != FN_NONE and conn_holds(e, &e.conns[p.ct], m, p.dir) != m.invert
     elif kind == MATCH_CONNMARK:

@@ -774,6 +774,8 @@ cdef enum:
     MATCH_RPFILTER = 32
     MATCH_HASHLIMIT = 33
     MATCH_HELPER = 34
+    MATCH_CT_EXPIRE = 35
+    MATCH_TCP_OPTION = 36
 
 cdef enum:
     EVENT_NEW = 1

@@ -15,15 +15,26 @@ from .words import DSCP_CLASSES, LENIENT
 TCP_FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
 ICMP_TYPES = {
     "any": (255, 0, 255), "echo-reply": (0, 0, 255), "destination-unreachable": (3, 0, 255),
-    "network-unreachable": (3, 0, 0), "host-unreachable": (3, 1, 1), "port-unreachable": (3, 3, 3),
-    "fragmentation-needed": (3, 4, 4), "source-quench": (4, 0, 255), "redirect": (5, 0, 255),
+    "network-unreachable": (3, 0, 0), "host-unreachable": (3, 1, 1), "protocol-unreachable": (3, 2, 2),
+    "port-unreachable": (3, 3, 3), "fragmentation-needed": (3, 4, 4), "source-route-failed": (3, 5, 5),
+    "network-unknown": (3, 6, 6), "host-unknown": (3, 7, 7), "network-prohibited": (3, 9, 9),
+    "host-prohibited": (3, 10, 10), "TOS-network-unreachable": (3, 11, 11), "TOS-host-unreachable": (3, 12, 12),
+    "communication-prohibited": (3, 13, 13), "host-precedence-violation": (3, 14, 14),
+    "precedence-cutoff": (3, 15, 15), "source-quench": (4, 0, 255), "redirect": (5, 0, 255),
+    "network-redirect": (5, 0, 0), "host-redirect": (5, 1, 1), "TOS-network-redirect": (5, 2, 2),
+    "TOS-host-redirect": (5, 3, 3), "ttl-zero-during-transit": (11, 0, 0), "ttl-zero-during-reassembly": (11, 1, 1),
+    "ip-header-bad": (12, 0, 0), "required-option-missing": (12, 1, 1),
     "echo-request": (8, 0, 255), "router-advertisement": (9, 0, 255), "router-solicitation": (10, 0, 255),
     "time-exceeded": (11, 0, 255), "ttl-exceeded": (11, 0, 255), "parameter-problem": (12, 0, 255),
     "timestamp-request": (13, 0, 255), "timestamp-reply": (14, 0, 255), "address-mask-request": (17, 0, 255),
     "address-mask-reply": (18, 0, 255), "ping": (8, 0, 255), "pong": (0, 0, 255),
 }  # fmt: skip
 ICMPV6_TYPES = {
-    "destination-unreachable": (1, 0, 255), "no-route": (1, 0, 0), "port-unreachable": (1, 4, 4),
+    "destination-unreachable": (1, 0, 255), "no-route": (1, 0, 0), "communication-prohibited": (1, 1, 1),
+    "beyond-scope": (1, 2, 2), "address-unreachable": (1, 3, 3), "port-unreachable": (1, 4, 4),
+    "failed-policy": (1, 5, 5), "reject-route": (1, 6, 6), "ttl-zero-during-transit": (3, 0, 0),
+    "ttl-zero-during-reassembly": (3, 1, 1), "bad-header": (4, 0, 0), "unknown-header-type": (4, 1, 1),
+    "unknown-option": (4, 2, 2),
     "packet-too-big": (2, 0, 255), "time-exceeded": (3, 0, 255), "ttl-exceeded": (3, 0, 255),
     "parameter-problem": (4, 0, 255), "echo-request": (128, 0, 255), "ping": (128, 0, 255),
     "echo-reply": (129, 0, 255), "pong": (129, 0, 255), "router-solicitation": (133, 0, 255),
@@ -284,6 +295,19 @@ class MatchOptions(StatefulMatches):
             bits |= CT_STATUS[name]
             none |= 0xF * (name == "NONE")
         self.add_match("ctstatus", bits, none)
+
+    def ct_expire(self) -> None:
+        """--ctexpire T[:U]: whole seconds left."""
+        low, sep, high = self.take("seconds").partition(":")
+        self.add_match("ctexpire", self.number(low), self.number(high if sep else low))
+
+    def tcp_option(self) -> None:
+        """--tcp-option N: it is among the options of the segment; a header without bytes has none."""
+        self.add_match("tcp-option", self.number(self.take("an option"), 255))
+
+    def chunk_types(self) -> None:
+        """--chunk-types of sctp."""
+        raise self.fail(f"--chunk-types: chunks of SCTP are not looked at by rules{LENIENT}")
 
     def ct_dir(self) -> None:
         """--ctdir ORIGINAL|REPLY."""

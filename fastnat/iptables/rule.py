@@ -101,8 +101,8 @@ class RuleParser(MatchOptions, TargetOptions):
         r = self.rule
         if not kinds.isdisjoint(("sport", "dport", "multiport")) and (r.proto not in PORT_PROTOCOLS or r.invert_proto):
             raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
-        if "tcp-flags" in kinds and r.proto != 6:
-            raise self.fail("--tcp-flags and --syn need -p tcp in front of them")
+        if not kinds.isdisjoint(("tcp-flags", "tcp-option")) and r.proto != 6:
+            raise self.fail("--tcp-flags, --syn and --tcp-option need -p tcp in front of them")
         if "icmp-type" in kinds and r.proto != self.family.icmp:
             raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
 
@@ -176,6 +176,8 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--sports": RuleParser.multiport_src, "--source-ports": RuleParser.multiport_src,
     "--dports": RuleParser.multiport_dst, "--destination-ports": RuleParser.multiport_dst,
     "--ports": RuleParser.multiport_either, "--tcp-flags": RuleParser.tcp_flags, "--syn": RuleParser.syn,
+    "--tcp-option": RuleParser.tcp_option, "--chunk-types": RuleParser.chunk_types,
+    "--ctexpire": RuleParser.ct_expire,
     "--icmp-type": RuleParser.icmp_type,
     "--icmpv6-type": RuleParser.icmp_type,
     "--hl-eq": RuleParser.ttl, "--hl-lt": RuleParser.ttl, "--hl-gt": RuleParser.ttl,
