@@ -13,9 +13,8 @@ from .established cimport pass_established
 from .expire cimport advance_to
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
-from .opening cimport open_masqueraded, quick_memo
-from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src,
-                     tuple_with_src)
+from .opening cimport open_masqueraded, quick_memo, reach_holds, reaches
+from .tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport source_tuple, tuple_hash
 
 cdef enum:
@@ -33,8 +32,8 @@ cdef extern from *:
 cdef struct group_t:
     const packet_t *packets
     uint32_t n
-    # lines that each packet of the group in front fetches for this one
-    uint32_t share
+    # rows of FETCH lines that the packets of the group in front fetch for this one, all FETCH packets so many
+    uint32_t rows
     tuple_t tuples[32]
     uint64_t hashes[32]
     # the table id that is probably the packet's, FN_NONE: it will probably open a connection
@@ -65,13 +64,17 @@ cdef inline void load(pkt_t *p, const packet_t *in_, tuple_t t, uint64_t hash) n
     p.end = <uint32_t>in_.isn << 16
 
 
+cdef inline tuple_t packet_tuple(const packet_t *in_) noexcept nogil:
+    return tuple_make(in_.src, in_.dst, in_.sport, in_.dport, in_.proto, 0)
+
+
 cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32_t n) noexcept nogil:
     cdef uint32_t i
     g.packets = in_
     g.n = n
-    g.share = 1
+    g.rows = 1
     for i in range(n):
-        g.tuples[i] = tuple_make(in_[i].src, in_[i].dst, in_[i].sport, in_[i].dport, in_[i].proto, 0)
+        g.tuples[i] = packet_tuple(in_ + i)
     fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
         g.lines[i] = bucket_home(&e.tuples, g.hashes[i])
@@ -82,17 +85,33 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
 cdef inline void look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
+    # => None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
+    cdef const packet_t *in_
+    cdef memo_t *memo
+    cdef memo_t *near = &e.memos[e.reach.memo] if reach_holds(e) else NULL
+    cdef addr_t addr
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
         ahead = &g.ahead[misses[i]]
+        in_ = g.packets + misses[i]
+        memo = near
         ahead.key[2] = 0
-        ahead.memo = <memo_t *>quick_memo(e, g.packets + misses[i], ahead.key) if e.only_nat_rules else NULL
-        ahead.reply[0] = invert_tuple(t)
-        ahead.reply[1] = invert_tuple(tuple_with_src(t, ahead.memo.addr if ahead.memo != NULL else e.guess_addr, tuple_sport(t)))
+        if near == NULL or not reaches(&e.reach, in_):
+            memo = quick_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
+            near = memo if memo != NULL else near
+        ahead.memo = memo
+        addr = e.guess_addr
+        if memo != NULL:
+            ahead.born = memo.born
+            addr = memo.addr
         ahead.source = source_tuple(t)
+        t = swap_ends(t)
+        ahead.reply[0] = t
+        t.dst = addr
+        ahead.reply[1] = t
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -106,11 +125,13 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
     cdef uint32_t n_lines = 0
-    cdef uint32_t i
+    cdef uint32_t i, found
     for i in range(g.n):
-        g.found[i] = candidate(e, g.hashes[i])
-        if g.found[i] != FN_NONE:
-            g.lines[n_lines] = &e.conns[g.found[i] >> 1]
+        # the home bucket, if it has not been split meanwhile; then the packet takes the long way
+        found = candidate(<const bucket_t *>g.lines[i], g.hashes[i])
+        g.found[i] = found
+        if found != FN_NONE:
+            g.lines[n_lines] = &e.conns[found >> 1]
             n_lines += 1
         elif tuple_proto(g.tuples[i]) != PROTO_ICMP:
             misses[n] = i
@@ -121,8 +142,8 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     if n:
         look_ahead(e, g, misses, n, g.lines + n_lines)
         n_lines += 4 * n
-    g.share = (n_lines + FN_STAGE - 1) // FN_STAGE
-    for i in range(n_lines, g.share * FN_STAGE):
+    g.rows = (n_lines + FN_STAGE - 1) // FN_STAGE
+    for i in range(n_lines, g.rows * FN_STAGE):
         g.lines[i] = g.lines[0]
 
 
@@ -151,15 +172,34 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
         p.port_classes = ahead.key[2] & PORT_CLASSES
 
 
+cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
+    # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
+    cdef const void *lines[4]
+    cdef uint32_t k
+    if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
+        return False
+    look_ahead(e, g, &i, 1, lines)
+    for k in range(4):
+        fn_prefetch_write(lines[k])
+    return True
+
+
+cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *missed, result_t *out) noexcept nogil:
+    # decide_shortly: => False: take the long way.
+    if not missed[0]:
+        if pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
+            return True
+        missed[0] = was_mistaken(e, g, i)
+    return missed[0] and open_masqueraded(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
+
+
 cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
     # decide: one packet, with everything that the stages before have fetched.
     cdef pkt_t p
-    cdef const packet_t *in_ = g.packets + i
     cdef bint missed = g.found[i] == FN_NONE
-    if e.only_nat_rules and (open_masqueraded(e, in_, g.tuples[i], g.hashes[i], &g.ahead[i], out) if missed
-                             else pass_established(e, in_, g.tuples[i], g.found[i], out)):
+    if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
         return
-    load(&p, in_, g.tuples[i], g.hashes[i])
+    load(&p, g.packets + i, g.tuples[i], g.hashes[i])
     p.now = <uint32_t>e.now
     if missed:
         p.ahead = &g.ahead[i]
@@ -173,25 +213,29 @@ cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
     store(&p, out)
 
 
-cdef inline void fetch(const group_t *g, uint32_t i) noexcept nogil:
-    # fetch: the lines of a group that fall to FETCH packets of the group in front, from its i-th on.
-    cdef uint32_t k
-    for k in range(i * g.share, (i + FETCH) * g.share):
-        fn_prefetch_write(g.lines[k])
+cdef inline void fetch(const group_t *g, uint32_t part) noexcept nogil:
+    # fetch: the lines of a group that fall to one part, FETCH packets, of the group in front.
+    cdef const void *const *lines = g.lines + part * FETCH * g.rows
+    cdef uint32_t k, row
+    for row in range(g.rows):
+        for k in range(FETCH):
+            fn_prefetch_write(lines[k])
+        lines += FETCH
 
 
 cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks, const group_t *probed,
                               const group_t *hashed) noexcept nogil:
     # stage_decide: and in between fetch what the two groups behind will touch.
     # => ticks, if given, holds one jiffy a packet and never goes back.
-    cdef uint32_t i
-    for i in range(g.n):
-        if i % FETCH == 0:
-            fetch(probed, i)
-            fetch(hashed, i)
-        if ticks != NULL and ticks[i] != e.now:
-            advance_to(e, ticks[i])
-        decide(e, g, i, out + i)
+    cdef uint32_t part, i, end
+    for part in range(FN_STAGE // FETCH):
+        fetch(probed, part)
+        fetch(hashed, part)
+        end = (part + 1) * FETCH
+        for i in range(part * FETCH, end if end < g.n else g.n):
+            if ticks != NULL and ticks[i] != e.now:
+                advance_to(e, ticks[i])
+            decide(e, g, i, out + i)
     e.stats[STAT_PACKETS] += g.n
 
 
@@ -214,15 +258,15 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
         if 1 <= k <= n_groups:
             stage_probe(e, probed)
         else:
-            probed.share = 0
+            probed.rows = 0
         if k >= 2:
             stage_decide(e, &groups[(k - 2) % 3], out + (k - 2) * FN_STAGE,
                          ticks + (k - 2) * FN_STAGE if ticks != NULL else NULL, probed, hashed)
             continue
         for i in range(FN_STAGE // FETCH):
-            fetch(probed, i * FETCH)
+            fetch(probed, i)
             if k < n_groups:
-                fetch(hashed, i * FETCH)
+                fetch(hashed, i)
 
 
 cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,
@@ -238,8 +282,7 @@ cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const
         for i in range(k):
             if ticks != NULL:
                 advance_to(e, ticks[first + i])
-            t = tuple_make(in_[first + i].src, in_[first + i].dst, in_[first + i].sport, in_[first + i].dport,
-                           in_[first + i].proto, 0)
+            t = packet_tuple(in_ + first + i)
             load(&held[i], &in_[first + i], t, tuple_hash(e, t))
             held[i].now = <uint32_t>e.now
             reasons[i] = REASON_INTERFACE if held[i].in_iface >= e.n_ifaces else set_up(e, &held[i])

@@ -6,7 +6,7 @@
 # jiffies ahead. All chunks of a slot but its head are full.
 # Differs from the kernel: a due entry is collected at its very jiffy, not at the next scan.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
-from .types cimport (chunk_t, conn_t, engine_t, fn_ctz64, fn_prefetch, FN_CHUNK_IDS, FN_NONE, FN_WHEEL_SLOTS)
+from .types cimport (chunk_t, conn_t, engine_t, fn_ctz64, fn_prefetch, FN_CHUNK_IDS, FN_NONE, fn_unlikely, FN_WHEEL_SLOTS)
 
 cdef enum:
     WHEEL_MASK = 32768 - 1
@@ -26,11 +26,23 @@ cdef inline void chunk_release(engine_t *e, uint32_t c) noexcept nogil:
     e.free_chunk = c
 
 
+cdef inline uint32_t slot_chunk(engine_t *e, uint32_t slot) noexcept nogil:
+    # slot_chunk: a new head chunk for a slot.
+    cdef uint32_t c = chunk_new(e)
+    cdef chunk_t *chunk = &e.chunks[c]
+    chunk.next = e.wheel[slot]
+    chunk.count = 0
+    chunk.slot = <uint16_t>slot
+    e.wheel[slot] = c
+    e.wheel_busy[slot >> 6] |= <uint64_t>1 << (slot & 63)
+    return c
+
+
 cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept nogil:
     # wheel_add: look at the connection again at its timeout, or one turn of the wheel ahead.
     # => The pool holds a chunk for every slot and every FN_CHUNK_IDS connections, so it cannot run out.
     cdef int32_t ahead = <int32_t>(timeout - <uint32_t>e.now)
-    cdef uint32_t slot, c
+    cdef uint32_t slot, c, count
     cdef chunk_t *chunk
     if ahead < 1:
         ahead = 1
@@ -38,18 +50,13 @@ cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept 
         ahead = FN_WHEEL_SLOTS - 1
     slot = (<uint32_t>e.now + <uint32_t>ahead) & WHEEL_MASK
     c = e.wheel[slot]
-    if c == FN_NONE or e.chunks[c].count == FN_CHUNK_IDS:
-        c = chunk_new(e)
-        chunk = &e.chunks[c]
-        chunk.next = e.wheel[slot]
-        chunk.count = 0
-        chunk.slot = <uint16_t>slot
-        e.wheel[slot] = c
-        e.wheel_busy[slot >> 6] |= <uint64_t>1 << (slot & 63)
+    if fn_unlikely(c == FN_NONE or e.chunks[c].count == FN_CHUNK_IDS):
+        c = slot_chunk(e, slot)
     chunk = &e.chunks[c]
-    chunk.ids[chunk.count] = ct
-    e.conns[ct].wheel_pos = c * 16 + chunk.count
-    chunk.count += 1
+    count = chunk.count
+    chunk.ids[count] = ct
+    chunk.count = <uint16_t>(count + 1)
+    e.conns[ct].wheel_pos = c * 16 + count
 
 
 cdef inline void wheel_remove(engine_t *e, uint32_t ct) noexcept nogil:

@@ -37,18 +37,10 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         b = bucket_neighbour(&e.tuples, h, q)
 
 
-cdef inline uint32_t candidate(const engine_t *e, uint64_t h) noexcept nogil:
+cdef inline uint32_t candidate(const bucket_t *home, uint64_t h) noexcept nogil:
     # candidate: the table id that the tags of the home bucket name; it may be another's.
     # => FN_NONE when no tag of the home bucket fits, which nearly always means a new connection.
-    cdef const bucket_t *home = bucket_home(&e.tuples, h)
     cdef uint32_t hits = fn_tags_equal(home, tag_of(h))
     if hits == 0:
         return FN_NONE
     return home.items[fn_ctz(hits)] & ID_MASK
-
-
-cdef inline bint is_absent(const engine_t *e, const bucket_t *home, tuple_t t, uint64_t h) noexcept nogil:
-    # is_absent: whether find_tuple would find nothing; home is the tuple's bucket.
-    if home.overflow == 0 and fn_tags_equal(home, tag_of(h)) == 0:
-        return True
-    return find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE

@@ -192,6 +192,7 @@ cdef class Datapath:
         e.n_port_classes[0] = len(self.arrays["sport_start"])
         e.n_port_classes[1] = len(self.arrays["dport_start"])
         e.n_paths = config["n_paths"]
+        e.reach.born = 0
         e.n_services = len(self.arrays["services"])
         e.service_mask = len(self.arrays["service_slots"]) - 1
         e.n_persists = len(self.arrays["persists"])
@@ -225,6 +226,7 @@ cdef class Datapath:
         t.groups = groups
         t.max_groups = max_groups
         t.level_mask = groups - 1
+        t.half = groups * FN_GROUP_BUCKETS
         t.bucket_mask = 2 * groups * FN_GROUP_BUCKETS - 1
         t.n_buckets = groups * FN_GROUP_BUCKETS
         t.level = <uint32_t>fn_ctz(groups)

@@ -32,7 +32,7 @@ cdef inline uint32_t bucket_index(const table_t *t, uint64_t h) noexcept nogil:
     # bucket_index: the home bucket; a group of the upper half that is not split off yet is still in the lower.
     cdef uint32_t i = <uint32_t>h & t.bucket_mask
     # no branch: while the table grows nobody could guess it
-    return i & (t.bucket_mask >> (i >= t.n_buckets))
+    return i - (t.half & (0 - <uint32_t>(i >= t.n_buckets)))
 
 
 cdef inline bucket_t *bucket_home(const table_t *t, uint64_t h) noexcept nogil:
@@ -129,6 +129,7 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
     t.split += 1
     if t.split > t.level_mask:
         t.level_mask = t.level_mask * 2 + 1
+        t.half = t.bucket_mask + 1
         t.bucket_mask = t.bucket_mask * 2 + 1
         t.split = 0
         t.level += 1
@@ -147,15 +148,6 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
 cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
     # has_room: whether n items more would not make the table grow.
     return t.used + n <= <uint64_t>t.groups * GROUP_LOAD
-
-
-cdef inline bint put_home(table_t *t, bucket_t *home, uint64_t h, uint32_t id_) noexcept nogil:
-    # put_home: table_insert for a caller that knows the item's bucket, and that there is room.
-    # => False: the bucket is full, nothing was done.
-    if fn_unlikely(not bucket_put(home, tag_of(h), id_ | further_bits(t, h))):
-        return False
-    t.used += 1
-    return True
 
 
 cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:

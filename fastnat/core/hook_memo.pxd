@@ -52,6 +52,10 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.kind = src.kind
     memo.mark = src.mark
     memo.route = p.route
+    memo.out_iface = e.routes[p.route - 1].iface
+    memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
+    e.n_memos_made += 1
+    memo.born = e.n_memos_made
     memo.walked = dst.walked + src.walked
     memo.addr = 0
     range_ = &e.targets[src.target_arg]
@@ -88,15 +92,14 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     e.stats[STAT_RULES] += memo.walked
     p.mark = memo.mark
     p.route = memo.route
-    p.out_iface = e.routes[memo.route - 1].iface
+    p.out_iface = memo.out_iface
     p.hook = HOOK_POSTROUTING
     c.routes[0] = memo.route
     null_binding(e, p, MANIP_DST)
     if memo.addr:
         range_ = e.targets[memo.target_arg]
         range_of_address(&range_, memo.addr)
-        if memo.kind == TARGET_MASQUERADE:
-            c.masq_iface = p.out_iface
+        c.masq_iface = memo.masq_iface
         setup_info(e, p, &range_, MANIP_SRC)
     elif not source_target(e, p, memo.kind, &e.targets[memo.target_arg]):
         return REASON_NO_ADDRESS

@@ -5,67 +5,102 @@
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing. It declines as soon
 # as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_expire cimport wheel_add
-from .ct_lookup cimport is_absent
+from .ct_lookup cimport find_tuple
 from .ct_state cimport STREAM_AFTER
-from .hash_table cimport bucket_home, has_room, put_home, table_insert, table_remove, tag_of
+from .hash_table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
 from .nat_bysource cimport bysource_head
 from .nat_port_bitmap cimport bitmap_note
-from .route cimport address_class, port_class
+from .route cimport address_class, address_last, port_class, port_last
 from .rule_path cimport slot_of
-from .tuple cimport tuple_dst, tuple_proto
+
+cdef extern from *:
+    """
+    /* what fn_bucket_look says of a bucket that certainly has no such item */
+    #define FN_LOOK_MASK 0xf0000fffu
+    #define FN_LOOK_ABSENT 0xf0000000u
+    """
+    const uint32_t LOOK_MASK "FN_LOOK_MASK"
+    const uint32_t LOOK_ABSENT "FN_LOOK_ABSENT"
 
 
-cdef inline const memo_t *quick_memo(const engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
+cdef inline bint reaches(const memo_reach_t *r, const packet_t *in_) noexcept nogil:
+    # reaches: whether the packet is one of those that the memo of r stands for.
+    return (<addr_t>(in_.src - r.src) <= r.src_width and <addr_t>(in_.dst - r.dst) <= r.dst_width
+            and <uint16_t>(in_.sport - r.sport) <= r.sport_width and <uint16_t>(in_.dport - r.dport) <= r.dport_width
+            and in_.proto == PROTO_UDP and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
+
+
+cdef inline bint reach_holds(const engine_t *e) noexcept nogil:
+    return e.reach.born != 0 and e.memos[e.reach.memo].born == e.reach.born
+
+
+cdef inline void set_reach(engine_t *e, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
+    # set_reach: the classes of a memo's key as bounds.
+    cdef memo_reach_t *r = &e.reach
+    cdef uint32_t src = <uint32_t>key[0]
+    cdef uint32_t dst = <uint32_t>(key[0] >> 32)
+    cdef uint32_t sport = <uint32_t>(key[2] >> 24) & 0x3ffff
+    cdef uint32_t dport = <uint32_t>(key[2] >> 42) & 0x3ffff
+    r.memo = memo
+    r.born = e.memos[memo].born
+    r.src = e.class_start[src]
+    r.src_width = address_last(e, src) - r.src
+    r.dst = e.class_start[dst]
+    r.dst_width = address_last(e, dst) - r.dst
+    r.sport = <uint16_t>e.port_start[0][sport]
+    r.sport_width = <uint16_t>(port_last(e, 0, sport) - r.sport)
+    r.dport = <uint16_t>e.port_start[1][dport]
+    r.dport_width = <uint16_t>(port_last(e, 1, dport) - r.dport)
+    r.mark = in_.mark
+    r.iface = in_.iface
+    r.tcp_flags = in_.tcp_flags
+
+
+cdef inline memo_t *quick_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
     # quick_memo: what was decided for a UDP packet that no rule or route can tell from this one, see hook_memo.
-    # => NULL: nothing, or not down to the address.
-    cdef const memo_t *memo
+    # => NULL: nothing, or not down to the address; key: its classes, where they had to be looked up.
+    cdef memo_t *memo
+    cdef uint32_t slot
     if in_.proto != PROTO_UDP or e.n_paths == 0 or in_.iface == 0 or in_.iface >= e.n_ifaces:
         return NULL
     key[0] = address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
     key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>PROTO_UDP << 40
     key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
-    memo = &e.memos[slot_of(e, key)]
-    return memo if memo.quick and memo.key[0] == key[0] and memo.key[1] == key[1] and memo.key[2] == key[2] else NULL
+    slot = slot_of(e, key)
+    memo = &e.memos[slot]
+    if not memo.quick or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
+        return NULL
+    set_reach(e, in_, key, slot)
+    return memo
 
 
-cdef inline bint still_holds(const ahead_t *ahead) noexcept nogil:
-    # still_holds: another packet may have taken the memo's place meanwhile.
-    cdef const memo_t *memo = ahead.memo
-    return memo.quick and memo.key[0] == ahead.key[0] and memo.key[1] == ahead.key[1] and memo.key[2] == ahead.key[2]
+cdef inline bint is_clear(uint32_t look) noexcept nogil:
+    # is_clear: a look into a bucket tells already that what was looked for is nowhere.
+    return look & LOOK_MASK == LOOK_ABSENT
 
 
-cdef inline bint has_no_source(const engine_t *e, const bucket_t *home, tuple_t t, uint64_t h) noexcept nogil:
-    # has_no_source: whether bysource_head would find nothing.
-    if home.overflow == 0 and fn_tags_equal(home, tag_of(h)) == 0:
-        return True
-    return bysource_head(e, t, h) == FN_NONE
+cdef inline bint is_full(uint32_t look) noexcept nogil:
+    return look & 0xfff0000 == 0
 
 
-cdef inline void fill(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead) noexcept nogil:
-    # fill: the record as confirm leaves it.
-    cdef conn_t *c = &e.conns[ct]
-    cdef const memo_t *memo = ahead.memo
-    c.tuples[0] = t
-    c.tuples[1] = ahead.reply[1]
-    c.timeout = <uint32_t>e.now + e.timeouts[TIMEOUT_UDP]
-    c.bysource_next = FN_NONE
-    c.bysource_prev = FN_NONE
-    c.stream_ts = <uint32_t>e.now + STREAM_AFTER * FN_HZ
-    c.routes[0] = memo.route
-    c.routes[1] = 0
-    c.masq_iface = e.routes[memo.route - 1].iface if memo.kind == TARGET_MASQUERADE else 0
-    c.zone = 0
-    c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
-    c.state = 0
-    c.flags = CONN_LIVE
+cdef inline bint is_absent(const engine_t *e, uint32_t look, tuple_t t, uint64_t h) noexcept nogil:
+    return is_clear(look) or find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE
 
 
-cdef inline bint enter_growing(engine_t *e, uint32_t ct, tuple_t t, uint64_t hash, const ahead_t *ahead) noexcept nogil:
-    # enter_growing: as enter, where a table grows or a bucket is full.
+cdef inline void put(table_t *t, bucket_t *b, uint32_t look, uint64_t h, uint32_t id_) noexcept nogil:
+    # put: into the first slot that the look found free; there is one.
+    cdef int i = fn_ctz(look >> 16)
+    b.tags[i] = tag_of(h)
+    b.items[i] = id_ | further_bits(t, h)
+    t.used += 1
+
+
+cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead) noexcept nogil:
+    # put_growing: into the table by both tuples and into bysource, where a table grows or a bucket is full.
     # => False: there is no room; then it is in none.
     if not table_insert(e, &e.tuples, ahead.reply_hash[1], ct << 1 | 1):
         return False
@@ -76,23 +111,25 @@ cdef inline bint enter_growing(engine_t *e, uint32_t ct, tuple_t t, uint64_t has
     return True
 
 
-cdef inline bint enter(engine_t *e, uint32_t ct, tuple_t t, uint64_t hash, const ahead_t *ahead, bucket_t *orig, bucket_t *reply,
-                       bucket_t *source) noexcept nogil:
-    # enter: into the table by both tuples, and into bysource; their buckets are given.
-    # => False: take enter_growing; nothing was done.
-    if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1)):
-        return False
-    if fn_unlikely(not put_home(&e.tuples, reply, ahead.reply_hash[1], ct << 1 | 1)):
-        return False
-    if fn_unlikely(not put_home(&e.tuples, orig, hash, ct << 1)):
-        table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
-        return False
-    if fn_unlikely(not put_home(&e.sources, source, ahead.source_hash, ct << 1)):
-        table_insert(e, &e.sources, ahead.source_hash, ct << 1)
-    return True
+cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+    # fill: the record as confirm leaves it, but for its place in the wheel.
+    cdef uint32_t now = <uint32_t>e.now
+    c.tuples[0] = t
+    c.tuples[1] = ahead.reply[1]
+    c.timeout = now + e.timeouts[TIMEOUT_UDP]
+    c.bysource_next = FN_NONE
+    c.bysource_prev = FN_NONE
+    c.stream_ts = now + STREAM_AFTER * FN_HZ
+    c.routes[0] = memo.route
+    c.routes[1] = 0
+    c.masq_iface = memo.masq_iface
+    c.zone = 0
+    c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
+    c.state = 0
+    c.flags = CONN_LIVE
 
 
-cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, uint32_t out_iface, result_t *out) noexcept nogil:
+cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, result_t *out) noexcept nogil:
     if FN_V6:
         memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD
@@ -103,7 +140,7 @@ cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, ui
     out.dst = in_.dst
     out.sport = in_.sport
     out.dport = in_.dport
-    out.out_iface = <uint16_t>out_iface
+    out.out_iface = memo.out_iface
     out.probes = 2
     out.conn = ct
 
@@ -115,29 +152,41 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef bucket_t *orig
     cdef bucket_t *reply
     cdef bucket_t *source
-    cdef uint32_t ct
-    if memo == NULL or not still_holds(ahead) or tuple_dst(ahead.reply[1]) != memo.addr or in_.src == memo.addr:
+    cdef uint32_t look_orig, look_reply, look_source, look_untranslated, ct
+    # another packet may have taken the memo's place meanwhile
+    if memo == NULL or memo.born != ahead.born or in_.src == memo.addr:
         return False
-    if fn_unlikely(e.count >= e.max_conns or e.n_chains != 0 or e.n_expects != 0):
+    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
         return False
     orig = bucket_home(&e.tuples, hash)
     reply = bucket_home(&e.tuples, ahead.reply_hash[1])
     source = bucket_home(&e.sources, ahead.source_hash)
+    look_orig = fn_bucket_look(orig, tag_of(hash))
+    look_reply = fn_bucket_look(reply, tag_of(ahead.reply_hash[1]))
+    look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
+    look_source = fn_bucket_look(source, tag_of(ahead.source_hash))
     # another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
-    if not (is_absent(e, orig, t, hash) and is_absent(e, reply, ahead.reply[1], ahead.reply_hash[1])
-            and is_absent(e, bucket_home(&e.tuples, ahead.reply_hash[0]), ahead.reply[0], ahead.reply_hash[0])
-            and has_no_source(e, source, t, ahead.source_hash)):
-        return False
+    if fn_unlikely(not (is_clear(look_orig) and is_clear(look_reply) and is_clear(look_untranslated) and is_clear(look_source))):
+        if not (is_absent(e, look_orig, t, hash) and is_absent(e, look_reply, ahead.reply[1], ahead.reply_hash[1])
+                and is_absent(e, look_untranslated, ahead.reply[0], ahead.reply_hash[0])
+                and (is_clear(look_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE)):
+            return False
     if e.n_free:
         ct = e.free_ids[e.n_free - 1]
     elif e.high_water < e.capacity:
         ct = e.high_water
     else:
         return False
-    fill(e, ct, t, ahead)
-    if fn_unlikely(not enter(e, ct, t, hash, ahead, orig, reply, source)) and not enter_growing(e, ct, t, hash, ahead):
-        e.conns[ct].flags = 0
-        return False
+    fill(e, &e.conns[ct], t, ahead, memo)
+    if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1) or orig == reply
+                   or is_full(look_orig) or is_full(look_reply) or is_full(look_source)):
+        if not put_growing(e, ct, hash, ahead):
+            e.conns[ct].flags = 0
+            return False
+    else:
+        put(&e.tuples, reply, look_reply, ahead.reply_hash[1], ct << 1 | 1)
+        put(&e.tuples, orig, look_orig, hash, ct << 1)
+        put(&e.sources, source, look_source, ahead.source_hash, ct << 1)
     if fn_unlikely(e.n_bitmaps != 0):
         bitmap_note(e, ahead.reply[1], True)
         bitmap_note(e, t, True)
@@ -148,12 +197,11 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         e.high_water += 1
     e.count += 1
     e.confirmed += 1
-    e.guess_addr = memo.addr
     e.stats[STAT_NEW] += 1
     # the null binding's probe, and that of the translated tuple
     e.stats[STAT_PROBES] += 2
     e.stats[STAT_RULES] += memo.walked
     memo.packets += 1
     memo.bytes += in_.length
-    answer(in_, memo, ct, e.routes[memo.route - 1].iface, out)
+    answer(in_, memo, ct, out)
     return True

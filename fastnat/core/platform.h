@@ -35,6 +35,20 @@ static inline uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
 #endif
 }
 
+/* fn_bucket_look: the whole of a bucket's head in one look.
+ * => Bits 0..11: slots whose tag equals `tag`; 16..27: slots that are free; 28..31 all set: no item overflowed. */
+static inline uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
+{
+#if defined(__SSE2__)
+    __m128i line = _mm_load_si128((const __m128i *)b);
+    __m128i tags = _mm_set1_epi64x((int64_t)(tag * 0x0101010101010101ull));
+    return ((uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, tags)) & 0xfff)
+           | (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_setzero_si128())) << 16;
+#else
+    return fn_tags_equal(b, tag) | fn_tags_equal(b, 0) << 16 | (b->overflow == 0 ? 0xf0000000u : 0);
+#endif
+}
+
 /* fn_bucket_split: divide a bucket by one bit of its items: those that have it go to `to`, in their slots. Displaced
  * items (bit 31) leave both; their ids are written to `displaced`.
  * => How many those were. Overflow counters start anew. */

@@ -35,6 +35,15 @@ cdef inline uint32_t address_class(const engine_t *e, addr_t addr) noexcept nogi
     return at
 
 
+cdef inline addr_t address_last(const engine_t *e, uint32_t class_) noexcept nogil:
+    # address_last: the last address of a class.
+    return (e.class_start[class_ + 1] if class_ + 1 < e.n_classes else <addr_t>0) - 1
+
+
+cdef inline uint32_t port_last(const engine_t *e, uint32_t which, uint32_t class_) noexcept nogil:
+    return e.port_start[which][class_ + 1] - 1 if class_ + 1 < e.n_port_classes[which] else 65535
+
+
 cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint32_t n = e.n_port_classes[which]

@@ -74,20 +74,27 @@ cdef inline bint tuple_invertible(tuple_t t) noexcept nogil:
     return tuple_proto(t) != PROTO_ICMP or icmp_inverse(tuple_dport(t) >> 8) >= 0
 
 
+cdef inline tuple_t swap_ends(tuple_t t) noexcept nogil:
+    # swap_ends: invert_tuple of any protocol but ICMP.
+    cdef tuple_t r
+    cdef uint32_t ports = <uint32_t>t.rest
+    r.src = t.dst
+    r.dst = t.src
+    r.rest = t.rest & <uint64_t>0xffffffff00000000 | (ports >> 16 | ports << 16)
+    return r
+
+
 cdef inline tuple_t invert_tuple(tuple_t t) noexcept nogil:
     # invert_tuple: the tuple of the opposite direction.
     # => t must be invertible; ICMP keeps its id in the source port and maps the type.
     cdef tuple_t r
-    cdef uint64_t sport = t.rest & 0xffff
     cdef uint64_t dport = (t.rest >> 16) & 0xffff
-    cdef uint64_t high = t.rest & <uint64_t>0xffffffff00000000
+    if tuple_proto(t) != PROTO_ICMP:
+        return swap_ends(t)
+    dport = (<uint64_t>icmp_inverse(<uint32_t>(dport >> 8)) << 8) | (dport & 0xff)
     r.src = t.dst
     r.dst = t.src
-    if tuple_proto(t) == PROTO_ICMP:
-        dport = (<uint64_t>icmp_inverse(<uint32_t>(dport >> 8)) << 8) | (dport & 0xff)
-        r.rest = high | sport | (dport << 16)
-    else:
-        r.rest = high | dport | (sport << 16)
+    r.rest = t.rest & <uint64_t>0xffffffff0000ffff | dport << 16
     return r
 
 

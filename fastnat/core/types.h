@@ -18,7 +18,7 @@
 #define FN_CHUNK_IDS 14
 #define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
 #define FN_PATH_RULES 18       /* a longer walk is not remembered */
-#define FN_MEMO_RULES 32
+#define FN_MEMO_RULES 30
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS 65536 /* a list */
 #define FN_EXPECT_HEADS 1024
@@ -120,6 +120,7 @@ typedef struct {
     uint32_t bucket_mask;      /* buckets at the end of this doubling, minus one */
     uint32_t n_buckets;        /* groups * FN_GROUP_BUCKETS */
     uint32_t level_mask;       /* groups at the start of this doubling, minus one */
+    uint32_t half;             /* buckets at the start of this doubling */
     uint32_t split;            /* groups already split in this doubling */
     uint32_t groups, max_groups;
     uint32_t level;            /* doublings so far */
@@ -198,15 +199,27 @@ typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
     addr_t addr;               /* the only one that it can be, of MASQUERADE where the next hop is a gateway; 0: ask again */
-    uint32_t target_arg;
-    uint32_t mark;
+    uint32_t born;             /* no other memo ever had this number; 0 where there is none */
     uint16_t route, walked;
+    uint16_t out_iface, masq_iface;
     uint8_t kind, n;
     uint8_t quick;             /* opening.pxd may take it: an address, and nothing about ports */
-    uint8_t pad[5];
+    uint8_t pad;
+    uint32_t target_arg;
+    uint32_t mark;
     uint32_t rules[FN_MEMO_RULES];
 } memo_t;
-static_assert(sizeof(memo_t) == (FN_V6 ? 208 : 192), "three cache lines a memo, the third rarely read");
+static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "three cache lines a memo, of which opening reads one");
+
+/* The packets that a quick memo stands for, as bounds: `last - first` of each class that its key names. */
+typedef struct {
+    uint32_t memo, born;       /* holds while this memo has this number */
+    addr_t src, src_width, dst, dst_width;
+    uint16_t sport, sport_width, dport, dport_width;
+    uint32_t mark;
+    uint16_t iface;
+    uint8_t tcp_flags, pad;
+} memo_reach_t;
 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
  * and port, 4 port alone; a list:set has members instead. */
@@ -371,8 +384,9 @@ typedef struct {
     tuple_t source;            /* the message of source_hash */
     uint64_t reply_hash[2];
     uint64_t source_hash;
-    uint64_t key[3];           /* of the memo, which may be gone when it is wanted */
-    memo_t *memo;              /* NULL: there was none */
+    uint64_t key[3];           /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
+    memo_t *memo;              /* NULL: there was none; it may be gone when it is wanted */
+    uint32_t born;             /* of the memo */
 } ahead_t;
 
 /* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
@@ -469,6 +483,8 @@ typedef struct {
     path_t *paths;             /* direct-mapped */
     uint32_t n_paths;          /* power of two, or 0: the rules allow none */
     memo_t *memos;             /* direct-mapped; as many as paths */
+    memo_reach_t reach;        /* of the quick memo found last */
+    uint32_t n_memos_made;
 
     event_t *events;
     uint32_t max_events, n_events;

@@ -97,6 +97,7 @@ cdef extern from "types.h" nogil:
         uint32_t bucket_mask
         uint32_t n_buckets
         uint32_t level_mask
+        uint32_t half
         uint32_t split
         uint32_t groups
         uint32_t max_groups
@@ -170,14 +171,32 @@ cdef extern from "types.h" nogil:
         uint64_t packets
         uint64_t bytes
         addr_t addr
-        uint32_t target_arg
-        uint32_t mark
+        uint32_t born
         uint16_t route
         uint16_t walked
+        uint16_t out_iface
+        uint16_t masq_iface
         uint8_t kind
         uint8_t n
         uint8_t quick
-        uint32_t rules[32]
+        uint32_t target_arg
+        uint32_t mark
+        uint32_t rules[30]
+
+    ctypedef struct memo_reach_t:
+        uint32_t memo
+        uint32_t born
+        addr_t src
+        addr_t src_width
+        addr_t dst
+        addr_t dst_width
+        uint16_t sport
+        uint16_t sport_width
+        uint16_t dport
+        uint16_t dport_width
+        uint32_t mark
+        uint16_t iface
+        uint8_t tcp_flags
 
     ctypedef struct set_t:
         uint64_t prefixes[3]
@@ -342,6 +361,7 @@ cdef extern from "types.h" nogil:
         uint64_t source_hash
         uint64_t key[3]
         memo_t *memo
+        uint32_t born
 
     ctypedef struct pkt_t:
         tuple_t t
@@ -464,6 +484,8 @@ cdef extern from "types.h" nogil:
         path_t *paths
         uint32_t n_paths
         memo_t *memos
+        memo_reach_t reach
+        uint32_t n_memos_made
         event_t *events
         uint32_t max_events
         uint32_t n_events
@@ -508,6 +530,7 @@ cdef extern from "platform.h" nogil:
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
+    uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
 
 cdef extern from "crc32c.h" nogil:
     void fn_crc32c_init()
