@@ -38,6 +38,14 @@ def test_new(engine, timed):
     assert len(nat.conntrack) == n + ROUNDS * BATCH
 
 
+@pytest.mark.parametrize("n", LIVE[:2], ids=lambda n: f"{n:,} live")
+def test_expire(n, timed):
+    """All connections fall due at once."""
+    nat = live(n)
+    timed(f"a connection expires, {n:,} live", [lambda: nat.advance(31.0)], n)
+    assert len(nat.conntrack) == 0
+
+
 @pytest.mark.parametrize("prefault", [False, True], ids=["pages on demand", "prefault"])
 def test_growth(prefault, timed, capsys):
     """The worst single call of 256 packets while the table grows to 16 million."""

@@ -32,6 +32,8 @@ RECENT_ENTRIES = 100
 # FN_HASHLIMIT_SLOTS, FN_EXPECT_HEADS of core/types.h
 HASHLIMIT_SLOTS = 65_536
 EXPECT_HEADS = 1024
+# FN_TOWARDS
+TOWARDS = 65_536
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
 
@@ -63,6 +65,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         "chunks": reserve(n // 14 + 32768 + 16, CHUNK, now),
         "wheel": reserve(32768, np.dtype(np.uint32)),
         "wheel_busy": reserve(512, np.dtype(np.uint64)),
+        "towards": reserve(TOWARDS, np.dtype(np.uint32)),
         "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
         "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
         "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),

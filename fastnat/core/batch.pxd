@@ -8,7 +8,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport candidate, find_tuple
+from .ct_lookup cimport candidate, find_tuple, towards
 from .established cimport pass_established
 from .expire cimport advance_to
 from .hash_table cimport bucket_home
@@ -20,6 +20,10 @@ from .tuple_hash cimport source_tuple, tuple_hash
 cdef enum:
     # packets that fetch together: enough for their address translations to overlap, too few to fill the queue of misses
     FETCH = 8
+    # groups between the stages: enough time for a line to come, few enough to stay in the first-level cache
+    PROBE = 1
+    DECIDE = 2
+    RING = 3
 
 # where a memo's key holds the classes of both ports
 cdef extern from *:
@@ -82,10 +86,10 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
         g.lines[i] = g.lines[0]
 
 
-cdef inline void look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
+cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
-    # => None of the packets is ICMP.
+    # => The end of the lines, at most four a packet. None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef const packet_t *in_
@@ -108,6 +112,7 @@ cdef inline void look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uin
             ahead.born = memo.born
             addr = memo.addr
         ahead.source = source_tuple(t)
+        ahead.checks = towards(e, in_.src)[0] != 0
         t = swap_ends(t)
         ahead.reply[0] = t
         t.dst = addr
@@ -115,10 +120,14 @@ cdef inline void look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uin
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
-        lines[4 * i] = bucket_home(&e.tuples, ahead.reply_hash[0])
-        lines[4 * i + 1] = bucket_home(&e.tuples, ahead.reply_hash[1])
-        lines[4 * i + 2] = bucket_home(&e.sources, ahead.source_hash)
-        lines[4 * i + 3] = &e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free]
+        lines[0] = bucket_home(&e.tuples, ahead.reply_hash[1])
+        lines[1] = bucket_home(&e.sources, ahead.source_hash)
+        lines[2] = &e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free]
+        lines += 3
+        if ahead.checks:
+            lines[0] = bucket_home(&e.tuples, ahead.reply_hash[0])
+            lines += 1
+    return lines
 
 
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
@@ -140,8 +149,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
             # looked at by the long way alone
             g.found[i] = 0
     if n:
-        look_ahead(e, g, misses, n, g.lines + n_lines)
-        n_lines += 4 * n
+        n_lines = <uint32_t>(look_ahead(e, g, misses, n, g.lines + n_lines) - <const void **>g.lines)
     g.rows = (n_lines + FN_STAGE - 1) // FN_STAGE
     for i in range(n_lines, g.rows * FN_STAGE):
         g.lines[i] = g.lines[0]
@@ -175,11 +183,11 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
 cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
     # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
     cdef const void *lines[4]
-    cdef uint32_t k
+    cdef uint32_t k, n
     if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
         return False
-    look_ahead(e, g, &i, 1, lines)
-    for k in range(4):
+    n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
+    for k in range(n):
         fn_prefetch_write(lines[k])
     return True
 
@@ -241,32 +249,33 @@ cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint
 
 cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks,
                            uint64_t n) noexcept nogil:
-    # run_batch: three groups in flight: one hashed, one probed, one decided.
-    cdef group_t groups[3]
+    # run_batch: a group is hashed, PROBE groups later probed, DECIDE groups later decided; what a stage names is fetched
+    # while a group in front is decided.
+    cdef group_t groups[RING]
+    cdef group_t idle
     cdef group_t *hashed
     cdef group_t *probed
     cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
-    cdef uint64_t k, size
+    cdef uint64_t k, size, at
     cdef uint32_t i
-    for k in range(n_groups + 2):
-        probed = &groups[(k + 2) % 3]
-        # behind the last group there is nothing to fetch: what is fetched once more does no harm
-        hashed = &groups[k % 3] if k < n_groups else &groups[(k - 2) % 3]
+    idle.rows = 0
+    for k in range(n_groups + DECIDE):
+        hashed = &idle
+        probed = &idle
         if k < n_groups:
+            hashed = &groups[k % RING]
             size = n - k * FN_STAGE
             stage_hash(e, hashed, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
-        if 1 <= k <= n_groups:
+        if PROBE <= k < n_groups + PROBE:
+            probed = &groups[(k - PROBE) % RING]
             stage_probe(e, probed)
-        else:
-            probed.rows = 0
-        if k >= 2:
-            stage_decide(e, &groups[(k - 2) % 3], out + (k - 2) * FN_STAGE,
-                         ticks + (k - 2) * FN_STAGE if ticks != NULL else NULL, probed, hashed)
+        if k >= DECIDE:
+            at = (k - DECIDE) * FN_STAGE
+            stage_decide(e, &groups[(k - DECIDE) % RING], out + at, ticks + at if ticks != NULL else NULL, probed, hashed)
             continue
         for i in range(FN_STAGE // FETCH):
             fetch(probed, i)
-            if k < n_groups:
-                fetch(hashed, i)
+            fetch(hashed, i)
 
 
 cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,

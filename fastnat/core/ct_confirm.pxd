@@ -9,7 +9,7 @@ from .types cimport *
 from .ct_events cimport note_event
 from .ct_expire cimport wheel_add
 from .ct_insert cimport chain_of, conn_release, unlink_tuple
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_tuple, towards
 from .hash_table cimport table_insert
 from .nat_port_bitmap cimport bitmap_note
 from .nat_used_tuple cimport allows_clash
@@ -57,6 +57,7 @@ cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t 
 cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noexcept nogil:
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
+    towards(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
     bitmap_note(e, conn_tuple(&e.conns[p.ct], dir), True)

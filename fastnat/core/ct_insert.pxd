@@ -7,16 +7,16 @@
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from .types cimport (bucket_t, CONN_ACTIVE, CONN_HELPED, CONN_LIVE, CONN_SERVICE,
-                     conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_tags_equal, FN_NONE, fn_unlikely, help_t,
+                     conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_tags_equal, FN_NONE, fn_unlikely, help_t,
                      HELPER_PPTP,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                      server_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone
-from .tuple_hash cimport tuple_hash
+from .tuple_hash cimport source_hash, source_tuple, tuple_hash
 from .hash_table cimport bucket_index, ID_MASK, table_remove
 from .ct_events cimport note_event
 from .ct_expect cimport find_expect, forget_expects, GRE_KEYS, help_of, sibling_tuple, take_help, unlink_expect
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_tuple, towards
 from .ct_expire cimport WHEEL_MASK, wheel_remove
 from .nat_port_bitmap cimport bitmap_note
 from .nat_bysource cimport bysource_remove
@@ -76,44 +76,61 @@ cdef inline void leave_helper(engine_t *e, uint32_t ct) noexcept nogil:
     take_help(e, ct)
 
 
-cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
-    # conn_release: free a record that is in no table any more.
+cdef inline void conn_free(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
+    # conn_free: conn_release for a caller that has hashed the source already.
     if fn_unlikely(e.conns[ct].flags & CONN_SERVICE):
         leave_server(e, ct)
     if fn_unlikely(e.conns[ct].flags & CONN_HELPED):
         leave_helper(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
-        bysource_remove(e, ct)
+        bysource_remove(e, ct, h_source)
     e.conns[ct].flags = 0
     e.free_ids[e.n_free] = ct
     e.n_free += 1
     e.count -= 1
 
 
+cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
+    # conn_release: free a record that is in no table any more.
+    conn_free(e, ct, source_hash(e, conn_tuple(&e.conns[ct], 0)))
+
+
 cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h) noexcept nogil:
     table_remove(&e.tuples, h, ct << 1 | dir)
+    towards(e, e.conns[ct].tuples[dir].dst)[0] -= 1
     bitmap_note(e, conn_tuple(&e.conns[ct], dir), False)
     if e.n_chains:
         chain_of(e, h)[0] -= 1
 
 
-cdef inline void conn_unlink(engine_t *e, uint32_t ct, uint64_t h_orig, uint64_t h_reply) noexcept nogil:
-    # conn_unlink: conn_delete for a caller that has hashed both tuples already.
+cdef inline void unlink_messages(const conn_t *c, tuple_t *messages) noexcept nogil:
+    # unlink_messages: what conn_unlink wants the hashes of: both tuples and the source.
+    messages[0] = conn_tuple(c, 0)
+    messages[1] = conn_tuple(c, 1)
+    messages[2] = source_tuple(messages[0])
+
+
+cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) noexcept nogil:
+    # conn_unlink: conn_delete for a caller that has hashed unlink_messages already.
     if fn_unlikely(e.max_events != 0):
         note_event(e, ct, EVENT_DESTROY, 0)
     if not e.conns[ct].status & IPS_NAT_CLASH:
-        unlink_tuple(e, ct, 0, h_orig)
-    unlink_tuple(e, ct, 1, h_reply)
+        unlink_tuple(e, ct, 0, hashes[0])
+    unlink_tuple(e, ct, 1, hashes[1])
     wheel_remove(e, ct)
     e.conns[ct].status |= IPS_DYING
     e.confirmed -= 1
     e.stats[STAT_DELETE] += 1
-    conn_release(e, ct)
+    conn_free(e, ct, hashes[2])
 
 
 cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_delete: remove a confirmed connection from every table and free it (nf_ct_delete).
-    conn_unlink(e, ct, tuple_hash(e, conn_tuple(&e.conns[ct], 0)), tuple_hash(e, conn_tuple(&e.conns[ct], 1)))
+    cdef tuple_t messages[3]
+    cdef uint64_t hashes[3]
+    unlink_messages(&e.conns[ct], messages)
+    fn_hash_stage(e.key, messages, hashes, 3)
+    conn_unlink(e, ct, hashes)
 
 
 cdef inline uint32_t early_drop(engine_t *e, uint64_t h) noexcept nogil:

@@ -4,8 +4,8 @@
 # Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
 # Differs from the kernel: expired entries met on the way are left to ct_expire, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
-                     fn_unlikely, IPS_DYING, tuple_t)
+from .types cimport (addr_t, bucket_t, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
+                     FN_TOWARDS, fn_unlikely, FN_V6, IPS_DYING, tuple_t)
 from .tuple cimport conn_tuple, tuple_equal
 from .hash_table cimport bucket_home, bucket_neighbour, ID_MASK, overflow_count, tag_of
 
@@ -35,6 +35,15 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         if q == FN_GROUP_BUCKETS:
             return FN_NONE
         b = bucket_neighbour(&e.tuples, h, q)
+
+
+cdef inline uint32_t *towards(const engine_t *e, addr_t dst) noexcept nogil:
+    # towards: how many tuples of the table lead into the part of the address space where dst lies (IPv4: its /16).
+    cdef uint64_t high = <uint64_t>(dst >> (FN_ADDR_BITS // 2))
+    if FN_V6:
+        high ^= high >> 32
+        high ^= high >> 16
+    return &e.towards[high & (FN_TOWARDS - 1)]
 
 
 cdef inline uint32_t candidate(const bucket_t *home, uint64_t h) noexcept nogil:

@@ -148,6 +148,7 @@ cdef class Datapath:
         e.expect_heads = <uint32_t *>table_data(arrays, "expect_heads", 4)
         e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
         e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
+        e.towards = <uint32_t *>table_data(arrays, "towards", 4)
         e.class_start = <addr_t *>table_data(arrays, "class_start", FN_ADDR_BYTES)
         e.class_route = <uint16_t *>table_data(arrays, "class_route", 2)
         e.class_of_octet = <uint32_t *>table_data(arrays, "class_of_octet", 4)

@@ -17,15 +17,19 @@ cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept no
     # refresh_udp: udp_packet of ct_state for a confirmed connection without a fixed timeout.
     cdef conn_t *c = &e.conns[ct]
     cdef uint32_t before = c.timeout
+    cdef uint32_t after = now + e.timeouts[TIMEOUT_UDP]
     cdef bint stream
-    if not c.status & IPS_SEEN_REPLY:
-        c.timeout = now + e.timeouts[TIMEOUT_UDP]
-    else:
+    if c.status & IPS_SEEN_REPLY:
         stream = <int32_t>(now - c.stream_ts) > 0
-        c.timeout = now + (e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
-        if stream or e.profile == 54:
+        if stream:
+            after = now + e.timeouts[TIMEOUT_UDP_STREAM]
+        if (stream or e.profile == 54) and not c.status & IPS_ASSURED:
             c.status |= IPS_ASSURED
-    if fn_unlikely(<int32_t>(c.timeout - before) < 0):
+    # the packets of one jiffy leave the line clean: what is not written need not go back to memory
+    if after == before:
+        return
+    c.timeout = after
+    if fn_unlikely(<int32_t>(after - before) < 0):
         wheel_bring_forward(e, ct)
 
 
@@ -56,7 +60,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
         return False
     ctinfo = IP_CT_ESTABLISHED_REPLY if dir else (IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW)
     refresh_udp(e, id_ >> 1, now)
-    if dir:
+    if dir and not c.status & IPS_SEEN_REPLY:
         c.status |= IPS_SEEN_REPLY
     if FN_V6:
         memset(out, 0, sizeof(result_t))

@@ -6,10 +6,10 @@
 # reached 15 stays there. Growth splits one group at a time, so no insert ever moves more than 384 items.
 # Hash bits: 56..63 tag, 0..4 bucket in the group, 5.. group.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from .types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_prefetch_write, fn_tags_equal, FN_GROUP_BUCKETS,
-                     FN_ID_BITS, FN_NONE, fn_unlikely, table_t, TABLE_KIND_TUPLES)
+from .types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_hash_stage, fn_prefetch, fn_prefetch_write,
+                     fn_tags_equal, FN_GROUP_BUCKETS, FN_ID_BITS, FN_NONE, fn_unlikely, table_t, TABLE_KIND_TUPLES, tuple_t)
 from .tuple cimport conn_tuple
-from .tuple_hash cimport source_hash, tuple_hash
+from .tuple_hash cimport source_tuple, tuple_hash
 
 cdef enum:
     ID_MASK = (1 << 26) - 1
@@ -21,6 +21,11 @@ cdef enum:
 
 cdef inline uint32_t DISPLACED() noexcept nogil:
     return <uint32_t>1 << 31
+
+
+cdef inline uint32_t KEPT_BITS() noexcept nogil:
+    # KEPT_BITS: all of an item but its further hash bits.
+    return DISPLACED() | ID_MASK
 
 
 cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
@@ -89,25 +94,45 @@ cdef inline bint table_put(table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     return False
 
 
-cdef inline uint64_t item_hash(const engine_t *e, const table_t *t, uint32_t id_) noexcept nogil:
+cdef inline tuple_t item_message(const engine_t *e, const table_t *t, uint32_t id_) noexcept nogil:
+    # item_message: what an item's hash is the hash of.
     if t.kind == TABLE_KIND_TUPLES:
-        return tuple_hash(e, conn_tuple(&e.conns[id_ >> 1], id_ & 1))
-    return source_hash(e, conn_tuple(&e.conns[id_ >> 1], 0))
+        return conn_tuple(&e.conns[id_ >> 1], id_ & 1)
+    return source_tuple(conn_tuple(&e.conns[id_ >> 1], 0))
+
+
+cdef inline uint64_t item_hash(const engine_t *e, const table_t *t, uint32_t id_) noexcept nogil:
+    return tuple_hash(e, item_message(e, t, id_))
+
+
+cdef inline uint32_t slots_in_use(const bucket_t *b) noexcept nogil:
+    return ~fn_tags_equal(b, 0) & 0xfff
 
 
 cdef inline void read_window(const engine_t *e, const table_t *t, bucket_t *b) noexcept nogil:
     # read_window: give all items of a group five hash bits more, out of their records.
-    cdef uint32_t i, k, id_
+    cdef tuple_t messages[12]
+    cdef uint64_t hashes[12]
+    cdef uint32_t i, k, used, n
+    cdef uint32_t *item
     for i in range(FN_GROUP_BUCKETS):
-        for k in range(12):
-            if b[i].tags[k]:
-                fn_prefetch_write(&e.conns[(b[i].items[k] & ID_MASK) >> 1])
+        used = slots_in_use(b + i)
+        while used:
+            fn_prefetch(&e.conns[(b[i].items[fn_ctz(used)] & ID_MASK) >> 1])
+            used &= used - 1
     for i in range(FN_GROUP_BUCKETS):
-        for k in range(12):
-            if b[i].tags[k]:
-                id_ = b[i].items[k] & ID_MASK
-                b[i].items[k] = ((b[i].items[k] & DISPLACED()) | id_
-                                 | (<uint32_t>((item_hash(e, t, id_) >> (5 + t.level)) & 31) << FN_ID_BITS))
+        n = 0
+        used = slots_in_use(b + i)
+        while used:
+            messages[n] = item_message(e, t, b[i].items[fn_ctz(used)] & ID_MASK)
+            used &= used - 1
+            n += 1
+        fn_hash_stage(e.key, messages, hashes, n)
+        used = slots_in_use(b + i)
+        for k in range(n):
+            item = &b[i].items[fn_ctz(used)]
+            item[0] = item[0] & KEPT_BITS() | (<uint32_t>((hashes[k] >> (5 + t.level)) & 31) << FN_ID_BITS)
+            used &= used - 1
 
 
 cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:

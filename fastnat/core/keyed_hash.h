@@ -101,7 +101,8 @@ __attribute__((target("aes"), noinline)) static void fn_hash_aes_ahead(const uin
 {
     for (uint32_t i = 0; i < n; i++) {
         ahead_t *a = ahead + which[i];
-        a->reply_hash[0] = fn_hash_one(key, &a->reply[0]);
+        if (a->checks)
+            a->reply_hash[0] = fn_hash_one(key, &a->reply[0]);
         a->reply_hash[1] = fn_hash_one(key, &a->reply[1]);
         a->source_hash = fn_hash_one(key, &a->source);
     }
@@ -136,7 +137,7 @@ static inline void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t
         out[i] = fn_hash_plain(key, m + i);
 }
 
-/* fn_hash_ahead: the three hashes of each of the n packets of a group that `which` names. */
+/* fn_hash_ahead: the hashes that are needed of each of the n packets of a group that `which` names. */
 static inline void fn_hash_ahead(const uint64_t *key, ahead_t *ahead, const uint32_t *which, uint32_t n)
 {
 #ifdef FN_AES_X86
@@ -147,7 +148,8 @@ static inline void fn_hash_ahead(const uint64_t *key, ahead_t *ahead, const uint
 #endif
     for (uint32_t i = 0; i < n; i++) {
         ahead_t *a = ahead + which[i];
-        a->reply_hash[0] = fn_hash_plain(key, &a->reply[0]);
+        if (a->checks)
+            a->reply_hash[0] = fn_hash_plain(key, &a->reply[0]);
         a->reply_hash[1] = fn_hash_plain(key, &a->reply[1]);
         a->source_hash = fn_hash_plain(key, &a->source);
     }

@@ -54,16 +54,15 @@ cdef inline void bysource_add(engine_t *e, uint32_t ct, uint64_t h, uint32_t hea
     slot[0] = (slot[0] & ~<uint32_t>ID_MASK) | (ct << 1)
 
 
-cdef inline void bysource_remove(engine_t *e, uint32_t ct) noexcept nogil:
+cdef inline void bysource_remove(engine_t *e, uint32_t ct, uint64_t h) noexcept nogil:
+    # bysource_remove: h is the hash of the connection's source.
     cdef conn_t *c = &e.conns[ct]
-    cdef uint64_t h
     cdef uint32_t *slot
     if c.bysource_next != FN_NONE:
         e.conns[c.bysource_next].bysource_prev = c.bysource_prev
     if c.bysource_prev != FN_NONE:
         e.conns[c.bysource_prev].bysource_next = c.bysource_next
         return
-    h = source_hash(e, conn_tuple(c, 0))
     if c.bysource_next == FN_NONE:
         table_remove(&e.sources, h, ct << 1)
         return

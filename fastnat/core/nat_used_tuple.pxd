@@ -28,7 +28,7 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
     cdef uint32_t id_
     if p.ahead != NULL and tuple_equal(reply, p.ahead.reply[1]):
         h = p.ahead.reply_hash[1]
-    elif p.ahead != NULL and tuple_equal(reply, p.ahead.reply[0]):
+    elif p.ahead != NULL and p.ahead.checks and tuple_equal(reply, p.ahead.reply[0]):
         h = p.ahead.reply_hash[0]
     else:
         h = tuple_hash(e, reply)

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_expire cimport wheel_add
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_tuple, towards
 from .ct_state cimport STREAM_AFTER
 from .hash_table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
 from .nat_bysource cimport bysource_head
@@ -163,7 +163,12 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     source = bucket_home(&e.sources, ahead.source_hash)
     look_orig = fn_bucket_look(orig, tag_of(hash))
     look_reply = fn_bucket_look(reply, tag_of(ahead.reply_hash[1]))
-    look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
+    if ahead.checks:
+        look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
+    elif fn_unlikely(towards(e, in_.src)[0] != 0):
+        return False
+    else:
+        look_untranslated = LOOK_ABSENT
     look_source = fn_bucket_look(source, tag_of(ahead.source_hash))
     # another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
     if fn_unlikely(not (is_clear(look_orig) and is_clear(look_reply) and is_clear(look_untranslated) and is_clear(look_source))):
@@ -195,6 +200,8 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         e.n_free -= 1
     else:
         e.high_water += 1
+    towards(e, in_.dst)[0] += 1
+    towards(e, memo.addr)[0] += 1
     e.count += 1
     e.confirmed += 1
     e.stats[STAT_NEW] += 1

@@ -29,6 +29,7 @@
 #define ADDRESS_DEPRECATED 2
 #define ADDRESS_TENTATIVE 4
 #define ADDRESS_TEMPORARY 8
+#define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 
 /* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
@@ -387,6 +388,7 @@ typedef struct {
     uint64_t key[3];           /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
     memo_t *memo;              /* NULL: there was none; it may be gone when it is wanted */
     uint32_t born;             /* of the memo */
+    uint8_t checks;            /* somebody may have reply[0]: its hash was computed, its bucket fetched */
 } ahead_t;
 
 /* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
@@ -485,6 +487,7 @@ typedef struct {
     memo_t *memos;             /* direct-mapped; as many as paths */
     memo_reach_t reach;        /* of the quick memo found last */
     uint32_t n_memos_made;
+    uint32_t *towards;         /* see ct_lookup.pxd; FN_TOWARDS of them */
 
     event_t *events;
     uint32_t max_events, n_events;

@@ -17,6 +17,7 @@ cdef extern from "types.h" nogil:
         FN_HASHLIMIT_SLOTS
         FN_PERSIST_SLOTS
         FN_EXPECT_HEADS
+        FN_TOWARDS
         FN_TCP_STATE
         FN_STATS
         FN_RECENT_STAMPS
@@ -362,6 +363,7 @@ cdef extern from "types.h" nogil:
         uint64_t key[3]
         memo_t *memo
         uint32_t born
+        uint8_t checks
 
     ctypedef struct pkt_t:
         tuple_t t
@@ -486,6 +488,7 @@ cdef extern from "types.h" nogil:
         memo_t *memos
         memo_reach_t reach
         uint32_t n_memos_made
+        uint32_t *towards
         event_t *events
         uint32_t max_events
         uint32_t n_events
