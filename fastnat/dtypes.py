@@ -99,17 +99,13 @@ class Records:
                 ("out_set", np.uint16),
                 ("proto", np.uint8),
                 ("invert", np.uint8),
-                ("n_matches", np.uint16),
-                ("first_match", np.uint32),
-                ("target_arg", np.uint32),
                 ("target", np.uint8),
                 ("tests", np.uint8),
-                ("chain", np.uint16),
-                ("line", np.uint32),
+                ("target_arg", np.uint32),
+                ("next", np.uint32),
+                ("match", MATCH),
                 ("packets", np.uint64),
                 ("bytes", np.uint64),
-                ("next", np.uint32),
-                ("to_policy", np.uint32),
             ]
         )
         self.TARGET = np.dtype(

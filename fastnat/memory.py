@@ -50,6 +50,14 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
     return raw[start : start + count * dtype.itemsize].view(dtype)
 
 
+def aligned(values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values as dtype[n] from a cache line's beginning on: NumPy's own arrays start 16 bytes into one."""
+    array = np.array(values, dtype)
+    placed = reserve(len(array), dtype)
+    placed[:] = array
+    return placed
+
+
 def _populate(area: mmap.mmap, raw: NDArray[Any]) -> None:
     try:
         area.madvise(MADV_POPULATE_WRITE)

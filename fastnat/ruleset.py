@@ -16,7 +16,7 @@ from .ipset import IpSet
 from .iptables import Chain, Match, Rule, Rules, Table
 from .iptables.stateful import HashlimitMatch, RecentMatch
 from .iptables.targets import PASSING
-from .memory import no_garbage
+from .memory import aligned, no_garbage
 from .rule_classes import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
 
 ANY_IFACE = 0xFFFF
@@ -28,7 +28,7 @@ TARGET_CODES = {
     "LOG": 0, **dict.fromkeys(PASSING, 0),
 }  # fmt: skip
 JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
-TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES = 1, 2, 4, 8, 16
+TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES, TESTS_MATCH = 1, 2, 4, 8, 16, 32
 NO_RULE = 0xFFFFFFFF
 MATCH_CODES = {
     "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
@@ -38,6 +38,14 @@ MATCH_CODES = {
     "tcp-option": 36,
 }  # fmt: skip
 MULTIPORT, L4_HEADER, MORE = 5, 20, 31
+# slots of a dispatch from which its rules and what they lead to are fetched ahead
+WIDE_RUN = 512
+NO_MATCH = (0, 0, 0, 0, 0, 0)
+# matches that a rule can carry itself: what they remember, if anything, is nothing that save() keeps
+STATELESS = {
+    "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
+    "length", "const", "ttl", "tos",
+}  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 CREDITS, LIMIT_SCALE = 128, 10_000
 MAX_CREDIT = 2**32 - 1
@@ -66,7 +74,8 @@ class Ruleset:
     address_cuts, sport_starts, dport_starts   where a rule may tell addresses and ports apart
     repeatable : bool          those are all that rules test of addresses (no mask with holes)
     iface_match : uint8[sets * n_ifaces]
-    hook_entry : dict of (table, hook) to the first rule's index
+    hook_entry, hook_policy : dict of (table, hook) to the first rule's index, and to that of the policy
+    widest_run : int           the dispatch that looks up most destinations in nat, NO_RULE if none has WIDE_RUN of them
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
     helpers : bool             some rule gives connections a helper
@@ -85,6 +94,8 @@ class Ruleset:
     repeatable: bool
     iface_match: NDArray[Any]
     hook_entry: dict[tuple[int, int], int]
+    hook_policy: dict[tuple[int, int], int]
+    widest_run: int
     tracking: bool
     nat_hooks: bool
     recent_lists: int
@@ -117,9 +128,11 @@ class Compiler:
     slots: list[int] = field(default_factory=list)
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
+    widest: tuple[int, int] = field(default_factory=lambda: (WIDE_RUN, NO_RULE))
     iface_sets: dict[tuple[str, bool], int] = field(default_factory=dict)
     origin: list[tuple[str, Chain, Rule | None]] = field(default_factory=list)
     hook_entry: dict[tuple[int, int], int] = field(default_factory=dict)
+    hook_policy: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def iface_set(self, pattern: str, invert: bool) -> int:
         """Return the row of an interface pattern."""
@@ -205,21 +218,21 @@ class Compiler:
             # an empty chain that accepts still counts for nat, whose policy counters users read
             if chain.name in HOOKS and (chain.rules or chain.policy == "DROP" or table.name == "nat"):
                 self.hook_entry[TABLES[table.name], HOOKS[chain.name]] = starts[chain.name]
+                self.hook_policy[TABLES[table.name], HOOKS[chain.name]] = len(self.rules) - 1
 
     def chain(self, table: Table, chain: Chain, runs: list[Run], starts: dict[str, int]) -> None:
         """Append one chain."""
-        to_policy = len(chain.rules) + len(runs)
         begins = {run.start: run for run in runs}
         followers: list[int] = []
         for n, rule in enumerate(chain.rules):
             if n in begins:
-                followers = self.dispatch(table, chain, begins[n], to_policy)
+                followers = self.dispatch(table, chain, begins[n])
             at = len(self.rules)
-            self.rule(table, chain, rule, starts, followers.pop(0) if followers else at + 1, to_policy)
+            self.rule(table, chain, rule, starts, followers.pop(0) if followers else at + 1)
         policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
         self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
 
-    def dispatch(self, table: Table, chain: Chain, run: Run, to_policy: int) -> list[int]:
+    def dispatch(self, table: Table, chain: Chain, run: Run) -> list[int]:
         """Append the lookup before a run; return for each of its rules where to go on after it."""
         first = len(self.rules) + 1
         behind = first + len(run.keys)
@@ -236,7 +249,9 @@ class Compiler:
                 slot = slot + 1 & size - 1
             slots[slot] = (key, rule)
         arg = len(self.dispatches)
-        self.append((table.name, chain, None), target=DISPATCH_RUN, arg=arg, following=behind, to_policy=to_policy)
+        if table.name == "nat" and run.kind == BY_DST:
+            self.widest = max(self.widest, (size, arg))
+        self.append((table.name, chain, None), target=DISPATCH_RUN, arg=arg, following=behind)
         self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
         self.dispatch_slots += slots
         return following
@@ -250,47 +265,51 @@ class Compiler:
         ifaces: tuple[int, int] = (ANY_IFACE, ANY_IFACE),
         proto: int = 0,
         invert: int = 0,
-        matches: tuple[int, int] = (0, 0),
+        match: tuple[int, ...] = NO_MATCH,
+        tests: int = 0,
         arg: int = 0,
-        line: int = 0,
         packets: int = 0,
         count: int = 0,
         following: int | None = None,
-        to_policy: int = 0,
     ) -> None:
-        """Append one RULE and what it came from."""
-        tests = TESTS_ADDRESSES if addresses != (0, 0, 0, 0) or invert & 3 else 0
+        """Append one RULE and what it came from; tests: of its matches."""
+        if addresses != (0, 0, 0, 0) or invert & 3:
+            tests |= TESTS_ADDRESSES
         if proto:
             tests |= TESTS_PROTO
-        if matches[0]:
-            tests |= TESTS_MATCHES
         if ifaces != (ANY_IFACE, ANY_IFACE):
             tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
         next_ = len(self.rules) + 1 if following is None else following
         packed = addresses if self.family is V4 else map(self.family.pack, addresses)
-        fixed = (*packed, *ifaces, proto, invert, *matches, arg)
-        self.rules.append((*fixed, target, tests, 0, line, packets, count, next_, to_policy))
+        self.rules.append((*packed, *ifaces, proto, invert, target, tests, arg, next_, match, packets, count))
         self.origin.append(origin)
 
-    def rule_matches(self, r: Rule) -> None:
-        """Append the matches of a rule, in front of them how much l4 header they need."""
-        need = 0
+    def rule_matches(self, r: Rule) -> tuple[tuple[int, ...], int]:
+        """Return the MATCH that goes into a rule and which of TESTS_* it is.
+
+        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much l4
+        header they need.
+        """
+        need, first = 0, len(self.matches)
         for m in r.matches:
             if m.kind in L4_MATCHES and not r.invert_proto:
                 need = max(need, MULTIPORT_NEED if m.kind == "multiport" else HEADER_NEED.get(r.proto, 0))
-        if need:
-            self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
         try:
+            if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
+                self.match(r.matches[0])
+                kind, invert, _, *values = self.matches.pop()
+                return (kind, invert, need, *values), TESTS_MATCH
+            if need:
+                self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
             for m in r.matches:
                 self.match(m)
         except RuleError as error:
             raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
+        return (0, 0, len(self.matches) - first, first, 0, 0), TESTS_MATCHES
 
-    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int, to_policy: int) -> None:
+    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
         """Append one rule and its matches and target."""
-        first = len(self.matches)
-        if r.matches:
-            self.rule_matches(r)
+        match, tests = self.rule_matches(r) if r.matches else (NO_MATCH, 0)
         t = r.target
         if t.name in starts:
             code, arg = (GOTO if t.goto else JUMP), starts[t.name]
@@ -307,14 +326,13 @@ class Compiler:
             ifaces=(self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out)),
             proto=r.proto,
             invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2,
-            matches=(len(self.matches) - first, first),
+            match=match,
+            tests=tests,
             target=code,
             arg=arg,
-            line=r.line,
             packets=r.packets,
             count=r.bytes,
             following=following,
-            to_policy=to_policy,
         )
 
 
@@ -343,7 +361,7 @@ def compile_rules(
         r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
     )
     return Ruleset(
-        np.array(c.rules, records.RULE),
+        aligned(c.rules, records.RULE),
         np.array(c.matches, MATCH),
         np.array(c.targets, records.TARGET),
         np.array(c.slots, np.uint16),
@@ -355,6 +373,8 @@ def compile_rules(
         all(is_prefix(r.smask, family.full) and is_prefix(r.dmask, family.full) for r in every),
         c.iface_table(),
         c.hook_entry,
+        c.hook_policy,
+        c.widest[1],
         tracking,
         "nat" in parsed.tables,
         len(c.recent_lists),

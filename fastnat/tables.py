@@ -118,6 +118,7 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
         "seed": settings.seed, "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
         "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
+        "hook_policy": r.hook_policy, "widest_run": r.widest_run,
         "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
         "timeouts": timeouts_of(node, profile), "checksum": sysctl(prefix + "checksum", 1),
         "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),

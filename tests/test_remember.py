@@ -65,12 +65,15 @@ def traffic(nat, n, seed):
 
 @pytest.mark.parametrize("rules", [RULES, RULES + MANGLE], ids=["nat", "nat and mangle"])
 @pytest.mark.parametrize("seed", range(4))
-def test_remembering_shows_in_nothing(monkeypatch, rules, seed):
+@pytest.mark.parametrize("wide", [1, 10**6], ids=["rules fetched ahead", "not"])
+def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
+    monkeypatch.setattr("fastnat.ruleset.WIDE_RUN", wide)
     quick = fastnat.Engine(node(rules), seed=seed)
     monkeypatch.setattr("fastnat.rule_classes.MIN_RUN", 10**6)
     plain = fastnat.Engine(node(rules), seed=seed, remember=False)
     assert len(quick.ruleset.dispatches) == 2
     assert len(plain.ruleset.dispatches) == 0
+    assert (quick.ruleset.widest_run == ruleset.NO_RULE) == (wide > 1)
     batch = traffic(quick, 20_000, seed)
     now = np.sort(np.random.default_rng(seed).random(len(batch)) * 60)
     one, other = quick.process(batch, now), plain.process(batch, now)

@@ -1,5 +1,5 @@
-# A batch in stages: hash all, probe the buckets, decide. Between two packets that are decided the lines of later ones
-# are fetched, so that memory works while the CPU does.
+# A batch in stages: hash all, probe the buckets, decide. While a group of packets is decided the lines of those behind are
+# fetched, so that memory works while the CPU does.
 #
 # Source: ours.
 # Invariants: the stages before `decide` only compute hashes and name lines to fetch; `decide` looks everything up again in
@@ -14,12 +14,13 @@ from .expire cimport advance_to
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
 from .opening cimport open_masqueraded, quick_memo, reach_holds, reaches
+from .rule_ahead cimport look_ahead_in_rules
 from .tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport source_tuple, tuple_hash
 
 cdef enum:
-    # packets that fetch together: enough for their address translations to overlap, too few to fill the queue of misses
-    FETCH = 8
+    # packets decided behind each of the two fetches, of FN_STAGE
+    HALF = 16
     # groups between the stages: enough time for a line to come, few enough to stay in the first-level cache
     PROBE = 1
     DECIDE = 2
@@ -36,14 +37,13 @@ cdef extern from *:
 cdef struct group_t:
     const packet_t *packets
     uint32_t n
-    # rows of FETCH lines that the packets of the group in front fetch for this one, all FETCH packets so many
-    uint32_t rows
     tuple_t tuples[32]
     uint64_t hashes[32]
     # the table id that is probably the packet's, FN_NONE: it will probably open a connection
     uint32_t found[32]
     ahead_t ahead[32]
     # what the next stage of this group will touch
+    uint32_t n_lines
     const void *lines[128]
 
 
@@ -76,14 +76,12 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
     cdef uint32_t i
     g.packets = in_
     g.n = n
-    g.rows = 1
+    g.n_lines = n
     for i in range(n):
         g.tuples[i] = packet_tuple(in_ + i)
     fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
         g.lines[i] = bucket_home(&e.tuples, g.hashes[i])
-    for i in range(n, FN_STAGE):
-        g.lines[i] = g.lines[0]
 
 
 cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
@@ -149,10 +147,10 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
             # looked at by the long way alone
             g.found[i] = 0
     if n:
+        if e.widest_run != FN_NONE:
+            look_ahead_in_rules(e, g.packets, misses, n)
         n_lines = <uint32_t>(look_ahead(e, g, misses, n, g.lines + n_lines) - <const void **>g.lines)
-    g.rows = (n_lines + FN_STAGE - 1) // FN_STAGE
-    for i in range(n_lines, g.rows * FN_STAGE):
-        g.lines[i] = g.lines[0]
+    g.n_lines = n_lines
 
 
 cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
@@ -221,14 +219,12 @@ cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
     store(&p, out)
 
 
-cdef inline void fetch(const group_t *g, uint32_t part) noexcept nogil:
-    # fetch: the lines of a group that fall to one part, FETCH packets, of the group in front.
-    cdef const void *const *lines = g.lines + part * FETCH * g.rows
-    cdef uint32_t k, row
-    for row in range(g.rows):
-        for k in range(FETCH):
-            fn_prefetch_write(lines[k])
-        lines += FETCH
+cdef inline void fetch(const group_t *g) noexcept nogil:
+    # fetch: all lines of a group at once. A fetch retires when its address is translated; where that takes long, only
+    #    fetches side by side overlap.
+    cdef uint32_t k
+    for k in range(g.n_lines):
+        fn_prefetch_write(g.lines[k])
 
 
 cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks, const group_t *probed,
@@ -236,11 +232,10 @@ cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint
     # stage_decide: and in between fetch what the two groups behind will touch.
     # => ticks, if given, holds one jiffy a packet and never goes back.
     cdef uint32_t part, i, end
-    for part in range(FN_STAGE // FETCH):
-        fetch(probed, part)
-        fetch(hashed, part)
-        end = (part + 1) * FETCH
-        for i in range(part * FETCH, end if end < g.n else g.n):
+    for part in range(2):
+        fetch(probed if part else hashed)
+        end = (part + 1) * HALF
+        for i in range(part * HALF, end if end < g.n else g.n):
             if ticks != NULL and ticks[i] != e.now:
                 advance_to(e, ticks[i])
             decide(e, g, i, out + i)
@@ -257,8 +252,7 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
     cdef group_t *probed
     cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
     cdef uint64_t k, size, at
-    cdef uint32_t i
-    idle.rows = 0
+    idle.n_lines = 0
     for k in range(n_groups + DECIDE):
         hashed = &idle
         probed = &idle
@@ -273,9 +267,8 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
             at = (k - DECIDE) * FN_STAGE
             stage_decide(e, &groups[(k - DECIDE) % RING], out + at, ticks + at if ticks != NULL else NULL, probed, hashed)
             continue
-        for i in range(FN_STAGE // FETCH):
-            fetch(probed, i)
-            fetch(hashed, i)
+        fetch(hashed)
+        fetch(probed)
 
 
 cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,

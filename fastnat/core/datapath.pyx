@@ -12,7 +12,7 @@ from .batch cimport pkt_reset, run_batch, run_race, store
 from .ct_confirm cimport confirm, insert_reply_only
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_tuple, towards
 from .expire cimport advance_to
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
@@ -201,10 +201,12 @@ cdef class Datapath:
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
+        e.widest_run = config["widest_run"]
         e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"] and not e.max_events \
             and not e.n_services
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
+            e.hook_policy[i][j] = config["hook_policy"][i, j]
             if i != TABLE_NAT:
                 e.only_nat_rules = False
         e.max_expects = config["max_expects"]
@@ -682,6 +684,8 @@ cdef class Datapath:
         cdef uint32_t live = 0
         cdef uint32_t hidden = 0
         cdef tuple_t t
+        leading = np.zeros(FN_TOWARDS, np.uint32)
+        cdef uint32_t[::1] counted = leading
         for i in range(self.e.high_water):
             if not self.e.conns[i].flags:
                 continue
@@ -691,12 +695,14 @@ cdef class Datapath:
                 t = conn_tuple(&self.e.conns[i], d)
                 id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
                 assert id_ >> 1 == i, f"connection {i} is not found by its tuple {d}"
+                counted[towards(&self.e, t.dst) - self.e.towards] += 1
             assert self.e.conns[i].wheel_pos != FN_NONE, f"connection {i} is not in the wheel"
             assert self.e.chunks[self.e.conns[i].wheel_pos >> 4].ids[self.e.conns[i].wheel_pos & 15] == i, \
                 f"connection {i} has another one's place in the wheel"
         assert live == self.e.count == self.e.confirmed, f"{live} live, count {self.e.count}, confirmed {self.e.confirmed}"
         assert self.e.tuples.used == 2 * live - hidden, f"{self.e.tuples.used} items for {live} connections"
         assert live + self.e.n_free == self.e.high_water, "a record is neither live nor free"
+        assert (leading == self.arrays["towards"]).all(), "a destination is counted wrongly"
         for i in range(self.e.n_bitmaps):
             self._check_bitmap(i)
 

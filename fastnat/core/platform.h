@@ -10,8 +10,9 @@
 #include <emmintrin.h>
 #endif
 
-#define fn_prefetch(p) __builtin_prefetch((p), 0, 3)
-#define fn_prefetch_write(p) __builtin_prefetch((p), 1, 3)
+/* the empty asm: to gcc a function that only prefetches has no effect, and calls of it would be left out */
+#define fn_prefetch(p) do { __builtin_prefetch((p), 0, 3); __asm__ volatile(""); } while (0)
+#define fn_prefetch_write(p) do { __builtin_prefetch((p), 1, 3); __asm__ volatile(""); } while (0)
 #define fn_ctz(x) __builtin_ctz(x)
 #define fn_ctz64(x) __builtin_ctzll(x)
 #define fn_popcount64(x) __builtin_popcountll(x)

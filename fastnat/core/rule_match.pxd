@@ -219,44 +219,65 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) n
     return True
 
 
+cdef inline uint32_t dispatch_slot(const dispatch_t *d, uint32_t key) noexcept nogil:
+    return d.first_slot + (dispatch_hash(key) & d.mask)
+
+
+cdef inline uint32_t dispatch_rule(const engine_t *e, const dispatch_t *d, uint32_t key) noexcept nogil:
+    # dispatch_rule: the first rule of a run that asks for a key.
+    # => FN_NONE: none does.
+    cdef uint32_t slot = dispatch_slot(d, key)
+    while e.dispatch_slots[slot].rule != FN_NONE and e.dispatch_slots[slot].key != key:
+        slot = d.first_slot + ((slot - d.first_slot + 1) & d.mask)
+    return e.dispatch_slots[slot].rule
+
+
 cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
     # dispatch: where in a run of rules that all ask for one exact key the packet's key stands first.
     # => The index of that rule, or of the one behind the run.
     cdef const dispatch_t *d = &e.dispatches[r.target_arg]
-    cdef uint32_t key = dispatch_key(tuple_dst(p.t))
-    cdef uint32_t slot
+    cdef uint32_t rule
     if d.kind == DISPATCH_DPORT:
-        key = tuple_proto(p.t) << 16 | tuple_dport(p.t)
-    slot = dispatch_hash(key) & d.mask
-    while True:
-        if e.dispatch_slots[d.first_slot + slot].rule == FN_NONE:
-            return r.next
-        if e.dispatch_slots[d.first_slot + slot].key == key:
-            return e.dispatch_slots[d.first_slot + slot].rule
-        slot = (slot + 1) & d.mask
+        rule = dispatch_rule(e, d, tuple_proto(p.t) << 16 | tuple_dport(p.t))
+    else:
+        rule = dispatch_rule(e, d, dispatch_key(tuple_dst(p.t)))
+    return rule if rule != FN_NONE else r.next
+
+
+cdef inline bint is_cut(const pkt_t *p, uint32_t need) noexcept nogil:
+    # is_cut: the datagram ends within the l4 header that a match needs.
+    return need and p.data != NULL and p.len < p.l4off + need
 
 
 cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # matches_hold: the rule's matches in order.
     # => A match that needs an l4 header which the packet lacks drops the packet at once.
     cdef uint32_t i, kind
-    for i in range(r.n_matches):
-        kind = e.matches[r.first_match + i].kind
+    for i in range(r.match.n):
+        kind = e.matches[r.match.a + i].kind
         if kind == MATCH_MORE:
             continue
         if kind == MATCH_L4_HEADER:
-            if p.data != NULL and p.len < p.l4off + e.matches[r.first_match + i].a:
+            if is_cut(p, e.matches[r.match.a + i].a):
                 hotdrop[0] = True
                 return False
             continue
         if kind == MATCH_HASHLIMIT:
             p.unrepeatable = True
-            if hashlimit_holds(e, &e.matches[r.first_match + i], p, hotdrop) == e.matches[r.first_match + i].invert:
+            if hashlimit_holds(e, &e.matches[r.match.a + i], p, hotdrop) == e.matches[r.match.a + i].invert:
                 return False
             continue
-        if not match_holds(e, &e.matches[r.first_match + i], p):
+        if not match_holds(e, &e.matches[r.match.a + i], p):
             return False
     return True
+
+
+cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # own_match_holds: matches_hold for a rule that carries its only match.
+    if is_cut(p, r.match.n):
+        hotdrop[0] = True
+        return False
+    return match_holds(e, &r.match, p)
 
 
 cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
@@ -318,8 +339,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t stack[FN_STACK]
     cdef uint32_t depth = 0
-    cdef uint32_t entry = e.hook_entry[table][p.hook]
-    cdef uint32_t at = entry
+    cdef uint32_t at = e.hook_entry[table][p.hook]
     cdef uint32_t walked = 0
     cdef bint hotdrop = False
     cdef rule_t *r
@@ -331,6 +351,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
             continue
         walked += 1
         if r.tests and (not rule_fits(e, r, p)
+                        or (r.tests & RULE_TESTS_MATCH and not own_match_holds(e, r, p, &hotdrop))
                         or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
             if hotdrop:
                 kind = TARGET_DROP
@@ -347,10 +368,11 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
             stack[depth] = r.next
             depth += 1
             at = r.target_arg
+            # a chain lies in one piece: its next rules come while the first is read
         elif kind == TARGET_RETURN or kind == TARGET_CHAIN_END:
             if depth == 0:
                 # a goto left the built-in chain, or RETURN stands in it: the policy, which counts
-                at = entry + e.rules[entry].to_policy
+                at = e.hook_policy[table][p.hook]
             else:
                 depth -= 1
                 at = stack[depth]

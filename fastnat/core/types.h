@@ -147,26 +147,23 @@ typedef struct {
 } bitmap_key_t;
 
 typedef struct {
-    addr_t src, smask, dst, dmask;
-    uint16_t in_set, out_set;  /* row of the interface match table, FN_ANY_IFACE any */
-    uint8_t proto, invert;
-    uint16_t n_matches;
-    uint32_t first_match, target_arg;
-    uint8_t target, tests;     /* tests: RULE_TESTS_*, which of the fields above say anything */
-    uint16_t chain;
-    uint32_t line;
-    uint64_t packets, bytes;
-    uint32_t next;             /* the rule to try after this one */
-    uint32_t to_policy;        /* first rule of a built-in chain: how far behind it the policy lies */
-} rule_t;
-static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule; mirrored by dtypes.RULE");
-
-typedef struct {
     uint8_t kind, invert;
     uint16_t n;
     uint32_t a, b, c;
 } match_t;
 static_assert(sizeof(match_t) == 16, "four a cache line");
+
+typedef struct {
+    addr_t src, smask, dst, dmask;
+    uint16_t in_set, out_set;  /* row of the interface match table, FN_ANY_IFACE any */
+    uint8_t proto, invert;
+    uint8_t target, tests;     /* tests: RULE_TESTS_*, which of the other fields say anything */
+    uint32_t target_arg;
+    uint32_t next;             /* the rule to try after this one */
+    match_t match;             /* its only one, n: bytes of l4 header without which it drops the packet; or where they are: a, n */
+    uint64_t packets, bytes;
+} rule_t;
+static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule; mirrored by dtypes.RULE");
 
 /* A run of rules that all ask for one exact key: open addressing over `slots`, from the key to the first rule of
  * the run that asks for it; those that follow are linked by rule_t.next, so the first match stays the first. */
@@ -459,6 +456,9 @@ typedef struct {
     uint8_t *iface_match;      /* row per interface set, column per interface */
     uint32_t n_ifaces;
     uint32_t hook_entry[5][5]; /* [table][hook] first rule, FN_NONE none */
+    uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules */
+    uint32_t widest_run;       /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
+                                * in the cache, FN_NONE none */
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;

@@ -118,6 +118,14 @@ cdef extern from "types.h" nogil:
         uint32_t last_search
         uint32_t live
 
+    ctypedef struct match_t:
+        uint8_t kind
+        uint8_t invert
+        uint16_t n
+        uint32_t a
+        uint32_t b
+        uint32_t c
+
     ctypedef struct rule_t:
         addr_t src
         addr_t smask
@@ -127,25 +135,13 @@ cdef extern from "types.h" nogil:
         uint16_t out_set
         uint8_t proto
         uint8_t invert
-        uint16_t n_matches
-        uint32_t first_match
-        uint32_t target_arg
         uint8_t target
         uint8_t tests
-        uint16_t chain
-        uint32_t line
+        uint32_t target_arg
+        uint32_t next
+        match_t match
         uint64_t packets
         uint64_t bytes
-        uint32_t next
-        uint32_t to_policy
-
-    ctypedef struct match_t:
-        uint8_t kind
-        uint8_t invert
-        uint16_t n
-        uint32_t a
-        uint32_t b
-        uint32_t c
 
     ctypedef struct dispatch_t:
         uint32_t kind
@@ -453,6 +449,8 @@ cdef extern from "types.h" nogil:
         uint8_t *iface_match
         uint32_t n_ifaces
         uint32_t hook_entry[5][5]
+        uint32_t hook_policy[5][5]
+        uint32_t widest_run
         dispatch_t *dispatches
         dispatch_slot_t *dispatch_slots
         set_t *sets
@@ -758,7 +756,9 @@ cdef enum:
     RULE_TESTS_PROTO = 2
     RULE_TESTS_IN = 4
     RULE_TESTS_OUT = 8
+    # a list of matches, or one in the rule itself
     RULE_TESTS_MATCHES = 16
+    RULE_TESTS_MATCH = 32
 
 cdef enum:
     DISPATCH_DST = 0
