@@ -287,8 +287,8 @@ class Compiler:
     def rule_matches(self, r: Rule) -> tuple[tuple[int, ...], int]:
         """Return the MATCH that goes into a rule and which of TESTS_* it is.
 
-        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much l4
-        header they need.
+        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much
+        l4 header they need.
         """
         need, first = 0, len(self.matches)
         for m in r.matches:

@@ -56,12 +56,17 @@ cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port
 
 
 cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
-    # classify: the classes of the packet's present addresses and ports.
-    if not tuple_equal(p.classified, p.t):
-        p.classified = p.t
+    # classify: the classes of the packet's present addresses and ports; a search for what has changed since.
+    # => A fresh packet's classes are 0, those of its fresh `classified`: classes ascend from address 0 and port 0.
+    if tuple_equal(p.classified, p.t):
+        return
+    if tuple_src(p.classified) != tuple_src(p.t):
         p.src_class = address_class(e, tuple_src(p.t))
+    if tuple_dst(p.classified) != tuple_dst(p.t):
         p.dst_class = address_class(e, tuple_dst(p.t))
+    if p.classified.rest != p.t.rest:
         p.port_classes = port_class(e, 0, tuple_sport(p.t)) << 24 | port_class(e, 1, tuple_dport(p.t)) << 42
+    p.classified = p.t
 
 
 cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
