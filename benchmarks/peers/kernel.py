@@ -63,7 +63,7 @@ def one_destination(first, n):
 
 
 def figures(live, each, crowd):
-    """Return ns above forwarding: new connection, established packet, new one where 98 % of the ports are taken."""
+    """Return ns above forwarding: new connection, established packet, new one where the ports are exhausted."""
     rng = np.random.default_rng(1)
 
     def some(numbers):
