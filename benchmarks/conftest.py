@@ -5,13 +5,9 @@ import os
 import statistics
 import time
 
-import numpy as np
 import pytest
 
-from fastnat.core import _steps
-from fastnat.memory import reserve
-
-LINES = 500_000
+from fastnat import bench
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,15 +23,7 @@ def _quiet():
 @pytest.fixture(scope="session")
 def yardstick():
     """R: ns of one independent, prefetched random cache line in 256 MB on huge pages, measured now."""
-    buffer = reserve(1 << 25, np.dtype(np.uint64))
-    buffer[:] = 1
-
-    def measure():
-        start = time.perf_counter_ns()
-        assert _steps.random_lines(buffer, LINES, 7) == LINES
-        return (time.perf_counter_ns() - start) / LINES
-
-    return measure
+    return bench.yardstick()
 
 
 @pytest.fixture
@@ -48,7 +36,7 @@ def timed(benchmark, yardstick, capsys):
         def loop():
             r = yardstick()
             for i, call in enumerate(calls):
-                if i % 100 == 99:
+                if i % bench.EVERY == bench.EVERY - 1:
                     r = yardstick()
                 start = time.perf_counter_ns()
                 call()

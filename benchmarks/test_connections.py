@@ -6,7 +6,7 @@ from workloads import BATCH, live, masqueraded
 
 import fastnat
 
-ROUNDS = 400
+ROUNDS = 2000
 LIVE = [10_000, 1_000_000, 16_000_000]
 
 
