@@ -33,8 +33,8 @@ from .node import Node
 
 FORMAT = 1
 BATCH, ROUNDS, LINES = 256, 2000, 200_000
-# calls between two looks at R. A busy machine changes its mind often; but R empties the caches, of page tables of the host
-# among them, and 16 million connections take 100 calls to get those back
+# calls between two looks at R. A busy machine changes its mind often; but R empties the caches, of the page tables as
+# well, and 16 million connections take 100 calls to get those back
 EVERY = 500
 SIZES = {"100k": 100_000, "1m": 1_000_000, "16m": 16_000_000}
 OCCUPANCIES = (10, 50, 90, 99)
