@@ -138,14 +138,22 @@ class Engine:
         A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
         Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
         """
-        if self._core6 is None:
-            if batch.dtype.itemsize == PACKET6.itemsize:
-                raise InputError(NO_IPV6)
-            return self._core.process(batch, now, out, cpus)
-        core = self._core6 if batch.dtype.itemsize == PACKET6.itemsize else self._core
-        self._follow(core, now)
-        results: NDArray[Any] = core.process(batch, now, out, cpus)
+        results: NDArray[Any] = self.core_for(batch, now).process(batch, now, out, cpus)
         return results
+
+    def core_for(self, batch: NDArray[Any], now: float | NDArray[Any]) -> Any:
+        """Return the datapath of a batch's family, its clock brought up to the other family's.
+
+        Raises InputError for IPv6 headers on a node without IPv6, ClockError when now is earlier than the clock.
+        """
+        is_v6 = batch.dtype.itemsize == PACKET6.itemsize
+        if self._core6 is None:
+            if is_v6:
+                raise InputError(NO_IPV6)
+            return self._core
+        core = self._core6 if is_v6 else self._core
+        self._follow(core, now)
+        return core
 
     def _follow(self, core: Any, now: float | NDArray[Any]) -> None:
         """Bring the clock of one family up to the other's, and share nf_conntrack_max: both live on one machine."""

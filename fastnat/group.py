@@ -12,25 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import PACKET, RESULT
+from .addresses import V4, V6, Family
+from .dtypes import RECORDS4, RECORDS6
 from .engine import Engine
-from .errors import InputError
+from .errors import ClockError, InputError
 from .iptables.model import PROTO_SPECIFIED
 from .node import Node
-from .node_arrays import route_array
 from .packets import packets
-from .ruleset import TARGET_CODES
+from .ruleset import TARGET_CODES, Ruleset
 
+# FIRST_PORT and N_PORTS of core/shards.pxd
 FIRST_PORT, PORTS = 1024, 64_512
 MAX_SHARDS = 64
-MIX = np.uint32(0x9E3779B1)
-LOCAL = (2, 3)
-# packets sorted by shard at a time: what that takes stays in the cache
-CHUNK = 32_768
+# packets below which waking a thread takes longer than running them
+FEW = 2048
 
 
 class EngineGroup:
-    """IPv4 engines that work side by side; Engine.process releases the GIL.
+    """Engines that work side by side: the core releases the GIL, and sorts the packets of a batch into shards itself.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class EngineGroup:
                                  by the slice of their destination port where they are for a NAT address of the node,
                                  and by their destination address elsewhere
     shards : int                 1..64, by default 2
-    profile, seed, max_connections   as of Engine; max_connections is of all shards together
+    profile, seed, max_connections, prefault   as of Engine; max_connections is of all shards together
 
     Raises
     ------
@@ -58,75 +57,92 @@ class EngineGroup:
         profile: str = "linux-6.18",
         seed: int = 0,
         max_connections: int = 262_144,
+        *,
+        prefault: bool = False,
     ) -> None:
         if not 1 <= shards <= MAX_SHARDS:
             raise InputError(f"shards {shards} is not in 1..{MAX_SHARDS}")
         self.node, self.shards = node, shards
-        # one place more, for numbers that no interface has
-        self.is_inside = np.zeros(len(node.iface_names) + 1, np.bool_)
-        self.is_inside[[node.iface_number(name) for name in inside]] = True
+        is_inside = np.zeros(len(node.iface_names), np.uint8)
+        is_inside[[node.iface_number(name) for name in inside]] = 1
         each = -(-max_connections // shards)
-        self.engines = [Engine(node, profile, (seed + k) % 2**64, max_connections=each) for k in range(shards)]
+        self.engines = [
+            Engine(node, profile, (seed + k) % 2**64, max_connections=each, prefault=prefault) for k in range(shards)
+        ]
         # first port of each slice, and the one behind the last
         self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
         for k, engine in enumerate(self.engines):
-            self._slice(engine, int(self.starts[k]), int(self.starts[k + 1]) - 1)
-        routes = route_array(node)
-        self.own = routes["dst"][np.isin(routes["kind"], LOCAL)]
-        rules, targets = self.engines[0].ruleset.rules, self.engines[0].ruleset.targets
-        chosen = targets[rules["target_arg"][rules["target"] == TARGET_CODES["SNAT"]]]
-        self.ranges = list(zip(chosen["min_addr"].tolist(), chosen["max_addr"].tolist(), strict=True))
-        self.pool = ThreadPoolExecutor(shards, "fastnat")
+            for version, ruleset in ((4, engine.ruleset), (6, engine.ruleset6)):
+                if ruleset is not None:
+                    family = V6 if version == 6 else V4
+                    self._slice(ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
+                    engine.core_of(version).take_shard(is_inside, self._translated(ruleset, family), shards, k)
+        # the caller's thread runs a shard, too
+        self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
 
-    def _slice(self, engine: Engine, first: int, last: int) -> None:
+    @staticmethod
+    def _slice(ruleset: Ruleset, first: int, last: int) -> None:
         """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
-        rules, targets = engine.ruleset.rules, engine.ruleset.targets
+        rules, targets = ruleset.rules, ruleset.targets
         for n in rules["target_arg"][np.isin(rules["target"], (TARGET_CODES["SNAT"], TARGET_CODES["MASQUERADE"]))]:
             if not targets[n]["flags"] & PROTO_SPECIFIED:
                 targets[n]["flags"] |= PROTO_SPECIFIED
                 targets[n]["min_proto"], targets[n]["max_proto"] = first, last
 
+    def _translated(self, ruleset: Ruleset, family: Family) -> NDArray[np.uint8]:
+        """Return the addresses that connections get, the node's own and those of SNAT rules: bytes of sorted ranges."""
+        rules, targets, unpack = ruleset.rules, ruleset.targets, family.unpack
+        chosen = targets[rules["target_arg"][rules["target"] == TARGET_CODES["SNAT"]]]
+        ranges = [(unpack(t["min_addr"]), unpack(t["max_addr"])) for t in chosen]
+        for interface in self.node.interfaces.values():
+            own = interface.addresses if family is V4 else interface.addresses6
+            ranges += [(a.local, a.local) for a in own]
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted(ranges):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        addr = (RECORDS4 if family is V4 else RECORDS6).ADDR
+        return np.array([family.pack(a) for r in merged for a in r], addr).view(np.uint8)
+
     def packets(self, **fields: Any) -> NDArray[Any]:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
-    def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the number of the shard that each packet belongs to."""
-        inside = self.is_inside[np.minimum(batch["iface"], len(self.is_inside) - 1)]
-        shard = self._by_address(np.where(inside, batch["src"], batch["dst"]))
-        outside = np.flatnonzero(~inside)
-        if len(outside):
-            dst = batch["dst"][outside]
-            translated = np.isin(dst, self.own)
-            for low, high in self.ranges:
-                translated |= (dst >= low) & (dst <= high)
-            back = outside[translated]
-            by_port = np.searchsorted(self.starts, batch["dport"][back], "right") - 1
-            shard[back] = np.clip(by_port, 0, self.shards - 1)
-        return shard
+    def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint16]:
+        """Return the number of the shard that each packet belongs to: uint16[n]."""
+        numbers: NDArray[np.uint16] = self.engines[0].core_for(batch, self.now).shards_of(batch)
+        return numbers
 
-    def _by_address(self, addresses: NDArray[np.uint32]) -> NDArray[np.uint8]:
-        # the upper half of a product, scaled to the number of shards
-        spread = (addresses * MIX >> np.uint32(16)) * np.uint32(self.shards) >> np.uint32(16)
-        return spread.astype(np.uint8)
+    def process(
+        self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard.
 
-    def process(self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0) -> NDArray[Any]:
-        """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard."""
-        if batch.dtype != PACKET:
-            raise InputError("a group runs IPv4 headers (PACKET)")
-        out = np.empty(len(batch), RESULT)
-        for a in range(0, len(batch), CHUNK):
-            b = min(a + CHUNK, len(batch))
-            self._chunk(batch[a:b], now[a:b] if isinstance(now, np.ndarray) else now, out[a:b])
+        Threads pay from some thousand packets a batch on; fewer than 2048 are run in the caller's own.
+        """
+        if len(batch) == 0:
+            return np.empty(0, RECORDS4.RESULT) if out is None else out
+        first = now[0] if isinstance(now, np.ndarray) and now.ndim else now
+        # every shard checks the rest before it begins, with the same answer
+        if not first >= self.now:
+            raise ClockError(f"time goes back from {self.now} s to {first} s")
+        cores = [engine.core_for(batch, now) for engine in self.engines]
+        if out is None:
+            out = np.empty(len(batch), RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+        others = [] if len(batch) < FEW else [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
+        cores[0].process_shard(batch, now, out)
+        for core in cores[1 + len(others) :]:
+            core.process_shard(batch, now, out)
+        for other in others:
+            other.result()
         return out
 
-    def _chunk(self, batch: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any]) -> None:
-        shard = self.shard_of(batch)
-        parts = [np.flatnonzero(shard == k) for k in range(self.shards)]
-        times = [now[part] if isinstance(now, np.ndarray) else now for part in parts]
-        results = self.pool.map(Engine.process, self.engines, [batch.take(part) for part in parts], times)
-        for part, result in zip(parts, results, strict=True):
-            out[part] = result
+    @property
+    def now(self) -> float:
+        """Virtual time [s]."""
+        return max(engine.now for engine in self.engines)
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s] in every shard."""

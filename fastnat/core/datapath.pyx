@@ -22,6 +22,7 @@ from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
+from .shards cimport SHARD_ROOM, gather, range_t, shard_of, shards_t
 from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
 from .tuple_hash cimport random_u64, source_hash, splitmix64, tuple_hash
 
@@ -94,6 +95,11 @@ cdef class Datapath:
     cdef readonly dict arrays
     cdef object packet_dtype
     cdef object result_dtype
+    cdef shards_t shards
+    cdef uint32_t shard
+    # what `shards` points into
+    cdef object inside
+    cdef object ranges
 
     def __cinit__(self, dict arrays, dict config, object packet_dtype, object result_dtype):
         cdef uint64_t seed = config["seed"]
@@ -334,6 +340,74 @@ cdef class Datapath:
             done += size
         self.clock = last
         return out
+
+    def take_shard(self, inside not None, ranges not None, uint32_t n, uint32_t number):
+        """Be one of n engines side by side, for process_shard.
+
+        inside: uint8[interfaces], whether clients are behind it; ranges: bytes of pairs of addresses, ascending, that
+        connections are translated to; number: 0..n-1. The arrays are not to change.
+        """
+        cdef const uint8_t[::1] clients = inside
+        cdef const uint8_t[::1] addresses = ranges
+        if clients.shape[0] == 0 or addresses.shape[0] % sizeof(range_t) or not number < n <= 0xffff:
+            raise ValueError("interfaces, whole ranges and one of the shards are needed")
+        self.inside = inside
+        self.ranges = ranges
+        self.shard = number
+        self.shards.n = n
+        self.shards.n_ifaces = <uint32_t>clients.shape[0]
+        self.shards.inside = &clients[0]
+        self.shards.n_ranges = <uint32_t>(<uint64_t>addresses.shape[0] // sizeof(range_t))
+        self.shards.ranges = <const range_t *>&addresses[0] if addresses.shape[0] else NULL
+
+    def shards_of(self, packets not None):
+        """The shard that each packet of a batch belongs to: uint16[n]."""
+        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
+        cdef uint64_t n = raw.dimensions[0]
+        cdef const packet_t *in_ = <const packet_t *>raw.data
+        cdef uint64_t i
+        numbers = np.empty(n, np.uint16)
+        cdef uint16_t[::1] to = numbers
+        for i in range(n):
+            to[i] = <uint16_t>shard_of(&self.shards, in_ + i)
+        return numbers
+
+    def process_shard(self, packets not None, now, out not None):
+        """Run those packets of a batch that belong to this shard, as process would run them alone, in order.
+
+        Their results go to their places in `out`, which other shards may fill at the same time.
+        """
+        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
+        cdef uint64_t n = raw.dimensions[0]
+        cdef const packet_t *in_ = <const packet_t *>raw.data
+        cdef double last
+        cdef double *times
+        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
+        if <uint64_t>raw.dimensions[0] < n:
+            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
+        self._clock(now, n, &last, &times)
+        with nogil:
+            if times == NULL:
+                advance_to(&self.e, tick_of(last))
+            self._run_shard(in_, n, <result_t *>raw.data, times)
+            advance_to(&self.e, tick_of(last))
+        self.clock = last
+
+    cdef void _run_shard(self, const packet_t *in_, uint64_t n, result_t *out, const double *times) noexcept nogil:
+        cdef packet_t packets[SHARD_ROOM]
+        cdef result_t results[SHARD_ROOM]
+        cdef uint64_t places[SHARD_ROOM]
+        cdef uint64_t ticks[SHARD_ROOM]
+        cdef uint64_t at = 0
+        cdef uint32_t i, found
+        while at < n:
+            found = gather(&self.shards, self.shard, in_, n, &at, packets, places)
+            if times != NULL:
+                for i in range(found):
+                    ticks[i] = tick_of(times[places[i]])
+            run_batch(&self.e, packets, results, ticks if times != NULL else NULL, found)
+            for i in range(found):
+                out[places[i]] = results[i]
 
     def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0):
         """Run one datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport).
