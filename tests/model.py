@@ -11,27 +11,26 @@ MASK64 = 2**64 - 1
 
 
 class Generator:
-    """xoroshiro128+ as the engine seeds it: splitmix64 numbers, the first ten of which are the table's keys."""
+    """splitmix64 as the engine uses it: its eleventh number is the seed; 2**16 places a packet."""
 
     def __init__(self, seed):
-        self.mix = seed
-        numbers = [self._splitmix() for _ in range(12)]
-        self.a, self.b = numbers[10:]
+        for n in range(1, 12):
+            self.seed = self._mix(seed + n * 0x9E3779B97F4A7C15)
+        self.packets = self.place = 0
 
-    def _splitmix(self):
-        self.mix = self.mix + 0x9E3779B97F4A7C15 & MASK64
-        z = self.mix
+    def _mix(self, state):
+        z = state & MASK64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
         z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
         return z ^ z >> 31
 
+    def next_packet(self):
+        self.packets += 1
+        self.place = self.packets << 16
+
     def u16(self):
-        a, b = self.a, self.b
-        result = a + b & MASK64
-        b ^= a
-        self.a = (a << 24 | a >> 40) & MASK64 ^ b ^ b << 16 & MASK64
-        self.b = (b << 37 | b >> 27) & MASK64
-        return result >> 48
+        self.place += 1
+        return self._mix(self.seed + self.place * 0x9E3779B97F4A7C15) >> 48
 
 
 def rol(x, n):
@@ -114,6 +113,7 @@ class Model:
 
     def packet(self, t):
         """Return the tuple with which the packet leaves, or None: it was dropped."""
+        self.generator.next_packet()
         conn = self.table.get(t)
         if conn is None:
             return self.first(t)

@@ -13,10 +13,10 @@ from .established cimport pass_established
 from .expire cimport advance_to
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
-from .opening cimport open_masqueraded, quick_memo, reach_holds, reaches
+from .opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
 from .rule_ahead cimport look_ahead_in_rules
 from .tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
-from .tuple_hash cimport source_tuple, tuple_hash
+from .tuple_hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
@@ -37,6 +37,8 @@ cdef extern from *:
 cdef struct group_t:
     const packet_t *packets
     uint32_t n
+    # the number of the first packet, see begin_packet
+    uint64_t number
     tuple_t tuples[32]
     uint64_t hashes[32]
     # the table id that is probably the packet's, FN_NONE: it will probably open a connection
@@ -72,10 +74,11 @@ cdef inline tuple_t packet_tuple(const packet_t *in_) noexcept nogil:
     return tuple_make(in_.src, in_.dst, in_.sport, in_.dport, in_.proto, 0)
 
 
-cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32_t n) noexcept nogil:
+cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const packet_t *in_, uint32_t n) noexcept nogil:
     cdef uint32_t i
     g.packets = in_
     g.n = n
+    g.number = number
     g.n_lines = n
     for i in range(n):
         g.tuples[i] = packet_tuple(in_ + i)
@@ -86,14 +89,14 @@ cdef inline void stage_hash(engine_t *e, group_t *g, const packet_t *in_, uint32
 
 cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
-    # has, or that it chose last, and keeps the port: buckets of both reply tuples, bysource bucket, next free record.
+    # has, or that it chose last, and keeps the port or takes the first that it draws: buckets of both reply tuples,
+    # bysource bucket, next free record.
     # => The end of the lines, at most four a packet. None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef const packet_t *in_
     cdef memo_t *memo
     cdef memo_t *near = &e.memos[e.reach.memo] if reach_holds(e) else NULL
-    cdef addr_t addr
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
@@ -105,16 +108,18 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
             memo = quick_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
             near = memo if memo != NULL else near
         ahead.memo = memo
-        addr = e.guess_addr
-        if memo != NULL:
-            ahead.born = memo.born
-            addr = memo.addr
+        ahead.drawn = FN_NONE
         ahead.source = source_tuple(t)
         ahead.checks = towards(e, in_.src)[0] != 0
-        t = swap_ends(t)
-        ahead.reply[0] = t
-        t.dst = addr
-        ahead.reply[1] = t
+        ahead.reply[0] = swap_ends(t)
+        ahead.reply[1] = ahead.reply[0]
+        ahead.reply[1].dst = e.guess_addr
+        if memo != NULL:
+            ahead.born = memo.born
+            ahead.reply[1].dst = memo.addr
+            if draws_port(e, memo, t):
+                ahead.drawn = first_u16(e, g.number + misses[i])
+                ahead.reply[1] = translated(e, memo, t, ahead.drawn)
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -206,6 +211,7 @@ cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
     if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
         return
     load(&p, g.packets + i, g.tuples[i], g.hashes[i])
+    begin_packet(e, g.number + i)
     p.now = <uint32_t>e.now
     if missed:
         p.ahead = &g.ahead[i]
@@ -252,6 +258,7 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
     cdef group_t *probed
     cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
     cdef uint64_t k, size, at
+    cdef uint64_t number = e.stats[STAT_PACKETS]
     idle.n_lines = 0
     for k in range(n_groups + DECIDE):
         hashed = &idle
@@ -259,7 +266,7 @@ cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, cons
         if k < n_groups:
             hashed = &groups[k % RING]
             size = n - k * FN_STAGE
-            stage_hash(e, hashed, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
+            stage_hash(e, hashed, number + k * FN_STAGE, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
         if PROBE <= k < n_groups + PROBE:
             probed = &groups[(k - PROBE) % RING]
             stage_probe(e, probed)
@@ -284,10 +291,12 @@ cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const
         for i in range(k):
             if ticks != NULL:
                 advance_to(e, ticks[first + i])
+            begin_packet(e, e.stats[STAT_PACKETS] + i)
             t = packet_tuple(in_ + first + i)
             load(&held[i], &in_[first + i], t, tuple_hash(e, t))
             held[i].now = <uint32_t>e.now
             reasons[i] = REASON_INTERFACE if held[i].in_iface >= e.n_ifaces else set_up(e, &held[i])
+        # what is drawn at confirm goes on behind what the last of them drew
         for i in range(k):
             let_go(e, &held[i], reasons[i])
             e.stats[STAT_PROBES] += held[i].probes

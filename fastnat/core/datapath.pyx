@@ -24,7 +24,7 @@ from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
 from .shards cimport SHARD_ROOM, gather, range_t, shard_of, shards_t
 from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
-from .tuple_hash cimport random_u64, source_hash, splitmix64, tuple_hash
+from .tuple_hash cimport begin_packet, random_u64, source_hash, splitmix64, tuple_hash
 
 cdef extern from "platform.h" nogil:
     ctypedef struct fn_ndarray:
@@ -112,8 +112,7 @@ cdef class Datapath:
         self._attach()
         for i in range(2 * FN_ROUND_KEYS):
             self.e.key[i] = splitmix64(&seed)
-        for i in range(2):
-            self.e.rng[i] = splitmix64(&seed)
+        self.e.rng[0] = splitmix64(&seed)
         self._configure(config)
 
     cdef int _attach(self) except -1:
@@ -442,6 +441,7 @@ cdef class Datapath:
         p.in_iface = <uint16_t>iface
         p.len = 0
         p.t = tuple_make(0, 0, 0, 0, 0, 0)
+        begin_packet(&self.e, self.e.stats[STAT_PACKETS])
         self.e.stats[STAT_PACKETS] += 1
         reason = parse_ip(p, data, n)
         if reason == REASON_NONE and iface >= self.e.n_ifaces:
@@ -721,7 +721,7 @@ cdef class Datapath:
 
     @property
     def generator(self):
-        """The two words of the random generator."""
+        """The two words of the random generator: its seed and its place in the sequence."""
         return [self.e.rng[0], self.e.rng[1]]
 
     def timeout_left(self):
@@ -870,9 +870,7 @@ cdef class Datapath:
 
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""
-        cdef uint32_t i
-        for i in range(2):
-            self.e.rng[i] = splitmix64(&seed)
+        self.e.rng[0] = splitmix64(&seed)
 
     def random_u64(self):
         """The next number of the engine's generator."""

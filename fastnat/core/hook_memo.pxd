@@ -14,6 +14,11 @@ from .rule_path cimport count_rules, slot_of
 from .tuple cimport invert_tuple, tuple_proto, tuple_src
 
 
+cdef enum:
+    # what may be said about the range of a memo for opening.pxd: not that a port is an offset
+    QUICK_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
+
+
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
     classify(e, p)
     key[0] = p.src_class | <uint64_t>p.dst_class << 32
@@ -63,7 +68,8 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
         memo.addr = tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
     elif src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
         memo.addr = range_.min_addr
-    memo.quick = memo.addr != 0 and range_.flags & ~RANGE_MAP_IPS == 0
+    memo.quick = memo.addr != 0 and range_.flags & ~QUICK_FLAGS == 0 \
+        and not (range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto)
     memo.n = dst.n + src.n
     for i in range(dst.n):
         memo.rules[i] = dst.rules[i]

@@ -1,7 +1,7 @@
 # First packets of connections that a memo decides to the last detail: the short way from a batch into the tables.
 #
 # Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, the null binding of the destination, get_unique_tuple that
-# keeps the port, __nf_conntrack_confirm (Linux 6.18).
+# keeps the port or takes the first candidate of a search, __nf_conntrack_confirm (Linux 6.18).
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing. It declines as soon
 # as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
@@ -13,9 +13,12 @@ from .ct_lookup cimport find_tuple, towards
 from .ct_state cimport STREAM_AFTER
 from .hash_table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
 from .nat_bysource cimport bysource_head
+from .nat_l4proto cimport port_window
 from .nat_port_bitmap cimport bitmap_note
+from .nat_range cimport l4proto_in_range
 from .route cimport address_class, address_last, port_class, port_last
 from .rule_path cimport slot_of
+from .tuple cimport swap_ends, tuple_dport, tuple_with_dst
 
 cdef extern from *:
     """
@@ -78,6 +81,24 @@ cdef inline memo_t *quick_memo(engine_t *e, const packet_t *in_, uint64_t *key) 
     return memo
 
 
+cdef inline bint draws_port(const engine_t *e, const memo_t *memo, tuple_t t) noexcept nogil:
+    # draws_port: whether the source port of t gives way to a random one in any case.
+    cdef const target_t *range_ = &e.targets[memo.target_arg]
+    if range_.flags & RANGE_RANDOM_ALL:
+        return True
+    return range_.flags & RANGE_PROTO_SPECIFIED and not l4proto_in_range(t, MANIP_SRC, range_)
+
+
+cdef inline tuple_t translated(const engine_t *e, const memo_t *memo, tuple_t t, uint32_t drawn) noexcept nogil:
+    # translated: the reply tuple of t after the memo's manip; drawn: the offset of a search, FN_NONE: the port is kept.
+    cdef tuple_t reply = swap_ends(t)
+    cdef uint32_t min_, size
+    cdef uint32_t port = tuple_dport(reply)
+    if drawn != FN_NONE and port_window(t, &e.targets[memo.target_arg], MANIP_SRC, &min_, &size):
+        port = min_ + drawn % size
+    return tuple_with_dst(reply, memo.addr, port)
+
+
 cdef inline bint is_clear(uint32_t look) noexcept nogil:
     # is_clear: a look into a bucket tells already that what was looked for is nowhere.
     return look & LOOK_MASK == LOOK_ABSENT
@@ -129,7 +150,7 @@ cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, c
     c.flags = CONN_LIVE
 
 
-cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, result_t *out) noexcept nogil:
+cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, uint32_t port, result_t *out) noexcept nogil:
     if FN_V6:
         memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD
@@ -138,7 +159,7 @@ cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, re
     out.pad = 0
     out.src = memo.addr
     out.dst = in_.dst
-    out.sport = in_.sport
+    out.sport = <uint16_t>port
     out.dport = in_.dport
     out.out_iface = memo.out_iface
     out.probes = 2
@@ -208,7 +229,10 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     # the null binding's probe, and that of the translated tuple
     e.stats[STAT_PROBES] += 2
     e.stats[STAT_RULES] += memo.walked
+    if ahead.drawn != FN_NONE:
+        e.stats[STAT_SEARCHES] += 1
+        e.stats[STAT_DRAWS] += 1
     memo.packets += 1
     memo.bytes += in_.length
-    answer(in_, memo, ct, out)
+    answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)
     return True

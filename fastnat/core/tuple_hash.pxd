@@ -1,12 +1,19 @@
 # Hashes: the keyed hash of the tables, jhash2 of the address choice, and the generator of random numbers.
 #
 # Source: keyed_hash.h for the tables; lookup3 by Bob Jenkins (public domain) as jhash2;
-# xoroshiro128+ (Blackman, Vigna 2018), state filled by splitmix64.
+# splitmix64 (Steele, Lea, Flood 2014), whose n-th number can be had without those before it.
 # Invariants: nothing here depends on the machine; a hash value never leaves the engine.
 # Differs from the kernel: the generator is seeded; the table hash is neither siphash nor jhash (no decision
 # depends on it).
 from libc.stdint cimport uint32_t, uint64_t
 from .types cimport engine_t, fn_hash, STAT_DRAWS, tuple_t
+
+cdef extern from *:
+    """
+    /* 2**64 over the golden ratio */
+    #define FN_GAMMA 0x9e3779b97f4a7c15ull
+    """
+    const uint64_t GAMMA "FN_GAMMA"
 
 
 cdef inline uint64_t tuple_hash(const engine_t *e, tuple_t t) noexcept nogil:
@@ -32,32 +39,45 @@ cdef inline uint64_t source_hash(const engine_t *e, tuple_t t) noexcept nogil:
     return fn_hash(e.key, &t)
 
 
-cdef inline uint64_t rotl64(uint64_t x, int r) noexcept nogil:
-    return (x << r) | (x >> (64 - r))
-
-
 cdef inline uint64_t splitmix64(uint64_t *state) noexcept nogil:
     cdef uint64_t z
-    state[0] += <uint64_t>0x9e3779b97f4a7c15
+    state[0] += GAMMA
     z = state[0]
     z = (z ^ (z >> 30)) * <uint64_t>0xbf58476d1ce4e5b9
     z = (z ^ (z >> 27)) * <uint64_t>0x94d049bb133111eb
     return z ^ (z >> 31)
 
 
+cdef inline uint64_t drawn_at(const engine_t *e, uint64_t place) noexcept nogil:
+    # drawn_at: the number at a place of the generator's sequence.
+    cdef uint64_t state = e.rng[0] + place * GAMMA
+    return splitmix64(&state)
+
+
+cdef inline uint64_t first_place(uint64_t number) noexcept nogil:
+    return (number + 1) << 16
+
+
+cdef inline void begin_packet(engine_t *e, uint64_t number) noexcept nogil:
+    # begin_packet: what a packet draws is decided by how many came before it, not by what they drew: so it can be
+    # drawn ahead.
+    e.rng[1] = first_place(number)
+
+
 cdef inline uint64_t random_u64(engine_t *e) noexcept nogil:
-    cdef uint64_t a = e.rng[0]
-    cdef uint64_t b = e.rng[1]
-    cdef uint64_t result = a + b
-    b ^= a
-    e.rng[0] = rotl64(a, 24) ^ b ^ (b << 16)
-    e.rng[1] = rotl64(b, 37)
+    cdef uint64_t drawn = drawn_at(e, e.rng[1])
+    e.rng[1] += 1
     e.stats[STAT_DRAWS] += 1
-    return result
+    return drawn
+
+
+cdef inline uint32_t first_u16(const engine_t *e, uint64_t number) noexcept nogil:
+    # first_u16: the first random_u16 of a packet.
+    return <uint32_t>(drawn_at(e, first_place(number)) >> 48)
 
 
 cdef inline uint32_t random_u16(engine_t *e) noexcept nogil:
-    # random_u16: uniform in 0..65535 (get_random_u16); the top bits are the good ones of xoroshiro128+.
+    # random_u16: uniform in 0..65535 (get_random_u16).
     return <uint32_t>(random_u64(e) >> 48)
 
 

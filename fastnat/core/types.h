@@ -201,7 +201,7 @@ typedef struct {
     uint16_t route, walked;
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
-    uint8_t quick;             /* opening.pxd may take it: an address, and nothing about ports */
+    uint8_t quick;             /* opening.pxd may take it: one address, and a port that is kept or drawn */
     uint8_t pad;
     uint32_t target_arg;
     uint32_t mark;
@@ -376,7 +376,7 @@ typedef struct {
 static_assert(sizeof(persist_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.PERSIST");
 
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
- * untranslated and with the NAT address chosen last, and the bysource hash. */
+ * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
 typedef struct {
     tuple_t reply[2];
     tuple_t source;            /* the message of source_hash */
@@ -385,6 +385,7 @@ typedef struct {
     uint64_t key[3];           /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
     memo_t *memo;              /* NULL: there was none; it may be gone when it is wanted */
     uint32_t born;             /* of the memo */
+    uint32_t drawn;            /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
     uint8_t checks;            /* somebody may have reply[0]: its hash was computed, its bucket fetched */
 } ahead_t;
 
@@ -503,7 +504,7 @@ typedef struct {
     uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
-    uint64_t rng[2];
+    uint64_t rng[2];           /* seed; place in the sequence of the next number, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* 54 or 618 */
     uint32_t tracking, nat_hooks;

@@ -359,6 +359,7 @@ cdef extern from "types.h" nogil:
         uint64_t key[3]
         memo_t *memo
         uint32_t born
+        uint32_t drawn
         uint8_t checks
 
     ctypedef struct pkt_t:

@@ -225,6 +225,11 @@ def words(results: list[Compared]) -> list[str]:
             said.append(f"{r.variant.label}: nothing fails any more; without it {share[0]:.2%} of the flows.")
         elif min(share) < max(share) / 2:
             said.append(f"{r.variant.label}: {share[1]:.2%} of the flows fail instead of {share[0]:.2%}.")
+        elif not any(differences):
+            said.append(
+                f"{r.variant.label}: the first failure is the same flow with every seed; "
+                f"{share[1]:.2%} fail instead of {share[0]:.2%}."
+            )
         elif abs(after - before) <= max(width if len(differences) > 1 else 0, LEAST * before):
             said.append(
                 f"{r.variant.label}: no difference in the first failure that these seeds could show{sure}; "
