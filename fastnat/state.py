@@ -22,7 +22,7 @@ from .node import Node
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 2
+FORMAT = 3
 NONE = 0xFFFFFFFF
 # matches whose slots change as packets pass: their code in MATCH, and which fields
 NTH, LIMIT = 16, 24

@@ -1,11 +1,13 @@
 """EngineGroup: shards with ports of their own, and replies that find their way back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import fastnat
 from fastnat import EngineGroup, Verdict
-from fastnat.errors import InputError
+from fastnat.errors import ClockError, InputError
 
 
 @pytest.fixture
@@ -63,3 +65,78 @@ def test_untranslated_answers_go_by_their_destination(group):
 def test_what_cannot_be_is_named(options, word):
     with pytest.raises(InputError, match=word):
         EngineGroup(fastnat.Node.example(), **{"inside": ["cni0"], **options})
+
+
+def test_a_shard_runs_its_packets_as_an_engine_runs_them_alone(group):
+    asked = queries(group)
+    times = np.arange(len(asked)) / 1000
+    shard = group.shard_of(asked)
+    out = group.process(asked, times)
+    for k in range(4):
+        twin = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+        mine = shard == k
+        np.testing.assert_array_equal(twin.engines[k].process(asked[mine], times[mine]), out[mine])
+        twin.close()
+    assert [e.now for e in group.engines] == [times[-1]] * 4
+
+
+def test_few_packets_need_no_threads_and_out_is_filled(group):
+    other = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+    asked = queries(group, 5000)
+    at_once = group.process(asked)
+    out = np.empty(5000, fastnat.RESULT)
+    for a in range(0, 5000, 100):
+        assert other.process(asked[a : a + 100], 0.0, out[a : a + 100]).base is out
+    assert sorted(at_once["sport"]) == sorted(np.unique(out["sport"]))
+    assert len(group.process(asked[:0])) == 0
+    other.close()
+
+
+def test_a_time_that_goes_back_stops_every_shard_before_it_begins(group):
+    asked = queries(group)
+    group.process(asked[:10], 5.0)
+    before = group.stats
+    times = np.full(len(asked), 6.0)
+    times[-1] = 5.5
+    for now in (4.0, times):
+        with pytest.raises(ClockError, match="goes back"):
+            group.process(asked, now)
+    assert group.stats == before
+    assert group.now == 5.0
+
+
+def test_ipv6_flows_are_spread_and_come_home():
+    node = fastnat.Node()
+    node.add_interface("cni0", ["10.244.1.1/24", "fd00:1::1/64"])
+    node.add_interface("eth0", ["198.51.100.10/24", "2001:db8::10/64"])
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    node.add_route("default", via="2001:db8::1", dev="eth0")
+    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    group = EngineGroup(node, ["cni0"], shards=3)
+    sources = [f"fd00:1::{k:x}" for k in range(2, 3002)]
+    asked = group.packets(proto="udp", src=sources, sport=40_000, dst="2001:db8:1::5", dport=53, iface="cni0")
+    out = group.process(asked, 1.0)
+    assert (out["verdict"] == Verdict.FORWARD).all()
+    assert len(np.unique(out["sport"])) == len(asked)
+    assert np.bincount(group.shard_of(asked)).min() > len(asked) / 3 * 0.8
+    answers = asked.copy()
+    answers["src"], answers["dst"], answers["sport"], answers["dport"] = asked["dst"], out["src"], 53, out["sport"]
+    answers["iface"] = node.iface_number("eth0")
+    back = group.process(answers, 1.5)
+    assert (back["ctinfo"] == fastnat.CtInfo.ESTABLISHED_REPLY).all()
+    np.testing.assert_array_equal(back["dst"], asked["src"])
+    group.close()
+
+
+def test_engines_in_threads_do_not_disturb_each_other():
+    """An engine is one thread's at a time; different ones share nothing that is written."""
+
+    def run(seed):
+        nat = fastnat.Engine(fastnat.Node.example(), seed=seed)
+        batch = queries(nat, 500)
+        parts = [nat.process(batch, float(k)).tobytes() for k in range(40)]
+        return parts, nat.process_packet(b"E", "cni0", 40.0), nat.conntrack.format()
+
+    with ThreadPoolExecutor(8) as pool:
+        side_by_side = list(pool.map(run, range(16)))
+    assert side_by_side == [run(seed) for seed in range(16)]

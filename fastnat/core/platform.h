@@ -2,6 +2,7 @@
 #ifndef FASTNAT_PLATFORM_H
 #define FASTNAT_PLATFORM_H
 
+#include <Python.h>
 #include <stdint.h>
 #include <string.h>
 #include "types.h"
@@ -94,7 +95,7 @@ static inline uint32_t fn_bucket_split(bucket_t *from, bucket_t *to, uint32_t bi
 /* The head of NumPy's ndarray object, unchanged since NumPy 1.7 and part of the NumPy 2 ABI. Read it only of
  * an object whose type was checked: a buffer request for a structured dtype costs half a microsecond a call. */
 typedef struct {
-    void *head[2];             /* PyObject_HEAD */
+    PyObject_HEAD              /* wider where Python has no GIL */
     char *data;
     int nd;
     intptr_t *dimensions;
