@@ -36,7 +36,7 @@ NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 class Engine:
     """A node's connection tracking and NAT on a virtual clock.
 
-    An engine is for one thread at a time: process() releases the GIL and takes no lock. Different engines share nothing.
+    An engine is for one thread at a time: process() releases the GIL and takes no lock. Engines share nothing.
 
     Parameters
     ----------

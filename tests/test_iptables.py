@@ -98,3 +98,33 @@ def test_options_that_several_modules_share():
     assert policy.proto == 6
     assert [m.kind for m in policy.matches] == ["const"]
     assert (of_set.matches[0].kind, of_set.matches[0].name, of_set.matches[0].invert) == ("set", "NAME", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff{}",
+        "root@OpenWrt:/# iptables-save\n{}root@OpenWrt:/# ",
+        "[root@node ~]# iptables-save -c | head\n{}[root@node ~]# exit\n",
+        "$ sudo /sbin/iptables-save -t nat\n{}",
+    ],
+)
+def test_what_a_terminal_shows_around_a_dump_is_no_rule(text):
+    dump = '*nat\n:POSTROUTING ACCEPT [1:2]\n[3:4] -A POSTROUTING -m comment --comment "a@b# c" -j MASQUERADE\nCOMMIT\n'
+    plain, pasted = iptables.parse(dump), iptables.parse(text.format(dump))
+    assert [len(r.tables["nat"].chains["POSTROUTING"].rules) for r in (plain, pasted)] == [1, 1]
+    assert list(pasted.tables) == ["nat"]
+
+
+def test_a_dump_out_of_a_containers_log():
+    logged = "app-1  | *nat\napp-1  | -A POSTROUTING -j MASQUERADE\napp-1  | COMMIT\napp-1  | ready\n"
+    with pytest.raises(RuleError, match="<rules>:4: 'ready' is no rule"):
+        iptables.parse(logged)
+    rules = iptables.parse(logged.replace("app-1  | ready\n", ""))
+    assert len(rules.tables["nat"].chains["POSTROUTING"].rules) == 1
+
+
+def test_a_listing_command_names_the_table_of_what_it_shows():
+    rules = iptables.parse("root@node:~# iptables -S FORWARD\n-P FORWARD DROP\n-A FORWARD -i eth0 -j ACCEPT\n")
+    assert list(rules.tables) == ["filter"]
+    assert rules.tables["filter"].chains["FORWARD"].policy == "DROP"

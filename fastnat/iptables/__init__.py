@@ -23,6 +23,12 @@ COMMENTED_RULE = re.compile(r"^\s*#\s+-A \w", re.MULTILINE)
 COMMENT_MARK = re.compile(r"^[ \t]*#[ \t]?", re.MULTILINE)
 BARE_LINE = re.compile(r"^\s*[^\s#]", re.MULTILINE)
 COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
+SAVE = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?-save\b")
+SHOWN = re.compile(r"(?:.*\s)?(?:-S|-L|--list|--list-rules)\b")
+# of a shell, with a user and host: [root@node ~]# or root@OpenWrt:/#
+PROMPT = re.compile(r"\[?[\w.-]+@[\w.-]+[^#$%>]*[#$%>](?:\s+|$)")
+# of `docker compose logs` and its kind
+LOGGED = re.compile(r"[\w.-]+\s*\|\s")
 TABLE_OPTION = re.compile(r"(?:^|\s)(?:-t|--table)\s+(\S+)")
 ADDRESS_LIST = re.compile(r"\s(?:-s|-d|--src|--dst|--source|--destination)\s+(?:!\s*)?([^\s,]+,[^\s]+)")
 COUNTERS = re.compile(r"\[(\d+):(\d+)\]$")
@@ -83,18 +89,27 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     if COMMENTED_RULE.search(text) and not BARE_LINE.search(text):
         # the whole of it stands behind marks of a comment, as a program logs it
         text = COMMENT_MARK.sub("", text)
-    for number, raw in enumerate(text.splitlines(), 1):
+    logged = LOGGED.match(text)
+    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        if logged:
+            raw = raw.removeprefix(logged[0])
         if raw.startswith("-A "):
             yield number, raw.rstrip(" \t\r`\\")
             continue
         # quoted, or typed at a prompt, as it stands on web pages
-        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|sudo))?", "", raw).rstrip(" \t\r`\\")
+        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|/|sudo))?", "", raw).rstrip(" \t\r`\\")
+        prompt = PROMPT.match(line)
+        line = line[prompt.end() :] if prompt else line
         command = COMMAND.match(line)
+        if SAVE.match(line) or (prompt and not command):
+            continue
         if command:
             line = line[command.end() :]
             table = TABLE_OPTION.search(line)
             yield number, f"*{table[1] if table else 'filter'}"
             line = TABLE_OPTION.sub("", line).strip()
+            if SHOWN.match(line):
+                continue
         if line and not line.startswith("#"):
             yield number, line
 
