@@ -22,7 +22,7 @@ bench-instructions: $(VENV)/.built
 	@command -v valgrind >/dev/null || { echo "needs valgrind: apt install valgrind"; exit 1; }
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/instructions.py
 peers: $(VENV)/.built
-	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers
+	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers $(LIVE)
 kernel-test: $(VENV)/.built
 	FASTNAT_SEEDS=$${FASTNAT_SEEDS:-10} FASTNAT_PACKETS=$${FASTNAT_PACKETS:-1000} $(BIN)/python -m pytest tests/kernel -m kernel
 checked asan: $(VENV)/.built

@@ -1,5 +1,7 @@
 """New connections and established packets, by the number of live connections."""
 
+import os
+
 import numpy as np
 import pytest
 from workloads import BATCH, live, masqueraded
@@ -36,6 +38,45 @@ def test_new(engine, timed):
     timed(f"new connection, {n:,} live", calls, BATCH, bytes_per_connection=bytes_each)
     assert (out["verdict"] == fastnat.Verdict.FORWARD).all()
     assert len(nat.conntrack) == n + ROUNDS * BATCH
+
+
+@pytest.mark.parametrize("n", LIVE[:2], ids=lambda n: f"{n:,} live")
+def test_new_random_fully(n, timed):
+    """Each packet opens a connection whose port is drawn."""
+    nat = live(n, room=ROUNDS * BATCH, random_fully=True)
+    parts = masqueraded(nat, np.arange(n, n + ROUNDS * BATCH)).reshape(ROUNDS, BATCH)
+    out = np.empty(BATCH, fastnat.RESULT)
+    timed(f"new connection, --random-fully, {n:,} live", [lambda p=p: nat.process(p, 0.0, out) for p in parts], BATCH)
+    assert (out["sport"] != parts[-1]["sport"]).mean() > 0.9
+    assert nat.stats["random_draws"] >= n + ROUNDS * BATCH == len(nat.conntrack)
+
+
+@pytest.fixture
+def all_cpus():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("kind", ["established packet", "new connection"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_group(shards, kind, timed, all_cpus):
+    """An engine against two shards, 1,000,000 live; two cores at least."""
+    n, each, rounds = LIVE[1], 65_536, 30
+    node, room = fastnat.Node.example(), n + rounds * each
+    nat = fastnat.Engine(node, max_connections=room, prefault=True)
+    if shards > 1:
+        nat = fastnat.EngineGroup(node, ["cni0"], shards, max_connections=shards * room, prefault=True)
+    for start in range(0, n, each):
+        nat.process(masqueraded(nat, np.arange(start, min(start + each, n))))
+    numbers = np.random.default_rng(1).integers(0, n, rounds * each)
+    if kind == "new connection":
+        numbers = np.arange(n, n + rounds * each)
+    out = np.empty(each, fastnat.RESULT)
+    parts = masqueraded(nat, numbers).reshape(rounds, each)
+    timed(f"{kind}, shards: {shards}, batches of {each:,}", [lambda p=p: nat.process(p, 0.0, out) for p in parts], each)
+    assert (out["verdict"] == fastnat.Verdict.FORWARD).all()
 
 
 @pytest.mark.parametrize("n", LIVE[:2], ids=lambda n: f"{n:,} live")

@@ -16,9 +16,11 @@ def masqueraded(nat, numbers):
     )  # fmt: skip
 
 
-def live(connections, room=0, **options):
+def live(connections, room=0, random_fully=False, **options):
     """An engine on the example node that tracks this many connections, with room for more."""
     nat = fastnat.Engine(fastnat.Node.example(), max_connections=max(connections + room, 262_144), **options)
+    if random_fully:
+        nat.set_random_fully()
     for start in range(0, connections, 100_000):
         nat.process(masqueraded(nat, np.arange(start, min(start + 100_000, connections))))
     return nat

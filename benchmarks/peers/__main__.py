@@ -1,6 +1,7 @@
 """Run the peers one after the other and print one table: ns, and how many times as long as fastnat takes."""
 
 import os
+import sys
 import time
 
 import numpy as np
@@ -12,8 +13,9 @@ import fastnat
 
 from . import arrays, dictionary, flow, kernel
 
-# below what nf_conntrack_max allows everywhere
-LIVE, EACH = 150_000, 20_480
+# connections that are live before anything is measured
+LIVE = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+EACH = 20_480
 # flows to one destination of 64,512 ports, before those that are measured
 CROWD = 72_000
 
