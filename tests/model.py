@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 ICMP, UDP = 1, 17
 HZ = 250
 MASK64 = 2**64 - 1
+GAMMA = 0x9E3779B97F4A7C15
 
 
 class Generator:
-    """splitmix64 as the engine uses it: its eleventh number is the seed; 2**16 places a packet."""
+    """splitmix64 twice: its eleventh number seeds a second one, whose n-th number is the state of the n-th packet."""
 
     def __init__(self, seed):
         for n in range(1, 12):
-            self.seed = self._mix(seed + n * 0x9E3779B97F4A7C15)
-        self.packets = self.place = 0
+            self.seed = self._mix(seed + n * GAMMA)
+        self.packets = self.state = 0
 
     def _mix(self, state):
         z = state & MASK64
@@ -26,11 +27,11 @@ class Generator:
 
     def next_packet(self):
         self.packets += 1
-        self.place = self.packets << 16
+        self.state = self._mix(self.seed + self.packets * GAMMA)
 
     def u16(self):
-        self.place += 1
-        return self._mix(self.seed + self.place * 0x9E3779B97F4A7C15) >> 48
+        self.state += GAMMA
+        return self._mix(self.state) >> 48
 
 
 def rol(x, n):

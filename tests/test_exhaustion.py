@@ -31,8 +31,8 @@ def test_failure_share_of_every_row_lies_within_two_hundredths(name, flag):
 
 
 def simulated(name):
-    """Return the outcomes of ten seeds of a small-scale case."""
-    nodes = [fastnat.Engine(small.node_of(name), seed=seed) for seed in range(10)]
+    """Return the outcomes of forty seeds of a small-scale case."""
+    nodes = [fastnat.Engine(small.node_of(name), seed=seed) for seed in range(40)]
     return [run(nat, small.workload(name)) for nat in nodes]
 
 

@@ -195,8 +195,8 @@ def test_reports_of_one_run(doc, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(doc))
     outputs = {o: run("report", tmp_path / "run.json", "-o", o) for o in ("text", "md", "html", "junit", "prometheus")}
     assert all(r.exit_code == 0 for r in outputs.values())
-    assert "First failure at flow 55,390" in outputs["text"].output
-    assert "| as it is | 55,390 | 1.4% | 12.5% | 27.7% | 7,488 |" in outputs["md"].output
+    assert "First failure at flow 57,369" in outputs["text"].output
+    assert "| as it is | 57,369 | 1.0% | 15.2% | 27.0% | 7,488 |" in outputs["md"].output
     suite = ET.fromstring(outputs["junit"].output)
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
     assert 'node_nf_conntrack_entries{variant="as it is"} 64512' in outputs["prometheus"].output

@@ -113,6 +113,7 @@ cdef class Datapath:
         for i in range(2 * FN_ROUND_KEYS):
             self.e.key[i] = splitmix64(&seed)
         self.e.rng[0] = splitmix64(&seed)
+        self.e.rng[1] = splitmix64(&seed)
         self._configure(config)
 
     cdef int _attach(self) except -1:
@@ -721,7 +722,7 @@ cdef class Datapath:
 
     @property
     def generator(self):
-        """The two words of the random generator: its seed and its place in the sequence."""
+        """The two words of the random generator: its seed and the state of the packet at hand."""
         return [self.e.rng[0], self.e.rng[1]]
 
     def timeout_left(self):

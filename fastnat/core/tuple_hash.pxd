@@ -48,32 +48,27 @@ cdef inline uint64_t splitmix64(uint64_t *state) noexcept nogil:
     return z ^ (z >> 31)
 
 
-cdef inline uint64_t drawn_at(const engine_t *e, uint64_t place) noexcept nogil:
-    # drawn_at: the number at a place of the generator's sequence.
-    cdef uint64_t state = e.rng[0] + place * GAMMA
+cdef inline uint64_t stream_of(const engine_t *e, uint64_t number) noexcept nogil:
+    # stream_of: the state that the numbers of a packet begin with: the number-th of splitmix64 from the seed on.
+    cdef uint64_t state = e.rng[0] + number * GAMMA
     return splitmix64(&state)
-
-
-cdef inline uint64_t first_place(uint64_t number) noexcept nogil:
-    return (number + 1) << 16
 
 
 cdef inline void begin_packet(engine_t *e, uint64_t number) noexcept nogil:
     # begin_packet: what a packet draws is decided by how many came before it, not by what they drew: so it can be
     # drawn ahead.
-    e.rng[1] = first_place(number)
+    e.rng[1] = stream_of(e, number)
 
 
 cdef inline uint64_t random_u64(engine_t *e) noexcept nogil:
-    cdef uint64_t drawn = drawn_at(e, e.rng[1])
-    e.rng[1] += 1
     e.stats[STAT_DRAWS] += 1
-    return drawn
+    return splitmix64(&e.rng[1])
 
 
 cdef inline uint32_t first_u16(const engine_t *e, uint64_t number) noexcept nogil:
     # first_u16: the first random_u16 of a packet.
-    return <uint32_t>(drawn_at(e, first_place(number)) >> 48)
+    cdef uint64_t state = stream_of(e, number)
+    return <uint32_t>(splitmix64(&state) >> 48)
 
 
 cdef inline uint32_t random_u16(engine_t *e) noexcept nogil:

@@ -504,7 +504,7 @@ typedef struct {
     uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
-    uint64_t rng[2];           /* seed; place in the sequence of the next number, see begin_packet */
+    uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* 54 or 618 */
     uint32_t tracking, nat_hooks;
