@@ -1,6 +1,7 @@
 """New connections and established packets, by the number of live connections."""
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -87,21 +88,32 @@ def test_expire(n, timed):
     assert len(nat.conntrack) == 0
 
 
+def growing(**options):
+    """Calls of 256 packets each that open 16 million connections, one after the other, in a new engine."""
+    nat = live(0, room=LIVE[-1], **options)
+    out = np.empty(BATCH, fastnat.RESULT)
+    for start in range(0, LIVE[-1], 100 * BATCH):
+        part = masqueraded(nat, np.arange(start, start + 100 * BATCH)).reshape(100, BATCH)
+        yield from (lambda p=p: nat.process(p, 0.0, out) for p in part)
+    assert len(nat.conntrack) == LIVE[-1]
+
+
 @pytest.mark.parametrize("prefault", [False, True], ids=["pages on demand", "prefault"])
 def test_growth(prefault, timed, capsys):
-    """The worst single call of 256 packets while the table grows to 16 million."""
-    n = LIVE[-1]
-    nat = live(0, room=n, prefault=prefault)
-    out = np.empty(BATCH, fastnat.RESULT)
+    """The worst single call of 256 packets while the table grows to 16 million.
 
-    def calls():
-        for start in range(0, n, 100 * BATCH):
-            part = masqueraded(nat, np.arange(start, start + 100 * BATCH)).reshape(100, BATCH)
-            yield from (lambda p=p: nat.process(p, 0.0, out) for p in part)
-
+    What growth costs comes again at the same call of a second run; where another guest held the machine up does not.
+    """
     how = "prefault" if prefault else "pages on demand"
-    spent = sorted(timed(f"new connection while growing to 16 million, {how}", calls(), BATCH))
-    at = {"median": len(spent) // 2, "99.9 %": -(len(spent) // 1000), "worst": -1}
+    spent = timed(f"new connection while growing to 16 million, {how}", growing(prefault=prefault), BATCH)
+    again = []
+    for call in growing(prefault=prefault):
+        start = time.perf_counter_ns()
+        call()
+        again.append(time.perf_counter_ns() - start)
+    recurring = max(map(min, spent, again))
+    ranked = sorted(spent)
+    at = {"median": len(ranked) // 2, "99.9 %": -(len(ranked) // 1000), "worst": -1}
     with capsys.disabled():
-        print("one call of 256: " + ", ".join(f"{name} {spent[k] / 1000:,.0f} us" for name, k in at.items()))
-    assert len(nat.conntrack) == n
+        print("one call of 256: " + ", ".join(f"{name} {ranked[k] / 1000:,.0f} us" for name, k in at.items()), end="")
+        print(f", worst that comes again {recurring / 1000:,.0f} us")
