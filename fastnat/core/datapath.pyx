@@ -872,6 +872,7 @@ cdef class Datapath:
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""
         self.e.rng[0] = splitmix64(&seed)
+        self.e.rng[1] = splitmix64(&seed)
 
     def random_u64(self):
         """The next number of the engine's generator."""
