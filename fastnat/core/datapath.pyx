@@ -1,22 +1,23 @@
 """The datapath: tables in memory that NumPy owns, and the batch loop over the steps of a packet's life."""
 
 from libc.math cimport floor
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from ..errors import ClockError
 from .types cimport *
+from .adopt cimport adopt_conn, give_server
 from .batch cimport pkt_reset, run_batch, run_race, store
-from .ct_confirm cimport confirm, insert_reply_only
+from .ct_confirm cimport confirm
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple, towards
 from .expire cimport advance_to
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
-from .ipvs cimport count_active, server_like
+from .ipvs cimport server_like
 from .nat_bysource cimport bysource_add, bysource_head
 from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
@@ -47,6 +48,14 @@ cdef enum:
     # TCP_CONNTRACK_ESTABLISHED
     ESTABLISHED = 3
     WRITEABLE = 0x400
+
+
+# by the codes of adopt.pxd
+cdef tuple WHY_NOT = (
+    "", "its tuples or status cannot be", "its state, status or interface cannot be", "its TCP record cannot be",
+    "only TCP has numbers to adjust", "its SCTP record cannot be", "it is due already", "another one has its tuple",
+    "the table holds {count} connections, its maximum", "its real server is not there", "the table is full", "the tables are full",
+)
 
 
 cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
@@ -577,73 +586,10 @@ cdef class Datapath:
             raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
         beside = <const tcp_t *>raw.data
         for i in range(n):
-            why = self._adopt(from_ + i, beside + i, &here[i])
+            why = WHY_NOT[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
             if why:
-                raise ValueError(f"connection {i}: {why}")
+                raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
         return numbers
-
-    cdef str _adopt(self, const conn_t *from_, const tcp_t *beside, uint32_t *here):
-        cdef engine_t *e = &self.e
-        cdef pkt_t p
-        cdef conn_t *c
-        cdef uint32_t proto = tuple_proto(from_.tuples[0])
-        cdef uint64_t h
-        cdef bint hidden = (from_.status & IPS_NAT_CLASH) != 0
-        cdef uint32_t server = FN_NONE
-        if not tuple_invertible(from_.tuples[0]) or not tuple_invertible(from_.tuples[1]) \
-                or tuple_proto(from_.tuples[1]) != proto or not from_.status & IPS_CONFIRMED:
-            return "its tuples or status cannot be"
-        if from_.state > 9 or from_.masq_iface >= e.n_ifaces or from_.status & ~0x35ff:
-            return "its state, status or interface cannot be"
-        if proto == PROTO_TCP and (beside.scale[0] > 14 or beside.scale[1] > 14 or beside.last_dir > 1
-                                   or beside.last_index > 5 or beside.last_wscale > 14):
-            return "its TCP record cannot be"
-        if from_.status & IPS_SEQ_ADJUST and proto != PROTO_TCP:
-            return "only TCP has numbers to adjust"
-        if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
-            return "its SCTP record cannot be"
-        if <int32_t>(from_.timeout - <uint32_t>e.now) <= 0:
-            return "it is due already"
-        pkt_reset(&p)
-        p.now = <uint32_t>e.now
-        p.hash = tuple_hash(e, from_.tuples[0])
-        h = tuple_hash(e, from_.tuples[1])
-        if (not hidden and find_tuple(e, from_.tuples[0], p.hash, p.now) != FN_NONE) \
-                or find_tuple(e, from_.tuples[1], h, p.now) != FN_NONE:
-            return "another one has its tuple"
-        if e.count >= e.max_conns:
-            return f"the table holds {e.count} connections, its maximum"
-        if from_.flags & CONN_SERVICE:
-            server = server_like(e, len(self.arrays["servers"]), from_.tuples[1])
-            if server == FN_NONE:
-                return "its real server is not there"
-        p.ct = conn_alloc(e, from_.tuples[0], p.hash)
-        if p.ct == FN_NONE:
-            return "the table is full"
-        here[0] = p.ct
-        c = &e.conns[p.ct]
-        c.tuples[1] = from_.tuples[1]
-        c.zone = from_.zone
-        c.state = from_.state
-        c.stream_ts = from_.stream_ts
-        c.masq_iface = from_.masq_iface
-        c.timeout = from_.timeout - <uint32_t>e.now
-        c.flags |= from_.flags & CONN_MARKED
-        e.tcp[p.ct] = beside[0]
-        if server != FN_NONE:
-            c.flags |= CONN_SERVICE
-            e.tcp[p.ct].server = server
-            e.servers[server].inactive += 1
-            count_active(e, p.ct)
-        c.status = from_.status & ~(IPS_CONFIRMED | IPS_DYING | IPS_SRC_NAT_DONE) & 0xffff
-        if from_.status & IPS_SRC_NAT_DONE:
-            bysource_add(e, p.ct, source_hash(e, c.tuples[0]),
-                         bysource_head(e, c.tuples[0], source_hash(e, c.tuples[0])))
-            c.status |= IPS_SRC_NAT_DONE
-        # one that only shares its original tuple with another (NAT_CLASH) begins its second anew
-        if (insert_reply_only(e, &p, h) if hidden else confirm(e, &p)):
-            return "the tables are full"
-        return ""
 
     def adopt_help(self, helps not None, conns not None, masters not None):
         """Give connections what helpers know about them: HELP[n], and uint32[n] of their numbers and of their masters'.
@@ -850,10 +796,7 @@ cdef class Datapath:
             if server == FN_NONE:
                 conn_delete(e, i)
                 continue
-            e.conns[i].flags |= CONN_SERVICE
-            e.tcp[i].server = server
-            e.servers[server].inactive += 1
-            count_active(e, i)
+            give_server(e, i, server)
 
     def flush_masqueraded(self, uint32_t iface, addr=None):
         """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""
