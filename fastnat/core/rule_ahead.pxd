@@ -23,28 +23,20 @@ cdef inline void fetch_chain(engine_t *e, uint32_t first) noexcept nogil:
         fn_prefetch_write(&e.rules[first + k])
 
 
-cdef inline void fetch_called(engine_t *e, uint32_t first) noexcept nogil:
-    # fetch_called: the chains that a chain's first rules jump to, and the ranges of its targets.
+cdef inline void fetch_called(engine_t *e, uint32_t first, bint deeper) noexcept nogil:
+    # fetch_called: the ranges of a chain's targets, and the chains that its first rules jump to; or, deeper, what those
+    # call, when they have come themselves.
     cdef const rule_t *r
     cdef uint32_t k
     for k in range(RULES):
         r = &e.rules[first + k]
-        if r.target == TARGET_JUMP:
+        if r.target == TARGET_JUMP and deeper:
+            fetch_called(e, r.target_arg, False)
+        elif r.target == TARGET_JUMP:
             fn_prefetch_write(&e.rules[r.target_arg])
             fn_prefetch_write(&e.rules[r.target_arg + 1])
         elif r.target == TARGET_DNAT:
             fn_prefetch(&e.targets[r.target_arg])
-        elif is_end(r):
-            return
-
-
-cdef inline void fetch_callees_targets(engine_t *e, uint32_t first) noexcept nogil:
-    cdef const rule_t *r
-    cdef uint32_t k
-    for k in range(RULES):
-        r = &e.rules[first + k]
-        if r.target == TARGET_JUMP:
-            fetch_called(e, r.target_arg)
         elif is_end(r):
             return
 
@@ -73,6 +65,6 @@ cdef inline void look_ahead_in_rules(engine_t *e, const packet_t *in_, const uin
             fetch_chain(e, rules[found])
             found += 1
     for i in range(found):
-        fetch_called(e, rules[i])
+        fetch_called(e, rules[i], False)
     for i in range(found):
-        fetch_callees_targets(e, rules[i])
+        fetch_called(e, rules[i], True)

@@ -137,13 +137,14 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Iterator[dict[str,
         from distributed import Client, as_completed
     except ImportError:
         raise InputError("--scheduler needs distributed: pip install 'fastnat[sweep]'") from None
-    # distributed leaves these two without types
     try:
+        # distributed leaves Client without types
         client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {scheduler}: cannot be reached: {error}") from None
     with client:
         futures = [client.submit(work_on, s, job, pure=False, retries=TRIES) for job in todo]
+        # and as_completed
         for future in as_completed(futures):  # type: ignore[no-untyped-call]
             yield future.result()
 
