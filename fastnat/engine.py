@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import flows, iptables, state
+from . import flows, iptables, reload, state
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
@@ -21,8 +21,8 @@ from .iptables.model import RANDOM_FULLY
 from .ipvs import format_services
 from .node import Node
 from .packets import packets
-from .ruleset import TARGET_CODES, Ruleset, compile_rules
-from .tables import PROFILES, Settings, bytes_of, config_of, copy_into, helpers_by_port, new_tables, node_tables
+from .ruleset import Ruleset, compile_rules
+from .tables import PROFILES, Settings, bytes_of, config_of, copy_into, helpers_by_port, new_tables
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
@@ -280,41 +280,7 @@ class Engine:
         that the node has lost is deleted (masq_inet_event). Counters of rules and lists of -m recent begin anew.
         Interfaces may be added, not taken away. Raises as Engine() does; then nothing has changed.
         """
-        names = self.node.iface_names
-        if names[: len(self.iface_names)] != self.iface_names:
-            raise InputError("interfaces may be added, not taken away or renamed: make a new Engine")
-        if self.node.has_ipv6 and self.ruleset6 is None:
-            raise InputError("this engine was made without IPv6: make a new Engine")
-        before, self.iface_names = self.iface_names, names
-        try:
-            rulesets = {core: self._compile(family) for family, core in self._families()}
-            made = {
-                core: (
-                    node_tables(self.node, family, rulesets[core]),
-                    config_of(self.node, family, rulesets[core], self._settings(family)),
-                )
-                for family, core in self._families()
-            }
-        except BaseException:
-            self.iface_names = before
-            raise
-        for family, core in self._families():
-            core.forget_paths()
-            had = core.arrays["addresses"].copy()
-            core.reload(*made[core])
-            for iface, address in self._lost(family, had, core.arrays["addresses"]):
-                core.flush_masqueraded(iface, address)
-        self.ruleset, self.ruleset6 = rulesets[self._core], rulesets.get(self._core6)
-        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
-
-    def _families(self) -> list[tuple[Family, Any]]:
-        return [(V6 if version == 6 else V4, core) for version, core in self._cores.items()]
-
-    @staticmethod
-    def _lost(family: Family, before: NDArray[Any], after: NDArray[Any]) -> set[tuple[int, int]]:
-        """Return (interface, ifa_address) of the addresses that are gone; of a point-to-point link that is the peer."""
-        had, has = ({(int(a["iface"]), family.unpack(a["peer"])) for a in x} for x in (before, after))
-        return had - has
+        reload.reload(self)
 
     def link_down(self, iface: str) -> int:
         """Delete what was masqueraded on an interface, as the kernel does when it goes down; return how many."""
@@ -325,14 +291,9 @@ class Engine:
         """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
         for r in (self.ruleset, self.ruleset6):
             if r is not None:
-                self._set_random_fully(r)
+                r.targets["flags"][r.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
         for core in self._cores.values():
             core.forget_paths()
-
-    @staticmethod
-    def _set_random_fully(r: Ruleset) -> None:
-        source = np.isin(r.rules["target"], (TARGET_CODES["SNAT"], TARGET_CODES["MASQUERADE"]))
-        r.targets["flags"][r.rules["target_arg"][source]] |= RANDOM_FULLY
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past."""

@@ -19,7 +19,7 @@ from .errors import ClockError, InputError
 from .iptables.model import PROTO_SPECIFIED
 from .node import Node
 from .packets import packets
-from .ruleset import TARGET_CODES, Ruleset
+from .ruleset import Ruleset
 
 # FIRST_PORT and N_PORTS of core/shards.pxd
 FIRST_PORT, PORTS = 1024, 64_512
@@ -83,17 +83,16 @@ class EngineGroup:
     @staticmethod
     def _slice(ruleset: Ruleset, first: int, last: int) -> None:
         """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
-        rules, targets = ruleset.rules, ruleset.targets
-        for n in rules["target_arg"][np.isin(rules["target"], (TARGET_CODES["SNAT"], TARGET_CODES["MASQUERADE"]))]:
+        targets = ruleset.targets
+        for n in ruleset.targets_of("SNAT", "MASQUERADE"):
             if not targets[n]["flags"] & PROTO_SPECIFIED:
                 targets[n]["flags"] |= PROTO_SPECIFIED
                 targets[n]["min_proto"], targets[n]["max_proto"] = first, last
 
     def _translated(self, ruleset: Ruleset, family: Family) -> NDArray[np.uint8]:
         """Return the addresses that connections get, the node's own and those of SNAT rules: bytes of sorted ranges."""
-        rules, targets, unpack = ruleset.rules, ruleset.targets, family.unpack
-        chosen = targets[rules["target_arg"][rules["target"] == TARGET_CODES["SNAT"]]]
-        ranges = [(unpack(t["min_addr"]), unpack(t["max_addr"])) for t in chosen]
+        chosen = ruleset.targets[ruleset.targets_of("SNAT")]
+        ranges = [(family.unpack(t["min_addr"]), family.unpack(t["max_addr"])) for t in chosen]
         for interface in self.node.interfaces.values():
             own = interface.addresses if family is V4 else interface.addresses6
             ranges += [(a.local, a.local) for a in own]

@@ -103,6 +103,11 @@ class Ruleset:
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
+    def targets_of(self, *names: str) -> NDArray[Any]:
+        """Return the places in `targets` of the rules with these targets, "SNAT" and so on."""
+        places: NDArray[Any] = self.rules["target_arg"][np.isin(self.rules["target"], [TARGET_CODES[n] for n in names])]
+        return places
+
 
 def credits(rate: int) -> int:
     """Return a rate of xt_limit in its credits, 32 bits wide as there (user2credits)."""
