@@ -13,39 +13,78 @@ import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from workloads import DNAT, FRAMES, FRAMES_TCP, IPV6, TCP, crowded, live, masqueraded
 
 BASELINE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.01
 BATCH = 256
-# operations counted: the difference of two runs, so that what both do falls out
-OPERATIONS = ("new", "established", "port_search_99")
 FEW, MANY, LIVE = 20, 60, 40_000
 
 
-def work(operation, batches):
-    """Set up, then do so many batches of an operation inside of Datapath.process."""
-    import numpy as np
-    from workloads import crowded, live, masqueraded
+def new(kind, batches):
+    """First packets of connections, none of which fails."""
+    nat = kind.live(LIVE)
+    for n in range(batches):
+        kind.run(nat, np.arange(LIVE + n * BATCH, LIVE + (n + 1) * BATCH))
 
-    if operation == "port_search_99":
-        nat, ports = crowded(0.99)
-        for n in range(batches):
-            sources = np.arange(n * BATCH, (n + 1) * BATCH, dtype=np.uint32) + 0x0AF40A00
-            fields = {"sport": int(ports[0]), "dst": "192.0.2.1", "dport": 53, "iface": "cni0"}
-            nat.process(nat.packets(proto="udp", src=sources, **fields))
-        return
+
+def established(kind, batches):
+    """Further packets of connections, each seen once before."""
+    nat = kind.live(LIVE)
+    for n in range(batches):
+        kind.run(nat, np.arange(n * BATCH, (n + 1) * BATCH), opening=False)
+
+
+def new_example(batches):
+    """First packets on the example node."""
     nat = live(LIVE, room=200_000)
     for n in range(batches):
-        first = LIVE if operation == "new" else 0
-        nat.process(masqueraded(nat, np.arange(first + n * BATCH, first + (n + 1) * BATCH)))
+        nat.process(masqueraded(nat, np.arange(LIVE + n * BATCH, LIVE + (n + 1) * BATCH)))
+
+
+def established_example(batches):
+    """Second packets on the example node."""
+    nat = live(LIVE, room=200_000)
+    for n in range(batches):
+        nat.process(masqueraded(nat, np.arange(n * BATCH, (n + 1) * BATCH)))
+
+
+def port_search_99(batches):
+    """First packets to a destination towards which 99 % of the ports are taken."""
+    nat, ports = crowded(0.99)
+    for n in range(batches):
+        sources = np.arange(n * BATCH, (n + 1) * BATCH, dtype=np.uint32) + 0x0AF40A00
+        fields = {"sport": int(ports[0]), "dst": "192.0.2.1", "dport": 53, "iface": "cni0"}
+        nat.process(nat.packets(proto="udp", src=sources, **fields))
+
+
+# operations counted: the difference of two runs, so that what both do falls out
+OPERATIONS = {
+    "new": new_example,
+    "established": established_example,
+    "port_search_99": port_search_99,
+    "new_tcp": partial(new, TCP),
+    "established_tcp": partial(established, TCP),
+    "new_ipv6": partial(new, IPV6),
+    "established_ipv6": partial(established, IPV6),
+    "new_dnat": partial(new, DNAT),
+    "established_dnat": partial(established, DNAT),
+    "new_frames": partial(new, FRAMES),
+    "established_frames": partial(established, FRAMES),
+    "new_frames_tcp": partial(new, FRAMES_TCP),
+    "established_frames_tcp": partial(established, FRAMES_TCP),
+}
 
 
 def callgrind(operation, batches, folder):
     """Run so many batches of an operation under callgrind; return the file with what was counted in the datapath."""
     out = Path(folder) / f"{operation}-{batches}"
     subprocess.run(
-        ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_2process*",
+        ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_*process*",
          f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
         check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
@@ -83,7 +122,7 @@ def main():
     worse = []
     for name, now in found.items():
         before = baseline["instructions"][name]
-        print(f"{name:<16} {now:>9,.1f} instructions, {before:,.1f} before: {now / before - 1:+.2%}")
+        print(f"{name:<18} {now:>9,.1f} instructions, {before:,.1f} before: {now / before - 1:+.2%}")
         if now > before * (1 + TOLERANCE):
             worse.append(name)
     if not comparable:
@@ -96,6 +135,6 @@ def main():
 
 if __name__ == "__main__":
     if "--work" in sys.argv:
-        work(sys.argv[-2], int(sys.argv[-1]))
+        OPERATIONS[sys.argv[-2]](int(sys.argv[-1]))
     else:
         sys.exit(main())

@@ -1,5 +1,7 @@
 """Nodes and packets of the benchmarks: seeded and append-only, so that figures stay comparable."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 import fastnat
@@ -24,6 +26,104 @@ def live(connections, room=0, random_fully=False, **options):
     for start in range(0, connections, 100_000):
         nat.process(masqueraded(nat, np.arange(start, min(start + 100_000, connections))))
     return nat
+
+
+# the example node's like in both families, with a service whose packets are translated to a pod
+DUAL_STACK = {
+    "interfaces": {"cni0": ["10.244.0.1/16", "2001:db8:a::1/64"], "eth0": ["198.51.100.10/24", "2001:db8:b::1/64"]},
+    "routes": [("default", "198.51.100.1"), ("::/0", "2001:db8:b::fe")],
+    "rules": """*nat
+-A PREROUTING -d 198.51.100.10/32 -p udp --dport 8000 -j DNAT --to-destination 10.244.7.7:53
+-A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE
+-A POSTROUTING ! -s 10.244.0.0/16 -d 10.244.7.7/32 -j MASQUERADE
+COMMIT
+""",
+    "rules6": "*nat\n-A POSTROUTING -s 2001:db8:a::/64 ! -d 2001:db8:a::/64 -j MASQUERADE\nCOMMIT\n",
+}
+
+
+def dual_stack_node():
+    """Return a node with IPv4 and IPv6, MASQUERADE in both, DNAT in IPv4."""
+    node = fastnat.Node()
+    for name, addresses in DUAL_STACK["interfaces"].items():
+        node.add_interface(name, addresses)
+    for dst, via in DUAL_STACK["routes"]:
+        node.add_route(dst, via=via, dev="eth0")
+    node.load_rules(DUAL_STACK["rules"])
+    node.load_rules6(DUAL_STACK["rules6"])
+    return node
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of packet, for a benchmark: where it comes from, where it goes, and how the engine is given it."""
+
+    proto: str = "udp"
+    src: int = 0x0AF40300
+    dst: int = 0xCB007100
+    dport: int = 53
+    iface: str = "cni0"
+    spread: bool = True
+    frames: bool = False
+
+    def live(self, connections, room=200_000):
+        """Return an engine that tracks so many connections of this kind; TCP ones are picked up in the middle."""
+        nat = fastnat.Engine(dual_stack_node(), max_connections=connections + room)
+        for start in range(0, connections, 10_000):
+            self.run(nat, np.arange(start, start + 10_000), opening=False)
+        return nat
+
+    def run(self, nat, numbers, opening=True):
+        """Process a packet of each of the connections with these numbers; fails where one is not tracked."""
+        k = np.asarray(numbers, np.uint64) % 60_000
+        fields = {
+            "proto": self.proto, "src": self._addresses(self.src, k), "sport": 1024,
+            "dst": self._addresses(self.dst, k * self.spread), "dport": self.dport, "iface": self.iface,
+            "tcp_flags": 0 if self.proto == "udp" else 0x02 if opening else 0x10,
+        }  # fmt: skip
+        batch = nat.packets(**fields)
+        out = nat.process_frames(*datagrams(batch), iface=self.iface) if self.frames else nat.process(batch)
+        if (out["conn"] == 2**32 - 1).any() or (out["verdict"] == fastnat.Verdict.DROP).any():
+            raise RuntimeError("a packet of the benchmark was dropped or not tracked")
+
+    @staticmethod
+    def _addresses(first, k):
+        if first < 2**32:
+            return (first + k).astype(np.uint32)
+        array = np.empty(len(k), fastnat.dtypes.RECORDS6.ADDR)
+        array["low"], array["high"] = (first & 2**64 - 1) + k, first >> 64
+        return array
+
+
+def datagrams(batch):
+    """Return IPv4 headers as datagrams of 64 bytes, UDP without a checksum: a buffer and offsets."""
+    data = np.zeros((len(batch), 64), np.uint8)
+    data[:, [0, 3, 8]] = 0x45, 64, 64
+    data[:, 9] = batch["proto"]
+    for at, name, order in ((12, "src", ">u4"), (16, "dst", ">u4"), (20, "sport", ">u2"), (22, "dport", ">u2")):
+        values = batch[name].astype(order).view(np.uint8).reshape(len(batch), -1)
+        data[:, at : at + values.shape[1]] = values
+    udp = batch["proto"] == 17
+    data[udp, 25] = 44
+    data[~udp, 32], data[~udp, 33] = 0x50, batch["tcp_flags"][~udp]
+    words = data.view(">u2").astype(np.uint32)
+    data[:, 10:12] = _checksum(words[:, :10].sum(axis=1))
+    pseudo = words[:, 6:10].sum(axis=1) + 44 + batch["proto"]
+    data[~udp, 36:38] = _checksum(pseudo + words[:, 10:].sum(axis=1))[~udp]
+    return data.reshape(-1), np.arange(0, 64 * len(batch) + 1, 64)
+
+
+def _checksum(total):
+    for _ in range(2):
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
+
+
+TCP = Kind(proto="tcp", dport=443)
+IPV6 = Kind(src=0x20010DB8000A00000000000000000300, dst=0x20010DB8000C00000000000000000100)
+DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False)
+FRAMES = Kind(frames=True)
+FRAMES_TCP = Kind(proto="tcp", dport=443, frames=True)
 
 
 def crowded(occupancy):
