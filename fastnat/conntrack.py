@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .addresses import V4, V6, AddressLike, Family, family_of
 from .dtypes import (
     CONN_HELPED,
+    CONN_LIVE,
     CONN_MARKED,
     EVENT_PROTOINFO,
     HELP,
@@ -246,7 +247,7 @@ class Conntrack:
 
     def __init__(self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180)) -> None:
         self._cores = cores
-        self._gre_lifetimes = gre_lifetimes
+        self.gre_lifetimes = gre_lifetimes
 
     def __len__(self) -> int:
         return sum(int(core.count) for core in self._cores.values())
@@ -262,7 +263,7 @@ class Conntrack:
             V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), _tuple(row, 0), _tuple(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
             *self._helper(version, index, row),
-            PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self._gre_lifetimes,
+            PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,
         )  # fmt: skip
 
     def _helper(self, version: int, index: int, row: Any) -> tuple[str, int]:
@@ -275,8 +276,8 @@ class Conntrack:
             return "", 0
         expected = np.flatnonzero(arrays["conns"]["status"][: self._cores[version].high_water] & Status.EXPECTED)
         expected = expected[arrays["conns"]["flags"][expected] & CONN_HELPED != 0]
-        masters = arrays["helps"]["master"][arrays["tcp"]["help"][expected]]
-        return HELPER_NAMES[kind], int((masters == index).sum())
+        serials = arrays["helps"]["master_serial"][arrays["tcp"]["help"][expected]]
+        return HELPER_NAMES[kind], int((serials == arrays["helps"]["serial"][arrays["tcp"]["help"][index]]).sum())
 
     def at(self, version: int, index: int) -> Connection:
         """Return the connection in a record of IPv4 or IPv6, as results name it (`conn`)."""
@@ -383,7 +384,7 @@ class Conntrack:
 
 def _listed(records: NDArray[Any]) -> Any:
     """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
-    return (records["flags"] != 0) & (records["status"] & Status.NAT_CLASH == 0)
+    return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
 
 
 def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 # jiffies per second of the kernels reproduced
 HZ = 250
-CONN_MARKED, CONN_HELPED = 2, 16
+CONN_LIVE, CONN_MARKED, CONN_HELPED = 1, 2, 16
 # the helpers that there are, as core/types.pxd numbers them, and what they watch
 HELPERS = {"ftp": (1, 6), "tftp": (2, 17), "pptp": (3, 6)}
 # every byte has a field, as NumPy copies fields only
@@ -32,6 +32,10 @@ HELP = np.dtype(
         ("call", np.uint8),
         ("pad", np.uint16),
         ("master", np.uint32),
+        ("serial", np.uint32),
+        ("master_serial", np.uint32),
+        ("server", np.uint32),
+        ("pad2", np.uint32),
     ]
 )
 BUCKET = np.dtype((np.void, 64))
@@ -231,8 +235,8 @@ class Records:
 
 
 ADDR6 = np.dtype([("low", np.uint64), ("high", np.uint64)])
-RECORDS4 = Records(np.dtype(np.uint32), 0, (24, 192, 1040))
-RECORDS6 = Records(ADDR6, 4, (48, 200, 1056))
+RECORDS4 = Records(np.dtype(np.uint32), 0, (160, 192, 1040))
+RECORDS6 = Records(ADDR6, 4, (184, 200, 1056))
 TUPLE, CONN, RULE, TARGET = RECORDS4.TUPLE, RECORDS4.CONN, RECORDS4.RULE, RECORDS4.TARGET
 ELEMENT = RECORDS4.ELEMENT
 ROUTE, ADDRESS, PACKET, RESULT = RECORDS4.ROUTE, RECORDS4.ADDRESS, RECORDS4.PACKET, RECORDS4.RESULT
@@ -296,6 +300,7 @@ class Reason(IntEnum):
     NO_SERVER = 20
     HELPER = 21
     NO_ROOM = 22
+    TOO_MANY_RULES = 23
 
 
 class Status(IntEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from .iptables.model import RANDOM_FULLY
 from .ipvs import format_services
 from .node import Node
 from .packets import packets
-from .ruleset import Ruleset, compile_rules
-from .tables import PROFILES, Settings, bytes_of, config_of, copy_into, helpers_by_port, new_tables
+from .ruleset import Ruleset, compile_rules, shown
+from .tables import PROFILES, Settings, bytes_of, config_of, fork, helpers_by_port, new_tables
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
@@ -36,7 +36,8 @@ NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 class Engine:
     """A node's connection tracking and NAT on a virtual clock.
 
-    An engine is for one thread at a time: process() releases the GIL and takes no lock. Engines share nothing.
+    An engine is for one thread at a time: process() releases the GIL; a call from another thread meanwhile raises
+    BusyError. Engines share nothing.
 
     Parameters
     ----------
@@ -47,6 +48,10 @@ class Engine:
     remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
                              let established packets skip hooks without rules; False only costs time
     events : int             how many events to keep between two calls of events(); 0: none, at no cost
+    key : int                0..2**64-1: of the hash of the tables. Who knows it can send flows that meet in one place; the
+                             tables then go on with another, random one. No answer depends on it but which connections
+                             early drop finds and which chains are too long (docs/differences.md); None: 0
+    bitmap_bytes : int       memory for the bitmaps by which ports are searched, at most; both families share it
     prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
                              has to wait for a page while the tables grow
 
@@ -64,6 +69,8 @@ class Engine:
         *,
         remember: bool = True,
         events: int = 0,
+        key: int | None = None,
+        bitmap_bytes: int = 32 << 20,
         prefault: bool = False,
     ) -> None:
         if profile not in PROFILES:
@@ -76,14 +83,19 @@ class Engine:
             raise InputError(f"max_connections {max_connections} is not in 1..{MAX_CONNECTIONS}")
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember, self.max_events, self.prefault = remember, events, prefault
+        self.key, self.bitmap_bytes = key or 0, bitmap_bytes
         self.iface_names = node.iface_names
-        self.ruleset = self._compile(V4)
-        self._core: Datapath = self._datapath(Datapath, V4, self.ruleset)
+        compiled = self._compile(V4)
+        self._core: Datapath = self._datapath(Datapath, V4, compiled)
+        self.ruleset = shown(compiled, self._core)
         self._cores: dict[int, Any] = {4: self._core}
-        self.ruleset6 = self._compile(V6) if node.has_ipv6 else None
-        if self.ruleset6 is not None:
-            self._cores[6] = self._datapath(Datapath6, V6, self.ruleset6)
+        self.ruleset6: Ruleset | None = None
+        if node.has_ipv6:
+            compiled = self._compile(V6)
+            self._cores[6] = self._datapath(Datapath6, V6, compiled)
+            self.ruleset6 = shown(compiled, self._cores[6])
         self._core6 = self._cores.get(6)
+        self._last: Any = self._core
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
         self.conntrack = Conntrack(self._cores, (gre[0], gre[1]))
@@ -95,8 +107,11 @@ class Engine:
         return compile_rules(rules or iptables.parse(""), self.iface_names, self.node.sets, family)
 
     def _settings(self, family: Family) -> Settings:
-        seed = self.seed if family is V4 else self.seed ^ SEED6
-        return Settings(self.profile, seed, self.max_connections, self.remember, self.max_events, self.prefault)
+        other = 0 if family is V4 else SEED6
+        return Settings(
+            self.profile, self.seed ^ other, self.max_connections, self.remember, self.max_events, self.prefault,
+            self.key ^ other, self.bitmap_bytes // (2 if self.node.has_ipv6 else 1),
+        )  # fmt: skip
 
     def _datapath(self, kind: Any, family: Family, r: Ruleset) -> Any:
         settings, records = self._settings(family), RECORDS4 if family is V4 else RECORDS6
@@ -133,15 +148,33 @@ class Engine:
         Raises
         ------
         ClockError                 now is earlier than the engine's clock; nothing was processed
-        TypeError, ValueError      wrong dtype or shape
+        ArgumentError, InputError  wrong dtype, wrong shape, or `out` shares memory with what is read
+        BusyError                  another thread is at work in this engine
+        KeyboardInterrupt          Ctrl-C; the engine stopped between two packets: `processed` says how many were done, their
+                                   results stand in `out`
 
         Notes
         -----
         A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
         Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
         """
-        results: NDArray[Any] = self.core_for(batch, now).process(batch, now, out, cpus)
+        self._last = self.core_for(batch, now)
+        results: NDArray[Any] = self._last.process(batch, now, out, cpus)
         return results
+
+    @property
+    def processed(self) -> int:
+        """How many packets of the last batch were done: all, or those before an interruption."""
+        return int(self._last.processed)
+
+    def check(self) -> None:
+        """Walk all tables from end to end; raise CheckError, which names the first broken invariant. Slow, for tests.
+
+        Every connection is found by both tuples and by its source, none twice; each has one place in the wheel; records,
+        chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are what they say.
+        """
+        for core in self._cores.values():
+            core.check()
 
     def core_for(self, batch: NDArray[Any], now: float | NDArray[Any]) -> Any:
         """Return the datapath of a batch's family, its clock brought up to the other family's.
@@ -215,6 +248,7 @@ class Engine:
         numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
         if self._core6 is not None:
             self._follow(self._core, now)
+        self._last = self._core
         return self._core.process_frames(buffer, offsets, numbers, now)
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
@@ -245,17 +279,17 @@ class Engine:
         """
         if seed is not None and not 0 <= seed < 2**64:
             raise InputError(f"seed {seed} is not in 0..2**64-1")
-        sizes = (self.max_connections,)
-        other = Engine(self.node, self.profile, self.seed, *sizes, remember=self.remember, events=self.max_events)
-        for version, core in self._cores.items():
-            copy_into(core, other._cores[version])
-            ruleset = self.ruleset6 if version == 6 else self.ruleset
-            if ruleset is not None:
-                arrays = other._cores[version].arrays
-                taken = replace(ruleset, rules=arrays["rules"], targets=arrays["targets"])
-                other.ruleset, other.ruleset6 = (other.ruleset, taken) if version == 6 else (taken, other.ruleset6)
-            if seed is not None:
-                other._cores[version].reseed(seed if version == 4 else seed ^ SEED6)
+        other = copy(self)
+        other._cores = {version: fork(core) for version, core in self._cores.items()}
+        other._core, other._core6 = other._cores[4], other._cores.get(6)
+        other._last = other._core
+        other.ruleset = shown(self.ruleset, other._core)
+        if self.ruleset6 is not None:
+            other.ruleset6 = shown(self.ruleset6, other._core6)
+        other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes)
+        if seed is not None:
+            for version, core in other._cores.items():
+                core.reseed(seed if version == 4 else seed ^ SEED6)
         return other
 
     def save(self, path: str | Path) -> None:
@@ -289,11 +323,12 @@ class Engine:
 
     def set_random_fully(self) -> None:
         """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
-        for r in (self.ruleset, self.ruleset6):
-            if r is not None:
-                r.targets["flags"][r.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
-        for core in self._cores.values():
-            core.forget_paths()
+        for version, core in self._cores.items():
+            ruleset = self.ruleset6 if version == 6 else self.ruleset
+            assert ruleset is not None
+            with core:
+                core.writable("targets")["flags"][ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
+                core.forget_paths()
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past."""

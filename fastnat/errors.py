@@ -13,5 +13,17 @@ class RuleError(InputError):
     """A rule that cannot be used: names file, line, rule text and option."""
 
 
+class ArgumentError(FastnatError, TypeError):
+    """An argument of the wrong type: an array of another dtype, a string where a number is needed."""
+
+
+class BusyError(FastnatError, RuntimeError):
+    """Another thread is at work in the engine."""
+
+
+class CheckError(FastnatError, AssertionError):
+    """A table of an engine is broken: a fault of fastnat."""
+
+
 class ClockError(FastnatError, ValueError):
     """Virtual time went back."""

@@ -6,7 +6,7 @@ in the slice of its shard; the ports of one slice can run out while another has 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -75,15 +75,16 @@ class EngineGroup:
             for version, ruleset in ((4, engine.ruleset), (6, engine.ruleset6)):
                 if ruleset is not None:
                     family = V6 if version == 6 else V4
-                    self._slice(ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
-                    engine.core_of(version).take_shard(is_inside, self._translated(ruleset, family), shards, k)
+                    core = engine.core_of(version)
+                    self._slice(core, ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
+                    core.take_shard(is_inside, self._translated(ruleset, family), shards, k)
         # the caller's thread runs a shard, too
         self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
 
     @staticmethod
-    def _slice(ruleset: Ruleset, first: int, last: int) -> None:
+    def _slice(core: Any, ruleset: Ruleset, first: int, last: int) -> None:
         """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
-        targets = ruleset.targets
+        targets = core.writable("targets")
         for n in ruleset.targets_of("SNAT", "MASQUERADE"):
             if not targets[n]["flags"] & PROTO_SPECIFIED:
                 targets[n]["flags"] |= PROTO_SPECIFIED
@@ -130,13 +131,25 @@ class EngineGroup:
         cores = [engine.core_for(batch, now) for engine in self.engines]
         if out is None:
             out = np.empty(len(batch), RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+        for core in cores:
+            core.halt(False)
         others = [] if len(batch) < FEW else [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
-        cores[0].process_shard(batch, now, out)
-        for core in cores[1 + len(others) :]:
-            core.process_shard(batch, now, out)
-        for other in others:
-            other.result()
+        try:
+            for core in [cores[0], *cores[1 + len(others) :]]:
+                core.process_shard(batch, now, out)
+            for other in others:
+                other.result()
+        finally:
+            # after an interruption the others stop, too, before anybody uses them again
+            for core in cores:
+                core.halt(True)
+            wait(others)
         return out
+
+    @property
+    def processed(self) -> list[int]:
+        """Of each shard, how many packets of the last batch it has looked at: all, unless it was interrupted."""
+        return [engine.processed for engine in self.engines]
 
     @property
     def now(self) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
 from .errors import InputError
+from .ruleset import shown
 from .tables import config_of, node_tables
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def reload(engine: Engine) -> None:
         core.reload(*made[core])
         for iface, address in _lost(family, had, core.arrays["addresses"]):
             core.flush_masqueraded(iface, address)
-    engine.ruleset, engine.ruleset6 = rulesets[engine._core], rulesets.get(engine._core6)
+    engine.ruleset = shown(rulesets[engine._core], engine._core)
+    if engine._core6 is not None:
+        engine.ruleset6 = shown(rulesets[engine._core6], engine._core6)
     engine._iface_numbers = {name: n for n, name in enumerate(names)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .ipset import IpSet
 from .iptables import Chain, Match, Rule, Rules, Table
+from .iptables.nesting import jump_depth
 from .iptables.stateful import HashlimitMatch, RecentMatch
 from .iptables.targets import PASSING
 from .memory import aligned, no_garbage
@@ -77,6 +78,7 @@ class Ruleset:
     hook_entry, hook_policy : dict of (table, hook) to the first rule's index, and to that of the policy
     widest_run : int           the dispatch that looks up most destinations in nat, NO_RULE if none has WIDE_RUN of them
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
+    jump_depth : int           how deep chains nest at most
     recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
     helpers : bool             some rule gives connections a helper
     origin : list of (table, Chain, Rule or None)   what each compiled rule came from
@@ -98,6 +100,7 @@ class Ruleset:
     widest_run: int
     tracking: bool
     nat_hooks: bool
+    jump_depth: int
     recent_lists: int
     hashlimit_lists: int
     helpers: bool
@@ -341,6 +344,12 @@ class Compiler:
         )
 
 
+def shown(ruleset: Ruleset, core: Any) -> Ruleset:
+    """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
+    names = ("rules", "matches", "targets", "port_slots", "dispatches", "dispatch_slots", "iface_match")
+    return replace(ruleset, **{name: core.arrays[name] for name in names})
+
+
 def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
@@ -382,6 +391,7 @@ def compile_rules(
         c.widest[1],
         tracking,
         "nat" in parsed.tables,
+        max((jump_depth(t) for t in parsed.tables.values()), default=0),
         len(c.recent_lists),
         len(c.hashlimit_lists),
         any(r.target.name == "CT" and r.target.mask2 for r in every),

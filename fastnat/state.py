@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import CONN_HELPED
+from .dtypes import CONN_HELPED, CONN_LIVE
 from .errors import InputError
 from .iptables.model import RANDOM_FULLY
 from .node import Node
@@ -22,7 +22,7 @@ from .node import Node
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 3
+FORMAT = 4
 NONE = 0xFFFFFFFF
 # matches whose slots change as packets pass: their code in MATCH, and which fields
 NTH, LIMIT = 16, 24
@@ -36,7 +36,7 @@ def save(engine: Engine, path: str | Path) -> None:
     meta = {
         "format": FORMAT, "node": files, "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
-        "now": engine.now,
+        "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
         "cores": {v: {"generator": c.generator, "stats": c.stats} for v, c in engine._cores.items()},
     }  # fmt: skip
     arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -58,12 +58,13 @@ def save(engine: Engine, path: str | Path) -> None:
 
 def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
-    conns, place = core.arrays["conns"][order], np.zeros(core.high_water, np.uint32)
+    conns, place = core.arrays["conns"][order], np.full(core.high_water, NONE, np.uint32)
     place[order] = np.arange(len(order), dtype=np.uint32)
     helped = np.flatnonzero(conns["flags"] & CONN_HELPED).astype(np.uint32)
     helps = core.arrays["helps"][core.arrays["tcp"]["help"][order[helped]]]
-    announced = helps["master_kind"] != 0
-    helps["master"][announced] = place[helps["master"][announced]]
+    # one that is over may have left its place to another
+    serials = {int(s): n for s, n in zip(helps["serial"], helped, strict=True)}
+    helps["master"] = [serials.get(int(s), NONE) for s in helps["master_serial"]]
     expects = core.arrays["expects"][: core.tables["expects"]]
     oldest: list[int] = []
     for first in helps["first"].tolist():
@@ -79,7 +80,7 @@ def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
 
 def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
     """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
-    live = np.flatnonzero(conns["flags"])
+    live = np.flatnonzero(conns["flags"] & CONN_LIVE)
     depth = np.zeros(len(conns), np.int64)
     at = live[conns["bysource_prev"][live] == NONE]
     level = 0
@@ -128,7 +129,7 @@ def _engine(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Engine:
         node = Node.load(folder, lenient=True)
     engine = Engine(
         node, meta["profile"], int(meta["seed"]), int(meta["max_connections"]), remember=bool(meta["remember"]),
-        events=int(meta["events"]),
+        events=int(meta["events"]), key=int(meta["key"]), bitmap_bytes=int(meta["bitmap_bytes"]),
     )  # fmt: skip
     engine.advance(float(meta["now"]))
     for version, core in engine._cores.items():
@@ -140,7 +141,7 @@ def _engine(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Engine:
         core.take_over(*lists, [int(n) for n in saved["generator"]], [int(n) for n in saved["stats"]])
         _rules(core, given["matches"], given["counters"])
         # what Engine.set_random_fully changed; a ValueError where the shapes differ
-        core.arrays["targets"]["flags"] |= given["flags"].astype(np.uint16) & np.uint16(RANDOM_FULLY)
+        core.writable("targets")["flags"] |= given["flags"].astype(np.uint16) & np.uint16(RANDOM_FULLY)
     if engine.max_events:
         engine.all_events()
     return engine
@@ -150,8 +151,8 @@ def _helpers(
     core: Any, numbers: NDArray[np.uint32], helps: NDArray[Any], helped: NDArray[Any], expects: NDArray[Any]
 ) -> None:
     """Take over what helpers know; an IndexError where a place is not one of the connections'."""
-    masters = np.zeros(len(helps), np.uint32)
-    announced = helps["master_kind"] != 0
+    masters = np.full(len(helps), NONE, np.uint32)
+    announced = (helps["master_kind"] != 0) & (helps["master"] != NONE)
     masters[announced] = numbers[helps["master"][announced]]
     core.adopt_help(np.ascontiguousarray(helps), numbers[helped], masters)
     expects = np.ascontiguousarray(expects).copy()
@@ -161,7 +162,7 @@ def _helpers(
 
 def _rules(core: Any, matches: NDArray[Any], counters: NDArray[Any]) -> None:
     """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
-    rules, there = core.arrays["rules"], core.arrays["matches"]
+    rules, there = core.writable("rules"), core.writable("matches")
     same = matches.dtype == there.dtype and matches.shape == there.shape and (matches["kind"] == there["kind"]).all()
     if not same or counters.shape != (2, len(rules)):
         raise ValueError("the rules are not those that were saved")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ from .timeouts import PREFIX, timeouts_of
 
 PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
 GROUP_LOAD, GROUP_BUCKETS = 115, 32
-BITMAPS = 64
+# core/nat_port_bitmap.pxd: most bitmaps, and bytes of a page
+BITMAPS, PAGE_BYTES = 16_384, 512
 BITMAP_PROBES = 16
 # items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
 CHAIN_LOAD = 16
@@ -48,6 +50,10 @@ class Settings:
     remember: bool
     max_events: int
     prefault: bool = False
+    # of the hash of the tables
+    key: int = 0
+    # memory for bitmaps of ports, bytes
+    bitmap_bytes: int = 32 << 20
 
 
 def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
@@ -66,9 +72,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         "wheel": reserve(32768, np.dtype(np.uint32)),
         "wheel_busy": reserve(512, np.dtype(np.uint64)),
         "towards": reserve(TOWARDS, np.dtype(np.uint32)),
-        "bitmaps": reserve(BITMAPS * 2048, np.dtype(np.uint64)),
-        "bitmap_keys": reserve(BITMAPS, records.BITMAP_KEY),
-        "bitmap_index": reserve(4 * BITMAPS, np.dtype(np.uint16)),
+        **_bitmaps(settings.bitmap_bytes, records.BITMAP_KEY),
         "events": reserve(settings.max_events, records.EVENT),
         "helps": reserve(n, HELP),
         # two keys a PPTP connection beside what is expected
@@ -91,6 +95,7 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any
         "dispatches": r.dispatches,
         "dispatch_slots": r.dispatch_slots,
         "iface_match": r.iface_match,
+        "jump_stack": np.zeros(r.jump_depth, np.uint32),
         "routes": route_array(node, family),
         **compile_services(node.services, family),
         "sets": sets,
@@ -115,7 +120,7 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
     prefix, sysctl, profile = PREFIX, node.sysctl, settings.profile
     n_ifaces = len(node.iface_names)
     return {
-        "seed": settings.seed, "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+        "seed": settings.seed, "key": settings.key, "secret": os.urandom(80), "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
         "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
@@ -134,21 +139,23 @@ def helpers_by_port(node: Node, profile: str) -> bool:
     return profile == "linux-5.4" and node.sysctl(PREFIX + "helper", 0) != 0
 
 
-def copy_into(core: Any, other: Any) -> None:
-    """Copy the tables of one datapath, as far as they are in use, and its counters into another of the same node."""
-    t, high = core.tables, core.high_water
-    used = {
-        "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmaps": t["bitmaps"] * 2048,
-        "tuples": t["tuple_groups"] * GROUP_BUCKETS, "sources": t["source_groups"] * GROUP_BUCKETS,
-        "helps": t["helps"], "expects": t["expects"],
-    }  # fmt: skip
-    for name, array in core.arrays.items():
-        if name in used:
-            other.arrays[name][: used[name]] = array[: used[name]]
-        else:
-            # its length may differ where the node has changed meanwhile
-            other.arrays[name] = array.copy()
-    other.set_state(core.state())
+def fork(core: Any) -> Any:
+    """Return another datapath in the same state: its tables copied as far as they are in use."""
+    with core:
+        t, high = core.tables, core.high_water
+        used = {
+            "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmap_keys": t["bitmaps"],
+            "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * GROUP_BUCKETS,
+            "sources": t["source_groups"] * GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
+        }  # fmt: skip
+        arrays = {}
+        for name, array in core.arrays.items():
+            arrays[name] = reserve(len(array), array.dtype)
+            n = used.get(name, len(array))
+            arrays[name][:n] = array[:n]
+        other = type(core)(arrays, None, core.packet_dtype, core.result_dtype)
+        other.set_state(core.state())
+        return other
 
 
 def bytes_of(core: Any) -> int:
@@ -159,7 +166,22 @@ def bytes_of(core: Any) -> int:
     fixed = 32768 * 4 + 4096 + sum(core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
     buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
     helpers = t["helps"] * HELP.itemsize + t["expects"] * core.arrays["expects"].itemsize
-    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + t["bitmaps"] * 16384 + fixed + helpers)
+    bitmaps = t["bitmaps"] * core.arrays["bitmap_keys"].itemsize + t["bitmap_pages"] * PAGE_BYTES
+    index = core.arrays["bitmap_index"].nbytes if t["bitmaps"] else 0
+    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + bitmaps + index + fixed + helpers)
+
+
+def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the bitmaps of ports, together not more than `size` bytes."""
+    # a quarter for keys and their index, of which a bitmap has four words
+    count = min(size // 4 // (key.itemsize + 16), BITMAPS)
+    places = 4 << max(count - 1, 0).bit_length() if count else 1
+    pages = (size - count * key.itemsize - places * 4) // PAGE_BYTES if count else 0
+    return {
+        "bitmap_keys": reserve(count, key),
+        "bitmap_index": reserve(places, np.dtype(np.uint32)),
+        "bitmap_pages": reserve(max(pages, 0) * PAGE_BYTES // 8, np.dtype(np.uint64)),
+    }
 
 
 def _chains(node: Node, settings: Settings) -> int:

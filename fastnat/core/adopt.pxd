@@ -6,12 +6,14 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_confirm cimport confirm, insert_reply_only
+from .ct_expect cimport conn_server
 from .ct_insert cimport conn_alloc, conn_release
 from .ct_lookup cimport find_tuple
 from .batch cimport pkt_reset
 from .ipvs cimport count_active, server_like
 from .nat_bysource cimport bysource_add, bysource_head
-from .tuple cimport tuple_invertible, tuple_proto
+from .rehash cimport is_crowded, rehash, rehash_for
+from .tuple cimport conn_tuple, tuple_invertible, tuple_proto
 from .tuple_hash cimport source_hash, tuple_hash
 
 cdef enum:
@@ -54,7 +56,7 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
 
 cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept nogil:
     e.conns[ct].flags |= CONN_SERVICE
-    e.tcp[ct].server = server
+    conn_server(e, ct)[0] = server
     e.servers[server].inactive += 1
     count_active(e, ct)
 
@@ -71,6 +73,16 @@ cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, cons
     c.flags |= from_.flags & CONN_MARKED
     c.status = from_.status & ~(IPS_CONFIRMED | IPS_DYING | IPS_SRC_NAT_DONE) & 0xffff
     e.tcp[ct] = beside[0]
+
+
+cdef inline void add_to_source(engine_t *e, pkt_t *p) noexcept nogil:
+    # add_to_source: the connection becomes the newest of its source.
+    cdef tuple_t t = conn_tuple(&e.conns[p.ct], 0)
+    cdef uint64_t h = source_hash(e, t)
+    cdef uint32_t head = bysource_head(e, t, h)
+    if not bysource_add(e, p.ct, h, head):
+        rehash_for(e, p)
+        bysource_add(e, p.ct, source_hash(e, t), head)
 
 
 cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *beside, uint32_t n_servers,
@@ -104,11 +116,12 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
     if server != FN_NONE:
         give_server(e, p.ct, server)
     if from_.status & IPS_SRC_NAT_DONE:
-        bysource_add(e, p.ct, source_hash(e, from_.tuples[0]),
-                     bysource_head(e, from_.tuples[0], source_hash(e, from_.tuples[0])))
+        add_to_source(e, &p)
         e.conns[p.ct].status |= IPS_SRC_NAT_DONE
     # one that only shares its original tuple with another (NAT_CLASH) begins its second anew
-    if (insert_reply_only(e, &p, h) if hidden else confirm(e, &p)):
+    if (insert_reply_only(e, &p, tuple_hash(e, from_.tuples[1])) if hidden else confirm(e, &p)):
         conn_release(e, p.ct)
         return ADOPT_TABLES_FULL
+    if fn_unlikely(is_crowded(e)):
+        rehash(e)
     return ADOPTED

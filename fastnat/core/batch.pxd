@@ -4,18 +4,20 @@
 # Source: ours.
 # Invariants: the stages before `decide` only compute hashes and name lines to fetch; `decide` looks everything up again in
 # packet order, so two packets of one new connection in one batch give one connection, and the split of
-# the input into batches never shows.
+# the input into batches never shows. So a batch may stop behind any packet, and does where it has taken long
+# (somebody may want to interrupt it) or where hashes computed ahead hold no longer (rehash.pxd).
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_lookup cimport candidate, find_tuple, towards
 from .established cimport pass_established
-from .expire cimport advance_to
+from .expire cimport advance_to, tick_of
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
 from .opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
+from .rehash cimport is_crowded
 from .rule_ahead cimport look_ahead_in_rules
-from .tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
+from .tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 
 cdef enum:
@@ -47,6 +49,19 @@ cdef struct group_t:
     # what the next stage of this group will touch
     uint32_t n_lines
     const void *lines[128]
+
+
+cdef struct scratch_t:
+    # the memory of a batch, the engine's own: threads may have small stacks
+    group_t ring[4]
+    pkt_t held[256]
+    # a datagram that may be made longer
+    uint8_t room[65536]
+    # what a shard takes out of a batch
+    packet_t packets[1024]
+    result_t results[1024]
+    uint64_t places[1024]
+    double times[1024]
 
 
 cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
@@ -183,33 +198,43 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
         p.port_classes = ahead.key[2] & PORT_CLASSES
 
 
-cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
-    # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
+cdef inline bint is_other(const engine_t *e, const group_t *g, uint32_t i) noexcept nogil:
+    # is_other: the record that a tag named is another connection's.
+    return (tuple_proto(g.tuples[i]) != PROTO_ICMP
+            and not tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]))
+
+
+cdef inline void look_again(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
+    # look_again: look ahead now for a packet that was taken for an established one.
     cdef const void *lines[4]
-    cdef uint32_t k, n
-    if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
-        return False
-    n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
+    cdef uint32_t k
+    cdef uint32_t n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
     for k in range(n):
         fn_prefetch_write(lines[k])
-    return True
 
 
 cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *missed, result_t *out) noexcept nogil:
     # decide_shortly: => False: take the long way.
+    cdef uint32_t found
     if not missed[0]:
         if pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
             return True
-        missed[0] = was_mistaken(e, g, i)
+        if is_other(e, g, i):
+            found = find_tuple(e, g.tuples[i], g.hashes[i], <uint32_t>e.now)
+            if found != FN_NONE:
+                return pass_established(e, g.packets + i, g.tuples[i], found, out)
+            look_again(e, g, i)
+            missed[0] = True
     return missed[0] and open_masqueraded(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
 
 
-cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
     # decide: one packet, with everything that the stages before have fetched.
+    # => True: the batch is to stop behind it.
     cdef pkt_t p
     cdef bint missed = g.found[i] == FN_NONE
     if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
-        return
+        return False
     load(&p, g.packets + i, g.tuples[i], g.hashes[i])
     begin_packet(e, g.number + i)
     p.now = <uint32_t>e.now
@@ -223,6 +248,7 @@ cdef inline void decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
         walk(e, &p)
     e.stats[STAT_PROBES] += p.probes
     store(&p, out)
+    return p.pause
 
 
 cdef inline void fetch(const group_t *g) noexcept nogil:
@@ -233,64 +259,90 @@ cdef inline void fetch(const group_t *g) noexcept nogil:
         fn_prefetch_write(g.lines[k])
 
 
-cdef inline void stage_decide(engine_t *e, group_t *g, result_t *out, const uint64_t *ticks, const group_t *probed,
-                              const group_t *hashed) noexcept nogil:
-    # stage_decide: and in between fetch what the two groups behind will touch.
-    # => ticks, if given, holds one jiffy a packet and never goes back.
+cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, const group_t *probed,
+                                  const group_t *hashed) noexcept nogil:
+    # stage_decide: and in between fetch what the two groups behind will touch. times, if given, holds one time a packet and
+    # never goes back.
+    # => How many packets were decided; fewer than the group has: the batch is to stop.
     cdef uint32_t part, i, end
+    cdef uint64_t tick
     for part in range(2):
         fetch(probed if part else hashed)
         end = (part + 1) * HALF
         for i in range(part * HALF, end if end < g.n else g.n):
-            if ticks != NULL and ticks[i] != e.now:
-                advance_to(e, ticks[i])
-            decide(e, g, i, out + i)
+            if times != NULL:
+                tick = tick_of(times[i])
+                if tick != e.now:
+                    advance_to(e, tick)
+            if fn_unlikely(decide(e, g, i, out + i)):
+                e.stats[STAT_PACKETS] += i + 1
+                return i + 1
     e.stats[STAT_PACKETS] += g.n
+    return g.n
 
 
-cdef inline void run_batch(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks,
-                           uint64_t n) noexcept nogil:
+cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, result_t *out, const double *times,
+                               uint64_t n) noexcept nogil:
     # run_batch: a group is hashed, PROBE groups later probed, DECIDE groups later decided; what a stage names is fetched
-    # while a group in front is decided.
-    cdef group_t groups[RING]
-    cdef group_t idle
+    # while a group in front is decided. ring: room for RING groups, whose last holds none.
+    # => How many packets were decided: all, or those up to where it stops.
+    cdef group_t *idle = ring + RING
     cdef group_t *hashed
     cdef group_t *probed
+    cdef group_t *group
     cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
     cdef uint64_t k, size, at
     cdef uint64_t number = e.stats[STAT_PACKETS]
+    cdef uint64_t begun = fn_cycles()
+    cdef uint32_t decided
     idle.n_lines = 0
     for k in range(n_groups + DECIDE):
-        hashed = &idle
-        probed = &idle
+        hashed = idle
+        probed = idle
         if k < n_groups:
-            hashed = &groups[k % RING]
+            hashed = ring + k % RING
             size = n - k * FN_STAGE
             stage_hash(e, hashed, number + k * FN_STAGE, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
         if PROBE <= k < n_groups + PROBE:
-            probed = &groups[(k - PROBE) % RING]
+            probed = ring + (k - PROBE) % RING
             stage_probe(e, probed)
         if k >= DECIDE:
             at = (k - DECIDE) * FN_STAGE
-            stage_decide(e, &groups[(k - DECIDE) % RING], out + at, ticks + at if ticks != NULL else NULL, probed, hashed)
+            group = ring + (k - DECIDE) % RING
+            decided = stage_decide(e, group, out + at, times + at if times != NULL else NULL, probed, hashed)
+            if fn_unlikely(decided < group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
+                return at + decided
             continue
         fetch(hashed)
         fetch(probed)
+    return n
 
 
-cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const uint64_t *ticks, uint64_t n,
-                          pkt_t *held, uint32_t cpus) noexcept nogil:
-    # run_race: `cpus` packets at a time are set up before the first of them confirms.
-    # => held has room for that many.
+cdef inline void hash_held(engine_t *e, pkt_t *held, uint32_t n) noexcept nogil:
+    # hash_held: after a rehash, for packets that wait before confirm.
+    cdef uint32_t i
+    for i in range(n):
+        if held[i].is_new:
+            held[i].hash = tuple_hash(e, conn_tuple(&e.conns[held[i].ct], 0))
+            held[i].verified = False
+
+
+cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, const double *times, uint64_t n,
+                              pkt_t *held, uint32_t cpus) noexcept nogil:
+    # run_race: `cpus` packets at a time are set up before the first of them confirms. held has room for that many.
+    # => How many packets were decided: all, or those up to where it stops.
     cdef uint64_t first = 0
+    cdef uint64_t begun = fn_cycles()
+    cdef uint64_t rehashes
     cdef uint32_t reasons[FN_CPUS]
     cdef uint32_t i, k
     cdef tuple_t t
     while first < n:
         k = <uint32_t>(n - first if n - first < cpus else cpus)
+        rehashes = e.rehashes
         for i in range(k):
-            if ticks != NULL:
-                advance_to(e, ticks[first + i])
+            if times != NULL:
+                advance_to(e, tick_of(times[first + i]))
             begin_packet(e, e.stats[STAT_PACKETS] + i)
             t = packet_tuple(in_ + first + i)
             load(&held[i], &in_[first + i], t, tuple_hash(e, t))
@@ -298,8 +350,14 @@ cdef inline void run_race(engine_t *e, const packet_t *in_, result_t *out, const
             reasons[i] = REASON_INTERFACE if held[i].in_iface >= e.n_ifaces else set_up(e, &held[i])
         # what is drawn at confirm goes on behind what the last of them drew
         for i in range(k):
+            if fn_unlikely(e.rehashes != rehashes):
+                rehashes = e.rehashes
+                hash_held(e, held + i, k - i)
             let_go(e, &held[i], reasons[i])
             e.stats[STAT_PROBES] += held[i].probes
             store(&held[i], out + first + i)
         e.stats[STAT_PACKETS] += k
         first += k
+        if is_crowded(e) or fn_cycles() - begun > FN_SLICE:
+            break
+    return first

@@ -13,6 +13,7 @@ from .ct_lookup cimport find_tuple, towards
 from .hash_table cimport table_insert
 from .nat_port_bitmap cimport bitmap_note
 from .nat_used_tuple cimport allows_clash
+from .rehash cimport rehash_for
 from .tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .tuple_hash cimport random_u64, tuple_hash
 
@@ -64,6 +65,17 @@ cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noe
     return True
 
 
+cdef inline bint link_both(engine_t *e, pkt_t *p, uint64_t h_reply) noexcept nogil:
+    # link_both: the reply tuple first: where a host speaks to itself both are the same, and the kernel finds the reply.
+    # => False: there is no room; it is in the table by neither.
+    if not link_tuple(e, p, 1, h_reply):
+        return False
+    if not link_tuple(e, p, 0, p.hash):
+        unlink_tuple(e, p.ct, 1, h_reply)
+        return False
+    return True
+
+
 cdef inline uint32_t linked(engine_t *e, pkt_t *p) noexcept nogil:
     # linked: the connection lives from here on.
     cdef conn_t *c = &e.conns[p.ct]
@@ -80,8 +92,10 @@ cdef inline uint32_t linked(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t insert_reply_only(engine_t *e, pkt_t *p, uint64_t h) noexcept nogil:
     # insert_reply_only: let the answer to a packet already translated find its way back (nf_ct_resolve_clash_harder).
     cdef conn_t *c = &e.conns[p.ct]
-    if not link_tuple(e, p, 1, h):
-        return clash_lost(e)
+    if fn_unlikely(not link_tuple(e, p, 1, h)):
+        rehash_for(e, p)
+        if not link_tuple(e, p, 1, tuple_hash(e, c.tuples[1])):
+            return clash_lost(e)
     c.timeout = CLASH_LIFETIME * FN_HZ
     c.status |= IPS_FIXED_TIMEOUT | IPS_NAT_CLASH
     e.stats[STAT_CLASH_RESOLVE] += 1
@@ -130,13 +144,10 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
         e.stats[STAT_CHAINTOOLONG] += 1
         e.stats[STAT_INSERT_FAILED] += 1
         return REASON_CHAIN_TOO_LONG
-    # the reply tuple first: where a host speaks to itself both are the same, and the kernel finds the reply
-    if not link_tuple(e, p, 1, h):
-        e.stats[STAT_INSERT_FAILED] += 1
-        return REASON_TABLE_FULL
-    if not link_tuple(e, p, 0, p.hash):
-        unlink_tuple(e, p.ct, 1, h)
-        e.stats[STAT_INSERT_FAILED] += 1
-        return REASON_TABLE_FULL
+    if fn_unlikely(not link_both(e, p, h)):
+        rehash_for(e, p)
+        if not link_both(e, p, tuple_hash(e, reply)):
+            e.stats[STAT_INSERT_FAILED] += 1
+            return REASON_TABLE_FULL
     e.stats[STAT_NEW] += 1
     return linked(e, p)

@@ -5,6 +5,7 @@
 # Differs from the kernel: changes made by a packet that is dropped before the confirm hook are not reported later.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from .types cimport *
+from .ct_lookup cimport is_live
 from .tuple cimport tuple_proto
 
 
@@ -52,7 +53,7 @@ cdef inline void note_changes(engine_t *e, const pkt_t *p) noexcept nogil:
     if e.max_events == 0 or p.ct == FN_NONE or p.icmp_error:
         return
     c = &e.conns[p.ct]
-    if not c.status & IPS_CONFIRMED or not c.flags & CONN_LIVE:
+    if not c.status & IPS_CONFIRMED or not is_live(c):
         return
     what = EVENT_REPLY if (c.status ^ p.status_before) & IPS_SEEN_REPLY else 0
     if (c.status ^ p.status_before) & IPS_ASSURED:

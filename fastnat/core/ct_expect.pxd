@@ -7,7 +7,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from .types cimport (addr_t, CONN_HELPED, conn_t, engine_t, EXPECT_FREE, EXPECT_GRE_KEY, expect_t, FN_ADDR_BITS,
+from .types cimport (CONN_HELPED, CONN_SERVICE, conn_t, engine_t, EXPECT_FREE, EXPECT_GRE_KEY, expect_t, fn_hash,
                      FN_EXPECT_HEADS, FN_HZ, FN_NONE, FN_V6, help_t, HELPER_FTP, HELPER_NONE, HELPER_PPTP, HELPER_TFTP, IPS_EXPECTED,
                      IPS_HELPER, PROTO_GRE, PROTO_TCP, PROTO_UDP, STAT_EXPECT_CREATE, STAT_EXPECT_DELETE, tuple_t)
 from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src
@@ -29,18 +29,28 @@ cdef enum:
 
 
 cdef inline uint32_t *expect_head(const engine_t *e, tuple_t t) noexcept nogil:
-    # expect_head: the bucket of a destination.
-    cdef uint32_t key = tuple_dport(t) | tuple_proto(t) << 16
-    cdef addr_t addr = tuple_dst(t)
-    cdef uint32_t i
-    for i in range(FN_ADDR_BITS // 32):
-        key = (key ^ <uint32_t>(addr >> (32 * i))) * <uint32_t>0x9e3779b1
-    return &e.expect_heads[(key >> 16) % FN_EXPECT_HEADS]
+    # expect_head: the bucket of a destination; the hash is secret, so that nobody can fill one.
+    cdef tuple_t key = tuple_make(0, tuple_dst(t), 0, tuple_dport(t), tuple_proto(t), 0)
+    return &e.expect_heads[fn_hash(e.secret, &key) % FN_EXPECT_HEADS]
 
 
 cdef inline help_t *help_of(const engine_t *e, uint32_t ct) noexcept nogil:
     # help_of: => NULL: no helper has to do with the connection.
     return &e.helps[e.tcp[ct].help] if e.conns[ct].flags & CONN_HELPED else NULL
+
+
+cdef inline uint32_t *conn_server(const engine_t *e, uint32_t ct) noexcept nogil:
+    # conn_server: where a connection of a virtual service notes its real server; a helper may watch it, too.
+    return &e.helps[e.tcp[ct].help].server if e.conns[ct].flags & CONN_HELPED else &e.tcp[ct].server
+
+
+cdef inline help_t *help_of_master(const engine_t *e, const help_t *help) noexcept nogil:
+    # help_of_master: => NULL: nobody announced the connection, or the one that did is over.
+    cdef help_t *of_master
+    if help.master_kind == HELPER_NONE:
+        return NULL
+    of_master = help_of(e, help.master)
+    return of_master if of_master != NULL and of_master.serial == help.master_serial else NULL
 
 
 cdef inline bint expects_tuple(const expect_t *x, tuple_t t, bint any_sport) noexcept nogil:
@@ -198,6 +208,10 @@ cdef inline help_t *give_help(engine_t *e, uint32_t ct) noexcept nogil:
     help = &e.helps[at]
     memset(help, 0, sizeof(help_t))
     help.first = FN_NONE
+    e.help_serial += 1
+    help.serial = e.help_serial
+    if e.conns[ct].flags & CONN_SERVICE:
+        help.server = e.tcp[ct].server
     e.tcp[ct].help = at
     e.conns[ct].flags |= CONN_HELPED
     return help
@@ -205,9 +219,13 @@ cdef inline help_t *give_help(engine_t *e, uint32_t ct) noexcept nogil:
 
 cdef inline void take_help(engine_t *e, uint32_t ct) noexcept nogil:
     # take_help: the connection is over, and with it what it announced.
+    cdef uint32_t at = e.tcp[ct].help
     forget_expects(e, ct, EXPECTATIONS | GRE_KEYS)
-    e.helps[e.tcp[ct].help].first = e.free_help
-    e.free_help = e.tcp[ct].help
+    e.helps[at].first = e.free_help
+    e.helps[at].serial = 0
+    e.free_help = at
+    if e.conns[ct].flags & CONN_SERVICE:
+        e.tcp[ct].server = e.helps[at].server
     e.conns[ct].flags &= ~CONN_HELPED & 0xff
 
 

@@ -87,6 +87,7 @@ cdef inline bint was_expected(engine_t *e, pkt_t *p) noexcept nogil:
     if help != NULL:
         help.master_kind = help_of(e, master).kind
         help.master = master
+        help.master_serial = help_of(e, master).serial
     if e.conns[master].flags & CONN_MARKED:
         e.tcp[p.ct].mark = e.tcp[master].mark
         e.conns[p.ct].flags |= CONN_MARKED
@@ -175,6 +176,8 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         if p.is_new:
             conn_release(e, p.ct)
             p.is_new = False
+            # the expectation is used up all the same; there is nothing that could follow its master
+            p.expected = False
         untrackable(e, p)
         if said == CT_DROP:
             e.stats[STAT_DROP] += 1

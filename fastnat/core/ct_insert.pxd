@@ -6,16 +6,17 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bucket_t, CONN_ACTIVE, CONN_HELPED, CONN_LIVE, CONN_SERVICE,
+from .types cimport (bucket_t, CONN_ACTIVE, CONN_HELPED, CONN_LIVE, CONN_MARKED, CONN_SERVICE,
                      conn_t, engine_t, EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_tags_equal, FN_NONE, fn_unlikely, help_t,
                      HELPER_PPTP,
                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
-                     server_t, tuple_t)
+                     pkt_t, server_t, tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .tuple_hash cimport source_hash, source_tuple, tuple_hash
 from .hash_table cimport bucket_index, ID_MASK, table_remove
 from .ct_events cimport note_event
-from .ct_expect cimport find_expect, forget_expects, GRE_KEYS, help_of, sibling_tuple, take_help, unlink_expect
+from .ct_expect cimport (conn_server, find_expect, forget_expects, GRE_KEYS, help_of, help_of_master, sibling_tuple, take_help,
+                         unlink_expect)
 from .ct_lookup cimport find_tuple, towards
 from .ct_expire cimport WHEEL_MASK, wheel_remove
 from .nat_port_bitmap cimport bitmap_note
@@ -33,7 +34,7 @@ cdef inline uint16_t *chain_of(const engine_t *e, uint64_t h) noexcept nogil:
 
 cdef inline void leave_server(engine_t *e, uint32_t ct) noexcept nogil:
     # leave_server: its real server has a connection less (ip_vs_unbind_dest).
-    cdef server_t *server = &e.servers[e.tcp[ct].server]
+    cdef server_t *server = &e.servers[conn_server(e, ct)[0]]
     if e.conns[ct].flags & CONN_ACTIVE:
         server.active -= 1
     else:
@@ -70,24 +71,34 @@ cdef inline void leave_helper(engine_t *e, uint32_t ct) noexcept nogil:
     cdef const help_t *help = help_of(e, ct)
     if help.kind == HELPER_PPTP:
         delete_siblings(e, ct)
-    elif help.master_kind == HELPER_PPTP and help_of(e, help.master) != NULL:
+    elif help.master_kind == HELPER_PPTP and help_of_master(e, help) != NULL:
         # without its tunnel a PPTP connection has no keys (destroy_gre_conntrack)
         forget_expects(e, help.master, GRE_KEYS)
     take_help(e, ct)
 
 
-cdef inline void conn_free(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
-    # conn_free: conn_release for a caller that has hashed the source already.
+cdef inline void conn_detach(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
+    # conn_detach: nothing knows the record any more but who holds it.
     if fn_unlikely(e.conns[ct].flags & CONN_SERVICE):
         leave_server(e, ct)
     if fn_unlikely(e.conns[ct].flags & CONN_HELPED):
         leave_helper(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
         bysource_remove(e, ct, h_source)
+
+
+cdef inline void record_free(engine_t *e, uint32_t ct) noexcept nogil:
+    # record_free: the record may be used again.
     e.conns[ct].flags = 0
     e.free_ids[e.n_free] = ct
     e.n_free += 1
     e.count -= 1
+
+
+cdef inline void conn_free(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
+    # conn_free: conn_release for a caller that has hashed the source already.
+    conn_detach(e, ct, h_source)
+    record_free(e, ct)
 
 
 cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
@@ -110,8 +121,8 @@ cdef inline void unlink_messages(const conn_t *c, tuple_t *messages) noexcept no
     messages[2] = source_tuple(messages[0])
 
 
-cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) noexcept nogil:
-    # conn_unlink: conn_delete for a caller that has hashed unlink_messages already.
+cdef inline void tables_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) noexcept nogil:
+    # tables_unlink: out of the tuple table and the wheel.
     if fn_unlikely(e.max_events != 0):
         note_event(e, ct, EVENT_DESTROY, 0)
     if not e.conns[ct].status & IPS_NAT_CLASH:
@@ -121,6 +132,11 @@ cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) n
     e.conns[ct].status |= IPS_DYING
     e.confirmed -= 1
     e.stats[STAT_DELETE] += 1
+
+
+cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) noexcept nogil:
+    # conn_unlink: conn_delete for a caller that has hashed unlink_messages already.
+    tables_unlink(e, ct, hashes)
     conn_free(e, ct, hashes[2])
 
 
@@ -131,6 +147,20 @@ cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
     unlink_messages(&e.conns[ct], messages)
     fn_hash_stage(e.key, messages, hashes, 3)
     conn_unlink(e, ct, hashes)
+
+
+cdef inline void conn_kill(engine_t *e, pkt_t *p) noexcept nogil:
+    # conn_kill: the packet ends its own connection, but rules go on looking at it, and may mark it, until the packet leaves
+    # (nf_ct_kill_acct; the packet holds a reference).
+    cdef tuple_t messages[3]
+    cdef uint64_t hashes[3]
+    cdef conn_t *c = &e.conns[p.ct]
+    unlink_messages(c, messages)
+    fn_hash_stage(e.key, messages, hashes, 3)
+    tables_unlink(e, p.ct, hashes)
+    conn_detach(e, p.ct, hashes[2])
+    c.flags &= CONN_MARKED
+    p.dying = True
 
 
 cdef inline uint32_t early_drop(engine_t *e, uint64_t h) noexcept nogil:

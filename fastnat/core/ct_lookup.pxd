@@ -4,10 +4,15 @@
 # Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
 # Differs from the kernel: expired entries met on the way are left to ct_expire, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from .types cimport (addr_t, bucket_t, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
+from .types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
                      FN_TOWARDS, fn_unlikely, FN_V6, IPS_DYING, tuple_t)
 from .tuple cimport conn_tuple, tuple_equal
-from .hash_table cimport bucket_home, bucket_neighbour, ID_MASK, overflow_count, tag_of
+from .hash_table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
+
+
+cdef inline bint is_live(const conn_t *ct) noexcept nogil:
+    # is_live: it is in the tables, or a packet is just opening it. Nobody else may write to a record.
+    return ct.flags & CONN_LIVE
 
 
 cdef inline bint is_expired(const conn_t *ct, uint32_t now) noexcept nogil:
@@ -21,6 +26,7 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
     cdef const bucket_t *b = home
     cdef unsigned char tag = tag_of(h)
     cdef uint32_t q = 0
+    cdef uint32_t mistaken = 0
     cdef uint32_t hits, id_
     while True:
         hits = fn_tags_equal(b, tag)
@@ -28,6 +34,9 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
             id_ = b.items[fn_ctz(hits)] & ID_MASK
             if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t) and not is_expired(&e.conns[id_ >> 1], now):
                 return id_
+            mistaken += 1
+            if fn_unlikely(mistaken == CROWDED):
+                note_crowd(&e.tuples)
             hits &= hits - 1
         if not fn_unlikely(overflow_count(home, tag) != 0):
             return FN_NONE

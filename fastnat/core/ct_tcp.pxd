@@ -8,7 +8,7 @@ from libc.string cimport memset
 from .types cimport (conn_t, engine_t, FN_HZ, FN_TCP_STATE, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
                      TIMEOUT_TCP_MAX_RETRANS, TIMEOUT_TCP_UNACK)
 from .ct_expire cimport wheel_bring_forward
-from .ct_insert cimport conn_delete
+from .ct_insert cimport conn_delete, conn_kill
 from .ct_state cimport CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, refresh
 from .ct_tcp_window cimport (after_seq, before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK,
                              in_window, tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK,
@@ -215,7 +215,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     if not c.status & IPS_SEEN_REPLY:
         if p.tcp_class == CLASS_RST:
             if c.status & IPS_CONFIRMED:
-                conn_delete(e, p.ct)
+                conn_kill(e, p)
             return CT_ACCEPT
         if e.profile != 54 and p.tcp_class == CLASS_SYN and old == SS:
             return CT_ACCEPT

@@ -1,29 +1,30 @@
 """The datapath: tables in memory that NumPy owns, and the batch loop over the steps of a packet's life."""
 
-from libc.math cimport floor
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from ..errors import ClockError
+from ..errors import ArgumentError, BusyError, CheckError, ClockError, InputError
 from .types cimport *
-from .adopt cimport adopt_conn, give_server
-from .batch cimport pkt_reset, run_batch, run_race, store
+from .adopt cimport add_to_source, adopt_conn, give_server
+from .batch cimport pkt_reset, run_batch, run_race, scratch_t, store
+from .check cimport check_engine, room_t
 from .ct_confirm cimport confirm
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
-from .ct_lookup cimport find_tuple, towards
-from .expire cimport advance_to
+from .ct_lookup cimport find_tuple, is_live
+from .expire cimport advance_to, tick_of
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .ipvs cimport server_like
 from .nat_bysource cimport bysource_add, bysource_head
-from .nat_port_bitmap cimport WORDS
 from .packet_parse cimport parse_ip
+from .rehash cimport is_crowded, rehash, rehash_for
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
-from .shards cimport SHARD_ROOM, gather, range_t, shard_of, shards_t
+from .shards cimport gather, range_t, shard_of, shards_t
 from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
 from .tuple_hash cimport begin_packet, random_u64, source_hash, splitmix64, tuple_hash
 
@@ -35,15 +36,19 @@ cdef extern from "platform.h" nogil:
         int64_t *strides
         int flags
 
+cdef extern from "pythread.h" nogil:
+    unsigned long PyThread_get_thread_ident()
+
 cdef type NDARRAY = np.ndarray
 cdef object DOUBLE = np.dtype(np.float64)
+cdef object BYTE = np.dtype(np.uint8)
+cdef object OFFSET = np.dtype(np.int64)
+cdef object IFACE = np.dtype(np.uint16)
 
 fn_hash_init()
 fn_crc32c_init()
 
 cdef enum:
-    # packets between two looks at pending signals
-    CHUNK = 65536
     C_CONTIGUOUS = 0x1
     # TCP_CONNTRACK_ESTABLISHED
     ESTABLISHED = 3
@@ -62,12 +67,12 @@ cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
     # array_of: the raw array behind a one-dimensional contiguous ndarray of exactly this dtype.
     cdef fn_ndarray *raw
     if type(array) is not NDARRAY:
-        raise TypeError(f"expected a numpy array of {dtype}, got {type(array).__name__}")
+        raise ArgumentError(f"expected a numpy array of {dtype}, got {type(array).__name__}")
     raw = <fn_ndarray *><void *>array
     if array.dtype is not dtype and array.dtype != dtype:
-        raise TypeError(f"expected a numpy array of {dtype}, got {array.dtype}")
+        raise ArgumentError(f"expected a numpy array of {dtype}, got {array.dtype}")
     if raw.nd != 1 or raw.flags & flags != flags:
-        raise ValueError("expected a one-dimensional, contiguous array" + (", writeable" if flags & WRITEABLE else ""))
+        raise InputError("expected a one-dimensional, contiguous array" + (", writeable" if flags & WRITEABLE else ""))
     return raw
 
 
@@ -90,20 +95,45 @@ cdef object addr_to_int(addr_t addr):
     return int(<uint64_t>addr) | (int(<uint64_t>(addr >> (FN_ADDR_BITS >> 1))) << 64 if FN_V6 else 0)
 
 
-cdef uint64_t tick_of(double now) noexcept nogil:
-    # tick_of: the jiffy of a time in seconds; the small part keeps 0.3 s from falling into jiffy 74.
-    return <uint64_t>floor(now * FN_HZ + 1e-6)
+cdef inline bint overlap(const void *a, uint64_t a_size, const void *b, uint64_t b_size) noexcept nogil:
+    return <uint64_t>a < <uint64_t>b + b_size and <uint64_t>b < <uint64_t>a + a_size
+
+
+cdef void *data_of(object array):
+    return (<fn_ndarray *><void *>array).data
+
+
+cdef object read_only(object array):
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 cdef class Datapath:
-    """Tables and counters of one engine; the steps in this folder are compiled into it."""
+    """Tables and counters of one engine; the steps in this folder are compiled into it.
+
+    One thread at a time may use it; a call that finds another one at work raises BusyError. `with datapath:` keeps it for
+    this thread over several calls.
+    """
 
     cdef engine_t e
     cdef double clock
     cdef uint32_t limit
+    # the thread that uses it, 0 none; how many calls deep; whether a batch is at work
+    cdef unsigned long owner
+    cdef uint32_t depth
+    cdef bint running
+    # asked to stop a shard's batch
+    cdef bint halted
+    # packets of the last batch that were decided
+    cdef readonly uint64_t processed
+    cdef dict memory
+    # the same arrays, read-only: the core believes what is in them
     cdef readonly dict arrays
-    cdef object packet_dtype
-    cdef object result_dtype
+    cdef object scratch_memory
+    cdef scratch_t *scratch
+    cdef readonly object packet_dtype
+    cdef readonly object result_dtype
     cdef shards_t shards
     cdef uint32_t shard
     # what `shards` points into
@@ -111,23 +141,61 @@ cdef class Datapath:
     cdef object ranges
 
     def __cinit__(self, dict arrays, dict config, object packet_dtype, object result_dtype):
-        cdef uint64_t seed = config["seed"]
-        cdef uint32_t i
+        # config None: set_state() follows
         memset(&self.e, 0, sizeof(engine_t))
-        self.arrays = arrays
+        self.memory = arrays
         self.packet_dtype = packet_dtype
         self.result_dtype = result_dtype
         self.clock = 0.0
+        # what is not touched takes no memory; from a cache line's beginning on
+        self.scratch_memory = np.zeros(sizeof(scratch_t) + 64, np.uint8)
+        self.scratch = <scratch_t *>((<uint64_t>(<fn_ndarray *><void *>self.scratch_memory).data + 63) & ~<uint64_t>63)
         self._attach()
+        self._capacities()
+        if config is not None:
+            self._start(config)
+
+    cdef int _start(self, dict config) except -1:
+        cdef uint64_t seed = config["seed"]
+        cdef uint64_t key = config["key"]
+        cdef bytes secret = config["secret"]
+        cdef engine_t *e = &self.e
+        cdef uint32_t i
         for i in range(2 * FN_ROUND_KEYS):
-            self.e.key[i] = splitmix64(&seed)
-        self.e.rng[0] = splitmix64(&seed)
-        self.e.rng[1] = splitmix64(&seed)
+            e.key[i] = splitmix64(&key)
+            # the numbers behind these were drawn when the seed made the key, too: a seed gives the same ones as before
+            splitmix64(&seed)
+        e.rng[0] = splitmix64(&seed)
+        e.rng[1] = splitmix64(&seed)
+        if len(secret) != sizeof(e.secret):
+            raise InputError(f"the secret has {len(secret)} bytes, not {sizeof(e.secret)}")
+        memcpy(e.secret, <const char *>secret, sizeof(e.secret))
         self._configure(config)
+        return 0
+
+    cdef int begin(self) except -1:
+        # begin: from here to end() this thread alone uses the engine.
+        if fn_claim(&self.owner, PyThread_get_thread_ident()) == 0 or self.running:
+            raise BusyError("this engine is at work in another call: one thread at a time; give each thread an engine of its own, "
+                            "or see EngineGroup")
+        self.depth += 1
+        return 0
+
+    cdef void end(self) noexcept:
+        self.depth -= 1
+        if self.depth == 0:
+            fn_release(&self.owner)
+
+    def __enter__(self):
+        self.begin()
+        return self
+
+    def __exit__(self, *exception):
+        self.end()
 
     cdef int _attach(self) except -1:
         cdef engine_t *e = &self.e
-        arrays = self.arrays
+        arrays = self.memory
         e.conns = <conn_t *>table_data(arrays, "conns", sizeof(conn_t))
         e.tcp = <tcp_t *>table_data(arrays, "tcp", sizeof(tcp_t))
         e.free_ids = <uint32_t *>table_data(arrays, "free_ids", 4)
@@ -137,9 +205,9 @@ cdef class Datapath:
         e.chunks = <chunk_t *>table_data(arrays, "chunks", sizeof(chunk_t))
         e.wheel = <uint32_t *>table_data(arrays, "wheel", 4)
         e.wheel_busy = <uint64_t *>table_data(arrays, "wheel_busy", 8)
-        e.bitmaps = <uint64_t *>table_data(arrays, "bitmaps", 8)
+        e.bitmap_pages = <uint64_t *>table_data(arrays, "bitmap_pages", 8)
         e.bitmap_keys = <bitmap_key_t *>table_data(arrays, "bitmap_keys", sizeof(bitmap_key_t))
-        e.bitmap_index = <uint16_t *>table_data(arrays, "bitmap_index", 2)
+        e.bitmap_index = <uint32_t *>table_data(arrays, "bitmap_index", 4)
         e.rules = <rule_t *>table_data(arrays, "rules", sizeof(rule_t))
         e.matches = <match_t *>table_data(arrays, "matches", sizeof(match_t))
         e.targets = <target_t *>table_data(arrays, "targets", sizeof(target_t))
@@ -147,6 +215,7 @@ cdef class Datapath:
         e.dispatches = <dispatch_t *>table_data(arrays, "dispatches", sizeof(dispatch_t))
         e.dispatch_slots = <dispatch_slot_t *>table_data(arrays, "dispatch_slots", sizeof(dispatch_slot_t))
         e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
+        e.jump_stack = <uint32_t *>table_data(arrays, "jump_stack", 4)
         e.events = <event_t *>table_data(arrays, "events", sizeof(event_t))
         e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
         e.sets = <set_t *>table_data(arrays, "sets", sizeof(set_t))
@@ -171,29 +240,52 @@ cdef class Datapath:
         e.port_start[1] = <uint32_t *>table_data(arrays, "dport_start", 4)
         e.addresses = <address_t *>table_data(arrays, "addresses", sizeof(address_t))
         e.lo_flags = <uint32_t *>table_data(arrays, "iface_flags", 4)
+        self.arrays = {name: read_only(array) for name, array in arrays.items()}
+        return 0
+
+    cdef int _capacities(self) except -1:
+        # _capacities: every size that an array gives, out of the array itself.
+        cdef engine_t *e = &self.e
+        memory = self.memory
+        e.capacity = min([len(memory[name]) for name in ("conns", "tcp", "free_ids")])
+        e.n_chains = len(memory["chains"])
+        e.max_chunks = len(memory["chunks"])
+        e.max_bitmaps = len(memory["bitmap_keys"])
+        e.max_pages = len(memory["bitmap_pages"]) // (2 * FN_PAGE_WORDS)
+        e.bitmap_index_mask = len(memory["bitmap_index"]) - 1
+        e.tuples.max_groups = len(memory["tuples"]) // FN_GROUP_BUCKETS
+        e.sources.max_groups = len(memory["sources"]) // FN_GROUP_BUCKETS
+        e.max_events = len(memory["events"])
+        e.help_capacity = len(memory["helps"])
+        e.expect_capacity = len(memory["expects"])
+        e.n_routes = len(memory["routes"])
+        e.n_classes = len(memory["class_start"])
+        e.n_port_classes[0] = len(memory["sport_start"])
+        e.n_port_classes[1] = len(memory["dport_start"])
+        e.n_services = len(memory["services"])
+        e.service_mask = len(memory["service_slots"]) - 1
+        e.n_persists = len(memory["persists"])
+        e.n_addresses = len(memory["addresses"])
+        e.max_jumps = len(memory["jump_stack"])
         return 0
 
     cdef int _configure(self, dict config) except -1:
         cdef engine_t *e = &self.e
         self.limit = config["max_connections"]
         e.max_conns = self.limit
-        e.capacity = len(self.arrays["conns"])
-        e.n_chains = len(self.arrays["chains"])
-        e.max_chunks = len(self.arrays["chunks"])
-        e.max_bitmaps = len(self.arrays["bitmap_keys"])
-        e.bitmap_index_mask = len(self.arrays["bitmap_index"]) - 1
         e.bitmap_probes = config["bitmap_probes"]
-        for table, name, kind in ((0, "tuples", TABLE_KIND_TUPLES), (1, "sources", TABLE_KIND_SOURCES)):
-            self._start_table(table, len(self.arrays[name]) // FN_GROUP_BUCKETS, config["groups"], kind)
-        e.max_events = len(self.arrays["events"])
+        self._start_table(&e.tuples, config["groups"], TABLE_KIND_TUPLES)
+        self._start_table(&e.sources, config["groups"], TABLE_KIND_SOURCES)
         e.free_chunk = FN_NONE
         e.free_help = FN_NONE
         e.free_expect = FN_NONE
-        e.help_capacity = len(self.arrays["helps"])
-        e.expect_capacity = len(self.arrays["expects"])
+        e.free_bitmap = FN_NONE
+        e.free_page = FN_NONE
+        e.newest_bitmap = FN_NONE
+        e.oldest_bitmap = FN_NONE
         memset(e.expect_heads, 0xff, FN_EXPECT_HEADS * 4)
         memset(e.wheel, 0xff, FN_WHEEL_SLOTS * 4)
-        memset(e.bitmap_index, 0xff, (e.bitmap_index_mask + 1) * 2)
+        memset(e.bitmap_index, 0xff, <uint64_t>(e.bitmap_index_mask + 1) * 4)
         e.profile = config["profile"]
         self._configure_node(config)
         return 0
@@ -203,16 +295,8 @@ cdef class Datapath:
         cdef engine_t *e = &self.e
         cdef uint32_t i, j
         e.n_ifaces = config["n_ifaces"]
-        e.n_routes = len(self.arrays["routes"])
-        e.n_classes = len(self.arrays["class_start"])
-        e.n_port_classes[0] = len(self.arrays["sport_start"])
-        e.n_port_classes[1] = len(self.arrays["dport_start"])
         e.n_paths = config["n_paths"]
         e.reach.born = 0
-        e.n_services = len(self.arrays["services"])
-        e.service_mask = len(self.arrays["service_slots"]) - 1
-        e.n_persists = len(self.arrays["persists"])
-        e.n_addresses = len(self.arrays["addresses"])
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
@@ -239,10 +323,8 @@ cdef class Datapath:
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
         return 0
 
-    cdef int _start_table(self, int which, uint32_t max_groups, uint32_t groups, uint32_t kind) except -1:
-        cdef table_t *t = &self.e.tuples if which == 0 else &self.e.sources
+    cdef int _start_table(self, table_t *t, uint32_t groups, uint32_t kind) except -1:
         t.groups = groups
-        t.max_groups = max_groups
         t.level_mask = groups - 1
         t.half = groups * FN_GROUP_BUCKETS
         t.bucket_mask = 2 * groups * FN_GROUP_BUCKETS - 1
@@ -279,9 +361,9 @@ cdef class Datapath:
             "tuples": self.e.tuples.used, "tuple_groups": self.e.tuples.groups,
             "tuple_overflows": self.e.tuples.overflows,
             "sources": self.e.sources.used, "source_groups": self.e.sources.groups,
-            "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "free": self.e.n_free,
+            "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "bitmap_pages": self.e.n_pages, "free": self.e.n_free,
             "paths": sum([self.e.paths[i].key[2] != 0 for i in range(self.e.n_paths)]),
-            "helps": self.e.n_helps, "expects": self.e.expect_high,
+            "helps": self.e.n_helps, "expects": self.e.expect_high, "rehashes": self.e.rehashes,
             "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_paths)]),
         }
 
@@ -294,7 +376,7 @@ cdef class Datapath:
         if type(now) is NDARRAY:
             raw = array_of(now, DOUBLE, C_CONTIGUOUS)
             if <uint64_t>raw.dimensions[0] != n:
-                raise ValueError(f"{raw.dimensions[0]} times for {n} packets")
+                raise InputError(f"{raw.dimensions[0]} times for {n} packets")
             times[0] = <double *>raw.data
             last[0] = self.clock
             for i in range(n):
@@ -312,6 +394,31 @@ cdef class Datapath:
             raise ClockError(f"time {t} s is beyond what 64-bit jiffies hold")
         return 0
 
+    cdef fn_ndarray *_results(self, object out, uint64_t n) except NULL:
+        cdef fn_ndarray *raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
+        if <uint64_t>raw.dimensions[0] < n:
+            raise InputError(f"out has room for {raw.dimensions[0]} of {n} results")
+        return raw
+
+    cdef int _apart(self, fn_ndarray *out, uint64_t n, const void *other, uint64_t size, str name) except -1:
+        # _apart: what is written while a batch runs must not be what is read.
+        if overlap(out.data, n * sizeof(result_t), other, size):
+            raise InputError(f"out shares memory with {name}: give it memory of its own")
+        return 0
+
+    cdef int _pause(self, uint64_t done, uint64_t n, double last, const double *times) except -1:
+        # _pause: a batch has come to its end or wants a pause: note how far it is, and see whether somebody interrupts it.
+        self.processed = done
+        if times == NULL:
+            self.clock = last
+        elif done:
+            self.clock = times[done - 1]
+        if is_crowded(&self.e):
+            rehash(&self.e)
+        if done < n:
+            PyErr_CheckSignals()
+        return 0
+
     def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1):
         """Run a batch of packet headers through the node's hooks; see Engine.process."""
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
@@ -320,34 +427,37 @@ cdef class Datapath:
         cdef result_t *results
         cdef double last
         cdef double *times
-        cdef uint64_t ticks[CHUNK]
-        cdef pkt_t held[FN_CPUS]
         cdef uint64_t done = 0
-        cdef uint64_t size, i
+        if not 1 <= cpus <= FN_CPUS:
+            raise InputError(f"cpus {cpus} is not in 1..{FN_CPUS}")
         if out is None:
             out = np.empty(n, self.result_dtype)
-        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
-        if <uint64_t>raw.dimensions[0] < n:
-            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
+        raw = self._results(out, n)
+        self._apart(raw, n, in_, n * sizeof(packet_t), "packets")
         results = <result_t *>raw.data
-        if not 1 <= cpus <= FN_CPUS:
-            raise ValueError(f"cpus {cpus} is not in 1..{FN_CPUS}")
-        self._clock(now, n, &last, &times)
-        if times == NULL:
-            with nogil:
-                advance_to(&self.e, tick_of(last))
-        while done < n:
-            size = n - done if n - done < CHUNK else CHUNK // cpus * cpus
-            with nogil:
-                if times != NULL:
-                    for i in range(size):
-                        ticks[i] = tick_of(times[done + i])
-                if cpus > 1:
-                    run_race(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size, held, cpus)
-                else:
-                    run_batch(&self.e, in_ + done, results + done, ticks if times != NULL else NULL, size)
-            done += size
-        self.clock = last
+        self.begin()
+        self.running = True
+        try:
+            self._clock(now, n, &last, &times)
+            if times != NULL:
+                self._apart(raw, n, times, n * sizeof(double), "now")
+            self.processed = 0
+            if times == NULL:
+                with nogil:
+                    advance_to(&self.e, tick_of(last))
+            while done < n:
+                with nogil:
+                    if cpus > 1:
+                        done += run_race(&self.e, in_ + done, results + done, times + done if times != NULL else NULL, n - done,
+                                         self.scratch.held, cpus)
+                    else:
+                        done += run_batch(&self.e, self.scratch.ring, in_ + done, results + done,
+                                          times + done if times != NULL else NULL, n - done)
+                self._pause(done, n, last, times)
+            self.clock = last
+        finally:
+            self.running = False
+            self.end()
         return out
 
     def take_shard(self, inside not None, ranges not None, uint32_t n, uint32_t number):
@@ -384,39 +494,70 @@ cdef class Datapath:
     def process_shard(self, packets not None, now, out not None):
         """Run those packets of a batch that belong to this shard, as process would run them alone, in order.
 
-        Their results go to their places in `out`, which other shards may fill at the same time.
+        Their results go to their places in `out`, which other shards may fill at the same time. `processed` says how many
+        packets of the batch were looked at: fewer than all when halt() was called meanwhile.
         """
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
         cdef uint64_t n = raw.dimensions[0]
         cdef const packet_t *in_ = <const packet_t *>raw.data
+        cdef result_t *results
         cdef double last
         cdef double *times
-        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
-        if <uint64_t>raw.dimensions[0] < n:
-            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
-        self._clock(now, n, &last, &times)
-        with nogil:
-            if times == NULL:
-                advance_to(&self.e, tick_of(last))
-            self._run_shard(in_, n, <result_t *>raw.data, times)
-            advance_to(&self.e, tick_of(last))
-        self.clock = last
-
-    cdef void _run_shard(self, const packet_t *in_, uint64_t n, result_t *out, const double *times) noexcept nogil:
-        cdef packet_t packets[SHARD_ROOM]
-        cdef result_t results[SHARD_ROOM]
-        cdef uint64_t places[SHARD_ROOM]
-        cdef uint64_t ticks[SHARD_ROOM]
         cdef uint64_t at = 0
-        cdef uint32_t i, found
-        while at < n:
-            found = gather(&self.shards, self.shard, in_, n, &at, packets, places)
+        cdef uint64_t begun, before
+        cdef uint32_t found, done
+        raw = self._results(out, n)
+        self._apart(raw, n, in_, n * sizeof(packet_t), "packets")
+        results = <result_t *>raw.data
+        self.begin()
+        self.running = True
+        try:
+            self._clock(now, n, &last, &times)
             if times != NULL:
-                for i in range(found):
-                    ticks[i] = tick_of(times[places[i]])
-            run_batch(&self.e, packets, results, ticks if times != NULL else NULL, found)
+                self._apart(raw, n, times, n * sizeof(double), "now")
+            self.processed = 0
+            if times == NULL:
+                with nogil:
+                    advance_to(&self.e, tick_of(last))
+            begun = fn_cycles()
+            while at < n:
+                with nogil:
+                    while at < n:
+                        before = at
+                        found = gather(&self.shards, self.shard, in_, n, &at, self.scratch.packets, self.scratch.places)
+                        done = self._run_found(results, times, found)
+                        if done < found:
+                            at = self.scratch.places[done - 1] + 1 if done else before
+                            break
+                        if fn_cycles() - begun > FN_SLICE:
+                            break
+                begun = fn_cycles()
+                self._pause(at, n, last, times)
+                if self.halted:
+                    return
+            with nogil:
+                advance_to(&self.e, tick_of(last))
+            self.clock = last
+        finally:
+            self.running = False
+            self.end()
+
+    cdef uint32_t _run_found(self, result_t *out, const double *times, uint32_t found) noexcept nogil:
+        # _run_found: run what gather() has found.
+        # => How many of them were decided.
+        cdef scratch_t *s = self.scratch
+        cdef uint32_t i, done
+        if times != NULL:
             for i in range(found):
-                out[places[i]] = results[i]
+                s.times[i] = times[s.places[i]]
+        done = <uint32_t>run_batch(&self.e, s.ring, s.packets, s.results, s.times if times != NULL else NULL, found)
+        for i in range(done):
+            out[s.places[i]] = s.results[i]
+        return done
+
+    def halt(self, bint wanted):
+        """Ask process_shard() to stop soon, or, before it begins, not to; the only call that may be made meanwhile."""
+        self.halted = wanted
 
     def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0):
         """Run one datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport).
@@ -424,20 +565,23 @@ cdef class Datapath:
         largest: size of the largest fragment that it came in [bytes], 0 when it came whole.
         """
         cdef bytes given = data if type(data) is bytes else bytes(data)
-        cdef uint8_t room[65536]
         cdef Py_ssize_t n = len(given)
         cdef pkt_t p
         cdef result_t r
-        if not now >= self.clock or now > 1e15:
-            raise ClockError(f"time goes back from {self.clock} s to {now} s")
         if n > 65535:
             n = 65535
-        memcpy(room, <const char *>given, n)
-        advance_to(&self.e, tick_of(now))
-        self._one(room, <uint32_t>n, sizeof(room), iface, mark, largest, &p)
-        store(&p, &r)
-        self.clock = now
-        rewritten = (<char *>room)[:p.len] if r.verdict != VERDICT_DROP else None
+        self.begin()
+        try:
+            if not now >= self.clock or now > 1e15:
+                raise ClockError(f"time goes back from {self.clock} s to {now} s, or is none")
+            memcpy(self.scratch.room, <const char *>given, n)
+            advance_to(&self.e, tick_of(now))
+            self._one(self.scratch.room, <uint32_t>n, sizeof(self.scratch.room), iface, mark, largest, &p)
+            store(&p, &r)
+            self.clock = now
+            rewritten = (<char *>self.scratch.room)[:p.len] if r.verdict != VERDICT_DROP else None
+        finally:
+            self.end()
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
 
     cdef void _one(self, uint8_t *data, uint32_t n, uint32_t room, uint32_t iface, uint32_t mark, uint32_t largest,
@@ -463,60 +607,106 @@ cdef class Datapath:
         p.hash = tuple_hash(&self.e, p.t)
         walk(&self.e, p)
         self.e.stats[STAT_PROBES] += p.probes
+        if fn_unlikely(is_crowded(&self.e)):
+            rehash(&self.e)
 
     def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None):
         """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
-        cdef uint8_t[::1] data = buffer
-        cdef const int64_t[::1] offs = offsets
-        cdef const uint16_t[::1] ins = ifaces
-        cdef uint64_t n = offs.shape[0] - 1
-        cdef uint64_t i
-        cdef pkt_t p
+        cdef fn_ndarray *raw = array_of(buffer, BYTE, C_CONTIGUOUS | WRITEABLE)
+        cdef uint8_t *data = <uint8_t *>raw.data
+        cdef uint64_t size = raw.dimensions[0]
+        cdef const int64_t *offs
+        cdef const uint16_t *ins
+        cdef uint64_t n, i
+        cdef uint64_t done = 0
         cdef double last
         cdef double *times
         cdef result_t *results
-        cdef fn_ndarray *raw
-        if offs.shape[0] < 1 or ins.shape[0] != <Py_ssize_t>n:
-            raise ValueError("offsets must have one element more than there are frames, ifaces one a frame")
+        raw = array_of(offsets, OFFSET, C_CONTIGUOUS)
+        offs = <const int64_t *>raw.data
+        if raw.dimensions[0] < 1:
+            raise InputError("offsets must have one element more than there are frames")
+        n = raw.dimensions[0] - 1
+        raw = array_of(ifaces, IFACE, C_CONTIGUOUS)
+        ins = <const uint16_t *>raw.data
+        if <uint64_t>raw.dimensions[0] != n:
+            raise InputError(f"{raw.dimensions[0]} interfaces for {n} frames")
         for i in range(n):
-            if offs[i] < 0 or offs[i + 1] < offs[i] or offs[i + 1] > data.shape[0] or offs[i + 1] - offs[i] > 0xffffffff:
-                raise ValueError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer")
+            if offs[i] < 0 or offs[i + 1] < offs[i] or <uint64_t>offs[i + 1] > size or offs[i + 1] - offs[i] > 0xffffffff:
+                raise InputError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer of {size} bytes")
+        if overlap(data, size, offs, (n + 1) * 8) or overlap(data, size, ins, n * 2):
+            raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
         if out is None:
             out = np.empty(n, self.result_dtype)
-        raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
-        if <uint64_t>raw.dimensions[0] < n:
-            raise ValueError(f"out has room for {raw.dimensions[0]} of {n} results")
+        raw = self._results(out, n)
+        for address, length, name in ((<uint64_t>data, size, "the buffer"), (<uint64_t>offs, (n + 1) * 8, "offsets"),
+                                      (<uint64_t>ins, n * 2, "interfaces")):
+            self._apart(raw, n, <const void *><uint64_t>address, length, name)
         results = <result_t *>raw.data
-        self._clock(now, n, &last, &times)
-        with nogil:
-            for i in range(n):
-                advance_to(&self.e, tick_of(times[i] if times != NULL else last))
-                self._one(&data[0] + offs[i] if offs[i + 1] > offs[i] else NULL,
-                          <uint32_t>(offs[i + 1] - offs[i]), <uint32_t>(offs[i + 1] - offs[i]), ins[i], 0, 0, &p)
-                store(&p, results + i)
-        self.clock = last
+        self.begin()
+        self.running = True
+        try:
+            self._clock(now, n, &last, &times)
+            if times != NULL:
+                self._apart(raw, n, times, n * sizeof(double), "now")
+                if overlap(data, size, times, n * sizeof(double)):
+                    raise InputError("now lies in the buffer, which is written: give it memory of its own")
+            self.processed = 0
+            while done < n:
+                with nogil:
+                    done += self._run_frames(data, size, offs + done, ins + done, times + done if times != NULL else NULL, last,
+                                             results + done, n - done)
+                self._pause(done, n, last, times)
+            self.clock = last
+        finally:
+            self.running = False
+            self.end()
         return out
+
+    cdef uint64_t _run_frames(self, uint8_t *data, uint64_t size, const int64_t *offs, const uint16_t *ins, const double *times,
+                              double now, result_t *out, uint64_t n) noexcept nogil:
+        # _run_frames: => How many of n datagrams were decided: all, or those up to where it stops.
+        cdef uint64_t begun = fn_cycles()
+        cdef uint64_t i, at, end
+        cdef pkt_t p
+        for i in range(n):
+            # each is read once and looked at again: somebody may write to offsets meanwhile
+            at = <uint64_t>offs[i]
+            end = <uint64_t>offs[i + 1]
+            if end > size or at > end:
+                at = 0
+                end = 0
+            advance_to(&self.e, tick_of(times[i] if times != NULL else now))
+            self._one(data + at if end > at else NULL, <uint32_t>(end - at), <uint32_t>(end - at), ins[i], 0, 0, &p)
+            store(&p, out + i)
+            if fn_unlikely(p.pause or (i % FN_STAGE == 0 and fn_cycles() - begun > FN_SLICE)):
+                return i + 1
+        return n
 
     def advance(self, double now):
         """Let virtual time pass [s]; due connections are deleted. Raises ClockError when now lies in the past."""
         cdef double last
         cdef double *times
-        self._clock(now, 1, &last, &times)
-        with nogil:
-            advance_to(&self.e, tick_of(last))
-        self.clock = last
+        with self:
+            self._clock(now, 1, &last, &times)
+            with nogil:
+                advance_to(&self.e, tick_of(last))
+            self.clock = last
 
     def find(self, src, dst, uint32_t sport, uint32_t dport, uint32_t proto, uint32_t zone=0):
         """The connection of a tuple, either direction: (record, direction), or None."""
         cdef tuple_t t = tuple_make(addr_of(src), addr_of(dst), sport & 0xffff, dport & 0xffff, proto & 0xff, zone & 0xffff)
-        cdef uint32_t id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
-        return None if id_ == FN_NONE else (id_ >> 1, id_ & 1)
+        cdef uint32_t id_
+        with self:
+            id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
+            return None if id_ == FN_NONE else (id_ >> 1, id_ & 1)
 
     def delete(self, uint32_t conn):
         """Delete a confirmed connection (conntrack -D). Raises IndexError when there is none with that number."""
-        if conn >= self.e.high_water or not self.e.conns[conn].flags:
-            raise IndexError(f"no connection {conn}")
-        conn_delete(&self.e, conn)
+        with self:
+            if conn >= self.e.high_water or not is_live(&self.e.conns[conn]):
+                raise IndexError(f"no connection {conn}")
+            conn_delete(&self.e, conn)
 
     def insert(self, original, reply, uint32_t proto, uint32_t status, uint32_t state, double timeout, uint32_t mark,
                uint32_t zone, uint32_t zone_dir):
@@ -529,44 +719,45 @@ cdef class Datapath:
         cdef pkt_t p
         cdef uint32_t ct
         cdef conn_t *c
-        cdef uint64_t h
         cdef tuple_t orig = tuple_make(addr_of(original[0]), addr_of(original[1]), original[2], original[3], proto,
                                        zone if zone_dir & 1 else 0)
         cdef tuple_t back = tuple_make(addr_of(reply[0]), addr_of(reply[1]), reply[2], reply[3], proto,
                                        zone if zone_dir & 2 else 0)
-        if not tuple_invertible(orig):
-            raise ValueError("no reply can belong to such a tuple")
-        pkt_reset(&p)
-        p.now = <uint32_t>e.now
-        p.hash = tuple_hash(e, orig)
-        if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
-            e.stats[STAT_INSERT_FAILED] += e.profile == 54
-            raise ValueError("a connection with this tuple exists")
-        if e.count >= e.max_conns:
-            raise ValueError(f"the table holds {e.count} connections, its maximum")
-        ct = conn_alloc(e, orig, p.hash)
-        if ct == FN_NONE:
-            raise ValueError("the table is full")
-        c = &e.conns[ct]
-        c.tuples[1] = back
-        c.zone = <uint16_t>zone
-        c.status = <uint16_t>status
-        c.state = <uint8_t>state
-        c.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)
-        c.stream_ts = p.now
-        memset(&e.tcp[ct], 0, sizeof(tcp_t))
-        if mark:
-            e.tcp[ct].mark = mark
-            c.flags |= CONN_MARKED
-        h = source_hash(e, orig)
-        bysource_add(e, ct, h, bysource_head(e, orig, h))
-        c.status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
-        p.ct = ct
-        if confirm(e, &p):
-            conn_release(e, ct)
-            raise ValueError("the connection cannot be confirmed")
-        e.stats[STAT_INSERT] += 1
-        return ct
+        with self:
+            if not tuple_invertible(orig):
+                raise ValueError("no reply can belong to such a tuple")
+            pkt_reset(&p)
+            p.now = <uint32_t>e.now
+            p.hash = tuple_hash(e, orig)
+            if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
+                e.stats[STAT_INSERT_FAILED] += e.profile == 54
+                raise ValueError("a connection with this tuple exists")
+            if e.count >= e.max_conns:
+                raise ValueError(f"the table holds {e.count} connections, its maximum")
+            ct = conn_alloc(e, orig, p.hash)
+            if ct == FN_NONE:
+                raise ValueError("the table is full")
+            c = &e.conns[ct]
+            c.tuples[1] = back
+            c.zone = <uint16_t>zone
+            c.status = <uint16_t>status
+            c.state = <uint8_t>state
+            c.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)
+            c.stream_ts = p.now
+            memset(&e.tcp[ct], 0, sizeof(tcp_t))
+            if mark:
+                e.tcp[ct].mark = mark
+                c.flags |= CONN_MARKED
+            p.ct = ct
+            add_to_source(e, &p)
+            c.status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+            if confirm(e, &p):
+                conn_release(e, ct)
+                raise ValueError("the connection cannot be confirmed")
+            if is_crowded(e):
+                rehash(e)
+            e.stats[STAT_INSERT] += 1
+            return ct
 
     def adopt(self, records not None, tcp not None):
         """Put connections into the table as another engine held them: CONN[n] and TCP[n], of one source the oldest first.
@@ -581,46 +772,56 @@ cdef class Datapath:
         cdef uint64_t i
         numbers = np.empty(n, np.uint32)
         cdef uint32_t[::1] here = numbers
-        raw = array_of(tcp, self.arrays["tcp"].dtype, C_CONTIGUOUS)
-        if <uint64_t>raw.dimensions[0] != n:
-            raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
-        beside = <const tcp_t *>raw.data
-        for i in range(n):
-            why = WHY_NOT[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
-            if why:
-                raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
-        return numbers
+        with self:
+            raw = array_of(tcp, self.arrays["tcp"].dtype, C_CONTIGUOUS)
+            if <uint64_t>raw.dimensions[0] != n:
+                raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
+            beside = <const tcp_t *>raw.data
+            for i in range(n):
+                why = WHY_NOT[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
+                if why:
+                    raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
+            return numbers
 
     def adopt_help(self, helps not None, conns not None, masters not None):
         """Give connections what helpers know about them: HELP[n], and uint32[n] of their numbers and of their masters'.
 
-        Raises ValueError for what cannot be; the bytes may be from anywhere.
+        A master that is over is 2**32 - 1. Raises ValueError for what cannot be; the bytes may be from anywhere.
         """
         cdef const help_t *from_ = <const help_t *>array_of(helps, self.arrays["helps"].dtype, C_CONTIGUOUS).data
         cdef const uint32_t[::1] cts = conns
         cdef const uint32_t[::1] of = masters
         cdef Py_ssize_t i
         cdef help_t *help
-        cdef uint32_t first, proto
-        if not len(helps) == cts.shape[0] == of.shape[0]:
-            raise ValueError("not one connection and one master for each")
-        for i in range(cts.shape[0]):
-            self._check_conn(cts[i])
-            proto = tuple_proto(self.e.conns[cts[i]].tuples[0])
-            if from_[i].kind > HELPER_PPTP or from_[i].master_kind > HELPER_PPTP or from_[i].n_ends[0] > 2 or from_[i].n_ends[1] > 2:
-                raise ValueError(f"helper {i}: its numbers cannot be")
-            if from_[i].kind and proto != (PROTO_UDP if from_[i].kind == HELPER_TFTP else PROTO_TCP):
-                raise ValueError(f"helper {i}: not of its protocol")
-            help = NULL if self.e.conns[cts[i]].flags & CONN_SERVICE else give_help(&self.e, cts[i])
-            if help == NULL:
-                raise ValueError(f"helper {i}: its connection can have none")
-            first = help.first
-            help[0] = from_[i]
-            help.first = first
-            help.master = 0
-            if help.master_kind:
-                self._check_conn(of[i])
+        cdef help_t given
+        cdef uint32_t proto
+        with self:
+            if not len(helps) == cts.shape[0] == of.shape[0]:
+                raise ValueError("not one connection and one master for each")
+            for i in range(cts.shape[0]):
+                self._check_conn(cts[i])
+                proto = tuple_proto(self.e.conns[cts[i]].tuples[0])
+                if from_[i].kind > HELPER_PPTP or from_[i].master_kind > HELPER_PPTP or from_[i].n_ends[0] > 2 or from_[i].n_ends[1] > 2:
+                    raise ValueError(f"helper {i}: its numbers cannot be")
+                if from_[i].kind and proto != (PROTO_UDP if from_[i].kind == HELPER_TFTP else PROTO_TCP):
+                    raise ValueError(f"helper {i}: not of its protocol")
+                if from_[i].master_kind and of[i] != FN_NONE:
+                    self._check_conn(of[i])
+                help = give_help(&self.e, cts[i])
+                if help == NULL:
+                    raise ValueError(f"helper {i}: its connection can have none")
+                given = help[0]
+                help[0] = from_[i]
+                help.first = given.first
+                help.serial = given.serial
+                help.server = given.server
                 help.master = of[i]
+                help.master_serial = 0
+            # a master may stand behind those that it has announced
+            for i in range(cts.shape[0]):
+                help = help_of(&self.e, cts[i])
+                if help.master_kind and of[i] != FN_NONE and help_of(&self.e, of[i]) != NULL:
+                    help.master_serial = help_of(&self.e, of[i]).serial
 
     def adopt_expects(self, expects not None):
         """Expect connections as another engine did: EXPECT[n] with the masters' numbers here, the oldest first.
@@ -630,15 +831,16 @@ cdef class Datapath:
         cdef fn_ndarray *raw = array_of(expects, self.arrays["expects"].dtype, C_CONTIGUOUS)
         cdef const expect_t *x = <const expect_t *>raw.data
         cdef int64_t i
-        self.e.next_expect = <uint32_t>self.e.now
-        for i in range(raw.dimensions[0]):
-            self._check_conn(x[i].master)
-            if help_of(&self.e, x[i].master) == NULL or not EXPECT_FREE < x[i].kind <= EXPECT_GRE_KEY or x[i].dir > 1 \
-                    or x[i].any_sport > 1 or self.e.n_expects >= self.e.max_expects or link_expect(&self.e, &x[i]) == FN_NONE:
-                raise ValueError(f"expectation {i}: it cannot be")
+        with self:
+            self.e.next_expect = <uint32_t>self.e.now
+            for i in range(raw.dimensions[0]):
+                self._check_conn(x[i].master)
+                if help_of(&self.e, x[i].master) == NULL or not EXPECT_FREE < x[i].kind <= EXPECT_GRE_KEY or x[i].dir > 1 \
+                        or x[i].any_sport > 1 or self.e.n_expects >= self.e.max_expects or link_expect(&self.e, &x[i]) == FN_NONE:
+                    raise ValueError(f"expectation {i}: it cannot be")
 
     cdef int _check_conn(self, uint32_t ct) except -1:
-        if ct >= self.e.high_water or not self.e.conns[ct].flags & CONN_LIVE:
+        if ct >= self.e.high_water or not is_live(&self.e.conns[ct]):
             raise ValueError(f"no connection {ct}")
         return 0
 
@@ -649,22 +851,23 @@ cdef class Datapath:
         """
         cdef uint64_t i
         cdef uint32_t n_servers = len(self.arrays["servers"])
-        for name, given in (("recent", recent), ("hashlimits", hashlimits), ("persists", persists)):
-            there = self.arrays[name]
-            if given.dtype != there.dtype or given.shape != there.shape:
-                raise ValueError(f"{name}: not of this node's rules")
-            there[...] = given
-        for i in range(<uint64_t>len(self.arrays["recent"])):
-            self.e.recent[i].next %= FN_RECENT_STAMPS
-            self.e.recent[i].n_stamps = min(self.e.recent[i].n_stamps, <uint16_t>FN_RECENT_STAMPS)
-            self.e.recent_clock = max(self.e.recent_clock, self.e.recent[i].used)
-        for i in range(self.e.n_persists):
-            if self.e.persists[i].server >= n_servers:
-                self.e.persists[i].used = 0
-        for i in range(2):
-            self.e.rng[i] = rng[i]
-        for i in range(FN_STATS):
-            self.e.stats[i] = stats[i]
+        with self:
+            for name, given in (("recent", recent), ("hashlimits", hashlimits), ("persists", persists)):
+                there = self.memory[name]
+                if given.dtype != there.dtype or given.shape != there.shape:
+                    raise ValueError(f"{name}: not of this node's rules")
+                there[...] = given
+            for i in range(<uint64_t>len(self.arrays["recent"])):
+                self.e.recent[i].next %= FN_RECENT_STAMPS
+                self.e.recent[i].n_stamps = min(self.e.recent[i].n_stamps, <uint16_t>FN_RECENT_STAMPS)
+                self.e.recent_clock = max(self.e.recent_clock, self.e.recent[i].used)
+            for i in range(self.e.n_persists):
+                if self.e.persists[i].server >= n_servers:
+                    self.e.persists[i].used = 0
+            for i in range(2):
+                self.e.rng[i] = rng[i]
+            for i in range(FN_STATS):
+                self.e.stats[i] = stats[i]
 
     @property
     def generator(self):
@@ -673,17 +876,19 @@ cdef class Datapath:
 
     def timeout_left(self):
         """Seconds until each record expires, float64 by record index; meaningless for unused ones."""
-        used = self.arrays["conns"][: self.e.high_water]
-        return (used["timeout"] - np.uint32(self.e.now & 0xffffffff)).astype(np.int32) / FN_HZ
+        with self:
+            used = self.arrays["conns"][: self.e.high_water]
+            return (used["timeout"] - np.uint32(self.e.now & 0xffffffff)).astype(np.int32) / FN_HZ
 
     def next_expiry(self):
         """Time of the earliest expiry [s], or None; looks at every live record."""
         cdef uint32_t i
         cdef uint32_t best = FN_NONE
-        for i in range(self.e.high_water):
-            if self.e.conns[i].flags and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
-                best = self.e.conns[i].timeout - <uint32_t>self.e.now
-        return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
+        with self:
+            for i in range(self.e.high_water):
+                if is_live(&self.e.conns[i]) and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
+                    best = self.e.conns[i].timeout - <uint32_t>self.e.now
+            return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
 
     def ports_used(self, addr, uint32_t proto, peer, uint32_t peer_port):
         """Which of the 65,536 ports of `addr` are taken towards a peer: bool[65536]. Looks every port up."""
@@ -693,93 +898,85 @@ cdef class Datapath:
         cdef addr_t near = addr_of(addr)
         cdef addr_t far = addr_of(peer)
         cdef tuple_t t
-        with nogil:
-            for port in range(65536):
-                t = tuple_make(far, near, peer_port, port, proto, 0)
-                flags[port] = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
-        return taken.view(np.bool_)
+        with self:
+            with nogil:
+                for port in range(65536):
+                    t = tuple_make(far, near, peer_port, port, proto, 0)
+                    flags[port] = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
+            return taken.view(np.bool_)
 
-    def check_invariants(self):
-        """Walk all tables; raises AssertionError naming the first broken invariant. For tests; slow."""
-        cdef uint32_t i, id_
-        cdef uint32_t live = 0
-        cdef uint32_t hidden = 0
-        cdef tuple_t t
-        leading = np.zeros(FN_TOWARDS, np.uint32)
-        cdef uint32_t[::1] counted = leading
-        for i in range(self.e.high_water):
-            if not self.e.conns[i].flags:
-                continue
-            live += 1
-            hidden += (self.e.conns[i].status & IPS_NAT_CLASH) != 0
-            for d in range(1 if self.e.conns[i].status & IPS_NAT_CLASH else 0, 2):
-                t = conn_tuple(&self.e.conns[i], d)
-                id_ = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now)
-                assert id_ >> 1 == i, f"connection {i} is not found by its tuple {d}"
-                counted[towards(&self.e, t.dst) - self.e.towards] += 1
-            assert self.e.conns[i].wheel_pos != FN_NONE, f"connection {i} is not in the wheel"
-            assert self.e.chunks[self.e.conns[i].wheel_pos >> 4].ids[self.e.conns[i].wheel_pos & 15] == i, \
-                f"connection {i} has another one's place in the wheel"
-        assert live == self.e.count == self.e.confirmed, f"{live} live, count {self.e.count}, confirmed {self.e.confirmed}"
-        assert self.e.tuples.used == 2 * live - hidden, f"{self.e.tuples.used} items for {live} connections"
-        assert live + self.e.n_free == self.e.high_water, "a record is neither live nor free"
-        assert (leading == self.arrays["towards"]).all(), "a destination is counted wrongly"
-        for i in range(self.e.n_bitmaps):
-            self._check_bitmap(i)
+    def check(self):
+        """Walk everything and raise CheckError that names the first broken invariant; slow, see Engine.check."""
+        cdef room_t room
+        cdef const char *wrong
+        cdef engine_t *e = &self.e
+        with self:
+            n_servers = len(self.memory["servers"])
+            sizes = (e.high_water, 4 * FN_TOWARDS, 2 * e.n_chains, 4 * n_servers, 4 * n_servers, e.n_pages, e.n_helps, e.expect_high)
+            held = [np.zeros(size + 1, np.uint8) for size in sizes]
+            memset(&room, 0, sizeof(room_t))
+            room.seen = <uint8_t *>data_of(held[0])
+            room.towards = <uint32_t *>data_of(held[1])
+            room.chains = <uint16_t *>data_of(held[2])
+            room.active = <uint32_t *>data_of(held[3])
+            room.inactive = <uint32_t *>data_of(held[4])
+            room.pages = <uint8_t *>data_of(held[5])
+            room.helps = <uint8_t *>data_of(held[6])
+            room.expects = <uint8_t *>data_of(held[7])
+            room.n_servers = n_servers
+            with nogil:
+                wrong = check_engine(e, &room)
+            if wrong != NULL:
+                raise CheckError(f"{(<bytes>wrong).decode()} (at {room.at}): this is a fault of fastnat, please report it")
 
-    cdef int _check_bitmap(self, uint32_t b) except -1:
-        cdef const uint64_t *words = self.e.bitmaps + <uint64_t>b * 2 * WORDS
-        cdef uint32_t port
-        cdef tuple_t t
-        for port in range(65536):
-            if not (words[WORDS + (port >> 6)] >> (port & 63)) & 1:
-                continue
-            t = self.e.bitmap_keys[b].t
-            t.rest |= <uint64_t>port << 16
-            used = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
-            assert used == ((words[port >> 6] >> (port & 63)) & 1), f"bitmap {b} is wrong about port {port}"
-        return 0
+    check_invariants = check
 
     def rule_counters(self):
         """Bring the packet and byte counters of the rules up to date; they lie in arrays["rules"]."""
         cdef uint32_t i
-        for i in range(self.e.n_paths):
-            path_flush(&self.e, &self.e.paths[i])
-            memo_flush(&self.e, &self.e.memos[i])
-        return self.arrays["rules"]
+        with self:
+            for i in range(self.e.n_paths):
+                path_flush(&self.e, &self.e.paths[i])
+                memo_flush(&self.e, &self.e.memos[i])
+            return self.arrays["rules"]
 
     def forget_paths(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""
-        self.rule_counters()
-        memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
-        memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
+        with self:
+            self.rule_counters()
+            memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
+            memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
 
     def leave_room(self, uint32_t others):
         """Count `others` connections of the other family toward nf_conntrack_max, which is one for both."""
-        self.e.max_conns = self.limit - others if others < self.limit else 0
+        with self:
+            self.e.max_conns = self.limit - others if others < self.limit else 0
 
     def take_events(self):
         """The events since the last time, a copy, and how many did not fit."""
-        taken = self.arrays["events"][: self.e.n_events].copy()
-        lost = self.e.lost_events
-        self.e.n_events = 0
-        self.e.lost_events = 0
-        return taken, lost
+        with self:
+            taken = self.arrays["events"][: self.e.n_events].copy()
+            lost = self.e.lost_events
+            self.e.n_events = 0
+            self.e.lost_events = 0
+            return taken, lost
 
     def reload(self, dict arrays, dict config):
         """Go on with other rules, addresses and routes: `arrays` replace those of the same names."""
         cdef uint32_t i
         cdef bint hooks_are_new = config["tracking"] and not self.e.tracking
-        self.arrays.update(arrays)
-        self._attach()
-        self._configure_node(config)
-        self._find_servers()
-        for i in range(self.e.high_water):
-            self.e.conns[i].routes[0] = 0
-            self.e.conns[i].routes[1] = 0
-            if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == ESTABLISHED:
-                self.e.tcp[i].td_maxwin[0] = 0
-                self.e.tcp[i].td_maxwin[1] = 0
+        with self:
+            self.memory.update(arrays)
+            self._attach()
+            self._capacities()
+            self._configure_node(config)
+            self._find_servers()
+            for i in range(self.e.high_water):
+                self.e.conns[i].routes[0] = 0
+                self.e.conns[i].routes[1] = 0
+                if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == ESTABLISHED:
+                    self.e.tcp[i].td_maxwin[0] = 0
+                    self.e.tcp[i].td_maxwin[1] = 0
 
     cdef void _find_servers(self) noexcept nogil:
         # _find_servers: connections go on with their real server if it is still there (expire_nodest_conn=1).
@@ -788,11 +985,15 @@ cdef class Datapath:
         cdef uint32_t i, server
         for i in range(e.n_services):
             n += e.services[i].n
+        # first of all none has a server any more: to delete one may delete others, and their servers' numbers hold no longer
         for i in range(e.high_water):
-            if not e.conns[i].flags & CONN_SERVICE:
+            if e.conns[i].flags & CONN_SERVICE:
+                e.conns[i].flags = e.conns[i].flags & ~(CONN_SERVICE | CONN_ACTIVE) & 0xff | CONN_ADRIFT
+        for i in range(e.high_water):
+            if not e.conns[i].flags & CONN_ADRIFT:
                 continue
+            e.conns[i].flags &= ~CONN_ADRIFT & 0xff
             server = server_like(e, n, conn_tuple(&e.conns[i], 1))
-            e.conns[i].flags &= ~(CONN_SERVICE | CONN_ACTIVE) & 0xff
             if server == FN_NONE:
                 conn_delete(e, i)
                 continue
@@ -803,41 +1004,64 @@ cdef class Datapath:
         cdef uint32_t i
         cdef uint32_t n = 0
         cdef addr_t wanted = 0
-        if addr is not None:
-            wanted = addr_of(addr)
-        for i in range(self.e.high_water):
-            if self.e.conns[i].flags and self.e.conns[i].masq_iface == iface:
-                if addr is None or tuple_dst(self.e.conns[i].tuples[1]) == wanted:
-                    conn_delete(&self.e, i)
-                    n += 1
-        return n
+        with self:
+            if addr is not None:
+                wanted = addr_of(addr)
+            for i in range(self.e.high_water):
+                if is_live(&self.e.conns[i]) and self.e.conns[i].masq_iface == iface:
+                    if addr is None or tuple_dst(self.e.conns[i].tuples[1]) == wanted:
+                        conn_delete(&self.e, i)
+                        n += 1
+            return n
 
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""
-        self.e.rng[0] = splitmix64(&seed)
-        self.e.rng[1] = splitmix64(&seed)
+        with self:
+            self.e.rng[0] = splitmix64(&seed)
+            self.e.rng[1] = splitmix64(&seed)
 
     def random_u64(self):
         """The next number of the engine's generator."""
-        return random_u64(&self.e)
+        with self:
+            return random_u64(&self.e)
 
     def route(self, dst):
         """Index of the route of a destination, or None."""
-        cdef uint32_t r = route_lookup(&self.e, addr_of(dst))
-        return r - 1 if r else None
+        cdef uint32_t r
+        with self:
+            r = route_lookup(&self.e, addr_of(dst))
+            return r - 1 if r else None
 
     def select_addr(self, uint32_t iface, hop):
         """The address that MASQUERADE takes on an interface (inet_select_addr); 0: none."""
-        return addr_to_int(select_addr6(&self.e, iface, addr_of(hop)) if FN_V6 else select_addr(&self.e, iface, addr_of(hop)))
+        with self:
+            return addr_to_int(select_addr6(&self.e, iface, addr_of(hop)) if FN_V6 else select_addr(&self.e, iface, addr_of(hop)))
 
     def state(self):
         """The scalars of the engine as bytes; with the arrays they are all of its state. Never from outside."""
-        return bytes((<char *>&self.e)[:sizeof(engine_t)]) + np.float64(self.clock).tobytes()
+        with self:
+            rest = np.float64(self.clock).tobytes() + np.uint64(self.limit).tobytes()
+            return bytes((<char *>&self.e)[:sizeof(engine_t)]) + rest
 
     def set_state(self, bytes state not None):
         """Take over what state() gave; the arrays must already hold what belongs to it."""
-        if len(state) != sizeof(engine_t) + 8:
-            raise ValueError("saved by another version of fastnat")
-        memcpy(&self.e, <const char *>state, sizeof(engine_t))
-        self.clock = np.frombuffer(state[sizeof(engine_t):], np.float64)[0]
-        self._attach()
+        cdef engine_t *e = &self.e
+        with self:
+            if len(state) != sizeof(engine_t) + 16:
+                raise InputError("a state of another version of fastnat")
+            memcpy(e, <const char *>state, sizeof(engine_t))
+            self.clock = np.frombuffer(state[sizeof(engine_t):], np.float64)[0]
+            self.limit = np.frombuffer(state[sizeof(engine_t):], np.uint64)[1]
+            self._attach()
+            self._capacities()
+            if (e.high_water > e.capacity or e.n_chunks > e.max_chunks or e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages
+                    or e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity or e.n_events > e.max_events
+                    or e.tuples.groups > e.tuples.max_groups or e.sources.groups > e.sources.max_groups
+                    or e.n_paths > <uint64_t>len(self.memory["paths"]) or e.n_paths > <uint64_t>len(self.memory["memos"])):
+                memset(e, 0, sizeof(engine_t))
+                self._attach()
+                raise InputError("the tables are smaller than what the state says")
+
+    def writable(self, str name):
+        """The array of that name to write to: for who keeps what the core relies on (indices, sizes, links)."""
+        return self.memory[name]

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_expire cimport wheel_bring_forward
+from .ct_lookup cimport is_live
 from .route cimport is_multicast, may_be_forwarded
 from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
 
@@ -47,7 +48,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef const tuple_t *back = &c.tuples[1 - dir]
     cdef const route_t *route
     # a record that was released keeps its tuples until it is used again
-    if not tuple_equal(c.tuples[dir], t) or not c.flags or <int32_t>(c.timeout - now) <= 0:
+    if not tuple_equal(c.tuples[dir], t) or not is_live(c) or <int32_t>(c.timeout - now) <= 0:
         return False
     if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
         return False

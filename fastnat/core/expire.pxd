@@ -3,13 +3,19 @@
 # Source: nf_ct_gc_expired, gc_worker (nf_conntrack_core.c); the wheel itself is ct_expire.
 # Invariants: when this returns no confirmed connection has a timeout at or before e.now.
 # Differs from the kernel: see ct_expire.
+from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport chunk_t, engine_t, fn_hash_stage, fn_likely, FN_NONE, fn_prefetch_write, STAT_EXPIRED, tuple_t
+from .types cimport chunk_t, engine_t, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write, STAT_EXPIRED, tuple_t
 from .ct_expire cimport chunk_release, wheel_add, wheel_next, WHEEL_MASK
 from .ct_expect cimport expire_expects
 from .ct_insert cimport conn_delete, conn_unlink, unlink_messages
 from .ct_lookup cimport is_expired
 from .hash_table cimport bucket_home
+
+
+cdef inline uint64_t tick_of(double now) noexcept nogil:
+    # tick_of: the jiffy of a time in seconds; the small part keeps 0.3 s from falling into jiffy 74.
+    return <uint64_t>floor(now * FN_HZ + 1e-6)
 
 
 cdef struct due_t:

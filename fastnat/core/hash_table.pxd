@@ -18,6 +18,10 @@ cdef enum:
     # groups not yet split hold twice as much, and above 0.6 a new connection costs twice the cache lines
     GROUP_LOAD = 115
     STICKY = 15
+    # chance puts fewer together (below 1e-9 a lookup or insert, and a rehash without need only costs time): items of another
+    # tuple with the same tag met in one lookup, and full buckets from home on
+    CROWDED = 16
+    FAR = 8
 
 cdef inline uint32_t DISPLACED() noexcept nogil:
     return <uint32_t>1 << 31
@@ -61,6 +65,11 @@ cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
     b.overflow = (b.overflow & ~(<uint32_t>15 << shift)) | (count << shift)
 
 
+cdef inline void note_crowd(const table_t *t) noexcept nogil:
+    # note_crowd: a lookup changes nothing else.
+    (<table_t *>t).crowded = 1
+
+
 cdef inline uint32_t further_bits(const table_t *t, uint64_t h) noexcept nogil:
     # further_bits: five group bits of the hash from a level that is a multiple of five, for later splits.
     return <uint32_t>((h >> (5 + t.window)) & 31) << FN_ID_BITS
@@ -87,6 +96,8 @@ cdef inline bint table_put(table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     if bucket_put(home, tag, item):
         return True
     for q in range(1, FN_GROUP_BUCKETS):
+        if fn_unlikely(q >= FAR):
+            t.crowded = 1
         if bucket_put(bucket_neighbour(t, h, q), tag, item | DISPLACED()):
             overflow_add(home, tag, 1)
             t.overflows += 1
@@ -177,17 +188,23 @@ cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
 
 cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     # table_insert: add an item; the caller knows that it is absent.
-    # => False only if a whole group of 384 slots is full and the table may not grow.
-    cdef uint32_t tries = 0
+    # => False: a whole group of 384 slots is full. With a secret key chance does not do that: see rehash.pxd.
     if fn_unlikely(t.used >= <uint64_t>t.groups * GROUP_LOAD) and t.groups < t.max_groups:
         table_split(e, t)
-    while not table_put(t, h, id_):
-        # a keyed hash overfills one group only when something is wrong with the key: grow on until it fits
-        tries += 1
-        if t.groups >= t.max_groups or tries > 64:
+    if not table_put(t, h, id_):
+        t.crowded = 1
+        return False
+    t.used += 1
+    return True
+
+
+cdef inline bint table_insert_growing(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_insert_growing: grow until it fits.
+    # => False: the table may not grow any more.
+    while not table_insert(e, t, h, id_):
+        if t.groups == t.max_groups:
             return False
         table_split(e, t)
-    t.used += 1
     return True
 
 

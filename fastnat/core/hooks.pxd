@@ -11,12 +11,13 @@ from .ct_events cimport note_changes
 from .ct_in cimport conntrack_in
 from .ct_confirm cimport confirm
 from .ct_helper cimport follow_master, helper_hook
-from .ct_insert cimport conn_release
+from .ct_insert cimport conn_release, record_free
 from .hook_memo cimport follow, may_have_memo, memorize, remembered
 from .ipvs cimport from_server, has_service, to_server
 from .nat_hook cimport nat_hook
 from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
                      route_of, source_is_martian)
+from .rule_match cimport rule_drop_reason
 from .rule_path cimport walk_table
 from .tuple cimport tuple_dst, tuple_src
 
@@ -26,7 +27,7 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
     cdef const target_t *unused = NULL
     if e.hook_entry[table][p.hook] == FN_NONE:
         return REASON_NONE
-    return REASON_RULE_DROP if walk_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
+    return rule_drop_reason(p) if walk_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
@@ -47,7 +48,7 @@ cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
-        if fn_unlikely(p.expected):
+        if fn_unlikely(p.expected and p.is_new):
             follow_master(e, p)
     return reason
 
@@ -266,6 +267,8 @@ cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
     if p.is_new:
         conn_release(e, p.ct)
         p.ct = FN_NONE
+    elif fn_unlikely(p.dying):
+        record_free(e, p.ct)
     if p.untracked and p.reason == REASON_NONE:
         p.reason = REASON_UNTRACKED
 

@@ -8,6 +8,7 @@
 # server's address inside; a client keeps its server for the service's timeout after its last new connection.
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from .types cimport *
+from .ct_expect cimport conn_server, reassign_helper
 from .packet_rewrite cimport manip_pkt
 from .rule_sets cimport folded
 from .tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src, tuple_with_src)
@@ -179,7 +180,7 @@ cdef inline bint may_open(const pkt_t *p) noexcept nogil:
 cdef inline void count_active(engine_t *e, uint32_t ct) noexcept nogil:
     # count_active: TCP counts as active until one side closes, everything else as inactive.
     cdef conn_t *c = &e.conns[ct]
-    cdef server_t *server = &e.servers[e.tcp[ct].server]
+    cdef server_t *server = &e.servers[conn_server(e, ct)[0]]
     cdef bint active = tuple_proto(c.tuples[0]) == PROTO_TCP and TCP_FIRST_ACTIVE <= c.state <= TCP_LAST_ACTIVE
     if active and not c.flags & CONN_ACTIVE:
         server.active += 1
@@ -202,8 +203,10 @@ cdef inline bint bind_server(engine_t *e, pkt_t *p, service_t *s) noexcept nogil
     port = e.servers[server].port if e.servers[server].port else tuple_dport(p.t)
     c.tuples[1] = tuple_with_src(c.tuples[1], e.servers[server].addr, port)
     c.flags |= CONN_SERVICE
-    e.tcp[p.ct].server = server
+    conn_server(e, p.ct)[0] = server
     e.servers[server].inactive += 1
+    if fn_unlikely(e.auto_helpers != 0):
+        reassign_helper(e, p.ct)
     return True
 
 

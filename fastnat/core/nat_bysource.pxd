@@ -6,11 +6,11 @@
 # tested when a mapping is looked for, as in the kernel.
 # Differs from the kernel: one list a source instead of one a bucket; the order met is the same.
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, target_t,
+from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, fn_unlikely, target_t,
                      tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_src, tuple_sport, tuple_with_src
 from .tuple_hash cimport source_hash, source_rest
-from .hash_table cimport (bucket_home, bucket_neighbour, ID_MASK, overflow_count, table_insert, table_remove,
+from .hash_table cimport (bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, table_insert, table_remove,
                           table_slot, tag_of)
 from .nat_range cimport in_range
 
@@ -22,6 +22,7 @@ cdef inline uint32_t bysource_head(const engine_t *e, tuple_t t, uint64_t h) noe
     cdef const bucket_t *b = home
     cdef unsigned char tag = tag_of(h)
     cdef uint32_t q = 0
+    cdef uint32_t mistaken = 0
     cdef uint32_t hits, ct
     cdef tuple_t orig
     while True:
@@ -31,6 +32,9 @@ cdef inline uint32_t bysource_head(const engine_t *e, tuple_t t, uint64_t h) noe
             orig = conn_tuple(&e.conns[ct], 0)
             if tuple_src(orig) == tuple_src(t) and source_rest(orig) == source_rest(t):
                 return ct
+            mistaken += 1
+            if fn_unlikely(mistaken == CROWDED):
+                note_crowd(&e.sources)
             hits &= hits - 1
         if overflow_count(home, tag) == 0:
             return FN_NONE
@@ -40,18 +44,19 @@ cdef inline uint32_t bysource_head(const engine_t *e, tuple_t t, uint64_t h) noe
         b = bucket_neighbour(&e.sources, h, q)
 
 
-cdef inline void bysource_add(engine_t *e, uint32_t ct, uint64_t h, uint32_t head) noexcept nogil:
+cdef inline bint bysource_add(engine_t *e, uint32_t ct, uint64_t h, uint32_t head) noexcept nogil:
     # bysource_add: the connection becomes the newest mapping of its source; head is the newest so far.
+    # => False: it has no room, see table_insert.
     cdef conn_t *c = &e.conns[ct]
     cdef uint32_t *slot
     c.bysource_prev = FN_NONE
     c.bysource_next = head
     if head == FN_NONE:
-        table_insert(e, &e.sources, h, ct << 1)
-        return
+        return table_insert(e, &e.sources, h, ct << 1)
     e.conns[head].bysource_prev = ct
     slot = table_slot(&e.sources, h, head << 1)
     slot[0] = (slot[0] & ~<uint32_t>ID_MASK) | (ct << 1)
+    return True
 
 
 cdef inline void bysource_remove(engine_t *e, uint32_t ct, uint64_t h) noexcept nogil:

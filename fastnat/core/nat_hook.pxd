@@ -7,8 +7,10 @@ from libc.stdint cimport uint32_t
 from .types cimport *
 from .ct_icmp_error cimport icmp_reply_translation
 from .ct_insert cimport conn_delete
+from .ct_lookup cimport is_live
 from .nat_setup cimport nat_target, null_binding, source_target
 from .packet_rewrite cimport manip_pkt
+from .rule_match cimport rule_drop_reason
 from .rule_path cimport walk_table
 from .tuple cimport conn_tuple, invert_tuple
 
@@ -20,7 +22,7 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
         kind = walk_table(e, TABLE_NAT, p, &target)
     if kind == TARGET_DROP:
-        return REASON_RULE_DROP
+        return rule_drop_reason(p)
     if manip == MANIP_SRC:
         return REASON_NONE if source_target(e, p, kind, target) else REASON_NO_ADDRESS
     if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):
@@ -45,7 +47,7 @@ cdef inline uint32_t nat_hook(engine_t *e, pkt_t *p, uint32_t manip) noexcept no
         if reason:
             return reason
     elif (p.hook == HOOK_POSTROUTING and p.dir == 0 and c.masq_iface and c.masq_iface != p.out_iface):
-        if c.flags & CONN_LIVE and c.status & IPS_CONFIRMED:
+        if is_live(c) and c.status & IPS_CONFIRMED:
             conn_delete(e, p.ct)
             p.ct = FN_NONE
         return REASON_OUT_DEVICE

@@ -5,7 +5,7 @@
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
+from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
                      PROTO_ICMP,
                      RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
                      STAT_SEARCHES, target_t, tuple_t)
@@ -13,7 +13,7 @@ from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_
                      tuple_with_src, zone_of)
 from .tuple_hash cimport random_u16
 from .nat_range cimport has_ports
-from .nat_port_bitmap cimport bitmap_create, bitmap_find, WORDS
+from .nat_port_bitmap cimport bitmap_create, bitmap_find, bitmap_page, bitmap_searched
 from .nat_used_tuple cimport hard_probe, HARDER_THRESHOLD, used_tuple_harder
 
 cdef enum:
@@ -70,35 +70,63 @@ cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept n
     return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
 
 
-cdef inline int first_free(engine_t *e, int bitmap, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
-    # first_free: the first of n consecutive ports that no tuple of this peer has.
-    # => Its distance from `port`, or -1. A port not known yet is looked up once and remembered.
-    cdef uint64_t *taken = e.bitmaps + <uint64_t>bitmap * 2 * WORDS
-    cdef uint64_t *known = taken + WORDS
-    cdef uint32_t end = port + n
-    cdef uint32_t at = port
-    cdef uint32_t bit, counted
+cdef inline bint is_free(engine_t *e, tuple_t t, uint32_t port, pkt_t *p) noexcept nogil:
+    # is_free: a look into the table that counts as none: the round counts its probes itself.
+    cdef uint32_t counted = p.probes
+    cdef bint used = used_tuple_harder(e, with_key(t, MANIP_SRC, port), MAX_ATTEMPTS, p)
+    p.probes = counted
+    e.stats[STAT_FOUND] -= used
+    return not used
+
+
+cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t t, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
+    # free_in_page: the first free port from `at` on; one not known yet is looked up once and remembered.
+    # => It, or something not below `end`.
+    cdef uint64_t *known = taken + FN_PAGE_WORDS
+    cdef uint32_t word, bit
     cdef uint64_t free
     while at < end:
-        free = ~taken[at >> 6] >> (at & 63)
+        word = (at & (FN_PAGE_PORTS - 1)) >> 6
+        free = ~taken[word] >> (at & 63)
         if free == 0:
             at = (at | 63) + 1
             continue
         at += <uint32_t>fn_ctz64(free)
         if at >= end:
-            return -1
+            break
         bit = at & 63
-        if (known[at >> 6] >> bit) & 1:
-            return <int>(at - port)
-        counted = p.probes
-        known[at >> 6] |= <uint64_t>1 << bit
-        if not used_tuple_harder(e, with_key(t, MANIP_SRC, at), MAX_ATTEMPTS, p):
-            p.probes = counted
-            return <int>(at - port)
-        p.probes = counted
-        e.stats[STAT_FOUND] -= 1
-        taken[at >> 6] |= <uint64_t>1 << bit
+        if (known[word] >> bit) & 1:
+            break
+        known[word] |= <uint64_t>1 << bit
+        if is_free(e, t, at, p):
+            break
+        taken[word] |= <uint64_t>1 << bit
         at += 1
+    return at
+
+
+cdef inline uint32_t free_unnoted(engine_t *e, tuple_t t, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
+    # free_unnoted: free_in_page where there is no memory for a page.
+    while at < end and not is_free(e, t, at, p):
+        at += 1
+    return at
+
+
+cdef inline int first_free(engine_t *e, int bitmap, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # first_free: the first of n consecutive ports that no tuple of this peer has.
+    # => Its distance from `port`, or -1.
+    cdef uint32_t end = port + n
+    cdef uint32_t at = port
+    cdef uint32_t page_end
+    cdef uint64_t *page
+    while at < end:
+        page_end = (at | (FN_PAGE_PORTS - 1)) + 1
+        if page_end > end:
+            page_end = end
+        page = bitmap_page(e, <uint32_t>bitmap, at)
+        at = free_in_page(e, page, t, at, page_end, p) if page != NULL else free_unnoted(e, t, at, page_end, p)
+        if at < page_end:
+            return <int>(at - port)
     return -1
 
 
@@ -155,7 +183,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
         if e.n_bitmaps:
             bitmap = bitmap_find(e, reply)
             if bitmap >= 0:
-                e.bitmap_keys[bitmap].last_search = p.now
+                bitmap_searched(e, <uint32_t>bitmap)
     attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
     while True:
         i = 0
@@ -174,8 +202,8 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
             i += 1
             if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
                 # a crowded peer: the rest of this search and all later ones read a bitmap
-                bitmap = bitmap_create(e, reply, p.now)
-                if not hard_probe(e, t, 0, p):
+                bitmap = bitmap_create(e, reply)
+                if bitmap >= 0 and not hard_probe(e, t, 0, p):
                     hit = bitmap_round(e, bitmap, t, min_, size, (off + i) & 0xffff, attempts - i, p)
                     if hit >= 0:
                         return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)

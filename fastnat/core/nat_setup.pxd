@@ -12,6 +12,7 @@ from .tuple cimport (conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_
                      zone_of)
 from .tuple_hash cimport source_hash
 from .nat_bysource cimport bysource_add, bysource_head
+from .rehash cimport rehash_for
 from .nat_unique_tuple cimport get_unique_tuple
 from .nat_used_tuple cimport used_tuple
 from .route cimport masquerade_addr, redirect_addr
@@ -36,7 +37,12 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
         if fn_unlikely(e.auto_helpers != 0):
             reassign_helper(e, p.ct)
     if manip == MANIP_SRC:
-        bysource_add(e, p.ct, h, head)
+        if fn_unlikely(p.evicted):
+            # the search may have deleted the very connection that was the newest of this source
+            head = bysource_head(e, c.tuples[0], h)
+        if fn_unlikely(not bysource_add(e, p.ct, h, head)):
+            rehash_for(e, p)
+            bysource_add(e, p.ct, source_hash(e, c.tuples[0]), head)
         c.status |= IPS_SRC_NAT_DONE
         if c.status & IPS_SRC_NAT:
             e.guess_addr = tuple_src(new)

@@ -107,6 +107,7 @@ cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_lef
     if <int32_t>(e.tcp[p.ct].td_end[0] - e.tcp[id_ >> 1].td_end[0]) <= 0:
         return True
     conn_delete(e, id_ >> 1)
+    p.evicted = True
     e.stats[STAT_EVICTED] += 1
     tuple_taken_by(e, t, p)
     return False

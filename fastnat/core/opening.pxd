@@ -128,7 +128,10 @@ cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahea
     if not table_insert(e, &e.tuples, hash, ct << 1):
         table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
         return False
-    table_insert(e, &e.sources, ahead.source_hash, ct << 1)
+    if not table_insert(e, &e.sources, ahead.source_hash, ct << 1):
+        table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
+        table_remove(&e.tuples, hash, ct << 1)
+        return False
     return True
 
 

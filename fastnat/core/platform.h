@@ -92,6 +92,37 @@ static inline uint32_t fn_bucket_split(bucket_t *from, bucket_t *to, uint32_t bi
     return n;
 }
 
+/* fn_cycles: a clock that costs next to nothing; it only says when a long batch should look at signals, FN_SLICE apart
+ * (some 50 ms). No answer depends on it. */
+#if defined(__x86_64__)
+#define fn_cycles() ((uint64_t)__builtin_ia32_rdtsc())
+#define FN_SLICE ((uint64_t)1 << 27)
+#else
+#include <time.h>
+static inline uint64_t fn_cycles(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+#define FN_SLICE ((uint64_t)50000000)
+#endif
+
+/* fn_claim: take an engine for a thread, if no other has it.
+ * => 0: another has it; 1: this one had it already; 2: it is free and now this one's. */
+static inline int fn_claim(unsigned long *owner, unsigned long me)
+{
+    unsigned long nobody = 0;
+    if (__atomic_load_n(owner, __ATOMIC_RELAXED) == me)
+        return 1;
+    return __atomic_compare_exchange_n(owner, &nobody, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) ? 2 : 0;
+}
+
+static inline void fn_release(unsigned long *owner)
+{
+    __atomic_store_n(owner, 0ul, __ATOMIC_RELEASE);
+}
+
 /* The head of NumPy's ndarray object, unchanged since NumPy 1.7 and part of the NumPy 2 ABI. Read it only of
  * an object whose type was checked: a buffer request for a structured dtype costs half a microsecond a call. */
 typedef struct {

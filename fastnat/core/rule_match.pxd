@@ -4,7 +4,7 @@
 # xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy,
 # ipt_rpfilter (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
-# match; the jump stack cannot overflow, the compiler of the rules measured its depth.
+# match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
 # Differs from the kernel: nothing for the matches listed.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from .types cimport *
@@ -327,6 +327,10 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
             target_ct(p, kind, t)
 
 
+cdef inline uint32_t rule_drop_reason(const pkt_t *p) noexcept nogil:
+    return REASON_TOO_MANY_RULES if fn_unlikely(p.walk_cut) else REASON_RULE_DROP
+
+
 cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
     if path.n < FN_PATH_RULES:
         path.rules[path.n] = rule
@@ -337,7 +341,6 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
     # do_table: walk the chain of p.hook in a table, which must exist.
     # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided; path.target_arg is its range, path.rules
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
-    cdef uint32_t stack[FN_STACK]
     cdef uint32_t depth = 0
     cdef uint32_t at = e.hook_entry[table][p.hook]
     cdef uint32_t walked = 0
@@ -365,7 +368,12 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
             r.bytes += p.length
             note_rule(path, at)
         if kind == TARGET_JUMP:
-            stack[depth] = r.next
+            if fn_unlikely(walked >= FN_WALK_RULES or depth >= e.max_jumps):
+                p.walk_cut = True
+                p.unrepeatable = True
+                kind = TARGET_DROP
+                break
+            e.jump_stack[depth] = r.next
             depth += 1
             at = r.target_arg
             # a chain lies in one piece: its next rules come while the first is read
@@ -375,7 +383,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
                 at = e.hook_policy[table][p.hook]
             else:
                 depth -= 1
-                at = stack[depth]
+                at = e.jump_stack[depth]
         elif kind == TARGET_GOTO:
             at = r.target_arg
         elif kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS:
@@ -387,6 +395,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
     e.stats[STAT_RULES] += walked
     path.walked = <uint16_t>walked if walked < 0xffff else 0xffff
     p.unrepeatable |= walked >= 0xffff
+    p.pause |= walked >= 0xffff
     if kind == TARGET_POLICY_ACCEPT:
         return TARGET_ACCEPT
     if kind == TARGET_POLICY_DROP:

@@ -16,7 +16,7 @@
 #define FN_CPUS 256            /* packets held at most between set-up and confirm */
 #define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS 14
-#define FN_STACK 64            /* deepest nesting of user chains, checked when rules are compiled */
+#define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */
 #define FN_PATH_RULES 18       /* a longer walk is not remembered */
 #define FN_MEMO_RULES 30
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
@@ -31,6 +31,9 @@
 #define ADDRESS_TEMPORARY 8
 #define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
+#define FN_PAGE_PORTS 2048    /* ports in a page of a bitmap */
+#define FN_PAGES (65536 / FN_PAGE_PORTS)
+#define FN_PAGE_WORDS (FN_PAGE_PORTS / 64)
 
 /* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
 #ifdef FN_IPV6
@@ -86,8 +89,8 @@ typedef struct {
     uint16_t last_win;
     uint8_t last_flags, pad;
     union {
-        uint32_t server;       /* holds only with CONN_SERVICE */
-        uint32_t help;         /* holds only with CONN_HELPED; a connection of a service has none */
+        uint32_t server;       /* holds only with CONN_SERVICE and without CONN_HELPED, see conn_server */
+        uint32_t help;         /* holds only with CONN_HELPED */
     };
     uint32_t mark;             /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
@@ -127,6 +130,7 @@ typedef struct {
     uint32_t level;            /* doublings so far */
     uint32_t window;           /* the level at which the five further hash bits of items begin */
     uint32_t kind;             /* TABLE_KIND_TUPLES or _SOURCES: how a split hashes a displaced item */
+    uint32_t crowded;          /* more items met than chance puts together: somebody knows the key, see rehash.pxd */
     uint64_t overflows;
 } table_t;
 
@@ -139,12 +143,16 @@ typedef struct {
 static_assert(sizeof(chunk_t) == 64, "one cache line a chunk");
 
 /* The ports in use towards one (protocol, peer address, peer port, NAT address, zone): bit p of `taken`
- * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. */
+ * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. A page holds
+ * both for FN_PAGE_PORTS ports, and is there from the first probe of one of them on. */
 typedef struct {
     tuple_t t;                 /* with destination port 0 */
-    uint32_t last_search;      /* jiffies */
+    uint32_t newer, older;     /* the bitmaps searched last before and after this one; of a free one `older` is the next free */
+    uint32_t last_search;      /* engine_t.bitmap_clock */
     uint32_t live;
+    uint32_t pages[FN_PAGES];  /* FN_NONE: nothing is known */
 } bitmap_key_t;
+static_assert(sizeof(bitmap_key_t) == sizeof(tuple_t) + 16 + 4 * FN_PAGES, "mirrored by dtypes.BITMAP_KEY");
 
 typedef struct {
     uint8_t kind, invert;
@@ -270,9 +278,13 @@ typedef struct {
     uint16_t own_call, far_call;  /* PPTP: as the client sees them, where NAT changed them */
     uint8_t session, call;     /* PPTP: PPTP_SESSION_*, PPTP_CALL_* */
     uint16_t pad;
-    uint32_t master;           /* record of the one that expected it, with master_kind */
+    uint32_t master;           /* record of the one that expected it, with master_kind; it may be over, see master_serial */
+    uint32_t serial;           /* no other help_t ever had it, not even at this place */
+    uint32_t master_serial;    /* `serial` of the master */
+    uint32_t server;           /* with CONN_SERVICE: tcp_t has room for one of the two */
+    uint32_t pad2;
 } help_t;
-static_assert(sizeof(help_t) == 64, "mirrored by dtypes.HELP");
+static_assert(sizeof(help_t) == 80, "mirrored by dtypes.HELP");
 
 /* A connection that a helper has announced (struct nf_conntrack_expect), or a GRE key that PPTP has (nf_ct_gre_keymap). */
 typedef struct {
@@ -415,6 +427,10 @@ typedef struct {
     uint8_t held;              /* waits before confirm, see hooks */
     uint8_t template_helper;   /* HELPER_* that a CT target gives */
     uint8_t expected;          /* e.expected is what announced its connection */
+    uint8_t evicted;           /* its port search has deleted another connection */
+    uint8_t walk_cut;          /* it met more than FN_WALK_RULES rules */
+    uint8_t pause;             /* the batch is to stop behind it: it took long, or hashes are not what they were */
+    uint8_t dying;             /* its connection is in no table any more; the record goes with the packet */
     uint16_t template_zone;
     uint8_t template_dir, tcp_class, tracked;
     uint32_t payload;
@@ -445,10 +461,14 @@ typedef struct {
     uint64_t *wheel_busy;      /* bit per slot */
     uint32_t n_chunks, max_chunks, free_chunk;
 
-    uint64_t *bitmaps;         /* taken[1024], known[1024] of each */
+    uint64_t *bitmap_pages;    /* taken[FN_PAGE_WORDS], known[FN_PAGE_WORDS] of each; of a free one the first word is the next */
     bitmap_key_t *bitmap_keys;
-    uint16_t *bitmap_index;    /* open addressing over bitmap_keys, 0xffff none */
-    uint32_t n_bitmaps, max_bitmaps, bitmap_index_mask, bitmap_probes;
+    uint32_t *bitmap_index;    /* open addressing over bitmap_keys, FN_NONE none */
+    uint32_t n_bitmaps, max_bitmaps, free_bitmap; /* bitmaps ever used; the last released one */
+    uint32_t n_pages, max_pages, free_page;
+    uint32_t newest_bitmap, oldest_bitmap; /* by their last search */
+    uint32_t bitmap_clock;     /* searches of crowded peers so far */
+    uint32_t bitmap_index_mask, bitmap_probes;
 
     rule_t *rules;
     match_t *matches;
@@ -460,6 +480,9 @@ typedef struct {
     uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules */
     uint32_t widest_run;       /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
                                 * in the cache, FN_NONE none */
+
+    uint32_t *jump_stack;      /* where the walk at hand goes on after the chains that it is in */
+    uint32_t max_jumps;        /* the deepest nesting of the rules' chains */
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;
@@ -478,6 +501,7 @@ typedef struct {
     expect_t *expects;
     uint32_t *expect_heads;    /* FN_EXPECT_HEADS buckets of expectations and keys */
     uint32_t n_helps, free_help, help_capacity; /* helps ever used; the last released one */
+    uint32_t help_serial;      /* of the help_t given last */
     uint32_t expect_high, free_expect, expect_capacity;
     uint32_t n_expects, n_gre_keys, max_expects; /* max: nf_conntrack_expect_max */
     uint32_t next_expect;      /* jiffies: no expectation is due before */
@@ -504,6 +528,8 @@ typedef struct {
     uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
+    uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
+    uint64_t rehashes;
     uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* 54 or 618 */

@@ -11,7 +11,7 @@ cdef extern from "types.h" nogil:
         FN_CPUS
         FN_WHEEL_SLOTS
         FN_CHUNK_IDS
-        FN_STACK
+        FN_WALK_RULES
         FN_PATH_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
@@ -23,6 +23,9 @@ cdef extern from "types.h" nogil:
         FN_RECENT_STAMPS
         FN_MEMO_RULES
         FN_ROUND_KEYS
+        FN_PAGE_PORTS
+        FN_PAGES
+        FN_PAGE_WORDS
     const uint32_t FN_NONE
     const uint16_t FN_ANY_IFACE
 
@@ -105,6 +108,7 @@ cdef extern from "types.h" nogil:
         uint32_t level
         uint32_t window
         uint32_t kind
+        uint32_t crowded
         uint64_t overflows
 
     ctypedef struct chunk_t:
@@ -115,8 +119,11 @@ cdef extern from "types.h" nogil:
 
     ctypedef struct bitmap_key_t:
         tuple_t t
+        uint32_t newer
+        uint32_t older
         uint32_t last_search
         uint32_t live
+        uint32_t pages[32]
 
     ctypedef struct match_t:
         uint8_t kind
@@ -243,6 +250,9 @@ cdef extern from "types.h" nogil:
         uint8_t session
         uint8_t call
         uint32_t master
+        uint32_t serial
+        uint32_t master_serial
+        uint32_t server
 
     ctypedef struct expect_t:
         tuple_t t
@@ -404,6 +414,10 @@ cdef extern from "types.h" nogil:
         uint8_t held
         uint8_t template_helper
         uint8_t expected
+        uint8_t evicted
+        uint8_t walk_cut
+        uint8_t pause
+        uint8_t dying
         uint8_t ttl
         uint16_t template_zone
         uint8_t template_dir
@@ -436,11 +450,18 @@ cdef extern from "types.h" nogil:
         uint32_t n_chunks
         uint32_t max_chunks
         uint32_t free_chunk
-        uint64_t *bitmaps
+        uint64_t *bitmap_pages
         bitmap_key_t *bitmap_keys
-        uint16_t *bitmap_index
+        uint32_t *bitmap_index
         uint32_t n_bitmaps
         uint32_t max_bitmaps
+        uint32_t free_bitmap
+        uint32_t n_pages
+        uint32_t max_pages
+        uint32_t free_page
+        uint32_t newest_bitmap
+        uint32_t oldest_bitmap
+        uint32_t bitmap_clock
         uint32_t bitmap_index_mask
         uint32_t bitmap_probes
         rule_t *rules
@@ -452,6 +473,8 @@ cdef extern from "types.h" nogil:
         uint32_t hook_entry[5][5]
         uint32_t hook_policy[5][5]
         uint32_t widest_run
+        uint32_t *jump_stack
+        uint32_t max_jumps
         dispatch_t *dispatches
         dispatch_slot_t *dispatch_slots
         set_t *sets
@@ -473,6 +496,7 @@ cdef extern from "types.h" nogil:
         uint32_t n_helps
         uint32_t free_help
         uint32_t help_capacity
+        uint32_t help_serial
         uint32_t expect_high
         uint32_t free_expect
         uint32_t expect_capacity
@@ -504,6 +528,8 @@ cdef extern from "types.h" nogil:
         uint32_t n_port_classes[2]
         uint32_t *lo_flags
         uint64_t key[10]
+        uint64_t secret[10]
+        uint64_t rehashes
         uint64_t rng[2]
         uint64_t now
         uint32_t profile
@@ -518,7 +544,7 @@ cdef extern from "types.h" nogil:
         uint32_t ignore_invalid_rst
         uint32_t timeouts[40]
         addr_t guess_addr
-        uint64_t stats[24]
+        uint64_t stats[28]
 
 cdef extern from "platform.h" nogil:
     void fn_prefetch(const void *p)
@@ -533,6 +559,10 @@ cdef extern from "platform.h" nogil:
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
     uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
+    uint64_t fn_cycles()
+    const uint64_t FN_SLICE
+    int fn_claim(unsigned long *owner, unsigned long me)
+    void fn_release(unsigned long *owner)
 
 cdef extern from "crc32c.h" nogil:
     void fn_crc32c_init()
@@ -578,6 +608,8 @@ cdef enum:
     CONN_ACTIVE = 8
     # it has a help_t: a helper watches it, or one announced it
     CONN_HELPED = 16
+    # while the node is reloaded: its real server is to be found again
+    CONN_ADRIFT = 32
 
 # help_t.kind
 cdef enum:
@@ -667,6 +699,7 @@ cdef enum:
     REASON_NO_SERVER = 20
     REASON_HELPER = 21
     REASON_NO_ROOM = 22
+    REASON_TOO_MANY_RULES = 23
 
 # indices of engine_t.stats; fastnat.dtypes.STATS names them in this order
 cdef enum:

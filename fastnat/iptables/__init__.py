@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..addresses import V4, Family
 from ..errors import RuleError
 from ..memory import no_garbage
-from . import listing
+from . import listing, nesting
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table, Target
 from .rule import RuleParser
 from .targets import TARGETS
@@ -221,13 +221,12 @@ def never_matching(text: str, line: int) -> Rule:
 def _resolve(table: Table, rules: Rules, lenient: bool) -> None:
     """Check that every jump leads to a chain or a target, and that chains do not loop."""
     source = rules.source
-    calls: dict[str, list[str]] = {name: [] for name in table.chains}
     for chain in table.chains.values():
         for rule in list(chain.rules):
             name = rule.target.name
             if name in table.chains and name not in BUILT_IN[table.name]:
-                calls[chain.name].append(name)
-            elif name and (name not in TARGETS or rule.target.goto):
+                continue
+            if name and (name not in TARGETS or rule.target.goto):
                 why = (
                     f"{source}:{rule.line}: no chain or supported target {name!r} in table {table.name}; supported "
                     f"targets are {', '.join(sorted(TARGETS))}\n  in the rule: {rule.text}"
@@ -236,18 +235,9 @@ def _resolve(table: Table, rules: Rules, lenient: bool) -> None:
                     raise RuleError(why)
                 chain.rules[chain.rules.index(rule)] = never_matching(rule.text, rule.line)
                 rules.warnings.append(f"never matches: {why}")
-    done: set[str] = set()
-    for start in calls:
-        _visit(start, calls, [], done, source)
-
-
-def _visit(name: str, calls: dict[str, list[str]], path: list[str], done: set[str], source: str) -> None:
-    if name in path:
-        raise RuleError(f"{source}: chains loop: {' -> '.join([*path[path.index(name) :], name])}")
-    if name in done:
-        return
-    if len(path) > 60:
-        raise RuleError(f"{source}: chains nest deeper than 60: {' -> '.join(path[:5])} ...")
-    for callee in calls[name]:
-        _visit(callee, calls, [*path, name], done, source)
-    done.add(name)
+    try:
+        said = nesting.warning(table, source)
+    except ValueError as error:
+        raise RuleError(f"{source}: {error}") from None
+    if said:
+        rules.warnings.append(said)

@@ -1,0 +1,404 @@
+# Every invariant of the tables, walked from end to end: what Engine.check() does.
+#
+# Source: ours; the invariants are those that the heads of the other files name.
+# Invariants: reads only, but for the room that it is given; between two packets all of them hold. Each check takes the one
+# before it for granted, so that a broken table is named and not followed out of bounds.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+from .types cimport *
+from .ct_expect cimport conn_server, expect_head, help_of
+from .ct_expire cimport WHEEL_MASK
+from .ct_insert cimport chain_of
+from .ct_lookup cimport find_tuple, is_live, towards
+from .hash_table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
+from .nat_bysource cimport bysource_head
+from .nat_port_bitmap cimport bitmap_find, page_words
+from .tuple cimport conn_tuple, tuple_equal
+from .tuple_hash cimport source_hash, source_rest, tuple_hash
+
+cdef struct room_t:
+    # what is counted anew, all zero at first: per record, per /16, per chain, per real server, per page, per help and
+    # expectation
+    uint8_t *seen
+    uint32_t *towards
+    uint16_t *chains
+    uint32_t *active
+    uint32_t *inactive
+    uint8_t *pages
+    uint8_t *helps
+    uint8_t *expects
+    uint32_t n_servers
+    # where something is wrong
+    uint32_t at
+
+
+cdef inline uint32_t directions(const conn_t *c) noexcept nogil:
+    # directions: the first of the two by which a confirmed connection is in the table.
+    return 1 if c.status & IPS_NAT_CLASH else 0
+
+
+cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t i, ct
+    cdef uint32_t live = 0
+    cdef const conn_t *c
+    if e.high_water > e.capacity or e.n_free > e.high_water:
+        return b"more records are used than there are"
+    for i in range(e.n_free):
+        ct = e.free_ids[i]
+        r.at = ct
+        if ct >= e.high_water or is_live(&e.conns[ct]) or r.seen[ct]:
+            return b"a record is free twice, or in use"
+        r.seen[ct] = 1
+    for i in range(e.high_water):
+        c = &e.conns[i]
+        r.at = i
+        if not is_live(c):
+            if c.flags or not r.seen[i]:
+                return b"a record is neither in use nor free"
+            continue
+        live += 1
+        if not c.status & IPS_CONFIRMED or c.status & IPS_DYING:
+            return b"a connection is in use that is not confirmed"
+        if c.masq_iface >= e.n_ifaces or c.routes[0] > e.n_routes or c.routes[1] > e.n_routes:
+            return b"a connection has an interface or a route that does not exist"
+        if <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+            return b"a connection is due and still there"
+    r.at = live
+    if live != e.count or live != e.confirmed:
+        return b"the number of connections is counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t i, dir, id_
+    cdef uint64_t h
+    cdef uint64_t items = 0
+    cdef tuple_t t
+    for i in range(e.high_water):
+        if not is_live(&e.conns[i]):
+            continue
+        r.at = i
+        for dir in range(directions(&e.conns[i]), 2):
+            t = conn_tuple(&e.conns[i], dir)
+            h = tuple_hash(e, t)
+            if table_slot(&e.tuples, h, i << 1 | dir) == NULL:
+                return b"a connection is not in the table by one of its tuples"
+            id_ = find_tuple(e, t, h, <uint32_t>e.now)
+            if id_ == FN_NONE or id_ >> 1 != i:
+                return b"a connection is not found by one of its tuples, or another one has it, too"
+            items += 1
+            r.towards[towards(e, t.dst) - e.towards] += 1
+            if e.n_chains:
+                r.chains[chain_of(e, h) - e.chains] += 1
+    if items != e.tuples.used:
+        return b"the items of the tuple table are counted wrongly"
+    for i in range(FN_TOWARDS):
+        r.at = i
+        if r.towards[i] != e.towards[i]:
+            return b"the tuples towards a part of the address space are counted wrongly"
+    for i in range(e.n_chains):
+        r.at = i
+        if r.chains[i] != e.chains[i]:
+            return b"a chain of nf_conntrack_buckets is counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_t *r) noexcept nogil:
+    # check_buckets: as many items as are counted, each where its hash says, and each that overflowed noted at home.
+    cdef uint32_t away[256]
+    cdef uint32_t group, i, k, id_, home, counted
+    cdef uint64_t items = 0
+    cdef uint64_t h
+    cdef const bucket_t *b
+    if t.groups > t.max_groups or t.n_buckets != t.groups * FN_GROUP_BUCKETS:
+        return b"a table is larger than its memory"
+    for group in range(t.groups):
+        memset(away, 0, sizeof(away))
+        for i in range(FN_GROUP_BUCKETS):
+            b = t.buckets + <uint64_t>group * FN_GROUP_BUCKETS + i
+            for k in range(FN_BUCKET_SLOTS):
+                if b.tags[k] == 0:
+                    continue
+                id_ = b.items[k] & ID_MASK
+                r.at = id_ >> 1
+                items += 1
+                if id_ >> 1 >= e.high_water or not is_live(&e.conns[id_ >> 1]):
+                    return b"an item of a table names a record that is not in use"
+                h = item_hash(e, t, id_)
+                home = bucket_index(t, h)
+                if home // FN_GROUP_BUCKETS != group or tag_of(h) != b.tags[k]:
+                    return b"an item of a table lies in a group that is not its own"
+                if (home % FN_GROUP_BUCKETS != i) != (b.items[k] & DISPLACED() != 0):
+                    return b"an item of a table does not say whether it lies at home"
+                if home % FN_GROUP_BUCKETS != i:
+                    away[home % FN_GROUP_BUCKETS * 8 + (b.tags[k] & 7)] += 1
+        for i in range(FN_GROUP_BUCKETS):
+            b = t.buckets + <uint64_t>group * FN_GROUP_BUCKETS + i
+            for k in range(8):
+                counted = overflow_count(b, <uint8_t>k)
+                r.at = group * FN_GROUP_BUCKETS + i
+                if counted != away[8 * i + k] and counted != STICKY:
+                    return b"the items that left a bucket are counted wrongly"
+    r.at = <uint32_t>items
+    if not (items == t.used):
+        return b"the items of a table are counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t i, at, before
+    cdef uint64_t heads = 0
+    cdef uint32_t listed = 0
+    cdef uint32_t have = 0
+    cdef tuple_t t, other
+    for i in range(e.high_water):
+        if not is_live(&e.conns[i]) or not e.conns[i].status & IPS_SRC_NAT_DONE:
+            continue
+        have += 1
+        r.at = i
+        if e.conns[i].bysource_prev != FN_NONE:
+            continue
+        heads += 1
+        t = conn_tuple(&e.conns[i], 0)
+        if bysource_head(e, t, source_hash(e, t)) != i:
+            return b"the newest connection of a source is not found by it"
+        at = i
+        before = FN_NONE
+        while at != FN_NONE:
+            r.at = at
+            if at >= e.high_water or not is_live(&e.conns[at]) or e.conns[at].bysource_prev != before or listed == e.high_water:
+                return b"a list of a source is broken"
+            other = conn_tuple(&e.conns[at], 0)
+            if other.src != t.src or source_rest(other) != source_rest(t):
+                return b"a list of a source has a connection of another one"
+            listed += 1
+            before = at
+            at = e.conns[at].bysource_next
+    if listed != have or heads != e.sources.used:
+        return b"the sources are counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t slot, c, i, ct, ahead
+    cdef uint32_t places = 0
+    cdef uint32_t chunks = 0
+    cdef bint head
+    for slot in range(FN_WHEEL_SLOTS):
+        r.at = slot
+        if (e.wheel[slot] != FN_NONE) != ((e.wheel_busy[slot >> 6] >> (slot & 63)) & 1):
+            return b"a slot of the wheel is not marked as it is"
+        ahead = (slot - <uint32_t>e.now) & WHEEL_MASK
+        c = e.wheel[slot]
+        head = True
+        while c != FN_NONE:
+            chunks += 1
+            if c >= e.n_chunks or chunks > e.n_chunks or e.chunks[c].slot != slot or e.chunks[c].count > FN_CHUNK_IDS:
+                return b"a slot of the wheel has a chunk that cannot be"
+            if e.chunks[c].count == 0 or (not head and e.chunks[c].count != FN_CHUNK_IDS):
+                return b"a chunk of the wheel has a gap"
+            for i in range(e.chunks[c].count):
+                ct = e.chunks[c].ids[i]
+                r.at = ct
+                if ct >= e.high_water or not is_live(&e.conns[ct]) or e.conns[ct].wheel_pos != c * 16 + i:
+                    return b"a place in the wheel is not its connection's"
+                if <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
+                    return b"a place in the wheel lies behind its connection's timeout"
+                places += 1
+            head = False
+            c = e.chunks[c].next
+    r.at = places
+    if places != e.confirmed:
+        return b"a connection has no place in the wheel, or two"
+    c = e.free_chunk
+    while c != FN_NONE:
+        chunks += 1
+        if c >= e.n_chunks or chunks > e.n_chunks:
+            return b"the list of free chunks is broken"
+        c = e.chunks[c].next
+    if not (chunks == e.n_chunks and e.n_chunks <= e.max_chunks):
+        return b"a chunk of the wheel is lost"
+    return NULL
+
+
+cdef inline const char *check_helps(const engine_t *e, room_t *r) noexcept nogil:
+    # check_helps: each help_t has one connection or is free; expectations are in their master's list.
+    cdef uint32_t i, at
+    cdef uint32_t used = 0
+    cdef const help_t *help
+    if e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity:
+        return b"more helps or expectations are used than there are"
+    for i in range(e.high_water):
+        if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_HELPED:
+            continue
+        r.at = i
+        if e.tcp[i].help >= e.n_helps or r.helps[e.tcp[i].help]:
+            return b"a connection has another one's help"
+        r.helps[e.tcp[i].help] = 1
+        used += 1
+        help = help_of(e, i)
+        if help.serial == 0 or help.serial > e.help_serial:
+            return b"a help has a number that was never given"
+        at = help.first
+        while at != FN_NONE:
+            if at >= e.expect_high or r.expects[at] or e.expects[at].kind == EXPECT_FREE or e.expects[at].master != i:
+                return b"the list of a master's expectations is broken"
+            r.expects[at] = 1
+            at = e.expects[at].sibling
+    at = e.free_help
+    while at != FN_NONE:
+        r.at = at
+        if at >= e.n_helps or r.helps[at]:
+            return b"a help is free twice, or in use"
+        r.helps[at] = 1
+        used += 1
+        at = e.helps[at].first
+    if not (used == e.n_helps):
+        return b"a help is lost"
+    return NULL
+
+
+cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nogil:
+    # check_expects: each is in one bucket, the right one, or free; seen: 1 in a master's list, 2 in a bucket or free, too.
+    cdef uint32_t i, at
+    cdef uint32_t keys = 0
+    cdef uint32_t expected = 0
+    for i in range(FN_EXPECT_HEADS):
+        at = e.expect_heads[i]
+        while at != FN_NONE:
+            r.at = at
+            if at >= e.expect_high or r.expects[at] != 1 or expect_head(e, e.expects[at].t) != &e.expect_heads[i]:
+                return b"a bucket of expectations is broken"
+            r.expects[at] = 2
+            keys += e.expects[at].kind == EXPECT_GRE_KEY
+            expected += e.expects[at].kind != EXPECT_GRE_KEY
+            at = e.expects[at].next
+    at = e.free_expect
+    while at != FN_NONE:
+        r.at = at
+        if at >= e.expect_high or r.expects[at] or e.expects[at].kind != EXPECT_FREE:
+            return b"an expectation is free twice, or in use"
+        r.expects[at] = 2
+        at = e.expects[at].next
+    for i in range(e.expect_high):
+        r.at = i
+        if r.expects[i] != 2:
+            return b"an expectation is lost"
+    if not (keys == e.n_gre_keys and expected == e.n_expects):
+        return b"the expectations are counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t i, server
+    for i in range(e.high_water):
+        if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_SERVICE:
+            continue
+        r.at = i
+        server = conn_server(e, i)[0]
+        if server >= r.n_servers:
+            return b"a connection has a real server that does not exist"
+        r.active[server] += e.conns[i].flags & CONN_ACTIVE != 0
+        r.inactive[server] += e.conns[i].flags & CONN_ACTIVE == 0
+    for i in range(r.n_servers):
+        r.at = i
+        if r.active[i] != e.servers[i].active or r.inactive[i] != e.servers[i].inactive:
+            return b"the connections of a real server are counted wrongly"
+    return NULL
+
+
+cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
+    cdef const uint64_t *taken = page_words(e, key.pages[page])
+    cdef uint32_t i
+    cdef tuple_t t
+    for i in range(FN_PAGE_PORTS):
+        if not (taken[FN_PAGE_WORDS + (i >> 6)] >> (i & 63)) & 1:
+            continue
+        t = key.t
+        t.rest |= <uint64_t>(page * FN_PAGE_PORTS + i) << 16
+        r.at = page * FN_PAGE_PORTS + i
+        if (find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now) != FN_NONE) != ((taken[i >> 6] >> (i & 63)) & 1):
+            return b"a bitmap is wrong about a port"
+    return NULL
+
+
+cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nogil:
+    cdef uint32_t b, i
+    cdef uint32_t live = 0
+    cdef uint32_t queued = 0
+    cdef uint32_t newer = FN_NONE
+    cdef const char *wrong
+    cdef const bitmap_key_t *key
+    if e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages:
+        return b"more bitmaps are used than there are"
+    for b in range(e.n_bitmaps):
+        key = &e.bitmap_keys[b]
+        r.at = b
+        if not key.live:
+            continue
+        live += 1
+        if bitmap_find(e, key.t) != <int>b:
+            return b"a bitmap is not found"
+        for i in range(FN_PAGES):
+            if key.pages[i] == FN_NONE:
+                continue
+            if key.pages[i] >= e.n_pages or r.pages[key.pages[i]]:
+                return b"two bitmaps have one page"
+            r.pages[key.pages[i]] = 1
+            wrong = check_page(e, key, i, r)
+            if wrong != NULL:
+                return wrong
+    b = e.newest_bitmap
+    while b != FN_NONE:
+        r.at = b
+        queued += 1
+        if b >= e.n_bitmaps or not e.bitmap_keys[b].live or e.bitmap_keys[b].newer != newer or queued > live:
+            return b"the queue of bitmaps is broken"
+        newer = b
+        b = e.bitmap_keys[b].older
+    if queued != live or e.oldest_bitmap != newer:
+        return b"the queue of bitmaps is broken"
+    b = e.free_bitmap
+    while b != FN_NONE:
+        live += 1
+        if b >= e.n_bitmaps or e.bitmap_keys[b].live or live > e.n_bitmaps:
+            return b"the list of free bitmaps is broken"
+        b = e.bitmap_keys[b].older
+    i = e.free_page
+    while i != FN_NONE:
+        r.at = i
+        if i >= e.n_pages or r.pages[i]:
+            return b"a page is free twice, or in use"
+        r.pages[i] = 1
+        i = <uint32_t>page_words(e, i)[0]
+    for i in range(e.n_pages):
+        r.at = i
+        if not r.pages[i]:
+            return b"a page is lost"
+    if not (live == e.n_bitmaps):
+        return b"a bitmap is lost"
+    return NULL
+
+
+cdef inline const char *check_engine(const engine_t *e, room_t *r) noexcept nogil:
+    # check_engine: => What is wrong, or NULL; r.at says where.
+    cdef const char *wrong = check_records(e, r)
+    if wrong == NULL:
+        wrong = check_buckets(e, &e.tuples, r)
+    if wrong == NULL:
+        wrong = check_buckets(e, &e.sources, r)
+    if wrong == NULL:
+        wrong = check_tuples(e, r)
+    if wrong == NULL:
+        wrong = check_sources(e, r)
+    if wrong == NULL:
+        wrong = check_wheel(e, r)
+    if wrong == NULL:
+        wrong = check_helps(e, r)
+    if wrong == NULL:
+        wrong = check_expects(e, r)
+    if wrong == NULL:
+        wrong = check_servers(e, r)
+    if wrong == NULL:
+        wrong = check_bitmaps(e, r)
+    return wrong
