@@ -12,10 +12,15 @@ import numpy as np
 
 AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# characters of an address with zeros and a zone
+LONGEST = 80
+
 
 @lru_cache(maxsize=1 << 16)
 def parse_text(text: str, version: int) -> int:
     """Return an address as a host-order integer; rule files name the same ones again and again."""
+    if len(text) > LONGEST:
+        raise ValueError(f"{text[:LONGEST]!r}... is not an IPv{version} address")
     if version == 6:
         return int(ipaddress.IPv6Address(text))
     try:

@@ -30,6 +30,8 @@ from .dtypes import (
     Status,
 )
 from .errors import InputError
+from .text import decimal, excerpt, text_of
+from .timeouts import MAX_TIMEOUT
 
 # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
 PPTP_LIFETIMES = (600, 18_000)
@@ -180,25 +182,36 @@ def format_proc_stats(entries: int, stats: dict[str, int], profile: str = "linux
     return f"entries  {' '.join(names)}  {' '.join(EXPECT_STATS)}\n{entries:08x}  {numbers[0]}  {numbers[1]}\n"
 
 
-PAIR = re.compile(r"([a-z-]+)=(\S+)")
+# a run of letters is looked at once, from its beginning
+PAIR = re.compile(r"(?<![a-z-])([a-z-]++)=(\S+)")
+SECONDS = re.compile(r"[0-9]+")
+# what ctnetlink takes [s]; the kernel then bounds it by what jiffies can compare
+LONGEST = 2**32 - 1
 
 
 def parse_line(line: str) -> Connection:
     """Return the connection that a line of `conntrack -L`, `-o extended` or /proc/net/nf_conntrack shows.
 
-    Raises ValueError saying what is missing or not understood. The record number is 0.
+    Raises InputError saying what is missing or not understood. The record number is 0.
     """
+    try:
+        return _parse_line(line)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _parse_line(line: str) -> Connection:
     words = line.split()
     if words[:1] in (["ipv4"], ["ipv6"]):
         words = words[2:]
-    if len(words) < 4 or not words[1].isdigit():
+    if len(words) < 4 or not SECONDS.fullmatch(words[1]):
         raise ValueError("expected protocol, number, timeout and two tuples, as `conntrack -L` prints them")
-    proto = int(words[1])
-    timeout = float(words[2]) if words[2].isdigit() else 0.0
+    proto = decimal(words[1], 0, 255, "protocol")
+    timeout = decimal(words[2], 0, LONGEST, "timeout") if SECONDS.fullmatch(words[2]) else 0
     states: tuple[str, ...] = {6: TCP_STATES, 132: SCTP_STATES}.get(proto, ())
     state = next((w for w in words[2:5] if w in states), None)
     if states and state is None:
-        raise ValueError(f"no {words[0]} state among {', '.join(states)}")
+        raise ValueError(f"no {excerpt(words[0])} state among {', '.join(states)}")
     pairs: dict[str, list[str]] = {}
     for key, value in PAIR.findall(line):
         pairs.setdefault(key, []).append(value)
@@ -213,11 +226,12 @@ def parse_line(line: str) -> Connection:
     zone, zone_dir = 0, 3
     for key, direction in (("zone", 3), ("zone-orig", 1), ("zone-reply", 2)):
         if key in pairs:
-            zone, zone_dir = int(pairs[key][0]), direction
-    mark = int(pairs.get("mark", ["0"])[0])
+            zone, zone_dir = decimal(pairs[key][0], 0, 0xFFFF, key), direction
+    mark = decimal(pairs.get("mark", ["0"])[0], 0, 0xFFFFFFFF, "mark")
     number = states.index(state) if state is not None else 0
     helper = pairs.get("helper", [""])[0]
-    return Connection(family, 0, proto, original, reply, int(status), number, timeout, mark, zone, zone_dir, helper)
+    seconds = float(min(timeout, MAX_TIMEOUT))
+    return Connection(family, 0, proto, original, reply, int(status), number, seconds, mark, zone, zone_dir, helper)
 
 
 def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int) -> tuple[int, int, int, int]:
@@ -225,10 +239,24 @@ def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int
     has_ports = proto in (6, 17, 33, 47, 132, 136, family.icmp)
     if has_ports and any(len(pairs.get(k, [])) != 2 for k in keys):
         raise ValueError(f"expected {keys[0]}= and {keys[1]}= in both tuples: is the line cut?")
-    sport, dport = (int(pairs[k][n], 0) for k in keys) if has_ports else (0, 0)
+    sport, dport = (_end(pairs[k][n], k, 0xFF if k == "type" else 0xFFFF) for k in keys) if has_ports else (0, 0)
     if proto == family.icmp:
-        dport = dport << 8 | int(pairs.get("code", ["0", "0"])[n])
+        codes = pairs.get("code", ["0", "0"])
+        if len(codes) != 2:
+            raise ValueError("expected code= in both tuples: is the line cut?")
+        dport = dport << 8 | _end(codes[n], "code", 0xFF)
     return family.to_int(pairs["src"][n]), family.to_int(pairs["dst"][n]), sport, dport
+
+
+def _end(text: str, key: str, high: int) -> int:
+    """Return a port, key, ICMP id, type or code, decimal or with 0x."""
+    try:
+        value = int(text, 0) if len(text) <= 20 else -1
+    except ValueError:
+        value = -1
+    if not 0 <= value <= high:
+        raise ValueError(f"{key} {excerpt(text, 40)!r} is not in 0..{high}")
+    return value
 
 
 def _near(proto: int, reply: tuple[int, int, int, int]) -> int:
@@ -245,14 +273,19 @@ def _far(proto: int, t: tuple[int, int, int, int], original: bool = False) -> in
 class Conntrack:
     """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
 
-    def __init__(self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180)) -> None:
+    def __init__(
+        self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180), max_connections: int = 1 << 25
+    ) -> None:
         self._cores = cores
         self.gre_lifetimes = gre_lifetimes
+        self._max_connections = max_connections
 
     def __len__(self) -> int:
         return sum(int(core.count) for core in self._cores.values())
 
-    def _connection(self, version: int, index: int, left: NDArray[Any]) -> Connection:
+    def _connection(
+        self, version: int, index: int, left: NDArray[Any], announced: dict[int, int] | None = None
+    ) -> Connection:
         arrays = self._cores[version].arrays
         row = arrays["conns"][index]
         marked = row["flags"] & CONN_MARKED
@@ -262,11 +295,11 @@ class Conntrack:
         return Connection(
             V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), _tuple(row, 0), _tuple(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
-            *self._helper(version, index, row),
+            *self._helper(version, index, row, announced),
             PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,
         )  # fmt: skip
 
-    def _helper(self, version: int, index: int, row: Any) -> tuple[str, int]:
+    def _helper(self, version: int, index: int, row: Any, announced: dict[int, int] | None) -> tuple[str, int]:
         """Return the helper that watches a connection, and how many live connections it has announced for it."""
         if not row["flags"] & CONN_HELPED:
             return "", 0
@@ -274,10 +307,17 @@ class Conntrack:
         kind = arrays["helps"]["kind"][arrays["tcp"]["help"][index]]
         if not kind:
             return "", 0
+        counts = self._announced(version) if announced is None else announced
+        return HELPER_NAMES[kind], counts.get(int(arrays["helps"]["serial"][arrays["tcp"]["help"][index]]), 0)
+
+    def _announced(self, version: int) -> dict[int, int]:
+        """Return how many live connections each helper's serial announced, at once for a whole listing."""
+        arrays = self._cores[version].arrays
         expected = np.flatnonzero(arrays["conns"]["status"][: self._cores[version].high_water] & Status.EXPECTED)
         expected = expected[arrays["conns"]["flags"][expected] & CONN_HELPED != 0]
         serials = arrays["helps"]["master_serial"][arrays["tcp"]["help"][expected]]
-        return HELPER_NAMES[kind], int((serials == arrays["helps"]["serial"][arrays["tcp"]["help"][index]]).sum())
+        masters, counts = np.unique(serials, return_counts=True)
+        return dict(zip(masters.tolist(), counts.tolist(), strict=True))
 
     def at(self, version: int, index: int) -> Connection:
         """Return the connection in a record of IPv4 or IPv6, as results name it (`conn`)."""
@@ -285,9 +325,9 @@ class Conntrack:
 
     def __iter__(self) -> Iterator[Connection]:
         for version, core in self._cores.items():
-            left = core.timeout_left()
+            left, announced = core.timeout_left(), self._announced(version)
             for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])):
-                yield self._connection(version, int(index), left)
+                yield self._connection(version, int(index), left, announced)
 
     def find(self, proto: str, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
         """Return the connection that has this tuple in either direction, or None."""
@@ -307,12 +347,14 @@ class Conntrack:
 
     def flush(self) -> int:
         """Delete all connections; return how many."""
-        gone = list(self)
-        for connection in gone:
-            # the tunnel of a PPTP connection goes with it
-            with suppress(IndexError):
-                self.delete(connection)
-        return len(gone)
+        n = 0
+        for core in self._cores.values():
+            for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])).tolist():
+                n += 1
+                # the tunnel of a PPTP connection goes with it
+                with suppress(IndexError):
+                    core.delete(index)
+        return n
 
     def load(self, text: str, source: str = "<conntrack>") -> int:
         """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
@@ -322,28 +364,54 @@ class Conntrack:
         InputError naming source, line and what is wrong; then none is taken over.
         """
         found = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text_of(text, source).splitlines(), 1):
             if not line.strip() or line.startswith("conntrack v"):
                 continue
             try:
                 found.append((number, line, parse_line(line)))
-            except ValueError as error:
-                raise InputError(f"{source}:{number}: {error}\n  in the line: {line}") from None
+            except InputError as error:
+                raise _broken(source, number, line, error) from None
+        self._check_room(found, source)
         done: list[tuple[int, int]] = []
         for number, line, c in found:
             try:
-                if c.family.version not in self._cores:
-                    raise ValueError("this node has no IPv6")
                 index = self._cores[c.family.version].insert(
                     c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
                 )
             except ValueError as error:
-                for version, loaded in done:
+                for version, loaded in reversed(done):
                     self._cores[version].delete(loaded)
-                raise InputError(f"{source}:{number}: {error}\n  in the line: {line}") from None
+                raise _broken(source, number, line, error) from None
             done.append((c.family.version, index))
             self._give_helper(c, index)
         return len(done)
+
+    def _check_room(self, found: list[tuple[int, str, Connection]], source: str) -> None:
+        """Raise InputError for the first of these connections that has no place, before any is taken over."""
+        seen: set[tuple[int, ...]] = set()
+        room = self._max_connections - len(self)
+        for k, (number, line, c) in enumerate(found):
+            core = self._cores.get(c.family.version)
+            if core is None:
+                raise _broken(source, number, line, "this node has no IPv6")
+            if k >= room:
+                raise _broken(source, number, line, f"the table holds {len(self) + k} connections, its maximum")
+            keys = [
+                (c.family.version, c.proto, c.zone if c.zone_dir & bit else 0, *ends)
+                for bit, ends in ((1, c.original), (2, c.reply))
+            ]
+            if not seen.isdisjoint(keys):
+                raise _broken(source, number, line, "a connection with this tuple exists")
+            seen.update(keys)
+            if any(core.find(src, dst, sport, dport, proto, zone) for _, proto, zone, src, dst, sport, dport in keys):
+                # linux-5.4 counts the attempt
+                with suppress(ValueError):
+                    self._refused(core, c)
+                raise _broken(source, number, line, "a connection with this tuple exists")
+
+    @staticmethod
+    def _refused(core: Any, c: Connection) -> None:
+        core.insert(c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir)
 
     def _give_helper(self, c: Connection, index: int) -> None:
         kind, proto = HELPERS.get(c.helper, (0, 0))
@@ -385,6 +453,10 @@ class Conntrack:
 def _listed(records: NDArray[Any]) -> Any:
     """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
     return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
+
+
+def _broken(source: str, number: int, line: str, why: object) -> InputError:
+    return InputError(f"{source}:{number}: {excerpt(str(why), 1000)}\n  in the line: {excerpt(line)}")
 
 
 def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:

@@ -23,14 +23,26 @@ from .node import Node
 from .packets import packets
 from .ruleset import Ruleset, compile_rules, shown
 from .tables import PROFILES, Settings, bytes_of, config_of, fork, helpers_by_port, new_tables
+from .text import shown as value_text
+from .text import whole
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
+# kept between two calls of events()
+MAX_EVENTS = 1 << 28
 # the generator of IPv6 draws other numbers than that of IPv4
 SEED6 = 0x6A09E667F3BCC908
 GRE_LIFETIMES = (("", 30), ("_stream", 180))
 VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
+
+
+def time_of(now: Any) -> float:
+    """Return a time [s] as a number; ClockError for what is none."""
+    try:
+        return float(now)
+    except (TypeError, ValueError, OverflowError):
+        raise ClockError(f"{value_text(now)} is no time in seconds") from None
 
 
 class Engine:
@@ -73,14 +85,12 @@ class Engine:
         bitmap_bytes: int = 32 << 20,
         prefault: bool = False,
     ) -> None:
-        if profile not in PROFILES:
-            raise InputError(f"profile {profile!r}: known are {', '.join(PROFILES)}")
-        if not 0 <= seed < 2**64:
-            raise InputError(f"seed {seed} is not in 0..2**64-1")
+        if not isinstance(profile, str) or profile not in PROFILES:
+            raise InputError(f"profile {value_text(profile)}: known are {', '.join(PROFILES)}")
+        seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
         if max_connections is None:
             max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
-        if not 1 <= max_connections <= MAX_CONNECTIONS:
-            raise InputError(f"max_connections {max_connections} is not in 1..{MAX_CONNECTIONS}")
+        max_connections = whole("max_connections", max_connections, 1, MAX_CONNECTIONS)
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember, self.max_events, self.prefault = remember, events, prefault
         self.key, self.bitmap_bytes = key or 0, bitmap_bytes
@@ -98,7 +108,7 @@ class Engine:
         self._last: Any = self._core
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
-        self.conntrack = Conntrack(self._cores, (gre[0], gre[1]))
+        self.conntrack = Conntrack(self._cores, (gre[0], gre[1]), max_connections)
         if node.conntrack_text:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
@@ -277,8 +287,7 @@ class Engine:
         With a seed (0..2**64-1) it draws other random numbers from here on; without, the same ones.
         Changes to the node since this engine was made are not taken over.
         """
-        if seed is not None and not 0 <= seed < 2**64:
-            raise InputError(f"seed {seed} is not in 0..2**64-1")
+        seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
         other = copy(self)
         other._cores = {version: fork(core) for version, core in self._cores.items()}
         other._core, other._core6 = other._cores[4], other._cores.get(6)
@@ -286,7 +295,7 @@ class Engine:
         other.ruleset = shown(self.ruleset, other._core)
         if self.ruleset6 is not None:
             other.ruleset6 = shown(self.ruleset6, other._core6)
-        other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes)
+        other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes, self.max_connections)
         if seed is not None:
             for version, core in other._cores.items():
                 core.reseed(seed if version == 4 else seed ^ SEED6)
@@ -331,7 +340,8 @@ class Engine:
                 core.forget_paths()
 
     def advance(self, now: float) -> None:
-        """Let virtual time pass to now [s]; ClockError if that lies in the past."""
+        """Let virtual time pass to now [s]; ClockError if that lies in the past, or is no time."""
+        now = time_of(now)
         if now < self.now:
             raise ClockError(f"time goes back from {self.now} s to {now} s")
         for core in self._cores.values():

@@ -6,16 +6,29 @@ Sources: RFC 791, RFC 8200 4.5, RFC 5722; nf_ct_ipv4_gather_frags, nf_ct_frag6_g
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
+
+from .node_parts import MIN_MTU
 
 DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET = 0x4000, 0x2000, 0x1FFF
-V6_HEADER, V6_FRAGMENT = 40, 44
+V6_HEADER, V6_FRAGMENT, V6_OPTION = 40, 44, 2
 # extension headers that every fragment repeats, with the unit of their length field
 V6_REPEATED = {0: 8, 43: 8, 60: 8}
-# datagrams under way before those whose time is over are looked for
-QUEUES = 1024
+_offset = attrgetter("offset")
 # ipfrag_time and ip6frag_time, seconds
 LIFETIME = {4: 30.0, 6: 60.0}
+# ipfrag_high_thresh and its IPv6 twin: bytes of a family's fragments from which on no new datagram is begun
+HIGH_THRESH = 4 << 20
+# what the kernel counts for a queue and a fragment beside its bytes: struct ipq; sk_buff and skb_shared_info
+QUEUE_BYTES, PART_BYTES = 208, 576
+# ipfrag_max_dist: fragments of one IPv4 source between two of a datagram, above which its parts are given up
+MAX_DIST = 64
+# inet_peer_threshold: sources whose fragments are counted
+PEERS = 65_664
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,46 @@ class Fragment:
 
 @dataclass
 class Queue:
-    """The parts of one datagram that are there."""
+    """The parts of one datagram that are there, by offset; rid: fragments of its source when the last one came."""
 
     deadline: float
+    rid: int = 0
     parts: list[Fragment] = field(default_factory=list)
+    ranges: set[tuple[int, int]] = field(default_factory=set)
+    size: int = 0
+    octets: int = 0
+    n_last: int = 0
     broken: bool = False
+
+    @property
+    def held(self) -> int:
+        """Bytes that the kernel counts for it."""
+        return QUEUE_BYTES + len(self.parts) * PART_BYTES + self.octets
+
+    def clear(self) -> None:
+        """Forget all parts."""
+        self.parts.clear()
+        self.ranges.clear()
+        self.size = self.octets = self.n_last = 0
+
+    def put(self, part: Fragment) -> bool:
+        """Take a part in; False when it overlaps another one."""
+        at = bisect_right(self.parts, part.offset, key=_offset)
+        # of two parts that begin at one offset, one is empty: two neighbours on each side are enough
+        if any(part.offset < q.end and q.offset < part.end for q in self.parts[max(at - 2, 0) : at + 2]):
+            return False
+        self.parts.insert(at, part)
+        self.ranges.add((part.offset, part.end))
+        self.size += len(part.payload)
+        self.octets += len(part.header) + len(part.payload)
+        self.n_last += not part.more
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the parts, none of which overlap, reach from 0 to the end of the only last one."""
+        last = self.parts[-1]
+        return self.n_last == 1 and not last.more and self.size == last.end
 
 
 @dataclass(frozen=True)
@@ -91,36 +139,75 @@ class Reassembler:
 
     def __init__(self) -> None:
         self._queues: dict[tuple[int, bytes], Queue] = {}
+        # of each family, the one whose time is over first in front, and the bytes held
+        self._due: dict[int, OrderedDict[tuple[int, bytes], None]] = {4: OrderedDict(), 6: OrderedDict()}
+        self._held = {4: 0, 6: 0}
+        # fragments of each IPv4 source so far
+        self._peers: OrderedDict[bytes, int] = OrderedDict()
 
     def add(self, data: bytes, now: float) -> Whole | None:
         """Return the datagram that is whole with this packet, which most are by themselves; None while parts miss.
 
-        Overlapping parts break a datagram for good, as in Linux (RFC 5722); a part that came before is ignored.
+        Overlapping parts break a datagram for good, as in Linux (RFC 5722); a part that came before is ignored. As many
+        datagrams are under way as the kernel's limits allow: a part of another one is lost.
         """
         part = parse(data)
         if part is None:
             return Whole(data)
-        if len(self._queues) > QUEUES:
-            self._queues = {key: q for key, q in self._queues.items() if now <= q.deadline}
+        family = part.key[0]
+        self._expire(family, now)
+        rid = self._count(part)
         queue = self._queues.get(part.key)
-        if queue is None or now > queue.deadline:
-            queue = self._queues[part.key] = Queue(now + LIFETIME[part.key[0]])
+        if queue is None:
+            if self._held[family] > HIGH_THRESH:
+                return None
+            queue = self._queues[part.key] = Queue(now + LIFETIME[family], rid)
+            self._due[family][part.key] = None
+            self._held[family] += queue.held
+        before = queue.held
+        if family == 4 and queue.parts and rid - queue.rid > MAX_DIST:
+            queue.clear()
+            queue.deadline = now + LIFETIME[family]
+            self._due[family].move_to_end(part.key)
+        queue.rid = rid
         if (part.more and (len(part.payload) % 8 or not part.payload)) or part.end > 0xFFFF:
             queue.broken = True
-        if queue.broken or any((q.offset, q.end) == (part.offset, part.end) for q in queue.parts):
-            return None
-        if any(part.offset < q.end and q.offset < part.end for q in queue.parts):
-            queue.broken = True
-            return None
-        queue.parts.append(part)
-        return self._whole(part.key, queue)
+        if not queue.broken and (part.offset, part.end) not in queue.ranges:
+            queue.broken = not queue.put(part)
+        if queue.broken:
+            queue.clear()
+        self._held[family] += queue.held - before
+        return self._whole(part.key, queue) if queue.parts else None
+
+    def _expire(self, family: int, now: float) -> None:
+        """Forget the datagrams whose time is over."""
+        due = self._due[family]
+        while due:
+            key = next(iter(due))
+            if now <= self._queues[key].deadline:
+                return
+            self._forget(key)
+
+    def _forget(self, key: tuple[int, bytes]) -> None:
+        self._held[key[0]] -= self._queues.pop(key).held
+        del self._due[key[0]][key]
+
+    def _count(self, part: Fragment) -> int:
+        """Count a fragment of an IPv4 source; return how many there were."""
+        if part.key[0] != 4:
+            return 0
+        source = part.key[1][:4]
+        rid = self._peers[source] = self._peers.pop(source, 0) + 1
+        if len(self._peers) > PEERS:
+            self._peers.popitem(last=False)
+        return rid
 
     def _whole(self, key: tuple[int, bytes], queue: Queue) -> Whole | None:
-        parts = sorted(queue.parts, key=lambda q: q.offset)
-        starts = [q.offset for q in parts]
-        if starts != [0, *(q.end for q in parts[:-1])] or parts[-1].more or not all(q.more for q in parts[:-1]):
+        if not queue.is_whole:
             return None
-        del self._queues[key]
+        parts = queue.parts
+        starts = [q.offset for q in parts]
+        self._forget(key)
         payload = b"".join(q.payload for q in parts)
         header = bytearray(parts[0].header)
         if len(header) + len(payload) > 0xFFFF + (V6_HEADER if key[0] == 6 else 0):
@@ -140,6 +227,8 @@ def split(whole: Whole, data: bytes, mtu: int) -> list[bytes]:
     One that came in parts is cut where it was cut; an IPv4 one with parts larger than `mtu` bytes, or that is larger
     itself and may be cut, by that.
     """
+    # a device with less has no IPv4 in the kernel, and no room for a part
+    mtu = max(mtu, MIN_MTU)
     cuts = whole.cuts if whole.largest <= mtu else ()
     if data[0] >> 4 == 6:
         return _split_v6(whole, data) if whole.cuts else [data]
@@ -149,7 +238,7 @@ def split(whole: Whole, data: bytes, mtu: int) -> list[bytes]:
     if not cuts:
         return [data]
     packets = []
-    for start, end in zip((0, *cuts), (*cuts, len(data) - size), strict=True):
+    for start, end in _pieces(cuts, len(data) - size):
         header = bytearray(data[:size])
         struct.pack_into(">H", header, 2, size + end - start)
         struct.pack_into(">H", header, 6, start // 8 | (MORE_FRAGMENTS if size + end < len(data) else 0))
@@ -158,12 +247,25 @@ def split(whole: Whole, data: bytes, mtu: int) -> list[bytes]:
     return packets
 
 
+def _pieces(cuts: tuple[int, ...], size: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each part: a helper may have made the datagram shorter, so that cuts lie behind it."""
+    there = [c for c in cuts if c < size]
+    return zip((0, *there), (*there, size), strict=True)
+
+
 def _split_v6(whole: Whole, data: bytes) -> list[bytes]:
     at, kind_at = V6_HEADER, 6
     while data[kind_at] in V6_REPEATED:
+        # ip6_find_1stfragopt: what has no place for a fragment header is dropped
+        if at + V6_OPTION > len(data):
+            return []
         kind_at, at = at, at + (data[at + 1] + 1) * V6_REPEATED[data[kind_at]]
+        if at > len(data):
+            return []
     packets = []
-    for start, end in zip((0, *whole.cuts), (*whole.cuts, len(data) - at), strict=True):
+    for start, end in _pieces(whole.cuts, len(data) - at):
+        if at + 8 - V6_HEADER + end - start > 0xFFFF:
+            return []
         header = bytearray(data[:at])
         header[kind_at] = V6_FRAGMENT
         more = int(at + end < len(data))

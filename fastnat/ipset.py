@@ -5,8 +5,9 @@ Sources: ipset(8), grammar of `ipset save` 7.17; ip_set_getport.c for what a por
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from .addresses import V4, V6, Family, fold
 from .dtypes import PROTOCOLS, RECORDS4, RECORDS6, SET
 from .errors import InputError
 from .iptables.matches import ICMP_TYPES, ICMPV6_TYPES
+from .slots import Slots
+from .text import decimal, excerpt, text_of
 
 ADDRESS, NETWORK, PROTO_PORT, PORT = 1, 2, 3, 4
 DIMENSIONS = {
@@ -26,13 +29,15 @@ DIMENSIONS = {
 ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
 # options of `create` without a value, and of `add` that change no match
 FLAGS = {"counters", "comment", "skbinfo", "forceadd", "nomatch"}
-MAX_RANGE = 65_536
+# elements that one `add` may name, and that a text may have beside one a line
+MAX_RANGE, MAX_RANGES = 65_536, 262_144
+# of `create` without maxelem; greatest that is supported
+MAX_ELEMENTS, MOST_ELEMENTS = 65_536, 1 << 25
 FAMILIES = {"inet": V4, "inet6": V6}
 OTHER_FAMILY = 255
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """One element: two addresses or networks (0: none), protocol << 16 | port, prefix of the network."""
 
     addrs: tuple[int, int] = (0, 0)
@@ -50,6 +55,7 @@ class IpSet:
     family: str = "inet"
     elements: list[Element] = field(default_factory=list)
     members: list[str] = field(default_factory=list)
+    max_elements: int = MAX_ELEMENTS
 
     def is_of(self, family: Family) -> bool:
         """Tell whether packets of this family can be in the set; sets without addresses are of both (AF_UNSPEC)."""
@@ -63,69 +69,104 @@ def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
     supported are hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
     bitmap:port and list:set.
     """
-    sets: dict[str, IpSet] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    reader = Reader()
+    for number, line in enumerate(text_of(text, source).splitlines(), 1):
         words = line.split()
-        where = f"{source}:{number}"
         if not words or words[0].startswith("#"):
             continue
-        if words[0] in ("Name:", "Type:", "Members:", "Header:"):
-            raise InputError(f"{where}: this is `ipset list`; give the output of `ipset save`")
         try:
-            if words[0] == "create" and len(words) >= 3:
-                _create(sets, words, where)
-            elif words[0] == "add" and len(words) >= 3:
-                _add(sets, words, where)
-            else:
-                raise InputError(f"{where}: {line!r} is neither create nor add; give the output of `ipset save`")
+            reader.line(words, line)
         except ValueError as error:
-            raise InputError(f"{where}: {error}\n  in the line: {line}") from None
-    return sets
+            why = excerpt(str(error), 1000)
+            raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line)}") from None
+    return reader.sets
 
 
-def _create(sets: dict[str, IpSet], words: list[str], where: str) -> None:
-    name, kind = words[1:3]
-    if kind not in DIMENSIONS:
-        raise InputError(f"{where}: set type {kind!r} is not supported; supported are {', '.join(DIMENSIONS)}")
-    if name in sets:
-        raise InputError(f"{where}: set {name!r} is created twice")
-    family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
-    if family not in FAMILIES:
-        raise InputError(f"{where}: family {family!r} is not one of {', '.join(FAMILIES)}")
-    sets[name] = IpSet(name, kind, family)
+class Reader:
+    """The sets of one text, and which elements they have: one that is added again changes nothing."""
 
+    def __init__(self) -> None:
+        self.sets: dict[str, IpSet] = {}
+        self.there: dict[str, set[tuple[Any, ...]]] = {}
+        self.ranges = 0
 
-def _add(sets: dict[str, IpSet], words: list[str], where: str) -> None:
-    name, text = words[1:3]
-    if name not in sets:
-        raise InputError(f"{where}: set {name!r} was not created before")
-    target = sets[name]
-    if target.kind == "list:set":
-        if text not in sets or sets[text].kind == "list:set":
-            raise InputError(f"{where}: member {text!r} is no set created before, or is a list itself")
-        target.members.append(text)
-    else:
-        target.elements += elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
+    def line(self, words: list[str], line: str) -> None:
+        """Take one line; ValueError says what is not understood."""
+        if words[0] in ("Name:", "Type:", "Members:", "Header:"):
+            raise ValueError("this is `ipset list`; give the output of `ipset save`")
+        if words[0] == "create" and len(words) >= 3:
+            self._create(words)
+        elif words[0] == "add" and len(words) >= 3:
+            self._add(words)
+        else:
+            raise ValueError(f"{excerpt(line)!r} is neither create nor add; give the output of `ipset save`")
+
+    def _create(self, words: list[str]) -> None:
+        name, kind = words[1:3]
+        if kind not in DIMENSIONS:
+            raise ValueError(f"set type {excerpt(kind)!r} is not supported; supported are {', '.join(DIMENSIONS)}")
+        if name in self.sets:
+            raise ValueError(f"set {name!r} is created twice")
+        family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
+        if family not in FAMILIES:
+            raise ValueError(f"family {excerpt(family)!r} is not one of {', '.join(FAMILIES)}")
+        most = MAX_ELEMENTS
+        if "maxelem" in words[:-1]:
+            most = min(decimal(words[words.index("maxelem") + 1], 0, 2**32 - 1, "maxelem"), MOST_ELEMENTS)
+        self.sets[name] = IpSet(name, kind, family, max_elements=most)
+        self.there[name] = set()
+
+    def _add(self, words: list[str]) -> None:
+        name, text = words[1:3]
+        if name not in self.sets:
+            raise ValueError(f"set {excerpt(name)!r} was not created before")
+        target = self.sets[name]
+        if target.kind == "list:set":
+            if text not in self.sets or self.sets[text].kind == "list:set":
+                raise ValueError(f"member {excerpt(text)!r} is no set created before, or is a list itself")
+            if (text,) not in self.there[name]:
+                self.there[name].add((text,))
+                target.members.append(text)
+            return
+        there = self.there[name]
+        named = elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
+        self.ranges += len(named) - 1
+        if self.ranges > MAX_RANGES:
+            raise ValueError(f"ranges name {self.ranges:,} elements of this text; at most {MAX_RANGES:,} are supported")
+        for e in named:
+            key = e[:3]
+            if key not in there:
+                if len(there) >= target.max_elements:
+                    most = target.max_elements
+                    raise ValueError(f"Hash is full, cannot add more elements: maxelem of {name!r} is {most}")
+                there.add(key)
+                target.elements.append(e)
 
 
 def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -> list[Element]:
     """Return the elements that one `add` names: several where it holds a range; ValueError if it is not understood."""
     dims = DIMENSIONS[kind]
-    parts = text.split(",")
+    parts = text.split(",", len(dims))
     if len(parts) != len(dims):
-        raise ValueError(f"element {text!r} has {len(parts)} parts; {kind} has {len(dims)}")
+        given = text.count(",") + 1
+        raise ValueError(f"element {excerpt(text)!r} has {given} parts; {kind} has {len(dims)}")
+    named: list[range | list[tuple[int, int]]] = [
+        _ports(part, dim == PROTO_PORT) if dim in (PROTO_PORT, PORT) else _networks(part, dim == ADDRESS, family)
+        for dim, part in zip(dims, parts, strict=True)
+    ]
+    count = math.prod(map(len, named))
+    if count > MAX_RANGE:
+        raise ValueError(f"{excerpt(text)!r} names {count:,} elements; at most {MAX_RANGE:,} are supported")
     found = [Element(nomatch=nomatch)]
     place = 0
-    for dim, part in zip(dims, parts, strict=True):
-        if dim in (PROTO_PORT, PORT):
-            ports = _ports(part, dim == PROTO_PORT)
-            found = [Element(e.addrs, port, e.prefix, nomatch) for e in found for port in ports]
+    for part in named:
+        if isinstance(part, range):
+            found = [Element(e.addrs, port, e.prefix, nomatch) for e in found for port in part]
             continue
-        networks = _networks(part, dim == ADDRESS, family)
         found = [
             Element((a, e.addrs[1]) if place == 0 else (e.addrs[0], a), e.port, length or e.prefix, nomatch)
             for e in found
-            for a, length in networks
+            for a, length in part
         ]
         place += 1
     return found
@@ -137,25 +178,24 @@ def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int
     if dash:
         first, last = family.to_int(low), family.to_int(high)
         if not 0 <= last - first < MAX_RANGE:
-            raise ValueError(f"range {text!r} holds no or too many addresses")
+            raise ValueError(f"range {excerpt(text)!r} holds no or too many addresses")
         return [(a, 0 if addresses else family.bits) for a in range(first, last + 1)]
     address, slash, length = text.partition("/")
-    prefix = int(length) if slash else family.bits
-    if not 0 < prefix <= family.bits:
-        raise ValueError(f"prefix length {prefix} is not in 1..{family.bits}")
+    prefix = decimal(length, 1, family.bits, "prefix length") if slash else family.bits
     base = family.to_int(address) & family.mask_of(prefix)
     if not addresses:
         return [(base, prefix)]
     if family.bits - prefix > 16:
-        raise ValueError(f"{text!r} is too large for a set of single addresses")
+        raise ValueError(f"{excerpt(text)!r} is too large for a set of single addresses")
     return [(a, 0) for a in range(base, base + (1 << family.bits - prefix))]
 
 
-def _ports(text: str, with_proto: bool) -> list[int]:
+def _ports(text: str, with_proto: bool) -> range:
+    """Return protocol << 16 | port of what a port part names."""
     proto, colon, rest = text.rpartition(":")
     number = 6
     if colon:
-        number = PROTOCOLS[proto] if proto in PROTOCOLS else int(proto)
+        number = PROTOCOLS[proto] if proto in PROTOCOLS else decimal(proto, 0, 255, "protocol")
     if not with_proto:
         number = 0
     if number in ICMP_NAMES:
@@ -163,13 +203,13 @@ def _ports(text: str, with_proto: bool) -> list[int]:
         if rest in names:
             type_, code, _ = names[rest]
         else:
-            type_, code = (int(part) for part in (rest + "/0").split("/")[:2])
-        return [number << 16 | type_ << 8 | code]
-    low, dash, high = rest.partition("-")
-    ports = range(int(low), int(high if dash else low) + 1)
-    if not ports or not 0 <= ports[0] <= ports[-1] <= 65535:
-        raise ValueError(f"port {rest!r} is not in 0..65535")
-    return [number << 16 | port for port in ports]
+            type_, code = (decimal(part, 0, 255, "ICMP type or code") for part in (rest + "/0").split("/")[:2])
+        first = last = type_ << 8 | code
+    else:
+        low, dash, high = rest.partition("-")
+        first = decimal(low, 0, 65535, "port")
+        last = decimal(high, first, 65535, "port") if dash else first
+    return range(number << 16 | first, (number << 16 | last) + 1)
 
 
 def _hash(e: Element) -> int:
@@ -193,12 +233,10 @@ def compile_sets(
         there = s.elements if ours else []
         size = 1 << (2 * len(there)).bit_length()
         table: list[Element | None] = [None] * size
+        free = Slots(size)
         prefixes = 0
         for e in there:
-            slot = _hash(e) & size - 1
-            while table[slot] is not None:
-                slot = slot + 1 & size - 1
-            table[slot] = e
+            table[free.take(_hash(e))] = e
             prefixes |= 1 << e.prefix
         dims = DIMENSIONS[s.kind]
         words = tuple(prefixes >> 64 * n & 2**64 - 1 for n in range(3))
@@ -211,9 +249,10 @@ def compile_sets(
 
 def _element_array(slots: list[Element | None], family: Family) -> NDArray[Any]:
     """Return ELEMENT[n]; None is a slot that is not used."""
-    array = np.zeros(len(slots), (RECORDS4 if family is V4 else RECORDS6).ELEMENT)
-    for row, e in zip(array, slots, strict=True):
-        if e is not None:
-            row["addrs"][:] = [family.pack(a) for a in e.addrs]
-            row["port"], row["prefix"], row["used"], row["nomatch"] = e.port, e.prefix, 1, e.nomatch
+    dtype = (RECORDS4 if family is V4 else RECORDS6).ELEMENT
+    array = np.zeros(len(slots), dtype)
+    used = [(n, e) for n, e in enumerate(slots) if e is not None]
+    pack = family.pack
+    rows = [([pack(e.addrs[0]), pack(e.addrs[1])], e.port, e.prefix, 1, e.nomatch, 0) for _, e in used]
+    array[[n for n, _ in used]] = np.array(rows, dtype)
     return array

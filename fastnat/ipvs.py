@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .addresses import V4, V6, Family, family_of, fold
 from .dtypes import HZ, PROTOCOLS, RECORDS4, RECORDS6
 from .errors import InputError
+from .slots import Slots
+from .text import decimal, excerpt, text_of
 
 SCHEDULERS = {"rr": 0, "wrr": 1, "lc": 2, "wlc": 3, "sh": 4}
 WRR = SCHEDULERS["wrr"]
@@ -22,6 +24,8 @@ PERSIST_SLOTS = 65_536
 DEFAULT_PERSISTENCE = 300
 SERVICE_OPTIONS = {"-t": "tcp", "-u": "udp", "--tcp-service": "tcp", "--udp-service": "udp", "--sctp-service": "sctp"}
 LISTED = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "FWM": ""}
+# seconds that jiffies can compare
+MAX_PERSISTENCE = 2**31 // HZ - 1
 NONE = 0xFFFFFFFF
 
 
@@ -59,7 +63,7 @@ def parse(text: str, source: str = "<ipvs>") -> list[Service]:
     """
     services: dict[Any, Service] = {}
     last: Service | None = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text_of(text, source).splitlines(), 1):
         words = line.split()
         if (
             not words
@@ -77,28 +81,33 @@ def parse(text: str, source: str = "<ipvs>") -> list[Service]:
             else:
                 raise ValueError("neither -A nor -a; give the output of `ipvsadm-save -n` or `ipvsadm -Ln`")
         except (ValueError, IndexError) as error:
-            raise InputError(
-                f"{source}:{number}: {error or 'a value is missing'}\n  in the line: {line.strip()}"
-            ) from None
+            why = "a value is missing" if isinstance(error, IndexError) else str(error)
+            why = excerpt(why, 1000)
+            raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line.strip())}") from None
     return list(services.values())
 
 
 def _endpoint(text: str, family: Family | None = None) -> tuple[Family, int, int]:
     """Return family, address and port of "a.b.c.d:port" or "[a::b]:port"."""
     address, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not ADDRESS:PORT with numbers: use -n")
+    try:
+        number = decimal(port, 0, 65535)
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise ValueError(f"{excerpt(text)!r} is not ADDRESS:PORT with numbers: use -n") from None
     address = address.strip("[]")
     found = family_of(address)
     if family is not None and found is not family:
-        raise ValueError(f"{text!r} is of another family than its service")
-    return found, found.to_int(address), int(port)
+        raise ValueError(f"{excerpt(text)!r} is of another family than its service")
+    return found, found.to_int(address), number
 
 
 def _key(kind: str, text: str, v6: bool) -> tuple[Any, Service]:
     if kind == "":
         family = V6 if v6 else V4
-        return ("fwmark", int(text), family.version), Service(family, 0, 0, 0, fwmark=int(text))
+        mark = decimal(text, 1, 2**32 - 1, "firewall mark")
+        return ("fwmark", mark, family.version), Service(family, 0, 0, 0, fwmark=mark)
     family, addr, port = _endpoint(text)
     return (kind, addr, port, family.version), Service(family, addr, port, PROTOCOLS[kind])
 
@@ -129,9 +138,9 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
         if any(w in rest for w in ("-p", "--persistent")):
             value = "-p" if "-p" in rest else "--persistent"
             at = rest.index(value)
-            seconds = rest[at + 1] if at + 1 < len(rest) and rest[at + 1].isdigit() else ""
+            seconds = rest[at + 1] if at + 1 < len(rest) and rest[at + 1].isdecimal() else ""
             del rest[at : at + 1 + bool(seconds)]
-            _persist(service, int(seconds or DEFAULT_PERSISTENCE), _take(rest, "-M", "--netmask"))
+            _persist(service, seconds or str(DEFAULT_PERSISTENCE), _take(rest, "-M", "--netmask"))
         service.hash_ports = "sh-port" in str(_take(rest, "-b", "--sched-flags") or "")
         _check(service)
         services[key] = service
@@ -139,9 +148,9 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
         if key not in services:
             raise ValueError("the service was not added before")
         server = _endpoint(str(_take(rest, "-r", "--real-server")), service.family)
-        weight = int(_take(rest, "-w", "--weight") or 1)
+        weight = _take(rest, "-w", "--weight") or "1"
         for name in ("-x", "--u-threshold", "-y", "--l-threshold"):
-            if int(_take(rest, name) or 0):
+            if (_take(rest, name) or "0").strip("0"):
                 raise ValueError("connection thresholds (-x, -y) are not supported: take them out")
         rest = [w for w in rest if w not in ("-m", "--masquerading")]
         services[key].servers.append(RealServer(*server[1:], _weight(weight)))
@@ -153,26 +162,24 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
             raise ValueError(f"option {word!r} is not supported")
 
 
-def _persist(service: Service, seconds: int, netmask: str | None) -> None:
-    service.persistence = seconds
+def _persist(service: Service, seconds: str, netmask: str | None) -> None:
+    service.persistence = decimal(seconds, 0, MAX_PERSISTENCE, "persistence")
     service.client_mask = service.family.full
     if netmask is not None:
         service.client_mask = (
-            service.family.mask_of(int(netmask)) if netmask.isdigit() else service.family.to_int(netmask)
+            service.family.mask_of(decimal(netmask, 0, service.family.bits, "netmask"))
+            if netmask.isdecimal()
+            else service.family.to_int(netmask)
         )
 
 
-def _weight(weight: int) -> int:
-    if not 0 <= weight <= 65535:
-        raise ValueError(f"weight {weight} is not in 0..65535")
-    return weight
+def _weight(weight: str) -> int:
+    return decimal(weight, 0, 65535, "weight")
 
 
 def _check(service: Service) -> None:
     if service.scheduler not in SCHEDULERS:
         raise ValueError(f"scheduler {service.scheduler!r} is not supported; supported are {', '.join(SCHEDULERS)}")
-    if not 0 <= service.persistence <= 2**31 // HZ - 1:
-        raise ValueError(f"persistence of {service.persistence} s is not in 0..{2**31 // HZ - 1}")
     if service.port == 0 and not service.fwmark and not service.persistence:
         raise ValueError("port 0 is only possible with -p")
 
@@ -182,7 +189,7 @@ def _listed_service(services: dict[Any, Service], words: list[str]) -> Service:
     service.scheduler = words[2]
     if "persistent" in words:
         at = words.index("persistent")
-        _persist(service, int(words[at + 1]), _take(words, "mask"))
+        _persist(service, words[at + 1], _take(words, "mask"))
     service.hash_ports = "sh-port" in words[-1]
     _check(service)
     services[key] = service
@@ -192,7 +199,7 @@ def _listed_service(services: dict[Any, Service], words: list[str]) -> Service:
 def _listed_server(service: Service, words: list[str]) -> None:
     if words[2] != "Masq":
         raise ValueError(f"{words[2]} translates nothing and is not supported; only Masq is")
-    service.servers.append(RealServer(*_endpoint(words[1], service.family)[1:], _weight(int(words[3]))))
+    service.servers.append(RealServer(*_endpoint(words[1], service.family)[1:], _weight(words[3])))
 
 
 def _hash(addr: int, port: int, proto: int) -> int:
@@ -221,11 +228,9 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
         )  # fmt: skip
         servers += [(family.pack(r.addr), r.weight, 0, 0, r.port, 0) for r in s.servers]
     slots = np.full(1 << (2 * len(ours)).bit_length(), NONE, np.uint32)
+    free = Slots(len(slots))
     for n, s in enumerate(ours):
-        slot = _hash(s.addr, s.port, s.proto) & len(slots) - 1
-        while slots[slot] != NONE:
-            slot = slot + 1 & len(slots) - 1
-        slots[slot] = n
+        slots[free.take(_hash(s.addr, s.port, s.proto))] = n
     kept = PERSIST_SLOTS if any(s.persistence for s in ours) else 0
     return {
         "services": np.array(rows, records.SERVICE), "servers": np.array(servers, records.SERVER),

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import FastnatError
+
 HUGE_PAGE = 2 << 20
 PAGE = 4096
 MAP_NORESERVE = 0x4000
@@ -40,7 +42,12 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
         raw = np.zeros(size + 64, np.uint8)
         start = -raw.ctypes.data % 64
         return raw[start : start + count * dtype.itemsize].view(dtype)
-    area = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    try:
+        area = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    except (OSError, OverflowError, MemoryError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "too many"
+        raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): take fewer "
+                           "max_connections or events, or a greater limit (ulimit -v)") from None  # fmt: skip
     if hasattr(mmap, "MADV_HUGEPAGE"):
         area.madvise(mmap.MADV_HUGEPAGE)
     raw = np.frombuffer(area, np.uint8)

@@ -15,7 +15,8 @@ from .errors import InputError
 from .files import read_sysctls, read_text
 from .node_arrays import ROUTE_KINDS, sorted_routes
 from .node_json import address_json, load_addresses, load_routes, route_json
-from .node_parts import SCOPES, Address, Interface, Route
+from .node_parts import MAX_INTERFACES, SCOPES, Address, Interface, Route, check_interface
+from .text import decimal, excerpt, shown
 
 if TYPE_CHECKING:
     from .ipset import IpSet
@@ -65,29 +66,39 @@ class Node:
 
         Raises InputError when the name is taken or reserved, or an address is not of that form.
         """
-        if name in self.interfaces or name == LOCAL:
-            raise InputError(f"interface {name!r} exists already or is reserved")
+        if not isinstance(name, str) or name in self.interfaces or name == LOCAL:
+            raise InputError(f"interface {shown(name)} exists already, is reserved, or no text")
+        before = dict(self.interfaces), list(self.routes), list(self.routes6)
         iface = Interface(name, len(self.interfaces) + 1, mtu)
         self.interfaces[name] = iface
-        for text in addresses:
-            self.add_address(name, text)
+        try:
+            for text in addresses:
+                self.add_address(name, text)
+            check_interface(iface)
+        except (ValueError, TypeError) as error:
+            self.interfaces, self.routes, self.routes6 = before
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"interface {shown(name)}: {error}") from None
 
     def add_address(self, name: str, text: str, scope: str = "global") -> None:
         """Add an address "a.b.c.d/len" or "a::b/len" to an interface, with its connected route.
 
         Raises InputError when it is not of that form, the interface is unknown, or the scope none of ip-address(8).
         """
-        if name not in self.interfaces or scope not in SCOPES:
-            raise InputError(f"address {text!r}: no interface {name!r}, or no scope {scope!r} ({', '.join(SCOPES)})")
+        texts = all(isinstance(x, str) for x in (name, text, scope))
+        if not texts or name not in self.interfaces or scope not in SCOPES:
+            why = f"no interface {shown(name)}, or no scope {shown(scope)} ({', '.join(SCOPES)})"
+            raise InputError(f"address {shown(text)}: {why}")
         iface = self.interfaces[name]
         address, _, prefix = text.partition("/")
         family = family_of(address)
         try:
-            local, length = family.to_int(address), int(prefix or family.bits)
-            if not 0 <= length <= family.bits:
-                raise ValueError(f"prefix length {length} is not in 0..{family.bits}")
+            local = family.to_int(address)
+            length = decimal(prefix, 0, family.bits, "prefix length") if prefix else family.bits
         except ValueError as error:
-            raise InputError(f"interface {name!r}: address {text!r}: {error}; write it as 192.0.2.1/24") from None
+            why = f"{excerpt(str(error))}; write it as 192.0.2.1/24"
+            raise InputError(f"interface {name!r}: address {shown(text)}: {why}") from None
         if family is V4:
             iface.addresses.append(Address(local, length, SCOPES[scope]))
         else:
@@ -102,29 +113,36 @@ class Node:
 
         Raises InputError when the interface is unknown, or missing and not found from the gateway.
         """
+        if not isinstance(dst, str) or not isinstance(dev, (str, type(None))) or not isinstance(kind, str):
+            raise InputError(f"route {shown(dst)}: destination, interface {shown(dev)} and kind {shown(kind)} are text")
         family = family_of(via) if via is not None else family_of(dst)
         address, _, length = (("::/0" if family is V6 else "0.0.0.0/0") if dst == "default" else dst).partition("/")
         try:
-            prefix = int(length or family.bits)
+            prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
             network = family.to_int(address)
             gateway = family.to_int(via) if via is not None else 0
         except ValueError as error:
-            raise InputError(f"route {dst!r}: {error}") from None
-        if kind not in ROUTE_KINDS or not 0 <= prefix <= family.bits:
-            known = f"{', '.join(ROUTE_KINDS)}, 0..{family.bits}"
-            raise InputError(f"route {dst!r}: kind {kind!r}, length {prefix}: expected one of {known}")
+            raise InputError(f"route {shown(dst)}: {excerpt(str(error))}") from None
+        if kind not in ROUTE_KINDS:
+            raise InputError(f"route {shown(dst)}: kind {shown(kind)}: expected one of {', '.join(ROUTE_KINDS)}")
         if kind == "unicast" and dev is None:
-            there = [r for r in sorted_routes(self, family) if r.iface]
-            dev = next((r.iface for r in there if (gateway ^ r.dst) & family.mask_of(r.prefix) == 0), None)
+            found = (r for r in sorted_routes(self, family) if r.iface)
+            dev = next((r.iface for r in found if (gateway ^ r.dst) & family.mask_of(r.prefix) == 0), None)
         if kind == "unicast" and dev not in self.interfaces:
-            raise InputError(f"route {dst!r}: no interface {dev!r}; the node has {', '.join(self.interfaces)}")
+            there = excerpt(", ".join(self.interfaces))
+            raise InputError(f"route {shown(dst)}: no interface {shown(dev)}; the node has {there}")
         self._routes(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
 
     def remove_address(self, iface: str, address: str) -> None:
         """Take an address off an interface; Engine.reload() makes it known. InputError when it is not there."""
+        if iface not in self.interfaces:
+            raise InputError(f"no interface {shown(iface)}; the node has {excerpt(', '.join(self.interfaces))}")
         family = family_of(address)
         there = self.interfaces[iface].addresses if family is V4 else self.interfaces[iface].addresses6
-        wanted = family.to_int(address.partition("/")[0])
+        try:
+            wanted = family.to_int(address.partition("/")[0])
+        except ValueError as error:
+            raise InputError(f"address {shown(address)}: {error}") from None
         if all(a.local != wanted for a in there):
             raise InputError(f"{iface} has no address {address}")
         there[:] = [a for a in there if a.local != wanted]
@@ -136,7 +154,11 @@ class Node:
             network, prefix = 0, 0
         else:
             text, _, length = dst.partition("/")
-            network, prefix = family.to_int(text), int(length or family.bits)
+            try:
+                network = family.to_int(text)
+                prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
+            except ValueError as error:
+                raise InputError(f"route {shown(dst)}: {excerpt(str(error))}") from None
         routes = self._routes(family)
         left = [r for r in routes if (r.dst, r.prefix) != (network, prefix) or dev not in (None, r.iface)]
         if len(left) == len(routes):
@@ -211,6 +233,9 @@ class Node:
         node = cls()
         for iface in load_addresses(path / "addr.json"):
             node.interfaces[iface.name] = iface
+        if len(node.interfaces) > MAX_INTERFACES:
+            why = f"{len(node.interfaces):,} interfaces; at most {MAX_INTERFACES:,} are supported"
+            raise InputError(f"{path / 'addr.json'}: {why}")
         if (path / "route.json").exists():
             node.routes = load_routes(path / "route.json", V4, node.interfaces)
         if (path / "route6.json").exists():
@@ -255,7 +280,8 @@ class Node:
         for number, known in enumerate(self.interfaces, 1):
             if known == name:
                 return number
-        raise InputError(f"no interface {name!r}; the node has {', '.join(self.interfaces)} and {LOCAL!r}")
+        there = excerpt(", ".join(self.interfaces))
+        raise InputError(f"no interface {shown(name)}; the node has {there} and {LOCAL!r}")
 
     @property
     def iface_names(self) -> list[str]:
@@ -263,11 +289,14 @@ class Node:
         return [LOCAL, *self.interfaces]
 
     def sysctl(self, name: str, default: int) -> int:
-        """Return a sysctl as a number; InputError if it is not one."""
+        """Return a sysctl as a number; InputError if it is not one, or none that 32 bits hold."""
         text = self.sysctls.get(name)
         if text is None:
             return default
         try:
-            return int(text, 0)
-        except ValueError:
-            raise InputError(f"sysctl {name} = {text!r} is not a number") from None
+            number = int(text, 0)
+        except (ValueError, TypeError):
+            raise InputError(f"sysctl {name} = {shown(text)} is not a number") from None
+        if not -(2**31) <= number < 2**32:
+            raise InputError(f"sysctl {name} = {shown(text)} is beyond 32 bits, which the kernel's have")
+        return number

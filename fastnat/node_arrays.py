@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from .addresses import V4, V6, Family
 from .dtypes import RECORDS4, RECORDS6
 from .errors import InputError
+from .node_parts import MAX_INTERFACES
+from .text import whole
 
 if TYPE_CHECKING:
     from .node import Node
@@ -112,6 +114,7 @@ def address_classes(
 
 def iface_flags(node: Node) -> NDArray[Any]:
     """Return uint32[n_ifaces + 1]: reverse-path filter and local-source flags, MTU in the high 16 bits."""
+    whole("interfaces:", len(node.interfaces), 0, MAX_INTERFACES)
     flags = np.zeros(len(node.interfaces) + 1, np.uint32)
     flags[0] = 0xFFFF << 16
     for number, (name, iface) in enumerate(node.interfaces.items(), 1):
@@ -121,7 +124,7 @@ def iface_flags(node: Node) -> NDArray[Any]:
             if any(node.sysctl(f"net.ipv4.conf.{w}.{key}", 0) for w in ("all", name)):
                 value |= bit
         value |= 8 * iface.loopback
-        flags[number] = value | min(iface.mtu, 0xFFFF) << 16
+        flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16
     return flags
 
 
@@ -133,11 +136,11 @@ def _kernel_order(addresses: list[Address]) -> list[Address]:
     """Order a device's IPv4 addresses as the kernel's list does: primaries by falling scope, then secondaries."""
     primaries: list[Address] = []
     secondaries: list[Address] = []
+    networks: set[tuple[int, int]] = set()
     for a in addresses:
-        mask = V4.mask_of(a.prefix)
         own = a.local if a.peer is None else a.peer
-        clash = any(
-            p.prefix == a.prefix and ((p.local if p.peer is None else p.peer) ^ own) & mask == 0 for p in primaries
-        )
+        network = a.prefix, own & V4.mask_of(a.prefix)
+        clash = network in networks
+        networks.add(network)
         (secondaries if clash else primaries).append(replace(a, flags=SECONDARY if clash else 0))
     return sorted(primaries, key=lambda a: -a.scope) + secondaries

@@ -14,7 +14,24 @@ from .addresses import V4, V6, Family
 from .errors import InputError
 from .files import read_json
 from .node_arrays import ROUTE_KINDS
-from .node_parts import FLAGS6, SCOPES, Address, Interface, Route
+from .node_parts import FLAGS6, SCOPES, Address, Interface, Route, check_interface
+from .text import decimal, shown
+
+# what an object that is not as expected raises
+BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+
+
+def _whole(value: Any, what: str, low: int, high: int) -> int:
+    """Return an integer of a JSON object; ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{what} {shown(value, 60)} is not a whole number in {low}..{high}")
+    return value
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} {shown(value, 60)} is not text")
+    return value
 
 
 def load_addresses(path: Path) -> list[Interface]:
@@ -26,31 +43,30 @@ def load_addresses(path: Path) -> list[Interface]:
             if iface.name in interfaces:
                 raise ValueError(f"interface {iface.name!r} stands there twice")
             interfaces[iface.name] = iface
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            shown = json.dumps(link)[:120]
-            raise InputError(f"{path}: {shown}: {error!r}; expected the output of `ip -j addr`") from None
+        except BROKEN as error:
+            where = json.dumps(link)[:120]
+            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j addr`") from None
     return list(interfaces.values())
 
 
 def _link(link: dict[str, Any]) -> Interface:
-    name = str(link["ifname"])
-    iface = Interface(name, int(link["ifindex"]), int(link.get("mtu", 1500)))
+    name, mtu = _text(link["ifname"], "ifname"), _whole(link.get("mtu", 1500), "mtu", 0, 2**32 - 1)
+    iface = Interface(name, _whole(link["ifindex"], "ifindex", 0, 2**31 - 1), mtu)
     iface.loopback = "LOOPBACK" in link.get("flags", [])
     for info in link.get("addr_info", []):
         family = {"inet": V4, "inet6": V6}.get(info["family"])
         if family is None:
             continue
         scope = SCOPES.get(str(info.get("scope", "global")), 0)
-        peer = family.to_int(info["address"]) if "address" in info else None
-        prefix = int(info["prefixlen"])
-        if not 0 <= prefix <= family.bits:
-            raise ValueError(f"prefix length {prefix}")
-        address = Address(family.to_int(info["local"]), prefix, scope, peer)
+        peer = family.to_int(_text(info["address"], "address")) if "address" in info else None
+        prefix = _whole(info["prefixlen"], "prefix length", 0, family.bits)
+        address = Address(family.to_int(_text(info["local"], "local address")), prefix, scope, peer)
         if family is V4:
             iface.addresses.append(address)
         else:
             address.flags = sum(bit for key, bit in FLAGS6.items() if info.get(key))
             iface.addresses6.append(address)
+    check_interface(iface)
     return iface
 
 
@@ -62,18 +78,19 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list
             everything = "::/0" if family is V6 else "0.0.0.0/0"
             dst, _, length = (everything if r["dst"] == "default" else str(r["dst"])).partition("/")
             hops = r.get("nexthops") or [r]
-            gateway = family.to_int(hops[0]["gateway"]) if "gateway" in hops[0] else 0
+            gateway = family.to_int(_text(hops[0]["gateway"], "gateway")) if "gateway" in hops[0] else 0
             iface = str(hops[0].get("dev", ""))
             kind = str(r.get("type", "unicast"))
-            prefix = int(length or family.bits)
-            if kind not in ROUTE_KINDS or not 0 <= prefix <= family.bits:
-                raise ValueError(f"kind {kind!r}, length {prefix}")
+            prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
+            if kind not in ROUTE_KINDS:
+                raise ValueError(f"kind {shown(kind)}")
             if kind == "unicast" and iface not in interfaces:
-                raise ValueError(f"interface {iface!r} is not in addr.json")
-            route = Route(family.to_int(dst), prefix, iface, gateway, kind, int(r.get("metric", 0)))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            shown = json.dumps(r)[:120]
-            raise InputError(f"{path}: {shown}: {error!r}; expected the output of `ip -j route`") from None
+                raise ValueError(f"interface {shown(iface)} is not in addr.json")
+            metric = _whole(r.get("metric", 0), "metric", 0, 2**32 - 1)
+            route = Route(family.to_int(dst), prefix, iface, gateway, kind, metric)
+        except BROKEN as error:
+            where = json.dumps(r)[:120]
+            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j route`") from None
         routes.append(route)
     return routes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .text import shown, whole
+
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 # ADDRESS_* of core/types.h as `ip -j addr` names those of IPv6
 FLAGS6 = {"deprecated": 2, "tentative": 4, "temporary": 8}
@@ -45,3 +47,24 @@ class Route:
     gateway: int = 0
     kind: str = "unicast"
     metric: int = 0
+
+
+# bytes of an interface's name: the kernel has 15, other systems' captures more
+MAX_NAME = 255
+# packets name interfaces by 16 bits, and 0 is the node itself
+MAX_INTERFACES = 0xFFFE
+# IPV4_MIN_MTU, IPV6_MIN_MTU: the kernel takes the addresses off a device with less
+MIN_MTU, MIN_MTU6 = 68, 1280
+
+
+def check_interface(iface: Interface) -> None:
+    """Raise ValueError for an interface that cannot be."""
+    name = iface.name
+    if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= MAX_NAME:
+        raise ValueError(f"interface name {shown(name, 60)} is not text of 1 to {MAX_NAME} bytes")
+    if name == "local" or not name.isprintable() or " " in name:
+        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name has")
+    mtu = whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1)
+    for addresses, least in ((iface.addresses, MIN_MTU), (iface.addresses6, MIN_MTU6)):
+        if addresses and mtu < least:
+            raise ValueError(f"mtu {mtu} of {name}: with less than {least} it can have no address of this family")

@@ -19,19 +19,25 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .addresses import family_of
 from .conntrack import parse_line
 from .errors import InputError
+from .text import excerpt
 
 FIRST, LAST, PORTS = 1024, 65535, 64512
 WINDOWS = (128, 64, 32, 16, 8)
 CHUNK = 1 << 22
+# bytes of a line, and lines of a dump: twice the connections that the largest engine holds
+MAX_LINE, MAX_LINES = 1 << 16, 1 << 26
+# bytes of two addresses and a port with the words between them
+MAX_FIELD = 160
 # share of the ports in use from which the kernel's search begins to fail, measured (see the README)
 PAIN = 0.84
 # a word of eight bytes can be read at each of a chunk's bytes
 WORD = 8
 MIX = np.uint64(0x9E3779B97F4A7C15)
 TIME_WAIT = np.frombuffer(b"TIME_WAI", np.uint64)[0]
-NAME = re.compile(rb"[!-~]+ [!-<>-~]+ dst=[!-<>-~]+ sport=\d{1,5}")
+NAME = re.compile(rb"[!-~]+ ([!-<>-~]+) dst=([!-<>-~]+) sport=(\d{1,5})")
 EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
 
@@ -95,41 +101,81 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     chunk = b"\n"
     # NumPy lets go of the GIL in its long loops: two chunks at a time, at most four in memory
     with ThreadPoolExecutor(2) as pool:
-        reading: deque[Future[None]] = deque()
-        for chunk in _chunks(file):
+        reading: deque[Future[Part]] = deque()
+        for chunk in _chunks(file, source):
             if not chunk.endswith(b"\n"):
                 break
             n_lines = chunk.count(b"\n")
-            reading.append(pool.submit(_read_lines, dump, chunk, n_lines, source, first))
+            reading.append(pool.submit(_read_lines, chunk, n_lines, source, first))
             first += n_lines
+            if first > MAX_LINES:
+                raise InputError(f"{source}:{first}: more than {MAX_LINES:,} lines, the limit of a dump")
             if len(reading) == 4:
-                reading.popleft().result()
-        for done in reading:
-            done.result()
+                _add(dump, reading.popleft().result())
+        for part in reading:
+            _add(dump, part.result())
     if not chunk.endswith(b"\n"):
         try:
-            _read_lines(dump, chunk + b"\n", 1, source, first)
+            _add(dump, _read_lines(chunk + b"\n", 1, source, first))
         except InputError as error:
             dump.cut = str(error)
     return dump
 
 
-def _read_lines(dump: Dump, chunk: bytes, n_lines: int, source: str, first: int) -> None:
-    if not _count(dump, chunk, n_lines):
-        sound = _sound(chunk.splitlines(keepends=True), source, first)
-        if not _count(dump, b"".join(sound), len(sound)):
+@dataclass
+class Part:
+    """What one chunk of a dump holds, as Dump does."""
+
+    connections: int
+    space: NDArray[np.uint64]
+    source: NDArray[np.uint64]
+    port: NDArray[np.uint16]
+    waits: NDArray[np.bool_]
+    spaces: dict[int, str]
+    sources: dict[int, str]
+
+
+def _add(dump: Dump, part: Part) -> None:
+    """Add a chunk to the dump: in the order of the text, whichever thread was done first."""
+    dump.connections += part.connections
+    dump.others += part.connections - len(part.space)
+    dump.space.append(part.space)
+    dump.source.append(part.source)
+    dump.port.append(part.port)
+    dump.waits.append(part.waits)
+    for there, new in ((dump.spaces, part.spaces), (dump.sources, part.sources)):
+        for h, name in new.items():
+            there.setdefault(h, name)
+
+
+def _read_lines(chunk: bytes, n_lines: int, source: str, first: int) -> Part:
+    part = _count(chunk, n_lines)
+    if part is None:
+        sound = _sound(chunk.split(b"\n")[:-1], source, first)
+        part = _count(b"".join(sound), len(sound))
+        if part is None:
             where = f"{source}: lines {first} to {first + n_lines - 1}"
             raise InputError(f"{where}: a line with ports in one direction only, or words between its addresses")
+    return part
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, source: str) -> Iterator[bytes]:
     """Yield the text in pieces of whole lines; a last line without an end comes alone."""
     rest = b""
-    while data := file.read(CHUNK):
-        whole, newline, tail = (rest + data).rpartition(b"\n")
-        rest = tail
-        if newline:
-            yield whole + newline
+    n = 1
+    try:
+        while data := file.read(CHUNK):
+            whole, newline, tail = data.rpartition(b"\n")
+            if newline:
+                yield rest + whole + newline
+                n += whole.count(b"\n") + 1
+                rest = tail
+            else:
+                rest += tail
+            if len(rest) > MAX_LINE:
+                raise InputError(f"{source}:{n}: a line of more than {MAX_LINE:,} bytes; is this `conntrack -L` text?")
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from None
     if rest:
         yield rest
 
@@ -143,9 +189,9 @@ def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
             continue
         try:
             parse_line(text)
-        except ValueError as error:
-            raise InputError(f"{source}:{number}: {error}\n  in the line: {text.rstrip()[:200]}") from None
-        kept.append(line)
+        except InputError as error:
+            raise InputError(f"{source}:{number}: {error}\n  in the line: {excerpt(text.rstrip(), 200)}") from None
+        kept.append(line + b"\n")
     return kept
 
 
@@ -173,20 +219,14 @@ class Text:
         return result
 
     def numbers(self, start: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the decimal numbers of at most five digits that begin at these places."""
+        """Return the decimal numbers that begin at these places, up to their sixth digit."""
         value = np.zeros(len(start), np.int64)
         more = np.ones(len(start), np.bool_)
-        for k in range(5):
+        for k in range(6):
             digit = self.bytes[start + k] - np.uint8(48)
             more &= digit < 10
             value = np.where(more, value * 10 + digit, value)
         return value
-
-    def named(self, start: NDArray[Any], end: NDArray[Any], hashes: NDArray[Any], into: dict[int, str]) -> None:
-        """Keep the text of each hash once."""
-        for h, n in _firsts(hashes):
-            if h not in into:
-                into[h] = self.chunk[start[n] : end[n]].decode(errors="replace")
 
 
 def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
@@ -195,16 +235,24 @@ def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
     return list(zip(unique.tolist(), first.tolist(), strict=True))
 
 
-def _count(dump: Dump, chunk: bytes, n_lines: int) -> bool:
-    """Take a chunk's connections; False, and nothing is taken, when some line has not two tuples."""
+def _is_address(text: str) -> bool:
+    try:
+        family_of(text).to_int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _count(chunk: bytes, n_lines: int) -> Part | None:
+    """Return a chunk's connections; None when some line has not two tuples, or one that cannot be."""
     text = Text(chunk)
     b = text.bytes
     equals = np.flatnonzero(b == EQUALS)
     ends = np.flatnonzero(b[: len(chunk)] == NEWLINE)
     last, before = b[equals - 1], b[equals - 2]
-    src = equals[last == ord("c")]
+    src = equals[(last == ord("c")) & (before == ord("r")) & (b[equals - 3] == ord("s"))]
     if len(src) != 2 * n_lines or (np.searchsorted(ends, src[::2]) != np.arange(n_lines)).any():
-        return False
+        return None
     dport = equals[(last == ord("t")) & (before == ord("r")) & (b[equals - 5] == ord("d"))]
     # the last one of each line is the reply tuple's
     taken = np.full(n_lines, -1)
@@ -212,37 +260,43 @@ def _count(dump: Dump, chunk: bytes, n_lines: int) -> bool:
     there = taken >= 0
     begins = np.concatenate([[0], ends[:-1] + 1])[there] if n_lines else np.zeros(0, np.int64)
     original, reply, taken = src[::2][there], src[1::2][there], taken[there]
+    if not len(taken):
+        nothing = np.zeros(0, np.uint64)
+        return Part(n_lines, nothing, nothing, nothing.astype(np.uint16), nothing.astype(np.bool_), {}, {})
     # "ipv4     2 udp      17 29 " of -o extended and /proc
     extended = (b[begins] == ord("i")) & (b[begins + 2] == ord("v"))
     begins = begins + extended * (11 + (b[begins + 10] != SPACE))
     proto = text.words[begins] & np.uint64(0xFFFFFFFF)
     # from behind "src=" up to " dport="
     start, end = reply + 1, taken - 6
-    spaces = text.hashes(start, end) ^ proto * MIX
-    for h, n in _firsts(spaces):
-        if h in dump.spaces:
-            continue
-        name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
-        if not NAME.fullmatch(name):
-            return False
-        dump.spaces[h] = name.decode(errors="replace")
-    until = np.searchsorted(equals, original) + 1
     # "src=A dst=": A ends five bytes in front of the next "="
+    until = np.minimum(np.searchsorted(equals, original) + 1, len(equals) - 1)
     address_end = equals[until] - 4
+    ports = text.numbers(taken + 1)
+    digit = b[taken + 1] - np.uint8(48)
+    if (digit > 9).any() or max((end - start).max(), (address_end - original).max()) > MAX_FIELD or ports.max() > LAST:
+        return None
+    spaces = text.hashes(start, end) ^ proto * MIX
+    names: dict[int, str] = {}
+    for h, n in _firsts(spaces):
+        name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
+        found = NAME.fullmatch(name)
+        if not found or int(found[3]) > LAST or not all(_is_address(a.decode()) for a in found.groups()[:2]):
+            return None
+        names[h] = name.decode()
     sources = text.hashes(original + 1, address_end)
-    text.named(original + 1, address_end, sources, dump.sources)
-    dump.connections += n_lines
-    dump.others += n_lines - len(taken)
-    dump.space.append(spaces)
-    dump.source.append(sources)
-    dump.port.append(text.numbers(taken + 1).astype(np.uint16))
-    dump.waits.append(text.words[np.maximum(original - 13, 0)] == TIME_WAIT)
-    return True
+    holders: dict[int, str] = {}
+    for h, n in _firsts(sources):
+        holders[h] = chunk[original[n] + 1 : address_end[n]].decode(errors="replace")
+        if not _is_address(holders[h]):
+            return None
+    waits = text.words[np.maximum(original - 13, 0)] == TIME_WAIT
+    return Part(n_lines, spaces, sources, ports.astype(np.uint16), waits, names, holders)
 
 
 def spaces_of(dump: Dump, rows: int = 20) -> list[PortSpace]:
     """Return the port spaces with most connections, the fullest first."""
-    if not dump.space:
+    if dump.connections == dump.others:
         return []
     space, source = np.concatenate(dump.space), np.concatenate(dump.source)
     port, waits = np.concatenate(dump.port), np.concatenate(dump.waits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,11 @@ from .iptables.stateful import HashlimitMatch, RecentMatch
 from .iptables.targets import PASSING
 from .memory import aligned, no_garbage
 from .rule_classes import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
+from .slots import Slots
 
 ANY_IFACE = 0xFFFF
+# different -i and -o of all rules: each is compared with each interface
+MAX_PATTERNS = 16_384
 TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
 HOOKS = {"PREROUTING": 0, "INPUT": 1, "FORWARD": 2, "OUTPUT": 3, "POSTROUTING": 4}
 TARGET_CODES = {
@@ -146,6 +149,8 @@ class Compiler:
         """Return the row of an interface pattern."""
         if not pattern or (pattern == "+" and not invert):
             return ANY_IFACE
+        if len(self.iface_sets) >= MAX_PATTERNS:
+            raise RuleError(f"{self.source}: more than {MAX_PATTERNS:,} different interface patterns")
         return self.iface_sets.setdefault((pattern, invert), len(self.iface_sets))
 
     def iface_table(self) -> NDArray[Any]:
@@ -231,12 +236,11 @@ class Compiler:
     def chain(self, table: Table, chain: Chain, runs: list[Run], starts: dict[str, int]) -> None:
         """Append one chain."""
         begins = {run.start: run for run in runs}
-        followers: list[int] = []
+        followers: Iterator[int] = iter(())
         for n, rule in enumerate(chain.rules):
             if n in begins:
-                followers = self.dispatch(table, chain, begins[n])
-            at = len(self.rules)
-            self.rule(table, chain, rule, starts, followers.pop(0) if followers else at + 1)
+                followers = iter(self.dispatch(table, chain, begins[n]))
+            self.rule(table, chain, rule, starts, next(followers, len(self.rules) + 1))
         policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
         self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
 
@@ -251,11 +255,9 @@ class Compiler:
             heads[run.keys[n]] = first + n
         size = 1 << (2 * len(heads)).bit_length()
         slots = [(0, NO_RULE)] * size
+        free = Slots(size)
         for key, rule in heads.items():
-            slot = (key * 0x9E3779B1 & 0xFFFFFFFF) >> 7 & size - 1
-            while slots[slot][1] != NO_RULE:
-                slot = slot + 1 & size - 1
-            slots[slot] = (key, rule)
+            slots[free.take((key * 0x9E3779B1 & 0xFFFFFFFF) >> 7)] = (key, rule)
         arg = len(self.dispatches)
         if table.name == "nat" and run.kind == BY_DST:
             self.widest = max(self.widest, (size, arg))

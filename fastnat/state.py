@@ -16,14 +16,23 @@ from numpy.typing import NDArray
 
 from .dtypes import CONN_HELPED, CONN_LIVE
 from .errors import InputError
+from .files import open_file
 from .iptables.model import RANDOM_FULLY
 from .node import Node
+from .state_file import StateFile
+from .text import excerpt, finite, shown, whole
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 FORMAT = 4
 NONE = 0xFFFFFFFF
+# seconds that 64-bit jiffies hold
+MAX_TIME = 1e15
+# what Node.save writes
+NODE_FILES = (
+    "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
+)  # fmt: skip
 # matches whose slots change as packets pass: their code in MATCH, and which fields
 NTH, LIMIT = 16, 24
 
@@ -95,67 +104,88 @@ def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
 
 def restore(path: str | Path) -> Engine:
     """See Engine.restore."""
+    where = excerpt(str(path))
     try:
-        meta, arrays = _read(path)
-        if meta["format"] != FORMAT:
-            raise InputError(f"{path}: format {meta['format']}; this fastnat reads {FORMAT}")
-        return _engine(meta, arrays)
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        raise InputError(f"{path}: not a state that this version can take over: {error}") from None
-
-
-def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return json.loads(arrays.pop("meta").tobytes()), arrays
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+        with open_file(path) as raw, StateFile(raw) as file:
+            meta = file.meta()
+            if meta["format"] != FORMAT:
+                raise InputError(f"format {shown(meta['format'])}; this fastnat reads {FORMAT}")
+            return _engine(meta, file)
+    except MemoryError:
+        raise InputError(f"{where}: there is not enough memory for this state") from None
     except Exception as error:
-        # NumPy's reader raises SyntaxError, TokenError, BadZipFile, zlib.error and more, as the damage has it
-        raise InputError(f"{path}: not a state that fastnat saved: {error}") from None
+        # damage raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more, as it has it: none may get out
+        why = excerpt(str(error) or type(error).__name__, 1000)
+        if isinstance(error, InputError) and why.startswith(f"{where}:"):
+            raise
+        raise InputError(f"{where}: not a state that this version can take over: {why}") from None
 
 
-def _engine(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Engine:
+def _node(texts: Any) -> Node:
+    """Return the node of the files that were saved, by name."""
+    if not isinstance(texts, dict):
+        raise TypeError("the node's files are no object")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            if name not in NODE_FILES or not isinstance(text, str):
+                raise ValueError(f"{shown(name, 60)} is no file of a node")
+            (Path(folder) / name).write_text(text)
+        try:
+            return Node.load(folder, lenient=True)
+        except InputError as error:
+            raise InputError(str(error).replace(f"{folder}/", "")) from None
+
+
+def _engine(meta: dict[str, Any], file: StateFile) -> Engine:
     from .engine import Engine
 
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in meta["node"].items():
-            if Path(name).name != name:
-                raise ValueError(f"file name {name!r}")
-            (Path(folder) / name).write_text(text)
-        node = Node.load(folder, lenient=True)
     engine = Engine(
-        node, meta["profile"], int(meta["seed"]), int(meta["max_connections"]), remember=bool(meta["remember"]),
-        events=int(meta["events"]), key=int(meta["key"]), bitmap_bytes=int(meta["bitmap_bytes"]),
+        _node(meta["node"]), meta["profile"], meta["seed"], meta["max_connections"], remember=bool(meta["remember"]),
+        events=meta["events"], key=whole("key", meta["key"], 0, 2**64 - 1),
+        bitmap_bytes=whole("bitmap_bytes", meta["bitmap_bytes"], 0, 2**40),
     )  # fmt: skip
-    engine.advance(float(meta["now"]))
+    engine.advance(finite(meta["now"], 0, MAX_TIME))
     for version, core in engine._cores.items():
-        given = {name: arrays[f"{name}{version}"] for name in ("conns", "tcp", "matches", "flags", "counters")}
-        numbers = core.adopt(np.ascontiguousarray(given["conns"]), np.ascontiguousarray(given["tcp"]))
-        _helpers(core, numbers, *(arrays[f"{name}{version}"] for name in ("helps", "helped", "expects")))
-        lists = (arrays[f"{name}{version}"] for name in ("recent", "hashlimits", "persists"))
+        numbers = [np.zeros(0, np.uint32)]
+        dtypes = core.arrays["conns"].dtype, core.arrays["tcp"].dtype
+        for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
+            numbers.append(core.adopt(conns, tcp))
+        _helpers(core, np.concatenate(numbers), file, version)
+        lists = (_like(core, name, file, version) for name in ("recent", "hashlimits", "persists"))
         saved = meta["cores"][str(version)]
-        core.take_over(*lists, [int(n) for n in saved["generator"]], [int(n) for n in saved["stats"]])
-        _rules(core, given["matches"], given["counters"])
-        # what Engine.set_random_fully changed; a ValueError where the shapes differ
-        core.writable("targets")["flags"] |= given["flags"].astype(np.uint16) & np.uint16(RANDOM_FULLY)
+        core.take_over(*lists, _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats)))
+        counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
+        _rules(core, _like(core, "matches", file, version), counters)
+        # what Engine.set_random_fully changed
+        flags = core.writable("targets")["flags"]
+        flags |= file.take(f"flags{version}", flags.dtype, flags.shape) & np.uint16(RANDOM_FULLY)
     if engine.max_events:
         engine.all_events()
     return engine
 
 
-def _helpers(
-    core: Any, numbers: NDArray[np.uint32], helps: NDArray[Any], helped: NDArray[Any], expects: NDArray[Any]
-) -> None:
+def _words(given: Any, n: int) -> list[int]:
+    """Return n numbers of 64 bits; the core reads so many, whatever there is."""
+    if not isinstance(given, list) or len(given) != n:
+        raise ValueError(f"expected a list of {n} numbers, got {shown(given, 60)}")
+    return [whole("number", word, 0, 2**64 - 1) for word in given]
+
+
+def _like(core: Any, name: str, file: StateFile, version: int) -> NDArray[Any]:
+    """Return an array that is as long as this engine's own."""
+    there = core.arrays[name]
+    return file.take(f"{name}{version}", there.dtype, there.shape)
+
+
+def _helpers(core: Any, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
     """Take over what helpers know; an IndexError where a place is not one of the connections'."""
+    helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
+    helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
+    expects = file.take_some(f"expects{version}", core.arrays["expects"].dtype, len(core.arrays["expects"]))
     masters = np.full(len(helps), NONE, np.uint32)
     announced = (helps["master_kind"] != 0) & (helps["master"] != NONE)
     masters[announced] = numbers[helps["master"][announced]]
-    core.adopt_help(np.ascontiguousarray(helps), numbers[helped], masters)
-    expects = np.ascontiguousarray(expects).copy()
+    core.adopt_help(helps, numbers[helped], masters)
     expects["master"] = numbers[expects["master"]]
     core.adopt_expects(expects)
 
@@ -163,8 +193,7 @@ def _helpers(
 def _rules(core: Any, matches: NDArray[Any], counters: NDArray[Any]) -> None:
     """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
     rules, there = core.writable("rules"), core.writable("matches")
-    same = matches.dtype == there.dtype and matches.shape == there.shape and (matches["kind"] == there["kind"]).all()
-    if not same or counters.shape != (2, len(rules)):
+    if not (matches["kind"] == there["kind"]).all():
         raise ValueError("the rules are not those that were saved")
     rules["packets"], rules["bytes"] = counters
     counted = there["kind"] == NTH

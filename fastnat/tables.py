@@ -119,16 +119,22 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
     """Return the numbers that go with the arrays."""
     prefix, sysctl, profile = PREFIX, node.sysctl, settings.profile
     n_ifaces = len(node.iface_names)
+
+    def flag(name: str, default: int) -> int:
+        return int(sysctl(name, default) != 0)
+
     return {
         "seed": settings.seed, "key": settings.key, "secret": os.urandom(80), "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
         "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
         "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
-        "timeouts": timeouts_of(node, profile), "checksum": sysctl(prefix + "checksum", 1),
-        "forward": sysctl(FORWARD[family.version], 1), "loose": sysctl(prefix + "tcp_loose", 1),
-        "be_liberal": sysctl(prefix + "tcp_be_liberal", 0), "max_retrans": sysctl(prefix + "tcp_max_retrans", 3),
-        "ignore_invalid_rst": sysctl(prefix + "tcp_ignore_invalid_rst", 0),
+        "timeouts": timeouts_of(node, profile), "checksum": flag(prefix + "checksum", 1),
+        "forward": flag(FORWARD[family.version], 1), "loose": flag(prefix + "tcp_loose", 1),
+        "be_liberal": flag(prefix + "tcp_be_liberal", 0),
+        # unsigned in the kernel: a negative one is never reached
+        "max_retrans": sysctl(prefix + "tcp_max_retrans", 3) & 0xFFFFFFFF,
+        "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
         "max_expects": _expect_max(node, settings),
         "auto_helpers": int(helpers_by_port(node, profile)),
     }  # fmt: skip

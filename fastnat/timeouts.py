@@ -33,16 +33,20 @@ def timeouts_of(node: Node, profile: str) -> dict[int, int]:
     """Return {index in engine_t.timeouts: jiffies}; InputError for a sysctl that is negative or no number."""
     timeouts = {}
     for name, (index, default) in TIMEOUTS.items():
-        seconds = node.sysctl(PREFIX + name, default)
-        if not 0 <= seconds:
-            raise InputError(f"sysctl {PREFIX}{name} = {seconds}: a timeout is not negative")
-        timeouts[index] = min(seconds, MAX_TIMEOUT) * HZ
+        timeouts[index] = min(_seconds(node, PREFIX + name, default), MAX_TIMEOUT) * HZ
     # SYN_SENT2 and no state at all, UDP-Lite: without sysctls
     timeouts[0], timeouts[9] = 120 * HZ, 120 * HZ
     timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
     # the tunnel of PPTP
     timeouts[30], timeouts[31] = 600 * HZ, 5 * 3600 * HZ
     for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, 21):
-        lasts = node.sysctl(f"{PREFIX}sctp_timeout_{name}", 0) or defaults[profile == "linux-6.18"]
+        lasts = _seconds(node, f"{PREFIX}sctp_timeout_{name}", 0) or defaults[profile == "linux-6.18"]
         timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)
     return timeouts
+
+
+def _seconds(node: Node, name: str, default: int) -> int:
+    seconds = node.sysctl(name, default)
+    if seconds < 0:
+        raise InputError(f"sysctl {name} = {seconds}: a timeout is not negative")
+    return seconds

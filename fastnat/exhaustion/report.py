@@ -6,7 +6,8 @@ text exposition format 0.0.4.
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError
-from ..files import read_text
+from ..files import parse_json, read_text
+from ..text import shown
 from .outcome import PORTS, Outcome, remedy, verdict
 from .variants import Compared, ranked, words
 from .workload import Workload
@@ -24,6 +26,9 @@ LOADS = (60_000, 63_000, 64_000)
 STATS = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "search_restart")
 # a share of failed flows above which JUnit calls a run failed
 MAX_FAIL = 0.001
+# characters of a variant's name: a text report pads all of them to the longest; the greatest number
+MAX_LABEL, MAX_NUMBER = 4096, 1e18
+EXPECTED = "what `fastnat exhaust --json` wrote"
 
 
 def attribute(text: str) -> str:
@@ -52,19 +57,108 @@ def _run(label: str, factors: dict[str, str], seed: int, o: Outcome) -> dict[str
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a run; InputError when it is none, or of a newer format."""
-    try:
-        doc: Any = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: {error.msg}; expected what `fastnat exhaust --json` wrote") from None
+    """Read a run; InputError when it is none, of a newer format, or holds what no run has."""
+    doc: Any = parse_json(read_text(path), path, EXPECTED, infinity=True)
     if not isinstance(doc, dict) or not isinstance(doc.get("runs"), list) or not doc["runs"]:
-        raise InputError(f"{path}: no run of fastnat; expected what `fastnat exhaust --json` wrote")
+        raise InputError(f"{path}: no run of fastnat; expected {EXPECTED}")
     if doc.get("format") != FORMAT:
-        raise InputError(f"{path}: format {doc.get('format')!r}; this fastnat reads {FORMAT}")
-    missing = {"variant", "rows", "failed", "opened", "stats"} - set(doc["runs"][0])
-    if missing:
-        raise InputError(f"{path}: a run without {', '.join(sorted(missing))}: the file is damaged")
+        raise InputError(f"{path}: format {shown(doc.get('format'), 60)}; this fastnat reads {FORMAT}")
+    try:
+        _check(doc, DOCUMENT, "the file")
+        _check(doc["workload"], WORKLOAD, "workload")
+        for n, r in enumerate(doc["runs"], 1):
+            where = f"run {n}"
+            _check(r, RUN, where)
+            r.setdefault("by_destination", [])
+            if len(r["variant"]) > MAX_LABEL:
+                raise ValueError(f"{where}: a variant of {len(r['variant']):,} characters; at most {MAX_LABEL:,}")
+            if not r["rows"] or r["opened"] + r["failed"] == 0 or r["bound"] == 0 or r["max_connections"] == 0:
+                raise ValueError(f"{where}: without rows, flows or ports")
+            for row in r["rows"]:
+                _check(row, ROW, f"a row of {where}")
+            _check_destinations(r, where)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}: the file is damaged") from None
     return doc
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
+
+
+def _mean(value: Any) -> bool:
+    # without end for some distributions
+    return value == math.inf or _number(value)
+
+
+def _count(value: Any) -> bool:
+    return _number(value) and isinstance(value, int)
+
+
+def _maybe(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _is_text(value: Any) -> bool:
+    # a lone surrogate cannot be printed
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_end(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _is_text(value[0]) and _count(value[1])
+
+
+def _is_sample(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _number(value[0]) and _list_of(_count)(value[1])
+
+
+def _is_stats(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
+
+
+# what the reports read, and how it is told to be that
+DOCUMENT = {
+    "fastnat": _is_text, "node": _is_text, "profile": _is_text, "verdict": _is_text, "remedy": _is_text,
+    "comparison": _list_of(_is_text), "workload": lambda value: isinstance(value, dict),
+}  # fmt: skip
+WORKLOAD = {
+    "rate": _number, "stages": lambda value: isinstance(value, list), "destinations": _list_of(_is_end),
+    "proto": _is_text,
+}  # fmt: skip
+RUN = {
+    "variant": _is_text, "verdict": _is_text, "rows": lambda value: isinstance(value, list), "stats": _is_stats,
+    "failed": _count, "opened": _count, "first_failure": _maybe(_count), "first_failure_time": _maybe(_number),
+    "steady_occupancy": _number, "steady_fail": _number, "probes_mean": _number, "probes_p99": _count, "peak": _count,
+    "max_connections": _count, "bound": _count, "expected": _mean,
+}  # fmt: skip
+ROW = {
+    "sent": _count, "count": _count, "occupancy": _number, "fail": _number, "probes_per_conn": _number,
+    "time": _number, "probes_p50": _count, "probes_p99": _count,
+}  # fmt: skip
+
+
+def _check(given: Any, shape: Mapping[str, Callable[[Any], bool]], where: str) -> None:
+    """Raise ValueError for what is missing or of another kind."""
+    if not isinstance(given, dict):
+        raise ValueError(f"{where}: {shown(given, 60)} is no object")
+    missing = shape.keys() - given.keys()
+    if missing:
+        raise ValueError(f"{where} without {', '.join(sorted(missing))}")
+    for name, fits in shape.items():
+        if not fits(given[name]):
+            raise ValueError(f"{where}: {name} cannot be {shown(given[name], 60)}")
+
+
+def _check_destinations(run: dict[str, Any], where: str) -> None:
+    samples = run["by_destination"]
+    if not _list_of(_is_sample)(samples) or len({len(each) for _, each in samples}) > 1:
+        raise ValueError(f"{where}: by_destination cannot be {shown(samples, 60)}")
+    if run["first_failure"] and run["first_failure_time"] is None:
+        raise ValueError(f"{where}: a first failure without its time")
 
 
 def first_seeds(doc: dict[str, Any]) -> list[dict[str, Any]]:

@@ -33,8 +33,10 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_text
-from .variants import Variant, label_of, parse, sport_of
-from .workload import Workload, zipf
+from ..tables import PROFILES
+from ..text import decimal, excerpt, finite, shown
+from .variants import MAX_SEEDS, Variant, label_of, parse, sport_of
+from .workload import MAX_RATE, MAX_SECONDS, Workload, zipf
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?$")
 UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -42,6 +44,10 @@ SECTIONS = ("node", "workload", "stage", "vary", "run")
 NODE_KEYS = ("path", "profile")
 RUN_KEYS = ("seeds", "seed")
 STAGE_KEYS = ("for", "rate", "to")
+# characters of a scenario, parts of a dotted key: tomllib takes the square of the parts; tables [[stage]]
+MAX_TEXT, MAX_PARTS, MAX_STAGES = 4 << 20, 16, 1000
+PART = r"(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')"
+DOTTED = re.compile(rf"(?:^|[{{,\[])[ \t]*+{PART}(?:[ \t]*+\.[ \t]*+{PART}){{{MAX_PARTS}}}", re.MULTILINE)
 WORKLOAD_KEYS = (*(f.name for f in fields(Workload) if f.name != "stages"), "zipf", "requests_per_connection")
 
 
@@ -61,29 +67,28 @@ def endpoint(text: str) -> tuple[str, int]:
     """Return "a.b.c.d:port" as a pair; InputError for anything else."""
     from ..addresses import to_int
 
-    address, colon, port = str(text).rpartition(":")
+    address, _, port = str(text).rpartition(":")
     try:
         to_int(address)
-        if not colon or not 0 < int(port) <= 65535:
-            raise ValueError
+        decimal(port, 1, 65535)
     except ValueError:
-        raise InputError(f"destination {text!r}: expected IP:PORT, for example 203.0.113.10:53") from None
+        raise InputError(f"destination {shown(text)}: expected IP:PORT, for example 203.0.113.10:53") from None
     return address, int(port)
 
 
 def seconds(value: Any) -> float:
     """Return a time: a number of seconds, or "90s", "5m", "2h", "300ms"; ValueError for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    found = TIME.match(str(value).strip())
+        return finite(value, 0, MAX_SECONDS)
+    found = TIME.match(value.strip()) if isinstance(value, str) else None
     if not found:
-        raise ValueError(f"{value!r} is no time; accepted are seconds, or a number with ms, s, m or h")
-    return float(found[1]) * UNITS[found[2] or ""]
+        raise ValueError(f"{shown(value)} is no time; accepted are seconds, or a number with ms, s, m or h")
+    return finite(float(found[1]) * UNITS[found[2] or ""], 0, MAX_SECONDS)
 
 
 def hold_of(value: Any) -> float | str:
     """Return a hold time, its times turned to seconds."""
-    kind, colon, rest = str(value).partition(":")
+    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
     if not colon:
         return seconds(value)
     separator = "-" if kind == "uniform" else ","
@@ -97,16 +102,22 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path, self.text = path, read_text(path)
+        if len(self.text) > MAX_TEXT:
+            raise InputError(f"{path}: {len(self.text):,} characters; a scenario has at most {MAX_TEXT:,}")
+        if DOTTED.search(self.text):
+            raise InputError(f"{path}: a key of more than {MAX_PARTS} parts")
         try:
             self.data: dict[str, Any] = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{path}: {error}") from None
+        except RecursionError:
+            raise InputError(f"{path}: lists or tables nest too deep") from None
+        except ValueError as error:
+            # of TOML itself, or an integer of more digits than Python reads
+            raise InputError(f"{path}: {excerpt(str(error))}") from None
 
     def fail(self, key: str, why: str) -> InputError:
         """Return the error for a key; the caller raises it."""
-        lines = self.text.splitlines()
-        at = next((n for n, t in enumerate(lines, 1) if re.match(rf"\s*\[*\"?{re.escape(key)}\b", t)), 0)
-        return InputError(f"{self.path}:{at}: {key}: {why}")
+        at = next((n for n, t in enumerate(self.text.splitlines(), 1) if _names(t, key)), 0)
+        return InputError(f"{self.path}:{at}: {excerpt(key)}: {excerpt(why, 1000)}")
 
     def known(self, table: Any, section: str, keys: tuple[str, ...]) -> dict[str, Any]:
         """Return a table whose keys are all known."""
@@ -123,8 +134,64 @@ class Reader:
             return default
         try:
             return make(table[key])
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise self.fail(key, str(error)) from None
+
+
+def _names(line: str, key: str) -> bool:
+    """Tell whether a line begins with a key, or the head of its table."""
+    text = line.lstrip().lstrip("[").removeprefix('"')
+    return text.startswith(key) and not re.match(r"\w", text[len(key) : len(key) + 1])
+
+
+def whole(low: int, high: int) -> Any:
+    """Return what makes an integer in low..high out of a value of TOML."""
+
+    def make(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{shown(value, 60)} is not a whole number in {low}..{high}")
+        return value
+
+    return make
+
+
+def number(low: float, high: float) -> Any:
+    """Return what makes a number in low..high out of a value of TOML."""
+    return lambda value: finite(value, low, high)
+
+
+def text(value: Any) -> str:
+    """Return a string of TOML; ValueError for another value."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value, 60)} is not text in quotes")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """Return true or false of TOML; ValueError for another value."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value, 60)} is not true or false")
+    return value
+
+
+def listed(make: Any) -> Any:
+    """Return what makes a tuple out of a list of TOML."""
+
+    def made(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"{shown(value, 60)} is not a list")
+        return tuple(make(v) for v in value)
+
+    return made
+
+
+def profile_of(value: Any) -> str:
+    """Return a profile's name; ValueError for another value."""
+    if text(value) not in PROFILES:
+        raise ValueError(f"{shown(value, 60)}: known are {', '.join(PROFILES)}")
+    return str(value)
 
 
 def load(path: Path) -> Scenario:
@@ -133,17 +200,17 @@ def load(path: Path) -> Scenario:
     r.known(r.data, "the file", SECTIONS)
     node = r.known(r.data.get("node", {}), "node", NODE_KEYS)
     settings = r.known(r.data.get("run", {}), "run", RUN_KEYS)
-    where = node.get("path")
+    where = r.value(node, "path", text, None)
     work = _workload(r)
     try:
         work.check()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     variants = _variants(r)
-    seeds = r.value(settings, "seeds", int, 3 if len(variants) > 1 else 1)
+    seeds = r.value(settings, "seeds", whole(1, MAX_SEEDS), 3 if len(variants) > 1 else 1)
     return Scenario(
-        path.parent / where if where else None, node.get("profile", "linux-6.18"), work, variants, seeds,
-        r.value(settings, "seed", int, 0),
+        path.parent / where if where else None, r.value(node, "profile", profile_of, "linux-6.18"), work, variants,
+        seeds, r.value(settings, "seed", whole(0, 2**64 - 1 - MAX_SEEDS), 0),
     )  # fmt: skip
 
 
@@ -151,36 +218,44 @@ def _workload(r: Reader) -> Workload:
     table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
     given: dict[str, Any] = {}
     makers = {
-        "destinations": lambda v: tuple(endpoint(d) for d in v), "weights": lambda v: tuple(float(w) for w in v),
-        "hold": hold_of, "rate": float, "flows": int, "clients": int, "cpus": int, "poisson": bool, "replies": bool,
-        "proto": str, "iface": str, "network": str, "close": str,
-        "sport": lambda v: sport_of(str(v)),
+        "destinations": listed(endpoint), "weights": listed(number(0, 1e300)),
+        "hold": hold_of, "rate": number(0, MAX_RATE), "flows": whole(1, 2**63), "clients": whole(0, 2**32),
+        "cpus": whole(1, 256), "poisson": flag, "replies": flag, "proto": text, "iface": text, "network": text,
+        "close": text, "sport": lambda v: sport_of(str(v)),
     }  # fmt: skip
     for key, make in makers.items():
         if key in table:
             given[key] = r.value(table, key, make, None)
     given.setdefault("destinations", (("203.0.113.10", 53),))
     if "zipf" in table:
-        given["weights"] = zipf(len(given["destinations"]), r.value(table, "zipf", float, 1.0))
+        n = len(given["destinations"])
+        given["weights"] = r.value(table, "zipf", lambda v: zipf(n, finite(v, 0, 1000)), ())
     if given.get("proto", "udp") not in ("udp", "tcp"):
         raise r.fail("proto", f"{given['proto']!r} is not udp or tcp")
     stages = r.data.get("stage", [])
     if not isinstance(stages, list):
         raise r.fail("stage", "expected tables [[stage]]")
+    if len(stages) > MAX_STAGES:
+        raise r.fail("stage", f"{len(stages):,} of them; at most {MAX_STAGES:,} are supported")
     made = []
     for stage in stages:
         r.known(stage, "stage", STAGE_KEYS)
-        rate = r.value(stage, "rate", float, 0.0)
-        made.append((r.value(stage, "for", seconds, 60.0), rate, r.value(stage, "to", float, rate)))
+        rate = r.value(stage, "rate", number(0, MAX_RATE), 0.0)
+        made.append((r.value(stage, "for", seconds, 60.0), rate, r.value(stage, "to", number(0, MAX_RATE), rate)))
     given["stages"] = tuple(made)
-    requests = r.value(table, "requests_per_connection", float, 1.0)
-    if requests < 1:
-        raise r.fail("requests_per_connection", f"{requests} is less than 1")
+    requests = r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0)
     if requests != 1.0:
         # rates count requests: connections are opened for every n-th of them
         given["rate"] = given.get("rate", 0.0) / requests
         given["stages"] = tuple((t, a / requests, b / requests) for t, a, b in made)
     return Workload(**given)
+
+
+def _factor(value: Any) -> str:
+    """Return a value of [vary] as --vary has it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value if isinstance(value, str) else shown(value)
 
 
 def _variants(r: Reader) -> list[Variant]:
@@ -189,8 +264,8 @@ def _variants(r: Reader) -> list[Variant]:
         raise r.fail("vary", "expected a table")
     words = []
     for key, values in table.items():
-        listed = values if isinstance(values, list) else [values]
-        texts = [("on" if v else "off") if isinstance(v, bool) else str(v) for v in listed]
+        given = values if isinstance(values, list) else [values]
+        texts = [_factor(v) for v in given]
         words.append(f"{key}={':'.join(texts)}")
         try:
             parse(words[-1])

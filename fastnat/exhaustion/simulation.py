@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..addresses import to_array, to_int
 from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
 from ..engine import Engine
+from ..errors import InputError
 from ..packets import packets
 from .outcome import PORTS, Outcome, Row, quantile
 from .workload import (
@@ -38,6 +39,8 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]
 SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
+# steps of virtual time in which flows are opened and closed
+MAX_SLICES = 10_000_000
 MAX_PROBES = 1024
 # how often connections are counted by destination, and of how many at most
 SAMPLES, MOST_DESTINATIONS = 60, 256
@@ -83,6 +86,9 @@ class Run:
             return [(a, b, float(self.times[b - 1])) for a, b in pairwise(edges)]
         mean = mean_hold(self.work.hold)
         length = min(max(mean / SLICE_PART, SHORTEST_SLICE), LONGEST_SLICE)
+        if self.times[-1] - self.times[0] > MAX_SLICES * length:
+            why = f"opening these flows takes more than {MAX_SLICES:,} steps of {length:g} s: raise the rate"
+            raise InputError(why)
         ends = np.arange(self.times[0], self.times[-1] + length, length) + length
         edges = [0, *np.searchsorted(self.times, ends, "right").tolist()]
         return [(a, b, float(t)) for a, b, t in zip(edges, edges[1:], ends, strict=False)]
@@ -153,7 +159,9 @@ class Run:
 
     def keep(self, begin: float, end: float) -> None:
         """Send the packets that keep UDP flows, those due in begin..end."""
-        for n in range(1, int(self.longest / KEEPALIVE) + 1):
+        # no flow has lasted for longer than the run
+        longest = min(self.longest, end - float(self.times[0]))
+        for n in range(1, int(longest / KEEPALIVE) + 1):
             a, b = np.searchsorted(self.times, (begin - n * KEEPALIVE, end - n * KEEPALIVE), "right")
             flows = a + np.flatnonzero(self.open[a:b] & (self.ends[a:b] > end))
             self.send(flows, 0)

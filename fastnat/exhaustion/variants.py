@@ -7,25 +7,28 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
+from ..addresses import V4
 from ..engine import Engine
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
 from ..tables import PROFILES
+from ..text import decimal, excerpt
 from ..timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .outcome import Outcome
 from .simulation import Run, run
-from .workload import SPORTS, Workload
+from .workload import MAX_RATE, SPORTS, Workload, hold_spec
 
 SYSCTLS = {
     **{name.removesuffix("_timeout").replace("_timeout_", "-").replace("_", "-"): PREFIX + name for name in TIMEOUTS},
     **{f"sctp-{name.replace('_', '-')}": f"{PREFIX}sctp_timeout_{name}" for name, _, _ in SCTP_TIMEOUTS},
     "max": PREFIX + "max", "buckets": PREFIX + "buckets", "tcp-loose": PREFIX + "tcp_loose",
 }  # fmt: skip
+# combinations of one run, runs of each, NAT addresses of one rule
+MAX_VARIANTS, MAX_SEEDS, MAX_ADDRESSES = 10_000, 10_000, 65_536
 # a smaller part is no difference that anybody would act on
 LEAST = 0.005
 # two-sided 95 % points of Student's t for 1..10 degrees of freedom
@@ -54,13 +57,21 @@ def parse(text: str) -> list[Variant]:
     A factor without values is a flag: without it, and with it. InputError names a factor that is not known.
     """
     columns: list[list[tuple[str, str]]] = []
+    named: set[str] = set()
+    count = 1
     for word in filter(None, (w.strip() for w in text.split(","))):
         name, equals, values = word.partition("=")
         # "profile=linux-5.4:linux-6.18", "ports=1024-65535:20000-65535": values are told apart by colons
         choices = values.split(":") if equals else ["off", "on"]
-        columns.append([(name, value) for value in choices])
         for value in choices:
             check_factor(name, value)
+        if name in named:
+            raise InputError(f"--vary {name}: given twice; write its values as {name}=A:B")
+        named.add(name)
+        count *= len(choices)
+        if count > MAX_VARIANTS:
+            raise InputError(f"--vary {name}: {count:,} combinations and more; at most {MAX_VARIANTS:,} are supported")
+        columns.append([(name, value) for value in choices])
     first = [column[0] for column in columns]
     return [Variant(c, label_of(c, first)) for c in product(*columns)]
 
@@ -73,24 +84,30 @@ def label_of(factors: tuple[tuple[str, str], ...], first: list[tuple[str, str]])
 
 def check_factor(name: str, value: str) -> None:
     """Raise InputError for a factor or value that no variant can have."""
-    number: dict[str, Callable[[str], Any]] = {"addresses": int, "clients": int, "cpus": int, "rate": float}
+    whole = {"addresses": (1, MAX_ADDRESSES), "clients": (1, 2**32 - 1), "cpus": (1, 256)}
     try:
-        if name in number and number[name](value) <= 0:
+        if name in whole:
+            decimal(value, *whole[name])
+        if name == "rate" and not 0 < float(value) <= MAX_RATE:
             raise ValueError
         if name == "ports":
-            low, high = (int(p) for p in value.split("-"))
-            if not 0 < low <= high < 65536:
+            low, high = (decimal(p, 1, 65535) for p in value.split("-"))
+            if low > high:
                 raise ValueError
-        if name in SYSCTLS and int(value) < 0:
-            raise ValueError
+        if name in SYSCTLS:
+            decimal(value, 0, 2**32 - 1)
+        if name == "hold":
+            hold_spec(value)
+        if name == "sport":
+            sport_of(value)
     except ValueError:
-        raise InputError(f"--vary {name}={value}: not a value that it can have") from None
+        raise InputError(f"--vary {excerpt(name, 60)}={excerpt(value, 60)}: not a value that it can have") from None
     if name == "profile" and value not in PROFILES:
-        raise InputError(f"--vary profile={value}: known are {', '.join(PROFILES)}")
+        raise InputError(f"--vary profile={excerpt(value, 60)}: known are {', '.join(PROFILES)}")
     if name == "random-fully" and value not in ("on", "off"):
-        raise InputError(f"--vary random-fully={value}: it is on or off")
-    if name not in (*number, "ports", "profile", "random-fully", "hold", "sport", *SYSCTLS):
-        raise InputError(f"--vary {name}: unknown; known are {known_factors()}")
+        raise InputError(f"--vary random-fully={excerpt(value, 60)}: it is on or off")
+    if name not in (*whole, "rate", "ports", "profile", "random-fully", "hold", "sport", *SYSCTLS):
+        raise InputError(f"--vary {excerpt(name, 60)}: unknown; known are {known_factors()}")
 
 
 def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[Node, Workload, str]:
@@ -118,9 +135,10 @@ def sport_of(text: str) -> int | str:
     """Return a source port or how ports are drawn; InputError for anything else."""
     if text in SPORTS:
         return "random" if text == "ephemeral" else text
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise InputError(f"source port {text!r}: expected 1..65535, {', '.join(SPORTS)}")
-    return int(text)
+    try:
+        return decimal(text, 1, 65535)
+    except ValueError:
+        raise InputError(f"source port {excerpt(text)!r}: expected 1..65535, {', '.join(SPORTS)}") from None
 
 
 def translated_address(node: Node, work: Workload, profile: str) -> int:
@@ -149,6 +167,8 @@ def change_rules(node: Node, settings: dict[str, str], addresses: int, base: int
                     t.flags |= PROTO_SPECIFIED
                 if addresses > 1:
                     low = t.min_addr if t.name == "SNAT" else base
+                    if low + addresses - 1 > V4.full:
+                        raise InputError(f"addresses={addresses}: there are not so many behind {V4.to_text(low)}")
                     t.name, t.min_addr, t.max_addr = "SNAT", low, low + addresses - 1
                     t.flags |= MAP_IPS
 

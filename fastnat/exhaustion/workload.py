@@ -16,6 +16,7 @@ from ..addresses import mask_of, to_int, to_text
 from ..dtypes import HZ
 from ..errors import InputError
 from ..node_arrays import route_array
+from ..text import decimal, excerpt, finite, shown, whole
 from ..timeouts import timeouts_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ SPORTS = ("random", "ephemeral", "sequential", "any")
 CLOSES = ("fin", "rst", "none")
 # indices of engine_t.timeouts
 SYN_SENT, ESTABLISHED, TIME_WAIT, CLOSE, UDP, UDP_STREAM = 1, 3, 7, 8, 12, 13
+# flows of a run, each of some hundred bytes; flows a second; the longest time, thirty years [s]
+MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
+# of a lognormal hold time: its mean is e**50 times its median
+MAX_SIGMA = 10
 # UDP flows answered for longer than this are streams
 STREAM_AFTER = 2.0
 DISTRIBUTIONS = {
@@ -82,16 +87,46 @@ class Workload:
 
     def check(self) -> None:
         """Raise InputError for what cannot be simulated."""
+        self._check_ends()
+        whole("flows", self.flows, 1, MAX_FLOWS)
+        whole("clients", self.clients, 0, 2**32 - 1)
+        whole("cpus", self.cpus, 1, 256)
+        if self.proto not in ("udp", "tcp"):
+            raise InputError(f"proto {shown(self.proto)} is not udp or tcp")
+        if self.close not in CLOSES:
+            raise InputError(f"close {shown(self.close)} is not one of {', '.join(CLOSES)}")
+        try:
+            finite(self.rate, 0, MAX_RATE)
+            for lasts, *rates in self.stages:
+                finite(lasts, 0, MAX_SECONDS)
+                for rate in rates:
+                    finite(rate, 0, MAX_RATE)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"rate or stage: {error}") from None
         if self.hold is not None and not self.rate and not self.stages:
             raise InputError("holding flows needs a rate: without one all of them are opened at the same time")
-        if self.weights and len(self.weights) != len(self.destinations):
-            raise InputError(f"{len(self.weights)} weights for {len(self.destinations)} destinations")
-        if self.close not in CLOSES:
-            raise InputError(f"close {self.close!r} is not one of {', '.join(CLOSES)}")
-        if self.weights and (min(self.weights) < 0 or sum(self.weights) <= 0):
-            raise InputError("weights are not negative, and not all of them are 0")
         if self.hold is not None:
             holds(self.hold, 1, np.random.default_rng(0))
+
+    def _check_ends(self) -> None:
+        """Check who speaks to whom."""
+        if not self.destinations:
+            raise InputError("there is no destination: give at least one")
+        for address, port in self.destinations:
+            try:
+                to_int(address)
+            except ValueError as error:
+                raise InputError(f"destination {shown(address)}: {error}") from None
+            whole(f"port of {address}:", port, 0, 65535)
+        if self.sport is not None and self.sport not in SPORTS:
+            whole("source port", self.sport, 1, 65535)
+        if self.network is not None:
+            network_of(self.network)
+        if self.weights:
+            if len(self.weights) != len(self.destinations):
+                raise InputError(f"{len(self.weights)} weights for {len(self.destinations)} destinations")
+            if not all(w >= 0 for w in self.weights) or not 0 < sum(self.weights) < math.inf:
+                raise InputError("weights are numbers that are not negative, and not all of them are 0")
 
 
 def zipf(n: int, exponent: float) -> tuple[float, ...]:
@@ -108,9 +143,12 @@ def holds(spec: float | str, n: int, rng: np.random.Generator) -> NDArray[np.flo
         return rng.exponential(numbers[0], n)
     if kind == "uniform":
         return rng.uniform(numbers[0], numbers[1], n)
-    if kind == "lognormal":
-        return rng.lognormal(math.log(numbers[0]), numbers[1], n)
-    return numbers[0] * (1 + rng.pareto(numbers[1], n))
+    with np.errstate(over="ignore"):
+        if kind == "lognormal":
+            drawn = rng.lognormal(math.log(numbers[0]), numbers[1], n)
+        else:
+            drawn = numbers[0] * (1 + rng.pareto(numbers[1], n))
+    return np.minimum(drawn, MAX_SECONDS)
 
 
 def hold_spec(spec: float | str) -> tuple[str, list[float]]:
@@ -119,18 +157,17 @@ def hold_spec(spec: float | str) -> tuple[str, list[float]]:
     kind, colon, rest = text.partition(":")
     try:
         if not colon:
-            value = float(text)
-            if not 0 <= value < math.inf:
-                raise ValueError
-            return "", [value]
+            return "", [finite(float(text), 0, MAX_SECONDS)]
         numbers = [float(word) for word in (rest.split("-") if kind == "uniform" else rest.split(","))]
-        if kind not in DISTRIBUTIONS or len(numbers) != DISTRIBUTIONS[kind][1] or min(numbers) <= 0:
+        if kind not in DISTRIBUTIONS or len(numbers) != DISTRIBUTIONS[kind][1]:
+            raise ValueError
+        if not all(0 < n <= MAX_SECONDS for n in numbers) or (kind == "lognormal" and numbers[1] > MAX_SIGMA):
             raise ValueError
         if kind == "uniform" and numbers[0] > numbers[1]:
             raise ValueError
     except ValueError:
         known = ", ".join(f"{name}:{shape}" for name, (shape, _) in DISTRIBUTIONS.items())
-        raise InputError(f"hold time {text!r}: expected seconds, or one of {known}") from None
+        raise InputError(f"hold time {excerpt(text)!r}: expected seconds, or one of {known}") from None
     return kind, numbers
 
 
@@ -165,7 +202,8 @@ def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float6
         return np.zeros(work.flows)
     counts = np.cumsum(rng.exponential(1.0, work.flows)) if work.poisson else np.arange(1.0, work.flows + 1)
     if not work.stages:
-        return counts / work.rate
+        with np.errstate(over="ignore"):
+            return _within(counts / work.rate)
     seconds, arrived = [0.0], [0.0]
     for lasts, first, last in work.stages:
         # within a ramp the count grows as a parabola: a hundred chords
@@ -177,19 +215,32 @@ def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float6
     last = work.stages[-1][2]
     if beyond.any() and not last:
         raise InputError(f"the stages open {int(arrived[-1]):,} flows, not {work.flows:,}, and end with a rate of 0")
-    times[beyond] = seconds[-1] + (counts[beyond] - arrived[-1]) / (last or 1)
+    with np.errstate(over="ignore"):
+        times[beyond] = seconds[-1] + (counts[beyond] - arrived[-1]) / (last or 1)
+    return _within(times)
+
+
+def _within(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    if times[-1] > MAX_SECONDS:
+        why = f"opening {len(times):,} flows at this rate takes more than {MAX_SECONDS:.0e} s: raise the rate"
+        raise InputError(why)
     return times
+
+
+def network_of(text: str) -> tuple[int, int]:
+    """Return address and prefix length of "a.b.c.d/len"; InputError for anything else."""
+    try:
+        address, _, length = text.partition("/")
+        return to_int(address), decimal(length, 0, 32, "prefix length") if length else 32
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"client network {shown(text)}: {error}") from None
 
 
 def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
     """Return the addresses that may open flows, uint32[n]; InputError when there is none."""
     base, length = ANY_CLIENTS
     if network is not None:
-        try:
-            text, _, prefix = network.partition("/")
-            base, length = to_int(text), int(prefix or 32)
-        except ValueError as error:
-            raise InputError(f"client network {network!r}: {error}") from None
+        base, length = network_of(network)
     else:
         for _, _, rule in engine.ruleset.origin:
             if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.smask and not rule.invert_src:

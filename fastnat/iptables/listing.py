@@ -10,18 +10,22 @@ import shlex
 from collections.abc import Iterator
 
 from ..errors import RuleError
+from ..text import excerpt
 
 CHAIN = re.compile(
-    r"Chain (?P<name>\S+) \((?:policy (?P<policy>\w+)(?: (?P<pkts>\S+) packets, (?P<bytes>\S+) bytes)?"
+    r"Chain (?P<name>\S+) \((?:policy (?P<policy>\w+)"
+    r"(?: (?P<pkts>[0-9]+[KMGT]?) packets, (?P<bytes>[0-9]+[KMGT]?) bytes)?"
     r"|(?P<refs>\d+) references)\)"
 )
 ROW = re.compile(
-    r"(?:(?P<num>\d+)\s+)??(?:(?P<pkts>\d+[KMGT]?)\s+(?P<bytes>\d+[KMGT]?)\s+)?(?:(?P<target>[^\s!]\S*)\s+)??"
+    r"(?:(?P<num>\d+)\s+)??(?:(?P<pkts>[0-9]+[KMGT]?)\s+(?P<bytes>[0-9]+[KMGT]?)\s+)?(?:(?P<target>[^\s!]\S*)\s+)??"
     r"(?P<prot>!?[a-z0-9][\w-]*)\s+(?P<opt>--|-f|!f)\s+(?P<rest>.*)$"
 )
+# of 64 bits
+COUNT_DIGITS = 20
 SUFFIX = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 RECENT_LINE = (
-    r"(!?) ?recent: (\w+)"
+    r"(!?) ?recent: (CHECK|UPDATE|SET|REMOVE)\b"
     r"((?: (?:seconds: \d+|hit_count: \d+|reap|TTL-Match|name: \S+|side: \w+|mask: \S+))*)"
 )
 # what may follow the addresses: text of the listing, and the options that it stands for; {0} is the first group
@@ -33,7 +37,7 @@ MATCHES = [
         (r"(?:tcp|udp|udplite|sctp|dccp)(?= |$)", ""),
         (r"dpts?:(!?)(\S+)", "{0} --dport {1}"),
         (r"spts?:(!?)(\S+)", "{0} --sport {1}"),
-        (r"flags:(!?)0x(\w+)/0x(\w+)", "flags"),
+        (r"flags:(!?)0x([0-9A-Fa-f]{1,2})/0x([0-9A-Fa-f]{1,2})(?= |$)", "flags"),
         (r"multiport (dports|sports|ports)\s+(!?)\s*(\S+)", "-m multiport {1} --{0} {2}"),
         (r"(!?) ?(?:ct)?state (?!$)([A-Z,]+)", "-m conntrack {0} --ctstate {1}"),
         (r"connmark match (!?) ?(\S+)", "-m connmark {0} --mark {1}"),
@@ -79,6 +83,7 @@ TARGETS = [
         (r"(\d+\.\d+\.\d+\.\d+/\d+)$", "netmap"),
     )
 ]  # fmt: skip
+WORD = re.compile(r"\S")
 RECENT = {"CHECK": "--rcheck", "UPDATE": "--update", "SET": "--set", "REMOVE": "--remove"}
 RECENT_OPTION = re.compile(r"(seconds|hit_count|name|mask): (\S+)|(side): (\w+)|(reap|TTL-Match)")
 RECENT_NAMES = {"seconds": "--seconds", "hit_count": "--hitcount", "name": "--name", "mask": "--mask"}
@@ -90,7 +95,7 @@ NAMES = {"loopback": "127.0.0.0", "link-local": "169.254.0.0", "localhost": "127
 
 def is_listing(text: str) -> bool:
     """Tell whether text is a listing rather than iptables-save."""
-    return any(CHAIN.match(line.strip()) for line in text.splitlines())
+    return "Chain " in text and any(CHAIN.match(line.strip()) for line in text.splitlines())
 
 
 def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, str]]:
@@ -112,7 +117,8 @@ def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, st
             head = CHAIN.match(line)
             if head:
                 chain = head["name"]
-                counted = f"[{_count(head['pkts'])}:{_count(head['bytes'])}]"
+                where = f"{source}:{number}"
+                counted = f"[{_count(head['pkts'], where)}:{_count(head['bytes'], where)}]"
                 yield number, f":{chain} {head['policy'] or '-'} {counted}"
         for number, line in group:
             head = CHAIN.match(line)
@@ -149,21 +155,24 @@ def _table_of(group: list[tuple[int, str]]) -> str:
     return "nat"
 
 
-def _count(text: str | None) -> int:
+def _count(text: str | None, where: str) -> int:
     if not text:
         return 0
-    return int(text[:-1]) * SUFFIX[text[-1]] if text[-1] in SUFFIX else int(text)
+    number = text[:-1] if text[-1] in SUFFIX else text
+    if len(number) > COUNT_DIGITS:
+        raise RuleError(f"{where}: counter {excerpt(text, 40)!r} has more than {COUNT_DIGITS} digits")
+    return int(number) * SUFFIX.get(text[-1], 1)
 
 
 def _rule(line: str, chain: str, wide: bool, where: str) -> str:
     row = ROW.match(line)
     if row is None:
-        raise RuleError(f"{where}: {line!r} is no row of a listing; give the output of iptables-save")
+        raise RuleError(f"{where}: {excerpt(line)!r} is no row of a listing; give the output of iptables-save")
     words = row["rest"].split(None, 4 if wide else 2)
-    in_iface, out_iface = (words[0], words[1]) if wide else ("*", "*")
     addresses = words[2 if wide else 0 :][:2]
     if len(addresses) < 2:
-        raise RuleError(f"{where}: {line!r} ends before its addresses; give the output of iptables-save")
+        raise RuleError(f"{where}: {excerpt(line)!r} ends before its addresses; give the output of iptables-save")
+    in_iface, out_iface = (words[0], words[1]) if wide else ("*", "*")
     extras = words[4 if wide else 2 :][0] if len(words) > (4 if wide else 2) else ""
     target = row["target"] or ""
     out = [f"-A {chain}"]
@@ -180,7 +189,7 @@ def _rule(line: str, chain: str, wide: bool, where: str) -> str:
         out.append("! -f" if row["opt"] == "!f" else "-f")
     goto = "[goto]" in extras
     matches, options = _extras(extras, target)
-    counted = f"[{_count(row['pkts'])}:{_count(row['bytes'])}] " if row["pkts"] else ""
+    counted = f"[{_count(row['pkts'], where)}:{_count(row['bytes'], where)}] " if row["pkts"] else ""
     jump = [f"{'-g' if goto else '-j'} {target}"] if target else []
     return counted + " ".join([*out, *matches, *jump, *options])
 
@@ -189,17 +198,18 @@ def _extras(text: str, target: str) -> tuple[list[str], list[str]]:
     """Return the options of matches and of the target that the end of a row says."""
     matches: list[str] = []
     options: list[str] = []
-    rest = text.strip()
-    while rest:
+    text, at = text.strip(), 0
+    while at < len(text):
         for kind, pieces in ((MATCHES, matches), (TARGETS, options)):
-            fits = ((pattern.match(rest), template) for pattern, template in kind)
-            found, template = next(((m, t) for m, t in fits if m and m.end()), (None, ""))
+            fits = ((pattern.match(text, at), template) for pattern, template in kind)
+            found, template = next(((m, t) for m, t in fits if m and m.end() > at), (None, ""))
             if found:
                 pieces.append(_options(template, [g or "" for g in found.groups()], found.group(), target))
-                rest = rest[found.end() :].strip()
+                behind = WORD.search(text, found.end())
+                at = behind.start() if behind else len(text)
                 break
         else:
-            return [*matches, f"--listed-as {shlex.quote(rest)}"], options
+            return [*matches, f"--listed-as {shlex.quote(text[at:])}"], options
     return matches, options
 
 

@@ -50,7 +50,8 @@ CT_STATES = {
     "INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64, "SNAT": 0x4000, "DNAT": 0x8000,
 }  # fmt: skip
 
-
+# XT_MULTI_PORTS
+MULTIPORT_SLOTS = 15
 LIMIT_IFACE_CHAINS = {
     "--limit-iface-in": ("POSTROUTING", "OUTPUT"), "--limit-iface-out": ("PREROUTING", "INPUT"),
 }  # fmt: skip
@@ -89,10 +90,12 @@ class MatchOptions(StatefulMatches):
 
     def _multiport(self, which: int) -> None:
         slots: list[int] = []
-        for part in self.take("ports").split(","):
+        parts = self.take("ports").split(",", MULTIPORT_SLOTS)
+        for part in parts[:MULTIPORT_SLOTS]:
             slots += self.port_range(part)
-        if sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True)) > 15:
-            raise self.fail(f"option {self.option!r}: more than 15 ports; a range counts as two")
+        taken = sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True))
+        if len(parts) > MULTIPORT_SLOTS or taken > MULTIPORT_SLOTS:
+            raise self.fail(f"option {self.option!r}: more than {MULTIPORT_SLOTS} ports; a range counts as two")
         self.add_match("multiport", which, *slots)
 
     def multiport_src(self) -> None:
@@ -195,7 +198,7 @@ class MatchOptions(StatefulMatches):
     def ttl(self) -> None:
         """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
         n = self.number(self.take("a TTL"), 255)
-        low, high = {"eq": (n, n), "lt": (0, n - 1), "gt": (n + 1, 255)}[self.option[-2:]]
+        low, high = {"lt": (0, n - 1), "gt": (n + 1, 255)}.get(self.option[-2:], (n, n))
         self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
 
     def dscp(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..text import excerpt
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
 from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions
@@ -42,7 +43,7 @@ class RuleParser(MatchOptions, TargetOptions):
                 continue
             method = OPTIONS.get(self._whole(option) if option in SHARED or option not in OPTIONS else option)
             if method is None:
-                raise self.fail(f"unknown option {option!r}{self._hint()}")
+                raise self.fail(f"unknown option {excerpt(option)!r}{self._hint()}")
             method(self)
             self.invert = False
         self._finish()
@@ -92,6 +93,7 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"{t.name} stands only in the {' or '.join(TARGET_TABLES[t.name])} table")
         if r.matches:
             self._check_protocol({m.kind for m in r.matches})
+            self.check_statistic()
         if r.in_iface and r.chain in ("POSTROUTING", "OUTPUT"):
             raise self.fail(f"Can't use -i with {r.chain}")
         if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
@@ -126,7 +128,7 @@ class RuleParser(MatchOptions, TargetOptions):
     def append_to(self) -> None:
         """-A CHAIN, -I CHAIN [NUMBER], -D CHAIN."""
         self.rule.chain = self.take("a chain")
-        if self.option != "-A" and self.at < len(self.tokens) and self.tokens[self.at].isdigit():
+        if self.option != "-A" and self.at < len(self.tokens) and self.tokens[self.at].isdecimal():
             self.position = self.number(self.take("a number"))
 
     def source_address(self) -> None:

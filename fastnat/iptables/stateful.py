@@ -5,13 +5,18 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from ..text import excerpt
 from .model import Match
 from .words import RuleWords
 
 # xt_limit counts in 1/10000 s
 LIMIT_SCALE = 10_000
+RATE = re.compile(r"[0-9]{1,18}")
+# IPSET_DIM_MAX
+SET_DIMENSIONS = 6
 LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -72,11 +77,25 @@ class StatefulMatches(RuleWords):
         if not 0 <= value <= 1:
             raise self.fail(f"--probability {text!r} is not in 0..1")
         last = self._statistic()
+        if last.kind != "random":
+            raise self.fail("--probability belongs to --mode random")
         last.values, last.invert = (round(value * 2**31),), self.invert
+
+    def _nth(self) -> Match:
+        last = self._statistic()
+        if last.kind != "nth":
+            raise self.fail(f"{self.option} belongs to --mode nth")
+        return last
+
+    def check_statistic(self) -> None:
+        """--mode nth needs --every, which may not be made smaller than --packet later."""
+        for m in self.rule.matches:
+            if m.kind == "nth" and not m.values[1] < m.values[0]:
+                raise self.fail("--mode nth needs --every, and --packet must be smaller than it")
 
     def every(self) -> None:
         """--every N."""
-        last = self._statistic()
+        last = self._nth()
         last.values = (self.number(self.take("a number")), last.values[1])
         last.invert = self.invert
         if last.values[0] == 0:
@@ -84,7 +103,7 @@ class StatefulMatches(RuleWords):
 
     def every_packet(self) -> None:
         """--packet K."""
-        last = self._statistic()
+        last = self._nth()
         last.values = (last.values[0], self.number(self.take("a number")))
         if last.values[1] >= last.values[0]:
             raise self.fail("--packet must be smaller than --every")
@@ -94,6 +113,8 @@ class StatefulMatches(RuleWords):
         name = self.take("a set name")
         sources = 0
         flags = self.take("flags like dst,src").split(",")
+        if len(flags) > SET_DIMENSIONS:
+            raise self.fail(f"--match-set {name}: Can't be more src/dst options than {SET_DIMENSIONS}")
         for n, flag in enumerate(flags):
             if flag not in ("src", "dst"):
                 raise self.fail(f"--match-set {name}: flag {flag!r} is not src or dst")
@@ -144,8 +165,8 @@ class StatefulMatches(RuleWords):
         text = self.take("a rate")
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
-        if not seconds or not amount.isdigit() or int(amount) == 0:
-            raise self.fail(f"{self.option} {text!r}: expected for example 3/minute")
+        if not seconds or not RATE.fullmatch(amount) or int(amount) == 0:
+            raise self.fail(f"{self.option} {excerpt(text)!r}: expected for example 3/minute")
         return scale * seconds // int(amount)
 
     def _hashlimit(self) -> HashlimitMatch:

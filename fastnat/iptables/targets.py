@@ -9,6 +9,7 @@ import re
 
 from ..addresses import V6
 from ..dtypes import HELPERS
+from ..text import excerpt
 from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from .words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
@@ -29,6 +30,9 @@ TARGET_TABLES = {
     "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
     "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",),
 }  # fmt: skip
+
+# leading zeros are read as decimal
+PORT = re.compile(r"[0-9]{1,18}")
 
 
 class TargetOptions(RuleWords):
@@ -94,8 +98,8 @@ class TargetOptions(RuleWords):
     def _nat_port(self, text: str) -> int:
         if text in SERVICES:
             return SERVICES[text]
-        if not text.isdigit() or not 0 < int(text) <= 65535:
-            raise self.fail(f"Port {text!r} not valid: a number in 1..65535")
+        if not PORT.fullmatch(text) or not 0 < int(text) <= 65535:
+            raise self.fail(f"Port {excerpt(text)!r} not valid: a number in 1..65535")
         return int(text)
 
     def to_source(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..addresses import V4, V6, Family
 from ..errors import RuleError
+from ..text import excerpt
 from .model import Match, Rule
 
 SERVICES = {  # of /etc/services, as pasted commands name them
@@ -38,11 +39,14 @@ LENIENT = "; --lenient takes the rule as never matching"
 FREE_TEXT = ("a text", "a value")
 
 
-QUOTED = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
+# possessive: text of quotes that are never closed must not be tried in every other way
+QUOTED = r'"(?:[^"\\]++|\\.)*+"|\'(?:[^\'\\]++|\\.)*+\''
 WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
 PART = re.compile(QUOTED)
 ESCAPED = re.compile(r"\\(.)")
 OCTAL = re.compile(r"0\d+")
+# characters of 64 bits as zeros and ones, 0b in front
+LONGEST_NUMBER = 66
 
 
 def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[str]:
@@ -67,6 +71,8 @@ def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[str]:
 
 def number_of(text: str) -> int:
     """Return a number as C reads it: 0x and a leading 0 tell its base."""
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} characters")
     return int(text, 8) if OCTAL.fullmatch(text) else int(text, 0)
 
 
@@ -97,17 +103,17 @@ class RuleWords:
     def fail(self, why: str, column: int | None = None) -> RuleError:
         """Return the error for this rule; the caller raises it."""
         where = column_of(self.text, self.option_at) if column is None else column
-        return RuleError(f"{self.source}:{self.line}:{where}: {why}\n  in the rule: {self.text}")
+        text = excerpt(self.text, 1000)
+        return RuleError(f"{self.source}:{self.line}:{where}: {excerpt(why, 2000)}\n  in the rule: {text}")
 
     def take(self, what: str) -> str:
         """Return the value of the current option; a `!` before it inverts, as old iptables wrote it."""
-        if self.at == len(self.tokens):
-            raise self.fail(f"option {self.option!r} needs {what}")
-        token = self.tokens[self.at]
-        if token == "!":
+        while self.at < len(self.tokens) and self.tokens[self.at] == "!":
             self.invert = not self.invert
             self.at += 1
-            return self.take(what)
+        if self.at == len(self.tokens):
+            raise self.fail(f"option {excerpt(self.option)!r} needs {what}")
+        token = self.tokens[self.at]
         if token.startswith("--") and what not in FREE_TEXT:
             column = column_of(self.text, self.at)
             raise self.fail(f"option {self.option!r} needs {what}, but {token!r} follows", column)
@@ -117,11 +123,11 @@ class RuleWords:
     def number(self, text: str, high: int = 0xFFFFFFFF) -> int:
         """Return a decimal, 0x or octal number up to a limit."""
         try:
-            value = int(text) if text.isdigit() and text[0] != "0" else number_of(text)
+            value = number_of(text)
         except ValueError:
-            raise self.fail(f"option {self.option!r}: {text!r} is not a number") from None
+            raise self.fail(f"option {self.option!r}: {excerpt(text)!r} is not a number") from None
         if not 0 <= value <= high:
-            raise self.fail(f"option {self.option!r}: {text} is not in 0..{high}")
+            raise self.fail(f"option {self.option!r}: {excerpt(text)} is not in 0..{high}")
         return value
 
     def port(self, text: str) -> int:
@@ -151,7 +157,7 @@ class RuleWords:
             return self.family.to_int(text)
         except ValueError:
             raise self.fail(
-                f"option {self.option!r}: {text!r} is not an IPv{self.family.version} address"
+                f"option {self.option!r}: {excerpt(text)!r} is not an IPv{self.family.version} address"
             ) from None
 
     def network(self, text: str) -> tuple[int, int]:
