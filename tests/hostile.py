@@ -152,7 +152,7 @@ def damaged_tree(tree, draw):
             here = here[key]
         if places:
             holder, key = places[draw(st.integers(0, len(places) - 1))]
-            value = draw(st.sampled_from(VALUES))
+            value = copy.deepcopy(draw(st.sampled_from(VALUES)))
             if draw(st.booleans()) and isinstance(holder, dict):
                 holder.pop(key)
                 holder[draw(st.sampled_from(["x", "", key]))] = value
