@@ -3,12 +3,12 @@
 from ._version import __version__
 from .dtypes import PACKET, RESULT, CtInfo, Reason, Status, Verdict
 from .engine import Engine
-from .errors import ClockError, FastnatError, InputError, RuleError
+from .errors import ClockError, FastnatError, InputError, OutputError, RuleError
 from .group import EngineGroup
 from .node import Node
 from .packets import packets
 
 __all__ = [
-    "PACKET", "RESULT", "ClockError", "CtInfo", "Engine", "EngineGroup", "FastnatError", "InputError", "Node", "Reason",
-    "RuleError", "Status", "Verdict", "__version__", "packets",
+    "PACKET", "RESULT", "ClockError", "CtInfo", "Engine", "EngineGroup", "FastnatError", "InputError", "Node",
+    "OutputError", "Reason", "RuleError", "Status", "Verdict", "__version__", "packets",
 ]  # fmt: skip

@@ -261,7 +261,8 @@ class Engine:
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.
 
-        Raises OSError when the file cannot be written.
+        The file takes the place of an old one at once when it is whole and on the disk: a crash, kill -9 or a full
+        disk leaves the old state or the new one. Raises OutputError, an OSError, when it cannot be written.
         """
         state.save(self, path)
 

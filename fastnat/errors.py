@@ -13,5 +13,9 @@ class RuleError(InputError):
     """A rule that cannot be used: names file, line, rule text and option."""
 
 
+class OutputError(FastnatError, OSError):
+    """A file that cannot be written: names it and says why; `errno` is the system's. What stood there is unchanged."""
+
+
 class ClockError(FastnatError, ValueError):
     """Virtual time went back."""
