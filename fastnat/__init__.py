@@ -1,5 +1,6 @@
 """Linux connection tracking and NAT: the kernel's decisions, deterministic, on a virtual clock."""
 
+from . import _command as _command  # isort: skip  # before what takes long to load
 from ._version import __version__
 from .dtypes import PACKET, RESULT, CtInfo, Reason, Status, Verdict
 from .engine import Engine

@@ -6,14 +6,16 @@ Sources: ECMA-48 for what a terminal obeys, UAX #9 for directions; XML 1.0 (Char
 
 from __future__ import annotations
 
+import json
 import re
 from html import escape
+from typing import Any
 
 # how a cell begins that a spreadsheet takes for a formula. "-" is left: rules and negative numbers begin with it
 FORMULA = ("=", "+", "@", "\t", "\r")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # at the begin of a line these make a heading, a list, a rule or a title of what stands above
-MARKDOWN_BLOCK = re.compile(r"[#+=-]|\d{1,9}(?=[.)])")
+MARKDOWN_BLOCK = re.compile(r"#|[+-](?=\s|$)|[=-](?=[=-]*\s*$)|\d{1,9}(?=[.)](?:\s|$))")
 
 
 def plain(text: object) -> str:
@@ -45,6 +47,11 @@ def label(text: object) -> str:
     """Return text as the value of a Prometheus label, within its quotes."""
     lines = (plain(line).replace("\\", "\\\\").replace('"', '\\"') for line in str(text).split("\n"))
     return "\\n".join(lines)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON; DEL is the one control character that json.dumps leaves as it is."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def cell(text: object) -> str:

@@ -70,7 +70,7 @@ class Output:
         if old is not None:
             if stat.S_ISDIR(old.st_mode):
                 raise IsADirectoryError(errno.EISDIR, "")
-            if stat.S_ISCHR(old.st_mode) and old.st_rdev == DEV_FULL:
+            if is_full(old):
                 raise OSError(errno.ENOSPC, "")
             if not stat.S_ISREG(old.st_mode):
                 return os.open(self.path, os.O_WRONLY | os.O_NOCTTY)
@@ -132,7 +132,9 @@ class Output:
         self.write(text.encode(errors="surrogateescape"))
 
     def commit(self) -> None:
-        """Put the file in its place: it is on the disk, whole, when this returns."""
+        """Put the file in its place: it is on the disk, whole, when this returns. Nothing to do behind discard()."""
+        if self.file.closed:
+            return
         try:
             self.file.flush()
             if self.target:
@@ -200,6 +202,11 @@ class Outputs(contextlib.ExitStack):
             if other != option:
                 raise InputError(f"{option} {path}: {other} writes that file; give another name")
         return made
+
+
+def is_full(there: os.stat_result) -> bool:
+    """Tell whether a file is /dev/full, of which it is known that it takes nothing."""
+    return stat.S_ISCHR(there.st_mode) and there.st_rdev == DEV_FULL
 
 
 def make_folder(path: str | Path, option: str = "") -> Path:

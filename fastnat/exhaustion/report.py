@@ -7,13 +7,14 @@ text exposition format 0.0.4.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..errors import InputError
+from ..escapes import label, markdown, markup, plain
 from ..files import read_text
 from .outcome import PORTS, Outcome, remedy, verdict
 from .variants import Compared, ranked, words
@@ -26,9 +27,67 @@ STATS = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "s
 MAX_FAIL = 0.001
 
 
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _count(value: Any) -> bool:
+    return _number(value) and isinstance(value, int)
+
+
+def _or_none(sound: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or sound(value)
+
+
+def _list(sound: Callable[[Any], bool], least: int = 0) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) >= least and all(map(sound, value))
+
+
+def _pair(first: Callable[[Any], bool], second: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) == 2 and first(value[0]) and second(value[1])
+
+
+def _workload(value: Any) -> bool:
+    kinds = {
+        "rate": _number, "stages": _list(lambda _: True), "proto": _text, "destinations": _list(_pair(_text, _number)),
+    }  # fmt: skip
+    return isinstance(value, dict) and all(key in value and sound(value[key]) for key, sound in kinds.items())
+
+
+def _stats(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_number, value.values()))
+
+
+def _samples(value: Any) -> bool:
+    """Tell whether this is by_destination: as many counts every time."""
+    rows = _list(_pair(_number, _list(_number, 1)))(value)
+    return rows and len({len(counts) for _, counts in value}) <= 1
+
+
+LARGEST = 1e18
+# what is read of a document, of its runs and of their rows
+DOCUMENT: dict[str, Callable[[Any], bool]] = {
+    "fastnat": _text, "node": _text, "profile": _text, "verdict": _text, "remedy": _text, "comparison": _list(_text),
+    "workload": _workload,
+}  # fmt: skip
+RUN: dict[str, Callable[[Any], bool]] = {
+    "variant": _text, "failed": _count, "opened": _count, "rows": _list(lambda _: True, 1), "stats": _stats,
+    "verdict": _text, "bound": _number, "peak": _number, "max_connections": _number, "expected": _number,
+    "first_failure": _or_none(_count), "first_failure_time": _or_none(_number), "steady_occupancy": _number,
+    "steady_fail": _number, "probes_mean": _number, "probes_p99": _number, "by_destination": _samples,
+}  # fmt: skip
+ROW: dict[str, Callable[[Any], bool]] = dict.fromkeys(
+    ("sent", "count", "occupancy", "fail", "probes_per_conn", "time", "probes_p50", "probes_p99"), _number
+)
+
+
 def attribute(text: str) -> str:
     """Return text as the quoted value of an XML attribute."""
-    return f'"{escape(text)}"'
+    return f'"{markup(text)}"'
 
 
 def document(node: str, profile: str, work: Workload, results: list[Compared]) -> dict[str, Any]:
@@ -57,14 +116,39 @@ def load(path: Path) -> dict[str, Any]:
         doc: Any = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}; expected what `fastnat exhaust --json` wrote") from None
+    except (ValueError, RecursionError) as error:
+        # more digits than Python turns into a number, brackets without end
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: {error}; expected what `fastnat exhaust --json` wrote") from None
     if not isinstance(doc, dict) or not isinstance(doc.get("runs"), list) or not doc["runs"]:
         raise InputError(f"{path}: no run of fastnat; expected what `fastnat exhaust --json` wrote")
+    if not _text(doc.get("incomplete", "")):
+        raise InputError(f"{path}: incomplete: no text: the file is damaged")
     if doc.get("format") != FORMAT:
         raise InputError(f"{path}: format {doc.get('format')!r}; this fastnat reads {FORMAT}")
-    missing = {"variant", "rows", "failed", "opened", "stats"} - set(doc["runs"][0])
-    if missing:
-        raise InputError(f"{path}: a run without {', '.join(sorted(missing))}: the file is damaged")
+    try:
+        _check(doc, DOCUMENT, "")
+        for n, r in enumerate(doc["runs"]):
+            _check(r, RUN, f"runs[{n}].")
+            for k, row in enumerate(r["rows"]):
+                _check(row, ROW, f"runs[{n}].rows[{k}].")
+            if not r["opened"] + r["failed"] or not r["bound"]:
+                raise InputError(f"runs[{n}]: no flow, or no port")
+    except InputError as error:
+        raise InputError(f"{path}: {error}: the file is damaged") from None
     return doc
+
+
+def _check(table: Any, kinds: dict[str, Callable[[Any], bool]], where: str) -> None:
+    """Raise InputError for a table of a run that lacks a key, or holds something else than it should."""
+    if not isinstance(table, dict):
+        raise InputError(f"{where.removesuffix('.')} is no table")
+    for key, sound in kinds.items():
+        if key not in table:
+            raise InputError(f"without {where}{key}")
+        if not sound(table[key]):
+            raise InputError(f"{where}{key}: {str(table[key])[:40]!r} is not what it should be")
 
 
 def first_seeds(doc: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +185,7 @@ def table(doc: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for r in runs:
         first = f"{r['first_failure']:,}" if r["first_failure"] else "never"
         if timed:
-            if r["first_failure"]:
+            if r["first_failure"] and r["first_failure_time"] is not None:
                 first += f" ({r['first_failure_time']:.1f} s)"
             shares = [f"{r['steady_occupancy']:.1%}", f"{r['steady_fail']:.2%}"]
         else:
@@ -122,24 +206,35 @@ def occupancy_line(run: dict[str, Any]) -> str:
     )
 
 
+def answer(doc: dict[str, Any]) -> list[str]:
+    """Return the lines of the answer: that a run is incomplete, what happened, what helps."""
+    said = (doc.get("incomplete", ""), doc["verdict"], doc["remedy"])
+    return [plain(text) for text in said if text]
+
+
 def to_text(doc: dict[str, Any]) -> str:
     """Return a run as plain text: the answer, the comparison, the occupancy."""
     header, rows = table(doc)
+    rows = [[plain(c) for c in row] for row in rows]
     widths = [max(len(line[k]) for line in [header, *rows]) for k in range(len(header))]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in [header, *rows]
     ]
-    said = [doc["verdict"], *filter(None, [doc["remedy"]]), "", *(line.rstrip() for line in lines), ""]
-    return "\n".join([*said, occupancy_line(doc["runs"][0]), *doc["comparison"]]) + "\n"
+    said = [*answer(doc), "", *(line.rstrip() for line in lines), "", occupancy_line(doc["runs"][0])]
+    return "\n".join([*said, *map(plain, doc["comparison"])]) + "\n"
 
 
 def to_markdown(doc: dict[str, Any]) -> str:
     """Return a run as Markdown."""
     header, rows = table(doc)
-    lines = [" | ".join(line) for line in [header, ["---", *["---:"] * (len(header) - 1)], *rows]]
-    said = [f"**{doc['verdict']}**", "", doc["remedy"], "", *(f"| {line} |" for line in lines), ""]
-    said += [occupancy_line(doc["runs"][0]), "", *(f"- {w}" for w in doc["comparison"])]
+    cells = [header, ["---", *["---:"] * (len(header) - 1)], *([markdown(row[0]), *row[1:]] for row in rows)]
+    first, *others = [markdown(line) for line in answer(doc)] or [""]
+    said = [f"**{first}**", ""]
+    for line in others:
+        said += [line, ""]
+    said += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+    said += [markdown(occupancy_line(doc["runs"][0])), "", *(f"- {markdown(w)}" for w in doc["comparison"])]
     return "\n".join(said).rstrip() + "\n"
 
 
@@ -152,10 +247,16 @@ def to_junit(doc: dict[str, Any], max_fail: float = MAX_FAIL) -> str:
         if share > max_fail:
             failures += 1
             why = f"{share:.3%} of the flows failed, {max_fail:.3%} may"
-            cases.append(f"  {name}><failure message={attribute(why)}>{escape(r['verdict'])}</failure></testcase>")
+            cases.append(f"  {name}><failure message={attribute(why)}>{markup(r['verdict'])}</failure></testcase>")
         else:
             cases.append(f"  {name}/>")
-    head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}">'
+    errors = 0
+    if doc.get("incomplete"):
+        # the variants that are there may pass; the run that was asked for did not
+        errors = 1
+        why = f"<error message={attribute(doc['incomplete'])}/>"
+        cases.append(f'  <testcase classname="fastnat.exhaust" name="all runs">{why}</testcase>')
+    head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}" errors="{errors}">'
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"]) + "\n"
 
 
@@ -177,7 +278,7 @@ def to_prometheus(doc: dict[str, Any]) -> str:
     lines = []
     for name, kind, value in metrics:
         lines.append(f"# TYPE {name} {kind}")
-        for r in runs:
-            label = r["variant"].replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{name}{{variant="{label}"}} {value(r)}')
+        lines += [f'{name}{{variant="{label(r["variant"])}"}} {value(r)}' for r in runs]
+    if doc.get("incomplete"):
+        lines += ["# TYPE fastnat_run_incomplete gauge", "fastnat_run_incomplete 1"]
     return "\n".join(lines) + "\n"
