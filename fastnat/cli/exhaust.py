@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
+from ..addresses import to_int
 from ..engine import Engine
 from ..errors import InputError
 from ..escapes import cell, json_text
@@ -188,12 +189,25 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
         given["stages"] = ()
     if "sport" in given:
         given["sport"] = sport_of(given["sport"])
+    if "network" in given:
+        check_network(given["network"])
     if "hold" in given:
         try:
             given["hold"] = scenario.hold_of(given["hold"])
         except ValueError as error:
             raise InputError(f"--hold: {error}") from None
     return replace(work, **given)
+
+
+def check_network(text: str) -> None:
+    """Raise InputError for what is no network of IPv4."""
+    address, _, length = text.partition("/")
+    try:
+        to_int(address)
+        if length and not (length.isascii() and length.isdigit() and int(length) <= 32):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--network {text!r}: expected a.b.c.d/len") from None
 
 
 def variants_of(

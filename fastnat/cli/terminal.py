@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import signal
 import threading
@@ -31,7 +32,7 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         """Leave it to main(), which knows the exit status."""
-        raise BrokenPipeError
+        raise BrokenPipeError(errno.EPIPE, "")
 
     def say(self, text: str) -> None:
         """Print one line, however long; control characters in it are escaped."""
