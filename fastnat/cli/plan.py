@@ -21,7 +21,7 @@ from .terminal import Number, Terminal, say
 
 @click.command()
 @click.argument("node", required=False)
-@click.option("--rate", type=Number(0, min_open=True), required=True, help="Flows a second, all together.")
+@click.option("--rate", type=Number(0.001, 1e9), required=True, help="Flows a second, all together.")
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)

@@ -49,6 +49,8 @@ def top(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Show which SNAT port spaces of DUMP (`conntrack -L` text, - for standard input) are nearest to exhaustion."""
+    if dump == earlier == "-":
+        raise InputError("--earlier -: DUMP is standard input already; give a file")
     if as_csv and as_json:
         raise InputError("--csv and --json: one form at a time")
     with Outputs() as outputs:
