@@ -42,10 +42,21 @@ def interrupt(process, to_all=True):
     assert process.returncode == 130, (process.returncode, out, err)
     assert "Traceback" not in err, err
     assert err.splitlines()[-1].startswith("fastnat: interrupted: "), err
-    # no worker, no tool is left
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    # no worker, no tool is left; the one that cleans up behind multiprocessing ends a moment later
+    end = time.monotonic() + LONG
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(process.pid, 0)
+            assert time.monotonic() < end, "a process is left"
+            time.sleep(0.02)
     return out, err
+
+
+def piped(place):
+    """Make a node whose rules come through a pipe."""
+    fastnat.Node.example().save(place / "piped")
+    (place / "piped" / "rules.v4").unlink()
+    os.mkfifo(place / "piped" / "rules.v4")
 
 
 def open_pipe(pipe, process):
@@ -82,9 +93,7 @@ def test_a_command_that_reads_keeps_nothing_and_says_so(place, words):
     """Its input is a pipe that nobody writes to; an output that stood there stays."""
     for old in ("old.json", "old.png"):
         (place / old).write_text("old")
-    fastnat.Node.example().save(place / "piped")
-    (place / "piped" / "rules.v4").unlink()
-    os.mkfifo(place / "piped" / "rules.v4")
+    piped(place)
     before = sorted(place.rglob("*"))
     if words[1] == "node/addr.json":
         (place / "node" / "addr.json").write_text(LINE.format(5))
@@ -173,18 +182,23 @@ def test_replay_keeps_what_became_of_the_packets_so_far(place):
     "words",
     [
         ["plan", "--rate", "4000", "--hold", "exp:20", "--plot", "x.png"],
-        ["bench", "--size", "1m", "--json", "x.json", "--history", "h"],
+        ["bench", "piped", "--size", "1m", "--json", "x.json", "--history", "h"],
         ["exhaust", "node", "--hold", "exp:20", "--proto", "tcp", "--clients", "200", "--sport", "random"],
         ["top", "-"],
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
 def test_a_command_that_computes(place, words):
+    piped(place)
     process = start(*words)
     if words[0] == "top":
         process.stdin.write(LINE.format(1) * 1000)
         process.stdin.flush()
-    time.sleep(2.5)
+    if words[0] == "bench":
+        # it measures for seconds, not more: they begin when it has its rules
+        with open_pipe(place / "piped" / "rules.v4", process) as rules:
+            rules.write((place / "node" / "rules.v4").read_text())
+    time.sleep(0.5 if words[0] == "bench" else 2.5)
     _, err = interrupt(process)
     assert "nothing is kept" in err
     assert not list(place.glob("x.*"))
