@@ -110,6 +110,8 @@ def sustainable_rate(
     Found by bisection around ports / lifetime. InputError when the flows are not translated at all.
     """
     per_flow = lifetime(node, work, profile)
+    if not math.isfinite(per_flow):
+        raise InputError(NO_MEAN)
     low, high = 0.0, 2.0 * PORTS * len(work.destinations) / per_flow
     probe = steady(node, replace(work, rate=high), profile, seed, progress)
     if not probe.translated:
