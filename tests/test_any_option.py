@@ -16,8 +16,8 @@ from fastnat import capture, cli
 
 VALUES = (
     "", "-1", "0", "1", "nan", "inf", "-inf", "1e300", "1e-300", "9" * 23, "0x10", "x", "x" * 300, "\x1b[31m", "\udcff",
-    "\u202e", "a=b", "a:b,c", "1-", "exp:nan", "exp:-5", "uniform:5-1", "pareto:1,0", "pareto:5,1", "1.2.3.4:99999", "::1",
-    "list", "-", "/nonexistent/x", ".", "/dev/null", "/dev/full", "BINARY", "TEXT", "NODE",
+    "\u202e", "a=b", "a:b,c", "1-", "exp:nan", "exp:-5", "uniform:5-1", "pareto:1,0", "pareto:5,1", "1.2.3.4:99999",
+    "::1", "list", "-", "/nonexistent/x", ".", "/dev/null", "/dev/full", "BINARY", "TEXT", "NODE",
 )  # fmt: skip
 SCENARIO = '[workload]\ndestinations = ["203.0.113.10:53"]\nflows = 50\n[vary]\nrandom-fully = true\n'
 DUMP = "udp 17 29 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=5.5.5.5 sport=2 dport=1 mark=0 use=1\n"
