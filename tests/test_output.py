@@ -174,11 +174,11 @@ def test_what_standard_output_was_sent_to_stays_connected(tmp_path):
 
 def test_two_options_do_not_write_one_file(tmp_path):
     (tmp_path / "link").symlink_to("x")
-    outputs = Outputs()
-    assert outputs.open("--plot", None) is None
-    outputs.open("--json", str(tmp_path / "x"))
-    with pytest.raises(InputError, match=r"--csv .*link: --json writes that file"):
-        outputs.open("--csv", str(tmp_path / "link"))
+    with Outputs() as outputs:
+        assert outputs.open("--plot", None) is None
+        outputs.open("--json", str(tmp_path / "x"))
+        with pytest.raises(InputError, match=r"--csv .*link: --json writes that file"):
+            outputs.open("--csv", str(tmp_path / "link"))
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
