@@ -84,7 +84,7 @@ def callgrind(operation, batches, folder):
     """Run so many batches of an operation under callgrind; return the file with what was counted in the datapath."""
     out = Path(folder) / f"{operation}-{batches}"
     subprocess.run(
-        ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pf_*8Datapath_*process*",
+        ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pw_*8Datapath_*process*",
          f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
         check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip

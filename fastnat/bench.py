@@ -223,15 +223,23 @@ def measure(
 
 def load(path: Path) -> dict[str, Any]:
     """Read what --json wrote; InputError when it is something else."""
+    text = read_text(path)
     try:
-        doc: Any = json.loads(read_text(path))
-        sound = doc["format"] == FORMAT and isinstance(doc["counters"], dict) and isinstance(doc["times"], dict)
-    except (ValueError, KeyError, TypeError):
+        doc: Any = json.loads(text)
+        sound = doc["format"] == FORMAT and _number(doc["r_ns"]) and isinstance(doc["date"], str)
+        # the date names a file of --history
+        sound = sound and not set(doc["date"]) & set("/\0") and all(map(_number, doc["counters"].values()))
+        sound = sound and all(_number(t[key]) for t in doc["times"].values() for key in ("ratio", "low", "high", "ns"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
         raise InputError(f"{path}: not what `fastnat bench --json` of this version wrote")
     found: dict[str, Any] = doc
     return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18
 
 
 @dataclass(frozen=True)
@@ -267,22 +275,28 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     return found
 
 
+def parsed(expression: str) -> tuple[str, str, str, str | None]:
+    """Return name, operator, number and "%" or None of an expression of --fail-on; InputError for what is none."""
+    said = FAIL_ON.match(expression.strip())
+    if not said:
+        raise InputError(f"--fail-on {expression!r}: expected NAME>+N, NAME>+N%, NAME<-N% or NAME>N")
+    name, operator, number, percent = said.groups()
+    if percent and number[0] not in "+-":
+        raise InputError(f"--fail-on {expression!r}: a percentage is a change, write +{number}% or -{number}%")
+    return name, operator, number, percent
+
+
 def failing(expression: str, found: list[Change]) -> bool:
     """Tell whether "probes_p99>+0", "new_1m>+5%" or "search_99>40" holds.
 
     With a sign the change counts, with % in percent of what it was, and of times only a sure one; without a sign the
     figure itself. InputError for an expression or name that is not known.
     """
-    said = FAIL_ON.match(expression.strip())
-    if not said:
-        raise InputError(f"--fail-on {expression!r}: expected NAME>+N, NAME>+N%, NAME<-N% or NAME>N")
-    name, operator, number, percent = said.groups()
+    name, operator, number, percent = parsed(expression)
     change = next((c for c in found if c.name == name), None)
     if change is None:
         raise InputError(f"--fail-on {expression!r}: no figure {name!r}; there are {', '.join(c.name for c in found)}")
     relative = number[0] in "+-"
-    if percent and not relative:
-        raise InputError(f"--fail-on {expression!r}: a percentage is a change, write +{number}% or -{number}%")
     value = change.percent if percent else change.after - change.before if relative else change.after
     if relative and not change.sure:
         return False

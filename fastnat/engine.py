@@ -60,9 +60,9 @@ class Engine:
     remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
                              let established packets skip hooks without rules; False only costs time
     events : int             how many events to keep between two calls of events(); 0: none, at no cost
-    key : int                0..2**64-1: of the hash of the tables. Who knows it can send flows that meet in one place; the
-                             tables then go on with another, random one. No answer depends on it but which connections
-                             early drop finds and which chains are too long (docs/differences.md); None: 0
+    key : int                0..2**64-1, None: 0; of the hash of the tables. Who knows it can send flows that meet in
+                             one place; the tables then go on with another, random one. No answer depends on it but
+                             which connections early drop finds and which chains are too long (docs/differences.md)
     bitmap_bytes : int       memory for the bitmaps by which ports are searched, at most; both families share it
     prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
                              has to wait for a page while the tables grow
@@ -160,8 +160,8 @@ class Engine:
         ClockError                 now is earlier than the engine's clock; nothing was processed
         ArgumentError, InputError  wrong dtype, wrong shape, or `out` shares memory with what is read
         BusyError                  another thread is at work in this engine
-        KeyboardInterrupt          Ctrl-C; the engine stopped between two packets: `processed` says how many were done, their
-                                   results stand in `out`
+        KeyboardInterrupt          Ctrl-C; the engine stopped between two packets: `processed` says how many were done,
+                                   their results stand in `out`
 
         Notes
         -----
@@ -180,8 +180,8 @@ class Engine:
     def check(self) -> None:
         """Walk all tables from end to end; raise CheckError, which names the first broken invariant. Slow, for tests.
 
-        Every connection is found by both tuples and by its source, none twice; each has one place in the wheel; records,
-        chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are what they say.
+        Every connection is found by both tuples and by its source, none twice; each has one place in the wheel;
+        records, chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are right.
         """
         for core in self._cores.values():
             core.check()
@@ -304,7 +304,8 @@ class Engine:
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.
 
-        Raises OSError when the file cannot be written.
+        The file takes the place of an old one at once when it is whole and on the disk: a crash, kill -9 or a full
+        disk leaves the old state or the new one. Raises OutputError, an OSError, when it cannot be written.
         """
         state.save(self, path)
 

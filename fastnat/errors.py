@@ -25,5 +25,9 @@ class CheckError(FastnatError, AssertionError):
     """A table of an engine is broken: a fault of fastnat."""
 
 
+class OutputError(FastnatError, OSError):
+    """A file that cannot be written: names it and says why; `errno` is the system's. What stood there is unchanged."""
+
+
 class ClockError(FastnatError, ValueError):
     """Virtual time went back."""

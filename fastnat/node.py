@@ -16,6 +16,7 @@ from .files import read_sysctls, read_text
 from .node_arrays import ROUTE_KINDS, sorted_routes
 from .node_json import address_json, load_addresses, load_routes, route_json
 from .node_parts import MAX_INTERFACES, SCOPES, Address, Interface, Route, check_interface
+from .output import Output, make_folder
 from .text import decimal, excerpt, shown
 
 if TYPE_CHECKING:
@@ -254,21 +255,24 @@ class Node:
             node.conntrack_text = read_text(path / "conntrack.txt")
         return node
 
+    def texts(self) -> dict[str, str]:
+        """Return the files of a node directory by name, as save() writes them."""
+        found = {
+            "addr.json": json.dumps([address_json(i) for i in self.interfaces.values()]) + "\n",
+            "route.json": json.dumps([route_json(r, V4) for r in self.routes]) + "\n",
+            "route6.json": json.dumps([route_json(r, V6) for r in self.routes6]) + "\n",
+            "sysctl.conf": "".join(f"{k} = {v}\n" for k, v in self.sysctls.items()),
+            "rules.v4": self.rules_text,
+        }  # fmt: skip
+        more = {"rules.v6": self.rules6_text, "ipset.save": self.sets_text, "ipvs.save": self.services_text}
+        return found | {name: text for name, text in more.items() if text}
+
     def save(self, directory: str | Path) -> None:
-        """Write the node as a directory that load() takes."""
-        path = Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "addr.json").write_text(json.dumps([address_json(i) for i in self.interfaces.values()]) + "\n")
-        (path / "route.json").write_text(json.dumps([route_json(r, V4) for r in self.routes]) + "\n")
-        (path / "route6.json").write_text(json.dumps([route_json(r, V6) for r in self.routes6]) + "\n")
-        (path / "sysctl.conf").write_text("".join(f"{k} = {v}\n" for k, v in self.sysctls.items()))
-        (path / "rules.v4").write_text(self.rules_text)
-        if self.rules6_text:
-            (path / "rules.v6").write_text(self.rules6_text)
-        if self.sets_text:
-            (path / "ipset.save").write_text(self.sets_text)
-        if self.services_text:
-            (path / "ipvs.save").write_text(self.services_text)
+        """Write the node as a directory that load() takes. Raises OutputError when it cannot be written."""
+        path = make_folder(directory)
+        for name, text in self.texts().items():
+            with Output(path / name) as output:
+                output.write_text(text)
 
     def iface_number(self, name: str) -> int:
         """Return the number by which packets name an interface: 0 for "local", the node itself.

@@ -6,6 +6,7 @@ the node. Comments of rules stay as they are.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .output import Output, make_folder
 
 # file: the command that fills it, and whether a node directory can do without
 COMMANDS = {
@@ -48,13 +50,16 @@ def run(command: tuple[str, ...]) -> str:
     if not shutil.which(command[0]):
         raise InputError(f"{command[0]} is not installed")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise InputError(f"{' '.join(command)} did not end within {SECONDS} s") from None
+    except OSError as error:
+        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
         raise InputError(f"{' '.join(command)}: {said[-1] if said else f'exit {done.returncode}'}")
-    return done.stdout
+    # names of interfaces and comments of rules may be any bytes, whatever the locale
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def rules(name: str) -> str:
@@ -78,10 +83,23 @@ def rules(name: str) -> str:
 def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
     """Write this machine's node directory; nothing is written when what it cannot do without is missing.
 
-    Raises InputError naming the tool, and when the directory holds files already.
+    Raises InputError naming the tool, and when the directory holds files already; OutputError when it cannot be made.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise InputError(f"{directory}: not empty; give a new directory")
+    there = directory.exists()
+    make_folder(directory, "--output")
+    try:
+        if any(directory.iterdir()):
+            raise InputError(f"{directory}: not empty; give a new directory")
+        return collect(directory, with_conntrack)
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
+
+
+def collect(directory: Path, with_conntrack: bool) -> Snapshot:
+    """Ask the tools, then write what they say into an empty directory: all of it or nothing."""
     texts: dict[str, str] = {}
     left_out: dict[str, str] = {}
     commands = dict(COMMANDS)
@@ -100,7 +118,12 @@ def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
             del texts[name]
     lines = [line for line in run(("sysctl", "-a")).splitlines() if SYSCTLS.match(line)]
     texts["sysctl.conf"] = "\n".join(lines) + "\n"
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (directory / name).write_text(text)
+    try:
+        for name, text in texts.items():
+            with Output(directory / name) as output:
+                output.write_text(text)
+    except BaseException:
+        for name in texts:
+            (directory / name).unlink(missing_ok=True)
+        raise
     return Snapshot(sorted(texts), left_out)

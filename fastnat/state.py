@@ -19,6 +19,7 @@ from .errors import InputError
 from .files import open_file
 from .iptables.model import RANDOM_FULLY
 from .node import Node
+from .output import Output
 from .state_file import StateFile
 from .text import excerpt, finite, shown, whole
 
@@ -39,11 +40,18 @@ NTH, LIMIT = 16, 24
 
 def save(engine: Engine, path: str | Path) -> None:
     """See Engine.save."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine.node.save(folder)
-        files = {p.name: p.read_text() for p in Path(folder).iterdir()}
+    with Output(path) as output:
+        arrays = arrays_of(engine)
+        try:
+            np.savez_compressed(output.file, allow_pickle=False, **arrays)
+        except OSError as error:
+            raise output.error(error) from None
+
+
+def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
+    """Return an engine's state by the names that it has in a file."""
     meta = {
-        "format": FORMAT, "node": files, "profile": engine.profile, "seed": engine.seed,
+        "format": FORMAT, "node": engine.node.texts(), "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
         "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
         "cores": {v: {"generator": c.generator, "stats": c.stats} for v, c in engine._cores.items()},
@@ -61,8 +69,7 @@ def save(engine: Engine, path: str | Path) -> None:
             **{f"{name}{version}": core.arrays[name] for name in ("recent", "hashlimits", "persists")},
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
         }
-    with Path(path).open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    return arrays
 
 
 def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

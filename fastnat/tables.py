@@ -124,7 +124,8 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
         return int(sysctl(name, default) != 0)
 
     return {
-        "seed": settings.seed, "key": settings.key, "secret": os.urandom(80), "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+        "seed": settings.seed, "key": settings.key, "secret": os.urandom(80),
+        "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
         "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,

@@ -14,6 +14,7 @@ import numpy as np
 from .addresses import V4, V6, Family
 from .conntrack import Connection
 from .dtypes import PROTOCOL_NAMES, CtInfo, Reason, Verdict
+from .escapes import plain
 from .iptables import Chain, Rule
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ class Trace:
     connection: Connection | None
 
     def lines(self) -> list[str]:
-        """Return the matched rules as the kernel's TRACE target logs them."""
+        """Return the matched rules as the kernel's TRACE target logs them, fit to be printed."""
         src, sport, dst, dport = self.before
         who = f"SRC={src} DST={dst} PROTO={self.proto.upper()} SPT={sport} DPT={dport}"
-        return [f"TRACE: {s.table}:{s.chain}:{s.kind}:{s.number} {who}" for s in self.steps]
+        return [plain(f"TRACE: {s.table}:{s.chain}:{s.kind}:{s.number} {who}") for s in self.steps]
 
 
 class Walk:

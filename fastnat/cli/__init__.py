@@ -1,18 +1,31 @@
-"""The command line: one module a command, loaded when it is asked for."""
+"""The command line: one module a command, loaded when it is asked for.
+
+Exit status: 0; 1 the answer is no; 2 usage, bad input, an output that cannot be written; 130 Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
-from .. import __version__
+from .. import __version__, _command
 from ..errors import FastnatError
+from ..output import is_full
+from .terminal import STATUS, ignore_interrupts, warn
 
 COMMANDS = (
     "exhaust", "plan", "sweep", "report", "top", "trace", "conntrack", "snapshot", "replay", "check", "bench",
 )  # fmt: skip
+FAILED = 2
+EPILOG = (
+    "Exit status: 0; 1 the answer is no (--max-fail or --fail-on exceeded, check found faults); 2 usage, bad input, or "
+    "an output that cannot be written; 130 Ctrl-C, after a line that says what is kept."
+)
 
 
 class Commands(click.Group):
@@ -27,19 +40,115 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        command.epilog = EPILOG
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        _command.loaded()
+        return super().invoke(ctx)
 
-@click.group(cls=Commands)
+
+@click.group(cls=Commands, epilog=EPILOG)
 @click.version_option(__version__, prog_name="fastnat")
 def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 
 
 def main() -> None:
-    """Run the command line; bad input exits with 2 and one message."""
+    """Run the command line and exit; every error is one message, whatever the input."""
+    if "_FASTNAT_COMPLETE" in os.environ:
+        group.main(prog_name="fastnat")
+    status = _standard_streams() or run(sys.argv[1:])
+    ignore_interrupts()
+    _finish()
+    sys.exit(status)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command; return its exit status when all that it prints has been taken."""
+    context: click.Context | None = None
     try:
-        group()
-    except FastnatError as error:
-        click.echo(f"fastnat: {error}", err=True)
-        sys.exit(2)
+        context = group.make_context("fastnat", list(words))
+        with context:
+            group.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return _flushed(end.exit_code)
+    except SystemExit as end:
+        return _flushed(end.code if isinstance(end.code, int) else FAILED)
+    except KeyboardInterrupt as stopped:
+        ignore_interrupts()
+        _flushed(0)
+        warn(f"fastnat: interrupted: {str(stopped) or 'nothing is kept, no file was changed'}")
+        return _command.INTERRUPTED
+    except click.ClickException as error:
+        _show_usage(error)
+        return error.exit_code
+    except (FastnatError, OSError) as error:
+        if getattr(error, "errno", None) == errno.EPIPE:
+            return context.meta.get(STATUS, 0) if context else 0
+        _flushed(0)
+        warn(f"fastnat: {error if isinstance(error, FastnatError) else _said(error)}")
+        return FAILED
+    except MemoryError as error:
+        warn(f"fastnat: there is not enough memory for this: {error}")
+        return FAILED
+    return 0
+
+
+def _flushed(status: int) -> int:
+    """Return the exit status, FAILED when what was printed cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return status
+    except OSError as error:
+        warn(f"fastnat: {_said(error)}")
+        return FAILED
+    return status
+
+
+def _said(error: OSError) -> str:
+    """Return an error of the system in words; those without a file are of standard output."""
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"
+
+
+def _show_usage(error: click.ClickException) -> None:
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        said = error.format_message()
+    else:
+        usage = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n" if context else ""
+        said = f"{usage}Error: {error.format_message()}"
+    for line in said.split("\n"):
+        warn(line)
+
+
+def _standard_streams() -> int:
+    """Look at standard input, output and error; return an exit status when nothing could be printed."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # the next file that is opened must not become standard output
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    why = "it is closed; send it to /dev/null instead" if sys.stdout is None else ""
+    if not why and is_full(os.fstat(1)):
+        why = os.strerror(errno.ENOSPC)
+    if why:
+        warn(f"fastnat: standard output: {why}")
+    return FAILED if why else 0
+
+
+def _finish() -> None:
+    """Leave nothing that the interpreter would fail to write when it ends."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)

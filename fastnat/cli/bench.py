@@ -10,13 +10,15 @@ from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from ..bench import SIZES, Change, changes, failing, load, measure
-from ..exhaustion.plots import draw_history
+from ..bench import SIZES, Change, changes, failing, load, measure, parsed
+from ..escapes import json_text, markdown, plain
+from ..exhaustion.plots import draw_history, open_plot
 from ..exhaustion.report import attribute
 from ..node import Node
+from ..output import Outputs, make_folder
+from .terminal import Terminal, answer_no, shown
 
 
 @click.command()
@@ -36,29 +38,44 @@ def bench(
     fail_on: tuple[str, ...], from_json: str | None, output: str, history: str | None, plot: str | None,
 ) -> None:  # fmt: skip
     """Measure NAT set-up, lookups, port search, rules and memory on NODE (default: the packaged k8s-worker)."""
-    console = Console(stderr=True)
-    if fail_on and not compare:
+    if fail_on and compare is None:
         raise click.UsageError("--fail-on needs --compare")
-    before = load(Path(compare)) if compare else None
-    if from_json:
-        doc = load(Path(from_json))
-    else:
-        loaded = Node.load(node, lenient=True) if node else Node.example()
-        with console.status("measuring") as status:
-            wanted = sizes or ("100k", "1m")
-            doc = measure(loaded, iface, wanted, profile, lambda what: status.update(f"measuring: {what}"))
-    if json_path:
-        Path(json_path).write_text(json.dumps(doc, indent=1) + "\n")
-    if history:
-        Path(history).mkdir(parents=True, exist_ok=True)
-        (Path(history) / f"{doc['date'].replace(':', '')}.json").write_text(json.dumps(doc) + "\n")
-        if plot:
-            draw_history([load(p) for p in sorted(Path(history).glob("*.json"))], plot)
-    found = changes(before, doc) if before else []
-    broken = [e for e in fail_on if failing(e, found)]
+    if plot is not None and history is None:
+        raise click.UsageError("--plot needs --history")
+    for expression in fail_on:
+        parsed(expression)
+    before = load(Path(compare)) if compare is not None else None
+    with Outputs() as outputs:
+        figures, drawing = outputs.open("--json", json_path), open_plot(outputs, plot)
+        kept = make_folder(history, "--history") if history is not None else None
+        earlier = [load(p) for p in sorted(kept.glob("*.json"))] if kept else []
+        if from_json is not None:
+            doc = load(Path(from_json))
+        else:
+            loaded = Node.load(node, lenient=True) if node is not None else Node.example()
+            with Terminal(stderr=True).status("measuring") as status:
+                wanted = sizes or ("100k", "1m")
+                doc = measure(loaded, iface, wanted, profile, lambda what: status.update(f"measuring: {what}"))
+        if figures:
+            figures.write_text(json.dumps(doc, indent=1) + "\n")
+        if kept:
+            run = outputs.open("--history", str(kept / f"{doc['date'].replace(':', '')}.json"))
+            if run:
+                run.write_text(json.dumps(doc) + "\n")
+            if drawing:
+                draw_history(sorted([*(e for e in earlier if e["date"] != doc["date"]), doc], key=by_date), drawing)
+        found = changes(before, doc) if before else []
+        broken = [e for e in fail_on if failing(e, found)]
+    if broken:
+        answer_no()
     click.echo(FORMS[output](doc, found, broken), nl=False)
     if broken:
         sys.exit(1)
+
+
+def by_date(doc: dict[str, Any]) -> str:
+    """Return when a run was, by which runs are sorted."""
+    return str(doc["date"])
 
 
 def rows_of(doc: dict[str, Any], found: list[Change]) -> list[list[str]]:
@@ -83,26 +100,26 @@ def _said(change: Change | None) -> str:
 
 def to_text(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
     """Return a table; R is named below it."""
-    console = Console(record=True, file=StringIO(), width=100)
+    console = Terminal(record=True, file=StringIO(), width=100)
     table = Table("figure", "value", "95 % of the median", "change", box=SIMPLE_HEAD)
     for row in rows_of(doc, found):
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     console.print(table)
     text = console.export_text() + f"R = {doc['r_ns']:.1f} ns: one independent prefetched random cache line.\n"
-    return text + "".join(f"FAILED {e}\n" for e in broken)
+    return text + "".join(f"FAILED {plain(e)}\n" for e in broken)
 
 
 def to_json(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
     """Return the figures and changes as JSON."""
     listed = [{**vars(c), "percent": c.percent} for c in found]
-    return json.dumps({**doc, "changes": listed, "failed": broken}, indent=1) + "\n"
+    return json_text({**doc, "changes": listed, "failed": broken}, indent=1) + "\n"
 
 
 def to_markdown(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
     """Return the figures as a Markdown table."""
     lines = ["| figure | value | 95 % of the median | change |", "| --- | ---: | --- | --- |"]
-    lines += [f"| {' | '.join(row)} |" for row in rows_of(doc, found)]
-    return "\n".join([*lines, "", *(f"**failed: {e}**" for e in broken)]).rstrip() + "\n"
+    lines += [f"| {' | '.join([markdown(name), *rest])} |" for name, *rest in rows_of(doc, found)]
+    return "\n".join([*lines, "", *(f"**failed: {markdown(e)}**" for e in broken)]).rstrip() + "\n"
 
 
 def to_junit(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import click
 
 from ..engine import Engine
+from ..errors import FastnatError, InputError
 from ..node import Node
+from .terminal import answer_no, say, warn
 
 
 @click.command()
 @click.argument("node")
 @click.option("--lenient", is_flag=True, help="List rules that are not supported, and take them as never matching.")
 def check(node: str, lenient: bool) -> None:
-    """Load the node directory NODE and say what it holds; exit 2 with the reason if it cannot be used."""
-    loaded = Node.load(node, lenient)
+    """Load the node directory NODE and say what it holds; exit 1 with the reason if it cannot be used."""
+    look_at(Path(node))
+    try:
+        loaded = Node.load(node, lenient)
+        engine = Engine(loaded, max_connections=1)
+    except FastnatError as error:
+        answer_no()
+        warn(f"fastnat: {error}")
+        sys.exit(1)
     for parsed in (loaded.rules, loaded.rules6):
         for warning in parsed.warnings if parsed else []:
-            click.echo(warning, err=True)
-    engine = Engine(loaded, max_connections=1)
+            warn(warning)
     rules = sum(rule is not None for _, _, rule in engine.ruleset.origin)
-    click.echo(
-        f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine"
-    )
+    say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine")
     if not engine.ruleset.tracking:
-        click.echo("no rule uses connection tracking: nothing is tracked or translated")
+        say("no rule uses connection tracking: nothing is tracked or translated")
+
+
+def look_at(node: Path) -> None:
+    """Raise InputError when there is no node directory, or it cannot be read: then there is nothing to judge."""
+    needed = "a node directory holds addr.json, route.json and rules.v4"
+    try:
+        names = [path.name for path in node.iterdir() if path.is_file()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{node}: {getattr(error, 'strerror', None) or error}; {needed}") from None
+    if "addr.json" not in names:
+        raise InputError(f"{node}: no addr.json; {needed}")
+    closed = [name for name in names if not os.access(node / name, os.R_OK)]
+    if closed:
+        raise InputError(f"{node / closed[0]}: Permission denied")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from ..conntrack import Connection, format_line
 from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..errors import InputError
+from ..escapes import json_text
 from ..files import read_text
 from ..node import Node
+from .terminal import Number, say
 
 
 @click.command()
@@ -22,28 +23,28 @@ from ..node import Node
 @click.option("-o", "--output", type=click.Choice(["conntrack", "extended", "proc", "json"]), default="conntrack")
 @click.option("-p", "--proto", help="Only this protocol: udp, tcp...")
 @click.option("--count", is_flag=True, help="Only how many (conntrack -C).")
-@click.option("--after", type=click.FloatRange(0), default=0.0, help="Seconds to let pass before.")
+@click.option("--after", type=Number(0, 1e9), default=0.0, help="Seconds to let pass before.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 def conntrack(
     node: str, start_from: str | None, output: str, proto: str | None, count: bool, after: float, profile: str
 ) -> None:
     """List the connections that NODE starts with, as conntrack -L does."""
-    loaded = Node.load(node, with_conntrack=not start_from)
+    loaded = Node.load(node, with_conntrack=start_from is None)
     engine = Engine(loaded, profile)
-    if start_from:
+    if start_from is not None:
         engine.conntrack.load(read_text(Path(start_from)), start_from)
     engine.advance(after)
     number = PROTOCOLS.get(proto or "")
-    if proto and number is None:
+    if proto is not None and number is None:
         raise InputError(f"--proto {proto!r}: known are {', '.join(PROTOCOLS)}")
     wanted = [c for c in engine.conntrack if number in (None, c.proto)]
     if count:
         click.echo(len(wanted))
     elif output == "json":
-        click.echo(json.dumps([as_dict(c) for c in wanted], indent=1))
+        click.echo(json_text([as_dict(c) for c in wanted], indent=1))
     else:
         for c in wanted:
-            click.echo(format_line(c, extended=output == "extended", proc=output == "proc"))
+            say(format_line(c, extended=output == "extended", proc=output == "proc"))
 
 
 def as_dict(c: Connection) -> dict[str, Any]:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from ..addresses import to_int
 from ..engine import Engine
 from ..errors import InputError
+from ..escapes import cell, json_text
 from ..exhaustion import COLUMNS, Workload, report, scenario
 from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
-from ..exhaustion.plots import draw
-from ..exhaustion.variants import Compared, Variant, apply, compare, label_of, parse, sport_of
+from ..exhaustion.plots import draw, open_plot
+from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse, sport_of
 from ..files import read_text
 from ..node import Node
+from ..output import Output, Outputs
 from ..tables import PROFILES
+from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, shown
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -45,7 +48,7 @@ NEXT = """Your own node:
 @click.option("--flows", type=click.IntRange(1), help="72000 by default.")
 @click.option("--clients", type=click.IntRange(0), help="Client addresses; 0, the default: one for each flow.")
 @click.option("--sport", help="Source port of every flow (40000), random, sequential or any.")
-@click.option("--rate", type=click.FloatRange(0), help="Flows a second; 0: all at once.")
+@click.option("--rate", type=Number(0), help="Flows a second; 0: all at once.")
 @click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")
 @click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
 @click.option("--replies", is_flag=True, default=None, help="UDP flows are answered.")
@@ -60,7 +63,7 @@ NEXT = """Your own node:
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--max-fail", type=click.FloatRange(0, 1), help="Exit with 1 when a greater share of the flows fails.")
+@click.option("--max-fail", type=Number(0, 1), help="Exit with 1 when a greater share of the flows fails.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
 @click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; - for standard output.")
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
@@ -82,47 +85,99 @@ def exhaust(
     **options: Any,
 ) -> None:
     """Open flows through NODE (default: the packaged k8s-worker) until its SNAT ports run out."""
-    asked = scenario.load(Path(scenario_path)) if scenario_path else None
-    where = node or (str(asked.node) if asked and asked.node else None)
-    loaded = Node.load(where, lenient) if where else Node.example()
-    work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
-    kernel, variants = variants_of(asked, random_fully, profile, vary)
-    demo = not (where or asked or vary or random_fully or profile)
-    if demo:
-        variants = DEMO
-    text = read_text(Path(start_from)) if start_from else ""
+    files = {"--csv": csv_path, "--json": None if json_path == "-" else json_path}
+    with Outputs() as outputs:
+        written = {option: outputs.open(option, path) for option, path in files.items()}
+        written["--plot"] = open_plot(outputs, plot)
+        asked = scenario.load(Path(scenario_path)) if scenario_path is not None else None
+        where = node if node is not None else str(asked.node) if asked and asked.node else None
+        loaded = Node.load(where, lenient) if where is not None else Node.example()
+        work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
+        kernel, variants = variants_of(asked, random_fully, profile, vary)
+        demo = not (where is not None or asked or vary or random_fully or profile)
+        if demo:
+            variants = DEMO
+        text = read_text(Path(start_from)) if start_from is not None else ""
 
-    def prepare(engine: Engine) -> None:
-        if start_from:
-            engine.conntrack.load(text, start_from)
+        def prepare(engine: Engine) -> None:
+            if start_from is not None:
+                engine.conntrack.load(text, start_from)
 
-    console = Console()
-    if work.hold is not None and not work.rate and not work.stages:
-        show_rates(console, loaded, work, kernel, variants, seed)
-        return
-    n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
-    with Progress(console=Console(stderr=True), transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("opening flows", total=work.flows * len(variants) * n_seeds)
+        console = Terminal()
+        if work.hold is not None and not work.rate and not work.stages:
+            given = [o for o, value in {**files, "--plot": plot, "--max-fail": max_fail}.items() if value is not None]
+            if given or json_path:
+                raise InputError(f"{given[0] if given else '--json -'}: looking for a rate has no run; give --rate")
+            show_rates(console, loaded, work, kernel, variants, seed)
+            return
+        n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
         first_seed = seed or (asked.seed if asked else 0)
-        results = compare(
-            loaded, work, variants, kernel, n_seeds, first_seed, lambda n: bar.advance(task, n), prepare
-        )  # fmt: skip
-    doc = report.document(where or "k8s-worker (packaged)", kernel, work, results)
-    if csv_path:
-        write_csv(csv_path, results[:1] if demo else results)
-    if plot:
-        draw(doc, plot)
+        stopped: StoppedBetween | None = None
+        with Progress(console=Terminal(stderr=True), transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("opening flows", total=work.flows * len(variants) * n_seeds)
+            try:
+                results = compare(
+                    loaded, work, variants, kernel, n_seeds, first_seed, lambda n: bar.advance(task, n), prepare
+                )
+            except StoppedBetween as stop:
+                if not stop.results:
+                    raise Interrupted from None
+                stopped, results = stop, stop.results
+                ignore_interrupts()
+        doc = report.document(where if where is not None else "k8s-worker (packaged)", kernel, work, results)
+        if stopped:
+            doc["incomplete"] = left_out(stopped)
+        first = results[0].outcomes[0]
+        no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
+        if no:
+            answer_no()
+        write(written, doc, results[:1] if demo else results, draw_it=not stopped)
     if json_path == "-":
-        click.echo(json.dumps(doc, indent=1))
+        click.echo(json_text(doc, indent=1))
     else:
-        if json_path:
-            Path(json_path).write_text(json.dumps(doc) + "\n")
         show(console, doc, results)
         if demo:
-            console.print(NEXT, highlight=False, soft_wrap=True)
-    first = results[0].outcomes[0]
-    if max_fail is not None and first.failed > max_fail * (first.failed + first.opened):
+            console.print(NEXT, soft_wrap=True)
+    if stopped:
+        sys.stdout.flush()
+        raise Interrupted(kept(stopped, written))
+    if no:
         sys.exit(1)
+
+
+def left_out(stopped: StoppedBetween) -> str:
+    """Return in a sentence that a run is not the whole of what was asked for."""
+    what = f"{stopped.done} of {stopped.asked} runs are finished"
+    if not stopped.done:
+        first = stopped.results[0].outcomes[0]
+        what = f"no run is finished, this one came to {first.opened + first.failed:,} flows"
+    return f"Incomplete: Ctrl-C came; {what}."
+
+
+def kept(stopped: StoppedBetween, written: dict[str, Output | None]) -> str:
+    """Return what Ctrl-C has left."""
+    files = " and ".join(o.path for option, o in written.items() if o and option != "--plot")
+    plot = written["--plot"]
+    not_drawn = f"; {plot.path} is not drawn" if plot else ""
+    return f"{left_out(stopped).removeprefix('Incomplete: Ctrl-C came; ')[:-1]}, which {files or 'the output'} " + (
+        f"{'hold' if ' and ' in files else 'holds'}{not_drawn}"
+    )
+
+
+def write(written: dict[str, Output | None], doc: dict[str, Any], results: list[Compared], draw_it: bool) -> None:
+    """Write the files that were asked for."""
+    for option, output in written.items():
+        if output is None:
+            continue
+        if option == "--csv":
+            output.write_text(to_csv(results))
+        elif option == "--json":
+            output.write_text(json_text(doc) + "\n")
+        elif draw_it:
+            draw(doc, output)
+        else:
+            # a drawing takes seconds, Ctrl-C less than one
+            output.discard()
 
 
 def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> Workload:
@@ -134,12 +189,25 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
         given["stages"] = ()
     if "sport" in given:
         given["sport"] = sport_of(given["sport"])
+    if "network" in given:
+        check_network(given["network"])
     if "hold" in given:
         try:
             given["hold"] = scenario.hold_of(given["hold"])
         except ValueError as error:
             raise InputError(f"--hold: {error}") from None
     return replace(work, **given)
+
+
+def check_network(text: str) -> None:
+    """Raise InputError for what is no network of IPv4."""
+    address, _, length = text.partition("/")
+    try:
+        to_int(address)
+        if length and not (length.isascii() and length.isdigit() and int(length) <= 32):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"--network {text!r}: expected a.b.c.d/len") from None
 
 
 def variants_of(
@@ -162,43 +230,46 @@ def variants_of(
     return kernels[0], variants
 
 
-def write_csv(path: str, results: list[Compared]) -> None:
-    """Write one row per 1000 flows; several variants are told apart by a last column."""
+def to_csv(results: list[Compared]) -> str:
+    """Return one row per 1000 flows; several variants are told apart by a last column."""
     several = len(results) > 1
-    with Path(path).open("w", newline="") as f:
-        writer = csv.writer(f)
-        writer.writerow((*COLUMNS, "variant") if several else COLUMNS)
-        for result in results:
-            for r in result.outcomes[0].rows:
-                shares = (f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}")
-                writer.writerow((r.sent, r.count, *shares, *([result.variant.label] if several else [])))
+    file = StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow((*COLUMNS, "variant") if several else COLUMNS)
+    for result in results:
+        name = [cell(result.variant.label)] if several else []
+        for r in result.outcomes[0].rows:
+            shares = (f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}")
+            writer.writerow((r.sent, r.count, *shares, *name))
+    return file.getvalue()
 
 
-def show(console: Console, doc: dict[str, Any], results: list[Compared]) -> None:
+def show(console: Terminal, doc: dict[str, Any], results: list[Compared]) -> None:
     """Print the curve of a single run, or the comparison of several, and the answer."""
     baseline = results[0].outcomes[0]
     if len(results) == 1:
         show_curve(console, baseline)
-    console.print(verdict(baseline), soft_wrap=True, highlight=False)
+    if "incomplete" in doc:
+        console.say(doc["incomplete"])
+    console.say(verdict(baseline))
     if baseline.one_in_thousand:
-        line = f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows."
-        console.print(line, highlight=False)
+        console.say(f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows.")
     if remedy(baseline):
-        console.print(remedy(baseline), soft_wrap=True, highlight=False)
+        console.say(remedy(baseline))
     if len(results) > 1:
         header, rows = report.table(doc)
         table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for column in table.columns[1:]:
             column.justify, column.no_wrap = "right", True
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(shown, row))
         console.print(table)
-    console.print(report.occupancy_line(doc["runs"][0]), soft_wrap=True, highlight=False)
+    console.say(report.occupancy_line(doc["runs"][0]))
     for line in doc["comparison"]:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.say(line)
 
 
-def show_curve(console: Console, outcome: Outcome) -> None:
+def show_curve(console: Terminal, outcome: Outcome) -> None:
     """Print the rows where something happens."""
     table = Table("flows", "connections", "occupancy", "failed", "probes", title="SNAT port exhaustion")
     for column in table.columns:
@@ -213,19 +284,27 @@ def show_curve(console: Console, outcome: Outcome) -> None:
     console.print(table)
 
 
-def show_rates(console: Console, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:
+def show_rates(console: Terminal, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:
     """Print up to which rate each variant carries held flows."""
     rates: list[float] = []
-    with Progress(console=Console(stderr=True), transient=True, disable=not console.is_terminal) as bar:
+    stopped = False
+    with Progress(console=Terminal(stderr=True), transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking for the rate", total=len(variants))
-        for variant in variants:
-            changed, load, profile = apply(variant, node, work, kernel)
-            rates.append(sustainable_rate(changed, load, profile, seed=seed))
-            bar.advance(task)
+        try:
+            for variant in variants:
+                changed, load, profile = apply(variant, node, work, kernel)
+                rates.append(sustainable_rate(changed, load, profile, seed=seed))
+                bar.advance(task)
+        except KeyboardInterrupt:
+            if not rates:
+                raise
+            stopped = True
     where = " ".join(f"{a}:{p}" for a, p in work.destinations[:3])
-    console.print(
-        f"Up to {rates[0]:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, at most 1 in 1000 fails.",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
-    for variant, rate in sorted(zip(variants[1:], rates[1:], strict=True), key=lambda pair: -pair[1]):
-        console.print(f"{variant.label}: from {rates[0]:,.0f} to {rate:,.0f} flows/s.", highlight=False)
+    console.say(
+        f"Up to {rates[0]:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, at most 1 in 1000 fails."
+    )
+    for variant, rate in sorted(zip(variants[1:], rates[1:], strict=not stopped), key=lambda pair: -pair[1]):
+        console.say(f"{variant.label}: from {rates[0]:,.0f} to {rate:,.0f} flows/s.")
+    if stopped:
+        sys.stdout.flush()
+        raise Interrupted(f"the rates of {len(rates)} of {len(variants)} variants were found, and are shown above")

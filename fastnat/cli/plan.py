@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ..errors import InputError
+from ..escapes import json_text
 from ..exhaustion import Workload, scenario
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
-from ..exhaustion.plots import draw_plan
+from ..exhaustion.plots import draw_plan, open_plot
 from ..exhaustion.workload import mean_hold
 from ..node import Node
+from ..output import Outputs
+from .terminal import Number, Terminal, say
 
 
 @click.command()
 @click.argument("node", required=False)
-@click.option("--rate", type=click.FloatRange(0, min_open=True), required=True, help="Flows a second, all together.")
+@click.option("--rate", type=Number(0.001, 1e9), required=True, help="Flows a second, all together.")
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
 @click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--iface", default="cni0", show_default=True)
 @click.option("--profile", default="linux-6.18", show_default=True)
-@click.option("--fails", type=click.FloatRange(0, 1, min_open=True), default=0.001, show_default=True, help="Share.")
+@click.option("--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share.")
 @click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
 @click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Behind the cloud's NAT.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -43,33 +44,33 @@ def plan(
         held = scenario.hold_of(hold)
     except ValueError as error:
         raise InputError(f"--hold: {error}") from None
-    if cloud:
+    if cloud is not None:
+        if plot is not None:
+            raise InputError("--plot: there is no drawing of a cloud's plan; leave it out, or give a node")
         in_a_cloud(cloud, rate, held, fails, instances, as_json)
         return
     destinations = tuple(scenario.endpoint(d) for d in dst) or (("203.0.113.10", 443),)
     work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
     if proto == "udp":
         work = replace(work, replies=True)
-    loaded = Node.load(node) if node else Node.example()
-    made = make(loaded, work, profile, fails, seed)
-    if plot:
-        rates = [rate * k / 4 for k in (1, 2, 3)]
-        points = [(r, make(loaded, replace(work, rate=r), profile, fails, seed).addresses) for r in rates]
-        draw_plan([*points, (rate, made.addresses)], plot)
+    with Outputs() as outputs:
+        drawing = open_plot(outputs, plot)
+        loaded = Node.load(node) if node is not None else Node.example()
+        made = make(loaded, work, profile, fails, seed)
+        if drawing:
+            rates = [rate * k / 4 for k in (1, 2, 3)]
+            points = [(r, make(loaded, replace(work, rate=r), profile, fails, seed).addresses) for r in rates]
+            draw_plan([*points, (rate, made.addresses)], drawing)
     if as_json:
         said = {k: v for k, v in asdict(made).items() if k != "outcome"}
-        click.echo(json.dumps(said, indent=1))
+        click.echo(json_text(said, indent=1))
         return
     show(made, work, fails)
 
 
 def show(made: Plan, work: Workload, fails: float) -> None:
     """Print a plan in words."""
-    console = Console()
-
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
+    say = Terminal().say
     plural = "es" if made.addresses > 1 else ""
     say(f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.")
     say(
@@ -88,24 +89,25 @@ def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instance
     known = clouds()
     if name == "list":
         for model in known.values():
-            click.echo(f"{model.name}: {model.title}: {model.says}\n  {model.source}")
+            say(f"{model.name}: {model.title}: {model.says}")
+            click.echo(f"  {model.source}")
         return
     if name not in known:
         raise InputError(f"--cloud {name!r}: known are {', '.join(known)}")
     c: Cloud = known[name]
     made: dict[str, Any] = cloud_plan(c, rate, mean_hold(hold), fails, instances)
     if as_json:
-        click.echo(json.dumps({"cloud": c.name, "source": c.source, **made}, indent=1))
+        click.echo(json_text({"cloud": c.name, "source": c.source, **made}, indent=1))
         return
-    click.echo(f"{c.title}: {c.says} ({c.source})")
-    click.echo(f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.")
+    say(f"{c.title}: {c.says} ({c.source})")
+    say(f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.")
     if "addresses" in made:
         limit = "" if made["possible"] else f"; it takes at most {made['max_addresses']}"
-        click.echo(f"{made['addresses']} addresses: {made['fails']:.3%} of the flows fail{limit}.")
+        say(f"{made['addresses']} addresses: {made['fails']:.3%} of the flows fail{limit}.")
     else:
-        click.echo(
+        say(
             f"{made['ports_per_instance']:,} ports an instance: {made['fails']:.3%} of the flows fail; "
             f"with the default of {made['default']:,}: {made['fails_by_default']:.1%}."
         )
     if not made["possible"]:
-        click.echo("That is more than it offers: spread the load over more destinations, or hold flows open.")
+        say("That is more than it offers: spread the load over more destinations, or hold flows open.")

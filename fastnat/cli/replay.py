@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import click
 
@@ -13,8 +15,10 @@ from ..conntrack import format_event
 from ..engine import Engine
 from ..files import read_text
 from ..node import Node
+from ..output import Output, Outputs
 from ..replay import VERDICTS, Replay
 from ..tables import PROFILES
+from .terminal import Interrupted, held, ignore_interrupts, say
 
 # between two packets: all connections of a full table may fall due at once
 EVENTS = 1 << 20
@@ -49,28 +53,57 @@ def replay(
     lenient: bool,
     seed: int,
 ) -> None:
-    """Run CAPTURE (pcap or pcapng) through the node directory NODE."""
-    engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if events else 0)
-    if start_from:
-        engine.conntrack.load(read_text(Path(start_from)), start_from)
+    """Run CAPTURE (pcap or pcapng) through the node directory NODE.
+
+    Ctrl-C ends the run behind a batch: the files hold what became of the packets up to there.
+    """
+    asked = {
+        "--write": write, "--verdicts": verdicts, "--events": events, "--conntrack": conntrack, "--rules": rules,
+        "--stats": stats,
+    }  # fmt: skip
     counts = dict.fromkeys(VERDICTS, 0)
-    with contextlib.ExitStack() as stack:
-        packets = capture.Writer(stack.enter_context(Path(write).open("wb"))) if write else None
-        lines = stack.enter_context(Path(verdicts).open("w")) if verdicts else None
-        told = stack.enter_context(Path(events).open("w")) if events else None
-        for answers in Replay(engine, iface).run(capture.read_batches(captured)):
-            for name, n in zip(VERDICTS, answers.counts(), strict=True):
-                counts[name] += n
-            if lines:
-                lines.writelines(answers.lines())
-            if told:
-                told.writelines(format_event(e, profile) + "\n" for e in engine.all_events())
-            if packets:
-                packets.write_all(answers.emitted())
-    if conntrack:
-        Path(conntrack).write_text(engine.conntrack.format("extended"))
-    if rules:
-        Path(rules).write_text(engine.save_rules())
-    if stats:
-        Path(stats).write_text(json.dumps(engine.stats, indent=1) + "\n")
-    click.echo(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")
+    stopped = False
+    with Outputs() as outputs:
+        files = {option: outputs.open(option, path) for option, path in asked.items()}
+        engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
+        if start_from is not None:
+            engine.conntrack.load(read_text(Path(start_from)), start_from)
+        try:
+            run(engine, iface, captured, files, counts)
+        except KeyboardInterrupt:
+            stopped = True
+            ignore_interrupts()
+        at_the_end: dict[str, Callable[[], str]] = {
+            "--conntrack": lambda: engine.conntrack.format("extended"), "--rules": engine.save_rules,
+            "--stats": lambda: json.dumps(engine.stats, indent=1) + "\n",
+        }  # fmt: skip
+        for option, text in at_the_end.items():
+            output = files[option]
+            if output:
+                output.write_text(text())
+    say(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")
+    if stopped:
+        sys.stdout.flush()
+        names = " and ".join(path for path in asked.values() if path is not None) or "the line above"
+        raise Interrupted(f"{names}: as they are after the first {sum(counts.values()):,} packets")
+
+
+def run(
+    engine: Engine, iface: str | None, captured: str, files: dict[str, Output | None], counts: dict[str, int]
+) -> None:
+    """Run a capture; what becomes of each batch is counted and written before Ctrl-C is let through."""
+    # a writer only asks a file to write
+    out, lines, told = cast("BinaryIO | None", files["--write"]), files["--verdicts"], files["--events"]
+    packets = capture.Writer(out) if out else None
+    replayed = Replay(engine, iface)
+    for batch in capture.read_batches(captured):
+        with held():
+            for answers in replayed.run([batch]):
+                for name, n in zip(VERDICTS, answers.counts(), strict=True):
+                    counts[name] += n
+                if lines:
+                    lines.write_text("".join(answers.lines()))
+                if told:
+                    told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
+                if packets:
+                    packets.write_all(answers.emitted())

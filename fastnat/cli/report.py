@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from ..exhaustion.html import to_html
-from ..exhaustion.plots import draw
+from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.report import MAX_FAIL, load, to_junit, to_markdown, to_prometheus, to_text
+from ..output import Outputs
+from .terminal import Number
 
 FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
     "text": to_text, "md": to_markdown, "html": to_html, "prometheus": to_prometheus,
@@ -20,11 +22,13 @@ FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
 @click.command()
 @click.argument("run")
 @click.option("-o", "--output", type=click.Choice([*FORMS, "junit"]), default="text", show_default=True)
-@click.option("--max-fail", type=click.FloatRange(0, 1), default=MAX_FAIL, show_default=True, help="Share, for junit.")
+@click.option("--max-fail", type=Number(0, 1), default=MAX_FAIL, show_default=True, help="Share, for junit.")
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
 def report(run: str, output: str, max_fail: float, plot: str | None) -> None:
     """Print RUN, a file that `fastnat exhaust --json` wrote, in another form."""
-    doc = load(Path(run))
-    if plot:
-        draw(doc, plot)
+    with Outputs() as outputs:
+        drawing = open_plot(outputs, plot)
+        doc = load(Path(run))
+        if drawing:
+            draw(doc, drawing)
     click.echo(to_junit(doc, max_fail) if output == "junit" else FORMS[output](doc), nl=False)

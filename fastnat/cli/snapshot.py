@@ -8,6 +8,7 @@ import click
 
 from ..node import Node
 from ..snapshot import snapshot as take
+from .terminal import say, warn
 
 
 @click.command()
@@ -17,10 +18,10 @@ def snapshot(output: str, conntrack: bool) -> None:
     """Write this machine's rules, addresses, routes and NAT sysctls to DIR, with its own tools, reading only."""
     done = take(Path(output), conntrack)
     for name, why in sorted(done.left_out.items()):
-        click.echo(f"without {name}: {why}", err=True)
-    click.echo(f"{output}: {', '.join(done.written)}")
+        warn(f"without {name}: {why}")
+    say(f"{output}: {', '.join(done.written)}")
     node = Node.load(output, lenient=True)
     for parsed in (node.rules, node.rules6):
         for warning in parsed.warnings if parsed else []:
-            click.echo(warning, err=True)
-    click.echo(f"next: fastnat exhaust {output} --dst IP:PORT")
+            warn(warning)
+    say(f"next: fastnat exhaust {output} --dst IP:PORT")

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..addresses import family_of
 from ..errors import InputError
-from ..exhaustion.plots import draw_ports
+from ..escapes import cell, json_text
+from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node
 from ..occupancy import PAIN, PORTS, Dump, PortSpace, read, seconds_left, spaces_of
+from ..output import Outputs
 from ..timeouts import PREFIX
+from .terminal import Number, Terminal, say, shown, warn
 
 
 def open_dump(name: str) -> BinaryIO:
     """Return a file, or standard input for -."""
     if name == "-":
+        if sys.stdin is None:
+            raise InputError("-: standard input is closed; give a file")
         return sys.stdin.buffer
     try:
         return Path(name).open("rb")
@@ -36,7 +39,7 @@ def open_dump(name: str) -> BinaryIO:
 @click.argument("dump", default="-")
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
-@click.option("--apart", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@click.option("--apart", type=Number(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
 @click.option("--node", metavar="NODE", help="Its directory: nf_conntrack_max, and which addresses are its own.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -46,37 +49,48 @@ def top(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Show which SNAT port spaces of DUMP (`conntrack -L` text, - for standard input) are nearest to exhaustion."""
-    with contextlib.closing(open_dump(dump)) as file:
-        now = read(file, dump)
-    before: dict[tuple[str, str, str, int], int] = {}
-    if earlier:
-        with contextlib.closing(open_dump(earlier)) as file:
-            before = {_name(s): s.used for s in spaces_of(read(file, earlier), 1 << 30)}
-    loaded = Node.load(node, lenient=True) if node else None
-    spaces = spaces_of(now, 1 << 30 if loaded else rows)
-    if loaded:
-        own = nat_addresses(loaded)
-        spaces = [s for s in spaces if in_ranges(s.address, own)][:rows]
-    if plot and spaces:
-        draw_ports(spaces[0], plot)
-    left = [seconds_left(s.used, before.get(_name(s), 0), apart) if earlier else None for s in spaces]
+    if dump == earlier == "-":
+        raise InputError("--earlier -: DUMP is standard input already; give a file")
+    if as_csv and as_json:
+        raise InputError("--csv and --json: one form at a time")
+    with Outputs() as outputs:
+        drawing = open_plot(outputs, plot)
+        with contextlib.closing(open_dump(dump)) as file:
+            now = read(file, dump)
+        before: dict[tuple[str, str, str, int], int] = {}
+        if earlier is not None:
+            with contextlib.closing(open_dump(earlier)) as file:
+                before = {_name(s): s.used for s in spaces_of(read(file, earlier), 1 << 30)}
+        loaded = Node.load(node, lenient=True) if node is not None else None
+        spaces = spaces_of(now, 1 << 30 if loaded else rows)
+        if loaded:
+            own = nat_addresses(loaded)
+            spaces = [s for s in spaces if in_ranges(s.address, own)][:rows]
+        if drawing and spaces:
+            draw_ports(spaces[0], drawing)
+        elif drawing:
+            drawing.discard()
+            warn(f"{plot}: not drawn, there is no port space")
+    left = [seconds_left(s.used, before.get(_name(s), 0), apart) if earlier is not None else None for s in spaces]
     if as_json:
-        shown = [
+        listed = [
             {**_fields(s), "free": s.free, "occupancy": s.occupancy, "seconds_left": t}
             for s, t in zip(spaces, left, strict=True)
         ]
-        click.echo(json.dumps({"connections": now.connections, "without_ports": now.others, "spaces": shown}, indent=1))
+        counted = {"connections": now.connections, "without_ports": now.others, "spaces": listed}
+        click.echo(json_text(counted, indent=1))
     elif as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left"))
         for s, t in zip(spaces, left, strict=True):
-            writer.writerow((s.address, s.proto, s.dst, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t))
+            names = (cell(s.address), cell(s.proto), cell(s.dst))
+            writer.writerow((*names, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t))
     else:
         show(now, spaces, left)
         if loaded:
             show_table(now, loaded.sysctl(PREFIX + "max", 262_144))
     if now.cut:
-        raise InputError(f"{now.cut}\nThe lines before it are counted above.")
+        raise InputError(f"{now.cut}; the lines before it are counted above")
 
 
 def _fields(s: PortSpace) -> dict[str, Any]:
@@ -105,7 +119,7 @@ def show_table(dump: Dump, limit: int) -> None:
     what = "the table is full: new connections are dropped, whatever ports are free" if share >= 1 else "room is left"
     if 0.95 <= share < 1:
         what = "nearly full: connections without an answer are dropped early"
-    click.echo(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
+    say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
 
 
 def _name(s: PortSpace) -> tuple[str, str, str, int]:
@@ -114,9 +128,9 @@ def _name(s: PortSpace) -> tuple[str, str, str, int]:
 
 def show(dump: Dump, spaces: list[PortSpace], left: list[float | None]) -> None:
     """Print the table, and in words how near the worst is."""
-    console = Console()
+    console = Terminal()
     if not spaces:
-        console.print(f"{dump.connections:,} connections, none of them with ports.")
+        console.say(f"{dump.connections:,} connections, none of them with ports.")
         return
     names = ("NAT address", "proto", "destination", "used", "free", "TIME_WAIT", "next fails", "most by")
     table = Table(*names, title=f"Port spaces of {dump.connections:,} connections")
@@ -124,8 +138,8 @@ def show(dump: Dump, spaces: list[PortSpace], left: list[float | None]) -> None:
         offender = f"{s.sources[0][0]} ({s.sources[0][1] / s.connections:.0%})"
         waiting = f"{s.time_wait / s.connections:.0%}"
         table.add_row(
-            s.address, s.proto, f"{s.dst}:{s.dport}", f"{s.used:,} {s.occupancy:.1%}", f"{s.free:,}", waiting,
-            f"{s.fails:.2%}", offender,
+            shown(s.address), shown(s.proto), shown(f"{s.dst}:{s.dport}"), f"{s.used:,} {s.occupancy:.1%}",
+            f"{s.free:,}", waiting, f"{s.fails:.2%}", shown(offender),
         )  # fmt: skip
     console.print(table)
     s, t = spaces[0], left[0]
@@ -136,6 +150,6 @@ def show(dump: Dump, spaces: list[PortSpace], left: list[float | None]) -> None:
         word = f"At the edge: {where} uses {s.occupancy:.1%} of its {PORTS:,} ports; failures begin here."
     else:
         word = f"No port space is exhausted; the fullest, {where}, uses {s.occupancy:.1%} of its {PORTS:,} ports."
-    console.print(word, highlight=False)
+    console.say(word)
     if t is not None:
-        console.print(f"At the pace of the two dumps it reaches {PAIN:.0%} in {t:,.0f} s.", highlight=False)
+        console.say(f"At the pace of the two dumps it reaches {PAIN:.0%} in {t:,.0f} s.")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..engine import Engine
 from ..errors import InputError
+from ..escapes import json_text
 from ..files import read_text
 from ..node import Node
 from ..tables import PROFILES
 from ..trace import Trace
 from ..trace import trace as explain
+from .terminal import Terminal, say, shown
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
@@ -55,8 +56,8 @@ def trace(
     as_json: bool,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
-    engine = Engine(Node.load(node, lenient) if node else Node.example(), profile=profile, seed=seed)
-    if start_from:
+    engine = Engine(Node.load(node, lenient) if node is not None else Node.example(), profile=profile, seed=seed)
+    if start_from is not None:
         engine.conntrack.load(read_text(Path(start_from)), start_from)
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
@@ -65,38 +66,39 @@ def trace(
             proto=int(proto) if proto.isdigit() else proto, src=src, sport=sport, dst=dst, dport=dport, iface=iface,
             tcp_flags=sum(FLAGS[f] for f in flags) if proto in ("tcp", "6") else 0, mark=mark,
         )  # fmt: skip
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise InputError(f"no such packet: {error}") from None
     told = explain(engine, packet)
     if as_json:
         shown = asdict(told) | {"connection": str(told.connection) if told.connection else None}
-        click.echo(json.dumps(shown, indent=1))
+        click.echo(json_text(shown, indent=1))
     elif kernel:
-        click.echo("\n".join(told.lines()))
+        for line in told.lines():
+            say(line)
     else:
         show(told)
 
 
 def show(told: Trace) -> None:
     """Print a trace for people."""
-    console = Console()
+    console = Terminal()
     table = Table("hook", "table", "chain", "rule", title="Rules that matched, in order")
     for step in told.steps:
-        before = f"[dim]({step.skipped} before it did not match)[/dim] " if step.skipped else ""
-        text = step.text.replace("[", r"\[")
-        table.add_row(step.hook, step.table, step.chain, f"{step.number}: {before}{text}")
+        before = Text(f"({step.skipped} before it did not match) " if step.skipped else "", "dim")
+        what = Text.assemble(f"{step.number}: ", before, shown(step.text))
+        table.add_row(step.hook, step.table, shown(step.chain), what)
     if told.steps:
         console.print(table)
     else:
-        console.print("No rule was asked.")
+        console.say("No rule was asked.")
     src, sport, dst, dport = told.before
-    console.print(f"in      {told.proto} {src}:{sport} > {dst}:{dport}", highlight=False)
+    console.say(f"in      {told.proto} {src}:{sport} > {dst}:{dport}")
     if told.verdict == "drop":
-        console.print(f"dropped: {told.reason}", highlight=False)
+        console.say(f"dropped: {told.reason}")
     else:
         src, sport, dst, dport = told.after
         where = "to the node itself" if told.verdict == "local" else f"on {told.out_iface}"
-        console.print(f"out     {told.proto} {src}:{sport} > {dst}:{dport} {where} ({told.ctinfo})", highlight=False)
-    console.print(f"chosen  {told.mapping}", highlight=False)
+        console.say(f"out     {told.proto} {src}:{sport} > {dst}:{dport} {where} ({told.ctinfo})")
+    console.say(f"chosen  {told.mapping}")
     if told.connection:
-        console.print(f"entry   {told.connection}", highlight=False, soft_wrap=True)
+        console.say(f"entry   {told.connection}")

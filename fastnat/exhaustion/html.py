@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
-from .report import first_seeds, occupancy_line, table
+from ..escapes import markup
+from .report import answer, first_seeds, occupancy_line, table
 
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a5a9e", "#b8860b", "#4a4e69", "#008080", "#a0522d")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 300, 56, 40, 12
@@ -43,8 +43,8 @@ for (const svg of document.querySelectorAll('svg')) {
 def to_html(doc: dict[str, Any]) -> str:
     """Return a run as a self-contained page."""
     header, rows = table(doc)
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{markup(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{markup(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     runs = first_seeds(doc)
     timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
     along = "time" if timed else "sent"
@@ -54,19 +54,19 @@ def to_html(doc: dict[str, Any]) -> str:
         plot("Occupancy of the port spaces", unit, runs, along, lambda r: r["occupancy"], percent=True),
         plot("Probes of the port search per flow", unit, runs, along, lambda r: r["probes_per_conn"]),
     ]
-    said = "".join(f"<li>{escape(w)}</li>" for w in doc["comparison"])
+    said = "".join(f"<li>{markup(w)}</li>" for w in doc["comparison"])
     destinations = ", ".join(f"{a}:{p}" for a, p in doc["workload"]["destinations"][:3])
     what = f"{doc['workload']['proto']} to {destinations}; node {doc['node']}; {doc['profile']}"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>SNAT port exhaustion</title><style>{STYLE}</style></head><body>
 <h1>SNAT port exhaustion</h1>
-<p class="answer">{escape(doc["verdict"])} {escape(doc["remedy"])}</p>
-<p>{escape(occupancy_line(doc["runs"][0]))}</p>
+<p class="answer">{markup(" ".join(answer(doc)))}</p>
+<p>{markup(occupancy_line(doc["runs"][0]))}</p>
 <ul>{said}</ul>
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 {"".join(figures)}
-<p><small>{escape(what)}; fastnat {escape(doc["fastnat"])}</small></p>
+<p><small>{markup(what)}; fastnat {markup(doc["fastnat"])}</small></p>
 <script>{SCRIPT}</script></body></html>
 """
 
@@ -87,8 +87,8 @@ def plot(
     for run, colour in zip(runs, COLOURS * (len(runs) // len(COLOURS) + 1), strict=False):
         rows = [(r[along], of(r)) for r in run["rows"]]
         points = [(round(LEFT + x * across, 1), round(HEIGHT - BOTTOM - y * up, 1), y) for x, y in rows]
-        data = escape("[" + ",".join(f'[{x},"{said(v)}"]' for x, _, v in points) + "]", quote=True)
-        name = escape(run["variant"], quote=True)
+        data = markup("[" + ",".join(f'[{x},"{said(v)}"]' for x, _, v in points) + "]")
+        name = markup(run["variant"])
         path = " ".join(f"{x},{y}" for x, y, _ in points)
         lines.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="2" data-name="{name}" data-points="{data}" '
@@ -104,7 +104,7 @@ def plot(
         marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{furthest * part / 4:,.0f}</text>')
     marks.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{unit}</text>')
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title, quote=True)}">{"".join(marks)}{"".join(lines)}</svg>'
+        f'<figure><figcaption>{markup(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{markup(title)}">{"".join(marks)}{"".join(lines)}</svg>'
         f"<div>{''.join(keys)}</div><output></output></figure>\n"
     )

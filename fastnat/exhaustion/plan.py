@@ -28,6 +28,9 @@ TURNOVERS = 3
 HEADROOM = 1.25
 MAX_ADDRESSES = 64
 MAX_FLOWS = 4_000_000
+NO_MEAN = "hold time: this distribution has no finite mean, so no number of ports is enough"
+# beyond these a cloud's NAT is not what is asked for: ports of an instance, addresses
+MOST_EACH, MOST_ADDRESSES = 16 * PORTS, 1000
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def sustainable_rate(
     Found by bisection around ports / lifetime. InputError when the flows are not translated at all.
     """
     per_flow = lifetime(node, work, profile)
+    if not math.isfinite(per_flow):
+        raise InputError(NO_MEAN)
     low, high = 0.0, 2.0 * PORTS * len(work.destinations) / per_flow
     probe = steady(node, replace(work, rate=high), profile, seed, progress)
     if not probe.translated:
@@ -137,6 +142,8 @@ def plan(
         raise InputError("a plan needs a rate: flows per second")
     lasts = lifetime(node, work, profile)
     live = work.rate * lasts
+    if not math.isfinite(live):
+        raise InputError(NO_MEAN)
     weights = work.weights or (1.0,) * len(work.destinations)
     busiest = live * max(weights) / sum(weights)
     by_arithmetic = max(math.ceil(busiest / PORTS), 1)
@@ -157,14 +164,21 @@ def cloud_plan(cloud: Cloud, rate: float, hold: float, share: float, instances: 
     formula, as these NATs fail when, and only when, all ports to a destination are taken.
     """
     live = rate * (hold + cloud.reuse_after)
+    if not math.isfinite(live):
+        raise InputError(NO_MEAN)
     if cloud.ports_per_instance:
         each = live / instances
+        if each > MOST_EACH:
+            raise InputError(f"{each:,.0f} ports at a time of each instance: take more instances, or a lower rate")
         ports = max(math.ceil(servers_for(each, share) / cloud.step) * cloud.step, cloud.ports_per_instance)
         return {"live": live, "ports_per_instance": ports, "default": cloud.ports_per_instance,
                 "fails": erlang_b(each, ports), "fails_by_default": erlang_b(each, cloud.ports_per_instance),
                 "possible": ports <= PORTS}  # fmt: skip
-    addresses = 1
-    while erlang_b(live / addresses, cloud.ports_per_address) > share and addresses < 1000:
+    # of a load beyond its servers at least the difference is blocked
+    addresses = max(math.ceil(live * (1 - share) / cloud.ports_per_address), 1)
+    if addresses > MOST_ADDRESSES:
+        raise InputError(f"{live:,.0f} ports at a time: more than {MOST_ADDRESSES} addresses; take a lower rate")
+    while erlang_b(live / addresses, cloud.ports_per_address) > share and addresses < MOST_ADDRESSES:
         addresses += 1
     return {"live": live, "addresses": addresses, "fails": erlang_b(live / addresses, cloud.ports_per_address),
             "max_addresses": cloud.max_addresses, "possible": addresses <= cloud.max_addresses}  # fmt: skip

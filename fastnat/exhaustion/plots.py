@@ -1,12 +1,17 @@
-"""Plots of runs as PNG; needs matplotlib (fastnat[report])."""
+"""Plots of runs as PNG, SVG or PDF; needs matplotlib (fastnat[report])."""
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..escapes import plain
+from ..output import Output, Outputs
 from .report import first_seeds
 
 if TYPE_CHECKING:
@@ -22,7 +27,46 @@ def figure_of(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def draw(doc: dict[str, Any], path: str) -> None:
+def open_plot(outputs: Outputs, path: str | None) -> Output | None:
+    """Return the file for --plot, None without; InputError without matplotlib or for a form that it cannot write."""
+    if path is None:
+        return None
+    figure_of(1, 1)
+    _form(path)
+    return outputs.open("--plot", path)
+
+
+def _form(path: str) -> str:
+    """Return the form of a picture by its name's ending, PNG without one."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    form = Path(path).suffix.lower().removeprefix(".") or "png"
+    if form not in known:
+        raise InputError(f"--plot {path}: no form of pictures; name it .png, or one of {', '.join(sorted(known))}")
+    return form
+
+
+def _save(figure: Any, file: str | Output) -> None:
+    """Write a figure to a file."""
+    output = file if isinstance(file, Output) else Output(file, "--plot")
+    drawn = BytesIO()
+    with warnings.catch_warnings():
+        # a label in a script that the font has no glyphs for is drawn as boxes
+        warnings.simplefilter("ignore", UserWarning)
+        figure.savefig(drawn, dpi=120, format=_form(output.path))
+    output.write(drawn.getvalue())
+    if output is not file:
+        output.commit()
+
+
+def _shown(text: object) -> str:
+    """Return text as matplotlib draws it as it is: dollars begin no formula, "_" at the begin hides it in no legend."""
+    said = plain(text).replace("$", r"\$")
+    return f" {said}" if said.startswith("_") else said
+
+
+def draw(doc: dict[str, Any], path: str | Output) -> None:
     """Write failure share, occupancy and probes of every variant, and probes against occupancy, as one PNG."""
     timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
     along = "time" if timed else "sent"
@@ -37,7 +81,7 @@ def draw(doc: dict[str, Any], path: str) -> None:
         (panels[3], "occupancy", "probes_p50", "occupancy", "probes: half (solid), 99 of 100 (dashed)"),
     ):
         for run in first_seeds(doc):
-            axes.plot([r[x] for r in run["rows"]], [r[y] for r in run["rows"]], label=run["variant"])
+            axes.plot([r[x] for r in run["rows"]], [r[y] for r in run["rows"]], label=_shown(run["variant"]))
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.3)
@@ -52,21 +96,22 @@ def draw(doc: dict[str, Any], path: str) -> None:
         panels[4].imshow(counts, aspect="auto", cmap="Greys", extent=(0, end or 1, len(counts), 0))
         panels[4].set_xlabel("seconds")
         panels[4].set_ylabel(f"destination; dark: {counts.max():,} live")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
-def draw_ports(space: PortSpace, path: str) -> None:
+def draw_ports(space: PortSpace, path: str | Output) -> None:
     """Write a raster of the ports 1024..65535 of one port space, 256 a row, those in use dark."""
     figure = figure_of(7, 7)
     axes = figure.subplots()
     axes.imshow(space.taken.reshape(-1, 256), cmap="Greys", aspect="auto", extent=(0, 256, 65536, 1024))
-    axes.set_title(f"{space.address} to {space.proto} {space.dst}:{space.dport}: {space.used:,} of 64,512 in use")
+    where = f"{space.address} to {space.proto} {space.dst}:{space.dport}"
+    axes.set_title(_shown(f"{where}: {space.used:,} of 64,512 in use"))
     axes.set_xlabel("port, within a row of 256")
     axes.set_ylabel("first port of the row")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
-def draw_plan(points: list[tuple[float, int]], path: str) -> None:
+def draw_plan(points: list[tuple[float, int]], path: str | Output) -> None:
     """Write the SNAT addresses that are needed against the rate: points of (flows a second, addresses)."""
     figure = figure_of(7, 4)
     axes = figure.subplots()
@@ -76,26 +121,26 @@ def draw_plan(points: list[tuple[float, int]], path: str) -> None:
     axes.set_ylabel("SNAT addresses needed")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
-def draw_history(runs: list[dict[str, Any]], path: str) -> None:
+def draw_history(runs: list[dict[str, Any]], path: str | Output) -> None:
     """Write how the times of `fastnat bench` runs changed, as ratios to R."""
     figure = figure_of(9, 5)
     axes = figure.subplots()
     for name in runs[-1]["times"]:
         if name != "load_rules":
             values = [r["times"].get(name, {}).get("ratio", np.nan) for r in runs]
-            axes.plot([r["date"][:16] for r in runs], values, marker="o", label=name)
+            axes.plot([_shown(r["date"][:16]) for r in runs], values, marker="o", label=_shown(name))
     axes.set_ylabel("R")
     axes.set_yscale("log")
     axes.tick_params(axis="x", rotation=30)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
-def draw_sweep(rows: list[dict[str, str]], path: str) -> None:
+def draw_sweep(rows: list[dict[str, str]], path: str | Output) -> None:
     """Write the time to the first failure against the rate, a line for each other combination of a sweep's rows."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
@@ -109,9 +154,9 @@ def draw_sweep(rows: list[dict[str, str]], path: str) -> None:
     axes = figure.subplots()
     for label, points in lines.items():
         rates, times = np.array(sorted(points)).T
-        axes.plot(rates, times, marker="o", label=label)
+        axes.plot(rates, times, marker="o", label=_shown(label))
     axes.set_xlabel("flows a second")
     axes.set_ylabel("seconds to the first failure")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..errors import InputError
+from ..escapes import label, markdown, markup, plain
 from ..files import parse_json, read_text
 from ..text import shown
 from .outcome import PORTS, Outcome, remedy, verdict
@@ -33,7 +33,7 @@ EXPECTED = "what `fastnat exhaust --json` wrote"
 
 def attribute(text: str) -> str:
     """Return text as the quoted value of an XML attribute."""
-    return f'"{escape(text)}"'
+    return f'"{markup(text)}"'
 
 
 def document(node: str, profile: str, work: Workload, results: list[Compared]) -> dict[str, Any]:
@@ -216,24 +216,35 @@ def occupancy_line(run: dict[str, Any]) -> str:
     )
 
 
+def answer(doc: dict[str, Any]) -> list[str]:
+    """Return the lines of the answer: that a run is incomplete, what happened, what helps."""
+    said = (doc.get("incomplete", ""), doc["verdict"], doc["remedy"])
+    return [plain(text) for text in said if text]
+
+
 def to_text(doc: dict[str, Any]) -> str:
     """Return a run as plain text: the answer, the comparison, the occupancy."""
     header, rows = table(doc)
+    rows = [[plain(c) for c in row] for row in rows]
     widths = [max(len(line[k]) for line in [header, *rows]) for k in range(len(header))]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in [header, *rows]
     ]
-    said = [doc["verdict"], *filter(None, [doc["remedy"]]), "", *(line.rstrip() for line in lines), ""]
-    return "\n".join([*said, occupancy_line(doc["runs"][0]), *doc["comparison"]]) + "\n"
+    said = [*answer(doc), "", *(line.rstrip() for line in lines), "", occupancy_line(doc["runs"][0])]
+    return "\n".join([*said, *map(plain, doc["comparison"])]) + "\n"
 
 
 def to_markdown(doc: dict[str, Any]) -> str:
     """Return a run as Markdown."""
     header, rows = table(doc)
-    lines = [" | ".join(line) for line in [header, ["---", *["---:"] * (len(header) - 1)], *rows]]
-    said = [f"**{doc['verdict']}**", "", doc["remedy"], "", *(f"| {line} |" for line in lines), ""]
-    said += [occupancy_line(doc["runs"][0]), "", *(f"- {w}" for w in doc["comparison"])]
+    cells = [header, ["---", *["---:"] * (len(header) - 1)], *([markdown(row[0]), *row[1:]] for row in rows)]
+    first, *others = [markdown(line) for line in answer(doc)] or [""]
+    said = [f"**{first}**", ""]
+    for line in others:
+        said += [line, ""]
+    said += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+    said += [markdown(occupancy_line(doc["runs"][0])), "", *(f"- {markdown(w)}" for w in doc["comparison"])]
     return "\n".join(said).rstrip() + "\n"
 
 
@@ -246,10 +257,16 @@ def to_junit(doc: dict[str, Any], max_fail: float = MAX_FAIL) -> str:
         if share > max_fail:
             failures += 1
             why = f"{share:.3%} of the flows failed, {max_fail:.3%} may"
-            cases.append(f"  {name}><failure message={attribute(why)}>{escape(r['verdict'])}</failure></testcase>")
+            cases.append(f"  {name}><failure message={attribute(why)}>{markup(r['verdict'])}</failure></testcase>")
         else:
             cases.append(f"  {name}/>")
-    head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}">'
+    errors = 0
+    if doc.get("incomplete"):
+        # the variants that are there may pass; the run that was asked for did not
+        errors = 1
+        why = f"<error message={attribute(doc['incomplete'])}/>"
+        cases.append(f'  <testcase classname="fastnat.exhaust" name="all runs">{why}</testcase>')
+    head = f'<testsuite name="fastnat exhaust" tests="{len(cases)}" failures="{failures}" errors="{errors}">'
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"]) + "\n"
 
 
@@ -271,7 +288,7 @@ def to_prometheus(doc: dict[str, Any]) -> str:
     lines = []
     for name, kind, value in metrics:
         lines.append(f"# TYPE {name} {kind}")
-        for r in runs:
-            label = r["variant"].replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{name}{{variant="{label}"}} {value(r)}')
+        lines += [f'{name}{{variant="{label(r["variant"])}"}} {value(r)}' for r in runs]
+    if doc.get("incomplete"):
+        lines += ["# TYPE fastnat_run_incomplete gauge", "fastnat_run_incomplete 1"]
     return "\n".join(lines) + "\n"

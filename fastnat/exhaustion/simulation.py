@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +45,14 @@ MAX_SLICES = 10_000_000
 MAX_PROBES = 1024
 # how often connections are counted by destination, and of how many at most
 SAMPLES, MOST_DESTINATIONS = 60, 256
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C during a run: `outcome` is that of the flows up to the last whole row."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class Run:
@@ -113,12 +122,19 @@ class Run:
         occupancy = count / (PORTS * len(self.work.destinations) * max(len(self.seen), 1))
         times = (self.row_probes / n, self.spent / n, float(self.times[b - 1]))
         probes = (quantile(self.of_row, 0.5), quantile(self.of_row, 0.99))
-        self.rows.append(Row(b, count, occupancy, self.bad / n, *times, *probes))
+        row = Row(b, count, occupancy, self.bad / n, *times, *probes)
         self.probes += self.of_row
         self.of_row[:] = 0
-        if len(self.rows) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
+        if (len(self.rows) + 1) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
             self.by_destination.append((float(self.times[b - 1]), self.live_by_destination()))
+        # behind all else: a run that is interrupted ends with its last row
+        self.rows.append(row)
         self.spent = self.bad = self.row_probes = 0
+
+    def cut(self, flows: int) -> None:
+        """Forget the flows behind these."""
+        self.work = replace(self.work, flows=flows)
+        self.out, self.batch, self.times = self.out[:flows], self.batch[:flows], self.times[:flows]
 
     def live_by_destination(self) -> list[int]:
         """Return the live connections of each destination."""
@@ -188,10 +204,24 @@ class Run:
 def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None = None) -> Outcome:
     """Open the workload's flows; rows of 1000 flows are noted. `progress` is told how many more were opened.
 
-    Raises InputError when the interface does not exist, no client address is left, or the workload makes no sense.
+    Raises InputError when the interface does not exist, no client address is left, or the workload makes no sense;
+    Stopped when Ctrl-C comes behind the first row.
     """
     r = Run(engine, work)
     before = engine.stats
+    try:
+        open_all(r, progress)
+    except KeyboardInterrupt:
+        if not r.rows:
+            raise
+        r.cut(r.rows[-1].sent)
+        raise Stopped(outcome_of(r, before)) from None
+    return outcome_of(r, before)
+
+
+def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
+    """Open the flows of a run, and close those that are over."""
+    engine, work = r.engine, r.work
     row_first = 0
     begin = float(r.times[0])
     for first, behind, end in r.slices():
@@ -212,7 +242,6 @@ def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None =
             begin = end
         if progress and behind > first:
             progress(behind - first)
-    return outcome_of(r, before)
 
 
 def outcome_of(r: Run, before: dict[str, int]) -> Outcome:

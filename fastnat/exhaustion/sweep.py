@@ -6,18 +6,25 @@ was when it is started again with the same file. With the ending .parquet it bec
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Callable, Iterator
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from ..engine import Engine
 from ..errors import InputError
+from ..escapes import cell
 from ..node import Node
+from ..output import Output
 from .scenario import Scenario
 from .simulation import run
 from .variants import Variant, apply
@@ -40,7 +47,7 @@ class Job:
     @property
     def key(self) -> tuple[str, str]:
         """What tells this job from the others, as the result file holds it."""
-        return " ".join(f"{name}={value}" for name, value in self.variant.factors), str(self.seed)
+        return cell(" ".join(f"{name}={value}" for name, value in self.variant.factors)), str(self.seed)
 
 
 def jobs_of(s: Scenario) -> list[Job]:
@@ -57,16 +64,97 @@ def work_on(s: Scenario, job: Job) -> dict[str, Any]:
     return {"variant": key[0], "seed": key[1], **{name: getattr(outcome, name) for name in FIGURES}}
 
 
-def done_before(path: Path) -> set[tuple[str, str]]:
-    """Return the keys of the rows that a result file holds; InputError when it is not of a sweep."""
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != ["variant", "seed", *FIGURES]:
-            raise InputError(f"{path}: not the results of a sweep; give another --out")
-        # a row that was cut when the sweep was ended has fewer fields: it is run again
-        return {(r["variant"], r["seed"]) for r in reader if r[FIGURES[-1]] not in (None, "")}
+def rows_file(path: Path) -> Path:
+    """Return where the rows of a sweep go: the file itself, beside a Parquet file a CSV of the same name."""
+    return path.with_suffix(".csv") if path.suffix == ".parquet" else path
+
+
+class ResultFile:
+    """The rows of a sweep, appended one by one: each is whole, or not there.
+
+    A pipe or device takes the rows as they come, and holds none to go on with. OutputError when it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # that it can be written is found out without touching what is there
+        probe = Output(path, "--out")
+        self.error = probe.error
+        self.regular = probe.target is not None
+        try:
+            self.done = self._rows() if self.regular else set()
+            if self.regular:
+                self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                self._end_line()
+            else:
+                # of a pipe the one that is open: it ends when all are closed
+                self.fd = os.dup(probe.file.fileno())
+        except OSError as error:
+            raise self.error(error) from None
+        finally:
+            probe.discard()
+        if not self.regular or not os.fstat(self.fd).st_size:
+            self.append(["variant", "seed", *FIGURES])
+
+    def _rows(self) -> set[tuple[str, str]]:
+        """Return the keys of the rows that are there; InputError when the file is not of a sweep."""
+        if not self.path.exists():
+            return set()
+        wrong = InputError(f"{self.path}: not the results of a sweep; give another --out")
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                named = reader.fieldnames
+                if named is not None and list(named) != ["variant", "seed", *FIGURES]:
+                    raise wrong
+                # a row that was cut when the sweep was ended has fewer fields: it is run again
+                return {(r["variant"], r["seed"]) for r in reader if r[FIGURES[-1]] not in (None, "")}
+        except (UnicodeDecodeError, csv.Error):
+            raise wrong from None
+
+    def _end_line(self) -> None:
+        """Take away the last line if it was cut."""
+        size = end = os.fstat(self.fd).st_size
+        with self.path.open("rb") as file:
+            while end:
+                begin = max(end - 4096, 0)
+                file.seek(begin)
+                at = file.read(end - begin).rfind(b"\n")
+                end = begin + at + 1
+                if at >= 0:
+                    break
+                end = begin
+        if end < size:
+            os.ftruncate(self.fd, end)
+
+    def append(self, values: list[Any]) -> None:
+        """Append a row; what a full disk let through of it is taken away again."""
+        line = StringIO(newline="")
+        csv.writer(line).writerow(values)
+        left = line.getvalue().encode()
+        before = os.fstat(self.fd).st_size
+        try:
+            while left:
+                left = left[os.write(self.fd, left) :]
+        except BaseException as error:
+            if self.regular:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self.fd, before)
+            raise self.error(error) if isinstance(error, OSError) else error from None
+
+    def __enter__(self) -> ResultFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+class StoppedSweep(KeyboardInterrupt):
+    """Ctrl-C during a sweep: `rows` of `asked` are in the file."""
+
+    def __init__(self, rows: int, asked: int) -> None:
+        super().__init__()
+        self.rows, self.asked = rows, asked
 
 
 def sweep(
@@ -75,44 +163,45 @@ def sweep(
     """Run what the result file does not hold yet, and append to it; return how many rows it now has.
 
     jobs: processes, 0: one for each CPU. scheduler: "tcp://host:port" of a Dask cluster instead. A job whose worker
-    dies is given to another one. Raises InputError when the scheduler cannot be reached; rows already there are kept.
+    dies is given to another one. Raises InputError when the scheduler cannot be reached, OutputError when the file
+    cannot be written, StoppedSweep when Ctrl-C comes; rows already there are kept.
     """
-    target = path.with_suffix(".csv")
-    done = done_before(target)
-    todo = [job for job in jobs_of(s) if job.key not in done]
-    if progress:
-        progress(len(done))
-    _end_line(target)
-    with target.open("a", newline="") as file:
-        writer = csv.DictWriter(file, ["variant", "seed", *FIGURES])
-        if not done and not file.tell():
-            writer.writeheader()
-        for row in _on_dask(s, todo, scheduler) if scheduler else _on_processes(s, todo, jobs):
-            writer.writerow(row)
-            file.flush()
-            if progress:
-                progress(1)
-    if path.suffix == ".parquet":
-        _to_parquet(target, path)
-    return len(done) + len(todo)
+    parquet = Output(path, "--out") if path.suffix == ".parquet" else None
+    polars = _polars(path) if parquet else None
+    target = rows_file(path)
+    with parquet or contextlib.nullcontext(), ResultFile(target) as file:
+        every = jobs_of(s)
+        todo = [job for job in every if job.key not in file.done]
+        rows = len(file.done)
+        if progress:
+            progress(rows)
+        try:
+            made = _on_dask(s, todo, scheduler) if scheduler else _on_processes(s, todo, jobs)
+            with contextlib.closing(made):
+                for row in made:
+                    file.append(list(row.values()))
+                    rows += 1
+                    if progress:
+                        progress(1)
+        except KeyboardInterrupt:
+            raise StoppedSweep(rows, len(every)) from None
+        if parquet and polars:
+            try:
+                polars.read_csv(target).write_parquet(parquet.file)
+            except OSError as error:
+                raise parquet.error(error) from None
+    return rows
 
 
-def _end_line(path: Path) -> None:
-    """Drop the last line of a file if it was cut."""
-    if path.exists():
-        text = path.read_text()
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1])
-
-
-def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Iterator[dict[str, Any]]:
+def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Generator[dict[str, Any], None, None]:
     """Yield rows as processes finish them; when one dies, its job and those that waited behind it are started anew."""
     tries = dict.fromkeys((job.key for job in todo), 0)
     left = {job.key: job for job in todo}
+    others = set(multiprocessing.active_children())
     while left:
         with ProcessPoolExecutor(jobs or None, mp_context=get_context("spawn")) as pool:
-            running = _submit(pool, s, list(left.values()))
             try:
+                running = _submit(pool, s, list(left.values()))
                 while running:
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         job = running.pop(future)
@@ -125,13 +214,24 @@ def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Iterator[dict[str,
                 if max(tries[key] for key in left) >= TRIES:
                     why = f"workers died {TRIES} times; {len(left)} jobs are left, the others are kept"
                     raise InputError(why) from None
+            except BaseException:
+                # without this the pool would wait for what is under way: that may take long
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
+                raise
 
 
 def _submit(pool: Executor, s: Scenario, jobs: list[Job]) -> dict[Future[dict[str, Any]], Job]:
-    return {pool.submit(work_on, s, job): job for job in jobs}
+    """Submit jobs; the workers that this starts never see Ctrl-C, which a terminal sends to all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return {pool.submit(work_on, s, job): job for job in jobs}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Iterator[dict[str, Any]]:
+def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Generator[dict[str, Any], None, None]:
     """Yield rows as workers of a cluster finish them; Dask gives the jobs of a lost worker to the others."""
     try:
         from distributed import Client, as_completed
@@ -149,10 +249,9 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Iterator[dict[str,
             yield future.result()
 
 
-def _to_parquet(source: Path, target: Path) -> None:
+def _polars(path: Path) -> Any:
     try:
         import polars
     except ImportError:
-        why = f"{target}: Parquet needs polars: pip install 'fastnat[report]'; the rows are in {source}"
-        raise InputError(why) from None
-    polars.read_csv(source).write_parquet(target)
+        raise InputError(f"{path}: Parquet needs polars: pip install 'fastnat[report]', or give a .csv") from None
+    return polars

@@ -19,7 +19,7 @@ from ..tables import PROFILES
 from ..text import decimal, excerpt
 from ..timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .outcome import Outcome
-from .simulation import Run, run
+from .simulation import Run, Stopped, run
 from .workload import MAX_RATE, SPORTS, Workload, hold_spec
 
 SYSCTLS = {
@@ -189,6 +189,17 @@ class Compared:
         return float(np.mean([of(o) for o in self.outcomes]))
 
 
+class StoppedBetween(KeyboardInterrupt):
+    """Ctrl-C during compare(): `results` holds what was finished, or of the first run what it had come to.
+
+    done: runs that were finished; asked: how many there are.
+    """
+
+    def __init__(self, results: list[Compared], done: int, asked: int) -> None:
+        super().__init__()
+        self.results, self.done, self.asked = results, done, asked
+
+
 def compare(
     node: Node,
     work: Workload,
@@ -199,17 +210,26 @@ def compare(
     progress: Callable[[int], None] | None = None,
     prepare: Callable[[Engine], None] | None = None,
 ) -> list[Compared]:
-    """Run every variant with the same seeds; `prepare` may load connections into each engine first."""
-    results = []
-    for variant in variants:
-        changed, load, kernel = apply(variant, node, work, profile)
-        outcomes = []
-        for seed in range(first_seed, first_seed + seeds):
-            engine = Engine(changed, kernel, seed)
-            if prepare:
-                prepare(engine)
-            outcomes.append(run(engine, load, progress))
-        results.append(Compared(variant, outcomes))
+    """Run every variant with the same seeds; `prepare` may load connections into each engine first.
+
+    Raises StoppedBetween when Ctrl-C comes: what is finished is kept.
+    """
+    results: list[Compared] = []
+    try:
+        for variant in variants:
+            changed, load, kernel = apply(variant, node, work, profile)
+            results.append(Compared(variant, []))
+            for seed in range(first_seed, first_seed + seeds):
+                engine = Engine(changed, kernel, seed)
+                if prepare:
+                    prepare(engine)
+                results[-1].outcomes.append(run(engine, load, progress))
+    except KeyboardInterrupt as stop:
+        done = sum(len(r.outcomes) for r in results)
+        # rows of a run that was cut are compared with nothing: they are kept where there is nothing else
+        if not done and isinstance(stop, Stopped):
+            results[-1].outcomes.append(stop.outcome)
+        raise StoppedBetween([r for r in results if r.outcomes], done, len(variants) * seeds) from None
     return results
 
 
@@ -233,7 +253,8 @@ def words(results: list[Compared]) -> list[str]:
     baseline, *others = ranked(results)
     said = []
     for r in others:
-        differences = [b - a for a, b in zip(baseline.firsts(), r.firsts(), strict=True)]
+        # where Ctrl-C came the last variant has fewer seeds than the baseline
+        differences = [b - a for a, b in zip(baseline.firsts(), r.firsts(), strict=False)]
         width = half_width(differences)
         before, after = np.mean(baseline.firsts()), np.mean(r.firsts())
         share = [c.mean(lambda o: o.failed / (o.opened + o.failed)) for c in (baseline, r)]

@@ -75,7 +75,7 @@ def warning(table: Table, source: str) -> str:
         return ""
     many = "at least " if met[worst] == WALK_RULES else ""
     return (
-        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, as chains are called "
-        f"again and again; the kernel takes such rules and slows down; here a packet is dropped after {WALK_RULES:,} "
-        "(reason TOO_MANY_RULES)"
+        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, as chains are "
+        f"called again and again; the kernel takes such rules and slows down; here a packet is dropped after "
+        f"{WALK_RULES:,} (reason TOO_MANY_RULES)"
     )

@@ -1,0 +1,37 @@
+"""Ctrl-C while `fastnat` is still loading its modules: it ends as it does later, without a traceback.
+
+Imported before everything else. Only the command does so; to a program that imports fastnat its signals are its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+INTERRUPTED = 130
+
+
+def quit_at_once(number: int, frame: object) -> None:
+    """Handle SIGINT while there is nothing yet that could be kept."""
+    os.write(2, b"fastnat: interrupted: nothing was begun\n")
+    os._exit(INTERRUPTED)
+
+
+def loaded() -> None:
+    """Go back to KeyboardInterrupt: from here on the command itself says what is kept."""
+    if signal.getsignal(signal.SIGINT) is quit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_command() -> bool:
+    """Tell whether this process is `fastnat` or `python -m fastnat`."""
+    program = sys.argv[0] if getattr(sys, "argv", None) else ""
+    # "-m" stands there while Python looks for the module that it runs
+    return Path(program).name == "fastnat" or (program == "-m" and ("-m", "fastnat") in pairwise(sys.orig_argv))
+
+
+if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, quit_at_once)

@@ -1,0 +1,94 @@
+"""What commands share: text on the terminal as it is meant, numbers that are numbers, Ctrl-C that waits its turn."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from ..escapes import plain
+
+# where a command notes its exit status before it prints: `| head` does not turn a no into a yes
+STATUS = "fastnat.status"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what was kept in words."""
+
+
+class Terminal(Console):
+    """A console that takes text as it is: no markup, no emoji codes, no colours for what looks like a number."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to main(), which knows the exit status."""
+        raise BrokenPipeError(errno.EPIPE, "")
+
+    def say(self, text: str) -> None:
+        """Print one line, however long; control characters in it are escaped."""
+        self.print(shown(text), soft_wrap=True)
+
+
+class Number(click.FloatRange):
+    """A number within a range; neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; UsageError for what is none."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+def shown(text: object) -> Text:
+    """Return text for a console or a cell of its tables, with control characters escaped."""
+    return Text(plain(text))
+
+
+def say(text: object) -> None:
+    """Print one line on standard output, control characters escaped."""
+    click.echo(plain(text))
+
+
+def warn(text: object) -> None:
+    """Print one line on standard error, control characters escaped; where that is closed nobody can be told."""
+    with contextlib.suppress(OSError):
+        click.echo(plain(text), err=True)
+
+
+def answer_no() -> None:
+    """Note that the answer is no, exit status 1, before anything is printed."""
+    click.get_current_context().meta[STATUS] = 1
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, so that what is in it is done wholly or not at all."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def ignore_interrupts() -> None:
+    """Take no further Ctrl-C: what is kept is being written."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
