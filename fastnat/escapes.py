@@ -15,7 +15,7 @@ from typing import Any
 FORMULA = ("=", "+", "@", "\t", "\r")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # at the begin of a line these make a heading, a list, a rule or a title of what stands above
-MARKDOWN_BLOCK = re.compile(r"#|[+-](?=\s|$)|[=-](?=[=-]*\s*$)|\d{1,9}(?=[.)](?:\s|$))")
+MARKDOWN_BLOCK = re.compile(r"#|[+-](?=\s|$)|[=-](?=[=\-\s]*$)|\d{1,9}(?=[.)](?:\s|$))")
 
 
 def plain(text: object) -> str:

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .nat_best_ips cimport best_ips
 from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
-from .tuple_hash cimport jhash2_words
+from .tuple_hash cimport jhash2_words, splitmix64
 from .checksum cimport csum_fold, csum_partial, csum_replace4
 from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
 
@@ -40,6 +40,23 @@ def keyed_hash(list key, uint64_t m0, uint64_t m1):
         stage[i].rest = m1
     fn_hash_stage(keys, stage, out, 3)
     return fn_hash(keys, &stage[2]), fn_hash_plain(keys, &stage[2]), out[2]
+
+
+def table_key(uint64_t seed):
+    """The ten words that Engine(key=seed) hashes the IPv4 table with."""
+    return [splitmix64(&seed) for _ in range(2 * FN_ROUND_KEYS)]
+
+
+def packet_hashes(list key, const unsigned char[::1] packets, uint64_t[::1] hashes):
+    """The table hash of each packet's tuple: PACKET[n] as bytes, uint64[n] that is filled."""
+    cdef uint64_t keys[10]
+    cdef const packet_t *p = <const packet_t *>&packets[0]
+    cdef tuple_t t
+    for i in range(10):
+        keys[i] = key[i]
+    for i in range(hashes.shape[0]):
+        t = tuple_make(p[i].src, p[i].dst, p[i].sport, p[i].dport, p[i].proto, 0)
+        hashes[i] = fn_hash(keys, &t)
 
 
 def sctp_crc(bytes data not None):

@@ -19,14 +19,13 @@ from .expire cimport advance_to, tick_of
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .ipvs cimport server_like
-from .nat_bysource cimport bysource_add, bysource_head
 from .packet_parse cimport parse_ip
-from .rehash cimport is_crowded, rehash, rehash_for
+from .rehash cimport is_crowded, rehash
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
 from .shards cimport gather, range_t, shard_of, shards_t
 from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
-from .tuple_hash cimport begin_packet, random_u64, source_hash, splitmix64, tuple_hash
+from .tuple_hash cimport begin_packet, random_u64, splitmix64, tuple_hash
 
 cdef extern from "platform.h" nogil:
     ctypedef struct fn_ndarray:
@@ -851,6 +850,8 @@ cdef class Datapath:
         """
         cdef uint64_t i
         cdef uint32_t n_servers = len(self.arrays["servers"])
+        if len(rng) != 2 or len(stats) != FN_STATS:
+            raise ValueError(f"{len(rng)} words of a generator and {len(stats)} counters, not 2 and {FN_STATS}")
         with self:
             for name, given in (("recent", recent), ("hashlimits", hashlimits), ("persists", persists)):
                 there = self.memory[name]
