@@ -70,7 +70,8 @@ def rules_met(table: Table) -> dict[str, int]:
 def warning(table: Table, source: str) -> str:
     """Return a word on chains that multiply, "" where a packet meets few rules."""
     met = rules_met(table)
-    worst = max(met, key=lambda name: met[name], default="")
+    # the outermost of them: callers stand behind whom they call
+    worst = max(reversed(met), key=lambda name: met[name], default="")
     if not worst or met[worst] < MANY_RULES:
         return ""
     many = "at least " if met[worst] == WALK_RULES else ""
