@@ -11,7 +11,7 @@ CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
 	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
 
-.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan
+.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan package
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -29,6 +29,8 @@ checked asan: $(VENV)/.built
 	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build -j2 --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
 	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
 	PYTHONPATH=build/$@ LD_PRELOAD="$(if $(filter asan,$@),$$(gcc -print-file-name=libasan.so) libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 $(CHECK)
+package: $(VENV)/.built
+	.ci/package $(BIN)/python
 lint: $(VENV)/.built
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
@@ -41,5 +43,5 @@ $(VENV)/.tools: pyproject.toml
 	$(BIN)/python -m pip install -q --group dev
 	touch $@
 $(VENV)/.built: $(VENV)/.tools setup.py $(CORE)
-	$(BIN)/python -m pip install -q -e .
+	FASTNAT_STEPS=1 $(BIN)/python -m pip install -q -e .
 	touch $@

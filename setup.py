@@ -7,6 +7,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # tuning for what is sold, not for the oldest x86-64: 7 % a new connection, and no instruction that the oldest lacks
 TUNE = ["-mtune=haswell"] if platform.machine() in ("x86_64", "AMD64") else []
@@ -24,10 +25,20 @@ MODES = {  # name: compiler flags, link flags, Cython directives
     "slowed": ([*FAST, "-DFN_SLOWED"], [], {}),
     "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
 }
-mode = os.environ.get("FASTNAT_BUILD", "release")
-if mode not in MODES:
-    sys.exit(f"FASTNAT_BUILD={mode}: choose one of {', '.join(MODES)}")
+
+
+def chosen(name: str, default: str, known: list[str], several: bool = False) -> list[str]:
+    """Return the words of an environment variable; end with those that are known when one is not."""
+    words = os.environ.get(name, default).split()
+    if not set(words) <= set(known) or (len(words) != 1 and not several):
+        sys.exit(f"{name}={' '.join(words)}: choose {'some' if several else 'one'} of {', '.join(known)}")
+    return words
+
+
+mode = chosen("FASTNAT_BUILD", "release", list(MODES))[0]
 cflags, ldflags, directives = MODES[mode]
+# the steps, one by one, for the tests alone: not in a wheel
+with_steps = mode != "release" or chosen("FASTNAT_STEPS", "0", ["0", "1"]) == ["1"]
 
 C_FLAGS = [
     "-std=c11",
@@ -56,6 +67,16 @@ def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
     )
 
 
+class BuildExt(build_ext):
+    """Links without the library paths of the machine that builds."""
+
+    def build_extensions(self) -> None:
+        """See build_ext."""
+        # a Python of pyenv hands on the path where it was built: a folder that others may own elsewhere
+        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
+
 # the same datapath over addresses of 128 bits: types.h says what differs
 source = Path("fastnat/core/datapath.pyx").read_text()
 copy = Path("fastnat/core/datapath6.pyx")
@@ -63,8 +84,13 @@ if not copy.exists() or copy.read_text() != source:
     copy.write_text(source)
 
 setup(
+    cmdclass={"build_ext": BuildExt},
     ext_modules=cythonize(
-        [extension("datapath"), extension("datapath6", (("FN_IPV6", "1"),)), extension("_steps")],
+        [
+            extension("datapath"),
+            extension("datapath6", (("FN_IPV6", "1"),)),
+            *([extension("_steps")] if with_steps else []),
+        ],
         build_dir=f"build/cython-{mode}",
         emit_linenums=mode == "gcov",
         compiler_directives={
