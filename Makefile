@@ -7,9 +7,9 @@ CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
 # libstdc++ beside the sanitizer, as matplotlib throws C++ exceptions before it is loaded otherwise;
-# the laboratory, the documents and the figures only do at length what the other tests do
+# the laboratory, the documents and the figures only do at length what the other tests do; test_build.py is about the release build
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
+	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py)
 
 .PHONY: demo test bench bench-instructions peers lint kernel-test checked asan package
 demo: $(VENV)/.built

@@ -25,6 +25,14 @@ MODES = {  # name: compiler flags, link flags, Cython directives
     "slowed": ([*FAST, "-DFN_SLOWED"], [], {}),
     "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
 }
+# what a written-over stack, a string too long or a bent jump table meets; docs/reliability.md has the cost of each
+HARDENING = {  # name: compiler flags, link flags
+    "stack": (["-fstack-protector-strong"], []),
+    "clash": (["-fstack-clash-protection"], []),
+    # a distribution's compiler may bring a value of its own
+    "fortify": (["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3"], []),
+    "link": ([], ["-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]),
+}
 
 
 def chosen(name: str, default: str, known: list[str], several: bool = False) -> list[str]:
@@ -37,6 +45,9 @@ def chosen(name: str, default: str, known: list[str], several: bool = False) -> 
 
 mode = chosen("FASTNAT_BUILD", "release", list(MODES))[0]
 cflags, ldflags, directives = MODES[mode]
+if mode in ("release", "slowed"):
+    for group in chosen("FASTNAT_HARDENING", " ".join(HARDENING), list(HARDENING), several=True):
+        cflags, ldflags = cflags + HARDENING[group][0], ldflags + HARDENING[group][1]
 # the steps, one by one, for the tests alone: not in a wheel
 with_steps = mode != "release" or chosen("FASTNAT_STEPS", "0", ["0", "1"]) == ["1"]
 
@@ -45,6 +56,8 @@ C_FLAGS = [
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
+    "-Wformat",
+    "-Werror=format-security",
     # what Cython's own generated code would otherwise fill the log with
     *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
     *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
