@@ -89,11 +89,11 @@ def churn(goal):
         if n % 64 == 0:
             samples.append((nat.stats["new"], rss(), nat.nbytes))
         if n % 4096 == 0:
-            check(nat)
+            nat.check()
         if time.monotonic() - said > 20:
             said = time.monotonic()
             print(f"  {nat.stats['new']:,} connections, {rss() >> 20} MB", flush=True)
-    check(nat)
+    nat.check()
     # the first tenth fills tables
     settled = [s for s in samples if s[0] > goal / 10]
     if len(settled) < 10:
@@ -105,15 +105,6 @@ def churn(goal):
         f"{len(nat.conntrack):,} live at the end; peak {peak / 2**20:.1f} MB, drift {drift / 2**20:+.2f} MB"
     )
     return drift > DRIFT
-
-
-def check(nat):
-    """Walk everything that an engine holds."""
-    if hasattr(nat, "check"):
-        nat.check()
-    else:
-        for core in nat._cores.values():
-            core.check_invariants()
 
 
 def try_threads(seed):
@@ -143,7 +134,7 @@ def try_threads(seed):
         t.start()
     for t in pair:
         t.join()
-    check(nat)
+    nat.check()
     return len(refused)
 
 
