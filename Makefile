@@ -4,14 +4,18 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
+PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
+# Python with the sanitizers, before the program's own name; libstdc++ beside them, as matplotlib throws C++ exceptions before it is
+# loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends
+ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so) libstdc++.so.6" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:hard_rss_limit_mb=6000:handle_segv=2
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
-# libstdc++ beside the sanitizer, as matplotlib throws C++ exceptions before it is loaded otherwise;
-# the laboratory, the documents and the figures only do at length what the other tests do
+# the laboratory, the documents and the figures only do at length what the other tests do; test_build.py is about the release build
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py)
+	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py)
 
-.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan
+.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -25,21 +29,43 @@ peers: $(VENV)/.built
 	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers $(LIVE)
 kernel-test: $(VENV)/.built
 	FASTNAT_SEEDS=$${FASTNAT_SEEDS:-10} FASTNAT_PACKETS=$${FASTNAT_PACKETS:-1000} $(BIN)/python -m pytest tests/kernel -m kernel
-checked asan: $(VENV)/.built
-	FASTNAT_BUILD=$@ $(BIN)/python setup.py -q build -j2 --build-lib build/$@ --build-temp build/temp-$@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
-	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$@.log | grep -v "boundscheck(False)"
-	PYTHONPATH=build/$@ LD_PRELOAD="$(if $(filter asan,$@),$$(gcc -print-file-name=libasan.so) libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 $(CHECK)
+checked: build/checked/.built
+	PYTHONPATH=build/checked $(CHECK)
+asan: build/asan/.built
+	$(ASAN) $(CHECK)
+build/checked/.built build/asan/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
+	@mkdir -p build
+	@[ $@ -nt setup.py ] || rm -rf build/cython-$* build/temp-$*  # Cython does not see other directives
+	FASTNAT_BUILD=$* $(BIN)/python setup.py -q build -j2 --build-lib build/$* --build-temp build/temp-$* >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
+	@! grep -nE "performance hint|\.[ch]:.*warning:" build/$*.log | grep -v "boundscheck(False)"
+	@touch $@
+# SECONDS: for all kinds of input together; KINDS="rules capture": only those
+fuzz: build/asan/.built $(VENV)/.fuzz
+	$(ASAN) $(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60) $(KINDS)
+# PACKETS= STATES= CONNECTIONS= KILLS= TRIES=: less than the long form
+soak: build/asan/.built
+	$(ASAN) $(BIN)/python tests/fuzz/run.py --packets $(or $(PACKETS),100_000_000) packets
+	$(ASAN) $(BIN)/python tests/fuzz/run.py --runs $(or $(STATES),10_000) state
+	$(BIN)/python tests/fuzz/soak.py churn $(or $(CONNECTIONS),200_000_000)
+	$(BIN)/python tests/fuzz/soak.py threads $(or $(TRIES),1000)
+	$(BIN)/python tests/kill_while_saving.py $(or $(KILLS),1000)
+package: $(VENV)/.built
+	.ci/package $(BIN)/python
 lint: $(VENV)/.built
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps --allowlist tests/stubtest-allowlist.txt
 
+# where there is no wheel of it, run.py says that it goes without
+$(VENV)/.fuzz: $(VENV)/.built
+	-$(BIN)/python -m pip install -q --only-binary :all: --group fuzz
+	touch $@
 $(VENV)/.tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { echo "on Debian: apt install python3-venv python3-dev gcc"; exit 1; }
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q --group dev
 	touch $@
 $(VENV)/.built: $(VENV)/.tools setup.py $(CORE)
-	$(BIN)/python -m pip install -q -e .
+	FASTNAT_STEPS=1 $(BIN)/python -m pip install -q -e .
 	touch $@

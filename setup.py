@@ -7,6 +7,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # tuning for what is sold, not for the oldest x86-64: 7 % a new connection, and no instruction that the oldest lacks
 TUNE = ["-mtune=haswell"] if platform.machine() in ("x86_64", "AMD64") else []
@@ -18,22 +19,46 @@ MODES = {  # name: compiler flags, link flags, Cython directives
     "asan": (
         ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
         ["-fsanitize=address,undefined"],
-        {"boundscheck": True},
+        # what lies out of bounds is met as in the release build, by the sanitizer instead of an IndexError
+        {"initializedcheck": True},
     ),
     # an extra hash for every packet: what must be noticed by bench-instructions and `fastnat bench --compare`
     "slowed": ([*FAST, "-DFN_SLOWED"], [], {}),
     "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
 }
-mode = os.environ.get("FASTNAT_BUILD", "release")
-if mode not in MODES:
-    sys.exit(f"FASTNAT_BUILD={mode}: choose one of {', '.join(MODES)}")
+# what a written-over stack, a string too long or a bent jump table meets; docs/reliability.md has the cost of each
+HARDENING = {  # name: compiler flags, link flags
+    "stack": (["-fstack-protector-strong"], []),
+    "clash": (["-fstack-clash-protection"], []),
+    # a distribution's compiler may bring a value of its own
+    "fortify": (["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3"], []),
+    "link": ([], ["-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]),
+}
+
+
+def chosen(name: str, default: str, known: list[str], several: bool = False) -> list[str]:
+    """Return the words of an environment variable; end with those that are known when one is not."""
+    words = os.environ.get(name, default).split()
+    if not set(words) <= set(known) or (len(words) != 1 and not several):
+        sys.exit(f"{name}={' '.join(words)}: choose {'some' if several else 'one'} of {', '.join(known)}")
+    return words
+
+
+mode = chosen("FASTNAT_BUILD", "release", list(MODES))[0]
 cflags, ldflags, directives = MODES[mode]
+if mode in ("release", "slowed"):
+    for group in chosen("FASTNAT_HARDENING", " ".join(HARDENING), list(HARDENING), several=True):
+        cflags, ldflags = cflags + HARDENING[group][0], ldflags + HARDENING[group][1]
+# the steps, one by one, for the tests alone: not in a wheel
+with_steps = mode != "release" or chosen("FASTNAT_STEPS", "0", ["0", "1"]) == ["1"]
 
 C_FLAGS = [
     "-std=c11",
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
+    "-Wformat",
+    "-Werror=format-security",
     # what Cython's own generated code would otherwise fill the log with
     *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
     *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
@@ -56,6 +81,16 @@ def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
     )
 
 
+class BuildExt(build_ext):
+    """Links without the library paths of the machine that builds."""
+
+    def build_extensions(self) -> None:
+        """See build_ext."""
+        # a Python of pyenv hands on the path where it was built: a folder that others may own elsewhere
+        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+        super().build_extensions()
+
+
 # the same datapath over addresses of 128 bits: types.h says what differs
 source = Path("fastnat/core/datapath.pyx").read_text()
 copy = Path("fastnat/core/datapath6.pyx")
@@ -63,8 +98,13 @@ if not copy.exists() or copy.read_text() != source:
     copy.write_text(source)
 
 setup(
+    cmdclass={"build_ext": BuildExt},
     ext_modules=cythonize(
-        [extension("datapath"), extension("datapath6", (("FN_IPV6", "1"),)), extension("_steps")],
+        [
+            extension("datapath"),
+            extension("datapath6", (("FN_IPV6", "1"),)),
+            *([extension("_steps")] if with_steps else []),
+        ],
         build_dir=f"build/cython-{mode}",
         emit_linenums=mode == "gcov",
         compiler_directives={
