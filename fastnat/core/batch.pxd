@@ -155,7 +155,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     cdef uint32_t i, found
     for i in range(g.n):
         # the home bucket, if it has not been split meanwhile; then the packet takes the long way
-        found = candidate(<const bucket_t *>g.lines[i], g.hashes[i])
+        found = candidate(e, <const bucket_t *>g.lines[i], g.hashes[i], &g.tuples[i])
         g.found[i] = found
         if found != FN_NONE:
             g.lines[n_lines] = &e.conns[found >> 1]
@@ -198,43 +198,30 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
         p.port_classes = ahead.key[2] & PORT_CLASSES
 
 
-cdef inline bint is_other(const engine_t *e, const group_t *g, uint32_t i) noexcept nogil:
-    # is_other: the record that a tag named is another connection's.
-    return (tuple_proto(g.tuples[i]) != PROTO_ICMP
-            and not tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]))
-
-
-cdef inline void look_again(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
-    # look_again: look ahead now for a packet that was taken for an established one.
+cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
+    # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
     cdef const void *lines[4]
-    cdef uint32_t k
-    cdef uint32_t n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
+    cdef uint32_t k, n
+    if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
+        return False
+    n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
     for k in range(n):
         fn_prefetch_write(lines[k])
+    return True
 
 
 cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *missed, result_t *out) noexcept nogil:
     # decide_shortly: => False: take the long way.
-    cdef uint32_t found
     if not missed[0]:
         if pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
             return True
-        if is_other(e, g, i):
-            found = find_tuple(e, g.tuples[i], g.hashes[i], <uint32_t>e.now)
-            if found != FN_NONE:
-                return pass_established(e, g.packets + i, g.tuples[i], found, out)
-            look_again(e, g, i)
-            missed[0] = True
+        missed[0] = was_mistaken(e, g, i)
     return missed[0] and open_masqueraded(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
 
 
-cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
-    # decide: one packet, with everything that the stages before have fetched.
-    # => True: the batch is to stop behind it.
+cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint missed, result_t *out) noexcept nogil:
+    # decide_at_length: => True: the batch is to stop behind it.
     cdef pkt_t p
-    cdef bint missed = g.found[i] == FN_NONE
-    if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
-        return False
     load(&p, g.packets + i, g.tuples[i], g.hashes[i])
     begin_packet(e, g.number + i)
     p.now = <uint32_t>e.now
@@ -249,6 +236,15 @@ cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noex
     e.stats[STAT_PROBES] += p.probes
     store(&p, out)
     return p.pause
+
+
+cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+    # decide: one packet, with everything that the stages before have fetched.
+    # => True: the batch is to stop behind it.
+    cdef bint missed = g.found[i] == FN_NONE
+    if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
+        return False
+    return decide_at_length(e, g, i, missed, out)
 
 
 cdef inline void fetch(const group_t *g) noexcept nogil:

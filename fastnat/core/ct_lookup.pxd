@@ -55,10 +55,24 @@ cdef inline uint32_t *towards(const engine_t *e, addr_t dst) noexcept nogil:
     return &e.towards[high & (FN_TOWARDS - 1)]
 
 
-cdef inline uint32_t candidate(const bucket_t *home, uint64_t h) noexcept nogil:
+cdef inline uint32_t one_of(const engine_t *e, const bucket_t *home, uint32_t hits, const tuple_t *t) noexcept nogil:
+    # one_of: of several items with one tag, which somebody may have seen to, that of the tuple; else the first.
+    cdef uint32_t first = home.items[fn_ctz(hits)] & ID_MASK
+    cdef uint32_t id_
+    while hits:
+        id_ = home.items[fn_ctz(hits)] & ID_MASK
+        if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t[0]):
+            return id_
+        hits &= hits - 1
+    return first
+
+
+cdef inline uint32_t candidate(const engine_t *e, const bucket_t *home, uint64_t h, const tuple_t *t) noexcept nogil:
     # candidate: the table id that the tags of the home bucket name; it may be another's.
     # => FN_NONE when no tag of the home bucket fits, which nearly always means a new connection.
     cdef uint32_t hits = fn_tags_equal(home, tag_of(h))
     if hits == 0:
         return FN_NONE
+    if fn_unlikely(hits & (hits - 1) != 0):
+        return one_of(e, home, hits, t)
     return home.items[fn_ctz(hits)] & ID_MASK

@@ -667,6 +667,7 @@ cdef class Datapath:
         # _run_frames: => How many of n datagrams were decided: all, or those up to where it stops.
         cdef uint64_t begun = fn_cycles()
         cdef uint64_t i, at, end
+        cdef uint64_t tick = tick_of(now)
         cdef pkt_t p
         for i in range(n):
             # each is read once and looked at again: somebody may write to offsets meanwhile
@@ -675,7 +676,9 @@ cdef class Datapath:
             if end > size or at > end:
                 at = 0
                 end = 0
-            advance_to(&self.e, tick_of(times[i] if times != NULL else now))
+            if times != NULL:
+                tick = tick_of(times[i])
+            advance_to(&self.e, tick)
             self._one(data + at if end > at else NULL, <uint32_t>(end - at), <uint32_t>(end - at), ins[i], 0, 0, &p)
             store(&p, out + i)
             if fn_unlikely(p.pause or (i % FN_STAGE == 0 and fn_cycles() - begun > FN_SLICE)):

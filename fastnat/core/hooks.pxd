@@ -17,7 +17,7 @@ from .ipvs cimport from_server, has_service, to_server
 from .nat_hook cimport nat_hook
 from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
                      route_of, source_is_martian)
-from .rule_match cimport rule_drop_reason
+from .rule_match cimport rule_reason
 from .rule_path cimport walk_table
 from .tuple cimport tuple_dst, tuple_src
 
@@ -27,7 +27,7 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
     cdef const target_t *unused = NULL
     if e.hook_entry[table][p.hook] == FN_NONE:
         return REASON_NONE
-    return rule_drop_reason(p) if walk_table(e, table, p, &unused) == TARGET_DROP else REASON_NONE
+    return rule_reason[walk_table(e, table, p, &unused)]
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:

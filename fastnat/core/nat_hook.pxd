@@ -10,7 +10,7 @@ from .ct_insert cimport conn_delete
 from .ct_lookup cimport is_live
 from .nat_setup cimport nat_target, null_binding, source_target
 from .packet_rewrite cimport manip_pkt
-from .rule_match cimport rule_drop_reason
+from .rule_match cimport rule_reason
 from .rule_path cimport walk_table
 from .tuple cimport conn_tuple, invert_tuple
 
@@ -21,8 +21,8 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     cdef uint32_t kind = TARGET_ACCEPT
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
         kind = walk_table(e, TABLE_NAT, p, &target)
-    if kind == TARGET_DROP:
-        return rule_drop_reason(p)
+    if rule_reason[kind]:
+        return rule_reason[kind]
     if manip == MANIP_SRC:
         return REASON_NONE if source_target(e, p, kind, target) else REASON_NO_ADDRESS
     if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):

@@ -5,7 +5,7 @@
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
+from .types cimport (bitmap_key_t, engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, fn_unlikely, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
                      PROTO_ICMP,
                      RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
                      STAT_SEARCHES, target_t, tuple_t)
@@ -79,54 +79,56 @@ cdef inline bint is_free(engine_t *e, tuple_t t, uint32_t port, pkt_t *p) noexce
     return not used
 
 
-cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t t, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
-    # free_in_page: the first free port from `at` on; one not known yet is looked up once and remembered.
+cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t t, uint32_t first, uint32_t at, uint32_t end,
+                                  pkt_t *p) noexcept nogil:
+    # free_in_page: the first free port of a page, which begins with port `first`, from `at` to before `end`, both counted
+    # from there. One not known yet is looked up once and remembered.
     # => It, or something not below `end`.
     cdef uint64_t *known = taken + FN_PAGE_WORDS
-    cdef uint32_t word, bit
     cdef uint64_t free
     while at < end:
-        word = (at & (FN_PAGE_PORTS - 1)) >> 6
-        free = ~taken[word] >> (at & 63)
+        free = ~taken[at >> 6] >> (at & 63)
         if free == 0:
             at = (at | 63) + 1
             continue
         at += <uint32_t>fn_ctz64(free)
-        if at >= end:
+        if at >= end or fn_likely((known[at >> 6] >> (at & 63)) & 1):
             break
-        bit = at & 63
-        if (known[word] >> bit) & 1:
+        known[at >> 6] |= <uint64_t>1 << (at & 63)
+        if fn_likely(is_free(e, t, first + at, p)):
             break
-        known[word] |= <uint64_t>1 << bit
-        if is_free(e, t, at, p):
-            break
-        taken[word] |= <uint64_t>1 << bit
+        taken[at >> 6] |= <uint64_t>1 << (at & 63)
         at += 1
     return at
 
 
-cdef inline uint32_t free_unnoted(engine_t *e, tuple_t t, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
+cdef inline uint32_t free_unnoted(engine_t *e, tuple_t t, uint32_t first, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
     # free_unnoted: free_in_page where there is no memory for a page.
-    while at < end and not is_free(e, t, at, p):
+    while at < end and not is_free(e, t, first + at, p):
         at += 1
     return at
 
 
-cdef inline int first_free(engine_t *e, int bitmap, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
     # first_free: the first of n consecutive ports that no tuple of this peer has.
     # => Its distance from `port`, or -1.
-    cdef uint32_t end = port + n
-    cdef uint32_t at = port
-    cdef uint32_t page_end
+    cdef uint32_t left = n
+    cdef uint32_t at = port & (FN_PAGE_PORTS - 1)
+    cdef uint32_t first = port - at
+    cdef uint32_t end, found
     cdef uint64_t *page
-    while at < end:
-        page_end = (at | (FN_PAGE_PORTS - 1)) + 1
-        if page_end > end:
-            page_end = end
-        page = bitmap_page(e, <uint32_t>bitmap, at)
-        at = free_in_page(e, page, t, at, page_end, p) if page != NULL else free_unnoted(e, t, at, page_end, p)
-        if at < page_end:
-            return <int>(at - port)
+    while left:
+        end = at + left if at + left < FN_PAGE_PORTS else FN_PAGE_PORTS
+        page = bitmap_page(e, key, first)
+        if fn_unlikely(page == NULL):
+            found = free_unnoted(e, t, first, at, end, p)
+        else:
+            found = free_in_page(e, page, t, first, at, end, p)
+        if found < end:
+            return <int>(first + found - port)
+        left -= end - at
+        first += FN_PAGE_PORTS
+        at = 0
     return -1
 
 
@@ -137,6 +139,7 @@ cdef inline int bitmap_round(engine_t *e, int bitmap, tuple_t t, uint32_t min_, 
     cdef uint32_t done = 0
     cdef uint32_t at, run
     cdef int hit
+    cdef bitmap_key_t *key = &e.bitmap_keys[bitmap]
     while done < n:
         at = off % size
         run = n - done
@@ -144,7 +147,7 @@ cdef inline int bitmap_round(engine_t *e, int bitmap, tuple_t t, uint32_t min_, 
             run = size - at
         if run > 0x10000 - off:
             run = 0x10000 - off
-        hit = first_free(e, bitmap, t, min_ + at, run, p)
+        hit = first_free(e, key, t, min_ + at, run, p)
         if hit >= 0:
             done += <uint32_t>hit
             p.probes += done + 1

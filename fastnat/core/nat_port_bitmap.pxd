@@ -149,13 +149,9 @@ cdef inline int bitmap_create(engine_t *e, tuple_t t) noexcept nogil:
     return <int>b
 
 
-cdef inline uint64_t *bitmap_page(engine_t *e, uint32_t b, uint32_t port) noexcept nogil:
-    # bitmap_page: the page of a port, a new one if need be.
-    # => NULL: there is no memory for it.
-    cdef uint32_t *page = &e.bitmap_keys[b].pages[port >> PAGE_SHIFT]
-    if page[0] != FN_NONE:
-        return page_words(e, page[0])
-    # b itself has just been searched and is not idle
+cdef inline uint64_t *new_page(engine_t *e, uint32_t *page) noexcept nogil:
+    # new_page: => NULL: there is no memory for it.
+    # the bitmap that wants it has just been searched and is not idle
     if e.free_page == FN_NONE and e.n_pages == e.max_pages and not drop_idle(e):
         return NULL
     if e.free_page != FN_NONE:
@@ -167,6 +163,15 @@ cdef inline uint64_t *bitmap_page(engine_t *e, uint32_t b, uint32_t port) noexce
     else:
         return NULL
     memset(page_words(e, page[0]), 0, 2 * FN_PAGE_WORDS * 8)
+    return page_words(e, page[0])
+
+
+cdef inline uint64_t *bitmap_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # bitmap_page: the page of a port, a new one if need be.
+    # => NULL: there is no memory for it.
+    cdef uint32_t *page = &key.pages[port >> PAGE_SHIFT]
+    if fn_unlikely(page[0] == FN_NONE):
+        return new_page(e, page)
     return page_words(e, page[0])
 
 

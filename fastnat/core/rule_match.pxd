@@ -20,6 +20,14 @@ from .rule_sets cimport in_set
 from .route cimport addr_type, classify, comes_from_there
 
 
+# why a packet is dropped, by what do_table returns; 0: it is not
+cdef extern from *:
+    """
+    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23};
+    """
+    const unsigned char rule_reason "fn_rule_reason"[32]
+
+
 cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
     # dispatch_hash: multiplicative; ruleset.py fills the slots by the same rule.
     return (key * <uint32_t>0x9e3779b1) >> 7
@@ -327,10 +335,6 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
             target_ct(p, kind, t)
 
 
-cdef inline uint32_t rule_drop_reason(const pkt_t *p) noexcept nogil:
-    return REASON_TOO_MANY_RULES if fn_unlikely(p.walk_cut) else REASON_RULE_DROP
-
-
 cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
     if path.n < FN_PATH_RULES:
         path.rules[path.n] = rule
@@ -339,7 +343,7 @@ cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
 
 cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *path) noexcept nogil:
     # do_table: walk the chain of p.hook in a table, which must exist.
-    # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided; path.target_arg is its range, path.rules
+    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; path.target_arg is its range, path.rules
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t depth = 0
     cdef uint32_t at = e.hook_entry[table][p.hook]
@@ -369,9 +373,8 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
             note_rule(path, at)
         if kind == TARGET_JUMP:
             if fn_unlikely(walked >= FN_WALK_RULES or depth >= e.max_jumps):
-                p.walk_cut = True
                 p.unrepeatable = True
-                kind = TARGET_DROP
+                kind = TARGET_TOO_FAR
                 break
             e.jump_stack[depth] = r.next
             depth += 1

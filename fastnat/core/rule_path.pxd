@@ -49,7 +49,7 @@ cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const target_t **target) noexcept nogil:
     # walk_table: what the table's rules say about the packet, as do_table does.
-    # => TARGET_ACCEPT, TARGET_DROP, or the NAT target that decided, with *target its range.
+    # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with *target its range.
     cdef path_t fresh
     cdef path_t *path
     if e.hook_entry[table][p.hook] == FN_NONE:

@@ -428,7 +428,6 @@ typedef struct {
     uint8_t template_helper;   /* HELPER_* that a CT target gives */
     uint8_t expected;          /* e.expected is what announced its connection */
     uint8_t evicted;           /* its port search has deleted another connection */
-    uint8_t walk_cut;          /* it met more than FN_WALK_RULES rules */
     uint8_t pause;             /* the batch is to stop behind it: it took long, or hashes are not what they were */
     uint8_t dying;             /* its connection is in no table any more; the record goes with the packet */
     uint16_t template_zone;

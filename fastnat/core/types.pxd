@@ -415,7 +415,6 @@ cdef extern from "types.h" nogil:
         uint8_t template_helper
         uint8_t expected
         uint8_t evicted
-        uint8_t walk_cut
         uint8_t pause
         uint8_t dying
         uint8_t ttl
@@ -783,6 +782,8 @@ cdef enum:
     TARGET_DISPATCH = 18
     TARGET_TOS = 19
     TARGET_TTL = 20
+    # no rule's: the walk met more than FN_WALK_RULES rules
+    TARGET_TOO_FAR = 21
 
 # rule_t.tests
 cdef enum:
