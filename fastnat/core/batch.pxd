@@ -346,6 +346,8 @@ cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, c
             reasons[i] = REASON_INTERFACE if held[i].in_iface >= e.n_ifaces else set_up(e, &held[i])
         # what is drawn at confirm goes on behind what the last of them drew
         for i in range(k):
+            # the other packets have taken their time: it is the time of confirm that counts
+            held[i].now = <uint32_t>e.now
             if fn_unlikely(e.rehashes != rehashes):
                 rehashes = e.rehashes
                 hash_held(e, held + i, k - i)

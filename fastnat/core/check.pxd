@@ -9,8 +9,8 @@ from .types cimport *
 from .ct_expect cimport conn_server, expect_head, help_of
 from .ct_expire cimport WHEEL_MASK
 from .ct_insert cimport chain_of
-from .ct_lookup cimport find_tuple, is_live, towards
-from .hash_table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
+from .ct_lookup cimport find_tuple, is_expired, is_live, towards
+from .hash_table cimport bucket_index, bucket_neighbour, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
 from .nat_bysource cimport bysource_head
 from .nat_port_bitmap cimport bitmap_find, page_words
 from .tuple cimport conn_tuple, tuple_equal
@@ -61,7 +61,8 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
             return b"a connection is in use that is not confirmed"
         if c.masq_iface >= e.n_ifaces or c.routes[0] > e.n_routes or c.routes[1] > e.n_routes:
             return b"a connection has an interface or a route that does not exist"
-        if <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+        # a timeout of 0 s is due at once, and collected with the next jiffy
+        if <int32_t>(c.timeout - <uint32_t>e.now) < 0:
             return b"a connection is due and still there"
     r.at = live
     if live != e.count or live != e.confirmed:
@@ -69,8 +70,28 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
     return NULL
 
 
+cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct, uint32_t dir) noexcept nogil:
+    # has_twin: another connection has this tuple in the same direction, or in the other one without zones, which count
+    # for each direction by itself.
+    cdef uint32_t q, id_, hits
+    cdef const bucket_t *b
+    for q in range(FN_GROUP_BUCKETS):
+        b = bucket_neighbour(&e.tuples, h, q)
+        hits = fn_tags_equal(b, tag_of(h))
+        while hits:
+            id_ = b.items[fn_ctz(hits)] & ID_MASK
+            hits &= hits - 1
+            if id_ >> 1 == ct or not tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t):
+                continue
+            if is_expired(&e.conns[id_ >> 1], <uint32_t>e.now) or is_expired(&e.conns[ct], <uint32_t>e.now):
+                continue
+            if id_ & 1 == dir or e.conns[id_ >> 1].zone == e.conns[ct].zone:
+                return True
+    return False
+
+
 cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogil:
-    cdef uint32_t i, dir, id_
+    cdef uint32_t i, dir
     cdef uint64_t h
     cdef uint64_t items = 0
     cdef tuple_t t
@@ -83,9 +104,10 @@ cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogi
             h = tuple_hash(e, t)
             if table_slot(&e.tuples, h, i << 1 | dir) == NULL:
                 return b"a connection is not in the table by one of its tuples"
-            id_ = find_tuple(e, t, h, <uint32_t>e.now)
-            if id_ == FN_NONE or id_ >> 1 != i:
-                return b"a connection is not found by one of its tuples, or another one has it, too"
+            if not is_expired(&e.conns[i], <uint32_t>e.now) and find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE:
+                return b"a connection is not found by one of its tuples"
+            if has_twin(e, t, h, i, dir):
+                return b"two connections have one tuple"
             items += 1
             r.towards[towards(e, t.dst) - e.towards] += 1
             if e.n_chains:
@@ -202,7 +224,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
                 r.at = ct
                 if ct >= e.high_water or not is_live(&e.conns[ct]) or e.conns[ct].wheel_pos != c * 16 + i:
                     return b"a place in the wheel is not its connection's"
-                if <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
+                if ahead > 1 and <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
                     return b"a place in the wheel lies behind its connection's timeout"
                 places += 1
             head = False

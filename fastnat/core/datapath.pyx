@@ -742,6 +742,7 @@ cdef class Datapath:
             c = &e.conns[ct]
             c.tuples[1] = back
             c.zone = <uint16_t>zone
+            e.zoned |= zone != 0
             c.status = <uint16_t>status
             c.state = <uint8_t>state
             c.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)

@@ -529,6 +529,7 @@ cdef extern from "types.h" nogil:
         uint64_t key[10]
         uint64_t secret[10]
         uint64_t rehashes
+        uint32_t zoned
         uint64_t rng[2]
         uint64_t now
         uint32_t profile
