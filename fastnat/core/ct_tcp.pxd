@@ -5,7 +5,7 @@
 # Differs from the kernel: packets of a header-only batch carry no sequence numbers and pass the window check.
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
-from .types cimport (conn_t, engine_t, FN_HZ, FN_TCP_STATE, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
+from .types cimport (conn_t, engine_t, FN_HZ, FN_TCP_STATE, fn_unlikely, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
                      TIMEOUT_TCP_MAX_RETRANS, TIMEOUT_TCP_UNACK)
 from .ct_expire cimport wheel_bring_forward
 from .ct_insert cimport conn_delete, conn_kill
@@ -213,7 +213,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
         t.flags[p.dir] |= TCP_CLOSE_INIT
     timeout = state_timeout(e, p, new)
     if not c.status & IPS_SEEN_REPLY:
-        if p.tcp_class == CLASS_RST:
+        if fn_unlikely(p.tcp_class == CLASS_RST):
             if c.status & IPS_CONFIRMED:
                 conn_kill(e, p)
             return CT_ACCEPT

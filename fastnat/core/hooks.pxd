@@ -24,10 +24,9 @@ from .tuple cimport tuple_dst, tuple_src
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # filter_hook: a table that only lets pass, drops or marks.
-    cdef const target_t *unused = NULL
     if e.hook_entry[table][p.hook] == FN_NONE:
         return REASON_NONE
-    return rule_reason[walk_table(e, table, p, &unused)]
+    return rule_reason[walk_table(e, table, p)]
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
@@ -48,7 +47,7 @@ cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
-        if fn_unlikely(p.expected and p.is_new):
+        if fn_unlikely(p.expected):
             follow_master(e, p)
     return reason
 

@@ -17,10 +17,12 @@ from .tuple cimport conn_tuple, invert_tuple
 
 cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
     # decide_manip: ask the rules of this hook, or bind the connection to what it has.
-    cdef const target_t *target = NULL
+    cdef const target_t *target
     cdef uint32_t kind = TARGET_ACCEPT
+    p.target = NULL
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
-        kind = walk_table(e, TABLE_NAT, p, &target)
+        kind = walk_table(e, TABLE_NAT, p)
+    target = p.target
     if rule_reason[kind]:
         return rule_reason[kind]
     if manip == MANIP_SRC:

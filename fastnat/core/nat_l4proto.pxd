@@ -112,13 +112,14 @@ cdef inline uint32_t free_unnoted(engine_t *e, tuple_t t, uint32_t first, uint32
 cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
     # first_free: the first of n consecutive ports that no tuple of this peer has.
     # => Its distance from `port`, or -1.
-    cdef uint32_t left = n
     cdef uint32_t at = port & (FN_PAGE_PORTS - 1)
     cdef uint32_t first = port - at
+    # counted from the beginning of the page, as `at` is
+    cdef uint32_t behind = at + n
     cdef uint32_t end, found
     cdef uint64_t *page
-    while left:
-        end = at + left if at + left < FN_PAGE_PORTS else FN_PAGE_PORTS
+    while True:
+        end = behind if fn_likely(behind <= FN_PAGE_PORTS) else FN_PAGE_PORTS
         page = bitmap_page(e, key, first)
         if fn_unlikely(page == NULL):
             found = free_unnoted(e, t, first, at, end, p)
@@ -126,20 +127,20 @@ cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t p
             found = free_in_page(e, page, t, first, at, end, p)
         if found < end:
             return <int>(first + found - port)
-        left -= end - at
+        if fn_likely(end == behind):
+            return -1
+        behind -= FN_PAGE_PORTS
         first += FN_PAGE_PORTS
         at = 0
-    return -1
 
 
-cdef inline int bitmap_round(engine_t *e, int bitmap, tuple_t t, uint32_t min_, uint32_t size, uint32_t off,
+cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t min_, uint32_t size, uint32_t off,
                              uint32_t n, pkt_t *p) noexcept nogil:
     # bitmap_round: up to n probes from a 16-bit offset, in at most three runs of consecutive ports.
     # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
     cdef uint32_t done = 0
     cdef uint32_t at, run
     cdef int hit
-    cdef bitmap_key_t *key = &e.bitmap_keys[bitmap]
     while done < n:
         at = off % size
         run = n - done
@@ -166,6 +167,9 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     # => The last candidate when none was found; confirm then sees the clash.
     cdef uint32_t min_, size, off, attempts, i, soft, port
     cdef int bitmap = -1
+    cdef bitmap_key_t *key = NULL
+    # the last probes of each round may evict; it is the same in all of them
+    cdef bint hard = hard_probe(e, t, 0, p)
     cdef int hit
     cdef tuple_t reply
     # GRE has keys to change only as the tunnel of PPTP
@@ -186,15 +190,16 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
         if e.n_bitmaps:
             bitmap = bitmap_find(e, reply)
             if bitmap >= 0:
+                key = &e.bitmap_keys[bitmap]
                 bitmap_searched(e, <uint32_t>bitmap)
     attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
     while True:
         i = 0
         if bitmap >= 0:
             soft = attempts
-            if hard_probe(e, t, 0, p):
+            if hard:
                 soft = attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
-            hit = bitmap_round(e, bitmap, t, min_, size, off, soft, p)
+            hit = bitmap_round(e, key, t, min_, size, off, soft, p)
             i = soft if hit < 0 else <uint32_t>hit
             if hit >= 0:
                 return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
@@ -206,8 +211,9 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
             if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
                 # a crowded peer: the rest of this search and all later ones read a bitmap
                 bitmap = bitmap_create(e, reply)
-                if bitmap >= 0 and not hard_probe(e, t, 0, p):
-                    hit = bitmap_round(e, bitmap, t, min_, size, (off + i) & 0xffff, attempts - i, p)
+                key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
+                if key != NULL and not hard:
+                    hit = bitmap_round(e, key, t, min_, size, (off + i) & 0xffff, attempts - i, p)
                     if hit >= 0:
                         return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)
                     break

@@ -47,9 +47,9 @@ cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
     return p.data != NULL and p.len < p.l4off + need
 
 
-cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const target_t **target) noexcept nogil:
+cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # walk_table: what the table's rules say about the packet, as do_table does.
-    # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with *target its range.
+    # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
     cdef path_t fresh
     cdef path_t *path
     if e.hook_entry[table][p.hook] == FN_NONE:
@@ -58,7 +58,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const tar
     fresh.target_arg = 0
     if e.n_paths == 0 or l4_cut(p):
         fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
-        target[0] = &e.targets[fresh.target_arg]
+        p.target = &e.targets[fresh.target_arg]
         return fresh.kind
     path_key(e, table, p, fresh.key)
     path = &e.paths[slot_of(e, fresh.key)]
@@ -67,12 +67,12 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p, const tar
         path.bytes += p.length
         e.stats[STAT_RULES] += path.walked
         p.mark = path.mark
-        target[0] = &e.targets[path.target_arg]
+        p.target = &e.targets[path.target_arg]
         p.path[p.hook == HOOK_POSTROUTING] = path
         return path.kind
     p.unrepeatable = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
-    target[0] = &e.targets[fresh.target_arg]
+    p.target = &e.targets[fresh.target_arg]
     if not p.unrepeatable and fresh.n <= FN_PATH_RULES:
         path_flush(e, path)
         fresh.packets = 0

@@ -419,6 +419,7 @@ typedef struct {
     tuple_t classified;        /* the tuple that the classes belong to */
     uint32_t src_class, dst_class;
     uint64_t port_classes;     /* source << 24 | destination << 42, as they stand in keys */
+    const target_t *target;    /* what the rule that decided last carries */
     const path_t *path[2];     /* how the nat rules decided destination and source, if that is repeatable */
     uint16_t tcp_flags;
     uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */

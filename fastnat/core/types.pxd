@@ -397,6 +397,7 @@ cdef extern from "types.h" nogil:
         uint32_t src_class
         uint32_t dst_class
         uint64_t port_classes
+        const target_t *target
         const path_t *path[2]
         uint16_t tcp_flags
         uint8_t unrepeatable
