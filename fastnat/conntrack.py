@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, V6, AddressLike, Family, family_of
+from .arguments import address, port, protocol
 from .dtypes import (
     CONN_HELPED,
     CONN_LIVE,
@@ -23,14 +24,13 @@ from .dtypes import (
     HELPERS,
     HZ,
     PROTOCOL_NAMES,
-    PROTOCOLS,
     SCTP_STATES,
     TCP_STATES,
     Event,
     Status,
 )
-from .errors import InputError
-from .text import decimal, excerpt, text_of
+from .errors import ArgumentError, InputError
+from .text import decimal, excerpt, text_of, whole
 from .timeouts import MAX_TIMEOUT
 
 # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
@@ -329,20 +329,24 @@ class Conntrack:
             for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])):
                 yield self._connection(version, int(index), left, announced)
 
-    def find(self, proto: str, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
-        """Return the connection that has this tuple in either direction, or None."""
-        family = family_of(src)
+    def find(self, proto: str | int, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
+        """Return the connection that has this tuple in either direction, or None; InputError for what is no tuple."""
+        family, near = address("src", src)
+        far = address("dst", dst, family)[1]
+        ends = port("sport", sport), port("dport", dport), protocol(proto)
         if family.version not in self._cores:
             return None
         core = self._cores[family.version]
-        found = core.find(family.to_int(src), family.to_int(dst), sport, dport, PROTOCOLS[proto])
+        found = core.find(near, far, *ends)
         return None if found is None else self._connection(family.version, found[0], core.timeout_left())
 
     def delete(self, connection: Connection | int) -> None:
         """Delete a connection, an IPv4 one where only its number is given; IndexError when it is gone already."""
         if isinstance(connection, int):
-            self._cores[4].delete(connection)
+            self._cores[4].delete(whole("connection", connection, 0, 2**32 - 1))
         else:
+            if not isinstance(connection, Connection):
+                raise ArgumentError(f"expected a Connection or its number, got {type(connection).__name__}")
             self._cores[connection.family.version].delete(connection.index)
 
     def flush(self) -> int:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import flows, iptables, reload, state
-from .addresses import V4, V6, AddressLike, Family, family_of
+from .addresses import V4, V6, AddressLike, Family
+from .arguments import address, datagram, port, protocol
 from .conntrack import Connection, Conntrack
 from .core.datapath import Datapath
 from .core.datapath6 import Datapath as Datapath6
-from .dtypes import PACKET6, PROTOCOLS, RECORDS4, RECORDS6, STATS, Verdict
-from .errors import ClockError, InputError
+from .dtypes import PACKET6, RECORDS4, RECORDS6, STATS, Verdict
+from .errors import ArgumentError, ClockError, InputError
 from .iptables import counters
 from .iptables.model import RANDOM_FULLY
 from .ipvs import format_services
@@ -70,6 +71,7 @@ class Engine:
     Raises
     ------
     InputError, RuleError    the profile, a sysctl or a rule cannot be used
+    ArgumentError            node is no Node
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class Engine:
         bitmap_bytes: int = 32 << 20,
         prefault: bool = False,
     ) -> None:
+        if not isinstance(node, Node):
+            raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
         if not isinstance(profile, str) or profile not in PROFILES:
             raise InputError(f"profile {value_text(profile)}: known are {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
@@ -92,8 +96,9 @@ class Engine:
             max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
         max_connections = whole("max_connections", max_connections, 1, MAX_CONNECTIONS)
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
-        self.remember, self.max_events, self.prefault = remember, events, prefault
-        self.key, self.bitmap_bytes = key or 0, bitmap_bytes
+        self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
+        self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
+        self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, 2**48)
         self.iface_names = node.iface_names
         compiled = self._compile(V4)
         self._core: Datapath = self._datapath(Datapath, V4, compiled)
@@ -168,8 +173,10 @@ class Engine:
         A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
         Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
         """
+        if not isinstance(now, np.ndarray) or not now.ndim:
+            now = time_of(now)
         self._last = self.core_for(batch, now)
-        results: NDArray[Any] = self._last.process(batch, now, out, cpus)
+        results: NDArray[Any] = self._last.process(batch, now, out, whole("cpus", cpus, 1, 256))
         return results
 
     @property
@@ -191,6 +198,8 @@ class Engine:
 
         Raises InputError for IPv6 headers on a node without IPv6, ClockError when now is earlier than the clock.
         """
+        if not isinstance(batch, np.ndarray):
+            raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
         is_v6 = batch.dtype.itemsize == PACKET6.itemsize
         if self._core6 is None:
             if is_v6:
@@ -219,7 +228,11 @@ class Engine:
         Returns the verdict and the rewritten datagram, None when dropped. Raises InputError for an unknown
         interface, ClockError when now [s] goes back.
         """
-        number = self._iface_numbers.get(iface)
+        if type(now) is not float:
+            now = time_of(now)
+        if not isinstance(data, bytes):
+            data = datagram(data)
+        number = self._iface_numbers.get(iface) if isinstance(iface, str) else None
         if number is None:
             number = self.node.iface_number(iface)
         result = self._run(data, number, now)
@@ -263,9 +276,10 @@ class Engine:
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
-        family = family_of(addr)
-        core = self.core_of(family.version)
-        taken = core.ports_used(family.to_int(addr), PROTOCOLS[proto], family.to_int(dst), dport)
+        family, near = address("addr", addr)
+        far = address("dst", dst, family)[1]
+        number, dport = protocol(proto), port("dport", dport)
+        taken = self.core_of(family.version).ports_used(near, number, far, dport)
         used = int(taken[1024:].sum())
         return {"used": used, "free": 64512 - used, "total": 64512}
 
@@ -277,7 +291,7 @@ class Engine:
 
     def core_of(self, version: int) -> Any:
         """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
-        if version not in self._cores:
+        if whole("version", version, 4, 6) not in self._cores:
             raise InputError(NO_IPV6)
         return self._cores[version]
 
@@ -365,10 +379,10 @@ class Engine:
 
     def save_rules(self, version: int = 4) -> str:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
+        core = self.core_of(version)
         r = self.ruleset6 if version == 6 else self.ruleset
-        if r is None:
-            raise InputError(NO_IPV6)
-        return counters.save(r.origin, self._cores[version].rule_counters())
+        assert r is not None
+        return counters.save(r.origin, core.rule_counters())
 
     def connect(
         self,
@@ -398,7 +412,8 @@ class Engine:
 
     def services(self, version: int = 4) -> str:
         """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""
-        return format_services(self.node.services, V6 if version == 6 else V4, self.core_of(version).arrays["servers"])
+        servers = self.core_of(version).arrays["servers"]
+        return format_services(self.node.services, V6 if version == 6 else V4, servers)
 
     def events(self, version: int = 4) -> NDArray[Any]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
@@ -407,7 +422,7 @@ class Engine:
         left, not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
         happened: those behind are lost. conntrack.format_event() gives the text of conntrack -E.
         """
-        taken, lost = self._cores[version].take_events()
+        taken, lost = self.core_of(version).take_events()
         if lost:
             raise InputError(f"{lost} events did not fit into events={self.max_events}: ask more often, or keep more")
         events: NDArray[Any] = taken

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from .addresses import V4, AddressLike, family_of
+from .arguments import address, port, protocol
 from .conntrack import Connection
-from .dtypes import PROTOCOL_NAMES, PROTOCOLS
-from .errors import InputError
+from .dtypes import PROTOCOLS
+from .errors import ArgumentError, InputError
 from .node_arrays import sorted_routes
 
 if TYPE_CHECKING:
@@ -30,22 +31,27 @@ def connect(
 ) -> Connection | None:
     """See Engine.connect; ends are source address and port, destination address and port."""
     src, sport, dst, dport = ends
-    core = engine.core_of(family_of(src).version)
+    family = address("src", src)[0]
+    address("dst", dst, family)
+    proto_number, sport, dport = protocol(proto), port("sport", sport), port("dport", dport)
+    core = engine.core_of(family.version)
     packet = engine.packets(
-        proto=proto, src=src, sport=sport, dst=dst, dport=dport, iface=iface or interface_of(engine.node, src),
-        tcp_flags=SYN if proto == "tcp" else 0,
+        proto=proto_number, src=src, sport=sport, dst=dst, dport=dport, iface=iface or interface_of(engine.node, src),
+        tcp_flags=SYN if proto_number == PROTOCOLS["tcp"] else 0,
     )  # fmt: skip
     number = int(engine.process(packet, now)["conn"][0])
     if number >= core.high_water:
         return None
-    return engine.conntrack.at(family_of(src).version, number)
+    return engine.conntrack.at(family.version, number)
 
 
 def close(engine: Engine, connection: Connection, now: float) -> None:
     """See Engine.close."""
+    if not isinstance(connection, Connection):
+        raise ArgumentError(f"expected a Connection, got {type(connection).__name__}")
     engine.advance(now)
     src, dst, sport, dport = connection.original
-    here = engine.conntrack.find(PROTOCOL_NAMES.get(connection.proto, ""), src, sport, dst, dport)
+    here = engine.conntrack.find(connection.proto, src, sport, dst, dport)
     if here is None:
         return
     if connection.proto != PROTOCOLS["tcp"]:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
 from .dtypes import RECORDS4, RECORDS6
-from .engine import Engine
-from .errors import ClockError, InputError
+from .engine import Engine, time_of
+from .errors import ArgumentError, ClockError
 from .iptables.model import PROTO_SPECIFIED
 from .node import Node
 from .packets import packets
 from .ruleset import Ruleset
+from .text import shown, whole
 
 # FIRST_PORT and N_PORTS of core/shards.pxd
 FIRST_PORT, PORTS = 1024, 64_512
@@ -42,7 +43,7 @@ class EngineGroup:
 
     Raises
     ------
-    InputError                   as Engine; a number of shards or interface that cannot be
+    InputError, ArgumentError    as Engine; a number of shards or interface that cannot be
 
     Notes
     -----
@@ -60,11 +61,19 @@ class EngineGroup:
         *,
         prefault: bool = False,
     ) -> None:
-        if not 1 <= shards <= MAX_SHARDS:
-            raise InputError(f"shards {shards} is not in 1..{MAX_SHARDS}")
+        if not isinstance(node, Node):
+            raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
+        shards = whole("shards", shards, 1, MAX_SHARDS)
+        seed, max_connections = whole("seed", seed, 0, 2**64 - 1), whole("max_connections", max_connections, 1, 2**31)
+        try:
+            names = None if isinstance(inside, str) else list(inside)
+        except TypeError:
+            names = None
+        if names is None:
+            raise ArgumentError(f"inside: expected a list of names of interfaces, got {shown(inside, 60)}")
         self.node, self.shards = node, shards
         is_inside = np.zeros(len(node.iface_names), np.uint8)
-        is_inside[[node.iface_number(name) for name in inside]] = 1
+        is_inside[[node.iface_number(name) for name in names]] = 1
         each = -(-max_connections // shards)
         self.engines = [
             Engine(node, profile, (seed + k) % 2**64, max_connections=each, prefault=prefault) for k in range(shards)
@@ -122,18 +131,20 @@ class EngineGroup:
 
         Threads pay from some thousand packets a batch on; fewer than 2048 are run in the caller's own.
         """
-        if len(batch) == 0:
+        if isinstance(batch, np.ndarray) and batch.size == 0:
             return np.empty(0, RECORDS4.RESULT) if out is None else out
-        first = now[0] if isinstance(now, np.ndarray) and now.ndim else now
+        if not isinstance(now, np.ndarray) or not now.ndim:
+            now = time_of(now)
+        first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
         # every shard checks the rest before it begins, with the same answer
-        if not first >= self.now:
+        if not isinstance(first, np.ndarray) and not first >= self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
         cores = [engine.core_for(batch, now) for engine in self.engines]
         if out is None:
-            out = np.empty(len(batch), RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+            out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
         for core in cores:
             core.halt(False)
-        others = [] if len(batch) < FEW else [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
+        others = [] if batch.size < FEW else [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
         try:
             for core in [cores[0], *cores[1 + len(others) :]]:
                 core.process_shard(batch, now, out)

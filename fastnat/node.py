@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .addresses import V4, V6, AddressLike, Family, family_of
-from .errors import InputError
+from .errors import ArgumentError, InputError
 from .files import read_sysctls, read_text
 from .node_arrays import ROUTE_KINDS, sorted_routes
 from .node_json import address_json, load_addresses, load_routes, route_json
@@ -277,8 +277,10 @@ class Node:
     def iface_number(self, name: str) -> int:
         """Return the number by which packets name an interface: 0 for "local", the node itself.
 
-        Raises InputError for a name that the node does not have.
+        Raises InputError for a name that the node does not have, ArgumentError for what is no name.
         """
+        if not isinstance(name, str):
+            raise ArgumentError(f"expected the name of an interface, got {shown(name, 60)}")
         if name in ("", LOCAL):
             return 0
         for number, known in enumerate(self.interfaces, 1):

@@ -37,6 +37,7 @@ PAIN = 0.84
 WORD = 8
 MIX = np.uint64(0x9E3779B97F4A7C15)
 TIME_WAIT = np.frombuffer(b"TIME_WAI", np.uint64)[0]
+FAMILIES = np.frombuffer(b"ipv4    ipv6    ", np.uint64)
 NAME = re.compile(rb"[!-~]+ ([!-<>-~]+) dst=([!-<>-~]+) sport=(\d{1,5})")
 EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
@@ -181,7 +182,7 @@ def _chunks(file: BinaryIO, source: str) -> Iterator[bytes]:
 
 
 def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
-    """Leave out what is no connection line, and refuse a broken one."""
+    """Leave out what is no connection line, refuse a broken one, and set the words of the others apart by one space."""
     kept = []
     for number, line in enumerate(lines, first):
         text = line.decode(errors="replace")
@@ -191,7 +192,8 @@ def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
             parse_line(text)
         except InputError as error:
             raise InputError(f"{source}:{number}: {error}\n  in the line: {excerpt(text.rstrip(), 200)}") from None
-        kept.append(line + b"\n")
+        words = text.split()
+        kept.append(" ".join(words[2:] if words[0] in ("ipv4", "ipv6") else words).encode() + b"\n")
     return kept
 
 
@@ -244,7 +246,7 @@ def _is_address(text: str) -> bool:
 
 
 def _count(chunk: bytes, n_lines: int) -> Part | None:
-    """Return a chunk's connections; None when some line has not two tuples, or one that cannot be."""
+    """Return a chunk's connections; None when some line has not two tuples, one that cannot be, or other blanks."""
     text = Text(chunk)
     b = text.bytes
     equals = np.flatnonzero(b == EQUALS)
@@ -265,7 +267,12 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
         return Part(n_lines, nothing, nothing, nothing.astype(np.uint16), nothing.astype(np.bool_), {}, {})
     # "ipv4     2 udp      17 29 " of -o extended and /proc
     extended = (b[begins] == ord("i")) & (b[begins + 2] == ord("v"))
+    columns = np.isin(text.words[begins], FAMILIES) & (b[begins + 8] == SPACE) & (b[begins + 9] > SPACE)
     begins = begins + extended * (11 + (b[begins + 10] != SPACE))
+    columns &= b[begins - 1] == SPACE
+    # in a line that was indented or pasted, protocol and state stand elsewhere
+    if (b[begins] <= SPACE).any() or (extended & ~columns).any() or (b[original - 5] <= SPACE).any():
+        return None
     proto = text.words[begins] & np.uint64(0xFFFFFFFF)
     # from behind "src=" up to " dport="
     start, end = reply + 1, taken - 6

@@ -8,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V6, family_of, to_array, to_array6
-from .dtypes import PACKET6, PROTOCOLS, RECORDS4, RECORDS6
+from .arguments import addresses, column, protocol
+from .dtypes import PACKET6, RECORDS4, RECORDS6
+from .errors import ArgumentError, InputError
+from .text import shown
 
 if TYPE_CHECKING:
     from .node import Node
+
+FIELDS = {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark", "isn"}
 
 
 def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
@@ -30,27 +35,43 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
     Returns
     -------
     PACKET[n], or PACKET6[n] when the addresses are IPv6
+
+    Raises
+    ------
+    ArgumentError   a field that does not exist, or is neither a number nor an array of numbers
+    InputError      a value that does not fit into its field, a protocol or interface that is not known
     """
-    unknown = set(fields) - {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark",
-                           "isn"}
+    unknown = set(fields) - FIELDS
     if unknown:
-        raise TypeError(f"unknown packet field {sorted(unknown)[0]!r}")
+        known = ", ".join(sorted(FIELDS))
+        raise ArgumentError(f"unknown packet field {shown(min(unknown), 60)}; known are {known}")
     values: dict[str, Any] = {"length": 60, **fields}
     if isinstance(values.get("proto"), str):
-        values["proto"] = PROTOCOLS[values["proto"]]
+        values["proto"] = protocol(values["proto"])
     if isinstance(values.get("iface"), str):
         if node is None:
-            raise TypeError("an interface name needs node=; or pass its number, Node.iface_number(name)")
+            raise ArgumentError("an interface name needs node=; or pass its number, Node.iface_number(name)")
         values["iface"] = node.iface_number(values["iface"])
     is_v6 = any(_is_v6(values.get(name)) for name in ("src", "dst"))
-    for name in ("src", "dst"):
-        if name in values:
-            values[name] = to_array6(values[name], RECORDS6.ADDR) if is_v6 else to_array(values[name])
-    shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()), (1,))
-    batch = np.zeros(shape, PACKET6 if is_v6 else RECORDS4.PACKET)
+    record = PACKET6 if is_v6 else RECORDS4.PACKET
+    for name, value in values.items():
+        if name in ("src", "dst"):
+            values[name] = addresses(name, value, _to_array6 if is_v6 else to_array)
+        else:
+            values[name] = column(name, value, record[name])
+    try:
+        shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()), (1,))
+    except ValueError:
+        shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in values.items())
+        raise InputError(f"these fields do not broadcast against each other: {shown(shapes)}") from None
+    batch = np.zeros(shape, record)
     for name, value in values.items():
         batch[name] = value
     return batch.reshape(-1)
+
+
+def _to_array6(value: Any) -> Any:
+    return to_array6(value, RECORDS6.ADDR)
 
 
 def _is_v6(addresses: Any) -> bool:

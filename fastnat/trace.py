@@ -13,9 +13,11 @@ import numpy as np
 
 from .addresses import V4, V6, Family
 from .conntrack import Connection
-from .dtypes import PROTOCOL_NAMES, CtInfo, Reason, Verdict
+from .dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict
+from .errors import ArgumentError, InputError
 from .escapes import plain
 from .iptables import Chain, Rule
+from .text import shown
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -119,9 +121,14 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
 
     packet: PACKET[1] as Engine.packets() builds it. now: seconds, the engine's own time if None.
     """
+    if not isinstance(packet, np.ndarray) or packet.dtype not in (RECORDS4.PACKET, PACKET6):
+        what = packet.dtype if isinstance(packet, np.ndarray) else type(packet).__name__
+        raise ArgumentError(f"expected one packet header as Engine.packets() builds it, got {shown(what)}")
+    if packet.shape != (1,):
+        raise InputError(f"expected one packet header, got {packet.shape}: trace them one by one")
+    family = V6 if packet.dtype == PACKET6 else V4
     other = engine.fork()
-    family = V4 if packet.dtype.names and packet.dtype["src"].names is None else V6
-    core, ruleset = other._cores[family.version], other.ruleset if family is V4 else other.ruleset6
+    core, ruleset = other.core_of(family.version), other.ruleset if family is V4 else other.ruleset6
     counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
     result = other.process(packet, engine.now if now is None else now)[0]
     moved = core.rule_counters()["packets"] - counted

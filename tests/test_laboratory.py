@@ -11,14 +11,17 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastnat
 from fastnat.cli import group
 from fastnat.errors import InputError
-from fastnat.exhaustion import Workload, plan, report, scenario, sweep, variants, workload
+from fastnat.exhaustion import Workload, plan, report, scenario, simulation, sweep, variants, workload
 
 DNS = (("203.0.113.10", 53),)
 WEB = Workload((("203.0.113.10", 443),), "tcp", rate=520.0, hold="exp:5", clients=200, sport="random")
+NODE = fastnat.Node.example()
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -88,6 +91,68 @@ def test_the_three_failures_are_told_apart():
     assert (ports.kind, table.kind, race.kind) == ("ports", "table", "race")
     assert "nf_conntrack_max" in report.verdict(table)
     assert "raced between CPUs" in report.verdict(race)
+
+
+class Counted(fastnat.Engine):
+    """An engine that counts what a run costs: batches and steps of the clock."""
+
+    calls = 0
+
+    def process(self, *args, **named):
+        self.calls += 1
+        return super().process(*args, **named)
+
+    def advance(self, now):
+        self.calls += 1
+        return super().advance(now)
+
+
+HOLDS = st.one_of(
+    st.floats(1e-9, 1e9),
+    st.sampled_from([0.0, 1e-9, 20.0, 1e9, "pareto:1,1.5", "pareto:1,0.01", "exp:1e9", "exp:1e-9"]),
+)
+STAGES = ((), ((1e8, 0.0, 1e-6), (1e8, 1e-6, 1e-7)), ((1e-9, 1e12, 1.0),))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(-8, 12).map(lambda x: 10.0**x), HOLDS, st.sampled_from(["udp", "tcp"]), st.booleans(),
+    st.sampled_from(workload.CLOSES), st.sampled_from(STAGES),
+)  # fmt: skip
+def test_a_run_takes_as_long_as_its_packets_not_as_its_virtual_time(rate, hold, proto, replies, close, stages):
+    """Flows that come once in years, or last for years: few steps, or one error that names limit and remedy."""
+    n = 64
+    work = Workload(DNS, proto, n, rate=rate, hold=hold, replies=replies, close=close, stages=stages)
+    engine = Counted(NODE, max_connections=256)
+    kept, error = 0.0, ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "MAX_KEEPING", 1000)
+        try:
+            r = simulation.Run(engine, work)
+            if proto == "udp":
+                kept = float(((np.minimum(r.ends, r.times[-1]) - r.times) // simulation.KEEPALIVE).sum())
+            simulation.open_all(r)
+        except InputError as refused:
+            error = str(refused)
+    if error:
+        assert re.search("raise the rate|end with a rate of 0", error)
+        return
+    # a flow is opened, answered and closed in at most nine batches, between steps of the clock
+    assert engine.calls <= 20 * n + 5 * min(kept, 1000 * n)
+
+
+@pytest.mark.parametrize("command", ["exhaust", "sweep", "plan"])
+def test_loads_without_end_are_one_error(tmp_path, command):
+    """Every flow lasts for years and is kept every 20 s."""
+    (tmp_path / "s.toml").write_text('[workload]\nflows = 2000\nrate = 1e-5\nhold = "exp:250000h"\n')
+    words = {
+        "exhaust": ["exhaust", "--flows", 2000, "--rate", 1e-5, "--hold", "250000h"],
+        "sweep": ["sweep", tmp_path / "s.toml", "--out", tmp_path / "out.csv", "--jobs", 1],
+        "plan": ["plan", "--rate", 0.001, "--hold", "200000h", "--proto", "udp"],
+    }[command]
+    result = run(*words)
+    assert isinstance(result.exception, InputError), result.output
+    assert "raise the rate" in str(result.exception)
 
 
 @pytest.mark.parametrize(("spec", "mean"), [(30, 30), ("exp:5", 5), ("uniform:10-20", 15), ("lognormal:2,0.5", 2.266)])

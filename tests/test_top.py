@@ -1,17 +1,22 @@
 """fastnat top: port spaces of a dump, and how near they are to exhaustion."""
 
+import contextlib
 import csv
 import io
 import json
+from itertools import cycle
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nodes import flows, make_node
 
 import fastnat
 from fastnat import occupancy
 from fastnat.cli import group
+from fastnat.conntrack import parse_line
 from fastnat.errors import InputError
 from fastnat.occupancy import PORTS, read, search_fails, seconds_left, spaces_of
 
@@ -92,9 +97,7 @@ def test_empty_and_missing(tmp_path):
     assert "No such file" in str(result.exception)
 
 
-GOOD = (
-    "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst=1.1.1.1 sport=53 dport=5 mark=0 use=1"
-)
+GOOD = "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst=1.1.1.1 sport=53 dport=5 mark=0 use=1"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,39 @@ def test_any_bytes_are_read_or_refused():
         except InputError:
             refused += 1
     assert refused > 200
+
+
+WORDS = (
+    " ", "        ", "\t", "\n", "ipv4", "ipv6", "     2 ", "tcp", "udp", " 6 ", " 17 29 ", "TIME_WAIT ", "src=",
+    "dst=", "sport=", "dport=", "10.0.0.1 ", "2001:db8::1 ", "53 ", "=", "[ASSURED] ", "\x00", "\x85", "conntrack v",
+)  # fmt: skip
+BLANKS = st.text(" \t\r\x0b\x0c", min_size=1, max_size=14)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.lists(st.just(" ") | BLANKS, min_size=1, max_size=7), st.just("") | BLANKS)
+def test_blanks_do_not_count(with_family, blanks, indent):
+    """Lines that were indented, pasted or lost their columns: `top` counts what `conntrack.load` takes over."""
+    lines = []
+    apart = cycle(blanks)
+    for n, state in enumerate(["ESTABLISHED", "TIME_WAIT", "TIME_WAIT"]):
+        tuples = f"src=10.0.0.{n} dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst=1.1.1.1 sport=53 dport={2000 + n}"
+        words = [*(("ipv4", "2") if with_family else ()), *f"tcp 6 119 {state} {tuples} [ASSURED] mark=0 use=1".split()]
+        lines.append(indent * (n % 2) + "".join(w + next(apart) for w in words))
+    text = "\n".join(lines) + "\n"
+    (space,) = spaces_of(read(io.BytesIO(text.encode())))
+    found = (space.proto, space.dst, space.dport, space.used, space.time_wait)
+    assert found == ("tcp", "2.2.2.2", 53, 3, 2)
+    assert [address for address, _ in space.sources] == ["10.0.0.0", "10.0.0.1", "10.0.0.2"]
+    parsed = [parse_line(line) for line in text.split("\n") if line.strip()]
+    assert [c.reply[3] for c in parsed] == [2000, 2001, 2002]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*WORDS, GOOD]), max_size=40))
+def test_any_words_are_read_or_refused(words):
+    with contextlib.suppress(InputError):
+        occupancy.spaces_of(occupancy.read(io.BytesIO("".join(words).encode())))
 
 
 def test_a_node_says_which_addresses_are_its_own_and_how_full_its_table_is(tmp_path):

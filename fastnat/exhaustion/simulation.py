@@ -2,15 +2,16 @@
 
 Time goes in slices. Flows are opened at their very times; what follows comes between two slices, so that a slice is
 one batch: SYN-ACK and ACK, packets that keep a flow, and FIN or RST of the flows that end in the half slice before or
-behind.
+behind. Slices in which nothing happens are left out: a run takes as long as its packets, not as its virtual time.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import pairwise
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]
 SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
-# steps of virtual time in which flows are opened and closed
-MAX_SLICES = 10_000_000
+# slices in which UDP flows are kept, and packets that keep them: some minutes
+MAX_KEEPING, MAX_KEPT = 500_000, 1_000_000_000
 MAX_PROBES = 1024
 # how often connections are counted by destination, and of how many at most
 SAMPLES, MOST_DESTINATIONS = 60, 256
@@ -53,6 +54,45 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+class Grid:
+    """Slices of virtual time: where slice k ends, and which one is the first to reach a time.
+
+    The ends are those of numpy.arange, whose steps are the difference of its first two values.
+    """
+
+    def __init__(self, start: float, mean: float) -> None:
+        self.start = start
+        self.length = min(max(mean / SLICE_PART, SHORTEST_SLICE), LONGEST_SLICE)
+        self.step = (start + self.length) - start
+        # the first slice that is still to come
+        self.next = 0
+
+    def end(self, k: int) -> float:
+        """Return where slice k ends [s]; of slice -1 the beginning."""
+        return self.start + k * self.step + self.length if k >= 0 else self.start
+
+    def threshold(self, k: int) -> float:
+        """Return up to when flows end that are closed behind slice k [s]."""
+        return self.end(k) + (self.end(k) - self.end(k - 1)) / 2
+
+    def first(self, t: float, reached: Callable[[int], float]) -> int:
+        """Return the first slice that is still to come and whose `reached` is not before t."""
+        # rounded down, and two slices before that: the rest is compared as the run compares it
+        k = max(int((t - self.start) / self.step) - 3, self.next)
+        while reached(k) < t:
+            k += 1
+        return k
+
+
+@dataclass
+class Kept:
+    """Flows whose n-th packet is due, all within two slices."""
+
+    flows: NDArray[Any]
+    n: NDArray[Any]
+    earliest: float
 
 
 class Run:
@@ -79,8 +119,9 @@ class Run:
         if work.hold is not None:
             self.ends = self.times + holds(work.hold, work.flows, rng)
             self.closing = np.argsort(self.ends, kind="stable")
+            self.over = self.ends[self.closing]
             self.closed = 0
-            self.longest = float((self.ends - self.times).max())
+            self.kept: deque[Kept] = deque()
         self.rows: list[Row] = []
         self.by_destination: list[tuple[float, list[int]]] = []
         self.every = max(work.flows // ROW // SAMPLES, 1)
@@ -88,19 +129,41 @@ class Run:
         self.seen: set[int] = set()
         self.spent = self.bad = self.row_probes = 0
 
-    def slices(self) -> list[tuple[int, int, float]]:
-        """Return (first flow, flow behind the last, end [s]) of each slice."""
+    def slices(self) -> Iterator[tuple[int, int, float, float]]:
+        """Yield (first flow, flow behind the last, begin [s], end [s]) of each slice in which something happens."""
         if self.work.hold is None:
-            edges = [*range(0, self.work.flows, ROW), self.work.flows]
-            return [(a, b, float(self.times[b - 1])) for a, b in pairwise(edges)]
-        mean = mean_hold(self.work.hold)
-        length = min(max(mean / SLICE_PART, SHORTEST_SLICE), LONGEST_SLICE)
-        if self.times[-1] - self.times[0] > MAX_SLICES * length:
-            why = f"opening these flows takes more than {MAX_SLICES:,} steps of {length:g} s: raise the rate"
-            raise InputError(why)
-        ends = np.arange(self.times[0], self.times[-1] + length, length) + length
-        edges = [0, *np.searchsorted(self.times, ends, "right").tolist()]
-        return [(a, b, float(t)) for a, b, t in zip(edges, edges[1:], ends, strict=False)]
+            for a in range(0, self.work.flows, ROW):
+                b = min(a + ROW, self.work.flows)
+                yield a, b, float(self.times[a]), float(self.times[b - 1])
+            return
+        grid = Grid(float(self.times[0]), mean_hold(self.work.hold))
+        if self.work.proto == "udp":
+            self.check_keeping(grid)
+        end = float(self.times[-1]) + grid.length
+        last = math.ceil((end - grid.start) / grid.length) - 1
+        opened = 0
+        while grid.next <= last:
+            k = last
+            if opened < self.work.flows:
+                k = min(k, grid.first(float(self.times[opened]), grid.end))
+            if self.closed < self.work.flows:
+                k = min(k, grid.first(float(self.over[self.closed]), grid.threshold))
+            if self.kept:
+                k = min(k, grid.first(self.kept[0].earliest, grid.end))
+            first, opened = opened, int(np.searchsorted(self.times, grid.end(k), "right"))
+            grid.next = k + 1
+            yield first, opened, grid.end(k - 1), grid.end(k)
+
+    def check_keeping(self, grid: Grid) -> None:
+        """Raise InputError when the packets that keep UDP flows are too many."""
+        last = float(self.times[-1])
+        packets = float(((np.minimum(self.ends, last) - self.times) // KEEPALIVE).sum())
+        if packets > MAX_KEPT or min(packets, (last - grid.start) / grid.length) > MAX_KEEPING:
+            raise InputError(
+                f"UDP flows that are held send a packet every {KEEPALIVE:g} s, here {packets:,.0f} "
+                f"in {last - grid.start:,.0f} s; at most {MAX_KEPT:,} of them, in {MAX_KEEPING:,} steps of "
+                f"{grid.length:g} s, are simulated: raise the rate, or take fewer flows or a shorter hold time"
+            )
 
     def first_packets(self, a: int, b: int) -> None:
         """Send the first packets of flows a..b-1 at their own times, and note what became of them."""
@@ -173,20 +236,47 @@ class Run:
         elif self.work.replies:
             self.answer(flows, 0)
 
-    def keep(self, begin: float, end: float) -> None:
-        """Send the packets that keep UDP flows, those due in begin..end."""
-        # no flow has lasted for longer than the run
-        longest = min(self.longest, end - float(self.times[0]))
-        for n in range(1, int(longest / KEEPALIVE) + 1):
-            a, b = np.searchsorted(self.times, (begin - n * KEEPALIVE, end - n * KEEPALIVE), "right")
-            flows = a + np.flatnonzero(self.open[a:b] & (self.ends[a:b] > end))
-            self.send(flows, 0)
+    def keep(self, a: int, b: int, end: float) -> None:
+        """Send the packets that keep UDP flows, those due by the end of a slice that has opened the flows a..b-1."""
+        flows, n = self.due(end)
+        # the flows opened last go first
+        order = np.lexsort((flows, n))
+        flows, n = flows[order], n[order]
+        for part in np.split(flows, np.flatnonzero(np.diff(n)) + 1):
+            self.send(part, 0)
             if self.work.replies:
-                self.answer(flows, 0)
+                self.answer(part, 0)
+        opened = a + np.flatnonzero(self.open[a:b])
+        self.remember(np.concatenate((flows, opened)), np.concatenate((n + 1, np.ones(len(opened), np.int64))))
+
+    def due(self, end: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the flows whose packet is due by then, and the packets' numbers; what has ended is forgotten."""
+        flows, numbers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        rest = []
+        while self.kept and self.kept[0].earliest <= end:
+            kept = self.kept.popleft()
+            lasts = self.open[kept.flows] & (self.ends[kept.flows] > end)
+            now = self.times[kept.flows] <= end - kept.n * KEEPALIVE
+            flows.append(kept.flows[now & lasts])
+            numbers.append(kept.n[now & lasts])
+            rest.append((kept.flows[~now & lasts], kept.n[~now & lasts]))
+        for left, n in reversed(rest):
+            self.remember(left, n, first=True)
+        return np.concatenate(flows), np.concatenate(numbers)
+
+    def remember(self, flows: NDArray[Any], n: NDArray[Any], first: bool = False) -> None:
+        """Note that the n-th packets of these flows are to come."""
+        if len(flows):
+            # a slice too early does no harm, and sums are rounded
+            kept = Kept(flows, n, float((self.times[flows] + n * KEEPALIVE).min()) - 1e-6)
+            if first:
+                self.kept.appendleft(kept)
+            else:
+                self.kept.append(kept)
 
     def close(self, end: float) -> None:
         """Close the flows that are over by then."""
-        behind = int(np.searchsorted(self.ends[self.closing[self.closed :]], end, "right")) + self.closed
+        behind = int(np.searchsorted(self.over, end, "right"))
         flows = self.closing[self.closed : behind]
         flows = np.sort(flows[self.open[flows]])
         self.closed = behind
@@ -223,8 +313,7 @@ def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
     """Open the flows of a run, and close those that are over."""
     engine, work = r.engine, r.work
     row_first = 0
-    begin = float(r.times[0])
-    for first, behind, end in r.slices():
+    for first, behind, begin, end in r.slices():
         at = first
         while at < behind:
             b = min(behind, row_first + ROW)
@@ -237,9 +326,8 @@ def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
             engine.advance(end)
             r.shake_hands(first, behind)
             if work.proto == "udp":
-                r.keep(begin, end)
+                r.keep(first, behind, end)
             r.close(end + (end - begin) / 2)
-            begin = end
         if progress and behind > first:
             progress(behind - first)
 

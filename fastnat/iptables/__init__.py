@@ -26,6 +26,9 @@ __all__ = ["Chain", "Match", "Rule", "Rules", "Table", "Target", "parse"]
 COMMENTED_RULE = re.compile(r"^[^\S\n]*#[^\S\n]+-A \w", re.MULTILINE)
 COMMENT_MARK = re.compile(r"^[ \t]*#[ \t]?", re.MULTILINE)
 BARE_LINE = re.compile(r"^[^\S\n]*[^\s#]", re.MULTILINE)
+QUOTED = re.compile(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|/|sudo))?")
+# what only a line has that was typed: a command behind a mark, or a prompt
+TYPED = re.compile(r"@|^#\s+(?:ip6?tables|/|sudo)")
 COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
 SAVE = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?-save\b")
 SHOWN = re.compile(r"(?:.*\s)?(?:-S|-L|--list|--list-rules)\b")
@@ -90,8 +93,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         if raw.startswith("-A "):
             yield number, raw.rstrip(" \t\r`\\")
             continue
+        if raw[0] in "-:*#" and not TYPED.search(raw):
+            if raw[0] != "#":
+                yield number, raw.rstrip(" \t\r`\\")
+            continue
         # quoted, or typed at a prompt, as it stands on web pages
-        line = re.sub(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|/|sudo))?", "", raw).rstrip(" \t\r`\\")
+        line = QUOTED.sub("", raw).rstrip(" \t\r`\\")
         prompt = PROMPT.match(line)
         line = line[prompt.end() :] if prompt else line
         command = COMMAND.match(line)
@@ -158,7 +165,7 @@ class Reader:
         return table
 
     def _table_line(self, table: Table, number: int, line: str) -> None:
-        if line.startswith("-A "):
+        if line.startswith(("-A ", "-I ", "-D ")):
             if table.name not in IGNORED_TABLES:
                 self._rule_line(table, number, line)
             return

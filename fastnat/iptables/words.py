@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from ..addresses import V4, V6, Family
 from ..errors import RuleError
@@ -84,8 +85,8 @@ def unquoted(part: re.Match[str]) -> str:
 
 def column_of(text: str, n: int) -> int:
     """Return the column, from 1, at which the n-th word of a rule begins."""
-    starts = [match.start() + 1 for match in WORD.finditer(text)]
-    return starts[n] if n < len(starts) else 1
+    found = next(islice(WORD.finditer(text), n, None), None)
+    return found.start() + 1 if found else 1
 
 
 class RuleWords:

@@ -197,6 +197,7 @@ def toml(data, folder):
     example = fastnat.Node.example()
     for variant in s.variants[:2]:
         str(variant)
+    simulation.MAX_KEEPING = 20_000
     simulation.run(fastnat.Engine(example, s.profile, max_connections=256), work)
 
 

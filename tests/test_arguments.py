@@ -1,0 +1,135 @@
+"""What callers give: every argument of the wrong kind or size is one FastnatError, and changes nothing."""
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nodes import make_node
+
+import fastnat
+from fastnat import ArgumentError, ClockError, EngineGroup, FastnatError, InputError
+
+NODE = make_node()
+ENDS = ("udp", "10.244.0.2", 40_000, "203.0.113.10", 53)
+FIELDS = ("proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark", "isn")
+SETTINGS = ("profile", "seed", "max_connections", "key", "bitmap_bytes")
+# what people give by mistake, and what nobody does
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.integers(-(2**70), 2**70),
+    st.sampled_from([65_535, 65_536, 70_000, 10**400]),
+    st.floats(), st.text(max_size=8), st.binary(max_size=4), st.lists(st.integers(-1, 70_000), max_size=3),
+    st.sampled_from(["foo", "udp", "tcp", "::1", "10.244.0.2", "cni0", "10.0.0.1/8"]),
+    st.sampled_from([[[1], [1, 2]], {}, (), [None], object()]),
+    st.lists(st.integers(-(2**40), 2**40), max_size=3).map(np.array), st.lists(st.floats(), max_size=3).map(np.array),
+    st.just(np.array(5.0)), st.just(np.zeros((2, 2))), st.just(np.zeros(2, "O")),
+)  # fmt: skip
+
+
+def engine():
+    return fastnat.Engine(NODE, max_connections=16)
+
+
+def batch(nat, **more):
+    return nat.packets(**{"proto": "udp", "src": "10.244.0.2", "dst": "203.0.113.10", "iface": "cni0", **more})
+
+
+def with_odd(arguments, at, odd):
+    return [*arguments[:at], odd, *arguments[at + 1 :]]
+
+
+CALLS = {
+    "process": lambda nat, odd, at: nat.process(odd),
+    "now": lambda nat, odd, at: nat.process(batch(nat), odd),
+    "out": lambda nat, odd, at: nat.process(batch(nat), 0.0, odd),
+    "cpus": lambda nat, odd, at: nat.process(batch(nat), cpus=odd),
+    "trace": lambda nat, odd, at: nat.trace(odd),
+    "datagram": lambda nat, odd, at: nat.process_packet(odd),
+    "datagram now": lambda nat, odd, at: nat.process_packet(b"\x45", "cni0", odd),
+    "datagram iface": lambda nat, odd, at: nat.process_packet(b"\x45", odd),
+    "packets": lambda nat, odd, at: batch(nat, **{FIELDS[at % len(FIELDS)]: odd}),
+    "connect": lambda nat, odd, at: nat.connect(*with_odd(ENDS, at % 5, odd), 0.0),
+    "connect now": lambda nat, odd, at: nat.connect(*ENDS, odd),
+    "find": lambda nat, odd, at: nat.conntrack.find(*with_odd(ENDS, at % 5, odd)),
+    "ports": lambda nat, odd, at: nat.ports(*with_odd(("198.51.100.10", "udp", "203.0.113.10", 53), at % 4, odd)),
+    "close": lambda nat, odd, at: nat.close(odd, 0.0),
+    "version": lambda nat, odd, at: (nat.services, nat.events, nat.save_rules)[at % 3](odd),
+    "advance": lambda nat, odd, at: nat.advance(odd),
+    "link_down": lambda nat, odd, at: nat.link_down(odd),
+    "fork": lambda nat, odd, at: nat.fork(odd),
+    "engine": lambda nat, odd, at: fastnat.Engine(NODE, **{"max_connections": 16, SETTINGS[at % 5]: small(odd)}),
+    "node": lambda nat, odd, at: (fastnat.Engine(odd), EngineGroup(odd, ["cni0"])),
+    "group": lambda nat, odd, at: EngineGroup(
+        NODE, **{"inside": ["cni0"], "max_connections": 64, ("inside", "shards", "profile", "seed")[at % 4]: small(odd)}
+    ).close(),
+}  # fmt: skip
+
+
+def small(odd):
+    """Leave out what is right but takes a lot of memory."""
+    return 3 if isinstance(odd, int) and 3 < odd < 1 << 48 else odd
+
+
+@pytest.mark.parametrize("name", CALLS)
+@settings(max_examples=60, deadline=None)
+@given(odd=ODD, at=st.integers(0, 19))
+def test_odd_arguments_are_taken_or_refused(name, odd, at):
+    nat = engine()
+    with contextlib.suppress(FastnatError):
+        CALLS[name](nat, odd, at)
+    nat.check()
+
+
+@settings(max_examples=60, deadline=None)
+@given(odd=ODD, at=st.integers(0, 3))
+def test_odd_arguments_of_a_group(odd, at):
+    group = EngineGroup(NODE, ["cni0"], max_connections=64)
+    calls = (group.process, group.shard_of, lambda odd: group.process(batch(group), odd), group.advance)
+    with contextlib.suppress(FastnatError):
+        calls[at](odd)
+    group.close()
+    for nat in group.engines:
+        nat.check()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "says"),
+    [
+        (lambda nat: nat.process([1]), ArgumentError, "expected a numpy array of packet headers, got list; see"),
+        (lambda nat: nat.process(None), ArgumentError, "got NoneType"),
+        (lambda nat: nat.process(batch(nat), "soon"), ClockError, "'soon' is no time in seconds"),
+        (lambda nat: batch(nat, proto="foo"), InputError, "proto 'foo': known are icmp, tcp, udp"),
+        (lambda nat: batch(nat, sport=70_000), InputError, "sport 70000 is not a whole number in 0..65535"),
+        # these wrapped around without a word
+        (lambda nat: batch(nat, sport=np.array([1, 70_000])), InputError, "sport 70000 is not"),
+        (lambda nat: batch(nat, dport=[53.5]), InputError, "dport 53.5 is not"),
+        (lambda nat: batch(nat, dport="53"), ArgumentError, "dport: '53' is no number"),
+        (lambda nat: batch(nat, port=53), ArgumentError, "unknown packet field 'port'; known are dport, dst"),
+        (lambda nat: batch(nat, sport=[1, 2], dport=[1, 2, 3]), InputError, "do not broadcast against each other"),
+        (lambda nat: batch(nat, src=None), ArgumentError, "src: None is no address"),
+        (lambda nat: batch(nat, src="10.0.0.256"), InputError, "src: '10.0.0.256' is not an IPv4 address"),
+        (lambda nat: nat.connect("foo", *ENDS[1:], 0.0), InputError, "proto 'foo'"),
+        (lambda nat: nat.connect("udp", "10.244.0.2", 1, "203.0.113.10", 70_000, 0.0), InputError, "dport 70000"),
+        (lambda nat: nat.conntrack.find("foo", *ENDS[1:]), InputError, "proto 'foo'"),
+        # it was found at port 4464
+        (lambda nat: nat.conntrack.find("udp", "10.244.0.2", 70_000, "203.0.113.10", 53), InputError, "sport 70000"),
+        (lambda nat: nat.ports("198.51.100.10", "foo", "203.0.113.10", 53), InputError, "proto 'foo'"),
+        (lambda nat: nat.ports("198.51.100.10", "udp", "203.0.113.10", 1 << 40), InputError, "dport 1099511627776"),
+        (lambda nat: nat.close("all", 0.0), ArgumentError, "expected a Connection, got str"),
+        (lambda nat: EngineGroup(NODE, ["cni0"], "2"), InputError, "shards '2' is not a whole number in 1..64"),
+        (lambda nat: EngineGroup(NODE, ["cni0"], 1.5), InputError, "shards 1.5 is not a whole number in 1..64"),
+        (lambda nat: EngineGroup(NODE, ["cni0"], 10**30), InputError, "is not a whole number in 1..64"),
+        (lambda nat: EngineGroup(NODE, ["cni9"]), InputError, "no interface 'cni9'"),
+        (lambda nat: EngineGroup(NODE, "cni0"), ArgumentError, "expected a list of names of interfaces, got 'cni0'"),
+        (lambda nat: EngineGroup(NODE, ["cni0"], seed=-1), InputError, "seed -1 is not a whole number"),
+        (lambda nat: fastnat.Engine("node/"), ArgumentError, "expected a Node, got str"),
+        (lambda nat: fastnat.Engine(NODE, key=-1), InputError, "key -1 is not a whole number"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_argument(call, kind, says):
+    nat = engine()
+    with pytest.raises(kind, match=re.escape(says)):
+        call(nat)
+    assert len(nat.conntrack) == 0
