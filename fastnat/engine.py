@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ class Engine:
             self.ruleset6 = shown(compiled, self._cores[6])
         self._core6 = self._cores.get(6)
         self._last: Any = self._core
+        # what the tables were made from: the node itself may change before reload()
+        self.node_files = node.texts()
+        self.random_fully = False
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
         self.conntrack = Conntrack(self._cores, (gre[0], gre[1]), max_connections)
@@ -175,8 +179,9 @@ class Engine:
         """
         if not isinstance(now, np.ndarray) or not now.ndim:
             now = time_of(now)
-        self._last = self.core_for(batch, now)
-        results: NDArray[Any] = self._last.process(batch, now, out, whole("cpus", cpus, 1, 256))
+        self._last = core = self.core_for(batch)
+        meet = self._meeting(core, now)
+        results: NDArray[Any] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
         return results
 
     @property
@@ -193,11 +198,8 @@ class Engine:
         for core in self._cores.values():
             core.check()
 
-    def core_for(self, batch: NDArray[Any], now: float | NDArray[Any]) -> Any:
-        """Return the datapath of a batch's family, its clock brought up to the other family's.
-
-        Raises InputError for IPv6 headers on a node without IPv6, ClockError when now is earlier than the clock.
-        """
+    def core_for(self, batch: NDArray[Any]) -> Any:
+        """Return the datapath of a batch's family; InputError for IPv6 headers on a node without IPv6."""
         if not isinstance(batch, np.ndarray):
             raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
         is_v6 = batch.dtype.itemsize == PACKET6.itemsize
@@ -205,22 +207,35 @@ class Engine:
             if is_v6:
                 raise InputError(NO_IPV6)
             return self._core
-        core = self._core6 if is_v6 else self._core
-        self._follow(core, now)
-        return core
+        return self._core6 if is_v6 else self._core
 
-    def _follow(self, core: Any, now: float | NDArray[Any]) -> None:
-        """Bring the clock of one family up to the other's, and share nf_conntrack_max: both live on one machine."""
+    def _meeting(self, core: Any, now: float | NDArray[Any]) -> Callable[[], int] | None:
+        """Return what brings the other family up to the time of a batch: both live on one machine; None without one.
+
+        Raises ClockError when now is earlier than the engine's clock. What is returned gives the connections of the
+        other family, which count toward the same nf_conntrack_max.
+        """
         other: Any = self._core if core is self._core6 else self._core6
-        first = now[0] if isinstance(now, np.ndarray) and len(now) else now
-        if isinstance(first, np.ndarray):
-            return
+        first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+        if other is None or isinstance(first, np.ndarray):
+            return None
         if first < self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
-        if first > other.now:
-            other.advance(first)
-        core.advance(self.now)
-        core.leave_room(other.count)
+
+        def meet() -> int:
+            if first > other.now:
+                other.advance(first)
+            return int(other.count)
+
+        return meet
+
+    def follow(self, core: Any, now: float | NDArray[Any]) -> None:
+        """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
+        meet = self._meeting(core, now)
+        if meet is not None:
+            others = meet()
+            core.advance(self.now)
+            core.leave_room(others)
 
     def process_packet(self, data: bytes, iface: str = "local", now: float = 0.0) -> tuple[Verdict, bytes | None]:
         """Run one IPv4 or IPv6 datagram as bytes that enters on an interface ("local": sent by the node).
@@ -243,7 +258,7 @@ class Engine:
         if self._core6 is None:
             return self._core.process_packet(data, iface, now, 0, largest)
         core = self._core6 if data[:1] >= b"\x60" else self._core
-        self._follow(core, now)
+        self.follow(core, now)
         return core.process_packet(data, iface, now, 0, largest)
 
     def process_frames(
@@ -269,10 +284,8 @@ class Engine:
         """
         n = len(offsets) - 1
         numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
-        if self._core6 is not None:
-            self._follow(self._core, now)
         self._last = self._core
-        return self._core.process_frames(buffer, offsets, numbers, now)
+        return self._core.process_frames(buffer, offsets, numbers, now, None, self._meeting(self._core, now))
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
@@ -346,7 +359,8 @@ class Engine:
         return sum(core.flush_masqueraded(number) for core in self._cores.values())
 
     def set_random_fully(self) -> None:
-        """From now on treat every SNAT and MASQUERADE rule as if it said --random-fully."""
+        """From now on, over reload(), treat every SNAT and MASQUERADE rule as if it said --random-fully."""
+        self.random_fully = True
         for version, core in self._cores.items():
             ruleset = self.ruleset6 if version == 6 else self.ruleset
             assert ruleset is not None

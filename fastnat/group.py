@@ -6,7 +6,8 @@ in the slice of its shard; the ports of one slice can run out while another has 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .addresses import V4, V6, Family
 from .dtypes import RECORDS4, RECORDS6
 from .engine import Engine, time_of
-from .errors import ArgumentError, ClockError
+from .errors import ArgumentError, BusyError, ClockError
 from .iptables.model import PROTO_SPECIFIED
 from .node import Node
 from .packets import packets
@@ -87,6 +88,7 @@ class EngineGroup:
                     core = engine.core_of(version)
                     self._slice(core, ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
                     core.take_shard(is_inside, self._translated(ruleset, family), shards, k)
+        self.busy = Lock()
         # the caller's thread runs a shard, too
         self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
 
@@ -121,7 +123,7 @@ class EngineGroup:
 
     def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint16]:
         """Return the number of the shard that each packet belongs to: uint16[n]."""
-        numbers: NDArray[np.uint16] = self.engines[0].core_for(batch, self.now).shards_of(batch)
+        numbers: NDArray[np.uint16] = self.engines[0].core_for(batch).shards_of(batch)
         return numbers
 
     def process(
@@ -139,23 +141,35 @@ class EngineGroup:
         # every shard checks the rest before it begins, with the same answer
         if not isinstance(first, np.ndarray) and not first >= self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
-        cores = [engine.core_for(batch, now) for engine in self.engines]
+        cores = [engine.core_for(batch) for engine in self.engines]
         if out is None:
             out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
-        for core in cores:
-            core.halt(False)
-        others = [] if batch.size < FEW else [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
+        if not self.busy.acquire(blocking=False):
+            raise BusyError("this group is at work in another call: one thread at a time")
+        others: list[Future[None]] = []
         try:
-            for core in [cores[0], *cores[1 + len(others) :]]:
-                core.process_shard(batch, now, out)
-            for other in others:
-                other.result()
+            self._run(cores, batch, now, out, others)
         finally:
             # after an interruption the others stop, too, before anybody uses them again
             for core in cores:
                 core.halt(True)
             wait(others)
+            self.busy.release()
         return out
+
+    def _run(
+        self, cores: list[Any], batch: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any], others: list[Any]
+    ) -> None:
+        """Run a batch in all shards, those of `others` in threads, which are appended there."""
+        for engine, core in zip(self.engines, cores, strict=True):
+            core.halt(False)
+            engine.follow(core, now)
+        if batch.size >= FEW:
+            others += [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
+        for core in [cores[0], *cores[1 + len(others) :]]:
+            core.process_shard(batch, now, out)
+        for other in others:
+            other.result()
 
     @property
     def processed(self) -> list[int]:

@@ -34,6 +34,7 @@ def reload(engine: Engine) -> None:
             )
             for family, core in families
         }
+        files = node.texts()
     except BaseException:
         engine.iface_names = before
         raise
@@ -47,6 +48,9 @@ def reload(engine: Engine) -> None:
     if engine._core6 is not None:
         engine.ruleset6 = shown(rulesets[engine._core6], engine._core6)
     engine._iface_numbers = {name: n for n, name in enumerate(names)}
+    engine.node_files = files
+    if engine.random_fully:
+        engine.set_random_fully()
 
 
 def _lost(family: Family, before: NDArray[Any], after: NDArray[Any]) -> set[tuple[int, int]]:

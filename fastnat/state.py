@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from .text import excerpt, finite, shown, whole
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 4
+FORMAT = 5
 NONE = 0xFFFFFFFF
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
@@ -38,10 +39,18 @@ NODE_FILES = (
 NTH, LIMIT = 16, 24
 
 
+# what rules and services remember
+LISTS = ("recent", "hashlimits", "persists", "services")
+
+
 def save(engine: Engine, path: str | Path) -> None:
     """See Engine.save."""
     with Output(path) as output:
-        arrays = arrays_of(engine)
+        with ExitStack() as held:
+            # no other thread may work in the engine meanwhile
+            for core in engine._cores.values():
+                held.enter_context(core)
+            arrays = arrays_of(engine)
         try:
             np.savez_compressed(output.file, allow_pickle=False, **arrays)
         except OSError as error:
@@ -51,9 +60,10 @@ def save(engine: Engine, path: str | Path) -> None:
 def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
     """Return an engine's state by the names that it has in a file."""
     meta = {
-        "format": FORMAT, "node": engine.node.texts(), "profile": engine.profile, "seed": engine.seed,
+        "format": FORMAT, "node": engine.node_files, "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
         "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
+        "random_fully": engine.random_fully,
         "cores": {v: {"generator": c.generator, "stats": c.stats} for v, c in engine._cores.items()},
     }  # fmt: skip
     arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -63,10 +73,10 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
         arrays |= {
             f"conns{version}": core.arrays["conns"][order],
             f"tcp{version}": core.arrays["tcp"][order],
-            f"matches{version}": core.arrays["matches"],
-            f"flags{version}": core.arrays["targets"]["flags"],
+            f"matches{version}": core.arrays["matches"].copy(),
+            f"flags{version}": core.arrays["targets"]["flags"].copy(),
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
-            **{f"{name}{version}": core.arrays[name] for name in ("recent", "hashlimits", "persists")},
+            **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
         }
     return arrays
@@ -158,16 +168,19 @@ def _engine(meta: dict[str, Any], file: StateFile) -> Engine:
         for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
             numbers.append(core.adopt(conns, tcp))
         _helpers(core, np.concatenate(numbers), file, version)
-        lists = (_like(core, name, file, version) for name in ("recent", "hashlimits", "persists"))
+        lists = (_like(core, name, file, version) for name in LISTS)
         saved = meta["cores"][str(version)]
         core.take_over(*lists, _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats)))
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         _rules(core, _like(core, "matches", file, version), counters)
         # what Engine.set_random_fully changed
         flags = core.writable("targets")["flags"]
+        engine.random_fully = bool(meta["random_fully"])
         flags |= file.take(f"flags{version}", flags.dtype, flags.shape) & np.uint16(RANDOM_FULLY)
     if engine.max_events:
-        engine.all_events()
+        # taking the connections over is no event
+        for core in engine._cores.values():
+            core.take_events()
     return engine
 
 

@@ -260,7 +260,7 @@ def test_a_child_outlives_its_master_whose_record_is_used_again():
 
 @pytest.mark.parametrize(("before", "after"), [(200, 1), (1, 200)])
 def test_a_fork_does_not_look_at_the_node(before, after, tmp_path):
-    """expect_max, nf_conntrack_buckets, rules and addresses may have changed; the copy has the sizes of the original."""
+    """expect_max, buckets, rules and addresses may have changed; the copy has the sizes of the original."""
     node = make_node(FTP_HELPER + MASQUERADE)
     node.sysctls["net.netfilter.nf_conntrack_expect_max"] = str(before)
     nat = fastnat.Engine(node, max_connections=200)

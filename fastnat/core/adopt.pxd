@@ -49,7 +49,7 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
         return ADOPT_SEQADJ
     if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
         return ADOPT_SCTP
-    if <int32_t>(from_.timeout - <uint32_t>e.now) <= 0:
+    if <int32_t>(from_.timeout - <uint32_t>e.now) < 0:
         return ADOPT_DUE
     return ADOPTED
 

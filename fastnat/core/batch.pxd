@@ -11,7 +11,7 @@ from libc.string cimport memset
 from .types cimport *
 from .ct_lookup cimport candidate, find_tuple, towards
 from .established cimport pass_established
-from .expire cimport advance_to, tick_of
+from .expire cimport advance_to, tick_before
 from .hash_table cimport bucket_home
 from .hooks cimport let_go, set_up, walk
 from .opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
@@ -255,10 +255,10 @@ cdef inline void fetch(const group_t *g) noexcept nogil:
         fn_prefetch_write(g.lines[k])
 
 
-cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, const group_t *probed,
-                                  const group_t *hashed) noexcept nogil:
+cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, double last,
+                                  const group_t *probed, const group_t *hashed) noexcept nogil:
     # stage_decide: and in between fetch what the two groups behind will touch. times, if given, holds one time a packet and
-    # never goes back.
+    # never goes back; `last` is the last of them.
     # => How many packets were decided; fewer than the group has: the batch is to stop.
     cdef uint32_t part, i, end
     cdef uint64_t tick
@@ -267,7 +267,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
         end = (part + 1) * HALF
         for i in range(part * HALF, end if end < g.n else g.n):
             if times != NULL:
-                tick = tick_of(times[i])
+                tick = tick_before(times[i], last)
                 if tick != e.now:
                     advance_to(e, tick)
             if fn_unlikely(decide(e, g, i, out + i)):
@@ -278,7 +278,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
 
 
 cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, result_t *out, const double *times,
-                               uint64_t n) noexcept nogil:
+                               double last, uint64_t n) noexcept nogil:
     # run_batch: a group is hashed, PROBE groups later probed, DECIDE groups later decided; what a stage names is fetched
     # while a group in front is decided. ring: room for RING groups, whose last holds none.
     # => How many packets were decided: all, or those up to where it stops.
@@ -305,7 +305,7 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
         if k >= DECIDE:
             at = (k - DECIDE) * FN_STAGE
             group = ring + (k - DECIDE) % RING
-            decided = stage_decide(e, group, out + at, times + at if times != NULL else NULL, probed, hashed)
+            decided = stage_decide(e, group, out + at, times + at if times != NULL else NULL, last, probed, hashed)
             if fn_unlikely(decided < group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
                 return at + decided
             continue
@@ -323,8 +323,8 @@ cdef inline void hash_held(engine_t *e, pkt_t *held, uint32_t n) noexcept nogil:
             held[i].verified = False
 
 
-cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, const double *times, uint64_t n,
-                              pkt_t *held, uint32_t cpus) noexcept nogil:
+cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, const double *times, double last,
+                              uint64_t n, pkt_t *held, uint32_t cpus) noexcept nogil:
     # run_race: `cpus` packets at a time are set up before the first of them confirms. held has room for that many.
     # => How many packets were decided: all, or those up to where it stops.
     cdef uint64_t first = 0
@@ -338,7 +338,7 @@ cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, c
         rehashes = e.rehashes
         for i in range(k):
             if times != NULL:
-                advance_to(e, tick_of(times[first + i]))
+                advance_to(e, tick_before(times[first + i], last))
             begin_packet(e, e.stats[STAT_PACKETS] + i)
             t = packet_tuple(in_ + first + i)
             load(&held[i], &in_[first + i], t, tuple_hash(e, t))

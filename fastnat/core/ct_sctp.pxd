@@ -206,6 +206,8 @@ cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_
 cdef inline int header_only(engine_t *e, pkt_t *p) noexcept nogil:
     cdef conn_t *c = &e.conns[p.ct]
     if not c.status & IPS_CONFIRMED:
+        # the record may have been another connection's
+        memset(sctp_of(e, p.ct), 0, FN_TCP_STATE)
         c.state = CLOSED
     elif p.dir and c.state != ESTABLISHED:
         c.state = ESTABLISHED

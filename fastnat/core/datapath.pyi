@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -26,7 +27,8 @@ class Datapath:
     @property
     def tables(self) -> dict[str, int]: ...
     def process(
-        self, packets: NDArray[Any], now: float | NDArray[Any] = ..., out: NDArray[Any] | None = ..., cpus: int = ...
+        self, packets: NDArray[Any], now: float | NDArray[Any] = ..., out: NDArray[Any] | None = ..., cpus: int = ...,
+        meet: Callable[[], int] | None = ...,
     ) -> NDArray[Any]: ...
     def take_shard(self, inside: NDArray[np.uint8], ranges: NDArray[np.uint8], n: int, number: int) -> None: ...
     def shards_of(self, packets: NDArray[Any]) -> NDArray[np.uint16]: ...
@@ -41,6 +43,7 @@ class Datapath:
         ifaces: NDArray[Any],
         now: float | NDArray[Any] = ...,
         out: NDArray[Any] | None = ...,
+        meet: Callable[[], int] | None = ...,
     ) -> NDArray[Any]: ...
     def advance(self, now: float) -> None: ...
     def find(
@@ -63,7 +66,13 @@ class Datapath:
     def adopt_help(self, helps: NDArray[Any], conns: NDArray[np.uint32], masters: NDArray[np.uint32]) -> None: ...
     def adopt_expects(self, expects: NDArray[Any]) -> None: ...
     def take_over(
-        self, recent: NDArray[Any], hashlimits: NDArray[Any], persists: NDArray[Any], rng: list[int], stats: list[int]
+        self,
+        recent: NDArray[Any],
+        hashlimits: NDArray[Any],
+        persists: NDArray[Any],
+        services: NDArray[Any],
+        rng: list[int],
+        stats: list[int],
     ) -> None: ...
     @property
     def generator(self) -> list[int]: ...

@@ -15,7 +15,7 @@ from .ct_confirm cimport confirm
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple, is_live
-from .expire cimport advance_to, tick_of
+from .expire cimport advance_to, tick_before, tick_of
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .ipvs cimport server_like
@@ -418,8 +418,12 @@ cdef class Datapath:
             PyErr_CheckSignals()
         return 0
 
-    def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1):
-        """Run a batch of packet headers through the node's hooks; see Engine.process."""
+    def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1, meet=None):
+        """Run a batch of packet headers through the node's hooks; see Engine.process.
+
+        meet: called when everything has been checked and before the first packet; it brings the other family up to the
+        same time and returns how many connections that has.
+        """
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
         cdef uint64_t n = raw.dimensions[0]
         cdef const packet_t *in_ = <const packet_t *>raw.data
@@ -441,17 +445,19 @@ cdef class Datapath:
             if times != NULL:
                 self._apart(raw, n, times, n * sizeof(double), "now")
             self.processed = 0
+            if meet is not None:
+                self._leave_room(meet())
             if times == NULL:
                 with nogil:
                     advance_to(&self.e, tick_of(last))
             while done < n:
                 with nogil:
                     if cpus > 1:
-                        done += run_race(&self.e, in_ + done, results + done, times + done if times != NULL else NULL, n - done,
-                                         self.scratch.held, cpus)
+                        done += run_race(&self.e, in_ + done, results + done, times + done if times != NULL else NULL, last,
+                                         n - done, self.scratch.held, cpus)
                     else:
                         done += run_batch(&self.e, self.scratch.ring, in_ + done, results + done,
-                                          times + done if times != NULL else NULL, n - done)
+                                          times + done if times != NULL else NULL, last, n - done)
                 self._pause(done, n, last, times)
             self.clock = last
         finally:
@@ -524,7 +530,7 @@ cdef class Datapath:
                     while at < n:
                         before = at
                         found = gather(&self.shards, self.shard, in_, n, &at, self.scratch.packets, self.scratch.places)
-                        done = self._run_found(results, times, found)
+                        done = self._run_found(results, times, last, found)
                         if done < found:
                             at = self.scratch.places[done - 1] + 1 if done else before
                             break
@@ -541,7 +547,7 @@ cdef class Datapath:
             self.running = False
             self.end()
 
-    cdef uint32_t _run_found(self, result_t *out, const double *times, uint32_t found) noexcept nogil:
+    cdef uint32_t _run_found(self, result_t *out, const double *times, double last, uint32_t found) noexcept nogil:
         # _run_found: run what gather() has found.
         # => How many of them were decided.
         cdef scratch_t *s = self.scratch
@@ -549,7 +555,7 @@ cdef class Datapath:
         if times != NULL:
             for i in range(found):
                 s.times[i] = times[s.places[i]]
-        done = <uint32_t>run_batch(&self.e, s.ring, s.packets, s.results, s.times if times != NULL else NULL, found)
+        done = <uint32_t>run_batch(&self.e, s.ring, s.packets, s.results, s.times if times != NULL else NULL, last, found)
         for i in range(done):
             out[s.places[i]] = s.results[i]
         return done
@@ -609,7 +615,7 @@ cdef class Datapath:
         if fn_unlikely(is_crowded(&self.e)):
             rehash(&self.e)
 
-    def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None):
+    def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None, meet=None):
         """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
         cdef fn_ndarray *raw = array_of(buffer, BYTE, C_CONTIGUOUS | WRITEABLE)
         cdef uint8_t *data = <uint8_t *>raw.data
@@ -651,6 +657,8 @@ cdef class Datapath:
                 if overlap(data, size, times, n * sizeof(double)):
                     raise InputError("now lies in the buffer, which is written: give it memory of its own")
             self.processed = 0
+            if meet is not None:
+                self._leave_room(meet())
             while done < n:
                 with nogil:
                     done += self._run_frames(data, size, offs + done, ins + done, times + done if times != NULL else NULL, last,
@@ -668,6 +676,7 @@ cdef class Datapath:
         cdef uint64_t begun = fn_cycles()
         cdef uint64_t i, at, end
         cdef uint64_t tick = tick_of(now)
+        cdef uint32_t length
         cdef pkt_t p
         for i in range(n):
             # each is read once and looked at again: somebody may write to offsets meanwhile
@@ -677,9 +686,14 @@ cdef class Datapath:
                 at = 0
                 end = 0
             if times != NULL:
-                tick = tick_of(times[i])
+                tick = tick_before(times[i], now)
             advance_to(&self.e, tick)
-            self._one(data + at if end > at else NULL, <uint32_t>(end - at), <uint32_t>(end - at), ins[i], 0, 0, &p)
+            # a copy, so that nobody changes it between two looks
+            length = <uint32_t>(end - at) if end - at < sizeof(self.scratch.room) else <uint32_t>sizeof(self.scratch.room)
+            memcpy(self.scratch.room, data + at, length)
+            self._one(self.scratch.room, length, length, ins[i], 0, 0, &p)
+            if p.verdict != VERDICT_DROP:
+                memcpy(data + at, self.scratch.room, p.len)
             store(&p, out + i)
             if fn_unlikely(p.pause or (i % FN_STAGE == 0 and fn_cycles() - begun > FN_SLICE)):
                 return i + 1
@@ -847,8 +861,8 @@ cdef class Datapath:
             raise ValueError(f"no connection {ct}")
         return 0
 
-    def take_over(self, recent not None, hashlimits not None, persists not None, list rng, list stats):
-        """Go on where another engine of the same node was: its lists, its generator (two words), its counters.
+    def take_over(self, recent not None, hashlimits not None, persists not None, services not None, list rng, list stats):
+        """Go on where another engine of the same node was: its lists, its schedulers, its generator (two words), its counters.
 
         Raises ValueError when the lists are not of this node's rules; what they hold is bounded here.
         """
@@ -866,6 +880,11 @@ cdef class Datapath:
                 self.e.recent[i].next %= FN_RECENT_STAMPS
                 self.e.recent[i].n_stamps = min(self.e.recent[i].n_stamps, <uint16_t>FN_RECENT_STAMPS)
                 self.e.recent_clock = max(self.e.recent_clock, self.e.recent[i].used)
+            if services.dtype != self.memory["services"].dtype or services.shape != self.memory["services"].shape:
+                raise ValueError("services: not of this node")
+            for i in range(self.e.n_services):
+                self.e.services[i].at = services["at"][i]
+                self.e.services[i].weight = min(<int32_t>services["weight"][i], self.e.services[i].max_weight)
             for i in range(self.e.n_persists):
                 if self.e.persists[i].server >= n_servers:
                     self.e.persists[i].used = 0
@@ -955,7 +974,10 @@ cdef class Datapath:
     def leave_room(self, uint32_t others):
         """Count `others` connections of the other family toward nf_conntrack_max, which is one for both."""
         with self:
-            self.e.max_conns = self.limit - others if others < self.limit else 0
+            self._leave_room(others)
+
+    cdef void _leave_room(self, uint32_t others) noexcept:
+        self.e.max_conns = self.limit - others if others < self.limit else 0
 
     def take_events(self):
         """The events since the last time, a copy, and how many did not fit."""

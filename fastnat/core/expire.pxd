@@ -18,6 +18,11 @@ cdef inline uint64_t tick_of(double now) noexcept nogil:
     return <uint64_t>floor(now * FN_HZ + 1e-6)
 
 
+cdef inline uint64_t tick_before(double now, double last) noexcept nogil:
+    # tick_before: the jiffy of a time that was checked, but that somebody may have written to since.
+    return tick_of(now if 0.0 <= now <= last else last)
+
+
 cdef struct due_t:
     # a chunk of the slot that falls due, its connections hashed; bit i of `hashed`: the i-th was due then
     const chunk_t *chunk

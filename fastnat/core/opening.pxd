@@ -178,7 +178,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef bucket_t *source
     cdef uint32_t look_orig, look_reply, look_source, look_untranslated, ct
     # another packet may have taken the memo's place meanwhile
-    if memo == NULL or memo.born != ahead.born or in_.src == memo.addr:
+    if memo == NULL or memo.born != ahead.born or t.src == memo.addr:
         return False
     if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
         return False
@@ -189,7 +189,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     look_reply = fn_bucket_look(reply, tag_of(ahead.reply_hash[1]))
     if ahead.checks:
         look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
-    elif fn_unlikely(towards(e, in_.src)[0] != 0):
+    elif fn_unlikely(towards(e, t.src)[0] != 0):
         return False
     else:
         look_untranslated = LOOK_ABSENT
@@ -224,7 +224,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         e.n_free -= 1
     else:
         e.high_water += 1
-    towards(e, in_.dst)[0] += 1
+    towards(e, t.dst)[0] += 1
     towards(e, memo.addr)[0] += 1
     e.count += 1
     e.confirmed += 1
