@@ -1,7 +1,7 @@
 """Instructions per operation, counted by callgrind: the same on every run, on a busy machine as on an idle one.
 
 `make bench-instructions` counts, compares with instructions.json and exits with 1 when an operation takes 1 % more;
-`python benchmarks/instructions.py --write` takes the present counts as the ones to compare with. The counts belong to a
+`python benchmarks/instructions.py --write` takes the present counts as the ones to compare with; names of operations: only those. The counts belong to a
 compiler: with another one than instructions.json names they are only shown.
 """
 
@@ -98,12 +98,12 @@ def count(operation, batches):
     return int(re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)[1])
 
 
-def measure():
+def measure(operations):
     """Return instructions per operation."""
     with ThreadPoolExecutor(2) as pool:
-        jobs = {(o, n): pool.submit(count, o, n) for o in OPERATIONS for n in (FEW, MANY)}
+        jobs = {(o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY)}
         counts = {key: job.result() for key, job in jobs.items()}
-    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in OPERATIONS}
+    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in operations}
 
 
 def compiler():
@@ -113,7 +113,7 @@ def compiler():
 
 
 def main():
-    found = measure()
+    found = measure([o for o in OPERATIONS if o in sys.argv[1:]] or list(OPERATIONS))
     if "--write" in sys.argv:
         BASELINE.write_text(json.dumps({"compiler": compiler(), "instructions": found}, indent=1) + "\n")
         return 0

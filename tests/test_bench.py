@@ -110,8 +110,8 @@ def test_a_slowed_build_is_caught_by_both(doc, tmp_path):
     said = subprocess.run(loaded, env=environment, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert said.startswith(str(where))
     counted = subprocess.run(
-        [sys.executable, "-P", str(ROOT / "benchmarks" / "instructions.py")], env=environment, cwd=tmp_path,
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-P", str(ROOT / "benchmarks" / "instructions.py"), "new", "established"], env=environment,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "not compared" in counted.stdout:
         pytest.skip(counted.stdout.splitlines()[-1])

@@ -13,7 +13,7 @@ from .ct_lookup cimport find_tuple, is_expired, is_live, towards
 from .hash_table cimport bucket_index, bucket_neighbour, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
 from .nat_bysource cimport bysource_head
 from .nat_port_bitmap cimport bitmap_find, page_words
-from .tuple cimport conn_tuple, tuple_equal
+from .tuple cimport conn_tuple, tuple_equal, tuple_zone, zone_of
 from .tuple_hash cimport source_hash, source_rest, tuple_hash
 
 cdef struct room_t:
@@ -71,8 +71,7 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct, uint32_t dir) noexcept nogil:
-    # has_twin: another connection has this tuple in the same direction, or in the other one without zones, which count
-    # for each direction by itself.
+    # has_twin: another connection has this tuple, zones being counted for each direction by itself.
     cdef uint32_t q, id_, hits
     cdef const bucket_t *b
     for q in range(FN_GROUP_BUCKETS):
@@ -85,7 +84,9 @@ cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct,
                 continue
             if is_expired(&e.conns[id_ >> 1], <uint32_t>e.now) or is_expired(&e.conns[ct], <uint32_t>e.now):
                 continue
-            if id_ & 1 == dir or e.conns[id_ >> 1].zone == e.conns[ct].zone:
+            # nf_ct_zone_equal: the zone that each has in the direction of the other
+            if id_ & 1 == dir or (zone_of(&e.conns[ct], id_ & 1) == tuple_zone(t)
+                                  and zone_of(&e.conns[id_ >> 1], dir) == tuple_zone(t)):
                 return True
     return False
 
@@ -347,6 +348,8 @@ cdef inline bint is_there(const engine_t *e, tuple_t t, uint64_t h) noexcept nog
 cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
     cdef const uint64_t *taken = page_words(e, key.pages[page])
     cdef uint32_t i
+    cdef uint64_t h
+    cdef bint wrong
     cdef tuple_t t
     for i in range(FN_PAGE_PORTS):
         if not (taken[FN_PAGE_WORDS + (i >> 6)] >> (i & 63)) & 1:
@@ -354,7 +357,12 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
         t = key.t
         t.rest |= <uint64_t>(page * FN_PAGE_PORTS + i) << 16
         r.at = page * FN_PAGE_PORTS + i
-        if is_there(e, t, tuple_hash(e, t)) != ((taken[i >> 6] >> (i & 63)) & 1):
+        h = tuple_hash(e, t)
+        if (taken[i >> 6] >> (i & 63)) & 1:
+            wrong = not is_there(e, t, h)
+        else:
+            wrong = find_tuple(e, t, h, <uint32_t>e.now) != FN_NONE
+        if wrong:
             return b"a bitmap is wrong about a port"
     return NULL
 
