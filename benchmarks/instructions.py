@@ -1,7 +1,8 @@
 """Instructions per operation, counted by callgrind: the same on every run, on a busy machine as on an idle one.
 
 `make bench-instructions` counts, compares with instructions.json and exits with 1 when an operation takes 1 % more;
-`python benchmarks/instructions.py --write` takes the present counts as the ones to compare with; names of operations: only those. The counts belong to a
+`python benchmarks/instructions.py --write` takes the present counts as the ones to compare with;
+names of operations: only those. The counts belong to a
 compiler: with another one than instructions.json names they are only shown.
 """
 

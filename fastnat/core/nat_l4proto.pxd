@@ -5,7 +5,8 @@
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bitmap_key_t, engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, fn_unlikely, IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
+from .types cimport (bitmap_key_t, engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, fn_unlikely,
+                     IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
                      PROTO_ICMP,
                      RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
                      STAT_SEARCHES, target_t, tuple_t)
@@ -73,7 +74,9 @@ cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept n
 cdef inline bint is_free(engine_t *e, tuple_t t, uint32_t port, pkt_t *p) noexcept nogil:
     # is_free: a look into the table that counts as none: the round counts its probes itself.
     cdef uint32_t counted = p.probes
-    cdef bint used = used_tuple_harder(e, with_key(t, MANIP_SRC, port), MAX_ATTEMPTS, p)
+    cdef bint used
+    p.verified = False
+    used = used_tuple_harder(e, with_key(t, MANIP_SRC, port), MAX_ATTEMPTS, p)
     p.probes = counted
     e.stats[STAT_FOUND] -= used
     return not used
@@ -94,9 +97,11 @@ cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t t, uint3
         at += <uint32_t>fn_ctz64(free)
         if at >= end or fn_likely((known[at >> 6] >> (at & 63)) & 1):
             break
-        known[at >> 6] |= <uint64_t>1 << (at & 63)
         if fn_likely(is_free(e, t, first + at, p)):
+            # free for this flow alone, if it is its own entry that has the tuple
+            known[at >> 6] |= <uint64_t>p.verified << (at & 63)
             break
+        known[at >> 6] |= <uint64_t>1 << (at & 63)
         taken[at >> 6] |= <uint64_t>1 << (at & 63)
         at += 1
     return at

@@ -530,7 +530,7 @@ typedef struct {
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
     uint64_t rehashes;
-    uint32_t zoned;            /* some connection has, or had, a zone */
+    uint32_t zoned;            /* two connections may have one tuple: zones, or timeouts of 0 s */
     uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* 54 or 618 */
