@@ -10,7 +10,7 @@ from .ct_events cimport watch
 from .ct_expect cimport assign_helper, find_expect, give_help, gre_key, help_of, helper_by_port, unlink_expect
 from .ct_icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .ct_insert cimport conn_alloc, conn_release
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_directed, find_tuple
 from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet,
                         udp_packet)
 from .ct_sctp cimport sctp_packet
@@ -31,12 +31,13 @@ cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
     t = tuple_in_zone(p.t, zone_orig)
     p.ahead = NULL
     p.hash = tuple_hash(e, t)
-    id_ = find_tuple(e, t, p.hash, p.now)
-    if zone_orig == zone_reply or (id_ != FN_NONE and id_ & 1 == 0):
+    if zone_orig == zone_reply:
+        return find_tuple(e, t, p.hash, p.now)
+    id_ = find_directed(e, t, p.hash, p.now, 0)
+    if id_ != FN_NONE:
         return id_
     t = tuple_in_zone(p.t, zone_reply)
-    id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
-    return id_ if id_ != FN_NONE and id_ & 1 == 1 else FN_NONE
+    return find_directed(e, t, tuple_hash(e, t), p.now, 1)
 
 
 cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:

@@ -46,6 +46,21 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         b = bucket_neighbour(&e.tuples, h, q)
 
 
+cdef inline uint32_t find_directed(const engine_t *e, tuple_t t, uint64_t h, uint32_t now, uint32_t dir) noexcept nogil:
+    # find_directed: find_tuple for one direction alone, where zones differ by direction and both may have the tuple.
+    cdef const bucket_t *b
+    cdef uint32_t q, hits, id_
+    for q in range(FN_GROUP_BUCKETS):
+        b = bucket_neighbour(&e.tuples, h, q)
+        hits = fn_tags_equal(b, tag_of(h))
+        while hits:
+            id_ = b.items[fn_ctz(hits)] & ID_MASK
+            hits &= hits - 1
+            if id_ & 1 == dir and tuple_equal(conn_tuple(&e.conns[id_ >> 1], dir), t) and not is_expired(&e.conns[id_ >> 1], now):
+                return id_
+    return FN_NONE
+
+
 cdef inline uint32_t *towards(const engine_t *e, addr_t dst) noexcept nogil:
     # towards: how many tuples of the table lead into the part of the address space where dst lies (IPv4: its /16).
     cdef uint64_t high = <uint64_t>(dst >> (FN_ADDR_BITS // 2))
