@@ -9,11 +9,11 @@ from .types cimport *
 from .ct_expect cimport conn_server, expect_head, help_of
 from .ct_expire cimport WHEEL_MASK
 from .ct_insert cimport chain_of
-from .ct_lookup cimport find_tuple, is_expired, is_live, towards
-from .hash_table cimport bucket_index, bucket_neighbour, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
+from .ct_lookup cimport find_tuple, is_expired, is_live, next_with, towards
+from .hash_table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
 from .nat_bysource cimport bysource_head
 from .nat_port_bitmap cimport bitmap_find, page_words
-from .tuple cimport conn_tuple, tuple_equal, tuple_zone, zone_of
+from .tuple cimport conn_tuple, tuple_zone, zone_of
 from .tuple_hash cimport source_hash, source_rest, tuple_hash
 
 cdef struct room_t:
@@ -72,22 +72,17 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
 
 cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct, uint32_t dir) noexcept nogil:
     # has_twin: another connection has this tuple, zones being counted for each direction by itself.
-    cdef uint32_t q, id_, hits
-    cdef const bucket_t *b
-    for q in range(FN_GROUP_BUCKETS):
-        b = bucket_neighbour(&e.tuples, h, q)
-        hits = fn_tags_equal(b, tag_of(h))
-        while hits:
-            id_ = b.items[fn_ctz(hits)] & ID_MASK
-            hits &= hits - 1
-            if id_ >> 1 == ct or not tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t):
-                continue
-            if is_expired(&e.conns[id_ >> 1], <uint32_t>e.now) or is_expired(&e.conns[ct], <uint32_t>e.now):
-                continue
-            # nf_ct_zone_equal: the zone that each has in the direction of the other
-            if id_ & 1 == dir or (zone_of(&e.conns[ct], id_ & 1) == tuple_zone(t)
-                                  and zone_of(&e.conns[id_ >> 1], dir) == tuple_zone(t)):
-                return True
+    cdef uint32_t at = 0
+    cdef uint32_t id_ = next_with(e, t, h, &at)
+    if is_expired(&e.conns[ct], <uint32_t>e.now):
+        return False
+    while id_ != FN_NONE:
+        # nf_ct_zone_equal: the zone that each has in the direction of the other
+        if id_ >> 1 != ct and not is_expired(&e.conns[id_ >> 1], <uint32_t>e.now) and (
+                id_ & 1 == dir or (zone_of(&e.conns[ct], id_ & 1) == tuple_zone(t)
+                                   and zone_of(&e.conns[id_ >> 1], dir) == tuple_zone(t))):
+            return True
+        id_ = next_with(e, t, h, &at)
     return False
 
 
@@ -330,24 +325,9 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
     return NULL
 
 
-cdef inline bint is_there(const engine_t *e, tuple_t t, uint64_t h) noexcept nogil:
-    # is_there: an item of the table has this tuple, also one whose timeout of 0 s has just made it due.
-    cdef uint32_t q, id_, hits
-    cdef const bucket_t *b
-    for q in range(FN_GROUP_BUCKETS):
-        b = bucket_neighbour(&e.tuples, h, q)
-        hits = fn_tags_equal(b, tag_of(h))
-        while hits:
-            id_ = b.items[fn_ctz(hits)] & ID_MASK
-            hits &= hits - 1
-            if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t):
-                return True
-    return False
-
-
 cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
     cdef const uint64_t *taken = page_words(e, key.pages[page])
-    cdef uint32_t i
+    cdef uint32_t i, at
     cdef uint64_t h
     cdef bint wrong
     cdef tuple_t t
@@ -359,7 +339,9 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
         r.at = page * FN_PAGE_PORTS + i
         h = tuple_hash(e, t)
         if (taken[i >> 6] >> (i & 63)) & 1:
-            wrong = not is_there(e, t, h)
+            # also by one whose timeout of 0 s has just made it due
+            at = 0
+            wrong = next_with(e, t, h, &at) == FN_NONE
         else:
             wrong = find_tuple(e, t, h, <uint32_t>e.now) != FN_NONE
         if wrong:

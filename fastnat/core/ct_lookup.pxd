@@ -46,19 +46,35 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         b = bucket_neighbour(&e.tuples, h, q)
 
 
+cdef inline uint32_t next_with(const engine_t *e, tuple_t t, uint64_t h, uint32_t *at) noexcept nogil:
+    # next_with: the items that have a tuple, one by one, expired ones too. at: where to look on, 0 at first.
+    # => FN_NONE: there is no further one. More than one there is where zones differ by direction, or timeouts are 0 s.
+    cdef const bucket_t *b
+    cdef unsigned char tag = tag_of(h)
+    cdef uint32_t hits, id_
+    while at[0] < FN_GROUP_BUCKETS * 16:
+        b = bucket_neighbour(&e.tuples, h, at[0] >> 4)
+        hits = fn_tags_equal(b, tag) >> (at[0] & 15)
+        if hits == 0:
+            at[0] = ((at[0] >> 4) + 1) << 4
+            if overflow_count(bucket_home(&e.tuples, h), tag) == 0:
+                return FN_NONE
+            continue
+        at[0] += <uint32_t>fn_ctz(hits)
+        id_ = b.items[at[0] & 15] & ID_MASK
+        at[0] += 1
+        if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t):
+            return id_
+    return FN_NONE
+
+
 cdef inline uint32_t find_directed(const engine_t *e, tuple_t t, uint64_t h, uint32_t now, uint32_t dir) noexcept nogil:
     # find_directed: find_tuple for one direction alone, where zones differ by direction and both may have the tuple.
-    cdef const bucket_t *b
-    cdef uint32_t q, hits, id_
-    for q in range(FN_GROUP_BUCKETS):
-        b = bucket_neighbour(&e.tuples, h, q)
-        hits = fn_tags_equal(b, tag_of(h))
-        while hits:
-            id_ = b.items[fn_ctz(hits)] & ID_MASK
-            hits &= hits - 1
-            if id_ & 1 == dir and tuple_equal(conn_tuple(&e.conns[id_ >> 1], dir), t) and not is_expired(&e.conns[id_ >> 1], now):
-                return id_
-    return FN_NONE
+    cdef uint32_t at = 0
+    cdef uint32_t id_ = next_with(e, t, h, &at)
+    while id_ != FN_NONE and (id_ & 1 != dir or is_expired(&e.conns[id_ >> 1], now)):
+        id_ = next_with(e, t, h, &at)
+    return id_
 
 
 cdef inline uint32_t *towards(const engine_t *e, addr_t dst) noexcept nogil:

@@ -15,7 +15,7 @@ from .ct_confirm cimport confirm
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple, is_live
-from .expire cimport advance_to, tick_before, tick_of
+from .expire cimport advance_to, tick_before, tick_of, time_before
 from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .ipvs cimport server_like
@@ -96,6 +96,16 @@ cdef object addr_to_int(addr_t addr):
 
 cdef inline bint overlap(const void *a, uint64_t a_size, const void *b, uint64_t b_size) noexcept nogil:
     return <uint64_t>a < <uint64_t>b + b_size and <uint64_t>b < <uint64_t>a + a_size
+
+
+cdef struct batch_t:
+    # a batch of headers that has been checked
+    const packet_t *packets
+    result_t *results
+    # one a packet, or NULL
+    double *times
+    double last
+    uint64_t n
 
 
 cdef void *data_of(object array):
@@ -413,12 +423,37 @@ cdef class Datapath:
         if times == NULL:
             self.clock = last
         elif done:
-            self.clock = times[done - 1]
+            # somebody may have written to it since it was checked
+            self.clock = time_before(times[done - 1], last)
         if is_crowded(&self.e):
             rehash(&self.e)
         if done < n:
             PyErr_CheckSignals()
         return 0
+
+    cdef int _begin_batch(self, batch_t *b, object packets, object now, object out) except -1:
+        # _begin_batch: check all that a batch of headers is given; afterwards the engine is at work.
+        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
+        b.n = raw.dimensions[0]
+        b.packets = <const packet_t *>raw.data
+        raw = self._results(out, b.n)
+        b.results = <result_t *>raw.data
+        self._apart(raw, b.n, b.packets, b.n * sizeof(packet_t), "packets")
+        self.begin()
+        try:
+            self._clock(now, b.n, &b.last, &b.times)
+            if b.times != NULL:
+                self._apart(raw, b.n, b.times, b.n * sizeof(double), "now")
+        except BaseException:
+            self.end()
+            raise
+        self.processed = 0
+        self.running = True
+        return 0
+
+    cdef void _end_batch(self) noexcept:
+        self.running = False
+        self.end()
 
     def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1, meet=None):
         """Run a batch of packet headers through the node's hooks; see Engine.process.
@@ -426,45 +461,31 @@ cdef class Datapath:
         meet: called when everything has been checked and before the first packet; it brings the other family up to the
         same time and returns how many connections that has.
         """
-        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
-        cdef uint64_t n = raw.dimensions[0]
-        cdef const packet_t *in_ = <const packet_t *>raw.data
-        cdef result_t *results
-        cdef double last
-        cdef double *times
+        cdef batch_t b
         cdef uint64_t done = 0
         if not 1 <= cpus <= FN_CPUS:
             raise InputError(f"cpus {cpus} is not in 1..{FN_CPUS}")
         if out is None:
-            out = np.empty(n, self.result_dtype)
-        raw = self._results(out, n)
-        self._apart(raw, n, in_, n * sizeof(packet_t), "packets")
-        results = <result_t *>raw.data
-        self.begin()
-        self.running = True
+            out = np.empty(array_of(packets, self.packet_dtype, C_CONTIGUOUS).dimensions[0], self.result_dtype)
+        self._begin_batch(&b, packets, now, out)
         try:
-            self._clock(now, n, &last, &times)
-            if times != NULL:
-                self._apart(raw, n, times, n * sizeof(double), "now")
-            self.processed = 0
             if meet is not None:
                 self._leave_room(meet())
-            if times == NULL:
+            if b.times == NULL:
                 with nogil:
-                    advance_to(&self.e, tick_of(last))
-            while done < n:
+                    advance_to(&self.e, tick_of(b.last))
+            while done < b.n:
                 with nogil:
                     if cpus > 1:
-                        done += run_race(&self.e, in_ + done, results + done, times + done if times != NULL else NULL, last,
-                                         n - done, self.scratch.held, cpus)
+                        done += run_race(&self.e, b.packets + done, b.results + done, b.times + done if b.times != NULL else NULL,
+                                         b.last, b.n - done, self.scratch.held, cpus)
                     else:
-                        done += run_batch(&self.e, self.scratch.ring, in_ + done, results + done,
-                                          times + done if times != NULL else NULL, last, n - done)
-                self._pause(done, n, last, times)
-            self.clock = last
+                        done += run_batch(&self.e, self.scratch.ring, b.packets + done, b.results + done,
+                                          b.times + done if b.times != NULL else NULL, b.last, b.n - done)
+                self._pause(done, b.n, b.last, b.times)
+            self.clock = b.last
         finally:
-            self.running = False
-            self.end()
+            self._end_batch()
         return out
 
     def take_shard(self, inside not None, ranges not None, uint32_t n, uint32_t number):
@@ -504,50 +525,33 @@ cdef class Datapath:
         Their results go to their places in `out`, which other shards may fill at the same time. `processed` says how many
         packets of the batch were looked at: fewer than all when halt() was called meanwhile.
         """
-        cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
-        cdef uint64_t n = raw.dimensions[0]
-        cdef const packet_t *in_ = <const packet_t *>raw.data
-        cdef result_t *results
-        cdef double last
-        cdef double *times
+        cdef batch_t b
         cdef uint64_t at = 0
         cdef uint64_t begun, before
         cdef uint32_t found, done
-        raw = self._results(out, n)
-        self._apart(raw, n, in_, n * sizeof(packet_t), "packets")
-        results = <result_t *>raw.data
-        self.begin()
-        self.running = True
+        self._begin_batch(&b, packets, now, out)
         try:
-            self._clock(now, n, &last, &times)
-            if times != NULL:
-                self._apart(raw, n, times, n * sizeof(double), "now")
-            self.processed = 0
-            if times == NULL:
+            if b.times == NULL:
                 with nogil:
-                    advance_to(&self.e, tick_of(last))
-            begun = fn_cycles()
-            while at < n:
+                    advance_to(&self.e, tick_of(b.last))
+            while at < b.n:
+                begun = fn_cycles()
                 with nogil:
-                    while at < n:
+                    while at < b.n and fn_cycles() - begun <= FN_SLICE:
                         before = at
-                        found = gather(&self.shards, self.shard, in_, n, &at, self.scratch.packets, self.scratch.places)
-                        done = self._run_found(results, times, last, found)
+                        found = gather(&self.shards, self.shard, b.packets, b.n, &at, self.scratch.packets, self.scratch.places)
+                        done = self._run_found(b.results, b.times, b.last, found)
                         if done < found:
                             at = self.scratch.places[done - 1] + 1 if done else before
                             break
-                        if fn_cycles() - begun > FN_SLICE:
-                            break
-                begun = fn_cycles()
-                self._pause(at, n, last, times)
+                self._pause(at, b.n, b.last, b.times)
                 if self.halted:
                     return
             with nogil:
-                advance_to(&self.e, tick_of(last))
-            self.clock = last
+                advance_to(&self.e, tick_of(b.last))
+            self.clock = b.last
         finally:
-            self.running = False
-            self.end()
+            self._end_batch()
 
     cdef uint32_t _run_found(self, result_t *out, const double *times, double last, uint32_t found) noexcept nogil:
         # _run_found: run what gather() has found.

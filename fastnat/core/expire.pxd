@@ -18,9 +18,13 @@ cdef inline uint64_t tick_of(double now) noexcept nogil:
     return <uint64_t>floor(now * FN_HZ + 1e-6)
 
 
+cdef inline double time_before(double now, double last) noexcept nogil:
+    # time_before: a time that was checked, but that somebody may have written to since.
+    return now if 0.0 <= now <= last else last
+
+
 cdef inline uint64_t tick_before(double now, double last) noexcept nogil:
-    # tick_before: the jiffy of a time that was checked, but that somebody may have written to since.
-    return tick_of(now if 0.0 <= now <= last else last)
+    return tick_of(time_before(now, last))
 
 
 cdef struct due_t:

@@ -276,7 +276,7 @@ def child(kind, goal, seed, folder):
             import atheris as guide
     if guide:
         with guide.instrument_imports(include=["fastnat"], enable_loader_override=False):
-            import fastnat  # noqa: F401
+            import fastnat  # noqa: F401 (its modules are instrumented as they load)
     c = Child(kind, seed, folder, goal)
     if kind == "packets":
         c.programs()
@@ -406,7 +406,7 @@ def main():
     if goal.seconds == math.inf and (set(kinds) - set(UNGUIDED) or len(kinds) > 1):
         parser.error("--runs and --packets go with one of " + ", ".join(UNGUIDED))
     try:
-        import atheris  # noqa: F401
+        import atheris  # noqa: F401 (only whether it is there)
 
         how = "readers are led by atheris"
     except ImportError:
