@@ -377,18 +377,25 @@ class Conntrack:
                 raise _broken(source, number, line, error) from None
         self._check_room(found, source)
         done: list[tuple[int, int]] = []
-        for number, line, c in found:
-            try:
-                index = self._cores[c.family.version].insert(
-                    c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
-                )
-            except ValueError as error:
-                for version, loaded in reversed(done):
-                    self._cores[version].delete(loaded)
-                raise _broken(source, number, line, error) from None
-            done.append((c.family.version, index))
-            self._give_helper(c, index)
+        try:
+            for entry in found:
+                c = entry[2]
+                done.append((c.family.version, self._insert(c)))
+                self._give_helper(c, done[-1][1])
+        except BaseException as error:
+            # an interruption, too, leaves nothing of the dump
+            for version, loaded in reversed(done):
+                self._cores[version].delete(loaded)
+            if isinstance(error, ValueError):
+                raise _broken(source, *entry[:2], error) from None
+            raise
         return len(done)
+
+    def _insert(self, c: Connection) -> int:
+        index: int = self._cores[c.family.version].insert(
+            c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
+        )
+        return index
 
     def _check_room(self, found: list[tuple[int, str, Connection]], source: str) -> None:
         """Raise InputError for the first of these connections that has no place, before any is taken over."""
@@ -410,12 +417,8 @@ class Conntrack:
             if any(core.find(src, dst, sport, dport, proto, zone) for _, proto, zone, src, dst, sport, dport in keys):
                 # linux-5.4 counts the attempt
                 with suppress(ValueError):
-                    self._refused(core, c)
+                    self._insert(c)
                 raise _broken(source, number, line, "a connection with this tuple exists")
-
-    @staticmethod
-    def _refused(core: Any, c: Connection) -> None:
-        core.insert(c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir)
 
     def _give_helper(self, c: Connection, index: int) -> None:
         kind, proto = HELPERS.get(c.helper, (0, 0))

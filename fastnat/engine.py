@@ -30,6 +30,7 @@ from .text import whole
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
+MAX_BITMAP_BYTES = 1 << 40
 # kept between two calls of events()
 MAX_EVENTS = 1 << 28
 # the generator of IPv6 draws other numbers than that of IPv4
@@ -65,7 +66,7 @@ class Engine:
     key : int                0..2**64-1, None: 0; of the hash of the tables. Who knows it can send flows that meet in
                              one place; the tables then go on with another, random one. No answer depends on it but
                              which connections early drop finds and which chains are too long (docs/differences.md)
-    bitmap_bytes : int       memory for the bitmaps by which ports are searched, at most; both families share it
+    bitmap_bytes : int       0..2**40: memory for the bitmaps by which ports are searched, of both families, at most
     prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
                              has to wait for a page while the tables grow
 
@@ -99,7 +100,7 @@ class Engine:
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
         self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
-        self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, 2**48)
+        self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, MAX_BITMAP_BYTES)
         self.iface_names = node.iface_names
         compiled = self._compile(V4)
         self._core: Datapath = self._datapath(Datapath, V4, compiled)

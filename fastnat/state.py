@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from .dtypes import CONN_HELPED, CONN_LIVE
 from .errors import InputError
 from .files import open_file
-from .iptables.model import RANDOM_FULLY
 from .node import Node
 from .output import Output
 from .state_file import StateFile
@@ -74,7 +73,6 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
             f"conns{version}": core.arrays["conns"][order],
             f"tcp{version}": core.arrays["tcp"][order],
             f"matches{version}": core.arrays["matches"].copy(),
-            f"flags{version}": core.arrays["targets"]["flags"].copy(),
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
@@ -158,8 +156,7 @@ def _engine(meta: dict[str, Any], file: StateFile) -> Engine:
 
     engine = Engine(
         _node(meta["node"]), meta["profile"], meta["seed"], meta["max_connections"], remember=bool(meta["remember"]),
-        events=meta["events"], key=whole("key", meta["key"], 0, 2**64 - 1),
-        bitmap_bytes=whole("bitmap_bytes", meta["bitmap_bytes"], 0, 2**40),
+        events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"],
     )  # fmt: skip
     engine.advance(finite(meta["now"], 0, MAX_TIME))
     for version, core in engine._cores.items():
@@ -173,10 +170,8 @@ def _engine(meta: dict[str, Any], file: StateFile) -> Engine:
         core.take_over(*lists, _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats)))
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         _rules(core, _like(core, "matches", file, version), counters)
-        # what Engine.set_random_fully changed
-        flags = core.writable("targets")["flags"]
-        engine.random_fully = bool(meta["random_fully"])
-        flags |= file.take(f"flags{version}", flags.dtype, flags.shape) & np.uint16(RANDOM_FULLY)
+    if meta["random_fully"]:
+        engine.set_random_fully()
     if engine.max_events:
         # taking the connections over is no event
         for core in engine._cores.values():
