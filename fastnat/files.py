@@ -2,25 +2,85 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import select
+import stat
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import InputError
 from .text import excerpt
 
+# how long a turn of waiting for a pipe is [ms]
+TURN = 200
 # bytes of a file that is read as one text; `fastnat top` reads dumps of any size
 MAX_TEXT = 1 << 29
 CHUNK = 1 << 22
 
 
+class Pipe(io.RawIOBase):
+    """What comes out of a pipe or device. It waits in short turns, so that Ctrl-C is never lost.
+
+    A signal that comes right before a system call that blocks does not interrupt it: Python sees it only when the call
+    is over, which for a pipe that nobody writes to is never.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.ready = select.poll()
+        self.ready.register(descriptor, select.POLLIN)
+
+    def readable(self) -> bool:
+        """Tell that it is for reading."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what there is; return the bytes, 0 at the end."""
+        while True:
+            while not self.ready.poll(TURN):
+                pass
+            try:
+                return os.readv(self.descriptor, [buffer])
+            except BlockingIOError:
+                continue
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if not self.closed:
+            super().close()
+            os.close(self.descriptor)
+
+
 def open_file(path: Path | str) -> BinaryIO:
     """Return a file or pipe to read; InputError says why there is none."""
     try:
-        return Path(path).open("rb")
+        # without waiting for a writer
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return Path(path).open("rb")
+        return io.BufferedReader(Pipe(descriptor))
     except (OSError, ValueError) as error:
         raise InputError(f"{excerpt(str(path))}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input to read; InputError when it is closed."""
+    if sys.stdin is None:
+        raise InputError("-: standard input is closed; give a file")
+    try:
+        return io.BufferedReader(Pipe(os.dup(sys.stdin.fileno())))
+    except io.UnsupportedOperation:
+        # a program has put something else in its place
+        return sys.stdin.buffer
 
 
 def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:

@@ -207,7 +207,7 @@ def test_a_command_that_computes(place, words):
 def test_snapshot_leaves_no_folder(place, monkeypatch):
     tools = place / "bin"
     tools.mkdir()
-    (tools / "ip").write_text(f"#!/bin/sh\n: > {place}/begun\nsleep 60\n")
+    (tools / "ip").write_text(f"#!/bin/sh\n: > {place}/begun\nexec sleep 60\n")
     (tools / "ip").chmod(0o755)
     process = start("snapshot", "-o", "new", env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"})
     end = time.monotonic() + LONG

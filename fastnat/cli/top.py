@@ -6,7 +6,6 @@ import contextlib
 import csv
 import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -16,6 +15,7 @@ from ..addresses import family_of
 from ..errors import InputError
 from ..escapes import cell, json_text
 from ..exhaustion.plots import draw_ports, open_plot
+from ..files import open_file, standard_input
 from ..node import Node
 from ..occupancy import PAIN, PORTS, Dump, PortSpace, read, seconds_left, spaces_of
 from ..output import Outputs
@@ -25,14 +25,7 @@ from .terminal import Number, Terminal, say, shown, warn
 
 def open_dump(name: str) -> BinaryIO:
     """Return a file, or standard input for -."""
-    if name == "-":
-        if sys.stdin is None:
-            raise InputError("-: standard input is closed; give a file")
-        return sys.stdin.buffer
-    try:
-        return Path(name).open("rb")
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from None
+    return standard_input() if name == "-" else open_file(name)
 
 
 @click.command()
