@@ -23,10 +23,9 @@ from .iptables.model import RANDOM_FULLY
 from .ipvs import format_services
 from .node import Node
 from .packets import packets
-from .ruleset import Ruleset, compile_rules, shown
+from .ruleset import Ruleset, compile_rules, with_arrays_of
 from .tables import PROFILES, Settings, bytes_of, config_of, fork, helpers_by_port, new_tables
-from .text import shown as value_text
-from .text import whole
+from .text import shown, whole
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
@@ -45,7 +44,7 @@ def time_of(now: Any) -> float:
     try:
         return float(now)
     except (TypeError, ValueError, OverflowError):
-        raise ClockError(f"{value_text(now)} is no time in seconds") from None
+        raise ClockError(f"{shown(now)} is no time in seconds") from None
 
 
 class Engine:
@@ -92,7 +91,7 @@ class Engine:
         if not isinstance(node, Node):
             raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
         if not isinstance(profile, str) or profile not in PROFILES:
-            raise InputError(f"profile {value_text(profile)}: known are {', '.join(PROFILES)}")
+            raise InputError(f"profile {shown(profile)}: known are {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
         if max_connections is None:
             max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
@@ -104,13 +103,13 @@ class Engine:
         self.iface_names = node.iface_names
         compiled = self._compile(V4)
         self._core: Datapath = self._datapath(Datapath, V4, compiled)
-        self.ruleset = shown(compiled, self._core)
+        self.ruleset = with_arrays_of(compiled, self._core)
         self._cores: dict[int, Any] = {4: self._core}
         self.ruleset6: Ruleset | None = None
         if node.has_ipv6:
             compiled = self._compile(V6)
             self._cores[6] = self._datapath(Datapath6, V6, compiled)
-            self.ruleset6 = shown(compiled, self._cores[6])
+            self.ruleset6 = with_arrays_of(compiled, self._cores[6])
         self._core6 = self._cores.get(6)
         self._last: Any = self._core
         # what the tables were made from: the node itself may change before reload()
@@ -218,7 +217,8 @@ class Engine:
         """
         other: Any = self._core if core is self._core6 else self._core6
         first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
-        if other is None or isinstance(first, np.ndarray):
+        # an array that holds no times is refused by the datapath
+        if other is None or not isinstance(first, float):
             return None
         if first < self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
@@ -320,9 +320,9 @@ class Engine:
         other._cores = {version: fork(core) for version, core in self._cores.items()}
         other._core, other._core6 = other._cores[4], other._cores.get(6)
         other._last = other._core
-        other.ruleset = shown(self.ruleset, other._core)
+        other.ruleset = with_arrays_of(self.ruleset, other._core)
         if self.ruleset6 is not None:
-            other.ruleset6 = shown(self.ruleset6, other._core6)
+            other.ruleset6 = with_arrays_of(self.ruleset6, other._core6)
         other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes, self.max_connections)
         if seed is not None:
             for version, core in other._cores.items():

@@ -138,8 +138,7 @@ class EngineGroup:
         if not isinstance(now, np.ndarray) or not now.ndim:
             now = time_of(now)
         first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
-        # every shard checks the rest before it begins, with the same answer
-        if not isinstance(first, np.ndarray) and not first >= self.now:
+        if isinstance(first, float) and not first >= self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
         cores = [engine.core_for(batch) for engine in self.engines]
         if out is None:
@@ -161,6 +160,8 @@ class EngineGroup:
         self, cores: list[Any], batch: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any], others: list[Any]
     ) -> None:
         """Run a batch in all shards, those of `others` in threads, which are appended there."""
+        # before anything happens in any shard
+        cores[0].check_batch(batch, now, out)
         for engine, core in zip(self.engines, cores, strict=True):
             core.halt(False)
             engine.follow(core, now)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
 from .errors import InputError
-from .ruleset import shown
+from .ruleset import with_arrays_of
 from .tables import config_of, node_tables
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def reload(engine: Engine) -> None:
         core.reload(*made[core])
         for iface, address in _lost(family, had, core.arrays["addresses"]):
             core.flush_masqueraded(iface, address)
-    engine.ruleset = shown(rulesets[engine._core], engine._core)
+    engine.ruleset = with_arrays_of(rulesets[engine._core], engine._core)
     if engine._core6 is not None:
-        engine.ruleset6 = shown(rulesets[engine._core6], engine._core6)
+        engine.ruleset6 = with_arrays_of(rulesets[engine._core6], engine._core6)
     engine._iface_numbers = {name: n for n, name in enumerate(names)}
     engine.node_files = files
     if engine.random_fully:

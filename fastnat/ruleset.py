@@ -346,7 +346,7 @@ class Compiler:
         )
 
 
-def shown(ruleset: Ruleset, core: Any) -> Ruleset:
+def with_arrays_of(ruleset: Ruleset, core: Any) -> Ruleset:
     """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
     names = ("rules", "matches", "targets", "port_slots", "dispatches", "dispatch_slots", "iface_match")
     return replace(ruleset, **{name: core.arrays[name] for name in names})

@@ -455,6 +455,12 @@ cdef class Datapath:
         self.running = False
         self.end()
 
+    def check_batch(self, packets not None, now, out not None):
+        """Raise what process() would raise for these arguments; do nothing with them."""
+        cdef batch_t b
+        self._begin_batch(&b, packets, now, out)
+        self._end_batch()
+
     def process(self, packets not None, now=0.0, out=None, uint32_t cpus=1, meet=None):
         """Run a batch of packet headers through the node's hooks; see Engine.process.
 
