@@ -6,9 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
 PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
 # Python with the sanitizers, before the program's own name; libstdc++ beside them, as matplotlib throws C++ exceptions before it is
-# loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends
+# loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends; what asks for
+# more than 3 GB at once is refused, as by the limit that test_any_option.py sets elsewhere
 ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so) libstdc++.so.6" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:hard_rss_limit_mb=6000:handle_segv=2
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
 # the laboratory, the documents and the figures only do at length what the other tests do; test_build.py is about the release build
