@@ -281,6 +281,7 @@ class Conntrack:
         self._max_connections = max_connections
 
     def __len__(self) -> int:
+        """Return how many there are, as `conntrack -C`: those with NAT_CLASH, which listings hide, count too."""
         return sum(int(core.count) for core in self._cores.values())
 
     def _connection(
@@ -350,10 +351,10 @@ class Conntrack:
             self._cores[connection.family.version].delete(connection.index)
 
     def flush(self) -> int:
-        """Delete all connections; return how many."""
+        """Delete all connections, those with NAT_CLASH too (nf_ct_iterate_cleanup); return how many."""
         n = 0
         for core in self._cores.values():
-            for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])).tolist():
+            for index in np.flatnonzero(core.arrays["conns"]["flags"][: core.high_water] & CONN_LIVE).tolist():
                 n += 1
                 # the tunnel of a PPTP connection goes with it
                 with suppress(IndexError):

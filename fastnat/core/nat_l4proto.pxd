@@ -15,7 +15,7 @@ from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_
 from .tuple_hash cimport random_u16
 from .nat_range cimport has_ports
 from .nat_port_bitmap cimport bitmap_create, bitmap_find, bitmap_page, bitmap_searched
-from .nat_used_tuple cimport hard_probe, HARDER_THRESHOLD, used_tuple_harder
+from .nat_used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, used_tuple_harder
 
 cdef enum:
     # NF_NAT_MAX_ATTEMPTS and the round after which the search gives up
@@ -71,50 +71,47 @@ cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept n
     return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
 
 
-cdef inline bint is_free(engine_t *e, tuple_t t, uint32_t port, pkt_t *p) noexcept nogil:
-    # is_free: a look into the table that counts as none: the round counts its probes itself.
-    cdef uint32_t counted = p.probes
-    cdef bint used
-    p.verified = False
-    used = used_tuple_harder(e, with_key(t, MANIP_SRC, port), MAX_ATTEMPTS, p)
-    p.probes = counted
-    e.stats[STAT_FOUND] -= used
-    return not used
+cdef inline bint is_free(engine_t *e, tuple_t reply, uint32_t port, pkt_t *p) noexcept nogil:
+    return reply_is_free(e, tuple_with_dst(reply, tuple_dst(reply), port), p)
 
 
-cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t t, uint32_t first, uint32_t at, uint32_t end,
+cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, uint32_t first, uint32_t at, uint32_t end,
                                   pkt_t *p) noexcept nogil:
     # free_in_page: the first free port of a page, which begins with port `first`, from `at` to before `end`, both counted
     # from there. One not known yet is looked up once and remembered.
-    # => It, or something not below `end`.
+    # => It, or something not below `end`. There is at least one port to look at.
     cdef uint64_t *known = taken + FN_PAGE_WORDS
-    cdef uint64_t free
-    while at < end:
-        free = ~taken[at >> 6] >> (at & 63)
-        if free == 0:
-            at = (at | 63) + 1
-            continue
-        at += <uint32_t>fn_ctz64(free)
-        if at >= end or fn_likely((known[at >> 6] >> (at & 63)) & 1):
-            break
-        if fn_likely(is_free(e, t, first + at, p)):
+    cdef uint32_t word = at >> 6
+    cdef uint32_t last = (end - 1) >> 6
+    cdef uint64_t free = ~taken[word] & (~<uint64_t>0 << (at & 63))
+    cdef uint64_t bit
+    while True:
+        while free == 0:
+            if word == last:
+                return end
+            word += 1
+            free = ~taken[word]
+        at = word << 6 | <uint32_t>fn_ctz64(free)
+        bit = free & (0 - free)
+        if at >= end or fn_likely(known[word] & bit):
+            return at
+        if fn_likely(is_free(e, reply, first + at, p)):
             # free for this flow alone, if it is its own entry that has the tuple
-            known[at >> 6] |= <uint64_t>p.verified << (at & 63)
-            break
-        known[at >> 6] |= <uint64_t>1 << (at & 63)
-        taken[at >> 6] |= <uint64_t>1 << (at & 63)
-        at += 1
-    return at
+            known[word] |= bit if p.verified else 0
+            return at
+        known[word] |= bit
+        taken[word] |= bit
+        free ^= bit
 
 
-cdef inline uint32_t free_unnoted(engine_t *e, tuple_t t, uint32_t first, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
+cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t first, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
     # free_unnoted: free_in_page where there is no memory for a page.
-    while at < end and not is_free(e, t, first + at, p):
+    while at < end and not is_free(e, reply, first + at, p):
         at += 1
     return at
 
 
-cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
     # first_free: the first of n consecutive ports that no tuple of this peer has.
     # => Its distance from `port`, or -1.
     cdef uint32_t at = port & (FN_PAGE_PORTS - 1)
@@ -127,9 +124,9 @@ cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t p
         end = behind if fn_likely(behind <= FN_PAGE_PORTS) else FN_PAGE_PORTS
         page = bitmap_page(e, key, first)
         if fn_unlikely(page == NULL):
-            found = free_unnoted(e, t, first, at, end, p)
+            found = free_unnoted(e, reply, first, at, end, p)
         else:
-            found = free_in_page(e, page, t, first, at, end, p)
+            found = free_in_page(e, page, reply, first, at, end, p)
         if found < end:
             return <int>(first + found - port)
         if fn_likely(end == behind):
@@ -139,7 +136,7 @@ cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t p
         at = 0
 
 
-cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t min_, uint32_t size, uint32_t off,
+cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t min_, uint32_t size, uint32_t off,
                              uint32_t n, pkt_t *p) noexcept nogil:
     # bitmap_round: up to n probes from a 16-bit offset, in at most three runs of consecutive ports.
     # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
@@ -153,7 +150,7 @@ cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t t, uint32_t
             run = size - at
         if run > 0x10000 - off:
             run = 0x10000 - off
-        hit = first_free(e, key, t, min_ + at, run, p)
+        hit = first_free(e, key, reply, min_ + at, run, p)
         if hit >= 0:
             done += <uint32_t>hit
             p.probes += done + 1
@@ -204,7 +201,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
             soft = attempts
             if hard:
                 soft = attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
-            hit = bitmap_round(e, key, t, min_, size, off, soft, p)
+            hit = bitmap_round(e, key, reply, min_, size, off, soft, p)
             i = soft if hit < 0 else <uint32_t>hit
             if hit >= 0:
                 return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
@@ -218,7 +215,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
                 bitmap = bitmap_create(e, reply)
                 key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
                 if key != NULL and not hard:
-                    hit = bitmap_round(e, key, t, min_, size, (off + i) & 0xffff, attempts - i, p)
+                    hit = bitmap_round(e, key, reply, min_, size, (off + i) & 0xffff, attempts - i, p)
                     if hit >= 0:
                         return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)
                     break

@@ -32,8 +32,12 @@ cdef inline uint32_t bitmap_slot(const engine_t *e, tuple_t t) noexcept nogil:
 cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
     # bitmap_find: the bitmap of a tuple's peer.
     # => Its number, or -1.
-    cdef uint32_t slot = bitmap_slot(e, t)
+    cdef uint32_t slot
     t.rest = bitmap_key_rest(t)
+    # what has just been searched is what is noted next
+    if e.newest_bitmap != FN_NONE and tuple_equal(e.bitmap_keys[e.newest_bitmap].t, t):
+        return <int>e.newest_bitmap
+    slot = bitmap_slot(e, t)
     while e.bitmap_index[slot] != FN_NONE:
         if tuple_equal(e.bitmap_keys[e.bitmap_index[slot]].t, t):
             return <int>e.bitmap_index[slot]

@@ -53,6 +53,19 @@ cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     return True
 
 
+cdef inline bint reply_is_free(engine_t *e, tuple_t reply, pkt_t *p) noexcept nogil:
+    # reply_is_free: used_tuple for a caller that has the reply tuple and counts its probes itself.
+    # => p.verified: nobody has it; else it is this flow's own.
+    cdef uint64_t h = tuple_hash(e, reply)
+    cdef uint32_t id_ = find_tuple(e, reply, h, p.now)
+    p.verified = id_ == FN_NONE
+    if p.verified:
+        p.reply_checked = reply
+        p.reply_hash = h
+        return True
+    return same_origin(e, id_, p)
+
+
 cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
     # allows_clash: nf_conntrack_l4proto.allow_clash; linux-6.18.44 has it for protocols without a tracker, too.
     if e.profile == 54:

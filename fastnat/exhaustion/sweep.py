@@ -240,8 +240,8 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Generator[dict[str
     try:
         # distributed leaves Client without types
         client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise InputError(f"--scheduler {scheduler}: cannot be reached: {error}") from None
+    except Exception as error:  # an address that it does not understand ends in any exception
+        raise InputError(f"--scheduler {scheduler}: cannot be reached: {error or type(error).__name__}") from None
     with client:
         futures = [client.submit(work_on, s, job, pure=False, retries=TRIES) for job in todo]
         # and as_completed
