@@ -49,6 +49,7 @@ def save(engine: Engine, path: str | Path) -> None:
             # no other thread may work in the engine meanwhile
             for core in engine._cores.values():
                 held.enter_context(core)
+                core.collect_due()
             arrays = arrays_of(engine)
         try:
             np.savez_compressed(output.file, allow_pickle=False, **arrays)

@@ -69,7 +69,8 @@ def cases():
 @pytest.fixture
 def little_memory():
     """At most 3 GB of addresses, so that what asks for too much is told so."""
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):  # has terabytes of addresses, and a limit of its own in the Makefile
+    # the sanitizer has terabytes of addresses, and a limit of its own in the Makefile
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

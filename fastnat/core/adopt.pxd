@@ -8,7 +8,7 @@ from .types cimport *
 from .ct_confirm cimport confirm, insert_reply_only
 from .ct_expect cimport conn_server
 from .ct_insert cimport conn_alloc, conn_release
-from .ct_lookup cimport find_tuple
+from .ct_lookup cimport find_tuple, is_expired
 from .batch cimport pkt_reset
 from .ipvs cimport count_active, server_like
 from .nat_bysource cimport bysource_add, bysource_head
@@ -49,7 +49,7 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
         return ADOPT_SEQADJ
     if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
         return ADOPT_SCTP
-    if <int32_t>(from_.timeout - <uint32_t>e.now) < 0:
+    if is_expired(from_, <uint32_t>e.now):
         return ADOPT_DUE
     return ADOPTED
 

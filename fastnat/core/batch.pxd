@@ -66,7 +66,7 @@ cdef struct scratch_t:
 
 cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
     # pkt_reset: everything that a packet gathers on its way starts empty.
-    memset(p, 0, sizeof(pkt_t))
+    fn_clear_packet(p)
     p.ct = FN_NONE
     p.ctinfo = IP_CT_INVALID
     p.ttl = 64
@@ -238,11 +238,11 @@ cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint miss
     return p.pause
 
 
-cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, bint shortly, result_t *out) noexcept nogil:
     # decide: one packet, with everything that the stages before have fetched.
     # => True: the batch is to stop behind it.
     cdef bint missed = g.found[i] == FN_NONE
-    if e.only_nat_rules and decide_shortly(e, g, i, &missed, out):
+    if shortly and decide_shortly(e, g, i, &missed, out):
         return False
     return decide_at_length(e, g, i, missed, out)
 
@@ -262,6 +262,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
     # => How many packets were decided; fewer than the group has: the batch is to stop.
     cdef uint32_t part, i, end
     cdef uint64_t tick
+    cdef bint shortly = e.only_nat_rules
     for part in range(2):
         fetch(probed if part else hashed)
         end = (part + 1) * HALF
@@ -270,7 +271,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
                 tick = tick_before(times[i], last)
                 if tick != e.now:
                     advance_to(e, tick)
-            if fn_unlikely(decide(e, g, i, out + i)):
+            if fn_unlikely(decide(e, g, i, shortly, out + i)):
                 e.stats[STAT_PACKETS] += i + 1
                 return i + 1
     e.stats[STAT_PACKETS] += g.n

@@ -20,7 +20,7 @@ from .hook_memo cimport memo_flush
 from .hooks cimport walk
 from .ipvs cimport server_like
 from .packet_parse cimport parse_ip
-from .rehash cimport is_crowded, rehash
+from .rehash cimport collect_due, is_crowded, rehash
 from .rule_path cimport path_flush
 from .route cimport route_lookup, select_addr, select_addr6
 from .shards cimport gather, range_t, shard_of, shards_t
@@ -116,6 +116,15 @@ cdef object read_only(object array):
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+cdef inline bint are_odd(const int64_t *offs, uint64_t n) noexcept nogil:
+    # are_odd: whether a frame ends before it begins, or takes 4 GB.
+    cdef uint64_t all_ = 0
+    cdef uint64_t i
+    for i in range(n):
+        all_ |= <uint64_t>(offs[i + 1] - offs[i])
+    return all_ >> 32 != 0
 
 
 cdef class Datapath:
@@ -648,9 +657,11 @@ cdef class Datapath:
         ins = <const uint16_t *>raw.data
         if <uint64_t>raw.dimensions[0] != n:
             raise InputError(f"{raw.dimensions[0]} interfaces for {n} frames")
-        for i in range(n):
-            if offs[i] < 0 or offs[i + 1] < offs[i] or <uint64_t>offs[i + 1] > size or offs[i + 1] - offs[i] > 0xffffffff:
-                raise InputError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer of {size} bytes")
+        # at first only whether they go back or too far, which costs little: each is looked at again when it is its turn
+        if offs[0] < 0 or <uint64_t>offs[n] > size or are_odd(offs, n):
+            for i in range(n):
+                if offs[i] < 0 or offs[i + 1] < offs[i] or <uint64_t>offs[i + 1] > size or offs[i + 1] - offs[i] > 0xffffffff:
+                    raise InputError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer of {size} bytes")
         if overlap(data, size, offs, (n + 1) * 8) or overlap(data, size, ins, n * 2):
             raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
         if out is None:
@@ -787,6 +798,10 @@ cdef class Datapath:
                 rehash(e)
             e.stats[STAT_INSERT] += 1
             return ct
+
+    def collect_due(self):
+        """Delete connections that a timeout of 0 s ends in the jiffy they began in; for a caller that holds the engine."""
+        collect_due(&self.e)
 
     def adopt(self, records not None, tcp not None):
         """Put connections into the table as another engine held them: CONN[n] and TCP[n], of one source the oldest first.

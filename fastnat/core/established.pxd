@@ -45,7 +45,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     cdef int looked_at = done | IPS_FIXED_TIMEOUT
     cdef conn_t *c = &e.conns[id_ >> 1]
-    cdef const tuple_t *back = &c.tuples[1 - dir]
+    cdef const tuple_t *back = &c.tuples[dir ^ 1]
     cdef const route_t *route
     # a record that was released keeps its tuples until it is used again
     if not tuple_equal(c.tuples[dir], t) or not is_live(c) or <int32_t>(c.timeout - now) <= 0:
@@ -59,10 +59,12 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
         return False
     if is_multicast(tuple_src(back[0])) or not may_be_forwarded(in_.src, in_.iface, route.iface):
         return False
-    ctinfo = IP_CT_ESTABLISHED_REPLY if dir else (IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW)
+    ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
     refresh_udp(e, id_ >> 1, now)
-    if dir and not c.status & IPS_SEEN_REPLY:
-        c.status |= IPS_SEEN_REPLY
+    if dir:
+        ctinfo = IP_CT_ESTABLISHED_REPLY
+        if not c.status & IPS_SEEN_REPLY:
+            c.status |= IPS_SEEN_REPLY
     if FN_V6:
         memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD

@@ -14,7 +14,7 @@ from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_
                      tuple_with_src, zone_of)
 from .tuple_hash cimport random_u16
 from .nat_range cimport has_ports
-from .nat_port_bitmap cimport bitmap_create, bitmap_find, bitmap_page, bitmap_searched
+from .nat_port_bitmap cimport bitmap_create, bitmap_find, bitmap_searched, has_page, page_words, PAGE_SHIFT
 from .nat_used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, used_tuple_harder
 
 cdef enum:
@@ -75,84 +75,62 @@ cdef inline bint is_free(engine_t *e, tuple_t reply, uint32_t port, pkt_t *p) no
     return reply_is_free(e, tuple_with_dst(reply, tuple_dst(reply), port), p)
 
 
-cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, uint32_t first, uint32_t at, uint32_t end,
-                                  pkt_t *p) noexcept nogil:
-    # free_in_page: the first free port of a page, which begins with port `first`, from `at` to before `end`, both counted
-    # from there. One not known yet is looked up once and remembered.
-    # => It, or something not below `end`. There is at least one port to look at.
+cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # free_in_page: the first free one of n consecutive ports of a page. One not known yet is looked up once and remembered.
+    # => Its distance from `port`, or something not below n.
     cdef uint64_t *known = taken + FN_PAGE_WORDS
-    cdef uint32_t word = at >> 6
-    cdef uint32_t last = (end - 1) >> 6
-    cdef uint64_t free = ~taken[word] & (~<uint64_t>0 << (at & 63))
-    cdef uint64_t bit
-    while True:
-        while free == 0:
-            if word == last:
-                return end
-            word += 1
-            free = ~taken[word]
-        at = word << 6 | <uint32_t>fn_ctz64(free)
-        bit = free & (0 - free)
-        if at >= end or fn_likely(known[word] & bit):
-            return at
-        if fn_likely(is_free(e, reply, first + at, p)):
+    cdef uint32_t begin = port & (FN_PAGE_PORTS - 1)
+    cdef uint32_t end = begin + n
+    cdef uint32_t at = begin
+    cdef uint64_t free
+    while at < end:
+        free = ~taken[at >> 6] >> (at & 63)
+        if free == 0:
+            at = (at | 63) + 1
+            continue
+        at += <uint32_t>fn_ctz64(free)
+        if at >= end or fn_likely((known[at >> 6] >> (at & 63)) & 1):
+            break
+        if fn_likely(is_free(e, reply, port - begin + at, p)):
             # free for this flow alone, if it is its own entry that has the tuple
-            known[word] |= bit if p.verified else 0
-            return at
-        known[word] |= bit
-        taken[word] |= bit
-        free ^= bit
-
-
-cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t first, uint32_t at, uint32_t end, pkt_t *p) noexcept nogil:
-    # free_unnoted: free_in_page where there is no memory for a page.
-    while at < end and not is_free(e, reply, first + at, p):
+            known[at >> 6] |= <uint64_t>p.verified << (at & 63)
+            break
+        known[at >> 6] |= <uint64_t>1 << (at & 63)
+        taken[at >> 6] |= <uint64_t>1 << (at & 63)
         at += 1
-    return at
+    return at - begin
 
 
-cdef inline int first_free(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
-    # first_free: the first of n consecutive ports that no tuple of this peer has.
-    # => Its distance from `port`, or -1.
-    cdef uint32_t at = port & (FN_PAGE_PORTS - 1)
-    cdef uint32_t first = port - at
-    # counted from the beginning of the page, as `at` is
-    cdef uint32_t behind = at + n
-    cdef uint32_t end, found
-    cdef uint64_t *page
-    while True:
-        end = behind if fn_likely(behind <= FN_PAGE_PORTS) else FN_PAGE_PORTS
-        page = bitmap_page(e, key, first)
-        if fn_unlikely(page == NULL):
-            found = free_unnoted(e, reply, first, at, end, p)
-        else:
-            found = free_in_page(e, page, reply, first, at, end, p)
-        if found < end:
-            return <int>(first + found - port)
-        if fn_likely(end == behind):
-            return -1
-        behind -= FN_PAGE_PORTS
-        first += FN_PAGE_PORTS
-        at = 0
+cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # free_unnoted: free_in_page where there is no memory for a page.
+    cdef uint32_t i = 0
+    while i < n and not is_free(e, reply, port + i, p):
+        i += 1
+    return i
 
 
 cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t min_, uint32_t size, uint32_t off,
                              uint32_t n, pkt_t *p) noexcept nogil:
-    # bitmap_round: up to n probes from a 16-bit offset, in at most three runs of consecutive ports.
+    # bitmap_round: up to n probes from a 16-bit offset, in runs of consecutive ports of one page.
     # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
     cdef uint32_t done = 0
-    cdef uint32_t at, run
-    cdef int hit
+    cdef uint32_t at, port, run, hit
     while done < n:
         at = off % size
+        port = min_ + at
         run = n - done
         if run > size - at:
             run = size - at
         if run > 0x10000 - off:
             run = 0x10000 - off
-        hit = first_free(e, key, reply, min_ + at, run, p)
-        if hit >= 0:
-            done += <uint32_t>hit
+        if run > FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1)):
+            run = FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1))
+        if fn_unlikely(not has_page(e, key, port)):
+            hit = free_unnoted(e, reply, port, run, p)
+        else:
+            hit = free_in_page(e, page_words(e, key.pages[port >> PAGE_SHIFT]), reply, port, run, p)
+        if hit < run:
+            done += hit
             p.probes += done + 1
             e.stats[STAT_FOUND] += done
             return <int>done
@@ -189,11 +167,10 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     e.stats[STAT_SEARCHES] += 1
     if manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
         reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
-        if e.n_bitmaps:
-            bitmap = bitmap_find(e, reply)
-            if bitmap >= 0:
-                key = &e.bitmap_keys[bitmap]
-                bitmap_searched(e, <uint32_t>bitmap)
+        bitmap = bitmap_find(e, reply)
+        if bitmap >= 0:
+            key = &e.bitmap_keys[bitmap]
+            bitmap_searched(e, <uint32_t>bitmap)
     attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
     while True:
         i = 0

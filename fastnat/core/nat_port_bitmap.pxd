@@ -9,7 +9,7 @@
 # way, and where there is none a search looks its candidates up one by one.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from .types cimport (bitmap_key_t, engine_t, fn_hash, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, FN_PAGES, fn_unlikely, tuple_t)
+from .types cimport (bitmap_key_t, engine_t, fn_hash, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, FN_PAGES, fn_unlikely, tuple_t)
 from .tuple cimport tuple_equal
 
 cdef enum:
@@ -29,10 +29,17 @@ cdef inline uint32_t bitmap_slot(const engine_t *e, tuple_t t) noexcept nogil:
     return <uint32_t>(fn_hash(e.secret, &t) >> 40) & e.bitmap_index_mask
 
 
+cdef inline uint64_t filter_bit(tuple_t t) noexcept nogil:
+    # filter_bit: of a key, or of any tuple that would have it.
+    return <uint64_t>1 << (((<uint32_t>t.dst ^ (<uint32_t>t.rest & 0xffff)) * <uint32_t>0x9E3779B1) >> 26)
+
+
 cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
     # bitmap_find: the bitmap of a tuple's peer.
     # => Its number, or -1.
     cdef uint32_t slot
+    if not e.bitmap_filter & filter_bit(t):
+        return -1
     t.rest = bitmap_key_rest(t)
     # what has just been searched is what is noted next
     if e.newest_bitmap != FN_NONE and tuple_equal(e.bitmap_keys[e.newest_bitmap].t, t):
@@ -145,6 +152,7 @@ cdef inline int bitmap_create(engine_t *e, tuple_t t) noexcept nogil:
     e.bitmap_keys[b].last_search = e.bitmap_clock
     for i in range(FN_PAGES):
         e.bitmap_keys[b].pages[i] = FN_NONE
+    e.bitmap_filter |= filter_bit(t)
     join_queue(e, b)
     slot = bitmap_slot(e, t)
     while e.bitmap_index[slot] != FN_NONE:
@@ -153,11 +161,11 @@ cdef inline int bitmap_create(engine_t *e, tuple_t t) noexcept nogil:
     return <int>b
 
 
-cdef inline uint64_t *new_page(engine_t *e, uint32_t *page) noexcept nogil:
-    # new_page: => NULL: there is no memory for it.
+cdef inline bint new_page(engine_t *e, uint32_t *page) noexcept nogil:
+    # new_page: => False: there is no memory for it.
     # the bitmap that wants it has just been searched and is not idle
     if e.free_page == FN_NONE and e.n_pages == e.max_pages and not drop_idle(e):
-        return NULL
+        return False
     if e.free_page != FN_NONE:
         page[0] = e.free_page
         e.free_page = <uint32_t>page_words(e, page[0])[0]
@@ -165,18 +173,15 @@ cdef inline uint64_t *new_page(engine_t *e, uint32_t *page) noexcept nogil:
         page[0] = e.n_pages
         e.n_pages += 1
     else:
-        return NULL
+        return False
     memset(page_words(e, page[0]), 0, 2 * FN_PAGE_WORDS * 8)
-    return page_words(e, page[0])
+    return True
 
 
-cdef inline uint64_t *bitmap_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcept nogil:
-    # bitmap_page: the page of a port, a new one if need be.
-    # => NULL: there is no memory for it.
+cdef inline bint has_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # has_page: the page of a port, a new one if need be.
     cdef uint32_t *page = &key.pages[port >> PAGE_SHIFT]
-    if fn_unlikely(page[0] == FN_NONE):
-        return new_page(e, page)
-    return page_words(e, page[0])
+    return fn_likely(page[0] != FN_NONE) or new_page(e, page)
 
 
 cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
@@ -187,8 +192,6 @@ cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
     cdef uint32_t word = (port & (FN_PAGE_PORTS - 1)) >> 6
     cdef uint64_t bit = <uint64_t>1 << (port & 63)
     cdef uint32_t page
-    if e.n_bitmaps == 0:
-        return
     b = bitmap_find(e, t)
     if b < 0:
         return

@@ -7,9 +7,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport (bucket_t, conn_t, engine_t, fn_hash, FN_NONE, FN_ROUND_KEYS, IPS_CONFIRMED, IPS_NAT_CLASH, IPS_SRC_NAT_DONE,
-                     pkt_t, table_t, tuple_t)
-from .ct_insert cimport chain_of
-from .ct_lookup cimport is_live
+                     pkt_t, STAT_EXPIRED, table_t, tuple_t)
+from .ct_insert cimport chain_of, conn_delete
+from .ct_lookup cimport is_expired, is_live
 from .hash_table cimport table_insert_growing
 from .tuple cimport conn_tuple
 from .tuple_hash cimport source_hash, tuple_hash
@@ -42,8 +42,23 @@ cdef inline void put_again(engine_t *e, uint32_t ct, uint32_t dir) noexcept nogi
         chain_of(e, h)[0] += 1
 
 
-cdef inline void rehash(engine_t *e) noexcept nogil:
-    # rehash: all items again, by another key.
+cdef inline uint32_t collect_due(engine_t *e) noexcept nogil:
+    # collect_due: connections with timeouts of 0 s, which are due in the jiffy they begin in: any number of them may have one
+    # tuple, which no key parts. => How many went.
+    cdef uint32_t i
+    cdef uint32_t n = 0
+    if e.zoned == 0:
+        return 0
+    for i in range(e.high_water):
+        if is_live(&e.conns[i]) and e.conns[i].status & IPS_CONFIRMED and is_expired(&e.conns[i], <uint32_t>e.now):
+            conn_delete(e, i)
+            n += 1
+    e.stats[STAT_EXPIRED] += n
+    return n
+
+
+cdef inline void rekey(engine_t *e) noexcept nogil:
+    # rekey: all items again, by another key.
     cdef uint32_t i
     cdef const conn_t *c
     next_key(e)
@@ -65,6 +80,15 @@ cdef inline void rehash(engine_t *e) noexcept nogil:
     e.sources.crowded = 0
 
 
+cdef inline void rehash(engine_t *e) noexcept nogil:
+    # rehash: make room between two packets.
+    if collect_due(e):
+        e.tuples.crowded = 0
+        e.sources.crowded = 0
+        return
+    rekey(e)
+
+
 cdef inline bint is_crowded(const engine_t *e) noexcept nogil:
     return (e.tuples.crowded | e.sources.crowded) != 0
 
@@ -72,7 +96,8 @@ cdef inline bint is_crowded(const engine_t *e) noexcept nogil:
 cdef inline void rehash_for(engine_t *e, pkt_t *p) noexcept nogil:
     # rehash_for: in the middle of a packet that found no room; what it knew of hashes is computed again, and the batch stops
     # behind it.
-    rehash(e)
+    collect_due(e)
+    rekey(e)
     p.hash = tuple_hash(e, conn_tuple(&e.conns[p.ct], 0))
     p.verified = False
     p.ahead = NULL

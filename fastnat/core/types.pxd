@@ -462,6 +462,7 @@ cdef extern from "types.h" nogil:
         uint32_t newest_bitmap
         uint32_t oldest_bitmap
         uint32_t bitmap_clock
+        uint64_t bitmap_filter
         uint32_t bitmap_index_mask
         uint32_t bitmap_probes
         rule_t *rules
@@ -559,6 +560,7 @@ cdef extern from "platform.h" nogil:
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
+    void fn_clear_packet(pkt_t *p)
     uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
     uint64_t fn_cycles()
     const uint64_t FN_SLICE

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # seconds for one input; the sanitizers take ten times as long as the release build
-LIMIT = 30
+LIMIT = 60
 ROOM = 1 << 21
 FOUND = Path("build/fuzz")
 HERE = str(Path(__file__).parent)
