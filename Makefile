@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.pxd fastnat/core/*.h)
+CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.px[di] fastnat/core/*.h)
 PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
 # Python with the sanitizers, before the program's own name; libstdc++ beside them, as matplotlib throws C++ exceptions before it is
 # loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends; what asks for
@@ -16,7 +16,7 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
 	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py)
 
-.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package
+.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package layouts
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -52,7 +52,10 @@ soak: build/asan/.built
 	$(BIN)/python tests/kill_while_saving.py $(or $(KILLS),1000)
 package: $(VENV)/.built
 	.ci/package $(BIN)/python
+layouts:
+	$(PYTHON) fastnat/core/layouts.py
 lint: $(VENV)/.built
+	$(BIN)/python fastnat/core/layouts.py --check
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy

@@ -63,7 +63,7 @@ C_FLAGS = [
     *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
     *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
 ]
-HEADERS = [f"fastnat/core/{name}.h" for name in ("types", "platform", "keyed_hash", "crc32c")]
+HEADERS = [f"fastnat/core/{name}.h" for name in ("codes", "types", "layout", "platform", "keyed_hash", "crc32c")]
 
 
 def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
@@ -90,6 +90,15 @@ class BuildExt(build_ext):
         self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
         super().build_extensions()
 
+
+# what is made from the headers, before anybody reads it
+sys.path.insert(0, "fastnat/core")
+import layouts  # noqa: E402
+
+for name, text in layouts.made(*(Path(f"fastnat/core/{n}.h").read_text() for n in ("codes", "types"))).items():
+    made = Path("fastnat/core") / name
+    if not made.exists() or made.read_text() != text:
+        made.write_text(text)
 
 # the same datapath over addresses of 128 bits: types.h says what differs
 source = Path("fastnat/core/datapath.pyx").read_text()

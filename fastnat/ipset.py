@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family, fold
+from .core.layout import SetDimension
 from .dtypes import PROTOCOLS, RECORDS4, RECORDS6, SET
 from .errors import InputError
 from .iptables.matches import ICMP_TYPES, ICMPV6_TYPES
 from .slots import Slots
 from .text import decimal, excerpt, text_of
 
-ADDRESS, NETWORK, PROTO_PORT, PORT = 1, 2, 3, 4
+ADDRESS, NETWORK = int(SetDimension.ADDRESS), int(SetDimension.NETWORK)
+PROTO_PORT, PORT = int(SetDimension.PROTO_PORT), int(SetDimension.PORT)
 DIMENSIONS = {
     "hash:ip": (ADDRESS,), "hash:net": (NETWORK,), "bitmap:ip": (ADDRESS,), "bitmap:port": (PORT,),
     "hash:ip,port": (ADDRESS, PROTO_PORT), "hash:net,port": (NETWORK, PROTO_PORT),

@@ -13,20 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family, family_of, fold
+from .core.layout import FN_NONE, FN_PERSIST_SLOTS, Scheduler
 from .dtypes import HZ, PROTOCOLS, RECORDS4, RECORDS6
 from .errors import InputError
 from .slots import Slots
 from .text import decimal, excerpt, text_of
 
-SCHEDULERS = {"rr": 0, "wrr": 1, "lc": 2, "wlc": 3, "sh": 4}
+SCHEDULERS = {s.name.lower(): int(s) for s in Scheduler}
 WRR = SCHEDULERS["wrr"]
-PERSIST_SLOTS = 65_536
 DEFAULT_PERSISTENCE = 300
 SERVICE_OPTIONS = {"-t": "tcp", "-u": "udp", "--tcp-service": "tcp", "--udp-service": "udp", "--sctp-service": "sctp"}
 LISTED = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "FWM": ""}
 # seconds that jiffies can compare
 MAX_PERSISTENCE = 2**31 // HZ - 1
-NONE = 0xFFFFFFFF
 
 
 @dataclass
@@ -227,11 +226,11 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
             )
         )  # fmt: skip
         servers += [(family.pack(r.addr), r.weight, 0, 0, r.port, 0) for r in s.servers]
-    slots = np.full(1 << (2 * len(ours)).bit_length(), NONE, np.uint32)
+    slots = np.full(1 << (2 * len(ours)).bit_length(), FN_NONE, np.uint32)
     free = Slots(len(slots))
     for n, s in enumerate(ours):
         slots[free.take(_hash(s.addr, s.port, s.proto))] = n
-    kept = PERSIST_SLOTS if any(s.persistence for s in ours) else 0
+    kept = FN_PERSIST_SLOTS if any(s.persistence for s in ours) else 0
     return {
         "services": np.array(rows, records.SERVICE), "servers": np.array(servers, records.SERVER),
         "service_slots": slots, "persists": np.zeros(kept, records.PERSIST),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
+from .core.layout import AddressFlag, IfaceFlag, RouteKind
 from .dtypes import RECORDS4, RECORDS6
 from .errors import InputError
 from .node_parts import MAX_INTERFACES
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
     from .node import Node
     from .node_parts import Address, Route
 
-ROUTE_KINDS = {
-    "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7,
-    "prohibit": 8, "throw": 9,
-}  # fmt: skip
-# ADDRESS_SECONDARY of core/types.h
-SECONDARY = 1
+ROUTE_KINDS = {k.name.lower(): int(k) for k in RouteKind}
+SECONDARY = int(AddressFlag.SECONDARY)
 
 
 def sorted_routes(node: Node, family: Family = V4) -> list[Route]:
@@ -119,17 +116,17 @@ def iface_flags(node: Node) -> NDArray[Any]:
     flags[0] = 0xFFFF << 16
     for number, (name, iface) in enumerate(node.interfaces.items(), 1):
         rp = max(node.sysctl(f"net.ipv4.conf.{w}.rp_filter", 0) for w in ("all", name))
-        value = 1 if rp == 1 else 2 if rp == 2 else 0
-        for bit, key in ((4, "accept_local"), (16, "route_localnet")):
+        value = int({1: IfaceFlag.RP_STRICT, 2: IfaceFlag.RP_LOOSE}.get(rp, 0))
+        for bit, key in ((IfaceFlag.ACCEPT_LOCAL, "accept_local"), (IfaceFlag.ROUTE_LOCALNET, "route_localnet")):
             if any(node.sysctl(f"net.ipv4.conf.{w}.{key}", 0) for w in ("all", name)):
                 value |= bit
-        value |= 8 * iface.loopback
+        value |= IfaceFlag.LOOPBACK * iface.loopback
         flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16
     return flags
 
 
-def _filler(family: Family) -> tuple[bytes, ...]:
-    return () if family is V4 else (b"",)
+def _filler(family: Family) -> tuple[int, ...]:
+    return () if family is V4 else (0,)
 
 
 def _kernel_order(addresses: list[Address]) -> list[Address]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, Family
+from .core.layout import FN_ANY_IFACE, FN_NONE, Hook, MatchKind, RuleTable, RuleTests, TargetKind
 from .dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
 from .errors import RuleError
 from .ipset import IpSet
@@ -21,27 +22,19 @@ from .memory import aligned, no_garbage
 from .rule_classes import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
 from .slots import Slots
 
-ANY_IFACE = 0xFFFF
 # different -i and -o of all rules: each is compared with each interface
 MAX_PATTERNS = 16_384
-TABLES = {"raw": 0, "mangle": 1, "nat": 2, "filter": 3}
-HOOKS = {"PREROUTING": 0, "INPUT": 1, "FORWARD": 2, "OUTPUT": 3, "POSTROUTING": 4}
+TABLES = {t.name.lower(): int(t) for t in RuleTable}
+HOOKS = {h.name: int(h) for h in Hook}
+# what does the same as another, or nothing that this engine shows
+SAME_TARGETS = {"REJECT": TargetKind.DROP, "CT": TargetKind.CT_ZONE, "DSCP": TargetKind.TOS, "HL": TargetKind.TTL}
 TARGET_CODES = {
-    "": 0, "ACCEPT": 1, "DROP": 2, "REJECT": 2, "RETURN": 3, "SNAT": 9, "DNAT": 10, "MASQUERADE": 11, "REDIRECT": 12,
-    "NETMAP": 13, "MARK": 14, "CONNMARK": 15, "NOTRACK": 16, "CT": 17, "TOS": 19, "DSCP": 19, "TTL": 20, "HL": 20,
-    "LOG": 0, **dict.fromkeys(PASSING, 0),
+    **{t.name: int(t) for t in TargetKind}, **{name: int(t) for name, t in SAME_TARGETS.items()},
+    **dict.fromkeys(("", "LOG", *PASSING), int(TargetKind.NONE)),
 }  # fmt: skip
-JUMP, GOTO, POLICY_ACCEPT, POLICY_DROP, CHAIN_END, DISPATCH_RUN = 4, 5, 6, 7, 8, 18
-TESTS_ADDRESSES, TESTS_PROTO, TESTS_IN, TESTS_OUT, TESTS_MATCHES, TESTS_MATCH = 1, 2, 4, 8, 16, 32
-NO_RULE = 0xFFFFFFFF
-MATCH_CODES = {
-    "sport": 1, "dport": 2, "tcp-flags": 3, "icmp-type": 4, "mark": 8, "connmark": 9, "addrtype-src": 10,
-    "addrtype-dst": 11, "iprange-src": 12, "iprange-dst": 13, "ctstate": 14, "ctproto": 15, "nth": 16, "random": 17,
-    "length": 18, "const": 21, "set": 22, "recent": 23, "limit": 24, "ttl": 25, "tos": 26, "ctaddr": 27, "ctport": 28,
-    "ctstatus": 29, "ctdir": 30, "rpfilter": 32, "hashlimit": 33, "helper": 34, "ctexpire": 35,
-    "tcp-option": 36,
-}  # fmt: skip
-MULTIPORT, L4_HEADER, MORE = 5, 20, 31
+NO_RULE = FN_NONE
+# matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
+MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): int(m) for m in MatchKind}
 # slots of a dispatch from which its rules and what they lead to are fetched ahead
 WIDE_RUN = 512
 NO_MATCH = (0, 0, 0, 0, 0, 0)
@@ -148,7 +141,7 @@ class Compiler:
     def iface_set(self, pattern: str, invert: bool) -> int:
         """Return the row of an interface pattern."""
         if not pattern or (pattern == "+" and not invert):
-            return ANY_IFACE
+            return FN_ANY_IFACE
         if len(self.iface_sets) >= MAX_PATTERNS:
             raise RuleError(f"{self.source}: more than {MAX_PATTERNS:,} different interface patterns")
         return self.iface_sets.setdefault((pattern, invert), len(self.iface_sets))
@@ -165,7 +158,8 @@ class Compiler:
         """Append one match."""
         v = (*m.values, 0, 0, 0)
         if m.kind == "multiport":
-            self.matches.append((MULTIPORT + v[0], m.invert, len(m.values) // 2, len(self.slots) // 2, 0, 0))
+            kind = MatchKind.MULTIPORT_SRC + v[0]
+            self.matches.append((kind, m.invert, len(m.values) // 2, len(self.slots) // 2, 0, 0))
             self.slots += m.values[1:]
         elif m.kind == "nth":
             self.matches.append((MATCH_CODES["nth"], m.invert, 0, v[0] - 1, 0, v[0] - 1 - v[1]))
@@ -187,7 +181,7 @@ class Compiler:
             if m.values[1] == 0 or cap < cost:
                 raise RuleError("--limit with this --limit-burst: Numerical result out of range, as the kernel says")
             self.matches.append((MATCH_CODES["limit"], m.invert, 0, cost, cap, 0))
-            self.matches.append((MORE, 0, 0, cap, 0, 0))
+            self.matches.append((MatchKind.MORE, 0, 0, cap, 0, 0))
         else:
             self.matches.append((MATCH_CODES[m.kind], m.invert, 0, *v[:3]))
 
@@ -197,7 +191,7 @@ class Compiler:
         seconds = min(m.seconds, MAX_SECONDS) * HZ
         self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
         mask = self.family.full if m.address_mask is None else m.address_mask
-        self.matches.append((MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
+        self.matches.append((MatchKind.MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
 
     def hashlimit(self, m: HashlimitMatch) -> None:
         """Append -m hashlimit: its table, and its masks and rates among the targets."""
@@ -241,7 +235,8 @@ class Compiler:
             if n in begins:
                 followers = iter(self.dispatch(table, chain, begins[n]))
             self.rule(table, chain, rule, starts, next(followers, len(self.rules) + 1))
-        policy = {"ACCEPT": POLICY_ACCEPT, "DROP": POLICY_DROP}.get(chain.policy, CHAIN_END)
+        policies = {"ACCEPT": TargetKind.POLICY_ACCEPT, "DROP": TargetKind.POLICY_DROP}
+        policy = policies.get(chain.policy, TargetKind.CHAIN_END)
         self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
 
     def dispatch(self, table: Table, chain: Chain, run: Run) -> list[int]:
@@ -261,7 +256,7 @@ class Compiler:
         arg = len(self.dispatches)
         if table.name == "nat" and run.kind == BY_DST:
             self.widest = max(self.widest, (size, arg))
-        self.append((table.name, chain, None), target=DISPATCH_RUN, arg=arg, following=behind)
+        self.append((table.name, chain, None), target=TargetKind.DISPATCH, arg=arg, following=behind)
         self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
         self.dispatch_slots += slots
         return following
@@ -272,7 +267,7 @@ class Compiler:
         *,
         target: int,
         addresses: tuple[int, ...] = (0, 0, 0, 0),
-        ifaces: tuple[int, int] = (ANY_IFACE, ANY_IFACE),
+        ifaces: tuple[int, int] = (FN_ANY_IFACE, FN_ANY_IFACE),
         proto: int = 0,
         invert: int = 0,
         match: tuple[int, ...] = NO_MATCH,
@@ -284,11 +279,11 @@ class Compiler:
     ) -> None:
         """Append one RULE and what it came from; tests: of its matches."""
         if addresses != (0, 0, 0, 0) or invert & 3:
-            tests |= TESTS_ADDRESSES
+            tests |= RuleTests.ADDRESSES
         if proto:
-            tests |= TESTS_PROTO
-        if ifaces != (ANY_IFACE, ANY_IFACE):
-            tests |= TESTS_IN * (ifaces[0] != ANY_IFACE) | TESTS_OUT * (ifaces[1] != ANY_IFACE)
+            tests |= RuleTests.PROTO
+        if ifaces != (FN_ANY_IFACE, FN_ANY_IFACE):
+            tests |= RuleTests.IN * (ifaces[0] != FN_ANY_IFACE) | RuleTests.OUT * (ifaces[1] != FN_ANY_IFACE)
         next_ = len(self.rules) + 1 if following is None else following
         packed = addresses if self.family is V4 else map(self.family.pack, addresses)
         self.rules.append((*packed, *ifaces, proto, invert, target, tests, arg, next_, match, packets, count))
@@ -308,21 +303,21 @@ class Compiler:
             if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
                 self.match(r.matches[0])
                 kind, invert, _, *values = self.matches.pop()
-                return (kind, invert, need, *values), TESTS_MATCH
+                return (kind, invert, need, *values), RuleTests.MATCH
             if need:
-                self.matches.append((L4_HEADER, 0, 0, need, 0, 0))
+                self.matches.append((MatchKind.L4_HEADER, 0, 0, need, 0, 0))
             for m in r.matches:
                 self.match(m)
         except RuleError as error:
             raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
-        return (0, 0, len(self.matches) - first, first, 0, 0), TESTS_MATCHES
+        return (0, 0, len(self.matches) - first, first, 0, 0), RuleTests.MATCHES
 
     def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
         """Append one rule and its matches and target."""
         match, tests = self.rule_matches(r) if r.matches else (NO_MATCH, 0)
         t = r.target
         if t.name in starts:
-            code, arg = (GOTO if t.goto else JUMP), starts[t.name]
+            code, arg = int(TargetKind.GOTO if t.goto else TargetKind.JUMP), starts[t.name]
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             ports = (t.min_proto, t.max_proto, t.base_proto)

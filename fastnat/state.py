@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .core.layout import FN_NONE, MatchKind
 from .dtypes import CONN_HELPED, CONN_LIVE
 from .errors import InputError
 from .files import open_file
@@ -26,8 +27,7 @@ from .text import excerpt, finite, shown, whole
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 5
-NONE = 0xFFFFFFFF
+FORMAT = 6
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what Node.save writes
@@ -35,7 +35,7 @@ NODE_FILES = (
     "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # matches whose slots change as packets pass: their code in MATCH, and which fields
-NTH, LIMIT = 16, 24
+NTH, LIMIT = int(MatchKind.NTH), int(MatchKind.LIMIT)
 
 
 # what rules and services remember
@@ -83,18 +83,18 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
 
 def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
-    conns, place = core.arrays["conns"][order], np.full(core.high_water, NONE, np.uint32)
+    conns, place = core.arrays["conns"][order], np.full(core.high_water, FN_NONE, np.uint32)
     place[order] = np.arange(len(order), dtype=np.uint32)
     helped = np.flatnonzero(conns["flags"] & CONN_HELPED).astype(np.uint32)
     helps = core.arrays["helps"][core.arrays["tcp"]["help"][order[helped]]]
     # one that is over may have left its place to another
     serials = {int(s): n for s, n in zip(helps["serial"], helped, strict=True)}
-    helps["master"] = [serials.get(int(s), NONE) for s in helps["master_serial"]]
+    helps["master"] = [serials.get(int(s), FN_NONE) for s in helps["master_serial"]]
     expects = core.arrays["expects"][: core.tables["expects"]]
     oldest: list[int] = []
     for first in helps["first"].tolist():
         chain: list[int] = []
-        while first != NONE:
+        while first != FN_NONE:
             chain.insert(0, first)
             first = int(expects["sibling"][first])
         oldest += chain
@@ -107,13 +107,13 @@ def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
     """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
     live = np.flatnonzero(conns["flags"] & CONN_LIVE)
     depth = np.zeros(len(conns), np.int64)
-    at = live[conns["bysource_prev"][live] == NONE]
+    at = live[conns["bysource_prev"][live] == FN_NONE]
     level = 0
     while len(at):
         depth[at] = level
         level += 1
         following = conns["bysource_next"][at]
-        at = following[following != NONE].astype(np.int64)
+        at = following[following != FN_NONE].astype(np.int64)
     order: NDArray[np.int64] = live[np.argsort(-depth[live], kind="stable")]
     return order
 
@@ -198,8 +198,8 @@ def _helpers(core: Any, numbers: NDArray[np.uint32], file: StateFile, version: i
     helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
     helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
     expects = file.take_some(f"expects{version}", core.arrays["expects"].dtype, len(core.arrays["expects"]))
-    masters = np.full(len(helps), NONE, np.uint32)
-    announced = (helps["master_kind"] != 0) & (helps["master"] != NONE)
+    masters = np.full(len(helps), FN_NONE, np.uint32)
+    announced = (helps["master_kind"] != 0) & (helps["master"] != FN_NONE)
     masters[announced] = numbers[helps["master"][announced]]
     core.adopt_help(helps, numbers[helped], masters)
     expects["master"] = numbers[expects["master"]]

@@ -10,6 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, Family
+from .core.layout import (
+    FN_CHUNK_IDS,
+    FN_EXPECT_HEADS,
+    FN_GROUP_BUCKETS,
+    FN_HASHLIMIT_SLOTS,
+    FN_PAGE_WORDS,
+    FN_RECENT_ENTRIES,
+    FN_TOWARDS,
+    FN_WHEEL_SLOTS,
+    Profile,
+)  # fmt: skip
 from .dtypes import BUCKET, CHUNK, HELP, PATH, RECORDS4, RECORDS6, TCP
 from .ipset import compile_sets
 from .ipvs import compile_services
@@ -19,23 +30,17 @@ from .node_arrays import address_array, address_classes, iface_flags, route_arra
 from .ruleset import Ruleset
 from .timeouts import PREFIX, timeouts_of
 
-PROFILES = {"linux-5.4": 54, "linux-6.18": 618}
-GROUP_LOAD, GROUP_BUCKETS = 115, 32
-# core/nat_port_bitmap.pxd: most bitmaps, and bytes of a page
-BITMAPS, PAGE_BYTES = 16_384, 512
+PROFILES = {"linux-5.4": int(Profile.LINUX_5_4), "linux-6.18": int(Profile.LINUX_6_18)}
+# core/hash_table.pxd: items a group, on average, that make a table grow
+GROUP_LOAD = 115
+# most bitmaps of ports, and bytes of a page
+BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
 BITMAP_PROBES = 16
 # items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
 CHAIN_LOAD = 16
 # walks through the rules that are remembered, a power of two
 PATHS = 512
 FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
-# xt_recent.ip_list_tot
-RECENT_ENTRIES = 100
-# FN_HASHLIMIT_SLOTS, FN_EXPECT_HEADS of core/types.h
-HASHLIMIT_SLOTS = 65_536
-EXPECT_HEADS = 1024
-# FN_TOWARDS
-TOWARDS = 65_536
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
 
@@ -68,16 +73,16 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         "tuples": reserve(_buckets(2 * n), BUCKET, now),
         "sources": reserve(_buckets(n), BUCKET, now),
         "chains": reserve(_chains(node, settings), np.dtype(np.uint16)),
-        "chunks": reserve(n // 14 + 32768 + 16, CHUNK, now),
-        "wheel": reserve(32768, np.dtype(np.uint32)),
-        "wheel_busy": reserve(512, np.dtype(np.uint64)),
-        "towards": reserve(TOWARDS, np.dtype(np.uint32)),
+        "chunks": reserve(n // FN_CHUNK_IDS + FN_WHEEL_SLOTS + 16, CHUNK, now),
+        "wheel": reserve(FN_WHEEL_SLOTS, np.dtype(np.uint32)),
+        "wheel_busy": reserve(FN_WHEEL_SLOTS // 64, np.dtype(np.uint64)),
+        "towards": reserve(FN_TOWARDS, np.dtype(np.uint32)),
         **_bitmaps(settings.bitmap_bytes, records.BITMAP_KEY),
         "events": reserve(settings.max_events, records.EVENT),
         "helps": reserve(n, HELP),
         # two keys a PPTP connection beside what is expected
         "expects": reserve(_expect_max(node, settings) + 2 * n, records.EXPECT),
-        "expect_heads": reserve(EXPECT_HEADS, np.dtype(np.uint32)),
+        "expect_heads": reserve(FN_EXPECT_HEADS, np.dtype(np.uint32)),
         **node_tables(node, family, r),
     }
 
@@ -101,15 +106,15 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any
         "sets": sets,
         "elements": elements,
         "set_members": set_members,
-        "recent": reserve(r.recent_lists * RECENT_ENTRIES, records.RECENT),
-        "hashlimits": reserve(r.hashlimit_lists * HASHLIMIT_SLOTS, records.HASHLIMIT),
+        "recent": reserve(r.recent_lists * FN_RECENT_ENTRIES, records.RECENT),
+        "hashlimits": reserve(r.hashlimit_lists * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
         "paths": reserve(PATHS, PATH),
         "memos": reserve(PATHS, records.MEMO),
         "class_start": class_start,
         "class_route": class_route,
         "class_of_octet": class_of_octet,
-        "sport_start": r.sport_starts,
-        "dport_start": r.dport_starts,
+        "port_start0": r.sport_starts,
+        "port_start1": r.dport_starts,
         "addresses": address_array(node, family),
         "iface_flags": iface_flags(node),
     }
@@ -152,8 +157,8 @@ def fork(core: Any) -> Any:
         t, high = core.tables, core.high_water
         used = {
             "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmap_keys": t["bitmaps"],
-            "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * GROUP_BUCKETS,
-            "sources": t["source_groups"] * GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
+            "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * FN_GROUP_BUCKETS,
+            "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
         }  # fmt: skip
         arrays = {}
         for name, array in core.arrays.items():
@@ -170,8 +175,8 @@ def bytes_of(core: Any) -> int:
     t, high = core.tables, core.high_water
     conns = core.arrays["conns"]
     tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
-    fixed = 32768 * 4 + 4096 + sum(core.arrays[k].nbytes for k in ("rules", "matches", "targets", "routes"))
-    buckets = (t["tuple_groups"] + t["source_groups"]) * GROUP_BUCKETS * 64
+    fixed = sum(core.arrays[k].nbytes for k in ("wheel", "wheel_busy", "rules", "matches", "targets", "routes"))
+    buckets = (t["tuple_groups"] + t["source_groups"]) * FN_GROUP_BUCKETS * 64
     helpers = t["helps"] * HELP.itemsize + t["expects"] * core.arrays["expects"].itemsize
     bitmaps = t["bitmaps"] * core.arrays["bitmap_keys"].itemsize + t["bitmap_pages"] * PAGE_BYTES
     index = core.arrays["bitmap_index"].nbytes if t["bitmaps"] else 0
@@ -210,4 +215,4 @@ def _expect_max(node: Node, settings: Settings) -> int:
 
 def _buckets(items: int) -> int:
     """Return the buckets that a table of this many items grows to (core/hash_table)."""
-    return (items // GROUP_LOAD + 2) * GROUP_BUCKETS
+    return (items // GROUP_LOAD + 2) * FN_GROUP_BUCKETS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .core.layout import TcpState, TimeoutIndex
 from .dtypes import HZ
 from .errors import InputError
 
@@ -14,12 +15,22 @@ if TYPE_CHECKING:
     from .node import Node
 
 PREFIX = "net.netfilter.nf_conntrack_"
-TIMEOUTS = {  # sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts, default seconds
-    "tcp_timeout_syn_sent": (1, 120), "tcp_timeout_syn_recv": (2, 60), "tcp_timeout_established": (3, 432000),
-    "tcp_timeout_fin_wait": (4, 120), "tcp_timeout_close_wait": (5, 60), "tcp_timeout_last_ack": (6, 30),
-    "tcp_timeout_time_wait": (7, 120), "tcp_timeout_close": (8, 10), "tcp_timeout_max_retrans": (10, 300),
-    "tcp_timeout_unacknowledged": (11, 300), "udp_timeout": (12, 30), "udp_timeout_stream": (13, 120),
-    "icmp_timeout": (14, 30), "generic_timeout": (15, 600), "gre_timeout": (16, 30), "gre_timeout_stream": (17, 180),
+# sysctl net.netfilter.nf_conntrack_*: index in engine_t.timeouts, default seconds
+TIMEOUTS: dict[str, tuple[int, int]] = {
+    "tcp_timeout_syn_sent": (TcpState.SYN_SENT, 120), "tcp_timeout_syn_recv": (TcpState.SYN_RECV, 60),
+    "tcp_timeout_established": (TcpState.ESTABLISHED, 432000), "tcp_timeout_fin_wait": (TcpState.FIN_WAIT, 120),
+    "tcp_timeout_close_wait": (TcpState.CLOSE_WAIT, 60), "tcp_timeout_last_ack": (TcpState.LAST_ACK, 30),
+    "tcp_timeout_time_wait": (TcpState.TIME_WAIT, 120), "tcp_timeout_close": (TcpState.CLOSE, 10),
+    "tcp_timeout_max_retrans": (TimeoutIndex.TCP_MAX_RETRANS, 300),
+    "tcp_timeout_unacknowledged": (TimeoutIndex.TCP_UNACK, 300), "udp_timeout": (TimeoutIndex.UDP, 30),
+    "udp_timeout_stream": (TimeoutIndex.UDP_STREAM, 120), "icmp_timeout": (TimeoutIndex.ICMP, 30),
+    "generic_timeout": (TimeoutIndex.GENERIC, 600), "gre_timeout": (TimeoutIndex.GRE, 30),
+    "gre_timeout_stream": (TimeoutIndex.GRE_STREAM, 180),
+}  # fmt: skip
+# in seconds: SYN_SENT2 and no state at all, UDP-Lite, the tunnel of PPTP
+WITHOUT_SYSCTL: dict[int, int] = {
+    TcpState.NONE: 120, TcpState.SYN_SENT2: 120, TimeoutIndex.UDPLITE: 30, TimeoutIndex.UDPLITE_STREAM: 120,
+    TimeoutIndex.PPTP: 600, TimeoutIndex.PPTP_STREAM: 5 * 3600,
 }  # fmt: skip
 SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of linux-5.4 and linux-6.18
     ("closed", 10, 10), ("cookie_wait", 3, 3), ("cookie_echoed", 3, 3), ("established", 432000, 210),
@@ -31,15 +42,10 @@ MAX_TIMEOUT = 2**31 // HZ - 1
 
 def timeouts_of(node: Node, profile: str) -> dict[int, int]:
     """Return {index in engine_t.timeouts: jiffies}; InputError for a sysctl that is negative or no number."""
-    timeouts = {}
+    timeouts = {int(index): seconds * HZ for index, seconds in WITHOUT_SYSCTL.items()}
     for name, (index, default) in TIMEOUTS.items():
-        timeouts[index] = min(_seconds(node, PREFIX + name, default), MAX_TIMEOUT) * HZ
-    # SYN_SENT2 and no state at all, UDP-Lite: without sysctls
-    timeouts[0], timeouts[9] = 120 * HZ, 120 * HZ
-    timeouts[18], timeouts[19] = 30 * HZ, 120 * HZ
-    # the tunnel of PPTP
-    timeouts[30], timeouts[31] = 600 * HZ, 5 * 3600 * HZ
-    for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, 21):
+        timeouts[int(index)] = min(_seconds(node, PREFIX + name, default), MAX_TIMEOUT) * HZ
+    for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, TimeoutIndex.SCTP + 1):
         lasts = _seconds(node, f"{PREFIX}sctp_timeout_{name}", 0) or defaults[profile == "linux-6.18"]
         timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)
     return timeouts

@@ -181,7 +181,7 @@ def test_replay_keeps_what_became_of_the_packets_so_far(place):
 @pytest.mark.parametrize(
     "words",
     [
-        ["plan", "--rate", "4000", "--hold", "exp:20", "--plot", "x.png"],
+        ["plan", "--rate", "11000", "--hold", "exp:20", "--plot", "x.png"],
         ["bench", "piped", "--size", "1m", "--json", "x.json", "--history", "h"],
         ["exhaust", "node", "--hold", "exp:20", "--proto", "tcp", "--clients", "200", "--sport", "random"],
         ["top", "-"],

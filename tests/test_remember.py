@@ -5,6 +5,7 @@ import pytest
 
 import fastnat
 from fastnat import ruleset
+from fastnat.core.layout import TargetKind
 
 SERVICES = "".join(
     f"-A SERVICES -d 10.96.0.{k % 40}/32 -p udp -m udp --dport {53 + k % 3} -j SVC{k % 5}\n" for k in range(120)
@@ -91,7 +92,7 @@ def counters(nat):
     return [
         (int(r["packets"]), int(r["bytes"]))
         for r, (_, _, rule) in zip(rules, nat.ruleset.origin, strict=True)
-        if rule is not None or r["target"] != ruleset.DISPATCH_RUN
+        if rule is not None or r["target"] != TargetKind.DISPATCH
     ]
 
 

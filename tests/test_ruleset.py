@@ -1,6 +1,7 @@
 """Rules to arrays: runs with exact keys, classes, limits of what is remembered."""
 
 from fastnat import iptables, ruleset
+from fastnat.core.layout import TargetKind
 
 
 def compiled(*rules):
@@ -13,7 +14,7 @@ def test_a_run_of_exact_destinations_is_looked_up_and_keeps_its_order():
     r = compiled("X -j RETURN", *rules, "X -j ACCEPT")
     assert len(r.dispatches) == 1
     start = next(i for i, (_, chain, _) in enumerate(r.origin) if chain.name == "X")
-    assert r.rules["target"][start + 1] == ruleset.DISPATCH_RUN
+    assert r.rules["target"][start + 1] == TargetKind.DISPATCH
     first, behind = start + 2, start + 14
     assert r.rules["next"][first : first + 9].tolist() == [first + k + 3 for k in range(9)]
     assert r.rules["next"][behind - 3 : behind].tolist() == [behind] * 3

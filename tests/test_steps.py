@@ -13,11 +13,6 @@ def ip(text):
     return int(ipaddress.IPv4Address(text))
 
 
-def test_records_have_the_size_that_python_thinks():
-    for name, size in _steps.sizes().items():
-        assert getattr(dtypes, name, getattr(dtypes.RECORDS4, name, None)).itemsize == size, name
-
-
 def test_conn_fields_lie_where_the_core_reads_them():
     rng = np.random.default_rng(1)
     row = np.frombuffer(rng.bytes(64), dtypes.CONN).copy()

@@ -114,18 +114,6 @@ def replace4(int check, uint32_t old, uint32_t new):
     return at[0] << 8 | at[1]
 
 
-def sizes():
-    """Size of every record that Python mirrors as a dtype."""
-    return {
-        "CONN": sizeof(conn_t), "TCP": sizeof(tcp_t), "RULE": sizeof(rule_t), "MATCH": sizeof(match_t),
-        "TARGET": sizeof(target_t), "PATH": sizeof(path_t), "MEMO": sizeof(memo_t), "SET": sizeof(set_t), "ELEMENT": sizeof(element_t),
-        "RECENT": sizeof(recent_t), "HASHLIMIT": sizeof(hashlimit_t), "DISPATCH": sizeof(dispatch_t),
-        "DISPATCH_SLOT": sizeof(dispatch_slot_t), "ROUTE": sizeof(route_t), "ADDRESS": sizeof(address_t),
-        "PACKET": sizeof(packet_t), "RESULT": sizeof(result_t), "BITMAP_KEY": sizeof(bitmap_key_t),
-        "HELP": sizeof(help_t), "EXPECT": sizeof(expect_t),
-    }
-
-
 def conn_fields(packed):
     """The fields of one CONN record as the core reads them."""
     cdef const unsigned char[::1] raw = packed

@@ -233,7 +233,7 @@ cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint miss
         p.reason = REASON_INTERFACE
     else:
         walk(e, &p)
-    e.stats[STAT_PROBES] += p.probes
+    e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     store(&p, out)
     return p.pause
 
@@ -353,7 +353,7 @@ cdef inline uint64_t run_race(engine_t *e, const packet_t *in_, result_t *out, c
                 rehashes = e.rehashes
                 hash_held(e, held + i, k - i)
             let_go(e, &held[i], reasons[i])
-            e.stats[STAT_PROBES] += held[i].probes
+            e.stats[STAT_PORT_SEARCH_PROBES] += held[i].probes
             store(&held[i], out + first + i)
         e.stats[STAT_PACKETS] += k
         first += k

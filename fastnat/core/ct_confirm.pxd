@@ -36,7 +36,7 @@ cdef inline uint32_t merge(engine_t *e, pkt_t *p, uint32_t winner) noexcept nogi
     conn_release(e, p.ct)
     p.ct = winner
     p.is_new = False
-    e.stats[STAT_CLASH_RESOLVE if e.profile != 54 else STAT_INSERT_FAILED] += 1
+    e.stats[STAT_CLASH_RESOLVE if e.profile != LINUX_5_4 else STAT_INSERT_FAILED] += 1
     return REASON_NONE
 
 
@@ -50,7 +50,7 @@ cdef inline bint opposite_connection(const conn_t *a, const conn_t *b) noexcept 
 
 
 cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t *winner) noexcept nogil:
-    if e.profile == 54:
+    if e.profile == LINUX_5_4:
         return not winner.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE) or same_connection(loser, winner)
     return same_connection(loser, winner) or opposite_connection(loser, winner)
 
@@ -111,7 +111,7 @@ cdef inline uint32_t resolve_clash(engine_t *e, pkt_t *p, uint32_t by_orig, uint
         return clash_lost(e)
     if mergeable(e, loser, &e.conns[first >> 1]):
         return merge(e, p, first >> 1)
-    if e.profile == 54:
+    if e.profile == LINUX_5_4:
         return clash_lost(e)
     if by_reply == FN_NONE:
         return insert_reply_only(e, p, h)

@@ -310,7 +310,7 @@ cdef inline uint32_t expect_port(engine_t *e, expect_t *x) noexcept nogil:
             return port
         if said != EXPECT_BUSY:
             return 0
-        if e.profile == 54:
+        if e.profile == LINUX_5_4:
             port += 1
             if port > 65535:
                 return 0
@@ -318,7 +318,7 @@ cdef inline uint32_t expect_port(engine_t *e, expect_t *x) noexcept nogil:
         if left == 0:
             return 0
         left -= 1
-        e.stats[STAT_DRAWS] += 1
+        e.stats[STAT_RANDOM_DRAWS] += 1
         port = wanted + <uint32_t>(random_u64(e) % span)
 
 

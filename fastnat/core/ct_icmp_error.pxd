@@ -62,12 +62,12 @@ cdef inline bint is_error(uint32_t type_) noexcept nogil:
 
 cdef inline bint is_untracked(const engine_t *e, uint32_t type_) noexcept nogil:
     # is_untracked: neighbour discovery and multicast listeners of IPv6.
-    return FN_V6 and (130 <= type_ <= 136 or type_ == 143 or (e.profile != 54 and (type_ == 151 or type_ == 152)))
+    return FN_V6 and (130 <= type_ <= 136 or type_ == 143 or (e.profile != LINUX_5_4 and (type_ == 151 or type_ == 152)))
 
 
 cdef inline bint is_redirect(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
     # is_redirect: a sound redirect of IPv6 with a quoted packet in its first option (nf_conntrack_icmpv6_redirect).
-    if not FN_V6 or e.profile == 54 or l4[0] != 137 or l4[1] != 0:
+    if not FN_V6 or e.profile == LINUX_5_4 or l4[0] != 137 or l4[1] != 0:
         return False
     if p.ttl != 255 or tuple_src(p.t) >> (FN_ADDR_BITS - 10) != 0x3fa:
         return False

@@ -127,10 +127,10 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     cdef int said
     cdef conn_t *c
     if p.untracked or p.ct != FN_NONE:
-        e.stats[STAT_IGNORE] += e.profile == 54
+        e.stats[STAT_IGNORE] += e.profile == LINUX_5_4
         return REASON_NONE
     if not p.tracked and tuple_proto(p.t) != PROTO_ICMP:
-        e.stats[STAT_ERROR] += e.profile == 54
+        e.stats[STAT_ERROR] += e.profile == LINUX_5_4
         return untrackable(e, p)
     if tuple_proto(p.t) == PROTO_ICMP:
         said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
@@ -142,7 +142,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
             return REASON_NONE
         if said == ICMP_BAD:
             e.stats[STAT_ERROR] += 1
-            if e.profile == 54:
+            if e.profile == LINUX_5_4:
                 e.stats[STAT_INVALID] += 1
             p.ctinfo = IP_CT_INVALID
             p.reason = REASON_INVALID
@@ -172,7 +172,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
             break
         if said == CT_REPEAT:
             p.ct = FN_NONE
-            if e.profile == 54:
+            if e.profile == LINUX_5_4:
                 e.stats[STAT_INVALID] += 1
             continue
         if p.is_new:

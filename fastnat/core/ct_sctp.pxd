@@ -140,7 +140,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
         s.vtag[1] = load_be32(l4 + HEADER + 4)
     elif has(seen, HEARTBEAT):
         s.vtag[0] = vtag
-    elif has(seen, SHUTDOWN_ACK) or e.profile == 54:
+    elif has(seen, SHUTDOWN_ACK) or e.profile == LINUX_5_4:
         s.vtag[1] = vtag
     return CT_ACCEPT
 
@@ -176,9 +176,9 @@ cdef inline bint tag_sound(const engine_t *e, const sctp_t *s, uint32_t type_, u
         return vtag == 0
     if type_ == COOKIE_ECHO:
         return vtag == s.vtag[dir]
-    if type_ == ABORT and e.profile == 54:
+    if type_ == ABORT and e.profile == LINUX_5_4:
         return vtag == s.vtag[dir] or vtag == s.vtag[1 - dir]
-    if type_ == SHUTDOWN_COMPLETE and e.profile == 54:
+    if type_ == SHUTDOWN_COMPLETE and e.profile == LINUX_5_4:
         return vtag == s.vtag[dir] or (chunk_flags & T_FLAG and vtag == s.vtag[1 - dir]) or not chunk_flags & T_FLAG
     if type_ == ABORT or type_ == SHUTDOWN_COMPLETE:
         return vtag == s.vtag[1 - dir if chunk_flags & T_FLAG else dir]
@@ -188,7 +188,7 @@ cdef inline bint tag_sound(const engine_t *e, const sctp_t *s, uint32_t type_, u
 cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_t dir, uint32_t tag) noexcept nogil:
     # note_init: an INIT or INIT ACK names the tag that the other side must carry.
     # => False: an INIT ACK that belongs to none of two INITs that crossed.
-    if e.profile != 54:
+    if e.profile != LINUX_5_4:
         if type_ == INIT:
             if s.init[dir] and s.init[1 - dir]:
                 s.init[1 - dir] = 0
@@ -225,7 +225,7 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t have, seen, at, type_, vtag, length
     cdef uint32_t own_rule = (1 << INIT | 1 << SHUTDOWN_COMPLETE | 1 << COOKIE_ECHO | 1 << ABORT | 1 << SHUTDOWN_ACK
                               | 1 << HEARTBEAT | 1 << HEARTBEAT_ACK)
-    cdef uint32_t table = 1 if e.profile == 54 else 0
+    cdef uint32_t table = 1 if e.profile == LINUX_5_4 else 0
     cdef uint32_t first, old, new
     cdef bint ignore = False
     if p.data == NULL:

@@ -5,10 +5,7 @@
 # Invariants: the timeout of an unconfirmed connection is relative, of a confirmed one absolute.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint32_t
-from .types cimport (conn_t, engine_t, FN_HZ, FN_V6, IPS_ASSURED, IPS_CONFIRMED, IPS_FIXED_TIMEOUT, IPS_NAT_CLASH,
-                     IPS_SEEN_REPLY, pkt_t,
-                     TIMEOUT_GENERIC, TIMEOUT_GRE, TIMEOUT_GRE_STREAM, TIMEOUT_ICMP, TIMEOUT_UDP,
-                     TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM, TIMEOUT_UDP_STREAM)
+from .types cimport *
 from .tuple cimport tuple_dport
 from .ct_expire cimport wheel_bring_forward
 
@@ -46,7 +43,7 @@ cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogi
         return CT_ACCEPT
     stream = <int32_t>(now - c.stream_ts) > 0
     refresh(e, ct, now, e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
-    if (stream or e.profile == 54) and not c.status & IPS_NAT_CLASH:
+    if (stream or e.profile == LINUX_5_4) and not c.status & IPS_NAT_CLASH:
         c.status |= IPS_ASSURED
     return CT_ACCEPT
 

@@ -5,8 +5,7 @@
 # Differs from the kernel: packets of a header-only batch carry no sequence numbers and pass the window check.
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
-from .types cimport (conn_t, engine_t, FN_HZ, FN_TCP_STATE, fn_unlikely, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, pkt_t, tcp_t, TIMEOUT_TCP,
-                     TIMEOUT_TCP_MAX_RETRANS, TIMEOUT_TCP_UNACK)
+from .types cimport *
 from .ct_expire cimport wheel_bring_forward
 from .ct_insert cimport conn_delete, conn_kill
 from .ct_state cimport CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, refresh
@@ -16,18 +15,6 @@ from .ct_tcp_window cimport (after_seq, before_seq, CLASS_ACK, CLASS_FIN, CLASS_
                              TCP_WINDOW_SCALE, WINDOW_ACCEPT, WINDOW_INVALID)
 
 cdef enum:
-    NO = 0
-    SS = 1
-    SR = 2
-    ES = 3
-    FW = 4
-    CW = 5
-    LA = 6
-    TW = 7
-    CL = 8
-    S2 = 9
-    IV = 10
-    IG = 11
     CHECK_WINDOW = 0
     SKIP_WINDOW = 1
     REFUSE = 2
@@ -35,7 +22,11 @@ cdef enum:
 # tcp_conntracks: next state by direction, class (syn, synack, fin, ack, rst, none) and state
 cdef extern from *:
     """
-    enum { fn_NO, fn_SS, fn_SR, fn_ES, fn_FW, fn_CW, fn_LA, fn_TW, fn_CL, fn_S2, fn_IV, fn_IG };
+    enum {
+        fn_NO = TCP_NONE, fn_SS = TCP_SYN_SENT, fn_SR = TCP_SYN_RECV, fn_ES = TCP_ESTABLISHED, fn_FW = TCP_FIN_WAIT,
+        fn_CW = TCP_CLOSE_WAIT, fn_LA = TCP_LAST_ACK, fn_TW = TCP_TIME_WAIT, fn_CL = TCP_CLOSE, fn_S2 = TCP_SYN_SENT2,
+        fn_IV, fn_IG  /* invalid; ignored */
+    };
     #define R(a,b,c,d,e,f,g,h,i,j) {fn_##a,fn_##b,fn_##c,fn_##d,fn_##e,fn_##f,fn_##g,fn_##h,fn_##i,fn_##j}
     static const unsigned char fn_tcp_next[2][6][10] = {
         {R(SS, SS, IG, IG, IG, IG, IG, SS, SS, S2),
@@ -52,6 +43,19 @@ cdef extern from *:
          R(IV, IV, IV, IV, IV, IV, IV, IV, IV, IV)}};
     #undef R
     """
+    enum:
+        NO "fn_NO"
+        SS "fn_SS"
+        SR "fn_SR"
+        ES "fn_ES"
+        FW "fn_FW"
+        CW "fn_CW"
+        LA "fn_LA"
+        TW "fn_TW"
+        CL "fn_CL"
+        S2 "fn_S2"
+        IV "fn_IV"
+        IG "fn_IG"
     const unsigned char fn_tcp_next[2][6][10]
 
 
@@ -110,7 +114,7 @@ cdef inline int remember_ignored(engine_t *e, pkt_t *p, uint32_t old) noexcept n
         t.last_flags = flags & (TCP_WINDOW_SCALE | TCP_SACK_PERM)
         if old == LA:
             t.last_flags |= TCP_EXP_CHALLENGE_ACK
-    if e.profile != 54 and old == SS and p.tcp_class == CLASS_ACK and p.dir == 1:
+    if e.profile != LINUX_5_4 and old == SS and p.tcp_class == CLASS_ACK and p.dir == 1:
         t.last_ack = p.ack
     return CT_ACCEPT
 
@@ -131,7 +135,7 @@ cdef inline void resynchronise(engine_t *e, pkt_t *p) noexcept nogil:
     t.td_maxwin[dir] = 0
     t.td_maxack[dir] = 0
     t.scale[dir] = 0
-    t.flags[dir] = t.flags[dir] & TCP_BE_LIBERAL if e.profile != 54 else 0
+    t.flags[dir] = t.flags[dir] & TCP_BE_LIBERAL if e.profile != LINUX_5_4 else 0
 
 
 cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) noexcept nogil:
@@ -140,7 +144,7 @@ cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) no
     cdef conn_t *c = &e.conns[p.ct]
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t other = 1 - p.dir
-    cdef bint modern = e.profile != 54
+    cdef bint modern = e.profile != LINUX_5_4
     cdef bint settled = old == ES and (c.status & IPS_ASSURED) != 0
     if not p.has_seq:
         return SKIP_WINDOW
@@ -172,7 +176,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
     cdef conn_t *c = &e.conns[p.ct]
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t floor = 120 * FN_HZ
-    if e.profile == 54 or not c.status & IPS_ASSURED:
+    if e.profile == LINUX_5_4 or not c.status & IPS_ASSURED:
         return
     if p.tcp_class != CLASS_FIN and p.tcp_class != CLASS_RST:
         return
@@ -217,7 +221,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
             if c.status & IPS_CONFIRMED:
                 conn_kill(e, p)
             return CT_ACCEPT
-        if e.profile != 54 and p.tcp_class == CLASS_SYN and old == SS:
+        if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
             return CT_ACCEPT
         if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
             timeout = e.timeouts[TIMEOUT_TCP_UNACK]

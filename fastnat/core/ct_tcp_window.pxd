@@ -5,7 +5,7 @@
 # Invariants: all comparisons modulo 2**32; nothing is read past the TCP header's own length.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from .types cimport CONN_HELPED, conn_t, engine_t, fn_unlikely, help_t, pkt_t, tcp_t
+from .types cimport *
 from .ct_expect cimport help_of
 
 cdef enum:
@@ -131,7 +131,7 @@ cdef inline void init_sender(engine_t *e, const pkt_t *p, tcp_t *t, uint32_t s, 
     t.td_maxend[s] = p.end
     t.td_maxwin[s] = max_u32(win, 1)
     tcp_options(p, &t.scale[s], &t.flags[s])
-    if e.profile == 54 or p.dir == 1:
+    if e.profile == LINUX_5_4 or p.dir == 1:
         if not (t.flags[s] & TCP_WINDOW_SCALE and t.flags[r] & TCP_WINDOW_SCALE):
             t.scale[s] = 0
             t.scale[r] = 0
@@ -161,7 +161,7 @@ cdef inline int in_window(engine_t *e, pkt_t *p, uint32_t new) noexcept nogil:
     cdef bint has_ack = (p.tcp_flags & 0x10) != 0
     cdef bint rst = (p.tcp_flags & 0x04) != 0
     cdef bint in_recv, seq_ok, ack_low, ack_high, renew
-    cdef bint modern = e.profile != 54
+    cdef bint modern = e.profile != LINUX_5_4
     if t.flags[r] & TCP_SACK_PERM:
         sack = tcp_sack(p)
     if fn_unlikely(e.conns[p.ct].flags & CONN_HELPED):

@@ -49,8 +49,6 @@ fn_crc32c_init()
 
 cdef enum:
     C_CONTIGUOUS = 0x1
-    # TCP_CONNTRACK_ESTABLISHED
-    ESTABLISHED = 3
     WRITEABLE = 0x400
 
 
@@ -213,52 +211,11 @@ cdef class Datapath:
 
     cdef int _attach(self) except -1:
         cdef engine_t *e = &self.e
-        arrays = self.memory
-        e.conns = <conn_t *>table_data(arrays, "conns", sizeof(conn_t))
-        e.tcp = <tcp_t *>table_data(arrays, "tcp", sizeof(tcp_t))
-        e.free_ids = <uint32_t *>table_data(arrays, "free_ids", 4)
-        e.tuples.buckets = <bucket_t *>table_data(arrays, "tuples", sizeof(bucket_t))
-        e.sources.buckets = <bucket_t *>table_data(arrays, "sources", sizeof(bucket_t))
-        e.chains = <uint16_t *>table_data(arrays, "chains", 2)
-        e.chunks = <chunk_t *>table_data(arrays, "chunks", sizeof(chunk_t))
-        e.wheel = <uint32_t *>table_data(arrays, "wheel", 4)
-        e.wheel_busy = <uint64_t *>table_data(arrays, "wheel_busy", 8)
-        e.bitmap_pages = <uint64_t *>table_data(arrays, "bitmap_pages", 8)
-        e.bitmap_keys = <bitmap_key_t *>table_data(arrays, "bitmap_keys", sizeof(bitmap_key_t))
-        e.bitmap_index = <uint32_t *>table_data(arrays, "bitmap_index", 4)
-        e.rules = <rule_t *>table_data(arrays, "rules", sizeof(rule_t))
-        e.matches = <match_t *>table_data(arrays, "matches", sizeof(match_t))
-        e.targets = <target_t *>table_data(arrays, "targets", sizeof(target_t))
-        e.port_slots = <uint16_t *>table_data(arrays, "port_slots", 2)
-        e.dispatches = <dispatch_t *>table_data(arrays, "dispatches", sizeof(dispatch_t))
-        e.dispatch_slots = <dispatch_slot_t *>table_data(arrays, "dispatch_slots", sizeof(dispatch_slot_t))
-        e.iface_match = <uint8_t *>table_data(arrays, "iface_match", 1)
-        e.jump_stack = <uint32_t *>table_data(arrays, "jump_stack", 4)
-        e.events = <event_t *>table_data(arrays, "events", sizeof(event_t))
-        e.routes = <route_t *>table_data(arrays, "routes", sizeof(route_t))
-        e.sets = <set_t *>table_data(arrays, "sets", sizeof(set_t))
-        e.elements = <element_t *>table_data(arrays, "elements", sizeof(element_t))
-        e.set_members = <uint32_t *>table_data(arrays, "set_members", 4)
-        e.hashlimits = <hashlimit_t *>table_data(arrays, "hashlimits", sizeof(hashlimit_t))
-        e.recent = <recent_t *>table_data(arrays, "recent", sizeof(recent_t))
-        e.services = <service_t *>table_data(arrays, "services", sizeof(service_t))
-        e.servers = <server_t *>table_data(arrays, "servers", sizeof(server_t))
-        e.persists = <persist_t *>table_data(arrays, "persists", sizeof(persist_t))
-        e.service_slots = <uint32_t *>table_data(arrays, "service_slots", 4)
-        e.helps = <help_t *>table_data(arrays, "helps", sizeof(help_t))
-        e.expects = <expect_t *>table_data(arrays, "expects", sizeof(expect_t))
-        e.expect_heads = <uint32_t *>table_data(arrays, "expect_heads", 4)
-        e.paths = <path_t *>table_data(arrays, "paths", sizeof(path_t))
-        e.memos = <memo_t *>table_data(arrays, "memos", sizeof(memo_t))
-        e.towards = <uint32_t *>table_data(arrays, "towards", 4)
-        e.class_start = <addr_t *>table_data(arrays, "class_start", FN_ADDR_BYTES)
-        e.class_route = <uint16_t *>table_data(arrays, "class_route", 2)
-        e.class_of_octet = <uint32_t *>table_data(arrays, "class_of_octet", 4)
-        e.port_start[0] = <uint32_t *>table_data(arrays, "sport_start", 4)
-        e.port_start[1] = <uint32_t *>table_data(arrays, "dport_start", 4)
-        e.addresses = <address_t *>table_data(arrays, "addresses", sizeof(address_t))
-        e.lo_flags = <uint32_t *>table_data(arrays, "iface_flags", 4)
-        self.arrays = {name: read_only(array) for name, array in arrays.items()}
+        cdef uint32_t i
+        for i in range(FN_ARRAYS):
+            # every place holds a pointer to its kind of record; a pointer of any kind is as wide
+            (<void **>(<char *>e + fn_arrays[i].at))[0] = table_data(self.memory, fn_arrays[i].name.decode(), fn_arrays[i].size)
+        self.arrays = {name: read_only(array) for name, array in self.memory.items()}
         return 0
 
     cdef int _capacities(self) except -1:
@@ -278,8 +235,8 @@ cdef class Datapath:
         e.expect_capacity = len(memory["expects"])
         e.n_routes = len(memory["routes"])
         e.n_classes = len(memory["class_start"])
-        e.n_port_classes[0] = len(memory["sport_start"])
-        e.n_port_classes[1] = len(memory["dport_start"])
+        e.n_port_classes[0] = len(memory["port_start0"])
+        e.n_port_classes[1] = len(memory["port_start1"])
         e.n_services = len(memory["services"])
         e.service_mask = len(memory["service_slots"]) - 1
         e.n_persists = len(memory["persists"])
@@ -632,7 +589,7 @@ cdef class Datapath:
             return
         p.hash = tuple_hash(&self.e, p.t)
         walk(&self.e, p)
-        self.e.stats[STAT_PROBES] += p.probes
+        self.e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
         if fn_unlikely(is_crowded(&self.e)):
             rehash(&self.e)
 
@@ -769,7 +726,7 @@ cdef class Datapath:
             p.now = <uint32_t>e.now
             p.hash = tuple_hash(e, orig)
             if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
-                e.stats[STAT_INSERT_FAILED] += e.profile == 54
+                e.stats[STAT_INSERT_FAILED] += e.profile == LINUX_5_4
                 raise ValueError("a connection with this tuple exists")
             if e.count >= e.max_conns:
                 raise ValueError(f"the table holds {e.count} connections, its maximum")
@@ -1028,7 +985,7 @@ cdef class Datapath:
             for i in range(self.e.high_water):
                 self.e.conns[i].routes[0] = 0
                 self.e.conns[i].routes[1] = 0
-                if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == ESTABLISHED:
+                if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == TCP_ESTABLISHED:
                     self.e.tcp[i].td_maxwin[0] = 0
                     self.e.tcp[i].td_maxwin[1] = 0
 

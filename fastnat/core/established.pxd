@@ -24,7 +24,7 @@ cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept no
         stream = <int32_t>(now - c.stream_ts) > 0
         if stream:
             after = now + e.timeouts[TIMEOUT_UDP_STREAM]
-        if (stream or e.profile == 54) and not c.status & IPS_ASSURED:
+        if (stream or e.profile == LINUX_5_4) and not c.status & IPS_ASSURED:
             c.status |= IPS_ASSURED
     # the packets of one jiffy leave the line clean: what is not written need not go back to memory
     if after == before:

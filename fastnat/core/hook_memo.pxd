@@ -95,7 +95,7 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     cdef target_t range_
     memo.packets += 1
     memo.bytes += p.length
-    e.stats[STAT_RULES] += memo.walked
+    e.stats[STAT_RULES_WALKED] += memo.walked
     p.mark = memo.mark
     p.route = memo.route
     p.out_iface = memo.out_iface

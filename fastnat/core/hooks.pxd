@@ -75,7 +75,7 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
         return REASON_NONE
     if p.ttl <= 1:
         return REASON_TTL
-    if ((p.largest if p.largest else p.len) > e.lo_flags[p.out_iface] >> 16
+    if ((p.largest if p.largest else p.len) > e.iface_flags[p.out_iface] >> 16
             and (FN_V6 or load_be16(p.data + 6) & 0x4000)):
         return REASON_TOO_BIG
     if not FN_V6:

@@ -14,11 +14,6 @@ from .rule_sets cimport folded
 from .tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src, tuple_with_src)
 
 cdef enum:
-    SCHEDULE_RR = 0
-    SCHEDULE_WRR = 1
-    SCHEDULE_LC = 2
-    SCHEDULE_WLC = 3
-    SCHEDULE_SH = 4
     # an active connection weighs as much as this many inactive ones
     ACTIVE_WEIGHT = 256
     SH_BITS = 8

@@ -5,11 +5,7 @@
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from .types cimport (bitmap_key_t, engine_t, fn_ctz64, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, fn_unlikely,
-                     IPS_EXPECTED, MANIP_DST, MANIP_SRC, pkt_t, PROTO_GRE,
-                     PROTO_ICMP,
-                     RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL, STAT_FOUND, STAT_PROBES, STAT_SEARCH_FAILURES,
-                     STAT_SEARCHES, target_t, tuple_t)
+from .types cimport *
 from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src, tuple_with_dst,
                      tuple_with_src, zone_of)
 from .tuple_hash cimport random_u16
@@ -160,11 +156,11 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     if range_.flags & RANGE_PROTO_OFFSET:
         port = tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)
         off = (port - range_.base_proto) & 0xffff
-    elif e.profile == 54 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
+    elif e.profile == LINUX_5_4 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
         off = random_u16(e)
     else:
         off = 0
-    e.stats[STAT_SEARCHES] += 1
+    e.stats[STAT_PORT_SEARCHES] += 1
     if manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
         reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
         bitmap = bitmap_find(e, reply)
@@ -198,7 +194,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
                     break
         t = with_key(t, manip, min_ + ((off + attempts - 1) & 0xffff) % size)
         if attempts >= size or attempts < MIN_ATTEMPTS:
-            e.stats[STAT_SEARCH_FAILURES] += 1
+            e.stats[STAT_PORT_SEARCH_FAILURES] += 1
             return t
         attempts //= 2
         off = random_u16(e)

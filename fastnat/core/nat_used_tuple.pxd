@@ -5,9 +5,7 @@
 # Invariants: both directions of every confirmed connection count; expired ones do not, nor does this flow.
 # Differs from the kernel: nothing. linux-5.4 has only the first probe.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from .types cimport (conn_t, DIR_ORIGINAL, engine_t, FN_NONE, IPS_DST_NAT, IPS_DYING, IPS_FIXED_TIMEOUT, IPS_SEQ_ADJUST,
-                     IPS_SRC_NAT, pkt_t, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, STAT_EVICTED,
-                     STAT_FOUND, tcp_t, tuple_t)
+from .types cimport *
 from .tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
 from .tuple_hash cimport tuple_hash
 from .ct_lookup cimport find_tuple
@@ -16,8 +14,6 @@ from .ct_insert cimport conn_delete
 cdef enum:
     # NF_NAT_HARDER_THRESH
     HARDER_THRESHOLD = 32
-    TCP_STATE_SYN_SENT = 1
-    TCP_STATE_TIME_WAIT = 7
 
 
 cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
@@ -68,7 +64,7 @@ cdef inline bint reply_is_free(engine_t *e, tuple_t reply, pkt_t *p) noexcept no
 
 cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
     # allows_clash: nf_conntrack_l4proto.allow_clash; linux-6.18.44 has it for protocols without a tracker, too.
-    if e.profile == 54:
+    if e.profile == LINUX_5_4:
         return proto == PROTO_UDP or proto == PROTO_UDPLITE
     return proto != PROTO_TCP and proto != PROTO_SCTP and proto != PROTO_ICMP
 
@@ -80,7 +76,7 @@ cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil
     cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
     if not used_tuple(e, t, p):
         return False
-    if e.profile == 54 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
+    if e.profile == LINUX_5_4 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
         return True
     id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
     if id_ == FN_NONE:
@@ -95,8 +91,8 @@ cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil
 
 cdef inline bint hard_probe(const engine_t *e, tuple_t t, uint32_t attempts_left, const pkt_t *p) noexcept nogil:
     # hard_probe: whether the port search may evict a closing connection for this candidate.
-    return (e.profile != 54 and attempts_left <= HARDER_THRESHOLD and tuple_proto(t) == PROTO_TCP
-            and e.conns[p.ct].state == TCP_STATE_SYN_SENT)
+    return (e.profile != LINUX_5_4 and attempts_left <= HARDER_THRESHOLD and tuple_proto(t) == PROTO_TCP
+            and e.conns[p.ct].state == TCP_SYN_SENT)
 
 
 cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
@@ -113,7 +109,7 @@ cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_lef
     if id_ & 1 == DIR_ORIGINAL:
         return True
     owner = &e.conns[id_ >> 1]
-    if tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_STATE_TIME_WAIT:
+    if tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_TIME_WAIT:
         return True
     if not owner.status & IPS_SRC_NAT or owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING):
         return True

@@ -230,11 +230,11 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     e.confirmed += 1
     e.stats[STAT_NEW] += 1
     # the null binding's probe, and that of the translated tuple
-    e.stats[STAT_PROBES] += 2
-    e.stats[STAT_RULES] += memo.walked
+    e.stats[STAT_PORT_SEARCH_PROBES] += 2
+    e.stats[STAT_RULES_WALKED] += memo.walked
     if ahead.drawn != FN_NONE:
-        e.stats[STAT_SEARCHES] += 1
-        e.stats[STAT_DRAWS] += 1
+        e.stats[STAT_PORT_SEARCHES] += 1
+        e.stats[STAT_RANDOM_DRAWS] += 1
     memo.packets += 1
     memo.bytes += in_.length
     answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)

@@ -12,11 +12,6 @@ from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
 cdef enum:
     SCOPE_UNIVERSE = 0
     SCOPE_LINK = 253
-    IFACE_RP_STRICT = 1
-    IFACE_RP_LOOSE = 2
-    IFACE_ACCEPT_LOCAL = 4
-    IFACE_LOOPBACK = 8
-    IFACE_ROUTE_LOCALNET = 16
     TYPE_UNSPEC = 0
     TYPE_UNICAST = 1
     TYPE_BROADCAST = 3
@@ -114,7 +109,7 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
 
 cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
     # source_is_martian: ip_route_input, or ip6_rcv and ip6_forward, refuse the packet for its source address.
-    cdef uint32_t flags = e.lo_flags[p.in_iface]
+    cdef uint32_t flags = e.iface_flags[p.in_iface]
     cdef addr_t src = tuple_src(p.t)
     cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t route
@@ -152,10 +147,10 @@ cdef inline bint comes_from_there(const engine_t *e, const pkt_t *p, uint32_t fl
 
 cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t in_iface) noexcept nogil:
     if FN_V6:
-        return dst == 0 or (dst == 1 and not e.lo_flags[in_iface] & IFACE_LOOPBACK)
+        return dst == 0 or (dst == 1 and not e.iface_flags[in_iface] & IFACE_LOOPBACK)
     if dst >> (FN_ADDR_BITS - 8) == 0:
         return True
-    return dst >> (FN_ADDR_BITS - 8) == 127 and not e.lo_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
+    return dst >> (FN_ADDR_BITS - 8) == 127 and not e.iface_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 
 
 cdef inline bint may_be_forwarded(addr_t src, uint32_t in_iface, uint32_t out_iface) noexcept nogil:
@@ -292,7 +287,7 @@ cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) 
         a = &e.addresses[i]
         if a.iface != iface:
             continue
-        if FN_V6 and e.profile != 54 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
+        if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
             continue
         return a.local
     return 0

@@ -10,12 +10,6 @@ from .rule_sets cimport folded
 from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
 
 cdef enum:
-    # which parts make the key, in match_t.n
-    HASHLIMIT_DST = 1
-    HASHLIMIT_DPORT = 2
-    HASHLIMIT_SRC = 4
-    HASHLIMIT_SPORT = 8
-    HASHLIMIT_ABOVE = 16
     # slots looked at for one key
     NEAR = 64
     # credits of a jiffy: 2 to the power of this

@@ -395,7 +395,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
         else:
             path.target_arg = r.target_arg
             break
-    e.stats[STAT_RULES] += walked
+    e.stats[STAT_RULES_WALKED] += walked
     path.walked = <uint16_t>walked if walked < 0xffff else 0xffff
     p.unrepeatable |= walked >= 0xffff
     p.pause |= walked >= 0xffff

@@ -65,7 +65,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     if path.key[0] == fresh.key[0] and path.key[1] == fresh.key[1] and path.key[2] == fresh.key[2]:
         path.packets += 1
         path.bytes += p.length
-        e.stats[STAT_RULES] += path.walked
+        e.stats[STAT_RULES_WALKED] += path.walked
         p.mark = path.mark
         p.target = &e.targets[path.target_arg]
         p.path[p.hook == HOOK_POSTROUTING] = path

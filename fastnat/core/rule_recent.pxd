@@ -8,15 +8,6 @@ from .types cimport *
 from .tuple cimport tuple_dst, tuple_src
 
 cdef enum:
-    # operation, in match_t.n
-    RECENT_SET = 0
-    RECENT_CHECK = 1
-    RECENT_UPDATE = 2
-    RECENT_REMOVE = 3
-    RECENT_OPERATION = 3
-    RECENT_DEST = 4
-    RECENT_REAP = 8
-    RECENT_TTL = 16
     # xt_limit: credits of a jiffy at HZ 250
     CREDITS = 128
 

@@ -9,12 +9,6 @@ from .types cimport *
 from .tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .nat_range cimport has_ports
 
-cdef enum:
-    DIM_ADDRESS = 1
-    DIM_NETWORK = 2
-    DIM_PROTO_PORT = 3
-    DIM_PORT = 4
-
 
 cdef inline uint32_t folded(addr_t addr) noexcept nogil:
     # folded: an address as one word; of IPv4 the address itself.

@@ -6,7 +6,7 @@
 # Differs from the kernel: the generator is seeded; the table hash is neither siphash nor jhash (no decision
 # depends on it).
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport engine_t, fn_hash, STAT_DRAWS, tuple_t
+from .types cimport engine_t, fn_hash, STAT_RANDOM_DRAWS, tuple_t
 
 cdef extern from *:
     """
@@ -61,7 +61,7 @@ cdef inline void begin_packet(engine_t *e, uint64_t number) noexcept nogil:
 
 
 cdef inline uint64_t random_u64(engine_t *e) noexcept nogil:
-    e.stats[STAT_DRAWS] += 1
+    e.stats[STAT_RANDOM_DRAWS] += 1
     return splitmix64(&e.rng[1])
 
 

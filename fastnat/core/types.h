@@ -7,55 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FN_HZ 250              /* jiffies per second of the kernels reproduced */
-#define FN_NONE 0xffffffffu    /* no index */
-#define FN_ID_BITS 26          /* a table id: record << 1 | direction */
-#define FN_BUCKET_SLOTS 12
-#define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
-#define FN_STAGE 32            /* packets in flight between two stages of a batch */
-#define FN_CPUS 256            /* packets held at most between set-up and confirm */
-#define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
-#define FN_CHUNK_IDS 14
-#define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */
-#define FN_PATH_RULES 18       /* a longer walk is not remembered */
-#define FN_MEMO_RULES 30
-#define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
-#define FN_HASHLIMIT_SLOTS 65536 /* a list */
-#define FN_EXPECT_HEADS 1024
-#define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
-#define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
-#define FN_ANY_IFACE 0xffffu
-#define ADDRESS_SECONDARY 1
-#define ADDRESS_DEPRECATED 2
-#define ADDRESS_TENTATIVE 4
-#define ADDRESS_TEMPORARY 8
-#define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
-#define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
-#define FN_PAGE_PORTS 2048    /* ports in a page of a bitmap */
-#define FN_PAGES (65536 / FN_PAGE_PORTS)
-#define FN_PAGE_WORDS (FN_PAGE_PORTS / 64)
-
-/* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
-#ifdef FN_IPV6
-typedef unsigned __int128 addr_t __attribute__((aligned(8)));
-#define FN_ADDR_BITS 128
-#define FN_V6 1
-#define PROTO_ICMP 58
-#define ICMP_ECHO 128
-#define ICMP_ECHO_REPLY 129
-#else
-typedef uint32_t addr_t;
-#define FN_ADDR_BITS 32
-#define FN_V6 0
-#define PROTO_ICMP 1
-#define ICMP_ECHO 8
-#define ICMP_ECHO_REPLY 0
-#endif
-#define FN_ADDR_BYTES (FN_ADDR_BITS / 8)
+#include "codes.h"
 
 /* 16 bytes (IPv6: 40), all significant: compared and hashed as words.
  *   rest: source port or id | destination port, or ICMP type << 8 | code, << 16 | protocol << 32 | zone << 48 */
-typedef struct { addr_t src, dst; uint64_t rest; } tuple_t;
+typedef struct {
+    addr_t src, dst;
+    union {
+        uint64_t rest;
+        struct {
+            uint16_t sport, dport;
+            uint8_t proto, pad;
+            uint16_t zone;
+        };
+    };
+} tuple_t;
 static_assert(sizeof(tuple_t) == 2 * FN_ADDR_BYTES + 8, "hashed as a whole");
 
 /* One connection, one cache line (IPv6: 112 bytes in two lines).
@@ -78,7 +44,6 @@ typedef struct {
     uint8_t flags;             /* CONN_* */
 } conn_t;
 static_assert(sizeof(conn_t) == 2 * sizeof(tuple_t) + 32, "one cache line a connection");
-static_assert(offsetof(conn_t, status) == 2 * sizeof(tuple_t) + 28, "dtypes.CONN mirrors it");
 
 /* What only TCP needs (struct ip_ct_tcp), and the connection mark; same index as conn_t. */
 typedef struct {
@@ -96,7 +61,6 @@ typedef struct {
 } tcp_t;
 #define FN_TCP_STATE offsetof(tcp_t, server) /* what opening a connection clears */
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
-static_assert(offsetof(tcp_t, mark) == 60 && offsetof(tcp_t, server) == 56, "dtypes.TCP mirrors it");
 
 /* The same memory for SCTP (struct ip_ct_sctp). */
 typedef struct {
@@ -152,7 +116,6 @@ typedef struct {
     uint32_t live;
     uint32_t pages[FN_PAGES];  /* FN_NONE: nothing is known */
 } bitmap_key_t;
-static_assert(sizeof(bitmap_key_t) == sizeof(tuple_t) + 16 + 4 * FN_PAGES, "mirrored by dtypes.BITMAP_KEY");
 
 typedef struct {
     uint8_t kind, invert;
@@ -171,19 +134,17 @@ typedef struct {
     match_t match;             /* its only one, n: bytes of l4 header without which it drops the packet; or where they are: a, n */
     uint64_t packets, bytes;
 } rule_t;
-static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule; mirrored by dtypes.RULE");
+static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule");
 
 /* A run of rules that all ask for one exact key: open addressing over `slots`, from the key to the first rule of
  * the run that asks for it; those that follow are linked by rule_t.next, so the first match stays the first. */
 typedef struct {
     uint32_t kind, mask, first_slot, pad;
 } dispatch_t;
-static_assert(sizeof(dispatch_t) == 16, "mirrored by dtypes.DISPATCH");
 
 typedef struct {
     uint32_t key, rule;        /* rule FN_NONE: empty */
 } dispatch_slot_t;
-static_assert(sizeof(dispatch_slot_t) == 8, "mirrored by dtypes.DISPATCH_SLOT");
 
 /* The outcome of one walk through the rules, for all packets that no rule could tell apart. Its counters go to
  * those of the rules when somebody reads them. */
@@ -196,6 +157,7 @@ typedef struct {
     uint8_t kind;              /* what do_table returned */
     uint8_t n;
     uint32_t rules[FN_PATH_RULES]; /* those that matched and count */
+    uint32_t pad;
 } path_t;
 static_assert(sizeof(path_t) == 128, "two cache lines a path");
 
@@ -214,6 +176,9 @@ typedef struct {
     uint32_t target_arg;
     uint32_t mark;
     uint32_t rules[FN_MEMO_RULES];
+#ifndef FN_IPV6
+    uint32_t pad2;
+#endif
 } memo_t;
 static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "three cache lines a memo, of which opening reads one");
 
@@ -236,14 +201,12 @@ typedef struct {
     uint8_t dims[3], n_dims;   /* n_dims 255: a set of the other family, which matches nothing */
     uint32_t pad;
 } set_t;
-static_assert(sizeof(set_t) == 48, "mirrored by dtypes.SET");
 
 typedef struct {
     addr_t addrs[2];           /* first and second address or network */
     uint32_t port;             /* protocol << 16 | port */
     uint8_t prefix, used, nomatch, pad;
 } element_t;
-static_assert(sizeof(element_t) == 2 * FN_ADDR_BYTES + 8, "mirrored by dtypes.ELEMENT");
 
 /* One address in a list of xt_recent, with the times at which it was seen. */
 typedef struct {
@@ -252,6 +215,9 @@ typedef struct {
     uint8_t ttl, pad;
     uint16_t next, n_stamps, pad2;
     uint32_t stamps[FN_RECENT_STAMPS];
+#ifdef FN_IPV6
+    uint32_t pad3;
+#endif
 } recent_t;
 
 /* One bucket of -m hashlimit: who it is for, and what it may still spend. */
@@ -262,7 +228,6 @@ typedef struct {
     uint64_t credit;
     uint32_t last, pad;        /* jiffies */
 } hashlimit_t;
-static_assert(sizeof(hashlimit_t) == 2 * FN_ADDR_BYTES + 24, "mirrored by dtypes.HASHLIMIT");
 
 /* What only a connection has that a helper watches, or that one expected (struct nf_conn_help, nf_conn_seqadj,
  * nf_ct_ftp_master, nf_ct_pptp_master, nf_nat_pptp). */
@@ -284,7 +249,6 @@ typedef struct {
     uint32_t server;           /* with CONN_SERVICE: tcp_t has room for one of the two */
     uint32_t pad2;
 } help_t;
-static_assert(sizeof(help_t) == 80, "mirrored by dtypes.HELP");
 
 /* A connection that a helper has announced (struct nf_conntrack_expect), or a GRE key that PPTP has (nf_ct_gre_keymap). */
 typedef struct {
@@ -296,19 +260,17 @@ typedef struct {
     uint8_t kind, dir;         /* EXPECT_*; direction of the master that it is expected in */
     uint8_t any_sport, pad[3];
 } expect_t;
-static_assert(sizeof(expect_t) == sizeof(tuple_t) + 24, "mirrored by dtypes.EXPECT");
 
 /* What happened to a connection: its state right after that. */
 typedef struct {
     tuple_t tuples[2];
     uint64_t tick;             /* jiffies */
-    uint32_t timeout;          /* jiffies left, 0 or less: it expired */
+    int32_t timeout;           /* jiffies left, 0 or less: it expired */
     uint32_t mark, conn;
     uint16_t zone, status;
     uint8_t kind, what, state, pad;
     uint32_t pad2;
 } event_t;
-static_assert(sizeof(event_t) == 2 * sizeof(tuple_t) + 32, "mirrored by dtypes.EVENT");
 
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also the addresses of a match. */
 typedef struct {
@@ -316,22 +278,25 @@ typedef struct {
     uint16_t min_proto, max_proto, base_proto, flags;
     uint32_t value, mask, mask2, op;
 } target_t;
-static_assert(sizeof(target_t) == 2 * FN_ADDR_BYTES + 24, "mirrored by dtypes.TARGET");
 
 typedef struct {
     addr_t dst, mask, gateway;
     uint16_t iface;
     uint8_t kind, scope;
+#ifdef FN_IPV6
+    uint32_t pad;
+#endif
 } route_t;
-static_assert(sizeof(route_t) == (FN_V6 ? 56 : 16), "mirrored by dtypes.ROUTE");
 
 typedef struct {
     addr_t local, mask, peer;
     uint16_t iface;
     uint8_t scope;
     uint8_t flags;             /* ADDRESS_* */
+#ifdef FN_IPV6
+    uint32_t pad;
+#endif
 } address_t;
-static_assert(sizeof(address_t) == (FN_V6 ? 56 : 16), "mirrored by dtypes.ADDRESS");
 
 /* One packet header as a batch brings it. */
 typedef struct {
@@ -343,7 +308,6 @@ typedef struct {
     uint16_t isn;              /* upper half of the sequence number of a SYN */
     uint32_t mark;
 } packet_t;
-static_assert(sizeof(packet_t) == 2 * FN_ADDR_BYTES + 16, "mirrored by dtypes.PACKET");
 
 typedef struct {
     uint8_t verdict, ctinfo, reason, pad;
@@ -354,8 +318,10 @@ typedef struct {
     uint16_t sport, dport;
     uint16_t out_iface, probes;
     uint32_t conn;
+#ifdef FN_IPV6
+    uint32_t pad3;
+#endif
 } result_t;
-static_assert(sizeof(result_t) == (FN_V6 ? 56 : 24), "mirrored by dtypes.RESULT");
 
 /* A virtual service of IPVS (struct ip_vs_service) and what its scheduler remembers. */
 typedef struct {
@@ -370,7 +336,6 @@ typedef struct {
     uint32_t persist;          /* jiffies that a client keeps its server, 0 none */
     uint32_t hash_ports;       /* sh: the source port counts too */
 } service_t;
-static_assert(sizeof(service_t) == 2 * FN_ADDR_BYTES + 40, "mirrored by dtypes.SERVICE");
 
 /* A real server (struct ip_vs_dest). */
 typedef struct {
@@ -378,14 +343,12 @@ typedef struct {
     uint32_t weight, active, inactive;
     uint16_t port, pad;
 } server_t;
-static_assert(sizeof(server_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.SERVER");
 
 /* The server that a client of a persistent service keeps (an IPVS connection template). */
 typedef struct {
     addr_t client;
     uint32_t service, server, expires, used;
 } persist_t;
-static_assert(sizeof(persist_t) == FN_ADDR_BYTES + 16, "mirrored by dtypes.PERSIST");
 
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
  * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
@@ -441,8 +404,6 @@ typedef struct {
     uint32_t room;             /* bytes that a helper may lengthen the datagram to */
 } pkt_t;
 
-#define FN_STATS 28
-#define FN_TIMEOUTS 40
 
 typedef struct {
     conn_t *conns;
@@ -526,7 +487,7 @@ typedef struct {
     uint32_t *port_start[2];   /* ascending from 0; source and destination ports cut likewise */
     address_t *addresses;
     uint32_t n_routes, n_classes, n_addresses, n_port_classes[2];
-    uint32_t *lo_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
+    uint32_t *iface_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
@@ -534,7 +495,7 @@ typedef struct {
     uint32_t zoned;            /* two connections may have one tuple: zones, or timeouts of 0 s */
     uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
-    uint32_t profile;          /* 54 or 618 */
+    uint32_t profile;          /* enum profile */
     uint32_t tracking, nat_hooks;
     uint32_t only_nat_rules;   /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;

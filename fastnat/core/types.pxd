@@ -1,8 +1,15 @@
-# Declarations of types.h and the constants of the field. Layouts, offsets and who writes what: types.h.
+# Made by layouts.py; change codes.h or types.h and run `make layouts`.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "types.h" nogil:
     enum:
+        FN_ADDR_BITS
+        FN_V6
+        PROTO_ICMP
+        ICMP_ECHO
+        ICMP_ECHO_REPLY
+        FN_ADDR_BYTES
+        FN_TCP_STATE
         FN_HZ
         FN_ID_BITS
         FN_BUCKET_SLOTS
@@ -13,40 +20,319 @@ cdef extern from "types.h" nogil:
         FN_CHUNK_IDS
         FN_WALK_RULES
         FN_PATH_RULES
+        FN_MEMO_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
-        FN_PERSIST_SLOTS
         FN_EXPECT_HEADS
-        FN_TOWARDS
-        FN_TCP_STATE
-        FN_STATS
+        FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
-        FN_MEMO_RULES
+        FN_TOWARDS
         FN_ROUND_KEYS
         FN_PAGE_PORTS
         FN_PAGES
         FN_PAGE_WORDS
+        FN_STATS
+        FN_TIMEOUTS
     const uint32_t FN_NONE
-    const uint16_t FN_ANY_IFACE
-
-    # 128 bits wide in the build for IPv6: an address is only ever kept in an addr_t
-    ctypedef uint32_t addr_t
+    const uint32_t FN_ANY_IFACE
     enum:
-        FN_V6
-        FN_ADDR_BITS
-        FN_ADDR_BYTES
-        PROTO_ICMP
-        ICMP_ECHO
-        ICMP_ECHO_REPLY
+        PROTO_TCP
+        PROTO_UDP
+        PROTO_GRE
+        PROTO_SCTP
+        PROTO_UDPLITE
+    enum:
+        IPS_EXPECTED
+        IPS_SEEN_REPLY
+        IPS_ASSURED
+        IPS_CONFIRMED
+        IPS_SRC_NAT
+        IPS_DST_NAT
+        IPS_SEQ_ADJUST
+        IPS_SRC_NAT_DONE
+        IPS_DST_NAT_DONE
+        IPS_DYING
+        IPS_FIXED_TIMEOUT
+        IPS_NAT_CLASH
+        IPS_HELPER
+    enum:
         ADDRESS_SECONDARY
         ADDRESS_DEPRECATED
         ADDRESS_TENTATIVE
         ADDRESS_TEMPORARY
+    enum:
+        CONN_LIVE
+        CONN_MARKED
+        CONN_SERVICE
+        CONN_ACTIVE
+        CONN_HELPED
+        CONN_ADRIFT
+    enum:
+        TCP_NONE
+        TCP_SYN_SENT
+        TCP_SYN_RECV
+        TCP_ESTABLISHED
+        TCP_FIN_WAIT
+        TCP_CLOSE_WAIT
+        TCP_LAST_ACK
+        TCP_TIME_WAIT
+        TCP_CLOSE
+        TCP_SYN_SENT2
+    enum:
+        LINUX_5_4
+        LINUX_6_18
+    enum:
+        HELPER_NONE
+        HELPER_FTP
+        HELPER_TFTP
+        HELPER_PPTP
+    enum:
+        EXPECT_FREE
+        EXPECT_PLAIN
+        EXPECT_FOLLOW
+        EXPECT_PPTP
+        EXPECT_GRE_KEY
+    enum:
+        IP_CT_ESTABLISHED
+        IP_CT_RELATED
+        IP_CT_NEW
+        IP_CT_ESTABLISHED_REPLY
+        IP_CT_RELATED_REPLY
+        IP_CT_UNTRACKED
+        IP_CT_INVALID
+    enum:
+        DIR_ORIGINAL
+        DIR_REPLY
+    enum:
+        HOOK_PREROUTING
+        HOOK_INPUT
+        HOOK_FORWARD
+        HOOK_OUTPUT
+        HOOK_POSTROUTING
+    enum:
+        IFACE_RP_STRICT
+        IFACE_RP_LOOSE
+        IFACE_ACCEPT_LOCAL
+        IFACE_LOOPBACK
+        IFACE_ROUTE_LOCALNET
+    enum:
+        DIM_NONE
+        DIM_ADDRESS
+        DIM_NETWORK
+        DIM_PROTO_PORT
+        DIM_PORT
+    enum:
+        RECENT_SET
+        RECENT_CHECK
+        RECENT_UPDATE
+        RECENT_REMOVE
+    enum:
+        RECENT_OPERATION
+        RECENT_DEST
+        RECENT_REAP
+        RECENT_TTL
+    enum:
+        HASHLIMIT_DST
+        HASHLIMIT_DPORT
+        HASHLIMIT_SRC
+        HASHLIMIT_SPORT
+        HASHLIMIT_ABOVE
+    enum:
+        TABLE_RAW
+        TABLE_MANGLE
+        TABLE_NAT
+        TABLE_FILTER
+    enum:
+        MANIP_SRC
+        MANIP_DST
+    enum:
+        RANGE_MAP_IPS
+        RANGE_PROTO_SPECIFIED
+        RANGE_PROTO_RANDOM
+        RANGE_PERSISTENT
+        RANGE_PROTO_RANDOM_FULLY
+        RANGE_PROTO_OFFSET
+        RANGE_RANDOM_ALL
+    enum:
+        VERDICT_FORWARD
+        VERDICT_LOCAL
+        VERDICT_DROP
+    enum:
+        REASON_NONE
+        REASON_INVALID
+        REASON_CLASH
+        REASON_TABLE_FULL
+        REASON_NO_ADDRESS
+        REASON_NO_ROUTE
+        REASON_TTL
+        REASON_MARTIAN
+        REASON_IP_HEADER
+        REASON_RULE_DROP
+        REASON_OUT_DEVICE
+        REASON_NOT_FORWARDING
+        REASON_ICMP_TRANSLATION
+        REASON_TRUNCATED
+        REASON_FRAGMENT
+        REASON_UNTRACKED
+        REASON_INTERFACE
+        REASON_HANDLER_DROP
+        REASON_TOO_BIG
+        REASON_CHAIN_TOO_LONG
+        REASON_NO_SERVER
+        REASON_HELPER
+        REASON_NO_ROOM
+        REASON_TOO_MANY_RULES
+    enum:
+        STAT_FOUND
+        STAT_INVALID
+        STAT_IGNORE
+        STAT_INSERT
+        STAT_INSERT_FAILED
+        STAT_DROP
+        STAT_EARLY_DROP
+        STAT_ERROR
+        STAT_SEARCH_RESTART
+        STAT_CLASH_RESOLVE
+        STAT_CHAINTOOLONG
+        STAT_NEW
+        STAT_DELETE
+        STAT_PORT_SEARCH_PROBES
+        STAT_PORT_SEARCHES
+        STAT_PORT_SEARCH_FAILURES
+        STAT_PACKETS
+        STAT_EXPIRED
+        STAT_RULES_WALKED
+        STAT_EVICTED
+        STAT_BYSOURCE_REUSE
+        STAT_RANDOM_DRAWS
+        STAT_EXPECT_NEW
+        STAT_EXPECT_CREATE
+        STAT_EXPECT_DELETE
+    enum:
+        TIMEOUT_TCP
+        TIMEOUT_TCP_MAX_RETRANS
+        TIMEOUT_TCP_UNACK
+        TIMEOUT_UDP
+        TIMEOUT_UDP_STREAM
+        TIMEOUT_ICMP
+        TIMEOUT_GENERIC
+        TIMEOUT_GRE
+        TIMEOUT_GRE_STREAM
+        TIMEOUT_UDPLITE
+        TIMEOUT_UDPLITE_STREAM
+        TIMEOUT_SCTP
+        TIMEOUT_PPTP
+        TIMEOUT_PPTP_STREAM
+    enum:
+        SCHEDULE_RR
+        SCHEDULE_WRR
+        SCHEDULE_LC
+        SCHEDULE_WLC
+        SCHEDULE_SH
+    enum:
+        TABLE_KIND_TUPLES
+        TABLE_KIND_SOURCES
+    enum:
+        ROUTE_UNICAST
+        ROUTE_LOCAL
+        ROUTE_BROADCAST
+        ROUTE_ANYCAST
+        ROUTE_MULTICAST
+        ROUTE_BLACKHOLE
+        ROUTE_UNREACHABLE
+        ROUTE_PROHIBIT
+        ROUTE_THROW
+    enum:
+        TARGET_NONE
+        TARGET_ACCEPT
+        TARGET_DROP
+        TARGET_RETURN
+        TARGET_JUMP
+        TARGET_GOTO
+        TARGET_POLICY_ACCEPT
+        TARGET_POLICY_DROP
+        TARGET_CHAIN_END
+        TARGET_SNAT
+        TARGET_DNAT
+        TARGET_MASQUERADE
+        TARGET_REDIRECT
+        TARGET_NETMAP
+        TARGET_MARK
+        TARGET_CONNMARK
+        TARGET_NOTRACK
+        TARGET_CT_ZONE
+        TARGET_DISPATCH
+        TARGET_TOS
+        TARGET_TTL
+        TARGET_TOO_FAR
+    enum:
+        RULE_TESTS_ADDRESSES
+        RULE_TESTS_PROTO
+        RULE_TESTS_IN
+        RULE_TESTS_OUT
+        RULE_TESTS_MATCHES
+        RULE_TESTS_MATCH
+    enum:
+        DISPATCH_DST
+        DISPATCH_DPORT
+    enum:
+        MATCH_SPORT
+        MATCH_DPORT
+        MATCH_TCP_FLAGS
+        MATCH_ICMP_TYPE
+        MATCH_MULTIPORT_SRC
+        MATCH_MULTIPORT_DST
+        MATCH_MULTIPORT_EITHER
+        MATCH_MARK
+        MATCH_CONNMARK
+        MATCH_ADDRTYPE_SRC
+        MATCH_ADDRTYPE_DST
+        MATCH_IPRANGE_SRC
+        MATCH_IPRANGE_DST
+        MATCH_CTSTATE
+        MATCH_CTPROTO
+        MATCH_NTH
+        MATCH_RANDOM
+        MATCH_LENGTH
+        MATCH_NEVER
+        MATCH_L4_HEADER
+        MATCH_CONST
+        MATCH_SET
+        MATCH_RECENT
+        MATCH_LIMIT
+        MATCH_TTL
+        MATCH_TOS
+        MATCH_CT_ADDR
+        MATCH_CT_PORT
+        MATCH_CT_STATUS
+        MATCH_CT_DIR
+        MATCH_MORE
+        MATCH_RPFILTER
+        MATCH_HASHLIMIT
+        MATCH_HELPER
+        MATCH_CT_EXPIRE
+        MATCH_TCP_OPTION
+    enum:
+        EVENT_NEW
+        EVENT_UPDATE
+        EVENT_DESTROY
+    enum:
+        EVENT_REPLY
+        EVENT_ASSURED
+        EVENT_PROTOINFO
+        EVENT_MARK
+    # 128 bits wide in the build for IPv6: an address is only ever kept in an addr_t
+    ctypedef uint32_t addr_t
 
     ctypedef struct tuple_t:
         addr_t src
         addr_t dst
         uint64_t rest
+        uint16_t sport
+        uint16_t dport
+        uint8_t proto
+        uint8_t pad
+        uint16_t zone
 
     ctypedef struct conn_t:
         tuple_t tuples[2]
@@ -78,6 +364,7 @@ cdef extern from "types.h" nogil:
         uint32_t last_end
         uint16_t last_win
         uint8_t last_flags
+        uint8_t pad
         uint32_t server
         uint32_t help
         uint32_t mark
@@ -87,6 +374,7 @@ cdef extern from "types.h" nogil:
         uint8_t init[2]
         uint8_t last_dir
         uint8_t flags
+        uint8_t pad[44]
         uint32_t server
         uint32_t mark
 
@@ -154,6 +442,7 @@ cdef extern from "types.h" nogil:
         uint32_t kind
         uint32_t mask
         uint32_t first_slot
+        uint32_t pad
 
     ctypedef struct dispatch_slot_t:
         uint32_t key
@@ -169,6 +458,7 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t n
         uint32_t rules[18]
+        uint32_t pad
 
     ctypedef struct memo_t:
         uint64_t key[3]
@@ -183,6 +473,7 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t n
         uint8_t quick
+        uint8_t pad
         uint32_t target_arg
         uint32_t mark
         uint32_t rules[30]
@@ -201,6 +492,7 @@ cdef extern from "types.h" nogil:
         uint32_t mark
         uint16_t iface
         uint8_t tcp_flags
+        uint8_t pad
 
     ctypedef struct set_t:
         uint64_t prefixes[3]
@@ -210,6 +502,7 @@ cdef extern from "types.h" nogil:
         uint32_t n_members
         uint8_t dims[3]
         uint8_t n_dims
+        uint32_t pad
 
     ctypedef struct element_t:
         addr_t addrs[2]
@@ -217,6 +510,17 @@ cdef extern from "types.h" nogil:
         uint8_t prefix
         uint8_t used
         uint8_t nomatch
+        uint8_t pad
+
+    ctypedef struct recent_t:
+        addr_t addr
+        uint32_t used
+        uint8_t ttl
+        uint8_t pad
+        uint16_t next
+        uint16_t n_stamps
+        uint16_t pad2
+        uint32_t stamps[256]
 
     ctypedef struct hashlimit_t:
         addr_t src
@@ -225,14 +529,7 @@ cdef extern from "types.h" nogil:
         uint32_t used
         uint64_t credit
         uint32_t last
-
-    ctypedef struct recent_t:
-        addr_t addr
-        uint32_t used
-        uint8_t ttl
-        uint16_t next
-        uint16_t n_stamps
-        uint32_t stamps[256]
+        uint32_t pad
 
     ctypedef struct help_t:
         uint32_t first
@@ -249,10 +546,12 @@ cdef extern from "types.h" nogil:
         uint16_t far_call
         uint8_t session
         uint8_t call
+        uint16_t pad
         uint32_t master
         uint32_t serial
         uint32_t master_serial
         uint32_t server
+        uint32_t pad2
 
     ctypedef struct expect_t:
         tuple_t t
@@ -264,11 +563,12 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t dir
         uint8_t any_sport
+        uint8_t pad[3]
 
     ctypedef struct event_t:
         tuple_t tuples[2]
         uint64_t tick
-        uint32_t timeout
+        int32_t timeout
         uint32_t mark
         uint32_t conn
         uint16_t zone
@@ -277,6 +577,7 @@ cdef extern from "types.h" nogil:
         uint8_t what
         uint8_t state
         uint8_t pad
+        uint32_t pad2
 
     ctypedef struct target_t:
         addr_t min_addr
@@ -353,6 +654,7 @@ cdef extern from "types.h" nogil:
         uint32_t active
         uint32_t inactive
         uint16_t port
+        uint16_t pad
 
     ctypedef struct persist_t:
         addr_t client
@@ -412,13 +714,13 @@ cdef extern from "types.h" nogil:
         uint8_t is_new
         uint8_t verified
         uint8_t icmp_error
+        uint8_t ttl
         uint8_t held
         uint8_t template_helper
         uint8_t expected
         uint8_t evicted
         uint8_t pause
         uint8_t dying
-        uint8_t ttl
         uint16_t template_zone
         uint8_t template_dir
         uint8_t tcp_class
@@ -482,8 +784,8 @@ cdef extern from "types.h" nogil:
         element_t *elements
         uint32_t *set_members
         recent_t *recent
-        hashlimit_t *hashlimits
         uint32_t recent_clock
+        hashlimit_t *hashlimits
         service_t *services
         server_t *servers
         persist_t *persists
@@ -527,7 +829,7 @@ cdef extern from "types.h" nogil:
         uint32_t n_classes
         uint32_t n_addresses
         uint32_t n_port_classes[2]
-        uint32_t *lo_flags
+        uint32_t *iface_flags
         uint64_t key[10]
         uint64_t secret[10]
         uint64_t rehashes
@@ -548,6 +850,16 @@ cdef extern from "types.h" nogil:
         addr_t guess_addr
         uint64_t stats[28]
 
+cdef extern from "layout.h" nogil:
+    ctypedef struct array_place_t:
+        const char *name
+        size_t at
+        size_t size
+    const array_place_t fn_arrays[]
+    enum:
+        FN_ARRAYS
+
+# The functions of our headers, part of types.pxd.
 cdef extern from "platform.h" nogil:
     void fn_prefetch(const void *p)
     void fn_prefetch_write(const void *p)
@@ -578,276 +890,3 @@ cdef extern from "keyed_hash.h" nogil:
     void fn_hash_stage(const uint64_t *key, const tuple_t *m, uint64_t *out, uint32_t n)
     void fn_hash_ahead(const uint64_t *key, ahead_t *ahead, const uint32_t *which, uint32_t n)
     void fn_aes_round(uint8_t *state, const uint8_t *key)
-
-cdef enum:
-    PROTO_TCP = 6
-    PROTO_UDP = 17
-    PROTO_GRE = 47
-    PROTO_SCTP = 132
-    PROTO_UDPLITE = 136
-
-# enum ip_conntrack_status
-cdef enum:
-    IPS_EXPECTED = 0x1
-    IPS_SEEN_REPLY = 0x2
-    IPS_ASSURED = 0x4
-    IPS_CONFIRMED = 0x8
-    IPS_SRC_NAT = 0x10
-    IPS_DST_NAT = 0x20
-    IPS_SEQ_ADJUST = 0x40
-    IPS_SRC_NAT_DONE = 0x80
-    IPS_DST_NAT_DONE = 0x100
-    IPS_DYING = 0x200
-    IPS_FIXED_TIMEOUT = 0x400
-    IPS_NAT_CLASH = 0x1000
-    IPS_HELPER = 0x2000
-
-# conn_t.flags
-cdef enum:
-    CONN_LIVE = 1
-    CONN_MARKED = 2
-    # IPVS chose its real server; that server counts it as active
-    CONN_SERVICE = 4
-    CONN_ACTIVE = 8
-    # it has a help_t: a helper watches it, or one announced it
-    CONN_HELPED = 16
-    # while the node is reloaded: its real server is to be found again
-    CONN_ADRIFT = 32
-
-# help_t.kind
-cdef enum:
-    HELPER_NONE = 0
-    HELPER_FTP = 1
-    HELPER_TFTP = 2
-    HELPER_PPTP = 3
-
-# expect_t.kind: what happens when it comes true
-cdef enum:
-    EXPECT_FREE = 0
-    # nothing; nf_nat_follow_master; pptp_nat_expected; not a connection but a GRE key
-    EXPECT_PLAIN = 1
-    EXPECT_FOLLOW = 2
-    EXPECT_PPTP = 3
-    EXPECT_GRE_KEY = 4
-
-# enum ip_conntrack_info; INVALID stands for "no entry"
-cdef enum:
-    IP_CT_ESTABLISHED = 0
-    IP_CT_RELATED = 1
-    IP_CT_NEW = 2
-    IP_CT_ESTABLISHED_REPLY = 3
-    IP_CT_RELATED_REPLY = 4
-    IP_CT_UNTRACKED = 7
-    IP_CT_INVALID = 8
-
-cdef enum:
-    DIR_ORIGINAL = 0
-    DIR_REPLY = 1
-
-# enum nf_inet_hooks
-cdef enum:
-    HOOK_PREROUTING = 0
-    HOOK_INPUT = 1
-    HOOK_FORWARD = 2
-    HOOK_OUTPUT = 3
-    HOOK_POSTROUTING = 4
-
-cdef enum:
-    TABLE_RAW = 0
-    TABLE_MANGLE = 1
-    TABLE_NAT = 2
-    TABLE_FILTER = 3
-
-cdef enum:
-    MANIP_SRC = 0
-    MANIP_DST = 1
-
-# NF_NAT_RANGE_*
-cdef enum:
-    RANGE_MAP_IPS = 1
-    RANGE_PROTO_SPECIFIED = 2
-    RANGE_PROTO_RANDOM = 4
-    RANGE_PERSISTENT = 8
-    RANGE_PROTO_RANDOM_FULLY = 16
-    RANGE_PROTO_OFFSET = 32
-    RANGE_RANDOM_ALL = 20
-
-cdef enum:
-    VERDICT_FORWARD = 0
-    VERDICT_LOCAL = 1
-    VERDICT_DROP = 2
-
-# Why a packet was dropped, or passed without translation (fastnat.Reason mirrors it).
-cdef enum:
-    REASON_NONE = 0
-    REASON_INVALID = 1
-    REASON_CLASH = 2
-    REASON_TABLE_FULL = 3
-    REASON_NO_ADDRESS = 4
-    REASON_NO_ROUTE = 5
-    REASON_TTL = 6
-    REASON_MARTIAN = 7
-    REASON_IP_HEADER = 8
-    REASON_RULE_DROP = 9
-    REASON_OUT_DEVICE = 10
-    REASON_NOT_FORWARDING = 11
-    REASON_ICMP_TRANSLATION = 12
-    REASON_TRUNCATED = 13
-    REASON_FRAGMENT = 14
-    REASON_UNTRACKED = 15
-    REASON_INTERFACE = 16
-    REASON_HANDLER_DROP = 17
-    REASON_TOO_BIG = 18
-    REASON_CHAIN_TOO_LONG = 19
-    REASON_NO_SERVER = 20
-    REASON_HELPER = 21
-    REASON_NO_ROOM = 22
-    REASON_TOO_MANY_RULES = 23
-
-# indices of engine_t.stats; fastnat.dtypes.STATS names them in this order
-cdef enum:
-    STAT_FOUND = 0
-    STAT_INVALID = 1
-    STAT_IGNORE = 2
-    STAT_INSERT = 3
-    STAT_INSERT_FAILED = 4
-    STAT_DROP = 5
-    STAT_EARLY_DROP = 6
-    STAT_ERROR = 7
-    STAT_SEARCH_RESTART = 8
-    STAT_CLASH_RESOLVE = 9
-    STAT_CHAINTOOLONG = 10
-    STAT_NEW = 11
-    STAT_DELETE = 12
-    STAT_PROBES = 13
-    STAT_SEARCHES = 14
-    STAT_SEARCH_FAILURES = 15
-    STAT_PACKETS = 16
-    STAT_EXPIRED = 17
-    STAT_RULES = 18
-    STAT_EVICTED = 19
-    STAT_BYSOURCE_REUSE = 20
-    STAT_DRAWS = 21
-    STAT_EXPECT_NEW = 22
-    STAT_EXPECT_CREATE = 23
-    STAT_EXPECT_DELETE = 24
-
-# indices of engine_t.timeouts; TCP states first, by their number
-cdef enum:
-    TIMEOUT_TCP = 0
-    TIMEOUT_TCP_MAX_RETRANS = 10
-    TIMEOUT_TCP_UNACK = 11
-    TIMEOUT_UDP = 12
-    TIMEOUT_UDP_STREAM = 13
-    TIMEOUT_ICMP = 14
-    TIMEOUT_GENERIC = 15
-    TIMEOUT_GRE = 16
-    TIMEOUT_GRE_STREAM = 17
-    TIMEOUT_UDPLITE = 18
-    TIMEOUT_UDPLITE_STREAM = 19
-    # 21 to 29: SCTP states
-    TIMEOUT_SCTP = 20
-    # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
-    TIMEOUT_PPTP = 30
-    TIMEOUT_PPTP_STREAM = 31
-
-cdef enum:
-    TABLE_KIND_TUPLES = 0
-    TABLE_KIND_SOURCES = 1
-
-cdef enum:
-    ROUTE_UNICAST = 1
-    ROUTE_LOCAL = 2
-    ROUTE_BROADCAST = 3
-    ROUTE_BLACKHOLE = 6
-    ROUTE_UNREACHABLE = 7
-    ROUTE_PROHIBIT = 8
-    ROUTE_THROW = 9
-
-cdef enum:
-    TARGET_NONE = 0
-    TARGET_ACCEPT = 1
-    TARGET_DROP = 2
-    TARGET_RETURN = 3
-    TARGET_JUMP = 4
-    TARGET_GOTO = 5
-    TARGET_POLICY_ACCEPT = 6
-    TARGET_POLICY_DROP = 7
-    TARGET_CHAIN_END = 8
-    TARGET_SNAT = 9
-    TARGET_DNAT = 10
-    TARGET_MASQUERADE = 11
-    TARGET_REDIRECT = 12
-    TARGET_NETMAP = 13
-    TARGET_MARK = 14
-    TARGET_CONNMARK = 15
-    TARGET_NOTRACK = 16
-    TARGET_CT_ZONE = 17
-    TARGET_DISPATCH = 18
-    TARGET_TOS = 19
-    TARGET_TTL = 20
-    # no rule's: the walk met more than FN_WALK_RULES rules
-    TARGET_TOO_FAR = 21
-
-# rule_t.tests
-cdef enum:
-    RULE_TESTS_ADDRESSES = 1
-    RULE_TESTS_PROTO = 2
-    RULE_TESTS_IN = 4
-    RULE_TESTS_OUT = 8
-    # a list of matches, or one in the rule itself
-    RULE_TESTS_MATCHES = 16
-    RULE_TESTS_MATCH = 32
-
-cdef enum:
-    DISPATCH_DST = 0
-    DISPATCH_DPORT = 1
-
-cdef enum:
-    MATCH_SPORT = 1
-    MATCH_DPORT = 2
-    MATCH_TCP_FLAGS = 3
-    MATCH_ICMP_TYPE = 4
-    MATCH_MULTIPORT_SRC = 5
-    MATCH_MULTIPORT_DST = 6
-    MATCH_MULTIPORT_EITHER = 7
-    MATCH_MARK = 8
-    MATCH_CONNMARK = 9
-    MATCH_ADDRTYPE_SRC = 10
-    MATCH_ADDRTYPE_DST = 11
-    MATCH_IPRANGE_SRC = 12
-    MATCH_IPRANGE_DST = 13
-    MATCH_CTSTATE = 14
-    MATCH_CTPROTO = 15
-    MATCH_NTH = 16
-    MATCH_RANDOM = 17
-    MATCH_LENGTH = 18
-    MATCH_NEVER = 19
-    MATCH_L4_HEADER = 20
-    MATCH_CONST = 21
-    MATCH_SET = 22
-    MATCH_RECENT = 23
-    MATCH_LIMIT = 24
-    MATCH_TTL = 25
-    MATCH_TOS = 26
-    MATCH_CT_ADDR = 27
-    MATCH_CT_PORT = 28
-    MATCH_CT_STATUS = 29
-    MATCH_CT_DIR = 30
-    # the second slot of a match that takes two
-    MATCH_MORE = 31
-    MATCH_RPFILTER = 32
-    MATCH_HASHLIMIT = 33
-    MATCH_HELPER = 34
-    MATCH_CT_EXPIRE = 35
-    MATCH_TCP_OPTION = 36
-
-cdef enum:
-    EVENT_NEW = 1
-    EVENT_UPDATE = 2
-    EVENT_DESTROY = 3
-    # what an UPDATE is about, bits
-    EVENT_REPLY = 1
-    EVENT_ASSURED = 2
-    EVENT_PROTOINFO = 4
-    EVENT_MARK = 8

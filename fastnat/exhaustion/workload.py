@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import mask_of, to_int, to_text
+from ..core.layout import TcpState, TimeoutIndex
 from ..dtypes import HZ
 from ..errors import InputError
 from ..node_arrays import route_array
@@ -29,8 +30,6 @@ ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
 ISN_NS = 64
 SPORTS = ("random", "ephemeral", "sequential", "any")
 CLOSES = ("fin", "rst", "none")
-# indices of engine_t.timeouts
-SYN_SENT, ESTABLISHED, TIME_WAIT, CLOSE, UDP, UDP_STREAM = 1, 3, 7, 8, 12, 13
 # flows of a run, each of some hundred bytes; flows a second; the longest time, thirty years [s]
 MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 # of a lognormal hold time: its mean is e**50 times its median
@@ -189,10 +188,10 @@ def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
     hold = mean_hold(work.hold or 0.0)
     if work.proto == "udp":
         stream = work.replies and hold > STREAM_AFTER
-        return hold + timeouts[UDP_STREAM if stream else UDP] / HZ
+        return hold + timeouts[TimeoutIndex.UDP_STREAM if stream else TimeoutIndex.UDP] / HZ
     if work.hold is None:
-        return timeouts[SYN_SENT] / HZ
-    tail = {"fin": TIME_WAIT, "rst": CLOSE, "none": ESTABLISHED}[work.close]
+        return timeouts[TcpState.SYN_SENT] / HZ
+    tail = {"fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED}[work.close]
     return hold + timeouts[tail] / HZ
 
 

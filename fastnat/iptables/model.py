@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..core.layout import RangeFlag
+
 BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -15,7 +17,9 @@ BUILT_IN = {
 }
 IGNORED_TABLES = ("security",)
 
-MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, RANDOM_FULLY, PROTO_OFFSET = 1, 2, 4, 8, 16, 32
+MAP_IPS, PERSISTENT = int(RangeFlag.MAP_IPS), int(RangeFlag.PERSISTENT)
+PROTO_SPECIFIED, PROTO_OFFSET = int(RangeFlag.PROTO_SPECIFIED), int(RangeFlag.PROTO_OFFSET)
+PROTO_RANDOM, RANDOM_FULLY = int(RangeFlag.PROTO_RANDOM), int(RangeFlag.PROTO_RANDOM_FULLY)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..core.layout import HashlimitBit, RecentBit
 from ..text import excerpt
 from .model import Match
 from .words import RuleWords
@@ -44,8 +45,10 @@ class HashlimitMatch(Match):
 
 
 # parts of the key, as core/rule_hashlimit.pxd numbers them
-HASHLIMIT_MODES = {"dstip": 1, "dstport": 2, "srcip": 4, "srcport": 8}
-HASHLIMIT_ABOVE = 16
+HASHLIMIT_MODES = {
+    "dstip": HashlimitBit.DST, "dstport": HashlimitBit.DPORT, "srcip": HashlimitBit.SRC, "srcport": HashlimitBit.SPORT,
+}  # fmt: skip
+RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.REAP, "--rttl": RecentBit.TTL}
 
 
 class StatefulMatches(RuleWords):
@@ -154,7 +157,7 @@ class StatefulMatches(RuleWords):
 
     def recent_flag(self) -> None:
         """--rsource, --rdest, --reap, --rttl."""
-        self._recent().bits |= {"--rsource": 0, "--rdest": 4, "--reap": 8, "--rttl": 16}[self.option]
+        self._recent().bits |= RECENT_BITS[self.option]
 
     def limit(self) -> None:
         """--limit N[/UNIT]."""
@@ -180,7 +183,7 @@ class StatefulMatches(RuleWords):
         match = self._hashlimit()
         above = self.option.endswith("above") != self.invert
         match.cost = self._rate(1_000_000)
-        match.mode |= HASHLIMIT_ABOVE * above
+        match.mode |= HashlimitBit.ABOVE * above
 
     def hashlimit_mode(self) -> None:
         """--hashlimit-mode LIST."""

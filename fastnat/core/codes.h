@@ -1,0 +1,431 @@
+/* Limits, and the codes that stand in records. layouts.py makes the Cython and the Python form of both headers: after a
+ * change, `make layouts`. */
+#ifndef FASTNAT_CODES_H
+#define FASTNAT_CODES_H
+
+#define FN_HZ 250              /* jiffies per second of the kernels reproduced */
+#define FN_NONE 0xffffffffu    /* no index */
+#define FN_ID_BITS 26          /* a table id: record << 1 | direction */
+#define FN_BUCKET_SLOTS 12
+#define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
+#define FN_STAGE 32            /* packets in flight between two stages of a batch */
+#define FN_CPUS 256            /* packets held at most between set-up and confirm */
+#define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead, later deadlines are looked at again */
+#define FN_CHUNK_IDS 14
+#define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */
+#define FN_PATH_RULES 18       /* a longer walk is not remembered */
+#define FN_MEMO_RULES 30
+#define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
+#define FN_HASHLIMIT_SLOTS 65536 /* a list */
+#define FN_EXPECT_HEADS 1024
+#define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
+#define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
+#define FN_ANY_IFACE 0xffffu
+#define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
+#define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
+#define FN_PAGE_PORTS 2048    /* ports in a page of a bitmap */
+#define FN_PAGES (65536 / FN_PAGE_PORTS)
+#define FN_PAGE_WORDS (FN_PAGE_PORTS / 64)
+
+/* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
+#ifdef FN_IPV6
+typedef unsigned __int128 addr_t __attribute__((aligned(8)));
+#define FN_ADDR_BITS 128
+#define FN_V6 1
+#define PROTO_ICMP 58
+#define ICMP_ECHO 128
+#define ICMP_ECHO_REPLY 129
+#else
+typedef uint32_t addr_t;
+#define FN_ADDR_BITS 32
+#define FN_V6 0
+#define PROTO_ICMP 1
+#define ICMP_ECHO 8
+#define ICMP_ECHO_REPLY 0
+#endif
+#define FN_ADDR_BYTES (FN_ADDR_BITS / 8)
+#define FN_STATS 28           /* counters of an engine, enum stat */
+#define FN_TIMEOUTS 40        /* enum timeout */
+
+enum ip_protocol {
+    PROTO_TCP = 6,
+    PROTO_UDP = 17,
+    PROTO_GRE = 47,
+    PROTO_SCTP = 132,
+    PROTO_UDPLITE = 136,
+};
+
+/* enum ip_conntrack_status. */
+enum status {
+    IPS_EXPECTED = 0x1,
+    IPS_SEEN_REPLY = 0x2,
+    IPS_ASSURED = 0x4,
+    IPS_CONFIRMED = 0x8,
+    IPS_SRC_NAT = 0x10,
+    IPS_DST_NAT = 0x20,
+    IPS_SEQ_ADJUST = 0x40,
+    IPS_SRC_NAT_DONE = 0x80,
+    IPS_DST_NAT_DONE = 0x100,
+    IPS_DYING = 0x200,
+    IPS_FIXED_TIMEOUT = 0x400,
+    IPS_NAT_CLASH = 0x1000,
+    IPS_HELPER = 0x2000,
+};
+
+/* address_t.flags */
+enum address_flag {
+    ADDRESS_SECONDARY = 1,
+    ADDRESS_DEPRECATED = 2,
+    ADDRESS_TENTATIVE = 4,
+    ADDRESS_TEMPORARY = 8,
+};
+
+/* conn_t.flags */
+enum conn_flag {
+    CONN_LIVE = 1,
+    CONN_MARKED = 2,
+    /* IPVS chose its real server; that server counts it as active */
+    CONN_SERVICE = 4,
+    CONN_ACTIVE = 8,
+    /* it has a help_t: a helper watches it, or one announced it */
+    CONN_HELPED = 16,
+    /* while the node is reloaded: its real server is to be found again */
+    CONN_ADRIFT = 32,
+};
+
+/* enum tcp_conntrack */
+enum tcp_state {
+    TCP_NONE = 0,
+    TCP_SYN_SENT = 1,
+    TCP_SYN_RECV = 2,
+    TCP_ESTABLISHED = 3,
+    TCP_FIN_WAIT = 4,
+    TCP_CLOSE_WAIT = 5,
+    TCP_LAST_ACK = 6,
+    TCP_TIME_WAIT = 7,
+    TCP_CLOSE = 8,
+    TCP_SYN_SENT2 = 9,
+};
+
+/* the kernels whose decisions are taken: engine_t.profile */
+enum profile {
+    LINUX_5_4 = 54,
+    LINUX_6_18 = 618,
+};
+
+/* help_t.kind */
+enum helper {
+    HELPER_NONE = 0,
+    HELPER_FTP = 1,
+    HELPER_TFTP = 2,
+    HELPER_PPTP = 3,
+};
+
+/* expect_t.kind: what happens when it comes true */
+enum expect_kind {
+    EXPECT_FREE = 0,
+    /* nothing; nf_nat_follow_master; pptp_nat_expected; not a connection but a GRE key */
+    EXPECT_PLAIN = 1,
+    EXPECT_FOLLOW = 2,
+    EXPECT_PPTP = 3,
+    EXPECT_GRE_KEY = 4,
+};
+
+/* enum ip_conntrack_info; INVALID: the packet has no connection. */
+enum ct_info {
+    IP_CT_ESTABLISHED = 0,
+    IP_CT_RELATED = 1,
+    IP_CT_NEW = 2,
+    IP_CT_ESTABLISHED_REPLY = 3,
+    IP_CT_RELATED_REPLY = 4,
+    IP_CT_UNTRACKED = 7,
+    IP_CT_INVALID = 8,
+};
+
+enum direction {
+    DIR_ORIGINAL = 0,
+    DIR_REPLY = 1,
+};
+
+/* enum nf_inet_hooks */
+enum hook {
+    HOOK_PREROUTING = 0,
+    HOOK_INPUT = 1,
+    HOOK_FORWARD = 2,
+    HOOK_OUTPUT = 3,
+    HOOK_POSTROUTING = 4,
+};
+
+/* engine_t.iface_flags; the MTU stands in the high half */
+enum iface_flag {
+    IFACE_RP_STRICT = 1,
+    IFACE_RP_LOOSE = 2,
+    IFACE_ACCEPT_LOCAL = 4,
+    IFACE_LOOPBACK = 8,
+    IFACE_ROUTE_LOCALNET = 16,
+};
+
+/* set_t.dims */
+enum set_dimension {
+    DIM_NONE = 0,
+    DIM_ADDRESS = 1,
+    DIM_NETWORK = 2,
+    DIM_PROTO_PORT = 3,
+    DIM_PORT = 4,
+};
+
+/* -m recent, in match_t.n: an operation, and bits beside it */
+enum recent_operation {
+    RECENT_SET = 0,
+    RECENT_CHECK = 1,
+    RECENT_UPDATE = 2,
+    RECENT_REMOVE = 3,
+};
+
+enum recent_bit {
+    RECENT_OPERATION = 3,
+    RECENT_DEST = 4,
+    RECENT_REAP = 8,
+    RECENT_TTL = 16,
+};
+
+/* -m hashlimit, in match_t.n: which parts make the key, and whether it asks for what is above the rate */
+enum hashlimit_bit {
+    HASHLIMIT_DST = 1,
+    HASHLIMIT_DPORT = 2,
+    HASHLIMIT_SRC = 4,
+    HASHLIMIT_SPORT = 8,
+    HASHLIMIT_ABOVE = 16,
+};
+
+enum rule_table {
+    TABLE_RAW = 0,
+    TABLE_MANGLE = 1,
+    TABLE_NAT = 2,
+    TABLE_FILTER = 3,
+};
+
+enum manip {
+    MANIP_SRC = 0,
+    MANIP_DST = 1,
+};
+
+/* NF_NAT_RANGE_* */
+enum range_flag {
+    RANGE_MAP_IPS = 1,
+    RANGE_PROTO_SPECIFIED = 2,
+    RANGE_PROTO_RANDOM = 4,
+    RANGE_PERSISTENT = 8,
+    RANGE_PROTO_RANDOM_FULLY = 16,
+    RANGE_PROTO_OFFSET = 32,
+    RANGE_RANDOM_ALL = 20,
+};
+
+/* What became of a packet. */
+enum verdict {
+    VERDICT_FORWARD = 0,
+    VERDICT_LOCAL = 1,
+    VERDICT_DROP = 2,
+};
+
+/* Why a packet was dropped, or passed untranslated (INVALID, UNTRACKED). */
+enum reason {
+    REASON_NONE = 0,
+    REASON_INVALID = 1,
+    REASON_CLASH = 2,
+    REASON_TABLE_FULL = 3,
+    REASON_NO_ADDRESS = 4,
+    REASON_NO_ROUTE = 5,
+    REASON_TTL = 6,
+    REASON_MARTIAN = 7,
+    REASON_IP_HEADER = 8,
+    REASON_RULE_DROP = 9,
+    REASON_OUT_DEVICE = 10,
+    REASON_NOT_FORWARDING = 11,
+    REASON_ICMP_TRANSLATION = 12,
+    REASON_TRUNCATED = 13,
+    REASON_FRAGMENT = 14,
+    REASON_UNTRACKED = 15,
+    REASON_INTERFACE = 16,
+    REASON_HANDLER_DROP = 17,
+    REASON_TOO_BIG = 18,
+    REASON_CHAIN_TOO_LONG = 19,
+    REASON_NO_SERVER = 20,
+    REASON_HELPER = 21,
+    REASON_NO_ROOM = 22,
+    REASON_TOO_MANY_RULES = 23,
+};
+
+/* indices of engine_t.stats; dtypes.STATS names them in this order */
+enum stat_index {
+    STAT_FOUND = 0,
+    STAT_INVALID = 1,
+    STAT_IGNORE = 2,
+    STAT_INSERT = 3,
+    STAT_INSERT_FAILED = 4,
+    STAT_DROP = 5,
+    STAT_EARLY_DROP = 6,
+    STAT_ERROR = 7,
+    STAT_SEARCH_RESTART = 8,
+    STAT_CLASH_RESOLVE = 9,
+    STAT_CHAINTOOLONG = 10,
+    STAT_NEW = 11,
+    STAT_DELETE = 12,
+    STAT_PORT_SEARCH_PROBES = 13,
+    STAT_PORT_SEARCHES = 14,
+    STAT_PORT_SEARCH_FAILURES = 15,
+    STAT_PACKETS = 16,
+    STAT_EXPIRED = 17,
+    STAT_RULES_WALKED = 18,
+    STAT_EVICTED = 19,
+    STAT_BYSOURCE_REUSE = 20,
+    STAT_RANDOM_DRAWS = 21,
+    STAT_EXPECT_NEW = 22,
+    STAT_EXPECT_CREATE = 23,
+    STAT_EXPECT_DELETE = 24,
+};
+
+/* indices of engine_t.timeouts; TCP states first, by their number */
+enum timeout_index {
+    TIMEOUT_TCP = 0,
+    TIMEOUT_TCP_MAX_RETRANS = 10,
+    TIMEOUT_TCP_UNACK = 11,
+    TIMEOUT_UDP = 12,
+    TIMEOUT_UDP_STREAM = 13,
+    TIMEOUT_ICMP = 14,
+    TIMEOUT_GENERIC = 15,
+    TIMEOUT_GRE = 16,
+    TIMEOUT_GRE_STREAM = 17,
+    TIMEOUT_UDPLITE = 18,
+    TIMEOUT_UDPLITE_STREAM = 19,
+    /* 21 to 29: SCTP states */
+    TIMEOUT_SCTP = 20,
+    /* PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT */
+    TIMEOUT_PPTP = 30,
+    TIMEOUT_PPTP_STREAM = 31,
+};
+
+/* service_t.scheduler */
+enum scheduler {
+    SCHEDULE_RR = 0,
+    SCHEDULE_WRR = 1,
+    SCHEDULE_LC = 2,
+    SCHEDULE_WLC = 3,
+    SCHEDULE_SH = 4,
+};
+
+enum table_kind {
+    TABLE_KIND_TUPLES = 0,
+    TABLE_KIND_SOURCES = 1,
+};
+
+enum route_kind {
+    ROUTE_UNICAST = 1,
+    ROUTE_LOCAL = 2,
+    ROUTE_BROADCAST = 3,
+    ROUTE_ANYCAST = 4,
+    ROUTE_MULTICAST = 5,
+    ROUTE_BLACKHOLE = 6,
+    ROUTE_UNREACHABLE = 7,
+    ROUTE_PROHIBIT = 8,
+    ROUTE_THROW = 9,
+};
+
+enum target_kind {
+    TARGET_NONE = 0,
+    TARGET_ACCEPT = 1,
+    TARGET_DROP = 2,
+    TARGET_RETURN = 3,
+    TARGET_JUMP = 4,
+    TARGET_GOTO = 5,
+    TARGET_POLICY_ACCEPT = 6,
+    TARGET_POLICY_DROP = 7,
+    TARGET_CHAIN_END = 8,
+    TARGET_SNAT = 9,
+    TARGET_DNAT = 10,
+    TARGET_MASQUERADE = 11,
+    TARGET_REDIRECT = 12,
+    TARGET_NETMAP = 13,
+    TARGET_MARK = 14,
+    TARGET_CONNMARK = 15,
+    TARGET_NOTRACK = 16,
+    TARGET_CT_ZONE = 17,
+    TARGET_DISPATCH = 18,
+    TARGET_TOS = 19,
+    TARGET_TTL = 20,
+    /* no rule's: the walk met more than FN_WALK_RULES rules */
+    TARGET_TOO_FAR = 21,
+};
+
+/* rule_t.tests */
+enum rule_tests {
+    RULE_TESTS_ADDRESSES = 1,
+    RULE_TESTS_PROTO = 2,
+    RULE_TESTS_IN = 4,
+    RULE_TESTS_OUT = 8,
+    /* a list of matches, or one in the rule itself */
+    RULE_TESTS_MATCHES = 16,
+    RULE_TESTS_MATCH = 32,
+};
+
+enum dispatch_key {
+    DISPATCH_DST = 0,
+    DISPATCH_DPORT = 1,
+};
+
+enum match_kind {
+    MATCH_SPORT = 1,
+    MATCH_DPORT = 2,
+    MATCH_TCP_FLAGS = 3,
+    MATCH_ICMP_TYPE = 4,
+    MATCH_MULTIPORT_SRC = 5,
+    MATCH_MULTIPORT_DST = 6,
+    MATCH_MULTIPORT_EITHER = 7,
+    MATCH_MARK = 8,
+    MATCH_CONNMARK = 9,
+    MATCH_ADDRTYPE_SRC = 10,
+    MATCH_ADDRTYPE_DST = 11,
+    MATCH_IPRANGE_SRC = 12,
+    MATCH_IPRANGE_DST = 13,
+    MATCH_CTSTATE = 14,
+    MATCH_CTPROTO = 15,
+    MATCH_NTH = 16,
+    MATCH_RANDOM = 17,
+    MATCH_LENGTH = 18,
+    MATCH_NEVER = 19,
+    MATCH_L4_HEADER = 20,
+    MATCH_CONST = 21,
+    MATCH_SET = 22,
+    MATCH_RECENT = 23,
+    MATCH_LIMIT = 24,
+    MATCH_TTL = 25,
+    MATCH_TOS = 26,
+    MATCH_CT_ADDR = 27,
+    MATCH_CT_PORT = 28,
+    MATCH_CT_STATUS = 29,
+    MATCH_CT_DIR = 30,
+    /* the second slot of a match that takes two */
+    MATCH_MORE = 31,
+    MATCH_RPFILTER = 32,
+    MATCH_HASHLIMIT = 33,
+    MATCH_HELPER = 34,
+    MATCH_CT_EXPIRE = 35,
+    MATCH_TCP_OPTION = 36,
+};
+
+/* What an event says: nf_conntrack_events as conntrack -E names them. */
+enum event {
+    EVENT_NEW = 1,
+    EVENT_UPDATE = 2,
+    EVENT_DESTROY = 3,
+};
+
+/* What an UPDATE is about, bits (enum ip_conntrack_events). */
+enum event_what {
+    EVENT_REPLY = 1,
+    EVENT_ASSURED = 2,
+    EVENT_PROTOINFO = 4,
+    EVENT_MARK = 8,
+};
+
+#endif

@@ -1,0 +1,800 @@
+"""Codes and records as codes.h and types.h have them.
+
+Made by layouts.py; change codes.h or types.h and run `make layouts`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+FN_HZ = 250
+FN_NONE = 4294967295
+FN_ID_BITS = 26
+FN_BUCKET_SLOTS = 12
+FN_GROUP_BUCKETS = 32
+FN_STAGE = 32
+FN_CPUS = 256
+FN_WHEEL_SLOTS = 32768
+FN_CHUNK_IDS = 14
+FN_WALK_RULES = 16777216
+FN_PATH_RULES = 18
+FN_MEMO_RULES = 30
+FN_RECENT_ENTRIES = 100
+FN_HASHLIMIT_SLOTS = 65536
+FN_EXPECT_HEADS = 1024
+FN_PERSIST_SLOTS = 65536
+FN_RECENT_STAMPS = 256
+FN_ANY_IFACE = 65535
+FN_TOWARDS = 65536
+FN_ROUND_KEYS = 5
+FN_PAGE_PORTS = 2048
+FN_PAGES = 32
+FN_PAGE_WORDS = 32
+FN_STATS = 28
+FN_TIMEOUTS = 40
+
+
+class IpProtocol(IntEnum):
+    """enum ip_protocol of codes.h."""
+
+    TCP = 6
+    UDP = 17
+    GRE = 47
+    SCTP = 132
+    UDPLITE = 136
+
+
+class Status(IntEnum):
+    """enum ip_conntrack_status."""
+
+    EXPECTED = 1
+    SEEN_REPLY = 2
+    ASSURED = 4
+    CONFIRMED = 8
+    SRC_NAT = 16
+    DST_NAT = 32
+    SEQ_ADJUST = 64
+    SRC_NAT_DONE = 128
+    DST_NAT_DONE = 256
+    DYING = 512
+    FIXED_TIMEOUT = 1024
+    NAT_CLASH = 4096
+    HELPER = 8192
+
+
+class AddressFlag(IntEnum):
+    """Address_t.flags."""
+
+    SECONDARY = 1
+    DEPRECATED = 2
+    TENTATIVE = 4
+    TEMPORARY = 8
+
+
+class ConnFlag(IntEnum):
+    """Conn_t.flags."""
+
+    LIVE = 1
+    MARKED = 2
+    SERVICE = 4
+    ACTIVE = 8
+    HELPED = 16
+    ADRIFT = 32
+
+
+class TcpState(IntEnum):
+    """enum tcp_conntrack."""
+
+    NONE = 0
+    SYN_SENT = 1
+    SYN_RECV = 2
+    ESTABLISHED = 3
+    FIN_WAIT = 4
+    CLOSE_WAIT = 5
+    LAST_ACK = 6
+    TIME_WAIT = 7
+    CLOSE = 8
+    SYN_SENT2 = 9
+
+
+class Profile(IntEnum):
+    """The kernels whose decisions are taken: engine_t.profile."""
+
+    LINUX_5_4 = 54
+    LINUX_6_18 = 618
+
+
+class Helper(IntEnum):
+    """Help_t.kind."""
+
+    NONE = 0
+    FTP = 1
+    TFTP = 2
+    PPTP = 3
+
+
+class ExpectKind(IntEnum):
+    """Expect_t.kind: what happens when it comes true."""
+
+    FREE = 0
+    PLAIN = 1
+    FOLLOW = 2
+    PPTP = 3
+    GRE_KEY = 4
+
+
+class CtInfo(IntEnum):
+    """enum ip_conntrack_info; INVALID: the packet has no connection."""
+
+    ESTABLISHED = 0
+    RELATED = 1
+    NEW = 2
+    ESTABLISHED_REPLY = 3
+    RELATED_REPLY = 4
+    UNTRACKED = 7
+    INVALID = 8
+
+
+class Direction(IntEnum):
+    """enum direction of codes.h."""
+
+    ORIGINAL = 0
+    REPLY = 1
+
+
+class Hook(IntEnum):
+    """enum nf_inet_hooks."""
+
+    PREROUTING = 0
+    INPUT = 1
+    FORWARD = 2
+    OUTPUT = 3
+    POSTROUTING = 4
+
+
+class IfaceFlag(IntEnum):
+    """Engine_t.iface_flags; the MTU stands in the high half."""
+
+    RP_STRICT = 1
+    RP_LOOSE = 2
+    ACCEPT_LOCAL = 4
+    LOOPBACK = 8
+    ROUTE_LOCALNET = 16
+
+
+class SetDimension(IntEnum):
+    """Set_t.dims."""
+
+    NONE = 0
+    ADDRESS = 1
+    NETWORK = 2
+    PROTO_PORT = 3
+    PORT = 4
+
+
+class RecentOperation(IntEnum):
+    """-m recent, in match_t.n: an operation, and bits beside it."""
+
+    SET = 0
+    CHECK = 1
+    UPDATE = 2
+    REMOVE = 3
+
+
+class RecentBit(IntEnum):
+    """enum recent_bit of codes.h."""
+
+    OPERATION = 3
+    DEST = 4
+    REAP = 8
+    TTL = 16
+
+
+class HashlimitBit(IntEnum):
+    """-m hashlimit, in match_t.n: which parts make the key, and whether it asks for what is above the rate."""
+
+    DST = 1
+    DPORT = 2
+    SRC = 4
+    SPORT = 8
+    ABOVE = 16
+
+
+class RuleTable(IntEnum):
+    """enum rule_table of codes.h."""
+
+    RAW = 0
+    MANGLE = 1
+    NAT = 2
+    FILTER = 3
+
+
+class Manip(IntEnum):
+    """enum manip of codes.h."""
+
+    SRC = 0
+    DST = 1
+
+
+class RangeFlag(IntEnum):
+    """NF_NAT_RANGE_*."""
+
+    MAP_IPS = 1
+    PROTO_SPECIFIED = 2
+    PROTO_RANDOM = 4
+    PERSISTENT = 8
+    PROTO_RANDOM_FULLY = 16
+    PROTO_OFFSET = 32
+    RANDOM_ALL = 20
+
+
+class Verdict(IntEnum):
+    """What became of a packet."""
+
+    FORWARD = 0
+    LOCAL = 1
+    DROP = 2
+
+
+class Reason(IntEnum):
+    """Why a packet was dropped, or passed untranslated (INVALID, UNTRACKED)."""
+
+    NONE = 0
+    INVALID = 1
+    CLASH = 2
+    TABLE_FULL = 3
+    NO_ADDRESS = 4
+    NO_ROUTE = 5
+    TTL = 6
+    MARTIAN = 7
+    IP_HEADER = 8
+    RULE_DROP = 9
+    OUT_DEVICE = 10
+    NOT_FORWARDING = 11
+    ICMP_TRANSLATION = 12
+    TRUNCATED = 13
+    FRAGMENT = 14
+    UNTRACKED = 15
+    INTERFACE = 16
+    HANDLER_DROP = 17
+    TOO_BIG = 18
+    CHAIN_TOO_LONG = 19
+    NO_SERVER = 20
+    HELPER = 21
+    NO_ROOM = 22
+    TOO_MANY_RULES = 23
+
+
+class StatIndex(IntEnum):
+    """Indices of engine_t.stats; dtypes.STATS names them in this order."""
+
+    FOUND = 0
+    INVALID = 1
+    IGNORE = 2
+    INSERT = 3
+    INSERT_FAILED = 4
+    DROP = 5
+    EARLY_DROP = 6
+    ERROR = 7
+    SEARCH_RESTART = 8
+    CLASH_RESOLVE = 9
+    CHAINTOOLONG = 10
+    NEW = 11
+    DELETE = 12
+    PORT_SEARCH_PROBES = 13
+    PORT_SEARCHES = 14
+    PORT_SEARCH_FAILURES = 15
+    PACKETS = 16
+    EXPIRED = 17
+    RULES_WALKED = 18
+    EVICTED = 19
+    BYSOURCE_REUSE = 20
+    RANDOM_DRAWS = 21
+    EXPECT_NEW = 22
+    EXPECT_CREATE = 23
+    EXPECT_DELETE = 24
+
+
+class TimeoutIndex(IntEnum):
+    """Indices of engine_t.timeouts; TCP states first, by their number."""
+
+    TCP = 0
+    TCP_MAX_RETRANS = 10
+    TCP_UNACK = 11
+    UDP = 12
+    UDP_STREAM = 13
+    ICMP = 14
+    GENERIC = 15
+    GRE = 16
+    GRE_STREAM = 17
+    UDPLITE = 18
+    UDPLITE_STREAM = 19
+    SCTP = 20
+    PPTP = 30
+    PPTP_STREAM = 31
+
+
+class Scheduler(IntEnum):
+    """Service_t.scheduler."""
+
+    RR = 0
+    WRR = 1
+    LC = 2
+    WLC = 3
+    SH = 4
+
+
+class TableKind(IntEnum):
+    """enum table_kind of codes.h."""
+
+    TUPLES = 0
+    SOURCES = 1
+
+
+class RouteKind(IntEnum):
+    """enum route_kind of codes.h."""
+
+    UNICAST = 1
+    LOCAL = 2
+    BROADCAST = 3
+    ANYCAST = 4
+    MULTICAST = 5
+    BLACKHOLE = 6
+    UNREACHABLE = 7
+    PROHIBIT = 8
+    THROW = 9
+
+
+class TargetKind(IntEnum):
+    """enum target_kind of codes.h."""
+
+    NONE = 0
+    ACCEPT = 1
+    DROP = 2
+    RETURN = 3
+    JUMP = 4
+    GOTO = 5
+    POLICY_ACCEPT = 6
+    POLICY_DROP = 7
+    CHAIN_END = 8
+    SNAT = 9
+    DNAT = 10
+    MASQUERADE = 11
+    REDIRECT = 12
+    NETMAP = 13
+    MARK = 14
+    CONNMARK = 15
+    NOTRACK = 16
+    CT_ZONE = 17
+    DISPATCH = 18
+    TOS = 19
+    TTL = 20
+    TOO_FAR = 21
+
+
+class RuleTests(IntEnum):
+    """Rule_t.tests."""
+
+    ADDRESSES = 1
+    PROTO = 2
+    IN = 4
+    OUT = 8
+    MATCHES = 16
+    MATCH = 32
+
+
+class DispatchKey(IntEnum):
+    """enum dispatch_key of codes.h."""
+
+    DST = 0
+    DPORT = 1
+
+
+class MatchKind(IntEnum):
+    """enum match_kind of codes.h."""
+
+    SPORT = 1
+    DPORT = 2
+    TCP_FLAGS = 3
+    ICMP_TYPE = 4
+    MULTIPORT_SRC = 5
+    MULTIPORT_DST = 6
+    MULTIPORT_EITHER = 7
+    MARK = 8
+    CONNMARK = 9
+    ADDRTYPE_SRC = 10
+    ADDRTYPE_DST = 11
+    IPRANGE_SRC = 12
+    IPRANGE_DST = 13
+    CTSTATE = 14
+    CTPROTO = 15
+    NTH = 16
+    RANDOM = 17
+    LENGTH = 18
+    NEVER = 19
+    L4_HEADER = 20
+    CONST = 21
+    SET = 22
+    RECENT = 23
+    LIMIT = 24
+    TTL = 25
+    TOS = 26
+    CT_ADDR = 27
+    CT_PORT = 28
+    CT_STATUS = 29
+    CT_DIR = 30
+    MORE = 31
+    RPFILTER = 32
+    HASHLIMIT = 33
+    HELPER = 34
+    CT_EXPIRE = 35
+    TCP_OPTION = 36
+
+
+class Event(IntEnum):
+    """What an event says: nf_conntrack_events as conntrack -E names them."""
+
+    NEW = 1
+    UPDATE = 2
+    DESTROY = 3
+
+
+class EventWhat(IntEnum):
+    """What an UPDATE is about, bits (enum ip_conntrack_events)."""
+
+    REPLY = 1
+    ASSURED = 2
+    PROTOINFO = 4
+    MARK = 8
+
+# the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
+# family that has it, 0: both
+RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
+    "TUPLE": [
+        ("src", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("sport", "uint16", (), 0),
+        ("dport", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("zone", "uint16", (), 0),
+    ],
+    "CONN": [
+        ("tuples", "TUPLE", (2,), 0),
+        ("timeout", "uint32", (), 0),
+        ("wheel_pos", "uint32", (), 0),
+        ("bysource_next", "uint32", (), 0),
+        ("bysource_prev", "uint32", (), 0),
+        ("stream_ts", "uint32", (), 0),
+        ("routes", "uint16", (2,), 0),
+        ("masq_iface", "uint16", (), 0),
+        ("zone", "uint16", (), 0),
+        ("status", "uint16", (), 0),
+        ("state", "uint8", (), 0),
+        ("flags", "uint8", (), 0),
+    ],
+    "TCP": [
+        ("td_end", "uint32", (2,), 0),
+        ("td_maxend", "uint32", (2,), 0),
+        ("td_maxwin", "uint32", (2,), 0),
+        ("td_maxack", "uint32", (2,), 0),
+        ("scale", "uint8", (2,), 0),
+        ("flags", "uint8", (2,), 0),
+        ("last_dir", "uint8", (), 0),
+        ("last_index", "uint8", (), 0),
+        ("retrans", "uint8", (), 0),
+        ("last_wscale", "uint8", (), 0),
+        ("last_seq", "uint32", (), 0),
+        ("last_ack", "uint32", (), 0),
+        ("last_end", "uint32", (), 0),
+        ("last_win", "uint16", (), 0),
+        ("last_flags", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("help", "uint32", (), 0),
+        ("mark", "uint32", (), 0),
+    ],
+    "BUCKET": [
+        ("tags", "uint8", (12,), 0),
+        ("overflow", "uint32", (), 0),
+        ("items", "uint32", (12,), 0),
+    ],
+    "CHUNK": [
+        ("next", "uint32", (), 0),
+        ("count", "uint16", (), 0),
+        ("slot", "uint16", (), 0),
+        ("ids", "uint32", (14,), 0),
+    ],
+    "BITMAP_KEY": [
+        ("t", "TUPLE", (), 0),
+        ("newer", "uint32", (), 0),
+        ("older", "uint32", (), 0),
+        ("last_search", "uint32", (), 0),
+        ("live", "uint32", (), 0),
+        ("pages", "uint32", (32,), 0),
+    ],
+    "MATCH": [
+        ("kind", "uint8", (), 0),
+        ("invert", "uint8", (), 0),
+        ("n", "uint16", (), 0),
+        ("a", "uint32", (), 0),
+        ("b", "uint32", (), 0),
+        ("c", "uint32", (), 0),
+    ],
+    "RULE": [
+        ("src", "addr", (), 0),
+        ("smask", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("dmask", "addr", (), 0),
+        ("in_set", "uint16", (), 0),
+        ("out_set", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("invert", "uint8", (), 0),
+        ("target", "uint8", (), 0),
+        ("tests", "uint8", (), 0),
+        ("target_arg", "uint32", (), 0),
+        ("next", "uint32", (), 0),
+        ("match", "MATCH", (), 0),
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
+    ],
+    "DISPATCH": [
+        ("kind", "uint32", (), 0),
+        ("mask", "uint32", (), 0),
+        ("first_slot", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "DISPATCH_SLOT": [
+        ("key", "uint32", (), 0),
+        ("rule", "uint32", (), 0),
+    ],
+    "PATH": [
+        ("key", "uint64", (3,), 0),
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
+        ("mark", "uint32", (), 0),
+        ("target_arg", "uint32", (), 0),
+        ("walked", "uint16", (), 0),
+        ("kind", "uint8", (), 0),
+        ("n", "uint8", (), 0),
+        ("rules", "uint32", (18,), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "MEMO": [
+        ("key", "uint64", (3,), 0),
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
+        ("addr", "addr", (), 0),
+        ("born", "uint32", (), 0),
+        ("route", "uint16", (), 0),
+        ("walked", "uint16", (), 0),
+        ("out_iface", "uint16", (), 0),
+        ("masq_iface", "uint16", (), 0),
+        ("kind", "uint8", (), 0),
+        ("n", "uint8", (), 0),
+        ("quick", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("target_arg", "uint32", (), 0),
+        ("mark", "uint32", (), 0),
+        ("rules", "uint32", (30,), 0),
+        ("pad2", "uint32", (), 4),
+    ],
+    "SET": [
+        ("prefixes", "uint64", (3,), 0),
+        ("mask", "uint32", (), 0),
+        ("first_slot", "uint32", (), 0),
+        ("first_member", "uint32", (), 0),
+        ("n_members", "uint32", (), 0),
+        ("dims", "uint8", (3,), 0),
+        ("n_dims", "uint8", (), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "ELEMENT": [
+        ("addrs", "addr", (2,), 0),
+        ("port", "uint32", (), 0),
+        ("prefix", "uint8", (), 0),
+        ("used", "uint8", (), 0),
+        ("nomatch", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+    ],
+    "RECENT": [
+        ("addr", "addr", (), 0),
+        ("used", "uint32", (), 0),
+        ("ttl", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("next", "uint16", (), 0),
+        ("n_stamps", "uint16", (), 0),
+        ("pad2", "uint16", (), 0),
+        ("stamps", "uint32", (256,), 0),
+        ("pad3", "uint32", (), 6),
+    ],
+    "HASHLIMIT": [
+        ("src", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("ports", "uint32", (), 0),
+        ("used", "uint32", (), 0),
+        ("credit", "uint64", (), 0),
+        ("last", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "HELP": [
+        ("first", "uint32", (), 0),
+        ("kind", "uint8", (), 0),
+        ("master_kind", "uint8", (), 0),
+        ("n_ends", "uint8", (2,), 0),
+        ("line_ends", "uint32", (2, 2), 0),
+        ("pos", "uint32", (2,), 0),
+        ("before", "uint32", (2,), 0),
+        ("after", "uint32", (2,), 0),
+        ("pns_call", "uint16", (), 0),
+        ("pac_call", "uint16", (), 0),
+        ("own_call", "uint16", (), 0),
+        ("far_call", "uint16", (), 0),
+        ("session", "uint8", (), 0),
+        ("call", "uint8", (), 0),
+        ("pad", "uint16", (), 0),
+        ("master", "uint32", (), 0),
+        ("serial", "uint32", (), 0),
+        ("master_serial", "uint32", (), 0),
+        ("server", "uint32", (), 0),
+        ("pad2", "uint32", (), 0),
+    ],
+    "EXPECT": [
+        ("t", "TUPLE", (), 0),
+        ("master", "uint32", (), 0),
+        ("next", "uint32", (), 0),
+        ("sibling", "uint32", (), 0),
+        ("expires", "uint32", (), 0),
+        ("saved_port", "uint16", (), 0),
+        ("kind", "uint8", (), 0),
+        ("dir", "uint8", (), 0),
+        ("any_sport", "uint8", (), 0),
+        ("pad", "uint8", (3,), 0),
+    ],
+    "EVENT": [
+        ("tuples", "TUPLE", (2,), 0),
+        ("tick", "uint64", (), 0),
+        ("timeout", "int32", (), 0),
+        ("mark", "uint32", (), 0),
+        ("conn", "uint32", (), 0),
+        ("zone", "uint16", (), 0),
+        ("status", "uint16", (), 0),
+        ("kind", "uint8", (), 0),
+        ("what", "uint8", (), 0),
+        ("state", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("pad2", "uint32", (), 0),
+    ],
+    "TARGET": [
+        ("min_addr", "addr", (), 0),
+        ("max_addr", "addr", (), 0),
+        ("min_proto", "uint16", (), 0),
+        ("max_proto", "uint16", (), 0),
+        ("base_proto", "uint16", (), 0),
+        ("flags", "uint16", (), 0),
+        ("value", "uint32", (), 0),
+        ("mask", "uint32", (), 0),
+        ("mask2", "uint32", (), 0),
+        ("op", "uint32", (), 0),
+    ],
+    "ROUTE": [
+        ("dst", "addr", (), 0),
+        ("mask", "addr", (), 0),
+        ("gateway", "addr", (), 0),
+        ("iface", "uint16", (), 0),
+        ("kind", "uint8", (), 0),
+        ("scope", "uint8", (), 0),
+        ("pad", "uint32", (), 6),
+    ],
+    "ADDRESS": [
+        ("local", "addr", (), 0),
+        ("mask", "addr", (), 0),
+        ("peer", "addr", (), 0),
+        ("iface", "uint16", (), 0),
+        ("scope", "uint8", (), 0),
+        ("flags", "uint8", (), 0),
+        ("pad", "uint32", (), 6),
+    ],
+    "PACKET": [
+        ("src", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("sport", "uint16", (), 0),
+        ("dport", "uint16", (), 0),
+        ("iface", "uint16", (), 0),
+        ("length", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("tcp_flags", "uint8", (), 0),
+        ("isn", "uint16", (), 0),
+        ("mark", "uint32", (), 0),
+    ],
+    "RESULT": [
+        ("verdict", "uint8", (), 0),
+        ("ctinfo", "uint8", (), 0),
+        ("reason", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
+        ("pad2", "uint32", (), 6),
+        ("src", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("sport", "uint16", (), 0),
+        ("dport", "uint16", (), 0),
+        ("out_iface", "uint16", (), 0),
+        ("probes", "uint16", (), 0),
+        ("conn", "uint32", (), 0),
+        ("pad3", "uint32", (), 6),
+    ],
+    "SERVICE": [
+        ("addr", "addr", (), 0),
+        ("client_mask", "addr", (), 0),
+        ("fwmark", "uint32", (), 0),
+        ("port", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("scheduler", "uint8", (), 0),
+        ("first", "uint32", (), 0),
+        ("n", "uint32", (), 0),
+        ("at", "uint32", (), 0),
+        ("weight", "int32", (), 0),
+        ("max_weight", "int32", (), 0),
+        ("step", "int32", (), 0),
+        ("persist", "uint32", (), 0),
+        ("hash_ports", "uint32", (), 0),
+    ],
+    "SERVER": [
+        ("addr", "addr", (), 0),
+        ("weight", "uint32", (), 0),
+        ("active", "uint32", (), 0),
+        ("inactive", "uint32", (), 0),
+        ("port", "uint16", (), 0),
+        ("pad", "uint16", (), 0),
+    ],
+    "PERSIST": [
+        ("client", "addr", (), 0),
+        ("service", "uint32", (), 0),
+        ("server", "uint32", (), 0),
+        ("expires", "uint32", (), 0),
+        ("used", "uint32", (), 0),
+    ],
+}
+
+
+class Records:
+    """The records of one family as NumPy dtypes: equal but for the width of addresses."""
+
+    TUPLE: np.dtype[Any]
+    CONN: np.dtype[Any]
+    TCP: np.dtype[Any]
+    BUCKET: np.dtype[Any]
+    CHUNK: np.dtype[Any]
+    BITMAP_KEY: np.dtype[Any]
+    MATCH: np.dtype[Any]
+    RULE: np.dtype[Any]
+    DISPATCH: np.dtype[Any]
+    DISPATCH_SLOT: np.dtype[Any]
+    PATH: np.dtype[Any]
+    MEMO: np.dtype[Any]
+    SET: np.dtype[Any]
+    ELEMENT: np.dtype[Any]
+    RECENT: np.dtype[Any]
+    HASHLIMIT: np.dtype[Any]
+    HELP: np.dtype[Any]
+    EXPECT: np.dtype[Any]
+    EVENT: np.dtype[Any]
+    TARGET: np.dtype[Any]
+    ROUTE: np.dtype[Any]
+    ADDRESS: np.dtype[Any]
+    PACKET: np.dtype[Any]
+    RESULT: np.dtype[Any]
+    SERVICE: np.dtype[Any]
+    SERVER: np.dtype[Any]
+    PERSIST: np.dtype[Any]
+
+    def __init__(self, addr: np.dtype[Any]) -> None:
+        self.ADDR = addr
+        family = 6 if addr.names else 4
+        for name, members in RECORDS.items():
+            fields = [(n, self._type(kind), shape) for n, kind, shape, only in members if only in (0, family)]
+            setattr(self, name, np.dtype(fields))
+
+    def _type(self, kind: str) -> Any:
+        return self.ADDR if kind == "addr" else getattr(self, kind) if kind.isupper() else np.dtype(kind)

@@ -1,0 +1,389 @@
+"""Make the other forms of codes.h and types.h: types.pxd for Cython, layout.py for Python, layout.h for the compiler.
+
+    python fastnat/core/layouts.py           writes them beside the headers
+    python fastnat/core/layouts.py --check   ends with 1 when one of them is not what the headers say
+
+It reads the C that these two headers are written in, not all of C: a declaration a line, fixed-width integers, no bit
+fields. Of a union Python sees the last member, Cython all. layout.h holds the sizes and offsets that NumPy will assume,
+which the compiler confirms for both families, and where engine_t keeps the arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+INTEGERS = {f"{sign}int{8 * n}_t": n for n in (1, 2, 4, 8) for sign in ("u", "")}
+# bytes of an address and its alignment, by family
+ADDRESS = {4: (4, 4), 6: (16, 8)}
+MADE = "Made by layouts.py; change codes.h or types.h and run `make layouts`"
+# what layouts.py cannot read in the headers: the functions of platform.h, keyed_hash.h and crc32c.h
+FUNCTIONS = HERE / "functions.pxi"
+
+
+@dataclass
+class Field:
+    """A member of a struct. size and align: bytes of one element, by family; of a pointer 8."""
+
+    type: str
+    name: str
+    dims: list[str]
+    pointer: bool = False
+    # the only family that has it, 0: both
+    only: int = 0
+    # in a union that has a later member
+    hidden: bool = False
+
+
+@dataclass
+class Struct:
+    """A struct and its members, those of unions and structs without a name among them."""
+
+    name: str
+    fields: list[Field] = field(default_factory=list)
+
+
+@dataclass
+class Enum:
+    """Names and values of one kind of code, with the comment in front of it."""
+
+    name: str
+    doc: str
+    values: dict[str, int] = field(default_factory=dict)
+
+
+class Headers:
+    """What codes.h and types.h declare."""
+
+    def __init__(self, codes: str, types: str) -> None:
+        self.numbers: dict[str, int] = {}
+        # defined for one family each, or by an expression of C
+        self.opaque: list[str] = []
+        self.unsigned: list[str] = []
+        self.enums: list[Enum] = []
+        self.structs: dict[str, Struct] = {}
+        for text in (codes, types):
+            self._defines(text)
+            self._enums(text)
+            self._structs(without_comments(text))
+
+    def _defines(self, text: str) -> None:
+        family = False
+        for line in without_comments(text).splitlines():
+            if line.startswith(("#ifdef", "#else")):
+                family = True
+            elif line.startswith("#endif"):
+                family = False
+            m = re.match(r"#define (\w+) +(.+)", line)
+            if not m or m[1].endswith("_H"):
+                continue
+            name, value = m[1], m[2].strip()
+            if value.endswith("u"):
+                self.unsigned.append(name)
+                self.numbers[name] = int(value[:-1], 0)
+            elif family or re.search(r"[a-z]|FN_ADDR", value):
+                if name not in self.opaque:
+                    self.opaque.append(name)
+            else:
+                self.numbers[name] = self.number(value)
+
+    def _enums(self, text: str) -> None:
+        for doc, name, body in re.findall(r"(?:/\*((?:(?!\*/).)*)\*/\n)?enum (\w+) \{\n(.*?)\};", text, re.DOTALL):
+            made = Enum(name, " ".join(doc.split()))
+            for key, value in re.findall(r"(\w+) = ([^,]+),", without_comments(body)):
+                made.values[key] = self.number(value)
+            self.enums.append(made)
+
+    def _structs(self, text: str) -> None:
+        for body, name in re.findall(r"typedef struct \{(.*?)\n\} (\w+);", text, re.DOTALL):
+            struct = self.structs[name] = Struct(name)
+            only, depth = 0, []
+            for line in map(str.strip, body.splitlines()):
+                if line.startswith("#"):
+                    only = {"#ifdef FN_IPV6": 6, "#ifndef FN_IPV6": 4}.get(line, 0)
+                elif line in ("union {", "struct {"):
+                    depth.append((line.split()[0], len(struct.fields)))
+                elif line == "};":
+                    depth.pop()
+                elif line:
+                    if depth and depth[-1][0] == "union":
+                        self._hide(struct, depth[-1][1])
+                    elif len(depth) > 1:
+                        self._hide(struct, depth[-2][1], depth[-1][1])
+                    struct.fields += self._members(line.removesuffix(";"), only)
+
+    @staticmethod
+    def _hide(struct: Struct, start: int, end: int | None = None) -> None:
+        for member in struct.fields[start:end]:
+            member.hidden = True
+
+    def _members(self, line: str, only: int) -> list[Field]:
+        m = re.fullmatch(r"((?:const )?\w+) (.+)", line)
+        assert m, f"{line}: not one of the forms of layouts.py"
+        found = []
+        for part in m[2].split(", "):
+            name = re.fullmatch(r"(\*?)(\w+)((?:\[[^\]]+\])*)", part)
+            assert name, f"{line}: not one of the forms of layouts.py"
+            found.append(Field(m[1], name[2], re.findall(r"\[([^\]]+)\]", name[3]), bool(name[1]), only))
+        return found
+
+    def number(self, text: str) -> int:
+        """Return the value of an expression over numbers and names that are known."""
+        for name in re.findall(r"\b[A-Za-z_]\w*", text):
+            text = re.sub(rf"\b{name}\b", str(self.numbers[name]), text)
+        assert re.fullmatch(r"[0-9a-fx()+*/<| -]+", text), text
+        return int(eval(text.replace("/", "//"), {"__builtins__": {}}))
+
+    def size(self, f: Field, family: int) -> tuple[int, int]:
+        """Return bytes and alignment of one element."""
+        if f.pointer:
+            return 8, 8
+        if f.type == "addr_t":
+            return ADDRESS[family]
+        if f.type in INTEGERS:
+            return INTEGERS[f.type], INTEGERS[f.type]
+        inner, total = self.layout(self.structs[f.type], family)
+        return total, max((self.size(g, family)[1] for g, _ in inner), default=1)
+
+    def layout(self, struct: Struct, family: int) -> tuple[list[tuple[Field, int]], int]:
+        """Return the members that Python sees with their offsets, and the size of the struct."""
+        at, widest, placed = 0, 1, []
+        for f in struct.fields:
+            if f.hidden or f.only not in (0, family):
+                continue
+            size, align = self.size(f, family)
+            at = -(-at // align) * align
+            placed.append((f, at))
+            at += math.prod((size, *map(self.number, f.dims)))
+            widest = max(widest, align)
+        return placed, -(-at // widest) * widest
+
+    def shown(self) -> list[Struct]:
+        """Return the structs that are NumPy's, too: without a pointer, and no byte without a field."""
+        found = []
+        for struct in self.structs.values():
+            flat = all(not f.pointer and self.numbered(f) for f in struct.fields)
+            full = flat and all(self.full(struct, family) for family in ADDRESS)
+            if full and struct.name not in ("sctp_t", "memo_reach_t"):
+                found.append(struct)
+        return found
+
+    def numbered(self, f: Field) -> bool:
+        """Tell whether a member is an integer or one of a struct that is NumPy's."""
+        return f.type in INTEGERS or f.type == "addr_t" or f.type in {"tuple_t", "match_t"}
+
+    def full(self, struct: Struct, family: int) -> bool:
+        """Tell whether the members follow each other without a gap."""
+        end = 0
+        placed, total = self.layout(struct, family)
+        for f, at in placed:
+            if at != end:
+                return False
+            end += math.prod((self.size(f, family)[0], *map(self.number, f.dims)))
+        return end == total
+
+
+def without_comments(text: str) -> str:
+    """Return C without what stands in comments."""
+    return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+
+
+def record_name(struct: Struct) -> str:
+    """Return the name that Python gives a record: CONN for conn_t."""
+    return struct.name.removesuffix("_t").upper()
+
+
+def class_name(enum: Enum) -> str:
+    """Return CtInfo for ct_info."""
+    return "".join(word.capitalize() for word in enum.name.split("_"))
+
+
+def members_of(enum: Enum) -> dict[str, int]:
+    """Return the names of an enum without what all of them begin with."""
+    names = list(enum.values)
+    prefix = names[0]
+    while not all(n.startswith(prefix) for n in names) or not prefix.endswith("_"):
+        prefix = prefix[:-1]
+        if not prefix:
+            break
+    short = {n.removeprefix(prefix): v for n, v in enum.values.items()}
+    return short if all(n.isidentifier() for n in short) else dict(enum.values)
+
+
+CYTHON = """# {made}.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "types.h" nogil:
+    enum:
+{numbers}
+{unsigned}
+{enums}
+    # 128 bits wide in the build for IPv6: an address is only ever kept in an addr_t
+    ctypedef uint32_t addr_t
+{structs}
+
+cdef extern from "layout.h" nogil:
+    ctypedef struct array_place_t:
+        const char *name
+        size_t at
+        size_t size
+    const array_place_t fn_arrays[]
+    enum:
+        FN_ARRAYS
+
+{functions}"""
+
+PYTHON = '''"""Codes and records as codes.h and types.h have them.
+
+{made}.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+{numbers}
+{enums}
+
+# the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
+# family that has it, 0: both
+RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {{
+{records}
+}}
+
+
+class Records:
+    """The records of one family as NumPy dtypes: equal but for the width of addresses."""
+
+{names}
+
+    def __init__(self, addr: np.dtype[Any]) -> None:
+        self.ADDR = addr
+        family = 6 if addr.names else 4
+        for name, members in RECORDS.items():
+            fields = [(n, self._type(kind), shape) for n, kind, shape, only in members if only in (0, family)]
+            setattr(self, name, np.dtype(fields))
+
+    def _type(self, kind: str) -> Any:
+        return self.ADDR if kind == "addr" else getattr(self, kind) if kind.isupper() else np.dtype(kind)
+'''
+
+COMPILED = """/* {made}. */
+#ifndef FASTNAT_LAYOUT_H
+#define FASTNAT_LAYOUT_H
+#include "types.h"
+
+#if !FN_V6
+{asserts4}
+#endif
+#if FN_V6
+{asserts6}
+#endif
+
+typedef struct {{ const char *name; size_t at, size; }} array_place_t;
+static const array_place_t fn_arrays[] = {{
+{arrays}
+}};
+#define FN_ARRAYS {n_arrays}
+
+#endif
+"""
+
+
+def lines(items: Iterable[str]) -> str:
+    """Return them one below the other."""
+    return "\n".join(items)
+
+
+def cython(h: Headers) -> str:
+    """Return types.pxd."""
+    structs = []
+    for struct in h.structs.values():
+        structs += ["", f"    ctypedef struct {struct.name}:"]
+        for f in struct.fields:
+            dims = "".join(f"[{h.number(d)}]" for d in f.dims)
+            structs += [f"        {f.type} {'*' * f.pointer}{f.name}{dims}"] if not f.only else []
+    return CYTHON.format(
+        made=MADE, functions=FUNCTIONS.read_text(), structs=lines(structs),
+        numbers=lines(f"        {n}" for n in [*h.opaque, *(n for n in h.numbers if n not in h.unsigned)]),
+        unsigned=lines(f"    const uint32_t {n}" for n in h.unsigned),
+        enums=lines(lines(["    enum:", *(f"        {n}" for n in enum.values)]) for enum in h.enums),
+    )  # fmt: skip
+
+
+def python(h: Headers) -> str:
+    """Return layout.py."""
+    enums = []
+    for enum in h.enums:
+        doc = (enum.doc or f"enum {enum.name} of codes.h").rstrip(".")
+        doc = doc if doc.startswith("enum") else doc[:1].upper() + doc[1:]
+        enums += ["", "", f"class {class_name(enum)}(IntEnum):", f'    """{doc}."""', ""]
+        enums += [f"    {n} = {v}" for n, v in members_of(enum).items()]
+    records = []
+    for struct in h.shown():
+        records.append(f'    "{record_name(struct)}": [')
+        for f in struct.fields:
+            kind = "addr" if f.type == "addr_t" else f.type.removesuffix("_t")
+            kind = kind.upper() if f.type in h.structs else kind
+            shape = tuple(h.number(d) for d in f.dims)
+            records += [f'        ("{f.name}", "{kind}", {shape}, {f.only}),'] if not f.hidden else []
+        records.append("    ],")
+    return PYTHON.format(
+        made=MADE, enums=lines(enums), records=lines(records),
+        numbers=lines(f"{n} = {v}" for n, v in h.numbers.items()),
+        names=lines(f"    {record_name(s)}: np.dtype[Any]" for s in h.shown()),
+    )  # fmt: skip
+
+
+def compiled(h: Headers) -> str:
+    """Return layout.h: what the compiler is to confirm, and where engine_t keeps the arrays."""
+    asserts: dict[int, list[str]] = {4: [], 6: []}
+    for family, found in asserts.items():
+        for struct in h.shown():
+            name, (placed, total) = struct.name, h.layout(struct, family)
+            found.append(f'static_assert(sizeof({name}) == {total}, "{name}");')
+            found += [f'static_assert(offsetof({name}, {f.name}) == {at}, "{name}.{f.name}");' for f, at in placed]
+    rows = []
+    for f in h.structs["engine_t"].fields:
+        if f.type == "table_t":
+            rows.append((f.name, f"{f.name}.buckets", "bucket_t"))
+        elif f.pointer and f.dims:
+            rows += [(f"{f.name}{n}", f"{f.name}[{n}]", f.type) for n in range(h.number(f.dims[0]))]
+        elif f.pointer:
+            rows.append((f.name, f.name, f.type))
+    arrays = lines(f'    {{"{name}", offsetof(engine_t, {member}), sizeof({kind})}},' for name, member, kind in rows)
+    return COMPILED.format(
+        made=MADE, asserts4=lines(asserts[4]), asserts6=lines(asserts[6]), arrays=arrays, n_arrays=len(rows)
+    )  # fmt: skip
+
+
+def made(codes: str, types: str) -> dict[str, str]:
+    """Return the three files by name."""
+    h = Headers(codes, types)
+    return {"types.pxd": cython(h), "layout.py": python(h), "layout.h": compiled(h)}
+
+
+def main() -> int:
+    """Write the files, or with --check compare them."""
+    stale = []
+    for name, text in made((HERE / "codes.h").read_text(), (HERE / "types.h").read_text()).items():
+        path = HERE / name
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(name)
+    for name in stale:
+        print(f"fastnat/core/{name} is not what codes.h and types.h say: make layouts")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
