@@ -13,6 +13,7 @@ from .addresses import V4, Family
 from .core.layout import (
     FN_CHUNK_IDS,
     FN_EXPECT_HEADS,
+    FN_FAR_SLOTS,
     FN_GROUP_BUCKETS,
     FN_HASHLIMIT_SLOTS,
     FN_PAGE_WORDS,
@@ -66,6 +67,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
     n = settings.max_connections
     records = RECORDS4 if family is V4 else RECORDS6
     now = settings.prefault
+    slots = FN_WHEEL_SLOTS + FN_FAR_SLOTS
     return {
         "conns": reserve(n, records.CONN, now),
         "tcp": reserve(n, TCP, now),
@@ -73,9 +75,9 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         "tuples": reserve(_buckets(2 * n), BUCKET, now),
         "sources": reserve(_buckets(n), BUCKET, now),
         "chains": reserve(_chains(node, settings), np.dtype(np.uint16)),
-        "chunks": reserve(n // FN_CHUNK_IDS + FN_WHEEL_SLOTS + 16, CHUNK, now),
-        "wheel": reserve(FN_WHEEL_SLOTS, np.dtype(np.uint32)),
-        "wheel_busy": reserve(FN_WHEEL_SLOTS // 64, np.dtype(np.uint64)),
+        "chunks": reserve(n // FN_CHUNK_IDS + slots + 16, CHUNK, now),
+        "wheel": reserve(slots, np.dtype(np.uint32)),
+        "wheel_busy": reserve(slots // 64, np.dtype(np.uint64)),
         "towards": reserve(FN_TOWARDS, np.dtype(np.uint32)),
         **_bitmaps(settings.bitmap_bytes, records.BITMAP_KEY),
         "events": reserve(settings.max_events, records.EVENT),

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_expect cimport conn_server, expect_head, help_of
-from .ct_expire cimport WHEEL_MASK
+from .ct_expire cimport slot_ahead
 from .ct_insert cimport chain_of
 from .ct_lookup cimport find_tuple, is_expired, is_live, next_with, towards
 from .hash_table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
@@ -202,11 +202,13 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
     cdef uint32_t places = 0
     cdef uint32_t chunks = 0
     cdef bint head
-    for slot in range(FN_WHEEL_SLOTS):
+    for slot in range(FN_WHEEL_SLOTS + FN_FAR_SLOTS):
         r.at = slot
         if (e.wheel[slot] != FN_NONE) != ((e.wheel_busy[slot >> 6] >> (slot & 63)) & 1):
             return b"a slot of the wheel is not marked as it is"
-        ahead = (slot - <uint32_t>e.now) & WHEEL_MASK
+        ahead = slot_ahead(e, slot)
+        if slot >= FN_WHEEL_SLOTS and e.wheel[slot] != FN_NONE and e.now + ahead < e.next_far:
+            return b"a far slot of the wheel would be dealt out too late"
         c = e.wheel[slot]
         head = True
         while c != FN_NONE:

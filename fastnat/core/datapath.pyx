@@ -12,6 +12,7 @@ from .adopt cimport add_to_source, adopt_conn, give_server
 from .batch cimport pkt_reset, run_batch, run_race, scratch_t, store
 from .check cimport check_engine, room_t
 from .ct_confirm cimport confirm
+from .ct_expire cimport NEVER
 from .ct_expect cimport give_help, help_of, link_expect
 from .ct_insert cimport conn_alloc, conn_delete, conn_release
 from .ct_lookup cimport find_tuple, is_live
@@ -259,7 +260,8 @@ cdef class Datapath:
         e.newest_bitmap = FN_NONE
         e.oldest_bitmap = FN_NONE
         memset(e.expect_heads, 0xff, FN_EXPECT_HEADS * 4)
-        memset(e.wheel, 0xff, FN_WHEEL_SLOTS * 4)
+        memset(e.wheel, 0xff, (FN_WHEEL_SLOTS + FN_FAR_SLOTS) * 4)
+        e.next_far = NEVER
         memset(e.bitmap_index, 0xff, <uint64_t>(e.bitmap_index_mask + 1) * 4)
         e.profile = config["profile"]
         self._configure_node(config)

@@ -5,8 +5,8 @@
 # Differs from the kernel: see ct_expire.
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
-from .types cimport chunk_t, engine_t, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write, STAT_EXPIRED, tuple_t
-from .ct_expire cimport chunk_release, wheel_add, wheel_next, WHEEL_MASK
+from .types cimport chunk_t, engine_t, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write, fn_unlikely, STAT_EXPIRED, tuple_t
+from .ct_expire cimport chunk_release, deal_far, NEVER, wheel_add, wheel_next, WHEEL_MASK
 from .ct_expect cimport expire_expects
 from .ct_insert cimport conn_delete, conn_unlink, unlink_messages
 from .ct_lookup cimport is_expired
@@ -105,13 +105,16 @@ cdef inline void expire_slot(engine_t *e) noexcept nogil:
 cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
     # advance_to: the clock moves to `tick`, which is not before e.now.
     cdef int ahead
+    cdef uint64_t near
+    if e.now >= tick:
+        return
     while e.now < tick:
         ahead = wheel_next(e)
-        if ahead < 0 or e.now + <uint64_t>ahead > tick:
-            e.now = tick
-            expire_expects(e)
-            return
-        e.now += <uint64_t>ahead
-        expire_slot(e)
-        if e.now == tick:
-            expire_expects(e)
+        near = e.now + <uint64_t>ahead if ahead >= 0 else NEVER
+        e.now = near if near < tick else tick
+        if fn_unlikely(e.next_far <= e.now):
+            e.now = e.next_far
+            deal_far(e)
+        if e.now == near:
+            expire_slot(e)
+    expire_expects(e)

@@ -418,8 +418,9 @@ typedef struct {
     uint32_t n_chains;
 
     chunk_t *chunks;
-    uint32_t *wheel;           /* head chunk of each slot */
+    uint32_t *wheel;           /* head chunk of each slot, the far ones behind the near ones */
     uint64_t *wheel_busy;      /* bit per slot */
+    uint64_t next_far;         /* the jiffy at which the next far slot in use is dealt out, or one before */
     uint32_t n_chunks, max_chunks, free_chunk;
 
     uint64_t *bitmap_pages;    /* taken[FN_PAGE_WORDS], known[FN_PAGE_WORDS] of each; of a free one the first word is the next */

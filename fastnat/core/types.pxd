@@ -17,6 +17,7 @@ cdef extern from "types.h" nogil:
         FN_STAGE
         FN_CPUS
         FN_WHEEL_SLOTS
+        FN_FAR_SLOTS
         FN_CHUNK_IDS
         FN_WALK_RULES
         FN_PATH_RULES
@@ -749,6 +750,7 @@ cdef extern from "types.h" nogil:
         chunk_t *chunks
         uint32_t *wheel
         uint64_t *wheel_busy
+        uint64_t next_far
         uint32_t n_chunks
         uint32_t max_chunks
         uint32_t free_chunk
