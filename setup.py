@@ -66,11 +66,11 @@ C_FLAGS = [
 HEADERS = [f"fastnat/core/{name}.h" for name in ("codes", "types", "layout", "platform", "keyed_hash", "crc32c")]
 
 
-def extension(name: str, macros: tuple[tuple[str, str], ...] = ()) -> Extension:
+def extension(name: str, macros: tuple[tuple[str, str], ...] = (), folder: str = "fastnat/core") -> Extension:
     """One extension over the header-only steps in fastnat/core."""
     return Extension(
         f"fastnat.core.{name}",
-        [f"fastnat/core/{name}.pyx"],
+        [f"{folder}/{name}.pyx"],
         define_macros=list(macros),
         include_dirs=["fastnat/core"],
         depends=HEADERS,
@@ -100,9 +100,10 @@ for name, text in layouts.made(*(Path(f"fastnat/core/{n}.h").read_text() for n i
     if not made.exists() or made.read_text() != text:
         made.write_text(text)
 
-# the same datapath over addresses of 128 bits: types.h says what differs
+# the same datapath over addresses of 128 bits: codes.h says what differs
 source = Path("fastnat/core/datapath.pyx").read_text()
-copy = Path("fastnat/core/datapath6.pyx")
+copy = Path(f"build/cython-{mode}/datapath6.pyx")
+copy.parent.mkdir(parents=True, exist_ok=True)
 if not copy.exists() or copy.read_text() != source:
     copy.write_text(source)
 
@@ -111,7 +112,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("datapath"),
-            extension("datapath6", (("FN_IPV6", "1"),)),
+            extension("datapath6", (("FN_IPV6", "1"),), f"build/cython-{mode}"),
             *([extension("_steps")] if with_steps else []),
         ],
         build_dir=f"build/cython-{mode}",
