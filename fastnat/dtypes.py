@@ -56,10 +56,7 @@ SCTP_STATES = (
     "NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT", "HEARTBEAT_ACKED",
 )  # fmt: skip
-TCP_STATES = (
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
-    "SYN_SENT2",
-)  # fmt: skip
+TCP_STATES = tuple(TcpState.__members__)
 PROTOCOLS = {
     "icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "sctp": 132, "udplite": 136, "ipip": 4, "ah": 51,
     "icmpv6": 58, "ipv6-icmp": 58,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .core.layout import AddressFlag
 from .text import shown, whole
 
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-# ADDRESS_* of core/types.h as `ip -j addr` names those of IPv6
-FLAGS6 = {"deprecated": 2, "tentative": 4, "temporary": 8}
+# as `ip -j addr` names the flags of IPv6
+FLAGS6 = {f.name.lower(): int(f) for f in (AddressFlag.DEPRECATED, AddressFlag.TENTATIVE, AddressFlag.TEMPORARY)}
 
 
 @dataclass
 class Address:
     """One address of an interface; `peer` is the other end of a point-to-point link, else the address.
 
-    IPv6 addresses stand in the kernel's order, newest first; `flags` are ADDRESS_* of core/types.h.
+    IPv6 addresses stand in the kernel's order, newest first; `flags` are those of AddressFlag.
     """
 
     local: int

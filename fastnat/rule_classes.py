@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .addresses import V4, Family, fold
+from .core.layout import DispatchKey
 from .iptables import Rule
 
-BY_DST, BY_DPORT = 0, 1
+BY_DST, BY_DPORT = int(DispatchKey.DST), int(DispatchKey.DPORT)
 # a run of this many rules with exact keys is looked up rather than walked
 MIN_RUN = 8
 

@@ -61,3 +61,29 @@ def test_a_timeout_that_becomes_shorter_counts(seed):
     assert len(nat.conntrack) == 1
     nat.advance(nat.now + 0.1)
     assert len(nat.conntrack) == 0
+
+
+@pytest.mark.parametrize("late", [-2, -1, 0, 1, 2])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_timeout_brought_to_where_a_far_slot_is_dealt_out(late, saved, tmp_path):
+    """A far slot comes up in the jiffy before its turn, too late for what ends in that very jiffy."""
+    nat = fastnat.Engine(fastnat.Node.example())
+    nat.advance(1000.0)
+    flow = {"proto": "tcp", "src": "10.244.1.9", "sport": 4000, "dst": "203.0.113.9", "dport": 443, "iface": "cni0"}
+    nat.process(nat.packets(**flow, tcp_flags=0x02), 1000.0)
+    src, dst, sport, dport = next(iter(nat.conntrack)).reply
+    back = {"proto": "tcp", "src": src, "dst": dst, "sport": sport, "dport": dport, "iface": "eth0"}
+    nat.process(nat.packets(**back, tcp_flags=0x12), 1000.0)
+    nat.process(nat.packets(**flow, tcp_flags=0x10), 1000.0)
+    end = round(nat.now * 250) + 432_000 * 250
+    # a RST leaves 10 s: the connection ends about the jiffy in which the turn of its far slot is dealt out
+    reset = end // 32_768 * 32_768 - 1 - 2500 + late
+    nat.process(nat.packets(**flow, tcp_flags=0x14), reset / 250)
+    nat.advance((reset + 2499) / 250)
+    assert len(nat.conntrack) == 1
+    nat.advance((reset + 2500) / 250)
+    assert len(nat.conntrack) == 0
+    nat.check()
+    if saved:
+        nat.save(tmp_path / "state.npz")
+        assert len(fastnat.Engine.restore(tmp_path / "state.npz").conntrack) == 0

@@ -222,6 +222,8 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
                 r.at = ct
                 if ct >= e.high_water or not is_live(&e.conns[ct]) or e.conns[ct].wheel_pos != c * 16 + i:
                     return b"a place in the wheel is not its connection's"
+                if e.zoned == 0 and is_expired(&e.conns[ct], <uint32_t>e.now):
+                    return b"a connection is due and still there"
                 if ahead > 1 and <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
                     return b"a place in the wheel lies behind its connection's timeout"
                 places += 1

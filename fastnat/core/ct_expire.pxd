@@ -49,7 +49,7 @@ cdef inline uint32_t slot_chunk(engine_t *e, uint32_t slot) noexcept nogil:
 
 
 cdef inline uint64_t dealt_at(uint64_t turn) noexcept nogil:
-    # dealt_at: the jiffy at which the far slot of a turn is dealt out: one with its timeout at the beginning is not late.
+    # dealt_at: one jiffy before the turn begins, so that a timeout at its first jiffy is met.
     return (turn << WHEEL_SHIFT) - 1
 
 
@@ -60,7 +60,7 @@ cdef inline uint32_t far_slot(engine_t *e, uint32_t ahead) noexcept nogil:
     if turn - here > FAR_MASK:
         turn = here + FAR_MASK
     if dealt_at(turn) <= e.now:
-        # of this turn's last jiffy
+        # now is the last jiffy of a turn: the next one has been dealt out
         return (<uint32_t>e.now + FN_WHEEL_SLOTS - 1) & WHEEL_MASK
     if dealt_at(turn) < e.next_far:
         e.next_far = dealt_at(turn)
@@ -68,7 +68,7 @@ cdef inline uint32_t far_slot(engine_t *e, uint32_t ahead) noexcept nogil:
 
 
 cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept nogil:
-    # wheel_add: look at the connection again at its timeout, or FN_FAR_SLOTS turns of the wheel ahead.
+    # wheel_add: look at the connection again at its timeout, or FN_FAR_SLOTS - 1 turns of the wheel ahead.
     # => The pool holds a chunk for every slot and every FN_CHUNK_IDS connections, so it cannot run out.
     cdef int32_t ahead = <int32_t>(timeout - <uint32_t>e.now)
     cdef uint32_t slot, c, count
@@ -121,7 +121,9 @@ cdef inline uint32_t slot_ahead(const engine_t *e, uint32_t slot) noexcept nogil
 
 cdef inline void wheel_bring_forward(engine_t *e, uint32_t ct) noexcept nogil:
     # wheel_bring_forward: the timeout became earlier; move the place if it now lies behind it.
-    cdef uint32_t ahead = slot_ahead(e, e.chunks[e.conns[ct].wheel_pos >> 4].slot)
+    cdef uint32_t slot = e.chunks[e.conns[ct].wheel_pos >> 4].slot
+    # what a far slot deals out finds its place in a later jiffy
+    cdef uint32_t ahead = slot_ahead(e, slot) + (slot >= FN_WHEEL_SLOTS)
     if <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
         wheel_remove(e, ct)
         wheel_add(e, ct, e.conns[ct].timeout)

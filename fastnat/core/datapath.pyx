@@ -122,7 +122,7 @@ cdef inline bint are_odd(const int64_t *offs, uint64_t n) noexcept nogil:
     cdef uint64_t all_ = 0
     cdef uint64_t i
     for i in range(n):
-        all_ |= <uint64_t>(offs[i + 1] - offs[i])
+        all_ |= <uint64_t>offs[i + 1] - <uint64_t>offs[i]
     return all_ >> 32 != 0
 
 

@@ -67,7 +67,7 @@ class Status(IntEnum):
 
 
 class AddressFlag(IntEnum):
-    """Address_t.flags."""
+    """address_t.flags."""
 
     SECONDARY = 1
     DEPRECATED = 2
@@ -76,7 +76,7 @@ class AddressFlag(IntEnum):
 
 
 class ConnFlag(IntEnum):
-    """Conn_t.flags."""
+    """conn_t.flags."""
 
     LIVE = 1
     MARKED = 2
@@ -109,7 +109,7 @@ class Profile(IntEnum):
 
 
 class Helper(IntEnum):
-    """Help_t.kind."""
+    """help_t.kind."""
 
     NONE = 0
     FTP = 1
@@ -118,7 +118,7 @@ class Helper(IntEnum):
 
 
 class ExpectKind(IntEnum):
-    """Expect_t.kind: what happens when it comes true."""
+    """expect_t.kind: what happens when it comes true."""
 
     FREE = 0
     PLAIN = 1
@@ -157,7 +157,7 @@ class Hook(IntEnum):
 
 
 class IfaceFlag(IntEnum):
-    """Engine_t.iface_flags; the MTU stands in the high half."""
+    """engine_t.iface_flags; the MTU stands in the high half."""
 
     RP_STRICT = 1
     RP_LOOSE = 2
@@ -167,7 +167,7 @@ class IfaceFlag(IntEnum):
 
 
 class SetDimension(IntEnum):
-    """Set_t.dims."""
+    """set_t.dims."""
 
     NONE = 0
     ADDRESS = 1
@@ -319,7 +319,7 @@ class TimeoutIndex(IntEnum):
 
 
 class Scheduler(IntEnum):
-    """Service_t.scheduler."""
+    """service_t.scheduler."""
 
     RR = 0
     WRR = 1
@@ -377,7 +377,7 @@ class TargetKind(IntEnum):
 
 
 class RuleTests(IntEnum):
-    """Rule_t.tests."""
+    """rule_t.tests."""
 
     ADDRESSES = 1
     PROTO = 2

@@ -86,7 +86,7 @@ class Headers:
             if value.endswith("u"):
                 self.unsigned.append(name)
                 self.numbers[name] = int(value[:-1], 0)
-            elif family or re.search(r"[a-z]|FN_ADDR", value):
+            elif family or re.search(r"[a-z]{2}|FN_ADDR", value):
                 if name not in self.opaque:
                     self.opaque.append(name)
             else:
@@ -95,8 +95,10 @@ class Headers:
     def _enums(self, text: str) -> None:
         for doc, name, body in re.findall(r"(?:/\*((?:(?!\*/).)*)\*/\n)?enum (\w+) \{\n(.*?)\};", text, re.DOTALL):
             made = Enum(name, " ".join(doc.split()))
-            for key, value in re.findall(r"(\w+) = ([^,]+),", without_comments(body)):
-                made.values[key] = self.number(value)
+            for line in filter(None, map(str.strip, without_comments(body).splitlines())):
+                m = re.fullmatch(r"(\w+) = ([^,]+),", line)
+                assert m, f"{line}: a code is NAME = VALUE, with a comma"
+                made.values[m[1]] = self.number(m[2])
             self.enums.append(made)
 
     def _structs(self, text: str) -> None:
@@ -167,15 +169,17 @@ class Headers:
         """Return the structs that are NumPy's, too: without a pointer, and no byte without a field."""
         found = []
         for struct in self.structs.values():
-            flat = all(not f.pointer and self.numbered(f) for f in struct.fields)
+            flat = all(map(self.numbered, struct.fields))
             full = flat and all(self.full(struct, family) for family in ADDRESS)
             if full and struct.name not in ("sctp_t", "memo_reach_t"):
                 found.append(struct)
         return found
 
     def numbered(self, f: Field) -> bool:
-        """Tell whether a member is an integer or one of a struct that is NumPy's."""
-        return f.type in INTEGERS or f.type == "addr_t" or f.type in {"tuple_t", "match_t"}
+        """Tell whether a member is an integer, an address, or a struct of those."""
+        inner = self.structs.get(f.type, Struct("")).fields
+        plain = f.type in INTEGERS or f.type == "addr_t"
+        return not f.pointer and (plain or (bool(inner) and all(map(self.numbered, inner))))
 
     def full(self, struct: Struct, family: int) -> bool:
         """Tell whether the members follow each other without a gap."""
@@ -324,7 +328,7 @@ def python(h: Headers) -> str:
     enums = []
     for enum in h.enums:
         doc = (enum.doc or f"enum {enum.name} of codes.h").rstrip(".")
-        doc = doc if doc.startswith("enum") else doc[:1].upper() + doc[1:]
+        doc = doc if re.match(r"enum|\w*[_.]", doc) else doc[:1].upper() + doc[1:]
         enums += ["", "", f"class {class_name(enum)}(IntEnum):", f'    """{doc}."""', ""]
         enums += [f"    {n} = {v}" for n, v in members_of(enum).items()]
     records = []

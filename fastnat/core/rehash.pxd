@@ -42,25 +42,23 @@ cdef inline void put_again(engine_t *e, uint32_t ct, uint32_t dir) noexcept nogi
         chain_of(e, h)[0] += 1
 
 
-cdef inline uint32_t collect_due(engine_t *e) noexcept nogil:
-    # collect_due: connections with timeouts of 0 s, which are due in the jiffy they begin in: any number of them may have one
-    # tuple, which no key parts. => How many went.
+cdef inline void collect_due(engine_t *e) noexcept nogil:
+    # collect_due: delete connections with timeouts of 0 s, which are due in the jiffy in which they begin. Any number of them
+    # may have one tuple, and no key would put those into different groups.
     cdef uint32_t i
-    cdef uint32_t n = 0
     if e.zoned == 0:
-        return 0
+        return
     for i in range(e.high_water):
         if is_live(&e.conns[i]) and e.conns[i].status & IPS_CONFIRMED and is_expired(&e.conns[i], <uint32_t>e.now):
             conn_delete(e, i)
-            n += 1
-    e.stats[STAT_EXPIRED] += n
-    return n
+            e.stats[STAT_EXPIRED] += 1
 
 
-cdef inline void rekey(engine_t *e) noexcept nogil:
-    # rekey: all items again, by another key.
+cdef inline void rehash(engine_t *e) noexcept nogil:
+    # rehash: all items again, by another key.
     cdef uint32_t i
     cdef const conn_t *c
+    collect_due(e)
     next_key(e)
     table_clear(&e.tuples)
     table_clear(&e.sources)
@@ -80,15 +78,6 @@ cdef inline void rekey(engine_t *e) noexcept nogil:
     e.sources.crowded = 0
 
 
-cdef inline void rehash(engine_t *e) noexcept nogil:
-    # rehash: make room between two packets.
-    if collect_due(e):
-        e.tuples.crowded = 0
-        e.sources.crowded = 0
-        return
-    rekey(e)
-
-
 cdef inline bint is_crowded(const engine_t *e) noexcept nogil:
     return (e.tuples.crowded | e.sources.crowded) != 0
 
@@ -96,8 +85,7 @@ cdef inline bint is_crowded(const engine_t *e) noexcept nogil:
 cdef inline void rehash_for(engine_t *e, pkt_t *p) noexcept nogil:
     # rehash_for: in the middle of a packet that found no room; what it knew of hashes is computed again, and the batch stops
     # behind it.
-    collect_due(e)
-    rekey(e)
+    rehash(e)
     p.hash = tuple_hash(e, conn_tuple(&e.conns[p.ct], 0))
     p.verified = False
     p.ahead = NULL

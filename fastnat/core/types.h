@@ -488,7 +488,7 @@ typedef struct {
     uint32_t *port_start[2];   /* ascending from 0; source and destination ports cut likewise */
     address_t *addresses;
     uint32_t n_routes, n_classes, n_addresses, n_port_classes[2];
-    uint32_t *iface_flags;        /* per interface: bit 0 rp_filter strict, 1 loose, 2 accept_local, 3 loopback */
+    uint32_t *iface_flags;     /* per interface: IFACE_*, the MTU in the high half */
 
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */

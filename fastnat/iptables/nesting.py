@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..core.layout import FN_WALK_RULES
 from .model import Table
 
-# FN_WALK_RULES of core/types.h
-WALK_RULES = 1 << 24
 # rules a packet may meet from which a rule file deserves a word
 MANY_RULES = 1_000_000
 
@@ -63,7 +62,7 @@ def rules_met(table: Table) -> dict[str, int]:
     met: dict[str, int] = {}
     for name in callees_first(calls):
         # beyond the limit the sum says nothing more, and it doubles with every level
-        met[name] = min(len(table.chains[name].rules) + 1 + sum(met[c] for c, _ in calls[name]), WALK_RULES)
+        met[name] = min(len(table.chains[name].rules) + 1 + sum(met[c] for c, _ in calls[name]), FN_WALK_RULES)
     return met
 
 
@@ -74,9 +73,9 @@ def warning(table: Table, source: str) -> str:
     worst = max(reversed(met), key=lambda name: met[name], default="")
     if not worst or met[worst] < MANY_RULES:
         return ""
-    many = "at least " if met[worst] == WALK_RULES else ""
+    many = "at least " if met[worst] == FN_WALK_RULES else ""
     return (
         f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, as chains are "
         f"called again and again; the kernel takes such rules and slows down; here a packet is dropped after "
-        f"{WALK_RULES:,} (reason TOO_MANY_RULES)"
+        f"{FN_WALK_RULES:,} (reason TOO_MANY_RULES)"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..core.layout import HashlimitBit, RecentBit
+from ..core.layout import HashlimitBit, RecentBit, RecentOperation
 from ..text import excerpt
 from .model import Match
 from .words import RuleWords
@@ -44,9 +44,13 @@ class HashlimitMatch(Match):
     expire: int = 10_000
 
 
-# parts of the key, as core/rule_hashlimit.pxd numbers them
+# parts of the key
 HASHLIMIT_MODES = {
     "dstip": HashlimitBit.DST, "dstport": HashlimitBit.DPORT, "srcip": HashlimitBit.SRC, "srcport": HashlimitBit.SPORT,
+}  # fmt: skip
+RECENT_OPERATIONS = {
+    "--set": RecentOperation.SET, "--rcheck": RecentOperation.CHECK, "--update": RecentOperation.UPDATE,
+    "--remove": RecentOperation.REMOVE,
 }  # fmt: skip
 RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.REAP, "--rttl": RecentBit.TTL}
 
@@ -140,7 +144,7 @@ class StatefulMatches(RuleWords):
     def recent_operation(self) -> None:
         """--set, --rcheck, --update, --remove."""
         match = self._recent()
-        match.operation = ("--set", "--rcheck", "--update", "--remove").index(self.option)
+        match.operation = RECENT_OPERATIONS[self.option]
         match.invert = self.invert
 
     def recent_seconds(self) -> None:
