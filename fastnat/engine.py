@@ -343,7 +343,7 @@ class Engine:
 
         The file may come from anywhere: raises InputError when something in it cannot be.
         """
-        return state.restore(path)
+        return state.restore(path, Engine)
 
     def reload(self) -> None:
         """Go on with the node as it is now: rules, sets, addresses, routes and sysctls may have changed.

@@ -118,15 +118,15 @@ def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
     return order
 
 
-def restore(path: str | Path) -> Engine:
-    """See Engine.restore."""
+def restore(path: str | Path, new: type[Engine]) -> Engine:
+    """See Engine.restore. new: the class of the engine."""
     where = excerpt(str(path))
     try:
         with open_file(path) as raw, StateFile(raw) as file:
             meta = file.meta()
             if meta["format"] != FORMAT:
                 raise InputError(f"format {shown(meta['format'])}; this fastnat reads {FORMAT}")
-            return _engine(meta, file)
+            return _engine(meta, file, new)
     except MemoryError:
         raise InputError(f"{where}: there is not enough memory for this state") from None
     except Exception as error:
@@ -152,10 +152,8 @@ def _node(texts: Any) -> Node:
             raise InputError(str(error).replace(f"{folder}/", "")) from None
 
 
-def _engine(meta: dict[str, Any], file: StateFile) -> Engine:
-    from .engine import Engine
-
-    engine = Engine(
+def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
+    engine = new(
         _node(meta["node"]), meta["profile"], meta["seed"], meta["max_connections"], remember=bool(meta["remember"]),
         events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"],
     )  # fmt: skip

@@ -1,0 +1,63 @@
+"""No circle of imports: neither among the modules, those within functions included, nor among the steps of the core."""
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import fastnat
+
+ROOT = Path(fastnat.__file__).parent
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path, known):
+    """Return the modules of ours that one imports when it runs; what only type checkers see is left out."""
+    tree = ast.parse(path.read_text())
+    hidden = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            hidden |= {id(inner) for inner in ast.walk(node)}
+    package = name_of(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in hidden:
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                found |= {next((m for m in (f"{module}.{alias.name}", module) if m in known), "")}
+    return found - {"", name_of(path)}
+
+
+def steps():
+    """Return which steps of the core each step imports."""
+    found = {}
+    for path in sorted((ROOT / "core").glob("*.pxd")):
+        found[path.stem] = set(re.findall(r"^from \.(\w+) cimport", path.read_text(), re.MULTILINE))
+    return found
+
+
+def modules():
+    paths = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+    return {name: imported(path, paths) for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("graph", [modules, steps])
+def test_no_circle(graph):
+    imports = graph()
+    assert sum(map(len, imports.values())) > 100
+    TopologicalSorter(imports).prepare()
+
+
+def test_a_circle_is_seen():
+    imports = steps()
+    imports["types"] = {"hooks"}
+    with pytest.raises(CycleError):
+        TopologicalSorter(imports).prepare()
