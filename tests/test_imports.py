@@ -49,6 +49,30 @@ def modules():
     return {name: imported(path, paths) for name, path in paths.items()}
 
 
+def code(path):
+    """Return a step without its comments."""
+    return re.sub(r"#[^\n]*", "", path.read_text())
+
+
+CIMPORT = re.compile(r"^from \S+ cimport (\([^)]*\)|[^\n]*)", re.MULTILINE)
+STEPS = sorted(p for kind in ("*.pxd", "*.pyx") for p in (ROOT / "core").glob(kind))
+
+
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.name)
+def test_every_name_that_a_step_imports_is_used(path):
+    rest = CIMPORT.sub("", code(path))
+    names = {name for listed in CIMPORT.findall(code(path)) for name in re.findall(r"\w+", listed)}
+    assert not [name for name in names if not re.search(rf"\b{name}\b", rest)]
+
+
+def test_every_function_of_a_step_is_called():
+    text = {path: code(path) for path in STEPS}
+    used = CIMPORT.sub("", "".join(text.values()))
+    for path, body in text.items():
+        for name in re.findall(r"^cdef inline .*?\b(\w+)\(", body, re.MULTILINE):
+            assert len(re.findall(rf"\b{name}\b", used)) > 1, f"{path.name}: {name}"
+
+
 @pytest.mark.parametrize("graph", [modules, steps])
 def test_no_circle(graph):
     imports = graph()

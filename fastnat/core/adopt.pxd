@@ -3,7 +3,7 @@
 # Source: ours; what it leaves is what `confirm` of ct_confirm leaves.
 # Invariants: the record may be from anywhere: what does not fit is refused with a code, and changes nothing.
 # Differs from the kernel: it has no such thing; conntrack -I is Datapath.insert.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .ct_confirm cimport confirm, insert_reply_only
 from .ct_expect cimport conn_server

@@ -9,7 +9,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport candidate, find_tuple, towards
+from .ct_lookup cimport candidate, towards
 from .established cimport pass_established
 from .expire cimport advance_to, tick_before
 from .hash_table cimport bucket_home

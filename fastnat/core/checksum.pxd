@@ -3,8 +3,8 @@
 # Source: RFC 1071, RFC 1624; csum_replace2, csum_replace4, inet_proto_csum_replace* (net/core/utils.c).
 # Invariants: a wrong checksum stays wrong by the same amount; nothing is read beyond the given length.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from .types cimport addr_t, fn_bswap16, FN_ADDR_BITS, FN_ADDR_BYTES
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from .types cimport addr_t, FN_ADDR_BITS, FN_ADDR_BYTES
 
 
 cdef inline uint32_t load_be16(const uint8_t *at) noexcept nogil:

@@ -4,7 +4,7 @@
 # Invariants: a packet whose connection was merged goes on with the one that was there and keeps its ctinfo; a connection
 # with NAT_CLASH is in the table by its reply tuple only, for one second.
 # Differs from the kernel: the chain limit is counted over buckets of this table's hash, not of the kernel's.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .ct_events cimport note_event
 from .ct_expire cimport wheel_add

@@ -3,7 +3,7 @@
 # Source: nf_conntrack_ecache.c, ctnetlink_conntrack_event (nf_conntrack_netlink.c), Linux 6.18.
 # Invariants: without room for events nothing is compared or written; what does not fit is counted, never overwritten.
 # Differs from the kernel: changes made by a packet that is dropped before the confirm hook are not reported later.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from .types cimport *
 from .ct_lookup cimport is_live
 from .tuple cimport tuple_proto

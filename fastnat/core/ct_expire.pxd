@@ -7,8 +7,7 @@
 # chunks of a slot but its head are full.
 # Differs from the kernel: a due entry is collected at its very jiffy, not at the next scan.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
-from .types cimport (chunk_t, conn_t, engine_t, fn_ctz64, fn_prefetch, FN_CHUNK_IDS, FN_FAR_SLOTS, FN_NONE,
-                     fn_unlikely, FN_WHEEL_SLOTS)
+from .types cimport chunk_t, engine_t, fn_ctz64, FN_CHUNK_IDS, FN_FAR_SLOTS, FN_NONE, fn_unlikely, FN_WHEEL_SLOTS
 
 cdef enum:
     WHEEL_SHIFT = 15

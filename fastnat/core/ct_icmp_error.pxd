@@ -10,7 +10,7 @@ from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, s
 from .ct_lookup cimport find_tuple
 from .packet_parse cimport pseudo_header, read_l4, skip_extensions, SOURCE_AT
 from .packet_rewrite cimport manip_bytes, manip_pkt
-from .tuple cimport (conn_tuple, icmp_inverse, invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_invertible, tuple_make, tuple_proto,
+from .tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_invertible, tuple_make,
                      tuple_sport, tuple_src)
 from .tuple_hash cimport tuple_hash
 

@@ -4,7 +4,7 @@
 # Invariants: an INVALID packet has no connection and goes on untranslated; SEEN_REPLY is set after the handler of
 # the first reply ran, so that handler still sees it unset.
 # Differs from the kernel: nothing for the protocols tracked.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from .types cimport *
 from .ct_events cimport watch
 from .ct_expect cimport assign_helper, find_expect, give_help, gre_key, help_of, helper_by_port, unlink_expect
@@ -16,7 +16,7 @@ from .ct_state cimport (CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, 
 from .ct_sctp cimport sctp_packet
 from .ct_tcp cimport tcp_packet
 from .packet_parse cimport l4_sound
-from .tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_in_zone, tuple_invertible, tuple_proto, zone_of
+from .tuple cimport tuple_dport, tuple_in_zone, tuple_invertible, tuple_proto
 from .tuple_hash cimport tuple_hash
 
 

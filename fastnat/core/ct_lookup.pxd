@@ -4,8 +4,8 @@
 # Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
 # Differs from the kernel: expired entries met on the way are left to ct_expire, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from .types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE,
-                     FN_TOWARDS, fn_unlikely, FN_V6, IPS_DYING, tuple_t)
+from .types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal,
+                     FN_GROUP_BUCKETS, FN_NONE, FN_TOWARDS, fn_unlikely, FN_V6, tuple_t)
 from .tuple cimport conn_tuple, tuple_equal
 from .hash_table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
 

@@ -8,8 +8,8 @@ from libc.string cimport memset
 from .types cimport *
 from .ct_expire cimport wheel_bring_forward
 from .ct_insert cimport conn_delete, conn_kill
-from .ct_state cimport CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, refresh
-from .ct_tcp_window cimport (after_seq, before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK,
+from .ct_state cimport CT_ACCEPT, CT_INVALID, CT_REPEAT, refresh
+from .ct_tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK,
                              in_window, tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK,
                              TCP_EXP_CHALLENGE_ACK, TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN,
                              TCP_WINDOW_SCALE, WINDOW_ACCEPT, WINDOW_INVALID)

@@ -7,7 +7,7 @@
 # Hash bits: 56..63 tag, 0..4 bucket in the group, 5.. group.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_hash_stage, fn_prefetch, fn_prefetch_write,
-                     fn_tags_equal, FN_GROUP_BUCKETS, FN_ID_BITS, FN_NONE, fn_unlikely, table_t, TABLE_KIND_TUPLES, tuple_t)
+                     fn_tags_equal, FN_GROUP_BUCKETS, FN_ID_BITS, fn_unlikely, table_t, TABLE_KIND_TUPLES, tuple_t)
 from .tuple cimport conn_tuple
 from .tuple_hash cimport source_tuple, tuple_hash
 

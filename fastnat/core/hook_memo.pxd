@@ -5,7 +5,7 @@
 # Invariants: a memo is made only by a packet that took the long way, and only out of repeatable paths that left
 # the destination alone; packets with its key differ for no rule, no route and no martian check. The
 # connection's own steps (null binding, setup_info, confirm) are never remembered.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .ct_confirm cimport confirm
 from .nat_setup cimport null_binding, range_of_address, setup_info, source_target

@@ -6,7 +6,7 @@
 # translation, so DST_NAT is never set for it.
 # Differs from the kernel: an IPVS connection lives as long as its conntrack entry; ICMP errors about one keep the real
 # server's address inside; a client keeps its server for the service's timeout after its last new connection.
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from .types cimport *
 from .ct_expect cimport conn_server, reassign_helper
 from .packet_rewrite cimport manip_pkt

@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .types cimport (bucket_t, conn_t, engine_t, fn_ctz, fn_tags_equal, FN_GROUP_BUCKETS, FN_NONE, fn_unlikely, target_t,
                      tuple_t)
 from .tuple cimport conn_tuple, invert_tuple, tuple_src, tuple_sport, tuple_with_src
-from .tuple_hash cimport source_hash, source_rest
+from .tuple_hash cimport source_rest
 from .hash_table cimport (bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, table_insert, table_remove,
                           table_slot, tag_of)
 from .nat_range cimport in_range

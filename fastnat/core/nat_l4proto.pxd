@@ -4,7 +4,7 @@
 # Invariants: the offset is 16 bits wide and wraps before the modulo; the number of probes counted is the
 # kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src, tuple_with_dst,
                      tuple_with_src, zone_of)

@@ -4,7 +4,7 @@
 # Invariants: with RANDOM flags nothing is kept; with min == max a taken port is returned unprobed, and the
 # clash is left to the other manip or to confirm.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from .types cimport (engine_t, MANIP_SRC, pkt_t, RANGE_PROTO_OFFSET, RANGE_PROTO_SPECIFIED, RANGE_RANDOM_ALL,
                      STAT_BYSOURCE_REUSE, target_t, tuple_t)
 from .nat_range cimport in_range, l4proto_in_range
@@ -12,7 +12,6 @@ from .nat_bysource cimport find_appropriate_src
 from .nat_used_tuple cimport used_tuple, used_tuple_new
 from .nat_best_ips cimport best_ips
 from .nat_l4proto cimport l4proto_unique_tuple
-from .tuple cimport tuple_zone
 
 
 cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *range_, uint32_t manip, uint32_t zone,

@@ -5,7 +5,7 @@
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing. It declines as soon
 # as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .ct_expire cimport wheel_add

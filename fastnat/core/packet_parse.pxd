@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from .types cimport *
 from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, load_be32
 from .ct_tcp cimport flags_valid
-from .tuple cimport tuple_dst, tuple_make, tuple_proto, tuple_src
+from .tuple cimport tuple_make, tuple_proto
 
 cdef enum:
     IP_HEADER = 20

@@ -5,7 +5,7 @@
 # Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
 # contains an address is the kernel's answer; it is the same for all addresses of a class.
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
 

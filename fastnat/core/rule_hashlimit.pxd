@@ -4,7 +4,7 @@
 # Invariants: a slot belongs to one key of one list; a bucket unused for its expiry time is as good as none.
 # Differs from the kernel: such a bucket is forgotten at once, not at the next collection; a full table drops when no slot
 # is near, not at an exact count.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
 from .rule_sets cimport folded
 from .tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src

@@ -6,13 +6,12 @@
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
 # Differs from the kernel: nothing for the matches listed.
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 from .types cimport *
 from .ct_events cimport conn_mark
 from .ct_expect cimport help_of
-from .tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from .tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .tuple_hash cimport random_u64
-from .nat_range cimport has_ports
 from .packet_mangle cimport set_tos, set_ttl, tos_of
 from .rule_hashlimit cimport hashlimit_holds
 from .rule_recent cimport limit_holds, recent_holds

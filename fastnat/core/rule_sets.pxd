@@ -4,7 +4,7 @@
 # ip_set_list_set.c (Linux 6.18); ipset(8).
 # Invariants: a set never changes while the engine runs; the longest prefix decides, and `nomatch` with it.
 # Differs from the kernel: elements with a timeout do not run out, targets that add to sets are refused.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from .types cimport *
 from .tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .nat_range cimport has_ports

@@ -3,7 +3,7 @@
 # Source: nf_conntrack_tuple.h, nf_ct_invert_tuple, nf_conntrack_proto_icmp.c (Linux 6.18).
 # Invariants: all 16 bytes are significant, so equality and hash need no field list.
 # Differs from the kernel: the effective zone id of the direction is part of the tuple.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from .types cimport addr_t, conn_t, FN_V6, PROTO_ICMP, tuple_t
 
 
@@ -105,10 +105,6 @@ cdef inline uint32_t zone_of(const conn_t *ct, uint32_t dir) noexcept nogil:
 
 cdef inline tuple_t conn_tuple(const conn_t *ct, uint32_t dir) noexcept nogil:
     return ct.tuples[dir]
-
-
-cdef inline bint in_zone(tuple_t t, uint32_t zone) noexcept nogil:
-    return tuple_zone(t) == zone
 
 
 cdef inline tuple_t tuple_in_zone(tuple_t t, uint32_t zone) noexcept nogil:
