@@ -12,9 +12,10 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
-# the laboratory, the documents and the figures only do at length what the other tests do; test_build.py is about the release build
+# the laboratory, the documents and the figures only do at length what the other tests do; the last three are about the release build
+# and the sources
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py)
+	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py test_layouts.py test_imports.py)
 
 .PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package layouts
 demo: $(VENV)/.built
