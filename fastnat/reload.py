@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
 from .errors import InputError
+from .interrupts import uninterrupted
 from .ruleset import with_arrays_of
 from .tables import config_of, node_tables
 
@@ -38,19 +39,21 @@ def reload(engine: Engine) -> None:
     except BaseException:
         engine.iface_names = before
         raise
-    for family, core in families:
-        core.forget_paths()
-        had = core.arrays["addresses"].copy()
-        core.reload(*made[core])
-        for iface, address in _lost(family, had, core.arrays["addresses"]):
-            core.flush_masqueraded(iface, address)
-    engine.ruleset = with_arrays_of(rulesets[engine._core], engine._core)
-    if engine._core6 is not None:
-        engine.ruleset6 = with_arrays_of(rulesets[engine._core6], engine._core6)
-    engine._iface_numbers = {name: n for n, name in enumerate(names)}
-    engine.node_files = files
-    if engine.random_fully:
-        engine.set_random_fully()
+    # half of it would be two sets of rules
+    with uninterrupted():
+        for family, core in families:
+            core.forget_paths()
+            had = core.arrays["addresses"].copy()
+            core.reload(*made[core])
+            for iface, address in _lost(family, had, core.arrays["addresses"]):
+                core.flush_masqueraded(iface, address)
+        engine.ruleset = with_arrays_of(rulesets[engine._core], engine._core)
+        if engine._core6 is not None:
+            engine.ruleset6 = with_arrays_of(rulesets[engine._core6], engine._core6)
+        engine._iface_numbers = {name: n for n, name in enumerate(names)}
+        engine.node_files = files
+        if engine.random_fully:
+            engine.set_random_fully()
 
 
 def _lost(family: Family, before: NDArray[Any], after: NDArray[Any]) -> set[tuple[int, int]]:

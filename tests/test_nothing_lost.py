@@ -1,5 +1,7 @@
 """What is refused changes nothing, what is saved can be restored, and goes on as the original does."""
 
+import os
+import signal
 import threading
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from nodes import flows, make_node
 
 import fastnat
-from fastnat import BusyError, FastnatError
+from fastnat import BusyError, FastnatError, ruleset
 
 MASQUERADE = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
 
@@ -220,3 +222,21 @@ def test_random_ports_stay_random_over_reload_and_restore(tmp_path):
     other.reload()
     for engine in (nat, other):
         assert (engine.process(flows(engine, 50))["sport"] != 40000).sum() > 40
+
+
+def test_an_interrupted_reload_is_done_whole(monkeypatch):
+    """Ctrl-C while the tables are exchanged comes after that."""
+    nat = fastnat.Engine(make_node())
+    nat.node.load_rules("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n*filter\n-A FORWARD -j DROP\nCOMMIT\n")
+    exchange = ruleset.with_arrays_of
+
+    def interrupted(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        return exchange(*given)
+
+    monkeypatch.setattr("fastnat.reload.with_arrays_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nat.reload()
+    assert len(nat.ruleset.rules) == len(nat._core.arrays["rules"])
+    assert (nat.process(flows(nat, 4), nat.now)["reason"] == fastnat.Reason.RULE_DROP).all()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
