@@ -10,6 +10,7 @@ import contextlib
 import csv
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +23,6 @@ from typing import Any
 from ..engine import Engine
 from ..errors import InputError
 from ..escapes import cell
-from ..interrupts import uninterrupted
 from ..node import Node
 from ..output import Output
 from .scenario import Scenario
@@ -224,8 +224,11 @@ def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Generator[dict[str
 
 def _submit(pool: Executor, s: Scenario, jobs: list[Job]) -> dict[Future[dict[str, Any]], Job]:
     """Submit jobs; the workers that this starts never see Ctrl-C, which a terminal sends to all of them."""
-    with uninterrupted():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
         return {pool.submit(work_on, s, job): job for job in jobs}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Generator[dict[str, Any], None, None]:
