@@ -16,7 +16,7 @@ DATA = Path(__file__).with_name("data")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "flag"), [("masq", False), ("random-fully", True)])
-def test_failure_share_of_every_row_lies_within_two_hundredths(name, flag):
+def test_failure_share_of_every_row_lies_near_the_kernels(name, flag):
     rows = csv.DictReader((DATA / f"exhaustion-kernel-6.18-{name}.csv").read_text().splitlines())
     kernel = [float(r["fail"]) for r in rows]
     runs = []
@@ -26,7 +26,7 @@ def test_failure_share_of_every_row_lies_within_two_hundredths(name, flag):
             nat.set_random_fully()
         runs.append([r.fail for r in run(nat, Workload((("203.0.113.10", 53),))).rows])
     mean = np.mean(runs, axis=0)
-    assert np.abs(mean - kernel).max() < 0.02
+    assert np.abs(mean - kernel).max() < 0.014
     assert np.max(runs, axis=0)[:45].max() == 0
 
 
