@@ -158,8 +158,8 @@ def test_a_window_of_a_hundred_ports_may_miss_some():
         else:
             assert out["sport"] == 7099
             nat.conntrack.delete(int(out["conn"]))
-    # the last 36 offsets before 65,536 wrap to a multiple of the window and miss its last port: 11 of 20,000 times, give
-    # or take 3.3
+    # the last 36 offsets before 65,536 wrap to a multiple of the window and miss its last port: 11 of 20,000,
+    # give or take 3.3
     assert abs(failures - tries * 36 / 65_536) < 3 * 3.3
 
 
