@@ -1,9 +1,12 @@
 """The short way into the tables, and the short way past them, give what the long way gives: packet, table, counters."""
 
+import re
+
 import numpy as np
 import pytest
 
 import fastnat
+from fastnat.dtypes import RECORDS6
 
 RULES = {
     "masquerade": "-A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE",
@@ -48,6 +51,58 @@ def traffic(nat, n, seed, crowd):
         iface=np.where(out, 1, 2),
     )
     return batch, np.cumsum(rng.choice([0, 0, 0, 0.001, 0.3], n))
+
+
+def six(text):
+    """Return rules with each IPv4 address as the low half of an IPv6 one."""
+    def mapped(m):
+        number = int.from_bytes(bytes(map(int, m[1].split("."))))
+        return f"2001:db8::{number >> 16:x}:{number & 0xFFFF:x}" + (f"/{int(m[2]) + 96}" if m[2] else "")
+
+    return re.sub(r"(\d+\.\d+\.\d+\.\d+)(?:/(\d+))?", mapped, text)
+
+
+def node6(rules):
+    made = fastnat.Node()
+    made.add_interface("cni0", [six("10.244.1.1/24")])
+    made.add_interface("eth0", [six("198.51.100.10/24")])
+    made.add_route("::/0", via=six("198.51.100.1"), dev="eth0")
+    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n")
+    made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
+    return made
+
+
+def traffic6(nat, n, seed, crowd):
+    """The packets of traffic() over the same ends in IPv6."""
+    of_four, times = traffic(fastnat.Engine(node("")), n, seed, crowd)
+    batch = np.zeros(n, fastnat.dtypes.PACKET6)
+    for name in ("sport", "dport", "iface", "length", "tcp_flags", "isn", "mark"):
+        batch[name] = of_four[name]
+    batch["proto"] = np.where(of_four["proto"] == 1, 58, of_four["proto"])
+    for name in ("src", "dst"):
+        ends = np.zeros(n, RECORDS6.ADDR)
+        ends["low"], ends["high"] = of_four[name], 0x20010DB800000000
+        batch[name] = ends
+    return batch, times
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(("crowd", "room"), [(6, 100_000), (40, 100_000), (200, 700)])
+def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
+    engines = [fastnat.Engine(node6(RULES[name]), seed=seed, max_connections=room, remember=r) for r in (True, False)]
+    batch, times = traffic6(engines[0], 6000, seed, crowd)
+    for start in range(0, 6000, 500):
+        part = slice(start, start + 500)
+        quick, slow = (nat.process(batch[part], times[part]) for nat in engines)
+        np.testing.assert_array_equal(quick, slow)
+    for nat in engines:
+        nat.check()
+    quick, slow = engines
+    assert quick.stats == slow.stats
+    assert quick.stats["new"] > 100
+    assert quick.conntrack.format() == slow.conntrack.format()
+    assert quick.save_rules(6) == slow.save_rules(6)
 
 
 @pytest.mark.parametrize("seed", range(3))
