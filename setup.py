@@ -93,7 +93,7 @@ class BuildExt(build_ext):
 
 # what is made from the headers, before anybody reads it
 sys.path.insert(0, "fastnat/core")
-import layouts  # noqa: E402
+import layouts  # noqa: E402 (its folder had to be named first)
 
 for name, text in layouts.made(*(Path(f"fastnat/core/{n}.h").read_text() for n in ("codes", "types"))).items():
     made = Path("fastnat/core") / name

@@ -6,11 +6,14 @@ order.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .core.layout import (
     FN_HZ,
     FN_NONE,
+    RECORDS,
     ConnFlag,
     CtInfo,
     Event,
@@ -18,7 +21,6 @@ from .core.layout import (
     Helper,
     IpProtocol,
     Reason,
-    Records,
     StatIndex,
     Status,
     TcpState,
@@ -26,6 +28,24 @@ from .core.layout import (
 )  # fmt: skip
 
 __all__ = ["CtInfo", "Event", "EventWhat", "Reason", "Records", "Status", "TcpState", "Verdict"]
+
+
+class Records:
+    """The records of one family as dtypes, by their names in core/layout.py: equal but for the width of addresses."""
+
+    def __init__(self, addr: np.dtype[Any], records: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = RECORDS):
+        self._made = {"ADDR": addr, "addr": addr}
+        family = 6 if addr.names else 4
+        for name, members in records.items():
+            fields = [(n, self._made.get(kind, kind), shape) for n, kind, shape, only in members if only in (0, family)]
+            self._made[name] = np.dtype(fields)
+
+    def __getattr__(self, name: str) -> np.dtype[Any]:
+        try:
+            return self.__dict__["_made"][name]  # type: ignore[no-any-return]  # __dict__ has no types
+        except KeyError:
+            raise AttributeError(f"no record {name!r}") from None
+
 
 # jiffies per second of the kernels reproduced
 HZ = FN_HZ

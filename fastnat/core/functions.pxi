@@ -1,4 +1,13 @@
-# The functions of our headers, part of types.pxd.
+# What of our headers layouts.py does not read, part of types.pxd: the table of arrays, and functions.
+cdef extern from "layout.h" nogil:
+    ctypedef struct array_place_t:
+        const char *name
+        size_t at
+        size_t size
+    const array_place_t fn_arrays[]
+    enum:
+        FN_ARRAYS
+
 cdef extern from "platform.h" nogil:
     void fn_prefetch(const void *p)
     void fn_prefetch_write(const void *p)

@@ -6,9 +6,6 @@ Made by layouts.py; change codes.h or types.h and run `make layouts`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
-
-import numpy as np
 
 FN_HZ = 250
 FN_NONE = 4294967295
@@ -757,45 +754,3 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("used", "uint32", (), 0),
     ],
 }
-
-
-class Records:
-    """The records of one family as NumPy dtypes: equal but for the width of addresses."""
-
-    TUPLE: np.dtype[Any]
-    CONN: np.dtype[Any]
-    TCP: np.dtype[Any]
-    BUCKET: np.dtype[Any]
-    CHUNK: np.dtype[Any]
-    BITMAP_KEY: np.dtype[Any]
-    MATCH: np.dtype[Any]
-    RULE: np.dtype[Any]
-    DISPATCH: np.dtype[Any]
-    DISPATCH_SLOT: np.dtype[Any]
-    PATH: np.dtype[Any]
-    MEMO: np.dtype[Any]
-    SET: np.dtype[Any]
-    ELEMENT: np.dtype[Any]
-    RECENT: np.dtype[Any]
-    HASHLIMIT: np.dtype[Any]
-    HELP: np.dtype[Any]
-    EXPECT: np.dtype[Any]
-    EVENT: np.dtype[Any]
-    TARGET: np.dtype[Any]
-    ROUTE: np.dtype[Any]
-    ADDRESS: np.dtype[Any]
-    PACKET: np.dtype[Any]
-    RESULT: np.dtype[Any]
-    SERVICE: np.dtype[Any]
-    SERVER: np.dtype[Any]
-    PERSIST: np.dtype[Any]
-
-    def __init__(self, addr: np.dtype[Any]) -> None:
-        self.ADDR = addr
-        family = 6 if addr.names else 4
-        for name, members in RECORDS.items():
-            fields = [(n, self._type(kind), shape) for n, kind, shape, only in members if only in (0, family)]
-            setattr(self, name, np.dtype(fields))
-
-    def _type(self, kind: str) -> Any:
-        return self.ADDR if kind == "addr" else getattr(self, kind) if kind.isupper() else np.dtype(kind)

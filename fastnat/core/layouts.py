@@ -231,15 +231,6 @@ cdef extern from "types.h" nogil:
     ctypedef uint32_t addr_t
 {structs}
 
-cdef extern from "layout.h" nogil:
-    ctypedef struct array_place_t:
-        const char *name
-        size_t at
-        size_t size
-    const array_place_t fn_arrays[]
-    enum:
-        FN_ARRAYS
-
 {functions}"""
 
 PYTHON = '''"""Codes and records as codes.h and types.h have them.
@@ -250,9 +241,6 @@ PYTHON = '''"""Codes and records as codes.h and types.h have them.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
-
-import numpy as np
 
 {numbers}
 {enums}
@@ -262,22 +250,6 @@ import numpy as np
 RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {{
 {records}
 }}
-
-
-class Records:
-    """The records of one family as NumPy dtypes: equal but for the width of addresses."""
-
-{names}
-
-    def __init__(self, addr: np.dtype[Any]) -> None:
-        self.ADDR = addr
-        family = 6 if addr.names else 4
-        for name, members in RECORDS.items():
-            fields = [(n, self._type(kind), shape) for n, kind, shape, only in members if only in (0, family)]
-            setattr(self, name, np.dtype(fields))
-
-    def _type(self, kind: str) -> Any:
-        return self.ADDR if kind == "addr" else getattr(self, kind) if kind.isupper() else np.dtype(kind)
 '''
 
 COMPILED = """/* {made}. */
@@ -285,12 +257,7 @@ COMPILED = """/* {made}. */
 #define FASTNAT_LAYOUT_H
 #include "types.h"
 
-#if !FN_V6
-{asserts4}
-#endif
-#if FN_V6
-{asserts6}
-#endif
+{asserts}
 
 typedef struct {{ const char *name; size_t at, size; }} array_place_t;
 static const array_place_t fn_arrays[] = {{
@@ -343,18 +310,30 @@ def python(h: Headers) -> str:
     return PYTHON.format(
         made=MADE, enums=lines(enums), records=lines(records),
         numbers=lines(f"{n} = {v}" for n, v in h.numbers.items()),
-        names=lines(f"    {record_name(s)}: np.dtype[Any]" for s in h.shown()),
     )  # fmt: skip
+
+
+def confirmed(what: str, values: dict[int, int]) -> str:
+    """Return the assert of a size or an offset, by family; a member that one family lacks is asked for in the other."""
+    if len(values) == 2:
+        value = f"{values[4]}" if values[4] == values[6] else f"(FN_V6 ? {values[6]} : {values[4]})"
+        return f'static_assert({what} == {value}, "{what}");'
+    (family, only), = values.items()
+    return f'#if {"" if family == 6 else "!"}FN_V6\nstatic_assert({what} == {only}, "{what}");\n#endif'
 
 
 def compiled(h: Headers) -> str:
     """Return layout.h: what the compiler is to confirm, and where engine_t keeps the arrays."""
-    asserts: dict[int, list[str]] = {4: [], 6: []}
-    for family, found in asserts.items():
-        for struct in h.shown():
-            name, (placed, total) = struct.name, h.layout(struct, family)
-            found.append(f'static_assert(sizeof({name}) == {total}, "{name}");')
-            found += [f'static_assert(offsetof({name}, {f.name}) == {at}, "{name}.{f.name}");' for f, at in placed]
+    asserts = []
+    for struct in h.shown():
+        sizes: dict[int, int] = {}
+        offsets: dict[str, dict[int, int]] = {}
+        for family in ADDRESS:
+            placed, sizes[family] = h.layout(struct, family)
+            for f, at in placed:
+                offsets.setdefault(f.name, {})[family] = at
+        asserts.append(confirmed(f"sizeof({struct.name})", sizes))
+        asserts += [confirmed(f"offsetof({struct.name}, {name})", at) for name, at in offsets.items()]
     rows = []
     for f in h.structs["engine_t"].fields:
         if f.type == "table_t":
@@ -365,7 +344,7 @@ def compiled(h: Headers) -> str:
             rows.append((f.name, f.name, f.type))
     arrays = lines(f'    {{"{name}", offsetof(engine_t, {member}), sizeof({kind})}},' for name, member, kind in rows)
     return COMPILED.format(
-        made=MADE, asserts4=lines(asserts[4]), asserts6=lines(asserts[6]), arrays=arrays, n_arrays=len(rows)
+        made=MADE, asserts=lines(asserts), arrays=arrays, n_arrays=len(rows)
     )  # fmt: skip
 
 

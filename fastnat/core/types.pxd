@@ -852,6 +852,7 @@ cdef extern from "types.h" nogil:
         addr_t guess_addr
         uint64_t stats[28]
 
+# What of our headers layouts.py does not read, part of types.pxd: the table of arrays, and functions.
 cdef extern from "layout.h" nogil:
     ctypedef struct array_place_t:
         const char *name
@@ -861,7 +862,6 @@ cdef extern from "layout.h" nogil:
     enum:
         FN_ARRAYS
 
-# The functions of our headers, part of types.pxd.
 cdef extern from "platform.h" nogil:
     void fn_prefetch(const void *p)
     void fn_prefetch_write(const void *p)
