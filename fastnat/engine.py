@@ -39,6 +39,11 @@ VERDICTS = tuple(Verdict)
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
 
+def first_of(now: float | NDArray[Any]) -> Any:
+    """Return the time of the first packet, not checked: where `now` is no array, or is empty, `now` itself."""
+    return now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+
+
 def time_of(now: Any) -> float:
     """Return a time [s] as a number; ClockError for what is none."""
     try:
@@ -216,7 +221,7 @@ class Engine:
         other family, which count toward the same nf_conntrack_max.
         """
         other: Any = self._core if core is self._core6 else self._core6
-        first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+        first = first_of(now)
         # an array that holds no times is refused by the datapath
         if other is None or not isinstance(first, float):
             return None

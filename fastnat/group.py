@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .addresses import V4, V6, Family
 from .dtypes import RECORDS4, RECORDS6
-from .engine import Engine, time_of
+from .engine import Engine, first_of, time_of
 from .errors import ArgumentError, BusyError, ClockError
 from .iptables.model import PROTO_SPECIFIED
 from .node import Node
@@ -137,7 +137,7 @@ class EngineGroup:
             return np.empty(0, RECORDS4.RESULT) if out is None else out
         if not isinstance(now, np.ndarray) or not now.ndim:
             now = time_of(now)
-        first = now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+        first = first_of(now)
         if isinstance(first, float) and not first >= self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
         cores = [engine.core_for(batch) for engine in self.engines]

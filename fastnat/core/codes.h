@@ -10,7 +10,8 @@
 #define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
 #define FN_STAGE 32            /* packets in flight between two stages of a batch */
 #define FN_CPUS 256            /* packets held at most between set-up and confirm */
-#define FN_WHEEL_SLOTS 32768   /* one jiffy each: 131 s ahead */
+#define FN_WHEEL_SHIFT 15
+#define FN_WHEEL_SLOTS (1 << FN_WHEEL_SHIFT) /* one jiffy each: 131 s ahead */
 #define FN_FAR_SLOTS 4096      /* behind those, one turn of them each: 6.2 days ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS 14
 #define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */

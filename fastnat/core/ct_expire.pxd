@@ -7,10 +7,9 @@
 # chunks of a slot but its head are full.
 # Differs from the kernel: a due entry is collected at its very jiffy, not at the next scan.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
-from .types cimport chunk_t, engine_t, fn_ctz64, FN_CHUNK_IDS, FN_FAR_SLOTS, FN_NONE, fn_unlikely, FN_WHEEL_SLOTS
+from .types cimport chunk_t, engine_t, fn_ctz64, FN_CHUNK_IDS, FN_FAR_SLOTS, FN_NONE, fn_unlikely, FN_WHEEL_SHIFT, FN_WHEEL_SLOTS
 
 cdef enum:
-    WHEEL_SHIFT = 15
     WHEEL_MASK = FN_WHEEL_SLOTS - 1
     FAR_MASK = FN_FAR_SLOTS - 1
 
@@ -49,13 +48,13 @@ cdef inline uint32_t slot_chunk(engine_t *e, uint32_t slot) noexcept nogil:
 
 cdef inline uint64_t dealt_at(uint64_t turn) noexcept nogil:
     # dealt_at: one jiffy before the turn begins, so that a timeout at its first jiffy is met.
-    return (turn << WHEEL_SHIFT) - 1
+    return (turn << FN_WHEEL_SHIFT) - 1
 
 
 cdef inline uint32_t far_slot(engine_t *e, uint32_t ahead) noexcept nogil:
     # far_slot: for a timeout at least a turn ahead.
-    cdef uint64_t here = e.now >> WHEEL_SHIFT
-    cdef uint64_t turn = (e.now + ahead) >> WHEEL_SHIFT
+    cdef uint64_t here = e.now >> FN_WHEEL_SHIFT
+    cdef uint64_t turn = (e.now + ahead) >> FN_WHEEL_SHIFT
     if turn - here > FAR_MASK:
         turn = here + FAR_MASK
     if dealt_at(turn) <= e.now:
@@ -112,7 +111,7 @@ cdef inline void wheel_remove(engine_t *e, uint32_t ct) noexcept nogil:
 
 cdef inline uint32_t slot_ahead(const engine_t *e, uint32_t slot) noexcept nogil:
     # slot_ahead: jiffies until it comes up.
-    cdef uint64_t here = e.now >> WHEEL_SHIFT
+    cdef uint64_t here = e.now >> FN_WHEEL_SHIFT
     if slot < FN_WHEEL_SLOTS:
         return (slot - <uint32_t>e.now) & WHEEL_MASK
     return <uint32_t>(dealt_at(here + ((slot - FN_WHEEL_SLOTS - <uint32_t>here) & FAR_MASK)) - e.now)
@@ -160,7 +159,7 @@ cdef inline uint64_t far_next(const engine_t *e, uint64_t turn) noexcept nogil:
 
 cdef inline void deal_far(engine_t *e) noexcept nogil:
     # deal_far: the turn that begins with the next jiffy: its connections find places in it, or far ones anew.
-    cdef uint64_t turn = (e.now + 1) >> WHEEL_SHIFT
+    cdef uint64_t turn = (e.now + 1) >> FN_WHEEL_SHIFT
     cdef uint32_t slot = FN_WHEEL_SLOTS + (<uint32_t>turn & FAR_MASK)
     cdef uint32_t c = e.wheel[slot]
     cdef uint32_t i, ct, next_

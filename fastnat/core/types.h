@@ -430,7 +430,7 @@ typedef struct {
     uint32_t n_pages, max_pages, free_page;
     uint32_t newest_bitmap, oldest_bitmap; /* by their last search */
     uint32_t bitmap_clock;     /* searches of crowded peers so far */
-    uint64_t bitmap_filter;    /* a bit for what many peers share: where it is not set, there is no bitmap */
+    uint64_t bitmap_filter;    /* a bit that many peers share; not set: there is no bitmap. Never cleared */
     uint32_t bitmap_index_mask, bitmap_probes;
 
     rule_t *rules;

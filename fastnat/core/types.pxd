@@ -16,6 +16,7 @@ cdef extern from "types.h" nogil:
         FN_GROUP_BUCKETS
         FN_STAGE
         FN_CPUS
+        FN_WHEEL_SHIFT
         FN_WHEEL_SLOTS
         FN_FAR_SLOTS
         FN_CHUNK_IDS
