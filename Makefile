@@ -15,9 +15,9 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # the laboratory, the documents and the figures only do at length what the other tests do; the last three are about the release build
 # and the sources
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py test_layouts.py test_imports.py)
+	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py test_layout.py test_imports.py)
 
-.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package layouts
+.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package layout
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 test: $(VENV)/.built
@@ -53,10 +53,10 @@ soak: build/asan/.built
 	$(BIN)/python tests/kill_while_saving.py $(or $(KILLS),1000)
 package: $(VENV)/.built
 	.ci/package $(BIN)/python
-layouts:
-	$(PYTHON) fastnat/core/layouts.py
+layout:
+	$(PYTHON) fastnat/core/make_layout.py
 lint: $(VENV)/.built
-	$(BIN)/python fastnat/core/layouts.py --check
+	$(BIN)/python fastnat/core/make_layout.py --check
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy

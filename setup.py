@@ -93,9 +93,9 @@ class BuildExt(build_ext):
 
 # what is made from the headers, before anybody reads it
 sys.path.insert(0, "fastnat/core")
-import layouts  # noqa: E402 (its folder had to be named first)
+import make_layout  # noqa: E402 (its folder had to be named first)
 
-for name, text in layouts.made(*(Path(f"fastnat/core/{n}.h").read_text() for n in ("codes", "types"))).items():
+for name, text in make_layout.made(*(Path(f"fastnat/core/{n}.h").read_text() for n in ("codes", "types"))).items():
     made = Path("fastnat/core") / name
     if not made.exists() or made.read_text() != text:
         made.write_text(text)

@@ -1,5 +1,5 @@
-/* Limits, and the codes that stand in records. layouts.py makes the Cython and the Python form of both headers: after a
- * change, `make layouts`. */
+/* Limits, and the codes that stand in records. make_layout.py makes the Cython and the Python form of both headers: after a
+ * change, `make layout`. */
 #ifndef FASTNAT_CODES_H
 #define FASTNAT_CODES_H
 

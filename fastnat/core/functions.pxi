@@ -1,4 +1,4 @@
-# What of our headers layouts.py does not read, part of types.pxd: the table of arrays, and functions.
+# What of our headers make_layout.py does not read, part of types.pxd: the table of arrays, and functions.
 cdef extern from "layout.h" nogil:
     ctypedef struct array_place_t:
         const char *name

@@ -1,4 +1,4 @@
-/* Made by layouts.py; change codes.h or types.h and run `make layouts`. */
+/* Made by make_layout.py; change codes.h or types.h and run `make layout`. */
 #ifndef FASTNAT_LAYOUT_H
 #define FASTNAT_LAYOUT_H
 #include "types.h"

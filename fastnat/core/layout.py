@@ -1,6 +1,6 @@
 """Codes and records as codes.h and types.h have them.
 
-Made by layouts.py; change codes.h or types.h and run `make layouts`.
+Made by make_layout.py; change codes.h or types.h and run `make layout`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made by layouts.py; change codes.h or types.h and run `make layouts`.
+# Made by make_layout.py; change codes.h or types.h and run `make layout`.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "types.h" nogil:
@@ -853,7 +853,7 @@ cdef extern from "types.h" nogil:
         addr_t guess_addr
         uint64_t stats[28]
 
-# What of our headers layouts.py does not read, part of types.pxd: the table of arrays, and functions.
+# What of our headers make_layout.py does not read, part of types.pxd: the table of arrays, and functions.
 cdef extern from "layout.h" nogil:
     ctypedef struct array_place_t:
         const char *name

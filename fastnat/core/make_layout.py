@@ -1,7 +1,7 @@
 """Make the other forms of codes.h and types.h: types.pxd for Cython, layout.py for Python, layout.h for the compiler.
 
-    python fastnat/core/layouts.py           writes them beside the headers
-    python fastnat/core/layouts.py --check   ends with 1 when one of them is not what the headers say
+    python fastnat/core/make_layout.py           writes them beside the headers
+    python fastnat/core/make_layout.py --check   ends with 1 when one of them is not what the headers say
 
 It reads the C that these two headers are written in, not all of C: a declaration a line, fixed-width integers, no bit
 fields. Of a union Python sees the last member, Cython all. layout.h holds the sizes and offsets that NumPy will assume,
@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 INTEGERS = {f"{sign}int{8 * n}_t": n for n in (1, 2, 4, 8) for sign in ("u", "")}
 # bytes of an address and its alignment, by family
 ADDRESS = {4: (4, 4), 6: (16, 8)}
-MADE = "Made by layouts.py; change codes.h or types.h and run `make layouts`"
-# what layouts.py cannot read in the headers: the functions of platform.h, keyed_hash.h and crc32c.h
+MADE = "Made by make_layout.py; change codes.h or types.h and run `make layout`"
+# what make_layout.py cannot read in the headers: the functions of platform.h, keyed_hash.h and crc32c.h
 FUNCTIONS = HERE / "functions.pxi"
 
 
@@ -126,11 +126,11 @@ class Headers:
 
     def _members(self, line: str, only: int) -> list[Field]:
         m = re.fullmatch(r"((?:const )?\w+) (.+)", line)
-        assert m, f"{line}: not one of the forms of layouts.py"
+        assert m, f"{line}: not one of the forms of make_layout.py"
         found = []
         for part in m[2].split(", "):
             name = re.fullmatch(r"(\*?)(\w+)((?:\[[^\]]+\])*)", part)
-            assert name, f"{line}: not one of the forms of layouts.py"
+            assert name, f"{line}: not one of the forms of make_layout.py"
             found.append(Field(m[1], name[2], re.findall(r"\[([^\]]+)\]", name[3]), bool(name[1]), only))
         return found
 
@@ -364,7 +364,7 @@ def main() -> int:
         elif not path.exists() or path.read_text() != text:
             stale.append(name)
     for name in stale:
-        print(f"fastnat/core/{name} is not what codes.h and types.h say: make layouts")
+        print(f"fastnat/core/{name} is not what codes.h and types.h say: make layout")
     return bool(stale)
 
 

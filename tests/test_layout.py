@@ -10,7 +10,7 @@ import pytest
 
 import fastnat
 from fastnat import dtypes
-from fastnat.core import layout, layouts
+from fastnat.core import layout, make_layout
 
 CORE = Path(fastnat.__file__).parent / "core"
 HEADERS = (CORE / "codes.h").read_text(), (CORE / "types.h").read_text()
@@ -33,14 +33,14 @@ def core(tmp_path):
     """A folder with both headers and all that is made from them."""
     for name, text in zip(("codes.h", "types.h"), HEADERS, strict=True):
         (tmp_path / name).write_text(text)
-    for name, text in layouts.made(*HEADERS).items():
+    for name, text in make_layout.made(*HEADERS).items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", ["types.pxd", "layout.py", "layout.h"])
 def test_what_is_made_is_what_the_headers_say(name):
-    assert (CORE / name).read_text() == layouts.made(*HEADERS)[name]
+    assert (CORE / name).read_text() == make_layout.made(*HEADERS)[name]
 
 
 @pytest.mark.parametrize("flags", [(), ("-DFN_IPV6=1",)])
@@ -67,7 +67,7 @@ def test_a_field_is_added_in_one_file(core):
     assert types != HEADERS[1]
     types = re.sub(r'static_assert\(sizeof\(conn_t\)[^;]*;\n', "", types)
     (core / "types.h").write_text(types)
-    for name, text in layouts.made(HEADERS[0], types).items():
+    for name, text in make_layout.made(HEADERS[0], types).items():
         (core / name).write_text(text)
     assert compiles(core) == (True, "")
     assert "uint64_t stale[2]" in (core / "types.pxd").read_text()
@@ -79,14 +79,14 @@ def test_a_field_is_added_in_one_file(core):
 
 @pytest.mark.parametrize(("records", "family"), [(dtypes.RECORDS4, 4), (dtypes.RECORDS6, 6)])
 def test_numpy_puts_every_field_where_the_compiler_does(records, family):
-    h = layouts.Headers(*HEADERS)
+    h = make_layout.Headers(*HEADERS)
     for struct in h.shown():
-        dtype = getattr(records, layouts.record_name(struct))
+        dtype = getattr(records, make_layout.record_name(struct))
         placed, total = h.layout(struct, family)
         assert dtype.itemsize == total, struct.name
         assert {f.name: at for f, at in placed} == {n: dtype.fields[n][1] for n in dtype.names}, struct.name
 
 
 def test_codes_of_python_are_those_of_the_core():
-    for enum in layouts.Headers(*HEADERS).enums:
-        assert {m.name: m.value for m in getattr(layout, layouts.class_name(enum))} == layouts.members_of(enum)
+    for enum in make_layout.Headers(*HEADERS).enums:
+        assert {m.name: m.value for m in getattr(layout, make_layout.class_name(enum))} == make_layout.members_of(enum)
