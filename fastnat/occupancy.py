@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -237,12 +238,16 @@ def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
     return list(zip(unique.tolist(), first.tolist(), strict=True))
 
 
-def _is_address(text: str) -> bool:
+# most sources stand in many chunks
+@lru_cache(1 << 17)
+def _address(raw: bytes) -> str | None:
+    """Return the text of an address, None for what is none."""
+    text = raw.decode(errors="replace")
     try:
         family_of(text).to_int(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return text
 
 
 def _count(chunk: bytes, n_lines: int) -> Part | None:
@@ -251,6 +256,8 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
     b = text.bytes
     equals = np.flatnonzero(b == EQUALS)
     ends = np.flatnonzero(b[: len(chunk)] == NEWLINE)
+    if np.count_nonzero(b[: len(chunk)] < SPACE) != n_lines:
+        return None
     last, before = b[equals - 1], b[equals - 2]
     src = equals[(last == ord("c")) & (before == ord("r")) & (b[equals - 3] == ord("s"))]
     if len(src) != 2 * n_lines or (np.searchsorted(ends, src[::2]) != np.arange(n_lines)).any():
@@ -288,15 +295,16 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
     for h, n in _firsts(spaces):
         name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
         found = NAME.fullmatch(name)
-        if not found or int(found[3]) > LAST or not all(_is_address(a.decode()) for a in found.groups()[:2]):
+        if not found or int(found[3]) > LAST or None in (_address(found[1]), _address(found[2])):
             return None
         names[h] = name.decode()
     sources = text.hashes(original + 1, address_end)
     holders: dict[int, str] = {}
     for h, n in _firsts(sources):
-        holders[h] = chunk[original[n] + 1 : address_end[n]].decode(errors="replace")
-        if not _is_address(holders[h]):
+        holder = _address(chunk[original[n] + 1 : address_end[n]])
+        if holder is None:
             return None
+        holders[h] = holder
     waits = text.words[np.maximum(original - 13, 0)] == TIME_WAIT
     return Part(n_lines, spaces, sources, ports.astype(np.uint16), waits, names, holders)
 

@@ -9,7 +9,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nodes import flows, make_node
 
@@ -136,6 +136,7 @@ BLANKS = st.text(" \t\r\x0b\x0c", min_size=1, max_size=14)
 
 
 @settings(max_examples=150, deadline=None)
+@example(with_family=False, blanks=["\r", *" " * 6], indent="")
 @given(st.booleans(), st.lists(st.just(" ") | BLANKS, min_size=1, max_size=7), st.just("") | BLANKS)
 def test_blanks_do_not_count(with_family, blanks, indent):
     """Lines that were indented, pasted or lost their columns: `top` counts what `conntrack.load` takes over."""
