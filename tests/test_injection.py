@@ -46,7 +46,8 @@ def hostile(doc, text, **outcome):
     first, second = doc.results
     named = Compared(Variant((), f"a{text}"), [replace(first.outcomes[0], **outcome)])
     work = replace(doc.work, proto=text, destinations=((text, 53),))
-    return replace(doc, node=text, profile=text, version=text, work=work, results=[named, replace(second, variant=Variant((), f"b{text}"))])
+    results = [named, replace(second, variant=Variant((), f"b{text}"))]
+    return replace(doc, node=text, profile=text, version=text, work=work, results=results)
 
 
 def screen_of(text):
@@ -144,7 +145,8 @@ def test_html_has_the_same_elements(doc, text):
 def test_markdown_shows_the_text_and_has_the_same_elements(doc, text):
     """Rendered by another program: as many elements as with a harmless word, and the text as it is."""
     def page(of):
-        return Tags(MarkdownIt("commonmark").enable("table").render(report.to_markdown(replace(hostile(doc, of), incomplete=of))))
+        made = replace(hostile(doc, of), incomplete=of)
+        return Tags(MarkdownIt("commonmark").enable("table").render(report.to_markdown(made)))
 
     shown = escapes.plain(text).strip()
     if not shown:
