@@ -1031,8 +1031,8 @@ cdef class Datapath:
 
     cdef void _seed(self, uint64_t seed) noexcept:
         # before it a seed gave the keys of the tables, too: it still gives the numbers behind those
-        cdef uint32_t i
-        for i in range(2 * FN_ROUND_KEYS):
+        cdef uint32_t _
+        for _ in range(2 * FN_ROUND_KEYS):
             splitmix64(&seed)
         self.e.rng[0] = splitmix64(&seed)
         self.e.rng[1] = splitmix64(&seed)
