@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-CORE   := $(wildcard fastnat/core/*.pyx fastnat/core/*.px[di] fastnat/core/*.h)
+CORE   := $(shell find fastnat/core -name "*.px[di]" -o -name "*.pyx" -o -name "*.h")
 PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
 # Python with the sanitizers, before the program's own name; libstdc++ beside them, as matplotlib throws C++ exceptions before it is
 # loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends; what asks for

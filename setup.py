@@ -63,7 +63,7 @@ C_FLAGS = [
     *(f"-Wno-{w}" for w in ("unused-function", "unused-parameter", "cast-function-type")),
     *(f"-Wno-{w}" for w in ("missing-field-initializers", "unused-variable", "sign-compare")),
 ]
-HEADERS = [f"fastnat/core/{name}.h" for name in ("codes", "types", "layout", "platform", "keyed_hash", "crc32c")]
+HEADERS = sorted(map(str, Path("fastnat/core").rglob("*.h")))
 
 
 def extension(name: str, macros: tuple[tuple[str, str], ...] = (), folder: str = "fastnat/core") -> Extension:
@@ -124,7 +124,7 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "embedsignature": True,
-            # one thread an engine, as with the GIL, which process() releases: tests/behaviour/test_group.py runs on 3.13t
+            # one thread an engine, as with the GIL, which process() releases: test_group.py runs on 3.13t
             "freethreading_compatible": True,
             **directives,
         },

@@ -13,7 +13,7 @@ from pathlib import Path
 from instructions import BATCH, FEW, MANY, OPERATIONS, callgrind
 
 GENERATED = Path(__file__).parents[1] / "build/cython-release/fastnat/core/datapath.c"
-COMMENT = re.compile(r'\s*/\* "(?:[\w/]+/)?([\w]+\.(?:pxd|pyx))":\d+')
+COMMENT = re.compile(r'\s*/\* "(?:fastnat/core/)?([\w/]+\.(?:pxd|pyx))":\d+')
 COST = re.compile(r"([+-]?\d+|\*) (\d+)$")
 NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 

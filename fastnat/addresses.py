@@ -85,7 +85,7 @@ def family_of(address: AddressLike) -> Family:
 
 
 def fold(address: int) -> int:
-    """Return an address in 32 bits, as `folded` of core/rule_sets.pxd."""
+    """Return an address in 32 bits, as `folded` of core/rules/sets.pxd."""
     return (address ^ address >> 32 ^ address >> 64 ^ address >> 96) & 0xFFFFFFFF
 
 

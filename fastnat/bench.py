@@ -27,9 +27,9 @@ from .dtypes import NO_CONN, RESULT
 from .engine import Engine
 from .errors import InputError
 from .exhaustion import Workload, client_addresses, run
-from .files import read_text
-from .memory import reserve
 from .node import Node
+from .util.files import read_text
+from .util.memory import reserve
 
 FORMAT = 1
 BATCH, ROUNDS, LINES = 256, 2000, 200_000

@@ -15,7 +15,7 @@ import click
 
 from .. import __version__, _command
 from ..errors import FastnatError
-from ..output import is_full
+from ..util.output import is_full
 from .terminal import STATUS, ignore_interrupts, warn
 
 COMMANDS = (

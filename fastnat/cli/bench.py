@@ -13,11 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..bench import SIZES, Change, changes, failing, load, measure, parsed
-from ..escapes import json_text, markdown, plain
 from ..exhaustion.plots import draw_history, open_plot
 from ..exhaustion.report import attribute
 from ..node import Node
-from ..output import Outputs, make_folder
+from ..util.escapes import json_text, markdown, plain
+from ..util.output import Outputs, make_folder
 from .terminal import Terminal, answer_no, shown
 
 

@@ -11,9 +11,9 @@ from ..conntrack import Connection, format_line
 from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..errors import InputError
-from ..escapes import json_text
-from ..files import read_text
 from ..node import Node
+from ..util.escapes import json_text
+from ..util.files import read_text
 from .terminal import Number, say
 
 

@@ -16,17 +16,17 @@ from rich.table import Table
 
 from ..addresses import to_int
 from ..engine import Engine
+from ..engine.settings import PROFILES
 from ..errors import InputError
-from ..escapes import cell, json_text
 from ..exhaustion import COLUMNS, Workload, report, scenario
 from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse, sport_of
-from ..files import read_text
 from ..node import Node
-from ..output import Output, Outputs
-from ..tables import PROFILES
+from ..util.escapes import cell, json_text
+from ..util.files import read_text
+from ..util.output import Output, Outputs
 from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, shown
 
 # what `fastnat exhaust` compares when it is asked nothing

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from ..escapes import json_text
 from ..exhaustion import Workload, scenario
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
 from ..exhaustion.workload import mean_hold
 from ..node import Node
-from ..output import Outputs
+from ..util.escapes import json_text
+from ..util.output import Outputs
 from .terminal import Number, Terminal, say
 
 

@@ -11,13 +11,13 @@ from typing import BinaryIO, cast
 import click
 
 from .. import capture
+from ..capture.replay import VERDICTS, Replay
 from ..conntrack import format_event
 from ..engine import Engine
-from ..files import read_text
+from ..engine.settings import PROFILES
 from ..node import Node
-from ..output import Output, Outputs
-from ..replay import VERDICTS, Replay
-from ..tables import PROFILES
+from ..util.files import read_text
+from ..util.output import Output, Outputs
 from .terminal import Interrupted, held, ignore_interrupts, say
 
 # between two packets: all connections of a full table may fall due at once

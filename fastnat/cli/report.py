@@ -11,7 +11,7 @@ import click
 from ..exhaustion.html import to_html
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.report import MAX_FAIL, load, to_junit, to_markdown, to_prometheus, to_text
-from ..output import Outputs
+from ..util.output import Outputs
 from .terminal import Number
 
 FORMS: dict[str, Callable[[dict[str, Any]], str]] = {

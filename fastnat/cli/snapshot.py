@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..node import Node
-from ..snapshot import snapshot as take
+from ..node.snapshot import snapshot as take
 from .terminal import say, warn
 
 

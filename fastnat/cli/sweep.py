@@ -12,7 +12,7 @@ from ..exhaustion import scenario
 from ..exhaustion.plots import draw_sweep, open_plot
 from ..exhaustion.sweep import StoppedSweep, jobs_of, rows_file
 from ..exhaustion.sweep import sweep as run
-from ..output import Outputs
+from ..util.output import Outputs
 from .terminal import Interrupted, Terminal, ignore_interrupts, say
 
 

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from ..escapes import plain
+from ..util.escapes import plain
 
 # where a command notes its exit status before it prints: `| head` does not turn a no into a yes
 STATUS = "fastnat.status"

@@ -12,14 +12,15 @@ import click
 from rich.table import Table
 
 from ..addresses import family_of
+from ..conntrack.dump import Dump, read
+from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, seconds_left, spaces_of
 from ..errors import InputError
-from ..escapes import cell, json_text
 from ..exhaustion.plots import draw_ports, open_plot
-from ..files import open_file, standard_input
 from ..node import Node
-from ..occupancy import PAIN, PORTS, Dump, PortSpace, read, seconds_left, spaces_of
-from ..output import Outputs
-from ..timeouts import PREFIX
+from ..node.timeouts import PREFIX
+from ..util.escapes import cell, json_text
+from ..util.files import open_file, standard_input
+from ..util.output import Outputs
 from .terminal import Number, Terminal, say, shown, warn
 
 

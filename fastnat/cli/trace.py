@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine import Engine
+from ..engine.settings import PROFILES
+from ..engine.trace import Trace
+from ..engine.trace import trace as explain
 from ..errors import InputError
-from ..escapes import json_text
-from ..files import read_text
 from ..node import Node
-from ..tables import PROFILES
-from ..trace import Trace
-from ..trace import trace as explain
+from ..util.escapes import json_text
+from ..util.files import read_text
 from .terminal import Terminal, say, shown
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}

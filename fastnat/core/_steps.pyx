@@ -3,11 +3,11 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from .types cimport *
-from .nat_best_ips cimport best_ips
-from .tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
-from .tuple_hash cimport jhash2_words, splitmix64
-from .checksum cimport csum_fold, csum_partial, csum_replace4
-from .ct_tcp cimport flag_class, flags_valid, fn_tcp_next
+from .conntrack.tcp cimport flag_class, flags_valid, fn_tcp_next
+from .nat.best_ips cimport best_ips
+from .packet.checksum cimport csum_fold, csum_partial, csum_replace4
+from .tuples.hash cimport jhash2_words, splitmix64
+from .tuples.tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
 
 
 fn_hash_init()

@@ -5,20 +5,20 @@
 # Invariants: the stages before `decide` only compute hashes and name lines to fetch; `decide` looks everything up again in
 # packet order, so two packets of one new connection in one batch give one connection, and the split of
 # the input into batches never shows. So a batch may stop behind any packet, and does where it has taken long
-# (somebody may want to interrupt it) or where hashes computed ahead hold no longer (rehash.pxd).
+# (somebody may want to interrupt it) or where hashes computed ahead hold no longer (tuples/rehash.pxd).
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_lookup cimport candidate, towards
-from .established cimport pass_established
-from .expire cimport advance_to, tick_before
-from .hash_table cimport bucket_home
+from .conntrack.expire cimport advance_to, tick_before
+from .conntrack.lookup cimport candidate, towards
 from .hooks cimport let_go, set_up, walk
-from .opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
-from .rehash cimport is_crowded
-from .rule_ahead cimport look_ahead_in_rules
-from .tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
-from .tuple_hash cimport begin_packet, first_u16, source_tuple, tuple_hash
+from .rules.fetch_ahead cimport look_ahead_in_rules
+from .shortcuts.established cimport pass_established
+from .shortcuts.opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
+from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
+from .tuples.rehash cimport is_crowded
+from .tuples.table cimport bucket_home
+from .tuples.tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE

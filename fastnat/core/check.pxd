@@ -6,15 +6,15 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
-from .ct_expect cimport conn_server, expect_head, help_of
-from .ct_expire cimport slot_ahead
-from .ct_insert cimport chain_of
-from .ct_lookup cimport find_tuple, is_expired, is_live, next_with, towards
-from .hash_table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
-from .nat_bysource cimport bysource_head
-from .nat_port_bitmap cimport bitmap_find, page_words
-from .tuple cimport conn_tuple, tuple_zone, zone_of
-from .tuple_hash cimport source_hash, source_rest, tuple_hash
+from .conntrack.insert cimport chain_of
+from .conntrack.lookup cimport find_tuple, is_expired, is_live, next_with, towards
+from .conntrack.timing_wheel cimport slot_ahead
+from .helpers.expect cimport conn_server, expect_head, help_of
+from .nat.bysource cimport bysource_head
+from .nat.port_bitmap cimport bitmap_find, page_words
+from .tuples.hash cimport source_hash, source_rest, tuple_hash
+from .tuples.table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
+from .tuples.tuple cimport conn_tuple, tuple_zone, zone_of
 
 cdef struct room_t:
     # what is counted anew, all zero at first: per record, per /16, per chain, per real server, per page, per help and

@@ -8,25 +8,25 @@ import numpy as np
 
 from ..errors import ArgumentError, BusyError, CheckError, ClockError, InputError
 from .types cimport *
-from .adopt cimport add_to_source, adopt_conn, give_server
 from .batch cimport pkt_reset, run_batch, run_race, scratch_t, store
 from .check cimport check_engine, room_t
-from .ct_confirm cimport confirm
-from .ct_expire cimport NEVER
-from .ct_expect cimport give_help, help_of, link_expect
-from .ct_insert cimport conn_alloc, conn_delete, conn_release
-from .ct_lookup cimport find_tuple, is_live
-from .expire cimport advance_to, tick_before, tick_of, time_before
-from .hook_memo cimport memo_flush
+from .conntrack.adopt cimport add_to_source, adopt_conn, give_server
+from .conntrack.confirm cimport confirm
+from .conntrack.expire cimport advance_to, tick_before, tick_of, time_before
+from .conntrack.insert cimport conn_alloc, conn_delete, conn_release
+from .conntrack.lookup cimport find_tuple, is_live
+from .conntrack.timing_wheel cimport NEVER
+from .helpers.expect cimport give_help, help_of, link_expect
 from .hooks cimport walk
 from .ipvs cimport server_like
-from .packet_parse cimport parse_ip
-from .rehash cimport collect_due, is_crowded, rehash
-from .rule_path cimport path_flush
+from .packet.parse cimport parse_ip
 from .route cimport route_lookup, select_addr, select_addr6
+from .rules.walk cimport path_flush
 from .shards cimport gather, range_t, shard_of, shards_t
-from .tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
-from .tuple_hash cimport begin_packet, random_u64, splitmix64, tuple_hash
+from .shortcuts.hook_memo cimport memo_flush
+from .tuples.hash cimport begin_packet, random_u64, splitmix64, tuple_hash
+from .tuples.rehash cimport collect_due, is_crowded, rehash
+from .tuples.tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
 
 cdef extern from "platform.h" nogil:
     ctypedef struct fn_ndarray:
@@ -53,7 +53,7 @@ cdef enum:
     WRITEABLE = 0x400
 
 
-# by the codes of adopt.pxd
+# by the codes of conntrack/adopt.pxd
 cdef tuple WHY_NOT = (
     "", "its tuples or status cannot be", "its state, status or interface cannot be", "its TCP record cannot be",
     "only TCP has numbers to adjust", "its SCTP record cannot be", "it is due already", "another one has its tuple",

@@ -27,11 +27,11 @@ cdef extern from "platform.h" nogil:
     int fn_claim(unsigned long *owner, unsigned long me)
     void fn_release(unsigned long *owner)
 
-cdef extern from "crc32c.h" nogil:
+cdef extern from "packet/crc32c.h" nogil:
     void fn_crc32c_init()
     uint32_t fn_sctp_crc(const uint8_t *data, uint32_t n)
 
-cdef extern from "keyed_hash.h" nogil:
+cdef extern from "tuples/keyed_hash.h" nogil:
     void fn_hash_init()
     uint64_t fn_hash(const uint64_t *key, const tuple_t *t)
     uint64_t fn_hash_plain(const uint64_t *key, const tuple_t *t)

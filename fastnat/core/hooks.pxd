@@ -6,20 +6,19 @@
 # without a second PREROUTING.
 from libc.stdint cimport uint16_t, uint32_t
 from .types cimport *
-from .checksum cimport csum_replace2, load_be16
-from .ct_events cimport note_changes
-from .ct_in cimport conntrack_in
-from .ct_confirm cimport confirm
-from .ct_helper cimport follow_master, helper_hook
-from .ct_insert cimport conn_release, record_free
-from .hook_memo cimport follow, may_have_memo, memorize, remembered
+from .conntrack.confirm cimport confirm
+from .conntrack.conntrack_in cimport conntrack_in
+from .conntrack.events cimport note_changes
+from .conntrack.insert cimport conn_release, record_free
+from .helpers.helper cimport follow_master, helper_hook
 from .ipvs cimport from_server, has_service, to_server
-from .nat_hook cimport nat_hook
-from .route cimport (destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded,
-                     route_of, source_is_martian)
-from .rule_match cimport rule_reason
-from .rule_path cimport walk_table
-from .tuple cimport tuple_dst, tuple_src
+from .nat.hook cimport nat_hook
+from .packet.checksum cimport csum_replace2, load_be16
+from .route cimport destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded, route_of, source_is_martian
+from .rules.match cimport rule_reason
+from .rules.walk cimport walk_table
+from .shortcuts.hook_memo cimport follow, may_have_memo, memorize, remembered
+from .tuples.tuple cimport tuple_dst, tuple_src
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:

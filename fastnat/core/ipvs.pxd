@@ -8,10 +8,10 @@
 # server's address inside; a client keeps its server for the service's timeout after its last new connection.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from .types cimport *
-from .ct_expect cimport conn_server, reassign_helper
-from .packet_rewrite cimport manip_pkt
-from .rule_sets cimport folded
-from .tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src, tuple_with_src)
+from .helpers.expect cimport conn_server, reassign_helper
+from .packet.rewrite cimport manip_pkt
+from .rules.sets cimport folded
+from .tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src, tuple_with_src
 
 cdef enum:
     # an active connection weighs as much as this many inactive ones

@@ -22,7 +22,7 @@ INTEGERS = {f"{sign}int{8 * n}_t": n for n in (1, 2, 4, 8) for sign in ("u", "")
 # bytes of an address and its alignment, by family
 ADDRESS = {4: (4, 4), 6: (16, 8)}
 MADE = "Made by make_layout.py; change codes.h or types.h and run `make layout`"
-# what make_layout.py cannot read in the headers: the functions of platform.h, keyed_hash.h and crc32c.h
+# what make_layout.py cannot read in the headers: the functions of platform.h, tuples/keyed_hash.h and packet/crc32c.h
 FUNCTIONS = HERE / "functions.pxi"
 
 

@@ -7,7 +7,7 @@
 # Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
 from libc.stdint cimport uint32_t, uint64_t
 from .types cimport *
-from .tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
+from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
 
 cdef enum:
     SCOPE_UNIVERSE = 0

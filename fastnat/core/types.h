@@ -94,7 +94,7 @@ typedef struct {
     uint32_t level;            /* doublings so far */
     uint32_t window;           /* the level at which the five further hash bits of items begin */
     uint32_t kind;             /* TABLE_KIND_TUPLES or _SOURCES: how a split hashes a displaced item */
-    uint32_t crowded;          /* more items met than chance puts together: somebody knows the key, see rehash.pxd */
+    uint32_t crowded;          /* more items met than chance puts together: somebody knows the key, see tuples/rehash.pxd */
     uint64_t overflows;
 } table_t;
 
@@ -171,7 +171,7 @@ typedef struct {
     uint16_t route, walked;
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
-    uint8_t quick;             /* opening.pxd may take it: one address, and a port that is kept or drawn */
+    uint8_t quick;             /* shortcuts/opening.pxd may take it: one address, and a port that is kept or drawn */
     uint8_t pad;
     uint32_t target_arg;
     uint32_t mark;
@@ -475,7 +475,7 @@ typedef struct {
     memo_t *memos;             /* direct-mapped; as many as paths */
     memo_reach_t reach;        /* of the quick memo found last */
     uint32_t n_memos_made;
-    uint32_t *towards;         /* see ct_lookup.pxd; FN_TOWARDS of them */
+    uint32_t *towards;         /* see conntrack/lookup.pxd; FN_TOWARDS of them */
 
     event_t *events;
     uint32_t max_events, n_events;

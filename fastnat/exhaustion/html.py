@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..escapes import markup
+from ..util.escapes import markup
 from .report import answer, first_seeds, occupancy_line, table
 
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a5a9e", "#b8860b", "#4a4e69", "#008080", "#a0522d")

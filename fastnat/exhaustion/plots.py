@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..escapes import plain
-from ..output import Output, Outputs
+from ..util.escapes import plain
+from ..util.output import Output, Outputs
 from .report import first_seeds
 
 if TYPE_CHECKING:
-    from ..occupancy import PortSpace
+    from ..conntrack.port_spaces import PortSpace
 
 
 def figure_of(width: float, height: float) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError
-from ..escapes import label, markdown, markup, plain
-from ..files import parse_json, read_text
-from ..text import shown
+from ..util.escapes import label, markdown, markup, plain
+from ..util.files import parse_json, read_text
+from ..util.text import shown
 from .outcome import PORTS, Outcome, remedy, verdict
 from .variants import Compared, ranked, words
 from .workload import Workload

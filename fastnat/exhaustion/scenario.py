@@ -31,10 +31,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..engine.settings import PROFILES
 from ..errors import InputError
-from ..files import read_text
-from ..tables import PROFILES
-from ..text import decimal, excerpt, finite, shown
+from ..util.files import read_text
+from ..util.text import decimal, excerpt, finite, shown
 from .variants import MAX_SEEDS, Variant, label_of, parse, sport_of
 from .workload import MAX_RATE, MAX_SECONDS, Workload, zipf
 

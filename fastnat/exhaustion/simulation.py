@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from ..addresses import to_array, to_int
 from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
-from ..engine import Engine
+from ..engine import Engine, packets
 from ..errors import InputError
-from ..packets import packets
 from .outcome import PORTS, Outcome, Row, quantile
 from .workload import (
     Workload,

@@ -22,9 +22,9 @@ from typing import Any
 
 from ..engine import Engine
 from ..errors import InputError
-from ..escapes import cell
 from ..node import Node
-from ..output import Output
+from ..util.escapes import cell
+from ..util.output import Output
 from .scenario import Scenario
 from .simulation import run
 from .variants import Variant, apply

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..addresses import V4
 from ..engine import Engine
+from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
-from ..tables import PROFILES
-from ..text import decimal, excerpt
-from ..timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
+from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
+from ..util.text import decimal, excerpt
 from .outcome import Outcome
 from .simulation import Run, Stopped, run
 from .workload import MAX_RATE, SPORTS, Workload, hold_spec

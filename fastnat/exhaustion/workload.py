@@ -16,9 +16,9 @@ from ..addresses import mask_of, to_int, to_text
 from ..core.layout import TcpState, TimeoutIndex
 from ..dtypes import HZ
 from ..errors import InputError
-from ..node_arrays import route_array
-from ..text import decimal, excerpt, finite, shown, whole
-from ..timeouts import timeouts_of
+from ..node.arrays import route_array
+from ..node.timeouts import timeouts_of
+from ..util.text import decimal, excerpt, finite, shown, whole
 
 if TYPE_CHECKING:
     from ..engine import Engine

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 
 from ..errors import RuleError
-from ..text import excerpt
+from ..util.text import excerpt
 
 CHAIN = re.compile(
     r"Chain (?P<name>\S+) \((?:policy (?P<policy>\w+)"

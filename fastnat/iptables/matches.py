@@ -9,8 +9,8 @@ from ..addresses import V6
 from ..dtypes import HELPERS
 from . import refused
 from .model import Match
+from .rule_words import DSCP_CLASSES, LENIENT
 from .stateful import StatefulMatches
-from .words import DSCP_CLASSES, LENIENT
 
 TCP_FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
 ICMP_TYPES = {

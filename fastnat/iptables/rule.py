@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..text import excerpt
+from ..util.text import excerpt
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
 from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 
 from ..core.layout import HashlimitBit, RecentBit, RecentOperation
-from ..text import excerpt
+from ..util.text import excerpt
 from .model import Match
-from .words import RuleWords
+from .rule_words import RuleWords
 
 # xt_limit counts in 1/10000 s
 LIMIT_SCALE = 10_000

@@ -9,10 +9,10 @@ import re
 
 from ..addresses import V6
 from ..dtypes import HELPERS
-from ..text import excerpt
+from ..util.text import excerpt
 from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
-from .words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
+from .rule_words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
 
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",

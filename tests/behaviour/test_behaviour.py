@@ -10,7 +10,7 @@ from scapy.layers.inet import IP, TCP
 import fastnat
 from fastnat import Reason, Status
 from fastnat.core import _steps
-from fastnat.timeouts import timeouts_of
+from fastnat.node.timeouts import timeouts_of
 
 BOTH = ("linux-5.4", "linux-6.18")
 NO, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG = range(12)

@@ -127,7 +127,7 @@ def test_full_table_drops_early_then_drops(node):
 def test_bitmap_and_probing_give_the_same_ports(monkeypatch):
     """The 64-at-a-time search must draw, find and count as one-by-one probing does."""
     fast = fastnat.Engine(make_node(), seed=2)
-    monkeypatch.setattr("fastnat.tables.BITMAP_PROBES", 1 << 30)
+    monkeypatch.setattr("fastnat.engine.settings.BITMAP_PROBES", 1 << 30)
     slow = fastnat.Engine(make_node(), seed=2)
     batch = flows(fast, 60_000)
     a, b = fast.process(batch), slow.process(batch)

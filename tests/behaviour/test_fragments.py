@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
-from fastnat.fragments import Reassembler, Whole, checksum, parse, split
+from fastnat.capture.fragments import Reassembler, Whole, checksum, parse, split
 
 DATAGRAM = bytes(IP(src="10.0.0.1", dst="10.0.0.2", id=9) / UDP(sport=1, dport=2) / bytes(range(256)) / bytes(1200))
 

@@ -6,8 +6,9 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 import fastnat
-from fastnat import Verdict, ipvs
+from fastnat import Verdict
 from fastnat.errors import InputError
+from fastnat.node import ipvs
 
 SAVED = """-A -t 10.96.0.1:443 -s rr
 -a -t 10.96.0.1:443 -r 10.0.0.9:6443 -m -w 1

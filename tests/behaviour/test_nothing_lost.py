@@ -9,7 +9,8 @@ import pytest
 from nodes import flows, make_node
 
 import fastnat
-from fastnat import BusyError, FastnatError, ruleset
+from fastnat import BusyError, FastnatError
+from fastnat.rules import compiler as ruleset
 
 MASQUERADE = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
 
@@ -234,7 +235,7 @@ def test_an_interrupted_reload_is_done_whole(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         return exchange(*given)
 
-    monkeypatch.setattr("fastnat.reload.with_arrays_of", interrupted)
+    monkeypatch.setattr("fastnat.engine.reload.with_arrays_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         nat.reload()
     assert len(nat.ruleset.rules) == len(nat._core.arrays["rules"])

@@ -125,7 +125,8 @@ def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
 
 def test_growth_and_memos_that_go(monkeypatch):
     """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
-    monkeypatch.setattr("fastnat.tables.PATHS", 8)
+    for place in ("arrays", "settings"):
+        monkeypatch.setattr(f"fastnat.engine.{place}.PATHS", 8)
     ports = "".join(
         f"-A POSTROUTING -p udp -m udp --dport {n} -j SNAT --to-source 198.51.100.{n}\n" for n in range(60, 90)
     )

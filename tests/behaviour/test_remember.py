@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastnat
-from fastnat import ruleset
 from fastnat.core.layout import TargetKind
+from fastnat.rules import compiler as ruleset
 
 SERVICES = "".join(
     f"-A SERVICES -d 10.96.0.{k % 40}/32 -p udp -m udp --dport {53 + k % 3} -j SVC{k % 5}\n" for k in range(120)
@@ -68,9 +68,9 @@ def traffic(nat, n, seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("wide", [1, 10**6], ids=["rules fetched ahead", "not"])
 def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
-    monkeypatch.setattr("fastnat.ruleset.WIDE_RUN", wide)
+    monkeypatch.setattr("fastnat.rules.compiler.WIDE_RUN", wide)
     quick = fastnat.Engine(node(rules), seed=seed)
-    monkeypatch.setattr("fastnat.rule_classes.MIN_RUN", 10**6)
+    monkeypatch.setattr("fastnat.rules.runs.MIN_RUN", 10**6)
     plain = fastnat.Engine(node(rules), seed=seed, remember=False)
     assert len(quick.ruleset.dispatches) == 2
     assert len(plain.ruleset.dispatches) == 0

@@ -14,9 +14,11 @@ import numpy as np
 import programs
 
 import fastnat
-from fastnat import FastnatError, bench, capture, occupancy
+from fastnat import FastnatError, bench, capture
+from fastnat.capture.replay import Replay
+from fastnat.conntrack.dump import read as read_dump
+from fastnat.conntrack.port_spaces import spaces_of
 from fastnat.exhaustion import html, report, scenario, simulation
-from fastnat.replay import Replay
 
 # 64 connections: the table fills up, too
 ROOM = 64
@@ -139,10 +141,10 @@ def dump(data, folder):
     engine.conntrack.flush()
     programs.check(engine)
     try:
-        there = occupancy.read(io.BytesIO(data))
+        there = read_dump(io.BytesIO(data))
     except FastnatError:
         return
-    for space in occupancy.spaces_of(there):
+    for space in spaces_of(there):
         assert 0 <= space.occupancy <= 1, space
 
 

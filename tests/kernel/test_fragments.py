@@ -7,7 +7,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
 from fastnat import Engine
 from fastnat.capture import Captured
-from fastnat.replay import replay
+from fastnat.capture.replay import replay
 from kernel import cases, recorder
 from kernel.test_live import pytestmark as needs_kernel
 

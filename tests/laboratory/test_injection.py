@@ -15,10 +15,11 @@ from markdown_it import MarkdownIt
 from prometheus_client.parser import text_string_to_metric_families
 
 import fastnat
-from fastnat import cli, escapes
+from fastnat import cli
 from fastnat.exhaustion import Workload, report
 from fastnat.exhaustion.html import to_html
 from fastnat.exhaustion.variants import Variant, compare
+from fastnat.util import escapes
 
 EVIL = 'x"} 1\nevil_metric{a="b"} 42\n# \x1b]0;owned\x07\x1b[2J<script>alert(1)</script>|a|b|`**[l](javascript:1)'
 # any text, and what some format takes for more than text

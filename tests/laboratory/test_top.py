@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from nodes import flows, make_node
 
 import fastnat
-from fastnat import occupancy
 from fastnat.cli import group
 from fastnat.conntrack import parse_line
+from fastnat.conntrack.dump import read
+from fastnat.conntrack.port_spaces import PORTS, search_fails, seconds_left, spaces_of
 from fastnat.errors import InputError
-from fastnat.occupancy import PORTS, read, search_fails, seconds_left, spaces_of
 
 
 def dump_of(style="conntrack", n=2000, **fields):
@@ -111,7 +111,7 @@ GOOD = "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst
 )
 def test_odd_lines_are_refused_not_lost(line):
     with pytest.raises(InputError, match=r"dump.*2"):
-        occupancy.read(io.BytesIO(f"{GOOD}\n{line}\n".encode()), "dump")
+        read(io.BytesIO(f"{GOOD}\n{line}\n".encode()), "dump")
 
 
 def test_any_bytes_are_read_or_refused():
@@ -122,7 +122,7 @@ def test_any_bytes_are_read_or_refused():
         for at in rng.integers(0, len(text), rng.integers(1, 6)):
             text[at] = rng.integers(0, 256)
         try:
-            assert len(occupancy.spaces_of(occupancy.read(io.BytesIO(bytes(text))))) <= 3
+            assert len(spaces_of(read(io.BytesIO(bytes(text))))) <= 3
         except InputError:
             refused += 1
     assert refused > 200
@@ -159,7 +159,7 @@ def test_blanks_do_not_count(with_family, blanks, indent):
 @given(st.lists(st.sampled_from([*WORDS, GOOD]), max_size=40))
 def test_any_words_are_read_or_refused(words):
     with contextlib.suppress(InputError):
-        occupancy.spaces_of(occupancy.read(io.BytesIO("".join(words).encode())))
+        spaces_of(read(io.BytesIO("".join(words).encode())))
 
 
 def test_a_node_says_which_addresses_are_its_own_and_how_full_its_table_is(tmp_path):

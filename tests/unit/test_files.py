@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastnat import InputError
-from fastnat.files import Pipe, open_file, read_bytes
+from fastnat.util.files import Pipe, open_file, read_bytes
 
 
 @given(st.lists(st.binary(max_size=200_000), max_size=8))

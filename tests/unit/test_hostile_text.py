@@ -22,10 +22,13 @@ from unit import hostile
 from unit.hostile import damaged, damaged_tree, loads, node_of_both, runs
 
 import fastnat
-from fastnat import capture, conntrack, ipset, iptables, ipvs, occupancy
+from fastnat import capture, conntrack, iptables
+from fastnat.capture.fragments import PART_BYTES, QUEUE_BYTES, Reassembler, Whole, checksum, split
+from fastnat.conntrack.dump import read as read_dump
+from fastnat.conntrack.port_spaces import spaces_of
 from fastnat.errors import FastnatError, InputError, RuleError
 from fastnat.exhaustion import Workload, report, scenario, variants
-from fastnat.fragments import PART_BYTES, QUEUE_BYTES, Reassembler, Whole, checksum, split
+from fastnat.node import ipset, ipvs
 
 EXAMPLES = int(os.environ.get("FASTNAT_EXAMPLES", "100"))
 # not shrunk: that takes minutes, and damage is a few pieces anyway
@@ -68,7 +71,7 @@ def test_any_text_is_read_or_refused(text):
     for parse in (iptables.parse, ipset.parse, ipvs.parse, conntrack.parse_line):
         loads(lambda parse=parse: parse(text))
     loads(lambda: fastnat.Engine(make_node()).conntrack.load(text))
-    loads(lambda: occupancy.spaces_of(occupancy.read(io.BytesIO(text.encode(errors="surrogatepass")))))
+    loads(lambda: spaces_of(read_dump(io.BytesIO(text.encode(errors="surrogatepass")))))
 
 
 @many
@@ -94,7 +97,7 @@ def test_a_dump_loads_whole_or_not_at_all(data):
 @given(data=st.data())
 def test_the_fast_reader_of_dumps_takes_what_the_line_parser_takes(data):
     text = damaged(hostile.DUMP, data.draw).encode(errors="surrogatepass")
-    found, read = loads(lambda: occupancy.spaces_of(occupancy.read(io.BytesIO(text)), 1000))
+    found, read = loads(lambda: spaces_of(read_dump(io.BytesIO(text)), 1000))
     for space in found if read else ():
         assert 0 < space.dport <= 65535 or b"sport=0 " in text
         assert len(space.address) < 50 > len(space.dst)
@@ -429,7 +432,7 @@ def test_text_that_takes_too_many_steps_says_so():
 @pytest.mark.parametrize("family", [4, 6])
 def test_elements_and_services_whose_hashes_agree_take_no_square_of_time(family):
     """The place of each is that of a walk over the slots, found without the walk."""
-    from fastnat.slots import Slots
+    from fastnat.util.slots import Slots
 
     rng = np.random.default_rng(family)
     for size in (2, 8, 64, 512):
@@ -494,8 +497,8 @@ def test_a_listing_counts_announced_connections_once():
 @pytest.mark.parametrize("name", ["icmp", "igmp"])
 def test_a_dump_without_ports_has_no_port_spaces(name):
     line = next(li for li in hostile.DUMP.splitlines() if {"icmp": "icmp ", "igmp": "unknown"}[name] in li)
-    dump = occupancy.read(io.BytesIO(f"{line}\n".encode() * 3))
-    assert (dump.connections, dump.others, occupancy.spaces_of(dump)) == (3, 3, [])
+    dump = read_dump(io.BytesIO(f"{line}\n".encode() * 3))
+    assert (dump.connections, dump.others, spaces_of(dump)) == (3, 3, [])
 
 
 @pytest.mark.parametrize(
@@ -508,9 +511,9 @@ def test_a_dump_without_ports_has_no_port_spaces(name):
 )  # fmt: skip
 def test_top_refuses_what_is_no_address_or_port(old, new):
     line = hostile.DUMP.splitlines()[0]
-    assert occupancy.spaces_of(occupancy.read(io.BytesIO(f"{line}\n".encode())))[0].dport == 53
+    assert spaces_of(read_dump(io.BytesIO(f"{line}\n".encode())))[0].dport == 53
     with pytest.raises(InputError, match=r"dump:2|lines 1 to 2"):
-        occupancy.read(io.BytesIO(f"{line}\n{line.replace(old, new)}\n".encode()), "dump")
+        read_dump(io.BytesIO(f"{line}\n{line.replace(old, new)}\n".encode()), "dump")
 
 
 class Endless:
@@ -528,12 +531,12 @@ class Endless:
 def test_a_dump_without_end_is_refused_with_the_limit():
     endless = Endless(b"\0")
     with pytest.raises(InputError, match=r"zero:1: a line of more than 65,536 bytes"):
-        occupancy.read(endless, "zero")
+        read_dump(endless, "zero")
     assert endless.given < 1 << 24
 
 
 def test_text_without_end_is_refused_with_the_limit(tmp_path, monkeypatch):
-    from fastnat import files
+    from fastnat.util import files
 
     monkeypatch.setattr(files, "MAX_TEXT", 1 << 20)
     monkeypatch.setattr(files.read_bytes, "__defaults__", (1 << 20,))
@@ -753,7 +756,10 @@ LARGE = """
 import gc, io, resource, sys, time
 import fastnat
 from unit import hostile
-from fastnat import conntrack, ipset, iptables, ipvs, occupancy
+from fastnat import conntrack, iptables
+from fastnat.conntrack.dump import read as read_dump
+from fastnat.conntrack.port_spaces import spaces_of
+from fastnat.node import ipset, ipvs
 from fastnat.exhaustion import scenario
 from pathlib import Path
 SIZES = 25_000, 100_000
@@ -779,7 +785,7 @@ def toml(text):
     path.write_text(text)
     scenario.load(path)
 readers = [iptables.parse, ipset.parse, ipvs.parse, conntrack.parse_line, toml,
-           lambda text: occupancy.read(io.BytesIO(text.encode())), fastnat.Engine(node).conntrack.load]
+           lambda text: read_dump(io.BytesIO(text.encode())), fastnat.Engine(node).conntrack.load]
 for head in heads:
     for piece in pieces:
         for read in readers:

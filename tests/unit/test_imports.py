@@ -38,10 +38,14 @@ def imported(path, known):
 
 
 def steps():
-    """Return which steps of the core each step imports."""
+    """Return which steps of the core each step imports, as "nat.setup" or "hooks"."""
     found = {}
-    for path in sorted((ROOT / "core").glob("*.pxd")):
-        found[path.stem] = set(re.findall(r"^from \.(\w+) cimport", path.read_text(), re.MULTILINE))
+    for path in STEPS:
+        folder = path.parent.relative_to(ROOT / "core").parts
+        named = re.findall(r"^from (\.+)([\w.]+) cimport", path.read_text(), re.MULTILINE)
+        found[".".join([*folder, path.stem])] = {
+            ".".join([*folder, name] if dots == "." else [name]) for dots, name in named
+        }
     return found
 
 
@@ -56,10 +60,10 @@ def code(path):
 
 
 CIMPORT = re.compile(r"^from \S+ cimport (\([^)]*\)|[^\n]*)", re.MULTILINE)
-STEPS = sorted(p for kind in ("*.pxd", "*.pyx") for p in (ROOT / "core").glob(kind))
+STEPS = sorted(p for kind in ("*.pxd", "*.pyx") for p in (ROOT / "core").rglob(kind) if p.stem != "__init__")
 
 
-@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_name_that_a_step_imports_is_used(path):
     rest = CIMPORT.sub("", code(path))
     names = {name for listed in CIMPORT.findall(code(path)) for name in re.findall(r"\w+", listed)}
@@ -79,6 +83,35 @@ def test_no_circle(graph):
     imports = graph()
     assert sum(map(len, imports.values())) > 100
     TopologicalSorter(imports).prepare()
+
+
+# what may import what: only parts that stand before it
+PARTS = [
+    "_version", "_command", "core", "errors", "addresses", "dtypes", "util", "iptables", "node", "rules", "conntrack",
+    "engine", "capture", "exhaustion", "bench", "cli",
+]  # fmt: skip
+
+
+def part(module):
+    return [*module.split("."), ""][1]
+
+
+def test_a_part_imports_only_parts_before_it():
+    for module, imports in modules().items():
+        # the package itself, and the names of before that will go
+        if part(module) not in ("", "__main__", "fragments", "replay"):
+            for one in imports - {"fastnat"}:
+                assert PARTS.index(part(one)) <= PARTS.index(part(module)), f"{module}: {one}"
+
+
+def test_a_step_imports_only_steps_above_it():
+    listed = re.findall(r"^\d+\. (.*)", (ROOT / "core/README.md").read_text(), re.MULTILINE)
+    level = {name.replace("/", "."): n for n, line in enumerate(listed) for name in re.findall(r"`([^`]+)`", line)}
+    graph = steps()
+    assert level.keys() == graph.keys()
+    for step, imports in graph.items():
+        for one in imports:
+            assert level[one] < level[step], f"{step}: {one}"
 
 
 def test_a_circle_is_seen():

@@ -9,7 +9,7 @@ from nodes import make_node
 import fastnat
 from fastnat import InputError, Node
 from fastnat.addresses import to_int, to_text
-from fastnat.node_arrays import address_array, route_array
+from fastnat.node.arrays import address_array, route_array
 
 
 def test_a_saved_node_loads_as_it_was(tmp_path):

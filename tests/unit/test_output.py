@@ -15,9 +15,9 @@ import pytest
 from fuzz.kill_while_saving import engines, killed
 
 import fastnat
-from fastnat import output
 from fastnat.errors import FastnatError, InputError, OutputError
-from fastnat.output import Output, Outputs
+from fastnat.util import output
+from fastnat.util.output import Output, Outputs
 
 OLD, NEW = b"old\n", b"new\n" * 100_000
 
@@ -164,7 +164,7 @@ def test_pipes_and_devices_are_written_straight_through(tmp_path):
 def test_what_standard_output_was_sent_to_stays_connected(tmp_path):
     """`fastnat ... --json /dev/stdout > file`: the shell's file gets all of it, in order."""
     code = (
-        "import sys\nfrom fastnat.output import Output\nprint('before', flush=True)\n"
+        "import sys\nfrom fastnat.util.output import Output\nprint('before', flush=True)\n"
         "with Output('/dev/stdout') as f: f.write(b'between\\n')\nprint('behind')"
     )
     with (tmp_path / "x").open("wb") as file:

@@ -1,7 +1,8 @@
 """Rules to arrays: runs with exact keys, classes, limits of what is remembered."""
 
-from fastnat import iptables, ruleset
+from fastnat import iptables
 from fastnat.core.layout import TargetKind
+from fastnat.rules import compiler as ruleset
 
 
 def compiled(*rules):

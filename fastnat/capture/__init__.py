@@ -1,0 +1,5 @@
+"""Captures: pcap and pcapng read and written, fragments put together, and all of it through an engine."""
+
+from .pcap import Batch, Captured, Writer, ip_of, read, read_batches
+
+__all__ = ["Batch", "Captured", "Writer", "ip_of", "read", "read_batches"]

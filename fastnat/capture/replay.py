@@ -1,0 +1,225 @@
+"""Running a capture through a node, a batch at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, V6
+from ..dtypes import CtInfo, Reason, Verdict
+from ..engine import Engine
+from ..errors import InputError
+from .fragments import Reassembler, Whole, split
+from .pcap import Batch, Captured
+
+IPV4_HEADER = 20
+VERDICTS = [v.name.lower() for v in Verdict]
+CTINFO = {int(c): c.name for c in CtInfo}
+REASONS = {int(r): r.name.lower() for r in Reason}
+BATCH = 4096
+
+
+class Replayed(NamedTuple):
+    """What became of one packet; `packets` are those that leave in its place."""
+
+    verdict: dict[str, object]
+    out: str
+    packets: list[bytes]
+
+
+class OneByOne:
+    """The answers to a batch in which some packet is a fragment, or of IPv6."""
+
+    def __init__(self, replayed: list[Replayed]) -> None:
+        self.replayed = replayed
+
+    def counts(self) -> list[int]:
+        """Return how many packets had each Verdict."""
+        said = [r.verdict["verdict"] for r in self.replayed]
+        return [said.count(v) for v in VERDICTS]
+
+    def lines(self) -> Iterator[str]:
+        """Yield a JSON line for each packet."""
+        return (json.dumps(r.verdict) + "\n" for r in self.replayed)
+
+    def emitted(self) -> Iterator[tuple[float, str, bytes]]:
+        """Yield time, egress interface and bytes of what leaves."""
+        for r in self.replayed:
+            for data in r.packets:
+                yield float(str(r.verdict["t"])), r.out, data
+
+
+@dataclass
+class Together:
+    """The answers to a batch of whole IPv4 datagrams: RESULT[n], and the datagrams as they leave."""
+
+    first: int
+    batch: Batch
+    ifaces: list[str]
+    results: NDArray[Any]
+    buffer: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    names: list[str]
+    mtus: NDArray[np.int64]
+
+    def counts(self) -> list[int]:
+        """Return how many packets had each Verdict."""
+        counted: list[int] = np.bincount(self.results["verdict"], minlength=len(VERDICTS)).tolist()
+        return counted
+
+    def egress(self) -> list[str]:
+        """Return the interface on which each packet leaves: "local", or "" where it does not."""
+        forward, local = int(Verdict.FORWARD), int(Verdict.LOCAL)
+        ends = zip(self.results["verdict"].tolist(), self.results["out_iface"].tolist(), strict=True)
+        return [self.names[out] if v == forward else "local" if v == local else "" for v, out in ends]
+
+    def lines(self) -> Iterator[str]:
+        """Yield a JSON line for each packet."""
+        r = self.results
+        quoted = {name: json.dumps(name) for name in {*self.ifaces, *self.names, "", "local"}}
+        columns = zip(
+            range(self.first, self.first + len(r)), self.batch.times, self.ifaces, r["verdict"].tolist(), self.egress(),
+            r["ctinfo"].tolist(), r["reason"].tolist(), _texts(r["src"]), _texts(r["dst"]), r["sport"].tolist(),
+            r["dport"].tolist(), strict=True,
+        )  # fmt: skip
+        for n, t, iface, verdict, out, ctinfo, reason, src, dst, sport, dport in columns:
+            yield (
+                f'{{"n": {n}, "t": {t!r}, "in": {quoted[iface]}, "verdict": "{VERDICTS[verdict]}", '
+                f'"out": {quoted[out]}, "ctinfo": "{CTINFO[ctinfo]}", "reason": "{REASONS[reason]}", '
+                f'"src": "{src}", "dst": "{dst}", "sport": {sport}, "dport": {dport}}}\n'
+            )
+
+    def emitted(self) -> Iterator[tuple[float, str, bytes]]:
+        """Yield time, egress interface and bytes of what leaves."""
+        leaves = np.flatnonzero(self.results["verdict"] != Verdict.DROP)
+        starts = self.starts[leaves]
+        # a capture may hold bytes behind the datagram (padding of Ethernet): its own length says where it ends
+        lengths = self.buffer[starts + 2].astype(np.int64) << 8 | self.buffer[starts + 3]
+        whole = self.buffer.tobytes()
+        forwarded = self.results["verdict"][leaves] == Verdict.FORWARD
+        too_large = forwarded & (lengths > self.mtus[self.results["out_iface"][leaves]])
+        names = self.egress()
+        for n, a, b, large in zip(
+            leaves.tolist(), starts.tolist(), (starts + lengths).tolist(), too_large.tolist(), strict=True
+        ):
+            data = whole[a:b]
+            if not large:
+                yield self.batch.times[n], names[n], data
+                continue
+            for part in split(Whole(data), data, int(self.mtus[self.results["out_iface"][n]])):
+                yield self.batch.times[n], names[n], part
+
+
+def _texts(addresses: NDArray[np.uint32]) -> list[str]:
+    """Return addresses as text; few of them are different."""
+    unique, where = np.unique(addresses, return_inverse=True)
+    texts = [V4.to_text(a) for a in unique.tolist()]
+    return [texts[n] for n in where.tolist()]
+
+
+class Replay:
+    """A run of a capture through an engine.
+
+    Time starts at the first packet and never goes back: a packet stamped earlier than its predecessor is taken as
+    simultaneous. Fragments are put together first; those that wait have the reason FRAGMENT, and the one that completes
+    the datagram has its verdict.
+    """
+
+    def __init__(self, engine: Engine, iface: str | None = None) -> None:
+        self.engine, self.iface = engine, iface
+        self.reassembler = Reassembler()
+        # only packets one at a time may become longer
+        self.helpers = engine.has_helpers
+        self.mtus = np.array([0xFFFF, *(i.mtu for i in engine.node.interfaces.values())], np.int64)
+        self.start: float | None = None
+        self.now = 0.0
+        self.n = 0
+        self.numbers: dict[str, int] = {}
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[OneByOne | Together]:
+        """Yield the answers to each batch; InputError when a packet's interface is not one of the node's."""
+        for batch in batches:
+            ifaces = [self.iface] * len(batch.times) if self.iface is not None else batch.ifaces
+            for name in set(ifaces) - self.numbers.keys():
+                if not name:
+                    raise InputError("this capture names no interfaces: say with --iface on which its packets enter")
+                self.numbers[name] = self.engine.node.iface_number(name)
+            buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
+            offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
+            if self.helpers or not _plain(buffer, offsets):
+                yield OneByOne([self.one(*packet) for packet in zip(batch.times, ifaces, batch.data, strict=True)])
+            else:
+                yield self.together(batch, ifaces, buffer, offsets)
+
+    def clock(self, times: list[float]) -> NDArray[np.float64]:
+        """Return the engine's time of each packet [s]."""
+        if self.start is None:
+            self.start = times[0]
+        stamps = np.array(times) - self.start
+        stamps[0] = max(stamps[0], self.now)
+        virtual = np.maximum.accumulate(stamps)
+        self.now = float(virtual[-1])
+        return virtual
+
+    def together(
+        self, batch: Batch, ifaces: list[str], buffer: NDArray[np.uint8], offsets: NDArray[np.int64]
+    ) -> Together:
+        """Run whole IPv4 datagrams in one call."""
+        now = self.clock(batch.times)
+        numbers = np.array([self.numbers[name] for name in ifaces], np.uint16)
+        results = self.engine.process_frames(buffer, offsets, numbers, now)
+        first, self.n = self.n, self.n + len(now)
+        return Together(first, batch, ifaces, results, buffer, offsets[:-1], self.engine.iface_names, self.mtus)
+
+    def one(self, time: float, name: str, data: bytes) -> Replayed:
+        """Run one packet."""
+        now = float(self.clock([time])[0])
+        whole = self.reassembler.add(data, now) or Whole(data)
+        verdict, left, out, ctinfo, reason, src, dst, sport, dport = self.engine._run(
+            whole.data, self.numbers[name], now, whole.largest
+        )
+        family = V6 if data[:1] >= b"\x60" and self.engine.node.has_ipv6 else V4
+        names = self.engine.iface_names
+        egress = "local" if verdict == Verdict.LOCAL else names[out] if verdict == Verdict.FORWARD else ""
+        record = {
+            "n": self.n, "t": time, "in": name, "verdict": VERDICTS[verdict], "out": egress, "ctinfo": CTINFO[ctinfo],
+            "reason": REASONS[reason], "src": family.to_text(src), "dst": family.to_text(dst), "sport": sport,
+            "dport": dport,
+        }  # fmt: skip
+        self.n += 1
+        if left is None:
+            return Replayed(record, egress, [])
+        return Replayed(record, egress, [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out])))
+
+
+def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:
+    """Tell whether all are IPv4 datagrams with a header, and none a fragment."""
+    starts = offsets[:-1]
+    if not len(starts) or np.diff(offsets).min() < IPV4_HEADER:
+        return False
+    if (buffer[starts] >> 4 != 4).any():
+        return False
+    # the reserved and the DF bit apart, these are 0 in a datagram that is whole
+    return not ((buffer[starts + 6] & 0x3F) | buffer[starts + 7]).any()
+
+
+def replay(engine: Engine, captured: Iterable[Captured], iface: str | None = None) -> Iterator[Replayed]:
+    """Run captured packets in order, one at a time; see Replay."""
+    run = Replay(engine, iface)
+    for packet in captured:
+        answers = run.run([Batch([packet.time], [packet.iface], [packet.data])])
+        yield from chain.from_iterable(_each(a) for a in answers)
+
+
+def _each(answers: OneByOne | Together) -> list[Replayed]:
+    if isinstance(answers, OneByOne):
+        return answers.replayed
+    verdicts = [json.loads(line) for line in answers.lines()]
+    packets = [data for _, _, data in answers.emitted()]
+    return [Replayed(verdicts[0], str(verdicts[0]["out"]), packets)]

@@ -1,0 +1,272 @@
+"""Read the text of `conntrack -L` by the million lines, as far as port spaces need it."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import family_of
+from ..errors import InputError
+from ..util.text import excerpt
+from .text import parse_line
+
+LAST_PORT = 65535
+CHUNK = 1 << 22
+# bytes of a line, and lines of a dump: twice the connections that the largest engine holds
+MAX_LINE, MAX_LINES = 1 << 16, 1 << 26
+# bytes of two addresses and a port with the words between them
+MAX_FIELD = 160
+# a word of eight bytes can be read at each of a chunk's bytes
+WORD = 8
+MIX = np.uint64(0x9E3779B97F4A7C15)
+TIME_WAIT = np.frombuffer(b"TIME_WAI", np.uint64)[0]
+FAMILIES = np.frombuffer(b"ipv4    ipv6    ", np.uint64)
+NAME = re.compile(rb"[!-~]+ ([!-<>-~]+) dst=([!-<>-~]+) sport=(\d{1,5})")
+EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
+
+
+@dataclass
+class Dump:
+    """A whole dump: connections, those without ports (ICMP and the like), and of the others the fields that count.
+
+    Connections that are not translated count, too: they take their port from the address that they have. Texts are
+    kept once, by a hash of 64 bits: `spaces` of "proto src=X dst=Y sport=P", the reply tuple, `sources` of addresses.
+    cut: what is wrong with a last line that was cut, "" where none was.
+    """
+
+    connections: int = 0
+    others: int = 0
+    space: list[NDArray[np.uint64]] = field(default_factory=list)
+    source: list[NDArray[np.uint64]] = field(default_factory=list)
+    port: list[NDArray[np.uint16]] = field(default_factory=list)
+    waits: list[NDArray[np.bool_]] = field(default_factory=list)
+    spaces: dict[int, str] = field(default_factory=dict)
+    sources: dict[int, str] = field(default_factory=dict)
+    cut: str = ""
+
+
+def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
+    """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none.
+
+    Where only a last line without an end is broken, the text was cut: what stands before is kept; Dump.cut says so.
+    """
+    dump = Dump()
+    first = 1
+    chunk = b"\n"
+    # NumPy lets go of the GIL in its long loops: two chunks at a time, at most four in memory
+    with ThreadPoolExecutor(2) as pool:
+        reading: deque[Future[Part]] = deque()
+        for chunk in _chunks(file, source):
+            if not chunk.endswith(b"\n"):
+                break
+            n_lines = chunk.count(b"\n")
+            reading.append(pool.submit(_read_lines, chunk, n_lines, source, first))
+            first += n_lines
+            if first > MAX_LINES:
+                raise InputError(f"{source}:{first}: more than {MAX_LINES:,} lines, the limit of a dump")
+            if len(reading) == 4:
+                _add(dump, reading.popleft().result())
+        for part in reading:
+            _add(dump, part.result())
+    if not chunk.endswith(b"\n"):
+        try:
+            _add(dump, _read_lines(chunk + b"\n", 1, source, first))
+        except InputError as error:
+            dump.cut = str(error)
+    return dump
+
+
+@dataclass
+class Part:
+    """What one chunk of a dump holds, as Dump does."""
+
+    connections: int
+    space: NDArray[np.uint64]
+    source: NDArray[np.uint64]
+    port: NDArray[np.uint16]
+    waits: NDArray[np.bool_]
+    spaces: dict[int, str]
+    sources: dict[int, str]
+
+
+def _add(dump: Dump, part: Part) -> None:
+    """Add a chunk to the dump: in the order of the text, whichever thread was done first."""
+    dump.connections += part.connections
+    dump.others += part.connections - len(part.space)
+    dump.space.append(part.space)
+    dump.source.append(part.source)
+    dump.port.append(part.port)
+    dump.waits.append(part.waits)
+    for there, new in ((dump.spaces, part.spaces), (dump.sources, part.sources)):
+        for h, name in new.items():
+            there.setdefault(h, name)
+
+
+def _read_lines(chunk: bytes, n_lines: int, source: str, first: int) -> Part:
+    part = _count(chunk, n_lines)
+    if part is None:
+        sound = _sound(chunk.split(b"\n")[:-1], source, first)
+        part = _count(b"".join(sound), len(sound))
+        if part is None:
+            where = f"{source}: lines {first} to {first + n_lines - 1}"
+            raise InputError(f"{where}: a line with ports in one direction only, or words between its addresses")
+    return part
+
+
+def _chunks(file: BinaryIO, source: str) -> Iterator[bytes]:
+    """Yield the text in pieces of whole lines; a last line without an end comes alone."""
+    rest = b""
+    n = 1
+    try:
+        while data := file.read(CHUNK):
+            whole, newline, tail = data.rpartition(b"\n")
+            if newline:
+                yield rest + whole + newline
+                n += whole.count(b"\n") + 1
+                rest = tail
+            else:
+                rest += tail
+            if len(rest) > MAX_LINE:
+                raise InputError(f"{source}:{n}: a line of more than {MAX_LINE:,} bytes; is this `conntrack -L` text?")
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from None
+    if rest:
+        yield rest
+
+
+def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
+    """Leave out what is no connection line, refuse a broken one, and set the words of the others apart by one space."""
+    kept = []
+    for number, line in enumerate(lines, first):
+        text = line.decode(errors="replace")
+        if not text.strip() or text.startswith("conntrack v"):
+            continue
+        try:
+            parse_line(text)
+        except InputError as error:
+            raise InputError(f"{source}:{number}: {error}\n  in the line: {excerpt(text.rstrip(), 200)}") from None
+        words = text.split()
+        kept.append(" ".join(words[2:] if words[0] in ("ipv4", "ipv6") else words).encode() + b"\n")
+    return kept
+
+
+class Text:
+    """A chunk of lines, looked at in whole columns: a loop over a million lines takes longer than a user waits."""
+
+    def __init__(self, chunk: bytes) -> None:
+        padded = chunk + bytes(2 * WORD)
+        self.bytes = np.frombuffer(padded, np.uint8)
+        self.words = np.ndarray((len(padded) - WORD,), np.uint64, padded, 0, (1,))
+        self.chunk = chunk
+
+    def hashes(self, start: NDArray[Any], end: NDArray[Any]) -> NDArray[np.uint64]:
+        """Return a hash of each piece of text start..end-1."""
+        lengths = end - start
+        mixed = lengths.astype(np.uint64)
+        for k in range(0, int(lengths.max(initial=0)), WORD):
+            left = np.clip(lengths - k, 0, WORD).astype(np.uint64)
+            # shifted out in two steps, as a shift by 64 bits is none
+            word = self.words[np.minimum(start + k, end)] << (np.uint64(32) - np.uint64(4) * left)
+            word = word << (np.uint64(32) - np.uint64(4) * left)
+            mixed = (mixed ^ word) * MIX
+            mixed = mixed ^ (mixed >> np.uint64(29))
+        result: NDArray[np.uint64] = mixed
+        return result
+
+    def numbers(self, start: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the decimal numbers that begin at these places, up to their sixth digit."""
+        value = np.zeros(len(start), np.int64)
+        more = np.ones(len(start), np.bool_)
+        for k in range(6):
+            digit = self.bytes[start + k] - np.uint8(48)
+            more &= digit < 10
+            value = np.where(more, value * 10 + digit, value)
+        return value
+
+
+def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Return each hash once, and where it stands first."""
+    unique, first = np.unique(hashes, return_index=True)
+    return list(zip(unique.tolist(), first.tolist(), strict=True))
+
+
+# most sources stand in many chunks
+@lru_cache(1 << 17)
+def _address(raw: bytes) -> str | None:
+    """Return the text of an address, None for what is none."""
+    text = raw.decode(errors="replace")
+    try:
+        family_of(text).to_int(text)
+    except ValueError:
+        return None
+    return text
+
+
+def _count(chunk: bytes, n_lines: int) -> Part | None:
+    """Return a chunk's connections; None when some line has not two tuples, one that cannot be, or other blanks."""
+    text = Text(chunk)
+    b = text.bytes
+    equals = np.flatnonzero(b == EQUALS)
+    ends = np.flatnonzero(b[: len(chunk)] == NEWLINE)
+    if np.count_nonzero(b[: len(chunk)] < SPACE) != n_lines:
+        return None
+    last, before = b[equals - 1], b[equals - 2]
+    src = equals[(last == ord("c")) & (before == ord("r")) & (b[equals - 3] == ord("s"))]
+    if len(src) != 2 * n_lines or (np.searchsorted(ends, src[::2]) != np.arange(n_lines)).any():
+        return None
+    dport = equals[(last == ord("t")) & (before == ord("r")) & (b[equals - 5] == ord("d"))]
+    # the last one of each line is the reply tuple's
+    taken = np.full(n_lines, -1)
+    taken[np.searchsorted(ends, dport)] = dport
+    there = taken >= 0
+    begins = np.concatenate([[0], ends[:-1] + 1])[there] if n_lines else np.zeros(0, np.int64)
+    original, reply, taken = src[::2][there], src[1::2][there], taken[there]
+    if not len(taken):
+        nothing = np.zeros(0, np.uint64)
+        return Part(n_lines, nothing, nothing, nothing.astype(np.uint16), nothing.astype(np.bool_), {}, {})
+    # "ipv4     2 udp      17 29 " of -o extended and /proc
+    extended = (b[begins] == ord("i")) & (b[begins + 2] == ord("v"))
+    columns = np.isin(text.words[begins], FAMILIES) & (b[begins + 8] == SPACE) & (b[begins + 9] > SPACE)
+    begins = begins + extended * (11 + (b[begins + 10] != SPACE))
+    columns &= b[begins - 1] == SPACE
+    # in a line that was indented or pasted, protocol and state stand elsewhere
+    if (b[begins] <= SPACE).any() or (extended & ~columns).any() or (b[original - 5] <= SPACE).any():
+        return None
+    proto = text.words[begins] & np.uint64(0xFFFFFFFF)
+    # from behind "src=" up to " dport="
+    start, end = reply + 1, taken - 6
+    # "src=A dst=": A ends five bytes in front of the next "="
+    until = np.minimum(np.searchsorted(equals, original) + 1, len(equals) - 1)
+    address_end = equals[until] - 4
+    ports = text.numbers(taken + 1)
+    digit = b[taken + 1] - np.uint8(48)
+    longest = max((end - start).max(), (address_end - original).max())
+    if (digit > 9).any() or longest > MAX_FIELD or ports.max() > LAST_PORT:
+        return None
+    spaces = text.hashes(start, end) ^ proto * MIX
+    names: dict[int, str] = {}
+    for h, n in _firsts(spaces):
+        name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
+        found = NAME.fullmatch(name)
+        if not found or int(found[3]) > LAST_PORT or None in (_address(found[1]), _address(found[2])):
+            return None
+        names[h] = name.decode()
+    sources = text.hashes(original + 1, address_end)
+    holders: dict[int, str] = {}
+    for h, n in _firsts(sources):
+        holder = _address(chunk[original[n] + 1 : address_end[n]])
+        if holder is None:
+            return None
+        holders[h] = holder
+    waits = text.words[np.maximum(original - 13, 0)] == TIME_WAIT
+    return Part(n_lines, spaces, sources, ports.astype(np.uint16), waits, names, holders)
+
+

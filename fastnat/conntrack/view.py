@@ -1,0 +1,230 @@
+"""The engine's connections: looked up, listed, deleted, loaded from a dump, as arrays and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, V6, AddressLike
+from ..dtypes import CONN_HELPED, CONN_LIVE, CONN_MARKED, HELP, HELPERS, PROTOCOL_NAMES, Status
+from ..errors import ArgumentError, InputError
+from ..util.arguments import address, port, protocol
+from ..util.text import excerpt, text_of, whole
+from .text import Connection, format_line, parse_line, tuple_of
+
+# PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
+PPTP_LIFETIMES = (600, 18_000)
+HELPER_NAMES = {number: name for name, (number, _) in HELPERS.items()}
+
+
+class Conntrack:
+    """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
+
+    def __init__(
+        self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180), max_connections: int = 1 << 25
+    ) -> None:
+        self._cores = cores
+        self.gre_lifetimes = gre_lifetimes
+        self._max_connections = max_connections
+
+    def __len__(self) -> int:
+        """Return how many there are, as `conntrack -C`: those with NAT_CLASH, which listings hide, count too."""
+        return sum(int(core.count) for core in self._cores.values())
+
+    def _connection(
+        self, version: int, index: int, left: NDArray[Any], announced: dict[int, int] | None = None
+    ) -> Connection:
+        arrays = self._cores[version].arrays
+        row = arrays["conns"][index]
+        marked = row["flags"] & CONN_MARKED
+        mark = int(arrays["tcp"]["mark"][index]) if marked else 0
+        zone = int(row["zone"])
+        zone_dir = sum(1 << d for d in (0, 1) if row["tuples"][d]["zone"] == zone)
+        return Connection(
+            V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), tuple_of(row, 0), tuple_of(row, 1),
+            int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
+            *self._helper(version, index, row, announced),
+            PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,
+        )  # fmt: skip
+
+    def _helper(self, version: int, index: int, row: Any, announced: dict[int, int] | None) -> tuple[str, int]:
+        """Return the helper that watches a connection, and how many live connections it has announced for it."""
+        if not row["flags"] & CONN_HELPED:
+            return "", 0
+        arrays = self._cores[version].arrays
+        kind = arrays["helps"]["kind"][arrays["tcp"]["help"][index]]
+        if not kind:
+            return "", 0
+        counts = self._announced(version) if announced is None else announced
+        return HELPER_NAMES[kind], counts.get(int(arrays["helps"]["serial"][arrays["tcp"]["help"][index]]), 0)
+
+    def _announced(self, version: int) -> dict[int, int]:
+        """Return how many live connections each helper's serial announced, at once for a whole listing."""
+        arrays = self._cores[version].arrays
+        expected = np.flatnonzero(arrays["conns"]["status"][: self._cores[version].high_water] & Status.EXPECTED)
+        expected = expected[arrays["conns"]["flags"][expected] & CONN_HELPED != 0]
+        serials = arrays["helps"]["master_serial"][arrays["tcp"]["help"][expected]]
+        masters, counts = np.unique(serials, return_counts=True)
+        return dict(zip(masters.tolist(), counts.tolist(), strict=True))
+
+    def at(self, version: int, index: int) -> Connection:
+        """Return the connection in a record of IPv4 or IPv6, as results name it (`conn`)."""
+        return self._connection(version, index, self._cores[version].timeout_left())
+
+    def __iter__(self) -> Iterator[Connection]:
+        for version, core in self._cores.items():
+            left, announced = core.timeout_left(), self._announced(version)
+            for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])):
+                yield self._connection(version, int(index), left, announced)
+
+    def find(self, proto: str | int, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
+        """Return the connection that has this tuple in either direction, or None; InputError for what is no tuple."""
+        family, near = address("src", src)
+        far = address("dst", dst, family)[1]
+        ends = port("sport", sport), port("dport", dport), protocol(proto)
+        if family.version not in self._cores:
+            return None
+        core = self._cores[family.version]
+        found = core.find(near, far, *ends)
+        return None if found is None else self._connection(family.version, found[0], core.timeout_left())
+
+    def delete(self, connection: Connection | int) -> None:
+        """Delete a connection, an IPv4 one where only its number is given; IndexError when it is gone already."""
+        if isinstance(connection, int):
+            self._cores[4].delete(whole("connection", connection, 0, 2**32 - 1))
+        else:
+            if not isinstance(connection, Connection):
+                raise ArgumentError(f"expected a Connection or its number, got {type(connection).__name__}")
+            self._cores[connection.family.version].delete(connection.index)
+
+    def flush(self) -> int:
+        """Delete all connections, those with NAT_CLASH too (nf_ct_iterate_cleanup); return how many."""
+        n = 0
+        for core in self._cores.values():
+            for index in np.flatnonzero(core.arrays["conns"]["flags"][: core.high_water] & CONN_LIVE).tolist():
+                n += 1
+                # the tunnel of a PPTP connection goes with it
+                with suppress(IndexError):
+                    core.delete(index)
+        return n
+
+    def load(self, text: str, source: str = "<conntrack>") -> int:
+        """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
+
+        Returns how many. What a dump does not show is taken as the kernel takes it for `conntrack -I`: TCP windows are
+        learnt anew, and a masquerading interface is not known. Helpers that do not exist here are left out. Raises
+        InputError naming source, line and what is wrong; then none is taken over.
+        """
+        found = []
+        for number, line in enumerate(text_of(text, source).splitlines(), 1):
+            if not line.strip() or line.startswith("conntrack v"):
+                continue
+            try:
+                found.append((number, line, parse_line(line)))
+            except InputError as error:
+                raise _broken(source, number, line, error) from None
+        self._check_room(found, source)
+        done: list[tuple[int, int]] = []
+        try:
+            for entry in found:
+                c = entry[2]
+                done.append((c.family.version, self._insert(c)))
+                self._give_helper(c, done[-1][1])
+        except BaseException as error:
+            # an interruption, too, leaves nothing of the dump
+            for version, loaded in reversed(done):
+                self._cores[version].delete(loaded)
+            if isinstance(error, ValueError):
+                raise _broken(source, *entry[:2], error) from None
+            raise
+        return len(done)
+
+    def _insert(self, c: Connection) -> int:
+        index: int = self._cores[c.family.version].insert(
+            c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
+        )
+        return index
+
+    def _check_room(self, found: list[tuple[int, str, Connection]], source: str) -> None:
+        """Raise InputError for the first of these connections that has no place, before any is taken over."""
+        seen: set[tuple[int, ...]] = set()
+        room = self._max_connections - len(self)
+        for k, (number, line, c) in enumerate(found):
+            core = self._cores.get(c.family.version)
+            if core is None:
+                raise _broken(source, number, line, "this node has no IPv6")
+            if k >= room:
+                raise _broken(source, number, line, f"the table holds {len(self) + k} connections, its maximum")
+            keys = [
+                (c.family.version, c.proto, c.zone if c.zone_dir & bit else 0, *ends)
+                for bit, ends in ((1, c.original), (2, c.reply))
+            ]
+            if not seen.isdisjoint(keys):
+                raise _broken(source, number, line, "a connection with this tuple exists")
+            seen.update(keys)
+            if any(core.find(src, dst, sport, dport, proto, zone) for _, proto, zone, src, dst, sport, dport in keys):
+                # linux-5.4 counts the attempt
+                with suppress(ValueError):
+                    self._insert(c)
+                raise _broken(source, number, line, "a connection with this tuple exists")
+
+    def _give_helper(self, c: Connection, index: int) -> None:
+        kind, proto = HELPERS.get(c.helper, (0, 0))
+        if kind and c.proto == proto:
+            helps = np.zeros(1, HELP)
+            helps["kind"] = kind
+            self._cores[c.family.version].adopt_help(helps, np.array([index], np.uint32), np.zeros(1, np.uint32))
+
+    def to_pandas(self) -> Any:
+        """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise InputError("to_pandas() needs pandas: pip install pandas") from None
+        rows = [
+            {
+                "proto": PROTOCOL_NAMES.get(c.proto, str(c.proto)),
+                **_named(c, "", c.original), **_named(c, "reply_", c.reply),
+                "timeout": c.timeout, "status": c.status, "state": c.state, "mark": c.mark, "zone": c.zone,
+            }
+            for c in self
+        ]  # fmt: skip
+        return pandas.DataFrame(rows)
+
+    def to_numpy(self, version: int = 4) -> NDArray[Any]:
+        """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
+        core = self._cores[version]
+        used = core.arrays["conns"][: core.high_water]
+        live: NDArray[Any] = used[_listed(used)].copy()
+        return live
+
+    def format(self, style: str = "conntrack") -> str:
+        """Return the table as text: "conntrack" (-L), "extended" or "proc"; ValueError for another style."""
+        if style not in ("conntrack", "extended", "proc"):
+            raise ValueError(f"style {style!r}: known are conntrack, extended, proc")
+        return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
+
+
+def _listed(records: NDArray[Any]) -> Any:
+    """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
+    return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
+
+
+def _broken(source: str, number: int, line: str, why: object) -> InputError:
+    return InputError(f"{source}:{number}: {excerpt(str(why), 1000)}\n  in the line: {excerpt(line)}")
+
+
+def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:
+    src, dst, sport, dport = t
+    to_text = c.family.to_text
+    return {
+        f"{prefix}src": to_text(src),
+        f"{prefix}dst": to_text(dst),
+        f"{prefix}sport": sport,
+        f"{prefix}dport": dport,
+    }

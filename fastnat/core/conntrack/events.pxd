@@ -1,0 +1,66 @@
+# Events: what became of connections, for those who asked for it.
+#
+# Source: nf_conntrack_ecache.c, ctnetlink_conntrack_event (nf_conntrack_netlink.c), Linux 6.18.
+# Invariants: without room for events nothing is compared or written; what does not fit is counted, never overwritten.
+# Differs from the kernel: changes made by a packet that is dropped before the confirm hook are not reported later.
+from libc.stdint cimport uint8_t, uint32_t
+from ..types cimport *
+from ..tuples.tuple cimport tuple_proto
+from .lookup cimport is_live
+
+
+cdef inline uint32_t conn_mark(const engine_t *e, uint32_t ct) noexcept nogil:
+    return e.tcp[ct].mark if e.conns[ct].flags & CONN_MARKED else 0
+
+
+cdef inline void note_event(engine_t *e, uint32_t ct, uint32_t kind, uint32_t what) noexcept nogil:
+    # note_event: the connection as it is now; it is confirmed.
+    cdef conn_t *c = &e.conns[ct]
+    cdef event_t *event
+    if c.status & IPS_NAT_CLASH:
+        return
+    if e.n_events == e.max_events:
+        e.lost_events += 1
+        return
+    event = &e.events[e.n_events]
+    e.n_events += 1
+    event.tuples[0] = c.tuples[0]
+    event.tuples[1] = c.tuples[1]
+    event.tick = e.now
+    event.timeout = c.timeout - <uint32_t>e.now
+    event.mark = conn_mark(e, ct)
+    event.conn = ct
+    event.zone = c.zone
+    event.status = c.status
+    event.kind = <uint8_t>kind
+    event.what = <uint8_t>what
+    event.state = c.state
+    event.pad = 0
+
+
+cdef inline void watch(const engine_t *e, pkt_t *p) noexcept nogil:
+    # watch: how the connection was before the packet.
+    if e.max_events:
+        p.status_before = e.conns[p.ct].status
+        p.state_before = e.conns[p.ct].state
+        p.mark_before = conn_mark(e, p.ct)
+
+
+cdef inline void note_changes(engine_t *e, const pkt_t *p) noexcept nogil:
+    # note_changes: one UPDATE for all that the packet changed (nf_ct_deliver_cached_events).
+    cdef const conn_t *c
+    cdef uint32_t what
+    if e.max_events == 0 or p.ct == FN_NONE or p.icmp_error:
+        return
+    c = &e.conns[p.ct]
+    if not c.status & IPS_CONFIRMED or not is_live(c):
+        return
+    what = EVENT_REPLY if (c.status ^ p.status_before) & IPS_SEEN_REPLY else 0
+    if (c.status ^ p.status_before) & IPS_ASSURED:
+        what |= EVENT_ASSURED
+    if c.state != p.state_before and tuple_proto(c.tuples[0]) != PROTO_UDP:
+        what |= EVENT_PROTOINFO
+    if conn_mark(e, p.ct) != p.mark_before:
+        what |= EVENT_MARK
+    if what:
+        note_event(e, p.ct, EVENT_UPDATE, what)

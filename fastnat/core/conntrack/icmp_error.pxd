@@ -1,0 +1,168 @@
+# ICMP errors: the flow they speak of, and their translation with the packet they quote.
+#
+# Source: nf_conntrack_icmpv4_error, nf_conntrack_icmpv6_error, nf_conntrack_inet_error (nf_conntrack_proto_icmp.c),
+# nf_nat_icmp_reply_translation (nf_nat_proto.c), Linux 6.18; RFC 5508.
+# Invariants: an error never refreshes a flow; the quoted packet may be cut anywhere and is never read past its end.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint8_t, uint32_t
+from ..types cimport *
+from ..packet.checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, store_be16
+from ..packet.parse cimport pseudo_header, read_l4, skip_extensions, SOURCE_AT
+from ..packet.rewrite cimport manip_bytes, manip_pkt
+from ..tuples.hash cimport tuple_hash
+from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_invertible, tuple_make, tuple_sport, tuple_src
+from .lookup cimport find_tuple
+
+cdef enum:
+    ICMP_NOT_ERROR = 0
+    ICMP_BAD = 1
+    ICMP_ATTACHED = 2
+    ICMP_HEADER = 8
+    ICMP_MAX_TYPE = 18
+    ICMP_REDIRECT = 5
+    ICMP_UNTRACKED = 3
+    # ICMPv6 redirect: header, target, destination, option header
+    REDIRECT_QUOTE = 48
+
+
+cdef extern from *:
+    """
+    #define FN_INNER_HEADER (FN_V6 ? 40 : 20)
+    """
+    const uint32_t INNER_HEADER "FN_INNER_HEADER"
+
+
+cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexcept nogil:
+    # inner_tuple: the tuple of a quoted packet.
+    cdef uint32_t header = 0
+    cdef uint32_t proto = 0
+    cdef uint32_t sport, dport
+    cdef bint later = False
+    if have < INNER_HEADER or ip[0] >> 4 != (6 if FN_V6 else 4):
+        return False
+    if FN_V6:
+        if not skip_extensions(ip, have, &proto, &header, &later) or later:
+            return False
+    else:
+        proto = ip[9]
+        header = (ip[0] & 15) * 4
+        if header < INNER_HEADER or header > have or load_be16(ip + 6) & 0x1fff:
+            return False
+    if not read_l4(ip + header, have - header, proto, &sport, &dport):
+        return False
+    t[0] = tuple_make(load_addr(ip + SOURCE_AT), load_addr(ip + SOURCE_AT + FN_ADDR_BYTES), sport, dport, proto, 0)
+    return tuple_invertible(t[0])
+
+
+cdef inline bint is_error(uint32_t type_) noexcept nogil:
+    # is_error: the messages that quote a packet, redirects of IPv6 apart.
+    return type_ < 128 if FN_V6 else (3 <= type_ <= 5 or type_ == 11 or type_ == 12)
+
+
+cdef inline bint is_untracked(const engine_t *e, uint32_t type_) noexcept nogil:
+    # is_untracked: neighbour discovery and multicast listeners of IPv6.
+    return FN_V6 and (130 <= type_ <= 136 or type_ == 143 or (e.profile != LINUX_5_4 and (type_ == 151 or type_ == 152)))
+
+
+cdef inline bint is_redirect(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # is_redirect: a sound redirect of IPv6 with a quoted packet in its first option (nf_conntrack_icmpv6_redirect).
+    if not FN_V6 or e.profile == LINUX_5_4 or l4[0] != 137 or l4[1] != 0:
+        return False
+    if p.ttl != 255 or tuple_src(p.t) >> (FN_ADDR_BITS - 10) != 0x3fa:
+        return False
+    return have >= REDIRECT_QUOTE and l4[40] == 4
+
+
+cdef inline uint32_t quote_of(const uint8_t *l4) noexcept nogil:
+    # quote_of: where the quoted packet begins.
+    return REDIRECT_QUOTE if FN_V6 and l4[0] == 137 else ICMP_HEADER
+
+
+cdef inline int icmp_error(engine_t *e, pkt_t *p, uint32_t zone) noexcept nogil:
+    # icmp_error: check an ICMP message and attach an error to the flow that it quotes.
+    # => ICMP_NOT_ERROR to go on tracking it as a query, ICMP_BAD, ICMP_UNTRACKED, or ICMP_ATTACHED with ct and ctinfo set.
+    cdef uint8_t *l4
+    cdef uint32_t have, type_, id_, quote
+    cdef tuple_t inner
+    if p.data == NULL:
+        type_ = tuple_dport(p.t) >> 8
+        if is_untracked(e, type_):
+            return ICMP_UNTRACKED
+        return ICMP_NOT_ERROR if FN_V6 or type_ <= ICMP_MAX_TYPE else ICMP_BAD
+    l4 = p.data + p.l4off
+    have = p.len - p.l4off
+    if have < ICMP_HEADER:
+        return ICMP_BAD
+    if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0):
+        return ICMP_BAD
+    type_ = l4[0]
+    if is_untracked(e, type_):
+        return ICMP_UNTRACKED
+    if not FN_V6 and type_ > ICMP_MAX_TYPE:
+        return ICMP_BAD
+    if not is_error(type_) and not is_redirect(e, p, l4, have):
+        return ICMP_NOT_ERROR
+    quote = quote_of(l4)
+    if not inner_tuple(l4 + quote, have - quote, &inner):
+        return ICMP_BAD
+    inner = tuple_in_zone(invert_tuple(inner), zone)
+    id_ = find_tuple(e, inner, tuple_hash(e, inner), p.now)
+    if id_ == FN_NONE:
+        return ICMP_BAD
+    # the quoted packet went the other way: its sender is whom the error must be addressed to
+    if tuple_dst(conn_tuple(&e.conns[id_ >> 1], id_ & 1)) != tuple_dst(p.t):
+        return ICMP_BAD
+    p.ct = id_ >> 1
+    p.dir = id_ & 1
+    p.ctinfo = IP_CT_RELATED_REPLY if p.dir else IP_CT_RELATED
+    p.icmp_error = True
+    return ICMP_ATTACHED
+
+
+cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # icmp_reply_translation: one manip of an ICMP error, outside and inside.
+    # => False: drop.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef uint8_t *l4 = p.data + p.l4off
+    cdef uint32_t quote = quote_of(l4)
+    cdef uint8_t *inner = l4 + quote
+    cdef uint32_t have = p.len - p.l4off
+    cdef uint32_t bit, header, port
+    cdef uint32_t proto = 0
+    cdef uint64_t pseudo = 0
+    cdef bint later = False
+    cdef tuple_t other = conn_tuple(c, 1 - p.dir)
+    if have < quote + INNER_HEADER:
+        return False
+    if FN_V6:
+        pseudo = pseudo_header(p, PROTO_ICMP, have)
+    if p.hook == HOOK_PREROUTING or p.hook == HOOK_INPUT:
+        if not csum_ok(l4, have, pseudo):
+            return False
+    if l4[0] == (137 if FN_V6 else ICMP_REDIRECT):
+        if (c.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE)) != (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE):
+            return False
+        if c.status & (IPS_SRC_NAT | IPS_DST_NAT):
+            return False
+    bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
+    if not c.status & bit:
+        return True
+    # inside, the quoted packet's other end is rewritten, to the tuple of the other direction as stored
+    if FN_V6:
+        skip_extensions(inner, have - quote, &proto, &header, &later)
+    else:
+        proto = inner[9]
+        header = (inner[0] & 15) * 4
+        if header < INNER_HEADER or header > have - quote:
+            return False
+    if manip == MANIP_DST or proto == PROTO_ICMP:
+        port = tuple_sport(other)
+    else:
+        port = tuple_dport(other)
+    if not manip_bytes(inner, have - quote, MANIP_SRC if manip == MANIP_DST else MANIP_DST,
+                       tuple_src(other) if manip == MANIP_DST else tuple_dst(other), port):
+        return False
+    store_be16(l4 + 2, 0)
+    store_be16(l4 + 2, ~csum_fold(csum_partial(l4, have, pseudo)) & 0xffff)
+    other = tuple_make(tuple_dst(other), tuple_src(other), tuple_sport(p.t), tuple_dport(p.t), PROTO_ICMP, 0)
+    return manip_pkt(p, other, manip)

@@ -1,0 +1,69 @@
+# Protocol handlers without a state machine, and the refresh that all handlers share.
+#
+# Source: nf_conntrack_udp_packet, nf_conntrack_icmp_packet, nf_conntrack_generic_packet, nf_conntrack_gre_packet,
+# __nf_ct_refresh_acct (Linux 6.18; linux-5.4 differences in the code).
+# Invariants: the timeout of an unconfirmed connection is relative, of a confirmed one absolute.
+# Differs from the kernel: nothing.
+from libc.stdint cimport int32_t, uint32_t
+from ..types cimport *
+from ..tuples.tuple cimport tuple_dport
+from .timing_wheel cimport wheel_bring_forward
+
+cdef enum:
+    # what a handler says: NF_ACCEPT, -NF_ACCEPT, NF_DROP, NF_REPEAT
+    CT_ACCEPT = 0
+    CT_INVALID = 1
+    CT_DROP = 2
+    CT_REPEAT = 3
+    # a UDP flow younger than this is not a stream yet, seconds
+    STREAM_AFTER = 2
+
+
+cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeout) noexcept nogil:
+    # refresh: `timeout` jiffies from now.
+    cdef conn_t *c = &e.conns[ct]
+    cdef uint32_t before = c.timeout
+    if c.status & IPS_FIXED_TIMEOUT:
+        return
+    if not c.status & IPS_CONFIRMED:
+        c.timeout = timeout
+        return
+    c.timeout = now + timeout
+    if <int32_t>(c.timeout - before) < 0:
+        wheel_bring_forward(e, ct)
+
+
+cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
+    cdef conn_t *c = &e.conns[ct]
+    cdef bint stream
+    if not c.status & IPS_CONFIRMED:
+        c.stream_ts = now + STREAM_AFTER * FN_HZ
+    if not c.status & IPS_SEEN_REPLY:
+        refresh(e, ct, now, e.timeouts[TIMEOUT_UDP])
+        return CT_ACCEPT
+    stream = <int32_t>(now - c.stream_ts) > 0
+    refresh(e, ct, now, e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
+    if (stream or e.profile == LINUX_5_4) and not c.status & IPS_NAT_CLASH:
+        c.status |= IPS_ASSURED
+    return CT_ACCEPT
+
+
+cdef inline int replied_packet(engine_t *e, pkt_t *p, uint32_t unreplied, uint32_t replied) noexcept nogil:
+    # replied_packet: UDP-Lite and GRE: two timeouts, assured by the first packet after the reply.
+    cdef conn_t *c = &e.conns[p.ct]
+    if not c.status & IPS_SEEN_REPLY:
+        refresh(e, p.ct, p.now, e.timeouts[unreplied])
+        return CT_ACCEPT
+    refresh(e, p.ct, p.now, e.timeouts[replied])
+    if not c.status & IPS_NAT_CLASH:
+        c.status |= IPS_ASSURED
+    return CT_ACCEPT
+
+
+cdef inline int icmp_packet(engine_t *e, pkt_t *p) noexcept nogil:
+    # icmp_packet: only queries open a flow: echo, timestamp, information, address mask.
+    cdef uint32_t type_ = tuple_dport(e.conns[p.ct].tuples[0]) >> 8
+    if (type_ != 128 and type_ != 139) if FN_V6 else (type_ != 8 and type_ != 13 and type_ != 15 and type_ != 17):
+        return CT_INVALID
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_ICMP])
+    return CT_ACCEPT

@@ -1,0 +1,281 @@
+# SCTP: the state machine over the chunks of a packet, and the verification tags.
+#
+# Source: nf_conntrack_sctp_packet, sctp_new, do_basic_checks (nf_conntrack_proto_sctp.c, Linux 6.18; linux-5.4
+# differences in the code); RFC 9260.
+# Invariants: a packet that is refused changes nothing; chunks are read only inside the datagram.
+# Differs from the kernel: packets of a header-only batch have no chunks; they stand for data of an association
+# that the first reply establishes.
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memset
+from ..types cimport *
+from ..packet.checksum cimport load_be16, load_be32
+from .protocols cimport CT_ACCEPT, CT_INVALID, refresh
+
+cdef enum:
+    # chunks that leave the state as it is cannot open an association: DATA, SACK, ECNE, CWR, and unknown ones
+    STATELESS = 1 << 0 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15
+    HEADER = 12
+    DATA = 0
+    INIT = 1
+    INIT_ACK = 2
+    HEARTBEAT = 4
+    HEARTBEAT_ACK = 5
+    ABORT = 6
+    SHUTDOWN = 7
+    SHUTDOWN_ACK = 8
+    ERROR = 9
+    COOKIE_ECHO = 10
+    COOKIE_ACK = 11
+    SHUTDOWN_COMPLETE = 14
+    T_FLAG = 1
+    VTAG_FAILED = 1
+    NONE = 0
+    CLOSED = 1
+    COOKIE_ECHOED = 3
+    ESTABLISHED = 4
+    INVALID_STATE = 10
+
+# sctp_conntracks: next state by profile (6.18, 5.4), direction, row of the chunk and state
+cdef extern from *:
+    """
+    enum { fn_sNO, fn_sCL, fn_sCW, fn_sCE, fn_sES, fn_sSS, fn_sSR, fn_sSA, fn_sHS, fn_sHA, fn_sIV };
+    #define R(a,b,c,d,e,f,g,h,i,j) \\
+        {fn_s##a,fn_s##b,fn_s##c,fn_s##d,fn_s##e,fn_s##f,fn_s##g,fn_s##h,fn_s##i,fn_s##j}
+    static const unsigned char fn_sctp_next[2][2][11][10] = {
+        {{R(CL, CL, CW, CE, ES, CL, CL, SA, CW, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CL, CL, CL, CL, CL, CL, CL, CL),
+          R(CL, CL, CW, CE, SS, SS, SR, SA, CL, SS),
+          R(SA, CL, CW, CE, ES, SA, SA, SA, SA, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CE, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CW, ES, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, CL, CL, HA),
+          R(HS, CL, CW, CE, ES, SS, SR, SA, HS, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, HS, HA)},
+         {R(IV, CL, CW, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CW, CW, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CL, CL, CL, CL, CL, CL, IV, CL),
+          R(IV, CL, CW, CE, SR, SS, SR, SA, IV, SR),
+          R(IV, CL, CW, CE, ES, SA, SA, SA, IV, HA),
+          R(IV, CL, CW, CL, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CE, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CW, ES, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, CL, IV, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, SA, HS, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, SA, ES, HA)}},
+        {{R(CL, CL, CW, CE, ES, SS, SR, SA, CW, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CL, CL, CL, CL, CL, CL, CL, CL),
+          R(CL, CL, CW, CE, SS, SS, SR, SA, CL, SS),
+          R(SA, CL, CW, CE, ES, SA, SA, SA, SA, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CE, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, CL, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, CL, CL, HA),
+          R(HS, CL, CW, CE, ES, SS, SR, SA, HS, HA),
+          R(CL, CL, CW, CE, ES, SS, SR, SA, HS, HA)},
+         {R(IV, CL, CW, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CW, CW, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CL, CL, CL, CL, CL, CL, IV, CL),
+          R(IV, CL, CW, CE, SR, SS, SR, SA, IV, SR),
+          R(IV, CL, CW, CE, ES, SA, SA, SA, IV, HA),
+          R(IV, CL, CW, CL, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CW, ES, ES, SS, SR, SA, IV, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, CL, IV, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, SA, HS, HA),
+          R(IV, CL, CW, CE, ES, SS, SR, SA, HA, HA)}}};
+    #undef R
+    /* row of each chunk type, 255: the chunk keeps the state */
+    static const unsigned char fn_sctp_row[16] = {255, 0, 1, 255, 9, 10, 2, 3, 4, 5, 6, 7, 255, 255, 8, 255};
+    """
+    const unsigned char fn_sctp_next[2][2][11][10]
+    const unsigned char fn_sctp_row[16]
+
+
+cdef inline sctp_t *sctp_of(engine_t *e, uint32_t ct) noexcept nogil:
+    return <sctp_t *>&e.tcp[ct]
+
+
+cdef inline uint32_t chunks_of(const pkt_t *p) noexcept nogil:
+    # chunks_of: bit per chunk type that the packet carries (do_basic_checks).
+    # => 0: no chunk, one of length 0, or one that must stand first or alone and does not; types from 16 on share
+    #    bit 15, which no rule of the protocol asks for.
+    cdef const uint8_t *l4 = p.data + p.l4off
+    cdef uint32_t have = p.len - p.l4off
+    cdef uint32_t at = HEADER
+    cdef uint32_t n = 0
+    cdef uint32_t seen = 0
+    cdef bint alone = False
+    cdef uint32_t type_, length
+    while at + 4 <= have:
+        type_ = l4[at]
+        length = load_be16(l4 + at + 2)
+        if type_ == INIT or type_ == INIT_ACK or type_ == SHUTDOWN_COMPLETE:
+            alone = True
+        if length == 0 or (n and (alone or type_ == COOKIE_ECHO or type_ == COOKIE_ACK)):
+            return 0
+        seen |= <uint32_t>1 << (type_ if type_ < 15 else 15)
+        at += (length + 3) & ~<uint32_t>3
+        n += 1
+    return seen
+
+
+cdef inline bint has(uint32_t seen, uint32_t type_) noexcept nogil:
+    return (seen >> type_) & 1
+
+
+cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
+    # sctp_new: what may open an association, and the tag that the other side will carry.
+    cdef sctp_t *s = sctp_of(e, p.ct)
+    cdef const uint8_t *l4 = p.data + p.l4off
+    cdef uint32_t vtag = load_be32(l4 + 4)
+    if has(seen, ABORT) or has(seen, SHUTDOWN_COMPLETE) or has(seen, COOKIE_ACK) or seen & STATELESS:
+        return CT_INVALID
+    memset(s, 0, FN_TCP_STATE)
+    if has(seen, INIT):
+        if p.len < p.l4off + HEADER + 8 or vtag:
+            return CT_INVALID
+        s.vtag[1] = load_be32(l4 + HEADER + 4)
+    elif has(seen, HEARTBEAT):
+        s.vtag[0] = vtag
+    elif has(seen, SHUTDOWN_ACK) or e.profile == LINUX_5_4:
+        s.vtag[1] = vtag
+    return CT_ACCEPT
+
+
+cdef inline bint heartbeat_sound(sctp_t *s, uint32_t type_, uint32_t dir, uint32_t vtag, uint32_t seen, bint *ignore) noexcept nogil:
+    # heartbeat_sound: a heartbeat may teach the tag of a path that was never set up here.
+    # => False: invalid. *ignore: the packet passes and changes nothing.
+    if s.vtag[dir] == 0:
+        s.vtag[dir] = vtag
+        return True
+    if vtag == s.vtag[dir]:
+        s.flags &= ~VTAG_FAILED
+        return True
+    if has(seen, DATA) or ignore[0]:
+        return False
+    if type_ == HEARTBEAT:
+        s.flags |= VTAG_FAILED
+        s.last_dir = <uint8_t>dir
+        ignore[0] = True
+        return True
+    if not s.flags & VTAG_FAILED or s.last_dir == dir:
+        return False
+    s.flags &= ~VTAG_FAILED
+    s.vtag[dir] = vtag
+    s.vtag[1 - dir] = 0
+    return True
+
+
+cdef inline bint tag_sound(const engine_t *e, const sctp_t *s, uint32_t type_, uint32_t chunk_flags, uint32_t dir,
+                           uint32_t vtag) noexcept nogil:
+    # tag_sound: the verification tag of the chunks that have a rule of their own (RFC 9260, 8.5.1).
+    if type_ == INIT:
+        return vtag == 0
+    if type_ == COOKIE_ECHO:
+        return vtag == s.vtag[dir]
+    if type_ == ABORT and e.profile == LINUX_5_4:
+        return vtag == s.vtag[dir] or vtag == s.vtag[1 - dir]
+    if type_ == SHUTDOWN_COMPLETE and e.profile == LINUX_5_4:
+        return vtag == s.vtag[dir] or (chunk_flags & T_FLAG and vtag == s.vtag[1 - dir]) or not chunk_flags & T_FLAG
+    if type_ == ABORT or type_ == SHUTDOWN_COMPLETE:
+        return vtag == s.vtag[1 - dir if chunk_flags & T_FLAG else dir]
+    return True
+
+
+cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_t dir, uint32_t tag) noexcept nogil:
+    # note_init: an INIT or INIT ACK names the tag that the other side must carry.
+    # => False: an INIT ACK that belongs to none of two INITs that crossed.
+    if e.profile != LINUX_5_4:
+        if type_ == INIT:
+            if s.init[dir] and s.init[1 - dir]:
+                s.init[1 - dir] = 0
+            s.init[dir] = 1
+        elif s.vtag[1 - dir] != tag:
+            # recorded: where two INITs crossed an INIT ACK must repeat the tag of its sender's INIT
+            if s.init[dir] and s.init[1 - dir]:
+                return False
+            if not s.init[1 - dir] and s.vtag[1 - dir]:
+                return False
+    s.vtag[1 - dir] = tag
+    return True
+
+
+cdef inline int header_only(engine_t *e, pkt_t *p) noexcept nogil:
+    cdef conn_t *c = &e.conns[p.ct]
+    if not c.status & IPS_CONFIRMED:
+        # the record may have been another connection's
+        memset(sctp_of(e, p.ct), 0, FN_TCP_STATE)
+        c.state = CLOSED
+    elif p.dir and c.state != ESTABLISHED:
+        c.state = ESTABLISHED
+        c.status |= IPS_ASSURED
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_SCTP + c.state])
+    return CT_ACCEPT
+
+
+cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
+    # sctp_packet: run the chunks of a packet through the state machine.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef sctp_t *s = sctp_of(e, p.ct)
+    cdef sctp_t before
+    cdef const uint8_t *l4
+    cdef uint32_t have, seen, at, type_, vtag, length
+    cdef uint32_t own_rule = (1 << INIT | 1 << SHUTDOWN_COMPLETE | 1 << COOKIE_ECHO | 1 << ABORT | 1 << SHUTDOWN_ACK
+                              | 1 << HEARTBEAT | 1 << HEARTBEAT_ACK)
+    cdef uint32_t table = 1 if e.profile == LINUX_5_4 else 0
+    cdef uint32_t first, old, new
+    cdef bint ignore = False
+    if p.data == NULL:
+        return header_only(e, p)
+    l4 = p.data + p.l4off
+    have = p.len - p.l4off
+    seen = chunks_of(p)
+    if seen == 0:
+        return CT_INVALID
+    if p.is_new and sctp_new(e, p, seen) != CT_ACCEPT:
+        return CT_INVALID
+    vtag = load_be32(l4 + 4)
+    if not seen & own_rule and vtag != s.vtag[p.dir]:
+        return CT_INVALID
+    before = s[0]
+    first = c.state
+    old = c.state
+    new = c.state
+    at = HEADER
+    while at + 4 <= have:
+        type_ = l4[at]
+        length = load_be16(l4 + at + 2)
+        new = old
+        if not tag_sound(e, s, type_, l4[at + 1], p.dir, vtag):
+            s[0] = before
+            return CT_INVALID
+        if type_ == HEARTBEAT or type_ == HEARTBEAT_ACK:
+            if not heartbeat_sound(s, type_, p.dir, vtag, seen, &ignore):
+                s[0] = before
+                return CT_INVALID
+        if type_ < 16 and fn_sctp_row[type_] != 255:
+            new = fn_sctp_next[table][p.dir][fn_sctp_row[type_]][old]
+        if new == INVALID_STATE:
+            s[0] = before
+            return CT_INVALID
+        if type_ == INIT or type_ == INIT_ACK:
+            if at + 8 > have or not note_init(e, s, type_, p.dir, load_be32(l4 + at + 4)):
+                s[0] = before
+                return CT_INVALID
+            if table == 0 and type_ == INIT and old == CLOSED and new == CLOSED and c.status & IPS_CONFIRMED:
+                ignore = True
+        elif type_ == COOKIE_ACK:
+            s.init[0] = 0
+            s.init[1] = 0
+        old = new
+        at += (length + 3) & ~<uint32_t>3
+    if ignore:
+        return CT_ACCEPT
+    c.state = <uint8_t>new
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_SCTP + new])
+    if new == ESTABLISHED and first != ESTABLISHED and (table == 0 or (first == COOKIE_ECHOED and p.dir)):
+        c.status |= IPS_ASSURED
+    return CT_ACCEPT

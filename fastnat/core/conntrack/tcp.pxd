@@ -1,0 +1,283 @@
+# TCP: the state machine and what makes a packet invalid in it.
+#
+# Source: nf_conntrack_tcp_packet, tcp_new (nf_conntrack_proto_tcp.c, Linux 6.18; linux-5.4 differences in the code).
+# Invariants: an ignored packet changes neither state nor timeout; sequence numbers compare modulo 2**32.
+# Differs from the kernel: packets of a header-only batch carry no sequence numbers and pass the window check.
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memset
+from ..types cimport *
+from .insert cimport conn_delete, conn_kill
+from .protocols cimport CT_ACCEPT, CT_INVALID, CT_REPEAT, refresh
+from .tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK, in_window,
+                          tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK, TCP_EXP_CHALLENGE_ACK,
+                          TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN, TCP_WINDOW_SCALE, WINDOW_ACCEPT,
+                          WINDOW_INVALID)
+from .timing_wheel cimport wheel_bring_forward
+
+cdef enum:
+    CHECK_WINDOW = 0
+    SKIP_WINDOW = 1
+    REFUSE = 2
+
+# tcp_conntracks: next state by direction, class (syn, synack, fin, ack, rst, none) and state
+cdef extern from *:
+    """
+    enum {
+        fn_NO = TCP_NONE, fn_SS = TCP_SYN_SENT, fn_SR = TCP_SYN_RECV, fn_ES = TCP_ESTABLISHED, fn_FW = TCP_FIN_WAIT,
+        fn_CW = TCP_CLOSE_WAIT, fn_LA = TCP_LAST_ACK, fn_TW = TCP_TIME_WAIT, fn_CL = TCP_CLOSE, fn_S2 = TCP_SYN_SENT2,
+        fn_IV, fn_IG  /* invalid; ignored */
+    };
+    #define R(a,b,c,d,e,f,g,h,i,j) {fn_##a,fn_##b,fn_##c,fn_##d,fn_##e,fn_##f,fn_##g,fn_##h,fn_##i,fn_##j}
+    static const unsigned char fn_tcp_next[2][6][10] = {
+        {R(SS, SS, IG, IG, IG, IG, IG, SS, SS, S2),
+         R(IV, IV, SR, IV, IV, IV, IV, IV, IV, SR),
+         R(IV, IV, FW, FW, LA, LA, LA, TW, CL, IV),
+         R(ES, IV, ES, ES, CW, CW, TW, TW, CL, IV),
+         R(IV, CL, CL, CL, CL, CL, CL, CL, CL, CL),
+         R(IV, IV, IV, IV, IV, IV, IV, IV, IV, IV)},
+        {R(IV, S2, IV, IV, IV, IV, IV, SS, IV, S2),
+         R(IV, SR, IG, IG, IG, IG, IG, IG, IG, SR),
+         R(IV, IV, FW, FW, LA, LA, LA, TW, CL, IV),
+         R(IV, IG, SR, ES, CW, CW, TW, TW, CL, IG),
+         R(IV, CL, CL, CL, CL, CL, CL, CL, CL, CL),
+         R(IV, IV, IV, IV, IV, IV, IV, IV, IV, IV)}};
+    #undef R
+    """
+    enum:
+        NO "fn_NO"
+        SS "fn_SS"
+        SR "fn_SR"
+        ES "fn_ES"
+        FW "fn_FW"
+        CW "fn_CW"
+        LA "fn_LA"
+        TW "fn_TW"
+        CL "fn_CL"
+        S2 "fn_S2"
+        IV "fn_IV"
+        IG "fn_IG"
+    const unsigned char fn_tcp_next[2][6][10]
+
+
+cdef inline bint flags_valid(uint32_t flags) noexcept nogil:
+    # flags_valid: tcp_valid_flags, PSH, ECE and CWR ignored.
+    flags &= 0x37
+    return (flags == 0x02 or flags == 0x22 or flags == 0x12 or flags == 0x04 or flags == 0x14 or flags == 0x11
+            or flags == 0x31 or flags == 0x10 or flags == 0x30)
+
+
+cdef inline uint32_t flag_class(uint32_t flags) noexcept nogil:
+    if flags & 0x04:
+        return CLASS_RST
+    if flags & 0x02:
+        return CLASS_SYNACK if flags & 0x10 else CLASS_SYN
+    if flags & 0x01:
+        return CLASS_FIN
+    return CLASS_ACK if flags & 0x10 else CLASS_NONE
+
+
+cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
+    # tcp_new: the first packet; a SYN, or with `loose` an ACK of a connection older than the table.
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t window = p.window if p.window else 1
+    if fn_tcp_next[0][p.tcp_class][NO] == IV:
+        return CT_INVALID
+    memset(t, 0, FN_TCP_STATE)
+    t.td_end[0] = p.end
+    t.td_maxwin[0] = window
+    if p.tcp_class == CLASS_SYN:
+        t.td_maxend[0] = p.end
+        tcp_options(p, &t.scale[0], &t.flags[0])
+    elif not e.loose:
+        return CT_INVALID
+    else:
+        t.td_maxend[0] = p.end + window
+        t.flags[0] = TCP_SACK_PERM | TCP_BE_LIBERAL
+        t.flags[1] = TCP_SACK_PERM | TCP_BE_LIBERAL
+    t.last_index = CLASS_NONE
+    return CT_ACCEPT
+
+
+cdef inline int remember_ignored(engine_t *e, pkt_t *p, uint32_t old) noexcept nogil:
+    # remember_ignored: the packet may be right and our state wrong; the other side's answer will tell.
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint8_t scale = 0
+    cdef uint8_t flags = 0
+    t.last_index = p.tcp_class
+    t.last_dir = p.dir
+    t.last_seq = p.seq
+    t.last_end = p.end
+    t.last_win = <unsigned short>p.window
+    if p.tcp_class == CLASS_SYN and p.dir == 0:
+        tcp_options(p, &scale, &flags)
+        t.last_wscale = scale if flags & TCP_WINDOW_SCALE else 0
+        t.last_flags = flags & (TCP_WINDOW_SCALE | TCP_SACK_PERM)
+        if old == LA:
+            t.last_flags |= TCP_EXP_CHALLENGE_ACK
+    if e.profile != LINUX_5_4 and old == SS and p.tcp_class == CLASS_ACK and p.dir == 1:
+        t.last_ack = p.ack
+    return CT_ACCEPT
+
+
+cdef inline void resynchronise(engine_t *e, pkt_t *p) noexcept nogil:
+    # resynchronise: the SYN that was ignored has been answered: both ends began anew.
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t dir = p.dir
+    cdef uint32_t other = 1 - dir
+    t.td_end[other] = t.last_end
+    t.td_maxend[other] = t.last_end
+    t.td_maxwin[other] = t.last_win if t.last_win else 1
+    t.scale[other] = t.last_wscale
+    t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
+    t.flags[other] = t.last_flags
+    t.td_end[dir] = 0
+    t.td_maxend[dir] = 0
+    t.td_maxwin[dir] = 0
+    t.td_maxack[dir] = 0
+    t.scale[dir] = 0
+    t.flags[dir] = t.flags[dir] & TCP_BE_LIBERAL if e.profile != LINUX_5_4 else 0
+
+
+cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) noexcept nogil:
+    # judge_rst: how far a RST is believed (RFC 5961, blind resets).
+    # => CHECK_WINDOW, SKIP_WINDOW or REFUSE; *new is set back to the old state for a possible challenge.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t other = 1 - p.dir
+    cdef bint modern = e.profile != LINUX_5_4
+    cdef bint settled = old == ES and (c.status & IPS_ASSURED) != 0
+    if not p.has_seq:
+        return SKIP_WINDOW
+    if modern and FW <= old <= CL:
+        return SKIP_WINDOW
+    if t.flags[other] & TCP_MAXACK_SET and not (modern and t.last_index == CLASS_SYN):
+        if modern and p.seq == 0 and not settled:
+            return CHECK_WINDOW
+        if before_seq(p.seq, t.td_maxack[other]) and not (modern and e.ignore_invalid_rst):
+            return REFUSE
+        if not settled or p.seq == t.td_maxack[other]:
+            return CHECK_WINDOW
+        if t.last_index == CLASS_ACK and t.last_dir == p.dir and p.seq == t.last_end:
+            return CHECK_WINDOW
+        new[0] = old
+    if p.ack == t.last_end:
+        # recorded: 6.18 believes a RST that answers a SYN only when the other side sent that SYN
+        if c.status & IPS_SEEN_REPLY and t.last_index == CLASS_SYN and not (modern and t.last_dir == p.dir):
+            return SKIP_WINDOW
+        if not c.status & IPS_ASSURED and t.last_index == CLASS_ACK:
+            return SKIP_WINDOW
+    if modern and old == SS and t.last_index == CLASS_ACK and t.last_dir == 1 and p.seq == t.last_ack:
+        return SKIP_WINDOW
+    return CHECK_WINDOW
+
+
+cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
+    # note_invalid: FIN or RST outside the window from both sides: the connection is over (nf_tcp_handle_invalid).
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t floor = 120 * FN_HZ
+    if e.profile == LINUX_5_4 or not c.status & IPS_ASSURED:
+        return
+    if p.tcp_class != CLASS_FIN and p.tcp_class != CLASS_RST:
+        return
+    if t.last_dir == p.dir or (t.last_index != CLASS_FIN and t.last_index != CLASS_RST):
+        t.last_index = p.tcp_class
+        t.last_dir = p.dir
+        return
+    if e.timeouts[TIMEOUT_TCP_UNACK] > floor:
+        floor = e.timeouts[TIMEOUT_TCP_UNACK]
+    if <int32_t>(c.timeout - p.now) > <int32_t>floor:
+        c.timeout = p.now + e.timeouts[TIMEOUT_TCP_UNACK]
+        wheel_bring_forward(e, p.ct)
+
+
+cdef inline uint32_t state_timeout(const engine_t *e, const pkt_t *p, uint32_t new) noexcept nogil:
+    cdef const tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t own = e.timeouts[TIMEOUT_TCP + new]
+    if t.retrans >= e.max_retrans and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
+        return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
+    if p.tcp_class == CLASS_RST:
+        return e.timeouts[TIMEOUT_TCP + CL]
+    if (t.flags[0] | t.flags[1]) & TCP_DATA_UNACK and own > e.timeouts[TIMEOUT_TCP_UNACK]:
+        return e.timeouts[TIMEOUT_TCP_UNACK]
+    if p.has_seq and t.last_win == 0 and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
+        return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
+    return own
+
+
+cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) noexcept nogil:
+    # tcp_accepted: the packet counts: enter the state, choose the timeout.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t timeout
+    t.last_index = p.tcp_class
+    t.last_dir = p.dir
+    c.state = <uint8_t>new
+    if new == FW and old != FW:
+        t.flags[p.dir] |= TCP_CLOSE_INIT
+    timeout = state_timeout(e, p, new)
+    if not c.status & IPS_SEEN_REPLY:
+        if fn_unlikely(p.tcp_class == CLASS_RST):
+            if c.status & IPS_CONFIRMED:
+                conn_kill(e, p)
+            return CT_ACCEPT
+        if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
+            return CT_ACCEPT
+        if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
+            timeout = e.timeouts[TIMEOUT_TCP_UNACK]
+    elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
+        c.status |= IPS_ASSURED
+    refresh(e, p.ct, p.now, timeout)
+    return CT_ACCEPT
+
+
+cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
+    # tcp_packet: nf_conntrack_tcp_packet after the header checks.
+    # => CT_REPEAT when the connection was deleted and the packet opens a new one.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t other = 1 - p.dir
+    cdef uint32_t old, new
+    cdef int check = CHECK_WINDOW
+    p.tcp_class = <uint8_t>flag_class(p.tcp_flags)
+    if not c.status & IPS_CONFIRMED and tcp_new(e, p) == CT_INVALID:
+        return CT_INVALID
+    old = c.state
+    new = fn_tcp_next[p.dir][p.tcp_class][old]
+    if new == SS and old >= TW and old <= CL:
+        if (t.flags[0] | t.flags[1]) & TCP_CLOSE_INIT or (t.last_dir == p.dir and t.last_index == CLASS_RST):
+            conn_delete(e, p.ct)
+            return CT_REPEAT
+        new = IG
+    if new == IV:
+        return CT_INVALID
+    if new == IG:
+        if (p.has_seq and p.tcp_class == CLASS_SYNACK and t.last_index == CLASS_SYN and t.last_dir == other
+                and p.ack == t.last_end):
+            old = SS
+            new = SR
+            resynchronise(e, p)
+        else:
+            return remember_ignored(e, p, old)
+    elif new == TW:
+        if (old == LA and p.tcp_class == CLASS_ACK and t.last_dir == other and t.last_index == CLASS_SYN
+                and t.last_flags & TCP_EXP_CHALLENGE_ACK):
+            t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
+            return CT_ACCEPT
+    elif new == S2:
+        t.last_flags |= TCP_SIMULTANEOUS_OPEN
+    elif new == SR:
+        if p.dir == 1 and p.tcp_class == CLASS_ACK and t.last_flags & TCP_SIMULTANEOUS_OPEN:
+            new = ES
+    elif new == CL and p.tcp_class == CLASS_RST:
+        check = judge_rst(e, p, old, &new)
+        if check == REFUSE:
+            return CT_INVALID
+    if check == CHECK_WINDOW and p.has_seq:
+        check = in_window(e, p, new if new != CL or p.tcp_class != CLASS_RST else c.state)
+        if check == WINDOW_INVALID:
+            note_invalid(e, p)
+            return CT_INVALID
+        if check != WINDOW_ACCEPT:
+            return CT_ACCEPT
+    return tcp_accepted(e, p, old, new)

@@ -1,0 +1,59 @@
+# The NAT hook: decide a manip once a connection, apply it to every packet.
+#
+# Source: nf_nat_inet_fn, nf_nat_ipv4_fn, nf_nat_packet (nf_nat_core.c, nf_nat_proto.c, Linux 6.18).
+# Invariants: rules run only for a NEW packet whose manip is not decided; afterwards the tuples decide.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint32_t
+from ..types cimport *
+from ..conntrack.icmp_error cimport icmp_reply_translation
+from ..conntrack.insert cimport conn_delete
+from ..conntrack.lookup cimport is_live
+from ..packet.rewrite cimport manip_pkt
+from ..rules.match cimport rule_reason
+from ..rules.walk cimport walk_table
+from ..tuples.tuple cimport conn_tuple, invert_tuple
+from .setup cimport nat_target, null_binding, source_target
+
+
+cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # decide_manip: ask the rules of this hook, or bind the connection to what it has.
+    cdef const target_t *target
+    cdef uint32_t kind = TARGET_ACCEPT
+    p.target = NULL
+    if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
+        kind = walk_table(e, TABLE_NAT, p)
+    target = p.target
+    if rule_reason[kind]:
+        return rule_reason[kind]
+    if manip == MANIP_SRC:
+        return REASON_NONE if source_target(e, p, kind, target) else REASON_NO_ADDRESS
+    if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):
+        return REASON_NO_ADDRESS
+    if not e.conns[p.ct].status & IPS_DST_NAT_DONE:
+        null_binding(e, p, manip)
+    return REASON_NONE
+
+
+cdef inline uint32_t nat_hook(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # nat_hook: one of the four NAT hooks; p.hook says which, manip what it may change.
+    # => REASON_NONE or why the packet is dropped.
+    cdef conn_t *c
+    cdef uint32_t reason, bit
+    if p.ct == FN_NONE or not e.nat_hooks:
+        return REASON_NONE
+    c = &e.conns[p.ct]
+    if p.icmp_error:
+        return REASON_NONE if icmp_reply_translation(e, p, manip) else REASON_ICMP_TRANSLATION
+    if (p.ctinfo == IP_CT_NEW or p.ctinfo == IP_CT_RELATED) and not c.status & (IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE):
+        reason = decide_manip(e, p, manip)
+        if reason:
+            return reason
+    elif (p.hook == HOOK_POSTROUTING and p.dir == 0 and c.masq_iface and c.masq_iface != p.out_iface):
+        if is_live(c) and c.status & IPS_CONFIRMED:
+            conn_delete(e, p.ct)
+            p.ct = FN_NONE
+        return REASON_OUT_DEVICE
+    bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
+    if c.status & bit and not manip_pkt(p, invert_tuple(conn_tuple(c, 1 - p.dir)), manip):
+        return REASON_TRUNCATED
+    return REASON_NONE

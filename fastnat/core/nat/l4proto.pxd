@@ -1,0 +1,200 @@
+# The port search: a window of ports, a random start, rounds of 128, 64, 32, 16 and 8 probes.
+#
+# Source: nf_nat_l4proto_unique_tuple (nf_nat_core.c, Linux 6.18; linux-5.4 differences in the code).
+# Invariants: the offset is 16 bits wide and wraps before the modulo; the number of probes counted is the
+# kernel's, also where a bitmap answers them 64 at a time; the last candidate stays when all are taken.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint32_t, uint64_t
+from ..types cimport *
+from ..tuples.hash cimport random_u16
+from ..tuples.tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src,
+                             tuple_with_dst, tuple_with_src, zone_of)
+from .port_bitmap cimport bitmap_create, bitmap_find, bitmap_searched, has_page, page_words, PAGE_SHIFT
+from .range cimport has_ports
+from .used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, used_tuple_harder
+
+cdef enum:
+    # NF_NAT_MAX_ATTEMPTS and the round after which the search gives up
+    MAX_ATTEMPTS = 128
+    MIN_ATTEMPTS = 16
+
+
+cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
+                             uint32_t *min_, uint32_t *size) noexcept nogil:
+    # port_window: the ports that the search may take.
+    # => False for protocols, and manips, whose port is never changed.
+    cdef uint32_t proto = tuple_proto(t)
+    cdef uint32_t port, max_
+    if proto == PROTO_ICMP:
+        min_[0] = 0
+        size[0] = 65536
+        if range_.flags & RANGE_PROTO_SPECIFIED:
+            min_[0] = range_.min_proto
+            size[0] = <uint32_t>range_.max_proto - range_.min_proto + 1
+        return True
+    if not has_ports(proto) and proto != PROTO_GRE:
+        return False
+    if range_.flags & RANGE_PROTO_SPECIFIED:
+        min_[0] = range_.min_proto
+        max_ = range_.max_proto
+        if max_ < min_[0]:
+            min_[0], max_ = max_, min_[0]
+        size[0] = max_ - min_[0] + 1
+        return True
+    if proto == PROTO_GRE:
+        min_[0] = 1
+        size[0] = 65535
+        return True
+    if manip == MANIP_DST:
+        return False
+    port = tuple_sport(t)
+    # below 512: credential passing of old r-commands; below 1024: privileged, but not those
+    if port < 512:
+        min_[0] = 1
+        size[0] = 511
+    elif port < 1024:
+        min_[0] = 600
+        size[0] = 424
+    else:
+        min_[0] = 1024
+        size[0] = 64512
+    return True
+
+
+cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept nogil:
+    if manip == MANIP_SRC or tuple_proto(t) == PROTO_ICMP:
+        return tuple_with_src(t, tuple_src(t), key & 0xffff)
+    return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
+
+
+cdef inline bint is_free(engine_t *e, tuple_t reply, uint32_t port, pkt_t *p) noexcept nogil:
+    return reply_is_free(e, tuple_with_dst(reply, tuple_dst(reply), port), p)
+
+
+cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # free_in_page: the first free one of n consecutive ports of a page. One not known yet is looked up once and remembered.
+    # => Its distance from `port`, or something not below n.
+    cdef uint64_t *known = taken + FN_PAGE_WORDS
+    cdef uint32_t begin = port & (FN_PAGE_PORTS - 1)
+    cdef uint32_t end = begin + n
+    cdef uint32_t at = begin
+    cdef uint64_t free
+    while at < end:
+        free = ~taken[at >> 6] >> (at & 63)
+        if free == 0:
+            at = (at | 63) + 1
+            continue
+        at += <uint32_t>fn_ctz64(free)
+        if at >= end or fn_likely((known[at >> 6] >> (at & 63)) & 1):
+            break
+        if fn_likely(is_free(e, reply, port - begin + at, p)):
+            # free for this flow alone, if it is its own entry that has the tuple
+            known[at >> 6] |= <uint64_t>p.verified << (at & 63)
+            break
+        known[at >> 6] |= <uint64_t>1 << (at & 63)
+        taken[at >> 6] |= <uint64_t>1 << (at & 63)
+        at += 1
+    return at - begin
+
+
+cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
+    # free_unnoted: free_in_page where there is no memory for a page.
+    cdef uint32_t i = 0
+    while i < n and not is_free(e, reply, port + i, p):
+        i += 1
+    return i
+
+
+cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t min_, uint32_t size, uint32_t off,
+                             uint32_t n, pkt_t *p) noexcept nogil:
+    # bitmap_round: up to n probes from a 16-bit offset, in runs of consecutive ports of one page.
+    # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
+    cdef uint32_t done = 0
+    cdef uint32_t at, port, run, hit
+    while done < n:
+        at = off % size
+        port = min_ + at
+        run = n - done
+        if run > size - at:
+            run = size - at
+        if run > 0x10000 - off:
+            run = 0x10000 - off
+        if run > FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1)):
+            run = FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1))
+        if fn_unlikely(not has_page(e, key, port)):
+            hit = free_unnoted(e, reply, port, run, p)
+        else:
+            hit = free_in_page(e, page_words(e, key.pages[port >> PAGE_SHIFT]), reply, port, run, p)
+        if hit < run:
+            done += hit
+            p.probes += done + 1
+            e.stats[STAT_FOUND] += done
+            return <int>done
+        done += run
+        off = (off + run) & 0xffff
+    p.probes += n
+    e.stats[STAT_FOUND] += n
+    return -1
+
+
+cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
+                                         pkt_t *p) noexcept nogil:
+    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique.
+    # => The last candidate when none was found; confirm then sees the clash.
+    cdef uint32_t min_, size, off, attempts, i, soft, port
+    cdef int bitmap = -1
+    cdef bitmap_key_t *key = NULL
+    # the last probes of each round may evict; it is the same in all of them
+    cdef bint hard = hard_probe(e, t, 0, p)
+    cdef int hit
+    cdef tuple_t reply
+    # GRE has keys to change only as the tunnel of PPTP
+    if tuple_proto(t) == PROTO_GRE and not e.conns[p.ct].status & IPS_EXPECTED:
+        return t
+    if not port_window(t, range_, manip, &min_, &size):
+        return t
+    if range_.flags & RANGE_PROTO_OFFSET:
+        port = tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)
+        off = (port - range_.base_proto) & 0xffff
+    elif e.profile == LINUX_5_4 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
+        off = random_u16(e)
+    else:
+        off = 0
+    e.stats[STAT_PORT_SEARCHES] += 1
+    if manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
+        reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
+        bitmap = bitmap_find(e, reply)
+        if bitmap >= 0:
+            key = &e.bitmap_keys[bitmap]
+            bitmap_searched(e, <uint32_t>bitmap)
+    attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
+    while True:
+        i = 0
+        if bitmap >= 0:
+            soft = attempts
+            if hard:
+                soft = attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
+            hit = bitmap_round(e, key, reply, min_, size, off, soft, p)
+            i = soft if hit < 0 else <uint32_t>hit
+            if hit >= 0:
+                return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
+        while i < attempts:
+            t = with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
+            if not used_tuple_harder(e, t, attempts - i, p):
+                return t
+            i += 1
+            if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
+                # a crowded peer: the rest of this search and all later ones read a bitmap
+                bitmap = bitmap_create(e, reply)
+                key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
+                if key != NULL and not hard:
+                    hit = bitmap_round(e, key, reply, min_, size, (off + i) & 0xffff, attempts - i, p)
+                    if hit >= 0:
+                        return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)
+                    break
+        t = with_key(t, manip, min_ + ((off + attempts - 1) & 0xffff) % size)
+        if attempts >= size or attempts < MIN_ATTEMPTS:
+            e.stats[STAT_PORT_SEARCH_FAILURES] += 1
+            return t
+        attempts //= 2
+        off = random_u16(e)

@@ -1,0 +1,209 @@
+# Bitmaps of the ports in use towards one busy peer: the port search reads 64 candidates at a time.
+#
+# Source: ours; it gives the answers that nf_conntrack_tuple_taken would give one by one.
+# Invariants: for a tuple with destination port p, bit p of `known` says that bit p of `taken` is exact. Every
+# insert and delete of any tuple, in either direction, updates the bitmap of its key if there is one. `known`
+# fills as candidates are probed, so a bitmap costs nothing to create and no call ever walks the table.
+# Expired entries are collected before a packet is looked at, so a set bit is never out of date. Memory is bounded:
+# pages come one by one with the ports that are probed; at the limit a bitmap that nobody has searched for long gives
+# way, and where there is none a search looks its candidates up one by one.
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+from ..types cimport bitmap_key_t, engine_t, fn_hash, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, FN_PAGES, fn_unlikely, tuple_t
+from ..tuples.tuple cimport tuple_equal
+
+cdef enum:
+    PAGE_SHIFT = 11
+    # searches, for each bitmap that there may be, that one must have missed before another takes its place
+    IDLE_SEARCHES = 4
+
+
+cdef inline uint64_t bitmap_key_rest(tuple_t t) noexcept nogil:
+    return t.rest & ~<uint64_t>0xffff0000
+
+
+cdef inline uint32_t bitmap_slot(const engine_t *e, tuple_t t) noexcept nogil:
+    # bitmap_slot: start of the key's probe sequence; the table holds at most a quarter. The hash is secret, so that
+    # nobody can make sequences long.
+    t.rest = bitmap_key_rest(t)
+    return <uint32_t>(fn_hash(e.secret, &t) >> 40) & e.bitmap_index_mask
+
+
+cdef inline uint64_t filter_bit(tuple_t t) noexcept nogil:
+    # filter_bit: of a key, or of any tuple that would have it.
+    return <uint64_t>1 << (((<uint32_t>t.dst ^ (<uint32_t>t.rest & 0xffff)) * <uint32_t>0x9E3779B1) >> 26)
+
+
+cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
+    # bitmap_find: the bitmap of a tuple's peer.
+    # => Its number, or -1.
+    cdef uint32_t slot
+    if not e.bitmap_filter & filter_bit(t):
+        return -1
+    t.rest = bitmap_key_rest(t)
+    # what has just been searched is what is noted next
+    if e.newest_bitmap != FN_NONE and tuple_equal(e.bitmap_keys[e.newest_bitmap].t, t):
+        return <int>e.newest_bitmap
+    slot = bitmap_slot(e, t)
+    while e.bitmap_index[slot] != FN_NONE:
+        if tuple_equal(e.bitmap_keys[e.bitmap_index[slot]].t, t):
+            return <int>e.bitmap_index[slot]
+        slot = (slot + 1) & e.bitmap_index_mask
+    return -1
+
+
+cdef inline uint64_t *page_words(const engine_t *e, uint32_t page) noexcept nogil:
+    # page_words: `taken` of a page; `known` lies behind it.
+    return e.bitmap_pages + <uint64_t>page * 2 * FN_PAGE_WORDS
+
+
+cdef inline void leave_queue(engine_t *e, uint32_t b) noexcept nogil:
+    cdef bitmap_key_t *key = &e.bitmap_keys[b]
+    if key.newer == FN_NONE:
+        e.newest_bitmap = key.older
+    else:
+        e.bitmap_keys[key.newer].older = key.older
+    if key.older == FN_NONE:
+        e.oldest_bitmap = key.newer
+    else:
+        e.bitmap_keys[key.older].newer = key.newer
+
+
+cdef inline void join_queue(engine_t *e, uint32_t b) noexcept nogil:
+    cdef bitmap_key_t *key = &e.bitmap_keys[b]
+    key.newer = FN_NONE
+    key.older = e.newest_bitmap
+    if e.newest_bitmap == FN_NONE:
+        e.oldest_bitmap = b
+    else:
+        e.bitmap_keys[e.newest_bitmap].newer = b
+    e.newest_bitmap = b
+
+
+cdef inline void bitmap_searched(engine_t *e, uint32_t b) noexcept nogil:
+    # bitmap_searched: it is the last that gives way.
+    e.bitmap_clock += 1
+    e.bitmap_keys[b].last_search = e.bitmap_clock
+    if fn_unlikely(e.newest_bitmap != b):
+        leave_queue(e, b)
+        join_queue(e, b)
+
+
+cdef inline void index_remove(engine_t *e, uint32_t b) noexcept nogil:
+    # index_remove: those behind it in the probe sequence move up, so that no gap cuts them off.
+    cdef uint32_t mask = e.bitmap_index_mask
+    cdef uint32_t gap = bitmap_slot(e, e.bitmap_keys[b].t)
+    cdef uint32_t at, home
+    while e.bitmap_index[gap] != b:
+        gap = (gap + 1) & mask
+    at = gap
+    while True:
+        at = (at + 1) & mask
+        if e.bitmap_index[at] == FN_NONE:
+            break
+        home = bitmap_slot(e, e.bitmap_keys[e.bitmap_index[at]].t)
+        # it may move if the gap lies between its home and its place
+        if (at - home) & mask >= (at - gap) & mask:
+            e.bitmap_index[gap] = e.bitmap_index[at]
+            gap = at
+    e.bitmap_index[gap] = FN_NONE
+
+
+cdef inline void bitmap_drop(engine_t *e, uint32_t b) noexcept nogil:
+    # bitmap_drop: forget a bitmap and give its pages back.
+    cdef bitmap_key_t *key = &e.bitmap_keys[b]
+    cdef uint32_t i
+    index_remove(e, b)
+    leave_queue(e, b)
+    for i in range(FN_PAGES):
+        if key.pages[i] != FN_NONE:
+            page_words(e, key.pages[i])[0] = e.free_page
+            e.free_page = key.pages[i]
+    key.live = 0
+    key.older = e.free_bitmap
+    e.free_bitmap = b
+
+
+cdef inline bint drop_idle(engine_t *e) noexcept nogil:
+    # drop_idle: make room if the bitmap searched longest ago has been idle for long.
+    cdef uint32_t b = e.oldest_bitmap
+    if b == FN_NONE or e.bitmap_clock - e.bitmap_keys[b].last_search <= IDLE_SEARCHES * e.max_bitmaps:
+        return False
+    bitmap_drop(e, b)
+    return True
+
+
+cdef inline int bitmap_create(engine_t *e, tuple_t t) noexcept nogil:
+    # bitmap_create: a bitmap that knows nothing yet.
+    # => Its number, or -1: all are in use.
+    cdef uint32_t b, slot, i
+    e.bitmap_clock += 1
+    if e.free_bitmap == FN_NONE and e.n_bitmaps == e.max_bitmaps and not drop_idle(e):
+        return -1
+    b = e.free_bitmap
+    if b != FN_NONE:
+        e.free_bitmap = e.bitmap_keys[b].older
+    else:
+        b = e.n_bitmaps
+        e.n_bitmaps += 1
+    t.rest = bitmap_key_rest(t)
+    e.bitmap_keys[b].t = t
+    e.bitmap_keys[b].live = 1
+    e.bitmap_keys[b].last_search = e.bitmap_clock
+    for i in range(FN_PAGES):
+        e.bitmap_keys[b].pages[i] = FN_NONE
+    e.bitmap_filter |= filter_bit(t)
+    join_queue(e, b)
+    slot = bitmap_slot(e, t)
+    while e.bitmap_index[slot] != FN_NONE:
+        slot = (slot + 1) & e.bitmap_index_mask
+    e.bitmap_index[slot] = b
+    return <int>b
+
+
+cdef inline bint new_page(engine_t *e, uint32_t *page) noexcept nogil:
+    # new_page: => False: there is no memory for it.
+    # the bitmap that wants it has just been searched and is not idle
+    if e.free_page == FN_NONE and e.n_pages == e.max_pages and not drop_idle(e):
+        return False
+    if e.free_page != FN_NONE:
+        page[0] = e.free_page
+        e.free_page = <uint32_t>page_words(e, page[0])[0]
+    elif e.n_pages < e.max_pages:
+        page[0] = e.n_pages
+        e.n_pages += 1
+    else:
+        return False
+    memset(page_words(e, page[0]), 0, 2 * FN_PAGE_WORDS * 8)
+    return True
+
+
+cdef inline bint has_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # has_page: the page of a port, a new one if need be.
+    cdef uint32_t *page = &key.pages[port >> PAGE_SHIFT]
+    return fn_likely(page[0] != FN_NONE) or new_page(e, page)
+
+
+cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
+    # bitmap_note: a tuple has entered or left the table.
+    cdef int b
+    cdef uint64_t *words
+    cdef uint32_t port = <uint32_t>(t.rest >> 16) & 0xffff
+    cdef uint32_t word = (port & (FN_PAGE_PORTS - 1)) >> 6
+    cdef uint64_t bit = <uint64_t>1 << (port & 63)
+    cdef uint32_t page
+    b = bitmap_find(e, t)
+    if b < 0:
+        return
+    page = e.bitmap_keys[b].pages[port >> PAGE_SHIFT]
+    if page == FN_NONE:
+        return
+    words = page_words(e, page)
+    words[FN_PAGE_WORDS + word] |= bit
+    if taken:
+        words[word] |= bit
+    else:
+        words[word] &= ~bit
+        if fn_unlikely(e.zoned != 0):
+            # where zones count for one direction, another connection may have the tuple still
+            words[FN_PAGE_WORDS + word] &= ~bit

@@ -1,0 +1,122 @@
+# Whether a translated tuple is taken: the three probes of the kernel.
+#
+# Source: nf_nat_used_tuple, nf_nat_used_tuple_new, nf_nat_used_tuple_harder (nf_nat_core.c, Linux 6.18);
+# nf_conntrack_tuple_taken (nf_conntrack_core.c).
+# Invariants: both directions of every confirmed connection count; expired ones do not, nor does this flow.
+# Differs from the kernel: nothing. linux-5.4 has only the first probe.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from ..types cimport *
+from ..conntrack.insert cimport conn_delete
+from ..conntrack.lookup cimport find_tuple
+from ..tuples.hash cimport tuple_hash
+from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
+
+cdef enum:
+    # NF_NAT_HARDER_THRESH
+    HARDER_THRESHOLD = 32
+
+
+cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # tuple_taken_by: look up the inverse of t, the reply tuple that it would have.
+    # => The table id of its owner, or FN_NONE; then p keeps the reply tuple and its hash for the insert.
+    cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
+    cdef uint64_t h
+    cdef uint32_t id_
+    if p.ahead != NULL and tuple_equal(reply, p.ahead.reply[1]):
+        h = p.ahead.reply_hash[1]
+    elif p.ahead != NULL and p.ahead.checks and tuple_equal(reply, p.ahead.reply[0]):
+        h = p.ahead.reply_hash[0]
+    else:
+        h = tuple_hash(e, reply)
+    id_ = find_tuple(e, reply, h, p.now)
+    if id_ == FN_NONE:
+        p.reply_checked = reply
+        p.reply_hash = h
+        p.verified = True
+    return id_
+
+
+cdef inline bint same_origin(const engine_t *e, uint32_t id_, const pkt_t *p) noexcept nogil:
+    return tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 0))
+
+
+cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    cdef uint32_t id_ = tuple_taken_by(e, t, p)
+    p.probes += 1
+    if id_ == FN_NONE or same_origin(e, id_, p):
+        return False
+    e.stats[STAT_FOUND] += 1
+    return True
+
+
+cdef inline bint reply_is_free(engine_t *e, tuple_t reply, pkt_t *p) noexcept nogil:
+    # reply_is_free: used_tuple for a caller that has the reply tuple and counts its probes itself.
+    # => p.verified: nobody has it; else it is this flow's own.
+    cdef uint64_t h = tuple_hash(e, reply)
+    cdef uint32_t id_ = find_tuple(e, reply, h, p.now)
+    p.verified = id_ == FN_NONE
+    if p.verified:
+        p.reply_checked = reply
+        p.reply_hash = h
+        return True
+    return same_origin(e, id_, p)
+
+
+cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
+    # allows_clash: nf_conntrack_l4proto.allow_clash; linux-6.18.44 has it for protocols without a tracker, too.
+    if e.profile == LINUX_5_4:
+        return proto == PROTO_UDP or proto == PROTO_UDPLITE
+    return proto != PROTO_TCP and proto != PROTO_SCTP and proto != PROTO_ICMP
+
+
+cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_tuple_new: the probe for a tuple that needs no change; both ends may have spoken at once.
+    cdef uint32_t id_
+    cdef tuple_t reply
+    cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
+    if not used_tuple(e, t, p):
+        return False
+    if e.profile == LINUX_5_4 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
+        return True
+    id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
+    if id_ == FN_NONE:
+        reply = invert_tuple(t)
+        id_ = find_tuple(e, reply, tuple_hash(e, reply), p.now)
+        if id_ == FN_NONE:
+            return False
+    if e.conns[id_ >> 1].status & any_nat:
+        return True
+    return not tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 1))
+
+
+cdef inline bint hard_probe(const engine_t *e, tuple_t t, uint32_t attempts_left, const pkt_t *p) noexcept nogil:
+    # hard_probe: whether the port search may evict a closing connection for this candidate.
+    return (e.profile != LINUX_5_4 and attempts_left <= HARDER_THRESHOLD and tuple_proto(t) == PROTO_TCP
+            and e.conns[p.ct].state == TCP_SYN_SENT)
+
+
+cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
+    # used_tuple_harder: as used_tuple, but a TCP SYN short of ports takes over a closed connection's tuple.
+    # => The owner is deleted where the answer is "free" because of it.
+    cdef uint32_t id_
+    cdef conn_t *owner
+    if not hard_probe(e, t, attempts_left, p):
+        return used_tuple(e, t, p)
+    id_ = tuple_taken_by(e, t, p)
+    p.probes += 1
+    if id_ == FN_NONE:
+        return False
+    if id_ & 1 == DIR_ORIGINAL:
+        return True
+    owner = &e.conns[id_ >> 1]
+    if tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_TIME_WAIT:
+        return True
+    if not owner.status & IPS_SRC_NAT or owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING):
+        return True
+    if <int32_t>(e.tcp[p.ct].td_end[0] - e.tcp[id_ >> 1].td_end[0]) <= 0:
+        return True
+    conn_delete(e, id_ >> 1)
+    p.evicted = True
+    e.stats[STAT_EVICTED] += 1
+    tuple_taken_by(e, t, p)
+    return False

@@ -1,0 +1,78 @@
+# One's-complement checksums: full sums and incremental updates.
+#
+# Source: RFC 1071, RFC 1624; csum_replace2, csum_replace4, inet_proto_csum_replace* (net/core/utils.c).
+# Invariants: a wrong checksum stays wrong by the same amount; nothing is read beyond the given length.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from ..types cimport addr_t, FN_ADDR_BITS, FN_ADDR_BYTES
+
+
+cdef inline uint32_t load_be16(const uint8_t *at) noexcept nogil:
+    return (<uint32_t>at[0] << 8) | at[1]
+
+
+cdef inline uint32_t load_be32(const uint8_t *at) noexcept nogil:
+    return (load_be16(at) << 16) | load_be16(at + 2)
+
+
+cdef inline void store_be16(uint8_t *at, uint32_t v) noexcept nogil:
+    at[0] = <uint8_t>(v >> 8)
+    at[1] = <uint8_t>v
+
+
+cdef inline void store_be32(uint8_t *at, uint32_t v) noexcept nogil:
+    store_be16(at, v >> 16)
+    store_be16(at + 2, v & 0xffff)
+
+
+cdef inline uint32_t csum_fold(uint64_t sum_) noexcept nogil:
+    while sum_ >> 16:
+        sum_ = (sum_ & 0xffff) + (sum_ >> 16)
+    return <uint32_t>sum_
+
+
+cdef inline uint64_t csum_partial(const uint8_t *at, uint32_t n, uint64_t sum_) noexcept nogil:
+    # csum_partial: add n bytes as big-endian words; an odd last byte is padded with zero.
+    cdef uint32_t i = 0
+    while i + 1 < n:
+        sum_ += load_be16(at + i)
+        i += 2
+    if i < n:
+        sum_ += <uint32_t>at[i] << 8
+    return sum_
+
+
+cdef inline bint csum_ok(const uint8_t *at, uint32_t n, uint64_t pseudo) noexcept nogil:
+    return csum_fold(csum_partial(at, n, pseudo)) == 0xffff
+
+
+cdef inline void csum_replace2(uint8_t *check, uint32_t from_, uint32_t to) noexcept nogil:
+    store_be16(check, ~csum_fold((~load_be16(check) & 0xffff) + (~from_ & 0xffff) + to) & 0xffff)
+
+
+cdef inline void csum_replace4(uint8_t *check, uint32_t from_, uint32_t to) noexcept nogil:
+    cdef uint64_t sum_ = (~load_be16(check) & 0xffff)
+    sum_ += (~(from_ >> 16) & 0xffff) + (~from_ & 0xffff) + (to >> 16) + (to & 0xffff)
+    store_be16(check, ~csum_fold(sum_) & 0xffff)
+
+
+cdef inline addr_t load_addr(const uint8_t *at) noexcept nogil:
+    cdef addr_t addr = 0
+    cdef uint32_t i
+    for i in range(FN_ADDR_BYTES // 4):
+        addr |= <addr_t>load_be32(at + 4 * i) << (FN_ADDR_BITS - 32 - 32 * i)
+    return addr
+
+
+cdef inline void store_addr(uint8_t *at, addr_t addr) noexcept nogil:
+    cdef uint32_t i
+    for i in range(FN_ADDR_BYTES // 4):
+        store_be32(at + 4 * i, <uint32_t>(addr >> (FN_ADDR_BITS - 32 - 32 * i)))
+
+
+cdef inline void csum_replace_addr(uint8_t *check, addr_t from_, addr_t to) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t shift
+    for i in range(FN_ADDR_BYTES // 4):
+        shift = FN_ADDR_BITS - 32 - 32 * i
+        csum_replace4(check, <uint32_t>(from_ >> shift), <uint32_t>(to >> shift))

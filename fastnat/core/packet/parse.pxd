@@ -1,0 +1,226 @@
+# From bytes to a tuple, and every check that a packet must pass before it is tracked.
+#
+# Source: ip_rcv_core (ip_input.c), nf_ct_get_tuple, nf_conntrack_inet_error, udp_error, tcp_error,
+# nf_conntrack_icmpv4_error, ip6_rcv_core, ipv6_skip_exthdr (Linux 6.18); RFC 791, 768, 793, 792, 8200.
+# Invariants: no byte beyond p.len is read, whatever the header says; p.len is the datagram without padding.
+# Differs from the kernel: fragments are refused here, not collected.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from ..types cimport *
+from ..conntrack.tcp cimport flags_valid
+from ..tuples.tuple cimport tuple_make, tuple_proto
+from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, load_be32
+
+cdef enum:
+    IP_HEADER = 20
+    FRAGMENT_BITS = 0x3fff
+    V6_HEADER = 40
+    V6_HOPS = 0
+    V6_ROUTING = 43
+    V6_FRAGMENT = 44
+    V6_AUTH = 51
+    V6_OPTIONS = 60
+    # no protocol: the chain of extension headers is cut
+    V6_CUT = 0x100
+    SCTP_HEADER = 12
+
+
+# where the source address stands in the IP header
+cdef extern from *:
+    """
+    #define FN_SOURCE_AT (FN_V6 ? 8 : 12)
+    """
+    const uint32_t SOURCE_AT "FN_SOURCE_AT"
+
+
+cdef inline uint64_t pseudo_header(const pkt_t *p, uint32_t proto, uint32_t length) noexcept nogil:
+    return csum_partial(p.data + SOURCE_AT, 2 * FN_ADDR_BYTES, proto + length)
+
+
+cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint32_t *sport, uint32_t *dport) noexcept nogil:
+    # read_l4: the tuple's port fields (nf_ct_get_tuple).
+    # => False: too short for a tuple, or a GRE that cannot be tracked.
+    sport[0] = 0
+    dport[0] = 0
+    if proto == PROTO_ICMP:
+        if have < 8:
+            return False
+        sport[0] = load_be16(l4 + 4)
+        dport[0] = load_be16(l4)
+    elif proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_SCTP or proto == PROTO_UDPLITE:
+        if have < 4:
+            return False
+        sport[0] = load_be16(l4)
+        dport[0] = load_be16(l4 + 2)
+    elif proto == PROTO_GRE and have >= 8 and (l4[1] & 7) == 1:
+        if load_be16(l4 + 2) != 0x880b:
+            return False
+        dport[0] = load_be16(l4 + 6)
+    return True
+
+
+cdef inline bint skip_extensions(const uint8_t *data, uint32_t total, uint32_t *proto, uint32_t *l4off, bint *later) noexcept nogil:
+    # skip_extensions: from the IPv6 header to the protocol that is tracked (ipv6_skip_exthdr).
+    # => False: the chain is cut. *later: a fragment that does not hold the beginning.
+    cdef uint32_t at = V6_HEADER
+    cdef uint32_t next_ = data[6]
+    cdef uint32_t size
+    later[0] = False
+    while next_ == V6_HOPS or next_ == V6_ROUTING or next_ == V6_FRAGMENT or next_ == V6_OPTIONS or next_ == V6_AUTH:
+        if at + 8 > total:
+            return False
+        if next_ == V6_FRAGMENT:
+            size = 8
+            if load_be16(data + at + 2) & 0xfff8:
+                later[0] = True
+        elif next_ == V6_AUTH:
+            size = (data[at + 1] + 2) * 4
+        else:
+            size = (data[at + 1] + 1) * 8
+        next_ = data[at]
+        at += size
+        if at > total:
+            return False
+        if later[0]:
+            break
+    proto[0] = next_
+    l4off[0] = at
+    return True
+
+
+cdef inline uint32_t parse_v6(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *header, uint32_t *total, uint32_t *proto) noexcept nogil:
+    # parse_v6: check the IPv6 header as ip6_rcv_core does.
+    cdef bint later = False
+    if n < V6_HEADER:
+        return REASON_TRUNCATED
+    if data[0] >> 4 != 6:
+        return REASON_IP_HEADER
+    total[0] = load_be16(data + 4) + V6_HEADER
+    if total[0] > n:
+        return REASON_IP_HEADER
+    p.ttl = data[7]
+    if not skip_extensions(data, total[0], proto, header, &later):
+        proto[0] = V6_CUT
+        header[0] = total[0]
+    elif later or data[6] == V6_FRAGMENT:
+        return REASON_FRAGMENT
+    return REASON_NONE
+
+
+cdef inline uint32_t parse_v4(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *header, uint32_t *total, uint32_t *proto) noexcept nogil:
+    # parse_v4: check the IPv4 header as ip_rcv_core does.
+    if n < IP_HEADER:
+        return REASON_TRUNCATED
+    header[0] = (data[0] & 15) * 4
+    if data[0] >> 4 != 4 or header[0] < IP_HEADER or header[0] > n:
+        return REASON_IP_HEADER
+    total[0] = load_be16(data + 2)
+    if total[0] > n or total[0] < header[0]:
+        return REASON_IP_HEADER
+    if csum_fold(csum_partial(data, header[0], 0)) != 0xffff:
+        return REASON_IP_HEADER
+    if load_be16(data + 6) & FRAGMENT_BITS:
+        return REASON_FRAGMENT
+    proto[0] = data[9]
+    p.ttl = data[8]
+    return REASON_NONE
+
+
+cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogil:
+    # parse_ip: check the IP header, fill the packet.
+    # => REASON_NONE, or why the host throws it away before any hook.
+    cdef uint32_t header = 0
+    cdef uint32_t total = 0
+    cdef uint32_t proto = 0
+    cdef uint32_t sport, dport
+    cdef uint32_t reason = (parse_v6(p, data, n, &header, &total, &proto) if FN_V6
+                            else parse_v4(p, data, n, &header, &total, &proto))
+    if reason:
+        return reason
+    p.data = data
+    p.len = total
+    p.length = <uint16_t>total
+    p.l4off = header
+    p.payload = total - header
+    p.tracked = (not FN_V6 or proto != V6_CUT) and read_l4(data + header, total - header, proto, &sport, &dport)
+    if not p.tracked:
+        sport = 0
+        dport = 0
+    p.t = tuple_make(load_addr(data + SOURCE_AT), load_addr(data + SOURCE_AT + FN_ADDR_BYTES), sport, dport, proto & 0xff, 0)
+    p.has_seq = 0
+    p.tcp_flags = 0
+    if proto == PROTO_TCP and total - header >= 20:
+        p.tcp_flags = data[header + 13]
+        p.seq = load_be32(data + header + 4)
+        p.ack = load_be32(data + header + 8)
+        p.window = load_be16(data + header + 14)
+        p.has_seq = 1
+    return REASON_NONE
+
+
+cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    cdef uint32_t length
+    if have < 8:
+        return False
+    length = load_be16(l4 + 4)
+    if length < 8 or length > have:
+        return False
+    if load_be16(l4 + 6) == 0 or not e.checksum or p.hook != HOOK_PREROUTING:
+        return True
+    return csum_ok(l4, length, pseudo_header(p, PROTO_UDP, length))
+
+
+cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    cdef uint32_t coverage
+    if have < 8 or load_be16(l4 + 6) == 0:
+        return False
+    coverage = load_be16(l4 + 4)
+    if coverage == 0:
+        coverage = have
+    if coverage < 8 or coverage > have:
+        return False
+    if not e.checksum or p.hook != HOOK_PREROUTING:
+        return True
+    return csum_ok(l4, coverage, pseudo_header(p, PROTO_UDPLITE, have))
+
+
+cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    cdef uint32_t header
+    if have < 20:
+        return False
+    header = (l4[12] >> 4) * 4
+    if header < 20 or header > have:
+        return False
+    if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_TCP, have)):
+        return False
+    p.payload = have - header
+    p.end = p.seq + p.payload + ((p.tcp_flags >> 1) & 1) + (p.tcp_flags & 1)
+    return flags_valid(p.tcp_flags)
+
+
+cdef inline bint sctp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    if have < SCTP_HEADER:
+        return False
+    if not e.checksum or p.hook != HOOK_PREROUTING:
+        return True
+    return load_be32(l4 + 8) == fn_bswap32(fn_sctp_crc(l4, have))
+
+
+cdef inline bint l4_sound(const engine_t *e, pkt_t *p) noexcept nogil:
+    # l4_sound: whether the protocol's own header allows tracking.
+    # => Header-only packets are judged by their TCP flags alone.
+    cdef uint32_t proto = tuple_proto(p.t)
+    cdef const uint8_t *l4
+    cdef uint32_t have
+    if p.data == NULL:
+        return proto != PROTO_TCP or flags_valid(p.tcp_flags)
+    l4 = p.data + p.l4off
+    have = p.len - p.l4off
+    if proto == PROTO_UDP:
+        return udp_sound(e, p, l4, have)
+    if proto == PROTO_TCP:
+        return tcp_sound(e, p, l4, have)
+    if proto == PROTO_UDPLITE:
+        return udplite_sound(e, p, l4, have)
+    if proto == PROTO_SCTP:
+        return sctp_sound(e, p, l4, have)
+    return True

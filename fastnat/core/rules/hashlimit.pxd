@@ -1,0 +1,72 @@
+# A token bucket for each address, port or pair of them: -m hashlimit.
+#
+# Source: xt_hashlimit.c (Linux 6.18); iptables-extensions(8).
+# Invariants: a slot belongs to one key of one list; a bucket unused for its expiry time is as good as none.
+# Differs from the kernel: such a bucket is forgotten at once, not at the next collection; a full table drops when no slot
+# is near, not at an exact count.
+from libc.stdint cimport uint32_t, uint64_t
+from ..types cimport *
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
+from .sets cimport folded
+
+cdef enum:
+    # slots looked at for one key
+    NEAR = 64
+    # credits of a jiffy: 2 to the power of this
+    CREDIT_BITS = 39
+
+
+cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const pkt_t *p, uint64_t full) noexcept nogil:
+    # hashlimit_bucket: the bucket of the packet's key; a new one is full.
+    # => NULL: no slot is free.
+    cdef const target_t *said = &e.targets[m.b]
+    cdef addr_t src = tuple_src(p.t) & said.min_addr if m.n & HASHLIMIT_SRC else <addr_t>0
+    cdef addr_t dst = tuple_dst(p.t) & said.max_addr if m.n & HASHLIMIT_DST else <addr_t>0
+    cdef uint32_t ports = tuple_sport(p.t) << 16 if m.n & HASHLIMIT_SPORT else 0
+    cdef uint32_t h, i
+    cdef hashlimit_t *bucket
+    cdef hashlimit_t *free = NULL
+    if m.n & HASHLIMIT_DPORT:
+        ports |= tuple_dport(p.t)
+    h = (folded(src) * <uint32_t>0x9e3779b1) ^ (folded(dst) * <uint32_t>0x85ebca6b) ^ (ports * <uint32_t>0xc2b2ae35)
+    h ^= h >> 15
+    for i in range(NEAR):
+        bucket = &e.hashlimits[m.a * FN_HASHLIMIT_SLOTS + ((h + i) & (FN_HASHLIMIT_SLOTS - 1))]
+        if bucket.used and p.now - bucket.last < m.c:
+            if bucket.src == src and bucket.dst == dst and bucket.ports == ports:
+                return bucket
+            continue
+        if free == NULL:
+            free = bucket
+        if not bucket.used:
+            break
+    if free != NULL:
+        free.src = src
+        free.dst = dst
+        free.ports = ports
+        free.used = 1
+        free.last = p.now
+        free.credit = full
+    return free
+
+
+cdef inline bint hashlimit_holds(engine_t *e, const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
+    # hashlimit_holds: m: a list, b its masks and rates among the targets, c expiry [jiffies].
+    cdef const target_t *said = &e.targets[m.b]
+    cdef uint64_t cost = said.value | <uint64_t>said.mask << 32
+    cdef uint64_t full = said.mask2 | <uint64_t>said.op << 32
+    cdef hashlimit_t *bucket = hashlimit_bucket(e, m, p, full)
+    cdef uint64_t ticks
+    if bucket == NULL:
+        hotdrop[0] = True
+        return False
+    ticks = p.now - bucket.last
+    bucket.last = p.now
+    if ticks > full >> CREDIT_BITS or bucket.credit + (ticks << CREDIT_BITS) > full:
+        bucket.credit = full
+    else:
+        bucket.credit += ticks << CREDIT_BITS
+    if bucket.credit >= cost:
+        bucket.credit -= cost
+        return not m.n & HASHLIMIT_ABOVE
+    return (m.n & HASHLIMIT_ABOVE) != 0

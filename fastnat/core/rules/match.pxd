@@ -1,0 +1,405 @@
+# Walking a table's rules for one packet.
+#
+# Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
+# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy,
+# ipt_rpfilter (Linux 6.18).
+# Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
+# match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
+# Differs from the kernel: nothing for the matches listed.
+from libc.stdint cimport int32_t, uint16_t, uint32_t
+from ..types cimport *
+from ..conntrack.events cimport conn_mark
+from ..helpers.expect cimport help_of
+from ..packet.mangle cimport set_tos, set_ttl, tos_of
+from ..route cimport addr_type, classify, comes_from_there
+from ..tuples.hash cimport random_u64
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from .hashlimit cimport hashlimit_holds
+from .recent cimport limit_holds, recent_holds
+from .sets cimport in_set
+
+
+# why a packet is dropped, by what do_table returns; 0: it is not
+cdef extern from *:
+    """
+    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23};
+    """
+    const unsigned char rule_reason "fn_rule_reason"[32]
+
+
+cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
+    # dispatch_hash: multiplicative; rules/compiler.py fills the slots by the same rule.
+    return (key * <uint32_t>0x9e3779b1) >> 7
+
+
+cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
+    # dispatch_key: an address in 32 bits; rules whose addresses fold to the same key are tried one after the other.
+    cdef uint32_t key = <uint32_t>addr
+    cdef uint32_t i
+    for i in range(1, FN_ADDR_BITS // 32):
+        key ^= <uint32_t>(addr >> (32 * i))
+    return key
+
+
+cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
+    cdef uint32_t i
+    for i in range(m.n):
+        if e.port_slots[2 * (m.a + i)] <= port <= e.port_slots[2 * (m.a + i) + 1]:
+            return True
+    return False
+
+
+cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # ct_state_bit: XT_CONNTRACK_STATE_* of a packet: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 64,
+    # with SNAT 0x4000 and DNAT 0x8000 of its connection.
+    cdef uint32_t bits
+    if p.ct == FN_NONE:
+        return 64 if p.untracked else 1
+    if p.ctinfo == IP_CT_ESTABLISHED or p.ctinfo == IP_CT_ESTABLISHED_REPLY:
+        bits = 2
+    elif p.ctinfo == IP_CT_NEW:
+        bits = 8
+    else:
+        bits = 4
+    if e.conns[p.ct].status & IPS_SRC_NAT:
+        bits |= 0x4000
+    if e.conns[p.ct].status & IPS_DST_NAT:
+        bits |= 0x8000
+    return bits
+
+
+cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept nogil:
+    e.tcp[ct].mark = mark
+    e.conns[ct].flags |= CONN_MARKED
+
+
+cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
+    # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
+    cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
+    cdef int32_t left
+    if m.kind == MATCH_CT_ADDR:
+        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & e.targets[m.a].max_addr) == e.targets[m.a].min_addr
+    if m.kind == MATCH_CT_PORT:
+        return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
+    if m.kind == MATCH_CT_EXPIRE:
+        # what is not confirmed yet has no expiry to compare with
+        left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
+        return m.a <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.b
+    if m.kind == MATCH_CT_STATUS:
+        return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
+    return dir == m.a
+
+
+cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) noexcept nogil:
+    # announced_by: whether a connection with this helper, 0 any, announced the packet's (xt_helper.c).
+    cdef uint32_t of_master
+    if p.ct == FN_NONE or not e.conns[p.ct].flags & CONN_HELPED:
+        return False
+    of_master = help_of(e, p.ct).master_kind
+    return of_master != 0 and (kind == 0 or kind == of_master)
+
+
+cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
+    # has_option: whether a TCP option is in the header (tcp_find_option of xt_tcpudp.c).
+    cdef uint32_t at, end
+    if p.data == NULL or p.len < p.l4off + 20:
+        return False
+    at = p.l4off + 20
+    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
+    if end > p.len:
+        return False
+    while at < end:
+        if p.data[at] == wanted:
+            return True
+        at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
+    return False
+
+
+cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
+    # limit_iface: the device whose addresses count; FN_ANY_IFACE all.
+    if m.b == 0:
+        return FN_ANY_IFACE
+    return p.in_iface if m.b == 1 else p.out_iface
+
+
+cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
+    # match_holds: one match, its inversion included.
+    cdef uint32_t kind = m.kind
+    cdef bint holds = False
+    cdef uint32_t v
+    if kind == MATCH_SPORT:
+        holds = m.a <= tuple_sport(p.t) <= m.b
+    elif kind == MATCH_DPORT:
+        holds = m.a <= tuple_dport(p.t) <= m.b
+    elif kind == MATCH_MARK:
+        holds = (p.mark & m.b) == m.a
+    elif kind == MATCH_ADDRTYPE_DST:
+        classify(e, p)
+        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
+    elif kind == MATCH_ADDRTYPE_SRC:
+        classify(e, p)
+        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
+    elif kind == MATCH_MULTIPORT_SRC:
+        holds = ports_listed(e, m, tuple_sport(p.t))
+    elif kind == MATCH_MULTIPORT_DST:
+        holds = ports_listed(e, m, tuple_dport(p.t))
+    elif kind == MATCH_MULTIPORT_EITHER:
+        holds = ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
+    elif kind == MATCH_TCP_FLAGS:
+        holds = (p.tcp_flags & m.a) == m.b
+    elif kind == MATCH_ICMP_TYPE:
+        v = tuple_dport(p.t)
+        holds = m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)
+    elif kind == MATCH_IPRANGE_SRC:
+        holds = e.targets[m.a].min_addr <= tuple_src(p.t) <= e.targets[m.a].max_addr
+    elif kind == MATCH_IPRANGE_DST:
+        holds = e.targets[m.a].min_addr <= tuple_dst(p.t) <= e.targets[m.a].max_addr
+    elif kind == MATCH_CTSTATE:
+        holds = (ct_state_bit(e, p) & m.a) != 0
+    elif kind == MATCH_LENGTH:
+        p.unrepeatable = True
+        holds = m.a <= p.length <= m.b
+    elif kind == MATCH_RANDOM:
+        p.unrepeatable = True
+        holds = (random_u64(e) >> 33) < m.a
+    elif kind == MATCH_NTH:
+        p.unrepeatable = True
+        m.c = 0 if m.c == m.a else m.c + 1
+        holds = m.c == 0
+    elif kind == MATCH_CONST:
+        holds = m.a
+    elif kind == MATCH_RPFILTER:
+        classify(e, p)
+        holds = comes_from_there(e, p, m.a)
+    elif kind == MATCH_SET:
+        p.unrepeatable = True
+        holds = in_set(e, m.a, p, m.b, m.c)
+    elif kind == MATCH_RECENT:
+        p.unrepeatable = True
+        holds = recent_holds(e, m, m + 1, p)
+    elif kind == MATCH_LIMIT:
+        p.unrepeatable = True
+        holds = limit_holds(m, m + 1, p.now)
+    elif kind == MATCH_TTL:
+        p.unrepeatable = True
+        holds = m.a <= p.ttl <= m.b
+    elif kind == MATCH_TOS:
+        p.unrepeatable = True
+        holds = (tos_of(p) & m.a) == m.b
+    elif kind == MATCH_TCP_OPTION:
+        p.unrepeatable = True
+        holds = has_option(p, m.a)
+    elif (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
+            or kind == MATCH_CT_EXPIRE):
+        p.unrepeatable = True
+        return p.ct != FN_NONE and conn_holds(e, &e.conns[p.ct], m, p.dir) != m.invert
+    elif kind == MATCH_CONNMARK:
+        # xt_connmark: without a connection the match fails, inverted or not
+        p.unrepeatable = True
+        return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
+    elif kind == MATCH_HELPER:
+        p.unrepeatable = True
+        holds = announced_by(e, p, m.a)
+    elif kind == MATCH_CTPROTO:
+        return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
+    else:
+        return False
+    return holds != m.invert
+
+
+cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
+    # rule_fits: the fixed part: addresses, protocol, interfaces, each possibly inverted.
+    cdef uint32_t tests = r.tests
+    cdef uint32_t inv = r.invert
+    cdef uint32_t src_differs, dst_differs
+    if tests & RULE_TESTS_ADDRESSES:
+        src_differs = ((tuple_src(p.t) ^ r.src) & r.smask) != 0
+        dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
+        if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
+            return False
+    if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)):
+        return False
+    if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + (p.in_iface if p.hook <= HOOK_FORWARD else 0)]:
+        return False
+    if tests & RULE_TESTS_OUT and not e.iface_match[r.out_set * e.n_ifaces + (p.out_iface if p.hook >= HOOK_FORWARD else 0)]:
+        return False
+    return True
+
+
+cdef inline uint32_t dispatch_slot(const dispatch_t *d, uint32_t key) noexcept nogil:
+    return d.first_slot + (dispatch_hash(key) & d.mask)
+
+
+cdef inline uint32_t dispatch_rule(const engine_t *e, const dispatch_t *d, uint32_t key) noexcept nogil:
+    # dispatch_rule: the first rule of a run that asks for a key.
+    # => FN_NONE: none does.
+    cdef uint32_t slot = dispatch_slot(d, key)
+    while e.dispatch_slots[slot].rule != FN_NONE and e.dispatch_slots[slot].key != key:
+        slot = d.first_slot + ((slot - d.first_slot + 1) & d.mask)
+    return e.dispatch_slots[slot].rule
+
+
+cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
+    # dispatch: where in a run of rules that all ask for one exact key the packet's key stands first.
+    # => The index of that rule, or of the one behind the run.
+    cdef const dispatch_t *d = &e.dispatches[r.target_arg]
+    cdef uint32_t rule
+    if d.kind == DISPATCH_DPORT:
+        rule = dispatch_rule(e, d, tuple_proto(p.t) << 16 | tuple_dport(p.t))
+    else:
+        rule = dispatch_rule(e, d, dispatch_key(tuple_dst(p.t)))
+    return rule if rule != FN_NONE else r.next
+
+
+cdef inline bint is_cut(const pkt_t *p, uint32_t need) noexcept nogil:
+    # is_cut: the datagram ends within the l4 header that a match needs.
+    return need and p.data != NULL and p.len < p.l4off + need
+
+
+cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # matches_hold: the rule's matches in order.
+    # => A match that needs an l4 header which the packet lacks drops the packet at once.
+    cdef uint32_t i, kind
+    for i in range(r.match.n):
+        kind = e.matches[r.match.a + i].kind
+        if kind == MATCH_MORE:
+            continue
+        if kind == MATCH_L4_HEADER:
+            if is_cut(p, e.matches[r.match.a + i].a):
+                hotdrop[0] = True
+                return False
+            continue
+        if kind == MATCH_HASHLIMIT:
+            p.unrepeatable = True
+            if hashlimit_holds(e, &e.matches[r.match.a + i], p, hotdrop) == e.matches[r.match.a + i].invert:
+                return False
+            continue
+        if not match_holds(e, &e.matches[r.match.a + i], p):
+            return False
+    return True
+
+
+cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # own_match_holds: matches_hold for a rule that carries its only match.
+    if is_cut(p, r.match.n):
+        hotdrop[0] = True
+        return False
+    return match_holds(e, &r.match, p)
+
+
+cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
+    p.mark = (p.mark & ~t.mask) ^ t.value
+
+
+cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
+    # target_connmark: op 0 sets, 1 saves the packet's mark, 2 restores it (xt_connmark.c).
+    cdef uint32_t mark
+    if p.ct == FN_NONE:
+        return
+    mark = conn_mark(e, p.ct)
+    if t.op == 0:
+        set_conn_mark(e, p.ct, (mark & ~t.mask) ^ t.value)
+    elif t.op == 1:
+        set_conn_mark(e, p.ct, (mark & ~t.mask) ^ (p.mark & t.mask2))
+    else:
+        p.mark = (p.mark & ~t.mask2) ^ (mark & t.mask)
+
+
+cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
+    # target_ct: NOTRACK, or a zone; xt_CT leaves a packet alone that already carries a template.
+    if p.ct != FN_NONE or p.template_zone or p.template_helper or p.untracked:
+        return
+    if kind == TARGET_NOTRACK:
+        p.untracked = True
+        p.ctinfo = IP_CT_UNTRACKED
+    else:
+        p.template_zone = <uint16_t>(p.mark & 0xffff if t.op else t.value)
+        p.template_dir = <unsigned char>t.mask
+        p.template_helper = <unsigned char>t.mask2
+
+
+cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
+    # alter: a target after which the walk goes on.
+    if kind == TARGET_MARK:
+        target_mark(p, t)
+    elif kind != TARGET_NONE:
+        p.unrepeatable = True
+        if kind == TARGET_CONNMARK:
+            target_connmark(e, p, t)
+        elif kind == TARGET_TOS:
+            set_tos(p, t)
+        elif kind == TARGET_TTL:
+            set_ttl(p, t)
+        else:
+            target_ct(p, kind, t)
+
+
+cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
+    if path.n < FN_PATH_RULES:
+        path.rules[path.n] = rule
+    path.n += path.n <= FN_PATH_RULES
+
+
+cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *path) noexcept nogil:
+    # do_table: walk the chain of p.hook in a table, which must exist.
+    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; path.target_arg is its range, path.rules
+    #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
+    cdef uint32_t depth = 0
+    cdef uint32_t at = e.hook_entry[table][p.hook]
+    cdef uint32_t walked = 0
+    cdef bint hotdrop = False
+    cdef rule_t *r
+    cdef uint32_t kind
+    while True:
+        r = &e.rules[at]
+        if r.target == TARGET_DISPATCH:
+            at = dispatch(e, r, p)
+            continue
+        walked += 1
+        if r.tests and (not rule_fits(e, r, p)
+                        or (r.tests & RULE_TESTS_MATCH and not own_match_holds(e, r, p, &hotdrop))
+                        or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
+            if hotdrop:
+                kind = TARGET_DROP
+                p.unrepeatable = True
+                break
+            at = r.next
+            continue
+        kind = r.target
+        if kind != TARGET_CHAIN_END:
+            r.packets += 1
+            r.bytes += p.length
+            note_rule(path, at)
+        if kind == TARGET_JUMP:
+            if fn_unlikely(walked >= FN_WALK_RULES or depth >= e.max_jumps):
+                p.unrepeatable = True
+                kind = TARGET_TOO_FAR
+                break
+            e.jump_stack[depth] = r.next
+            depth += 1
+            at = r.target_arg
+            # a chain lies in one piece: its next rules come while the first is read
+        elif kind == TARGET_RETURN or kind == TARGET_CHAIN_END:
+            if depth == 0:
+                # a goto left the built-in chain, or RETURN stands in it: the policy, which counts
+                at = e.hook_policy[table][p.hook]
+            else:
+                depth -= 1
+                at = e.jump_stack[depth]
+        elif kind == TARGET_GOTO:
+            at = r.target_arg
+        elif kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS:
+            alter(e, p, kind, &e.targets[r.target_arg])
+            at = r.next
+        else:
+            path.target_arg = r.target_arg
+            break
+    e.stats[STAT_RULES_WALKED] += walked
+    path.walked = <uint16_t>walked if walked < 0xffff else 0xffff
+    p.unrepeatable |= walked >= 0xffff
+    p.pause |= walked >= 0xffff
+    if kind == TARGET_POLICY_ACCEPT:
+        return TARGET_ACCEPT
+    if kind == TARGET_POLICY_DROP:
+        return TARGET_DROP
+    return kind

@@ -1,0 +1,113 @@
+# Lists of addresses seen recently, and the token bucket: the matches that remember.
+#
+# Source: xt_recent.c, xt_limit.c (Linux 6.18); iptables-extensions(8).
+# Invariants: a list holds at most FN_RECENT_ENTRIES addresses; the one unused longest gives way.
+# Differs from the kernel: nothing.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from ..types cimport *
+from ..tuples.tuple cimport tuple_dst, tuple_src
+
+cdef enum:
+    # xt_limit: credits of a jiffy at HZ 250
+    CREDITS = 128
+
+
+cdef inline recent_t *recent_find(engine_t *e, uint32_t list_, addr_t addr, uint32_t ttl, bint with_ttl) noexcept nogil:
+    cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
+    cdef uint32_t i
+    for i in range(FN_RECENT_ENTRIES):
+        if r[i].used and r[i].addr == addr and (not with_ttl or r[i].ttl == ttl):
+            return r + i
+    return NULL
+
+
+cdef inline recent_t *recent_oldest(engine_t *e, uint32_t list_) noexcept nogil:
+    # recent_oldest: a free entry, or the one unused longest.
+    cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
+    cdef uint32_t best = 0
+    cdef uint32_t i
+    for i in range(FN_RECENT_ENTRIES):
+        if r[i].used < r[best].used:
+            best = i
+    return r + best
+
+
+cdef inline void recent_stamp(engine_t *e, recent_t *r, uint32_t now, uint32_t ttl, uint32_t ring) noexcept nogil:
+    r.stamps[r.next] = now
+    r.next = <uint16_t>((r.next + 1) % ring)
+    if r.n_stamps < ring:
+        r.n_stamps += 1
+    r.ttl = <uint8_t>ttl
+    e.recent_clock += 1
+    r.used = e.recent_clock
+
+
+cdef inline bint recent_hits(const recent_t *r, uint32_t now, uint32_t window, uint32_t hits) noexcept nogil:
+    # recent_hits: `hits` stamps, at least one, are not older than the window; 0: all of them count.
+    cdef uint32_t n = 0
+    cdef uint32_t i
+    for i in range(r.n_stamps):
+        if window and <int32_t>(r.stamps[i] + window - now) < 0:
+            continue
+        n += 1
+        if n >= hits:
+            return True
+    return False
+
+
+cdef inline void recent_reap(engine_t *e, uint32_t list_, uint32_t now, uint32_t window) noexcept nogil:
+    # recent_reap: the entry unused longest goes when even its newest stamp is too old.
+    cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
+    cdef recent_t *oldest = NULL
+    cdef uint32_t i
+    for i in range(FN_RECENT_ENTRIES):
+        if r[i].used and (oldest == NULL or r[i].used < oldest.used):
+            oldest = r + i
+    if oldest != NULL and not recent_hits(oldest, now, window, 1):
+        oldest.used = 0
+
+
+cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more, const pkt_t *p) noexcept nogil:
+    # recent_holds: m: a list, b seconds as jiffies, c hit count; more: a target whose first address is the mask, b size of the ring of stamps.
+    cdef uint32_t op = m.n & RECENT_OPERATION
+    cdef addr_t addr = tuple_dst(p.t) if m.n & RECENT_DEST else tuple_src(p.t)
+    # with an out device and no socket the TTL was already lowered
+    cdef uint32_t ttl = p.ttl + (1 if p.out_iface and p.in_iface else 0)
+    cdef recent_t *r
+    cdef bint holds
+    addr &= e.targets[more.a].min_addr
+    r = recent_find(e, m.a, addr, ttl, m.n & RECENT_TTL)
+    if r == NULL:
+        if op != RECENT_SET:
+            return False
+        r = recent_oldest(e, m.a)
+        r.addr = addr
+        r.next = 0
+        r.n_stamps = 0
+        recent_stamp(e, r, p.now, ttl, more.b)
+        return True
+    if op == RECENT_SET:
+        recent_stamp(e, r, p.now, ttl, more.b)
+        return True
+    if op == RECENT_REMOVE:
+        r.used = 0
+        return True
+    holds = recent_hits(r, p.now, m.b, m.c)
+    if m.n & RECENT_REAP:
+        recent_reap(e, m.a, p.now, m.b)
+    if holds and op == RECENT_UPDATE and r.used:
+        recent_stamp(e, r, p.now, ttl, more.b)
+    return holds
+
+
+cdef inline bint limit_holds(match_t *m, match_t *more, uint32_t now) noexcept nogil:
+    # limit_holds: m: a cost of a packet, b most credit; more: a credit, b time of the last packet.
+    cdef uint32_t credit = more.a + (now - more.b) * CREDITS
+    if now - more.b > m.b // CREDITS or credit > m.b:
+        credit = m.b
+    more.b = now
+    if credit >= m.a:
+        more.a = credit - m.a
+        return True
+    more.a = credit
+    return False

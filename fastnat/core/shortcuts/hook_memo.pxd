@@ -1,0 +1,113 @@
+# Remembering what the hooks decide for the first packet of a forwarded connection.
+#
+# Source: ours; it stands for PREROUTING, routing, FORWARD and POSTROUTING of a packet that only nat rules see, see hooks
+# and rules/walk.
+# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable paths that left
+# the destination alone; packets with its key differ for no rule, no route and no martian check. The
+# connection's own steps (null binding, setup_info, confirm) are never remembered.
+from libc.stdint cimport uint32_t, uint64_t
+from ..types cimport *
+from ..conntrack.confirm cimport confirm
+from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
+from ..route cimport classify
+from ..rules.walk cimport count_rules, slot_of
+from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
+
+
+cdef enum:
+    # what may be said about the range of a memo for shortcuts/opening.pxd: not that a port is an offset
+    QUICK_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
+
+
+cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
+    classify(e, p)
+    key[0] = p.src_class | <uint64_t>p.dst_class << 32
+    key[1] = p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
+    key[2] = p.in_iface | p.port_classes | <uint64_t>1 << 63
+
+
+cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
+    count_rules(e, memo.rules, memo.n if memo.packets else 0, memo.packets, memo.bytes)
+    memo.packets = 0
+    memo.bytes = 0
+
+
+cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # may_have_memo: bytes must be rewritten hook by hook, and a null binding may change an ICMP id.
+    return (e.only_nat_rules and e.n_paths != 0 and p.is_new and p.data == NULL and p.template_zone == 0
+            and not p.held and tuple_proto(p.t) != PROTO_ICMP)
+
+
+cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
+    # memorize: p has just gone the long way, key is that of the packet that came in.
+    cdef memo_t *memo
+    cdef const path_t *dst = p.path[0]
+    cdef const path_t *src = p.path[1]
+    cdef const target_t *range_
+    cdef uint32_t i
+    if dst == NULL or src == NULL or dst == src or dst.kind != TARGET_ACCEPT or dst.n + src.n > FN_MEMO_RULES:
+        return
+    if src.kind != TARGET_ACCEPT and src.kind != TARGET_MASQUERADE and src.kind != TARGET_SNAT:
+        return
+    memo = &e.memos[slot_of(e, key)]
+    memo_flush(e, memo)
+    for i in range(3):
+        memo.key[i] = key[i]
+    memo.target_arg = src.target_arg
+    memo.kind = src.kind
+    memo.mark = src.mark
+    memo.route = p.route
+    memo.out_iface = e.routes[p.route - 1].iface
+    memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
+    e.n_memos_made += 1
+    memo.born = e.n_memos_made
+    memo.walked = dst.walked + src.walked
+    memo.addr = 0
+    range_ = &e.targets[src.target_arg]
+    if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
+        memo.addr = tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
+    elif src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
+        memo.addr = range_.min_addr
+    memo.quick = memo.addr != 0 and range_.flags & ~QUICK_FLAGS == 0 \
+        and not (range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto)
+    memo.n = dst.n + src.n
+    for i in range(dst.n):
+        memo.rules[i] = dst.rules[i]
+    for i in range(src.n):
+        memo.rules[dst.n + i] = src.rules[i]
+
+
+cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
+    # remembered: what was decided for such a packet.
+    # => NULL: nothing; key is then for memorize.
+    cdef memo_t *memo
+    memo_key(e, p, key)
+    memo = &e.memos[slot_of(e, key)]
+    if memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
+        return NULL
+    return memo
+
+
+cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
+    # follow: the first packet of a connection, from conntrack to confirm, by a memo.
+    # => REASON_NONE or why the packet is dropped.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef target_t range_
+    memo.packets += 1
+    memo.bytes += p.length
+    e.stats[STAT_RULES_WALKED] += memo.walked
+    p.mark = memo.mark
+    p.route = memo.route
+    p.out_iface = memo.out_iface
+    p.hook = HOOK_POSTROUTING
+    c.routes[0] = memo.route
+    null_binding(e, p, MANIP_DST)
+    if memo.addr:
+        range_ = e.targets[memo.target_arg]
+        range_of_address(&range_, memo.addr)
+        c.masq_iface = memo.masq_iface
+        setup_info(e, p, &range_, MANIP_SRC)
+    elif not source_target(e, p, memo.kind, &e.targets[memo.target_arg]):
+        return REASON_NO_ADDRESS
+    p.t = invert_tuple(c.tuples[1])
+    return confirm(e, p)

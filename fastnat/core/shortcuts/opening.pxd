@@ -1,0 +1,241 @@
+# First packets of connections that a memo decides to the last detail: the short way from a batch into the tables.
+#
+# Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, the null binding of the destination, get_unique_tuple that
+# keeps the port or takes the first candidate of a search, __nf_conntrack_confirm (Linux 6.18).
+# Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing. It declines as soon
+# as a tuple is taken or the source has a mapping already.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+from ..types cimport *
+from ..conntrack.lookup cimport find_tuple, towards
+from ..conntrack.protocols cimport STREAM_AFTER
+from ..conntrack.timing_wheel cimport wheel_add
+from ..nat.bysource cimport bysource_head
+from ..nat.l4proto cimport port_window
+from ..nat.port_bitmap cimport bitmap_note
+from ..nat.range cimport l4proto_in_range
+from ..route cimport address_class, address_last, port_class, port_last
+from ..rules.walk cimport slot_of
+from ..tuples.table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
+from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_with_dst
+
+cdef extern from *:
+    """
+    /* what fn_bucket_look says of a bucket that certainly has no such item */
+    #define FN_LOOK_MASK 0xf0000fffu
+    #define FN_LOOK_ABSENT 0xf0000000u
+    """
+    const uint32_t LOOK_MASK "FN_LOOK_MASK"
+    const uint32_t LOOK_ABSENT "FN_LOOK_ABSENT"
+
+
+cdef inline bint reaches(const memo_reach_t *r, const packet_t *in_) noexcept nogil:
+    # reaches: whether the packet is one of those that the memo of r stands for.
+    return (<addr_t>(in_.src - r.src) <= r.src_width and <addr_t>(in_.dst - r.dst) <= r.dst_width
+            and <uint16_t>(in_.sport - r.sport) <= r.sport_width and <uint16_t>(in_.dport - r.dport) <= r.dport_width
+            and in_.proto == PROTO_UDP and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
+
+
+cdef inline bint reach_holds(const engine_t *e) noexcept nogil:
+    return e.reach.born != 0 and e.memos[e.reach.memo].born == e.reach.born
+
+
+cdef inline void set_reach(engine_t *e, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
+    # set_reach: the classes of a memo's key as bounds.
+    cdef memo_reach_t *r = &e.reach
+    cdef uint32_t src = <uint32_t>key[0]
+    cdef uint32_t dst = <uint32_t>(key[0] >> 32)
+    cdef uint32_t sport = <uint32_t>(key[2] >> 24) & 0x3ffff
+    cdef uint32_t dport = <uint32_t>(key[2] >> 42) & 0x3ffff
+    r.memo = memo
+    r.born = e.memos[memo].born
+    r.src = e.class_start[src]
+    r.src_width = address_last(e, src) - r.src
+    r.dst = e.class_start[dst]
+    r.dst_width = address_last(e, dst) - r.dst
+    r.sport = <uint16_t>e.port_start[0][sport]
+    r.sport_width = <uint16_t>(port_last(e, 0, sport) - r.sport)
+    r.dport = <uint16_t>e.port_start[1][dport]
+    r.dport_width = <uint16_t>(port_last(e, 1, dport) - r.dport)
+    r.mark = in_.mark
+    r.iface = in_.iface
+    r.tcp_flags = in_.tcp_flags
+
+
+cdef inline memo_t *quick_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
+    # quick_memo: what was decided for a UDP packet that no rule or route can tell from this one, see shortcuts/hook_memo.
+    # => NULL: nothing, or not down to the address; key: its classes, where they had to be looked up.
+    cdef memo_t *memo
+    cdef uint32_t slot
+    if in_.proto != PROTO_UDP or e.n_paths == 0 or in_.iface == 0 or in_.iface >= e.n_ifaces:
+        return NULL
+    key[0] = address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
+    key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>PROTO_UDP << 40
+    key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
+    slot = slot_of(e, key)
+    memo = &e.memos[slot]
+    if not memo.quick or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
+        return NULL
+    set_reach(e, in_, key, slot)
+    return memo
+
+
+cdef inline bint draws_port(const engine_t *e, const memo_t *memo, tuple_t t) noexcept nogil:
+    # draws_port: whether the source port of t gives way to a random one in any case.
+    cdef const target_t *range_ = &e.targets[memo.target_arg]
+    if range_.flags & RANGE_RANDOM_ALL:
+        return True
+    return range_.flags & RANGE_PROTO_SPECIFIED and not l4proto_in_range(t, MANIP_SRC, range_)
+
+
+cdef inline tuple_t translated(const engine_t *e, const memo_t *memo, tuple_t t, uint32_t drawn) noexcept nogil:
+    # translated: the reply tuple of t after the memo's manip; drawn: the offset of a search, FN_NONE: the port is kept.
+    cdef tuple_t reply = swap_ends(t)
+    cdef uint32_t min_, size
+    cdef uint32_t port = tuple_dport(reply)
+    if drawn != FN_NONE and port_window(t, &e.targets[memo.target_arg], MANIP_SRC, &min_, &size):
+        port = min_ + drawn % size
+    return tuple_with_dst(reply, memo.addr, port)
+
+
+cdef inline bint is_clear(uint32_t look) noexcept nogil:
+    # is_clear: a look into a bucket tells already that what was looked for is nowhere.
+    return look & LOOK_MASK == LOOK_ABSENT
+
+
+cdef inline bint is_full(uint32_t look) noexcept nogil:
+    return look & 0xfff0000 == 0
+
+
+cdef inline bint is_absent(const engine_t *e, uint32_t look, tuple_t t, uint64_t h) noexcept nogil:
+    return is_clear(look) or find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE
+
+
+cdef inline void put(table_t *t, bucket_t *b, uint32_t look, uint64_t h, uint32_t id_) noexcept nogil:
+    # put: into the first slot that the look found free; there is one.
+    cdef int i = fn_ctz(look >> 16)
+    b.tags[i] = tag_of(h)
+    b.items[i] = id_ | further_bits(t, h)
+    t.used += 1
+
+
+cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead) noexcept nogil:
+    # put_growing: into the table by both tuples and into bysource, where a table grows or a bucket is full.
+    # => False: there is no room; then it is in none.
+    if not table_insert(e, &e.tuples, ahead.reply_hash[1], ct << 1 | 1):
+        return False
+    if not table_insert(e, &e.tuples, hash, ct << 1):
+        table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
+        return False
+    if not table_insert(e, &e.sources, ahead.source_hash, ct << 1):
+        table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
+        table_remove(&e.tuples, hash, ct << 1)
+        return False
+    return True
+
+
+cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+    # fill: the record as confirm leaves it, but for its place in the wheel.
+    cdef uint32_t now = <uint32_t>e.now
+    c.tuples[0] = t
+    c.tuples[1] = ahead.reply[1]
+    c.timeout = now + e.timeouts[TIMEOUT_UDP]
+    c.bysource_next = FN_NONE
+    c.bysource_prev = FN_NONE
+    c.stream_ts = now + STREAM_AFTER * FN_HZ
+    c.routes[0] = memo.route
+    c.routes[1] = 0
+    c.masq_iface = memo.masq_iface
+    c.zone = 0
+    c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
+    c.state = 0
+    c.flags = CONN_LIVE
+
+
+cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, uint32_t port, result_t *out) noexcept nogil:
+    if FN_V6:
+        memset(out, 0, sizeof(result_t))
+    out.verdict = VERDICT_FORWARD
+    out.ctinfo = IP_CT_NEW
+    out.reason = REASON_NONE
+    out.pad = 0
+    out.src = memo.addr
+    out.dst = in_.dst
+    out.sport = <uint16_t>port
+    out.dport = in_.dport
+    out.out_iface = memo.out_iface
+    out.probes = 2
+    out.conn = ct
+
+
+cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
+                                  result_t *out) noexcept nogil:
+    # open_masqueraded: => False: take the long way.
+    cdef memo_t *memo = ahead.memo
+    cdef bucket_t *orig
+    cdef bucket_t *reply
+    cdef bucket_t *source
+    cdef uint32_t look_orig, look_reply, look_source, look_untranslated, ct
+    # another packet may have taken the memo's place meanwhile
+    if memo == NULL or memo.born != ahead.born or t.src == memo.addr:
+        return False
+    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
+        return False
+    orig = bucket_home(&e.tuples, hash)
+    reply = bucket_home(&e.tuples, ahead.reply_hash[1])
+    source = bucket_home(&e.sources, ahead.source_hash)
+    look_orig = fn_bucket_look(orig, tag_of(hash))
+    look_reply = fn_bucket_look(reply, tag_of(ahead.reply_hash[1]))
+    if ahead.checks:
+        look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
+    elif fn_unlikely(towards(e, t.src)[0] != 0):
+        return False
+    else:
+        look_untranslated = LOOK_ABSENT
+    look_source = fn_bucket_look(source, tag_of(ahead.source_hash))
+    # another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
+    if fn_unlikely(not (is_clear(look_orig) and is_clear(look_reply) and is_clear(look_untranslated) and is_clear(look_source))):
+        if not (is_absent(e, look_orig, t, hash) and is_absent(e, look_reply, ahead.reply[1], ahead.reply_hash[1])
+                and is_absent(e, look_untranslated, ahead.reply[0], ahead.reply_hash[0])
+                and (is_clear(look_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE)):
+            return False
+    if e.n_free:
+        ct = e.free_ids[e.n_free - 1]
+    elif e.high_water < e.capacity:
+        ct = e.high_water
+    else:
+        return False
+    fill(e, &e.conns[ct], t, ahead, memo)
+    if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1) or orig == reply
+                   or is_full(look_orig) or is_full(look_reply) or is_full(look_source)):
+        if not put_growing(e, ct, hash, ahead):
+            e.conns[ct].flags = 0
+            return False
+    else:
+        put(&e.tuples, reply, look_reply, ahead.reply_hash[1], ct << 1 | 1)
+        put(&e.tuples, orig, look_orig, hash, ct << 1)
+        put(&e.sources, source, look_source, ahead.source_hash, ct << 1)
+    if fn_unlikely(e.n_bitmaps != 0):
+        bitmap_note(e, ahead.reply[1], True)
+        bitmap_note(e, t, True)
+    wheel_add(e, ct, e.conns[ct].timeout)
+    if e.n_free:
+        e.n_free -= 1
+    else:
+        e.high_water += 1
+    towards(e, t.dst)[0] += 1
+    towards(e, memo.addr)[0] += 1
+    e.count += 1
+    e.confirmed += 1
+    e.stats[STAT_NEW] += 1
+    # the null binding's probe, and that of the translated tuple
+    e.stats[STAT_PORT_SEARCH_PROBES] += 2
+    e.stats[STAT_RULES_WALKED] += memo.walked
+    if ahead.drawn != FN_NONE:
+        e.stats[STAT_PORT_SEARCHES] += 1
+        e.stats[STAT_RANDOM_DRAWS] += 1
+    memo.packets += 1
+    memo.bytes += in_.length
+    answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)
+    return True

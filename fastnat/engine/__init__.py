@@ -1,0 +1,7 @@
+"""The engine: a node's rules and tables over the core, and what one does with it."""
+
+from .engine import Engine
+from .group import EngineGroup
+from .packets import packets
+
+__all__ = ["Engine", "EngineGroup", "packets"]

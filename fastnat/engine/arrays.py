@@ -1,0 +1,154 @@
+"""The arrays that a datapath is made of: new ones, those that depend on the node, copies, and their bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, Family
+from ..core.layout import (
+    FN_CHUNK_IDS,
+    FN_EXPECT_HEADS,
+    FN_FAR_SLOTS,
+    FN_GROUP_BUCKETS,
+    FN_HASHLIMIT_SLOTS,
+    FN_PAGE_WORDS,
+    FN_RECENT_ENTRIES,
+    FN_TOWARDS,
+    FN_WHEEL_SLOTS,
+)  # fmt: skip
+from ..dtypes import BUCKET, CHUNK, HELP, PATH, RECORDS4, RECORDS6, TCP
+from ..node import Node
+from ..node.arrays import address_array, address_classes, iface_flags, route_array
+from ..node.ipset import compile_sets
+from ..node.ipvs import compile_services
+from ..rules.compiler import Ruleset
+from ..util.memory import reserve
+from .settings import PATHS, Settings, expect_max, hash_buckets
+
+# core/tuples/table.pxd: items a group, on average, that make a table grow
+GROUP_LOAD = 115
+# most bitmaps of ports, and bytes of a page
+BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
+# items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
+CHAIN_LOAD = 16
+
+
+def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
+    n = settings.max_connections
+    records = RECORDS4 if family is V4 else RECORDS6
+    now = settings.prefault
+    slots = FN_WHEEL_SLOTS + FN_FAR_SLOTS
+    return {
+        "conns": reserve(n, records.CONN, now),
+        "tcp": reserve(n, TCP, now),
+        "free_ids": reserve(n, np.dtype(np.uint32), now),
+        "tuples": reserve(_buckets(2 * n), BUCKET, now),
+        "sources": reserve(_buckets(n), BUCKET, now),
+        "chains": reserve(_chains(node, settings), np.dtype(np.uint16)),
+        "chunks": reserve(n // FN_CHUNK_IDS + slots + 16, CHUNK, now),
+        "wheel": reserve(slots, np.dtype(np.uint32)),
+        "wheel_busy": reserve(slots // 64, np.dtype(np.uint64)),
+        "towards": reserve(FN_TOWARDS, np.dtype(np.uint32)),
+        **_bitmaps(settings.bitmap_bytes, records.BITMAP_KEY),
+        "events": reserve(settings.max_events, records.EVENT),
+        "helps": reserve(n, HELP),
+        # two keys a PPTP connection beside what is expected
+        "expects": reserve(expect_max(node, settings) + 2 * n, records.EXPECT),
+        "expect_heads": reserve(FN_EXPECT_HEADS, np.dtype(np.uint32)),
+        **node_tables(node, family, r),
+    }
+
+
+def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
+    """Return the arrays that depend on the node's rules, addresses and routes."""
+    records = RECORDS4 if family is V4 else RECORDS6
+    sets, elements, set_members = compile_sets(node.sets, family)
+    class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
+    return {
+        "rules": r.rules,
+        "matches": r.matches,
+        "targets": r.targets,
+        "port_slots": r.port_slots,
+        "dispatches": r.dispatches,
+        "dispatch_slots": r.dispatch_slots,
+        "iface_match": r.iface_match,
+        "jump_stack": np.zeros(r.jump_depth, np.uint32),
+        "routes": route_array(node, family),
+        **compile_services(node.services, family),
+        "sets": sets,
+        "elements": elements,
+        "set_members": set_members,
+        "recent": reserve(r.recent_lists * FN_RECENT_ENTRIES, records.RECENT),
+        "hashlimits": reserve(r.hashlimit_lists * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
+        "paths": reserve(PATHS, PATH),
+        "memos": reserve(PATHS, records.MEMO),
+        "class_start": class_start,
+        "class_route": class_route,
+        "class_of_octet": class_of_octet,
+        "port_start0": r.sport_starts,
+        "port_start1": r.dport_starts,
+        "addresses": address_array(node, family),
+        "iface_flags": iface_flags(node),
+    }
+
+
+def fork(core: Any) -> Any:
+    """Return another datapath in the same state: its tables copied as far as they are in use."""
+    with core:
+        t, high = core.tables, core.high_water
+        used = {
+            "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmap_keys": t["bitmaps"],
+            "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * FN_GROUP_BUCKETS,
+            "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
+        }  # fmt: skip
+        arrays = {}
+        for name, array in core.arrays.items():
+            arrays[name] = reserve(len(array), array.dtype)
+            n = used.get(name, len(array))
+            arrays[name][:n] = array[:n]
+        other = type(core)(arrays, None, core.packet_dtype, core.result_dtype)
+        other.set_state(core.state())
+        return other
+
+
+def bytes_of(core: Any) -> int:
+    """Return the bytes that a datapath has touched."""
+    t, high = core.tables, core.high_water
+    conns = core.arrays["conns"]
+    tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
+    fixed = sum(core.arrays[k].nbytes for k in ("wheel", "wheel_busy", "rules", "matches", "targets", "routes"))
+    buckets = (t["tuple_groups"] + t["source_groups"]) * FN_GROUP_BUCKETS * 64
+    helpers = t["helps"] * HELP.itemsize + t["expects"] * core.arrays["expects"].itemsize
+    bitmaps = t["bitmaps"] * core.arrays["bitmap_keys"].itemsize + t["bitmap_pages"] * PAGE_BYTES
+    index = core.arrays["bitmap_index"].nbytes if t["bitmaps"] else 0
+    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + bitmaps + index + fixed + helpers)
+
+
+def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the bitmaps of ports, together not more than `size` bytes."""
+    # a quarter for keys and their index, of which a bitmap has four words
+    count = min(size // 4 // (key.itemsize + 16), BITMAPS)
+    places = 4 << max(count - 1, 0).bit_length() if count else 1
+    pages = (size - count * key.itemsize - places * 4) // PAGE_BYTES if count else 0
+    return {
+        "bitmap_keys": reserve(count, key),
+        "bitmap_index": reserve(places, np.dtype(np.uint32)),
+        "bitmap_pages": reserve(max(pages, 0) * PAGE_BYTES // 8, np.dtype(np.uint64)),
+    }
+
+
+def _chains(node: Node, settings: Settings) -> int:
+    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 where none will ever reach the limit."""
+    if settings.profile == "linux-5.4":
+        return 0
+    buckets = hash_buckets(node, settings)
+    return buckets if 2 * settings.max_connections > CHAIN_LOAD * buckets else 0
+
+
+def _buckets(items: int) -> int:
+    """Return the buckets that a table of this many items grows to (core/tuples/table)."""
+    return (items // GROUP_LOAD + 2) * FN_GROUP_BUCKETS

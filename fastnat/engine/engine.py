@@ -1,0 +1,466 @@
+"""Engine: the one object that runs packets; thin over core.datapath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import iptables
+from ..addresses import V4, V6, AddressLike, Family
+from ..conntrack import Connection, Conntrack
+from ..core.datapath import Datapath
+from ..core.datapath6 import Datapath as Datapath6
+from ..dtypes import PACKET6, RECORDS4, RECORDS6, STATS, Verdict
+from ..errors import ArgumentError, ClockError, InputError
+from ..iptables import counters
+from ..iptables.model import RANDOM_FULLY
+from ..node import Node
+from ..node.ipvs import format_services
+from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
+from ..util.arguments import address, datagram, port, protocol
+from ..util.text import shown, whole
+from . import flows, reload, saved
+from .arrays import bytes_of, fork, new_tables
+from .packets import packets
+from .settings import PROFILES, Settings, config_of, helpers_by_port
+from .trace import Trace, trace
+
+MAX_CONNECTIONS = 1 << 25
+MAX_BITMAP_BYTES = 1 << 40
+# kept between two calls of events()
+MAX_EVENTS = 1 << 28
+# the generator of IPv6 draws other numbers than that of IPv4
+SEED6 = 0x6A09E667F3BCC908
+GRE_LIFETIMES = (("", 30), ("_stream", 180))
+VERDICTS = tuple(Verdict)
+NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
+
+
+def first_of(now: float | NDArray[Any]) -> Any:
+    """Return the time of the first packet, not checked: where `now` is no array, or is empty, `now` itself."""
+    return now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+
+
+def time_of(now: Any) -> float:
+    """Return a time [s] as a number; ClockError for what is none."""
+    try:
+        return float(now)
+    except (TypeError, ValueError, OverflowError):
+        raise ClockError(f"{shown(now)} is no time in seconds") from None
+
+
+class Engine:
+    """A node's connection tracking and NAT on a virtual clock.
+
+    An engine is for one thread at a time: process() releases the GIL; a call from another thread meanwhile raises
+    BusyError. Engines share nothing.
+
+    Parameters
+    ----------
+    node : Node
+    profile : str            "linux-6.18" (default) or "linux-5.4"
+    seed : int               0..2**64-1; the same seed and input give the same output, bit for bit
+    max_connections : int    nf_conntrack_max, at most 2**25; a sysctl of the node goes first if None
+    remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
+                             let established packets skip hooks without rules; False only costs time
+    events : int             how many events to keep between two calls of events(); 0: none, at no cost
+    key : int                0..2**64-1, None: 0; of the hash of the tables. Who knows it can send flows that meet in
+                             one place; the tables then go on with another, random one. No answer depends on it but
+                             which connections early drop finds and which chains are too long (docs/differences.md)
+    bitmap_bytes : int       0..2**40: memory for the bitmaps by which ports are searched, of both families, at most
+    prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
+                             has to wait for a page while the tables grow
+
+    Raises
+    ------
+    InputError, RuleError    the profile, a sysctl or a rule cannot be used
+    ArgumentError            node is no Node
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        profile: str = "linux-6.18",
+        seed: int = 0,
+        max_connections: int | None = None,
+        *,
+        remember: bool = True,
+        events: int = 0,
+        key: int | None = None,
+        bitmap_bytes: int = 32 << 20,
+        prefault: bool = False,
+    ) -> None:
+        if not isinstance(node, Node):
+            raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
+        if not isinstance(profile, str) or profile not in PROFILES:
+            raise InputError(f"profile {shown(profile)}: known are {', '.join(PROFILES)}")
+        seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
+        if max_connections is None:
+            max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
+        max_connections = whole("max_connections", max_connections, 1, MAX_CONNECTIONS)
+        self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
+        self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
+        self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
+        self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, MAX_BITMAP_BYTES)
+        self.iface_names = node.iface_names
+        compiled = self._compile(V4)
+        self._core: Datapath = self._datapath(Datapath, V4, compiled)
+        self.ruleset = with_arrays_of(compiled, self._core)
+        self._cores: dict[int, Any] = {4: self._core}
+        self.ruleset6: Ruleset | None = None
+        if node.has_ipv6:
+            compiled = self._compile(V6)
+            self._cores[6] = self._datapath(Datapath6, V6, compiled)
+            self.ruleset6 = with_arrays_of(compiled, self._cores[6])
+        self._core6 = self._cores.get(6)
+        self._last: Any = self._core
+        # what the tables were made from: the node itself may change before reload()
+        self.node_files = node.texts()
+        self.random_fully = False
+        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
+        gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
+        self.conntrack = Conntrack(self._cores, (gre[0], gre[1]), max_connections)
+        if node.conntrack_text:
+            self.conntrack.load(node.conntrack_text, "conntrack.txt")
+
+    def _compile(self, family: Family) -> Ruleset:
+        rules = self.node.rules if family is V4 else self.node.rules6
+        return compile_rules(rules or iptables.parse(""), self.iface_names, self.node.sets, family)
+
+    def _settings(self, family: Family) -> Settings:
+        other = 0 if family is V4 else SEED6
+        return Settings(
+            self.profile, self.seed ^ other, self.max_connections, self.remember, self.max_events, self.prefault,
+            self.key ^ other, self.bitmap_bytes // (2 if self.node.has_ipv6 else 1),
+        )  # fmt: skip
+
+    def _datapath(self, kind: Any, family: Family, r: Ruleset) -> Any:
+        settings, records = self._settings(family), RECORDS4 if family is V4 else RECORDS6
+        arrays = new_tables(self.node, family, r, settings)
+        return kind(arrays, config_of(self.node, family, r, settings), records.PACKET, records.RESULT)
+
+    def packets(self, **fields: Any) -> NDArray[Any]:
+        """Return packets(...) with interface names resolved on this node."""
+        return packets(node=self.node, **fields)
+
+    def process(
+        self,
+        batch: NDArray[Any],
+        now: float | NDArray[Any] = 0.0,
+        out: NDArray[Any] | None = None,
+        *,
+        cpus: int = 1,
+    ) -> NDArray[Any]:
+        """Run a batch of packet headers through the node's hooks, in order.
+
+        Parameters
+        ----------
+        batch : PACKET[n]          addresses and ports in host byte order, see packets()
+        now : float or float64[n]  virtual time [s]; must not go back
+        out : RESULT[>= n]         written and returned if given
+        cpus : int                 1..256: so many packets at a time pass set-up before the first of them confirms, as
+                                   on that many CPUs at worst; what two of them want both is decided at confirm
+                                   (insert_failed, clash_resolve)
+
+        Returns
+        -------
+        RESULT[n]
+
+        Raises
+        ------
+        ClockError                 now is earlier than the engine's clock; nothing was processed
+        ArgumentError, InputError  wrong dtype, wrong shape, or `out` shares memory with what is read
+        BusyError                  another thread is at work in this engine
+        KeyboardInterrupt          Ctrl-C; the engine stopped between two packets: `processed` says how many were done,
+                                   their results stand in `out`
+
+        Notes
+        -----
+        A bad packet is never an exception: it is a verdict with a reason. O(n), no allocation per packet.
+        Source: nf_conntrack_in and nf_nat_inet_fn, Linux 6.18; RFC 4787.
+        """
+        if not isinstance(now, np.ndarray) or not now.ndim:
+            now = time_of(now)
+        self._last = core = self.core_for(batch)
+        meet = self._meeting(core, now)
+        results: NDArray[Any] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
+        return results
+
+    @property
+    def processed(self) -> int:
+        """How many packets of the last batch were done: all, or those before an interruption."""
+        return int(self._last.processed)
+
+    def check(self) -> None:
+        """Walk all tables from end to end; raise CheckError, which names the first broken invariant. Slow, for tests.
+
+        Every connection is found by both tuples and by its source, none twice; each has one place in the wheel;
+        records, chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are right.
+        """
+        for core in self._cores.values():
+            core.check()
+
+    def core_for(self, batch: NDArray[Any]) -> Any:
+        """Return the datapath of a batch's family; InputError for IPv6 headers on a node without IPv6."""
+        if not isinstance(batch, np.ndarray):
+            raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
+        is_v6 = batch.dtype.itemsize == PACKET6.itemsize
+        if self._core6 is None:
+            if is_v6:
+                raise InputError(NO_IPV6)
+            return self._core
+        return self._core6 if is_v6 else self._core
+
+    def _meeting(self, core: Any, now: float | NDArray[Any]) -> Callable[[], int] | None:
+        """Return what brings the other family up to the time of a batch: both live on one machine; None without one.
+
+        Raises ClockError when now is earlier than the engine's clock. What is returned gives the connections of the
+        other family, which count toward the same nf_conntrack_max.
+        """
+        other: Any = self._core if core is self._core6 else self._core6
+        first = first_of(now)
+        # an array that holds no times is refused by the datapath
+        if other is None or not isinstance(first, float):
+            return None
+        if first < self.now:
+            raise ClockError(f"time goes back from {self.now} s to {first} s")
+
+        def meet() -> int:
+            if first > other.now:
+                other.advance(first)
+            return int(other.count)
+
+        return meet
+
+    def follow(self, core: Any, now: float | NDArray[Any]) -> None:
+        """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
+        meet = self._meeting(core, now)
+        if meet is not None:
+            others = meet()
+            core.advance(self.now)
+            core.leave_room(others)
+
+    def process_packet(self, data: bytes, iface: str = "local", now: float = 0.0) -> tuple[Verdict, bytes | None]:
+        """Run one IPv4 or IPv6 datagram as bytes that enters on an interface ("local": sent by the node).
+
+        Returns the verdict and the rewritten datagram, None when dropped. Raises InputError for an unknown
+        interface, ClockError when now [s] goes back.
+        """
+        if type(now) is not float:
+            now = time_of(now)
+        if not isinstance(data, bytes):
+            data = datagram(data)
+        number = self._iface_numbers.get(iface) if isinstance(iface, str) else None
+        if number is None:
+            number = self.node.iface_number(iface)
+        result = self._run(data, number, now)
+        return VERDICTS[result[0]], result[1]
+
+    def _run(self, data: bytes, iface: int, now: float, largest: int = 0) -> Any:
+        """Run one datagram through the datapath of its family; see Datapath.process_packet."""
+        if self._core6 is None:
+            return self._core.process_packet(data, iface, now, 0, largest)
+        core = self._core6 if data[:1] >= b"\x60" else self._core
+        self.follow(core, now)
+        return core.process_packet(data, iface, now, 0, largest)
+
+    def process_frames(
+        self,
+        buffer: NDArray[Any],
+        offsets: NDArray[Any],
+        iface: str | NDArray[Any] = "local",
+        now: float | NDArray[Any] = 0.0,
+    ) -> NDArray[Any]:
+        """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
+
+        A datagram that a helper (FTP) would make longer has no room here: it is dropped with the reason NO_ROOM. Where
+        has_helpers is true use process_packet.
+
+        Parameters
+        ----------
+        buffer : uint8[m]; offsets : int64[n + 1]; iface : a name, or uint16[n] of interface numbers
+        now : float or float64[n] [s]
+
+        Returns
+        -------
+        RESULT[n]
+        """
+        n = len(offsets) - 1
+        numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        self._last = self._core
+        return self._core.process_frames(buffer, offsets, numbers, now, None, self._meeting(self._core, now))
+
+    def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
+        """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
+        family, near = address("addr", addr)
+        far = address("dst", dst, family)[1]
+        number, dport = protocol(proto), port("dport", dport)
+        taken = self.core_of(family.version).ports_used(near, number, far, dport)
+        used = int(taken[1024:].sum())
+        return {"used": used, "free": 64512 - used, "total": 64512}
+
+    @property
+    def has_helpers(self) -> bool:
+        """Whether connections may get a helper, which may lengthen packets: CT --helper, linux-5.4's own choice."""
+        rules = any(r is not None and r.helpers for r in (self.ruleset, self.ruleset6))
+        return rules or helpers_by_port(self.node, self.profile)
+
+    def core_of(self, version: int) -> Any:
+        """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
+        if whole("version", version, 4, 6) not in self._cores:
+            raise InputError(NO_IPV6)
+        return self._cores[version]
+
+    def fork(self, seed: int | None = None) -> Engine:
+        """Return an independent engine in the same state: connections, counters, clock.
+
+        With a seed (0..2**64-1) it draws other random numbers from here on; without, the same ones.
+        Changes to the node since this engine was made are not taken over.
+        """
+        seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
+        other = copy(self)
+        other._cores = {version: fork(core) for version, core in self._cores.items()}
+        other._core, other._core6 = other._cores[4], other._cores.get(6)
+        other._last = other._core
+        other.ruleset = with_arrays_of(self.ruleset, other._core)
+        if self.ruleset6 is not None:
+            other.ruleset6 = with_arrays_of(self.ruleset6, other._core6)
+        other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes, self.max_connections)
+        if seed is not None:
+            for version, core in other._cores.items():
+                core.reseed(seed if version == 4 else seed ^ SEED6)
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.
+
+        The file takes the place of an old one at once when it is whole and on the disk: a crash, kill -9 or a full
+        disk leaves the old state or the new one. Raises OutputError, an OSError, when it cannot be written.
+        """
+        saved.save(self, path)
+
+    @staticmethod
+    def restore(path: str | Path) -> Engine:
+        """Return an engine that goes on where one was saved, with the same answers; connections are numbered anew.
+
+        The file may come from anywhere: raises InputError when something in it cannot be.
+        """
+        return saved.restore(path, Engine)
+
+    def reload(self) -> None:
+        """Go on with the node as it is now: rules, sets, addresses, routes and sysctls may have changed.
+
+        Connections stay as they are (a decided manip is never decided again), but what was masqueraded with an address
+        that the node has lost is deleted (masq_inet_event). Counters of rules and lists of -m recent begin anew.
+        Interfaces may be added, not taken away. Raises as Engine() does; then nothing has changed.
+        """
+        reload.reload(self)
+
+    def link_down(self, iface: str) -> int:
+        """Delete what was masqueraded on an interface, as the kernel does when it goes down; return how many."""
+        number = self.node.iface_number(iface)
+        return sum(core.flush_masqueraded(number) for core in self._cores.values())
+
+    def set_random_fully(self) -> None:
+        """From now on, over reload(), treat every SNAT and MASQUERADE rule as if it said --random-fully."""
+        self.random_fully = True
+        for version, core in self._cores.items():
+            ruleset = self.ruleset6 if version == 6 else self.ruleset
+            assert ruleset is not None
+            with core:
+                core.writable("targets")["flags"][ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
+                core.forget_paths()
+
+    def advance(self, now: float) -> None:
+        """Let virtual time pass to now [s]; ClockError if that lies in the past, or is no time."""
+        now = time_of(now)
+        if now < self.now:
+            raise ClockError(f"time goes back from {self.now} s to {now} s")
+        for core in self._cores.values():
+            core.advance(now)
+
+    @property
+    def now(self) -> float:
+        """Virtual time [s]."""
+        return max(float(core.now) for core in self._cores.values())
+
+    @property
+    def next_expiry(self) -> float | None:
+        """Time of the next expiry [s], None without connections."""
+        times = [core.next_expiry() for core in self._cores.values()]
+        return min((t for t in times if t is not None), default=None)
+
+    def trace(self, packet: NDArray[Any], now: float | None = None) -> Trace:
+        """Tell how one packet header (PACKET[1]) would be treated, rule by rule; the engine does not change."""
+        return trace(self, packet, now)
+
+    def save_rules(self, version: int = 4) -> str:
+        """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
+        core = self.core_of(version)
+        r = self.ruleset6 if version == 6 else self.ruleset
+        assert r is not None
+        return counters.save(r.origin, core.rule_counters())
+
+    def connect(
+        self,
+        proto: str,
+        src: AddressLike,
+        sport: int,
+        dst: AddressLike,
+        dport: int,
+        now: float,
+        iface: str | None = None,
+    ) -> Connection | None:
+        """Open a flow as its first packet would and return its connection, or None when it got none.
+
+        proto: "udp", "tcp" (a SYN), "icmp"...; now: seconds; iface: where the packet enters, by default the interface
+        whose network holds src, or "local" for an address of the node. A flow that exists is returned as it is.
+        Engine.stats says why there is none: drop, insert_failed, invalid. Raises InputError for a source behind no
+        interface.
+        """
+        return flows.connect(self, proto, (src, sport, dst, dport), now, iface)
+
+    def close(self, connection: Connection, now: float) -> None:
+        """Close a flow that connect() opened: TCP goes to TIME_WAIT as after FIN from both ends; others are deleted.
+
+        now: seconds. A connection that is gone already is no error.
+        """
+        flows.close(self, connection, now)
+
+    def services(self, version: int = 4) -> str:
+        """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""
+        servers = self.core_of(version).arrays["servers"]
+        return format_services(self.node.services, V6 if version == 6 else V4, servers)
+
+    def events(self, version: int = 4) -> NDArray[Any]:
+        """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
+
+        kind is an Event, what says what an UPDATE is about (EVENT_REPLY...), tick is in jiffies, timeout in jiffies
+        left, not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
+        happened: those behind are lost. conntrack.format_event() gives the text of conntrack -E.
+        """
+        taken, lost = self.core_of(version).take_events()
+        if lost:
+            raise InputError(f"{lost} events did not fit into events={self.max_events}: ask more often, or keep more")
+        events: NDArray[Any] = taken
+        return events
+
+    def all_events(self) -> list[Any]:
+        """Return the records of events() of both families, in the order of time."""
+        return sorted((e for version in self._cores for e in self.events(version)), key=lambda e: int(e["tick"]))
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Counters by their conntrack -S names, and the engine's own."""
+        totals = np.sum([core.stats for core in self._cores.values()], axis=0)
+        return dict(zip(STATS, totals.tolist(), strict=False))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, everything that was touched counted."""
+        return sum(bytes_of(core) for core in self._cores.values())

@@ -1,0 +1,201 @@
+"""EngineGroup: flows spread over threads, each with an engine and a slice of the NAT ports of its own.
+
+This is another machine than one kernel: its shards share no table. A client's own source port is kept only if it lies
+in the slice of its shard; the ports of one slice can run out while another has some left.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, V6, Family
+from ..dtypes import RECORDS4, RECORDS6
+from ..errors import ArgumentError, BusyError, ClockError
+from ..iptables.model import PROTO_SPECIFIED
+from ..node import Node
+from ..rules.compiler import Ruleset
+from ..util.text import shown, whole
+from .engine import Engine, first_of, time_of
+from .packets import packets
+
+# FIRST_PORT and N_PORTS of core/shards.pxd
+FIRST_PORT, PORTS = 1024, 64_512
+MAX_SHARDS = 64
+# packets below which waking a thread takes longer than running them
+FEW = 2048
+
+
+class EngineGroup:
+    """Engines that work side by side: the core releases the GIL, and sorts the packets of a batch into shards itself.
+
+    Parameters
+    ----------
+    node : Node
+    inside : sequence of str     interfaces of the clients; packets that enter there go by their source address, others
+                                 by the slice of their destination port where they are for a NAT address of the node,
+                                 and by their destination address elsewhere
+    shards : int                 1..64, by default 2
+    profile, seed, max_connections, prefault   as of Engine; max_connections is of all shards together
+
+    Raises
+    ------
+    InputError, ArgumentError    as Engine; a number of shards or interface that cannot be
+
+    Notes
+    -----
+    The same seed, input and number of shards give the same output, however the threads are scheduled.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        inside: list[str] | tuple[str, ...],
+        shards: int = 2,
+        profile: str = "linux-6.18",
+        seed: int = 0,
+        max_connections: int = 262_144,
+        *,
+        prefault: bool = False,
+    ) -> None:
+        if not isinstance(node, Node):
+            raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
+        shards = whole("shards", shards, 1, MAX_SHARDS)
+        seed, max_connections = whole("seed", seed, 0, 2**64 - 1), whole("max_connections", max_connections, 1, 2**31)
+        try:
+            names = None if isinstance(inside, str) else list(inside)
+        except TypeError:
+            names = None
+        if names is None:
+            raise ArgumentError(f"inside: expected a list of names of interfaces, got {shown(inside, 60)}")
+        self.node, self.shards = node, shards
+        is_inside = np.zeros(len(node.iface_names), np.uint8)
+        is_inside[[node.iface_number(name) for name in names]] = 1
+        each = -(-max_connections // shards)
+        self.engines = [
+            Engine(node, profile, (seed + k) % 2**64, max_connections=each, prefault=prefault) for k in range(shards)
+        ]
+        # first port of each slice, and the one behind the last
+        self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
+        for k, engine in enumerate(self.engines):
+            for version, ruleset in ((4, engine.ruleset), (6, engine.ruleset6)):
+                if ruleset is not None:
+                    family = V6 if version == 6 else V4
+                    core = engine.core_of(version)
+                    self._slice(core, ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
+                    core.take_shard(is_inside, self._translated(ruleset, family), shards, k)
+        self.busy = Lock()
+        # the caller's thread runs a shard, too
+        self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
+
+    @staticmethod
+    def _slice(core: Any, ruleset: Ruleset, first: int, last: int) -> None:
+        """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
+        targets = core.writable("targets")
+        for n in ruleset.targets_of("SNAT", "MASQUERADE"):
+            if not targets[n]["flags"] & PROTO_SPECIFIED:
+                targets[n]["flags"] |= PROTO_SPECIFIED
+                targets[n]["min_proto"], targets[n]["max_proto"] = first, last
+
+    def _translated(self, ruleset: Ruleset, family: Family) -> NDArray[np.uint8]:
+        """Return the addresses that connections get, the node's own and those of SNAT rules: bytes of sorted ranges."""
+        chosen = ruleset.targets[ruleset.targets_of("SNAT")]
+        ranges = [(family.unpack(t["min_addr"]), family.unpack(t["max_addr"])) for t in chosen]
+        for interface in self.node.interfaces.values():
+            own = interface.addresses if family is V4 else interface.addresses6
+            ranges += [(a.local, a.local) for a in own]
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted(ranges):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        addr = (RECORDS4 if family is V4 else RECORDS6).ADDR
+        return np.array([family.pack(a) for r in merged for a in r], addr).view(np.uint8)
+
+    def packets(self, **fields: Any) -> NDArray[Any]:
+        """Return packets(...) with interface names resolved on this node."""
+        return packets(node=self.node, **fields)
+
+    def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint16]:
+        """Return the number of the shard that each packet belongs to: uint16[n]."""
+        numbers: NDArray[np.uint16] = self.engines[0].core_for(batch).shards_of(batch)
+        return numbers
+
+    def process(
+        self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard.
+
+        Threads pay from some thousand packets a batch on; fewer than 2048 are run in the caller's own.
+        """
+        if isinstance(batch, np.ndarray) and batch.size == 0:
+            return np.empty(0, RECORDS4.RESULT) if out is None else out
+        if not isinstance(now, np.ndarray) or not now.ndim:
+            now = time_of(now)
+        first = first_of(now)
+        if isinstance(first, float) and not first >= self.now:
+            raise ClockError(f"time goes back from {self.now} s to {first} s")
+        cores = [engine.core_for(batch) for engine in self.engines]
+        if out is None:
+            out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+        if not self.busy.acquire(blocking=False):
+            raise BusyError("this group is at work in another call: one thread at a time")
+        others: list[Future[None]] = []
+        try:
+            self._run(cores, batch, now, out, others)
+        finally:
+            # after an interruption the others stop, too, before anybody uses them again
+            for core in cores:
+                core.halt(True)
+            wait(others)
+            self.busy.release()
+        return out
+
+    def _run(
+        self, cores: list[Any], batch: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any], others: list[Any]
+    ) -> None:
+        """Run a batch in all shards, those of `others` in threads, which are appended there."""
+        # before anything happens in any shard
+        cores[0].check_batch(batch, now, out)
+        for engine, core in zip(self.engines, cores, strict=True):
+            core.halt(False)
+            engine.follow(core, now)
+        if batch.size >= FEW:
+            others += [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
+        for core in [cores[0], *cores[1 + len(others) :]]:
+            core.process_shard(batch, now, out)
+        for other in others:
+            other.result()
+
+    @property
+    def processed(self) -> list[int]:
+        """Of each shard, how many packets of the last batch it has looked at: all, unless it was interrupted."""
+        return [engine.processed for engine in self.engines]
+
+    @property
+    def now(self) -> float:
+        """Virtual time [s]."""
+        return max(engine.now for engine in self.engines)
+
+    def advance(self, now: float) -> None:
+        """Let virtual time pass to now [s] in every shard."""
+        for engine in self.engines:
+            engine.advance(now)
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Counters of all shards together."""
+        return {name: sum(e.stats[name] for e in self.engines) for name in self.engines[0].stats}
+
+    def __len__(self) -> int:
+        """Return the connections of all shards."""
+        return sum(len(e.conntrack) for e in self.engines)
+
+    def close(self) -> None:
+        """End the threads; the engines stay."""
+        self.pool.shutdown()

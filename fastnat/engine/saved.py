@@ -1,0 +1,217 @@
+"""An engine's state as a file, and an engine from one.
+
+The file is NumPy's .npz: the node's files as text, the connections as records, and what rules and generator remember.
+Nothing in it is believed: connections are put into new tables one by one, each checked, as the file may be anybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.layout import FN_NONE, MatchKind
+from ..dtypes import CONN_HELPED, CONN_LIVE
+from ..errors import InputError
+from ..node import Node
+from ..util.files import open_file
+from ..util.output import Output
+from ..util.text import excerpt, finite, shown, whole
+from .saved_file import StateFile
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+FORMAT = 6
+# seconds that 64-bit jiffies hold
+MAX_TIME = 1e15
+# what Node.save writes
+NODE_FILES = (
+    "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
+)  # fmt: skip
+# matches whose slots change as packets pass: their code in MATCH, and which fields
+NTH, LIMIT = int(MatchKind.NTH), int(MatchKind.LIMIT)
+
+
+# what rules and services remember
+LISTS = ("recent", "hashlimits", "persists", "services")
+
+
+def save(engine: Engine, path: str | Path) -> None:
+    """See Engine.save."""
+    with Output(path) as output:
+        with ExitStack() as held:
+            # no other thread may work in the engine meanwhile
+            for core in engine._cores.values():
+                held.enter_context(core)
+                core.collect_due()
+            arrays = arrays_of(engine)
+        try:
+            np.savez_compressed(output.file, allow_pickle=False, **arrays)
+        except OSError as error:
+            raise output.error(error) from None
+
+
+def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
+    """Return an engine's state by the names that it has in a file."""
+    meta = {
+        "format": FORMAT, "node": engine.node_files, "profile": engine.profile, "seed": engine.seed,
+        "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
+        "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
+        "random_fully": engine.random_fully,
+        "cores": {v: {"generator": c.generator, "stats": c.stats} for v, c in engine._cores.items()},
+    }  # fmt: skip
+    arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    for version, core in engine._cores.items():
+        order = oldest_first(core.arrays["conns"][: core.high_water])
+        rules = core.rule_counters()
+        arrays |= {
+            f"conns{version}": core.arrays["conns"][order],
+            f"tcp{version}": core.arrays["tcp"][order],
+            f"matches{version}": core.arrays["matches"].copy(),
+            f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
+            **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
+            **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
+        }
+    return arrays
+
+
+def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
+    conns, place = core.arrays["conns"][order], np.full(core.high_water, FN_NONE, np.uint32)
+    place[order] = np.arange(len(order), dtype=np.uint32)
+    helped = np.flatnonzero(conns["flags"] & CONN_HELPED).astype(np.uint32)
+    helps = core.arrays["helps"][core.arrays["tcp"]["help"][order[helped]]]
+    # one that is over may have left its place to another
+    serials = {int(s): n for s, n in zip(helps["serial"], helped, strict=True)}
+    helps["master"] = [serials.get(int(s), FN_NONE) for s in helps["master_serial"]]
+    expects = core.arrays["expects"][: core.tables["expects"]]
+    oldest: list[int] = []
+    for first in helps["first"].tolist():
+        chain: list[int] = []
+        while first != FN_NONE:
+            chain.insert(0, first)
+            first = int(expects["sibling"][first])
+        oldest += chain
+    taken = expects[oldest]
+    taken["master"] = place[taken["master"]]
+    return {"helps": helps, "helped": helped, "expects": taken}
+
+
+def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
+    live = np.flatnonzero(conns["flags"] & CONN_LIVE)
+    depth = np.zeros(len(conns), np.int64)
+    at = live[conns["bysource_prev"][live] == FN_NONE]
+    level = 0
+    while len(at):
+        depth[at] = level
+        level += 1
+        following = conns["bysource_next"][at]
+        at = following[following != FN_NONE].astype(np.int64)
+    order: NDArray[np.int64] = live[np.argsort(-depth[live], kind="stable")]
+    return order
+
+
+def restore(path: str | Path, new: type[Engine]) -> Engine:
+    """See Engine.restore. new: the class of the engine."""
+    where = excerpt(str(path))
+    try:
+        with open_file(path) as raw, StateFile(raw) as file:
+            meta = file.meta()
+            if meta["format"] != FORMAT:
+                raise InputError(f"format {shown(meta['format'])}; this fastnat reads {FORMAT}")
+            return _engine(meta, file, new)
+    except MemoryError:
+        raise InputError(f"{where}: there is not enough memory for this state") from None
+    except Exception as error:
+        # damage raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more, as it has it: none may get out
+        why = excerpt(str(error) or type(error).__name__, 1000)
+        if isinstance(error, InputError) and why.startswith(f"{where}:"):
+            raise
+        raise InputError(f"{where}: not a state that this version can take over: {why}") from None
+
+
+def _node(texts: Any) -> Node:
+    """Return the node of the files that were saved, by name."""
+    if not isinstance(texts, dict):
+        raise TypeError("the node's files are no object")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            if name not in NODE_FILES or not isinstance(text, str):
+                raise ValueError(f"{shown(name, 60)} is no file of a node")
+            (Path(folder) / name).write_text(text)
+        try:
+            return Node.load(folder, lenient=True)
+        except InputError as error:
+            raise InputError(str(error).replace(f"{folder}/", "")) from None
+
+
+def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
+    engine = new(
+        _node(meta["node"]), meta["profile"], meta["seed"], meta["max_connections"], remember=bool(meta["remember"]),
+        events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"],
+    )  # fmt: skip
+    engine.advance(finite(meta["now"], 0, MAX_TIME))
+    for version, core in engine._cores.items():
+        numbers = [np.zeros(0, np.uint32)]
+        dtypes = core.arrays["conns"].dtype, core.arrays["tcp"].dtype
+        for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
+            numbers.append(core.adopt(conns, tcp))
+        _helpers(core, np.concatenate(numbers), file, version)
+        lists = (_like(core, name, file, version) for name in LISTS)
+        saved = meta["cores"][str(version)]
+        core.take_over(*lists, _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats)))
+        counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
+        _rules(core, _like(core, "matches", file, version), counters)
+    if meta["random_fully"]:
+        engine.set_random_fully()
+    if engine.max_events:
+        # taking the connections over is no event
+        for core in engine._cores.values():
+            core.take_events()
+    return engine
+
+
+def _words(given: Any, n: int) -> list[int]:
+    """Return n numbers of 64 bits; the core reads so many, whatever there is."""
+    if not isinstance(given, list) or len(given) != n:
+        raise ValueError(f"expected a list of {n} numbers, got {shown(given, 60)}")
+    return [whole("number", word, 0, 2**64 - 1) for word in given]
+
+
+def _like(core: Any, name: str, file: StateFile, version: int) -> NDArray[Any]:
+    """Return an array that is as long as this engine's own."""
+    there = core.arrays[name]
+    return file.take(f"{name}{version}", there.dtype, there.shape)
+
+
+def _helpers(core: Any, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
+    """Take over what helpers know; an IndexError where a place is not one of the connections'."""
+    helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
+    helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
+    expects = file.take_some(f"expects{version}", core.arrays["expects"].dtype, len(core.arrays["expects"]))
+    masters = np.full(len(helps), FN_NONE, np.uint32)
+    announced = (helps["master_kind"] != 0) & (helps["master"] != FN_NONE)
+    masters[announced] = numbers[helps["master"][announced]]
+    core.adopt_help(helps, numbers[helped], masters)
+    expects["master"] = numbers[expects["master"]]
+    core.adopt_expects(expects)
+
+
+def _rules(core: Any, matches: NDArray[Any], counters: NDArray[Any]) -> None:
+    """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
+    rules, there = core.writable("rules"), core.writable("matches")
+    if not (matches["kind"] == there["kind"]).all():
+        raise ValueError("the rules are not those that were saved")
+    rules["packets"], rules["bytes"] = counters
+    counted = there["kind"] == NTH
+    there["c"][counted] = np.minimum(matches["c"][counted], there["a"][counted])
+    # the slot behind a limit holds its credit and the time of the last packet
+    behind = np.flatnonzero(there["kind"] == LIMIT) + 1
+    there["a"][behind], there["b"][behind] = matches["a"][behind], matches["b"][behind]

@@ -1,0 +1,79 @@
+"""What an engine was asked for, and what its datapath is told about the node beside the arrays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..addresses import Family
+from ..core.layout import Profile
+from ..node import Node
+from ..node.timeouts import PREFIX, timeouts_of
+from ..rules.compiler import Ruleset
+
+PROFILES = {"linux-5.4": int(Profile.LINUX_5_4), "linux-6.18": int(Profile.LINUX_6_18)}
+BITMAP_PROBES = 16
+# walks through the rules that are remembered, a power of two
+PATHS = 512
+FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+# buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
+EXPECT_SHARE = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an engine was asked for besides its node."""
+
+    profile: str
+    seed: int
+    max_connections: int
+    remember: bool
+    max_events: int
+    prefault: bool = False
+    # of the hash of the tables
+    key: int = 0
+    # memory for bitmaps of ports, bytes
+    bitmap_bytes: int = 32 << 20
+
+
+def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, Any]:
+    """Return the numbers that go with the arrays."""
+    prefix, sysctl, profile = PREFIX, node.sysctl, settings.profile
+    n_ifaces = len(node.iface_names)
+
+    def flag(name: str, default: int) -> int:
+        return int(sysctl(name, default) != 0)
+
+    return {
+        "seed": settings.seed, "key": settings.key, "secret": os.urandom(80),
+        "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
+        "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
+        "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
+        "hook_policy": r.hook_policy, "widest_run": r.widest_run,
+        "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
+        "timeouts": timeouts_of(node, profile), "checksum": flag(prefix + "checksum", 1),
+        "forward": flag(FORWARD[family.version], 1), "loose": flag(prefix + "tcp_loose", 1),
+        "be_liberal": flag(prefix + "tcp_be_liberal", 0),
+        # unsigned in the kernel: a negative one is never reached
+        "max_retrans": sysctl(prefix + "tcp_max_retrans", 3) & 0xFFFFFFFF,
+        "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
+        "max_expects": expect_max(node, settings),
+        "auto_helpers": int(helpers_by_port(node, profile)),
+    }  # fmt: skip
+
+
+def helpers_by_port(node: Node, profile: str) -> bool:
+    """Tell whether the kernel itself gives connections to well-known ports a helper (removed in Linux 6.0)."""
+    return profile == "linux-5.4" and node.sysctl(PREFIX + "helper", 0) != 0
+
+
+def hash_buckets(node: Node, settings: Settings) -> int:
+    """Return nf_conntrack_buckets, the node's or one a connection."""
+    return max(int(node.sysctl(PREFIX + "buckets", settings.max_connections)), 1)
+
+
+def expect_max(node: Node, settings: Settings) -> int:
+    """Return nf_conntrack_expect_max, the node's or the kernel's choice; no more than connections."""
+    wanted = node.sysctl(PREFIX + "expect_max", max(hash_buckets(node, settings) // EXPECT_SHARE, 4))
+    return int(min(max(wanted, 0), settings.max_connections))

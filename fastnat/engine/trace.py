@@ -1,0 +1,189 @@
+"""Why a packet is treated as it is: hooks and rules walked, the address and port chosen, and by which step.
+
+Source: the TRACE target, iptables-extensions(8) ("TRACE: tablename:chainname:type:rulenum"); get_unique_tuple
+(nf_nat_core.c).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..addresses import V4, V6, Family
+from ..conntrack import Connection
+from ..dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict
+from ..errors import ArgumentError, InputError
+from ..iptables import Chain, Rule
+from ..util.escapes import plain
+from ..util.text import shown
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+# the tables of each hook in the order of their priorities
+HOOKS = {
+    "PREROUTING": ("raw", "mangle", "nat"), "INPUT": ("mangle", "filter", "nat"), "FORWARD": ("mangle", "filter"),
+    "OUTPUT": ("raw", "mangle", "nat", "filter"), "POSTROUTING": ("mangle", "nat"),
+}  # fmt: skip
+DECIDING = {"ACCEPT", "DROP", "REJECT", "SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule or policy that the packet met: `kind` is rule, return or policy; `number` counts from 1 in its chain."""
+
+    hook: str
+    table: str
+    chain: str
+    kind: str
+    number: int
+    text: str
+    # rules in front of it, since the last step of this chain, that did not match
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What became of one packet; addresses as text, `mapping` says which step chose the translation."""
+
+    verdict: str
+    reason: str
+    ctinfo: str
+    out_iface: str
+    proto: str
+    before: tuple[str, int, str, int]
+    after: tuple[str, int, str, int]
+    steps: list[Step]
+    mapping: str
+    probes: int
+    connection: Connection | None
+
+    def lines(self) -> list[str]:
+        """Return the matched rules as the kernel's TRACE target logs them, fit to be printed."""
+        src, sport, dst, dport = self.before
+        who = f"SRC={src} DST={dst} PROTO={self.proto.upper()} SPT={sport} DPT={dport}"
+        return [plain(f"TRACE: {s.table}:{s.chain}:{s.kind}:{s.number} {who}") for s in self.steps]
+
+
+class Walk:
+    """Finds the way through the rules out of the counters that a packet has moved."""
+
+    def __init__(self, origin: list[tuple[str, Chain, Rule | None]], moved: Any) -> None:
+        self.chains: dict[tuple[str, str], Chain] = {(table, chain.name): chain for table, chain, _ in origin}
+        self.rules: dict[int, int] = {}
+        self.policies: dict[tuple[str, str], int] = {}
+        for (table, chain, rule), count in zip(origin, moved.tolist(), strict=True):
+            if rule is not None:
+                self.rules[id(rule)] = count
+            else:
+                self.policies[table, chain.name] = count
+        self.steps: list[Step] = []
+
+    def table(self, hook: str, table: str) -> None:
+        """Follow a table's chain of a hook, if the packet was there."""
+        chain = self.chains.get((table, hook))
+        if chain is None or not (self.policies[table, hook] or any(self.rules[id(r)] for r in chain.rules)):
+            return
+        if not self._chain(hook, table, chain) and self.policies[table, hook]:
+            self.policies[table, hook] -= 1
+            number = len(chain.rules) + 1
+            self.steps.append(Step(hook, table, hook, "policy", number, f"policy {chain.policy}", 0))
+
+    def _chain(self, hook: str, table: str, chain: Chain) -> bool:
+        """Follow a chain; return whether a rule decided."""
+        skipped = 0
+        for number, rule in enumerate(chain.rules, 1):
+            if not self.rules[id(rule)]:
+                skipped += 1
+                continue
+            self.rules[id(rule)] -= 1
+            name = rule.target.name
+            kind = "return" if name == "RETURN" else "rule"
+            self.steps.append(Step(hook, table, chain.name, kind, number, rule.text, skipped))
+            skipped = 0
+            callee = self.chains.get((table, name))
+            if callee is not None and self._chain(hook, table, callee):
+                return True
+            if rule.target.goto or name == "RETURN":
+                return False
+            if name in DECIDING:
+                return True
+        if chain.policy == "-":
+            number = len(chain.rules) + 1
+            self.steps.append(Step(hook, table, chain.name, "return", number, "end of the chain", skipped))
+        return False
+
+
+def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
+    """Run one packet header on a copy of the engine and tell what happened; the engine itself does not change.
+
+    packet: PACKET[1] as Engine.packets() builds it. now: seconds, the engine's own time if None.
+    """
+    if not isinstance(packet, np.ndarray) or packet.dtype not in (RECORDS4.PACKET, PACKET6):
+        what = packet.dtype if isinstance(packet, np.ndarray) else type(packet).__name__
+        raise ArgumentError(f"expected one packet header as Engine.packets() builds it, got {shown(what)}")
+    if packet.shape != (1,):
+        raise InputError(f"expected one packet header, got {packet.shape}: trace them one by one")
+    family = V6 if packet.dtype == PACKET6 else V4
+    other = engine.fork()
+    core, ruleset = other.core_of(family.version), other.ruleset if family is V4 else other.ruleset6
+    counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
+    result = other.process(packet, engine.now if now is None else now)[0]
+    moved = core.rule_counters()["packets"] - counted
+    delta = {k: v - stats[k] for k, v in other.stats.items()}
+    assert ruleset is not None
+    walk = Walk(ruleset.origin, moved.astype(np.int64))
+    for hook in _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"]))):
+        for table in HOOKS[hook]:
+            walk.table(hook, table)
+    before, after = (_ends(family, row) for row in (packet[0], result))
+    number = int(result["conn"])
+    found = other.conntrack.at(family.version, number) if number < core.high_water else None
+    verdict = Verdict(int(result["verdict"]))
+    return Trace(
+        verdict.name.lower(), Reason(int(result["reason"])).name.lower(), CtInfo(int(result["ctinfo"])).name,
+        other.iface_names[int(result["out_iface"])] if verdict == Verdict.FORWARD else "",
+        PROTOCOL_NAMES.get(int(packet["proto"][0]), str(int(packet["proto"][0]))),
+        before, after, walk.steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
+    )  # fmt: skip
+
+
+def _hooks(iface: int, verdict: Verdict) -> tuple[str, ...]:
+    if iface == 0:
+        return ("OUTPUT", "POSTROUTING", "INPUT")
+    if verdict == Verdict.LOCAL:
+        return ("PREROUTING", "INPUT")
+    # a dropped packet may have come to any of them: chains that it did not see have moved no counter
+    return ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING")
+
+
+def _ends(family: Family, row: Any) -> tuple[str, int, str, int]:
+    src, dst = (family.to_text(family.unpack(row[name])) for name in ("src", "dst"))
+    return src, int(row["sport"]), dst, int(row["dport"])
+
+
+def _mapping(
+    delta: dict[str, int],
+    before: tuple[str, int, str, int],
+    after: tuple[str, int, str, int],
+    found: Connection | None,
+    verdict: Verdict,
+) -> str:
+    """Say which step of get_unique_tuple decided."""
+    if found is None and verdict != Verdict.DROP:
+        return "not tracked: no translation"
+    if not delta["new"]:
+        if verdict == Verdict.DROP:
+            return "none of it lasts: the packet was dropped"
+        return "an established connection: its own translation, no rule was asked"
+    if delta["port_searches"]:
+        return f"port search: {delta['port_search_probes']} tuples looked up, the last one is free"
+    if delta["bysource_reuse"]:
+        return "the mapping that this source has towards another destination (find_appropriate_src)"
+    if before == after:
+        return "nothing to translate: the tuple is free as it is"
+    if before[1] == after[1] and before[3] == after[3]:
+        return "address changed, port kept: no connection has that tuple"
+    return "address and port from the rule"

@@ -1,0 +1,177 @@
+"""The words of one rule line: quoting, numbers, ports, addresses; every error names line, column and option.
+
+Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import islice
+
+from ..addresses import V4, V6, Family
+from ..errors import RuleError
+from ..util.text import excerpt
+from .model import Match, Rule
+
+SERVICES = {  # of /etc/services, as pasted commands name them
+    "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67, "bootpc": 68,
+    "tftp": 69, "gopher": 70, "finger": 79, "http": 80, "www": 80, "kerberos": 88, "pop3": 110, "sunrpc": 111,
+    "auth": 113, "ntp": 123, "netbios-ns": 137, "netbios-dgm": 138, "netbios-ssn": 139, "imap": 143, "imap2": 143,
+    "snmp": 161, "snmp-trap": 162, "bgp": 179, "ldap": 389, "https": 443, "microsoft-ds": 445, "urd": 465,
+    "submissions": 465, "isakmp": 500, "syslog": 514, "submission": 587, "ipp": 631, "ldaps": 636, "domain-s": 853,
+    "rsync": 873, "imaps": 993, "pop3s": 995, "socks": 1080, "openvpn": 1194, "l2f": 1701, "pptp": 1723,
+    "radius": 1812, "nfs": 2049, "mysql": 3306, "ms-wbt-server": 3389, "ipsec-nat-t": 4500, "sip": 5060,
+    "sip-tls": 5061, "postgresql": 5432, "http-alt": 8080, "webcache": 8080,
+}  # fmt: skip
+PROTOCOL_NUMBERS = {  # of /etc/protocols
+    "all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
+    "rsvp": 46, "gre": 47, "esp": 50, "ipv6-crypt": 50, "ah": 51, "ipv6-auth": 51, "icmpv6": 58, "ipv6-icmp": 58,
+    "eigrp": 88, "ospf": 89, "ipip": 94, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "mh": 135, "udplite": 136,
+}  # fmt: skip
+DSCP_CLASSES = {
+    "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
+    **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
+}  # fmt: skip
+LENIENT = "; --lenient takes the rule as never matching"
+
+
+# what may itself begin with two dashes
+FREE_TEXT = ("a text", "a value")
+
+
+# possessive: text of quotes that are never closed must not be tried in every other way
+QUOTED = r'"(?:[^"\\]++|\\.)*+"|\'(?:[^\'\\]++|\\.)*+\''
+WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
+PART = re.compile(QUOTED)
+ESCAPED = re.compile(r"\\(.)")
+OCTAL = re.compile(r"0\d+")
+# characters of 64 bits as zeros and ones, 0b in front
+LONGEST_NUMBER = 66
+
+
+def tokenize(text: str, fail: Callable[[str, int], RuleError]) -> list[str]:
+    """Split a rule as iptables-restore does: blanks separate, double quotes group, backslash escapes inside them."""
+    if '"' not in text and "'" not in text:
+        return text.split()
+    tokens = []
+    ends = 0
+    for match in WORD.finditer(text):
+        word = match.group()
+        if text[ends : match.start()].strip():
+            break
+        ends = match.end()
+        if '"' in word or "'" in word:
+            word = PART.sub(unquoted, word)
+        tokens.append(word)
+    rest = text[ends:].strip()
+    if rest:
+        raise fail(f"quote {rest[0]} is never closed", text.index(rest, ends) + 1)
+    return tokens
+
+
+def number_of(text: str) -> int:
+    """Return a number as C reads it: 0x and a leading 0 tell its base."""
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} characters")
+    return int(text, 8) if OCTAL.fullmatch(text) else int(text, 0)
+
+
+def unquoted(part: re.Match[str]) -> str:
+    """Return what stands between quotes."""
+    inside = part[0][1:-1]
+    return ESCAPED.sub(r"\1", inside) if "\\" in inside else inside
+
+
+def column_of(text: str, n: int) -> int:
+    """Return the column, from 1, at which the n-th word of a rule begins."""
+    found = next(islice(WORD.finditer(text), n, None), None)
+    return found.start() + 1 if found else 1
+
+
+class RuleWords:
+    """One rule line: a cursor over its words, and the rule that they make so far."""
+
+    def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
+        self.table, self.source, self.line, self.text, self.family = table, source, line, text, family
+        self.at = self.option_at = 0
+        self.option = ""
+        self.tokens = tokenize(text, self.fail)
+        self.invert = False
+        self.modules: list[str] = []
+        self.rule = Rule("", line, text)
+
+    def fail(self, why: str, column: int | None = None) -> RuleError:
+        """Return the error for this rule; the caller raises it."""
+        where = column_of(self.text, self.option_at) if column is None else column
+        text = excerpt(self.text, 1000)
+        return RuleError(f"{self.source}:{self.line}:{where}: {excerpt(why, 2000)}\n  in the rule: {text}")
+
+    def take(self, what: str) -> str:
+        """Return the value of the current option; a `!` before it inverts, as old iptables wrote it."""
+        while self.at < len(self.tokens) and self.tokens[self.at] == "!":
+            self.invert = not self.invert
+            self.at += 1
+        if self.at == len(self.tokens):
+            raise self.fail(f"option {excerpt(self.option)!r} needs {what}")
+        token = self.tokens[self.at]
+        if token.startswith("--") and what not in FREE_TEXT:
+            column = column_of(self.text, self.at)
+            raise self.fail(f"option {self.option!r} needs {what}, but {token!r} follows", column)
+        self.at += 1
+        return token
+
+    def number(self, text: str, high: int = 0xFFFFFFFF) -> int:
+        """Return a decimal, 0x or octal number up to a limit."""
+        try:
+            value = number_of(text)
+        except ValueError:
+            raise self.fail(f"option {self.option!r}: {excerpt(text)!r} is not a number") from None
+        if not 0 <= value <= high:
+            raise self.fail(f"option {self.option!r}: {excerpt(text)} is not in 0..{high}")
+        return value
+
+    def port(self, text: str) -> int:
+        """Return a port number or the port of a well-known service name."""
+        return SERVICES[text] if text in SERVICES else self.number(text, 65535)
+
+    def protocol_number(self, text: str) -> int:
+        """Return the number of a protocol, given as a number or by name."""
+        name = text.lower()
+        return PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else self.number(text, 255)
+
+    def port_range(self, text: str, separator: str = ":") -> tuple[int, int]:
+        """Return "p", "p:q", ":q" or "p:" as limits."""
+        low, sep, high = text.partition(separator)
+        if not sep:
+            return self.port(low), self.port(low)
+        return self.port(low) if low else 0, self.port(high) if high else 65535
+
+    def mask_value(self, text: str) -> tuple[int, int]:
+        """Return "value[/mask]"."""
+        value, _, mask = text.partition("/")
+        return self.number(value), self.number(mask) if mask else 0xFFFFFFFF
+
+    def address(self, text: str) -> int:
+        """Return one address of the rule's family."""
+        try:
+            return self.family.to_int(text)
+        except ValueError:
+            raise self.fail(
+                f"option {self.option!r}: {excerpt(text)!r} is not an IPv{self.family.version} address"
+            ) from None
+
+    def network(self, text: str) -> tuple[int, int]:
+        """Return "address[/length or mask]" as address and mask."""
+        address, sep, length = text.partition("/")
+        if not sep:
+            mask = self.family.full
+        elif "." in length or (self.family is V6 and ":" in length):
+            mask = self.address(length)
+        else:
+            mask = self.family.mask_of(self.number(length, self.family.bits))
+        return self.address(address) & mask, mask
+
+    def add_match(self, kind: str, *values: int) -> None:
+        """Append a match to the rule, inverted if a `!` stood before it."""
+        self.rule.matches.append(Match(kind, self.invert, values))

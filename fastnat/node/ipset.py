@@ -1,0 +1,260 @@
+"""ipset save text to sets, and sets to the arrays that core/rules/sets reads.
+
+Sources: ipset(8), grammar of `ipset save` 7.17; ip_set_getport.c for what a port is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, V6, Family, fold
+from ..core.layout import SetDimension
+from ..dtypes import PROTOCOLS, RECORDS4, RECORDS6, SET
+from ..errors import InputError
+from ..iptables.matches import ICMP_TYPES, ICMPV6_TYPES
+from ..util.slots import Slots
+from ..util.text import decimal, excerpt, text_of
+
+ADDRESS, NETWORK = int(SetDimension.ADDRESS), int(SetDimension.NETWORK)
+PROTO_PORT, PORT = int(SetDimension.PROTO_PORT), int(SetDimension.PORT)
+DIMENSIONS = {
+    "hash:ip": (ADDRESS,), "hash:net": (NETWORK,), "bitmap:ip": (ADDRESS,), "bitmap:port": (PORT,),
+    "hash:ip,port": (ADDRESS, PROTO_PORT), "hash:net,port": (NETWORK, PROTO_PORT),
+    "hash:ip,port,ip": (ADDRESS, PROTO_PORT, ADDRESS), "hash:ip,port,net": (ADDRESS, PROTO_PORT, NETWORK),
+    "list:set": (),
+}  # fmt: skip
+ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
+# options of `create` without a value, and of `add` that change no match
+FLAGS = {"counters", "comment", "skbinfo", "forceadd", "nomatch"}
+# elements that one `add` may name, and that a text may have beside one a line
+MAX_RANGE, MAX_RANGES = 65_536, 262_144
+# of `create` without maxelem; greatest that is supported
+MAX_ELEMENTS, MOST_ELEMENTS = 65_536, 1 << 25
+FAMILIES = {"inet": V4, "inet6": V6}
+OTHER_FAMILY = 255
+
+
+class Element(NamedTuple):
+    """One element: two addresses or networks (0: none), protocol << 16 | port, prefix of the network."""
+
+    addrs: tuple[int, int] = (0, 0)
+    port: int = 0
+    prefix: int = 0
+    nomatch: bool = False
+
+
+@dataclass
+class IpSet:
+    """One set; `family` is "inet" or "inet6", members only of a list:set."""
+
+    name: str
+    kind: str
+    family: str = "inet"
+    elements: list[Element] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
+    max_elements: int = MAX_ELEMENTS
+
+    def is_of(self, family: Family) -> bool:
+        """Tell whether packets of this family can be in the set; sets without addresses are of both (AF_UNSPEC)."""
+        return self.kind in ("bitmap:port", "list:set") or FAMILIES[self.family] is family
+
+
+def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
+    """Parse `ipset save` text.
+
+    Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood:
+    supported are hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
+    bitmap:port and list:set.
+    """
+    reader = Reader()
+    for number, line in enumerate(text_of(text, source).splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            reader.line(words, line)
+        except ValueError as error:
+            why = excerpt(str(error), 1000)
+            raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line)}") from None
+    return reader.sets
+
+
+class Reader:
+    """The sets of one text, and which elements they have: one that is added again changes nothing."""
+
+    def __init__(self) -> None:
+        self.sets: dict[str, IpSet] = {}
+        self.there: dict[str, set[tuple[Any, ...]]] = {}
+        self.ranges = 0
+
+    def line(self, words: list[str], line: str) -> None:
+        """Take one line; ValueError says what is not understood."""
+        if words[0] in ("Name:", "Type:", "Members:", "Header:"):
+            raise ValueError("this is `ipset list`; give the output of `ipset save`")
+        if words[0] == "create" and len(words) >= 3:
+            self._create(words)
+        elif words[0] == "add" and len(words) >= 3:
+            self._add(words)
+        else:
+            raise ValueError(f"{excerpt(line)!r} is neither create nor add; give the output of `ipset save`")
+
+    def _create(self, words: list[str]) -> None:
+        name, kind = words[1:3]
+        if kind not in DIMENSIONS:
+            raise ValueError(f"set type {excerpt(kind)!r} is not supported; supported are {', '.join(DIMENSIONS)}")
+        if name in self.sets:
+            raise ValueError(f"set {name!r} is created twice")
+        family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
+        if family not in FAMILIES:
+            raise ValueError(f"family {excerpt(family)!r} is not one of {', '.join(FAMILIES)}")
+        most = MAX_ELEMENTS
+        if "maxelem" in words[:-1]:
+            most = min(decimal(words[words.index("maxelem") + 1], 0, 2**32 - 1, "maxelem"), MOST_ELEMENTS)
+        self.sets[name] = IpSet(name, kind, family, max_elements=most)
+        self.there[name] = set()
+
+    def _add(self, words: list[str]) -> None:
+        name, text = words[1:3]
+        if name not in self.sets:
+            raise ValueError(f"set {excerpt(name)!r} was not created before")
+        target = self.sets[name]
+        if target.kind == "list:set":
+            if text not in self.sets or self.sets[text].kind == "list:set":
+                raise ValueError(f"member {excerpt(text)!r} is no set created before, or is a list itself")
+            if (text,) not in self.there[name]:
+                self.there[name].add((text,))
+                target.members.append(text)
+            return
+        there = self.there[name]
+        named = elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
+        self.ranges += len(named) - 1
+        if self.ranges > MAX_RANGES:
+            raise ValueError(f"ranges name {self.ranges:,} elements of this text; at most {MAX_RANGES:,} are supported")
+        for e in named:
+            key = e[:3]
+            if key not in there:
+                if len(there) >= target.max_elements:
+                    most = target.max_elements
+                    raise ValueError(f"Hash is full, cannot add more elements: maxelem of {name!r} is {most}")
+                there.add(key)
+                target.elements.append(e)
+
+
+def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -> list[Element]:
+    """Return the elements that one `add` names: several where it holds a range; ValueError if it is not understood."""
+    dims = DIMENSIONS[kind]
+    parts = text.split(",", len(dims))
+    if len(parts) != len(dims):
+        given = text.count(",") + 1
+        raise ValueError(f"element {excerpt(text)!r} has {given} parts; {kind} has {len(dims)}")
+    named: list[range | list[tuple[int, int]]] = [
+        _ports(part, dim == PROTO_PORT) if dim in (PROTO_PORT, PORT) else _networks(part, dim == ADDRESS, family)
+        for dim, part in zip(dims, parts, strict=True)
+    ]
+    count = math.prod(map(len, named))
+    if count > MAX_RANGE:
+        raise ValueError(f"{excerpt(text)!r} names {count:,} elements; at most {MAX_RANGE:,} are supported")
+    found = [Element(nomatch=nomatch)]
+    place = 0
+    for part in named:
+        if isinstance(part, range):
+            found = [Element(e.addrs, port, e.prefix, nomatch) for e in found for port in part]
+            continue
+        found = [
+            Element((a, e.addrs[1]) if place == 0 else (e.addrs[0], a), e.port, length or e.prefix, nomatch)
+            for e in found
+            for a, length in part
+        ]
+        place += 1
+    return found
+
+
+def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int]]:
+    """Return what an address part names: addresses (prefix 0), or networks with their prefix length."""
+    low, dash, high = text.partition("-")
+    if dash:
+        first, last = family.to_int(low), family.to_int(high)
+        if not 0 <= last - first < MAX_RANGE:
+            raise ValueError(f"range {excerpt(text)!r} holds no or too many addresses")
+        return [(a, 0 if addresses else family.bits) for a in range(first, last + 1)]
+    address, slash, length = text.partition("/")
+    prefix = decimal(length, 1, family.bits, "prefix length") if slash else family.bits
+    base = family.to_int(address) & family.mask_of(prefix)
+    if not addresses:
+        return [(base, prefix)]
+    if family.bits - prefix > 16:
+        raise ValueError(f"{excerpt(text)!r} is too large for a set of single addresses")
+    return [(a, 0) for a in range(base, base + (1 << family.bits - prefix))]
+
+
+def _ports(text: str, with_proto: bool) -> range:
+    """Return protocol << 16 | port of what a port part names."""
+    proto, colon, rest = text.rpartition(":")
+    number = 6
+    if colon:
+        number = PROTOCOLS[proto] if proto in PROTOCOLS else decimal(proto, 0, 255, "protocol")
+    if not with_proto:
+        number = 0
+    if number in ICMP_NAMES:
+        names = ICMP_NAMES[number]
+        if rest in names:
+            type_, code, _ = names[rest]
+        else:
+            type_, code = (decimal(part, 0, 255, "ICMP type or code") for part in (rest + "/0").split("/")[:2])
+        first = last = type_ << 8 | code
+    else:
+        low, dash, high = rest.partition("-")
+        first = decimal(low, 0, 65535, "port")
+        last = decimal(high, first, 65535, "port") if dash else first
+    return range(number << 16 | first, (number << 16 | last) + 1)
+
+
+def _hash(e: Element) -> int:
+    # as element_hash of core/rules/sets.pxd
+    h = fold(e.addrs[0]) * 0x9E3779B1 & 0xFFFFFFFF
+    h = (h ^ h >> 15 ^ fold(e.addrs[1])) * 0x85EBCA6B & 0xFFFFFFFF
+    h = (h ^ h >> 13 ^ e.port ^ e.prefix << 24) * 0xC2B2AE35 & 0xFFFFFFFF
+    return h ^ h >> 16
+
+
+def compile_sets(
+    sets: dict[str, IpSet], family: Family = V4
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family."""
+    rows: list[tuple[Any, ...]] = []
+    slots: list[Element | None] = []
+    members: list[int] = []
+    numbers = {name: n for n, name in enumerate(sets)}
+    for s in sets.values():
+        ours = s.is_of(family)
+        there = s.elements if ours else []
+        size = 1 << (2 * len(there)).bit_length()
+        table: list[Element | None] = [None] * size
+        free = Slots(size)
+        prefixes = 0
+        for e in there:
+            table[free.take(_hash(e))] = e
+            prefixes |= 1 << e.prefix
+        dims = DIMENSIONS[s.kind]
+        words = tuple(prefixes >> 64 * n & 2**64 - 1 for n in range(3))
+        where = (size - 1, len(slots), len(members), len(s.members))
+        rows.append((words, *where, (*dims, 0, 0, 0)[:3], len(dims) if ours else OTHER_FAMILY, 0))
+        slots += table
+        members += [numbers[m] for m in s.members]
+    return np.array(rows, SET), _element_array(slots, family), np.array(members, np.uint32)
+
+
+def _element_array(slots: list[Element | None], family: Family) -> NDArray[Any]:
+    """Return ELEMENT[n]; None is a slot that is not used."""
+    dtype = (RECORDS4 if family is V4 else RECORDS6).ELEMENT
+    array = np.zeros(len(slots), dtype)
+    used = [(n, e) for n, e in enumerate(slots) if e is not None]
+    pack = family.pack
+    rows = [([pack(e.addrs[0]), pack(e.addrs[1])], e.port, e.prefix, 1, e.nomatch, 0) for _, e in used]
+    array[[n for n, _ in used]] = np.array(rows, dtype)
+    return array

@@ -1,0 +1,261 @@
+"""Virtual services: `ipvsadm-save -n` text, or the listing of `ipvsadm -Ln`, to the arrays that core/ipvs reads.
+
+Sources: ipvsadm(8) and its output; ip_vs_sync.h and ip_vs_wrr.c for what schedulers start from (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, V6, Family, family_of, fold
+from ..core.layout import FN_NONE, FN_PERSIST_SLOTS, Scheduler
+from ..dtypes import HZ, PROTOCOLS, RECORDS4, RECORDS6
+from ..errors import InputError
+from ..util.slots import Slots
+from ..util.text import decimal, excerpt, text_of
+
+SCHEDULERS = {s.name.lower(): int(s) for s in Scheduler}
+WRR = SCHEDULERS["wrr"]
+DEFAULT_PERSISTENCE = 300
+SERVICE_OPTIONS = {"-t": "tcp", "-u": "udp", "--tcp-service": "tcp", "--udp-service": "udp", "--sctp-service": "sctp"}
+LISTED = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "FWM": ""}
+# seconds that jiffies can compare
+MAX_PERSISTENCE = 2**31 // HZ - 1
+
+
+@dataclass
+class RealServer:
+    """A real server: address, port (0: that of the service) and weight."""
+
+    addr: int
+    port: int
+    weight: int = 1
+
+
+@dataclass
+class Service:
+    """A virtual service: of an address and port, or of a firewall mark (then without an address)."""
+
+    family: Family
+    addr: int
+    port: int
+    proto: int
+    fwmark: int = 0
+    scheduler: str = "wlc"
+    # seconds that a client keeps its server, 0 none, and the mask that says what a client is
+    persistence: int = 0
+    client_mask: int = 0
+    hash_ports: bool = False
+    servers: list[RealServer] = field(default_factory=list)
+
+
+def parse(text: str, source: str = "<ipvs>") -> list[Service]:
+    """Parse `ipvsadm-save -n` (or `ipvsadm -S -n`) text, or an `ipvsadm -Ln` listing.
+
+    Raises InputError naming source, line and what is not understood. Supported are masquerading (-m) and the
+    schedulers rr, wrr, lc, wlc and sh.
+    """
+    services: dict[Any, Service] = {}
+    last: Service | None = None
+    for number, line in enumerate(text_of(text, source).splitlines(), 1):
+        words = line.split()
+        if (
+            not words
+            or words[0].startswith("#")
+            or line.startswith(("IP Virtual Server", "Prot ", "  -> RemoteAddress"))
+        ):
+            continue
+        try:
+            if words[0] in ("-A", "-a", "--add-service", "--add-server"):
+                _saved(services, words)
+            elif words[0] in LISTED:
+                last = _listed_service(services, words)
+            elif words[0] == "->" and last is not None:
+                _listed_server(last, words)
+            else:
+                raise ValueError("neither -A nor -a; give the output of `ipvsadm-save -n` or `ipvsadm -Ln`")
+        except (ValueError, IndexError) as error:
+            why = "a value is missing" if isinstance(error, IndexError) else str(error)
+            why = excerpt(why, 1000)
+            raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line.strip())}") from None
+    return list(services.values())
+
+
+def _endpoint(text: str, family: Family | None = None) -> tuple[Family, int, int]:
+    """Return family, address and port of "a.b.c.d:port" or "[a::b]:port"."""
+    address, colon, port = text.rpartition(":")
+    try:
+        number = decimal(port, 0, 65535)
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise ValueError(f"{excerpt(text)!r} is not ADDRESS:PORT with numbers: use -n") from None
+    address = address.strip("[]")
+    found = family_of(address)
+    if family is not None and found is not family:
+        raise ValueError(f"{excerpt(text)!r} is of another family than its service")
+    return found, found.to_int(address), number
+
+
+def _key(kind: str, text: str, v6: bool) -> tuple[Any, Service]:
+    if kind == "":
+        family = V6 if v6 else V4
+        mark = decimal(text, 1, 2**32 - 1, "firewall mark")
+        return ("fwmark", mark, family.version), Service(family, 0, 0, 0, fwmark=mark)
+    family, addr, port = _endpoint(text)
+    return (kind, addr, port, family.version), Service(family, addr, port, PROTOCOLS[kind])
+
+
+def _take(words: list[str], *names: str) -> str | None:
+    """Take an option and its value out of the words."""
+    for name in names:
+        if name in words:
+            at = words.index(name)
+            value = words[at + 1]
+            del words[at : at + 2]
+            return value
+    return None
+
+
+def _saved(services: dict[Any, Service], words: list[str]) -> None:
+    command, rest = words[0], words[1:]
+    v6 = "-6" in rest
+    rest = [w for w in rest if w not in ("-6", "--ipv6")]
+    kind = next((k for k in rest if k in (*SERVICE_OPTIONS, "-f", "--fwmark-service")), None)
+    if kind is None:
+        raise ValueError("no service: -t, -u, --sctp-service or -f")
+    key, service = _key(SERVICE_OPTIONS.get(kind, ""), str(_take(rest, kind)), v6)
+    if command in ("-A", "--add-service"):
+        if key in services:
+            raise ValueError("the service is added twice")
+        service.scheduler = _take(rest, "-s", "--scheduler") or "wlc"
+        if any(w in rest for w in ("-p", "--persistent")):
+            value = "-p" if "-p" in rest else "--persistent"
+            at = rest.index(value)
+            seconds = rest[at + 1] if at + 1 < len(rest) and rest[at + 1].isdecimal() else ""
+            del rest[at : at + 1 + bool(seconds)]
+            _persist(service, seconds or str(DEFAULT_PERSISTENCE), _take(rest, "-M", "--netmask"))
+        service.hash_ports = "sh-port" in str(_take(rest, "-b", "--sched-flags") or "")
+        _check(service)
+        services[key] = service
+    else:
+        if key not in services:
+            raise ValueError("the service was not added before")
+        server = _endpoint(str(_take(rest, "-r", "--real-server")), service.family)
+        weight = _take(rest, "-w", "--weight") or "1"
+        for name in ("-x", "--u-threshold", "-y", "--l-threshold"):
+            if (_take(rest, name) or "0").strip("0"):
+                raise ValueError("connection thresholds (-x, -y) are not supported: take them out")
+        rest = [w for w in rest if w not in ("-m", "--masquerading")]
+        services[key].servers.append(RealServer(*server[1:], _weight(weight)))
+    refuse = {"-g": "direct routing", "-i": "tunnels", "--gatewaying": "direct routing", "--ipip": "tunnels"}
+    for word in rest:
+        if word in refuse:
+            raise ValueError(f"{word}: {refuse[word]} translate nothing and are not supported; only -m is")
+        if word not in ("-o", "--ops"):
+            raise ValueError(f"option {word!r} is not supported")
+
+
+def _persist(service: Service, seconds: str, netmask: str | None) -> None:
+    service.persistence = decimal(seconds, 0, MAX_PERSISTENCE, "persistence")
+    service.client_mask = service.family.full
+    if netmask is not None:
+        service.client_mask = (
+            service.family.mask_of(decimal(netmask, 0, service.family.bits, "netmask"))
+            if netmask.isdecimal()
+            else service.family.to_int(netmask)
+        )
+
+
+def _weight(weight: str) -> int:
+    return decimal(weight, 0, 65535, "weight")
+
+
+def _check(service: Service) -> None:
+    if service.scheduler not in SCHEDULERS:
+        raise ValueError(f"scheduler {service.scheduler!r} is not supported; supported are {', '.join(SCHEDULERS)}")
+    if service.port == 0 and not service.fwmark and not service.persistence:
+        raise ValueError("port 0 is only possible with -p")
+
+
+def _listed_service(services: dict[Any, Service], words: list[str]) -> Service:
+    key, service = _key(LISTED[words[0]], words[1], "IPv6" in words)
+    service.scheduler = words[2]
+    if "persistent" in words:
+        at = words.index("persistent")
+        _persist(service, words[at + 1], _take(words, "mask"))
+    service.hash_ports = "sh-port" in words[-1]
+    _check(service)
+    services[key] = service
+    return service
+
+
+def _listed_server(service: Service, words: list[str]) -> None:
+    if words[2] != "Masq":
+        raise ValueError(f"{words[2]} translates nothing and is not supported; only Masq is")
+    service.servers.append(RealServer(*_endpoint(words[1], service.family)[1:], _weight(words[3])))
+
+
+def _hash(addr: int, port: int, proto: int) -> int:
+    # as service_hash of core/ipvs.pxd
+    h = (fold(addr) ^ port << 8 ^ proto) * 0x9E3779B1 & 0xFFFFFFFF
+    return h ^ h >> 15
+
+
+def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[], persists."""
+    records = RECORDS4 if family is V4 else RECORDS6
+    ours = [s for s in services if s.family is family]
+    rows: list[Any] = []
+    servers: list[Any] = []
+    for s in ours:
+        weights = [r.weight for r in s.servers]
+        step = math.gcd(*weights) or 1
+        greatest = max(weights, default=0)
+        top = greatest - (step - 1) if greatest else 0
+        where = (len(servers), len(s.servers), 0, top, top, step)
+        rows.append(
+            (
+                family.pack(s.addr), family.pack(s.client_mask), s.fwmark, s.port, s.proto, SCHEDULERS[s.scheduler],
+                *where, s.persistence * HZ, s.hash_ports,
+            )
+        )  # fmt: skip
+        servers += [(family.pack(r.addr), r.weight, 0, 0, r.port, 0) for r in s.servers]
+    slots = np.full(1 << (2 * len(ours)).bit_length(), FN_NONE, np.uint32)
+    free = Slots(len(slots))
+    for n, s in enumerate(ours):
+        slots[free.take(_hash(s.addr, s.port, s.proto))] = n
+    kept = FN_PERSIST_SLOTS if any(s.persistence for s in ours) else 0
+    return {
+        "services": np.array(rows, records.SERVICE), "servers": np.array(servers, records.SERVER),
+        "service_slots": slots, "persists": np.zeros(kept, records.PERSIST),
+    }  # fmt: skip
+
+
+def format_services(services: list[Service], family: Family, servers: NDArray[Any]) -> str:
+    """Return what `ipvsadm -Ln` prints; servers: SERVER[m] with their counts of connections."""
+    out = [
+        "IP Virtual Server version 1.2.1 (size=4096)", "Prot LocalAddress:Port Scheduler Flags",
+        "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn",
+    ]  # fmt: skip
+    names = {number: name.upper() for name, number in PROTOCOLS.items()}
+    place = 0
+    for s in (s for s in services if s.family is family):
+        where = f"FWM  {s.fwmark}" if s.fwmark else f"{names[s.proto]:<4} {_text(family, s.addr, s.port)}"
+        out.append(f"{where} {s.scheduler}" + (f" persistent {s.persistence}" if s.persistence else ""))
+        for r in s.servers:
+            row = servers[place]
+            place += 1
+            where = _text(family, r.addr, r.port)
+            out.append(f"  -> {where:<28} Masq    {r.weight:<6} {row['active']:<10} {row['inactive']:<10}".rstrip())
+    return "\n".join(out) + "\n"
+
+
+def _text(family: Family, addr: int, port: int) -> str:
+    text = family.to_text(addr)
+    return f"[{text}]:{port}" if family is V6 else f"{text}:{port}"

@@ -1,0 +1,308 @@
+"""The node: interfaces, addresses, routes, sysctls and rule text; load and save of a node directory.
+
+Its parts are in parts.py, `ip -j` text in ip_json.py, what the core reads of it in arrays.py.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..addresses import V4, V6, AddressLike, Family, family_of
+from ..errors import ArgumentError, InputError
+from ..util.files import read_sysctls, read_text
+from ..util.output import Output, make_folder
+from ..util.text import decimal, excerpt, shown
+from .arrays import ROUTE_KINDS, sorted_routes
+from .ip_json import address_json, load_addresses, load_routes, route_json
+from .parts import MAX_INTERFACES, SCOPES, Address, Interface, Route, check_interface
+
+if TYPE_CHECKING:
+    from ..iptables import Rules
+    from .ipset import IpSet
+    from .ipvs import Service
+
+LOCAL = "local"
+
+
+class Node:
+    """What a host's NAT depends on: interfaces, addresses, routes, sysctls and rules.
+
+    Build one by hand with add_interface, add_route and load_rules, or from files with Node.load.
+
+    Attributes
+    ----------
+    interfaces : dict of name to Interface, in device order; "lo" is always first
+    routes, routes6 : list of Route, main table
+    sysctls : dict of name to text
+    rules_text, rules6_text : str     iptables-save and ip6tables-save text
+    rules, rules6 : fastnat.iptables.Rules or None    what they say; read-only
+    sets : dict of name to IpSet
+    services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
+    conntrack_text : str   `conntrack -L` text of the connections with which engines start
+    """
+
+    def __init__(self) -> None:
+        self.interfaces: dict[str, Interface] = {}
+        self.routes: list[Route] = []
+        self.sysctls: dict[str, str] = {}
+        self.rules_text = ""
+        self.rules: Rules | None = None
+        self.rules6: Rules | None = None
+        self.routes6: list[Route] = []
+        self.rules6_text = ""
+        self.sets: dict[str, IpSet] = {}
+        self.sets_text = ""
+        self.services: list[Service] = []
+        self.services_text = ""
+        self.conntrack_text = ""
+        self.add_interface("lo", ["127.0.0.1/8"])
+        self.interfaces["lo"].loopback = True
+        self.interfaces["lo"].addresses[0].scope = SCOPES["host"]
+
+    def add_interface(self, name: str, addresses: list[str] | tuple[str, ...] = (), mtu: int = 1500) -> None:
+        """Add an interface with addresses as "a.b.c.d/len" or "a::b/len" and their connected routes.
+
+        Raises InputError when the name is taken or reserved, or an address is not of that form.
+        """
+        if not isinstance(name, str) or name in self.interfaces or name == LOCAL:
+            raise InputError(f"interface {shown(name)} exists already, is reserved, or no text")
+        before = dict(self.interfaces), list(self.routes), list(self.routes6)
+        iface = Interface(name, len(self.interfaces) + 1, mtu)
+        self.interfaces[name] = iface
+        try:
+            for text in addresses:
+                self.add_address(name, text)
+            check_interface(iface)
+        except (ValueError, TypeError) as error:
+            self.interfaces, self.routes, self.routes6 = before
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"interface {shown(name)}: {error}") from None
+
+    def add_address(self, name: str, text: str, scope: str = "global") -> None:
+        """Add an address "a.b.c.d/len" or "a::b/len" to an interface, with its connected route.
+
+        Raises InputError when it is not of that form, the interface is unknown, or the scope none of ip-address(8).
+        """
+        texts = all(isinstance(x, str) for x in (name, text, scope))
+        if not texts or name not in self.interfaces or scope not in SCOPES:
+            why = f"no interface {shown(name)}, or no scope {shown(scope)} ({', '.join(SCOPES)})"
+            raise InputError(f"address {shown(text)}: {why}")
+        iface = self.interfaces[name]
+        address, _, prefix = text.partition("/")
+        family = family_of(address)
+        try:
+            local = family.to_int(address)
+            length = decimal(prefix, 0, family.bits, "prefix length") if prefix else family.bits
+        except ValueError as error:
+            why = f"{excerpt(str(error))}; write it as 192.0.2.1/24"
+            raise InputError(f"interface {name!r}: address {shown(text)}: {why}") from None
+        if family is V4:
+            iface.addresses.append(Address(local, length, SCOPES[scope]))
+        else:
+            iface.addresses6.insert(0, Address(local, length, SCOPES[scope]))
+        if length < family.bits and name != "lo":
+            self._routes(family).append(Route(local & family.mask_of(length), length, name))
+
+    def add_route(
+        self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast"
+    ) -> None:
+        """Add a route: dst "default" or "a.b.c.d/len"; via a gateway, out of an interface.
+
+        Raises InputError when the interface is unknown, or missing and not found from the gateway.
+        """
+        if not isinstance(dst, str) or not isinstance(dev, (str, type(None))) or not isinstance(kind, str):
+            raise InputError(f"route {shown(dst)}: destination, interface {shown(dev)} and kind {shown(kind)} are text")
+        family = family_of(via) if via is not None else family_of(dst)
+        address, _, length = (("::/0" if family is V6 else "0.0.0.0/0") if dst == "default" else dst).partition("/")
+        try:
+            prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
+            network = family.to_int(address)
+            gateway = family.to_int(via) if via is not None else 0
+        except ValueError as error:
+            raise InputError(f"route {shown(dst)}: {excerpt(str(error))}") from None
+        if kind not in ROUTE_KINDS:
+            raise InputError(f"route {shown(dst)}: kind {shown(kind)}: expected one of {', '.join(ROUTE_KINDS)}")
+        if kind == "unicast" and dev is None:
+            found = (r for r in sorted_routes(self, family) if r.iface)
+            dev = next((r.iface for r in found if (gateway ^ r.dst) & family.mask_of(r.prefix) == 0), None)
+        if kind == "unicast" and dev not in self.interfaces:
+            there = excerpt(", ".join(self.interfaces))
+            raise InputError(f"route {shown(dst)}: no interface {shown(dev)}; the node has {there}")
+        self._routes(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
+
+    def remove_address(self, iface: str, address: str) -> None:
+        """Take an address off an interface; Engine.reload() makes it known. InputError when it is not there."""
+        if iface not in self.interfaces:
+            raise InputError(f"no interface {shown(iface)}; the node has {excerpt(', '.join(self.interfaces))}")
+        family = family_of(address)
+        there = self.interfaces[iface].addresses if family is V4 else self.interfaces[iface].addresses6
+        try:
+            wanted = family.to_int(address.partition("/")[0])
+        except ValueError as error:
+            raise InputError(f"address {shown(address)}: {error}") from None
+        if all(a.local != wanted for a in there):
+            raise InputError(f"{iface} has no address {address}")
+        there[:] = [a for a in there if a.local != wanted]
+
+    def remove_route(self, dst: str, dev: str | None = None) -> None:
+        """Take the routes to a destination away, of one device only if given. InputError when there are none."""
+        family = V6 if ":" in dst else V4
+        if dst == "default":
+            network, prefix = 0, 0
+        else:
+            text, _, length = dst.partition("/")
+            try:
+                network = family.to_int(text)
+                prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
+            except ValueError as error:
+                raise InputError(f"route {shown(dst)}: {excerpt(str(error))}") from None
+        routes = self._routes(family)
+        left = [r for r in routes if (r.dst, r.prefix) != (network, prefix) or dev not in (None, r.iface)]
+        if len(left) == len(routes):
+            raise InputError(f"there is no route to {dst}")
+        routes[:] = left
+
+    def _routes(self, family: Family) -> list[Route]:
+        return self.routes if family is V4 else self.routes6
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether anything about this node is IPv6."""
+        return bool(self.rules6_text or any(i.addresses6 for i in self.interfaces.values()))
+
+    def load_rules(self, text: str, source: str = "<rules>", lenient: bool = False) -> list[str]:
+        """Take iptables-save text as the node's IPv4 rules; it is checked here, see fastnat.iptables.
+
+        With `lenient` rules that are not understood are kept as never matching. Returns what a reader should know:
+        such rules, and chains that were not declared. Raises RuleError naming line, rule and option; the node keeps its
+        old rules then.
+        """
+        from .. import iptables
+
+        self.rules = iptables.parse(text, source, lenient)
+        self.rules_text = text
+        return self.rules.warnings
+
+    def load_rules6(self, text: str, source: str = "<rules6>", lenient: bool = False) -> list[str]:
+        """Take ip6tables-save text as the node's IPv6 rules, as load_rules does for IPv4."""
+        from .. import iptables
+
+        self.rules6 = iptables.parse(text, source, lenient, V6)
+        self.rules6_text = text
+        return self.rules6.warnings
+
+    def load_sets(self, text: str, source: str = "<ipset>") -> None:
+        """Take `ipset save` text as the node's sets. Raises InputError naming the line; the old sets stay then."""
+        from . import ipset
+
+        self.sets, self.sets_text = ipset.parse(text, source), text
+
+    def load_services(self, text: str, source: str = "<ipvs>") -> None:
+        """Take `ipvsadm-save -n` text as the node's virtual services. Raises InputError naming the line."""
+        from . import ipvs
+
+        services = ipvs.parse(text, source)
+        if services and not self.sysctl("net.ipv4.vs.conntrack", 1):
+            raise InputError(f"{source}: net.ipv4.vs.conntrack = 0 is not supported: kube-proxy sets it to 1")
+        self.services, self.services_text = services, text
+
+    @classmethod
+    def example(cls, name: str = "k8s-worker") -> Node:
+        """Return one of the packaged nodes; InputError names those there are."""
+        root = resources.files("fastnat") / "examples"
+        there = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("_"))
+        if name not in there:
+            raise InputError(f"no example {name!r}; there are {', '.join(there)}")
+        with resources.as_file(root / name) as path:
+            return cls.load(path)
+
+    @classmethod
+    def load(cls, directory: str | Path, lenient: bool = False, with_conntrack: bool = False) -> Node:
+        """Load a node directory: addr.json, and where there are route.json, rules.v4, ipset.save, ipvs.save...
+
+        `with_conntrack` also takes conntrack.txt, with which the node's engines then start.
+
+        Raises InputError naming the file and what is wrong with it.
+        """
+        path = Path(directory)
+        if not path.is_dir():
+            raise InputError(f"{path}: no such directory; a node directory holds addr.json, route.json and rules.v4")
+        node = cls()
+        for iface in load_addresses(path / "addr.json"):
+            node.interfaces[iface.name] = iface
+        if len(node.interfaces) > MAX_INTERFACES:
+            why = f"{len(node.interfaces):,} interfaces; at most {MAX_INTERFACES:,} are supported"
+            raise InputError(f"{path / 'addr.json'}: {why}")
+        if (path / "route.json").exists():
+            node.routes = load_routes(path / "route.json", V4, node.interfaces)
+        if (path / "route6.json").exists():
+            node.routes6 = load_routes(path / "route6.json", V6, node.interfaces)
+        if (path / "sysctl.conf").exists():
+            node.sysctls = read_sysctls(path / "sysctl.conf")
+        if (path / "rules.v4").exists():
+            node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"), lenient)
+        if (path / "rules.v6").exists():
+            node.load_rules6(read_text(path / "rules.v6"), str(path / "rules.v6"), lenient)
+        if (path / "ipset.save").exists():
+            node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
+        if (path / "ipvs.save").exists():
+            node.load_services(read_text(path / "ipvs.save"), str(path / "ipvs.save"))
+        if (path / "conntrack.txt").exists() and with_conntrack:
+            node.conntrack_text = read_text(path / "conntrack.txt")
+        return node
+
+    def texts(self) -> dict[str, str]:
+        """Return the files of a node directory by name, as save() writes them."""
+        found = {
+            "addr.json": json.dumps([address_json(i) for i in self.interfaces.values()]) + "\n",
+            "route.json": json.dumps([route_json(r, V4) for r in self.routes]) + "\n",
+            "route6.json": json.dumps([route_json(r, V6) for r in self.routes6]) + "\n",
+            "sysctl.conf": "".join(f"{k} = {v}\n" for k, v in self.sysctls.items()),
+            "rules.v4": self.rules_text,
+        }  # fmt: skip
+        more = {"rules.v6": self.rules6_text, "ipset.save": self.sets_text, "ipvs.save": self.services_text}
+        return found | {name: text for name, text in more.items() if text}
+
+    def save(self, directory: str | Path) -> None:
+        """Write the node as a directory that load() takes. Raises OutputError when it cannot be written."""
+        path = make_folder(directory)
+        for name, text in self.texts().items():
+            with Output(path / name) as output:
+                output.write_text(text)
+
+    def iface_number(self, name: str) -> int:
+        """Return the number by which packets name an interface: 0 for "local", the node itself.
+
+        Raises InputError for a name that the node does not have, ArgumentError for what is no name.
+        """
+        if not isinstance(name, str):
+            raise ArgumentError(f"expected the name of an interface, got {shown(name, 60)}")
+        if name in ("", LOCAL):
+            return 0
+        for number, known in enumerate(self.interfaces, 1):
+            if known == name:
+                return number
+        there = excerpt(", ".join(self.interfaces))
+        raise InputError(f"no interface {shown(name)}; the node has {there} and {LOCAL!r}")
+
+    @property
+    def iface_names(self) -> list[str]:
+        """Names by number; number 0 is the node itself."""
+        return [LOCAL, *self.interfaces]
+
+    def sysctl(self, name: str, default: int) -> int:
+        """Return a sysctl as a number; InputError if it is not one, or none that 32 bits hold."""
+        text = self.sysctls.get(name)
+        if text is None:
+            return default
+        try:
+            number = int(text, 0)
+        except (ValueError, TypeError):
+            raise InputError(f"sysctl {name} = {shown(text)} is not a number") from None
+        if not -(2**31) <= number < 2**32:
+            raise InputError(f"sysctl {name} = {shown(text)} is beyond 32 bits, which the kernel's have")
+        return number

@@ -1,0 +1,71 @@
+"""What a node is made of: interfaces with their addresses, and routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..core.layout import AddressFlag
+from ..util.text import shown, whole
+
+SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+# as `ip -j addr` names the flags of IPv6
+FLAGS6 = {f.name.lower(): int(f) for f in (AddressFlag.DEPRECATED, AddressFlag.TENTATIVE, AddressFlag.TEMPORARY)}
+
+
+@dataclass
+class Address:
+    """One address of an interface; `peer` is the other end of a point-to-point link, else the address.
+
+    IPv6 addresses stand in the kernel's order, newest first; `flags` are those of AddressFlag.
+    """
+
+    local: int
+    prefix: int
+    scope: int = 0
+    peer: int | None = None
+    flags: int = 0
+
+
+@dataclass
+class Interface:
+    """A network interface; addresses stand in the order in which they were added."""
+
+    name: str
+    index: int
+    mtu: int = 1500
+    addresses: list[Address] = field(default_factory=list)
+    addresses6: list[Address] = field(default_factory=list)
+    loopback: bool = False
+
+
+@dataclass
+class Route:
+    """One route of the main table."""
+
+    dst: int
+    prefix: int
+    iface: str = ""
+    gateway: int = 0
+    kind: str = "unicast"
+    metric: int = 0
+
+
+# bytes of an interface's name: the kernel has 15, other systems' captures more
+MAX_NAME = 255
+# packets name interfaces by 16 bits, and 0 is the node itself
+MAX_INTERFACES = 0xFFFE
+# IPV4_MIN_MTU, IPV6_MIN_MTU: the kernel takes the addresses off a device with less
+MIN_MTU, MIN_MTU6 = 68, 1280
+
+
+def check_interface(iface: Interface) -> None:
+    """Raise ValueError for an interface that cannot be."""
+    name = iface.name
+    if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= MAX_NAME:
+        raise ValueError(f"interface name {shown(name, 60)} is not text of 1 to {MAX_NAME} bytes")
+    if name == "local" or not name.isprintable() or " " in name:
+        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name has")
+    mtu = whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1)
+    for addresses, least in ((iface.addresses, MIN_MTU), (iface.addresses6, MIN_MTU6)):
+        if addresses and mtu < least:
+            raise ValueError(f"mtu {mtu} of {name}: with less than {least} it can have no address of this family")

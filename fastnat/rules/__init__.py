@@ -1,0 +1,1 @@
+"""Rules as the core walks them: compiled, and long runs of them looked up."""

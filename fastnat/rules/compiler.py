@@ -1,0 +1,396 @@
+"""The rule model to the arrays that core/rules/match reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import V4, Family
+from ..core.layout import FN_ANY_IFACE, FN_NONE, Hook, MatchKind, RuleTable, RuleTests, TargetKind
+from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
+from ..errors import RuleError
+from ..iptables import Chain, Match, Rule, Rules, Table
+from ..iptables.nesting import jump_depth
+from ..iptables.stateful import HashlimitMatch, RecentMatch
+from ..iptables.targets import PASSING
+from ..node.ipset import IpSet
+from ..util.memory import aligned, no_garbage
+from ..util.slots import Slots
+from .runs import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
+
+# different -i and -o of all rules: each is compared with each interface
+MAX_PATTERNS = 16_384
+TABLES = {t.name.lower(): int(t) for t in RuleTable}
+HOOKS = {h.name: int(h) for h in Hook}
+# what does the same as another, or nothing that this engine shows
+SAME_TARGETS = {"REJECT": TargetKind.DROP, "CT": TargetKind.CT_ZONE, "DSCP": TargetKind.TOS, "HL": TargetKind.TTL}
+TARGET_CODES = {
+    **{t.name: int(t) for t in TargetKind}, **{name: int(t) for name, t in SAME_TARGETS.items()},
+    **dict.fromkeys(("", "LOG", *PASSING), int(TargetKind.NONE)),
+}  # fmt: skip
+NO_RULE = FN_NONE
+# matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
+MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): int(m) for m in MatchKind}
+# slots of a dispatch from which its rules and what they lead to are fetched ahead
+WIDE_RUN = 512
+NO_MATCH = (0, 0, 0, 0, 0, 0)
+# matches that a rule can carry itself: what they remember, if anything, is nothing that save() keeps
+STATELESS = {
+    "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
+    "length", "const", "ttl", "tos",
+}  # fmt: skip
+# xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
+CREDITS, LIMIT_SCALE = 128, 10_000
+MAX_CREDIT = 2**32 - 1
+# xt_hashlimit: credits of a microsecond, a jiffy being 2**39
+HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
+# longer windows of -m recent than jiffies can compare
+MAX_SECONDS = 2**31 // HZ - 1
+# bytes of l4 header without which the kernel's match drops the packet
+HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
+MULTIPORT_NEED = 4
+L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type")
+TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
+TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper"}
+
+
+@dataclass
+class Ruleset:
+    """Compiled rules.
+
+    Attributes
+    ----------
+    rules : RULE[n]            chains one after the other, each closed by its policy or end
+    matches, targets : MATCH[], TARGET[]
+    port_slots : uint16[2 m]   min, max pairs of multiport
+    dispatches : DISPATCH[], dispatch_slots : DISPATCH_SLOT[]   see core/types.h
+    address_cuts, sport_starts, dport_starts   where a rule may tell addresses and ports apart
+    repeatable : bool          those are all that rules test of addresses (no mask with holes)
+    iface_match : uint8[sets * n_ifaces]
+    hook_entry, hook_policy : dict of (table, hook) to the first rule's index, and to that of the policy
+    widest_run : int           the dispatch that looks up most destinations in nat, NO_RULE if none has WIDE_RUN of them
+    tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
+    jump_depth : int           how deep chains nest at most
+    recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
+    helpers : bool             some rule gives connections a helper
+    origin : list of (table, Chain, Rule or None)   what each compiled rule came from
+    """
+
+    rules: NDArray[Any]
+    matches: NDArray[Any]
+    targets: NDArray[Any]
+    port_slots: NDArray[Any]
+    dispatches: NDArray[Any]
+    dispatch_slots: NDArray[Any]
+    address_cuts: set[int]
+    sport_starts: NDArray[Any]
+    dport_starts: NDArray[Any]
+    repeatable: bool
+    iface_match: NDArray[Any]
+    hook_entry: dict[tuple[int, int], int]
+    hook_policy: dict[tuple[int, int], int]
+    widest_run: int
+    tracking: bool
+    nat_hooks: bool
+    jump_depth: int
+    recent_lists: int
+    hashlimit_lists: int
+    helpers: bool
+    origin: list[tuple[str, Chain, Rule | None]]
+
+    def targets_of(self, *names: str) -> NDArray[Any]:
+        """Return the places in `targets` of the rules with these targets, "SNAT" and so on."""
+        places: NDArray[Any] = self.rules["target_arg"][np.isin(self.rules["target"], [TARGET_CODES[n] for n in names])]
+        return places
+
+
+def credits(rate: int) -> int:
+    """Return a rate of xt_limit in its credits, 32 bits wide as there (user2credits)."""
+    if rate > MAX_CREDIT // (HZ * CREDITS):
+        return rate // LIMIT_SCALE * HZ * CREDITS & MAX_CREDIT
+    return rate * HZ * CREDITS // LIMIT_SCALE
+
+
+@dataclass
+class Compiler:
+    """Collects arrays while it walks the chains."""
+
+    iface_names: list[str]
+    sets: dict[str, int]
+    foreign_sets: set[str]
+    source: str
+    family: Family
+    recent_lists: dict[str, int] = field(default_factory=dict)
+    hashlimit_lists: dict[str, int] = field(default_factory=dict)
+    rules: list[tuple[Any, ...]] = field(default_factory=list)
+    matches: list[tuple[int, ...]] = field(default_factory=list)
+    targets: list[tuple[Any, ...]] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    dispatches: list[tuple[int, ...]] = field(default_factory=list)
+    dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
+    widest: tuple[int, int] = field(default_factory=lambda: (WIDE_RUN, NO_RULE))
+    iface_sets: dict[tuple[str, bool], int] = field(default_factory=dict)
+    origin: list[tuple[str, Chain, Rule | None]] = field(default_factory=list)
+    hook_entry: dict[tuple[int, int], int] = field(default_factory=dict)
+    hook_policy: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def iface_set(self, pattern: str, invert: bool) -> int:
+        """Return the row of an interface pattern."""
+        if not pattern or (pattern == "+" and not invert):
+            return FN_ANY_IFACE
+        if len(self.iface_sets) >= MAX_PATTERNS:
+            raise RuleError(f"{self.source}: more than {MAX_PATTERNS:,} different interface patterns")
+        return self.iface_sets.setdefault((pattern, invert), len(self.iface_sets))
+
+    def iface_table(self) -> NDArray[Any]:
+        """Return the match table: a row per pattern, a column per interface; column 0 is "no interface"."""
+        rows = [
+            [_iface_fits(pattern, "" if n == 0 else name) != invert for n, name in enumerate(self.iface_names)]
+            for pattern, invert in self.iface_sets
+        ]
+        return np.array(rows, np.uint8).reshape(-1)
+
+    def match(self, m: Match) -> None:
+        """Append one match."""
+        v = (*m.values, 0, 0, 0)
+        if m.kind == "multiport":
+            kind = MatchKind.MULTIPORT_SRC + v[0]
+            self.matches.append((kind, m.invert, len(m.values) // 2, len(self.slots) // 2, 0, 0))
+            self.slots += m.values[1:]
+        elif m.kind == "nth":
+            self.matches.append((MATCH_CODES["nth"], m.invert, 0, v[0] - 1, 0, v[0] - 1 - v[1]))
+        elif m.kind in ("iprange-src", "iprange-dst", "ctaddr"):
+            self.matches.append((MATCH_CODES[m.kind], m.invert, 0, self.addresses(*m.values[:2]), 0, v[2]))
+        elif m.kind == "set":
+            if m.name not in self.sets:
+                known = ", ".join(self.sets) or "none: the node has no ipset.save"
+                raise RuleError(f"set {m.name!r} doesn't exist; there are {known}")
+            if m.name in self.foreign_sets:
+                raise RuleError(f"The protocol family of set {m.name} is not IPv{self.family.version}: not applicable")
+            self.matches.append((MATCH_CODES["set"], m.invert, 0, self.sets[m.name], *m.values[1:]))
+        elif isinstance(m, RecentMatch):
+            self.recent(m)
+        elif isinstance(m, HashlimitMatch):
+            self.hashlimit(m)
+        elif m.kind == "limit":
+            cost, cap = credits(m.values[0]), credits(m.values[0] * m.values[1] & MAX_CREDIT)
+            if m.values[1] == 0 or cap < cost:
+                raise RuleError("--limit with this --limit-burst: Numerical result out of range, as the kernel says")
+            self.matches.append((MATCH_CODES["limit"], m.invert, 0, cost, cap, 0))
+            self.matches.append((MatchKind.MORE, 0, 0, cap, 0, 0))
+        else:
+            self.matches.append((MATCH_CODES[m.kind], m.invert, 0, *v[:3]))
+
+    def recent(self, m: RecentMatch) -> None:
+        """Append -m recent: two slots, and its list. The ring of stamps is a power of two above the hit count."""
+        number = self.recent_lists.setdefault(m.name, len(self.recent_lists))
+        seconds = min(m.seconds, MAX_SECONDS) * HZ
+        self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
+        mask = self.family.full if m.address_mask is None else m.address_mask
+        self.matches.append((MatchKind.MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
+
+    def hashlimit(self, m: HashlimitMatch) -> None:
+        """Append -m hashlimit: its table, and its masks and rates among the targets."""
+        number = self.hashlimit_lists.setdefault(m.name, len(self.hashlimit_lists))
+        cost, full = m.cost * HASHLIMIT_CREDITS, m.cost * m.burst * HASHLIMIT_CREDITS
+        if not cost <= full < 2**64:
+            raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
+        masks = tuple(self.family.pack(self.family.mask_of(n)) for n in (m.masks or (self.family.bits,) * 2))
+        words = (cost & MAX_CREDIT, cost >> 32, full & MAX_CREDIT, full >> 32)
+        self.targets.append((*masks, 0, 0, 0, 0, *words))
+        expiry = min(m.expire * HZ // 1000, 2**31)
+        self.matches.append((MATCH_CODES["hashlimit"], m.invert, m.mode, number, len(self.targets) - 1, expiry))
+
+    def addresses(self, first: int, second: int) -> int:
+        """Append two addresses that a match needs; return where they are."""
+        self.targets.append((self.family.pack(first), self.family.pack(second), *[0] * 8))
+        return len(self.targets) - 1
+
+    def table(self, table: Table) -> None:
+        """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
+        # ports decide by hash only where conntrack has refused cut headers before: in nat
+        kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
+        runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
+        starts: dict[str, int] = {}
+        at = len(self.rules)
+        for chain in table.chains.values():
+            starts[chain.name] = at
+            at += len(chain.rules) + len(runs[chain.name]) + 1
+        for chain in table.chains.values():
+            self.chain(table, chain, runs[chain.name], starts)
+            # an empty chain that accepts still counts for nat, whose policy counters users read
+            if chain.name in HOOKS and (chain.rules or chain.policy == "DROP" or table.name == "nat"):
+                self.hook_entry[TABLES[table.name], HOOKS[chain.name]] = starts[chain.name]
+                self.hook_policy[TABLES[table.name], HOOKS[chain.name]] = len(self.rules) - 1
+
+    def chain(self, table: Table, chain: Chain, runs: list[Run], starts: dict[str, int]) -> None:
+        """Append one chain."""
+        begins = {run.start: run for run in runs}
+        followers: Iterator[int] = iter(())
+        for n, rule in enumerate(chain.rules):
+            if n in begins:
+                followers = iter(self.dispatch(table, chain, begins[n]))
+            self.rule(table, chain, rule, starts, next(followers, len(self.rules) + 1))
+        policies = {"ACCEPT": TargetKind.POLICY_ACCEPT, "DROP": TargetKind.POLICY_DROP}
+        policy = policies.get(chain.policy, TargetKind.CHAIN_END)
+        self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
+
+    def dispatch(self, table: Table, chain: Chain, run: Run) -> list[int]:
+        """Append the lookup before a run; return for each of its rules where to go on after it."""
+        first = len(self.rules) + 1
+        behind = first + len(run.keys)
+        following = [behind] * len(run.keys)
+        heads: dict[int, int] = {}
+        for n in reversed(range(len(run.keys))):
+            following[n] = heads.get(run.keys[n], behind)
+            heads[run.keys[n]] = first + n
+        size = 1 << (2 * len(heads)).bit_length()
+        slots = [(0, NO_RULE)] * size
+        free = Slots(size)
+        for key, rule in heads.items():
+            slots[free.take((key * 0x9E3779B1 & 0xFFFFFFFF) >> 7)] = (key, rule)
+        arg = len(self.dispatches)
+        if table.name == "nat" and run.kind == BY_DST:
+            self.widest = max(self.widest, (size, arg))
+        self.append((table.name, chain, None), target=TargetKind.DISPATCH, arg=arg, following=behind)
+        self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
+        self.dispatch_slots += slots
+        return following
+
+    def append(
+        self,
+        origin: tuple[str, Chain, Rule | None],
+        *,
+        target: int,
+        addresses: tuple[int, ...] = (0, 0, 0, 0),
+        ifaces: tuple[int, int] = (FN_ANY_IFACE, FN_ANY_IFACE),
+        proto: int = 0,
+        invert: int = 0,
+        match: tuple[int, ...] = NO_MATCH,
+        tests: int = 0,
+        arg: int = 0,
+        packets: int = 0,
+        count: int = 0,
+        following: int | None = None,
+    ) -> None:
+        """Append one RULE and what it came from; tests: of its matches."""
+        if addresses != (0, 0, 0, 0) or invert & 3:
+            tests |= RuleTests.ADDRESSES
+        if proto:
+            tests |= RuleTests.PROTO
+        if ifaces != (FN_ANY_IFACE, FN_ANY_IFACE):
+            tests |= RuleTests.IN * (ifaces[0] != FN_ANY_IFACE) | RuleTests.OUT * (ifaces[1] != FN_ANY_IFACE)
+        next_ = len(self.rules) + 1 if following is None else following
+        packed = addresses if self.family is V4 else map(self.family.pack, addresses)
+        self.rules.append((*packed, *ifaces, proto, invert, target, tests, arg, next_, match, packets, count))
+        self.origin.append(origin)
+
+    def rule_matches(self, r: Rule) -> tuple[tuple[int, ...], int]:
+        """Return the MATCH that goes into a rule and which of TESTS_* it is.
+
+        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much
+        l4 header they need.
+        """
+        need, first = 0, len(self.matches)
+        for m in r.matches:
+            if m.kind in L4_MATCHES and not r.invert_proto:
+                need = max(need, MULTIPORT_NEED if m.kind == "multiport" else HEADER_NEED.get(r.proto, 0))
+        try:
+            if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
+                self.match(r.matches[0])
+                kind, invert, _, *values = self.matches.pop()
+                return (kind, invert, need, *values), RuleTests.MATCH
+            if need:
+                self.matches.append((MatchKind.L4_HEADER, 0, 0, need, 0, 0))
+            for m in r.matches:
+                self.match(m)
+        except RuleError as error:
+            raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
+        return (0, 0, len(self.matches) - first, first, 0, 0), RuleTests.MATCHES
+
+    def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
+        """Append one rule and its matches and target."""
+        match, tests = self.rule_matches(r) if r.matches else (NO_MATCH, 0)
+        t = r.target
+        if t.name in starts:
+            code, arg = int(TargetKind.GOTO if t.goto else TargetKind.JUMP), starts[t.name]
+        else:
+            code, arg = TARGET_CODES[t.name], len(self.targets)
+            ports = (t.min_proto, t.max_proto, t.base_proto)
+            pair = (t.min_addr, t.max_addr)
+            if self.family is not V4:
+                pair = (self.family.pack(t.min_addr), self.family.pack(t.max_addr))
+            self.targets.append((*pair, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
+        self.append(
+            (table.name, chain, r),
+            addresses=(r.src, r.smask, r.dst, r.dmask),
+            ifaces=(self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out)),
+            proto=r.proto,
+            invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2,
+            match=match,
+            tests=tests,
+            target=code,
+            arg=arg,
+            packets=r.packets,
+            count=r.bytes,
+            following=following,
+        )
+
+
+def with_arrays_of(ruleset: Ruleset, core: Any) -> Ruleset:
+    """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
+    names = ("rules", "matches", "targets", "port_slots", "dispatches", "dispatch_slots", "iface_match")
+    return replace(ruleset, **{name: core.arrays[name] for name in names})
+
+
+def _iface_fits(pattern: str, name: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
+
+
+def compile_rules(
+    parsed: Rules, iface_names: list[str], sets: Mapping[str, IpSet] | None = None, family: Family = V4
+) -> Ruleset:
+    """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
+
+    Raises RuleError for a rule that names a set which does not exist, or is of the other family.
+    """
+    sets = sets or {}
+    foreign = {name for name, s in sets.items() if not s.is_of(family)}
+    c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
+    records = RECORDS4 if family is V4 else RECORDS6
+    every = []
+    with no_garbage():
+        for name in TABLES:
+            if name in parsed.tables:
+                c.table(parsed.tables[name])
+                every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
+    tracking = any(
+        r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
+    )
+    return Ruleset(
+        aligned(c.rules, records.RULE),
+        np.array(c.matches, MATCH),
+        np.array(c.targets, records.TARGET),
+        np.array(c.slots, np.uint16),
+        np.array(c.dispatches, DISPATCH),
+        np.array(c.dispatch_slots, DISPATCH_SLOT),
+        address_cuts(every, family),
+        port_starts(every, "sport"),
+        port_starts(every, "dport"),
+        all(is_prefix(r.smask, family.full) and is_prefix(r.dmask, family.full) for r in every),
+        c.iface_table(),
+        c.hook_entry,
+        c.hook_policy,
+        c.widest[1],
+        tracking,
+        "nat" in parsed.tables,
+        max((jump_depth(t) for t in parsed.tables.values()), default=0),
+        len(c.recent_lists),
+        len(c.hashlimit_lists),
+        any(r.target.name == "CT" and r.target.mask2 for r in every),
+        c.origin,
+    )

@@ -1,0 +1,154 @@
+"""The files of a node directory: text, JSON as `ip -j` prints it, sysctl.conf; every error names file and place."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import select
+import stat
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import InputError
+from .text import excerpt
+
+# how long a turn of waiting for a pipe is [ms]
+TURN = 200
+# bytes of a file that is read as one text; `fastnat top` reads dumps of any size
+MAX_TEXT = 1 << 29
+CHUNK = 1 << 22
+
+
+class Pipe(io.RawIOBase):
+    """What comes out of a pipe or device. It waits in short turns, so that Ctrl-C is never lost.
+
+    A signal that comes right before a system call that blocks does not interrupt it: Python sees it only when the call
+    is over, which for a pipe that nobody writes to is never.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.ready = select.poll()
+        self.ready.register(descriptor, select.POLLIN)
+
+    def readable(self) -> bool:
+        """Tell that it is for reading."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what there is; return the bytes, 0 at the end."""
+        while True:
+            while not self.ready.poll(TURN):
+                pass
+            try:
+                return os.readv(self.descriptor, [buffer])
+            except BlockingIOError:
+                continue
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if not self.closed:
+            super().close()
+            os.close(self.descriptor)
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """Return a file or pipe to read; InputError says why there is none."""
+    try:
+        # without waiting for a writer
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return Path(path).open("rb")
+        return io.BufferedReader(Pipe(descriptor))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{excerpt(str(path))}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input to read; InputError when it is closed."""
+    if sys.stdin is None:
+        raise InputError("-: standard input is closed; give a file")
+    try:
+        return io.BufferedReader(Pipe(os.dup(sys.stdin.fileno())))
+    except io.UnsupportedOperation:
+        # a program has put something else in its place
+        return sys.stdin.buffer
+
+
+def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
+    """Return a file, or what comes out of a pipe; InputError when it cannot be read, or is larger than the limit."""
+    data = bytearray()
+    with open_file(path) as file:
+        try:
+            while chunk := file.read(CHUNK):
+                data += chunk
+                if len(data) > limit:
+                    raise InputError(f"{path}: larger than {limit:,} bytes, the limit of a file of this kind")
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+    return data
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; InputError names the file when it cannot be read as UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
+
+
+def parse_json(text: str, path: Path | str, expected: str, infinity: bool = False) -> Any:
+    """Return what JSON says; InputError names file, line and column, and what was expected.
+
+    Numbers are finite, or with `infinity` what Python writes for those that are not.
+    """
+    try:
+        return json.loads(text, parse_constant=float if infinity else _no_number, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected {expected}") from None
+    except RecursionError:
+        raise InputError(f"{path}: lists or objects nest too deep; expected {expected}") from None
+    except ValueError as error:
+        # an integer of more digits than Python reads, or one of those below
+        raise InputError(f"{path}: {error}; expected {expected}") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{excerpt(text, 40)} is beyond 64-bit floating point")
+    return value
+
+
+def read_json(path: Path) -> list[dict[str, Any]]:
+    """Return a JSON file that holds a list of objects; InputError names file, line and column."""
+    data = parse_json(read_text(path), path, "JSON as `ip -j` prints it")
+    if not isinstance(data, list) or not all(isinstance(x, dict) for x in data):
+        raise InputError(f"{path}: expected a JSON list of objects, as `ip -j` prints it")
+    return data
+
+
+def read_sysctls(path: Path) -> dict[str, str]:
+    """Return the "key = value" lines of a file; InputError names a line that is neither that nor a comment."""
+    values = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        key, eq, value = text.lstrip("-").partition("=")
+        if not eq:
+            raise InputError(f"{path}:{number}: {excerpt(text)!r}: expected key = value")
+        values[key.strip().replace("/", ".")] = value.strip()
+    return values

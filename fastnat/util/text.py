@@ -1,0 +1,71 @@
+"""Numbers and text out of files that may be anybody's: bounded, and short when an error shows them."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from typing import Any
+
+from ..errors import InputError
+
+# characters of a line or value that an error shows
+SHOWN = 300
+DECIMAL = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+
+
+def excerpt(text: str, limit: int = SHOWN) -> str:
+    """Return text as an error shows it: a long one is cut."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
+def shown(value: Any, limit: int = SHOWN) -> str:
+    """Return the repr of a value as an error shows it; Python refuses to print integers of over 4,300 digits."""
+    try:
+        return excerpt(repr(value), limit)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def decimal(text: str, low: int, high: int, what: str = "number") -> int:
+    """Return a decimal integer in low..high; ValueError for anything else."""
+    if not DECIMAL.fullmatch(text) or not low <= int(text) <= high:
+        raise ValueError(f"{what} {excerpt(text, 40)!r} is not in {low}..{high}")
+    return int(text)
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return an argument that is an integer of any kind, not a bool; InputError names it, the value and the limits."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise InputError(f"{name} {shown(value, 60)} is not a whole number in {low}..{high}")
+    return number
+
+
+def finite(value: Any, low: float, high: float) -> float:
+    """Return a number as a float in low..high; ValueError for NaN, infinity, text and whatever else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{shown(value, 60)} is not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not low <= number <= high:
+        raise ValueError(f"{shown(value, 60)} is not in {low:g}..{high:g}")
+    return number
+
+
+def text_of(text: Any, source: str) -> str:
+    """Return text that can be written as UTF-8; InputError names the source of anything else."""
+    if not isinstance(text, str):
+        raise InputError(f"{source}: expected text, got {type(text).__name__}")
+    try:
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        why = "is half of a surrogate pair, which no UTF-8 file holds"
+        raise InputError(f"{source}: character {error.start} {why}") from None
+    return text
