@@ -208,6 +208,7 @@ def test_an_address_is_no_emoji(tmp_path, capfd):
     assert f"{near} towards udp {near}:2" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_plots_of_hostile_texts(doc, tmp_path):
     """A dollar begins no formula, a letter without a glyph is no warning."""
     from fastnat.exhaustion.plots import draw

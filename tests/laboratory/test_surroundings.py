@@ -49,6 +49,7 @@ def test_standard_output_that_takes_nothing(place, words, where):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shell",
     ['"$@" 2>&-', '"$@" 2> /dev/full', '"$@" <&-', 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"', "env -i \"$@\"",

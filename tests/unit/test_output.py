@@ -126,6 +126,8 @@ def test_what_cannot_be_written_is_known_at_once(tmp_path, monkeypatch, name, wh
     assert sorted(tmp_path.iterdir()) == before
 
 
+# of pytest-xdist, which has a thread: the child only opens two files
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_folder_or_file_that_may_not_be_written_to_is_known_at_once(tmp_path):
     """As another user, for root may write everywhere."""
     tmp_path.chmod(0o755)
