@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..addresses import FAMILIES
 from ..engine import Engine
 from ..errors import FastnatError, InputError
 from ..node import Node
@@ -27,12 +28,12 @@ def check(node: str, lenient: bool) -> None:
         answer_no()
         warn(f"fastnat: {error}")
         sys.exit(1)
-    for parsed in (loaded.rules, loaded.rules6):
+    for parsed in map(loaded.rules_of, FAMILIES.values()):
         for warning in parsed.warnings if parsed else []:
             warn(warning)
-    rules = sum(rule is not None for _, _, rule in engine.ruleset.origin)
+    rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
     say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine")
-    if not engine.ruleset.tracking:
+    if not engine.stacks[4].ruleset.tracking:
         say("no rule uses connection tracking: nothing is tracked or translated")
 
 

@@ -19,10 +19,13 @@ from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion import COLUMNS, Workload, report, scenario
+from ..exhaustion.document import Document
+from ..exhaustion.factors import sport_of
 from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
 from ..exhaustion.plots import draw, open_plot
-from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse, sport_of
+from ..exhaustion.times import hold_of
+from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse
 from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
@@ -32,8 +35,8 @@ from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupt
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
     Variant((), "none"),
-    Variant((("random-fully", "on"),), "--random-fully"),
-    Variant((("addresses", "2"),), "two addresses"),
+    Variant((("random-fully", True),), "--random-fully"),
+    Variant((("addresses", 2),), "two addresses"),
 ]
 NEXT = """Your own node:
   fastnat snapshot -o node/                                        collects it (on the node, as root)
@@ -124,18 +127,17 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        doc = report.document(where if where is not None else "k8s-worker (packaged)", kernel, work, results)
-        if stopped:
-            doc["incomplete"] = left_out(stopped)
+        name = where if where is not None else "k8s-worker (packaged)"
+        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "")
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:
             answer_no()
         write(written, doc, results[:1] if demo else results, draw_it=not stopped)
     if json_path == "-":
-        click.echo(json_text(doc, indent=1))
+        click.echo(json_text(doc.to_json(), indent=1))
     else:
-        show(console, doc, results)
+        show(console, doc)
         if demo:
             console.print(NEXT, soft_wrap=True)
     if stopped:
@@ -164,7 +166,7 @@ def kept(stopped: StoppedBetween, written: dict[str, Output | None]) -> str:
     )
 
 
-def write(written: dict[str, Output | None], doc: dict[str, Any], results: list[Compared], draw_it: bool) -> None:
+def write(written: dict[str, Output | None], doc: Document, results: list[Compared], draw_it: bool) -> None:
     """Write the files that were asked for."""
     for option, output in written.items():
         if output is None:
@@ -172,7 +174,7 @@ def write(written: dict[str, Output | None], doc: dict[str, Any], results: list[
         if option == "--csv":
             output.write_text(to_csv(results))
         elif option == "--json":
-            output.write_text(json_text(doc) + "\n")
+            output.write_text(json_text(doc.to_json()) + "\n")
         elif draw_it:
             draw(doc, output)
         else:
@@ -193,7 +195,7 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
         check_network(given["network"])
     if "hold" in given:
         try:
-            given["hold"] = scenario.hold_of(given["hold"])
+            given["hold"] = hold_of(given["hold"])
         except ValueError as error:
             raise InputError(f"--hold: {error}") from None
     return replace(work, **given)
@@ -244,19 +246,19 @@ def to_csv(results: list[Compared]) -> str:
     return file.getvalue()
 
 
-def show(console: Terminal, doc: dict[str, Any], results: list[Compared]) -> None:
+def show(console: Terminal, doc: Document) -> None:
     """Print the curve of a single run, or the comparison of several, and the answer."""
-    baseline = results[0].outcomes[0]
-    if len(results) == 1:
+    baseline = doc.baseline
+    if len(doc.results) == 1:
         show_curve(console, baseline)
-    if "incomplete" in doc:
-        console.say(doc["incomplete"])
+    if doc.incomplete:
+        console.say(doc.incomplete)
     console.say(verdict(baseline))
     if baseline.one_in_thousand:
         console.say(f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows.")
     if remedy(baseline):
         console.say(remedy(baseline))
-    if len(results) > 1:
+    if len(doc.results) > 1:
         header, rows = report.table(doc)
         table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for column in table.columns[1:]:
@@ -264,8 +266,8 @@ def show(console: Terminal, doc: dict[str, Any], results: list[Compared]) -> Non
         for row in rows:
             table.add_row(*map(shown, row))
         console.print(table)
-    console.say(report.occupancy_line(doc["runs"][0]))
-    for line in doc["comparison"]:
+    console.say(report.occupancy_line(doc.firsts[0][1]))
+    for line in doc.comparison:
         console.say(line)
 
 

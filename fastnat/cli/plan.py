@@ -12,6 +12,7 @@ from ..exhaustion import Workload, scenario
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
+from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..node import Node
 from ..util.escapes import json_text
@@ -41,7 +42,7 @@ def plan(
 ) -> None:  # fmt: skip
     """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
-        held = scenario.hold_of(hold)
+        held = hold_of(hold)
     except ValueError as error:
         raise InputError(f"--hold: {error}") from None
     if cloud is not None:

@@ -102,7 +102,7 @@ def run(
                 for name, n in zip(VERDICTS, answers.counts(), strict=True):
                     counts[name] += n
                 if lines:
-                    lines.write_text("".join(answers.lines()))
+                    lines.write_text("".join(line.json() for line in answers.lines()))
                 if told:
                     told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
                 if packets:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..addresses import FAMILIES
 from ..node import Node
 from ..node.snapshot import snapshot as take
 from .terminal import say, warn
@@ -21,7 +22,7 @@ def snapshot(output: str, conntrack: bool) -> None:
         warn(f"without {name}: {why}")
     say(f"{output}: {', '.join(done.written)}")
     node = Node.load(output, lenient=True)
-    for parsed in (node.rules, node.rules6):
+    for parsed in map(node.rules_of, FAMILIES.values()):
         for warning in parsed.warnings if parsed else []:
             warn(warning)
     say(f"next: fastnat exhaust {output} --dst IP:PORT")

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import click
 from rich.table import Table
 
-from ..addresses import family_of
+from ..addresses import FAMILIES, family_of
 from ..conntrack.dump import Dump, read
 from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, seconds_left, spaces_of
 from ..errors import InputError
@@ -93,8 +93,9 @@ def _fields(s: PortSpace) -> dict[str, Any]:
 
 def nat_addresses(node: Node) -> list[tuple[int, int]]:
     """Return the ranges of addresses with which a node translates: its own, and those of its SNAT rules."""
-    ranges = [(a.local, a.local) for i in node.interfaces.values() for a in (*i.addresses, *i.addresses6)]
-    for parsed in (node.rules, node.rules6):
+    own = [a for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)]
+    ranges = [(a.local, a.local) for a in own]
+    for parsed in map(node.rules_of, FAMILIES.values()):
         for table in parsed.tables.values() if parsed else []:
             targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
             ranges += [(t.min_addr, t.max_addr) for t in targets if t.name in ("SNAT", "NETMAP")]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, V6, AddressLike
+from ..addresses import FAMILIES, AddressLike
+from ..core.datapath import Datapath
 from ..dtypes import CONN_HELPED, CONN_LIVE, CONN_MARKED, HELP, HELPERS, PROTOCOL_NAMES, Status
 from ..errors import ArgumentError, InputError
 from ..util.arguments import address, port, protocol
@@ -26,7 +27,7 @@ class Conntrack:
     """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
 
     def __init__(
-        self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180), max_connections: int = 1 << 25
+        self, cores: dict[int, Datapath], gre_lifetimes: tuple[int, int] = (30, 180), max_connections: int = 1 << 25
     ) -> None:
         self._cores = cores
         self.gre_lifetimes = gre_lifetimes
@@ -46,7 +47,7 @@ class Conntrack:
         zone = int(row["zone"])
         zone_dir = sum(1 << d for d in (0, 1) if row["tuples"][d]["zone"] == zone)
         return Connection(
-            V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), tuple_of(row, 0), tuple_of(row, 1),
+            FAMILIES[version], index, int(row["tuples"][0]["proto"]), tuple_of(row, 0), tuple_of(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
             *self._helper(version, index, row, announced),
             PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,

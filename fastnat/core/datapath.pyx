@@ -180,10 +180,7 @@ cdef class Datapath:
         cdef uint32_t i
         for i in range(2 * FN_ROUND_KEYS):
             e.key[i] = splitmix64(&key)
-            # the numbers behind these were drawn when the seed made the key, too: a seed gives the same ones as before
-            splitmix64(&seed)
-        e.rng[0] = splitmix64(&seed)
-        e.rng[1] = splitmix64(&seed)
+        self._seed(seed)
         if len(secret) != sizeof(e.secret):
             raise InputError(f"the secret has {len(secret)} bytes, not {sizeof(e.secret)}")
         memcpy(e.secret, <const char *>secret, sizeof(e.secret))
@@ -1030,8 +1027,15 @@ cdef class Datapath:
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""
         with self:
-            self.e.rng[0] = splitmix64(&seed)
-            self.e.rng[1] = splitmix64(&seed)
+            self._seed(seed)
+
+    cdef void _seed(self, uint64_t seed) noexcept:
+        # before it a seed gave the keys of the tables, too: it still gives the numbers behind those
+        cdef uint32_t _
+        for _ in range(2 * FN_ROUND_KEYS):
+            splitmix64(&seed)
+        self.e.rng[0] = splitmix64(&seed)
+        self.e.rng[1] = splitmix64(&seed)
 
     def random_u64(self):
         """The next number of the engine's generator."""

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ..addresses import V4, V6, Family
+from ..addresses import FAMILIES, V4, V6, Family
 from ..errors import InputError
 from ..util.files import read_json
 from ..util.text import decimal, shown
@@ -99,7 +99,7 @@ def address_json(iface: Interface) -> dict[str, Any]:
     """Return an interface as `ip -j addr` prints it."""
     names = {v: k for k, v in SCOPES.items() if k != "universe"}
     infos = []
-    for family, addresses in ((V4, iface.addresses), (V6, iface.addresses6)):
+    for family, addresses in ((f, iface.addresses_of(f)) for f in FAMILIES.values()):
         for a in addresses:
             info: dict[str, Any] = {"family": family.name, "local": family.to_text(a.local)}
             info |= {"prefixlen": a.prefix, "scope": names[a.scope]}

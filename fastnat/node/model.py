@@ -105,7 +105,7 @@ class Node:
         else:
             iface.addresses6.insert(0, Address(local, length, SCOPES[scope]))
         if length < family.bits and name != "lo":
-            self._routes(family).append(Route(local & family.mask_of(length), length, name))
+            self.routes_of(family).append(Route(local & family.mask_of(length), length, name))
 
     def add_route(
         self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast"
@@ -132,14 +132,14 @@ class Node:
         if kind == "unicast" and dev not in self.interfaces:
             there = excerpt(", ".join(self.interfaces))
             raise InputError(f"route {shown(dst)}: no interface {shown(dev)}; the node has {there}")
-        self._routes(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
+        self.routes_of(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
 
     def remove_address(self, iface: str, address: str) -> None:
         """Take an address off an interface; Engine.reload() makes it known. InputError when it is not there."""
         if iface not in self.interfaces:
             raise InputError(f"no interface {shown(iface)}; the node has {excerpt(', '.join(self.interfaces))}")
         family = family_of(address)
-        there = self.interfaces[iface].addresses if family is V4 else self.interfaces[iface].addresses6
+        there = self.interfaces[iface].addresses_of(family)
         try:
             wanted = family.to_int(address.partition("/")[0])
         except ValueError as error:
@@ -160,14 +160,24 @@ class Node:
                 prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
             except ValueError as error:
                 raise InputError(f"route {shown(dst)}: {excerpt(str(error))}") from None
-        routes = self._routes(family)
+        routes = self.routes_of(family)
         left = [r for r in routes if (r.dst, r.prefix) != (network, prefix) or dev not in (None, r.iface)]
         if len(left) == len(routes):
             raise InputError(f"there is no route to {dst}")
         routes[:] = left
 
-    def _routes(self, family: Family) -> list[Route]:
+    def routes_of(self, family: Family) -> list[Route]:
+        """Return the routes of one family, to be read or changed."""
         return self.routes if family is V4 else self.routes6
+
+    def rules_of(self, family: Family) -> Rules | None:
+        """Return the rules of one family, None without."""
+        return self.rules if family is V4 else self.rules6
+
+    @property
+    def more_families(self) -> tuple[Family, ...]:
+        """The families beside IPv4 of which the node has an address or rules."""
+        return (V6,) if self.has_ipv6 else ()
 
     @property
     def has_ipv6(self) -> bool:

@@ -98,7 +98,7 @@ def test_it_ends_with_its_master(nat):
     nat.conntrack.delete(nat.conntrack.find("tcp", CLIENT, 4000, SERVER, 21))
     assert nat.stats["expect_delete"] == 1
     assert not arrives(nat, 40000, 1.0)
-    nat._cores[4].check_invariants()
+    nat.stacks[4].core.check_invariants()
 
 
 def test_no_room_in_a_buffer(nat):
@@ -170,7 +170,7 @@ def test_state_goes_on(nat, tmp_path):
         other.save(again)
         third = fastnat.Engine.restore(again)
         assert str(third.conntrack.find("tcp", CLIENT, 4000, SERVER, 21)).endswith("helper=ftp use=2")
-        third._cores[4].check_invariants()
+        third.stacks[4].core.check_invariants()
 
 
 @pytest.mark.parametrize(("option", "says"), [
@@ -223,4 +223,4 @@ def test_a_tunnel_ends_with_its_control_connection(first):
     nat.advance(601.0)
     assert len(nat.conntrack) == 0
     for engine in (nat, gone):
-        engine._cores[4].check_invariants()
+        engine.stacks[4].core.check_invariants()

@@ -85,7 +85,7 @@ def test_every_datagram_has_a_verdict(seed):
         seen.add(verdict)
     assert seen == set(Verdict)
     assert nat.stats["new"] > 500
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
 
 
@@ -144,7 +144,7 @@ def test_every_word_of_a_helper(proto, seed):
         if not six:
             nat.process_packet(bytes(IP(src=ends[0], dst=ends[1], proto=47) / GRE_DATA), "cni0", 1.0)
         expected += nat.stats["expect_create"]
-        for core in nat._cores.values():
+        for core in (stack.core for stack in nat.stacks.values()):
             core.check_invariants()
         nat.conntrack.flush()
     assert expected > 10

@@ -84,7 +84,7 @@ def test_cut_anywhere_never_crashes(name):
         if n >= 40:
             short[4:6] = (n - 40).to_bytes(2, "big")
             nat.process_packet(bytes(short), "cni0")
-    nat._cores[6].check_invariants()
+    nat.stacks[6].core.check_invariants()
 
 
 def test_address_range_is_the_kernels_choice():
@@ -115,7 +115,7 @@ def test_header_batches_and_inspection():
     found = nat.conntrack.find("udp", "fd01::100", 4000, "fd03::9", 53)
     assert V6.to_text(found.reply[1]) == "fd02::aaaa"
     nat.conntrack.delete(found)
-    nat._cores[6].check_invariants()
+    nat.stacks[6].core.check_invariants()
     nat.advance(31.0)
     assert len(nat.conntrack) == 0
 
@@ -126,7 +126,7 @@ def test_neighbour_discovery_is_untracked_and_fragments_have_a_reason():
     assert len(nat.conntrack) == 0
     assert nat.stats["invalid"] == 0
     fragment = IPv6(src="fd01::2", dst="fd03::9") / IPv6ExtHdrFragment(offset=0, m=1) / UDP(sport=1, dport=2)
-    assert nat._run(bytes(fragment), 2, 0.0)[4] == Reason.FRAGMENT
+    assert nat.run(bytes(fragment), 2, 0.0)[4] == Reason.FRAGMENT
 
 
 def test_a_node_without_ipv6_says_so(tmp_path):
@@ -150,14 +150,14 @@ def test_redirects_of_icmpv6(profile, reason):
     quoted = ICMPv6NDOptRedirectedHdr(pkt=bytes(sent))
     redirect = ICMPv6ND_Redirect(tgt="fe80::2", dst="fd03::9") / quoted
     packet = IPv6(src="fe80::1", dst="fd02::aaaa", hlim=255) / redirect
-    assert nat._run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
+    assert nat.run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
 
 
 @pytest.mark.parametrize(("profile", "reason"), [("linux-5.4", Reason.INVALID), ("linux-6.18", Reason.UNTRACKED)])
 def test_multicast_router_discovery(profile, reason):
     nat = fastnat.Engine(make_node(), profile)
     packet = IPv6(src="fd02::5", dst="fd02::1") / ICMPv6EchoRequest(type=152)
-    assert nat._run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
+    assert nat.run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
 
 
 @pytest.mark.parametrize(("profile", "address"), [("linux-5.4", "fe80::1"), ("linux-6.18", "fd01::1")])

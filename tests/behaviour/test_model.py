@@ -94,7 +94,7 @@ class EngineAndModel(RuleBasedStateMachine):
     def delete(self, data):
         conn = data.draw(st.sampled_from(list(self.model.table.values())))
         src, dst, sport, dport, proto = conn.orig
-        index, direction = self.nat._core.find(src, dst, sport, dport, proto)
+        index, direction = self.nat.stacks[4].core.find(src, dst, sport, dport, proto)
         assert direction == 0
         self.nat.conntrack.delete(index)
         self.model.delete(conn)
@@ -119,7 +119,7 @@ class EngineAndModel(RuleBasedStateMachine):
             assert bool(c.status & Status.SEEN_REPLY) == conn.seen_reply
             assert bool(c.status & Status.ASSURED) == conn.assured
             assert bool(c.status & Status.SRC_NAT) == conn.translated
-        self.nat._core.check_invariants()
+        self.nat.stacks[4].core.check_invariants()
 
 
 EngineAndModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -72,9 +72,9 @@ def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
     quick = fastnat.Engine(node(rules), seed=seed)
     monkeypatch.setattr("fastnat.rules.runs.MIN_RUN", 10**6)
     plain = fastnat.Engine(node(rules), seed=seed, remember=False)
-    assert len(quick.ruleset.dispatches) == 2
-    assert len(plain.ruleset.dispatches) == 0
-    assert (quick.ruleset.widest_run == ruleset.NO_RULE) == (wide > 1)
+    assert len(quick.stacks[4].ruleset.dispatches) == 2
+    assert len(plain.stacks[4].ruleset.dispatches) == 0
+    assert (quick.stacks[4].ruleset.widest_run == ruleset.NO_RULE) == (wide > 1)
     batch = traffic(quick, 20_000, seed)
     now = np.sort(np.random.default_rng(seed).random(len(batch)) * 60)
     one, other = quick.process(batch, now), plain.process(batch, now)
@@ -84,14 +84,14 @@ def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
     assert different <= {"rules_walked"}
     assert counters(quick) == counters(plain)
     assert len(set(one["reason"])) > 4
-    quick._core.check_invariants()
+    quick.stacks[4].core.check_invariants()
 
 
 def counters(nat):
-    rules = nat._core.rule_counters()
+    rules = nat.stacks[4].core.rule_counters()
     return [
         (int(r["packets"]), int(r["bytes"]))
-        for r, (_, _, rule) in zip(rules, nat.ruleset.origin, strict=True)
+        for r, (_, _, rule) in zip(rules, nat.stacks[4].ruleset.origin, strict=True)
         if rule is not None or r["target"] != TargetKind.DISPATCH
     ]
 
@@ -100,5 +100,5 @@ def test_remembering_is_used():
     """The comparison above would hold for an engine that remembers nothing, too."""
     nat = fastnat.Engine(node(RULES), seed=1)
     nat.process(traffic(nat, 20_000, 1))
-    assert nat._core.tables["paths"] > 50
-    assert nat._core.tables["memos"] > 20
+    assert nat.stacks[4].core.tables["paths"] > 50
+    assert nat.stacks[4].core.tables["memos"] > 20

@@ -440,7 +440,7 @@ class Run:
     def list(self, call, now):
         for style in ("conntrack", "extended", "proc"):
             self.engine.conntrack.format(style)
-        for version in self.engine._cores:
+        for version in self.engine.stacks:
             self.engine.save_rules(version)
             self.engine.services(version)
             self.engine.conntrack.to_numpy(version)

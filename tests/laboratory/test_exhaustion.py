@@ -62,7 +62,7 @@ def test_clients_are_never_the_nodes_own_addresses():
 def test_a_full_table_is_told_apart_from_exhausted_ports():
     nat = fastnat.Engine(fastnat.Node.example(), max_connections=1000)
     run(nat, Workload((("203.0.113.10", 53),), flows=1000))
-    nat._core.writable("conns")["status"] |= np.uint16(fastnat.Status.ASSURED)
+    nat.stacks[4].core.writable("conns")["status"] |= np.uint16(fastnat.Status.ASSURED)
     outcome = run(nat, Workload((("203.0.113.11", 53),), flows=1000))
     assert outcome.reasons == {"table_full": 1000}
     assert "table is full" in verdict(outcome)

@@ -1,5 +1,6 @@
 """What-if, plans, scenarios, reports and sweeps: the laboratory around Engine.process."""
 
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 import fastnat
 from fastnat.cli import group
 from fastnat.errors import InputError
-from fastnat.exhaustion import Workload, plan, report, scenario, simulation, sweep, variants, workload
+from fastnat.exhaustion import Workload, plan, scenario, simulation, sweep, variants, verdict, workload
+from fastnat.exhaustion.document import Document, load
 
 DNS = (("203.0.113.10", 53),)
 WEB = Workload((("203.0.113.10", 443),), "tcp", rate=520.0, hold="exp:5", clients=200, sport="random")
@@ -33,16 +35,35 @@ def run(*words):
 def doc():
     node = fastnat.Node.example()
     results = variants.compare(node, Workload(DNS), variants.parse("random-fully,addresses=1:2"), seeds=2)
-    return report.document("k8s-worker", "linux-6.18", Workload(DNS), results)
+    return Document("k8s-worker", "linux-6.18", Workload(DNS), results)
 
 
 def test_a_second_address_moves_the_wall_and_random_fully_does_not(doc):
-    by_name = {r["variant"]: r for r in report.first_seeds(doc)}
-    assert by_name["as it is"]["failed"] == by_name["random-fully"]["failed"] == 72_000 - 64_512
-    assert by_name["addresses=2"]["failed"] == 0
-    assert by_name["addresses=2"]["addresses"] == 2
-    assert doc["comparison"][0].startswith("addresses=2: nothing fails any more; without it 10.40%")
-    assert any(w.startswith("random-fully: the first failure is the same flow") for w in doc["comparison"][1:])
+    by_name = dict(doc.firsts)
+    assert by_name["as it is"].failed == by_name["random-fully"].failed == 72_000 - 64_512
+    assert by_name["addresses=2"].failed == 0
+    assert by_name["addresses=2"].addresses == 2
+    assert doc.comparison[0].startswith("addresses=2: nothing fails any more; without it 10.40%")
+    assert any(w.startswith("random-fully: the first failure is the same flow") for w in doc.comparison[1:])
+
+
+def test_what_was_written_is_read_as_what_it_was(doc, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(doc.to_json()))
+    again = load(tmp_path / "run.json")
+    assert again.firsts == doc.firsts
+    assert again.comparison == doc.comparison
+    assert (again.baseline, again.node, again.profile, again.timed) == (doc.baseline, doc.node, doc.profile, doc.timed)
+    assert again.to_json()["runs"][1]["rows"] == doc.to_json()["runs"][1]["rows"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])
+def test_a_fork_with_a_seed_is_an_engine_of_that_seed(seed):
+    """compare() compiles the rules of a variant once."""
+    work = Workload(DNS, flows=70_000, sport="random", rate=500.0, hold=30.0, clients=100)
+    forked = simulation.run(fastnat.Engine(NODE, seed=9).fork(seed), work)
+    assert dataclasses.replace(forked, rows=[]) == dataclasses.replace(
+        simulation.run(fastnat.Engine(NODE, seed=seed), work), rows=[]
+    )
 
 
 def test_sixteen_combinations_of_four_factors():
@@ -70,7 +91,7 @@ def test_time_wait_is_what_runs_out_on_5_4_and_not_on_6_18():
     old, new, short = variants.compare(
         node, work,
         [variants.Variant((("profile", "linux-5.4"),)), variants.Variant(()),
-         variants.Variant((("profile", "linux-5.4"), ("tcp-time-wait", "30")))], seeds=1,
+         variants.Variant((("profile", "linux-5.4"), ("tcp-time-wait", 30)))], seeds=1,
     )  # fmt: skip
     assert old.outcomes[0].kind == "ports"
     assert old.outcomes[0].stats["evicted"] == 0
@@ -89,8 +110,8 @@ def test_the_three_failures_are_told_apart():
     racing = Workload((("203.0.113.10", 443),), "tcp", flows=30_000, cpus=64)
     race = variants.compare(node, racing, [variants.Variant()], seeds=1)[0].outcomes[0]
     assert (ports.kind, table.kind, race.kind) == ("ports", "table", "race")
-    assert "nf_conntrack_max" in report.verdict(table)
-    assert "raced between CPUs" in report.verdict(race)
+    assert "nf_conntrack_max" in verdict(table)
+    assert "raced between CPUs" in verdict(race)
 
 
 class Counted(fastnat.Engine):
@@ -257,7 +278,7 @@ def test_a_wrong_scenario_names_line_and_key(tmp_path, old, new, word):
 
 
 def test_reports_of_one_run(doc, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps(doc))
+    (tmp_path / "run.json").write_text(json.dumps(doc.to_json()))
     outputs = {o: run("report", tmp_path / "run.json", "-o", o) for o in ("text", "md", "html", "junit", "prometheus")}
     assert all(r.exit_code == 0 for r in outputs.values())
     assert "First failure at flow 57,369" in outputs["text"].output
@@ -271,7 +292,7 @@ def test_reports_of_one_run(doc, tmp_path):
 
 @pytest.mark.slow
 def test_plots_are_pictures(doc, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps(doc))
+    (tmp_path / "run.json").write_text(json.dumps(doc.to_json()))
     assert run("report", tmp_path / "run.json", "--plot", tmp_path / "run.png").exit_code == 0
     text = SCENARIO.replace("addresses = [1, 2]\n", "rate = [100, 200]\n")
     (tmp_path / "s.toml").write_text(text.replace("flows = 3000", "flows = 1000"))

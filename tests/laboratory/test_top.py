@@ -43,7 +43,7 @@ def test_search_fails_is_what_the_engine_does():
     """94 % of the ports in use: the share of lost flows of one more thousand is the computed probability."""
     nat = fastnat.Engine(make_node(), seed=2)
     nat.process(flows(nat, 61_500))
-    taken = nat._core.ports_used(0xC633640A, 17, 0xCB00710A, 53)[1024:]
+    taken = nat.stacks[4].core.ports_used(0xC633640A, 17, 0xCB00710A, 53)[1024:]
     lost = 0
     for seed in range(8):
         out = nat.fork(seed=seed).process(flows(nat, 300, src=np.arange(300, dtype=np.uint32) + 0x0AF4FF00))

@@ -207,7 +207,7 @@ def runs(node):
     def go():
         nat = fastnat.Engine(node, max_connections=50)
         nat.process(nat.packets(proto="udp", src="10.244.1.9", sport=7, dst="203.0.113.9", dport=9, iface=1), 1.0)
-        for core in nat._cores.values():
+        for core in (stack.core for stack in nat.stacks.values()):
             core.check_invariants()
 
     loads(go)

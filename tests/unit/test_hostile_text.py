@@ -28,6 +28,8 @@ from fastnat.conntrack.dump import read as read_dump
 from fastnat.conntrack.port_spaces import spaces_of
 from fastnat.errors import FastnatError, InputError, RuleError
 from fastnat.exhaustion import Workload, report, scenario, variants
+from fastnat.exhaustion.document import Document
+from fastnat.exhaustion.document import load as load_document
 from fastnat.node import ipset, ipvs
 
 EXAMPLES = int(os.environ.get("FASTNAT_EXAMPLES", "100"))
@@ -84,12 +86,12 @@ def test_a_dump_loads_whole_or_not_at_all(data):
     loaded = loads(lambda: nat.conntrack.load(text, "dump"))[1]
     if not loaded:
         assert (nat.conntrack.format(), {**nat.stats, "insert_failed": 0}) == before
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
     nat.conntrack.format("proc")
     nat.advance(1e6)
     nat.conntrack.flush()
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
 
 
@@ -210,7 +212,7 @@ def test_a_workload_runs_or_is_refused(fields):
 def run_doc():
     work = Workload((("203.0.113.10", 53),), flows=3000)
     found = variants.compare(fastnat.Node.example(), work, variants.parse("random-fully"), seeds=1)
-    return json.loads(json.dumps(report.document("node", "linux-6.18", work, found)))
+    return json.loads(json.dumps(Document("node", "linux-6.18", work, found).to_json()))
 
 
 @many
@@ -223,7 +225,7 @@ def test_a_run_is_one_or_refused(tmp_path, run_doc, data):
     if data.draw(st.booleans()):
         text = damaged(text, data.draw)
     path.write_bytes(text.encode(errors="surrogatepass"))
-    doc, loaded = loads(lambda: report.load(path))
+    doc, loaded = loads(lambda: load_document(path))
     if loaded:
         for form in (report.to_text, report.to_markdown, report.to_junit, report.to_prometheus, to_html):
             form(doc).encode()
@@ -314,7 +316,7 @@ def test_a_state_of_any_bytes_raises_only_input_errors(tmp_path, state_members, 
         nat = fastnat.Engine.restore(tmp_path / "state")
     except InputError:
         return
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
 
 
@@ -471,7 +473,7 @@ def test_a_timeout_is_bounded_as_in_the_kernel():
     nat = fastnat.Engine(make_node())
     nat.conntrack.load(LINE.format(2**32 - 1, 1, 1, 0, 0))
     assert next(iter(nat.conntrack)).timeout == 2**31 // 250 - 1
-    nat._core.check_invariants()
+    nat.stacks[4].core.check_invariants()
     nat.advance(1e7)
     assert len(nat.conntrack) == 0
 
@@ -484,7 +486,7 @@ def test_a_dump_that_does_not_fit_leaves_nothing():
     with pytest.raises(InputError, match=r":3: a connection with this tuple exists"):
         nat.conntrack.load("".join(LINE.format(5, n, n, 0, 0) + "\n" for n in (1, 2, 1)))
     assert nat.stats == before
-    assert nat._core.high_water == 0
+    assert nat.stacks[4].core.high_water == 0
 
 
 def test_a_listing_counts_announced_connections_once():

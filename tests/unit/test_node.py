@@ -63,7 +63,7 @@ def test_every_class_of_addresses_has_the_route_of_a_linear_search():
     for addr in np.concatenate([near, rng.integers(0, 2**32, 500, np.uint32)]).tolist():
         fits = (addr ^ routes["dst"].astype(np.int64)) & routes["mask"] == 0
         fits &= routes["kind"] != 9
-        assert nat._core.route(addr) == (int(np.argmax(fits)) if fits.any() else None), to_text(addr)
+        assert nat.stacks[4].core.route(addr) == (int(np.argmax(fits)) if fits.any() else None), to_text(addr)
 
 
 def test_interfaces_and_routes_must_make_sense():

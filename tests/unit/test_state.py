@@ -79,7 +79,7 @@ def test_it_goes_on_with_the_same_answers(tmp_path):
     for k in (2, 3, 4):
         assert answers(other, k, 11.0 * k) == answers(nat, k, 11.0 * k)
         assert everything(other) == everything(nat)
-    for core in other._cores.values():
+    for core in (stack.core for stack in other.stacks.values()):
         core.check_invariants()
     nat.advance(1e6)
     other.advance(1e6)
@@ -99,7 +99,7 @@ def test_bysource_lists_keep_their_order(tmp_path):
         for e in (nat, other)
     ]
     assert late[0]["sport"][0] == late[1]["sport"][0] == 7
-    other._cores[4].check_invariants()
+    other.stacks[4].core.check_invariants()
 
 
 def test_random_fully_stays_on(tmp_path):
@@ -155,11 +155,11 @@ def test_damaged_records_are_refused_or_harmless(members, data):
         nat = fastnat.Engine.restore(where)
     except InputError:
         return
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
     answers(nat, 5, nat.now + 1)
     nat.advance(nat.now + 1e5)
-    for core in nat._cores.values():
+    for core in (stack.core for stack in nat.stacks.values()):
         core.check_invariants()
 
 
