@@ -41,7 +41,8 @@ def ranges(numbers):
 
 def main(folder):
     """Print a line for each step, the least covered first, and the total."""
-    rows = [(name, len(ran), [n for n, was in sorted(ran.items()) if not was]) for name, ran in executed(folder).items()]
+    steps = executed(folder).items()
+    rows = [(name, len(ran), [n for n, was in sorted(ran.items()) if not was]) for name, ran in steps]
     if not rows:
         sys.exit(f"{folder}: no .gcda files; has a gcov build run?")
     for name, total, missed in sorted(rows, key=lambda row: 1 - len(row[2]) / row[1]):

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
-from rich.table import Table
 
 from ..addresses import to_int
 from ..engine import Engine
@@ -30,7 +28,7 @@ from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, shown
+from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -260,12 +258,7 @@ def show(console: Terminal, doc: Document) -> None:
         console.say(remedy(baseline))
     if len(doc.results) > 1:
         header, rows = report.table(doc)
-        table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in table.columns[1:]:
-            column.justify, column.no_wrap = "right", True
-        for row in rows:
-            table.add_row(*map(shown, row))
-        console.print(table)
+        console.table(header, rows)
     console.say(report.occupancy_line(doc.firsts[0][1]))
     for line in doc.comparison:
         console.say(line)
@@ -273,17 +266,15 @@ def show(console: Terminal, doc: Document) -> None:
 
 def show_curve(console: Terminal, outcome: Outcome) -> None:
     """Print the rows where something happens."""
-    table = Table("flows", "connections", "occupancy", "failed", "probes", title="SNAT port exhaustion")
-    for column in table.columns:
-        column.justify = "right"
+    rows = []
     last = len(outcome.rows) - 1
     step = max(last // 24, 1) if last > 100 else 10
     for i, r in enumerate(outcome.rows):
         if i == last or (i + 1) % step == 0 or (last <= 100 and 0 < r.fail < 1):
-            table.add_row(
+            rows.append([
                 f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}"
-            )
-    console.print(table)
+            ])  # fmt: skip
+    console.table(("flows", "connections", "occupancy", "failed", "probes"), rows, left=0)
 
 
 def show_rates(console: Terminal, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:

@@ -7,10 +7,11 @@ import errno
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -37,6 +38,38 @@ class Terminal(Console):
     def say(self, text: str) -> None:
         """Print one line, however long; control characters in it are escaped."""
         self.print(shown(text), soft_wrap=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
+        """Print rows under a header; nothing is ever cut.
+
+        The first `left` columns stand at the left, figures at the right. Where the whole does not fit between the
+        edges of a terminal each row becomes lines of "name  value". A pipe has no edges.
+        """
+        lines = [[plain(cell) for cell in row] for row in (header, *rows)]
+        widths = [max(cell_len(line[k]) for line in lines) for k in range(len(header))]
+        width = sum(widths) + 2 * (len(widths) - 1)
+        if title:
+            self.say(title)
+        if self.is_terminal and width > self.width:
+            self._cards(lines)
+            return
+        for n, line in enumerate(lines):
+            cells = [
+                cell + " " * (w - cell_len(cell)) if k < left else " " * (w - cell_len(cell)) + cell
+                for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+            ]
+            self.print(Text("  ".join(cells).rstrip(), style="bold" if not n else ""), soft_wrap=True)
+            if not n:
+                self.print("-" * width, soft_wrap=True)
+
+    def _cards(self, lines: list[list[str]]) -> None:
+        """Print each row as lines of name and value, the first value at their head."""
+        header, *rows = lines
+        name = max(map(cell_len, header))
+        for row in rows:
+            self.print(Text(row[0], style="bold"), soft_wrap=True)
+            for said, cell in zip(header[1:], row[1:], strict=True):
+                self.print(Text(f"  {said}{' ' * (name - cell_len(said))}  {cell}"), soft_wrap=True)
 
 
 class Number(click.FloatRange):

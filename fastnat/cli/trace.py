@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from ..engine import Engine
 from ..engine.settings import PROFILES
@@ -17,7 +15,7 @@ from ..errors import InputError
 from ..node import Node
 from ..util.escapes import json_text
 from ..util.files import read_text
-from .terminal import Terminal, say, shown
+from .terminal import Terminal, say
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
@@ -82,13 +80,13 @@ def trace(
 def show(told: Trace) -> None:
     """Print a trace for people."""
     console = Terminal()
-    table = Table("hook", "table", "chain", "rule", title="Rules that matched, in order")
-    for step in told.steps:
-        before = Text(f"({step.skipped} before it did not match) " if step.skipped else "", "dim")
-        what = Text.assemble(f"{step.number}: ", before, shown(step.text))
-        table.add_row(step.hook, step.table, shown(step.chain), what)
     if told.steps:
-        console.print(table)
+        console.say("Rules that matched, in order")
+        rows = []
+        for step in told.steps:
+            before = f"({step.skipped} before it did not match) " if step.skipped else ""
+            rows.append([step.hook, step.table, step.chain, f"{step.number}: {before}{step.text}"])
+        console.table(("hook", "table", "chain", "rule"), rows, left=4)
     else:
         console.say("No rule was asked.")
     src, sport, dst, dport = told.before

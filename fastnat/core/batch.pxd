@@ -6,27 +6,33 @@
 # packet order, so two packets of one new connection in one batch give one connection, and the split of
 # the input into batches never shows. So a batch may stop behind any packet, and does where it has taken long
 # (somebody may want to interrupt it) or where hashes computed ahead hold no longer (tuples/rehash.pxd).
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
 from .conntrack.lookup cimport candidate, towards
 from .hooks cimport let_go, set_up, walk
+from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
 from .shortcuts.established cimport pass_established
 from .shortcuts.opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
-from .tuples.tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
+from .shards cimport SHARD_ROOM
+from .tuples.tuple cimport conn_tuple, swap_ends, tuple_equal, tuple_proto
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
-    HALF = 16
+    HALF = FN_STAGE // 2
     # groups between the stages: enough time for a line to come, few enough to stay in the first-level cache
     PROBE = 1
     DECIDE = 2
     RING = 3
+    # lines that look_ahead names for a packet, at most
+    AHEAD_LINES = 4
+    GROUP_LINES = FN_STAGE * AHEAD_LINES
+    # bytes of the longest datagram
+    DATAGRAM_ROOM = 65536
 
 # where a memo's key holds the classes of both ports
 cdef extern from *:
@@ -41,52 +47,38 @@ cdef struct group_t:
     uint32_t n
     # the number of the first packet, see begin_packet
     uint64_t number
-    tuple_t tuples[32]
-    uint64_t hashes[32]
+    tuple_t tuples[FN_STAGE]
+    uint64_t hashes[FN_STAGE]
     # the table id that is probably the packet's, FN_NONE: it will probably open a connection
-    uint32_t found[32]
-    ahead_t ahead[32]
+    uint32_t found[FN_STAGE]
+    ahead_t ahead[FN_STAGE]
     # what the next stage of this group will touch
     uint32_t n_lines
-    const void *lines[128]
+    const void *lines[GROUP_LINES]
+
+
+cdef struct batch_t:
+    # headers that have been checked
+    const packet_t *packets
+    result_t *results
+    # one a packet, or NULL; the last of them
+    double *times
+    double last
+    uint64_t n
 
 
 cdef struct scratch_t:
     # the memory of a batch, the engine's own: threads may have small stacks
-    group_t ring[4]
-    pkt_t held[256]
+    # those in flight, and one that holds none
+    group_t ring[RING + 1]
+    pkt_t held[FN_CPUS]
     # a datagram that may be made longer
-    uint8_t room[65536]
+    uint8_t room[DATAGRAM_ROOM]
     # what a shard takes out of a batch
-    packet_t packets[1024]
-    result_t results[1024]
-    uint64_t places[1024]
-    double times[1024]
-
-
-cdef inline void pkt_reset(pkt_t *p) noexcept nogil:
-    # pkt_reset: everything that a packet gathers on its way starts empty.
-    fn_clear_packet(p)
-    p.ct = FN_NONE
-    p.ctinfo = IP_CT_INVALID
-    p.ttl = 64
-    p.template_dir = 3
-    p.tracked = 1
-
-
-cdef inline void load(pkt_t *p, const packet_t *in_, tuple_t t, uint64_t hash) noexcept nogil:
-    pkt_reset(p)
-    p.t = t
-    p.hash = hash
-    p.in_iface = in_.iface
-    p.length = in_.length
-    p.tcp_flags = in_.tcp_flags
-    p.mark = in_.mark
-    p.end = <uint32_t>in_.isn << 16
-
-
-cdef inline tuple_t packet_tuple(const packet_t *in_) noexcept nogil:
-    return tuple_make(in_.src, in_.dst, in_.sport, in_.dport, in_.proto, 0)
+    packet_t packets[SHARD_ROOM]
+    result_t results[SHARD_ROOM]
+    uint64_t places[SHARD_ROOM]
+    double times[SHARD_ROOM]
 
 
 cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const packet_t *in_, uint32_t n) noexcept nogil:
@@ -106,7 +98,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port or takes the first that it draws: buckets of both reply tuples,
     # bysource bucket, next free record.
-    # => The end of the lines, at most four a packet. None of the packets is ICMP.
+    # => The end of the lines, at most AHEAD_LINES a packet. None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef const packet_t *in_
@@ -173,22 +165,6 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     g.n_lines = n_lines
 
 
-cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
-    if FN_V6:
-        memset(out, 0, sizeof(result_t))
-    out.verdict = p.verdict
-    out.ctinfo = p.ctinfo
-    out.reason = p.reason
-    out.pad = 0
-    out.src = tuple_src(p.t)
-    out.dst = tuple_dst(p.t)
-    out.sport = <uint16_t>tuple_sport(p.t)
-    out.dport = <uint16_t>tuple_dport(p.t)
-    out.out_iface = p.out_iface
-    out.probes = <uint16_t>p.probes
-    out.conn = p.ct
-
-
 cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
     # take_classes: what look_ahead has found out about addresses and ports already, as classify does it.
     if ahead.key[2]:
@@ -200,7 +176,7 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
 
 cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogil:
     # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
-    cdef const void *lines[4]
+    cdef const void *lines[AHEAD_LINES]
     cdef uint32_t k, n
     if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
         return False

@@ -32,6 +32,36 @@ cdef struct room_t:
     uint32_t at
 
 
+cdef enum:
+    ROOM_ARRAYS = 8
+
+
+cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *sizes) noexcept nogil:
+    # room_sizes: bytes of the arrays of a room, in the order in which room_t names them.
+    sizes[0] = e.high_water
+    sizes[1] = FN_TOWARDS * sizeof(uint32_t)
+    sizes[2] = e.n_chains * sizeof(uint16_t)
+    sizes[3] = n_servers * sizeof(uint32_t)
+    sizes[4] = n_servers * sizeof(uint32_t)
+    sizes[5] = e.n_pages
+    sizes[6] = e.n_helps
+    sizes[7] = e.expect_high
+
+
+cdef inline void room_take(room_t *r, void **arrays, uint32_t n_servers) noexcept nogil:
+    # room_take: arrays: as room_sizes says them, all zero.
+    r.seen = <uint8_t *>arrays[0]
+    r.towards = <uint32_t *>arrays[1]
+    r.chains = <uint16_t *>arrays[2]
+    r.active = <uint32_t *>arrays[3]
+    r.inactive = <uint32_t *>arrays[4]
+    r.pages = <uint8_t *>arrays[5]
+    r.helps = <uint8_t *>arrays[6]
+    r.expects = <uint8_t *>arrays[7]
+    r.n_servers = n_servers
+    r.at = 0
+
+
 cdef inline uint32_t directions(const conn_t *c) noexcept nogil:
     # directions: the first of the two by which a confirmed connection is in the table.
     return 1 if c.status & IPS_NAT_CLASH else 0

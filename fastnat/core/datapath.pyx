@@ -8,25 +8,29 @@ import numpy as np
 
 from ..errors import ArgumentError, BusyError, CheckError, ClockError, InputError
 from .types cimport *
-from .batch cimport pkt_reset, run_batch, run_race, scratch_t, store
-from .check cimport check_engine, room_t
-from .conntrack.adopt cimport add_to_source, adopt_conn, give_server
-from .conntrack.confirm cimport confirm
-from .conntrack.expire cimport advance_to, tick_before, tick_of, time_before
-from .conntrack.insert cimport conn_alloc, conn_delete, conn_release
-from .conntrack.lookup cimport find_tuple, is_live
-from .conntrack.timing_wheel cimport NEVER
-from .helpers.expect cimport give_help, help_of, link_expect
-from .hooks cimport walk
-from .ipvs cimport server_like
-from .packet.parse cimport parse_ip
+from .batch cimport batch_t, DATAGRAM_ROOM, run_batch, run_race, scratch_t
+from .check cimport check_engine, ROOM_ARRAYS, room_sizes, room_t, room_take
+from .conntrack.adopt cimport adopt_conn
+from .conntrack.create cimport create_conntrack
+from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
+from .conntrack.insert cimport conn_delete
+from .conntrack.lookup cimport find_tuple
+from .frames cimport datagram_t, first_outside, frames_t, run_frames, walk_datagram
+from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
+from .ipvs cimport bound_persists
+from .nat.masquerade cimport flush_masqueraded
+from .nat.ports_used cimport ports_used
+from .packet.packet cimport store
+from .reload cimport find_servers, forget_routes, pick_up_windows
 from .route cimport route_lookup, select_addr, select_addr6
-from .rules.walk cimport path_flush
-from .shards cimport gather, range_t, shard_of, shards_t
-from .shortcuts.hook_memo cimport memo_flush
-from .tuples.hash cimport begin_packet, random_u64, splitmix64, tuple_hash
+from .rules.recent cimport bound_recent
+from .shard_batch cimport run_shard
+from .shards cimport range_t, shards_of, shards_t
+from .shortcuts.hook_memo cimport flush_counters, forget_walks
+from .start cimport start_generator, start_keys, start_tables
+from .tuples.hash cimport random_u64, tuple_hash
 from .tuples.rehash cimport collect_due, is_crowded, rehash
-from .tuples.tuple cimport conn_tuple, tuple_dst, tuple_invertible, tuple_make, tuple_proto
+from .tuples.tuple cimport tuple_make
 
 cdef extern from "platform.h" nogil:
     ctypedef struct fn_ndarray:
@@ -54,11 +58,18 @@ cdef enum:
 
 
 # by the codes of conntrack/adopt.pxd
-cdef tuple WHY_NOT = (
+cdef tuple WHY_NOT_ADOPTED = (
     "", "its tuples or status cannot be", "its state, status or interface cannot be", "its TCP record cannot be",
     "only TCP has numbers to adjust", "its SCTP record cannot be", "it is due already", "another one has its tuple",
     "the table holds {count} connections, its maximum", "its real server is not there", "the table is full", "the tables are full",
 )
+# by those of conntrack/create.pxd
+cdef tuple WHY_NOT_CREATED = (
+    "", "no reply can belong to such a tuple", "a connection with this tuple exists",
+    "the table holds {count} connections, its maximum", "the table is full", "the connection cannot be confirmed",
+)
+# by those of helpers/adopt.pxd; its master is not there: as _check_conn says it
+cdef tuple WHY_NO_HELP = ("", "its numbers cannot be", "not of its protocol", "", "its connection can have none")
 
 
 cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
@@ -97,16 +108,6 @@ cdef inline bint overlap(const void *a, uint64_t a_size, const void *b, uint64_t
     return <uint64_t>a < <uint64_t>b + b_size and <uint64_t>b < <uint64_t>a + a_size
 
 
-cdef struct batch_t:
-    # a batch of headers that has been checked
-    const packet_t *packets
-    result_t *results
-    # one a packet, or NULL
-    double *times
-    double last
-    uint64_t n
-
-
 cdef void *data_of(object array):
     return (<fn_ndarray *><void *>array).data
 
@@ -115,15 +116,6 @@ cdef object read_only(object array):
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-cdef inline bint are_odd(const int64_t *offs, uint64_t n) noexcept nogil:
-    # are_odd: whether a frame ends before it begins, or takes 4 GB.
-    cdef uint64_t all_ = 0
-    cdef uint64_t i
-    for i in range(n):
-        all_ |= <uint64_t>offs[i + 1] - <uint64_t>offs[i]
-    return all_ >> 32 != 0
 
 
 cdef class Datapath:
@@ -173,14 +165,9 @@ cdef class Datapath:
             self._start(config)
 
     cdef int _start(self, dict config) except -1:
-        cdef uint64_t seed = config["seed"]
-        cdef uint64_t key = config["key"]
         cdef bytes secret = config["secret"]
         cdef engine_t *e = &self.e
-        cdef uint32_t i
-        for i in range(2 * FN_ROUND_KEYS):
-            e.key[i] = splitmix64(&key)
-        self._seed(seed)
+        start_keys(e, config["key"], config["seed"])
         if len(secret) != sizeof(e.secret):
             raise InputError(f"the secret has {len(secret)} bytes, not {sizeof(e.secret)}")
         memcpy(e.secret, <const char *>secret, sizeof(e.secret))
@@ -247,19 +234,7 @@ cdef class Datapath:
         self.limit = config["max_connections"]
         e.max_conns = self.limit
         e.bitmap_probes = config["bitmap_probes"]
-        self._start_table(&e.tuples, config["groups"], TABLE_KIND_TUPLES)
-        self._start_table(&e.sources, config["groups"], TABLE_KIND_SOURCES)
-        e.free_chunk = FN_NONE
-        e.free_help = FN_NONE
-        e.free_expect = FN_NONE
-        e.free_bitmap = FN_NONE
-        e.free_page = FN_NONE
-        e.newest_bitmap = FN_NONE
-        e.oldest_bitmap = FN_NONE
-        memset(e.expect_heads, 0xff, FN_EXPECT_HEADS * 4)
-        memset(e.wheel, 0xff, (FN_WHEEL_SLOTS + FN_FAR_SLOTS) * 4)
-        e.next_far = NEVER
-        memset(e.bitmap_index, 0xff, <uint64_t>(e.bitmap_index_mask + 1) * 4)
+        start_tables(e, config["groups"])
         e.profile = config["profile"]
         self._configure_node(config)
         return 0
@@ -297,17 +272,6 @@ cdef class Datapath:
         e.be_liberal = config["be_liberal"]
         e.max_retrans = config["max_retrans"]
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
-        return 0
-
-    cdef int _start_table(self, table_t *t, uint32_t groups, uint32_t kind) except -1:
-        t.groups = groups
-        t.level_mask = groups - 1
-        t.half = groups * FN_GROUP_BUCKETS
-        t.bucket_mask = 2 * groups * FN_GROUP_BUCKETS - 1
-        t.n_buckets = groups * FN_GROUP_BUCKETS
-        t.level = <uint32_t>fn_ctz(groups)
-        t.kind = kind
-        memset(t.buckets, 0, <uint64_t>groups * FN_GROUP_BUCKETS * sizeof(bucket_t))
         return 0
 
     @property
@@ -482,12 +446,8 @@ cdef class Datapath:
         """The shard that each packet of a batch belongs to: uint16[n]."""
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
         cdef uint64_t n = raw.dimensions[0]
-        cdef const packet_t *in_ = <const packet_t *>raw.data
-        cdef uint64_t i
         numbers = np.empty(n, np.uint16)
-        cdef uint16_t[::1] to = numbers
-        for i in range(n):
-            to[i] = <uint16_t>shard_of(&self.shards, in_ + i)
+        shards_of(&self.shards, <const packet_t *>raw.data, n, <uint16_t *>data_of(numbers))
         return numbers
 
     def process_shard(self, packets not None, now, out not None):
@@ -498,23 +458,14 @@ cdef class Datapath:
         """
         cdef batch_t b
         cdef uint64_t at = 0
-        cdef uint64_t begun, before
-        cdef uint32_t found, done
         self._begin_batch(&b, packets, now, out)
         try:
             if b.times == NULL:
                 with nogil:
                     advance_to(&self.e, tick_of(b.last))
             while at < b.n:
-                begun = fn_cycles()
                 with nogil:
-                    while at < b.n and fn_cycles() - begun <= FN_SLICE:
-                        before = at
-                        found = gather(&self.shards, self.shard, b.packets, b.n, &at, self.scratch.packets, self.scratch.places)
-                        done = self._run_found(b.results, b.times, b.last, found)
-                        if done < found:
-                            at = self.scratch.places[done - 1] + 1 if done else before
-                            break
+                    at = run_shard(&self.e, &self.shards, self.shard, self.scratch, &b, at)
                 self._pause(at, b.n, b.last, b.times)
                 if self.halted:
                     return
@@ -523,19 +474,6 @@ cdef class Datapath:
             self.clock = b.last
         finally:
             self._end_batch()
-
-    cdef uint32_t _run_found(self, result_t *out, const double *times, double last, uint32_t found) noexcept nogil:
-        # _run_found: run what gather() has found.
-        # => How many of them were decided.
-        cdef scratch_t *s = self.scratch
-        cdef uint32_t i, done
-        if times != NULL:
-            for i in range(found):
-                s.times[i] = times[s.places[i]]
-        done = <uint32_t>run_batch(&self.e, s.ring, s.packets, s.results, s.times if times != NULL else NULL, last, found)
-        for i in range(done):
-            out[s.places[i]] = s.results[i]
-        return done
 
     def halt(self, bint wanted):
         """Ask process_shard() to stop soon, or, before it begins, not to; the only call that may be made meanwhile."""
@@ -547,136 +485,84 @@ cdef class Datapath:
         largest: size of the largest fragment that it came in [bytes], 0 when it came whole.
         """
         cdef bytes given = data if type(data) is bytes else bytes(data)
-        cdef Py_ssize_t n = len(given)
+        cdef datagram_t d
         cdef pkt_t p
         cdef result_t r
-        if n > 65535:
-            n = 65535
+        d.data = &self.scratch.room[0]
+        d.length = <uint32_t>min(len(given), DATAGRAM_ROOM - 1)
+        d.room = DATAGRAM_ROOM
+        d.iface = iface
+        d.mark = mark
+        d.largest = largest
         self.begin()
         try:
             if not now >= self.clock or now > 1e15:
                 raise ClockError(f"time goes back from {self.clock} s to {now} s, or is none")
-            memcpy(self.scratch.room, <const char *>given, n)
+            memcpy(d.data, <const char *>given, d.length)
             advance_to(&self.e, tick_of(now))
-            self._one(self.scratch.room, <uint32_t>n, sizeof(self.scratch.room), iface, mark, largest, &p)
+            walk_datagram(&self.e, &d, &p)
             store(&p, &r)
             self.clock = now
-            rewritten = (<char *>self.scratch.room)[:p.len] if r.verdict != VERDICT_DROP else None
+            rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
         finally:
             self.end()
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
 
-    cdef void _one(self, uint8_t *data, uint32_t n, uint32_t room, uint32_t iface, uint32_t mark, uint32_t largest,
-                   pkt_t *p) noexcept nogil:
-        cdef uint32_t reason
-        pkt_reset(p)
-        p.now = <uint32_t>self.e.now
-        p.mark = mark
-        p.largest = largest
-        p.room = room
-        p.in_iface = <uint16_t>iface
-        p.len = 0
-        p.t = tuple_make(0, 0, 0, 0, 0, 0)
-        begin_packet(&self.e, self.e.stats[STAT_PACKETS])
-        self.e.stats[STAT_PACKETS] += 1
-        reason = parse_ip(p, data, n)
-        if reason == REASON_NONE and iface >= self.e.n_ifaces:
-            reason = REASON_INTERFACE
-        if reason:
-            p.verdict = VERDICT_DROP
-            p.reason = <uint8_t>reason
-            return
-        p.hash = tuple_hash(&self.e, p.t)
-        walk(&self.e, p)
-        self.e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
-        if fn_unlikely(is_crowded(&self.e)):
-            rehash(&self.e)
+    cdef int _frames(self, frames_t *f, object buffer, object offsets, object ifaces) except -1:
+        # _frames: check what process_frames is given but for time and results, both of which come last.
+        cdef fn_ndarray *raw = array_of(buffer, BYTE, C_CONTIGUOUS | WRITEABLE)
+        cdef uint64_t i
+        f.data = <uint8_t *>raw.data
+        f.size = raw.dimensions[0]
+        raw = array_of(offsets, OFFSET, C_CONTIGUOUS)
+        f.offs = <const int64_t *>raw.data
+        if raw.dimensions[0] < 1:
+            raise InputError("offsets must have one element more than there are frames")
+        f.n = raw.dimensions[0] - 1
+        raw = array_of(ifaces, IFACE, C_CONTIGUOUS)
+        f.ifaces = <const uint16_t *>raw.data
+        if <uint64_t>raw.dimensions[0] != f.n:
+            raise InputError(f"{raw.dimensions[0]} interfaces for {f.n} frames")
+        i = first_outside(f)
+        if i < f.n:
+            raise InputError(f"frame {i}: offsets {f.offs[i]} to {f.offs[i + 1]} do not lie in the buffer of {f.size} bytes")
+        if overlap(f.data, f.size, f.offs, (f.n + 1) * sizeof(int64_t)) or overlap(f.data, f.size, f.ifaces, f.n * sizeof(uint16_t)):
+            raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
+        return 0
 
     def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None, meet=None):
         """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
-        cdef fn_ndarray *raw = array_of(buffer, BYTE, C_CONTIGUOUS | WRITEABLE)
-        cdef uint8_t *data = <uint8_t *>raw.data
-        cdef uint64_t size = raw.dimensions[0]
-        cdef const int64_t *offs
-        cdef const uint16_t *ins
-        cdef uint64_t n, i
+        cdef fn_ndarray *raw
+        cdef frames_t f
         cdef uint64_t done = 0
-        cdef double last
-        cdef double *times
-        cdef result_t *results
-        raw = array_of(offsets, OFFSET, C_CONTIGUOUS)
-        offs = <const int64_t *>raw.data
-        if raw.dimensions[0] < 1:
-            raise InputError("offsets must have one element more than there are frames")
-        n = raw.dimensions[0] - 1
-        raw = array_of(ifaces, IFACE, C_CONTIGUOUS)
-        ins = <const uint16_t *>raw.data
-        if <uint64_t>raw.dimensions[0] != n:
-            raise InputError(f"{raw.dimensions[0]} interfaces for {n} frames")
-        # at first only whether they go back or too far, which costs little: each is looked at again when it is its turn
-        if offs[0] < 0 or <uint64_t>offs[n] > size or are_odd(offs, n):
-            for i in range(n):
-                if offs[i] < 0 or offs[i + 1] < offs[i] or <uint64_t>offs[i + 1] > size or offs[i + 1] - offs[i] > 0xffffffff:
-                    raise InputError(f"frame {i}: offsets {offs[i]} to {offs[i + 1]} do not lie in the buffer of {size} bytes")
-        if overlap(data, size, offs, (n + 1) * 8) or overlap(data, size, ins, n * 2):
-            raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
+        self._frames(&f, buffer, offsets, ifaces)
         if out is None:
-            out = np.empty(n, self.result_dtype)
-        raw = self._results(out, n)
-        for address, length, name in ((<uint64_t>data, size, "the buffer"), (<uint64_t>offs, (n + 1) * 8, "offsets"),
-                                      (<uint64_t>ins, n * 2, "interfaces")):
-            self._apart(raw, n, <const void *><uint64_t>address, length, name)
-        results = <result_t *>raw.data
+            out = np.empty(f.n, self.result_dtype)
+        raw = self._results(out, f.n)
+        self._apart(raw, f.n, f.data, f.size, "the buffer")
+        self._apart(raw, f.n, f.offs, (f.n + 1) * sizeof(int64_t), "offsets")
+        self._apart(raw, f.n, f.ifaces, f.n * sizeof(uint16_t), "interfaces")
+        f.results = <result_t *>raw.data
         self.begin()
         self.running = True
         try:
-            self._clock(now, n, &last, &times)
-            if times != NULL:
-                self._apart(raw, n, times, n * sizeof(double), "now")
-                if overlap(data, size, times, n * sizeof(double)):
+            self._clock(now, f.n, &f.last, &f.times)
+            if f.times != NULL:
+                self._apart(raw, f.n, f.times, f.n * sizeof(double), "now")
+                if overlap(f.data, f.size, f.times, f.n * sizeof(double)):
                     raise InputError("now lies in the buffer, which is written: give it memory of its own")
             self.processed = 0
             if meet is not None:
                 self._leave_room(meet())
-            while done < n:
+            while done < f.n:
                 with nogil:
-                    done += self._run_frames(data, size, offs + done, ins + done, times + done if times != NULL else NULL, last,
-                                             results + done, n - done)
-                self._pause(done, n, last, times)
-            self.clock = last
+                    done = run_frames(&self.e, &f, done, self.scratch.room)
+                self._pause(done, f.n, f.last, f.times)
+            self.clock = f.last
         finally:
             self.running = False
             self.end()
         return out
-
-    cdef uint64_t _run_frames(self, uint8_t *data, uint64_t size, const int64_t *offs, const uint16_t *ins, const double *times,
-                              double now, result_t *out, uint64_t n) noexcept nogil:
-        # _run_frames: => How many of n datagrams were decided: all, or those up to where it stops.
-        cdef uint64_t begun = fn_cycles()
-        cdef uint64_t i, at, end
-        cdef uint64_t tick = tick_of(now)
-        cdef uint32_t length
-        cdef pkt_t p
-        for i in range(n):
-            # each is read once and looked at again: somebody may write to offsets meanwhile
-            at = <uint64_t>offs[i]
-            end = <uint64_t>offs[i + 1]
-            if end > size or at > end:
-                at = 0
-                end = 0
-            if times != NULL:
-                tick = tick_before(times[i], now)
-            advance_to(&self.e, tick)
-            # a copy, so that nobody changes it between two looks
-            length = <uint32_t>(end - at) if end - at < sizeof(self.scratch.room) else <uint32_t>sizeof(self.scratch.room)
-            memcpy(self.scratch.room, data + at, length)
-            self._one(self.scratch.room, length, length, ins[i], 0, 0, &p)
-            if p.verdict != VERDICT_DROP:
-                memcpy(data + at, self.scratch.room, p.len)
-            store(&p, out + i)
-            if fn_unlikely(p.pause or (i % FN_STAGE == 0 and fn_cycles() - begun > FN_SLICE)):
-                return i + 1
-        return n
 
     def advance(self, double now):
         """Let virtual time pass [s]; due connections are deleted. Raises ClockError when now lies in the past."""
@@ -699,7 +585,7 @@ cdef class Datapath:
     def delete(self, uint32_t conn):
         """Delete a confirmed connection (conntrack -D). Raises IndexError when there is none with that number."""
         with self:
-            if conn >= self.e.high_water or not is_live(&self.e.conns[conn]):
+            if not has_conn(&self.e, conn):
                 raise IndexError(f"no connection {conn}")
             conn_delete(&self.e, conn)
 
@@ -710,50 +596,21 @@ cdef class Datapath:
         original, reply: (src, dst, sport, dport); status without CONFIRMED; timeout: seconds left. Returns its number.
         Raises ValueError when a tuple is taken or the table is full; the table is unchanged then.
         """
-        cdef engine_t *e = &self.e
-        cdef pkt_t p
-        cdef uint32_t ct
-        cdef conn_t *c
-        cdef tuple_t orig = tuple_make(addr_of(original[0]), addr_of(original[1]), original[2], original[3], proto,
-                                       zone if zone_dir & 1 else 0)
-        cdef tuple_t back = tuple_make(addr_of(reply[0]), addr_of(reply[1]), reply[2], reply[3], proto,
-                                       zone if zone_dir & 2 else 0)
+        cdef conn_t wanted
+        cdef uint32_t here = FN_NONE
+        wanted.tuples[0] = tuple_make(addr_of(original[0]), addr_of(original[1]), original[2], original[3], proto,
+                                      zone if zone_dir & 1 else 0)
+        wanted.tuples[1] = tuple_make(addr_of(reply[0]), addr_of(reply[1]), reply[2], reply[3], proto, zone if zone_dir & 2 else 0)
+        wanted.zone = <uint16_t>zone
+        wanted.status = <uint16_t>status
+        wanted.state = <uint8_t>state
+        # one that is due at once lives for a jiffy
+        wanted.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)
         with self:
-            if not tuple_invertible(orig):
-                raise ValueError("no reply can belong to such a tuple")
-            pkt_reset(&p)
-            p.now = <uint32_t>e.now
-            p.hash = tuple_hash(e, orig)
-            if find_tuple(e, orig, p.hash, p.now) != FN_NONE or find_tuple(e, back, tuple_hash(e, back), p.now) != FN_NONE:
-                e.stats[STAT_INSERT_FAILED] += e.profile == LINUX_5_4
-                raise ValueError("a connection with this tuple exists")
-            if e.count >= e.max_conns:
-                raise ValueError(f"the table holds {e.count} connections, its maximum")
-            ct = conn_alloc(e, orig, p.hash)
-            if ct == FN_NONE:
-                raise ValueError("the table is full")
-            c = &e.conns[ct]
-            c.tuples[1] = back
-            c.zone = <uint16_t>zone
-            e.zoned |= zone != 0
-            c.status = <uint16_t>status
-            c.state = <uint8_t>state
-            c.timeout = <uint32_t>tick_of(timeout if timeout > 0 else 0.004)
-            c.stream_ts = p.now
-            memset(&e.tcp[ct], 0, sizeof(tcp_t))
-            if mark:
-                e.tcp[ct].mark = mark
-                c.flags |= CONN_MARKED
-            p.ct = ct
-            add_to_source(e, &p)
-            c.status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
-            if confirm(e, &p):
-                conn_release(e, ct)
-                raise ValueError("the connection cannot be confirmed")
-            if is_crowded(e):
-                rehash(e)
-            e.stats[STAT_INSERT] += 1
-            return ct
+            why = WHY_NOT_CREATED[<int>create_conntrack(&self.e, &wanted, mark, &here)]
+            if why:
+                raise ValueError(why.format(count=self.e.count))
+            return here
 
     def collect_due(self):
         """Delete connections that a timeout of 0 s ends in the jiffy they began in; for a caller that holds the engine."""
@@ -778,7 +635,7 @@ cdef class Datapath:
                 raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
             beside = <const tcp_t *>raw.data
             for i in range(n):
-                why = WHY_NOT[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
+                why = WHY_NOT_ADOPTED[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
                 if why:
                     raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
             return numbers
@@ -792,36 +649,19 @@ cdef class Datapath:
         cdef const uint32_t[::1] cts = conns
         cdef const uint32_t[::1] of = masters
         cdef Py_ssize_t i
-        cdef help_t *help
-        cdef help_t given
-        cdef uint32_t proto
+        cdef uint32_t why
         with self:
             if not len(helps) == cts.shape[0] == of.shape[0]:
                 raise ValueError("not one connection and one master for each")
             for i in range(cts.shape[0]):
                 self._check_conn(cts[i])
-                proto = tuple_proto(self.e.conns[cts[i]].tuples[0])
-                if from_[i].kind > HELPER_PPTP or from_[i].master_kind > HELPER_PPTP or from_[i].n_ends[0] > 2 or from_[i].n_ends[1] > 2:
-                    raise ValueError(f"helper {i}: its numbers cannot be")
-                if from_[i].kind and proto != (PROTO_UDP if from_[i].kind == HELPER_TFTP else PROTO_TCP):
-                    raise ValueError(f"helper {i}: not of its protocol")
-                if from_[i].master_kind and of[i] != FN_NONE:
-                    self._check_conn(of[i])
-                help = give_help(&self.e, cts[i])
-                if help == NULL:
-                    raise ValueError(f"helper {i}: its connection can have none")
-                given = help[0]
-                help[0] = from_[i]
-                help.first = given.first
-                help.serial = given.serial
-                help.server = given.server
-                help.master = of[i]
-                help.master_serial = 0
-            # a master may stand behind those that it has announced
+                why = adopt_help(&self.e, cts[i], from_ + i, of[i])
+                if why == HELP_MASTER:
+                    raise ValueError(f"no connection {of[i]}")
+                if why:
+                    raise ValueError(f"helper {i}: {WHY_NO_HELP[<int>why]}")
             for i in range(cts.shape[0]):
-                help = help_of(&self.e, cts[i])
-                if help.master_kind and of[i] != FN_NONE and help_of(&self.e, of[i]) != NULL:
-                    help.master_serial = help_of(&self.e, of[i]).serial
+                find_master(&self.e, cts[i], of[i])
 
     def adopt_expects(self, expects not None):
         """Expect connections as another engine did: EXPECT[n] with the masters' numbers here, the oldest first.
@@ -835,12 +675,11 @@ cdef class Datapath:
             self.e.next_expect = <uint32_t>self.e.now
             for i in range(raw.dimensions[0]):
                 self._check_conn(x[i].master)
-                if help_of(&self.e, x[i].master) == NULL or not EXPECT_FREE < x[i].kind <= EXPECT_GRE_KEY or x[i].dir > 1 \
-                        or x[i].any_sport > 1 or self.e.n_expects >= self.e.max_expects or link_expect(&self.e, &x[i]) == FN_NONE:
+                if not adopt_expect(&self.e, &x[i]):
                     raise ValueError(f"expectation {i}: it cannot be")
 
     cdef int _check_conn(self, uint32_t ct) except -1:
-        if ct >= self.e.high_water or not is_live(&self.e.conns[ct]):
+        if not has_conn(&self.e, ct):
             raise ValueError(f"no connection {ct}")
         return 0
 
@@ -850,7 +689,6 @@ cdef class Datapath:
         Raises ValueError when the lists are not of this node's rules; what they hold is bounded here.
         """
         cdef uint64_t i
-        cdef uint32_t n_servers = len(self.arrays["servers"])
         if len(rng) != 2 or len(stats) != FN_STATS:
             raise ValueError(f"{len(rng)} words of a generator and {len(stats)} counters, not 2 and {FN_STATS}")
         with self:
@@ -859,18 +697,13 @@ cdef class Datapath:
                 if given.dtype != there.dtype or given.shape != there.shape:
                     raise ValueError(f"{name}: not of this node's rules")
                 there[...] = given
-            for i in range(<uint64_t>len(self.arrays["recent"])):
-                self.e.recent[i].next %= FN_RECENT_STAMPS
-                self.e.recent[i].n_stamps = min(self.e.recent[i].n_stamps, <uint16_t>FN_RECENT_STAMPS)
-                self.e.recent_clock = max(self.e.recent_clock, self.e.recent[i].used)
+            bound_recent(&self.e, len(self.arrays["recent"]))
             if services.dtype != self.memory["services"].dtype or services.shape != self.memory["services"].shape:
                 raise ValueError("services: not of this node")
             for i in range(self.e.n_services):
                 self.e.services[i].at = services["at"][i]
                 self.e.services[i].weight = min(<int32_t>services["weight"][i], self.e.services[i].max_weight)
-            for i in range(self.e.n_persists):
-                if self.e.persists[i].server >= n_servers:
-                    self.e.persists[i].used = 0
+            bound_persists(&self.e, len(self.arrays["servers"]))
             for i in range(2):
                 self.e.rng[i] = rng[i]
             for i in range(FN_STATS):
@@ -889,50 +722,38 @@ cdef class Datapath:
 
     def next_expiry(self):
         """Time of the earliest expiry [s], or None; looks at every live record."""
-        cdef uint32_t i
-        cdef uint32_t best = FN_NONE
+        cdef uint32_t left
         with self:
-            for i in range(self.e.high_water):
-                if is_live(&self.e.conns[i]) and self.e.conns[i].timeout - <uint32_t>self.e.now < best:
-                    best = self.e.conns[i].timeout - <uint32_t>self.e.now
-            return None if best == FN_NONE else <double>(self.e.now + best) / FN_HZ
+            left = next_expiry(&self.e)
+            return None if left == FN_NONE else <double>(self.e.now + left) / FN_HZ
 
     def ports_used(self, addr, uint32_t proto, peer, uint32_t peer_port):
         """Which of the 65,536 ports of `addr` are taken towards a peer: bool[65536]. Looks every port up."""
+        cdef tuple_t peer_tuple = tuple_make(addr_of(peer), addr_of(addr), peer_port, 0, proto, 0)
         taken = np.zeros(65536, np.uint8)
-        cdef uint8_t[::1] flags = taken
-        cdef uint32_t port
-        cdef addr_t near = addr_of(addr)
-        cdef addr_t far = addr_of(peer)
-        cdef tuple_t t
+        cdef uint8_t *flags = <uint8_t *>data_of(taken)
         with self:
             with nogil:
-                for port in range(65536):
-                    t = tuple_make(far, near, peer_port, port, proto, 0)
-                    flags[port] = find_tuple(&self.e, t, tuple_hash(&self.e, t), <uint32_t>self.e.now) != FN_NONE
+                ports_used(&self.e, peer_tuple, flags)
             return taken.view(np.bool_)
 
     def check(self):
         """Walk everything and raise CheckError that names the first broken invariant; slow, see Engine.check."""
         cdef room_t room
+        cdef uint64_t sizes[ROOM_ARRAYS]
+        cdef void *places[ROOM_ARRAYS]
         cdef const char *wrong
-        cdef engine_t *e = &self.e
+        cdef uint32_t i
         with self:
             n_servers = len(self.memory["servers"])
-            sizes = (e.high_water, 4 * FN_TOWARDS, 2 * e.n_chains, 4 * n_servers, 4 * n_servers, e.n_pages, e.n_helps, e.expect_high)
-            held = [np.zeros(size + 1, np.uint8) for size in sizes]
-            memset(&room, 0, sizeof(room_t))
-            room.seen = <uint8_t *>data_of(held[0])
-            room.towards = <uint32_t *>data_of(held[1])
-            room.chains = <uint16_t *>data_of(held[2])
-            room.active = <uint32_t *>data_of(held[3])
-            room.inactive = <uint32_t *>data_of(held[4])
-            room.pages = <uint8_t *>data_of(held[5])
-            room.helps = <uint8_t *>data_of(held[6])
-            room.expects = <uint8_t *>data_of(held[7])
-            room.n_servers = n_servers
+            room_sizes(&self.e, n_servers, sizes)
+            # a byte more, so that each has an address of its own
+            held = [np.zeros(sizes[i] + 1, np.uint8) for i in range(ROOM_ARRAYS)]
+            for i in range(ROOM_ARRAYS):
+                places[i] = data_of(held[i])
+            room_take(&room, places, n_servers)
             with nogil:
-                wrong = check_engine(e, &room)
+                wrong = check_engine(&self.e, &room)
             if wrong != NULL:
                 raise CheckError(f"{(<bytes>wrong).decode()} (at {room.at}): this is a fault of fastnat, please report it")
 
@@ -940,19 +761,14 @@ cdef class Datapath:
 
     def rule_counters(self):
         """Bring the packet and byte counters of the rules up to date; they lie in arrays["rules"]."""
-        cdef uint32_t i
         with self:
-            for i in range(self.e.n_paths):
-                path_flush(&self.e, &self.e.paths[i])
-                memo_flush(&self.e, &self.e.memos[i])
+            flush_counters(&self.e)
             return self.arrays["rules"]
 
     def forget_paths(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""
         with self:
-            self.rule_counters()
-            memset(self.e.paths, 0, self.e.n_paths * sizeof(path_t))
-            memset(self.e.memos, 0, self.e.n_paths * sizeof(memo_t))
+            forget_walks(&self.e)
 
     def leave_room(self, uint32_t others):
         """Count `others` connections of the other family toward nf_conntrack_max, which is one for both."""
@@ -973,69 +789,29 @@ cdef class Datapath:
 
     def reload(self, dict arrays, dict config):
         """Go on with other rules, addresses and routes: `arrays` replace those of the same names."""
-        cdef uint32_t i
         cdef bint hooks_are_new = config["tracking"] and not self.e.tracking
         with self:
             self.memory.update(arrays)
             self._attach()
             self._capacities()
             self._configure_node(config)
-            self._find_servers()
-            for i in range(self.e.high_water):
-                self.e.conns[i].routes[0] = 0
-                self.e.conns[i].routes[1] = 0
-                if hooks_are_new and tuple_proto(self.e.conns[i].tuples[0]) == PROTO_TCP and self.e.conns[i].state == TCP_ESTABLISHED:
-                    self.e.tcp[i].td_maxwin[0] = 0
-                    self.e.tcp[i].td_maxwin[1] = 0
-
-    cdef void _find_servers(self) noexcept nogil:
-        # _find_servers: connections go on with their real server if it is still there (expire_nodest_conn=1).
-        cdef engine_t *e = &self.e
-        cdef uint32_t n = 0
-        cdef uint32_t i, server
-        for i in range(e.n_services):
-            n += e.services[i].n
-        # first of all none has a server any more: to delete one may delete others, and their servers' numbers hold no longer
-        for i in range(e.high_water):
-            if e.conns[i].flags & CONN_SERVICE:
-                e.conns[i].flags = e.conns[i].flags & ~(CONN_SERVICE | CONN_ACTIVE) & 0xff | CONN_ADRIFT
-        for i in range(e.high_water):
-            if not e.conns[i].flags & CONN_ADRIFT:
-                continue
-            e.conns[i].flags &= ~CONN_ADRIFT & 0xff
-            server = server_like(e, n, conn_tuple(&e.conns[i], 1))
-            if server == FN_NONE:
-                conn_delete(e, i)
-                continue
-            give_server(e, i, server)
+            find_servers(&self.e)
+            forget_routes(&self.e)
+            if hooks_are_new:
+                pick_up_windows(&self.e)
 
     def flush_masqueraded(self, uint32_t iface, addr=None):
         """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""
-        cdef uint32_t i
-        cdef uint32_t n = 0
         cdef addr_t wanted = 0
         with self:
             if addr is not None:
                 wanted = addr_of(addr)
-            for i in range(self.e.high_water):
-                if is_live(&self.e.conns[i]) and self.e.conns[i].masq_iface == iface:
-                    if addr is None or tuple_dst(self.e.conns[i].tuples[1]) == wanted:
-                        conn_delete(&self.e, i)
-                        n += 1
-            return n
+            return flush_masqueraded(&self.e, iface, &wanted if addr is not None else NULL)
 
     def reseed(self, uint64_t seed):
         """Draw other random numbers from here on; the keys of the tables stay."""
         with self:
-            self._seed(seed)
-
-    cdef void _seed(self, uint64_t seed) noexcept:
-        # before it a seed gave the keys of the tables, too: it still gives the numbers behind those
-        cdef uint32_t _
-        for _ in range(2 * FN_ROUND_KEYS):
-            splitmix64(&seed)
-        self.e.rng[0] = splitmix64(&seed)
-        self.e.rng[1] = splitmix64(&seed)
+            start_generator(&self.e, seed)
 
     def random_u64(self):
         """The next number of the engine's generator."""

@@ -246,3 +246,11 @@ cdef inline uint32_t from_server(engine_t *e, pkt_t *p) noexcept nogil:
         return REASON_NONE
     count_active(e, p.ct)
     return REASON_NONE if manip_pkt(p, invert_tuple(conn_tuple(&e.conns[p.ct], 0)), MANIP_SRC) else REASON_TRUNCATED
+
+
+cdef inline void bound_persists(engine_t *e, uint32_t n_servers) noexcept nogil:
+    # bound_persists: clients whose server there is not, as the list may be from anywhere, are forgotten.
+    cdef uint32_t i
+    for i in range(e.n_persists):
+        if e.persists[i].server >= n_servers:
+            e.persists[i].used = 0

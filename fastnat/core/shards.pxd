@@ -3,7 +3,7 @@
 # Source: ours.
 # Invariants: what a shard's SNAT chose comes back to it: its ports are those that `shard_of_port` gives it.
 # Differs from the kernel: it has one table for all CPUs.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from .types cimport *
 
 cdef enum:
@@ -59,6 +59,13 @@ cdef inline uint32_t shard_of(const shards_t *s, const packet_t *p) noexcept nog
     if is_translated(s, p.dst):
         return shard_of_port(s, p.dport)
     return shard_of_address(s, p.dst)
+
+
+cdef inline void shards_of(const shards_t *s, const packet_t *in_, uint64_t n, uint16_t *to) noexcept nogil:
+    # shards_of: the shard of each packet of a batch.
+    cdef uint64_t i
+    for i in range(n):
+        to[i] = <uint16_t>shard_of(s, in_ + i)
 
 
 cdef inline uint32_t gather(const shards_t *s, uint32_t shard, const packet_t *in_, uint64_t n, uint64_t *at,

@@ -72,11 +72,13 @@ def test_command_says_what_is_near(tmp_path):
     before.write_text(dump_of(n=20_000)[1])
     shown = CliRunner().invoke(group, ["top", str(now)]).output
     assert "Ports are running out now" in shown
-    told = CliRunner().invoke(group, ["top", str(before), "--earlier", str(before), "--json"]).output
+    told = CliRunner().invoke(group, ["top", str(before), "--earlier", str(before), "--apart", "60", "--json"]).output
     assert json.loads(told)["spaces"][0]["seconds_left"] is None
+    grown = CliRunner().invoke(group, ["top", str(now), "--earlier", str(before), "--apart", "600"]).output
+    assert "At +69.8/s, as between the two dumps, it is full in 38 s." in grown
     grown = CliRunner().invoke(group, ["top", "-", "--csv"], input=now.read_bytes()).output
     assert next(csv.DictReader(io.StringIO(grown)))["dport"] == "53"
-    assert seconds_left(20_000, 10_000, 60) == pytest.approx((0.84 * PORTS - 20_000) / 10_000 * 60)
+    assert seconds_left(20_000, 10_000 / 60) == pytest.approx((PORTS - 20_000) / 10_000 * 60)
 
 
 def test_a_dump_cut_in_the_middle_names_the_line(tmp_path):
@@ -95,6 +97,72 @@ def test_empty_and_missing(tmp_path):
     assert "0 connections" in CliRunner().invoke(group, ["top", "-"], input="").output
     result = CliRunner().invoke(group, ["top", str(tmp_path / "none")])
     assert "No such file" in str(result.exception)
+
+
+SPACE = "udp 17 9 src=10.0.0.{} dst=1.2.3.4 sport=9 dport=53 src=1.2.3.4 dst={} sport=53 dport={} mark=0{} use=1\n"
+
+
+def test_zones_are_apart():
+    zones = ["", " zone=7", " zone-reply=8", " zone-orig=9"]
+    text = "".join(SPACE.format(n, "9.9.9.9", 2000 + n % 3, zones[n % 4]) for n in range(40))
+    found = spaces_of(read(io.BytesIO(text.encode())))
+    assert sorted((s.zone, s.connections) for s in found) == [(0, 20), (7, 10), (8, 10)]
+    shown = CliRunner().invoke(group, ["top", "-"], input=text).output
+    assert "zone" in shown.splitlines()[1]
+
+
+def test_an_address_that_nothing_is_translated_to_is_no_nat_address():
+    text = SPACE.format(1, "10.0.0.1", 9, "") + SPACE.format(2, "9.9.9.9", 9, "") + SPACE.format(3, "9.9.9.9", 10, "")
+    ours = SPACE.format(4, "9.9.9.9", 9, "").replace("10.0.0.4", "9.9.9.9").replace("53", "54")
+    dump = read(io.BytesIO((text + ours).encode()))
+    assert [(s.address, s.dport, s.translated) for s in spaces_of(dump)] == [("9.9.9.9", 53, 2), ("9.9.9.9", 54, 0)]
+    assert len(spaces_of(dump, every=True)) == 3
+    result = CliRunner().invoke(group, ["top", "-"], input=text.splitlines()[0] + "\n")
+    assert result.output == (
+        "1 connections with ports, 0 without; none is translated to a NAT address (--all shows every address).\n"
+    )
+
+
+@pytest.mark.parametrize("apart", [[], ["--apart", "60"]])
+def test_a_forecast_needs_both_dumps_and_their_time(tmp_path, apart):
+    (tmp_path / "dump").write_text(GOOD + "\n")
+    words = ["top", str(tmp_path / "dump"), *(apart or ["--earlier", str(tmp_path / "dump")])]
+    assert "needs both" in str(CliRunner().invoke(group, words).exception)
+
+
+def test_entries_of_a_flow_table_and_events():
+    offload = GOOD.replace("17 29 ", "17 ").replace("mark=0", "[OFFLOAD] mark=0")
+    assert spaces_of(read(io.BytesIO(f"{offload}\n".encode())), every=True)[0].dport == 53
+    assert (parse_line(offload).timeout, parse_line(offload.replace("udp      17", "tcp 6")).state) == (86_400, 3)
+    for event in ("[DESTROY] ", "    [NEW] ", "[1700000000.5]\t [UPDATE] "):
+        with pytest.raises(InputError, match="dump:2: an event of `conntrack -E`"):
+            read(io.BytesIO(f"{GOOD}\n{event}{GOOD}\n".encode()), "dump")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_nothing_is_cut_at_any_width(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    text = SPACE.format(2, "2001:db8:1234:5678:9abc:def0:1234:5678", 9, "").replace("10.0.0.2", "2001:db8::1:2")
+    text = text.replace("1.2.3.4", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")
+    shown = CliRunner().invoke(group, ["top", "-"], input=text).output
+    far = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:53"
+    for whole in ("2001:db8:1234:5678:9abc:def0:1234:5678", far, "2001:db8::1:2"):
+        assert whole in shown
+
+
+def test_ports_in_time_wait_yield_to_a_syn():
+    """What linux-6.18 does: as often as the computed chance, with independent sequences."""
+    taken = np.ones(PORTS, np.bool_)
+    assert search_fails(taken, taken) < 1e-9
+    rng = np.random.default_rng(4)
+    few = rng.random(PORTS) < 0.03
+    assert 0.03 < search_fails(taken, few) < 0.3
+    line = GOOD.replace("udp      17 29", "tcp      6 119 TIME_WAIT")
+    busy = "".join(line.replace("sport=53 dport=5", f"sport=53 dport={n}") + "\n" for n in range(1024, 65536))
+    dump = read(io.BytesIO(busy.encode()))
+    assert spaces_of(dump)[0].fails < 1e-9
+    assert spaces_of(dump, profile="linux-5.4")[0].fails == pytest.approx(1)
 
 
 GOOD = "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst=1.1.1.1 sport=53 dport=5 mark=0 use=1"

@@ -5,10 +5,10 @@
 # Differs from the kernel: it has no such thing; conntrack -I is Datapath.insert.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..batch cimport pkt_reset
 from ..helpers.expect cimport conn_server
 from ..ipvs cimport count_active, server_like
 from ..nat.bysource cimport bysource_add, bysource_head
+from ..packet.packet cimport pkt_reset
 from ..tuples.hash cimport source_hash, tuple_hash
 from ..tuples.rehash cimport is_crowded, rehash, rehash_for
 from ..tuples.tuple cimport conn_tuple, tuple_invertible, tuple_proto

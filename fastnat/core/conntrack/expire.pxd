@@ -5,12 +5,18 @@
 # Differs from the kernel: see conntrack/timing_wheel.
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
-from ..types cimport chunk_t, engine_t, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write, fn_unlikely, STAT_EXPIRED, tuple_t
+from ..types cimport (chunk_t, engine_t, FN_CHUNK_IDS, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write,
+                      fn_unlikely, STAT_EXPIRED, tuple_t)
 from ..helpers.expect cimport expire_expects
 from ..tuples.table cimport bucket_home
 from .insert cimport conn_delete, conn_unlink, unlink_messages
-from .lookup cimport is_expired
+from .lookup cimport is_expired, is_live
 from .timing_wheel cimport chunk_release, deal_far, NEVER, wheel_add, wheel_next, WHEEL_MASK
+
+cdef enum:
+    # messages that conn_unlink wants the hashes of, for a connection and for a chunk of them
+    MESSAGES = 3
+    CHUNK_MESSAGES = MESSAGES * FN_CHUNK_IDS
 
 
 cdef inline uint64_t tick_of(double now) noexcept nogil:
@@ -31,7 +37,7 @@ cdef struct due_t:
     # a chunk of the slot that falls due, its connections hashed; bit i of `hashed`: the i-th was due then
     const chunk_t *chunk
     uint32_t hashed
-    uint64_t hashes[14][3]
+    uint64_t hashes[FN_CHUNK_IDS][MESSAGES]
 
 
 cdef inline void fetch_records(engine_t *e, const chunk_t *chunk) noexcept nogil:
@@ -42,15 +48,19 @@ cdef inline void fetch_records(engine_t *e, const chunk_t *chunk) noexcept nogil
 
 cdef inline void hash_chunk(engine_t *e, const chunk_t *chunk, due_t *due) noexcept nogil:
     # hash_chunk: the hashes that conn_unlink wants of those that are due, and their buckets on the way.
-    cdef tuple_t messages[42]
-    cdef uint32_t i
+    cdef tuple_t messages[CHUNK_MESSAGES]
+    cdef uint32_t i = 0
     due.chunk = chunk
     due.hashed = 0
-    for i in range(chunk.count):
+    # a chunk is never empty: so written, the compiler sees that there is a message
+    while True:
         if is_expired(&e.conns[chunk.ids[i]], <uint32_t>e.now):
             due.hashed |= <uint32_t>1 << i
-        unlink_messages(&e.conns[chunk.ids[i]], messages + 3 * i)
-    fn_hash_stage(e.key, messages, &due.hashes[0][0], 3 * chunk.count)
+        unlink_messages(&e.conns[chunk.ids[i]], messages + MESSAGES * i)
+        i += 1
+        if i >= chunk.count:
+            break
+    fn_hash_stage(e.key, messages, &due.hashes[0][0], MESSAGES * chunk.count)
     for i in range(chunk.count):
         if (due.hashed >> i) & 1:
             fn_prefetch_write(bucket_home(&e.tuples, due.hashes[i][0]))
@@ -59,7 +69,7 @@ cdef inline void hash_chunk(engine_t *e, const chunk_t *chunk, due_t *due) noexc
 
 
 cdef inline void expire_chunk(engine_t *e, const due_t *due) noexcept nogil:
-    # expire_chunk: delete the due ones of up to 14 connections, find another place in the wheel for the others.
+    # expire_chunk: delete the due ones of its connections, find another place in the wheel for the others.
     cdef uint32_t i, ct
     for i in range(due.chunk.count):
         ct = due.chunk.ids[i]
@@ -118,3 +128,14 @@ cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
         if e.now == near:
             expire_slot(e)
     expire_expects(e)
+
+
+cdef inline uint32_t next_expiry(const engine_t *e) noexcept nogil:
+    # next_expiry: looks at every record.
+    # => Jiffies until the first connection expires, FN_NONE: there is none.
+    cdef uint32_t best = FN_NONE
+    cdef uint32_t i
+    for i in range(e.high_water):
+        if is_live(&e.conns[i]) and e.conns[i].timeout - <uint32_t>e.now < best:
+            best = e.conns[i].timeout - <uint32_t>e.now
+    return best

@@ -3,7 +3,7 @@
 # Source: xt_recent.c, xt_limit.c (Linux 6.18); iptables-extensions(8).
 # Invariants: a list holds at most FN_RECENT_ENTRIES addresses; the one unused longest gives way.
 # Differs from the kernel: nothing.
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..tuples.tuple cimport tuple_dst, tuple_src
 
@@ -98,6 +98,19 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
     if holds and op == RECENT_UPDATE and r.used:
         recent_stamp(e, r, p.now, ttl, more.b)
     return holds
+
+
+cdef inline void bound_recent(engine_t *e, uint64_t n) noexcept nogil:
+    # bound_recent: n entries that may be from anywhere stay within their rings, and the next change is newer than all.
+    cdef recent_t *r
+    cdef uint64_t i
+    for i in range(n):
+        r = &e.recent[i]
+        r.next %= FN_RECENT_STAMPS
+        if r.n_stamps > FN_RECENT_STAMPS:
+            r.n_stamps = FN_RECENT_STAMPS
+        if e.recent_clock < r.used:
+            e.recent_clock = r.used
 
 
 cdef inline bint limit_holds(match_t *m, match_t *more, uint32_t now) noexcept nogil:

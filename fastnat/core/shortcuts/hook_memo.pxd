@@ -6,11 +6,12 @@
 # the destination alone; packets with its key differ for no rule, no route and no martian check. The
 # connection's own steps (null binding, setup_info, confirm) are never remembered.
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
 from ..route cimport classify
-from ..rules.walk cimport count_rules, slot_of
+from ..rules.walk cimport count_rules, path_flush, slot_of
 from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
 
 
@@ -111,3 +112,18 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
         return REASON_NO_ADDRESS
     p.t = invert_tuple(c.tuples[1])
     return confirm(e, p)
+
+
+cdef inline void flush_counters(engine_t *e) noexcept nogil:
+    # flush_counters: the counters of the rules hold what was remembered, too.
+    cdef uint32_t i
+    for i in range(e.n_paths):
+        path_flush(e, &e.paths[i])
+        memo_flush(e, &e.memos[i])
+
+
+cdef inline void forget_walks(engine_t *e) noexcept nogil:
+    # forget_walks: after a change to rules or targets nothing that is remembered holds; its counters stay.
+    flush_counters(e)
+    memset(e.paths, 0, e.n_paths * sizeof(path_t))
+    memset(e.memos, 0, e.n_paths * sizeof(memo_t))

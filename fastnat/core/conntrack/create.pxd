@@ -1,0 +1,73 @@
+# A connection as somebody outside describes it: conntrack -I.
+#
+# Source: ctnetlink_new_conntrack, ctnetlink_create_conntrack (nf_conntrack_netlink.c, Linux 6.18).
+# Invariants: what cannot be gets a code, and leaves the tables as they were.
+# Differs from the kernel: nothing but the counters of the tables tells such a connection from one that a packet opened.
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
+from ..types cimport (CONN_MARKED, conn_t, engine_t, FN_NONE, IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE, LINUX_5_4, pkt_t,
+                      STAT_INSERT, STAT_INSERT_FAILED, tcp_t)
+from ..packet.packet cimport pkt_reset
+from ..tuples.hash cimport tuple_hash
+from ..tuples.rehash cimport is_crowded, rehash
+from ..tuples.tuple cimport tuple_invertible
+from .adopt cimport add_to_source
+from .confirm cimport confirm
+from .insert cimport conn_alloc, conn_release
+from .lookup cimport find_tuple
+
+cdef enum:
+    CREATED = 0
+    CREATE_TUPLE = 1
+    CREATE_TAKEN = 2
+    CREATE_MAXIMUM = 3
+    CREATE_RECORDS_FULL = 4
+    CREATE_TABLES_FULL = 5
+
+
+cdef inline void describe(engine_t *e, uint32_t ct, const conn_t *wanted, uint32_t mark) noexcept nogil:
+    # describe: the record as it is before confirm.
+    cdef conn_t *c = &e.conns[ct]
+    c.tuples[1] = wanted.tuples[1]
+    c.zone = wanted.zone
+    e.zoned |= wanted.zone != 0
+    c.status = wanted.status
+    c.state = wanted.state
+    c.timeout = wanted.timeout
+    c.stream_ts = <uint32_t>e.now
+    memset(&e.tcp[ct], 0, sizeof(tcp_t))
+    if mark:
+        e.tcp[ct].mark = mark
+        c.flags |= CONN_MARKED
+
+
+cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_t mark, uint32_t *here) noexcept nogil:
+    # create_conntrack: `wanted` says the tuples, zone, state, status without CONFIRMED, and the jiffies left.
+    # => CREATED and its number here, or the code of why not.
+    cdef pkt_t p
+    if not tuple_invertible(wanted.tuples[0]):
+        return CREATE_TUPLE
+    pkt_reset(&p)
+    p.now = <uint32_t>e.now
+    p.hash = tuple_hash(e, wanted.tuples[0])
+    if find_tuple(e, wanted.tuples[0], p.hash, p.now) != FN_NONE \
+            or find_tuple(e, wanted.tuples[1], tuple_hash(e, wanted.tuples[1]), p.now) != FN_NONE:
+        e.stats[STAT_INSERT_FAILED] += e.profile == LINUX_5_4
+        return CREATE_TAKEN
+    # a packet would drop others early; who asks by hand is refused
+    if e.count >= e.max_conns:
+        return CREATE_MAXIMUM
+    p.ct = conn_alloc(e, wanted.tuples[0], p.hash)
+    if p.ct == FN_NONE:
+        return CREATE_RECORDS_FULL
+    here[0] = p.ct
+    describe(e, p.ct, wanted, mark)
+    add_to_source(e, &p)
+    e.conns[p.ct].status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+    if confirm(e, &p):
+        conn_release(e, here[0])
+        return CREATE_TABLES_FULL
+    if is_crowded(e):
+        rehash(e)
+    e.stats[STAT_INSERT] += 1
+    return CREATED
