@@ -738,6 +738,7 @@ def test_json_of_a_node_that_is_refused(tmp_path, text, says):
         ("[vary]\n" + "".join(f"{name} = {list(range(1, 200))}\n" for name in ("addresses", "tcp-time-wait", "max")),
          "combinations and more; at most 10,000"),
         ("[[stage]]\n" * 1001, "at most 1,000"), ("[workload]\npoisson = 5", "poisson"), ("[workload]\nzipf = 1e9", "zipf"),
+        ("[vary]\naddresses = []", "addresses: there is no value"), ("[vary]\nrate = [1]\naddresses = []\nports = []", "addresses: there is no value"),
     ],
 )  # fmt: skip
 def test_scenarios_that_are_refused(tmp_path, text, says):
