@@ -28,7 +28,7 @@ from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts
+from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, take_over
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -99,10 +99,12 @@ def exhaust(
         if demo:
             variants = DEMO
         text = read_text(Path(start_from)) if start_from is not None else ""
+        told: list[bool] = []
 
         def prepare(engine: Engine) -> None:
             if start_from is not None:
-                engine.conntrack.load(text, start_from)
+                take_over(engine, text, start_from, quiet=bool(told))
+                told.append(True)
 
         console = Terminal()
         if work.hold is not None and not work.rate and not work.stages:

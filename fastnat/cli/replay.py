@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import click
@@ -16,9 +15,9 @@ from ..conntrack import format_event
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..node import Node
-from ..util.files import read_text
 from ..util.output import Output, Outputs
 from .terminal import Interrupted, held, ignore_interrupts, say
+from .terminal import start_from as load
 
 # between two packets: all connections of a full table may fall due at once
 EVENTS = 1 << 20
@@ -67,7 +66,7 @@ def replay(
         files = {option: outputs.open(option, path) for option, path in asked.items()}
         engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
         if start_from is not None:
-            engine.conntrack.load(read_text(Path(start_from)), start_from)
+            load(engine, start_from)
         try:
             run(engine, iface, captured, files, counts)
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,10 +16,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from ..engine import Engine
 from ..util.escapes import plain
+from ..util.files import read_text
 
 # where a command notes its exit status before it prints: `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
+# lines of a dump that are named one by one
+NAMED = 10
 
 
 class Interrupted(KeyboardInterrupt):
@@ -86,6 +91,23 @@ class Number(click.FloatRange):
 def shown(text: object) -> Text:
     """Return text for a console or a cell of its tables, with control characters escaped."""
     return Text(plain(text))
+
+
+def start_from(engine: Engine, path: str) -> None:
+    """Load the connections of a dump; lines that cannot be are named and counted on standard error."""
+    take_over(engine, read_text(Path(path)), path)
+
+
+def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None:
+    """Load the connections of a dump's text; not `quiet`: lines that cannot be are named and counted."""
+    left_out: list[str] = []
+    loaded = engine.conntrack.load(text, path, left_out)
+    if quiet or not left_out:
+        return
+    for said in left_out[:NAMED]:
+        warn(f"fastnat: left out: {said}")
+    more = f"; the first {NAMED} are named above" if len(left_out) > NAMED else ""
+    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are there{more}")
 
 
 def say(text: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -14,8 +13,8 @@ from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..node import Node
 from ..util.escapes import json_text
-from ..util.files import read_text
 from .terminal import Terminal, say
+from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
@@ -56,7 +55,7 @@ def trace(
     """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
     engine = Engine(Node.load(node, lenient) if node is not None else Node.example(), profile=profile, seed=seed)
     if start_from is not None:
-        engine.conntrack.load(read_text(Path(start_from)), start_from)
+        load(engine, start_from)
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
     try:

@@ -112,7 +112,7 @@ class Engine:
         self.random_fully = False
         self._name_interfaces()
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
-        self.conntrack = Conntrack(self._cores(), (gre[0], gre[1]), max_connections)
+        self.conntrack = Conntrack(self._cores(), (gre[0], gre[1]), max_connections, seed)
         if node.conntrack_text:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
@@ -323,7 +323,9 @@ class Engine:
         other = copy(self)
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
-        other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections)
+        other.conntrack = Conntrack(
+            other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed
+        )
         return other
 
     def save(self, path: str | Path) -> None:

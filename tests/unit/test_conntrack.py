@@ -1,9 +1,13 @@
 """The view of the table, and its text."""
 
+import random
+
+import numpy as np
 import pytest
 from nodes import flows, make_node
 
 import fastnat
+from fastnat import InputError
 
 
 @pytest.fixture
@@ -107,3 +111,57 @@ def test_a_broken_dump_names_its_line_and_loads_nothing(line, says):
     with pytest.raises(fastnat.InputError, match=rf"dump\.txt:5: .*{says}"):
         engine.conntrack.load(DUMP + line, "dump.txt")
     assert len(engine.conntrack) == 0
+
+
+LINE = (
+    "tcp 6 {} src=10.244.1.{} dst=203.0.113.10 sport=5 dport=443 src=203.0.113.10 dst=198.51.100.10 sport=443 dport={} "
+    "mark={} use=1\n"
+)
+
+
+def test_a_line_that_cannot_be_costs_only_itself():
+    good = "".join(LINE.format("100 TIME_WAIT", n, 2000 + n, 0) for n in range(1, 101))
+    bad = (
+        LINE.format("100 TIME_WAIT", 1, 2001, 0), LINE.format("100 TIME_WAITING", 150, 4000, 0),
+        LINE.format("100 ESTABLISHED", 151, 4001, "0x10"), LINE.format("100 ESTABLISHED", 152, 70_000, 0),
+        "what is this\n",
+    )  # fmt: skip
+    nat, left_out = fastnat.Engine(make_node()), []
+    assert nat.conntrack.load(good + "".join(bad) + LINE.format("9 CLOSE", 200, 9000, 0), "dump", left_out) == 101
+    assert [said.split(": ")[0] for said in left_out] == [f"dump:{n}" for n in range(101, 106)]
+    for said, word in zip(left_out, ("exists", "no tcp state", "mark", "70000", "expected protocol"), strict=True):
+        assert word in said
+    with pytest.raises(InputError, match="dump:102"):
+        fastnat.Engine(make_node()).conntrack.load(good + "".join(bad), "dump")
+
+
+def test_plain_lines_are_read_as_all_others_are():
+    """The columns that a large dump is read in against parse_line."""
+    rng = random.Random(5)
+    lines = []
+    for n in range(500):
+        state, zone = rng.choice(["", "ESTABLISHED ", "TIME_WAIT ", "SYN_SENT2 "]), rng.choice(["", "zone=7 "])
+        near = f"src=10.0.{n // 250}.{n % 250} dst=1.2.3.4 sport={rng.randrange(65536)} dport=53 "
+        far = f"src=1.2.3.{rng.choice([4, 5])} dst=10.0.{n // 250}.{n % 250 + rng.choice([0, 1])} sport=53 dport={n} "
+        flags = rng.choice(["", "[UNREPLIED] "]), rng.choice(["", "[ASSURED] "])
+        head = rng.choice(["", "ipv4     2 "]) + ("tcp      6" if state else "udp      17")
+        lines.append(f"{head} {rng.randrange(500)} {state}{near}{flags[0]}{far}{flags[1]}mark={n % 3} {zone}use=1")
+    plain, slow = fastnat.Engine(make_node()), fastnat.Engine(make_node())
+    assert plain.conntrack.load("\n".join(lines)) == 500
+    # two blanks are not what the columns take
+    assert slow.conntrack.load("\n".join(line.replace(" src=", "  src=", 1) for line in lines)) == 500
+    assert plain.conntrack.format() == slow.conntrack.format()
+    assert (plain.conntrack.to_numpy()["status"] == slow.conntrack.to_numpy()["status"]).all()
+
+
+def test_closed_connections_of_a_dump_have_sequences_of_their_own():
+    line = LINE.replace("sport=5 ", "sport={} ")
+    text = "".join(line.format("100 TIME_WAIT", n % 250, n, 2000 + n, 0) for n in range(1, 2000))
+    engines = [fastnat.Engine(make_node(), seed=s) for s in (1, 1, 2)]
+    ends = []
+    for nat in engines:
+        nat.conntrack.load(text)
+        ends.append(nat.stacks[4].core.arrays["tcp"]["td_end"][: len(nat.conntrack), 0].copy())
+    assert (ends[0] == ends[1]).all()
+    assert (ends[0] != ends[2]).all()
+    assert 0.45 < (ends[0].view(np.int32) > 0).mean() < 0.55
