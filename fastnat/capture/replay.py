@@ -173,7 +173,7 @@ class Replay:
             ifaces = [self.iface] * len(batch.times) if self.iface is not None else batch.ifaces
             for name in set(ifaces) - self.numbers.keys():
                 if not name:
-                    raise InputError("this capture names no interfaces: say with --iface on which its packets enter")
+                    raise InputError("this capture names no interfaces: give --iface, on which its packets enter")
                 self.numbers[name] = self.engine.node.iface_number(name)
             buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
             offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)

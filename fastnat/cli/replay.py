@@ -31,10 +31,10 @@ EVENTS = 1 << 20
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
-@click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
+@click.option("--iface", help="Where packets enter; needed if the capture does not say.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
-@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
-@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
+@click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def replay(
     node: str,

@@ -40,7 +40,7 @@ def sweep(scenario_path: str, out: str, jobs: int, scheduler: str, plot: str | N
             except StoppedSweep as stopped:
                 ignore_interrupts()
                 there = f"{rows_file(Path(out))} holds {stopped.rows} of {stopped.asked} rows"
-                raise Interrupted(f"{there}; the same command goes on with it") from None
+                raise Interrupted(f"{there}; the same command continues from it") from None
         if drawing:
             with rows_file(Path(out)).open(newline="") as file:
                 draw_sweep(list(csv.DictReader(file)), drawing)

@@ -116,7 +116,7 @@ def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None
     for said in left_out[:NAMED]:
         warn(f"fastnat: left out: {said}")
     more = f"; the first {NAMED} are named above" if len(left_out) > NAMED else ""
-    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are there{more}")
+    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are loaded{more}")
 
 
 def say(text: object) -> None:

@@ -34,9 +34,9 @@ def open_dump(name: str) -> BinaryIO:
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
 @click.option("--apart", type=Number(0, min_open=True), help="Seconds between the two dumps.")
-@click.option("--node", metavar="NODE", help="Its directory: nf_conntrack_max, and which addresses are its own.")
+@click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max and addresses.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
-@click.option("--all", "every", is_flag=True, help="Addresses that nothing is translated to, too.")
+@click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -50,7 +50,7 @@ def top(
     if (earlier is None) != (apart is None):
         raise InputError("a forecast needs both: --earlier FILE and --apart SECONDS, the time between the dumps")
     if as_csv and as_json:
-        raise InputError("--csv and --json: one form at a time")
+        raise InputError("--csv and --json exclude each other")
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         with contextlib.closing(open_dump(dump)) as file:

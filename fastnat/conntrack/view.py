@@ -159,7 +159,7 @@ class Conntrack:
     def format(self, style: str = "conntrack") -> str:
         """Return the table as text: "conntrack" (-L), "extended" or "proc"; ValueError for another style."""
         if style not in ("conntrack", "extended", "proc"):
-            raise ValueError(f"style {style!r}: known are conntrack, extended, proc")
+            raise ValueError(f"style {style!r}: expected conntrack, extended or proc")
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
 
 

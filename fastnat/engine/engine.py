@@ -47,7 +47,7 @@ def time_of(now: Any) -> float:
     try:
         return float(now)
     except (TypeError, ValueError, OverflowError):
-        raise ClockError(f"{shown(now)} is no time in seconds") from None
+        raise ClockError(f"{shown(now)} is not a time in seconds") from None
 
 
 class Engine:
@@ -94,7 +94,7 @@ class Engine:
         if not isinstance(node, Node):
             raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
         if not isinstance(profile, str) or profile not in PROFILES:
-            raise InputError(f"profile {shown(profile)}: known are {', '.join(PROFILES)}")
+            raise InputError(f"profile {shown(profile)}: expected one of {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
         if max_connections is None:
             max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
@@ -439,7 +439,8 @@ class Engine:
         """
         taken, lost = self.core_of(version).take_events()
         if lost:
-            raise InputError(f"{lost} events did not fit into events={self.max_events}: ask more often, or keep more")
+            kept = f"events={self.max_events}"
+            raise InputError(f"{lost} events did not fit into {kept}: call events() more often, or raise events")
         events: NDArray[Any] = taken
         return events
 

@@ -81,4 +81,4 @@ def interface_of(node: Node, address: AddressLike) -> str:
     for route in sorted_routes(node, family):
         if route.iface and (wanted ^ route.dst) & family.mask_of(route.prefix) == 0:
             return route.iface
-    raise InputError(f"no interface leads to {address}: say iface=")
+    raise InputError(f"no interface leads to {address}: give iface=")

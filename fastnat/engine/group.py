@@ -141,7 +141,7 @@ class EngineGroup:
         if out is None:
             out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
         if not self.busy.acquire(blocking=False):
-            raise BusyError("this group is at work in another call: one thread at a time")
+            raise BusyError("another thread is calling this group: one thread at a time")
         others: list[Future[None]] = []
         try:
             self._run(cores, batch, now, out, others)

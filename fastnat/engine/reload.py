@@ -15,7 +15,7 @@ def prepare(stacks: dict[int, Stack], node: Node, names: list[str]) -> dict[int,
     names: the interfaces that packets have been named by. Raises as Engine() does; nothing has changed then.
     """
     if node.iface_names[: len(names)] != names:
-        raise InputError("interfaces may be added, not taken away or renamed: make a new Engine")
+        raise InputError("reload() can add interfaces, not remove or rename them: make a new Engine")
     if node.has_ipv6 and 6 not in stacks:
         raise InputError("this engine was made without IPv6: make a new Engine")
     return {version: stack.prepare_reload(node) for version, stack in stacks.items()}

@@ -136,17 +136,17 @@ def restore(path: str | Path, new: type[Engine]) -> Engine:
         why = excerpt(str(error) or type(error).__name__, 1000)
         if isinstance(error, InputError) and why.startswith(f"{where}:"):
             raise
-        raise InputError(f"{where}: not a state that this version can take over: {why}") from None
+        raise InputError(f"{where}: this version cannot restore this state: {why}") from None
 
 
 def _node(texts: Any) -> Node:
     """Return the node of the files that were saved, by name."""
     if not isinstance(texts, dict):
-        raise TypeError("the node's files are no object")
+        raise TypeError("the node's files are not a JSON object")
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts.items():
             if name not in NODE_FILES or not isinstance(text, str):
-                raise ValueError(f"{shown(name, 60)} is no file of a node")
+                raise ValueError(f"{shown(name, 60)} is not a file of a node")
             (Path(folder) / name).write_text(text)
         try:
             return Node.load(folder, lenient=True)

@@ -27,17 +27,17 @@ class Member:
     def __init__(self, name: str, info: zipfile.ZipInfo, stream: IO[bytes]) -> None:
         self.name, self.stream = name, stream
         if npy.read_magic(stream) != (1, 0):
-            raise ValueError(f"{name}: not of version 1.0 of .npy")
+            raise ValueError(f"{name}: not in version 1.0 of the .npy format")
         shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
         self.shape: tuple[int, ...] = shape
         self.dtype: np.dtype[Any] = dtype
         if fortran_order or info.file_size != stream.tell() + math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{name}: its header and its size do not agree")
+            raise ValueError(f"{name}: its header and its size disagree")
 
     def check(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         """Raise ValueError for an array of another type or shape, before any of it is read."""
         if self.dtype != dtype or self.shape != shape:
-            raise ValueError(f"{self.name}: {self.dtype}{list(self.shape)} where {dtype}{list(shape)} belongs")
+            raise ValueError(f"{self.name}: expected {dtype}{list(shape)}, got {self.dtype}{list(self.shape)}")
 
     def chunk(self, n: int) -> NDArray[Any]:
         """Return the next n elements of the first axis."""
@@ -55,7 +55,7 @@ class StateFile:
         self.infos: dict[str, zipfile.ZipInfo] = {}
         for info in self.zip.infolist():
             if info.filename in self.infos or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"array {info.filename[:60]!r} stands there twice, or packed in another way")
+                raise ValueError(f"array {info.filename[:60]!r} occurs twice, or is packed in another way")
             self.infos[info.filename] = info
 
     def __enter__(self) -> StateFile:

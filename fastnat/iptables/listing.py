@@ -106,8 +106,8 @@ def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, st
     rows = [(number, raw.strip()) for number, raw in enumerate(text.splitlines(), 1) if raw.strip()]
     wide = any(" in " in f" {line} " and " out " in f" {line} " for _, line in rows if "prot" in line)
     warnings.append(
-        f"{source}: read from a listing (iptables -L), which leaves things out"
-        + ("" if wide else "; without -v it hides the interfaces of every rule, so all are taken as matching any")
+        f"{source}: read from a listing (iptables -L), which hides parts of the rules"
+        + ("" if wide else "; without -v it hides the interfaces of every rule, so each rule matches any interface")
         + "; give the output of iptables-save to be sure"
     )
     for group in _tables(rows):
@@ -167,7 +167,7 @@ def _count(text: str | None, where: str) -> int:
 def _rule(line: str, chain: str, wide: bool, where: str) -> str:
     row = ROW.match(line)
     if row is None:
-        raise RuleError(f"{where}: {excerpt(line)!r} is no row of a listing; give the output of iptables-save")
+        raise RuleError(f"{where}: {excerpt(line)!r} is not a row of a listing; give the output of iptables-save")
     words = row["rest"].split(None, 4 if wide else 2)
     addresses = words[2 if wide else 0 :][:2]
     if len(addresses) < 2:

@@ -67,7 +67,7 @@ class MatchOptions(StatefulMatches):
         if name in refused.MODULES:
             raise self.fail(f"match {name!r} cannot be answered: {refused.MODULES[name]}{LENIENT}")
         if name not in KNOWN_MODULES:
-            raise self.fail(f"unknown match {name!r}; known are {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
+            raise self.fail(f"unknown match {name!r}; expected one of {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
         self.modules.append(name)
         if name == "recent":
             self.recent = None
@@ -310,7 +310,7 @@ class MatchOptions(StatefulMatches):
 
     def chunk_types(self) -> None:
         """--chunk-types of sctp."""
-        raise self.fail(f"--chunk-types: chunks of SCTP are not looked at by rules{LENIENT}")
+        raise self.fail(f"--chunk-types: rules here do not look at SCTP chunks{LENIENT}")
 
     def ct_dir(self) -> None:
         """--ctdir ORIGINAL|REPLY."""

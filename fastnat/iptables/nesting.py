@@ -67,7 +67,7 @@ def rules_met(table: Table) -> dict[str, int]:
 
 
 def warning(table: Table, source: str) -> str:
-    """Return a word on chains that multiply, "" where a packet meets few rules."""
+    """Return a warning about chains that multiply, "" if a packet meets few rules."""
     met = rules_met(table)
     # the outermost of them: callers stand behind whom they call
     worst = max(reversed(met), key=lambda name: met[name], default="")
@@ -75,7 +75,7 @@ def warning(table: Table, source: str) -> str:
         return ""
     many = "at least " if met[worst] == FN_WALK_RULES else ""
     return (
-        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, as chains are "
-        f"called again and again; the kernel takes such rules and slows down; here a packet is dropped after "
+        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, because "
+        f"chains are called repeatedly; the kernel accepts such rules and slows down; fastnat drops a packet after "
         f"{FN_WALK_RULES:,} (reason TOO_MANY_RULES)"
     )

@@ -135,7 +135,7 @@ class Reader:
         if line.startswith("*"):
             name = line[1:].strip()
             if name not in BUILT_IN and name not in IGNORED_TABLES:
-                raise self.fail(number, f"unknown table {excerpt(name)!r}; known are {', '.join(BUILT_IN)}")
+                raise self.fail(number, f"unknown table {excerpt(name)!r}; expected one of {', '.join(BUILT_IN)}")
             self.table = self._table(name)
         elif line == "COMMIT":
             self.table = None
@@ -208,7 +208,7 @@ class Reader:
         counted = LINE_COUNTERS.match(line) if line[0] == "[" else None
         text = line[counted.end() :] if counted else line
         if not text.startswith(("-A ", "--append ", "-I ", "--insert ", "-D ", "--delete ")):
-            why = "is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT"
+            why = "is not a rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT"
             raise self.fail(number, f"{excerpt(line)!r} {why}")
         for one in self._expanded(number, text):
             parser, rule = None, None
@@ -303,7 +303,7 @@ class Reader:
             rules.insert(parser.position - 1, rule)
         elif parser.position:
             if parser.position > len(rules):
-                raise parser.fail(f"chain {rule.chain!r} has {len(rules)} rules, none of number {parser.position}")
+                raise parser.fail(f"chain {rule.chain!r} has {len(rules)} rules, but no rule number {parser.position}")
             self._spend((len(rules) - parser.position) // MOVED)
             del rules[parser.position - 1]
         else:

@@ -88,9 +88,9 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail('The "nat" table is not intended for filtering, the use of DROP is therefore inhibited.')
         chains = TARGET_CHAINS.get(t.name)
         if chains and (self.table != "nat" or (r.chain in BUILT_IN["nat"] and r.chain not in chains)):
-            raise self.fail(f"{t.name} stands only in the nat table, chains {', '.join(chains)}, and in user chains")
+            raise self.fail(f"{t.name} is valid only in the nat table, chains {', '.join(chains)}, and user chains")
         if t.name in TARGET_TABLES and self.table not in TARGET_TABLES[t.name]:
-            raise self.fail(f"{t.name} stands only in the {' or '.join(TARGET_TABLES[t.name])} table")
+            raise self.fail(f"{t.name} is valid only in the {' or '.join(TARGET_TABLES[t.name])} table")
         if r.matches:
             self._check_protocol({m.kind for m in r.matches})
             self.check_statistic()

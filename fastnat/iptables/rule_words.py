@@ -33,7 +33,7 @@ DSCP_CLASSES = {
     "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
     **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
 }  # fmt: skip
-LENIENT = "; --lenient takes the rule as never matching"
+LENIENT = "; --lenient loads the rule as never matching"
 
 
 # what may itself begin with two dashes

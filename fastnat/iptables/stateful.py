@@ -106,7 +106,7 @@ class StatefulMatches(RuleWords):
         last.values = (self.number(self.take("a number")), last.values[1])
         last.invert = self.invert
         if last.values[0] == 0:
-            raise self.fail("--every 0: at least 1")
+            raise self.fail("--every 0: must be at least 1")
 
     def every_packet(self) -> None:
         """--packet K."""

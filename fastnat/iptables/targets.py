@@ -43,7 +43,7 @@ class TargetOptions(RuleWords):
         self.rule.target.name = self.take("a target")
         t = self.rule.target
         if t.name in refused.TARGETS:
-            raise self.fail(f"target {t.name} cannot be followed: {refused.TARGETS[t.name]}{LENIENT}")
+            raise self.fail(f"target {t.name} is not supported: {refused.TARGETS[t.name]}{LENIENT}")
         if t.name == "REDIRECT" or t.name == "MASQUERADE":
             t.min_addr = t.max_addr = 0
 
@@ -208,7 +208,7 @@ class TargetOptions(RuleWords):
     def give_helper(self, name: str) -> None:
         """--helper NAME of CT."""
         if name not in HELPERS:
-            raise self.fail(f"CT --helper {name}: known are {', '.join(HELPERS)}{LENIENT}")
+            raise self.fail(f"CT --helper {name}: expected one of {', '.join(HELPERS)}{LENIENT}")
         if name == "pptp" and self.family is V6:
             raise self.fail("CT --helper pptp: No such helper for IPv6")
         self.rule.target.mask2 = HELPERS[name][0]

@@ -46,7 +46,7 @@ def load_addresses(path: Path) -> list[Interface]:
         try:
             iface = _link(link)
             if iface.name in interfaces:
-                raise ValueError(f"interface {iface.name!r} stands there twice")
+                raise ValueError(f"interface {iface.name!r} occurs twice")
             interfaces[iface.name] = iface
         except BROKEN as error:
             where = json.dumps(link)[:120]

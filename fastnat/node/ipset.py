@@ -106,7 +106,7 @@ class Reader:
     def _create(self, words: list[str]) -> None:
         name, kind = words[1:3]
         if kind not in DIMENSIONS:
-            raise ValueError(f"set type {excerpt(kind)!r} is not supported; supported are {', '.join(DIMENSIONS)}")
+            raise ValueError(f"set type {excerpt(kind)!r} is not supported; expected one of {', '.join(DIMENSIONS)}")
         if name in self.sets:
             raise ValueError(f"set {name!r} is created twice")
         family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
@@ -125,7 +125,7 @@ class Reader:
         target = self.sets[name]
         if target.kind == "list:set":
             if text not in self.sets or self.sets[text].kind == "list:set":
-                raise ValueError(f"member {excerpt(text)!r} is no set created before, or is a list itself")
+                raise ValueError(f"member {excerpt(text)!r} is not a set created before, or is itself a list")
             if (text,) not in self.there[name]:
                 self.there[name].add((text,))
                 target.members.append(text)
@@ -134,7 +134,7 @@ class Reader:
         named = elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
         self.ranges += len(named) - 1
         if self.ranges > MAX_RANGES:
-            raise ValueError(f"ranges name {self.ranges:,} elements of this text; at most {MAX_RANGES:,} are supported")
+            raise ValueError(f"all ranges together name {self.ranges:,} elements; at most {MAX_RANGES:,} are supported")
         for e in named:
             key = e[:3]
             if key not in there:
@@ -180,7 +180,7 @@ def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int
     if dash:
         first, last = family.to_int(low), family.to_int(high)
         if not 0 <= last - first < MAX_RANGE:
-            raise ValueError(f"range {excerpt(text)!r} holds no or too many addresses")
+            raise ValueError(f"range {excerpt(text)!r} holds no address, or too many")
         return [(a, 0 if addresses else family.bits) for a in range(first, last + 1)]
     address, slash, length = text.partition("/")
     prefix = decimal(length, 1, family.bits, "prefix length") if slash else family.bits

@@ -128,7 +128,7 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
     rest = [w for w in rest if w not in ("-6", "--ipv6")]
     kind = next((k for k in rest if k in (*SERVICE_OPTIONS, "-f", "--fwmark-service")), None)
     if kind is None:
-        raise ValueError("no service: -t, -u, --sctp-service or -f")
+        raise ValueError("no service; expected -t, -u, --sctp-service or -f")
     key, service = _key(SERVICE_OPTIONS.get(kind, ""), str(_take(rest, kind)), v6)
     if command in ("-A", "--add-service"):
         if key in services:
@@ -178,7 +178,7 @@ def _weight(weight: str) -> int:
 
 def _check(service: Service) -> None:
     if service.scheduler not in SCHEDULERS:
-        raise ValueError(f"scheduler {service.scheduler!r} is not supported; supported are {', '.join(SCHEDULERS)}")
+        raise ValueError(f"scheduler {service.scheduler!r} is not supported; expected one of {', '.join(SCHEDULERS)}")
     if service.port == 0 and not service.fwmark and not service.persistence:
         raise ValueError("port 0 is only possible with -p")
 

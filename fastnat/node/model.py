@@ -73,7 +73,7 @@ class Node:
         Raises InputError when the name is taken or reserved, or an address is not of that form.
         """
         if not isinstance(name, str) or name in self.interfaces or name == LOCAL:
-            raise InputError(f"interface {shown(name)} exists already, is reserved, or no text")
+            raise InputError(f"interface {shown(name)} exists already, is reserved, or is not text")
         before = dict(self.interfaces), list(self.routes), list(self.routes6)
         iface = Interface(name, len(self.interfaces) + 1, mtu)
         self.interfaces[name] = iface
@@ -120,7 +120,8 @@ class Node:
         Raises InputError when the interface is unknown, or missing and not found from the gateway.
         """
         if not isinstance(dst, str) or not isinstance(dev, (str, type(None))) or not isinstance(kind, str):
-            raise InputError(f"route {shown(dst)}: destination, interface {shown(dev)} and kind {shown(kind)} are text")
+            said = f"destination, interface {shown(dev)} and kind {shown(kind)}"
+            raise InputError(f"route {shown(dst)}: {said} must be text")
         family = family_of(via) if via is not None else family_of(dst)
         address, _, length = (("::/0" if family is V6 else "0.0.0.0/0") if dst == "default" else dst).partition("/")
         try:
@@ -233,7 +234,7 @@ class Node:
         root = resources.files("fastnat") / "examples"
         there = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("_"))
         if name not in there:
-            raise InputError(f"no example {name!r}; there are {', '.join(there)}")
+            raise InputError(f"no example {name!r}; the examples are {', '.join(there)}")
         with resources.as_file(root / name) as path:
             return cls.load(path)
 
@@ -289,8 +290,8 @@ class Node:
         """Note which tables iptables-save could not show as they are nftables' own."""
         for table in NATIVE.findall(text):
             self.notes.append(
-                f"{source}: table {excerpt(table)} holds native nftables rules, which are not read: "
-                "whatever they do is missing in every answer"
+                f"{source}: table {excerpt(table)} holds native nftables rules, which fastnat does not read: "
+                "no answer includes what they do"
             )
 
     def texts(self) -> dict[str, str]:
@@ -342,5 +343,5 @@ class Node:
         except (ValueError, TypeError):
             raise InputError(f"sysctl {name} = {shown(text)} is not a number") from None
         if not -(2**31) <= number < 2**32:
-            raise InputError(f"sysctl {name} = {shown(text)} is beyond 32 bits, which the kernel's have")
+            raise InputError(f"sysctl {name} = {shown(text)} is beyond the 32 bits of the kernel's sysctls")
         return number

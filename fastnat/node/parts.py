@@ -69,8 +69,8 @@ def check_interface(iface: Interface) -> None:
     if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= MAX_NAME:
         raise ValueError(f"interface name {shown(name, 60)} is not text of 1 to {MAX_NAME} bytes")
     if name == "local" or not name.isprintable() or " " in name:
-        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name has")
+        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name may have")
     mtu = whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1)
     for addresses, least in ((iface.addresses, MIN_MTU), (iface.addresses6, MIN_MTU6)):
         if addresses and mtu < least:
-            raise ValueError(f"mtu {mtu} of {name}: with less than {least} it can have no address of this family")
+            raise ValueError(f"mtu {mtu} of {name}: with less than {least} an interface has no address of this family")

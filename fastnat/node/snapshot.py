@@ -128,7 +128,7 @@ def collect(directory: Path, with_conntrack: bool) -> Snapshot:
             texts[name] = rules(command[0].removesuffix("-save")) if name in RULES else run(command)
         except InputError as error:
             if not optional:
-                raise InputError(f"{error}; it is needed, as root") from None
+                raise InputError(f"{error}; snapshot needs it, as root") from None
             left_out[name] = str(error)
     for name in EMPTY & texts.keys():
         if not texts[name].strip() or texts[name].strip() == "[]":

@@ -54,5 +54,5 @@ def timeouts_of(node: Node, profile: str) -> dict[int, int]:
 def _seconds(node: Node, name: str, default: int) -> int:
     seconds = node.sysctl(name, default)
     if seconds < 0:
-        raise InputError(f"sysctl {name} = {seconds}: a timeout is not negative")
+        raise InputError(f"sysctl {name} = {seconds}: a timeout must not be negative")
     return seconds

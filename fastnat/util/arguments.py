@@ -18,7 +18,7 @@ def protocol(value: Any) -> int:
     """Return the number of a protocol, given by name or number; InputError names what is known."""
     if isinstance(value, str):
         if value not in PROTOCOLS:
-            raise InputError(f"proto {shown(value, 60)}: known are {', '.join(PROTOCOLS)}, and numbers in 0..255")
+            raise InputError(f"proto {shown(value, 60)}: expected one of {', '.join(PROTOCOLS)}, or a number in 0..255")
         return PROTOCOLS[value]
     return whole("proto", value, 0, 255)
 
@@ -44,7 +44,7 @@ def addresses(name: str, value: Any, make: Callable[[Any], Any]) -> Any:
     except (ValueError, OverflowError) as error:
         raise InputError(f"{name}: {error}") from None
     except TypeError:
-        raise ArgumentError(f"{name}: {shown(value, 60)} is no address, and no list or array of addresses") from None
+        raise ArgumentError(f"{name}: {shown(value, 60)} is not an address, a list or an array of addresses") from None
 
 
 def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -56,7 +56,7 @@ def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     # integers beyond 64 bits come as objects
     huge = isinstance(value, int) and array.dtype.kind == "O"
     if array.dtype.kind not in "iubf" and not huge and array.size:
-        raise ArgumentError(f"{name}: {shown(value, 60)} is no number, and no array of numbers")
+        raise ArgumentError(f"{name}: {shown(value, 60)} is neither a number nor an array of numbers")
     high = int(np.iinfo(dtype).max)
     if array.dtype != dtype and array.size:
         good = (array >= 0) & (array <= high)

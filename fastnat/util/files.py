@@ -115,14 +115,14 @@ def parse_json(text: str, path: Path | str, expected: str, infinity: bool = Fals
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected {expected}") from None
     except RecursionError:
-        raise InputError(f"{path}: lists or objects nest too deep; expected {expected}") from None
+        raise InputError(f"{path}: lists or objects nest too deeply; expected {expected}") from None
     except ValueError as error:
         # an integer of more digits than Python reads, or one of those below
         raise InputError(f"{path}: {error}; expected {expected}") from None
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:

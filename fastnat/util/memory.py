@@ -46,8 +46,8 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
         area = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     except (OSError, OverflowError, MemoryError, ValueError) as error:
         why = getattr(error, "strerror", None) or "too many"
-        raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): take fewer "
-                           "max_connections or events, or a greater limit (ulimit -v)") from None  # fmt: skip
+        raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): give fewer "
+                           "max_connections or events, or raise the limit (ulimit -v)") from None  # fmt: skip
     if hasattr(mmap, "MADV_HUGEPAGE"):
         area.madvise(mmap.MADV_HUGEPAGE)
     raw = np.frombuffer(area, np.uint8)

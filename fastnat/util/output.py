@@ -113,7 +113,7 @@ class Output:
         if not self.path:
             why = "the name is empty"
         elif number == errno.ENOENT:
-            why = f"there is no folder {_real(self.path).parent}; make it first"
+            why = f"there is no folder {_real(self.path).parent}; create it first"
         else:
             why = _why(error)
         made = OutputError(f"{self.said}: cannot be written: {why}")
@@ -218,7 +218,7 @@ def make_folder(path: str | Path, option: str = "") -> Path:
             raise PermissionError(errno.EACCES, "")
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
-        known = {errno.EEXIST: "a file of that name is there", errno.ENOENT: "no folder can be made there"}
+        known = {errno.EEXIST: "a file of that name exists", errno.ENOENT: "no folder can be created there"}
         made = OutputError(f"{said}: cannot be written: {known.get(number or 0) or _why(error)}")
         made.errno = number
         raise made from None

@@ -739,7 +739,7 @@ def test_132_a_range_the_wrong_way_round_gives_any_address():
     "*nat\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1", "*filter\n-A FORWARD -j MASQUERADE",
 ])  # fmt: skip
 def test_138_targets_where_they_cannot_stand(rule):
-    with pytest.raises(RuleError, match=r"stands only in the nat table"):
+    with pytest.raises(RuleError, match=r"is valid only in the nat table"):
         Router(f"{rule}\nCOMMIT\n")
 
 

@@ -153,7 +153,7 @@ def test_a_sweep_keeps_its_rows_and_goes_on(place):
     _, err = interrupt(process)
     rows = list(csv.DictReader((place / "rows.csv").read_text().splitlines()))
     assert 2 <= len(rows) < 12
-    assert f"rows.csv holds {len(rows)} of 12 rows; the same command goes on with it" in err
+    assert f"rows.csv holds {len(rows)} of 12 rows; the same command continues from it" in err
     assert all(row["peak"] for row in rows)
 
 

@@ -342,7 +342,7 @@ def test_a_state_names_the_files_of_a_node_only(tmp_path, state_members, name):
     meta["node"][name] = "x"
     members = {**state_members, "meta.npy": array(np.frombuffer(json.dumps(meta).encode(), np.uint8))}
     (tmp_path / "state").write_bytes(archive(members))
-    with pytest.raises(InputError, match="is no file of a node"):
+    with pytest.raises(InputError, match="is not a file of a node"):
         fastnat.Engine.restore(tmp_path / "state")
 
 
@@ -366,7 +366,7 @@ def test_a_state_names_the_files_of_a_node_only(tmp_path, state_members, name):
         ("load_sets", "create s hash:ip,port,ip\nadd s 10.0.0.0/16,0-65535,10.0.0.0/16\n", "names 281,474,976,710,656 elements"),
         ("load_sets", "create s hash:ip\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(2)), "Hash is full"),
         ("load_sets", "create s hash:ip maxelem 99999999\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(5)),
-         "ranges name"),
+         "all ranges together name"),
         ("load_sets", "create s hash:ip,port\nadd s 1.1.1.1,icmp:300/0\n", "is not in 0..255"),
         ("load_sets", "create s hash:ip,port\nadd s 1.1.1.1,-5:1\n", "is not in 0..255"),
         ("load_sets", "create s hash:ip maxelem -1\n", "maxelem"),
@@ -713,7 +713,7 @@ def test_a_node_stays_as_it_was_when_an_interface_address_or_route_is_refused():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[" * 100_000, "nest too deep"), ("[{\"ifname\": \"eth0\", \"ifindex\": Infinity}]", "Infinity is no number of JSON"),
+        ("[" * 100_000, "nest too deeply"), ("[{\"ifname\": \"eth0\", \"ifindex\": Infinity}]", "Infinity is not a JSON number"),
         ("[{\"ifname\": \"eth0\", \"ifindex\": 1, \"mtu\": 1e400}]", "beyond 64-bit"),
         ("[{\"ifname\": \"eth0\", \"ifindex\": " + "9" * 5000 + "}]", "addr.json"),
         ("[{\"ifname\": \"\\ud800\", \"ifindex\": 1}]", "ifname"), ("[{\"ifname\": 5, \"ifindex\": 1}]", "ifname 5 is not text"),

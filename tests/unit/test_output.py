@@ -111,7 +111,7 @@ def test_an_exception_or_ctrl_c_leaves_the_old_file(way, tmp_path):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "the name is empty"), ("none/x", "there is no folder .*none; make it first"), (".", "it is a folder"),
+        ("", "the name is empty"), ("none/x", "there is no folder .*none; create it first"), (".", "it is a folder"),
         ("new/", "it is a folder"), ("file/x", "is a file"), ("loop", "[Ss]ymbolic link"), ("n" * 300, "too long"),
         ("a\0b", "null"), ("/dev/full", "no space left"),
     ],
