@@ -72,7 +72,7 @@ def bench(
 
 
 def by_date(doc: dict[str, Any]) -> str:
-    """Return when a run was, by which runs are sorted."""
+    """Return the date of a run, as a key for sorting."""
     return str(doc["date"])
 
 

@@ -46,7 +46,7 @@ def check(node: str, lenient: bool) -> None:
 
 
 def look_at(node: Path) -> None:
-    """Raise InputError when there is no node directory, or it cannot be read: then there is nothing to judge."""
+    """Raise InputError if there is no node directory, or it cannot be read: then there is nothing to check."""
     needed = "a node directory holds addr.json, route.json and rules.v4"
     try:
         names = [path.name for path in node.iterdir() if path.is_file()]

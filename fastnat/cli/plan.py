@@ -39,7 +39,7 @@ def plan(
     fails: float, cloud: str | None, instances: int, seed: int, plot: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
+    """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
         held = hold_of(hold)
     except ValueError as error:

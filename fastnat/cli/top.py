@@ -100,7 +100,7 @@ def _fields(s: PortSpace) -> dict[str, Any]:
 
 
 def nat_addresses(node: Node) -> list[tuple[int, int]]:
-    """Return the ranges of addresses with which a node translates: its own, and those of its SNAT rules."""
+    """Return the ranges of a node's NAT addresses: its own, and those of its SNAT rules."""
     own = [a for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)]
     ranges = [(a.local, a.local) for a in own]
     for parsed in map(node.rules_of, FAMILIES.values()):
@@ -126,7 +126,7 @@ def show_table(dump: Dump, limit: int) -> None:
 
 
 def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:
-    """Print the table, and in words how near the worst is."""
+    """Print the table, and say how near to exhaustion the fullest port space is."""
     console = Terminal()
     ports = dump.connections - dump.others
     if not spaces:
@@ -164,7 +164,7 @@ def end_of(address: str, port: int) -> str:
 
 
 def forecast(s: PortSpace, growth: float) -> str:
-    """Return when the ports run out if they go on growing as between the two dumps, and what that is based on."""
+    """Return when the ports run out if they keep growing as between the two dumps, and the basis of that."""
     pace = f"{growth:+,.1f}/s".replace(".0/s", "/s")
     if growth <= 0:
         return f"Between the two dumps it grew by {pace}: no forecast."

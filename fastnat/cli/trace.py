@@ -51,7 +51,7 @@ def trace(
     kernel: bool,
     as_json: bool,
 ) -> None:
-    """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
+    """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
     engine = Engine(load_node(node, lenient), profile=profile, seed=seed)
     if start_from is not None:
         load(engine, start_from)

@@ -38,7 +38,7 @@ CHAIN_LOAD = 16
 
 
 def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
-    """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
+    """Return all arrays of a new datapath, empty; untouched pages take no memory."""
     n = settings.max_connections
     records = records_of(family)
     now = settings.prefault
@@ -143,7 +143,7 @@ def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _chains(node: Node, settings: Settings) -> int:
-    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 where none will ever reach the limit."""
+    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 if no chain can reach the limit."""
     if settings.profile == "linux-5.4":
         return 0
     buckets = hash_buckets(node, settings)

@@ -1,4 +1,4 @@
-"""Flows without packets: opening one as its first packet would, closing it as both ends would."""
+"""Flows without packets: opened as their first packet would, closed as both ends would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 SYN, SYN_ACK, ACK, FIN_ACK = 0x02, 0x12, 0x10, 0x11
-# what both ends send from the open SYN to TIME_WAIT: direction, flags
+# the segments of both ends from the SYN to TIME_WAIT: direction, flags
 ENDING = ((1, SYN_ACK), (0, ACK), (0, FIN_ACK), (1, FIN_ACK), (0, ACK))
 
 

@@ -1,7 +1,7 @@
 """EngineGroup: flows spread over threads, each with an engine and a slice of the NAT ports of its own.
 
-This is another machine than one kernel: its shards share no table. A client's own source port is kept only if it lies
-in the slice of its shard; the ports of one slice can run out while another has some left.
+A group differs from one kernel, because its shards share no table. A client keeps its own source port only if that lies
+in the slice of its shard, and one slice can run out of ports while another has some left.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ FEW = 2048
 
 
 class EngineGroup:
-    """Engines that work side by side: the core releases the GIL, and sorts the packets of a batch into shards itself.
+    """Engines that work in parallel: the core releases the GIL, and sorts the packets of a batch into shards.
 
     Parameters
     ----------
     node : Node
-    inside : sequence of str     interfaces of the clients; packets that enter there go by their source address, others
-                                 by the slice of their destination port where they are for a NAT address of the node,
-                                 and by their destination address elsewhere
+    inside : sequence of str     interfaces of the clients. The source address of a packet that enters there chooses the
+                                 shard; of other packets, the slice of the destination port if they are for a NAT
+                                 address of the node, else the destination address
     shards : int                 1..64, by default 2
     profile, seed, max_connections, prefault   as of Engine; max_connections is of all shards together
 
     Raises
     ------
-    InputError, ArgumentError    as Engine; a number of shards or interface that cannot be
+    InputError, ArgumentError    as Engine; an invalid number of shards or interface
 
     Notes
     -----
@@ -128,7 +128,7 @@ class EngineGroup:
     ) -> NDArray[Any]:
         """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard.
 
-        Threads pay from some thousand packets a batch on; fewer than 2048 are run in the caller's own.
+        Threads pay off above some thousand packets a batch; a batch of fewer than 2048 runs in the caller's thread.
         """
         if isinstance(batch, np.ndarray) and batch.size == 0:
             return np.empty(0, RECORDS4.RESULT) if out is None else out
@@ -146,7 +146,7 @@ class EngineGroup:
         try:
             self._run(cores, batch, now, out, others)
         finally:
-            # after an interruption the others stop, too, before anybody uses them again
+            # after an interruption wait until the others have stopped, too
             for core in cores:
                 core.halt(True)
             wait(others)
@@ -161,7 +161,7 @@ class EngineGroup:
         out: NDArray[Any],
         others: list[Future[None]],
     ) -> None:
-        """Run a batch in all shards, those of `others` in threads, which are appended there."""
+        """Run a batch in all shards; append to `others` what runs in other threads than the caller's."""
         # before anything happens in any shard
         cores[0].check_batch(batch, now, out)
         for engine, core in zip(self.engines, cores, strict=True):
@@ -176,7 +176,7 @@ class EngineGroup:
 
     @property
     def processed(self) -> list[int]:
-        """Of each shard, how many packets of the last batch it has looked at: all, unless it was interrupted."""
+        """For each shard, the packets of the last batch that it has looked at: all, unless it was interrupted."""
         return [engine.processed for engine in self.engines]
 
     @property

@@ -1,4 +1,4 @@
-"""Building packet headers out of columns that broadcast against each other."""
+"""Building packet headers from columns that broadcast against each other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """An engine's state as a file, and an engine from one.
 
 The file is NumPy's .npz: the node's files as text, the connections as records, and what rules and generator remember.
-Nothing in it is believed: connections are put into new tables one by one, each checked, as the file may be anybody's.
+Nothing in it is trusted, because anybody may have made it: each connection is checked and inserted into new tables.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def save(engine: Engine, path: str | Path) -> None:
 
 
 def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
-    """Return an engine's state by the names that it has in a file."""
+    """Return an engine's state by the names of its arrays in a file."""
     meta = {
         "format": FORMAT, "node": engine.node_files, "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
@@ -106,7 +106,7 @@ def helpers_of(core: Datapath, order: NDArray[np.int64]) -> dict[str, NDArray[An
 
 
 def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
+    """Return the live records, the oldest of each source first, because a bysource list begins with the newest."""
     live = np.flatnonzero(conns["flags"] & CONN_LIVE)
     depth = np.zeros(len(conns), np.int64)
     at = live[conns["bysource_prev"][live] == FN_NONE]
@@ -132,7 +132,7 @@ def restore(path: str | Path, new: type[Engine]) -> Engine:
     except MemoryError:
         raise InputError(f"{where}: there is not enough memory for this state") from None
     except Exception as error:
-        # damage raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more, as it has it: none may get out
+        # a damaged file raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more; none of these may get out
         why = excerpt(str(error) or type(error).__name__, 1000)
         if isinstance(error, InputError) and why.startswith(f"{where}:"):
             raise
@@ -176,14 +176,14 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
     if meta["random_fully"]:
         engine.set_random_fully()
     if engine.max_events:
-        # taking the connections over is no event
+        # restoring a connection is no event
         for stack in engine.stacks.values():
             stack.core.take_events()
     return engine
 
 
 def _words(given: Any, n: int) -> list[int]:
-    """Return n numbers of 64 bits; the core reads so many, whatever there is."""
+    """Return n numbers of 64 bits; the core reads n, whatever the file holds."""
     if not isinstance(given, list) or len(given) != n:
         raise ValueError(f"expected a list of {n} numbers, got {shown(given, 60)}")
     return [whole("number", word, 0, 2**64 - 1) for word in given]
@@ -196,7 +196,7 @@ def _like(core: Datapath, name: str, file: StateFile, version: int) -> NDArray[A
 
 
 def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
-    """Take over what helpers know; an IndexError where a place is not one of the connections'."""
+    """Restore what helpers know; IndexError if a place is not that of a connection."""
     helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
     helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
     expects = file.take_some(f"expects{version}", core.arrays["expects"].dtype, len(core.arrays["expects"]))
@@ -209,7 +209,7 @@ def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, versi
 
 
 def _rules(core: Datapath, matches: NDArray[Any], counters: NDArray[Any]) -> None:
-    """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
+    """Restore the counters of rules, and those of -m statistic nth and -m limit."""
     rules, there = core.writable("rules"), core.writable("matches")
     if not (matches["kind"] == there["kind"]).all():
         raise ValueError("the rules are not those that were saved")

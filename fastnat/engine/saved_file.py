@@ -1,4 +1,4 @@
-"""The arrays of a saved state, as far as they are asked for: nothing is believed of their names, sizes and types.
+"""The arrays of a saved state, read as they are asked for; their names, sizes and types are not trusted.
 
 Source: numpy.lib.format (version 1.0 of .npy) within a ZIP archive, as numpy.savez writes them.
 """
@@ -76,7 +76,7 @@ class StateFile:
         return member.chunk(shape[0])
 
     def take_some(self, name: str, dtype: np.dtype[Any], most: int) -> NDArray[Any]:
-        """Return a whole array of this type, of at most so many elements."""
+        """Return a whole array of this type, of at most this many elements."""
         member = self.member(name)
         n = member.shape[0] if len(member.shape) == 1 else 0
         member.check(dtype, (min(n, most),))
@@ -85,7 +85,7 @@ class StateFile:
     def together(
         self, first: str, second: str, dtypes: tuple[np.dtype[Any], np.dtype[Any]], most: int
     ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield pieces of two arrays of one length side by side, so that a state that is refused takes no memory."""
+        """Yield pieces of two arrays of one length side by side, so that a rejected state takes no memory."""
         members = self.member(first), self.member(second)
         n = members[0].shape[0] if len(members[0].shape) == 1 else 0
         for member, dtype in zip(members, dtypes, strict=True):
@@ -95,7 +95,7 @@ class StateFile:
             yield members[0].chunk(size), members[1].chunk(size)
 
     def meta(self) -> dict[str, Any]:
-        """Return what stands beside the arrays."""
+        """Return the data beside the arrays."""
         text = self.take_some("meta", np.dtype(np.uint8), MAX_META).tobytes().decode()
         found = parse_json(text, "meta", "a JSON object")
         if not isinstance(found, dict):

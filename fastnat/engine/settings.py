@@ -1,4 +1,4 @@
-"""What an engine was asked for, and what its datapath is told about the node beside the arrays."""
+"""The settings of an engine, and the numbers about the node that its datapath gets beside the arrays."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def helpers_by_port(node: Node, profile: str) -> bool:
 
 
 def hash_buckets(node: Node, settings: Settings) -> int:
-    """Return nf_conntrack_buckets, the node's or one a connection."""
+    """Return nf_conntrack_buckets: the node's, or one for each connection."""
     return max(int(node.sysctl(PREFIX + "buckets", settings.max_connections)), 1)
 
 

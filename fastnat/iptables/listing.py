@@ -1,4 +1,4 @@
-"""Listings (`iptables -nvL`, `-nL`, `-L`) to the iptables-save lines that they say; what they hide is a warning.
+"""Listings (`iptables -nvL`, `-nL`, `-L`) to iptables-save lines; a warning names what a listing hides.
 
 Sources: the print functions of the extensions in iptables 1.8.9, as their output shows them.
 """
@@ -99,9 +99,9 @@ def is_listing(text: str) -> bool:
 
 
 def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines of iptables-save that a listing says, with the numbers of the lines that said them.
+    """Yield the iptables-save lines that a listing stands for, with the numbers of its lines.
 
-    Appends to warnings what a listing hides. Raises RuleError naming the line that cannot be turned into a rule.
+    Appends to warnings what a listing hides. Raises RuleError naming a line that cannot become a rule.
     """
     rows = [(number, raw.strip()) for number, raw in enumerate(text.splitlines(), 1) if raw.strip()]
     wide = any(" in " in f" {line} " and " out " in f" {line} " for _, line in rows if "prot" in line)
@@ -129,7 +129,7 @@ def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, st
 
 
 def _tables(rows: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:
-    """Cut the rows where a chain comes a second time: several tables were listed one after the other."""
+    """Cut the rows where a chain occurs a second time, because several tables were listed one after the other."""
     groups: list[list[tuple[int, str]]] = [[]]
     seen: set[str] = set()
     for number, line in rows:
@@ -195,7 +195,7 @@ def _rule(line: str, chain: str, wide: bool, where: str) -> str:
 
 
 def _extras(text: str, target: str) -> tuple[list[str], list[str]]:
-    """Return the options of matches and of the target that the end of a row says."""
+    """Return the options of matches and of the target that the end of a row contains."""
     matches: list[str] = []
     options: list[str] = []
     text, at = text.strip(), 0
@@ -214,7 +214,7 @@ def _extras(text: str, target: str) -> tuple[list[str], list[str]]:
 
 
 def _options(template: str, groups: list[str], text: str, target: str) -> str:
-    """Return the options that one piece stands for."""
+    """Return the options that one piece of text stands for."""
     if template == "--":
         return f"--{text}"
     if template == "flags":

@@ -59,7 +59,7 @@ CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED
 
 
 class MatchOptions(StatefulMatches):
-    """What -m modules understand."""
+    """The options of the -m modules."""
 
     def module(self) -> None:
         """-m NAME: the module must be known; its options follow."""
@@ -152,7 +152,7 @@ class MatchOptions(StatefulMatches):
         self.add_match(kind, bits, 0)
 
     def limit_iface(self) -> None:
-        """--limit-iface-in, --limit-iface-out: only addresses of that device count."""
+        """--limit-iface-in, --limit-iface-out: ask for addresses of that device only."""
         last = self.rule.matches[-1] if self.rule.matches else Match("")
         if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
             raise self.fail(f"{self.option} needs an address type in front of it, and a chain with that device")
@@ -219,7 +219,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("const", 0)
 
     def packet_type(self) -> None:
-        """--pkt-type: told from the destination address, as there is no link layer."""
+        """--pkt-type: the destination address decides, as there is no link layer."""
         name = self.take("a packet type").lower()
         bits = {"broadcast": 1 << 3, "multicast": 1 << 5, "unicast": 0xFFF & ~(1 << 3 | 1 << 5)}
         if name not in bits:
@@ -232,7 +232,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("const", 1)
 
     def announced_by(self, name: str) -> None:
-        """--helper NAME: a connection that this helper watches has announced the packet's."""
+        """--helper NAME: a connection watched by this helper has announced that of the packet."""
         if name and name not in HELPERS:
             self.add_match("const", 0)
         else:
@@ -285,7 +285,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("ctaddr", *self.network(self.take("an address")), which)
 
     def ct_port(self) -> None:
-        """--ctorigsrcport and its kind."""
+        """--ctorigsrcport, --ctorigdstport and their reply forms."""
         which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option)
         self.add_match("ctport", *self.port_range(self.take("a port")), which)
 
@@ -305,7 +305,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("ctexpire", self.number(low), self.number(high if sep else low))
 
     def tcp_option(self) -> None:
-        """--tcp-option N: it is among the options of the segment; a header without bytes has none."""
+        """--tcp-option N: the segment has this option; a packet header without bytes has none."""
         self.add_match("tcp-option", self.number(self.take("an option"), 255))
 
     def chunk_types(self) -> None:

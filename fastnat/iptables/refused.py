@@ -1,4 +1,4 @@
-"""Matches and targets that iptables knows and simulated packets cannot answer, and why."""
+"""Matches and targets of iptables that simulated packets cannot answer, and why."""
 
 MODULES = {
     "owner": "packets here have no socket, and so no owner",

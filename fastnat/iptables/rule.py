@@ -1,4 +1,4 @@
-"""One rule line to a Rule: the table of options, and what a rule must hold as a whole.
+"""One rule line to a Rule: the table of options, and the conditions on a whole rule.
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
 """
@@ -17,11 +17,11 @@ SHORT = {
     ("--to", "MASQUERADE"): "--to-ports", ("--to-port", "REDIRECT"): "--to-ports",
     ("--to-port", "MASQUERADE"): "--to-ports", ("--to-dest", "DNAT"): "--to-destination",
 }  # fmt: skip
-# options whose name another module has, too
+# options that another module has under the same name
 OF_MODULE = {
     ("--mode", "policy"): "--reqid", ("--proto", "policy"): "--reqid", ("--set", "set"): "--match-set",
 }  # fmt: skip
-# options that stand for another one in some company
+# options that stand for another one beside some module or target
 SHARED = {option for option, _ in (*SHORT, *OF_MODULE)}
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
@@ -50,7 +50,7 @@ class RuleParser(MatchOptions, TargetOptions):
         return self.rule
 
     def _whole(self, option: str) -> str:
-        """Return the option that a shortened or shared one stands for, as getopt takes "--to" after -j SNAT."""
+        """Return the option that a shortened or shared one stands for, as getopt reads "--to" after -j SNAT."""
         if self.modules and not self.rule.target.name and (option, self.modules[-1]) in OF_MODULE:
             return OF_MODULE[option, self.modules[-1]]
         if option in OPTIONS and (option, self.rule.target.name) not in SHORT:
@@ -109,14 +109,14 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
 
     def mask(self) -> None:
-        """--mask of recent, as long as no target was named, and of CONNMARK."""
+        """--mask, of recent before a target is named, else of CONNMARK."""
         if self.modules[-1:] == ["recent"] and not self.rule.target.name:
             self.recent_mask()
         else:
             self.both_masks()
 
     def listed_as(self) -> None:
-        """What a listing says behind the addresses and no rule can be made of."""
+        """Text of a listing after the addresses that no rule can be made of."""
         text = self.take("a text")
         raise self.fail(f"cannot tell from the listing what {text!r} means; give the output of iptables-save")
 

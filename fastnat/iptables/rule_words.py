@@ -40,7 +40,7 @@ LENIENT = "; --lenient loads the rule as never matching"
 FREE_TEXT = ("a text", "a value")
 
 
-# possessive: text of quotes that are never closed must not be tried in every other way
+# possessive: text with unclosed quotes must not be tried in every other way
 QUOTED = r'"(?:[^"\\]++|\\.)*+"|\'(?:[^\'\\]++|\\.)*+\''
 WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
 PART = re.compile(QUOTED)
@@ -78,7 +78,7 @@ def number_of(text: str) -> int:
 
 
 def unquoted(part: re.Match[str]) -> str:
-    """Return what stands between quotes."""
+    """Return the text between quotes."""
     inside = part[0][1:-1]
     return ESCAPED.sub(r"\1", inside) if "\\" in inside else inside
 
@@ -90,7 +90,7 @@ def column_of(text: str, n: int) -> int:
 
 
 class RuleWords:
-    """One rule line: a cursor over its words, and the rule that they make so far."""
+    """One rule line: a cursor over its words, and the rule made from them so far."""
 
     def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
         self.table, self.source, self.line, self.text, self.family = table, source, line, text, family

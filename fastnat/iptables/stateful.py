@@ -1,4 +1,4 @@
-"""The matches that remember packets, or need a table beside the rule: statistic, set, recent, limit.
+"""The matches that remember packets or need a table beside the rule: statistic, set, recent, limit, hashlimit.
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 """
@@ -56,7 +56,7 @@ RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.RE
 
 
 class StatefulMatches(RuleWords):
-    """What -m statistic, set, recent and limit understand."""
+    """The options of -m statistic, set, recent, limit and hashlimit."""
 
     recent: RecentMatch | None = None
     hashlimit: HashlimitMatch | None = None
@@ -95,7 +95,7 @@ class StatefulMatches(RuleWords):
         return last
 
     def check_statistic(self) -> None:
-        """--mode nth needs --every, which may not be made smaller than --packet later."""
+        """--mode nth needs --every, and a later --every must not be smaller than --packet."""
         for m in self.rule.matches:
             if m.kind == "nth" and not m.values[1] < m.values[0]:
                 raise self.fail("--mode nth needs --every, and --packet must be smaller than it")
@@ -152,7 +152,7 @@ class StatefulMatches(RuleWords):
         self._recent().seconds = self.number(self.take("seconds"))
 
     def recent_hitcount(self) -> None:
-        """--hitcount N, at most 255 stamps are kept here."""
+        """--hitcount N; at most 255 stamps are kept here."""
         self._recent().hits = self.number(self.take("a number"), 255)
 
     def recent_mask(self) -> None:
@@ -168,7 +168,7 @@ class StatefulMatches(RuleWords):
         self.add_match("limit", self._rate(LIMIT_SCALE), 5)
 
     def _rate(self, scale: int) -> int:
-        """Return how long a packet takes at the rate that is said, in units of 1/scale s."""
+        """Return the time of a packet at the given rate, in units of 1/scale s."""
         text = self.take("a rate")
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
@@ -204,7 +204,7 @@ class StatefulMatches(RuleWords):
         match.masks = (length, dst) if "src" in self.option else (src, length)
 
     def hashlimit_number(self) -> None:
-        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer here."""
+        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer."""
         n = self.number(self.take("a number"))
         if self.option == "--hashlimit-burst":
             self._hashlimit().burst = n

@@ -19,13 +19,13 @@ TARGETS = {
     "REJECT", "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK",
     "IDLETIMER", "TOS", "DSCP", "TTL", "HL",
 }  # fmt: skip
-# targets after which the walk goes on, and that change neither tuple nor mark
+# targets that do not end the walk, and change neither tuple nor mark
 PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
 }  # fmt: skip
-# the tables that the kernel lets a target stand in
+# the tables in which the kernel accepts a target
 TARGET_TABLES = {
     "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
     "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",),
@@ -36,7 +36,7 @@ PORT = re.compile(r"[0-9]{1,18}")
 
 
 class TargetOptions(RuleWords):
-    """What -j and -g understand."""
+    """The options of -j and -g."""
 
     def jump(self) -> None:
         """-j TARGET or CHAIN."""
@@ -261,7 +261,7 @@ class TargetOptions(RuleWords):
         self.take("a type")
 
     def log_option(self) -> None:
-        """--log-prefix, --log-level and their kind."""
+        """--log-prefix, --log-level and the other options of LOG."""
         self._of("LOG")
         if self.option not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
             self.take("a value")

@@ -31,7 +31,7 @@ DIMENSIONS = {
 ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
 # options of `create` without a value, and of `add` that change no match
 FLAGS = {"counters", "comment", "skbinfo", "forceadd", "nomatch"}
-# elements that one `add` may name, and that a text may have beside one a line
+# elements that one `add` may name, and that a text may have in addition to one for each line
 MAX_RANGE, MAX_RANGES = 65_536, 262_144
 # of `create` without maxelem; greatest that is supported
 MAX_ELEMENTS, MOST_ELEMENTS = 65_536, 1 << 25
@@ -60,15 +60,15 @@ class IpSet:
     max_elements: int = MAX_ELEMENTS
 
     def is_of(self, family: Family) -> bool:
-        """Tell whether packets of this family can be in the set; sets without addresses are of both (AF_UNSPEC)."""
+        """Tell whether packets of this family can be in the set; sets without addresses apply to both (AF_UNSPEC)."""
         return self.kind in ("bitmap:port", "list:set") or FAMILIES[self.family] is family
 
 
 def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
     """Parse `ipset save` text.
 
-    Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood:
-    supported are hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
+    Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood.
+    Supported types: hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
     bitmap:port and list:set.
     """
     reader = Reader()
@@ -85,7 +85,7 @@ def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
 
 
 class Reader:
-    """The sets of one text, and which elements they have: one that is added again changes nothing."""
+    """The sets of one text and their elements; an element added again changes nothing."""
 
     def __init__(self) -> None:
         self.sets: dict[str, IpSet] = {}
@@ -93,7 +93,7 @@ class Reader:
         self.ranges = 0
 
     def line(self, words: list[str], line: str) -> None:
-        """Take one line; ValueError says what is not understood."""
+        """Read one line; ValueError says what is not understood."""
         if words[0] in ("Name:", "Type:", "Members:", "Header:"):
             raise ValueError("this is `ipset list`; give the output of `ipset save`")
         if words[0] == "create" and len(words) >= 3:
@@ -146,7 +146,7 @@ class Reader:
 
 
 def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -> list[Element]:
-    """Return the elements that one `add` names: several where it holds a range; ValueError if it is not understood."""
+    """Return the elements that one `add` names, several for a range; ValueError if it is not understood."""
     dims = DIMENSIONS[kind]
     parts = text.split(",", len(dims))
     if len(parts) != len(dims):
@@ -175,7 +175,7 @@ def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -
 
 
 def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int]]:
-    """Return what an address part names: addresses (prefix 0), or networks with their prefix length."""
+    """Return the addresses (prefix 0) or networks, with their prefix length, that an address part names."""
     low, dash, high = text.partition("-")
     if dash:
         first, last = family.to_int(low), family.to_int(high)
@@ -193,7 +193,7 @@ def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int
 
 
 def _ports(text: str, with_proto: bool) -> range:
-    """Return protocol << 16 | port of what a port part names."""
+    """Return protocol << 16 | port for each port that a port part names."""
     proto, colon, rest = text.rpartition(":")
     number = 6
     if colon:

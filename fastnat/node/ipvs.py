@@ -47,7 +47,7 @@ class Service:
     proto: int
     fwmark: int = 0
     scheduler: str = "wlc"
-    # seconds that a client keeps its server, 0 none, and the mask that says what a client is
+    # seconds for which a client keeps its server (0: none), and the mask that defines a client
     persistence: int = 0
     client_mask: int = 0
     hash_ports: bool = False
@@ -112,7 +112,7 @@ def _key(kind: str, text: str, v6: bool) -> tuple[Any, Service]:
 
 
 def _take(words: list[str], *names: str) -> str | None:
-    """Take an option and its value out of the words."""
+    """Remove an option and its value from the words."""
     for name in names:
         if name in words:
             at = words.index(name)

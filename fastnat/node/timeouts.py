@@ -1,4 +1,4 @@
-"""Timeouts of conntrack: their sysctls and defaults, as the core numbers them.
+"""Timeouts of conntrack: their sysctls, defaults, and numbers in the core.
 
 Source: nf_conntrack_standalone.c, nf_conntrack_proto_*.c (Linux 6.18, 5.4).
 """

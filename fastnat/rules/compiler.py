@@ -23,11 +23,11 @@ from ..util.memory import aligned, no_garbage
 from ..util.slots import Slots
 from .runs import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
 
-# different -i and -o of all rules: each is compared with each interface
+# limit of different -i and -o patterns, as each is compared with each interface
 MAX_PATTERNS = 16_384
 TABLES = {t.name.lower(): int(t) for t in RuleTable}
 HOOKS = {h.name: int(h) for h in Hook}
-# what does the same as another, or nothing that this engine shows
+# targets that do the same as another one, or nothing that this engine shows
 SAME_TARGETS = {"REJECT": TargetKind.DROP, "CT": TargetKind.CT_ZONE, "DSCP": TargetKind.TOS, "HL": TargetKind.TTL}
 TARGET_CODES = {
     **{t.name: int(t) for t in TargetKind}, **{name: int(t) for name, t in SAME_TARGETS.items()},
@@ -36,10 +36,10 @@ TARGET_CODES = {
 NO_RULE = FN_NONE
 # matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
 MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): int(m) for m in MatchKind}
-# slots of a dispatch from which its rules and what they lead to are fetched ahead
+# a dispatch with this many slots has its rules, and those to which they lead, fetched ahead
 WIDE_RUN = 512
 NO_MATCH = (0, 0, 0, 0, 0, 0)
-# matches that a rule can carry itself: what they remember, if anything, is nothing that save() keeps
+# matches that a rule can hold itself, because save() need not keep anything that they remember
 STATELESS = {
     "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
     "length", "const", "ttl", "tos",
@@ -49,7 +49,7 @@ CREDITS, LIMIT_SCALE = 128, 10_000
 MAX_CREDIT = 2**32 - 1
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
 HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
-# longer windows of -m recent than jiffies can compare
+# the longest window of -m recent that jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
@@ -69,16 +69,16 @@ class Ruleset:
     matches, targets : MATCH[], TARGET[]
     port_slots : uint16[2 m]   min, max pairs of multiport
     dispatches : DISPATCH[], dispatch_slots : DISPATCH_SLOT[]   see core/types.h
-    address_cuts, sport_starts, dport_starts   where a rule may tell addresses and ports apart
-    repeatable : bool          those are all that rules test of addresses (no mask with holes)
+    address_cuts, sport_starts, dport_starts   where the answer of a rule may change with address or port
+    repeatable : bool          these cuts cover all that rules test of addresses (no mask with holes)
     iface_match : uint8[sets * n_ifaces]
-    hook_entry, hook_policy : dict of (table, hook) to the first rule's index, and to that of the policy
-    widest_run : int           the dispatch that looks up most destinations in nat, NO_RULE if none has WIDE_RUN of them
+    hook_entry, hook_policy : dict of (table, hook) to the index of the first rule, and of the policy
+    widest_run : int           the dispatch in nat with most destinations; NO_RULE if none has WIDE_RUN of them
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     jump_depth : int           how deep chains nest at most
     recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
     helpers : bool             some rule gives connections a helper
-    origin : list of (table, Chain, Rule or None)   what each compiled rule came from
+    origin : list of (table, Chain, Rule or None)   the source of each compiled rule
     """
 
     rules: NDArray[Any]
@@ -110,7 +110,7 @@ class Ruleset:
 
 
 def credits(rate: int) -> int:
-    """Return a rate of xt_limit in its credits, 32 bits wide as there (user2credits)."""
+    """Return a rate of xt_limit in its credits, 32 bits wide as in the kernel (user2credits)."""
     if rate > MAX_CREDIT // (HZ * CREDITS):
         return rate // LIMIT_SCALE * HZ * CREDITS & MAX_CREDIT
     return rate * HZ * CREDITS // LIMIT_SCALE
@@ -195,7 +195,7 @@ class Compiler:
         self.matches.append((MatchKind.MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
 
     def hashlimit(self, m: HashlimitMatch) -> None:
-        """Append -m hashlimit: its table, and its masks and rates among the targets."""
+        """Append -m hashlimit: its table; its masks and rates go into the targets."""
         number = self.hashlimit_lists.setdefault(m.name, len(self.hashlimit_lists))
         cost, full = m.cost * HASHLIMIT_CREDITS, m.cost * m.burst * HASHLIMIT_CREDITS
         if not cost <= full < 2**64:
@@ -213,7 +213,7 @@ class Compiler:
 
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
-        # ports decide by hash only where conntrack has refused cut headers before: in nat
+        # ports are looked up by hash only in nat, where conntrack has already rejected cut headers
         kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
         runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
         starts: dict[str, int] = {}
@@ -241,7 +241,7 @@ class Compiler:
         self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
 
     def dispatch(self, table: Table, chain: Chain, run: Run) -> list[int]:
-        """Append the lookup before a run; return for each of its rules where to go on after it."""
+        """Append the lookup before a run; return for each of its rules where the walk continues."""
         first = len(self.rules) + 1
         behind = first + len(run.keys)
         following = [behind] * len(run.keys)
@@ -278,7 +278,7 @@ class Compiler:
         count: int = 0,
         following: int | None = None,
     ) -> None:
-        """Append one RULE and what it came from; tests: of its matches."""
+        """Append one RULE and its origin; tests: those of its matches."""
         if addresses != (0, 0, 0, 0) or invert & 3:
             tests |= RuleTests.ADDRESSES
         if proto:
@@ -291,10 +291,10 @@ class Compiler:
         self.origin.append(origin)
 
     def rule_matches(self, r: Rule) -> tuple[tuple[int, ...], int]:
-        """Return the MATCH that goes into a rule and which of TESTS_* it is.
+        """Return the MATCH that a rule holds, and which of RuleTests it is.
 
-        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much
-        l4 header they need.
+        A single match without state is held itself. Otherwise all matches are appended, after the length of l4 header
+        that they need, and the rule holds their place.
         """
         need, first = 0, len(self.matches)
         for m in r.matches:
@@ -343,7 +343,7 @@ class Compiler:
 
 
 def with_arrays_of(ruleset: Ruleset, core: Datapath) -> Ruleset:
-    """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
+    """Return a ruleset whose arrays are a datapath's own, read-only, because the core trusts their contents."""
     own = core.arrays
     return replace(
         ruleset, rules=own["rules"], matches=own["matches"], targets=own["targets"], port_slots=own["port_slots"],
@@ -360,7 +360,7 @@ def compile_rules(
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
-    Raises RuleError for a rule that names a set which does not exist, or is of the other family.
+    Raises RuleError for a rule that names a missing set, or one of the other family.
     """
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}

@@ -1,4 +1,4 @@
-"""What callers give: protocols, ports, addresses and columns, checked before the core narrows them to its fields."""
+"""Arguments of callers: protocols, ports, addresses and columns, checked before they become fields of the core."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def protocol(value: Any) -> int:
 
 
 def port(name: str, value: Any) -> int:
-    """Return a port; InputError for anything that is none."""
+    """Return a port; InputError for anything else."""
     return whole(name, value, 0, 65535)
 
 
 def address(name: str, value: Any, family: Family | None = None) -> tuple[Family, int]:
-    """Return family and number of an address; InputError when it is none, or not of the family asked for."""
+    """Return family and number of an address; InputError for anything else, and for an address of another family."""
     try:
         family = family or family_of(value)
         return family, family.to_int(value)
@@ -38,7 +38,7 @@ def address(name: str, value: Any, family: Family | None = None) -> tuple[Family
 
 
 def addresses(name: str, value: Any, make: Callable[[Any], Any]) -> Any:
-    """Return what `make` makes of one address or many; InputError and ArgumentError name the argument."""
+    """Return the result of `make` for one address or many; InputError and ArgumentError name the argument."""
     try:
         return make(value)
     except (ValueError, OverflowError) as error:
@@ -69,7 +69,7 @@ def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def datagram(value: Any) -> bytes:
-    """Return the bytes of any buffer; ArgumentError for what is none."""
+    """Return the bytes of any buffer; ArgumentError for anything else."""
     try:
         return memoryview(value).tobytes()
     except TypeError:

@@ -1,4 +1,4 @@
-"""Tables in address space reserved for their maximum: nothing is paid for what was never touched."""
+"""Tables in address space reserved for their maximum; untouched pages take no memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
 
 
 def aligned(values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values as dtype[n] from a cache line's beginning on: NumPy's own arrays start 16 bytes into one."""
+    """Return values as dtype[n] that begins at a cache line; NumPy's own arrays begin 16 bytes into one."""
     array = np.array(values, dtype)
     placed = reserve(len(array), dtype)
     placed[:] = array
@@ -75,7 +75,7 @@ def _populate(area: mmap.mmap, raw: NDArray[Any]) -> None:
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """Keep Python's collector still while objects are made of which none is garbage: it costs a third of the time."""
+    """Pause Python's collector while many objects without garbage are created; it would take a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
