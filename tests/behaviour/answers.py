@@ -1,4 +1,4 @@
-"""What the engine answered to seeded random rules and traffic, as checksums: any step that says something else is noticed.
+"""What the engine answered to seeded random rules and traffic, as checksums: a step that says something else is noticed.
 
     PYTHONPATH=tests python tests/behaviour/answers.py      writes data/answers.json anew
 
