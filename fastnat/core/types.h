@@ -117,10 +117,179 @@ typedef struct {
     uint32_t pages[FN_PAGES];  /* FN_NONE: nothing is known */
 } bitmap_key_t;
 
+/* The forms of a match: what its three words say. codes.h names the form of each kind of match and the option that it
+ * comes from; behind a field stands its unit. make_layout.py makes docs/rules.md of both. */
+typedef struct {
+    uint32_t low, high;        /* ports, both included */
+} ports_form_t;
+
+typedef struct {
+    uint32_t low, high;        /* bytes of the datagram, hops or seconds left, both included */
+} range_form_t;
+
+typedef struct {
+    uint32_t first;            /* place of the first pair in engine_t.port_slots */
+} multiport_form_t;
+
+typedef struct {
+    uint32_t value, mask;      /* bits of a mark: those of the mask are as in value */
+} mark_form_t;
+
+typedef struct {
+    uint32_t mask, value;      /* bits of the header's byte: those of the mask are as in value */
+} byte_form_t;
+
+typedef struct {
+    uint32_t type;             /* ICMP type, 255: any */
+    uint32_t low, high;        /* codes, both included */
+} icmp_form_t;
+
+typedef struct {
+    uint32_t types;            /* bit per RTN_* of the route to the address */
+    uint32_t device;           /* 0: any, 1: the one it came in by, 2: the one it goes out by */
+} addrtype_form_t;
+
+typedef struct {
+    uint32_t at;               /* place in engine_t.targets: min_addr and max_addr */
+} iprange_form_t;
+
+typedef struct {
+    uint32_t bits;             /* XT_CONNTRACK_STATE_* */
+} ctstate_form_t;
+
+typedef struct {
+    uint32_t proto;            /* IP protocol of the original tuple */
+} ctproto_form_t;
+
+typedef struct {
+    uint32_t at;               /* place in engine_t.targets: its network */
+    uint32_t pad;
+    uint32_t end;              /* bit 0: the destination, bit 1: of the reply tuple */
+} ct_addr_form_t;
+
+typedef struct {
+    uint32_t low, high;        /* ports, both included */
+    uint32_t end;              /* bit 0: the destination, bit 1: of the reply tuple */
+} ct_ports_form_t;
+
+typedef struct {
+    uint32_t bits;             /* IPS_*, one of them set */
+    uint32_t none;             /* or IPS_*, none of them set; 0: that is not asked */
+} ct_status_form_t;
+
+typedef struct {
+    uint32_t dir;              /* DIR_* of the packet */
+} ct_dir_form_t;
+
+typedef struct {
+    uint32_t last;             /* packets between two that match */
+    uint32_t pad;
+    uint32_t count;            /* packets since the last that matched; counted by the core */
+} nth_form_t;
+
+typedef struct {
+    uint32_t below;            /* chance, of 2**31 */
+} chance_form_t;
+
+typedef struct {
+    uint32_t bytes;            /* bytes of l4 header without which the kernel's match drops the packet */
+} l4_header_form_t;
+
+typedef struct {
+    uint32_t holds;            /* 0 or 1 */
+} const_form_t;
+
+typedef struct {
+    uint32_t index;            /* place in engine_t.sets */
+    uint32_t sources;          /* bit per dimension: it looks at the source */
+    uint32_t n_dims;           /* dimensions that the rule gives */
+} set_form_t;
+
+typedef struct {
+    uint32_t list;             /* number of the list */
+    uint32_t window;           /* jiffies, 0: any time */
+    uint32_t hits;             /* packets */
+} recent_form_t;
+
+typedef struct {
+    uint32_t at;               /* place in engine_t.targets: masks.src, of whichever address it is */
+    uint32_t ring;             /* stamps that are kept */
+} recent_more_form_t;
+
+typedef struct {
+    uint32_t cost, most;       /* credits of xt_limit: of a packet, and at most */
+} limit_form_t;
+
+typedef struct {
+    uint32_t credit;           /* credits of xt_limit; counted by the core */
+    uint32_t last;             /* jiffies of the last packet; noted by the core */
+} limit_more_form_t;
+
+typedef struct {
+    uint32_t list;             /* number of the list */
+    uint32_t at;               /* place in engine_t.targets: its masks and rate */
+    uint32_t expiry;           /* jiffies */
+} hashlimit_form_t;
+
+typedef struct {
+    uint32_t flags;            /* bits: 1 --loose, 2 --accept-local */
+} rpfilter_form_t;
+
+typedef struct {
+    uint32_t helper;           /* HELPER_*, 0: any */
+} helper_form_t;
+
+typedef struct {
+    uint32_t number;           /* kind of a TCP option */
+} option_form_t;
+
+typedef struct {
+    uint32_t first;            /* place of the rule's first match in engine_t.matches */
+} listed_form_t;
+
+/* One match of a rule. */
 typedef struct {
     uint8_t kind, invert;
-    uint16_t n;
-    uint32_t a, b, c;
+    union {
+        uint16_t n_ports;      /* pairs of ports */
+        uint16_t bits;         /* RECENT_* or HASHLIMIT_*, as the kind is */
+        uint16_t n_listed;     /* matches of the rule */
+        uint16_t need;         /* in a rule_t: bytes of l4 header without which its only match drops the packet */
+        uint16_t n;
+    };
+    union {
+        ports_form_t ports;
+        range_form_t range;
+        multiport_form_t multiport;
+        mark_form_t mark;
+        byte_form_t byte;
+        icmp_form_t icmp;
+        addrtype_form_t addrtype;
+        iprange_form_t iprange;
+        ctstate_form_t ctstate;
+        ctproto_form_t ctproto;
+        ct_addr_form_t ct_addr;
+        ct_ports_form_t ct_ports;
+        ct_status_form_t ct_status;
+        ct_dir_form_t ct_dir;
+        nth_form_t nth;
+        chance_form_t chance;
+        l4_header_form_t l4_header;
+        const_form_t constant;
+        set_form_t set;
+        recent_form_t recent;
+        recent_more_form_t recent_more;
+        limit_form_t limit;
+        limit_more_form_t limit_more;
+        hashlimit_form_t hashlimit;
+        rpfilter_form_t rpfilter;
+        helper_form_t helper;
+        option_form_t option;
+        listed_form_t listed;
+        struct {
+            uint32_t a, b, c;
+        };
+    };
 } match_t;
 static_assert(sizeof(match_t) == 16, "four a cache line");
 
@@ -131,7 +300,7 @@ typedef struct {
     uint8_t target, tests;     /* tests: RULE_TESTS_*, which of the other fields say anything */
     uint32_t target_arg;
     uint32_t next;             /* the rule to try after this one */
-    match_t match;             /* its only one, n: bytes of l4 header without which it drops the packet; or where they are: a, n */
+    match_t match;             /* RULE_TESTS_MATCH: its only one, and `need`; _MATCHES: `listed` and `n_listed` */
     uint64_t packets, bytes;
 } rule_t;
 static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule");
@@ -272,11 +441,35 @@ typedef struct {
     uint32_t pad2;
 } event_t;
 
-/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also the addresses of a match. */
 typedef struct {
-    addr_t min_addr, max_addr;
+    addr_t addr, mask;
+} network_form_t;
+
+typedef struct {
+    addr_t src, dst;
+} masks_form_t;
+
+typedef struct {
+    uint64_t cost, full;       /* credits of xt_hashlimit: of a packet, and of a full bucket */
+} rate_form_t;
+
+/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also what a match needs beyond its words:
+ * addresses, and the rate of -m hashlimit. */
+typedef struct {
+    union {
+        network_form_t network;
+        masks_form_t masks;
+        struct {
+            addr_t min_addr, max_addr;
+        };
+    };
     uint16_t min_proto, max_proto, base_proto, flags;
-    uint32_t value, mask, mask2, op;
+    union {
+        rate_form_t rate;
+        struct {
+            uint32_t value, mask, mask2, op;
+        };
+    };
 } target_t;
 
 typedef struct {

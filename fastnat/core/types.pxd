@@ -278,6 +278,7 @@ cdef extern from "types.h" nogil:
         DISPATCH_DST
         DISPATCH_DPORT
     enum:
+        MATCH_LISTED
         MATCH_SPORT
         MATCH_DPORT
         MATCH_TCP_FLAGS
@@ -296,7 +297,6 @@ cdef extern from "types.h" nogil:
         MATCH_NTH
         MATCH_RANDOM
         MATCH_LENGTH
-        MATCH_NEVER
         MATCH_L4_HEADER
         MATCH_CONST
         MATCH_SET
@@ -415,10 +415,149 @@ cdef extern from "types.h" nogil:
         uint32_t live
         uint32_t pages[32]
 
+    ctypedef struct ports_form_t:
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct range_form_t:
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct multiport_form_t:
+        uint32_t first
+
+    ctypedef struct mark_form_t:
+        uint32_t value
+        uint32_t mask
+
+    ctypedef struct byte_form_t:
+        uint32_t mask
+        uint32_t value
+
+    ctypedef struct icmp_form_t:
+        uint32_t type
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct addrtype_form_t:
+        uint32_t types
+        uint32_t device
+
+    ctypedef struct iprange_form_t:
+        uint32_t at
+
+    ctypedef struct ctstate_form_t:
+        uint32_t bits
+
+    ctypedef struct ctproto_form_t:
+        uint32_t proto
+
+    ctypedef struct ct_addr_form_t:
+        uint32_t at
+        uint32_t pad
+        uint32_t end
+
+    ctypedef struct ct_ports_form_t:
+        uint32_t low
+        uint32_t high
+        uint32_t end
+
+    ctypedef struct ct_status_form_t:
+        uint32_t bits
+        uint32_t none
+
+    ctypedef struct ct_dir_form_t:
+        uint32_t dir
+
+    ctypedef struct nth_form_t:
+        uint32_t last
+        uint32_t pad
+        uint32_t count
+
+    ctypedef struct chance_form_t:
+        uint32_t below
+
+    ctypedef struct l4_header_form_t:
+        uint32_t bytes
+
+    ctypedef struct const_form_t:
+        uint32_t holds
+
+    ctypedef struct set_form_t:
+        uint32_t index
+        uint32_t sources
+        uint32_t n_dims
+
+    ctypedef struct recent_form_t:
+        uint32_t list
+        uint32_t window
+        uint32_t hits
+
+    ctypedef struct recent_more_form_t:
+        uint32_t at
+        uint32_t ring
+
+    ctypedef struct limit_form_t:
+        uint32_t cost
+        uint32_t most
+
+    ctypedef struct limit_more_form_t:
+        uint32_t credit
+        uint32_t last
+
+    ctypedef struct hashlimit_form_t:
+        uint32_t list
+        uint32_t at
+        uint32_t expiry
+
+    ctypedef struct rpfilter_form_t:
+        uint32_t flags
+
+    ctypedef struct helper_form_t:
+        uint32_t helper
+
+    ctypedef struct option_form_t:
+        uint32_t number
+
+    ctypedef struct listed_form_t:
+        uint32_t first
+
     ctypedef struct match_t:
         uint8_t kind
         uint8_t invert
+        uint16_t n_ports
+        uint16_t bits
+        uint16_t n_listed
+        uint16_t need
         uint16_t n
+        ports_form_t ports
+        range_form_t range
+        multiport_form_t multiport
+        mark_form_t mark
+        byte_form_t byte
+        icmp_form_t icmp
+        addrtype_form_t addrtype
+        iprange_form_t iprange
+        ctstate_form_t ctstate
+        ctproto_form_t ctproto
+        ct_addr_form_t ct_addr
+        ct_ports_form_t ct_ports
+        ct_status_form_t ct_status
+        ct_dir_form_t ct_dir
+        nth_form_t nth
+        chance_form_t chance
+        l4_header_form_t l4_header
+        const_form_t constant
+        set_form_t set
+        recent_form_t recent
+        recent_more_form_t recent_more
+        limit_form_t limit
+        limit_more_form_t limit_more
+        hashlimit_form_t hashlimit
+        rpfilter_form_t rpfilter
+        helper_form_t helper
+        option_form_t option
+        listed_form_t listed
         uint32_t a
         uint32_t b
         uint32_t c
@@ -581,13 +720,28 @@ cdef extern from "types.h" nogil:
         uint8_t pad
         uint32_t pad2
 
+    ctypedef struct network_form_t:
+        addr_t addr
+        addr_t mask
+
+    ctypedef struct masks_form_t:
+        addr_t src
+        addr_t dst
+
+    ctypedef struct rate_form_t:
+        uint64_t cost
+        uint64_t full
+
     ctypedef struct target_t:
+        network_form_t network
+        masks_form_t masks
         addr_t min_addr
         addr_t max_addr
         uint16_t min_proto
         uint16_t max_proto
         uint16_t base_proto
         uint16_t flags
+        rate_form_t rate
         uint32_t value
         uint32_t mask
         uint32_t mask2

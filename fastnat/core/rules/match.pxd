@@ -43,8 +43,8 @@ cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
 
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
     cdef uint32_t i
-    for i in range(m.n):
-        if e.port_slots[2 * (m.a + i)] <= port <= e.port_slots[2 * (m.a + i) + 1]:
+    for i in range(m.n_ports):
+        if e.port_slots[2 * (m.multiport.first + i)] <= port <= e.port_slots[2 * (m.multiport.first + i) + 1]:
             return True
     return False
 
@@ -73,21 +73,36 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
     e.conns[ct].flags |= CONN_MARKED
 
 
+cdef inline bint conn_addr_holds(const engine_t *e, const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_addr_holds: --ctorigsrc and its kind.
+    cdef tuple_t t = c.tuples[(m.ct_addr.end >> 1) & 1]
+    cdef const target_t *said = &e.targets[m.ct_addr.at]
+    return ((tuple_dst(t) if m.ct_addr.end & 1 else tuple_src(t)) & said.network.mask) == said.network.addr
+
+
+cdef inline bint conn_port_holds(const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_port_holds: --ctorigsrcport and its kind.
+    cdef tuple_t t = c.tuples[(m.ct_ports.end >> 1) & 1]
+    return m.ct_ports.low <= (tuple_dport(t) if m.ct_ports.end & 1 else tuple_sport(t)) <= m.ct_ports.high
+
+
+cdef inline bint conn_expire_holds(const engine_t *e, const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_expire_holds: --ctexpire; what is not confirmed yet has no expiry to compare with.
+    cdef int32_t left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
+    return m.range.low <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.range.high
+
+
 cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
-    # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
-    cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
-    cdef int32_t left
+    # conn_holds: the matches of a connection's own (conntrack_mt of xt_conntrack.c). dir: the packet's direction in it.
     if m.kind == MATCH_CT_ADDR:
-        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & e.targets[m.a].max_addr) == e.targets[m.a].min_addr
+        return conn_addr_holds(e, c, m)
     if m.kind == MATCH_CT_PORT:
-        return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
+        return conn_port_holds(c, m)
     if m.kind == MATCH_CT_EXPIRE:
-        # what is not confirmed yet has no expiry to compare with
-        left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
-        return m.a <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.b
+        return conn_expire_holds(e, c, m)
     if m.kind == MATCH_CT_STATUS:
-        return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
-    return dir == m.a
+        return (c.status & m.ct_status.bits) != 0 or (m.ct_status.none and c.status & m.ct_status.none == 0)
+    return dir == m.ct_dir.dir
 
 
 cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) noexcept nogil:
@@ -117,9 +132,9 @@ cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
 
 cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
     # limit_iface: the device whose addresses count; FN_ANY_IFACE all.
-    if m.b == 0:
+    if m.addrtype.device == 0:
         return FN_ANY_IFACE
-    return p.in_iface if m.b == 1 else p.out_iface
+    return p.in_iface if m.addrtype.device == 1 else p.out_iface
 
 
 cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
@@ -128,17 +143,17 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     cdef bint holds = False
     cdef uint32_t v
     if kind == MATCH_SPORT:
-        holds = m.a <= tuple_sport(p.t) <= m.b
+        holds = m.ports.low <= tuple_sport(p.t) <= m.ports.high
     elif kind == MATCH_DPORT:
-        holds = m.a <= tuple_dport(p.t) <= m.b
+        holds = m.ports.low <= tuple_dport(p.t) <= m.ports.high
     elif kind == MATCH_MARK:
-        holds = (p.mark & m.b) == m.a
+        holds = (p.mark & m.mark.mask) == m.mark.value
     elif kind == MATCH_ADDRTYPE_DST:
         classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
+        holds = (m.addrtype.types >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
     elif kind == MATCH_ADDRTYPE_SRC:
         classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
+        holds = (m.addrtype.types >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
     elif kind == MATCH_MULTIPORT_SRC:
         holds = ports_listed(e, m, tuple_sport(p.t))
     elif kind == MATCH_MULTIPORT_DST:
@@ -146,34 +161,34 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     elif kind == MATCH_MULTIPORT_EITHER:
         holds = ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
     elif kind == MATCH_TCP_FLAGS:
-        holds = (p.tcp_flags & m.a) == m.b
+        holds = (p.tcp_flags & m.byte.mask) == m.byte.value
     elif kind == MATCH_ICMP_TYPE:
         v = tuple_dport(p.t)
-        holds = m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)
+        holds = m.icmp.type == 0xff or (v >> 8 == m.icmp.type and m.icmp.low <= (v & 0xff) <= m.icmp.high)
     elif kind == MATCH_IPRANGE_SRC:
-        holds = e.targets[m.a].min_addr <= tuple_src(p.t) <= e.targets[m.a].max_addr
+        holds = e.targets[m.iprange.at].min_addr <= tuple_src(p.t) <= e.targets[m.iprange.at].max_addr
     elif kind == MATCH_IPRANGE_DST:
-        holds = e.targets[m.a].min_addr <= tuple_dst(p.t) <= e.targets[m.a].max_addr
+        holds = e.targets[m.iprange.at].min_addr <= tuple_dst(p.t) <= e.targets[m.iprange.at].max_addr
     elif kind == MATCH_CTSTATE:
-        holds = (ct_state_bit(e, p) & m.a) != 0
+        holds = (ct_state_bit(e, p) & m.ctstate.bits) != 0
     elif kind == MATCH_LENGTH:
         p.unrepeatable = True
-        holds = m.a <= p.length <= m.b
+        holds = m.range.low <= p.length <= m.range.high
     elif kind == MATCH_RANDOM:
         p.unrepeatable = True
-        holds = (random_u64(e) >> 33) < m.a
+        holds = (random_u64(e) >> 33) < m.chance.below
     elif kind == MATCH_NTH:
         p.unrepeatable = True
-        m.c = 0 if m.c == m.a else m.c + 1
-        holds = m.c == 0
+        m.nth.count = 0 if m.nth.count == m.nth.last else m.nth.count + 1
+        holds = m.nth.count == 0
     elif kind == MATCH_CONST:
-        holds = m.a
+        holds = m.constant.holds
     elif kind == MATCH_RPFILTER:
         classify(e, p)
-        holds = comes_from_there(e, p, m.a)
+        holds = comes_from_there(e, p, m.rpfilter.flags)
     elif kind == MATCH_SET:
         p.unrepeatable = True
-        holds = in_set(e, m.a, p, m.b, m.c)
+        holds = in_set(e, m.set.index, p, m.set.sources, m.set.n_dims)
     elif kind == MATCH_RECENT:
         p.unrepeatable = True
         holds = recent_holds(e, m, m + 1, p)
@@ -182,13 +197,13 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
         holds = limit_holds(m, m + 1, p.now)
     elif kind == MATCH_TTL:
         p.unrepeatable = True
-        holds = m.a <= p.ttl <= m.b
+        holds = m.range.low <= p.ttl <= m.range.high
     elif kind == MATCH_TOS:
         p.unrepeatable = True
-        holds = (tos_of(p) & m.a) == m.b
+        holds = (tos_of(p) & m.byte.mask) == m.byte.value
     elif kind == MATCH_TCP_OPTION:
         p.unrepeatable = True
-        holds = has_option(p, m.a)
+        holds = has_option(p, m.option.number)
     elif (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
             or kind == MATCH_CT_EXPIRE):
         p.unrepeatable = True
@@ -196,12 +211,12 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     elif kind == MATCH_CONNMARK:
         # xt_connmark: without a connection the match fails, inverted or not
         p.unrepeatable = True
-        return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
+        return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.mark.mask) == m.mark.value) != m.invert
     elif kind == MATCH_HELPER:
         p.unrepeatable = True
-        holds = announced_by(e, p, m.a)
+        holds = announced_by(e, p, m.helper.helper)
     elif kind == MATCH_CTPROTO:
-        return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
+        return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.ctproto.proto) != m.invert
     else:
         return False
     return holds != m.invert
@@ -259,29 +274,29 @@ cdef inline bint is_cut(const pkt_t *p, uint32_t need) noexcept nogil:
 cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # matches_hold: the rule's matches in order.
     # => A match that needs an l4 header which the packet lacks drops the packet at once.
-    cdef uint32_t i, kind
-    for i in range(r.match.n):
-        kind = e.matches[r.match.a + i].kind
-        if kind == MATCH_MORE:
+    cdef match_t *m = &e.matches[r.match.listed.first]
+    cdef uint32_t i
+    for i in range(r.match.n_listed):
+        if m[i].kind == MATCH_MORE:
             continue
-        if kind == MATCH_L4_HEADER:
-            if is_cut(p, e.matches[r.match.a + i].a):
+        if m[i].kind == MATCH_L4_HEADER:
+            if is_cut(p, m[i].l4_header.bytes):
                 hotdrop[0] = True
                 return False
             continue
-        if kind == MATCH_HASHLIMIT:
+        if m[i].kind == MATCH_HASHLIMIT:
             p.unrepeatable = True
-            if hashlimit_holds(e, &e.matches[r.match.a + i], p, hotdrop) == e.matches[r.match.a + i].invert:
+            if hashlimit_holds(e, &m[i], p, hotdrop) == m[i].invert:
                 return False
             continue
-        if not match_holds(e, &e.matches[r.match.a + i], p):
+        if not match_holds(e, &m[i], p):
             return False
     return True
 
 
 cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # own_match_holds: matches_hold for a rule that carries its only match.
-    if is_cut(p, r.match.n):
+    if is_cut(p, r.match.need):
         hotdrop[0] = True
         return False
     return match_holds(e, &r.match, p)
