@@ -125,7 +125,7 @@ def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
 def test_growth_and_memos_that_go(monkeypatch):
     """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
     for place in ("arrays", "settings"):
-        monkeypatch.setattr(f"fastnat.engine.{place}.PATHS", 8)
+        monkeypatch.setattr(f"fastnat.engine.{place}.MEMOS", 8)
     ports = "".join(
         f"-A POSTROUTING -p udp -m udp --dport {n} -j SNAT --to-source 198.51.100.{n}\n" for n in range(60, 90)
     )

@@ -15,15 +15,15 @@
 #define FN_FAR_SLOTS 4096      /* behind those, one turn of them each: 6.2 days ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS 14
 #define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */
-#define FN_PATH_RULES 18       /* a longer walk is not remembered */
-#define FN_MEMO_RULES 30
+#define FN_TABLE_MEMO_RULES 18 /* rules that match on a walk through a table; one with more is not remembered */
+#define FN_MEMO_RULES 30       /* of both walks through nat together */
 #define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS 65536 /* a list */
 #define FN_EXPECT_HEADS 1024
 #define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
 #define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
 #define FN_ANY_IFACE 0xffffu
-#define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
+#define FN_DST16 65536        /* /16 networks by which destinations are counted */
 #define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
 #define FN_PAGE_PORTS 2048    /* ports in a page of a bitmap */
 #define FN_PAGES (65536 / FN_PAGE_PORTS)

@@ -17,7 +17,8 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .route cimport destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded, route_of, source_is_martian
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
-from .shortcuts.hook_memo cimport follow, may_have_memo, memorize, remembered
+from .shortcuts.conditions cimport may_have_memo
+from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 
 

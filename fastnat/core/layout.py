@@ -20,7 +20,7 @@ FN_WHEEL_SLOTS = 32768
 FN_FAR_SLOTS = 4096
 FN_CHUNK_IDS = 14
 FN_WALK_RULES = 16777216
-FN_PATH_RULES = 18
+FN_TABLE_MEMO_RULES = 18
 FN_MEMO_RULES = 30
 FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
@@ -28,7 +28,7 @@ FN_EXPECT_HEADS = 1024
 FN_PERSIST_SLOTS = 65536
 FN_RECENT_STAMPS = 256
 FN_ANY_IFACE = 65535
-FN_TOWARDS = 65536
+FN_DST16 = 65536
 FN_ROUND_KEYS = 5
 FN_PAGE_PORTS = 2048
 FN_PAGES = 32
@@ -809,7 +809,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("key", "uint32", (), 0),
         ("rule", "uint32", (), 0),
     ],
-    "PATH": [
+    "TABLE_MEMO": [
         ("key", "uint64", (3,), 0),
         ("packets", "uint64", (), 0),
         ("bytes", "uint64", (), 0),
@@ -833,12 +833,28 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("masq_iface", "uint16", (), 0),
         ("kind", "uint8", (), 0),
         ("n", "uint8", (), 0),
-        ("quick", "uint8", (), 0),
+        ("complete", "uint8", (), 0),
         ("pad", "uint8", (), 0),
         ("target_arg", "uint32", (), 0),
         ("mark", "uint32", (), 0),
         ("rules", "uint32", (30,), 0),
         ("pad2", "uint32", (), 4),
+    ],
+    "MEMO_BOUNDS": [
+        ("memo", "uint32", (), 0),
+        ("born", "uint32", (), 0),
+        ("src", "addr", (), 0),
+        ("src_width", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("dst_width", "addr", (), 0),
+        ("sport", "uint16", (), 0),
+        ("sport_width", "uint16", (), 0),
+        ("dport", "uint16", (), 0),
+        ("dport_width", "uint16", (), 0),
+        ("mark", "uint32", (), 0),
+        ("iface", "uint16", (), 0),
+        ("tcp_flags", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
     ],
     "SET": [
         ("prefixes", "uint64", (3,), 0),

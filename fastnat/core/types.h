@@ -315,7 +315,7 @@ typedef struct {
     uint32_t key, rule;        /* rule FN_NONE: empty */
 } dispatch_slot_t;
 
-/* The outcome of one walk through the rules, for all packets that no rule could tell apart. Its counters go to
+/* What the rules of one table said of a packet, for all packets that none of them could tell apart. Its counters go to
  * those of the rules when somebody reads them. */
 typedef struct {
     uint64_t key[3];
@@ -325,22 +325,22 @@ typedef struct {
     uint16_t walked;
     uint8_t kind;              /* what do_table returned */
     uint8_t n;
-    uint32_t rules[FN_PATH_RULES]; /* those that matched and count */
+    uint32_t rules[FN_TABLE_MEMO_RULES]; /* those that matched and count */
     uint32_t pad;
-} path_t;
-static_assert(sizeof(path_t) == 128, "two cache lines a path");
+} table_memo_t;
+static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 
 /* What all hooks decide for the first packet of a forwarded connection, for packets that neither rule nor route
- * could tell apart: the two paths through the nat rules, the route, the source manip. */
+ * could tell apart: both walks through the nat rules, the route, the source manip. */
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
-    addr_t addr;               /* the only one that it can be, of MASQUERADE where the next hop is a gateway; 0: ask again */
+    addr_t addr;               /* the SNAT address if it is always the same, as MASQUERADE's towards a gateway, else 0 */
     uint32_t born;             /* no other memo ever had this number; 0 where there is none */
     uint16_t route, walked;
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
-    uint8_t quick;             /* shortcuts/opening.pxd may take it: one address, and a port that is kept or drawn */
+    uint8_t complete;          /* it says the address, and whether the port is kept or drawn: all that shortcuts/opening.pxd asks */
     uint8_t pad;
     uint32_t target_arg;
     uint32_t mark;
@@ -351,7 +351,7 @@ typedef struct {
 } memo_t;
 static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "three cache lines a memo, of which opening reads one");
 
-/* The packets that a quick memo stands for, as bounds: `last - first` of each class that its key names. */
+/* The packets that a complete memo stands for: of each class that its key names the first member, and `last - first`. */
 typedef struct {
     uint32_t memo, born;       /* holds while this memo has this number */
     addr_t src, src_width, dst, dst_width;
@@ -359,7 +359,7 @@ typedef struct {
     uint32_t mark;
     uint16_t iface;
     uint8_t tcp_flags, pad;
-} memo_reach_t;
+} memo_bounds_t;
 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
  * and port, 4 port alone; a list:set has members instead. */
@@ -576,9 +576,9 @@ typedef struct {
     uint32_t src_class, dst_class;
     uint64_t port_classes;     /* source << 24 | destination << 42, as they stand in keys */
     const target_t *target;    /* what the rule that decided last carries */
-    const path_t *path[2];     /* how the nat rules decided destination and source, if that is repeatable */
+    const table_memo_t *table_memo[2]; /* how the nat rules decided destination and source, if that is repeatable */
     uint16_t tcp_flags;
-    uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */
+    uint8_t unrepeatable;      /* a match was met whose answer depends on more than a memo's key */
     uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
     uint8_t icmp_error, ttl;
     uint8_t held;              /* waits before confirm, see hooks */
@@ -663,12 +663,12 @@ typedef struct {
     uint32_t next_expect;      /* jiffies: no expectation is due before */
     uint32_t auto_helpers;     /* nf_conntrack_helper of linux-5.4: by port */
     expect_t expected;         /* what the connection being opened was announced by */
-    path_t *paths;             /* direct-mapped */
-    uint32_t n_paths;          /* power of two, or 0: the rules allow none */
-    memo_t *memos;             /* direct-mapped; as many as paths */
-    memo_reach_t reach;        /* of the quick memo found last */
+    table_memo_t *table_memos; /* direct-mapped; n_memos of them */
+    memo_t *memos;             /* direct-mapped; n_memos of them */
+    uint32_t n_memos;          /* power of two, or 0: the rules allow none */
+    memo_bounds_t memo_bounds; /* of the complete memo found last */
     uint32_t n_memos_made;
-    uint32_t *towards;         /* see conntrack/lookup.pxd; FN_TOWARDS of them */
+    uint32_t *dst16_counts;    /* tuples by the /16 of their destination, see conntrack/lookup.pxd; FN_DST16 of them */
 
     event_t *events;
     uint32_t max_events, n_events;
@@ -686,7 +686,7 @@ typedef struct {
     uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
     uint64_t rehashes;
-    uint32_t zoned;            /* two connections may have one tuple: zones, or timeouts of 0 s */
+    uint32_t may_share_tuple;  /* two connections may have one tuple: zones, or timeouts of 0 s */
     uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;              /* jiffies since the engine's time 0 */
     uint32_t profile;          /* enum profile */

@@ -21,14 +21,14 @@ cdef extern from "types.h" nogil:
         FN_FAR_SLOTS
         FN_CHUNK_IDS
         FN_WALK_RULES
-        FN_PATH_RULES
+        FN_TABLE_MEMO_RULES
         FN_MEMO_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
         FN_EXPECT_HEADS
         FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
-        FN_TOWARDS
+        FN_DST16
         FN_ROUND_KEYS
         FN_PAGE_PORTS
         FN_PAGES
@@ -589,7 +589,7 @@ cdef extern from "types.h" nogil:
         uint32_t key
         uint32_t rule
 
-    ctypedef struct path_t:
+    ctypedef struct table_memo_t:
         uint64_t key[3]
         uint64_t packets
         uint64_t bytes
@@ -613,13 +613,13 @@ cdef extern from "types.h" nogil:
         uint16_t masq_iface
         uint8_t kind
         uint8_t n
-        uint8_t quick
+        uint8_t complete
         uint8_t pad
         uint32_t target_arg
         uint32_t mark
         uint32_t rules[30]
 
-    ctypedef struct memo_reach_t:
+    ctypedef struct memo_bounds_t:
         uint32_t memo
         uint32_t born
         addr_t src
@@ -856,7 +856,7 @@ cdef extern from "types.h" nogil:
         uint32_t dst_class
         uint64_t port_classes
         const target_t *target
-        const path_t *path[2]
+        const table_memo_t *table_memo[2]
         uint16_t tcp_flags
         uint8_t unrepeatable
         uint8_t ctinfo
@@ -966,12 +966,12 @@ cdef extern from "types.h" nogil:
         uint32_t next_expect
         uint32_t auto_helpers
         expect_t expected
-        path_t *paths
-        uint32_t n_paths
+        table_memo_t *table_memos
         memo_t *memos
-        memo_reach_t reach
+        uint32_t n_memos
+        memo_bounds_t memo_bounds
         uint32_t n_memos_made
-        uint32_t *towards
+        uint32_t *dst16_counts
         event_t *events
         uint32_t max_events
         uint32_t n_events
@@ -990,7 +990,7 @@ cdef extern from "types.h" nogil:
         uint64_t key[10]
         uint64_t secret[10]
         uint64_t rehashes
-        uint32_t zoned
+        uint32_t may_share_tuple
         uint64_t rng[2]
         uint64_t now
         uint32_t profile

@@ -374,7 +374,7 @@ class Engine:
             assert ruleset is not None
             with core:
                 core.writable("targets")["flags"][ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
-                core.forget_paths()
+                core.forget_memos()
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past, or is no time."""

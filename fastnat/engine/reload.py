@@ -43,7 +43,7 @@ def reload(engine: Engine) -> None:
     # half of it would be two sets of rules
     with uninterrupted():
         for family, core in families:
-            core.forget_paths()
+            core.forget_memos()
             had = core.arrays["addresses"].copy()
             core.reload(*made[core])
             for iface, address in _lost(family, had, core.arrays["addresses"]):

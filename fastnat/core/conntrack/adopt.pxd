@@ -64,7 +64,7 @@ cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept
 cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside) noexcept nogil:
     # take_record: all but the tables' own links, as it is before confirm.
     cdef conn_t *c = &e.conns[ct]
-    e.zoned |= from_.zone != 0
+    e.may_share_tuple |= from_.zone != 0
     c.tuples[1] = from_.tuples[1]
     c.zone = from_.zone
     c.state = from_.state

@@ -14,7 +14,7 @@ from ..tuples.table cimport table_insert
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
-from .lookup cimport find_tuple, towards
+from .lookup cimport find_tuple, dst16_count
 from .timing_wheel cimport wheel_add
 
 cdef enum:
@@ -58,7 +58,7 @@ cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t 
 cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noexcept nogil:
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
-    towards(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
+    dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
     bitmap_note(e, conn_tuple(&e.conns[p.ct], dir), True)

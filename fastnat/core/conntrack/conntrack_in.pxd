@@ -103,7 +103,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     if p.ct == FN_NONE:
         return REASON_TABLE_FULL
     if p.template_zone:
-        e.zoned = 1
+        e.may_share_tuple = 1
         c = &e.conns[p.ct]
         c.zone = p.template_zone
         c.tuples[1] = tuple_in_zone(c.tuples[1], p.template_zone if p.template_dir & 2 else 0)

@@ -274,7 +274,7 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         if check == REFUSE:
             return CT_INVALID
     if check == CHECK_WINDOW and p.has_seq:
-        check = in_window(e, p, new if new != CL or p.tcp_class != CLASS_RST else c.state)
+        check = in_window(e, p)
         if check == WINDOW_INVALID:
             note_invalid(e, p)
             return CT_INVALID

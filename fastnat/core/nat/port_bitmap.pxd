@@ -204,6 +204,6 @@ cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
         words[word] |= bit
     else:
         words[word] &= ~bit
-        if fn_unlikely(e.zoned != 0):
+        if fn_unlikely(e.may_share_tuple != 0):
             # where zones count for one direction, another connection may have the tuple still
             words[FN_PAGE_WORDS + word] &= ~bit

@@ -46,7 +46,7 @@ cdef inline void collect_due(engine_t *e) noexcept nogil:
     # collect_due: delete connections with timeouts of 0 s, which are due in the jiffy in which they begin. Any number of them
     # may have one tuple, and no key would put those into different groups.
     cdef uint32_t i
-    if e.zoned == 0:
+    if e.may_share_tuple == 0:
         return
     for i in range(e.high_water):
         if is_live(&e.conns[i]) and e.conns[i].status & IPS_CONFIRMED and is_expired(&e.conns[i], <uint32_t>e.now):
