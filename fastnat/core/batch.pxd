@@ -82,6 +82,7 @@ cdef struct scratch_t:
 
 
 cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const packet_t *in_, uint32_t n) noexcept nogil:
+    # stage_hash: the tuples of a group, their hashes, and the home bucket of each as the next lines to fetch.
     cdef uint32_t i
     g.packets = in_
     g.n = n
@@ -141,6 +142,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
 
 
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
+    # stage_probe: which record each packet of a group is probably of; for the others, look ahead.
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
     cdef uint32_t n_lines = 0

@@ -68,6 +68,7 @@ cdef inline uint32_t directions(const conn_t *c) noexcept nogil:
 
 
 cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nogil:
+    # check_records: each record is in use or free, once, and what it names exists.
     cdef uint32_t i, ct
     cdef uint32_t live = 0
     cdef const conn_t *c
@@ -117,6 +118,7 @@ cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct,
 
 
 cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogil:
+    # check_tuples: each connection is in the table by its tuples, and found by them; what is counted by tuple is.
     cdef uint32_t i, dir
     cdef uint64_t h
     cdef uint64_t items = 0
@@ -194,6 +196,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
 
 
 cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nogil:
+    # check_sources: each connection that nat knows is in the list of its source, whose newest the table names.
     cdef uint32_t i, at, before
     cdef uint64_t heads = 0
     cdef uint32_t listed = 0
@@ -228,6 +231,7 @@ cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil:
+    # check_wheel: each connection has one place in the wheel, no later than it expires.
     cdef uint32_t slot, c, i, ct, ahead
     cdef uint32_t places = 0
     cdef uint32_t chunks = 0
@@ -342,6 +346,7 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nogil:
+    # check_servers: real servers count the connections that name them.
     cdef uint32_t i, server
     for i in range(e.high_water):
         if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_SERVICE:
@@ -360,6 +365,7 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
+    # check_page: what a page knows of its ports is so.
     cdef const uint64_t *taken = page_words(e, key.pages[page])
     cdef uint32_t i, at
     cdef uint64_t h
@@ -384,6 +390,7 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
 
 
 cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nogil:
+    # check_bitmaps: each bitmap is found and queued, each page has one owner or is free.
     cdef uint32_t b, i
     cdef uint32_t live = 0
     cdef uint32_t queued = 0

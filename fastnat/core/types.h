@@ -557,39 +557,46 @@ typedef struct {
     uint8_t checks;            /* somebody may have reply[0]: its hash was computed, its bucket fetched */
 } ahead_t;
 
-/* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
- * header-only batches. */
+/* A packet on its way through the hooks. All of it is empty at first but for what pkt_reset of packet/packet sets; each step
+ * writes what it finds out. `data` is NULL for header-only batches. */
 typedef struct {
-    tuple_t t;
-    uint64_t hash;
-    uint64_t reply_hash;       /* hash of reply_checked */
+    tuple_t t;                 /* as it is at present: each manip changes it */
+    uint64_t hash;             /* of the tuple by which conntrack looked for its connection */
+    uint64_t reply_hash;       /* of reply_checked */
     const ahead_t *ahead;      /* NULL: nothing was computed ahead */
-    tuple_t reply_checked;     /* a reply tuple found free by nat_used_tuple for this packet */
+    tuple_t reply_checked;     /* the reply tuple that nat_used_tuple looked at last; free if `verified` */
     uint8_t *data;
     uint32_t len, l4off;       /* data: bytes of the datagram; offset of the l4 header */
     uint32_t now;              /* jiffies */
-    uint32_t mark, ct;
-    uint32_t seq, ack, window, end;
-    uint32_t probes;
-    uint16_t in_iface, out_iface, route, length;
+    uint32_t mark, ct;         /* ct: its connection's record, FN_NONE none */
+    uint32_t seq, ack, window, end; /* TCP: with has_seq; end also of header-only packets, from the upper half of isn */
+    uint32_t probes;           /* tuples that nat has looked up for it */
+    uint16_t in_iface, out_iface; /* 0: the node itself */
+    uint16_t route, length;    /* route index + 1, 0: not routed yet; IP total length, bytes */
     tuple_t classified;        /* the tuple that the classes belong to */
     uint32_t src_class, dst_class;
     uint64_t port_classes;     /* source << 24 | destination << 42, as they stand in keys */
     const target_t *target;    /* what the rule that decided last carries */
-    const table_memo_t *table_memo[2]; /* how the nat rules decided destination and source, if that is repeatable */
+    const table_memo_t *table_memo[2]; /* how the nat rules decided destination and source; NULL: not repeatable */
     uint16_t tcp_flags;
     uint8_t unrepeatable;      /* a match was met whose answer depends on more than a memo's key */
-    uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
-    uint8_t icmp_error, ttl;
+    uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
+    uint8_t has_seq;           /* seq, ack and window were read, and options lie within the header */
+    uint8_t untracked;         /* NOTRACK, or ICMPv6 that conntrack leaves alone */
+    uint8_t is_new;            /* its connection is not confirmed yet, and goes if the packet does */
+    uint8_t verified;          /* nobody has reply_checked */
+    uint8_t icmp_error, ttl;   /* icmp_error: it belongs to the connection that the datagram inside names */
     uint8_t held;              /* waits before confirm, see hooks */
     uint8_t template_helper;   /* HELPER_* that a CT target gives */
     uint8_t expected;          /* e.expected is what announced its connection */
     uint8_t evicted;           /* its port search has deleted another connection */
     uint8_t pause;             /* the batch is to stop behind it: it took long, or hashes are not what they were */
     uint8_t dying;             /* its connection is in no table any more; the record goes with the packet */
-    uint16_t template_zone;
-    uint8_t template_dir, tcp_class, tracked;
-    uint32_t payload;
+    uint16_t template_zone;    /* that a CT target gives, for the directions of template_dir: 1 original, 2 reply */
+    uint8_t template_dir;
+    uint8_t tcp_class;         /* CLASS_* of conntrack/tcp_window */
+    uint8_t tracked;           /* its l4 header makes a tuple */
+    uint32_t payload;          /* bytes behind the IP header, of TCP behind the l4 header */
     uint32_t mark_before;      /* of its connection, where somebody asked for events */
     uint16_t status_before;
     uint8_t state_before;

@@ -865,7 +865,6 @@ cdef extern from "types.h" nogil:
         uint8_t reason
         uint8_t hook
         uint8_t has_seq
-        uint8_t local
         uint8_t untracked
         uint8_t is_new
         uint8_t verified

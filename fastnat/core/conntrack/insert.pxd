@@ -106,6 +106,7 @@ cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
 
 
 cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h) noexcept nogil:
+    # unlink_tuple: out of the table by one tuple, and out of what counts tuples.
     table_remove(&e.tuples, h, ct << 1 | dir)
     dst16_count(e, e.conns[ct].tuples[dir].dst)[0] -= 1
     bitmap_note(e, conn_tuple(&e.conns[ct], dir), False)

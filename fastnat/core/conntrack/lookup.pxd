@@ -16,6 +16,7 @@ cdef inline bint is_live(const conn_t *ct) noexcept nogil:
 
 
 cdef inline bint is_expired(const conn_t *ct, uint32_t now) noexcept nogil:
+    # is_expired: nf_ct_is_expired: by the signed difference, so that jiffies may wrap.
     return <int32_t>(ct.timeout - now) <= 0
 
 

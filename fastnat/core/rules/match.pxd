@@ -42,6 +42,7 @@ cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
 
 
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
+    # ports_listed: => Whether a port lies in one of the pairs of -m multiport (ports_match_v1).
     cdef uint32_t i
     for i in range(m.n_ports):
         if e.port_slots[2 * (m.multiport.first + i)] <= port <= e.port_slots[2 * (m.multiport.first + i) + 1]:
@@ -69,6 +70,7 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
 
 
 cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept nogil:
+    # set_conn_mark: note the mark of a connection.
     e.tcp[ct].mark = mark
     e.conns[ct].flags |= CONN_MARKED
 
@@ -273,6 +275,7 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) n
 
 
 cdef inline uint32_t dispatch_slot(const dispatch_t *d, uint32_t key) noexcept nogil:
+    # dispatch_slot: => Where the search for a key begins.
     return d.first_slot + (dispatch_hash(key) & d.mask)
 
 
@@ -334,6 +337,7 @@ cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop
 
 
 cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
+    # target_mark: mark_tg of xt_mark.c.
     p.mark = (p.mark & ~t.mask) ^ t.value
 
 
@@ -381,6 +385,7 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
 
 
 cdef inline void note_rule(table_memo_t *memo, uint32_t rule) noexcept nogil:
+    # note_rule: remember a rule that matched; one more than fit says that there were too many.
     if memo.n < FN_TABLE_MEMO_RULES:
         memo.rules[memo.n] = rule
     memo.n += memo.n <= FN_TABLE_MEMO_RULES

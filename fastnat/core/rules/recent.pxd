@@ -13,6 +13,7 @@ cdef enum:
 
 
 cdef inline recent_t *recent_find(engine_t *e, uint32_t list_, addr_t addr, uint32_t ttl, bint with_ttl) noexcept nogil:
+    # recent_find: => The entry of an address, NULL none (recent_entry_lookup).
     cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
     cdef uint32_t i
     for i in range(FN_RECENT_ENTRIES):
@@ -33,6 +34,7 @@ cdef inline recent_t *recent_oldest(engine_t *e, uint32_t list_) noexcept nogil:
 
 
 cdef inline void recent_stamp(engine_t *e, recent_t *r, uint32_t now, uint32_t ttl, uint32_t ring) noexcept nogil:
+    # recent_stamp: the address was seen now (recent_entry_update).
     r.stamps[r.next] = now
     r.next = <uint16_t>((r.next + 1) % ring)
     if r.n_stamps < ring:

@@ -77,13 +77,13 @@ cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept n
     return in_.proto == PROTO_UDP and e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
 
 
-cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead) noexcept nogil:
-    # may_open: whether a connection may be opened from what was computed ahead, as far as the tables' sizes go.
+cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+    # may_open: whether a connection may be opened from what was computed ahead and from its memo, as far as sizes go.
     # another packet may have taken the memo's place meanwhile
-    if ahead.memo == NULL or ahead.memo.born != ahead.born:
+    if memo == NULL or memo.born != ahead.born:
         return False
     # a source that is the NAT address already keeps its port by other rules (null binding)
-    if t.src == ahead.memo.addr:
+    if t.src == memo.addr:
         return False
     # early drop, the chain limit, and what a helper has announced are looked at by the long way alone
     if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):

@@ -231,7 +231,7 @@ cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t 
     return True
 
 
-cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead) noexcept nogil:
+cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
     # enter: what confirm does beside the tables: bitmaps, wheel, the record, counts.
     if fn_unlikely(e.n_bitmaps != 0):
         bitmap_note(e, ahead.reply[1], True)
@@ -242,31 +242,32 @@ cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead
     else:
         e.high_water += 1
     dst16_count(e, t.dst)[0] += 1
-    dst16_count(e, ahead.memo.addr)[0] += 1
+    dst16_count(e, memo.addr)[0] += 1
     e.count += 1
     e.confirmed += 1
 
 
-cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *ahead) noexcept nogil:
+cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *ahead, memo_t *memo) noexcept nogil:
     # count_opened: the counters as the long way leaves them.
     e.stats[STAT_NEW] += 1
     # the null binding's probe, and that of the translated tuple
     e.stats[STAT_PORT_SEARCH_PROBES] += 2
-    e.stats[STAT_RULES_WALKED] += ahead.memo.walked
+    e.stats[STAT_RULES_WALKED] += memo.walked
     if ahead.drawn != FN_NONE:
         e.stats[STAT_PORT_SEARCHES] += 1
         e.stats[STAT_RANDOM_DRAWS] += 1
-    ahead.memo.packets += 1
-    ahead.memo.bytes += in_.length
+    memo.packets += 1
+    memo.bytes += in_.length
 
 
 cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
                                   result_t *out) noexcept nogil:
     # open_masqueraded: open the packet's connection, from conntrack to confirm. hash: of t, its tuple.
     # => False: take the long way; nothing has changed.
+    cdef memo_t *memo = ahead.memo
     cdef looks_t l
     cdef uint32_t ct
-    if not may_open(e, t, ahead):
+    if not may_open(e, t, ahead, memo):
         return False
     look(e, hash, ahead, &l)
     if fn_unlikely(not nobody_has(e, t, hash, ahead, &l)):
@@ -274,11 +275,11 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     ct = next_record(e)
     if ct == FN_NONE:
         return False
-    fill(e, &e.conns[ct], t, ahead, ahead.memo)
+    fill(e, &e.conns[ct], t, ahead, memo)
     if not put_all(e, ct, hash, ahead, &l):
         e.conns[ct].flags = 0
         return False
-    enter(e, ct, t, ahead)
-    count_opened(e, in_, ahead)
-    answer(in_, ahead.memo, ct, tuple_dport(ahead.reply[1]), out)
+    enter(e, ct, t, ahead, memo)
+    count_opened(e, in_, ahead, memo)
+    answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)
     return True
