@@ -10,10 +10,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from generated import places
 from instructions import BATCH, FEW, MANY, OPERATIONS, callgrind
 
 GENERATED = Path(__file__).parents[1] / "build/cython-release/fastnat/core/datapath.c"
-COMMENT = re.compile(r'\s*/\* "(?:fastnat/core/)?([\w/]+\.(?:pxd|pyx))":\d+')
+COMMENT = re.compile(r'\s*/\* "([\w/]+\.(?:pxd|pyx))":\d+')
 COST = re.compile(r"([+-]?\d+|\*) (\d+)$")
 NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
@@ -25,7 +26,8 @@ def origins():
         said = COMMENT.match(line)
         origin = said[1] if said else origin
         found[number] = origin
-    return found
+    where = places(set(found.values()))
+    return {number: where.get(name, name) for number, name in found.items()}
 
 
 def steps(text, origin):

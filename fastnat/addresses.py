@@ -72,6 +72,7 @@ class Family:
 
 V4 = Family(4, "inet", 32, 1)
 V6 = Family(6, "inet6", 128, 58)
+FAMILIES = {4: V4, 6: V6}
 to_int, to_text, mask_of = V4.to_int, V4.to_text, V4.mask_of
 
 

@@ -133,7 +133,7 @@ class Bench:
         stats = nat.stats
         found["rules_per_new"] = round(stats["rules_walked"] / max(stats["new"], 1), 6)
         found["bytes_per_entry"] = round(nat.nbytes / max(len(nat.conntrack), 1), 3)
-        found["bucket_overflow"] = sum(int(core.tables["tuple_overflows"]) for core in nat._cores.values())
+        found["bucket_overflow"] = sum(int(stack.core.tables["tuple_overflows"]) for stack in nat.stacks.values())
         found["random_draws"] = stats["random_draws"]
         return found
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .addresses import V4, Family
 from .core.layout import (
     FN_HZ,
     FN_NONE,
@@ -27,7 +28,7 @@ from .core.layout import (
     Verdict,
 )  # fmt: skip
 
-__all__ = ["CtInfo", "Event", "EventWhat", "Reason", "Records", "Status", "TcpState", "Verdict"]
+__all__ = ["CtInfo", "Event", "EventWhat", "Reason", "Records", "Status", "TcpState", "Verdict", "records_of"]
 
 
 class Records:
@@ -58,6 +59,13 @@ HELPERS = {
 
 ADDR6 = np.dtype([("low", np.uint64), ("high", np.uint64)])
 RECORDS4, RECORDS6 = Records(np.dtype(np.uint32)), Records(ADDR6)
+
+
+def records_of(family: Family) -> Records:
+    """Return the records of a family."""
+    return RECORDS4 if family is V4 else RECORDS6
+
+
 # those without an address are the same in both
 TCP, HELP, BUCKET, CHUNK, TABLE_MEMO = (
     RECORDS4.TCP, RECORDS4.HELP, RECORDS4.BUCKET, RECORDS4.CHUNK, RECORDS4.TABLE_MEMO,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,11 +26,41 @@ REASONS = {int(r): r.name.lower() for r in Reason}
 BATCH = 4096
 
 
+class Line(NamedTuple):
+    """What became of one packet: a line of --verdicts. n counts from 0, t is the capture's time [s]."""
+
+    n: int
+    t: float
+    iface: str
+    verdict: str
+    out: str
+    ctinfo: str
+    reason: str
+    src: str
+    dst: str
+    sport: int
+    dport: int
+
+    def json(self) -> str:
+        """Return the line, with its end."""
+        # none of the other words can hold what JSON would escape
+        return (
+            f'{{"n": {self.n}, "t": {self.t!r}, "in": {quoted(self.iface)}, "verdict": "{self.verdict}", '
+            f'"out": {quoted(self.out)}, "ctinfo": "{self.ctinfo}", "reason": "{self.reason}", '
+            f'"src": "{self.src}", "dst": "{self.dst}", "sport": {self.sport}, "dport": {self.dport}}}\n'
+        )
+
+
+@lru_cache(maxsize=1 << 10)
+def quoted(name: str) -> str:
+    """Return the name of an interface as JSON has it."""
+    return json.dumps(name)
+
+
 class Replayed(NamedTuple):
     """What became of one packet; `packets` are those that leave in its place."""
 
-    verdict: dict[str, object]
-    out: str
+    line: Line
     packets: list[bytes]
 
 
@@ -41,18 +72,18 @@ class OneByOne:
 
     def counts(self) -> list[int]:
         """Return how many packets had each Verdict."""
-        said = [r.verdict["verdict"] for r in self.replayed]
+        said = [r.line.verdict for r in self.replayed]
         return [said.count(v) for v in VERDICTS]
 
-    def lines(self) -> Iterator[str]:
-        """Yield a JSON line for each packet."""
-        return (json.dumps(r.verdict) + "\n" for r in self.replayed)
+    def lines(self) -> Iterator[Line]:
+        """Yield what became of each packet."""
+        return (r.line for r in self.replayed)
 
     def emitted(self) -> Iterator[tuple[float, str, bytes]]:
         """Yield time, egress interface and bytes of what leaves."""
         for r in self.replayed:
             for data in r.packets:
-                yield float(str(r.verdict["t"])), r.out, data
+                yield r.line.t, r.line.out, data
 
 
 @dataclass
@@ -79,21 +110,15 @@ class Together:
         ends = zip(self.results["verdict"].tolist(), self.results["out_iface"].tolist(), strict=True)
         return [self.names[out] if v == forward else "local" if v == local else "" for v, out in ends]
 
-    def lines(self) -> Iterator[str]:
-        """Yield a JSON line for each packet."""
+    def lines(self) -> Iterator[Line]:
+        """Yield what became of each packet."""
         r = self.results
-        quoted = {name: json.dumps(name) for name in {*self.ifaces, *self.names, "", "local"}}
-        columns = zip(
-            range(self.first, self.first + len(r)), self.batch.times, self.ifaces, r["verdict"].tolist(), self.egress(),
-            r["ctinfo"].tolist(), r["reason"].tolist(), _texts(r["src"]), _texts(r["dst"]), r["sport"].tolist(),
-            r["dport"].tolist(), strict=True,
+        verdicts = [VERDICTS[v] for v in r["verdict"].tolist()]
+        return map(
+            Line, range(self.first, self.first + len(r)), self.batch.times, self.ifaces, verdicts, self.egress(),
+            [CTINFO[c] for c in r["ctinfo"].tolist()], [REASONS[c] for c in r["reason"].tolist()], _texts(r["src"]),
+            _texts(r["dst"]), r["sport"].tolist(), r["dport"].tolist(),
         )  # fmt: skip
-        for n, t, iface, verdict, out, ctinfo, reason, src, dst, sport, dport in columns:
-            yield (
-                f'{{"n": {n}, "t": {t!r}, "in": {quoted[iface]}, "verdict": "{VERDICTS[verdict]}", '
-                f'"out": {quoted[out]}, "ctinfo": "{CTINFO[ctinfo]}", "reason": "{REASONS[reason]}", '
-                f'"src": "{src}", "dst": "{dst}", "sport": {sport}, "dport": {dport}}}\n'
-            )
 
     def emitted(self) -> Iterator[tuple[float, str, bytes]]:
         """Yield time, egress interface and bytes of what leaves."""
@@ -181,21 +206,20 @@ class Replay:
         """Run one packet."""
         now = float(self.clock([time])[0])
         whole = self.reassembler.add(data, now) or Whole(data)
-        verdict, left, out, ctinfo, reason, src, dst, sport, dport = self.engine._run(
+        verdict, left, out, ctinfo, reason, src, dst, sport, dport = self.engine.run(
             whole.data, self.numbers[name], now, whole.largest
         )
-        family = V6 if data[:1] >= b"\x60" and self.engine.node.has_ipv6 else V4
+        family = V6 if data[:1] >= b"\x60" and 6 in self.engine.stacks else V4
         names = self.engine.iface_names
         egress = "local" if verdict == Verdict.LOCAL else names[out] if verdict == Verdict.FORWARD else ""
-        record = {
-            "n": self.n, "t": time, "in": name, "verdict": VERDICTS[verdict], "out": egress, "ctinfo": CTINFO[ctinfo],
-            "reason": REASONS[reason], "src": family.to_text(src), "dst": family.to_text(dst), "sport": sport,
-            "dport": dport,
-        }  # fmt: skip
+        line = Line(
+            self.n, time, name, VERDICTS[verdict], egress, CTINFO[ctinfo], REASONS[reason], family.to_text(src),
+            family.to_text(dst), sport, dport,
+        )  # fmt: skip
         self.n += 1
         if left is None:
-            return Replayed(record, egress, [])
-        return Replayed(record, egress, [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out])))
+            return Replayed(line, [])
+        return Replayed(line, [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out])))
 
 
 def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:
@@ -220,6 +244,5 @@ def replay(engine: Engine, captured: Iterable[Captured], iface: str | None = Non
 def _each(answers: OneByOne | Together) -> list[Replayed]:
     if isinstance(answers, OneByOne):
         return answers.replayed
-    verdicts = [json.loads(line) for line in answers.lines()]
     packets = [data for _, _, data in answers.emitted()]
-    return [Replayed(verdicts[0], str(verdicts[0]["out"]), packets)]
+    return [Replayed(line, packets) for line in answers.lines()]

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from ..bench import SIZES, Change, changes, failing, load, measure, parsed
 from ..exhaustion.plots import draw_history, open_plot
@@ -18,7 +16,7 @@ from ..exhaustion.report import attribute
 from ..node import Node
 from ..util.escapes import json_text, markdown, plain
 from ..util.output import Outputs, make_folder
-from .terminal import Terminal, answer_no, shown
+from .terminal import Terminal, answer_no
 
 
 @click.command()
@@ -100,12 +98,9 @@ def _said(change: Change | None) -> str:
 
 def to_text(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
     """Return a table; R is named below it."""
-    console = Terminal(record=True, file=StringIO(), width=100)
-    table = Table("figure", "value", "95 % of the median", "change", box=SIMPLE_HEAD)
-    for row in rows_of(doc, found):
-        table.add_row(*map(shown, row))
-    console.print(table)
-    text = console.export_text() + f"R = {doc['r_ns']:.1f} ns: one independent prefetched random cache line.\n"
+    file = StringIO()
+    Terminal(file=file).table(("figure", "value", "95 % of the median", "change"), rows_of(doc, found), left=4)
+    text = file.getvalue() + f"R = {doc['r_ns']:.1f} ns: one independent prefetched random cache line.\n"
     return text + "".join(f"FAILED {plain(e)}\n" for e in broken)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,8 +12,8 @@ from ..engine import Engine
 from ..errors import InputError
 from ..node import Node
 from ..util.escapes import json_text
-from ..util.files import read_text
 from .terminal import Number, say
+from .terminal import start_from as load
 
 
 @click.command()
@@ -32,7 +31,7 @@ def conntrack(
     loaded = Node.load(node, with_conntrack=start_from is None)
     engine = Engine(loaded, profile)
     if start_from is not None:
-        engine.conntrack.load(read_text(Path(start_from)), start_from)
+        load(engine, start_from)
     engine.advance(after)
     number = PROTOCOLS.get(proto or "")
     if proto is not None and number is None:

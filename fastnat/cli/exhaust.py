@@ -10,30 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
-from rich.table import Table
 
 from ..addresses import to_int
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion import COLUMNS, Workload, report, scenario
+from ..exhaustion.document import Document
+from ..exhaustion.factors import sport_of
 from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
 from ..exhaustion.plots import draw, open_plot
-from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse, sport_of
+from ..exhaustion.times import hold_of
+from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse
 from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, shown
+from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, load_node, take_over
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
     Variant((), "none"),
-    Variant((("random-fully", "on"),), "--random-fully"),
-    Variant((("addresses", "2"),), "two addresses"),
+    Variant((("random-fully", True),), "--random-fully"),
+    Variant((("addresses", 2),), "two addresses"),
 ]
 NEXT = """Your own node:
   fastnat snapshot -o node/                                        collects it (on the node, as root)
@@ -91,17 +92,19 @@ def exhaust(
         written["--plot"] = open_plot(outputs, plot)
         asked = scenario.load(Path(scenario_path)) if scenario_path is not None else None
         where = node if node is not None else str(asked.node) if asked and asked.node else None
-        loaded = Node.load(where, lenient) if where is not None else Node.example()
+        loaded = load_node(where, lenient)
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
         kernel, variants = variants_of(asked, random_fully, profile, vary)
         demo = not (where is not None or asked or vary or random_fully or profile)
         if demo:
             variants = DEMO
         text = read_text(Path(start_from)) if start_from is not None else ""
+        told: list[bool] = []
 
         def prepare(engine: Engine) -> None:
             if start_from is not None:
-                engine.conntrack.load(text, start_from)
+                take_over(engine, text, start_from, quiet=bool(told))
+                told.append(True)
 
         console = Terminal()
         if work.hold is not None and not work.rate and not work.stages:
@@ -124,18 +127,17 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        doc = report.document(where if where is not None else "k8s-worker (packaged)", kernel, work, results)
-        if stopped:
-            doc["incomplete"] = left_out(stopped)
+        name = where if where is not None else "k8s-worker (packaged)"
+        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "")
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:
             answer_no()
         write(written, doc, results[:1] if demo else results, draw_it=not stopped)
     if json_path == "-":
-        click.echo(json_text(doc, indent=1))
+        click.echo(json_text(doc.to_json(), indent=1))
     else:
-        show(console, doc, results)
+        show(console, doc)
         if demo:
             console.print(NEXT, soft_wrap=True)
     if stopped:
@@ -164,7 +166,7 @@ def kept(stopped: StoppedBetween, written: dict[str, Output | None]) -> str:
     )
 
 
-def write(written: dict[str, Output | None], doc: dict[str, Any], results: list[Compared], draw_it: bool) -> None:
+def write(written: dict[str, Output | None], doc: Document, results: list[Compared], draw_it: bool) -> None:
     """Write the files that were asked for."""
     for option, output in written.items():
         if output is None:
@@ -172,7 +174,7 @@ def write(written: dict[str, Output | None], doc: dict[str, Any], results: list[
         if option == "--csv":
             output.write_text(to_csv(results))
         elif option == "--json":
-            output.write_text(json_text(doc) + "\n")
+            output.write_text(json_text(doc.to_json()) + "\n")
         elif draw_it:
             draw(doc, output)
         else:
@@ -193,7 +195,7 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
         check_network(given["network"])
     if "hold" in given:
         try:
-            given["hold"] = scenario.hold_of(given["hold"])
+            given["hold"] = hold_of(given["hold"])
         except ValueError as error:
             raise InputError(f"--hold: {error}") from None
     return replace(work, **given)
@@ -244,44 +246,37 @@ def to_csv(results: list[Compared]) -> str:
     return file.getvalue()
 
 
-def show(console: Terminal, doc: dict[str, Any], results: list[Compared]) -> None:
+def show(console: Terminal, doc: Document) -> None:
     """Print the curve of a single run, or the comparison of several, and the answer."""
-    baseline = results[0].outcomes[0]
-    if len(results) == 1:
+    baseline = doc.baseline
+    if len(doc.results) == 1:
         show_curve(console, baseline)
-    if "incomplete" in doc:
-        console.say(doc["incomplete"])
+    if doc.incomplete:
+        console.say(doc.incomplete)
     console.say(verdict(baseline))
     if baseline.one_in_thousand:
         console.say(f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows.")
     if remedy(baseline):
         console.say(remedy(baseline))
-    if len(results) > 1:
+    if len(doc.results) > 1:
         header, rows = report.table(doc)
-        table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in table.columns[1:]:
-            column.justify, column.no_wrap = "right", True
-        for row in rows:
-            table.add_row(*map(shown, row))
-        console.print(table)
-    console.say(report.occupancy_line(doc["runs"][0]))
-    for line in doc["comparison"]:
+        console.table(header, rows)
+    console.say(report.occupancy_line(doc.firsts[0][1]))
+    for line in doc.comparison:
         console.say(line)
 
 
 def show_curve(console: Terminal, outcome: Outcome) -> None:
     """Print the rows where something happens."""
-    table = Table("flows", "connections", "occupancy", "failed", "probes", title="SNAT port exhaustion")
-    for column in table.columns:
-        column.justify = "right"
+    rows = []
     last = len(outcome.rows) - 1
     step = max(last // 24, 1) if last > 100 else 10
     for i, r in enumerate(outcome.rows):
         if i == last or (i + 1) % step == 0 or (last <= 100 and 0 < r.fail < 1):
-            table.add_row(
+            rows.append([
                 f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}"
-            )
-    console.print(table)
+            ])  # fmt: skip
+    console.table(("flows", "connections", "occupancy", "failed", "probes"), rows, left=0)
 
 
 def show_rates(console: Terminal, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:

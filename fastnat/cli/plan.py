@@ -12,11 +12,11 @@ from ..exhaustion import Workload, scenario
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
+from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
-from ..node import Node
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Number, Terminal, say
+from .terminal import Number, Terminal, load_node, say
 
 
 @click.command()
@@ -41,7 +41,7 @@ def plan(
 ) -> None:  # fmt: skip
     """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
-        held = scenario.hold_of(hold)
+        held = hold_of(hold)
     except ValueError as error:
         raise InputError(f"--hold: {error}") from None
     if cloud is not None:
@@ -55,7 +55,7 @@ def plan(
         work = replace(work, replies=True)
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
-        loaded = Node.load(node) if node is not None else Node.example()
+        loaded = load_node(node)
         made = make(loaded, work, profile, fails, seed)
         if drawing:
             rates = [rate * k / 4 for k in (1, 2, 3)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import click
@@ -15,10 +14,9 @@ from ..capture.replay import VERDICTS, Replay
 from ..conntrack import format_event
 from ..engine import Engine
 from ..engine.settings import PROFILES
-from ..node import Node
-from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, held, ignore_interrupts, say
+from .terminal import Interrupted, held, ignore_interrupts, load_node, say
+from .terminal import start_from as load
 
 # between two packets: all connections of a full table may fall due at once
 EVENTS = 1 << 20
@@ -65,9 +63,9 @@ def replay(
     stopped = False
     with Outputs() as outputs:
         files = {option: outputs.open(option, path) for option, path in asked.items()}
-        engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
+        engine = Engine(load_node(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
         if start_from is not None:
-            engine.conntrack.load(read_text(Path(start_from)), start_from)
+            load(engine, start_from)
         try:
             run(engine, iface, captured, files, counts)
         except KeyboardInterrupt:
@@ -102,7 +100,7 @@ def run(
                 for name, n in zip(VERDICTS, answers.counts(), strict=True):
                     counts[name] += n
                 if lines:
-                    lines.write_text("".join(answers.lines()))
+                    lines.write_text("".join(line.json() for line in answers.lines()))
                 if told:
                     told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
                 if packets:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
+from ..exhaustion.document import Document, load
 from ..exhaustion.html import to_html
 from ..exhaustion.plots import draw, open_plot
-from ..exhaustion.report import MAX_FAIL, load, to_junit, to_markdown, to_prometheus, to_text
+from ..exhaustion.report import MAX_FAIL, to_junit, to_markdown, to_prometheus, to_text
 from ..util.output import Outputs
 from .terminal import Number
 
-FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
+FORMS: dict[str, Callable[[Document], str]] = {
     "text": to_text, "md": to_markdown, "html": to_html, "prometheus": to_prometheus,
 }  # fmt: skip
 

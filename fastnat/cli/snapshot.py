@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..node import Node
+from ..addresses import FAMILIES
 from ..node.snapshot import snapshot as take
-from .terminal import say, warn
+from .terminal import load_node, say, warn
 
 
 @click.command()
@@ -20,8 +20,8 @@ def snapshot(output: str, conntrack: bool) -> None:
     for name, why in sorted(done.left_out.items()):
         warn(f"without {name}: {why}")
     say(f"{output}: {', '.join(done.written)}")
-    node = Node.load(output, lenient=True)
-    for parsed in (node.rules, node.rules6):
+    node = load_node(output, lenient=True)
+    for parsed in map(node.rules_of, FAMILIES.values()):
         for warning in parsed.warnings if parsed else []:
             warn(warning)
     say(f"next: fastnat exhaust {output} --dst IP:PORT")

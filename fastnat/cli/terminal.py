@@ -7,17 +7,24 @@ import errno
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from ..engine import Engine
+from ..node import Node
 from ..util.escapes import plain
+from ..util.files import read_text
 
 # where a command notes its exit status before it prints: `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
+# lines of a dump that are named one by one
+NAMED = 10
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,6 +45,38 @@ class Terminal(Console):
         """Print one line, however long; control characters in it are escaped."""
         self.print(shown(text), soft_wrap=True)
 
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
+        """Print rows under a header; nothing is ever cut.
+
+        The first `left` columns stand at the left, figures at the right. Where the whole does not fit between the
+        edges of a terminal each row becomes lines of "name  value". A pipe has no edges.
+        """
+        lines = [[plain(cell) for cell in row] for row in (header, *rows)]
+        widths = [max(cell_len(line[k]) for line in lines) for k in range(len(header))]
+        width = sum(widths) + 2 * (len(widths) - 1)
+        if title:
+            self.say(title)
+        if self.is_terminal and width > self.width:
+            self._cards(lines)
+            return
+        for n, line in enumerate(lines):
+            cells = [
+                cell + " " * (w - cell_len(cell)) if k < left else " " * (w - cell_len(cell)) + cell
+                for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+            ]
+            self.print(Text("  ".join(cells).rstrip(), style="bold" if not n else ""), soft_wrap=True)
+            if not n:
+                self.print("-" * width, soft_wrap=True)
+
+    def _cards(self, lines: list[list[str]]) -> None:
+        """Print each row as lines of name and value, the first value at their head."""
+        header, *rows = lines
+        name = max(map(cell_len, header))
+        for row in rows:
+            self.print(Text(row[0], style="bold"), soft_wrap=True)
+            for said, cell in zip(header[1:], row[1:], strict=True):
+                self.print(Text(f"  {said}{' ' * (name - cell_len(said))}  {cell}"), soft_wrap=True)
+
 
 class Number(click.FloatRange):
     """A number within a range; neither infinite nor NaN."""
@@ -53,6 +92,31 @@ class Number(click.FloatRange):
 def shown(text: object) -> Text:
     """Return text for a console or a cell of its tables, with control characters escaped."""
     return Text(plain(text))
+
+
+def load_node(path: str | None, lenient: bool = False) -> Node:
+    """Load a node directory, the packaged one for None; what is assumed or not modelled is said on standard error."""
+    node = Node.load(path, lenient) if path is not None else Node.example()
+    for note in node.notes:
+        warn(f"fastnat: note: {note}")
+    return node
+
+
+def start_from(engine: Engine, path: str) -> None:
+    """Load the connections of a dump; lines that cannot be are named and counted on standard error."""
+    take_over(engine, read_text(Path(path)), path)
+
+
+def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None:
+    """Load the connections of a dump's text; not `quiet`: lines that cannot be are named and counted."""
+    left_out: list[str] = []
+    loaded = engine.conntrack.load(text, path, left_out)
+    if quiet or not left_out:
+        return
+    for said in left_out[:NAMED]:
+        warn(f"fastnat: left out: {said}")
+    more = f"; the first {NAMED} are named above" if len(left_out) > NAMED else ""
+    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are there{more}")
 
 
 def say(text: object) -> None:

@@ -9,11 +9,11 @@ from dataclasses import fields
 from typing import Any, BinaryIO
 
 import click
-from rich.table import Table
 
-from ..addresses import family_of
+from ..addresses import FAMILIES, family_of
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, seconds_left, spaces_of
+from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, seconds_left, spaces_of
+from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node
@@ -21,7 +21,7 @@ from ..node.timeouts import PREFIX
 from ..util.escapes import cell, json_text
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
-from .terminal import Number, Terminal, say, shown, warn
+from .terminal import Number, Terminal, say, warn
 
 
 def open_dump(name: str) -> BinaryIO:
@@ -33,30 +33,34 @@ def open_dump(name: str) -> BinaryIO:
 @click.argument("dump", default="-")
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
-@click.option("--apart", type=Number(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
+@click.option("--apart", type=Number(0, min_open=True), help="Seconds between the two dumps.")
 @click.option("--node", metavar="NODE", help="Its directory: nf_conntrack_max, and which addresses are its own.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--all", "every", is_flag=True, help="Addresses that nothing is translated to, too.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def top(
-    dump: str, rows: int, earlier: str | None, apart: float, node: str | None, plot: str | None, as_csv: bool,
-    as_json: bool,
+    dump: str, rows: int, earlier: str | None, apart: float | None, node: str | None, profile: str,
+    every: bool, plot: str | None, as_csv: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show which SNAT port spaces of DUMP (`conntrack -L` text, - for standard input) are nearest to exhaustion."""
     if dump == earlier == "-":
         raise InputError("--earlier -: DUMP is standard input already; give a file")
+    if (earlier is None) != (apart is None):
+        raise InputError("a forecast needs both: --earlier FILE and --apart SECONDS, the time between the dumps")
     if as_csv and as_json:
         raise InputError("--csv and --json: one form at a time")
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         with contextlib.closing(open_dump(dump)) as file:
             now = read(file, dump)
-        before: dict[tuple[str, str, str, int], int] = {}
+        before: dict[Name, int] | None = None
         if earlier is not None:
             with contextlib.closing(open_dump(earlier)) as file:
-                before = {_name(s): s.used for s in spaces_of(read(file, earlier), 1 << 30)}
+                before = {s.name: s.used for s in spaces_of(read(file, earlier), 1 << 30, every=True)}
         loaded = Node.load(node, lenient=True) if node is not None else None
-        spaces = spaces_of(now, 1 << 30 if loaded else rows)
+        spaces = spaces_of(now, 1 << 30 if loaded else rows, every or loaded is not None, profile)
         if loaded:
             own = nat_addresses(loaded)
             spaces = [s for s in spaces if in_ranges(s.address, own)][:rows]
@@ -65,22 +69,26 @@ def top(
         elif drawing:
             drawing.discard()
             warn(f"{plot}: not drawn, there is no port space")
-    left = [seconds_left(s.used, before.get(_name(s), 0), apart) if earlier is not None else None for s in spaces]
+    growth = [
+        (s.used - before.get(s.name, 0)) / apart if before is not None and apart is not None else None for s in spaces
+    ]
+    left = [None if g is None else seconds_left(s.used, g) for s, g in zip(spaces, growth, strict=True)]
     if as_json:
         listed = [
-            {**_fields(s), "free": s.free, "occupancy": s.occupancy, "seconds_left": t}
-            for s, t in zip(spaces, left, strict=True)
+            {**_fields(s), "free": s.free, "occupancy": s.occupancy, "growth": g, "seconds_left": t}
+            for s, g, t in zip(spaces, growth, left, strict=True)
         ]
-        counted = {"connections": now.connections, "without_ports": now.others, "spaces": listed}
+        counted = {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
         click.echo(json_text(counted, indent=1))
     elif as_csv:
         writer = csv.writer(sys.stdout)
-        writer.writerow(("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left"))
+        names = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
+        writer.writerow(names)
         for s, t in zip(spaces, left, strict=True):
-            names = (cell(s.address), cell(s.proto), cell(s.dst))
-            writer.writerow((*names, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t))
+            texts = (cell(s.address), cell(s.proto), cell(s.dst))
+            writer.writerow((*texts, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t, s.zone))
     else:
-        show(now, spaces, left)
+        show(now, spaces, growth)
         if loaded:
             show_table(now, loaded.sysctl(PREFIX + "max", 262_144))
     if now.cut:
@@ -93,8 +101,9 @@ def _fields(s: PortSpace) -> dict[str, Any]:
 
 def nat_addresses(node: Node) -> list[tuple[int, int]]:
     """Return the ranges of addresses with which a node translates: its own, and those of its SNAT rules."""
-    ranges = [(a.local, a.local) for i in node.interfaces.values() for a in (*i.addresses, *i.addresses6)]
-    for parsed in (node.rules, node.rules6):
+    own = [a for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)]
+    ranges = [(a.local, a.local) for a in own]
+    for parsed in map(node.rules_of, FAMILIES.values()):
         for table in parsed.tables.values() if parsed else []:
             targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
             ranges += [(t.min_addr, t.max_addr) for t in targets if t.name in ("SNAT", "NETMAP")]
@@ -116,34 +125,57 @@ def show_table(dump: Dump, limit: int) -> None:
     say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
 
 
-def _name(s: PortSpace) -> tuple[str, str, str, int]:
-    return s.address, s.proto, s.dst, s.dport
-
-
-def show(dump: Dump, spaces: list[PortSpace], left: list[float | None]) -> None:
+def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:
     """Print the table, and in words how near the worst is."""
     console = Terminal()
+    ports = dump.connections - dump.others
     if not spaces:
-        console.say(f"{dump.connections:,} connections, none of them with ports.")
+        why = "; none is translated to a NAT address (--all shows every address)" if ports else ""
+        console.say(f"{ports:,} connections with ports, {dump.others:,} without{why}.")
         return
-    names = ("NAT address", "proto", "destination", "used", "free", "TIME_WAIT", "next fails", "most by")
-    table = Table(*names, title=f"Port spaces of {dump.connections:,} connections")
+    names = ["NAT address", "proto", "destination", "used", "share", "free", "TIME_WAIT", "next fails", "most by"]
+    zoned = any(s.zone for s in spaces)
+    rows = []
     for s in spaces:
-        offender = f"{s.sources[0][0]} ({s.sources[0][1] / s.connections:.0%})"
-        waiting = f"{s.time_wait / s.connections:.0%}"
-        table.add_row(
-            shown(s.address), shown(s.proto), shown(f"{s.dst}:{s.dport}"), f"{s.used:,} {s.occupancy:.1%}",
-            f"{s.free:,}", waiting, f"{s.fails:.2%}", shown(offender),
-        )  # fmt: skip
-    console.print(table)
-    s, t = spaces[0], left[0]
-    where = f"{s.address} towards {s.proto} {s.dst}:{s.dport}"
+        holder, held = s.sources[0]
+        rows.append([
+            s.address, s.proto, end_of(s.dst, s.dport), f"{s.used:,}", f"{s.occupancy:.1%}", f"{s.free:,}",
+            f"{s.time_wait / s.connections:.0%}", f"{s.fails:.2%}", f"{holder} ({held / s.connections:.0%})",
+            *([str(s.zone)] if zoned else []),
+        ])  # fmt: skip
+    console.say(f"Port spaces of {dump.connections:,} connections")
+    console.table([*names, "zone"] if zoned else names, rows, left=3)
+    s, g = spaces[0], growth[0]
+    where = f"{s.address} towards {s.proto} {end_of(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
     if s.fails >= 0.001:
         word = f"Ports are running out now: of new connections from {where} {s.fails:.1%} fail."
     elif s.occupancy >= PAIN:
-        word = f"At the edge: {where} uses {s.occupancy:.1%} of its {PORTS:,} ports; failures begin here."
+        word = f"At the edge: {where} uses {s.occupancy:.1%} of its {PORTS:,} ports; {s.fails:.2%} of new ones fail."
     else:
         word = f"No port space is exhausted; the fullest, {where}, uses {s.occupancy:.1%} of its {PORTS:,} ports."
     console.say(word)
-    if t is not None:
-        console.say(f"At the pace of the two dumps it reaches {PAIN:.0%} in {t:,.0f} s.")
+    if g is not None:
+        console.say(forecast(s, g))
+
+
+def end_of(address: str, port: int) -> str:
+    """Return an address and a port as URLs have them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def forecast(s: PortSpace, growth: float) -> str:
+    """Return when the ports run out if they go on growing as between the two dumps, and what that is based on."""
+    pace = f"{growth:+,.1f}/s".replace(".0/s", "/s")
+    if growth <= 0:
+        return f"Between the two dumps it grew by {pace}: no forecast."
+    if s.free == 0:
+        return f"It is full; between the two dumps it grew by {pace}."
+    return f"At {pace}, as between the two dumps, it is full in {duration(s.free / growth)}."
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that a person would use."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} s"

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
-from ..node import Node
 from ..util.escapes import json_text
-from ..util.files import read_text
-from .terminal import Terminal, say, shown
+from .terminal import Terminal, load_node, say
+from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
@@ -56,9 +52,9 @@ def trace(
     as_json: bool,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
-    engine = Engine(Node.load(node, lenient) if node is not None else Node.example(), profile=profile, seed=seed)
+    engine = Engine(load_node(node, lenient), profile=profile, seed=seed)
     if start_from is not None:
-        engine.conntrack.load(read_text(Path(start_from)), start_from)
+        load(engine, start_from)
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
     try:
@@ -82,13 +78,13 @@ def trace(
 def show(told: Trace) -> None:
     """Print a trace for people."""
     console = Terminal()
-    table = Table("hook", "table", "chain", "rule", title="Rules that matched, in order")
-    for step in told.steps:
-        before = Text(f"({step.skipped} before it did not match) " if step.skipped else "", "dim")
-        what = Text.assemble(f"{step.number}: ", before, shown(step.text))
-        table.add_row(step.hook, step.table, shown(step.chain), what)
     if told.steps:
-        console.print(table)
+        console.say("Rules that matched, in order")
+        rows = []
+        for step in told.steps:
+            before = f"({step.skipped} before it did not match) " if step.skipped else ""
+            rows.append([step.hook, step.table, step.chain, f"{step.number}: {before}{step.text}"])
+        console.table(("hook", "table", "chain", "rule"), rows, left=4)
     else:
         console.say("No rule was asked.")
     src, sport, dst, dport = told.before

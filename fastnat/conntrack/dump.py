@@ -27,9 +27,13 @@ MAX_FIELD = 160
 # a word of eight bytes can be read at each of a chunk's bytes
 WORD = 8
 MIX = np.uint64(0x9E3779B97F4A7C15)
-TIME_WAIT = np.frombuffer(b"TIME_WAI", np.uint64)[0]
+# eight bytes at most in front of " src="
+TIME_WAIT, SYN_SENT2, CLOSE = np.frombuffer(b"TIME_WAISYN_SENTCLOSE sr", np.uint64)
 FAMILIES = np.frombuffer(b"ipv4    ipv6    ", np.uint64)
 NAME = re.compile(rb"[!-~]+ ([!-<>-~]+) dst=([!-<>-~]+) sport=(\d{1,5})")
+# " zone" and "ne-reply", as they stand in front of a "="
+ZONE, NE_REPLY = (int.from_bytes(word, "little") for word in (b" zone", b"ne-reply"))
+ZONE_MIX = np.uint64(0xD6E8FEB86659FD93)
 EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
 
@@ -37,8 +41,10 @@ EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 class Dump:
     """A whole dump: connections, those without ports (ICMP and the like), and of the others the fields that count.
 
-    Connections that are not translated count, too: they take their port from the address that they have. Texts are
-    kept once, by a hash of 64 bits: `spaces` of "proto src=X dst=Y sport=P", the reply tuple, `sources` of addresses.
+    Connections that are not translated count, too: they take their port from the address that they have. `translated`
+    says which ones have another address in the reply than their own, `waits` which are in TIME_WAIT, `closed` which
+    are in TIME_WAIT, CLOSE or SYN_SENT2. Texts are kept once, by a hash of 64 bits: `sources` of addresses, `spaces`
+    of "proto X dst=Y sport=P zone=N", the reply tuple and its zone.
     cut: what is wrong with a last line that was cut, "" where none was.
     """
 
@@ -48,6 +54,8 @@ class Dump:
     source: list[NDArray[np.uint64]] = field(default_factory=list)
     port: list[NDArray[np.uint16]] = field(default_factory=list)
     waits: list[NDArray[np.bool_]] = field(default_factory=list)
+    closed: list[NDArray[np.bool_]] = field(default_factory=list)
+    translated: list[NDArray[np.bool_]] = field(default_factory=list)
     spaces: dict[int, str] = field(default_factory=dict)
     sources: dict[int, str] = field(default_factory=dict)
     cut: str = ""
@@ -93,6 +101,8 @@ class Part:
     source: NDArray[np.uint64]
     port: NDArray[np.uint16]
     waits: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    translated: NDArray[np.bool_]
     spaces: dict[int, str]
     sources: dict[int, str]
 
@@ -105,6 +115,8 @@ def _add(dump: Dump, part: Part) -> None:
     dump.source.append(part.source)
     dump.port.append(part.port)
     dump.waits.append(part.waits)
+    dump.closed.append(part.closed)
+    dump.translated.append(part.translated)
     for there, new in ((dump.spaces, part.spaces), (dump.sources, part.sources)):
         for h, name in new.items():
             there.setdefault(h, name)
@@ -231,7 +243,8 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
     original, reply, taken = src[::2][there], src[1::2][there], taken[there]
     if not len(taken):
         nothing = np.zeros(0, np.uint64)
-        return Part(n_lines, nothing, nothing, nothing.astype(np.uint16), nothing.astype(np.bool_), {}, {})
+        none = nothing.astype(np.bool_)
+        return Part(n_lines, nothing, nothing, nothing.astype(np.uint16), none, none, none, {}, {})
     # "ipv4     2 udp      17 29 " of -o extended and /proc
     extended = (b[begins] == ord("i")) & (b[begins + 2] == ord("v"))
     columns = np.isin(text.words[begins], FAMILIES) & (b[begins + 8] == SPACE) & (b[begins + 9] > SPACE)
@@ -239,6 +252,9 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
     columns &= b[begins - 1] == SPACE
     # in a line that was indented or pasted, protocol and state stand elsewhere
     if (b[begins] <= SPACE).any() or (extended & ~columns).any() or (b[original - 5] <= SPACE).any():
+        return None
+    # of conntrack -E: the line parser says so
+    if (b[begins] == ord("[")).any():
         return None
     proto = text.words[begins] & np.uint64(0xFFFFFFFF)
     # from behind "src=" up to " dport="
@@ -251,14 +267,15 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
     longest = max((end - start).max(), (address_end - original).max())
     if (digit > 9).any() or longest > MAX_FIELD or ports.max() > LAST_PORT:
         return None
-    spaces = text.hashes(start, end) ^ proto * MIX
+    zones = _zones(text, equals, ends)[there]
+    spaces = text.hashes(start, end) ^ proto * MIX ^ zones * ZONE_MIX
     names: dict[int, str] = {}
     for h, n in _firsts(spaces):
         name = chunk[begins[n] : begins[n] + 8].split(None, 1)[0] + b" " + chunk[start[n] : max(end[n], start[n])]
         found = NAME.fullmatch(name)
         if not found or int(found[3]) > LAST_PORT or None in (_address(found[1]), _address(found[2])):
             return None
-        names[h] = name.decode()
+        names[h] = f"{name.decode()} zone={zones[n]}"
     sources = text.hashes(original + 1, address_end)
     holders: dict[int, str] = {}
     for h, n in _firsts(sources):
@@ -266,7 +283,22 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
         if holder is None:
             return None
         holders[h] = holder
-    waits = text.words[np.maximum(original - 13, 0)] == TIME_WAIT
-    return Part(n_lines, spaces, sources, ports.astype(np.uint16), waits, names, holders)
+    state, short = text.words[np.maximum(original - 13, 0)], text.words[np.maximum(original - 9, 0)]
+    waits = state == TIME_WAIT
+    closed = waits | (state == SYN_SENT2) | (short == CLOSE)
+    # "src=X dst=Y sport=P": Y stands between the next two "=", as A does
+    behind = np.minimum(np.searchsorted(equals, reply) + 1, len(equals) - 2)
+    near = text.hashes(equals[behind] + 1, np.maximum(equals[behind + 1] - 6, equals[behind] + 1))
+    return Part(n_lines, spaces, sources, ports.astype(np.uint16), waits, closed, near != sources, names, holders)
+
+
+def _zones(text: Text, equals: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return of each line the zone of its reply tuple: of "zone=N" or "zone-reply=N", else 0."""
+    b, zones = text.bytes, np.zeros(len(ends), np.uint64)
+    at = equals[(b[equals - 1] == ord("e")) & (text.words[np.maximum(equals - 8, 0)] >> np.uint64(24) == ZONE)]
+    whole = (text.words[np.maximum(equals - 8, 0)] == NE_REPLY) & (b[np.maximum(equals - 9, 0)] == ord("o"))
+    at = np.concatenate([at, equals[whole]])
+    zones[np.searchsorted(ends, at)] = text.numbers(at + 1).astype(np.uint64)
+    return zones
 
 

@@ -10,6 +10,7 @@ Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from .dump import Dump
 
 FIRST, PORTS = 1024, 64512
 WINDOWS = (128, 64, 32, 16, 8)
+# NF_NAT_HARDER_THRESH: the last probes of a window, in which a SYN may take over a closed connection's port
+HARDER = 32
 # share of the ports in use from which the kernel's search begins to fail, measured (see the README)
 PAIN = 0.84
 
@@ -25,6 +28,8 @@ PAIN = 0.84
 @dataclass
 class PortSpace:
     """One port space: its connections, ports of 1024..65535 in use, connections in TIME_WAIT, and who has most of them.
+
+    translated: connections that came from another address; zone: of their replies.
 
     fails: the probability that a new connection whose own source port is random finds none; taken: bool[64512], which
     ports are in use.
@@ -40,6 +45,13 @@ class PortSpace:
     fails: float
     sources: list[tuple[str, int]]
     taken: NDArray[np.bool_]
+    translated: int = 0
+    zone: int = 0
+
+    @property
+    def name(self) -> Name:
+        """What tells it from the others."""
+        return Name(self.address, self.proto, self.dst, self.dport, self.zone)
 
     @property
     def free(self) -> int:
@@ -52,57 +64,99 @@ class PortSpace:
         return self.used / PORTS
 
 
-def spaces_of(dump: Dump, rows: int = 20) -> list[PortSpace]:
-    """Return the port spaces with most connections, the fullest first."""
+def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:
+    """Return the port spaces with most connections, the fullest first; `fails` is that of a kernel.
+
+    An address that no connection is translated to is no NAT address: its port spaces are left out unless `every`.
+    """
     if dump.connections == dump.others:
         return []
     space, source = np.concatenate(dump.space), np.concatenate(dump.source)
     port, waits = np.concatenate(dump.port), np.concatenate(dump.waits)
+    translated, closed = np.concatenate(dump.translated), np.concatenate(dump.closed)
     # connections of one space stand together
     order = np.argsort(space, kind="stable")
     together = space[order]
     begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
     names = together[begins]
+    counts = np.add.reduceat(translated[order].astype(np.int64), begins)
     begins = np.append(begins, len(space))
-    fullest = np.argsort(-np.diff(begins), kind="stable")[:rows]
-    found = []
-    for n in fullest:
+    nat = None if every else {_text(dump, name).split(" ", 3)[2] for name in names[counts > 0]}
+    found: list[PortSpace] = []
+    for n in np.argsort(-np.diff(begins), kind="stable"):
+        name = name_of(_text(dump, names[n]))
+        if len(found) == rows:
+            break
+        if nat is not None and f"dst={name.address}" not in nat:
+            continue
         here = order[begins[n] : begins[n + 1]]
         holders, held = np.unique(source[here], return_counts=True)
         most = [(dump.sources[int(holders[k])], int(held[k])) for k in np.argsort(-held, kind="stable")[:3]]
-        found.append(_space(dump.spaces[int(names[n])], port[here], int(waits[here].sum()), most))
+        taken = ports_of(port[here])
+        used, waiting = int(taken.sum()), int(waits[here].sum())
+        yields = name.proto == "tcp" and profile != "linux-5.4"
+        closing = ports_of(port[here[closed[here] & translated[here]]]) if yields else None
+        fails = used / PORTS * search_fails(taken, closing)
+        figures = (len(here), used, waiting, fails, most, taken, int(counts[n]))
+        found.append(PortSpace(name.address, name.proto, name.dst, name.dport, *figures, name.zone))
     return found
 
 
-def _space(name: str, ports: NDArray[np.uint16], time_wait: int, most: list[tuple[str, int]]) -> PortSpace:
-    proto, far, *named = name.split(" ")
-    near, far_port = (word.partition("=")[2] for word in named)
-    taken = np.zeros(PORTS, np.bool_)
-    taken[ports[ports >= FIRST].astype(np.int64) - FIRST] = True
-    used = int(taken.sum())
-    fails = used / PORTS * search_fails(taken)
-    return PortSpace(near, proto, far, int(far_port), len(ports), used, time_wait, fails, most, taken)
+def _text(dump: Dump, space: np.uint64) -> str:
+    return dump.spaces[int(space)]
 
 
-def search_fails(taken: NDArray[np.bool_]) -> float:
+class Name(NamedTuple):
+    """What tells one port space from the others."""
+
+    address: str
+    proto: str
+    dst: str
+    dport: int
+    zone: int
+
+
+def name_of(text: str) -> Name:
+    """Return a port space as Dump.spaces names it: "proto X dst=Y sport=P zone=N"."""
+    proto, far, *named = text.split(" ")
+    near, far_port, zone = (word.partition("=")[2] for word in named)
+    return Name(near, proto, far, int(far_port), int(zone))
+
+
+def ports_of(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return bool[64512], which of the ports 1024..65535 are among these."""
+    there = np.zeros(PORTS, np.bool_)
+    there[numbers[numbers >= FIRST].astype(np.int64) - FIRST] = True
+    return there
+
+
+def search_fails(taken: NDArray[np.bool_], closing: NDArray[np.bool_] | None = None) -> float:
     """Return the probability that the kernel's port search finds nothing.
 
     taken: bool[64512], which of the ports 1024..65535 are in use. Each window begins at a random 16-bit offset modulo
-    64512, so the first 1024 ports are twice as likely as the others.
+    64512, so the first 1024 ports are twice as likely as the others. closing: those that a SYN may take over from a
+    closed connection (linux-6.18): in the last 32 probes of each window, and only with a sequence number behind the
+    old one. A dump does not show those; they are independent of each other, so that half of them are behind.
     """
     weights = np.ones(PORTS)
     weights[: 65536 - PORTS] = 2
     weights /= 65536
-    around = np.concatenate([taken, taken[: WINDOWS[0]]]).astype(np.int64)
-    sums = np.concatenate([[0], np.cumsum(around)])
+
+    def around(ports: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(np.concatenate([ports, ports[: WINDOWS[0]]]).astype(np.int64))])
+
+    sums = around(taken)
+    yielding = None if closing is None else around(closing)
     chance = 1.0
     for window in WINDOWS:
-        full = sums[window : window + PORTS] - sums[:PORTS] == window
-        chance *= float(weights[full].sum())
+        fails = (sums[window : window + PORTS] - sums[:PORTS] == window).astype(np.float64)
+        if yielding is not None:
+            hard = min(window, HARDER)
+            fails *= 0.5 ** (yielding[window : window + PORTS] - yielding[window - hard : window - hard + PORTS])
+        chance *= float((weights * fails).sum())
     return chance
 
 
-def seconds_left(used: int, before: int, apart: float) -> float | None:
-    """Return after how many seconds PAIN is reached if the ports in use go on growing as between two dumps."""
-    growth = (used - before) / apart
-    return max(PAIN * PORTS - used, 0) / growth if growth > 0 else None
+def seconds_left(used: int, growth: float) -> float | None:
+    """Return after how many seconds all ports are in use at this growth [ports/s]; None where it does not grow."""
+    return (PORTS - used) / growth if growth > 0 else None

@@ -170,6 +170,7 @@ def format_proc_stats(entries: int, stats: dict[str, int], profile: str = "linux
 # a run of letters is looked at once, from its beginning
 PAIR = re.compile(r"(?<![a-z-])([a-z-]++)=(\S+)")
 SECONDS = re.compile(r"[0-9]+")
+OFFLOAD, OFFLOAD_TIMEOUT = {"[OFFLOAD]", "[HW_OFFLOAD]"}, 86_400  # NF_CT_DAY of nf_flow_table_core.c
 # what ctnetlink takes [s]; the kernel then bounds it by what jiffies can compare
 LONGEST = 2**32 - 1
 
@@ -187,14 +188,21 @@ def parse_line(line: str) -> Connection:
 
 def _parse_line(line: str) -> Connection:
     words = line.split()
+    if words and words[0].startswith("["):
+        raise ValueError("an event of `conntrack -E`, not an entry of the table; give what `conntrack -L` prints")
     if words[:1] in (["ipv4"], ["ipv6"]):
         words = words[2:]
     if len(words) < 4 or not SECONDS.fullmatch(words[1]):
         raise ValueError("expected protocol, number, timeout and two tuples, as `conntrack -L` prints them")
     proto = decimal(words[1], 0, 255, "protocol")
-    timeout = decimal(words[2], 0, LONGEST, "timeout") if SECONDS.fullmatch(words[2]) else 0
+    # of an entry that is in a flow table the kernel shows neither timeout nor state: it keeps both from running out
+    offloaded = not OFFLOAD.isdisjoint(words)
+    shorter = OFFLOAD_TIMEOUT if offloaded else 0
+    timeout = decimal(words[2], 0, LONGEST, "timeout") if SECONDS.fullmatch(words[2]) else shorter
     states: tuple[str, ...] = {6: TCP_STATES, 132: SCTP_STATES}.get(proto, ())
     state = next((w for w in words[2:5] if w in states), None)
+    if states and state is None and offloaded:
+        state = "ESTABLISHED"
     if states and state is None:
         raise ValueError(f"no {excerpt(words[0])} state among {', '.join(states)}")
     pairs: dict[str, list[str]] = {}
@@ -205,7 +213,7 @@ def _parse_line(line: str) -> Connection:
     family = family_of(pairs["src"][0])
     original, reply = (_parse_tuple(family, proto, pairs, n) for n in (0, 1))
     status = 0 if "[UNREPLIED]" in words else Status.SEEN_REPLY
-    status |= Status.ASSURED if "[ASSURED]" in words else 0
+    status |= Status.ASSURED if "[ASSURED]" in words or offloaded else 0
     status |= Status.SRC_NAT if (reply[1], _near(proto, reply)) != (original[0], original[2]) else 0
     status |= Status.DST_NAT if (reply[0], _far(proto, reply)) != (original[1], _far(proto, original, True)) else 0
     zone, zone_dir = 0, 3

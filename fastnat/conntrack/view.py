@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, V6, AddressLike
-from ..dtypes import CONN_HELPED, CONN_LIVE, CONN_MARKED, HELP, HELPERS, PROTOCOL_NAMES, Status
+from ..addresses import FAMILIES, AddressLike
+from ..core.datapath import Datapath
+from ..dtypes import CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, PROTOCOL_NAMES, Status
 from ..errors import ArgumentError, InputError
 from ..util.arguments import address, port, protocol
-from ..util.text import excerpt, text_of, whole
-from .text import Connection, format_line, parse_line, tuple_of
+from ..util.text import text_of, whole
+from .load import Loader
+from .text import Connection, format_line, tuple_of
 
 # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
 PPTP_LIFETIMES = (600, 18_000)
@@ -26,11 +28,15 @@ class Conntrack:
     """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
 
     def __init__(
-        self, cores: dict[int, Any], gre_lifetimes: tuple[int, int] = (30, 180), max_connections: int = 1 << 25
+        self,
+        cores: dict[int, Datapath],
+        gre_lifetimes: tuple[int, int] = (30, 180),
+        max_connections: int = 1 << 25,
+        seed: int = 0,
     ) -> None:
         self._cores = cores
         self.gre_lifetimes = gre_lifetimes
-        self._max_connections = max_connections
+        self._max_connections, self._seed = max_connections, seed
 
     def __len__(self) -> int:
         """Return how many there are, as `conntrack -C`: those with NAT_CLASH, which listings hide, count too."""
@@ -46,7 +52,7 @@ class Conntrack:
         zone = int(row["zone"])
         zone_dir = sum(1 << d for d in (0, 1) if row["tuples"][d]["zone"] == zone)
         return Connection(
-            V6 if version == 6 else V4, index, int(row["tuples"][0]["proto"]), tuple_of(row, 0), tuple_of(row, 1),
+            FAMILIES[version], index, int(row["tuples"][0]["proto"]), tuple_of(row, 0), tuple_of(row, 1),
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
             *self._helper(version, index, row, announced),
             PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,
@@ -113,72 +119,19 @@ class Conntrack:
                     core.delete(index)
         return n
 
-    def load(self, text: str, source: str = "<conntrack>") -> int:
+    def load(self, text: str, source: str = "<conntrack>", left_out: list[str] | None = None) -> int:
         """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
 
         Returns how many. What a dump does not show is taken as the kernel takes it for `conntrack -I`: TCP windows are
-        learnt anew, and a masquerading interface is not known. Helpers that do not exist here are left out. Raises
-        InputError naming source, line and what is wrong; then none is taken over.
+        learnt anew, and a masquerading interface is not known. Only how far the sequence numbers of connections in
+        TIME_WAIT, CLOSE and SYN_SENT2 had come is drawn, uniformly from the engine's seed: by them linux-6.18 tells
+        whether a SYN may take over a port. Helpers that do not exist here are left out.
+
+        Raises InputError naming source, line and what is wrong; then none is taken over. With a list `left_out` such
+        lines are described there, one string each, and the others are taken.
         """
-        found = []
-        for number, line in enumerate(text_of(text, source).splitlines(), 1):
-            if not line.strip() or line.startswith("conntrack v"):
-                continue
-            try:
-                found.append((number, line, parse_line(line)))
-            except InputError as error:
-                raise _broken(source, number, line, error) from None
-        self._check_room(found, source)
-        done: list[tuple[int, int]] = []
-        try:
-            for entry in found:
-                c = entry[2]
-                done.append((c.family.version, self._insert(c)))
-                self._give_helper(c, done[-1][1])
-        except BaseException as error:
-            # an interruption, too, leaves nothing of the dump
-            for version, loaded in reversed(done):
-                self._cores[version].delete(loaded)
-            if isinstance(error, ValueError):
-                raise _broken(source, *entry[:2], error) from None
-            raise
-        return len(done)
-
-    def _insert(self, c: Connection) -> int:
-        index: int = self._cores[c.family.version].insert(
-            c.original, c.reply, c.proto, c.status, c.state, c.timeout, c.mark, c.zone, c.zone_dir
-        )
-        return index
-
-    def _check_room(self, found: list[tuple[int, str, Connection]], source: str) -> None:
-        """Raise InputError for the first of these connections that has no place, before any is taken over."""
-        seen: set[tuple[int, ...]] = set()
-        room = self._max_connections - len(self)
-        for k, (number, line, c) in enumerate(found):
-            core = self._cores.get(c.family.version)
-            if core is None:
-                raise _broken(source, number, line, "this node has no IPv6")
-            if k >= room:
-                raise _broken(source, number, line, f"the table holds {len(self) + k} connections, its maximum")
-            keys = [
-                (c.family.version, c.proto, c.zone if c.zone_dir & bit else 0, *ends)
-                for bit, ends in ((1, c.original), (2, c.reply))
-            ]
-            if not seen.isdisjoint(keys):
-                raise _broken(source, number, line, "a connection with this tuple exists")
-            seen.update(keys)
-            if any(core.find(src, dst, sport, dport, proto, zone) for _, proto, zone, src, dst, sport, dport in keys):
-                # linux-5.4 counts the attempt
-                with suppress(ValueError):
-                    self._insert(c)
-                raise _broken(source, number, line, "a connection with this tuple exists")
-
-    def _give_helper(self, c: Connection, index: int) -> None:
-        kind, proto = HELPERS.get(c.helper, (0, 0))
-        if kind and c.proto == proto:
-            helps = np.zeros(1, HELP)
-            helps["kind"] = kind
-            self._cores[c.family.version].adopt_help(helps, np.array([index], np.uint32), np.zeros(1, np.uint32))
+        loader = Loader(self._cores, self._max_connections, self._seed, source, left_out)
+        return loader.load(text_of(text, source))
 
     def to_pandas(self) -> Any:
         """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""
@@ -213,10 +166,6 @@ class Conntrack:
 def _listed(records: NDArray[Any]) -> Any:
     """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
     return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
-
-
-def _broken(source: str, number: int, line: str, why: object) -> InputError:
-    return InputError(f"{source}:{number}: {excerpt(str(why), 1000)}\n  in the line: {excerpt(line)}")
 
 
 def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:

@@ -609,6 +609,30 @@ cdef class Datapath:
                 raise ValueError(why.format(count=self.e.count))
             return here
 
+    def insert_many(self, records not None, marks not None, numbers not None, codes not None):
+        """Put connections into the table as `insert` does, each that can be: CONN[n] and uint32[n] of their marks.
+
+        Of a record tuples, zone, status, state and timeout, in jiffies left, are read. Writes the numbers that they have here
+        into uint32[n], and into uint8[n] codes 0, or what why_not_created() puts into words.
+        """
+        cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
+        cdef const conn_t *from_ = <const conn_t *>raw.data
+        cdef const uint32_t[::1] mark = marks
+        cdef uint32_t[::1] here = numbers
+        cdef uint8_t[::1] code = codes
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n = raw.dimensions[0]
+        if not n == mark.shape[0] == here.shape[0] == code.shape[0]:
+            raise ValueError("not one mark, number and code for each record")
+        with self:
+            for i in range(n):
+                code[i] = <uint8_t>create_conntrack(&self.e, from_ + i, mark[i], &here[i])
+
+    @staticmethod
+    def why_not_created(uint32_t code, count):
+        """What a code of insert_many() means, in a table that held `count` connections."""
+        return WHY_NOT_CREATED[code].format(count=count)
+
     def collect_due(self):
         """Delete connections that a timeout of 0 s ends in the jiffy they began in; for a caller that holds the engine."""
         collect_due(&self.e)

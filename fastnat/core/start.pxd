@@ -13,6 +13,10 @@ from .tuples.hash cimport splitmix64
 
 cdef inline void start_generator(engine_t *e, uint64_t seed) noexcept nogil:
     # start_generator: the two words that random numbers come from.
+    cdef uint32_t _
+    # the first numbers of a seed were the key of the tables once: a seed still gives the numbers behind them
+    for _ in range(2 * FN_ROUND_KEYS):
+        splitmix64(&seed)
     e.rng[0] = splitmix64(&seed)
     e.rng[1] = splitmix64(&seed)
 
@@ -22,8 +26,6 @@ cdef inline void start_keys(engine_t *e, uint64_t key, uint64_t seed) noexcept n
     cdef uint32_t i
     for i in range(2 * FN_ROUND_KEYS):
         e.key[i] = splitmix64(&key)
-        # the numbers behind these were drawn when the seed made the key, too: a seed gives the same ones as before
-        splitmix64(&seed)
     start_generator(e, seed)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, Family
+from ..addresses import Family
+from ..core.datapath import Datapath
 from ..core.layout import (
     FN_CHUNK_IDS,
     FN_DST16,
@@ -19,7 +20,7 @@ from ..core.layout import (
     FN_RECENT_ENTRIES,
     FN_WHEEL_SLOTS,
 )  # fmt: skip
-from ..dtypes import BUCKET, CHUNK, HELP, RECORDS4, RECORDS6, TABLE_MEMO, TCP
+from ..dtypes import BUCKET, CHUNK, HELP, TABLE_MEMO, TCP, records_of
 from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, route_array
 from ..node.ipset import compile_sets
@@ -39,7 +40,7 @@ CHAIN_LOAD = 16
 def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
     """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
     n = settings.max_connections
-    records = RECORDS4 if family is V4 else RECORDS6
+    records = records_of(family)
     now = settings.prefault
     slots = FN_WHEEL_SLOTS + FN_FAR_SLOTS
     return {
@@ -65,7 +66,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
 
 def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
     """Return the arrays that depend on the node's rules, addresses and routes."""
-    records = RECORDS4 if family is V4 else RECORDS6
+    records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
     class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
     return {
@@ -96,7 +97,7 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any
     }
 
 
-def fork(core: Any) -> Any:
+def fork(core: Datapath) -> Datapath:
     """Return another datapath in the same state: its tables copied as far as they are in use."""
     with core:
         t, high = core.tables, core.high_water
@@ -115,7 +116,7 @@ def fork(core: Any) -> Any:
         return other
 
 
-def bytes_of(core: Any) -> int:
+def bytes_of(core: Datapath) -> int:
     """Return the bytes that a datapath has touched."""
     t, high = core.tables, core.high_water
     conns = core.arrays["conns"]

@@ -10,34 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import iptables
-from ..addresses import V4, V6, AddressLike, Family
+from ..addresses import FAMILIES, AddressLike
 from ..conntrack import Connection, Conntrack
 from ..core.datapath import Datapath
-from ..core.datapath6 import Datapath as Datapath6
-from ..dtypes import PACKET6, RECORDS4, RECORDS6, STATS, Verdict
+from ..dtypes import PACKET6, STATS, Verdict
 from ..errors import ArgumentError, ClockError, InputError
-from ..iptables import counters
-from ..iptables.model import RANDOM_FULLY
 from ..node import Node
 from ..node.ipvs import format_services
-from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
 from ..util.arguments import address, datagram, port, protocol
+from ..util.interrupts import uninterrupted
 from ..util.text import shown, whole
 from . import flows, reload, saved
-from .arrays import bytes_of, fork, new_tables
 from .packets import packets
-from .settings import PROFILES, Settings, config_of, helpers_by_port
+from .settings import PROFILES, Settings, helpers_by_port
+from .stack import Stack, stacks_of
 from .trace import Trace, trace
 
 MAX_CONNECTIONS = 1 << 25
 MAX_BITMAP_BYTES = 1 << 40
 # kept between two calls of events()
 MAX_EVENTS = 1 << 28
-# the generator of IPv6 draws other numbers than that of IPv4
-SEED6 = 0x6A09E667F3BCC908
 GRE_LIFETIMES = (("", 30), ("_stream", 180))
 VERDICTS = tuple(Verdict)
+# verdict, datagram, out_iface, ctinfo, reason, src, dst, sport, dport
+Answer = tuple[int, bytes | None, int, int, int, int, int, int, int]
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
 
@@ -107,42 +103,39 @@ class Engine:
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
         self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
         self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, MAX_BITMAP_BYTES)
-        self.iface_names = node.iface_names
-        compiled = self._compile(V4)
-        self._core: Datapath = self._datapath(Datapath, V4, compiled)
-        self.ruleset = with_arrays_of(compiled, self._core)
-        self._cores: dict[int, Any] = {4: self._core}
-        self.ruleset6: Ruleset | None = None
-        if node.has_ipv6:
-            compiled = self._compile(V6)
-            self._cores[6] = self._datapath(Datapath6, V6, compiled)
-            self.ruleset6 = with_arrays_of(compiled, self._cores[6])
-        self._core6 = self._cores.get(6)
-        self._last: Any = self._core
+        settings = Settings(
+            profile, seed, max_connections, self.remember, events, self.prefault, self.key, self.bitmap_bytes
+        )
+        self._take_stacks(stacks_of(node, settings))
         # what the tables were made from: the node itself may change before reload()
         self.node_files = node.texts()
         self.random_fully = False
-        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
+        self._name_interfaces()
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
-        self.conntrack = Conntrack(self._cores, (gre[0], gre[1]), max_connections)
+        self.conntrack = Conntrack(self._cores(), (gre[0], gre[1]), max_connections, seed)
         if node.conntrack_text:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
-    def _compile(self, family: Family) -> Ruleset:
-        rules = self.node.rules if family is V4 else self.node.rules6
-        return compile_rules(rules or iptables.parse(""), self.iface_names, self.node.sets, family)
+    def _take_stacks(self, stacks: dict[int, Stack]) -> None:
+        """Run packets through these, by 4 and 6, from here on."""
+        self.stacks = stacks
+        cores = self._cores()
+        # of a node without IPv6: then nobody has to choose, and no other family shares the clock
+        self._only = cores[4] if len(cores) == 1 else None
+        self._last = cores[4]
 
-    def _settings(self, family: Family) -> Settings:
-        other = 0 if family is V4 else SEED6
-        return Settings(
-            self.profile, self.seed ^ other, self.max_connections, self.remember, self.max_events, self.prefault,
-            self.key ^ other, self.bitmap_bytes // (2 if self.node.has_ipv6 else 1),
-        )  # fmt: skip
+    def _cores(self) -> dict[int, Datapath]:
+        return {version: stack.core for version, stack in self.stacks.items()}
 
-    def _datapath(self, kind: Any, family: Family, r: Ruleset) -> Any:
-        settings, records = self._settings(family), RECORDS4 if family is V4 else RECORDS6
-        arrays = new_tables(self.node, family, r, settings)
-        return kind(arrays, config_of(self.node, family, r, settings), records.PACKET, records.RESULT)
+    @property
+    def _core(self) -> Datapath:
+        """The datapath of IPv4 under its name of before; goes with the next release: stacks[4].core."""
+        return self.stacks[4].core
+
+    def _name_interfaces(self) -> None:
+        """Take the node's interfaces, by which packets enter and leave."""
+        self.iface_names = self.node.iface_names
+        self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
 
     def packets(self, **fields: Any) -> NDArray[Any]:
         """Return packets(...) with interface names resolved on this node."""
@@ -202,33 +195,32 @@ class Engine:
         Every connection is found by both tuples and by its source, none twice; each has one place in the wheel;
         records, chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are right.
         """
-        for core in self._cores.values():
-            core.check()
+        for stack in self.stacks.values():
+            stack.core.check()
 
-    def core_for(self, batch: NDArray[Any]) -> Any:
+    def core_for(self, batch: NDArray[Any]) -> Datapath:
         """Return the datapath of a batch's family; InputError for IPv6 headers on a node without IPv6."""
         if not isinstance(batch, np.ndarray):
             raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
-        is_v6 = batch.dtype.itemsize == PACKET6.itemsize
-        if self._core6 is None:
-            if is_v6:
-                raise InputError(NO_IPV6)
-            return self._core
-        return self._core6 if is_v6 else self._core
+        if batch.dtype.itemsize != PACKET6.itemsize:
+            return self.stacks[4].core
+        if self._only is not None:
+            raise InputError(NO_IPV6)
+        return self.stacks[6].core
 
-    def _meeting(self, core: Any, now: float | NDArray[Any]) -> Callable[[], int] | None:
+    def _meeting(self, core: Datapath, now: float | NDArray[Any]) -> Callable[[], int] | None:
         """Return what brings the other family up to the time of a batch: both live on one machine; None without one.
 
         Raises ClockError when now is earlier than the engine's clock. What is returned gives the connections of the
         other family, which count toward the same nf_conntrack_max.
         """
-        other: Any = self._core if core is self._core6 else self._core6
         first = first_of(now)
         # an array that holds no times is refused by the datapath
-        if other is None or not isinstance(first, float):
+        if self._only is not None or not isinstance(first, float):
             return None
         if first < self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
+        other = self.stacks[6 if core is self.stacks[4].core else 4].core
 
         def meet() -> int:
             if first > other.now:
@@ -237,7 +229,7 @@ class Engine:
 
         return meet
 
-    def follow(self, core: Any, now: float | NDArray[Any]) -> None:
+    def follow(self, core: Datapath, now: float | NDArray[Any]) -> None:
         """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
         meet = self._meeting(core, now)
         if meet is not None:
@@ -258,14 +250,14 @@ class Engine:
         number = self._iface_numbers.get(iface) if isinstance(iface, str) else None
         if number is None:
             number = self.node.iface_number(iface)
-        result = self._run(data, number, now)
+        result = self.run(data, number, now)
         return VERDICTS[result[0]], result[1]
 
-    def _run(self, data: bytes, iface: int, now: float, largest: int = 0) -> Any:
+    def run(self, data: bytes, iface: int, now: float, largest: int = 0) -> Answer:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
-        if self._core6 is None:
-            return self._core.process_packet(data, iface, now, 0, largest)
-        core = self._core6 if data[:1] >= b"\x60" else self._core
+        if self._only is not None:
+            return self._only.process_packet(data, iface, now, 0, largest)
+        core = self.stacks[6 if data[:1] >= b"\x60" else 4].core
         self.follow(core, now)
         return core.process_packet(data, iface, now, 0, largest)
 
@@ -292,8 +284,8 @@ class Engine:
         """
         n = len(offsets) - 1
         numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
-        self._last = self._core
-        return self._core.process_frames(buffer, offsets, numbers, now, None, self._meeting(self._core, now))
+        self._last = core = self.stacks[4].core
+        return core.process_frames(buffer, offsets, numbers, now, None, self._meeting(core, now))
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""
@@ -307,33 +299,33 @@ class Engine:
     @property
     def has_helpers(self) -> bool:
         """Whether connections may get a helper, which may lengthen packets: CT --helper, linux-5.4's own choice."""
-        rules = any(r is not None and r.helpers for r in (self.ruleset, self.ruleset6))
+        rules = any(stack.ruleset.helpers for stack in self.stacks.values())
         return rules or helpers_by_port(self.node, self.profile)
 
-    def core_of(self, version: int) -> Any:
-        """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
-        if whole("version", version, 4, 6) not in self._cores:
+    def stack_of(self, version: int) -> Stack:
+        """Return the stack of IPv4 or IPv6; InputError when the node has none of that family."""
+        if whole("version", version, 4, 6) not in self.stacks:
             raise InputError(NO_IPV6)
-        return self._cores[version]
+        return self.stacks[version]
+
+    def core_of(self, version: int) -> Datapath:
+        """Return the datapath of IPv4 or IPv6; InputError when the node has none of that family."""
+        return self.stack_of(version).core
 
     def fork(self, seed: int | None = None) -> Engine:
         """Return an independent engine in the same state: connections, counters, clock.
 
-        With a seed (0..2**64-1) it draws other random numbers from here on; without, the same ones.
+        With a seed (0..2**64-1) it draws from here on the random numbers that an engine made with that seed draws;
+        without, the same ones as this engine.
         Changes to the node since this engine was made are not taken over.
         """
         seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
         other = copy(self)
-        other._cores = {version: fork(core) for version, core in self._cores.items()}
-        other._core, other._core6 = other._cores[4], other._cores.get(6)
-        other._last = other._core
-        other.ruleset = with_arrays_of(self.ruleset, other._core)
-        if self.ruleset6 is not None:
-            other.ruleset6 = with_arrays_of(self.ruleset6, other._core6)
-        other.conntrack = Conntrack(other._cores, self.conntrack.gre_lifetimes, self.max_connections)
-        if seed is not None:
-            for version, core in other._cores.items():
-                core.reseed(seed if version == 4 else seed ^ SEED6)
+        other.seed = self.seed if seed is None else seed
+        other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
+        other.conntrack = Conntrack(
+            other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed
+        )
         return other
 
     def save(self, path: str | Path) -> None:
@@ -359,40 +351,44 @@ class Engine:
         that the node has lost is deleted (masq_inet_event). Counters of rules and lists of -m recent begin anew.
         Interfaces may be added, not taken away. Raises as Engine() does; then nothing has changed.
         """
-        reload.reload(self)
+        exchanges = reload.prepare(self.stacks, self.node, self.iface_names)
+        files = self.node.texts()
+        # half of it would be two sets of rules
+        with uninterrupted():
+            self.stacks = {version: exchange() for version, exchange in exchanges.items()}
+            self._name_interfaces()
+            self.node_files = files
+            if self.random_fully:
+                self.set_random_fully()
 
     def link_down(self, iface: str) -> int:
         """Delete what was masqueraded on an interface, as the kernel does when it goes down; return how many."""
         number = self.node.iface_number(iface)
-        return sum(core.flush_masqueraded(number) for core in self._cores.values())
+        return sum(stack.core.flush_masqueraded(number) for stack in self.stacks.values())
 
     def set_random_fully(self) -> None:
         """From now on, over reload(), treat every SNAT and MASQUERADE rule as if it said --random-fully."""
         self.random_fully = True
-        for version, core in self._cores.items():
-            ruleset = self.ruleset6 if version == 6 else self.ruleset
-            assert ruleset is not None
-            with core:
-                core.writable("targets")["flags"][ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
-                core.forget_memos()
+        for stack in self.stacks.values():
+            stack.set_random_fully()
 
     def advance(self, now: float) -> None:
         """Let virtual time pass to now [s]; ClockError if that lies in the past, or is no time."""
         now = time_of(now)
         if now < self.now:
             raise ClockError(f"time goes back from {self.now} s to {now} s")
-        for core in self._cores.values():
-            core.advance(now)
+        for stack in self.stacks.values():
+            stack.core.advance(now)
 
     @property
     def now(self) -> float:
         """Virtual time [s]."""
-        return max(float(core.now) for core in self._cores.values())
+        return max(stack.core.now for stack in self.stacks.values())
 
     @property
     def next_expiry(self) -> float | None:
         """Time of the next expiry [s], None without connections."""
-        times = [core.next_expiry() for core in self._cores.values()]
+        times = [stack.core.next_expiry() for stack in self.stacks.values()]
         return min((t for t in times if t is not None), default=None)
 
     def trace(self, packet: NDArray[Any], now: float | None = None) -> Trace:
@@ -401,10 +397,7 @@ class Engine:
 
     def save_rules(self, version: int = 4) -> str:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
-        core = self.core_of(version)
-        r = self.ruleset6 if version == 6 else self.ruleset
-        assert r is not None
-        return counters.save(r.origin, core.rule_counters())
+        return self.stack_of(version).save_rules()
 
     def connect(
         self,
@@ -435,7 +428,7 @@ class Engine:
     def services(self, version: int = 4) -> str:
         """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""
         servers = self.core_of(version).arrays["servers"]
-        return format_services(self.node.services, V6 if version == 6 else V4, servers)
+        return format_services(self.node.services, FAMILIES[version], servers)
 
     def events(self, version: int = 4) -> NDArray[Any]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
@@ -452,15 +445,15 @@ class Engine:
 
     def all_events(self) -> list[Any]:
         """Return the records of events() of both families, in the order of time."""
-        return sorted((e for version in self._cores for e in self.events(version)), key=lambda e: int(e["tick"]))
+        return sorted((e for version in self.stacks for e in self.events(version)), key=lambda e: int(e["tick"]))
 
     @property
     def stats(self) -> dict[str, int]:
         """Counters by their conntrack -S names, and the engine's own."""
-        totals = np.sum([core.stats for core in self._cores.values()], axis=0)
+        totals = np.sum([stack.core.stats for stack in self.stacks.values()], axis=0)
         return dict(zip(STATS, totals.tolist(), strict=False))
 
     @property
     def nbytes(self) -> int:
         """Bytes held, everything that was touched counted."""
-        return sum(bytes_of(core) for core in self._cores.values())
+        return sum(stack.nbytes for stack in self.stacks.values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ..addresses import V4, AddressLike, family_of
+from ..addresses import AddressLike, family_of
 from ..conntrack import Connection
 from ..dtypes import PROTOCOLS
 from ..errors import ArgumentError, InputError
@@ -75,7 +75,7 @@ def interface_of(node: Node, address: AddressLike) -> str:
     family = family_of(address)
     wanted = family.to_int(address)
     for interface in node.interfaces.values():
-        there = interface.addresses if family is V4 else interface.addresses6
+        there = interface.addresses_of(family)
         if any(a.local == wanted for a in there):
             return "local"
     for route in sorted_routes(node, family):

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, V6, Family
+from ..core.datapath import Datapath
 from ..dtypes import RECORDS4, RECORDS6
 from ..errors import ArgumentError, BusyError, ClockError
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
-from ..rules.compiler import Ruleset
 from ..util.text import shown, whole
 from .engine import Engine, first_of, time_of
 from .packets import packets
+from .stack import Stack
 
 # FIRST_PORT and N_PORTS of core/shards.pxd
 FIRST_PORT, PORTS = 1024, 64_512
@@ -82,31 +82,29 @@ class EngineGroup:
         # first port of each slice, and the one behind the last
         self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
         for k, engine in enumerate(self.engines):
-            for version, ruleset in ((4, engine.ruleset), (6, engine.ruleset6)):
-                if ruleset is not None:
-                    family = V6 if version == 6 else V4
-                    core = engine.core_of(version)
-                    self._slice(core, ruleset, int(self.starts[k]), int(self.starts[k + 1]) - 1)
-                    core.take_shard(is_inside, self._translated(ruleset, family), shards, k)
+            for stack in engine.stacks.values():
+                self._slice(stack, int(self.starts[k]), int(self.starts[k + 1]) - 1)
+                stack.core.take_shard(is_inside, self._translated(stack), shards, k)
         self.busy = Lock()
         # the caller's thread runs a shard, too
         self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
 
     @staticmethod
-    def _slice(core: Any, ruleset: Ruleset, first: int, last: int) -> None:
+    def _slice(stack: Stack, first: int, last: int) -> None:
         """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
-        targets = core.writable("targets")
-        for n in ruleset.targets_of("SNAT", "MASQUERADE"):
+        targets = stack.core.writable("targets")
+        for n in stack.ruleset.targets_of("SNAT", "MASQUERADE"):
             if not targets[n]["flags"] & PROTO_SPECIFIED:
                 targets[n]["flags"] |= PROTO_SPECIFIED
                 targets[n]["min_proto"], targets[n]["max_proto"] = first, last
 
-    def _translated(self, ruleset: Ruleset, family: Family) -> NDArray[np.uint8]:
+    def _translated(self, stack: Stack) -> NDArray[np.uint8]:
         """Return the addresses that connections get, the node's own and those of SNAT rules: bytes of sorted ranges."""
+        family, ruleset = stack.family, stack.ruleset
         chosen = ruleset.targets[ruleset.targets_of("SNAT")]
         ranges = [(family.unpack(t["min_addr"]), family.unpack(t["max_addr"])) for t in chosen]
         for interface in self.node.interfaces.values():
-            own = interface.addresses if family is V4 else interface.addresses6
+            own = interface.addresses_of(family)
             ranges += [(a.local, a.local) for a in own]
         merged: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
@@ -114,8 +112,7 @@ class EngineGroup:
                 merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
             else:
                 merged.append((low, high))
-        addr = (RECORDS4 if family is V4 else RECORDS6).ADDR
-        return np.array([family.pack(a) for r in merged for a in r], addr).view(np.uint8)
+        return np.array([family.pack(a) for r in merged for a in r], stack.records.ADDR).view(np.uint8)
 
     def packets(self, **fields: Any) -> NDArray[Any]:
         """Return packets(...) with interface names resolved on this node."""
@@ -157,7 +154,12 @@ class EngineGroup:
         return out
 
     def _run(
-        self, cores: list[Any], batch: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any], others: list[Any]
+        self,
+        cores: list[Datapath],
+        batch: NDArray[Any],
+        now: float | NDArray[Any],
+        out: NDArray[Any],
+        others: list[Future[None]],
     ) -> None:
         """Run a batch in all shards, those of `others` in threads, which are appended there."""
         # before anything happens in any shard

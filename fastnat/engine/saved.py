@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.datapath import Datapath
 from ..core.layout import FN_NONE, MatchKind
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
@@ -44,9 +45,9 @@ def save(engine: Engine, path: str | Path) -> None:
     with Output(path) as output:
         with ExitStack() as held:
             # no other thread may work in the engine meanwhile
-            for core in engine._cores.values():
-                held.enter_context(core)
-                core.collect_due()
+            for stack in engine.stacks.values():
+                held.enter_context(stack.core)
+                stack.core.collect_due()
             arrays = arrays_of(engine)
         try:
             np.savez_compressed(output.file, allow_pickle=False, **arrays)
@@ -61,10 +62,11 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
         "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
         "random_fully": engine.random_fully,
-        "cores": {v: {"generator": c.generator, "stats": c.stats} for v, c in engine._cores.items()},
+        "cores": {v: {"generator": s.core.generator, "stats": s.core.stats} for v, s in engine.stacks.items()},
     }  # fmt: skip
     arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    for version, core in engine._cores.items():
+    for version, stack in engine.stacks.items():
+        core = stack.core
         order = oldest_first(core.arrays["conns"][: core.high_water])
         rules = core.rule_counters()
         arrays |= {
@@ -78,7 +80,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def helpers_of(core: Any, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def helpers_of(core: Datapath, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
     conns, place = core.arrays["conns"][order], np.full(core.high_water, FN_NONE, np.uint32)
     place[order] = np.arange(len(order), dtype=np.uint32)
@@ -155,23 +157,25 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"],
     )  # fmt: skip
     engine.advance(finite(meta["now"], 0, MAX_TIME))
-    for version, core in engine._cores.items():
+    for version, stack in engine.stacks.items():
+        core = stack.core
         numbers = [np.zeros(0, np.uint32)]
         dtypes = core.arrays["conns"].dtype, core.arrays["tcp"].dtype
         for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
             numbers.append(core.adopt(conns, tcp))
         _helpers(core, np.concatenate(numbers), file, version)
-        lists = (_like(core, name, file, version) for name in LISTS)
+        recent, hashlimits, persists, services = (_like(core, name, file, version) for name in LISTS)
         saved = meta["cores"][str(version)]
-        core.take_over(*lists, _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats)))
+        generator, stats = _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats))
+        core.take_over(recent, hashlimits, persists, services, generator, stats)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         _rules(core, _like(core, "matches", file, version), counters)
     if meta["random_fully"]:
         engine.set_random_fully()
     if engine.max_events:
         # taking the connections over is no event
-        for core in engine._cores.values():
-            core.take_events()
+        for stack in engine.stacks.values():
+            stack.core.take_events()
     return engine
 
 
@@ -182,13 +186,13 @@ def _words(given: Any, n: int) -> list[int]:
     return [whole("number", word, 0, 2**64 - 1) for word in given]
 
 
-def _like(core: Any, name: str, file: StateFile, version: int) -> NDArray[Any]:
+def _like(core: Datapath, name: str, file: StateFile, version: int) -> NDArray[Any]:
     """Return an array that is as long as this engine's own."""
     there = core.arrays[name]
     return file.take(f"{name}{version}", there.dtype, there.shape)
 
 
-def _helpers(core: Any, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
+def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
     """Take over what helpers know; an IndexError where a place is not one of the connections'."""
     helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
     helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
@@ -201,7 +205,7 @@ def _helpers(core: Any, numbers: NDArray[np.uint32], file: StateFile, version: i
     core.adopt_expects(expects)
 
 
-def _rules(core: Any, matches: NDArray[Any], counters: NDArray[Any]) -> None:
+def _rules(core: Datapath, matches: NDArray[Any], counters: NDArray[Any]) -> None:
     """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
     rules, there = core.writable("rules"), core.writable("matches")
     if not (matches["kind"] == there["kind"]).all():

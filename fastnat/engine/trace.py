@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..addresses import V4, V6, Family
+from ..addresses import Family
 from ..conntrack import Connection
 from ..dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict
 from ..errors import ArgumentError, InputError
@@ -126,15 +126,14 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
         raise ArgumentError(f"expected one packet header as Engine.packets() builds it, got {shown(what)}")
     if packet.shape != (1,):
         raise InputError(f"expected one packet header, got {packet.shape}: trace them one by one")
-    family = V6 if packet.dtype == PACKET6 else V4
     other = engine.fork()
-    core, ruleset = other.core_of(family.version), other.ruleset if family is V4 else other.ruleset6
+    stack = other.stack_of(6 if packet.dtype == PACKET6 else 4)
+    family, core = stack.family, stack.core
     counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
     result = other.process(packet, engine.now if now is None else now)[0]
     moved = core.rule_counters()["packets"] - counted
     delta = {k: v - stats[k] for k, v in other.stats.items()}
-    assert ruleset is not None
-    walk = Walk(ruleset.origin, moved.astype(np.int64))
+    walk = Walk(stack.ruleset.origin, moved.astype(np.int64))
     for hook in _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"]))):
         for table in HOOKS[hook]:
             walk.table(hook, table)

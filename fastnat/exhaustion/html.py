@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..util.escapes import markup
-from .report import answer, first_seeds, occupancy_line, table
+from .document import Document
+from .outcome import Outcome, Row
+from .report import answer, occupancy_line, table
 
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a5a9e", "#b8860b", "#4a4e69", "#008080", "#a0522d")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 300, 56, 40, 12
@@ -40,55 +41,53 @@ for (const svg of document.querySelectorAll('svg')) {
 """
 
 
-def to_html(doc: dict[str, Any]) -> str:
+def to_html(doc: Document) -> str:
     """Return a run as a self-contained page."""
     header, rows = table(doc)
     head = "".join(f"<th>{markup(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{markup(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    runs = first_seeds(doc)
-    timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
-    along = "time" if timed else "sent"
-    unit = "seconds" if timed else "flows opened"
+    along = "time" if doc.timed else "sent"
+    unit = "seconds" if doc.timed else "flows opened"
     figures = [
-        plot("Share of new flows that fail", unit, runs, along, lambda r: r["fail"], percent=True),
-        plot("Occupancy of the port spaces", unit, runs, along, lambda r: r["occupancy"], percent=True),
-        plot("Probes of the port search per flow", unit, runs, along, lambda r: r["probes_per_conn"]),
+        plot("Share of new flows that fail", unit, doc.firsts, along, lambda r: r.fail, percent=True),
+        plot("Occupancy of the port spaces", unit, doc.firsts, along, lambda r: r.occupancy, percent=True),
+        plot("Probes of the port search per flow", unit, doc.firsts, along, lambda r: r.probes_per_conn),
     ]
-    said = "".join(f"<li>{markup(w)}</li>" for w in doc["comparison"])
-    destinations = ", ".join(f"{a}:{p}" for a, p in doc["workload"]["destinations"][:3])
-    what = f"{doc['workload']['proto']} to {destinations}; node {doc['node']}; {doc['profile']}"
+    said = "".join(f"<li>{markup(w)}</li>" for w in doc.comparison)
+    destinations = ", ".join(f"{a}:{p}" for a, p in doc.work.destinations[:3])
+    what = f"{doc.work.proto} to {destinations}; node {doc.node}; {doc.profile}"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>SNAT port exhaustion</title><style>{STYLE}</style></head><body>
 <h1>SNAT port exhaustion</h1>
 <p class="answer">{markup(" ".join(answer(doc)))}</p>
-<p>{markup(occupancy_line(doc["runs"][0]))}</p>
+<p>{markup(occupancy_line(doc.firsts[0][1]))}</p>
 <ul>{said}</ul>
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 {"".join(figures)}
-<p><small>{markup(what)}; fastnat {markup(doc["fastnat"])}</small></p>
+<p><small>{markup(what)}; fastnat {markup(doc.version)}</small></p>
 <script>{SCRIPT}</script></body></html>
 """
 
 
 def plot(
-    title: str, unit: str, runs: list[dict[str, Any]], along: str, of: Callable[[dict[str, Any]], float],
+    title: str, unit: str, runs: list[tuple[str, Outcome]], along: str, of: Callable[[Row], float],
     percent: bool = False,
 ) -> str:  # fmt: skip
     """Return a figure with one line a run."""
-    furthest = max(max(r[along] for r in run["rows"]) for run in runs) or 1
-    highest = max(max(of(r) for r in run["rows"]) for run in runs) or (0.01 if percent else 1)
+    furthest = max(max(getattr(r, along) for r in o.rows) for _, o in runs) or 1
+    highest = max(max(of(r) for r in o.rows) for _, o in runs) or (0.01 if percent else 1)
     across, up = (WIDTH - LEFT - 8) / furthest, (HEIGHT - BOTTOM - TOP) / highest
 
     def said(value: float) -> str:
         return f"{value:.1%}" if percent else f"{value:,.4g}"
 
     lines, keys = [], []
-    for run, colour in zip(runs, COLOURS * (len(runs) // len(COLOURS) + 1), strict=False):
-        rows = [(r[along], of(r)) for r in run["rows"]]
+    for (variant, o), colour in zip(runs, COLOURS * (len(runs) // len(COLOURS) + 1), strict=False):
+        rows = [(getattr(r, along), of(r)) for r in o.rows]
         points = [(round(LEFT + x * across, 1), round(HEIGHT - BOTTOM - y * up, 1), y) for x, y in rows]
         data = markup("[" + ",".join(f'[{x},"{said(v)}"]' for x, _, v in points) + "]")
-        name = markup(run["variant"])
+        name = markup(variant)
         path = " ".join(f"{x},{y}" for x, y, _ in points)
         lines.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="2" data-name="{name}" data-points="{data}" '

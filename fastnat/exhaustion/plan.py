@@ -149,7 +149,7 @@ def plan(
     by_arithmetic = max(math.ceil(busiest / PORTS), 1)
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
     for addresses in range(by_arithmetic, MAX_ADDRESSES + 1):
-        changed, load, kernel = apply(Variant((("addresses", str(addresses)),)), node, work, profile)
+        changed, load, kernel = apply(Variant((("addresses", addresses),)), node, work, profile)
         outcome = steady(changed, load, kernel, seed, progress, addresses)
         if outcome.steady_fail <= share:
             found = (addresses, outcome.steady_fail, by_arithmetic, table, table // 4, outcome)

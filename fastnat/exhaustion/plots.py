@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..util.escapes import plain
 from ..util.output import Output, Outputs
-from .report import first_seeds
+from .document import Document
 
 if TYPE_CHECKING:
     from ..conntrack.port_spaces import PortSpace
@@ -66,33 +66,31 @@ def _shown(text: object) -> str:
     return f" {said}" if said.startswith("_") else said
 
 
-def draw(doc: dict[str, Any], path: str | Output) -> None:
+def draw(doc: Document, path: str | Output) -> None:
     """Write failure share, occupancy and probes of every variant, and probes against occupancy, as one PNG."""
-    timed = bool(doc["workload"]["rate"] or doc["workload"]["stages"])
-    along = "time" if timed else "sent"
-    unit = "seconds" if timed else "flows opened"
-    first = doc["runs"][0]
-    figure = figure_of(8, 15 if first["by_destination"] else 12)
-    panels = figure.subplots(5 if first["by_destination"] else 4, 1)
+    along = "time" if doc.timed else "sent"
+    unit = "seconds" if doc.timed else "flows opened"
+    first = doc.firsts[0][1]
+    figure = figure_of(8, 15 if first.by_destination else 12)
+    panels = figure.subplots(5 if first.by_destination else 4, 1)
     for axes, x, y, across, up in (
         (panels[0], along, "fail", unit, "share of new flows that fail"),
         (panels[1], along, "occupancy", unit, "occupancy of the port spaces"),
         (panels[2], along, "probes_per_conn", unit, "probes per flow"),
         (panels[3], "occupancy", "probes_p50", "occupancy", "probes: half (solid), 99 of 100 (dashed)"),
     ):
-        for run in first_seeds(doc):
-            axes.plot([r[x] for r in run["rows"]], [r[y] for r in run["rows"]], label=_shown(run["variant"]))
+        for variant, o in doc.firsts:
+            axes.plot([getattr(r, x) for r in o.rows], [getattr(r, y) for r in o.rows], label=_shown(variant))
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.grid(alpha=0.3)
-    for n, run in enumerate(first_seeds(doc)):
-        far = [r["probes_p99"] for r in run["rows"]]
-        panels[3].plot([r["occupancy"] for r in run["rows"]], far, "--", color=f"C{n}")
+    for n, (_, o) in enumerate(doc.firsts):
+        panels[3].plot([r.occupancy for r in o.rows], [r.probes_p99 for r in o.rows], "--", color=f"C{n}")
     panels[0].set_ylim(-0.02, 1.02)
     panels[0].legend()
-    if first["by_destination"]:
-        counts = np.array([each for _, each in first["by_destination"]]).T
-        end = first["by_destination"][-1][0]
+    if first.by_destination:
+        counts = np.array([each for _, each in first.by_destination]).T
+        end = first.by_destination[-1][0]
         panels[4].imshow(counts, aspect="auto", cmap="Greys", extent=(0, end or 1, len(counts), 0))
         panels[4].set_xlabel("seconds")
         panels[4].set_ylabel(f"destination; dark: {counts.max():,} live")

@@ -35,11 +35,11 @@ from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..util.files import read_text
 from ..util.text import decimal, excerpt, finite, shown
-from .variants import MAX_SEEDS, Variant, label_of, parse, sport_of
-from .workload import MAX_RATE, MAX_SECONDS, Workload, zipf
+from .factors import sport_of
+from .times import hold_of, seconds
+from .variants import MAX_SEEDS, Variant, combinations
+from .workload import MAX_RATE, Workload, zipf
 
-TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?$")
-UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 SECTIONS = ("node", "workload", "stage", "vary", "run")
 NODE_KEYS = ("path", "profile")
 RUN_KEYS = ("seeds", "seed")
@@ -74,27 +74,6 @@ def endpoint(text: str) -> tuple[str, int]:
     except ValueError:
         raise InputError(f"destination {shown(text)}: expected IP:PORT, for example 203.0.113.10:53") from None
     return address, int(port)
-
-
-def seconds(value: Any) -> float:
-    """Return a time: a number of seconds, or "90s", "5m", "2h", "300ms"; ValueError for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return finite(value, 0, MAX_SECONDS)
-    found = TIME.match(value.strip()) if isinstance(value, str) else None
-    if not found:
-        raise ValueError(f"{shown(value)} is no time; accepted are seconds, or a number with ms, s, m or h")
-    return finite(float(found[1]) * UNITS[found[2] or ""], 0, MAX_SECONDS)
-
-
-def hold_of(value: Any) -> float | str:
-    """Return a hold time, its times turned to seconds."""
-    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not colon:
-        return seconds(value)
-    separator = "-" if kind == "uniform" else ","
-    words = rest.split(separator)
-    times = words if kind == "uniform" else words[:1]
-    return f"{kind}:" + separator.join([*(repr(seconds(w)) for w in times), *words[len(times) :]])
 
 
 class Reader:
@@ -221,7 +200,7 @@ def _workload(r: Reader) -> Workload:
         "destinations": listed(endpoint), "weights": listed(number(0, 1e300)),
         "hold": hold_of, "rate": number(0, MAX_RATE), "flows": whole(1, 2**63), "clients": whole(0, 2**32),
         "cpus": whole(1, 256), "poisson": flag, "replies": flag, "proto": text, "iface": text, "network": text,
-        "close": text, "sport": lambda v: sport_of(str(v)),
+        "close": text, "sport": sport_of,
     }  # fmt: skip
     for key, make in makers.items():
         if key in table:
@@ -251,26 +230,18 @@ def _workload(r: Reader) -> Workload:
     return Workload(**given)
 
 
-def _factor(value: Any) -> str:
-    """Return a value of [vary] as --vary has it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return value if isinstance(value, str) else shown(value)
-
-
 def _variants(r: Reader) -> list[Variant]:
     table = r.data.get("vary", {})
     if not isinstance(table, dict):
         raise r.fail("vary", "expected a table")
-    words = []
+    given: list[tuple[str, list[object]]] = []
     for key, values in table.items():
-        given = values if isinstance(values, list) else [values]
-        texts = [_factor(v) for v in given]
-        words.append(f"{key}={':'.join(texts)}")
+        given.append((key, values if isinstance(values, list) else [values]))
         try:
-            parse(words[-1])
+            combinations(given[-1:])
         except InputError as error:
-            raise r.fail(key, str(error).removeprefix("--vary ")) from None
-    variants = parse(",".join(words))
-    first = list(variants[0].factors)
-    return [Variant(v.factors, label_of(v.factors, first)) for v in variants]
+            raise r.fail(key, str(error)) from None
+    try:
+        return combinations(given)
+    except InputError as error:
+        raise r.fail("vary", str(error)) from None

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..node import Node
 from ..util.escapes import cell
 from ..util.output import Output
+from .factors import text_of
 from .scenario import Scenario
 from .simulation import run
 from .variants import Variant, apply
@@ -47,7 +48,7 @@ class Job:
     @property
     def key(self) -> tuple[str, str]:
         """What tells this job from the others, as the result file holds it."""
-        return cell(" ".join(f"{name}={value}" for name, value in self.variant.factors)), str(self.seed)
+        return cell(" ".join(f"{name}={text_of(value)}" for name, value in self.variant.factors)), str(self.seed)
 
 
 def jobs_of(s: Scenario) -> list[Job]:

@@ -7,28 +7,24 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from ..addresses import V4
 from ..engine import Engine
-from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
-from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
-from ..util.text import decimal, excerpt
+from .factors import SYSCTLS, Value, read, text_of
 from .outcome import Outcome
 from .simulation import Run, Stopped, run
-from .workload import MAX_RATE, SPORTS, Workload, hold_spec
+from .workload import Workload
 
-SYSCTLS = {
-    **{name.removesuffix("_timeout").replace("_timeout_", "-").replace("_", "-"): PREFIX + name for name in TIMEOUTS},
-    **{f"sctp-{name.replace('_', '-')}": f"{PREFIX}sctp_timeout_{name}" for name, _, _ in SCTP_TIMEOUTS},
-    "max": PREFIX + "max", "buckets": PREFIX + "buckets", "tcp-loose": PREFIX + "tcp_loose",
-}  # fmt: skip
-# combinations of one run, runs of each, NAT addresses of one rule
-MAX_VARIANTS, MAX_SEEDS, MAX_ADDRESSES = 10_000, 10_000, 65_536
+# combinations of one run, runs of each
+MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000
+# factors that change the workload
+OF_WORKLOAD = ("rate", "clients", "hold", "cpus", "sport")
 # a smaller part is no difference that anybody would act on
 LEAST = 0.005
 # two-sided 95 % points of Student's t for 1..10 degrees of freedom
@@ -37,18 +33,10 @@ STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of factors, as text; the label names those that differ from the first combination."""
+    """One combination of factors; the label names those that differ from the first combination."""
 
-    factors: tuple[tuple[str, str], ...] = ()
+    factors: tuple[tuple[str, Value], ...] = ()
     label: str = "as it is"
-
-
-def known_factors() -> str:
-    """Return the names that --vary takes."""
-    own = (
-        "random-fully", "addresses=N", "ports=FIRST-LAST", "profile=NAME", "rate", "hold", "clients", "cpus", "sport",
-    )  # fmt: skip
-    return ", ".join((*own, *SYSCTLS))
 
 
 def parse(text: str) -> list[Variant]:
@@ -56,58 +44,38 @@ def parse(text: str) -> list[Variant]:
 
     A factor without values is a flag: without it, and with it. InputError names a factor that is not known.
     """
-    columns: list[list[tuple[str, str]]] = []
-    named: set[str] = set()
-    count = 1
+    given: list[tuple[str, list[object]]] = []
     for word in filter(None, (w.strip() for w in text.split(","))):
         name, equals, values = word.partition("=")
         # "profile=linux-5.4:linux-6.18", "ports=1024-65535:20000-65535": values are told apart by colons
-        choices = values.split(":") if equals else ["off", "on"]
-        for value in choices:
-            check_factor(name, value)
-        if name in named:
-            raise InputError(f"--vary {name}: given twice; write its values as {name}=A:B")
-        named.add(name)
-        count *= len(choices)
+        given.append((name, list(values.split(":") if equals else ("off", "on"))))
+    try:
+        return combinations(given)
+    except InputError as error:
+        raise InputError(f"--vary {error}") from None
+
+
+def combinations(given: list[tuple[str, list[object]]]) -> list[Variant]:
+    """Return every combination of the values of factors; InputError for what is none, or too many."""
+    columns: list[list[tuple[str, Value]]] = []
+    count = 1
+    for name, values in given:
+        if not values:
+            raise InputError(f"{name}: there is no value")
+        columns.append([(name, read(name, value)) for value in values])
+        if any(name == column[0][0] for column in columns[:-1]):
+            raise InputError(f"{name}: given twice; write its values as {name}=A:B")
+        count *= len(values)
         if count > MAX_VARIANTS:
-            raise InputError(f"--vary {name}: {count:,} combinations and more; at most {MAX_VARIANTS:,} are supported")
-        columns.append([(name, value) for value in choices])
+            raise InputError(f"{name}: {count:,} combinations and more; at most {MAX_VARIANTS:,} are supported")
     first = [column[0] for column in columns]
     return [Variant(c, label_of(c, first)) for c in product(*columns)]
 
 
-def label_of(factors: tuple[tuple[str, str], ...], first: list[tuple[str, str]]) -> str:
+def label_of(factors: tuple[tuple[str, Value], ...], first: list[tuple[str, Value]]) -> str:
     """Return what a combination changes, in words."""
-    said = [name if value == "on" else f"{name}={value}" for name, value in factors if (name, value) not in first]
-    return " ".join(said) or "as it is"
-
-
-def check_factor(name: str, value: str) -> None:
-    """Raise InputError for a factor or value that no variant can have."""
-    whole = {"addresses": (1, MAX_ADDRESSES), "clients": (1, 2**32 - 1), "cpus": (1, 256)}
-    try:
-        if name in whole:
-            decimal(value, *whole[name])
-        if name == "rate" and not 0 < float(value) <= MAX_RATE:
-            raise ValueError
-        if name == "ports":
-            low, high = (decimal(p, 1, 65535) for p in value.split("-"))
-            if low > high:
-                raise ValueError
-        if name in SYSCTLS:
-            decimal(value, 0, 2**32 - 1)
-        if name == "hold":
-            hold_spec(value)
-        if name == "sport":
-            sport_of(value)
-    except ValueError:
-        raise InputError(f"--vary {excerpt(name, 60)}={excerpt(value, 60)}: not a value that it can have") from None
-    if name == "profile" and value not in PROFILES:
-        raise InputError(f"--vary profile={excerpt(value, 60)}: known are {', '.join(PROFILES)}")
-    if name == "random-fully" and value not in ("on", "off"):
-        raise InputError(f"--vary random-fully={excerpt(value, 60)}: it is on or off")
-    if name not in (*whole, "rate", "ports", "profile", "random-fully", "hold", "sport", *SYSCTLS):
-        raise InputError(f"--vary {excerpt(name, 60)}: unknown; known are {known_factors()}")
+    changed = [(name, value) for name, value in factors if (name, value) not in first]
+    return " ".join(name if value is True else f"{name}={text_of(value)}" for name, value in changed) or "as it is"
 
 
 def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[Node, Workload, str]:
@@ -116,29 +84,17 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
     settings = dict(variant.factors)
     for name, value in variant.factors:
         if name in SYSCTLS:
-            changed.sysctls[SYSCTLS[name]] = value
-    profile = settings.get("profile", profile)
-    work = replace(
-        work,
-        rate=float(settings.get("rate", work.rate)), clients=int(settings.get("clients", work.clients)),
-        hold=settings.get("hold", work.hold), cpus=int(settings.get("cpus", work.cpus)),
-        sport=sport_of(settings["sport"]) if "sport" in settings else work.sport,
-    )  # fmt: skip
-    addresses = int(settings.get("addresses", 1))
-    if settings.get("random-fully") == "on" or addresses > 1 or "ports" in settings:
+            changed.sysctls[SYSCTLS[name]] = str(value)
+    loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
+    work = replace(work, **loads)
+    profile = str(settings.get("profile", profile))
+    addresses, ports = settings.get("addresses", 1), settings.get("ports")
+    assert isinstance(addresses, int)
+    assert ports is None or isinstance(ports, tuple)
+    if settings.get("random-fully") or addresses > 1 or ports:
         base = translated_address(node, work, profile) if addresses > 1 else 0
-        change_rules(changed, settings, addresses, base)
+        change_rules(changed, settings.get("random-fully") is True, ports, addresses, base)
     return changed, work, profile
-
-
-def sport_of(text: str) -> int | str:
-    """Return a source port or how ports are drawn; InputError for anything else."""
-    if text in SPORTS:
-        return "random" if text == "ephemeral" else text
-    try:
-        return decimal(text, 1, 65535)
-    except ValueError:
-        raise InputError(f"source port {excerpt(text)!r}: expected 1..65535, {', '.join(SPORTS)}") from None
 
 
 def translated_address(node: Node, work: Workload, profile: str) -> int:
@@ -150,7 +106,9 @@ def translated_address(node: Node, work: Workload, profile: str) -> int:
     return int(first.out["src"][0])
 
 
-def change_rules(node: Node, settings: dict[str, str], addresses: int, base: int) -> None:
+def change_rules(
+    node: Node, random_fully: bool, ports: tuple[int, int] | None, addresses: int, base: int
+) -> None:  # fmt: skip
     """Change every SNAT and MASQUERADE rule of a node: the flag, the ports, `addresses` addresses from base on."""
     if node.rules is None:
         return
@@ -160,10 +118,10 @@ def change_rules(node: Node, settings: dict[str, str], addresses: int, base: int
                 t = rule.target
                 if t.name not in ("SNAT", "MASQUERADE"):
                     continue
-                if settings.get("random-fully") == "on":
+                if random_fully:
                     t.flags |= RANDOM_FULLY
-                if "ports" in settings and rule.proto in (0, 6, 17):
-                    t.min_proto, t.max_proto = (int(p) for p in settings["ports"].split("-"))
+                if ports and rule.proto in (0, 6, 17):
+                    t.min_proto, t.max_proto = ports
                     t.flags |= PROTO_SPECIFIED
                 if addresses > 1:
                     low = t.min_addr if t.name == "SNAT" else base
@@ -219,8 +177,10 @@ def compare(
         for variant in variants:
             changed, load, kernel = apply(variant, node, work, profile)
             results.append(Compared(variant, []))
+            # rules are compiled once; each seed has a fork of what has seen no packet
+            compiled = Engine(changed, kernel, first_seed)
             for seed in range(first_seed, first_seed + seeds):
-                engine = Engine(changed, kernel, seed)
+                engine = compiled.fork(seed)
                 if prepare:
                     prepare(engine)
                 results[-1].outcomes.append(run(engine, load, progress))

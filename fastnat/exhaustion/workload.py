@@ -241,7 +241,7 @@ def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
     if network is not None:
         base, length = network_of(network)
     else:
-        for _, _, rule in engine.ruleset.origin:
+        for _, _, rule in engine.stacks[4].ruleset.origin:
             if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.smask and not rule.invert_src:
                 base, length = rule.src, rule.smask.bit_count()
                 break

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family
 from ..core.layout import AddressFlag, IfaceFlag, RouteKind
-from ..dtypes import RECORDS4, RECORDS6
+from ..dtypes import records_of
 from ..errors import InputError
 from ..util.text import whole
 from .parts import MAX_INTERFACES
@@ -31,7 +31,7 @@ SECONDARY = int(AddressFlag.SECONDARY)
 
 def sorted_routes(node: Node, family: Family = V4) -> list[Route]:
     """Return the main table in the order in which the first hit is the kernel's answer."""
-    return sorted(node.routes if family is V4 else node.routes6, key=lambda r: (-r.prefix, r.metric))
+    return sorted(node.routes_of(family), key=lambda r: (-r.prefix, r.metric))
 
 
 def address_array(node: Node, family: Family = V4) -> NDArray[Any]:
@@ -42,14 +42,14 @@ def address_array(node: Node, family: Family = V4) -> NDArray[Any]:
             peer = a.local if a.peer is None else a.peer
             row = (family.pack(a.local), family.pack(family.mask_of(a.prefix)), family.pack(peer), number)
             rows.append((*row, a.scope, a.flags, *_filler(family)))
-    return np.array(rows, RECORDS4.ADDRESS if family is V4 else RECORDS6.ADDRESS)
+    return np.array(rows, records_of(family).ADDRESS)
 
 
 def _local_routes(node: Node, family: Family) -> list[tuple[int, int, int, int, int, int]]:
     """Return the local table: (dst, mask, gateway, interface, kind, scope), the longest prefix first."""
     local = []
     for number, iface in enumerate(node.interfaces.values(), 1):
-        for a in iface.addresses if family is V4 else iface.addresses6:
+        for a in iface.addresses_of(family):
             mask = family.mask_of(a.prefix)
             local.append((a.local, family.full, 0, number, ROUTE_KINDS["local"], 254))
             if family is V6:
@@ -75,7 +75,7 @@ def _route_rows(node: Node, family: Family) -> list[tuple[int, int, int, int, in
 def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return the routes as ROUTE[n] in the order in which the first hit is the kernel's answer."""
     rows = [(*map(family.pack, r[:3]), *r[3:], *_filler(family)) for r in _route_rows(node, family)]
-    return np.array(rows, RECORDS4.ROUTE if family is V4 else RECORDS6.ROUTE)
+    return np.array(rows, records_of(family).ROUTE)
 
 
 def address_classes(
@@ -103,7 +103,7 @@ def address_classes(
     keep = [n for n, a in enumerate(starts) if n == 0 or answer[n] != answer[n - 1] or a in wanted]
     kept = [starts[n] for n in keep]
     octets = [bisect_right(kept, k << family.bits - 8) - 1 for k in range(256)]
-    dtype = (RECORDS4 if family is V4 else RECORDS6).ADDR
+    dtype = records_of(family).ADDR
     return (
         np.array([family.pack(a) for a in kept], dtype), answer[keep], np.array([*octets, len(kept) - 1], np.uint32)
     )  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, fold
 from ..core.layout import SetDimension
-from ..dtypes import PROTOCOLS, RECORDS4, RECORDS6, SET
+from ..dtypes import PROTOCOLS, SET, records_of
 from ..errors import InputError
 from ..iptables.matches import ICMP_TYPES, ICMPV6_TYPES
 from ..util.slots import Slots
@@ -251,7 +251,7 @@ def compile_sets(
 
 def _element_array(slots: list[Element | None], family: Family) -> NDArray[Any]:
     """Return ELEMENT[n]; None is a slot that is not used."""
-    dtype = (RECORDS4 if family is V4 else RECORDS6).ELEMENT
+    dtype = records_of(family).ELEMENT
     array = np.zeros(len(slots), dtype)
     used = [(n, e) for n, e in enumerate(slots) if e is not None]
     pack = family.pack

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, family_of, fold
 from ..core.layout import FN_NONE, FN_PERSIST_SLOTS, Scheduler
-from ..dtypes import HZ, PROTOCOLS, RECORDS4, RECORDS6
+from ..dtypes import HZ, PROTOCOLS, records_of
 from ..errors import InputError
 from ..util.slots import Slots
 from ..util.text import decimal, excerpt, text_of
@@ -209,7 +209,7 @@ def _hash(addr: int, port: int, proto: int) -> int:
 
 def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[Any]]:
     """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[], persists."""
-    records = RECORDS4 if family is V4 else RECORDS6
+    records = records_of(family)
     ours = [s for s in services if s.family is family]
     rows: list[Any] = []
     servers: list[Any] = []

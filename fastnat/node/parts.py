@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..addresses import V4, Family
 from ..core.layout import AddressFlag
 from ..util.text import shown, whole
 
@@ -36,6 +37,10 @@ class Interface:
     addresses: list[Address] = field(default_factory=list)
     addresses6: list[Address] = field(default_factory=list)
     loopback: bool = False
+
+    def addresses_of(self, family: Family) -> list[Address]:
+        """Return the addresses of one family, to be read or changed."""
+        return self.addresses if family is V4 else self.addresses6
 
 
 @dataclass

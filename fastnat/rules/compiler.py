@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, Family
+from ..core.datapath import Datapath
 from ..core.layout import FN_ANY_IFACE, FN_NONE, TARGET_FORMS, Hook, MatchKind, RuleTable, RuleTests, TargetKind
-from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, RECORDS4, RECORDS6
+from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
 from ..iptables.nesting import jump_depth
@@ -356,10 +357,13 @@ class Compiler:
         )
 
 
-def with_arrays_of(ruleset: Ruleset, core: Any) -> Ruleset:
+def with_arrays_of(ruleset: Ruleset, core: Datapath) -> Ruleset:
     """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
-    names = ("rules", "matches", "targets", "port_slots", "dispatches", "dispatch_slots", "iface_match")
-    return replace(ruleset, **{name: core.arrays[name] for name in names})
+    own = core.arrays
+    return replace(
+        ruleset, rules=own["rules"], matches=own["matches"], targets=own["targets"], port_slots=own["port_slots"],
+        dispatches=own["dispatches"], dispatch_slots=own["dispatch_slots"], iface_match=own["iface_match"],
+    )  # fmt: skip
 
 
 def _iface_fits(pattern: str, name: str) -> bool:
@@ -376,7 +380,7 @@ def compile_rules(
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
-    records = RECORDS4 if family is V4 else RECORDS6
+    records = records_of(family)
     every = []
     with no_garbage():
         for name in TABLES:

@@ -18,7 +18,7 @@ from fastnat import FastnatError, bench, capture
 from fastnat.capture.replay import Replay
 from fastnat.conntrack.dump import read as read_dump
 from fastnat.conntrack.port_spaces import spaces_of
-from fastnat.exhaustion import html, report, scenario, simulation
+from fastnat.exhaustion import document, html, report, scenario, simulation
 
 # 64 connections: the table fills up, too
 ROOM = 64
@@ -59,7 +59,7 @@ def directory(folder, **files):
 def exercise(engine):
     """Run a little traffic of both families, there and back, and check every table."""
     now = engine.now
-    for six in (False, True) if engine._core6 is not None else (False,):
+    for six in (False, True) if 6 in engine.stacks else (False,):
         rng = np.random.default_rng(7)
         for _ in range(3):
             batch = programs.batch(rng, 48, six, len(engine.iface_names))
@@ -116,7 +116,7 @@ def ipvs(data, folder):
                                      iface="eth0", tcp_flags=2)  # fmt: skip
             engine.process(headers, engine.now)
     exercise(engine)
-    for version in engine._cores:
+    for version in engine.stacks:
         node.load_services(engine.services(version))
 
 
@@ -162,7 +162,7 @@ def captured(data, folder):
             try:
                 for answers in Replay(engine, iface).run(capture.read_batches(path)):
                     answers.counts()
-                    json.loads("[" + ",".join(answers.lines()) + "]")
+                    json.loads("[" + ",".join(line.json() for line in answers.lines()) + "]")
                     out.write_all(answers.emitted())
                     engine.all_events()
             except FastnatError:
@@ -207,7 +207,7 @@ def run(data, folder):
     """What `exhaust --json` wrote, in every form of `report`."""
     path = folder / "run.json"
     path.write_bytes(data)
-    doc = report.load(path)
+    doc = document.load(path)
     for form in (report.to_text, report.to_markdown, report.to_junit, report.to_prometheus, html.to_html):
         form(doc).encode()
 

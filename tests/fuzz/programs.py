@@ -20,7 +20,7 @@ from fastnat.errors import CheckError
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from test_hostile_bytes import IP, TCP, UDP, IPv6, conversation, mutate, repair
+from behaviour.test_hostile_bytes import IP, TCP, UDP, IPv6, conversation, mutate, repair
 
 LO, CNI0, ETH0 = 1, 2, 3
 # rules of either family: X is a client's network, Y the servers', N the node's addresses, B a server behind the node
@@ -440,7 +440,7 @@ class Run:
     def list(self, call, now):
         for style in ("conntrack", "extended", "proc"):
             self.engine.conntrack.format(style)
-        for version in self.engine._cores:
+        for version in self.engine.stacks:
             self.engine.save_rules(version)
             self.engine.services(version)
             self.engine.conntrack.to_numpy(version)

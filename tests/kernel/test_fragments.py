@@ -49,7 +49,7 @@ def datagrams():
 
 
 def outcome(captured, engine):
-    return [(r.out, p) for r in replay(engine, iter(captured)) if r.verdict["verdict"] != "drop" for p in r.packets]
+    return [(r.line.out, p) for r in replay(engine, iter(captured)) if r.line.verdict != "drop" for p in r.packets]
 
 
 def test_the_same_packets_come_out():

@@ -82,4 +82,4 @@ def test_the_same_packets_survive(name):
     assert sorted((V4.to_text(r["src"]), V4.to_text(r["dst"])) for r in gone) == theirs
     assert {c: nat.stats[c] for c in COUNTERS} == {c: counters[c] for c in COUNTERS}
     assert shown(nat.conntrack.format("extended").splitlines()) == shown(table)
-    nat._core.check_invariants()
+    nat.stacks[4].core.check_invariants()

@@ -1,0 +1,114 @@
+"""What an engine holds for one family: its datapath and the rules compiled for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .. import iptables
+from ..addresses import V4, Family
+from ..core.datapath import Datapath
+from ..core.datapath6 import Datapath as Datapath6
+from ..dtypes import Records, records_of
+from ..iptables import counters
+from ..iptables.model import RANDOM_FULLY
+from ..node import Node
+from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
+from . import arrays
+from .settings import Settings, config_of
+
+DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
+# exclusive-ored to seed and key: IPv6 draws other numbers than IPv4
+SALT = {4: 0, 6: 0x6A09E667F3BCC908}
+
+
+def compiled(node: Node, family: Family) -> Ruleset:
+    """Return a node's rules of one family, compiled; RuleError, InputError for what cannot be."""
+    rules = node.rules_of(family) or iptables.parse("")
+    return compile_rules(rules, node.iface_names, node.sets, family)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One family's half of an engine. ruleset: what rules say; its arrays are the datapath's own, read-only."""
+
+    family: Family
+    settings: Settings
+    core: Datapath
+    ruleset: Ruleset
+
+    @classmethod
+    def of(cls, node: Node, family: Family, settings: Settings) -> Stack:
+        """Return a stack with empty tables for a node."""
+        salt = SALT[family.version]
+        own = replace(settings, seed=settings.seed ^ salt, key=settings.key ^ salt)
+        ruleset, records = compiled(node, family), records_of(family)
+        core = DATAPATHS[family.version](
+            arrays.new_tables(node, family, ruleset, own), config_of(node, family, ruleset, own), records.PACKET,
+            records.RESULT,
+        )  # fmt: skip
+        return cls(family, own, core, with_arrays_of(ruleset, core))
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.family.version
+
+    @property
+    def records(self) -> Records:
+        """The dtypes of this family."""
+        return records_of(self.family)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tables have touched."""
+        return arrays.bytes_of(self.core)
+
+    def fork(self, seed: int | None = None) -> Stack:
+        """Return an independent stack in the same state; with a seed it draws other random numbers from here on."""
+        core = arrays.fork(self.core)
+        if seed is not None:
+            core.reseed(seed ^ SALT[self.version])
+        return replace(self, core=core, ruleset=with_arrays_of(self.ruleset, core))
+
+    def prepare_reload(self, node: Node) -> Callable[[], Stack]:
+        """Compile a node as it is now; return what exchanges the tables, and gives the stack that goes on with them.
+
+        Raises as Engine() does, before anything has changed. What was masqueraded with an address that the node has
+        lost is deleted in the exchange (masq_inet_event).
+        """
+        ruleset = compiled(node, self.family)
+        tables = arrays.node_tables(node, self.family, ruleset)
+        config = config_of(node, self.family, ruleset, self.settings)
+
+        def exchange() -> Stack:
+            core = self.core
+            core.forget_memos()
+            had = self._masquerading()
+            core.reload(tables, config)
+            for iface, address in had - self._masquerading():
+                core.flush_masqueraded(iface, address)
+            return replace(self, ruleset=with_arrays_of(ruleset, core))
+
+        return exchange
+
+    def _masquerading(self) -> set[tuple[int, int]]:
+        """Return (interface, ifa_address) of the node's addresses; of a point-to-point link that is the peer."""
+        return {(int(a["iface"]), self.family.unpack(a["peer"])) for a in self.core.arrays["addresses"]}
+
+    def set_random_fully(self) -> None:
+        """Give the rules with SNAT and MASQUERADE the flag of --random-fully."""
+        with self.core as core:
+            core.writable("targets")["flags"][self.ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
+            core.forget_memos()
+
+    def save_rules(self) -> str:
+        """Return the rules as `iptables-save -c` prints them."""
+        return counters.save(self.ruleset.origin, self.core.rule_counters())
+
+
+def stacks_of(node: Node, settings: Settings) -> dict[int, Stack]:
+    """Return the stacks of the families that a node has, by 4 and 6; IPv4 is always there."""
+    families = [V4, *node.more_families]
+    shared = replace(settings, bitmap_bytes=settings.bitmap_bytes // len(families))
+    return {family.version: Stack.of(node, family, shared) for family in families}

@@ -1,0 +1,226 @@
+"""Helpers without the kernel at hand: what was recorded beside it is in kernel/test_helpers.py."""
+
+import numpy as np
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+
+import fastnat
+from fastnat import Reason, RuleError, Verdict
+
+CLIENT, SERVER, NAT = "10.244.1.7", "203.0.113.20", "198.51.100.10"
+RULES = (
+    "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n*raw\n"
+    "-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp\n"
+    "-A PREROUTING -p udp --dport 69 -j CT --helper tftp\nCOMMIT\n"
+)
+PORT = b"PORT 10,244,1,7,156,64\r\n"
+MANGLED = b"PORT 198,51,100,10,156,64\r\n"
+
+
+def node(rules=RULES, **sysctls):
+    made = fastnat.Node()
+    made.add_interface("cni0", ["10.244.1.1/24"])
+    made.add_interface("eth0", ["198.51.100.10/24"])
+    made.add_route("default", via="198.51.100.1", dev="eth0")
+    made.load_rules(rules)
+    for key, value in sysctls.items():
+        made.sysctls[f"net.netfilter.{key}"] = str(value)
+    return made
+
+
+def out(seq, ack, data=b"", flags="PA", dport=21):
+    return bytes(IP(src=CLIENT, dst=SERVER) / TCP(sport=4000, dport=dport, flags=flags, seq=seq, ack=ack) / data)
+
+
+def back(seq, ack, data=b"", flags="PA", sport=21):
+    return bytes(IP(src=SERVER, dst=NAT) / TCP(sport=sport, dport=4000, flags=flags, seq=seq, ack=ack) / data)
+
+
+def login(nat, now=0.0, port=21):
+    """Up to the point where the client may say PORT: its next number is 107, the server's 207."""
+    for iface, packet in (
+        ("cni0", out(100, 0, flags="S", dport=port)), ("eth0", back(200, 101, flags="SA", sport=port)),
+        ("cni0", out(101, 201, flags="A", dport=port)), ("eth0", back(201, 101, b"220 .\n", sport=port)),
+        ("cni0", out(101, 207, b"USER\r\n", dport=port)),
+    ):  # fmt: skip
+        assert nat.process_packet(packet, iface, now)[0] == Verdict.FORWARD
+
+
+def arrives(nat, dport, now, src=SERVER):
+    """Tell whether a data connection to a port of the NAT comes to the client."""
+    verdict, data = nat.process_packet(bytes(IP(src=src, dst=NAT) / TCP(sport=20, dport=dport)), "eth0", now)
+    return verdict == Verdict.FORWARD and IP(data).dst == CLIENT
+
+
+@pytest.fixture
+def nat():
+    made = fastnat.Engine(node())
+    login(made)
+    return made
+
+
+def test_port_is_translated_and_expected(nat):
+    _, data = nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert bytes(IP(data)[TCP].payload) == MANGLED
+    assert arrives(nat, 40000, 2.0)
+    assert not arrives(nat, 40000, 2.0, src="203.0.113.21")
+    counts = {k: nat.stats[k] for k in ("expect_create", "expect_new", "expect_delete")}
+    assert counts == {"expect_create": 1, "expect_new": 1, "expect_delete": 1}
+    related = next(c for c in nat.conntrack if c.status & fastnat.dtypes.Status.EXPECTED)
+    assert related.original[3] == 40000
+    master = nat.conntrack.find("tcp", CLIENT, 4000, SERVER, 21)
+    assert str(master).endswith("helper=ftp use=2")
+
+
+def test_numbers_behind_the_change_are_adjusted(nat):
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    longer = len(MANGLED) - len(PORT)
+    _, data = nat.process_packet(out(107 + len(PORT), 207, b"NOOP\r\n"), "cni0", 1.0)
+    assert IP(data)[TCP].seq == 107 + len(MANGLED)
+    _, data = nat.process_packet(back(207, 107 + len(MANGLED) + 6, b"200 .\n"), "eth0", 1.0)
+    assert IP(data)[TCP].ack == 107 + len(PORT) + 6
+    # a segment from before the change keeps its number
+    _, data = nat.process_packet(out(101, 207, b"USER\r\n"), "cni0", 1.0)
+    assert IP(data)[TCP].seq == 101
+    assert longer == 3
+
+
+def test_an_expectation_lasts_five_minutes(nat):
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert arrives(nat.fork(), 40000, 300.9)
+    nat.advance(301.0)
+    assert nat.stats["expect_delete"] == 1
+    assert not arrives(nat, 40000, 301.0)
+
+
+def test_it_ends_with_its_master(nat):
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    nat.conntrack.delete(nat.conntrack.find("tcp", CLIENT, 4000, SERVER, 21))
+    assert nat.stats["expect_delete"] == 1
+    assert not arrives(nat, 40000, 1.0)
+    nat.stacks[4].core.check_invariants()
+
+
+def test_no_room_in_a_buffer(nat):
+    data = out(107, 207, PORT)
+    got = nat.process_frames(np.frombuffer(bytearray(data), np.uint8), np.array([0, len(data)]), "cni0", 1.0)
+    assert (got["verdict"][0], got["reason"][0]) == (Verdict.DROP, Reason.NO_ROOM)
+    assert not arrives(nat, 40000, 1.0)
+
+
+def test_nf_conntrack_expect_max():
+    nat = fastnat.Engine(node(nf_conntrack_expect_max=1))
+    login(nat)
+    nat.process_packet(bytes(IP(src=CLIENT, dst=SERVER) / UDP(sport=1, dport=69) / b"\0\1x"), "cni0", 0.0)
+    verdict, _ = nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert verdict == Verdict.DROP
+    assert nat.stats["expect_create"] == 1
+
+
+@pytest.mark.parametrize(("profile", "sysctl", "helped"), [
+    ("linux-5.4", 0, False), ("linux-5.4", 1, True), ("linux-6.18", 1, False),
+])  # fmt: skip
+def test_helpers_by_port(profile, sysctl, helped):
+    """nf_conntrack_helper=1 of linux-5.4 looks at the port behind NAT; Linux 6.0 has removed it."""
+    rules = (
+        "*nat\n-A PREROUTING -p tcp --dport 2121 -j DNAT --to-destination :21\n"
+        "-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+    )
+    for port in (21, 2121):
+        nat = fastnat.Engine(node(rules, nf_conntrack_helper=sysctl), profile)
+        assert nat.has_helpers == helped
+        for iface, packet in (
+            ("cni0", out(100, 0, flags="S", dport=port)), ("eth0", back(200, 101, flags="SA")),
+            ("cni0", out(101, 201, flags="A", dport=port)), ("eth0", back(201, 101, b"220 .\n")),
+            ("cni0", out(101, 207, b"USER\r\n", dport=port)),
+        ):  # fmt: skip
+            nat.process_packet(packet, iface)
+        _, data = nat.process_packet(out(107, 207, PORT, dport=port), "cni0", 1.0)
+        assert bytes(IP(data)[TCP].payload) == (MANGLED if helped else PORT)
+
+
+def test_linux_54_counts_up_to_a_port_nobody_expects():
+    for profile in ("linux-5.4", "linux-6.18"):
+        nat = fastnat.Engine(node(), profile)
+        login(nat)
+        nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+        other = "10.244.1.8"
+        for iface, packet in (
+            ("cni0", IP(src=other, dst=SERVER) / TCP(sport=4001, dport=21, seq=100)),
+            ("eth0", IP(src=SERVER, dst=NAT) / TCP(sport=21, dport=4001, flags="SA", seq=200, ack=101)),
+            ("cni0", IP(src=other, dst=SERVER) / TCP(sport=4001, dport=21, flags="PA", seq=101, ack=201) / b"USER\r\n"),
+        ):
+            nat.process_packet(bytes(packet), iface, 1.0)
+        said = TCP(sport=4001, dport=21, flags="PA", seq=107, ack=201) / b"PORT 10,244,1,8,156,64\r\n"
+        _, data = nat.process_packet(bytes(IP(src=other, dst=SERVER) / said), "cni0", 1.0)
+        text = bytes(IP(data)[TCP].payload)
+        assert (text == b"PORT 198,51,100,10,156,65\r\n") == (profile == "linux-5.4")
+        assert text != MANGLED
+
+
+def test_state_goes_on(nat, tmp_path):
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    nat.save(tmp_path / "state")
+    for other in (fastnat.Engine.restore(tmp_path / "state"), nat.fork()):
+        _, data = other.process_packet(out(107 + len(PORT), 207, b"NOOP\r\n"), "cni0", 2.0)
+        assert IP(data)[TCP].seq == 107 + len(MANGLED)
+        assert arrives(other, 40000, 2.0)
+        assert str(other.conntrack.find("tcp", CLIENT, 4000, SERVER, 21)).endswith("helper=ftp use=2")
+        again = tmp_path / "again"
+        other.save(again)
+        third = fastnat.Engine.restore(again)
+        assert str(third.conntrack.find("tcp", CLIENT, 4000, SERVER, 21)).endswith("helper=ftp use=2")
+        third.stacks[4].core.check_invariants()
+
+
+@pytest.mark.parametrize(("option", "says"), [
+    ("-p tcp -j CT --helper sip", "known are ftp, tftp, pptp"), ("-p udp -j CT --helper ftp", "it watches -p tcp"),
+    ("-j CT --helper ftp", "You must specify a L4 protocol"), ("! -p tcp -j CT --helper ftp", "You must specify"),
+])  # fmt: skip
+def test_what_is_refused(option, says):
+    with pytest.raises(RuleError, match=says):
+        fastnat.Engine(node(f"*raw\n-A PREROUTING {option}\nCOMMIT\n"))
+
+
+def test_a_dump_names_its_helpers():
+    line = (
+        "tcp      6 431999 ESTABLISHED src=10.244.1.7 dst=203.0.113.20 sport=4000 dport=21 src=203.0.113.20 "
+        "dst=198.51.100.10 sport=21 dport=4000 [ASSURED] mark=0 helper=ftp use=1"
+    )
+    nat = fastnat.Engine(node())
+    nat.conntrack.load(line)
+    assert nat.conntrack.format().strip() == line
+    other = fastnat.Engine(node())
+    other.conntrack.load(line.replace("=ftp", "=sip"))
+    assert other.conntrack.format().strip() == line.replace("helper=ftp ", "")
+
+
+def pptp(message, body):
+    return bytes.fromhex("00000001 1a2b3c4d") + bytes([0, message, 0, 0]) + body.ljust(160, b"\0")
+
+
+@pytest.mark.parametrize("first", ["control", "tunnel"])
+def test_a_tunnel_ends_with_its_control_connection(first):
+    """Both fall due in the same jiffy, in either order; or the control connection is deleted."""
+    rules = RULES + "*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\nCOMMIT\n"
+    nat = fastnat.Engine(node(rules, nf_conntrack_tcp_timeout_established=600, nf_conntrack_tcp_be_liberal=1))
+    for iface, packet in (
+        ("cni0", out(100, 0, flags="S", dport=1723)), ("eth0", back(200, 101, flags="SA", sport=1723)),
+        ("cni0", out(101, 201, pptp(1, b""), dport=1723)), ("eth0", back(201, 101, pptp(2, b"\1\0\1"), sport=1723)),
+        ("cni0", out(273, 373, pptp(7, b"\0\7"), dport=1723)),
+        ("eth0", back(373, 445, pptp(8, b"\0\5" + (4000).to_bytes(2, "big") + b"\1"), sport=1723)),
+        ("cni0", out(445, 545, flags="A", dport=1723)),
+    ):  # fmt: skip
+        assert nat.process_packet(packet, iface)[0] == Verdict.FORWARD
+    tunnel = bytes(IP(src=CLIENT, dst=SERVER, proto=47) / bytes.fromhex("3001880b 0000 0005 00000001"))
+    packets = [tunnel, out(445, 545, flags="A", dport=1723)]
+    for packet in packets if first == "tunnel" else reversed(packets):
+        nat.process_packet(packet, "cni0", 1.0)
+    assert len(nat.conntrack) == 2
+    gone = nat.fork()
+    gone.conntrack.delete(gone.conntrack.find("tcp", CLIENT, 4000, SERVER, 1723))
+    assert len(gone.conntrack) == 0
+    nat.advance(601.0)
+    assert len(nat.conntrack) == 0
+    for engine in (nat, gone):
+        engine.stacks[4].core.check_invariants()

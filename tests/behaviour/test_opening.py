@@ -1,0 +1,155 @@
+"""The short way into the tables, and the short way past them, give what the long way gives: packet, table, counters."""
+
+import re
+
+import numpy as np
+import pytest
+
+import fastnat
+from fastnat.dtypes import RECORDS6
+
+RULES = {
+    "masquerade": "-A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE",
+    "one address": "-A POSTROUTING -s 10.244.0.0/16 -o eth0 -j SNAT --to-source 198.51.100.77",
+    "a range": "-A POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.20-198.51.100.29",
+    "a few ports": "-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 5000-5019",
+    "random": "-A POSTROUTING -o eth0 -j MASQUERADE --random-fully",
+    "half of the ports": "-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 1040-3000",
+    "the source's own address": "-A POSTROUTING -o eth0 -j SNAT --to-source 10.244.1.5",
+    "by port": "-A POSTROUTING -p udp -m udp --dport 53 -j SNAT --to-source 198.51.100.40\n"
+    "-A POSTROUTING -o eth0 -j MASQUERADE",
+    "marked": "-A PREROUTING -p udp -m udp --dport 53 -j MARK --set-mark 3\n"
+    "-A POSTROUTING -m mark --mark 3 -j SNAT --to-source 198.51.100.41\n-A POSTROUTING -o eth0 -j MASQUERADE",
+}
+
+
+def node(rules):
+    made = fastnat.Node()
+    made.add_interface("cni0", ["10.244.1.1/24"])
+    made.add_interface("eth0", ["198.51.100.10/24"])
+    made.add_route("default", via="198.51.100.1", dev="eth0")
+    made.load_rules(f"*nat\n{rules}\nCOMMIT\n")
+    made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
+    return made
+
+
+def traffic(nat, n, seed, crowd):
+    """Few ends, so that tuples clash, sources come back and replies find their flow; bursts, so that flows expire."""
+    rng = np.random.default_rng(seed)
+    out = rng.random(n) < 0.75
+    hosts = 0x0AF40102 + rng.integers(0, crowd, n)
+    servers = 0xCB007100 + rng.integers(0, crowd, n)
+    ports = rng.integers(1020, 1020 + crowd, n)
+    batch = nat.packets(
+        proto=rng.choice([17, 17, 17, 17, 17, 6, 1], n),
+        src=np.where(out, hosts, servers),
+        dst=np.where(out, servers, rng.choice([0xC633640A, 0xC633644D, 0xC6336428, 0xC6336429, 0x0AF40105], n)),
+        sport=np.where(out, ports, 53),
+        dport=np.where(out, rng.choice([53, 54], n), ports),
+        tcp_flags=2,
+        length=rng.integers(28, 1500, n),
+        iface=np.where(out, 1, 2),
+    )
+    return batch, np.cumsum(rng.choice([0, 0, 0, 0.001, 0.3], n))
+
+
+def six(text):
+    """Return rules with each IPv4 address as the low half of an IPv6 one."""
+    def mapped(m):
+        number = int.from_bytes(bytes(map(int, m[1].split("."))))
+        return f"2001:db8::{number >> 16:x}:{number & 0xFFFF:x}" + (f"/{int(m[2]) + 96}" if m[2] else "")
+
+    return re.sub(r"(\d+\.\d+\.\d+\.\d+)(?:/(\d+))?", mapped, text)
+
+
+def node6(rules):
+    made = fastnat.Node()
+    made.add_interface("cni0", [six("10.244.1.1/24")])
+    made.add_interface("eth0", [six("198.51.100.10/24")])
+    made.add_route("::/0", via=six("198.51.100.1"), dev="eth0")
+    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n")
+    made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
+    return made
+
+
+def traffic6(n, seed, crowd):
+    """The packets of traffic() over the same ends in IPv6."""
+    of_four, times = traffic(fastnat.Engine(node("")), n, seed, crowd)
+    batch = np.zeros(n, fastnat.dtypes.PACKET6)
+    for name in ("sport", "dport", "iface", "length", "tcp_flags", "isn", "mark"):
+        batch[name] = of_four[name]
+    batch["proto"] = np.where(of_four["proto"] == 1, 58, of_four["proto"])
+    for name in ("src", "dst"):
+        ends = np.zeros(n, RECORDS6.ADDR)
+        ends["low"], ends["high"] = of_four[name], 0x20010DB800000000
+        batch[name] = ends
+    return batch, times
+
+
+SEEDS = pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+EVERY_KIND = pytest.mark.parametrize(
+    ("name", "crowd", "room"), [(n, *size) for n in RULES for size in ((6, 100_000), (40, 100_000), (200, 700))]
+)  # fmt: skip
+
+
+def assert_alike(engines, batch, times, version):
+    """Run the packets through both and compare them, the tables and all that is counted."""
+    for start in range(0, 6000, 500):
+        part = slice(start, start + 500)
+        quick, slow = (nat.process(batch[part], times[part]) for nat in engines)
+        np.testing.assert_array_equal(quick, slow)
+    for nat in engines:
+        nat.check()
+    quick, slow = engines
+    assert quick.stats == slow.stats
+    assert quick.stats["new"] > 100
+    assert quick.conntrack.format() == slow.conntrack.format()
+    assert quick.save_rules(version) == slow.save_rules(version)
+    assert quick.core_of(version).tables["tuple_groups"] == slow.core_of(version).tables["tuple_groups"]
+
+
+@SEEDS
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+@EVERY_KIND
+def test_both_ways_give_the_same(name, seed, crowd, room, profile):
+    engines = [fastnat.Engine(node(RULES[name]), profile, seed, room, remember=r) for r in (True, False)]
+    assert_alike(engines, *traffic(engines[0], 6000, seed, crowd), 4)
+
+
+@SEEDS
+@EVERY_KIND
+def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
+    engines = [fastnat.Engine(node6(RULES[name]), seed=seed, max_connections=room, remember=r) for r in (True, False)]
+    assert_alike(engines, *traffic6(6000, seed, crowd), 6)
+
+
+def test_growth_and_memos_that_go(monkeypatch):
+    """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
+    for place in ("arrays", "settings"):
+        monkeypatch.setattr(f"fastnat.engine.{place}.MEMOS", 8)
+    ports = "".join(
+        f"-A POSTROUTING -p udp -m udp --dport {n} -j SNAT --to-source 198.51.100.{n}\n" for n in range(60, 90)
+    )
+    engines = [fastnat.Engine(node(ports), seed=1, remember=r) for r in (True, False)]
+    k = np.arange(60_000)
+    batch = engines[0].packets(
+        proto="udp", src=0x0AF40102 + k % 200, sport=1024 + k // 200, dst=0xCB000000 + k, dport=60 + k * 7 % 33,
+        iface="cni0",
+    )  # fmt: skip
+    quick, slow = (nat.process(batch) for nat in engines)
+    np.testing.assert_array_equal(quick, slow)
+    assert engines[0].stats == engines[1].stats
+    for nat in engines:
+        nat.stacks[4].core.check_invariants()
+        assert len(nat.conntrack) == 60_000
+
+
+def test_a_released_record_is_not_taken_for_what_it_was():
+    """Two packets of one flow in one batch, between them the flow ends: the second opens a new one."""
+    nat = fastnat.Engine(node(RULES["masquerade"]))
+    packet = nat.packets(proto="udp", src="10.244.1.5", sport=5, dst="203.0.113.5", dport=53, iface="cni0")
+    batch = np.concatenate([packet, packet, packet])
+    out = nat.process(batch, np.array([0.0, 1.0, 5.0]))
+    assert out["ctinfo"].tolist() == [2, 2, 2]
+    assert nat.stats["new"] == 2
+    assert nat.stats["expired"] == 1

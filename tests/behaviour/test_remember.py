@@ -1,0 +1,104 @@
+"""What is remembered about rules, hooks and routes changes no answer, and no counter."""
+
+import numpy as np
+import pytest
+
+import fastnat
+from fastnat.core.layout import TargetKind
+from fastnat.rules import compiler as ruleset
+
+SERVICES = "".join(
+    f"-A SERVICES -d 10.96.0.{k % 40}/32 -p udp -m udp --dport {53 + k % 3} -j SVC{k % 5}\n" for k in range(120)
+)
+NODEPORTS = "".join(
+    f"-A NODEPORTS -p udp -m udp --dport {30000 + k % 25} -j MARK --set-xmark {k + 1}\n" for k in range(60)
+)
+BACKENDS = "".join(f"-A SVC{k} -p udp -j DNAT --to-destination 10.244.1.{5 + k}:53\n" for k in range(5))
+RULES = f"""*nat
+:PREROUTING ACCEPT [3:4]
+:POSTROUTING ACCEPT
+:SERVICES - [0:0]
+:NODEPORTS - [0:0]
+:SVC0 - [0:0]
+:SVC1 - [0:0]
+:SVC2 - [0:0]
+:SVC3 - [0:0]
+:SVC4 - [0:0]
+-A PREROUTING -j SERVICES
+-A PREROUTING -m addrtype --dst-type LOCAL -j NODEPORTS
+-A PREROUTING -p udp -m multiport --dports 1000:1010,2000 -j MARK --set-mark 9
+-A PREROUTING -p icmp -m icmp --icmp-type 8 -j MARK --set-mark 8
+{SERVICES}{NODEPORTS}{BACKENDS}-A POSTROUTING -m mark --mark 0x9 -j SNAT --to-source 198.51.100.20-198.51.100.25
+-A POSTROUTING -p udp -m iprange --dst-range 203.0.113.64-203.0.113.127 -j SNAT --to-source 198.51.100.30:7000-7009
+-A POSTROUTING -p udp -m statistic --mode nth --every 7 --packet 0 -j SNAT --to-source 198.51.100.40
+-A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -o eth0 -m length --length 0:1000 -j MASQUERADE
+-A POSTROUTING ! -s 10.244.0.0/16 -p tcp --syn -j MASQUERADE --to-ports 5000-5999
+COMMIT
+"""
+MANGLE = "*mangle\n-A FORWARD -p udp -m udp --dport 54 -j MARK --set-mark 9\nCOMMIT\n"
+
+
+def node(rules):
+    made = fastnat.Node()
+    made.add_interface("cni0", ["10.244.1.1/24"])
+    made.add_interface("eth0", ["198.51.100.10/24"])
+    made.add_route("default", via="198.51.100.1", dev="eth0")
+    made.load_rules(rules)
+    return made
+
+
+def traffic(nat, n, seed):
+    rng = np.random.default_rng(seed)
+    inside = rng.random(n) < 0.8
+    near = rng.choice([0x0A600000, 0x0AF40100, 0xC6336400, 0xCB007100], n) + rng.integers(0, 130, n)
+    far = rng.choice([0xE0000001, 0x7F000001, 0xFFFFFFFF, 0xC633640A, 0x0AF40105], n)
+    return nat.packets(
+        proto=rng.choice([1, 6, 17, 17, 17, 50], n),
+        src=np.where(inside, 0x0AF40102 + rng.integers(0, 20, n), 0xCB007100 + rng.integers(0, 20, n)),
+        dst=np.where(rng.random(n) < 0.95, near, far),
+        sport=rng.integers(1000, 1020, n),
+        dport=rng.choice([53, 54, 55, 80, 1005, 2000, 2048, 30000, 30007, 30024], n),
+        tcp_flags=rng.choice([2, 16, 4], n),
+        length=rng.choice([60, 1400], n),
+        iface=np.where(inside, nat.node.iface_number("cni0"), nat.node.iface_number("eth0")),
+    )
+
+
+@pytest.mark.parametrize("rules", [RULES, RULES + MANGLE], ids=["nat", "nat and mangle"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("wide", [1, 10**6], ids=["rules fetched ahead", "not"])
+def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
+    monkeypatch.setattr("fastnat.rules.compiler.WIDE_RUN", wide)
+    quick = fastnat.Engine(node(rules), seed=seed)
+    monkeypatch.setattr("fastnat.rules.runs.MIN_RUN", 10**6)
+    plain = fastnat.Engine(node(rules), seed=seed, remember=False)
+    assert len(quick.stacks[4].ruleset.dispatches) == 2
+    assert len(plain.stacks[4].ruleset.dispatches) == 0
+    assert (quick.stacks[4].ruleset.widest_run == ruleset.NO_RULE) == (wide > 1)
+    batch = traffic(quick, 20_000, seed)
+    now = np.sort(np.random.default_rng(seed).random(len(batch)) * 60)
+    one, other = quick.process(batch, now), plain.process(batch, now)
+    assert one.tobytes() == other.tobytes()
+    assert quick.conntrack.to_numpy().tobytes() == plain.conntrack.to_numpy().tobytes()
+    different = {k for k in quick.stats if quick.stats[k] != plain.stats[k]}
+    assert different <= {"rules_walked"}
+    assert counters(quick) == counters(plain)
+    assert len(set(one["reason"])) > 4
+    quick.stacks[4].core.check_invariants()
+
+
+def counters(nat):
+    rules = nat.stacks[4].core.rule_counters()
+    return [
+        (int(r["packets"]), int(r["bytes"]))
+        for r, (_, _, rule) in zip(rules, nat.stacks[4].ruleset.origin, strict=True)
+        if rule is not None or r["target"] != TargetKind.DISPATCH
+    ]
+
+
+def test_remembering_is_used():
+    """The comparison above would hold for an engine that remembers nothing, too."""
+    nat = fastnat.Engine(node(RULES), seed=1)
+    nat.process(traffic(nat, 20_000, 1))
+    assert nat.stacks[4].core.tables["table_memos"] > 50
+    assert nat.stacks[4].core.tables["memos"] > 20

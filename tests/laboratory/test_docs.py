@@ -1,0 +1,77 @@
+"""What the documents say about the project is true."""
+
+import ast
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from laboratory.console import BLOCK, DOCUMENTS, commands, output_of
+
+import fastnat
+from fastnat.cli import group
+
+ROOT = Path(__file__).parents[2]
+# those of the guides take seconds each
+EXAMPLES = [
+    pytest.param(d.name, *pair, marks=[] if d.name == "README.md" else pytest.mark.slow)
+    for d in DOCUMENTS
+    for block in BLOCK.findall(d.read_text())
+    for pair in commands(block)
+]
+PYTHON = [
+    (d.name, code, shown)
+    for d in DOCUMENTS
+    for code, shown in re.findall(r"```python\n(.*?)```\nprints\n```\n(.*?)```", d.read_text(), re.DOTALL)
+]
+NAMED = [
+    (doc.name, test)
+    for doc in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+    for test in sorted(set(re.findall(r"tests/[\w/]+\.py(?:::\w+)?", doc.read_text())))
+]
+
+
+@pytest.mark.parametrize(("doc", "test"), NAMED)
+def test_named_tests_exist(doc, test):
+    path, _, name = test.partition("::")
+    tree = ast.parse((ROOT / path).read_text())
+    assert not name or name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, f"{doc} names {test}"
+
+
+@pytest.mark.parametrize(("doc", "command", "shown"), EXAMPLES)
+def test_commands_print_what_the_documents_show(doc, command, shown):
+    assert output_of(command) == shown, f"{doc}: run python tests/laboratory/console.py"
+
+
+@pytest.mark.parametrize(("doc", "code", "shown"), PYTHON)
+def test_python_in_the_documents_prints_what_they_show(doc, code, shown, capsys):
+    exec(compile(code, doc, "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
+def test_readme_api_example_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    exec(compile(code, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "src=203.0.113.11 dst=198.51.100.10" in shown
+    assert "{'used': 1, 'free': 64511, 'total': 64512} 0" in shown
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs(tmp_path):
+    """The table of questions: on the packaged node, a dump and a capture of its own."""
+    fastnat.Node.example().save(tmp_path / "node")
+    (tmp_path / "in.pcapng").write_bytes((ROOT / "tests" / "data" / "one-query.pcapng").read_bytes())
+    (tmp_path / "question.toml").write_text('[workload]\nflows = 2000\n[vary]\naddresses = [1, 2]\n')
+    dump = (ROOT / "docs" / "guides" / "dump.txt").read_text()
+    words = r"`(?:conntrack -L \\\| )?(fastnat (?!snapshot|report)[^`]*(?:node/|question|top -)[^`]*)`"
+    found = re.findall(words, (ROOT / "README.md").read_text())
+    assert len(found) >= 9
+    for command in found:
+        # fewer flows, and the kernel of which a rate is found sooner
+        command = command.replace(" exhaust node/ --proto", " exhaust node/ --flows 3000 --profile linux-5.4 --proto")
+        with contextlib.chdir(tmp_path):
+            result = CliRunner().invoke(group, shlex.split(command)[1:], input=dump)
+        assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"

@@ -1,0 +1,55 @@
+"""Print which share of each step's lines a gcov build has run, IPv4 and IPv6 together; `make coverage`.
+
+    python tests/step_coverage.py build/temp-gcov
+
+gcov counts lines of the C that Cython makes; its #line directives lead back to the .pxd and .pyx files.
+"""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from generated import places
+
+
+def executed(folder):
+    """Return of each step, by its path in core, its lines: whether any module has run them."""
+    lines = defaultdict(lambda: defaultdict(bool))
+    for notes in sorted(Path(folder).rglob("*.gcda")):
+        words = ["gcov", "--json-format", "--stdout", notes.name]
+        said = subprocess.run(words, cwd=notes.parent, capture_output=True, text=True, check=True).stdout
+        files = json.loads(said)["files"]
+        where = places(file["file"] for file in files)
+        for file in files:
+            for line in file["lines"] if file["file"] in where else ():
+                lines[where[file["file"]]][line["line_number"]] |= line["count"] > 0
+    return lines
+
+
+def ranges(numbers):
+    """Return line numbers as "3, 7-9"."""
+    found = []
+    for n in numbers:
+        if found and n == found[-1][1] + 1:
+            found[-1][1] = n
+        else:
+            found.append([n, n])
+    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in found)
+
+
+def main(folder):
+    """Print a line for each step, the least covered first, and the total."""
+    steps = executed(folder).items()
+    rows = [(name, len(ran), [n for n, was in sorted(ran.items()) if not was]) for name, ran in steps]
+    if not rows:
+        sys.exit(f"{folder}: no .gcda files; has a gcov build run?")
+    for name, total, missed in sorted(rows, key=lambda row: 1 - len(row[2]) / row[1]):
+        print(f"{1 - len(missed) / total:6.1%}  {name:34} {total:5}  {ranges(missed)}"[:160])
+    total, missed = sum(row[1] for row in rows), sum(len(row[2]) for row in rows)
+    print(f"{1 - missed / total:6.1%}  all {len(rows)} files, {total} lines")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
