@@ -323,9 +323,7 @@ class Engine:
         other = copy(self)
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
-        other.conntrack = Conntrack(
-            other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed
-        )
+        other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed)
         return other
 
     def save(self, path: str | Path) -> None:

@@ -20,6 +20,7 @@ from ..core.layout import FN_NONE, MatchKind
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
+from ..rules.forms import FORMS, view_of
 from ..util.files import open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
@@ -35,10 +36,6 @@ MAX_TIME = 1e15
 NODE_FILES = (
     "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
-# matches whose slots change as packets pass: their code in MATCH, and which fields
-NTH, LIMIT = int(MatchKind.NTH), int(MatchKind.LIMIT)
-
-
 # what rules and services remember
 LISTS = ("recent", "hashlimits", "persists", "services")
 
@@ -214,8 +211,9 @@ def _rules(core: Datapath, matches: NDArray[Any], counters: NDArray[Any]) -> Non
     if not (matches["kind"] == there["kind"]).all():
         raise ValueError("the rules are not those that were saved")
     rules["packets"], rules["bytes"] = counters
-    counted = there["kind"] == NTH
-    there["c"][counted] = np.minimum(matches["c"][counted], there["a"][counted])
-    # the slot behind a limit holds its credit and the time of the last packet
-    behind = np.flatnonzero(there["kind"] == LIMIT) + 1
-    there["a"][behind], there["b"][behind] = matches["a"][behind], matches["b"][behind]
+    counted = there["kind"] == MatchKind.NTH
+    saved, here = view_of(matches, FORMS["nth"]), view_of(there, FORMS["nth"])
+    here["count"][counted] = np.minimum(saved["count"][counted], here["last"][counted])
+    # the slot behind a limit
+    behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
+    view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]

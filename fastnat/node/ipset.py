@@ -222,9 +222,7 @@ def _hash(e: Element) -> int:
     return h ^ h >> 16
 
 
-def compile_sets(
-    sets: dict[str, IpSet], family: Family = V4
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def compile_sets(sets: dict[str, IpSet], family: Family = V4) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family."""
     rows: list[tuple[Any, ...]] = []
     slots: list[Element | None] = []
