@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -177,6 +178,11 @@ def uncompilable(source, said):
     return wrong
 
 
+def take_interrupts():
+    """Let Ctrl-C be noticed, which who runs in the background inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def fails(source, number, family, tests, limit):
     """Tell whether tests notice a mutant: "failed", "crashed" or "endless"; "" where none does."""
     # `python -P`: the package of the build, not that of the working folder
@@ -194,7 +200,9 @@ def fails(source, number, family, tests, limit):
     ]
     environment = {**os.environ, "PYTHONPATH": str(source), "FASTNAT_MUTANT": f"{number}:{family}"}
     try:
-        done = subprocess.run([*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True)
+        done = subprocess.run(
+            [*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True, preexec_fn=take_interrupts
+        )
     except subprocess.TimeoutExpired:
         return "endless"
     if done.returncode not in (0, 1) and done.returncode > 0:

@@ -37,7 +37,7 @@ BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
 CHAIN_LOAD = 16
 
 
-def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
+def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[np.void]]:
     """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
     n = settings.max_connections
     records = records_of(family)
@@ -64,7 +64,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
     }
 
 
-def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
+def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.void]]:
     """Return the arrays that depend on the node's rules, addresses and routes."""
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
@@ -129,7 +129,7 @@ def bytes_of(core: Datapath) -> int:
     return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + bitmaps + index + fixed + helpers)
 
 
-def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[np.void]]:
     """Return the arrays of the bitmaps of ports, together not more than `size` bytes."""
     # a quarter for keys and their index, of which a bitmap has four words
     count = min(size // 4 // (key.itemsize + 16), BITMAPS)

@@ -81,12 +81,12 @@ class Ruleset:
     origin : list of (table, Chain, Rule or None)   what each compiled rule came from
     """
 
-    rules: NDArray[Any]
-    matches: NDArray[Any]
-    targets: NDArray[Any]
+    rules: NDArray[np.void]
+    matches: NDArray[np.void]
+    targets: NDArray[np.void]
     port_slots: NDArray[Any]
-    dispatches: NDArray[Any]
-    dispatch_slots: NDArray[Any]
+    dispatches: NDArray[np.void]
+    dispatch_slots: NDArray[np.void]
     address_cuts: set[int]
     sport_starts: NDArray[Any]
     dport_starts: NDArray[Any]
@@ -103,9 +103,10 @@ class Ruleset:
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
-    def targets_of(self, *names: str) -> NDArray[Any]:
+    def targets_of(self, *names: str) -> NDArray[np.uint32]:
         """Return the places in `targets` of the rules with these targets, "SNAT" and so on."""
-        places: NDArray[Any] = self.rules["target_arg"][np.isin(self.rules["target"], [TARGET_CODES[n] for n in names])]
+        codes = [TARGET_CODES[n] for n in names]
+        places: NDArray[np.uint32] = self.rules["target_arg"][np.isin(self.rules["target"], codes)]
         return places
 
 
@@ -149,7 +150,7 @@ class Compiler:
             raise RuleError(f"{self.source}: more than {MAX_PATTERNS:,} different interface patterns")
         return self.iface_sets.setdefault((pattern, invert), len(self.iface_sets))
 
-    def iface_table(self) -> NDArray[Any]:
+    def iface_table(self) -> NDArray[np.uint8]:
         """Return the match table: a row per pattern, a column per interface; column 0 is "no interface"."""
         rows = [
             [_iface_fits(pattern, "" if n == 0 else name) != invert for n, name in enumerate(self.iface_names)]

@@ -6,8 +6,6 @@ MATCH_FORMS, docs/rules.md shows it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +67,7 @@ def with_need(row: Row, need: int) -> Row:
     return (*row[:NEED], need, *row[NEED + 1 :])
 
 
-def view_of(array: NDArray[Any], form: Form) -> NDArray[Any]:
+def view_of(array: NDArray[np.void], form: Form) -> NDArray[np.void]:
     """Return the same memory with the fields of a form; records of another kind hold anything there."""
     fields = form.fields.items()
     return array.view(
