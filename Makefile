@@ -18,7 +18,8 @@ CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider $(or $(TESTS),tests/
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
 
-.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan fuzz soak package layout
+.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
+	mutants fuzz soak package layout
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 # without root, network namespaces, a fixed port or a clock
@@ -53,7 +54,18 @@ checked: build/checked/.built
 	PYTHONPATH=build/checked $(CHECK)
 asan: build/asan/.built
 	$(ASAN) $(CHECK)
-build/checked/.built build/asan/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
+# which lines of Python and of the core's steps `make test` runs
+coverage: build/gcov/.built
+	@find build/temp-gcov -name "*.gcda" -delete
+	PYTHONPATH=build/gcov $(BIN)/coverage run --source=build/gcov/fastnat -m pytest -q -p no:cacheprovider -m "not slow" \
+		$(or $(TESTS),tests/unit tests/behaviour tests/laboratory) \
+		$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
+	$(BIN)/coverage report --sort=cover --skip-covered
+	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-gcov
+# COUNT=200 of them by the tests that belong to their steps, who survives by all tests
+mutants: $(VENV)/.built
+	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200)
+build/checked/.built build/asan/.built build/gcov/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
 	@mkdir -p build
 	@[ $@ -nt setup.py ] || rm -rf build/cython-$* build/temp-$*  # Cython does not see other directives
 	FASTNAT_BUILD=$* $(BIN)/python setup.py -q build -j2 --build-lib build/$* --build-temp build/temp-$* >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
@@ -75,7 +87,9 @@ layout:
 	$(PYTHON) fastnat/core/make_layout.py
 lint: $(VENV)/.built
 	$(BIN)/python fastnat/core/make_layout.py --check
+	$(BIN)/ruff format --check fastnat tests benchmarks setup.py
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
+	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE)))
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps --allowlist tests/stubtest-allowlist.txt

@@ -2,9 +2,9 @@
 
     python tests/mutants.py [--count 200] [--seed 1] [--jobs 2] [--only nat/l4proto]
 
-Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them are
-in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. The tests that belong to its step
-(mutants.toml) must fail within LIMIT seconds; who survives them meets all tests that need no root. What is left is
+Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
+are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. The tests that belong to its
+step (mutants.toml) must fail within LIMIT seconds; who survives them meets all tests that need no root. What is left is
 printed with its line; mutants.toml says of some why no test can tell them apart.
 """
 
@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,7 @@ BUILD = ROOT / "build/mutants"
 LIMIT = 60
 # the whole of the tests, for who survives those of its step [s]
 LONG = 600
+ALL = ["tests/unit", "tests/behaviour", "tests/laboratory"]
 KNOWN = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
 TESTS, EQUIVALENT = KNOWN["tests"], KNOWN["equivalent"]
 
@@ -109,9 +111,10 @@ def woven(text, chosen):
         head = HEAD.match(code)
         indent = code[: len(code) - len(code.lstrip())]
         if head:
-            said = head[3]
+            # numbers, whatever the types of the conditions
+            said = f"1 if ({head[3]}) else 0"
             for number, m in here.items():
-                said = f"({HEAD.match(m.after)[3]}) if fn_mutant == {number} else ({said})"
+                said = f"(1 if ({HEAD.match(m.after)[3]}) else 0) if fn_mutant == {number} else ({said})"
             lines[n] = f"{head[1]}{head[2]} {said}:"
         else:
             made = []
@@ -141,7 +144,7 @@ def choose(count, seed, only):
 
 
 def build(mutants):
-    """Build a copy of the package that has all of them; return its folder."""
+    """Build a copy of the package with all of them that compile; return its folder, and those."""
     shutil.rmtree(BUILD / "src", ignore_errors=True)
     source = BUILD / "src"
     kept_out = shutil.ignore_patterns("*.so", "__pycache__", "*.c")
@@ -149,16 +152,35 @@ def build(mutants):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     (source / "fastnat/core/mutant.h").write_text(HEADER)
-    for step in {m.step for m in mutants.values()}:
-        path = source / f"fastnat/core/{step}.pxd"
-        path.write_text(woven(path.read_text(), {n: m for n, m in mutants.items() if m.step == step}))
     words = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     log = BUILD / "build.log"
-    with log.open("w") as file:
-        done = subprocess.run(words, cwd=source, env={**os.environ, "FASTNAT_STEPS": "1"}, stdout=file, stderr=file)
-    if done.returncode:
-        sys.exit(f"the mutants do not compile: see {log}")
-    return source
+    while True:
+        for step in {m.step for m in mutants.values()}:
+            text = (ROOT / f"fastnat/core/{step}.pxd").read_text()
+            here = {n: m for n, m in mutants.items() if m.step == step}
+            (source / f"fastnat/core/{step}.pxd").write_text(woven(text, here))
+        with log.open("w") as file:
+            done = subprocess.run(words, cwd=source, env={**os.environ, "FASTNAT_STEPS": "1"}, stdout=file, stderr=file)
+        if not done.returncode:
+            return source, mutants
+        wrong = uncompilable(source, log.read_text())
+        if not wrong:
+            sys.exit(f"the mutants do not compile: see {log}")
+        mutants = {n: m for n, m in mutants.items() if n not in wrong}
+
+
+def uncompilable(source, said):
+    """Return the numbers of the mutants in the lines that Cython complains about."""
+    wrong = set()
+    for path, line in re.findall(r"(fastnat/core/\S+\.pxd):(\d+):\d+: ", said):
+        lines = (source / path).read_text().splitlines()[max(int(line) - 2, 0) : int(line)]
+        wrong |= {int(n) for n in re.findall(r"fn_mutant == (\d+)", " ".join(lines))}
+    return wrong
+
+
+def take_interrupts():
+    """Let Ctrl-C be noticed, which who runs in the background inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def fails(source, number, family, tests, limit):
@@ -179,8 +201,8 @@ def fails(source, number, family, tests, limit):
     environment = {**os.environ, "PYTHONPATH": str(source), "FASTNAT_MUTANT": f"{number}:{family}"}
     try:
         done = subprocess.run(
-            [*words, *tests], cwd=ROOT, env=environment, timeout=limit, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True, preexec_fn=take_interrupts
+        )
     except subprocess.TimeoutExpired:
         return "endless"
     if done.returncode not in (0, 1) and done.returncode > 0:
@@ -208,11 +230,11 @@ def main():
     print(
         f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps, each for IPv4 and IPv6", flush=True
     )
-    source = build(mutants)
-    for step in {m.step for m in mutants.values()}:
-        # a test that fails anyway would notice everything
-        if fails(source, 0, 4, TESTS[step]["tests/unit", "tests/behaviour", "tests/laboratory"], LONG):
-            sys.exit(f"{step}: its tests fail without a mutant: {' '.join(TESTS[step]['tests'])}")
+    source, mutants = build(mutants)
+    # a test that fails anyway would notice everything
+    every = sorted({test for m in mutants.values() for test in TESTS[m.step]["tests"]})
+    if fails(source, 0, 4, every, LONG):
+        sys.exit(f"some of these tests fail without a mutant: {' '.join(every)}")
     caught, survivors = 0, []
     with ThreadPoolExecutor(asked.jobs) as pool:
         judged = pool.map(lambda item: (item, judge(source, *item)), mutants.items())
@@ -223,11 +245,14 @@ def main():
                     survivors.append((number, family, mutant))
                     print(f"  survives IPv{family}: {mutant.name}", flush=True)
     left = []
-    for number, family, mutant in survivors:
-        how = fails(source, number, family, ["tests/unit", "tests/behaviour", "tests/laboratory"], LONG)
-        print(f"{'caught by all tests' if how else 'SURVIVES'} IPv{family} {mutant.name}", flush=True)
-        if not how and mutant.name not in EQUIVALENT:
-            left.append(mutant)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        judged = pool.map(lambda one: fails(source, *one[:2], ALL, LONG), survivors)
+        for (_, family, mutant), how in zip(survivors, judged, strict=True):
+            known = EQUIVALENT.get(mutant.name)
+            said = "caught by all tests" if how else f"equivalent: {known}" if known else "SURVIVES"
+            print(f"{said} IPv{family} {mutant.name}", flush=True)
+            if not how and not known:
+                left.append(mutant)
     total = caught + len(survivors)
     print(f"{caught} of {total} caught by the tests of their step, {len(left)} survive all tests unexplained")
     sys.exit(len(left) > total // 20)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class Together:
     first: int
     batch: Batch
     ifaces: list[str]
-    results: NDArray[Any]
+    results: NDArray[np.void]
     buffer: NDArray[np.uint8]
     starts: NDArray[np.int64]
     names: list[str]

@@ -301,5 +301,3 @@ def _zones(text: Text, equals: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.u
     at = np.concatenate([at, equals[whole]])
     zones[np.searchsorted(ends, at)] = text.numbers(at + 1).astype(np.uint64)
     return zones
-
-

@@ -261,5 +261,3 @@ def _far(proto: int, t: tuple[int, int, int, int], original: bool = False) -> in
     if proto in (1, 58):
         return 0
     return t[3] if original else t[2]
-
-

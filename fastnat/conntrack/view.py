@@ -43,7 +43,7 @@ class Conntrack:
         return sum(int(core.count) for core in self._cores.values())
 
     def _connection(
-        self, version: int, index: int, left: NDArray[Any], announced: dict[int, int] | None = None
+        self, version: int, index: int, left: NDArray[np.void], announced: dict[int, int] | None = None
     ) -> Connection:
         arrays = self._cores[version].arrays
         row = arrays["conns"][index]
@@ -149,11 +149,11 @@ class Conntrack:
         ]  # fmt: skip
         return pandas.DataFrame(rows)
 
-    def to_numpy(self, version: int = 4) -> NDArray[Any]:
+    def to_numpy(self, version: int = 4) -> NDArray[np.void]:
         """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
         core = self._cores[version]
         used = core.arrays["conns"][: core.high_water]
-        live: NDArray[Any] = used[_listed(used)].copy()
+        live: NDArray[np.void] = used[_listed(used)].copy()
         return live
 
     def format(self, style: str = "conntrack") -> str:
@@ -163,7 +163,7 @@ class Conntrack:
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
 
 
-def _listed(records: NDArray[Any]) -> Any:
+def _listed(records: NDArray[np.void]) -> Any:
     """Return which records listings show; those with NAT_CLASH are hidden, as in the kernel."""
     return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
 

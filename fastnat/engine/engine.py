@@ -37,7 +37,7 @@ Answer = tuple[int, bytes | None, int, int, int, int, int, int, int]
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
 
-def first_of(now: float | NDArray[Any]) -> Any:
+def first_of(now: float | NDArray[np.float64]) -> Any:
     """Return the unchecked time of the first packet; `now` itself if it is not an array, or is empty."""
     return now.flat[0] if isinstance(now, np.ndarray) and now.size else now
 
@@ -137,18 +137,18 @@ class Engine:
         self.iface_names = self.node.iface_names
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
 
-    def packets(self, **fields: Any) -> NDArray[Any]:
+    def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
     def process(
         self,
-        batch: NDArray[Any],
-        now: float | NDArray[Any] = 0.0,
-        out: NDArray[Any] | None = None,
+        batch: NDArray[np.void],
+        now: float | NDArray[np.float64] = 0.0,
+        out: NDArray[np.void] | None = None,
         *,
         cpus: int = 1,
-    ) -> NDArray[Any]:
+    ) -> NDArray[np.void]:
         """Run a batch of packet headers through the node's hooks, in order.
 
         Parameters
@@ -181,7 +181,7 @@ class Engine:
             now = time_of(now)
         self._last = core = self.core_for(batch)
         meet = self._meeting(core, now)
-        results: NDArray[Any] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
+        results: NDArray[np.void] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
         return results
 
     @property
@@ -199,7 +199,7 @@ class Engine:
         for stack in self.stacks.values():
             stack.core.check()
 
-    def core_for(self, batch: NDArray[Any]) -> Datapath:
+    def core_for(self, batch: NDArray[np.void]) -> Datapath:
         """Return the datapath of a batch's family; InputError for IPv6 headers on a node without IPv6."""
         if not isinstance(batch, np.ndarray):
             raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
@@ -209,7 +209,7 @@ class Engine:
             raise InputError(NO_IPV6)
         return self.stacks[6].core
 
-    def _meeting(self, core: Datapath, now: float | NDArray[Any]) -> Callable[[], int] | None:
+    def _meeting(self, core: Datapath, now: float | NDArray[np.float64]) -> Callable[[], int] | None:
         """Return a function that brings the other family, if any, to the time of a batch, as both share a clock.
 
         Raises ClockError if now is earlier than the engine's clock. The function returns the number of connections of
@@ -230,7 +230,7 @@ class Engine:
 
         return meet
 
-    def follow(self, core: Datapath, now: float | NDArray[Any]) -> None:
+    def follow(self, core: Datapath, now: float | NDArray[np.float64]) -> None:
         """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
         meet = self._meeting(core, now)
         if meet is not None:
@@ -264,11 +264,11 @@ class Engine:
 
     def process_frames(
         self,
-        buffer: NDArray[Any],
-        offsets: NDArray[Any],
-        iface: str | NDArray[Any] = "local",
-        now: float | NDArray[Any] = 0.0,
-    ) -> NDArray[Any]:
+        buffer: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        iface: str | NDArray[np.uint16] = "local",
+        now: float | NDArray[np.float64] = 0.0,
+    ) -> NDArray[np.void]:
         """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
 
         A datagram that a helper (FTP) would make longer has no room here and is dropped with the reason NO_ROOM. If
@@ -323,9 +323,7 @@ class Engine:
         other = copy(self)
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
-        other.conntrack = Conntrack(
-            other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed
-        )
+        other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed)
         return other
 
     def save(self, path: str | Path) -> None:
@@ -391,7 +389,7 @@ class Engine:
         times = [stack.core.next_expiry() for stack in self.stacks.values()]
         return min((t for t in times if t is not None), default=None)
 
-    def trace(self, packet: NDArray[Any], now: float | None = None) -> Trace:
+    def trace(self, packet: NDArray[np.void], now: float | None = None) -> Trace:
         """Tell how one packet header (PACKET[1]) would be treated, rule by rule; the engine does not change."""
         return trace(self, packet, now)
 
@@ -430,7 +428,7 @@ class Engine:
         servers = self.core_of(version).arrays["servers"]
         return format_services(self.node.services, FAMILIES[version], servers)
 
-    def events(self, version: int = 4) -> NDArray[Any]:
+    def events(self, version: int = 4) -> NDArray[np.void]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
 
         `kind` is an Event, `what` the subject of an UPDATE (EVENT_REPLY...), `tick` is in jiffies, `timeout` in jiffies
@@ -441,7 +439,7 @@ class Engine:
         if lost:
             kept = f"events={self.max_events}"
             raise InputError(f"{lost} events did not fit into {kept}: call events() more often, or raise events")
-        events: NDArray[Any] = taken
+        events: NDArray[np.void] = taken
         return events
 
     def all_events(self) -> list[Any]:

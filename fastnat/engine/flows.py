@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import AddressLike, family_of
@@ -63,7 +64,7 @@ def close(engine: Engine, connection: Connection, now: float) -> None:
         engine.process(ways[way], now)
 
 
-def header(engine: Engine, c: Connection, t: tuple[int, int, int, int]) -> NDArray[Any]:
+def header(engine: Engine, c: Connection, t: tuple[int, int, int, int]) -> NDArray[np.void]:
     """Return a packet of a connection in the direction of one of its tuples."""
     src, dst, sport, dport = (*map(c.family.to_text, t[:2]), *t[2:])
     iface = interface_of(engine.node, src)

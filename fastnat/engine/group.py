@@ -114,18 +114,18 @@ class EngineGroup:
                 merged.append((low, high))
         return np.array([family.pack(a) for r in merged for a in r], stack.records.ADDR).view(np.uint8)
 
-    def packets(self, **fields: Any) -> NDArray[Any]:
+    def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
-    def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint16]:
+    def shard_of(self, batch: NDArray[np.void]) -> NDArray[np.uint16]:
         """Return the number of the shard that each packet belongs to: uint16[n]."""
         numbers: NDArray[np.uint16] = self.engines[0].core_for(batch).shards_of(batch)
         return numbers
 
     def process(
-        self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+        self, batch: NDArray[np.void], now: float | NDArray[np.float64] = 0.0, out: NDArray[np.void] | None = None
+    ) -> NDArray[np.void]:
         """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard.
 
         Threads pay off above some thousand packets a batch; a batch of fewer than 2048 runs in the caller's thread.
@@ -156,9 +156,9 @@ class EngineGroup:
     def _run(
         self,
         cores: list[Datapath],
-        batch: NDArray[Any],
-        now: float | NDArray[Any],
-        out: NDArray[Any],
+        batch: NDArray[np.void],
+        now: float | NDArray[np.float64],
+        out: NDArray[np.void],
         others: list[Future[None]],
     ) -> None:
         """Run a batch in all shards; append to `others` what runs in other threads than the caller's."""

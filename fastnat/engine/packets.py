@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIELDS = {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark", "isn"}
 
 
-def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
+def packets(*, node: Node | None = None, **fields: Any) -> NDArray[np.void]:
     """Build packet headers; all fields broadcast against each other.
 
     Parameters

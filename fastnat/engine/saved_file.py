@@ -39,7 +39,7 @@ class Member:
         if self.dtype != dtype or self.shape != shape:
             raise ValueError(f"{self.name}: expected {dtype}{list(shape)}, got {self.dtype}{list(self.shape)}")
 
-    def chunk(self, n: int) -> NDArray[Any]:
+    def chunk(self, n: int) -> NDArray[np.void]:
         """Return the next n elements of the first axis."""
         each = math.prod(self.shape[1:])
         data = self.stream.read(n * each * self.dtype.itemsize)
@@ -69,13 +69,13 @@ class StateFile:
         info = self.infos[f"{name}.npy"]
         return Member(name, info, self.zip.open(info))
 
-    def take(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    def take(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[np.void]:
         """Return a whole array of exactly this type and shape."""
         member = self.member(name)
         member.check(dtype, shape)
         return member.chunk(shape[0])
 
-    def take_some(self, name: str, dtype: np.dtype[Any], most: int) -> NDArray[Any]:
+    def take_some(self, name: str, dtype: np.dtype[Any], most: int) -> NDArray[np.void]:
         """Return a whole array of this type, of at most this many elements."""
         member = self.member(name)
         n = member.shape[0] if len(member.shape) == 1 else 0
@@ -84,7 +84,7 @@ class StateFile:
 
     def together(
         self, first: str, second: str, dtypes: tuple[np.dtype[Any], np.dtype[Any]], most: int
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
         """Yield pieces of two arrays of one length side by side, so that a rejected state takes no memory."""
         members = self.member(first), self.member(second)
         n = members[0].shape[0] if len(members[0].shape) == 1 else 0

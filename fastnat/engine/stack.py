@@ -83,7 +83,7 @@ class Stack:
 
         def exchange() -> Stack:
             core = self.core
-            core.forget_paths()
+            core.forget_memos()
             had = self._masquerading()
             core.reload(tables, config)
             for iface, address in had - self._masquerading():
@@ -100,7 +100,7 @@ class Stack:
         """Set the flag of --random-fully in the rules with SNAT and MASQUERADE."""
         with self.core as core:
             core.writable("targets")["flags"][self.ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
-            core.forget_paths()
+            core.forget_memos()
 
     def save_rules(self) -> str:
         """Return the rules as `iptables-save -c` prints them."""

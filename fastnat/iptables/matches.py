@@ -199,7 +199,10 @@ class MatchOptions(StatefulMatches):
         """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
         n = self.number(self.take("a TTL"), 255)
         low, high = {"lt": (0, n - 1), "gt": (n + 1, 255)}.get(self.option[-2:], (n, n))
-        self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
+        if high < 0:
+            self.add_match("const", 0)
+        else:
+            self.add_match("ttl", low, high)
 
     def dscp(self) -> None:
         """--dscp N, --dscp-class NAME."""

@@ -23,14 +23,14 @@ MAIN, LOOKED_UP = ("main", "254"), ("local", "main", "default", "253", "254", "2
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
-def _whole(value: Any, what: str, low: int, high: int) -> int:
+def _whole(value: object, what: str, low: int, high: int) -> int:
     """Return an integer of a JSON object; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{what} {shown(value, 60)} is not a whole number in {low}..{high}")
     return value
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{what} {shown(value, 60)} is not text")
     return value

@@ -224,7 +224,7 @@ def _hash(e: Element) -> int:
 
 def compile_sets(
     sets: dict[str, IpSet], family: Family = V4
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint32]]:
     """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family."""
     rows: list[tuple[Any, ...]] = []
     slots: list[Element | None] = []
@@ -249,7 +249,7 @@ def compile_sets(
     return np.array(rows, SET), _element_array(slots, family), np.array(members, np.uint32)
 
 
-def _element_array(slots: list[Element | None], family: Family) -> NDArray[Any]:
+def _element_array(slots: list[Element | None], family: Family) -> NDArray[np.void]:
     """Return ELEMENT[n]; None is a slot that is not used."""
     dtype = records_of(family).ELEMENT
     array = np.zeros(len(slots), dtype)

@@ -207,7 +207,7 @@ def _hash(addr: int, port: int, proto: int) -> int:
     return h ^ h >> 15
 
 
-def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[Any]]:
+def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[np.void]]:
     """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[], persists."""
     records = records_of(family)
     ours = [s for s in services if s.family is family]
@@ -237,7 +237,7 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
     }  # fmt: skip
 
 
-def format_services(services: list[Service], family: Family, servers: NDArray[Any]) -> str:
+def format_services(services: list[Service], family: Family, servers: NDArray[np.void]) -> str:
     """Return what `ipvsadm -Ln` prints; servers: SERVER[m] with their counts of connections."""
     out = [
         "IP Virtual Server version 1.2.1 (size=4096)", "Prot LocalAddress:Port Scheduler Flags",

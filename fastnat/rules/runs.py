@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +80,7 @@ def address_cuts(rules: list[Rule], family: Family = V4) -> set[int]:
     return {c for c in cuts if c <= family.full}
 
 
-def port_starts(rules: list[Rule], which: str) -> NDArray[Any]:
+def port_starts(rules: list[Rule], which: str) -> NDArray[np.void]:
     """Return the ports at which the answer of some rule may change, from 0 ("sport", "dport"; ICMP: type and code)."""
     starts = {0}
     for r in rules:

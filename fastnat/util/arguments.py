@@ -14,7 +14,7 @@ from ..errors import ArgumentError, InputError
 from .text import shown, whole
 
 
-def protocol(value: Any) -> int:
+def protocol(value: object) -> int:
     """Return the number of a protocol, given by name or number; InputError names what is known."""
     if isinstance(value, str):
         if value not in PROTOCOLS:
@@ -23,7 +23,7 @@ def protocol(value: Any) -> int:
     return whole("proto", value, 0, 255)
 
 
-def port(name: str, value: Any) -> int:
+def port(name: str, value: object) -> int:
     """Return a port; InputError for anything else."""
     return whole(name, value, 0, 65535)
 
@@ -37,7 +37,7 @@ def address(name: str, value: Any, family: Family | None = None) -> tuple[Family
         raise InputError(f"{name}: {error}") from None
 
 
-def addresses(name: str, value: Any, make: Callable[[Any], Any]) -> Any:
+def addresses(name: str, value: object, make: Callable[[Any], Any]) -> Any:
     """Return the result of `make` for one address or many; InputError and ArgumentError name the argument."""
     try:
         return make(value)
@@ -47,7 +47,7 @@ def addresses(name: str, value: Any, make: Callable[[Any], Any]) -> Any:
         raise ArgumentError(f"{name}: {shown(value, 60)} is not an address, a list or an array of addresses") from None
 
 
-def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+def column(name: str, value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a field of packets as an array of whole numbers that fit into it."""
     try:
         array = np.asarray(value)

@@ -30,8 +30,10 @@ tcp B:80>N:4000 FA seq=5001 ack=1002 -> B:80>A:4000
 tcp A:4000>B:80 A seq=1002 ack=5002 -> N:4000>B:80
 """
 )
-SMALL_WINDOWS = HANDSHAKE.replace("seq=1000", "seq=1000 win=1000").replace("ack=1001", "ack=1001 win=1000").replace(
-    "ack=5001", "ack=5001 win=1000"
+SMALL_WINDOWS = (
+    HANDSHAKE.replace("seq=1000", "seq=1000 win=1000")
+    .replace("ack=1001", "ack=1001 win=1000")
+    .replace("ack=5001", "ack=5001 win=1000")
 )
 
 # number: rules, lines; what must hold under both profiles

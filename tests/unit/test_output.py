@@ -193,7 +193,7 @@ def test_a_full_tmpfs(tmp_path):
         "try:\n    engines()[1].save(path)\nexcept OutputError as e:\n    print(e)\n"
         "assert len(Engine.restore(path).conntrack) == 0\nassert list(path.parent.iterdir()) == [path]\n"
     )
-    mount = f"mount -t tmpfs -o size=40k none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}/state"
+    mount = f'mount -t tmpfs -o size=40k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}/state'
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if subprocess.run([*words, f"mount -t tmpfs none {tmp_path}"], capture_output=True, check=False).returncode:
