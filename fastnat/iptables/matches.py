@@ -69,6 +69,7 @@ class MatchOptions(StatefulMatches):
         if name not in KNOWN_MODULES:
             raise self.fail(f"unknown match {name!r}; expected one of {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
         self.modules.append(name)
+        self.uses.match(name)
         if name == "recent":
             self.recent = None
         elif name == "hashlimit":
@@ -82,17 +83,27 @@ class MatchOptions(StatefulMatches):
 
     def sport(self) -> None:
         """--sport P[:Q]."""
-        self.add_match("sport", *self.port_range(self.take("a port")))
+        self._port_match("sport")
 
     def dport(self) -> None:
         """--dport P[:Q]."""
-        self.add_match("dport", *self.port_range(self.take("a port")))
+        self._port_match("dport")
+
+    def _port_match(self, kind: str) -> None:
+        low, high = self.port_range(self.take("a port"))
+        # of UDP and the others a range that ends before it begins is one without ports
+        if low > high and self.rule.proto == 6:
+            raise self.fail(f"option {self.option!r}: invalid portrange (min > max)")
+        self.add_match(kind, low, high)
 
     def _multiport(self, which: int) -> None:
         slots: list[int] = []
         parts = self.take("ports").split(",", MULTIPORT_SLOTS)
         for part in parts[:MULTIPORT_SLOTS]:
-            slots += self.port_range(part)
+            low, high = self.port_range(part)
+            if low > high:
+                raise self.fail(f"option {self.option!r}: invalid portrange specified")
+            slots += low, high
         taken = sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True))
         if len(parts) > MULTIPORT_SLOTS or taken > MULTIPORT_SLOTS:
             raise self.fail(f"option {self.option!r}: more than {MULTIPORT_SLOTS} ports; a range counts as two")
@@ -211,8 +222,8 @@ class MatchOptions(StatefulMatches):
         self.add_match("tos", 0xFC, value << 2)
 
     def tos(self) -> None:
-        """--tos VALUE[/MASK]."""
-        value, mask = self.mask_value(self.take("a TOS"))
+        """--tos VALUE[/MASK], or a name, which stands for the bits 0x3f."""
+        value, mask = self.tos_value(self.take("a TOS"))
         self.add_match("tos", mask & 0xFF, value & 0xFF)
 
     def physdev(self) -> None:
@@ -224,6 +235,10 @@ class MatchOptions(StatefulMatches):
     def packet_type(self) -> None:
         """--pkt-type: the destination address decides, as there is no link layer."""
         name = self.take("a packet type").lower()
+        if name == "otherhost":
+            # for another host's link-layer address: IP never sees it
+            self.add_match("const", 0)
+            return
         bits = {"broadcast": 1 << 3, "multicast": 1 << 5, "unicast": 0xFFF & ~(1 << 3 | 1 << 5)}
         if name not in bits:
             raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(bits)}")

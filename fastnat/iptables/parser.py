@@ -189,6 +189,9 @@ class Reader:
         name, policy = words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else "-"
         counted = COUNTERS.search(line)
         known = BUILT_IN.get(table.name, ())
+        if name in known and policy == "-":
+            # as the chain has it already
+            policy = table.chains[name].policy
         if not name or (name in known and policy not in ("ACCEPT", "DROP")) or (name not in known and policy != "-"):
             expected = ":PREROUTING ACCEPT [0:0] or :MY-CHAIN - [0:0]"
             raise self.fail(number, f"bad chain line {excerpt(line)!r}; expected {expected}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..util.text import excerpt
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
+from .needed import PROTOCOLS
 from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions
 
 SHORT = {
@@ -23,6 +24,7 @@ OF_MODULE = {
 }  # fmt: skip
 # options that stand for another one beside some module or target
 SHARED = {option for option, _ in (*SHORT, *OF_MODULE)}
+OTHER_HOOKS = ("INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
@@ -41,9 +43,13 @@ class RuleParser(MatchOptions, TargetOptions):
             if option == "!":
                 self.invert = True
                 continue
-            method = OPTIONS.get(self._whole(option) if option in SHARED or option not in OPTIONS else option)
+            whole = self._whole(option) if option in SHARED or option not in OPTIONS else option
+            method = OPTIONS.get(whole)
             if method is None:
                 raise self.fail(f"unknown option {excerpt(option)!r}{self._hint()}")
+            wrong = self.uses.option(option if whole == "--reqid" else whole)
+            if wrong:
+                raise self.fail(wrong)
             method(self)
             self.invert = False
         self._finish()
@@ -74,6 +80,12 @@ class RuleParser(MatchOptions, TargetOptions):
     def _finish(self) -> None:
         r = self.rule
         t = r.target
+        missing = self.uses.missing(t.name)
+        if missing:
+            raise self.fail(missing)
+        self._check_kernel_side()
+        if t.name == "REJECT" and self.resets and (r.proto != 6 or r.invert_proto):
+            raise self.fail("REJECT --reject-with tcp-reset needs -p tcp")
         if t.name == "CT" and t.mask2:
             self.check_helper()
         if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, self.family.icmp):
@@ -98,6 +110,19 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"Can't use -i with {r.chain}")
         if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
             raise self.fail(f"Can't use -o with {r.chain}")
+
+    def _check_kernel_side(self) -> None:
+        """Check what iptables leaves to the kernel, which answers with no more than the line that failed."""
+        r = self.rule
+        for name, _ in self.uses.matches:
+            proto = PROTOCOLS.get(name)
+            if proto is not None and (r.proto != proto or r.invert_proto):
+                raise self.fail(f"match {name!r} needs -p {name} in front of it")
+            if name == "rpfilter" and (self.table not in ("raw", "mangle") or r.chain in OTHER_HOOKS):
+                raise self.fail("match 'rpfilter' is valid only in PREROUTING of the raw and mangle tables")
+        syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
+        if r.target.name == "TCPMSS" and (r.proto != 6 or r.invert_proto or not syn):
+            raise self.fail("TCPMSS works only on TCP SYN packets: -p tcp --syn")
 
     def _check_protocol(self, kinds: set[str]) -> None:
         r = self.rule
@@ -161,6 +186,8 @@ class RuleParser(MatchOptions, TargetOptions):
         """-p NAME or NUMBER."""
         self.rule.proto = self.protocol_number(self.take("a protocol"))
         self.rule.invert_proto = self.invert
+        if self.invert and not self.rule.proto:
+            raise self.fail("rule would never match protocol")
 
 
 OPTIONS: dict[str, Callable[[RuleParser], None]] = {

@@ -8,17 +8,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..core.layout import HashlimitBit, RecentBit, RecentOperation
+from ..core.layout import FN_HZ, HashlimitBit, RecentBit, RecentOperation
 from ..util.text import excerpt
 from .model import Match
 from .rule_words import RuleWords
 
-# xt_limit counts in 1/10000 s
-LIMIT_SCALE = 10_000
+# xt_limit is told rates in 1/10000 s, and counts 128 credits a jiffy (CREDITS_PER_JIFFY)
+CREDITS, LIMIT_SCALE, MAX_CREDIT = 128, 10_000, 2**32 - 1
 RATE = re.compile(r"[0-9]{1,18}")
 # IPSET_DIM_MAX
 SET_DIMENSIONS = 6
 LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def credits(rate: int) -> int:
+    """Return a rate of xt_limit in its credits, 32 bits wide as in the kernel (user2credits)."""
+    if rate > MAX_CREDIT // (FN_HZ * CREDITS):
+        return rate // LIMIT_SCALE * FN_HZ * CREDITS & MAX_CREDIT
+    return rate * FN_HZ * CREDITS // LIMIT_SCALE
 
 
 @dataclass
@@ -66,7 +73,7 @@ class StatefulMatches(RuleWords):
         mode = self.take("random or nth")
         if mode not in ("random", "nth"):
             raise self.fail(f"--mode {mode!r} is not random or nth")
-        self.add_match(mode, *((0,) if mode == "random" else (0, 0)))
+        self.add_match(mode, *((-1,) if mode == "random" else (0, 0)))
 
     def _statistic(self) -> Match:
         last = self.rule.matches[-1] if self.rule.matches else Match("")
@@ -99,6 +106,12 @@ class StatefulMatches(RuleWords):
         for m in self.rule.matches:
             if m.kind == "nth" and not m.values[1] < m.values[0]:
                 raise self.fail("--mode nth needs --every, and --packet must be smaller than it")
+            if m.kind == "random" and m.values[0] < 0:
+                raise self.fail("--probability must be specified when using random mode")
+            if m.kind == "limit" and credits(m.values[0] * m.values[1] & MAX_CREDIT) < credits(m.values[0]):
+                raise self.fail(
+                    f"limit: the rate is too slow for a burst of {m.values[1]}: the kernel's credits overflow"
+                )
 
     def every(self) -> None:
         """--every N."""
@@ -150,6 +163,8 @@ class StatefulMatches(RuleWords):
     def recent_seconds(self) -> None:
         """--seconds N."""
         self._recent().seconds = self.number(self.take("seconds"))
+        if not self._recent().seconds:
+            raise self.fail("--seconds 0: at least 1")
 
     def recent_hitcount(self) -> None:
         """--hitcount N; at most 255 stamps are kept here."""
@@ -174,6 +189,8 @@ class StatefulMatches(RuleWords):
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
         if not seconds or not RATE.fullmatch(amount) or int(amount) == 0:
             raise self.fail(f"{self.option} {excerpt(text)!r}: expected for example 3/minute")
+        if not scale * seconds // int(amount):
+            raise self.fail(f"Rate too fast {excerpt(text)!r}")
         return scale * seconds // int(amount)
 
     def _hashlimit(self) -> HashlimitMatch:

@@ -16,7 +16,7 @@ from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
 from ..iptables.nesting import jump_depth
-from ..iptables.stateful import HashlimitMatch, RecentMatch
+from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, credits
 from ..iptables.targets import PASSING
 from ..node.ipset import IpSet
 from ..util.memory import aligned, no_garbage
@@ -45,8 +45,6 @@ STATELESS = {
     "length", "const", "ttl", "tos",
 }  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
-CREDITS, LIMIT_SCALE = 128, 10_000
-MAX_CREDIT = 2**32 - 1
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
 HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
 # the longest window of -m recent that jiffies can compare
@@ -108,13 +106,6 @@ class Ruleset:
         codes = [TARGET_CODES[n] for n in names]
         places: NDArray[np.uint32] = self.rules["target_arg"][np.isin(self.rules["target"], codes)]
         return places
-
-
-def credits(rate: int) -> int:
-    """Return a rate of xt_limit in its credits, 32 bits wide as in the kernel (user2credits)."""
-    if rate > MAX_CREDIT // (HZ * CREDITS):
-        return rate // LIMIT_SCALE * HZ * CREDITS & MAX_CREDIT
-    return rate * HZ * CREDITS // LIMIT_SCALE
 
 
 @dataclass
