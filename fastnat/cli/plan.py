@@ -28,9 +28,13 @@ from .terminal import Number, Terminal, load_node, say
 @click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--iface", default="cni0", show_default=True)
 @click.option("--profile", default="linux-6.18", show_default=True)
-@click.option("--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="May fail.")
+@click.option(
+    "--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share of flows that may fail."
+)
 @click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
-@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Clients of the cloud's NAT.")
+@click.option(
+    "--instances", type=click.IntRange(1), default=1, show_default=True, help="Instances behind the cloud's NAT."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -31,7 +31,7 @@ EVENTS = 1 << 20
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
-@click.option("--iface", help="Where packets enter; needed if the capture does not say.")
+@click.option("--iface", help="Where packets enter, if the capture does not say, or to override it.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")

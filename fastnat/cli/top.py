@@ -34,7 +34,7 @@ def open_dump(name: str) -> BinaryIO:
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
 @click.option("--apart", type=Number(0, min_open=True), help="Seconds between the two dumps.")
-@click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max and addresses.")
+@click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max, and its own addresses.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")

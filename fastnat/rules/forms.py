@@ -1,6 +1,6 @@
 """The words of a compiled match, written and read by the names that core/types.h gives them.
 
-What a word means depends on the kind of match: core/codes.h says the form of each kind, core/layout.py has it as
+The kind of match decides what a word means: core/codes.h names the form of each kind, core/layout.py has it as
 MATCH_FORMS, docs/rules.md shows it.
 """
 
@@ -21,14 +21,14 @@ FORMS = {form.name: form for forms in MATCH_FORMS.values() for form in forms}
 
 
 def columns(form: Form) -> dict[str, int]:
-    """Return in which column each field of a form stands."""
+    """Return the column of each field of a form."""
     return {name: COLUMNS[at] for name, (at, _) in form.fields.items()}
 
 
-# of kinds that have one form
+# for the kinds that have one form
 PLACES = {kind: columns(forms[0]) for kind, forms in MATCH_FORMS.items() if len(forms) == 1}
 SECOND = {form.name: columns(form) for form in MATCH_FORMS[MatchKind.MORE]}
-# match_t.need, one of the names of its 16 bits
+# match_t.need, one of the fields that share its 16 bits
 NEED = COLUMNS[2]
 
 
