@@ -9,7 +9,7 @@ from ..addresses import V6
 from ..dtypes import HELPERS
 from . import refused
 from .model import Match
-from .rule_words import DSCP_CLASSES, LENIENT
+from .rule_words import LENIENT
 from .stateful import StatefulMatches
 
 TCP_FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
@@ -50,6 +50,7 @@ CT_STATES = {
     "INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64, "SNAT": 0x4000, "DNAT": 0x8000,
 }  # fmt: skip
 
+PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 # XT_MULTI_PORTS
 MULTIPORT_SLOTS = 15
 LIMIT_IFACE_CHAINS = {
@@ -97,6 +98,8 @@ class MatchOptions(StatefulMatches):
         self.add_match(kind, low, high)
 
     def _multiport(self, which: int) -> None:
+        if self.rule.proto not in PORT_PROTOCOLS or self.rule.invert_proto:
+            raise self.fail("multiport needs -p tcp, udp, udplite, sctp or dccp in front of it")
         slots: list[int] = []
         parts = self.take("ports").split(",", MULTIPORT_SLOTS)
         for part in parts[:MULTIPORT_SLOTS]:
@@ -217,8 +220,7 @@ class MatchOptions(StatefulMatches):
 
     def dscp(self) -> None:
         """--dscp N, --dscp-class NAME."""
-        text = self.take("a DSCP").upper()
-        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        value = self.dscp_value()
         self.add_match("tos", 0xFC, value << 2)
 
     def tos(self) -> None:

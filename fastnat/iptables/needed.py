@@ -12,8 +12,24 @@ SAME = {
     "--source-port": "--sport", "--destination-port": "--dport", "--source-ports": "--sports",
     "--destination-ports": "--dports", "--syn": "--tcp-flags", "--ttl": "--ttl-eq", "--hashlimit": "--hashlimit-upto",
 }  # fmt: skip
-# options that may stand more than once
-REPEATED = {"-m", "--match", "-A", "--append", "-I", "--insert", "-D", "--delete", "!", "--next", "--strict"}
+# options that may stand more than once, or that say themselves why they may not
+REPEATED = {
+    "--to-source", "--to-destination", "-m", "--match", "-A", "--append", "-I", "--insert", "-D", "--delete", "!",
+    "--next", "--strict",
+}  # fmt: skip
+# options of matches that a `!` turns round; of targets none
+INVERTED = {
+    "-s", "-d", "-i", "-o", "-p", "-f", "--fragment", "--sport", "--dport", "--tcp-flags", "--tcp-option",
+    "--chunk-types", "--sports", "--dports", "--ports", "--icmp-type", "--icmpv6-type", "--mark", "--src-type",
+    "--dst-type", "--src-range", "--dst-range", "--state", "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst",
+    "--ctreplsrc", "--ctrepldst", "--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport",
+    "--ctstatus", "--ctexpire", "--probability", "--every", "--length", "--match-set", "--set", "--rcheck",
+    "--update", "--remove", "--hashlimit-upto", "--hashlimit-above", "--ttl-eq", "--hl-eq", "--dscp", "--dscp-class",
+    "--tos", "--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged",
+    "--pkt-type", "--helper", "--cpu", "--ipvs", "--vproto", "--vaddr", "--vport", "--vdir", "--vmethod", "--vportctl",
+    "--reqid", "--spi", "--proto", "--tunnel-src", "--tunnel-dst", "--update-counters", "--update-subcounters",
+    "--listed-as",
+}  # fmt: skip
 CONNTRACK = (
     "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst", "--ctorigsrcport",
     "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport", "--ctstatus", "--ctexpire", "--ctdir",
@@ -28,7 +44,7 @@ RECENT = ("--set", "--rcheck", "--update", "--remove")
 TTL, HL = ("--ttl-eq", "--ttl-lt", "--ttl-gt"), ("--hl-eq", "--hl-lt", "--hl-gt")
 PHYSDEV = ("--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged")
 # the options of a match of which one use does not exclude another use by a second match of that name
-OF_MATCH = {
+OF_MATCH: dict[str, tuple[str, ...]] = {
     "tcp": ("--sport", "--dport", "--tcp-flags", "--tcp-option"), "udp": ("--sport", "--dport"),
     "udplite": ("--sport", "--dport"), "sctp": ("--sport", "--dport", "--chunk-types"), "icmp": ("--icmp-type",),
     "icmp6": ("--icmpv6-type",), "icmpv6": ("--icmpv6-type",), "multiport": ("--sports", "--dports", "--ports"),
@@ -44,7 +60,7 @@ OF_MATCH = {
     "rpfilter": ("--loose", "--validmark", "--accept-local", "--invert"),
 }  # fmt: skip
 # matches, and of their options groups of which each must have one that is used
-MATCHES = {
+MATCHES: dict[str, list[tuple[str, ...]]] = {
     "icmp": [("--icmp-type",)], "icmp6": [("--icmpv6-type",)], "icmpv6": [("--icmpv6-type",)],
     "multiport": [("--sports", "--dports", "--ports")], "comment": [("--comment",)], "mark": [("--mark",)],
     "connmark": [("--mark",)], "conntrack": [CONNTRACK], "addrtype": [("--src-type", "--dst-type")],
@@ -56,7 +72,7 @@ MATCHES = {
 }  # fmt: skip
 SETS_MARK = ("--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark")
 SETS_TTL, SETS_HL = ("--ttl-set", "--ttl-inc", "--ttl-dec"), ("--hl-set", "--hl-inc", "--hl-dec")
-TARGETS = {
+TARGETS: dict[str, tuple[str, ...]] = {
     "TOS": ("--set-tos", "--and-tos", "--or-tos", "--xor-tos"), "DSCP": ("--set-dscp", "--set-dscp-class"),
     "TTL": SETS_TTL, "HL": SETS_HL, "MARK": SETS_MARK, "CONNMARK": (*SETS_MARK, "--save-mark", "--restore-mark"),
     "TCPMSS": ("--set-mss", "--clamp-mss-to-pmtu"), "CLASSIFY": ("--set-class",), "CHECKSUM": ("--checksum-fill",),
@@ -65,7 +81,7 @@ TARGETS = {
 # matches that the kernel binds to a protocol
 PROTOCOLS = {"tcp": 6, "udp": 17, "udplite": 136, "sctp": 132, "icmp": 1, "icmp6": 58, "icmpv6": 58}
 # of each group one option only
-EXCLUSIVE = (
+EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("--sports", "--dports", "--ports"), RECENT, TTL, HL, ("--dscp", "--dscp-class"), *TARGETS.values(),
     ("--limit-iface-in", "--limit-iface-out"), ("--hashlimit-upto", "--hashlimit-above"), ("--rsource", "--rdest"),
 )  # fmt: skip
@@ -86,9 +102,11 @@ class Uses:
         self.used.difference_update(own)
         self.matches.append((name, set()))
 
-    def option(self, option: str) -> str:
+    def option(self, option: str, inverted: bool) -> str:
         """Note an option; return what is wrong with using it here, "" for nothing."""
         option = SAME.get(option, option)
+        if inverted and option not in INVERTED:
+            return f'option "{option}" cannot be inverted'
         if option in REPEATED:
             return ""
         if option in self.used:

@@ -43,6 +43,7 @@ MAX_LISTED, MAX_LISTED_TEXT = 32_768, 1 << 23
 # rules that the -I, -D and -F of one text may look at or move; pasted text has some hundred commands
 MAX_STEPS = 1_000_000
 MAX_COUNTER = 2**64 - 1
+HOOKS = frozenset(chain for chains in BUILT_IN.values() for chain in chains)
 SUPPORTED = ", ".join(sorted(TARGETS))
 # all of a rule but where and how it was written
 CONTENT = attrgetter(*(f.name for f in fields(Rule) if f.name not in ("line", "text")))
@@ -226,6 +227,9 @@ class Reader:
             if counted:
                 rule.packets, rule.bytes = self._counters(number, counted)
             chain = table.chains.get(rule.chain)
+            if chain is None and rule.chain in HOOKS:
+                where = f"the table {table.name} has no chain {rule.chain}"
+                raise self.fail(number, f"{where}\n  in the rule: {excerpt(one)}")
             if chain is None:
                 self.rules.warnings.append(f"{self.source}:{number}: chain {excerpt(rule.chain)!r} is not declared")
                 chain = table.chains[rule.chain] = Chain(rule.chain)

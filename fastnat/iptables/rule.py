@@ -47,7 +47,7 @@ class RuleParser(MatchOptions, TargetOptions):
             method = OPTIONS.get(whole)
             if method is None:
                 raise self.fail(f"unknown option {excerpt(option)!r}{self._hint()}")
-            wrong = self.uses.option(option if whole == "--reqid" else whole)
+            wrong = self.uses.option(option if whole == "--reqid" else whole, self.invert)
             if wrong:
                 raise self.fail(wrong)
             method(self)

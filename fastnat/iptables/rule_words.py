@@ -161,10 +161,22 @@ class RuleWords:
         value, _, mask = text.partition("/")
         return self.number(value), self.number(mask) if mask else 0xFFFFFFFF
 
+    def dscp_value(self) -> int:
+        """Return the value of an option for a DSCP: a number, or a name where the option is for classes."""
+        text = self.take("a DSCP")
+        if not self.option.endswith("-class"):
+            return self.number(text, 63)
+        if text.upper() not in DSCP_CLASSES:
+            raise self.fail(f"Invalid DSCP value {excerpt(text)!r}: {', '.join(DSCP_CLASSES)}")
+        return DSCP_CLASSES[text.upper()]
+
     def tos_value(self, text: str) -> tuple[int, int]:
         """Return a TOS and its mask."""
         name = text.lower()
-        return (TOS_NAMES[name], 0x3F) if name in TOS_NAMES else self.mask_value(text)
+        if name in TOS_NAMES:
+            return TOS_NAMES[name], 0x3F
+        value, slash, mask = text.partition("/")
+        return self.number(value, 255), self.number(mask, 255) if slash else 255
 
     def address(self, text: str) -> int:
         """Return one address of the rule's family."""

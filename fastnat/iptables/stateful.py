@@ -125,8 +125,6 @@ class StatefulMatches(RuleWords):
         """--packet K."""
         last = self._nth()
         last.values = (last.values[0], self.number(self.take("a number")))
-        if last.values[1] >= last.values[0]:
-            raise self.fail("--packet must be smaller than --every")
 
     def match_set(self) -> None:
         """--match-set NAME FLAGS."""

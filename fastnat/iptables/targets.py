@@ -12,7 +12,7 @@ from ..dtypes import HELPERS
 from ..util.text import excerpt
 from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
-from .rule_words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
+from .rule_words import LENIENT, SERVICES, RuleWords
 
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
@@ -267,8 +267,7 @@ class TargetOptions(RuleWords):
     def set_dscp(self) -> None:
         """--set-dscp N, --set-dscp-class NAME."""
         t = self._of("DSCP")
-        text = self.take("a DSCP").upper()
-        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        value = self.dscp_value()
         t.value, t.mask = value << 2, 0xFC
 
     def set_ttl(self) -> None:

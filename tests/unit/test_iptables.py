@@ -22,7 +22,7 @@ def test_text_as_people_have_it():
     ("rule", "says"),
     [
         ("-A POSTROUTING --frobnicate 1 -j ACCEPT", "unknown option '--frobnicate'"),
-        ("-A POSTROUTING -s 1.2.3 -j ACCEPT", "'1.2.3' is not an IPv4 address"),
+        ("-A POSTROUTING -s 1.2.3.400 -j ACCEPT", "'1.2.3.400' is not an IPv4 address"),
         ("-A POSTROUTING -j MASQUERADE --to-ports 1-2", "Need TCP, UDP"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 70000", "'70000' not valid"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 10-5", "funky"),
