@@ -93,46 +93,44 @@ class Uses:
 
     def __init__(self) -> None:
         self.used: set[str] = set()
-        # each -m with those of its options that were used since
-        self.matches: list[tuple[str, set[str]]] = []
+        # each -m, and where its options begin in `order`
+        self.matches: list[tuple[str, int]] = []
+        self.order: list[str] = []
 
     def match(self, name: str) -> None:
         """Note -m NAME: its options may be used anew."""
-        own = OF_MATCH.get(name, ())
-        self.used.difference_update(own)
-        self.matches.append((name, set()))
+        self.used.difference_update(OF_MATCH.get(name, ()))
+        self.matches.append((name, len(self.order)))
 
     def option(self, option: str, inverted: bool) -> str:
         """Note an option; return what is wrong with using it here, "" for nothing."""
-        option = SAME.get(option, option)
+        if option in SAME:
+            option = SAME[option]
         if inverted and option not in INVERTED:
             return f'option "{option}" cannot be inverted'
-        if option in REPEATED:
-            return ""
         if option in self.used:
             return "multiple -j flags not allowed" if option == "-j" else f'option "{option}" can only be used once'
-        group = GROUPS.get(option)
-        if group:
+        if option in GROUPS:
+            group = GROUPS[option]
             # rsource is what recent takes anyway, and may be said with rdest before it
             other = next((o for o in group if o in self.used), None)
             if other and group != ("--rsource", "--rdest"):
                 return f'option "{option}" cannot be used together with "{other}"'
-        self.used.add(option)
-        for name, used in reversed(self.matches):
-            if option in OF_MATCH.get(name, ()):
-                used.add(option)
-                break
+        if option not in REPEATED:
+            self.used.add(option)
+            self.order.append(option)
         return ""
 
     def missing(self, target: str) -> str:
         """Return what a rule lacks at its end, "" where it has all it needs."""
-        for name, used in self.matches:
-            for group in MATCHES.get(name, ()):
-                if used.isdisjoint(group):
-                    return f"{name}: {' or '.join(group)} must be specified"
-        needs = TARGETS.get(target)
-        if needs and self.used.isdisjoint(needs):
-            return f"{target}: {' or '.join(needs)} must be specified"
+        for name, begin in self.matches:
+            if name in MATCHES:
+                end = next((at for other, at in self.matches if other == name and at > begin), None)
+                for group in MATCHES[name]:
+                    if not any(option in group for option in self.order[begin:end]):
+                        return f"{name}: {' or '.join(group)} must be specified"
+        if target in TARGETS and self.used.isdisjoint(TARGETS[target]):
+            return f"{target}: {' or '.join(TARGETS[target])} must be specified"
         if "--reap" in self.used and "--seconds" not in self.used:
             return 'recent: option "--reap" also requires "--seconds"'
         if "--set" in self.used and not self.used.isdisjoint(("--seconds", "--hitcount", "--reap")):

@@ -83,7 +83,8 @@ class RuleParser(MatchOptions, TargetOptions):
         missing = self.uses.missing(t.name)
         if missing:
             raise self.fail(missing)
-        self._check_kernel_side()
+        if self.uses.matches or t.name == "TCPMSS":
+            self._check_kernel_side()
         if t.name == "REJECT" and self.resets and (r.proto != 6 or r.invert_proto):
             raise self.fail("REJECT --reject-with tcp-reset needs -p tcp")
         if t.name == "CT" and t.mask2:
@@ -120,9 +121,10 @@ class RuleParser(MatchOptions, TargetOptions):
                 raise self.fail(f"match {name!r} needs -p {name} in front of it")
             if name == "rpfilter" and (self.table not in ("raw", "mangle") or r.chain in OTHER_HOOKS):
                 raise self.fail("match 'rpfilter' is valid only in PREROUTING of the raw and mangle tables")
-        syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
-        if r.target.name == "TCPMSS" and (r.proto != 6 or r.invert_proto or not syn):
-            raise self.fail("TCPMSS works only on TCP SYN packets: -p tcp --syn")
+        if r.target.name == "TCPMSS":
+            syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
+            if r.proto != 6 or r.invert_proto or not syn:
+                raise self.fail("TCPMSS works only on TCP SYN packets: -p tcp --syn")
 
     def _check_protocol(self, kinds: set[str]) -> None:
         r = self.rule
