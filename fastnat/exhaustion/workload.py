@@ -279,10 +279,21 @@ def destination_of(work: Workload, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock."""
-    ends = batch["src"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ batch["dst"].astype(np.uint64)
-    ends = (ends << np.uint64(16) ^ batch["sport"]) * np.uint64(0xC2B2AE3D27D4EB4F) ^ batch["dport"]
-    ends = ends * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+    """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock.
+
+    As independent of each other as a keyed hash's (RFC 6528), also where addresses and ports count up: the port search
+    compares a SYN with neighbours, and must not find all of them newer.
+    """
+    ends = scrambled(batch["src"].astype(np.uint64) << np.uint64(32) | batch["dst"])
+    ends = scrambled(ends + (batch["sport"].astype(np.uint64) << np.uint64(16) | batch["dport"])) >> np.uint64(32)
     clock = (seconds * (1e9 / ISN_NS)).astype(np.uint64)
     upper: NDArray[Any] = (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
     return upper
+
+
+def scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return 64 bits each of which depends on all those given (the finalizer of SplitMix64)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return x ^ x >> np.uint64(31)
