@@ -11,17 +11,36 @@ PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
 ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so) libstdc++.so.6" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
-# pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path
+# pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some
 # the laboratory, the documents and the figures only do at length what the other tests do; the last three are about the release build
 # and the sources
-CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider -m "not kernel" \
-	$(addprefix --ignore=tests/,test_laboratory.py test_docs.py test_bench.py test_build.py test_layout.py test_imports.py)
+CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
+	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py) \
+	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
 
-.PHONY: demo test bench bench-instructions peers lint kernel-test checked asan fuzz soak package layout
+.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
+	mutants fuzz soak package layout
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
+# without root, network namespaces, a fixed port or a clock
 test: $(VENV)/.built
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" tests/unit tests/behaviour tests/laboratory
+# all that is run, as CI runs it
+check: lint test rest
+# what `lint` and `test` leave out. What fuzzers find anew is printed and kept in build/fuzz, but is no failure; what they found before,
+# in tests/fuzz/corpus, is one in `slow`
+rest: $(VENV)/.built
+	$(MAKE) slow
+	$(MAKE) kernel-test FASTNAT_SEEDS=6 FASTNAT_PACKETS=400
+	$(MAKE) checked
+	$(MAKE) asan
+	$(MAKE) fuzz SECONDS=60 || echo "make fuzz: new findings, see above"
+	$(MAKE) soak PACKETS=2_000_000 STATES=500 CONNECTIONS=5_000_000 KILLS=20 TRIES=50 || echo "make soak: findings, see above"
+	$(MAKE) package
+	$(MAKE) bench-instructions
+slow: $(VENV)/.built
+	$(BIN)/python -m pytest -m slow tests/unit tests/behaviour tests/laboratory
+	$(BIN)/python -m pytest tests/fuzz
 bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q
 bench-instructions: $(VENV)/.built
@@ -35,7 +54,18 @@ checked: build/checked/.built
 	PYTHONPATH=build/checked $(CHECK)
 asan: build/asan/.built
 	$(ASAN) $(CHECK)
-build/checked/.built build/asan/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
+# which lines of Python and of the core's steps `make test` runs
+coverage: build/gcov/.built
+	@find build/temp-gcov -name "*.gcda" -delete
+	PYTHONPATH=build/gcov $(BIN)/coverage run --source=build/gcov/fastnat -m pytest -q -p no:cacheprovider -m "not slow" \
+		$(or $(TESTS),tests/unit tests/behaviour tests/laboratory) \
+		$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
+	$(BIN)/coverage report --sort=cover --skip-covered
+	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-gcov
+# COUNT=200 of them by the tests that belong to their steps, who survives by all tests
+mutants: $(VENV)/.built
+	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200)
+build/checked/.built build/asan/.built build/gcov/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
 	@mkdir -p build
 	@[ $@ -nt setup.py ] || rm -rf build/cython-$* build/temp-$*  # Cython does not see other directives
 	FASTNAT_BUILD=$* $(BIN)/python setup.py -q build -j2 --build-lib build/$* --build-temp build/temp-$* >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
@@ -50,14 +80,16 @@ soak: build/asan/.built
 	$(ASAN) $(BIN)/python tests/fuzz/run.py --runs $(or $(STATES),10_000) state
 	$(BIN)/python tests/fuzz/soak.py churn $(or $(CONNECTIONS),200_000_000)
 	$(BIN)/python tests/fuzz/soak.py threads $(or $(TRIES),1000)
-	$(BIN)/python tests/kill_while_saving.py $(or $(KILLS),1000)
+	$(BIN)/python tests/fuzz/kill_while_saving.py $(or $(KILLS),1000)
 package: $(VENV)/.built
 	.ci/package $(BIN)/python
 layout:
 	$(PYTHON) fastnat/core/make_layout.py
 lint: $(VENV)/.built
 	$(BIN)/python fastnat/core/make_layout.py --check
+	$(BIN)/ruff format --check fastnat tests benchmarks setup.py
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
+	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE)))
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps --allowlist tests/stubtest-allowlist.txt

@@ -124,7 +124,7 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "embedsignature": True,
-            # one thread an engine, as with the GIL, which process() releases: tests/test_group.py runs on 3.13t
+            # one thread an engine, as with the GIL, which process() releases: test_group.py runs on 3.13t
             "freethreading_compatible": True,
             **directives,
         },

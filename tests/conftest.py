@@ -1,5 +1,10 @@
 import pytest
+from hypothesis import HealthCheck, settings
 from nodes import make_node
+
+# no test asks the clock, not even how long an example takes to draw
+settings.register_profile("fastnat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fastnat")
 
 
 @pytest.fixture

@@ -32,9 +32,17 @@ def check(node: str, lenient: bool) -> None:
         for warning in parsed.warnings if parsed else []:
             warn(warning)
     rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
-    say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: fine")
+    for note in loaded.notes:
+        warn(note)
+    missing = any("native nftables" in note for note in loaded.notes)
+    if missing:
+        answer_no()
+    judged = "not all of them are read, see above" if missing else "fine"
+    say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: {judged}")
     if not engine.stacks[4].ruleset.tracking:
         say("no rule uses connection tracking: nothing is tracked or translated")
+    if missing:
+        sys.exit(1)
 
 
 def look_at(node: Path) -> None:

@@ -28,7 +28,7 @@ from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, take_over
+from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, load_node, take_over
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -92,7 +92,7 @@ def exhaust(
         written["--plot"] = open_plot(outputs, plot)
         asked = scenario.load(Path(scenario_path)) if scenario_path is not None else None
         where = node if node is not None else str(asked.node) if asked and asked.node else None
-        loaded = Node.load(where, lenient) if where is not None else Node.example()
+        loaded = load_node(where, lenient)
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
         kernel, variants = variants_of(asked, random_fully, profile, vary)
         demo = not (where is not None or asked or vary or random_fully or profile)

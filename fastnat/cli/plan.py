@@ -14,10 +14,9 @@ from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
 from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
-from ..node import Node
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Number, Terminal, say
+from .terminal import Number, Terminal, load_node, say
 
 
 @click.command()
@@ -56,7 +55,7 @@ def plan(
         work = replace(work, replies=True)
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
-        loaded = Node.load(node) if node is not None else Node.example()
+        loaded = load_node(node)
         made = make(loaded, work, profile, fails, seed)
         if drawing:
             rates = [rate * k / 4 for k in (1, 2, 3)]

@@ -14,9 +14,8 @@ from ..capture.replay import VERDICTS, Replay
 from ..conntrack import format_event
 from ..engine import Engine
 from ..engine.settings import PROFILES
-from ..node import Node
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, held, ignore_interrupts, say
+from .terminal import Interrupted, held, ignore_interrupts, load_node, say
 from .terminal import start_from as load
 
 # between two packets: all connections of a full table may fall due at once
@@ -64,7 +63,7 @@ def replay(
     stopped = False
     with Outputs() as outputs:
         files = {option: outputs.open(option, path) for option, path in asked.items()}
-        engine = Engine(Node.load(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
+        engine = Engine(load_node(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
         if start_from is not None:
             load(engine, start_from)
         try:

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from ..addresses import FAMILIES
-from ..node import Node
 from ..node.snapshot import snapshot as take
-from .terminal import say, warn
+from .terminal import load_node, say, warn
 
 
 @click.command()
@@ -21,7 +20,7 @@ def snapshot(output: str, conntrack: bool) -> None:
     for name, why in sorted(done.left_out.items()):
         warn(f"without {name}: {why}")
     say(f"{output}: {', '.join(done.written)}")
-    node = Node.load(output, lenient=True)
+    node = load_node(output, lenient=True)
     for parsed in map(node.rules_of, FAMILIES.values()):
         for warning in parsed.warnings if parsed else []:
             warn(warning)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..engine import Engine
+from ..node import Node
 from ..util.escapes import plain
 from ..util.files import read_text
 
@@ -91,6 +92,14 @@ class Number(click.FloatRange):
 def shown(text: object) -> Text:
     """Return text for a console or a cell of its tables, with control characters escaped."""
     return Text(plain(text))
+
+
+def load_node(path: str | None, lenient: bool = False) -> Node:
+    """Load a node directory, the packaged one for None; what is assumed or not modelled is said on standard error."""
+    node = Node.load(path, lenient) if path is not None else Node.example()
+    for note in node.notes:
+        warn(f"fastnat: note: {note}")
+    return node
 
 
 def start_from(engine: Engine, path: str) -> None:

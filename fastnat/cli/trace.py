@@ -11,9 +11,8 @@ from ..engine.settings import PROFILES
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
-from ..node import Node
 from ..util.escapes import json_text
-from .terminal import Terminal, say
+from .terminal import Terminal, load_node, say
 from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
@@ -53,7 +52,7 @@ def trace(
     as_json: bool,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
-    engine = Engine(Node.load(node, lenient) if node is not None else Node.example(), profile=profile, seed=seed)
+    engine = Engine(load_node(node, lenient), profile=profile, seed=seed)
     if start_from is not None:
         load(engine, start_from)
     if set(flags) - set(FLAGS):

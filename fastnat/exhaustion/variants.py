@@ -60,6 +60,8 @@ def combinations(given: list[tuple[str, list[object]]]) -> list[Variant]:
     columns: list[list[tuple[str, Value]]] = []
     count = 1
     for name, values in given:
+        if not values:
+            raise InputError(f"{name}: there is no value")
         columns.append([(name, read(name, value)) for value in values])
         if any(name == column[0][0] for column in columns[:-1]):
             raise InputError(f"{name}: given twice; write its values as {name}=A:B")

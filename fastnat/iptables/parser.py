@@ -163,15 +163,14 @@ class Reader:
         return table
 
     def _table_line(self, table: Table, number: int, line: str) -> None:
+        if table.name in IGNORED_TABLES:
+            return
         if line.startswith(("-A ", "-I ", "-D ")):
-            if table.name not in IGNORED_TABLES:
-                self._rule_line(table, number, line)
+            self._rule_line(table, number, line)
             return
         words = line.split(None, 3)
         if line.startswith(":") or words[0] in ("-P", "-N"):
             self._chain_line(table, number, line, words)
-            return
-        if table.name in IGNORED_TABLES:
             return
         if words[0] == "table" and line.endswith("{"):
             raise self.fail(

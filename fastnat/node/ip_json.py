@@ -6,7 +6,7 @@ Sources: ip-address(8), ip-route(8).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..util.text import decimal, shown
 from .arrays import ROUTE_KINDS
 from .parts import FLAGS6, SCOPES, Address, Interface, Route, check_interface
 
+# the table main by name and number; the tables of the rules that every node has
+MAIN, LOOKED_UP = ("main", "254"), ("local", "main", "default", "253", "254", "255")
 # what an object that is not as expected raises
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
@@ -38,6 +40,9 @@ def load_addresses(path: Path) -> list[Interface]:
     """Return the interfaces of `ip -j addr`; InputError names the file and the object that is not of that form."""
     interfaces: dict[str, Interface] = {}
     for link in read_json(path):
+        # some versions of ip print one of these for what they were not asked for
+        if not link:
+            continue
         try:
             iface = _link(link)
             if iface.name in interfaces:
@@ -70,10 +75,17 @@ def _link(link: dict[str, Any]) -> Interface:
     return iface
 
 
-def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list[Route]:
-    """Return the routes of `ip -j route`; InputError as above."""
+def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: list[str]) -> list[Route]:
+    """Return the routes of `ip -j route`; InputError as above. What is not modelled is described in `notes`."""
     routes = []
+    others = multipath = 0
     for r in read_json(path):
+        if not r:
+            continue
+        if str(r.get("table", "main")) not in MAIN:
+            others += 1
+            continue
+        multipath += len(r.get("nexthops") or ()) > 1
         try:
             everything = "::/0" if family is V6 else "0.0.0.0/0"
             dst, _, length = (everything if r["dst"] == "default" else str(r["dst"])).partition("/")
@@ -92,7 +104,35 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list
             where = json.dumps(r)[:120]
             raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j route`") from None
         routes.append(route)
+    if others:
+        notes.append(f"{path}: {others} routes of tables other than main are ignored")
+    if multipath:
+        notes.append(f"{path}: of {multipath} multipath routes only the first next hop is used")
     return routes
+
+
+def policy_rules(path: Path) -> list[str]:
+    """Return the rules of `ip -j rule` beside those that every node has; InputError for what is none."""
+    found = []
+    for r in read_json(path):
+        try:
+            if r and (str(r["table"]) not in LOOKED_UP or r.keys() - {"priority", "src", "table", "protocol"}):
+                found.append(json.dumps(r))
+        except BROKEN as error:
+            where = json.dumps(r)[:120]
+            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j rule`") from None
+    return found
+
+
+def connected_routes(interfaces: Iterable[Interface], family: Family) -> list[Route]:
+    """Return the routes that the kernel makes for the networks of addresses (fib_add_ifaddr, addrconf_prefix_route)."""
+    found: dict[tuple[int, int], Route] = {}
+    for iface in interfaces:
+        for a in iface.addresses_of(family) if not iface.loopback else ():
+            if 0 < a.prefix < family.bits:
+                dst = (a.local if a.peer is None else a.peer) & family.mask_of(a.prefix)
+                found.setdefault((dst, a.prefix), Route(dst, a.prefix, iface.name))
+    return list(found.values())
 
 
 def address_json(iface: Interface) -> dict[str, Any]:

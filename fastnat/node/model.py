@@ -6,6 +6,7 @@ Its parts are in parts.py, `ip -j` text in ip_json.py, what the core reads of it
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ..util.files import read_sysctls, read_text
 from ..util.output import Output, make_folder
 from ..util.text import decimal, excerpt, shown
 from .arrays import ROUTE_KINDS, sorted_routes
-from .ip_json import address_json, load_addresses, load_routes, route_json
+from .ip_json import address_json, connected_routes, load_addresses, load_routes, policy_rules, route_json
 from .parts import MAX_INTERFACES, SCOPES, Address, Interface, Route, check_interface
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .ipvs import Service
 
 LOCAL = "local"
+# what iptables-save of iptables-nft says of a table whose chains are not its own
+NATIVE = re.compile(r"^# Table [`'\"]?([^\s`'\"]+)['\"]? (?:contains incompatible|is incompatible)", re.MULTILINE)
 
 
 class Node:
@@ -42,6 +45,7 @@ class Node:
     sets : dict of name to IpSet
     services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
+    notes : list of str    what load() assumed, and what it found that is not modelled: answers may miss it
     """
 
     def __init__(self) -> None:
@@ -58,6 +62,7 @@ class Node:
         self.services: list[Service] = []
         self.services_text = ""
         self.conntrack_text = ""
+        self.notes: list[str] = []
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
         self.interfaces["lo"].addresses[0].scope = SCOPES["host"]
@@ -194,6 +199,7 @@ class Node:
         from .. import iptables
 
         self.rules = iptables.parse(text, source, lenient)
+        self._note_native(text, source)
         self.rules_text = text
         return self.rules.warnings
 
@@ -202,6 +208,7 @@ class Node:
         from .. import iptables
 
         self.rules6 = iptables.parse(text, source, lenient, V6)
+        self._note_native(text, source)
         self.rules6_text = text
         return self.rules6.warnings
 
@@ -247,10 +254,12 @@ class Node:
         if len(node.interfaces) > MAX_INTERFACES:
             why = f"{len(node.interfaces):,} interfaces; at most {MAX_INTERFACES:,} are supported"
             raise InputError(f"{path / 'addr.json'}: {why}")
-        if (path / "route.json").exists():
-            node.routes = load_routes(path / "route.json", V4, node.interfaces)
-        if (path / "route6.json").exists():
-            node.routes6 = load_routes(path / "route6.json", V6, node.interfaces)
+        for family, file, rules in ((V4, "route.json", "rule.json"), (V6, "route6.json", "rule6.json")):
+            node._load_routes(family, path / file)
+            others = policy_rules(path / rules) if (path / rules).exists() else []
+            if others:
+                ignored = f"{path / rules}: {len(others)} policy rules are ignored"
+                node.notes.append(f"{ignored}: the table main routes every packet; the first: {excerpt(others[0])}")
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         if (path / "rules.v4").exists():
@@ -264,6 +273,25 @@ class Node:
         if (path / "conntrack.txt").exists() and with_conntrack:
             node.conntrack_text = read_text(path / "conntrack.txt")
         return node
+
+    def _load_routes(self, family: Family, path: Path) -> None:
+        """Take the routes of a file; where it is missing those that follow from the addresses."""
+        routes = self.routes_of(family)
+        if path.exists():
+            routes[:] = load_routes(path, family, self.interfaces, self.notes)
+            return
+        routes[:] = connected_routes(self.interfaces.values(), family)
+        if family is V4 or any(a.scope == 0 for i in self.interfaces.values() for a in i.addresses_of(family)):
+            made = f"{len(routes)} routes to the networks of addr.json are assumed" if routes else "nothing is routed"
+            self.notes.append(f"no {path.name}: {made}; `ip -j{' -6' if family is V6 else ''} route` gives all of them")
+
+    def _note_native(self, text: str, source: str) -> None:
+        """Note which tables iptables-save could not show as they are nftables' own."""
+        for table in NATIVE.findall(text):
+            self.notes.append(
+                f"{source}: table {excerpt(table)} holds native nftables rules, which are not read: "
+                "whatever they do is missing in every answer"
+            )
 
     def texts(self) -> dict[str, str]:
         """Return the files of a node directory by name, as save() writes them."""

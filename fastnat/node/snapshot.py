@@ -1,7 +1,7 @@
 """Collecting a node directory on a live node: with its stock tools, reading only.
 
-Taken are rules, sets, virtual services, addresses, routes, and those sysctls that NAT depends on; nothing else leaves
-the node. Comments of rules stay as they are.
+Taken are rules, sets, virtual services, addresses, routes, policy rules, and those sysctls that NAT depends on;
+nothing else leaves the node. Comments of rules stay as they are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ COMMANDS = {
     "addr.json": (("ip", "-j", "addr"), False),
     "route.json": (("ip", "-j", "route"), False),
     "route6.json": (("ip", "-j", "-6", "route"), True),
+    "rule.json": (("ip", "-j", "rule"), True),
+    "rule6.json": (("ip", "-j", "-6", "rule"), True),
+    "route-all.json": (("ip", "-j", "route", "show", "table", "all"), True),
     "rules.v4": (("iptables-save", "-c"), False),
     "rules.v6": (("ip6tables-save", "-c"), True),
     "ipset.save": (("ipset", "save"), True),
@@ -80,6 +83,21 @@ def rules(name: str) -> str:
     return "".join(with_rules or [next(iter(found.values()))])
 
 
+def native_tables() -> list[str]:
+    """Return the tables of nftables that iptables-nft did not make; none without nft."""
+    try:
+        text = run(("nft", "list", "ruleset"))
+    except InputError:
+        return []
+    found = []
+    for table in re.split(r"^(?=table )", text, flags=re.MULTILINE)[1:]:
+        kind, family, name = table.split(None, 3)[:3]
+        # tables of these names hold what iptables-nft shows, unless it says that it cannot
+        if family not in ("ip", "ip6") or name not in ("filter", "nat", "mangle", "raw", "security"):
+            found.append(f"{kind} {family} {name}")
+    return found
+
+
 def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
     """Write this machine's node directory; nothing is written when what it cannot do without is missing.
 
@@ -116,6 +134,9 @@ def collect(directory: Path, with_conntrack: bool) -> Snapshot:
         if not texts[name].strip() or texts[name].strip() == "[]":
             left_out[name] = "nothing there"
             del texts[name]
+    native = native_tables()
+    if native:
+        left_out["rules.nft"] = f"native nftables rules are not read yet: {', '.join(native)}"
     lines = [line for line in run(("sysctl", "-a")).splitlines() if SYSCTLS.match(line)]
     texts["sysctl.conf"] = "\n".join(lines) + "\n"
     try:

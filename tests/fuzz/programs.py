@@ -20,7 +20,7 @@ from fastnat.errors import CheckError
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from test_hostile_bytes import IP, TCP, UDP, IPv6, conversation, mutate, repair
+from behaviour.test_hostile_bytes import IP, TCP, UDP, IPv6, conversation, mutate, repair
 
 LO, CNI0, ETH0 = 1, 2, 3
 # rules of either family: X is a client's network, Y the servers', N the node's addresses, B a server behind the node

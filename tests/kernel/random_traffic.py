@@ -130,7 +130,10 @@ class Traffic:
         ident = flow.sport if sent is None else int.from_bytes(bytes(sent.payload)[4:6], "big")
         if self.family == 6:
             return 58, (ICMPv6EchoReply if way else ICMPv6EchoRequest)(id=ident, data=data)
-        return 1, ICMP(type=rng.choice([0, 0, 14]) if way else rng.choice([8, 8, 13]), id=ident) / data
+        kind = rng.choice([0, 0, 14]) if way else rng.choice([8, 8, 13])
+        # scapy would put the time of day there
+        stamps = {"ts_ori": 1, "ts_rx": 2, "ts_tx": 3} if kind in (13, 14) else {}
+        return 1, ICMP(type=kind, id=ident, **stamps) / data
 
     def segment(self, flow, way, sport, dport):
         rng = self.rng

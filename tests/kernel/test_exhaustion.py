@@ -6,7 +6,7 @@ their first failure after 1.01 to 1.31 s, and 47 to 81 failures of 800, in thirt
 
 import numpy as np
 import pytest
-from test_exhaustion import agree, simulated
+from laboratory.test_exhaustion import agree, simulated
 
 from kernel import exhaustion
 from kernel.test_live import pytestmark as needs_kernel

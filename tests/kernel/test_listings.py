@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_rule_files import FOLDER, SETS
+from unit.test_rule_files import FOLDER, SETS
 
 from fastnat import iptables
 from kernel.test_live import missing

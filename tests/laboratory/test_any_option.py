@@ -79,6 +79,7 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 def test_any_value_of_any_option_is_answered(place, capfd, monkeypatch):
     folder, words = place
@@ -107,7 +108,8 @@ def test_any_value_of_any_option_is_answered(place, capfd, monkeypatch):
         else:
             line += [where, given]
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(DUMP.encode())))
-        signal.alarm(60)
+        # a command takes a second at the most: this is for one that never ends
+        signal.alarm(600)
         try:
             status = cli.run(line)
         except BaseException as error:

@@ -4,7 +4,7 @@ router.py says how the lines read. Where the two profiles differ a vector stands
 """
 
 import pytest
-from router import M, Router, build
+from behaviour.router import M, Router, build
 from scapy.layers.inet import ICMP, IP, UDP
 
 from fastnat import Engine, RuleError, Status, Verdict

@@ -1,6 +1,6 @@
 """The commands in the documents and what they print: blocks marked `console`, a command after each `$ `.
 
-`python tests/console.py` writes the present output into README.md and docs/guides; the tests compare.
+`python tests/laboratory/console.py` writes the present output into README.md and docs/guides; the tests compare.
 """
 
 import os
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fastnat.cli import group
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 

@@ -20,7 +20,7 @@ COMPILER = shutil.which(sysconfig.get_config_var("CC").split()[0])
 def compiles(folder, *flags):
     """Tell whether layout.h of a folder does, and what the compiler says."""
     if COMPILER is None:
-        pytest.skip("there is no compiler")
+        pytest.skip("needs the C compiler of this Python")
     (folder / "all.c").write_text('#include "layout.h"\nint at(void) { return (int)fn_arrays[0].at; }\n')
     done = subprocess.run(
         [COMPILER, "-std=c11", "-fsyntax-only", *flags, str(folder / "all.c")], capture_output=True, text=True

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from console import BLOCK, DOCUMENTS, commands, output_of
+from laboratory.console import BLOCK, DOCUMENTS, commands, output_of
 
 import fastnat
 from fastnat.cli import group
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = [(d.name, *pair) for d in DOCUMENTS for block in BLOCK.findall(d.read_text()) for pair in commands(block)]
+ROOT = Path(__file__).parents[2]
+# those of the guides take seconds each
+EXAMPLES = [
+    pytest.param(d.name, *pair, marks=[] if d.name == "README.md" else pytest.mark.slow)
+    for d in DOCUMENTS
+    for block in BLOCK.findall(d.read_text())
+    for pair in commands(block)
+]
 PYTHON = [
     (d.name, code, shown)
     for d in DOCUMENTS
@@ -36,7 +42,7 @@ def test_named_tests_exist(doc, test):
 
 @pytest.mark.parametrize(("doc", "command", "shown"), EXAMPLES)
 def test_commands_print_what_the_documents_show(doc, command, shown):
-    assert output_of(command) == shown, f"{doc}: run python tests/console.py"
+    assert output_of(command) == shown, f"{doc}: run python tests/laboratory/console.py"
 
 
 @pytest.mark.parametrize(("doc", "code", "shown"), PYTHON)
@@ -53,6 +59,7 @@ def test_readme_api_example_runs(capsys):
     assert "{'used': 1, 'free': 64511, 'total': 64512} 0" in shown
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(tmp_path):
     """The table of questions: on the packaged node, a dump and a capture of its own."""
     fastnat.Node.example().save(tmp_path / "node")

@@ -3,9 +3,9 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from behaviour.model import HZ, ICMP, UDP, Generator, Model, Range, jhash2
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import HZ, ICMP, UDP, Generator, Model, Range, jhash2
 from nodes import make_node
 
 import fastnat

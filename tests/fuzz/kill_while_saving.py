@@ -1,6 +1,6 @@
 """kill -9 during Engine.save() at random points: the file at the path is the state before or the one behind.
 
-python tests/kill_while_saving.py 1000
+python tests/fuzz/kill_while_saving.py 1000
 """
 
 import os

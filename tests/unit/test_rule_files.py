@@ -6,7 +6,7 @@ import pytest
 
 import fastnat
 
-FOLDER = Path(__file__).with_name("data") / "rules"
+FOLDER = Path(__file__).parents[1] / "data" / "rules"
 SETS = """create KUBE-CLUSTER-IP hash:ip,port family inet hashsize 1024 maxelem 65536
 add KUBE-CLUSTER-IP 10.96.0.10,udp:53
 create KUBE-LOOP-BACK hash:ip,port,ip family inet hashsize 1024 maxelem 65536

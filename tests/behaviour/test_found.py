@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-
 from kernel import cases
 
-FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
+FOUND = sorted((Path(__file__).parents[1] / "kernel" / "found").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)

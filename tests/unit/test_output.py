@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from kill_while_saving import engines, killed
+from fuzz.kill_while_saving import engines, killed
 
 import fastnat
 from fastnat.errors import FastnatError, InputError, OutputError
@@ -126,6 +126,8 @@ def test_what_cannot_be_written_is_known_at_once(tmp_path, monkeypatch, name, wh
     assert sorted(tmp_path.iterdir()) == before
 
 
+# of pytest-xdist, which has a thread: the child only opens two files
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_folder_or_file_that_may_not_be_written_to_is_known_at_once(tmp_path):
     """As another user, for root may write everywhere."""
     tmp_path.chmod(0o755)
@@ -156,7 +158,7 @@ def test_pipes_and_devices_are_written_straight_through(tmp_path):
     reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
     reader.start()
     write(tmp_path / "pipe")
-    reader.join(10)
+    reader.join()
     assert read == [NEW]
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
@@ -186,16 +188,16 @@ def test_a_full_tmpfs(tmp_path):
     """A real disk of 40 KB: the state does not fit; the old one is there and whole, nothing lies beside it."""
     code = (
         "import sys, pathlib\nfrom fastnat import Engine, Node, OutputError\n"
-        "from kill_while_saving import engines\n"
+        "from fuzz.kill_while_saving import engines\n"
         "path = pathlib.Path(sys.argv[1])\nsmall = Engine(Node.example())\nsmall.save(path)\n"
         "try:\n    engines()[1].save(path)\nexcept OutputError as e:\n    print(e)\n"
         "assert len(Engine.restore(path).conntrack) == 0\nassert list(path.parent.iterdir()) == [path]\n"
     )
     mount = f"mount -t tmpfs -o size=40k none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}/state"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if subprocess.run([*words, f"mount -t tmpfs none {tmp_path}"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine makes no user namespaces")
+        pytest.skip("needs user namespaces, which this machine refuses")
     done = subprocess.run([*words, mount, code], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert "state: cannot be written: no space left on the device" in done.stdout
@@ -221,6 +223,7 @@ def test_a_save_that_fails_keeps_the_old_state(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.slow
 def test_kill_9_during_save_loses_nothing(tmp_path):
     """FASTNAT_KILLS=1000 for the long form."""
     times = int(os.environ.get("FASTNAT_KILLS", "20"))

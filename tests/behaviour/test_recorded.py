@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-
 from kernel import cases
 
-RECORDED = sorted(Path(__file__).with_name("recorded").glob("*.json"))
+RECORDED = sorted((Path(__file__).parents[1] / "kernel" / "recorded").glob("*.json"))
 
 
 def test_every_case_is_recorded():

@@ -1,6 +1,7 @@
 """The release build: hardened, and with no path of the machine that built it."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from fastnat.core import datapath, datapath6
 
+pytestmark = pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf (binutils)")
 MODULES = [Path(datapath.__file__), Path(datapath6.__file__)]
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from router import M, Router, build
+from behaviour.router import M, Router, build
 from scapy.layers.inet import IP, TCP
 
 import fastnat

@@ -1,4 +1,7 @@
-"""Ctrl-C and closed pipes, sent to real processes: a line that says what is kept, 130, and it is kept."""
+"""Ctrl-C, sent to real processes in the middle of their work: a line that says what is kept, 130, and it is kept.
+
+That takes real time, some seconds a command: `make check` runs these.
+"""
 
 import contextlib
 import csv
@@ -6,20 +9,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from laboratory.test_surroundings import COMMAND, LINE
 
 import fastnat
 from fastnat import capture
 
-# as a terminal would: a process group of its own; COMMAND's words follow
-COMMAND = [sys.executable, "-m", "fastnat"]
-# what a busy machine may need to end a process; Ctrl-C itself takes tenths of a second
-LONG = 60
-LINE = "udp 17 29 src=10.1.1.1 dst=2.2.2.2 sport={0} dport=2 src=2.2.2.2 dst=5.5.5.5 sport=2 dport={0} mark=0 use=1\n"
+pytestmark = pytest.mark.slow
+# for a process that never ends; Ctrl-C itself takes tenths of a second
+LONG = 600
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def place(tmp_path, monkeypatch):
 
 
 def start(*words, **options):
+    """Start a command as a terminal would: in a process group of its own."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*COMMAND, *map(str, words)], start_new_session=True, **{**pipes, **options})
 
@@ -215,60 +217,3 @@ def test_snapshot_leaves_no_folder(place, monkeypatch):
         time.sleep(0.02)
     interrupt(process)
     assert not (place / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "status"),
-    [
-        (["exhaust"], 0), (["exhaust", "--flows", "70000", "--max-fail", "0.01"], 1), (["trace"], 0), (["--help"], 0),
-        (["exhaust", "--help"], 0), (["conntrack", "node", "--start-from", "dump"], 0), (["top", "dump", "--json"], 0),
-        (["exhaust", "--json", "-"], 0), (["exhaust", "--flows", "2000", "--csv", "/dev/stdout"], 0),
-    ],
-    ids=lambda words: " ".join(words) if isinstance(words, list) else None,
-)  # fmt: skip
-def test_a_closed_pipe_ends_quietly_and_keeps_the_answer(place, words, status):
-    """`| head -0`: nobody reads a byte."""
-    (place / "dump").write_text("".join(LINE.format(n) for n in range(1, 5000)))
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run([*COMMAND, *words], stdout=write, stderr=subprocess.PIPE, check=False, timeout=LONG)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (status, b"")
-
-
-@pytest.mark.parametrize("words", [["exhaust", "--flows", "1000"], ["trace", "--json"], ["--help"], ["check", "node"]])
-@pytest.mark.parametrize("where", ["/dev/full", "closed", "read-only"])
-def test_standard_output_that_takes_nothing(place, words, where):
-    """One line, and 2."""
-    shell = {"/dev/full": '"$@" > /dev/full', "closed": '"$@" >&-', "read-only": '"$@" 1< /dev/null'}[where]
-    done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("fastnat: standard output: ")
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "shell",
-    ['"$@" 2>&-', '"$@" 2> /dev/full', '"$@" <&-', 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"', "env -i \"$@\"",
-     'PYTHONIOENCODING=latin-1 "$@"', 'TERM=dumb COLUMNS=1 "$@"', 'COLUMNS=x LINES=-1 "$@"', 'HOME= "$@"'],
-)  # fmt: skip
-def test_surroundings(place, shell):
-    for words in (["exhaust", "--flows", "1000"], ["trace"], ["exhaust", "--help"], ["check", "node"]):
-        done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b""), words
-        assert done.stdout
-
-
-def test_the_status_of_check(place):
-    """1: the node is there, and its rules do not load; 2: there is no node."""
-    def check(*words):
-        done = subprocess.run([*COMMAND, "check", *words], capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr.count("\n")
-
-    assert check("node") == (0, 0)
-    (place / "node" / "rules.v4").write_text("*nat\n-A POSTROUTING -j NOWHERE\nCOMMIT\n")
-    assert check("node") == (1, 1)
-    assert check("none") == (2, 1)
-    assert check("node/addr.json") == (2, 1)
-    assert check("/dev/null") == (2, 1)
-    assert check("node", "--nothing")[0] == 2

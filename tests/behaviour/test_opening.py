@@ -86,6 +86,7 @@ def traffic6(n, seed, crowd):
     return batch, times
 
 
+SEEDS = pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 EVERY_KIND = pytest.mark.parametrize(
     ("name", "crowd", "room"), [(n, *size) for n in RULES for size in ((6, 100_000), (40, 100_000), (200, 700))]
 )  # fmt: skip
@@ -107,7 +108,7 @@ def assert_alike(engines, batch, times, version):
     assert quick.core_of(version).tables["tuple_groups"] == slow.core_of(version).tables["tuple_groups"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @EVERY_KIND
 def test_both_ways_give_the_same(name, seed, crowd, room, profile):
@@ -115,7 +116,7 @@ def test_both_ways_give_the_same(name, seed, crowd, room, profile):
     assert_alike(engines, *traffic(engines[0], 6000, seed, crowd), 4)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 @EVERY_KIND
 def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
     engines = [fastnat.Engine(node6(RULES[name]), seed=seed, max_connections=room, remember=r) for r in (True, False)]

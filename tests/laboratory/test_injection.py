@@ -208,9 +208,10 @@ def test_an_address_is_no_emoji(tmp_path, capfd):
     far, near = "2001:db8::1", "2001:db8:a:b::25"
     dump.write_text(f"udp 17 29 src={far} dst={near} sport=1 dport=2 src={near} dst={near} sport=2 dport=1025 use=1\n")
     assert cli.run(["top", str(dump)]) == 0
-    assert f"{near} towards udp {near}:2" in capfd.readouterr().out
+    assert f"{near} towards udp [{near}]:2" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_plots_of_hostile_texts(doc, tmp_path):
     """A dollar begins no formula, a letter without a glyph is no warning."""
     from fastnat.exhaustion.plots import draw

@@ -1,0 +1,102 @@
+"""What the engine answered to seeded random rules and traffic, as checksums: any step that says something else is noticed.
+
+    PYTHONPATH=tests python tests/behaviour/answers.py      writes data/answers.json anew
+
+Cases of `kernel/random_case.py` are of the generator by which `make kernel-test` compares the engine with the running
+kernel; programs of `fuzz/programs.py` call the whole interface, in both families. This file does not say that an answer is
+right, only that it is the one that was compared: a change of behaviour that is meant writes it anew.
+"""
+
+import contextlib
+import json
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import fastnat
+
+PATH = Path(__file__).resolve().parents[1] / "data/answers.json"
+CASES, PACKETS, PROGRAMS, CALLS = 48, 150, 64, 30
+
+
+def state_of(nat):
+    """Return all that can be seen of an engine."""
+    said = [nat.conntrack.format("proc"), json.dumps(nat.stats)]
+    said += [f"{c.status} {c.timeout}" for c in nat.conntrack]
+    said += [nat.save_rules(version) for version in nat.stacks]
+    return "\n".join(said).encode()
+
+
+def case_answers(seed):
+    """Return a checksum for each packet of a random case, and one of the state at the end."""
+    from kernel.random_case import random_case
+
+    case = random_case(seed, PACKETS)
+    nat, found, answer, now = fastnat.Engine(case.node(), events=100_000), [], None, 0.0
+    talk = case.traffic()
+    with contextlib.suppress(StopIteration):
+        iface, data = next(talk)
+        while True:
+            verdict, out = nat.process_packet(data, iface, now)
+            found.append(zlib.crc32(bytes([verdict]) + (out or b"")))
+            now += 0.01 if len(found) % 50 else 20.0
+            iface, data = talk.send(out if verdict == fastnat.Verdict.FORWARD else None)
+    events = b"".join(e.tobytes() for e in nat.all_events())
+    return [*found, zlib.crc32(state_of(nat) + events)]
+
+
+def program_answers(seed):
+    """Return a checksum of results and state after each call of a random program."""
+    from fuzz import programs
+
+    class Told(programs.Run):
+        """A run that keeps what it was told."""
+
+        def process(self, call, now):
+            super().process(call, now)
+            self.said = self.last[1].tobytes()
+
+        def reply(self, call, now):
+            super().reply(call, now)
+            self.said = self.last[1].tobytes() if self.last else b""
+
+        def frames(self, call, now):
+            sent = programs.array(call["packets"])
+            buffer, offsets = programs.raw_of(programs.np.random.default_rng(call["seed"]), sent)
+            out = self.engine.process_frames(buffer, offsets, sent["iface"].copy(), now)
+            self.said = out.tobytes() + buffer.tobytes()
+
+        def datagrams(self, call, now):
+            self.said = b""
+            for iface, data in call["said"]:
+                verdict, out = self.engine.process_packet(bytes.fromhex(data), iface, now)
+                self.said += bytes([verdict]) + (out or b"")
+
+    program = programs.generate(seed, CALLS, 64)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run = Told(program, Path(folder))
+        except fastnat.FastnatError as error:
+            return [zlib.crc32(type(error).__name__.encode())]
+        found = []
+        for call in program["calls"]:
+            run.said = b""
+            run.do(call)
+            found.append(zlib.crc32(run.said + state_of(run.engine)))
+        run.engine.check()
+    return found
+
+
+def main():
+    """Write the file."""
+    said = {
+        "made by": "PYTHONPATH=tests python tests/behaviour/answers.py",
+        "cases": [case_answers(seed) for seed in range(CASES)],
+        "programs": [program_answers(seed) for seed in range(PROGRAMS)],
+    }
+    PATH.write_text(json.dumps(said, separators=(",", ":")).replace("],", "],\n") + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

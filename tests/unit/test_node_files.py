@@ -1,0 +1,85 @@
+"""What the files of a node directory lack, or hold beyond what is modelled, is said by every command that uses them."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import fastnat
+from fastnat.cli import group
+
+
+def address(local, prefix):
+    return {"family": "inet6" if ":" in local else "inet", "local": local, "prefixlen": prefix}
+
+
+ADDR = [
+    {"ifindex": 1, "ifname": "lo", "flags": ["LOOPBACK"], "addr_info": [address("127.0.0.1", 8)]},
+    {"ifindex": 2, "ifname": "eth0", "addr_info": [address("192.0.2.1", 24)]},
+    {"ifindex": 3, "ifname": "br0", "addr_info": [address("10.89.0.1", 24), address("2001:db8::1", 64)]},
+    {},
+]
+NAT = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+
+
+@pytest.fixture
+def node(tmp_path):
+    (tmp_path / "addr.json").write_text(json.dumps(ADDR))
+    (tmp_path / "rules.v4").write_text(NAT)
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(group, [str(word) for word in words])
+
+
+def test_connected_routes_follow_from_addresses(node):
+    loaded = fastnat.Node.load(node)
+    assert [(r.dst, r.prefix, r.iface) for r in loaded.routes] == [(0xC0000200, 24, "eth0"), (0x0A590000, 24, "br0")]
+    assert [(r.dst >> 64, r.prefix, r.iface) for r in loaded.routes6] == [(0x20010DB8 << 32, 64, "br0")]
+    assert "no route.json: 2 routes to the networks of addr.json are assumed" in loaded.notes[0]
+    assert "no route6.json: 1 routes" in loaded.notes[1]
+    checked = run("check", node)
+    assert checked.exit_code == 0
+    assert "no route.json" in checked.stderr
+    traced = run("trace", node, "-p", "udp", "-s", "10.89.0.2", "-d", "192.0.2.9", "--dport", "53", "-i", "br0")
+    assert "out     udp 192.0.2.1" in traced.output
+
+
+def test_what_is_not_routed_by_the_table_main_is_said(node):
+    routes = [
+        {}, {"dst": "default", "gateway": "192.0.2.254", "dev": "eth0"}, {"dst": "default", "dev": "br0", "table": "2"},
+        {"dst": "198.51.100.0/24", "nexthops": [{"dev": "eth0", "weight": 1}, {"dev": "br0", "weight": 1}]},
+    ]  # fmt: skip
+    usual = [{"priority": n, "src": "all", "table": t} for n, t in ((0, "local"), (32766, "main"), (32767, "default"))]
+    (node / "route.json").write_text(json.dumps(routes))
+    (node / "route6.json").write_text("[]")
+    (node / "rule.json").write_text(json.dumps(usual))
+    notes = fastnat.Node.load(node).notes
+    assert [n.partition(": ")[2] for n in notes] == [
+        "1 routes of tables other than main are ignored", "of 1 multipath routes only the first next hop is used",
+    ]  # fmt: skip
+    (node / "rule.json").write_text(json.dumps([*usual, {"priority": 9, "src": "10.89.0.2", "table": "2"}]))
+    for words in (["check", node], ["exhaust", node, "--flows", "100", "--iface", "br0"]):
+        assert "1 policy rules are ignored" in run(*words).stderr
+    (node / "rule.json").write_text("[5]")
+    with pytest.raises(fastnat.InputError, match=r"rule.json.*expected"):
+        fastnat.Node.load(node)
+
+
+@pytest.mark.parametrize(
+    "said", ["contains incompatible base-chains, use 'nft' tool to list them.", "is incompatible, use 'nft' tool."]
+)
+def test_rules_that_iptables_save_cannot_show_are_no_fine_node(node, said):
+    (node / "rules.v4").write_text(f"# Table `nat' {said}\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
+    checked = run("check", node)
+    assert checked.exit_code == 1
+    assert "table nat holds native nftables rules" in checked.stderr
+    assert "fine" not in checked.stdout
+
+
+def test_the_security_table_is_ignored_whole(node):
+    (node / "rules.v4").write_text(
+        "*security\n:INPUT ACCEPT [0:0]\n:MINE - [0:0]\n-A INPUT -p tcp --what 5 -j SECMARK\nCOMMIT\n" + NAT
+    )
+    assert fastnat.Node.load(node).rules.tables.keys() == {"nat"}
