@@ -23,7 +23,7 @@ from ..exhaustion.outcome import Outcome, remedy, verdict
 from ..exhaustion.plan import sustainable_rate
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.times import hold_of
-from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse
+from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
 from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
@@ -96,8 +96,8 @@ def exhaust(
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
         kernel, variants = variants_of(asked, random_fully, profile, vary)
         demo = not (where is not None or asked or vary or random_fully or profile)
-        if demo:
-            variants = DEMO
+        # two kernels are of the same rank: both are named
+        variants = DEMO if demo else named(variants, loaded, work, "" if profile and "," in profile else kernel)
         text = read_text(Path(start_from)) if start_from is not None else ""
         told: list[bool] = []
 
@@ -128,7 +128,8 @@ def exhaust(
                 stopped, results = stop, stop.results
                 ignore_interrupts()
         name = where if where is not None else "k8s-worker (packaged)"
-        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "")
+        notes = tuple(idle(variants, work))
+        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes)
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:
@@ -225,11 +226,7 @@ def variants_of(
         words.append("random-fully=on")
     if len(kernels) > 1:
         words.append(f"profile={':'.join(kernels)}")
-    variants = parse(",".join(words)) if words or not asked else asked.variants
-    if len(variants) > 1 and len(kernels) > 1 and not vary:
-        # both are of the same rank: name both
-        variants = [Variant(v.factors, label_of(v.factors, [])) for v in variants]
-    return kernels[0], variants
+    return kernels[0], parse(",".join(words)) if words or not asked else asked.variants
 
 
 def to_csv(results: list[Compared]) -> str:

@@ -36,6 +36,11 @@ MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 MAX_SIGMA = 10
 # UDP flows answered for longer than this are streams
 STREAM_AFTER = 2.0
+# sysctls that lingers() names
+LINGERS = (
+    "", "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_time_wait",
+    "nf_conntrack_tcp_timeout_close",
+)  # fmt: skip
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
 }  # fmt: skip
@@ -193,6 +198,27 @@ def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
         return timeouts[TcpState.SYN_SENT] / HZ
     tail = {"fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED}[work.close]
     return hold + timeouts[tail] / HZ
+
+
+def lingers(work: Workload) -> str:
+    """Return the sysctl that says how long a flow keeps its port behind its end; "" where no time passes, or none does.
+
+    Without --hold no TCP flow is ever closed.
+    """
+    if not work.rate and not work.stages:
+        return ""
+    if work.proto == "udp":
+        stream = work.hold is not None and work.replies and mean_hold(work.hold) > STREAM_AFTER
+        return "nf_conntrack_udp_timeout_stream" if stream else "nf_conntrack_udp_timeout"
+    if work.hold is None or work.close == "none":
+        return ""
+    return "nf_conntrack_tcp_timeout_time_wait" if work.close == "fin" else "nf_conntrack_tcp_timeout_close"
+
+
+def busiest_share(work: Workload) -> float:
+    """Return the share of the flows that go to the destination with most of them."""
+    weights = work.weights or (1.0,) * len(work.destinations)
+    return max(weights) / sum(weights)
 
 
 def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float64]:
