@@ -42,12 +42,12 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 # seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
 KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]
-SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
+SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.01, 0.5
 # slices in which UDP flows are kept, and packets that keep them: some minutes
 MAX_KEEPING, MAX_KEPT = 500_000, 1_000_000_000
 MAX_PROBES = 1024
 # how often connections are counted by destination, and of how many at most; how often the ports in use
-SAMPLES, MOST_DESTINATIONS, COUNTS = 60, 256, 240
+SAMPLES, MOST_DESTINATIONS, COUNTS = 60, 256, 120
 
 
 class Stopped(KeyboardInterrupt):
@@ -122,11 +122,11 @@ class Run:
             self.ends = self.times + holds(work.hold, work.flows, rng)
             self.closing = np.argsort(self.ends, kind="stable")
             self.over = self.ends[self.closing]
-            self.closed = 0
+            self.closed, self.late = 0, self.closing[:0]
             self.kept: deque[Kept] = deque()
         self.rows: list[Row] = []
         self.by_destination: list[tuple[float, list[int]]] = []
-        self.every, self.each = (max(work.flows // ROW // n, 1) for n in (SAMPLES, COUNTS))
+        self.every, self.each = max(work.flows // ROW // SAMPLES, 1), max(-(-work.flows // ROW // COUNTS), 1)
         self.probes, self.of_row = np.zeros((2, MAX_PROBES), np.int64)
         self.spaces = Spaces(engine, work.proto)
         self.occupancy = 0.0
@@ -216,12 +216,14 @@ class Run:
         found = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         return [found.get(key, 0) for key in wanted]
 
-    def send(self, flows: NDArray[Any], flags: int) -> None:
-        """Send another packet of these flows, from the clients."""
-        if len(flows):
-            batch = self.batch[flows]
-            batch["tcp_flags"] = flags
-            self.engine.process(batch, self.engine.now)
+    def send(self, flows: NDArray[Any], flags: int) -> NDArray[Any]:
+        """Send another packet of these flows, from the clients; return the flows of which conntrack knew."""
+        if not len(flows):
+            return flows
+        batch = self.batch[flows]
+        batch["tcp_flags"] = flags
+        known: NDArray[Any] = flows[self.engine.process(batch, self.engine.now)["reason"] == Reason.NONE]
+        return known
 
     def answer(self, flows: NDArray[Any], flags: int) -> None:
         """Send a packet of these flows from their destinations, to the address that they came from."""
@@ -280,19 +282,29 @@ class Run:
             else:
                 self.kept.append(kept)
 
-    def close(self, end: float) -> None:
-        """Close the flows that are over by then."""
+    def close(self, end: float, opened: int) -> None:
+        """Close the flows that are over by then; so many have been opened."""
         behind = int(np.searchsorted(self.over, end, "right"))
-        flows = self.closing[self.closed : behind]
+        flows = np.concatenate((self.late, self.closing[self.closed : behind]))
+        # shorter than half a slice, and opened only by the next one: it closes them
+        self.late = flows[flows >= opened]
         flows = np.sort(flows[self.open[flows]])
         self.closed = behind
         self.open[flows] = False
-        if self.work.proto != "tcp" or self.work.close == "none":
+        if self.work.proto == "udp":
+            # a flow lasts from its first packet to its last one
+            self.send(flows, 0)
+            if self.work.replies:
+                self.answer(flows, 0)
+            return
+        if self.work.close == "none":
             return
         if self.work.close == "rst":
             self.send(flows, RST)
             return
-        self.send(flows, FIN | ACK)
+        # of two flows that were given one tuple the second finds it closed: an ACK of it would begin a connection
+        # without an end (nf_conntrack_tcp_loose), which no client does
+        flows = self.send(flows, FIN | ACK)
         self.answer(flows, FIN | ACK)
         self.send(flows, ACK)
 
@@ -333,7 +345,7 @@ def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
             r.shake_hands(first, behind)
             if work.proto == "udp":
                 r.keep(first, behind, end)
-            r.close(end + (end - begin) / 2)
+            r.close(end + (end - begin) / 2, behind)
         if progress and behind > first:
             progress(behind - first)
 

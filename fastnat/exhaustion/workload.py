@@ -36,6 +36,8 @@ MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 MAX_SIGMA = 10
 # UDP flows answered for longer than this are streams
 STREAM_AFTER = 2.0
+# hold times from which a share of a distribution is read
+DRAWS = 20_000
 # sysctls that lingers() names
 LINGERS = (
     "", "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_time_wait",
@@ -192,12 +194,19 @@ def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
     timeouts = timeouts_of(node, profile)
     hold = mean_hold(work.hold or 0.0)
     if work.proto == "udp":
-        stream = work.replies and hold > STREAM_AFTER
-        return hold + timeouts[TimeoutIndex.UDP_STREAM if stream else TimeoutIndex.UDP] / HZ
+        streams = share_of_streams(work)
+        return hold + (streams * timeouts[TimeoutIndex.UDP_STREAM] + (1 - streams) * timeouts[TimeoutIndex.UDP]) / HZ
     if work.hold is None:
         return timeouts[TcpState.SYN_SENT] / HZ
     tail = {"fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED}[work.close]
     return hold + timeouts[tail] / HZ
+
+
+def share_of_streams(work: Workload) -> float:
+    """Return the share of UDP flows that are answered for so long that conntrack takes them for streams."""
+    if not work.replies or work.hold is None:
+        return 0.0
+    return float((holds(work.hold, DRAWS, np.random.default_rng(0)) > STREAM_AFTER).mean())
 
 
 def lingers(work: Workload) -> str:
@@ -208,8 +217,7 @@ def lingers(work: Workload) -> str:
     if not work.rate and not work.stages:
         return ""
     if work.proto == "udp":
-        stream = work.hold is not None and work.replies and mean_hold(work.hold) > STREAM_AFTER
-        return "nf_conntrack_udp_timeout_stream" if stream else "nf_conntrack_udp_timeout"
+        return "nf_conntrack_udp_timeout_stream" if share_of_streams(work) > 0.5 else "nf_conntrack_udp_timeout"
     if work.hold is None or work.close == "none":
         return ""
     return "nf_conntrack_tcp_timeout_time_wait" if work.close == "fin" else "nf_conntrack_tcp_timeout_close"
