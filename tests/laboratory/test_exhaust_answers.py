@@ -1,5 +1,6 @@
 """Answers of `fastnat exhaust` that hold: TIME_WAIT, port spaces, causes, advice, labels."""
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 import fastnat
 from fastnat.cli import group
-from fastnat.exhaustion import Workload, remedy, report, simulation, variants, verdict, workload
+from fastnat.exhaustion import Workload, remedy, report, scenario, simulation, sweep, variants, verdict, workload
 from fastnat.exhaustion.document import Document, load
 from fastnat.exhaustion.html import to_html
 from fastnat.exhaustion.report import occupancy_line
@@ -229,3 +230,38 @@ def test_the_second_flow_of_a_tuple_leaves_nothing_behind():
     simulation.open_all(r)
     living = sum(fastnat.dtypes.TCP_STATES[c.state] == "ESTABLISHED" for c in r.engine.conntrack)
     assert living <= r.open.sum()
+
+
+QUESTION = (
+    '[run]\nseeds = 1\n[workload]\nflows = {flows}\n[vary]\naddresses = [1, 2]\nhold = ["exp:1"]\nrate = [100, 200]\n'
+)
+
+
+def test_a_sweep_does_not_go_on_with_rows_of_another_question(tmp_path):
+    """It kept rows of other workloads, as only variant and seed told them apart."""
+    path, out = tmp_path / "s.toml", tmp_path / "r.csv"
+
+    def swept(text):
+        path.write_text(text)
+        return sweep.sweep(scenario.load(path), out, jobs=1)
+
+    assert swept(QUESTION.format(flows=1000)) == 4
+    whole = out.read_text()
+    rows = list(csv.DictReader(whole.splitlines()))
+    assert [(r["addresses"], r["hold"], r["rate"]) for r in rows][:2] == [
+        ("1", "exp:1.0", "100"),
+        ("1", "exp:1.0", "200"),
+    ]
+    assert len({r["question"] for r in rows}) == 1
+    # more seeds and more values are the same question
+    assert swept(QUESTION.format(flows=1000).replace("[1, 2]", "[1, 2, 3]")) == 6
+    for other, why in [
+        (QUESTION.format(flows=2000), "its rows answer another question, [0-9a-f]{16}; .* give another --out"),
+        (QUESTION.format(flows=1000) + "cpus = [1]\n", "its rows vary addresses, hold, rate; this question varies"),
+    ]:
+        with pytest.raises(fastnat.InputError, match=why):
+            swept(other)
+    assert out.read_text().startswith(whole)
+    out.write_text("variant,seed," + ",".join(sweep.FIGURES) + "\n")
+    with pytest.raises(fastnat.InputError, match="do not say their question"):
+        swept(QUESTION.format(flows=1000))
