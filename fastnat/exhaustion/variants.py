@@ -232,9 +232,15 @@ def half_width(differences: list[float]) -> float:
 
 
 def ranked(results: list[Compared]) -> list[Compared]:
-    """Return the baseline, then the others, the best change first: fewest failures, then the latest first failure."""
-    best = sorted(results[1:], key=lambda r: (r.mean(lambda o: o.failed / (o.opened + o.failed)), -np.mean(r.firsts())))
-    return [results[0], *best]
+    """Return the baseline, then the others, the best change first: fewest failures, then the latest first failure.
+
+    A connection that early drop ends is lost as well.
+    """
+
+    def lost(o: Outcome) -> float:
+        return (o.failed + o.stats.get("early_drop", 0)) / (o.opened + o.failed)
+
+    return [results[0], *sorted(results[1:], key=lambda r: (r.mean(lost), -np.mean(r.firsts())))]
 
 
 def words(results: list[Compared]) -> list[str]:

@@ -193,6 +193,12 @@ def test_values_stand_in_their_order_and_sentences_best_first():
     assert [line.split(":")[0] for line in lines if re.match(r"addresses=\d:", line)] == ["addresses=4", "addresses=2"]
 
 
+def test_a_variant_that_loses_others_by_early_drop_is_not_the_best():
+    shown = ran("--vary", "addresses=1:2,max=262144:60000", "--seeds", 1)
+    sentences = [line.split(":")[0] for line in shown.splitlines() if re.match(r"(addresses=2|max=60000)[^:]*: ", line)]
+    assert sentences[0] == "addresses=2"
+
+
 def test_a_run_with_its_port_spaces_is_read_as_what_it_was(tmp_path):
     results = variants.compare(NODE, Workload(DNS), variants.parse("addresses=1:2"), seeds=1)
     doc = Document("n", "linux-6.18", Workload(DNS), results, notes=("a note",))
