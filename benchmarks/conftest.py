@@ -22,7 +22,7 @@ def _quiet():
 
 @pytest.fixture(scope="session")
 def yardstick():
-    """R: ns of one independent, prefetched random cache line in 256 MB on huge pages, measured now."""
+    """R [ns] as docs/vocabulary.md defines it, measured now."""
     return bench.yardstick()
 
 

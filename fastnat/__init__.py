@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Find the modules that moved into fastnat.node under their names of before; these go with the next release."""
+    """Find the modules that moved into fastnat.node by their old names; the next release removes these."""
     if name in ("ipset", "ipvs"):
         return import_module(f".node.{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

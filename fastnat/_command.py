@@ -1,6 +1,6 @@
-"""Ctrl-C while `fastnat` is still loading its modules: it ends as it does later, without a traceback.
+"""Ctrl-C while `fastnat` is still loading its modules: the command ends without a traceback, as it does later.
 
-Imported before everything else. Only the command does so; to a program that imports fastnat its signals are its own.
+Imported before everything else, and only by the command: a program that imports fastnat handles its own signals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def quit_at_once(number: int, frame: object) -> None:
 
 
 def loaded() -> None:
-    """Go back to KeyboardInterrupt: from here on the command itself says what is kept."""
+    """Restore KeyboardInterrupt: from here on the command itself says what is kept."""
     if signal.getsignal(signal.SIGINT) is quit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

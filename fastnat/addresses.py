@@ -18,7 +18,7 @@ LONGEST = 80
 
 @lru_cache(maxsize=1 << 16)
 def parse_text(text: str, version: int) -> int:
-    """Return an address as a host-order integer; rule files name the same ones again and again."""
+    """Return an address as a host-order integer; cached, because rule files repeat addresses."""
     if len(text) > LONGEST:
         raise ValueError(f"{text[:LONGEST]!r}... is not an IPv{version} address")
     if version == 6:

@@ -1,7 +1,7 @@
 """Measuring the engine on a node: counters that are exactly reproducible, and times as ratios to a yardstick.
 
-The yardstick R is the time of one independent, prefetched random cache line in 256 MB, measured beside every figure; a
-ratio to it says more on another, or a busier, machine than nanoseconds do.
+The yardstick is R as docs/vocabulary.md defines it, measured beside every figure; on another, or a busier, machine a
+ratio to R says more than nanoseconds do.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .util.memory import reserve
 
 FORMAT = 1
 BATCH, ROUNDS, LINES = 256, 2000, 200_000
-# calls between two looks at R. A busy machine changes its mind often; but R empties the caches, of the page tables as
-# well, and 16 million connections take 100 calls to get those back
+# calls between two measurements of R. A busy machine changes often; but measuring R empties the caches, those of the
+# page tables included, and with 16 million connections these take 100 calls to fill again
 EVERY = 500
 SIZES = {"100k": 100_000, "1m": 1_000_000, "16m": 16_000_000}
 OCCUPANCIES = (10, 50, 90, 99)
@@ -59,7 +59,7 @@ def yardstick() -> Callable[[], float]:
     """Return a function that measures R [ns]."""
     buffer = reserve(1 << 25, np.dtype(np.uint64))
     buffer[:] = 1
-    # other lines every time: those of the last time are in the cache
+    # other lines every time, because the last ones are in the cache
     seeds = count(1)
 
     def measure() -> float:
@@ -102,7 +102,7 @@ class Bench:
         self.r = yardstick()
 
     def engine(self, connections: int) -> Engine:
-        """Return an engine with room for so many connections."""
+        """Return an engine with room for this many connections."""
         return Engine(self.node, self.profile, SEED, max_connections=max(connections, 262_144))
 
     def flows(self, nat: Engine, numbers: Any) -> Any:
@@ -115,7 +115,7 @@ class Bench:
         )  # fmt: skip
 
     def live(self, connections: int) -> Engine:
-        """Return an engine that tracks so many connections."""
+        """Return an engine that tracks this many connections."""
         nat = self.engine(connections + 2 * ROUNDS * BATCH)
         for start in range(0, connections, 100_000):
             nat.process(self.flows(nat, np.arange(start, min(start + 100_000, connections))))
@@ -138,7 +138,7 @@ class Bench:
         return found
 
     def connections(self, name: str, size: int) -> dict[str, Timed]:
-        """Return the time of a new connection and of an established packet beside so many live ones."""
+        """Return the time of a new connection and of an established packet with this many live connections."""
         nat = self.live(size)
         out = np.empty(BATCH, RESULT)
         numbers = np.random.default_rng(SEED).integers(0, size, (ROUNDS, BATCH))
@@ -276,7 +276,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 
 
 def parsed(expression: str) -> tuple[str, str, str, str | None]:
-    """Return name, operator, number and "%" or None of an expression of --fail-on; InputError for what is none."""
+    """Return name, operator, number and "%" or None of an expression of --fail-on; InputError for anything else."""
     said = FAIL_ON.match(expression.strip())
     if not said:
         raise InputError(f"--fail-on {expression!r}: expected NAME>+N, NAME>+N%, NAME<-N% or NAME>N")
@@ -289,8 +289,9 @@ def parsed(expression: str) -> tuple[str, str, str, str | None]:
 def failing(expression: str, found: list[Change]) -> bool:
     """Tell whether "probes_p99>+0", "new_1m>+5%" or "search_99>40" holds.
 
-    With a sign the change counts, with % in percent of what it was, and of times only a sure one; without a sign the
-    figure itself. InputError for an expression or name that is not known.
+    With a sign, the expression is about the change, with % in percent of the old figure; a change of a time counts only
+    if it is sure. Without a sign, it is about the figure itself. InputError for an expression or name that is not
+    known.
     """
     name, operator, number, percent = parsed(expression)
     change = next((c for c in found if c.name == name), None)

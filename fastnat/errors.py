@@ -2,7 +2,7 @@
 
 
 class FastnatError(Exception):
-    """Anything that fastnat refuses: the message names the place, the value and the remedy."""
+    """fastnat rejects an input or a call: the message names the place, the value and the remedy."""
 
 
 class InputError(FastnatError, ValueError):
@@ -26,7 +26,7 @@ class CheckError(FastnatError, AssertionError):
 
 
 class OutputError(FastnatError, OSError):
-    """A file that cannot be written: names it and says why; `errno` is the system's. What stood there is unchanged."""
+    """A file that cannot be written: names it and the reason; `errno` is the system's. An old file stays unchanged."""
 
 
 class ClockError(FastnatError, ValueError):

@@ -1,4 +1,4 @@
-"""Moved to fastnat.capture.fragments; this name goes with the next release."""
+"""Moved to fastnat.capture.fragments; the next release removes this name."""
 
 from .capture.fragments import Reassembler, Whole, checksum, split
 

@@ -1,4 +1,4 @@
-"""Moved to fastnat.capture.replay; this name goes with the next release."""
+"""Moved to fastnat.capture.replay; the next release removes this name."""
 
 from .capture.replay import VERDICTS, Replay, replay
 

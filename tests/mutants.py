@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,7 @@ BUILD = ROOT / "build/mutants"
 LIMIT = 60
 # the whole of the tests, for who survives those of its step [s]
 LONG = 600
+ALL = ["tests/unit", "tests/behaviour", "tests/laboratory"]
 KNOWN = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
 TESTS, EQUIVALENT = KNOWN["tests"], KNOWN["equivalent"]
 
@@ -176,6 +178,11 @@ def uncompilable(source, said):
     return wrong
 
 
+def take_interrupts():
+    """Let Ctrl-C be noticed, which who runs in the background inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def fails(source, number, family, tests, limit):
     """Tell whether tests notice a mutant: "failed", "crashed" or "endless"; "" where none does."""
     # `python -P`: the package of the build, not that of the working folder
@@ -193,7 +200,9 @@ def fails(source, number, family, tests, limit):
     ]
     environment = {**os.environ, "PYTHONPATH": str(source), "FASTNAT_MUTANT": f"{number}:{family}"}
     try:
-        done = subprocess.run([*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True)
+        done = subprocess.run(
+            [*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True, preexec_fn=take_interrupts
+        )
     except subprocess.TimeoutExpired:
         return "endless"
     if done.returncode not in (0, 1) and done.returncode > 0:
@@ -222,10 +231,10 @@ def main():
         f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps, each for IPv4 and IPv6", flush=True
     )
     source, mutants = build(mutants)
-    for step in {m.step for m in mutants.values()}:
-        # a test that fails anyway would notice everything
-        if fails(source, 0, 4, TESTS[step]["tests"], LONG):
-            sys.exit(f"{step}: its tests fail without a mutant: {' '.join(TESTS[step]['tests'])}")
+    # a test that fails anyway would notice everything
+    every = sorted({test for m in mutants.values() for test in TESTS[m.step]["tests"]})
+    if fails(source, 0, 4, every, LONG):
+        sys.exit(f"some of these tests fail without a mutant: {' '.join(every)}")
     caught, survivors = 0, []
     with ThreadPoolExecutor(asked.jobs) as pool:
         judged = pool.map(lambda item: (item, judge(source, *item)), mutants.items())
@@ -236,11 +245,14 @@ def main():
                     survivors.append((number, family, mutant))
                     print(f"  survives IPv{family}: {mutant.name}", flush=True)
     left = []
-    for number, family, mutant in survivors:
-        how = fails(source, number, family, ["tests/unit", "tests/behaviour", "tests/laboratory"], LONG)
-        print(f"{'caught by all tests' if how else 'SURVIVES'} IPv{family} {mutant.name}", flush=True)
-        if not how and mutant.name not in EQUIVALENT:
-            left.append(mutant)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        judged = pool.map(lambda one: fails(source, *one[:2], ALL, LONG), survivors)
+        for (_, family, mutant), how in zip(survivors, judged, strict=True):
+            known = EQUIVALENT.get(mutant.name)
+            said = "caught by all tests" if how else f"equivalent: {known}" if known else "SURVIVES"
+            print(f"{said} IPv{family} {mutant.name}", flush=True)
+            if not how and not known:
+                left.append(mutant)
     total = caught + len(survivors)
     print(f"{caught} of {total} caught by the tests of their step, {len(left)} survive all tests unexplained")
     sys.exit(len(left) > total // 20)

@@ -1,4 +1,4 @@
-"""Captures: pcap and pcapng read and written, fragments put together, and all of it through an engine."""
+"""Captures: pcap and pcapng read and written, fragments reassembled, packets replayed through an engine."""
 
 from .pcap import Batch, Captured, Writer, ip_of, read, read_batches
 

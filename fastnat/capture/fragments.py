@@ -1,4 +1,4 @@
-"""Fragments: put together before the hooks, cut again behind them, as nf_defrag and the IP output do.
+"""Fragments: reassembled before the hooks and cut again after them, as nf_defrag and the IP output do.
 
 Sources: RFC 791, RFC 8200 4.5, RFC 5722; nf_ct_ipv4_gather_frags, nf_ct_frag6_gather, ip_do_fragment (Linux 6.18).
 """
@@ -21,7 +21,7 @@ V6_REPEATED = {0: 8, 43: 8, 60: 8}
 _offset = attrgetter("offset")
 # ipfrag_time and ip6frag_time, seconds
 LIFETIME = {4: 30.0, 6: 60.0}
-# ipfrag_high_thresh and its IPv6 twin: bytes of a family's fragments from which on no new datagram is begun
+# ipfrag_high_thresh and its IPv6 counterpart: bytes of a family's fragments above which no new datagram begins
 HIGH_THRESH = 4 << 20
 # what the kernel counts for a queue and a fragment beside its bytes: struct ipq; sk_buff and skb_shared_info
 QUEUE_BYTES, PART_BYTES = 208, 576
@@ -33,7 +33,7 @@ PEERS = 65_664
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of a datagram: `header` is what stands in front of it, without the fragment header of IPv6."""
+    """A part of a datagram; `header` is the header before it, without the fragment header of IPv6."""
 
     key: tuple[int, bytes]
     header: bytes
@@ -50,7 +50,7 @@ class Fragment:
 
 @dataclass
 class Queue:
-    """The parts of one datagram that are there, by offset; rid: fragments of its source when the last one came."""
+    """The received parts of one datagram, by offset; rid: fragments of its source when the last part came."""
 
     deadline: float
     rid: int = 0
@@ -63,7 +63,7 @@ class Queue:
 
     @property
     def held(self) -> int:
-        """Bytes that the kernel counts for it."""
+        """Bytes that the kernel would count for it."""
         return QUEUE_BYTES + len(self.parts) * PART_BYTES + self.octets
 
     def clear(self) -> None:
@@ -73,7 +73,7 @@ class Queue:
         self.size = self.octets = self.n_last = 0
 
     def put(self, part: Fragment) -> bool:
-        """Take a part in; False when it overlaps another one."""
+        """Add a part; False if it overlaps another one."""
         at = bisect_right(self.parts, part.offset, key=_offset)
         # of two parts that begin at one offset, one is empty: two neighbours on each side are enough
         if any(part.offset < q.end and q.offset < part.end for q in self.parts[max(at - 2, 0) : at + 2]):
@@ -87,14 +87,14 @@ class Queue:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the parts, none of which overlap, reach from 0 to the end of the only last one."""
+        """Whether the parts, none of which overlap, reach from 0 to the end of the last one."""
         last = self.parts[-1]
         return self.n_last == 1 and not last.more and self.size == last.end
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A datagram put together, the offsets at which it was cut, the size of its largest part (0: it came whole)."""
+    """A whole datagram, the offsets at which it was cut, the size of its largest part (0: it came whole)."""
 
     data: bytes
     cuts: tuple[int, ...] = ()
@@ -103,7 +103,7 @@ class Whole:
 
 
 def parse(data: bytes) -> Fragment | None:
-    """Return the fragment that a datagram is; None for a whole one, or one whose header is unsound."""
+    """Return a datagram as a fragment; None for a whole datagram, or one with an unsound header."""
     if len(data) >= 20 and data[0] >> 4 == 4:
         return _parse_v4(data)
     if len(data) >= V6_HEADER and data[0] >> 4 == 6:
@@ -139,17 +139,17 @@ class Reassembler:
 
     def __init__(self) -> None:
         self._queues: dict[tuple[int, bytes], Queue] = {}
-        # of each family, the one whose time is over first in front, and the bytes held
+        # of each family: incomplete datagrams, the one that expires first in front, and the bytes held
         self._due: dict[int, OrderedDict[tuple[int, bytes], None]] = {4: OrderedDict(), 6: OrderedDict()}
         self._held = {4: 0, 6: 0}
         # fragments of each IPv4 source so far
         self._peers: OrderedDict[bytes, int] = OrderedDict()
 
     def add(self, data: bytes, now: float) -> Whole | None:
-        """Return the datagram that is whole with this packet, which most are by themselves; None while parts miss.
+        """Return the datagram that this packet completes, as most packets do alone; None while parts are missing.
 
-        Overlapping parts break a datagram for good, as in Linux (RFC 5722); a part that came before is ignored. As many
-        datagrams are under way as the kernel's limits allow: a part of another one is lost.
+        Overlapping parts break a datagram for good, as in Linux (RFC 5722); a repeated part is ignored. The kernel's
+        limits bound the number of incomplete datagrams: beyond them, a part of a further one is lost.
         """
         part = parse(data)
         if part is None:
@@ -222,10 +222,10 @@ class Reassembler:
 
 
 def split(whole: Whole, data: bytes, mtu: int) -> list[bytes]:
-    """Return a datagram that leaves as the packets that go out.
+    """Return the packets in which a datagram leaves.
 
-    One that came in parts is cut where it was cut; an IPv4 one with parts larger than `mtu` bytes, or that is larger
-    itself and may be cut, by that.
+    A datagram that came in parts is cut at the same places. An IPv4 datagram is cut by `mtu` bytes if its parts were
+    larger, or if it is larger itself and may be cut.
     """
     # a device with less has no IPv4 in the kernel, and no room for a part
     mtu = max(mtu, MIN_MTU)
@@ -248,7 +248,7 @@ def split(whole: Whole, data: bytes, mtu: int) -> list[bytes]:
 
 
 def _pieces(cuts: tuple[int, ...], size: int) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each part: a helper may have made the datagram shorter, so that cuts lie behind it."""
+    """Yield begin and end of each part; cuts may lie behind the end of a datagram that a helper has shortened."""
     there = [c for c in cuts if c < size]
     return zip((0, *there), (*there, size), strict=True)
 
@@ -276,7 +276,7 @@ def _split_v6(whole: Whole, data: bytes) -> list[bytes]:
 
 
 def checksum(data: bytes | bytearray) -> int:
-    """Return the Internet checksum (RFC 1071); 0 over a header that holds a right one."""
+    """Return the Internet checksum (RFC 1071); 0 for a header that contains its correct checksum."""
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

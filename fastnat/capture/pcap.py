@@ -74,9 +74,9 @@ def read(path: str | Path) -> Iterator[Captured]:
 
 
 def read_batches(path: str | Path) -> Iterator[Batch]:
-    """Yield the packets of a capture file, at most BATCH at a time; of a file of any size little is kept in memory.
+    """Yield the packets of a capture file, at most BATCH at a time, with little memory whatever the size of the file.
 
-    What stands in front of a broken place is yielded; then InputError names file and byte.
+    Packets before a broken place are yielded; then InputError names file and byte.
     """
     with open_file(path) as file:
         data = Front(file, str(path))
@@ -91,7 +91,7 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
 
 
 class Front:
-    """A file or pipe that is read once, front to back: `bytes` from `at` on is what is at hand, `offset` its place."""
+    """A file or pipe, read once, front to back: `bytes` from `at` on is read but not used; `offset` is its place."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
         self.file, self.path = file, path
@@ -99,7 +99,7 @@ class Front:
         self.at = self.offset = 0
 
     def need(self, n: int) -> bool:
-        """Read until n bytes are at hand from `at` on; False where the file ends before."""
+        """Read until n bytes from `at` on are in memory; False if the file ends before."""
         pieces, there = [], len(self.bytes) - self.at
         try:
             while there < n and (piece := self._read()):
@@ -113,14 +113,14 @@ class Front:
         return there >= n
 
     def _read(self) -> bytes:
-        # of a pipe what is there, not a whole chunk
+        # from a pipe, take what is there, not a whole chunk
         read1 = getattr(self.file, "read1", None)
         piece: bytes = read1(CHUNK) if read1 else self.file.read(CHUNK)
         return piece
 
     @property
     def left(self) -> int:
-        """Bytes at hand."""
+        """Bytes in memory."""
         return len(self.bytes) - self.at
 
     @property
@@ -148,7 +148,7 @@ def _read_pcap(source: Front, path: str) -> Iterator[Batch]:
         times, data = batch.times, batch.data
         size = 0
         while len(times) < BATCH and size < BATCH_BYTES:
-            # a packet that is at hand costs no call
+            # a packet that is in memory costs no call
             at, raw = source.at, source.bytes
             if at + 16 > len(raw):
                 if not source.need(16):
@@ -236,7 +236,7 @@ def _packets_of_pcapng(source: Front, path: str) -> Iterator[Captured]:
 
 
 class Link(NamedTuple):
-    """An interface of a section: its name, seconds of a time stamp's unit and where stamps begin, link type."""
+    """An interface of a section: its name, the unit of its time stamps [s], where they begin, its link type."""
 
     name: str
     unit: float

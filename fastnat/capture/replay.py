@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Replayed(NamedTuple):
 
 
 class OneByOne:
-    """The answers to a batch in which some packet is a fragment, or of IPv6."""
+    """The answers to a batch that contains a fragment or an IPv6 packet."""
 
     def __init__(self, replayed: list[Replayed]) -> None:
         self.replayed = replayed
@@ -76,7 +76,7 @@ class OneByOne:
         return [said.count(v) for v in VERDICTS]
 
     def lines(self) -> Iterator[Line]:
-        """Yield what became of each packet."""
+        """Yield a Line for each packet."""
         return (r.line for r in self.replayed)
 
     def emitted(self) -> Iterator[tuple[float, str, bytes]]:
@@ -93,7 +93,7 @@ class Together:
     first: int
     batch: Batch
     ifaces: list[str]
-    results: NDArray[Any]
+    results: NDArray[np.void]
     buffer: NDArray[np.uint8]
     starts: NDArray[np.int64]
     names: list[str]
@@ -111,7 +111,7 @@ class Together:
         return [self.names[out] if v == forward else "local" if v == local else "" for v, out in ends]
 
     def lines(self) -> Iterator[Line]:
-        """Yield what became of each packet."""
+        """Yield a Line for each packet."""
         r = self.results
         verdicts = [VERDICTS[v] for v in r["verdict"].tolist()]
         return map(
@@ -142,7 +142,7 @@ class Together:
 
 
 def _texts(addresses: NDArray[np.uint32]) -> list[str]:
-    """Return addresses as text; few of them are different."""
+    """Return addresses as text; each different one is converted once."""
     unique, where = np.unique(addresses, return_inverse=True)
     texts = [V4.to_text(a) for a in unique.tolist()]
     return [texts[n] for n in where.tolist()]
@@ -151,9 +151,9 @@ def _texts(addresses: NDArray[np.uint32]) -> list[str]:
 class Replay:
     """A run of a capture through an engine.
 
-    Time starts at the first packet and never goes back: a packet stamped earlier than its predecessor is taken as
-    simultaneous. Fragments are put together first; those that wait have the reason FRAGMENT, and the one that completes
-    the datagram has its verdict.
+    Time starts at the first packet and never goes back: a packet stamped earlier than its predecessor counts as
+    simultaneous. Fragments are reassembled first: a waiting fragment has the reason FRAGMENT, and the fragment that
+    completes the datagram has the datagram's verdict.
     """
 
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
@@ -173,7 +173,7 @@ class Replay:
             ifaces = [self.iface] * len(batch.times) if self.iface is not None else batch.ifaces
             for name in set(ifaces) - self.numbers.keys():
                 if not name:
-                    raise InputError("this capture names no interfaces: say with --iface on which its packets enter")
+                    raise InputError("this capture names no interfaces: give --iface, on which its packets enter")
                 self.numbers[name] = self.engine.node.iface_number(name)
             buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
             offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
@@ -223,7 +223,7 @@ class Replay:
 
 
 def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:
-    """Tell whether all are IPv4 datagrams with a header, and none a fragment."""
+    """Tell whether all are IPv4 datagrams with a whole header, and none is a fragment."""
     starts = offsets[:-1]
     if not len(starts) or np.diff(offsets).min() < IPV4_HEADER:
         return False

@@ -36,7 +36,7 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, None for a name that is none."""
+        """Return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a command; return its exit status when all that it prints has been taken."""
+    """Run a command; return its exit status once all of its output is written."""
     context: click.Context | None = None
     try:
         context = group.make_context("fastnat", list(words))
@@ -98,7 +98,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _flushed(status: int) -> int:
-    """Return the exit status, FAILED when what was printed cannot be written."""
+    """Return the exit status; FAILED if the output cannot be written."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -126,7 +126,7 @@ def _show_usage(error: click.ClickException) -> None:
 
 
 def _standard_streams() -> int:
-    """Look at standard input, output and error; return an exit status when nothing could be printed."""
+    """Check standard input, output and error; return an exit status if nothing could be printed."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -145,7 +145,7 @@ def _standard_streams() -> int:
 
 
 def _finish() -> None:
-    """Leave nothing that the interpreter would fail to write when it ends."""
+    """Leave no output that the interpreter would fail to write at exit."""
     for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:

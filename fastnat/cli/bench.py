@@ -26,7 +26,7 @@ from .terminal import Terminal, answer_no
 @click.option("--profile", default="linux-6.18", show_default=True)
 @click.option("--json", "json_path", metavar="FILE", help="Save the figures.")
 @click.option("--compare", metavar="OLD.json", help="Show what changed since then.")
-@click.option("--fail-on", multiple=True, metavar="EXPR", help="Exit 1 if so: probes_p99>+0, new_1m>+5%.")
+@click.option("--fail-on", multiple=True, metavar="EXPR", help="Exit with 1 if this holds: probes_p99>+0, new_1m>+5%.")
 @click.option("--from-json", metavar="FILE", help="Take these figures instead of measuring.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "md", "junit"]), default="text", show_default=True)
 @click.option("--history", metavar="DIR", help="Keep the figures there, one file a run.")
@@ -72,7 +72,7 @@ def bench(
 
 
 def by_date(doc: dict[str, Any]) -> str:
-    """Return when a run was, by which runs are sorted."""
+    """Return the date of a run, as a key for sorting."""
     return str(doc["date"])
 
 
@@ -100,7 +100,7 @@ def to_text(doc: dict[str, Any], found: list[Change], broken: list[str]) -> str:
     """Return a table; R is named below it."""
     file = StringIO()
     Terminal(file=file).table(("figure", "value", "95 % of the median", "change"), rows_of(doc, found), left=4)
-    text = file.getvalue() + f"R = {doc['r_ns']:.1f} ns: one independent prefetched random cache line.\n"
+    text = file.getvalue() + f"R = {doc['r_ns']:.1f} ns: one random cache line, 32 prefetched at a time.\n"
     return text + "".join(f"FAILED {plain(e)}\n" for e in broken)
 
 

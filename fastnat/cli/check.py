@@ -17,7 +17,7 @@ from .terminal import answer_no, say, warn
 
 @click.command()
 @click.argument("node")
-@click.option("--lenient", is_flag=True, help="List rules that are not supported, and take them as never matching.")
+@click.option("--lenient", is_flag=True, help="List unsupported rules, and load them as never matching.")
 def check(node: str, lenient: bool) -> None:
     """Load the node directory NODE and say what it holds; exit 1 with the reason if it cannot be used."""
     look_at(Path(node))
@@ -37,7 +37,7 @@ def check(node: str, lenient: bool) -> None:
     missing = any("native nftables" in note for note in loaded.notes)
     if missing:
         answer_no()
-    judged = "not all of them are read, see above" if missing else "fine"
+    judged = "some of the node's rules are not read, see above" if missing else "fine"
     say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: {judged}")
     if not engine.stacks[4].ruleset.tracking:
         say("no rule uses connection tracking: nothing is tracked or translated")
@@ -46,7 +46,7 @@ def check(node: str, lenient: bool) -> None:
 
 
 def look_at(node: Path) -> None:
-    """Raise InputError when there is no node directory, or it cannot be read: then there is nothing to judge."""
+    """Raise InputError if there is no node directory, or it cannot be read: then there is nothing to check."""
     needed = "a node directory holds addr.json, route.json and rules.v4"
     try:
         names = [path.name for path in node.iterdir() if path.is_file()]

@@ -20,9 +20,9 @@ from .terminal import start_from as load
 @click.argument("node")
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text instead of the node's conntrack.txt.")
 @click.option("-o", "--output", type=click.Choice(["conntrack", "extended", "proc", "json"]), default="conntrack")
-@click.option("-p", "--proto", help="Only this protocol: udp, tcp...")
-@click.option("--count", is_flag=True, help="Only how many (conntrack -C).")
-@click.option("--after", type=Number(0, 1e9), default=0.0, help="Seconds to let pass before.")
+@click.option("-p", "--proto", help="List only this protocol: udp, tcp...")
+@click.option("--count", is_flag=True, help="Print only their number (conntrack -C).")
+@click.option("--after", type=Number(0, 1e9), default=0.0, help="Seconds that pass before the listing.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 def conntrack(
     node: str, start_from: str | None, output: str, proto: str | None, count: bool, after: float, profile: str
@@ -35,7 +35,7 @@ def conntrack(
     engine.advance(after)
     number = PROTOCOLS.get(proto or "")
     if proto is not None and number is None:
-        raise InputError(f"--proto {proto!r}: known are {', '.join(PROTOCOLS)}")
+        raise InputError(f"--proto {proto!r}: expected one of {', '.join(PROTOCOLS)}")
     wanted = [c for c in engine.conntrack if number in (None, c.proto)]
     if count:
         click.echo(len(wanted))

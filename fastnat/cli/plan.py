@@ -28,9 +28,13 @@ from .terminal import Bar, Number, Terminal, load_node, say
 @click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--iface", default="cni0", show_default=True)
 @click.option("--profile", default="linux-6.18", show_default=True)
-@click.option("--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share.")
+@click.option(
+    "--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share of flows that may fail."
+)
 @click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
-@click.option("--instances", type=click.IntRange(1), default=1, show_default=True, help="Behind the cloud's NAT.")
+@click.option(
+    "--instances", type=click.IntRange(1), default=1, show_default=True, help="Instances behind the cloud's NAT."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -39,14 +43,14 @@ def plan(
     fails: float, cloud: str | None, instances: int, seed: int, plot: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Say how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
+    """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
         held = hold_of(hold)
     except ValueError as error:
         raise InputError(f"--hold: {error}") from None
     if cloud is not None:
         if plot is not None:
-            raise InputError("--plot: there is no drawing of a cloud's plan; leave it out, or give a node")
+            raise InputError("--plot: a cloud's plan cannot be drawn; leave --plot out, or give a node")
         in_a_cloud(cloud, rate, held, fails, instances, as_json)
         return
     destinations = tuple(scenario.endpoint(d) for d in dst) or (("203.0.113.10", 443),)
@@ -104,7 +108,7 @@ def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instance
             click.echo(f"  {model.source}")
         return
     if name not in known:
-        raise InputError(f"--cloud {name!r}: known are {', '.join(known)}")
+        raise InputError(f"--cloud {name!r}: expected one of {', '.join(known)}")
     c: Cloud = known[name]
     made: dict[str, Any] = cloud_plan(c, rate, mean_hold(hold), fails, instances)
     if as_json:

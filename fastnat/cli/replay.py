@@ -18,7 +18,7 @@ from ..util.output import Output, Outputs
 from .terminal import Interrupted, held, ignore_interrupts, load_node, say
 from .terminal import start_from as load
 
-# between two packets: all connections of a full table may fall due at once
+# between two packets all connections of a full table may expire at once
 EVENTS = 1 << 20
 
 
@@ -31,10 +31,10 @@ EVENTS = 1 << 20
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
-@click.option("--iface", help="Where packets enter; for captures that do not say, and to override.")
+@click.option("--iface", help="Where packets enter, if the capture does not say, or to override it.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
-@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
-@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
+@click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def replay(
     node: str,
@@ -53,7 +53,7 @@ def replay(
 ) -> None:
     """Run CAPTURE (pcap or pcapng) through the node directory NODE.
 
-    Ctrl-C ends the run behind a batch: the files hold what became of the packets up to there.
+    Ctrl-C ends the run at the end of a batch; the files then describe the packets up to that point.
     """
     asked = {
         "--write": write, "--verdicts": verdicts, "--events": events, "--conntrack": conntrack, "--rules": rules,
@@ -89,7 +89,7 @@ def replay(
 def run(
     engine: Engine, iface: str | None, captured: str, files: dict[str, Output | None], counts: dict[str, int]
 ) -> None:
-    """Run a capture; what becomes of each batch is counted and written before Ctrl-C is let through."""
+    """Run a capture; count and write the answers to each batch before Ctrl-C takes effect."""
     # a writer only asks a file to write
     out, lines, told = cast("BinaryIO | None", files["--write"]), files["--verdicts"], files["--events"]
     packets = capture.Writer(out) if out else None

@@ -22,7 +22,13 @@ FORMS: dict[str, Callable[[Document], str]] = {
 @click.command()
 @click.argument("run")
 @click.option("-o", "--output", type=click.Choice([*FORMS, "junit"]), default="text", show_default=True)
-@click.option("--max-fail", type=Number(0, 1), default=MAX_FAIL, show_default=True, help="Share, for junit.")
+@click.option(
+    "--max-fail",
+    type=Number(0, 1),
+    default=MAX_FAIL,
+    show_default=True,
+    help="Share of flows that may fail, for JUnit.",
+)
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
 def report(run: str, output: str, max_fail: float, plot: str | None) -> None:
     """Print RUN, a file that `fastnat exhaust --json` wrote, in another form."""

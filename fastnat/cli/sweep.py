@@ -23,9 +23,9 @@ from .terminal import Interrupted, Terminal, ignore_interrupts, say
 @click.option("--scheduler", default="", metavar="tcp://HOST:PORT", help="A Dask cluster instead (fastnat[sweep]).")
 @click.option("--plot", metavar="PNG", help="Time to the first failure against the rate (fastnat[report]).")
 def sweep(scenario_path: str, out: str, jobs: int, scheduler: str, plot: str | None) -> None:
-    """Run every combination of [vary] in SCENARIO with each seed; a file that holds some of them is gone on with.
+    """Run every combination of [vary] in SCENARIO with each seed; continue a file that holds some of them.
 
-    Each row is in the file as soon as it is there: Ctrl-C loses none.
+    Each row is written as soon as it is known: Ctrl-C loses none.
     """
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
@@ -40,7 +40,7 @@ def sweep(scenario_path: str, out: str, jobs: int, scheduler: str, plot: str | N
             except StoppedSweep as stopped:
                 ignore_interrupts()
                 there = f"{rows_file(Path(out))} holds {stopped.rows} of {stopped.asked} rows"
-                raise Interrupted(f"{there}; the same command goes on with it") from None
+                raise Interrupted(f"{there}; the same command continues from it") from None
         if drawing:
             with rows_file(Path(out)).open(newline="") as file:
                 draw_sweep(list(csv.DictReader(file)), drawing)

@@ -1,4 +1,4 @@
-"""What commands share: text on the terminal as it is meant, numbers that are numbers, Ctrl-C that waits its turn."""
+"""What commands share: escaped text on the terminal, finite numbers, Ctrl-C that waits until work is done."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ..node import Node
 from ..util.escapes import plain
 from ..util.files import read_text
 
-# where a command notes its exit status before it prints: `| head` does not turn a no into a yes
+# a command notes its exit status here before it prints, so that `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
 # lines of a dump that are named one by one
 NAMED = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what was kept in words."""
+    """Ctrl-C; the message says what was kept."""
 
 
 class Terminal(Console):
-    """A console that takes text as it is: no markup, no emoji codes, no colours for what looks like a number."""
+    """A console that prints text as it is: no markup, no emoji codes, no colours for numbers."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
@@ -49,8 +49,8 @@ class Terminal(Console):
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
         """Print rows under a header; nothing is ever cut.
 
-        The first `left` columns stand at the left, figures at the right. Where the whole does not fit between the
-        edges of a terminal each row becomes lines of "name  value". A pipe has no edges.
+        The first `left` columns are aligned left, the others right. If a row is wider than the terminal, each row
+        becomes lines of "name  value". A pipe has no width.
         """
         lines = [[plain(cell) for cell in row] for row in (header, *rows)]
         widths = [max(cell_len(line[k]) for line in lines) for k in range(len(header))]
@@ -70,7 +70,7 @@ class Terminal(Console):
                 self.print("-" * width, soft_wrap=True)
 
     def _cards(self, lines: list[list[str]]) -> None:
-        """Print each row as lines of name and value, the first value at their head."""
+        """Print each row as lines of name and value, headed by its first value."""
         header, *rows = lines
         name = max(map(cell_len, header))
         for row in rows:
@@ -102,7 +102,7 @@ class Number(click.FloatRange):
     """A number within a range; neither infinite nor NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number; UsageError for what is none."""
+        """Return the number; UsageError for anything else."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
@@ -115,7 +115,7 @@ def shown(text: object) -> Text:
 
 
 def load_node(path: str | None, lenient: bool = False) -> Node:
-    """Load a node directory, the packaged one for None; what is assumed or not modelled is said on standard error."""
+    """Load a node directory, the packaged one for None; print to standard error what is assumed or not modelled."""
     node = Node.load(path, lenient) if path is not None else Node.example()
     for note in node.notes:
         warn(f"fastnat: note: {note}")
@@ -123,12 +123,12 @@ def load_node(path: str | None, lenient: bool = False) -> Node:
 
 
 def start_from(engine: Engine, path: str) -> None:
-    """Load the connections of a dump; lines that cannot be are named and counted on standard error."""
+    """Load the connections of a dump; name and count the impossible lines on standard error."""
     take_over(engine, read_text(Path(path)), path)
 
 
 def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None:
-    """Load the connections of a dump's text; not `quiet`: lines that cannot be are named and counted."""
+    """Load the connections of a dump's text; unless `quiet`, name and count the impossible lines."""
     left_out: list[str] = []
     loaded = engine.conntrack.load(text, path, left_out)
     if quiet or not left_out:
@@ -136,7 +136,7 @@ def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None
     for said in left_out[:NAMED]:
         warn(f"fastnat: left out: {said}")
     more = f"; the first {NAMED} are named above" if len(left_out) > NAMED else ""
-    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are there{more}")
+    warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are loaded{more}")
 
 
 def say(text: object) -> None:
@@ -145,7 +145,7 @@ def say(text: object) -> None:
 
 
 def warn(text: object) -> None:
-    """Print one line on standard error, control characters escaped; where that is closed nobody can be told."""
+    """Print one line on standard error, control characters escaped; do nothing if it is closed."""
     with contextlib.suppress(OSError):
         click.echo(plain(text), err=True)
 
@@ -157,7 +157,7 @@ def answer_no() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of the block, so that what is in it is done wholly or not at all."""
+    """Delay Ctrl-C until the end of the block, so that the block runs completely or not at all."""
     mine = threading.current_thread() is threading.main_thread()
     if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -173,6 +173,6 @@ def held() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """Take no further Ctrl-C: what is kept is being written."""
+    """Ignore further Ctrl-C while results are written."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)

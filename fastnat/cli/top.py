@@ -34,9 +34,9 @@ def open_dump(name: str) -> BinaryIO:
 @click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
 @click.option("--apart", type=Number(0, min_open=True), help="Seconds between the two dumps.")
-@click.option("--node", metavar="NODE", help="Its directory: nf_conntrack_max, and which addresses are its own.")
+@click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max, and its own addresses.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
-@click.option("--all", "every", is_flag=True, help="Addresses that nothing is translated to, too.")
+@click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -50,7 +50,7 @@ def top(
     if (earlier is None) != (apart is None):
         raise InputError("a forecast needs both: --earlier FILE and --apart SECONDS, the time between the dumps")
     if as_csv and as_json:
-        raise InputError("--csv and --json: one form at a time")
+        raise InputError("--csv and --json exclude each other")
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         with contextlib.closing(open_dump(dump)) as file:
@@ -100,7 +100,7 @@ def _fields(s: PortSpace) -> dict[str, Any]:
 
 
 def nat_addresses(node: Node) -> list[tuple[int, int]]:
-    """Return the ranges of addresses with which a node translates: its own, and those of its SNAT rules."""
+    """Return the ranges of a node's NAT addresses: its own, and those of its SNAT rules."""
     own = [a for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)]
     ranges = [(a.local, a.local) for a in own]
     for parsed in map(node.rules_of, FAMILIES.values()):
@@ -126,7 +126,7 @@ def show_table(dump: Dump, limit: int) -> None:
 
 
 def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:
-    """Print the table, and in words how near the worst is."""
+    """Print the table, and say how near to exhaustion the fullest port space is."""
     console = Terminal()
     ports = dump.connections - dump.others
     if not spaces:
@@ -164,7 +164,7 @@ def end_of(address: str, port: int) -> str:
 
 
 def forecast(s: PortSpace, growth: float) -> str:
-    """Return when the ports run out if they go on growing as between the two dumps, and what that is based on."""
+    """Return when the ports run out if they keep growing as between the two dumps, and the basis of that."""
     pace = f"{growth:+,.1f}/s".replace(".0/s", "/s")
     if growth <= 0:
         return f"Between the two dumps it grew by {pace}: no forecast."

@@ -22,15 +22,15 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.argument("node", required=False)
 @click.option("-p", "--proto", default="udp", show_default=True, help="udp, tcp, icmp, sctp or a number.")
 @click.option("-s", "--src", default="10.244.1.2", show_default=True)
-@click.option("--sport", type=click.IntRange(0, 65535), default=40_000, show_default=True, help="Of ICMP: the id.")
+@click.option("--sport", type=click.IntRange(0, 65535), default=40_000, show_default=True, help="For ICMP: the id.")
 @click.option("-d", "--dst", default="203.0.113.10", show_default=True)
-@click.option("--dport", type=click.IntRange(0, 65535), default=53, show_default=True, help="Of ICMP: type * 256.")
+@click.option("--dport", type=click.IntRange(0, 65535), default=53, show_default=True, help="For ICMP: type * 256.")
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
-@click.option("--flags", default="S", show_default=True, help="TCP flags, of FSRPAU.")
+@click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
 @click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
-@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
-@click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
+@click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
+@click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--kernel", is_flag=True, help="Print the lines that the kernel's TRACE target logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
@@ -51,7 +51,7 @@ def trace(
     kernel: bool,
     as_json: bool,
 ) -> None:
-    """Show how NODE (default: the packaged k8s-worker) decides about one packet, rule by rule."""
+    """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
     engine = Engine(load_node(node, lenient), profile=profile, seed=seed)
     if start_from is not None:
         load(engine, start_from)

@@ -1,4 +1,4 @@
-"""Read the text of `conntrack -L` by the million lines, as far as port spaces need it."""
+"""Read `conntrack -L` text of millions of lines, as far as port spaces need it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
 @dataclass
 class Dump:
-    """A whole dump: connections, those without ports (ICMP and the like), and of the others the fields that count.
+    """A whole dump: the number of connections, of those without ports (ICMP and the like), and fields of the others.
 
-    Connections that are not translated count, too: they take their port from the address that they have. `translated`
+    Untranslated connections count, too: they occupy a port of their own address. `translated`
     says which ones have another address in the reply than their own, `waits` which are in TIME_WAIT, `closed` which
     are in TIME_WAIT, CLOSE or SYN_SENT2. Texts are kept once, by a hash of 64 bits: `sources` of addresses, `spaces`
     of "proto X dst=Y sport=P zone=N", the reply tuple and its zone.
-    cut: what is wrong with a last line that was cut, "" where none was.
+    cut: what is wrong with a last line that was cut off, "" if none was.
     """
 
     connections: int = 0
@@ -64,7 +64,8 @@ class Dump:
 def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none.
 
-    Where only a last line without an end is broken, the text was cut: what stands before is kept; Dump.cut says so.
+    If only the last line is broken and has no end, the text was cut off: the lines before it are kept, and Dump.cut
+    says so.
     """
     dump = Dump()
     first = 1
@@ -155,7 +156,7 @@ def _chunks(file: BinaryIO, source: str) -> Iterator[bytes]:
 
 
 def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
-    """Leave out what is no connection line, refuse a broken one, and set the words of the others apart by one space."""
+    """Drop lines that are no connection, reject broken ones, and separate the words of the others by one space."""
     kept = []
     for number, line in enumerate(lines, first):
         text = line.decode(errors="replace")
@@ -171,7 +172,7 @@ def _sound(lines: list[bytes], source: str, first: int) -> list[bytes]:
 
 
 class Text:
-    """A chunk of lines, looked at in whole columns: a loop over a million lines takes longer than a user waits."""
+    """A chunk of lines, processed in whole columns: a loop over a million lines would take too long."""
 
     def __init__(self, chunk: bytes) -> None:
         padded = chunk + bytes(2 * WORD)
@@ -205,7 +206,7 @@ class Text:
 
 
 def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Return each hash once, and where it stands first."""
+    """Return each hash once, and its first place."""
     unique, first = np.unique(hashes, return_index=True)
     return list(zip(unique.tolist(), first.tolist(), strict=True))
 
@@ -213,7 +214,7 @@ def _firsts(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
 # most sources stand in many chunks
 @lru_cache(1 << 17)
 def _address(raw: bytes) -> str | None:
-    """Return the text of an address, None for what is none."""
+    """Return the text of an address; None for anything else."""
     text = raw.decode(errors="replace")
     try:
         family_of(text).to_int(text)
@@ -223,7 +224,7 @@ def _address(raw: bytes) -> str | None:
 
 
 def _count(chunk: bytes, n_lines: int) -> Part | None:
-    """Return a chunk's connections; None when some line has not two tuples, one that cannot be, or other blanks."""
+    """Return a chunk's connections; None if some line lacks two tuples, has an impossible one, or other blanks."""
     text = Text(chunk)
     b = text.bytes
     equals = np.flatnonzero(b == EQUALS)
@@ -293,12 +294,10 @@ def _count(chunk: bytes, n_lines: int) -> Part | None:
 
 
 def _zones(text: Text, equals: NDArray[Any], ends: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return of each line the zone of its reply tuple: of "zone=N" or "zone-reply=N", else 0."""
+    """Return for each line the zone of its reply tuple, from "zone=N" or "zone-reply=N", else 0."""
     b, zones = text.bytes, np.zeros(len(ends), np.uint64)
     at = equals[(b[equals - 1] == ord("e")) & (text.words[np.maximum(equals - 8, 0)] >> np.uint64(24) == ZONE)]
     whole = (text.words[np.maximum(equals - 8, 0)] == NE_REPLY) & (b[np.maximum(equals - 9, 0)] == ord("o"))
     at = np.concatenate([at, equals[whole]])
     zones[np.searchsorted(ends, at)] = text.numbers(at + 1).astype(np.uint64)
     return zones
-
-

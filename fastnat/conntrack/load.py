@@ -1,4 +1,4 @@
-"""Taking over the connections of a dump: a line that cannot be is named, the others are put into the tables at once."""
+"""Loading the connections of a dump: impossible lines are named, the others enter the tables together."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Lines:
 class Loader:
     """Loads the lines of one dump into the tables of an engine.
 
-    left_out: None: the first line that cannot be raises InputError, and nothing is taken over; a list: such lines are
-    described there, the others are taken.
+    left_out: if None, the first impossible line raises InputError, and nothing is loaded; if a list, such lines are
+    described there, and the others are loaded.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Loader:
         self.broken: list[tuple[int, str]] = []
 
     def load(self, text: str) -> int:
-        """Take the connections over; return how many."""
+        """Load the connections; return how many."""
         self.texts = text.splitlines()
         with no_garbage():
             families = [(version, lines) for version, lines in self.read().items() if len(lines.numbers)]
         if self.left_out is None:
             self.tell()
             self.look_for_room(families)
-        # half a dump would be no state that any node was in
+        # no node was ever in the state that half a dump describes
         with uninterrupted():
             for version, lines in families:
                 self.insert(version, lines)
@@ -76,13 +76,13 @@ class Loader:
         return sum(len(numbers) for _, numbers in self.done)
 
     def read(self) -> dict[int, Lines]:
-        """Return what the lines say, by 4 and 6; those that say nothing sensible are noted."""
+        """Return the parsed lines, by 4 and 6; note the ones that cannot be parsed."""
         found = [PLAIN.fullmatch(text) for text in self.texts]
         plain = [n for n, match in enumerate(found) if match]
         try:
             fast = plain_lines(plain, [match.groups() for match in found if match])
         except (OSError, ValueError):
-            # an address or a port among them is none: one by one it is found which
+            # some address or port is invalid: looking at the lines one by one finds which
             plain, fast = [], plain_lines([], [])
         there = set(plain)
         others: dict[int, list[tuple[int, Connection]]] = {4: [], 6: []}
@@ -101,7 +101,7 @@ class Loader:
         return {4: merged(fast, parsed_lines(V4, others[4])), 6: parsed_lines(V6, others[6])}
 
     def tell(self) -> None:
-        """Raise InputError for the first line that cannot be, or describe all of them in left_out."""
+        """Raise InputError for the first impossible line, or describe all of them in left_out."""
         for n, why in sorted(self.broken):
             said = f"{self.source}:{n + 1}: {excerpt(why, 1000)}"
             if self.left_out is None:
@@ -109,7 +109,7 @@ class Loader:
             self.left_out.append(f"{said}; in the line: {excerpt(self.texts[n])}")
 
     def look_for_room(self, families: list[tuple[int, Lines]]) -> None:
-        """Raise InputError for the first line that has no place, before any is taken over."""
+        """Raise InputError for the first line that does not fit, before any is loaded."""
         room = self.max_connections - sum(int(core.count) for core in self.cores.values())
         for version, lines in families:
             core, tuples = self.cores[version], np.ascontiguousarray(lines.records["tuples"])
@@ -128,7 +128,7 @@ class Loader:
         self.tell()
 
     def insert(self, version: int, lines: Lines) -> None:
-        """Put lines of one family into its tables, each that has a place."""
+        """Insert the lines of one family that fit into its tables."""
         core = self.cores[version]
         others = sum(int(c.count) for v, c in self.cores.items() if v != version)
         core.leave_room(others)
@@ -147,9 +147,9 @@ class Loader:
                 give_helper(core, helper, lines.records[k], int(numbers[k]))
 
     def draw_sequences(self, core: Datapath, records: NDArray[np.void], numbers: NDArray[np.uint32]) -> None:
-        """Draw how far the sequence numbers of closed connections had come: a dump does not say it.
+        """Draw the last sequence numbers of closed connections, because a dump does not contain them.
 
-        On a node they are independent of each other: any 32 bits, so that half of them count as older than a SYN.
+        On a node they are independent 32-bit numbers, so half of them count as older than a SYN.
         """
         closed = (records["tuples"]["proto"][:, 0] == PROTOCOLS["tcp"]) & np.isin(records["state"], CLOSED)
         if closed.any():
@@ -158,7 +158,7 @@ class Loader:
 
 
 def plain_lines(numbers: list[int], groups: list[tuple[str | None, ...]]) -> Lines:
-    """Return the lines that PLAIN matched, a column at a time; OSError, ValueError where one of them cannot be."""
+    """Return the lines that PLAIN matched, a column at a time; OSError, ValueError if one of them is impossible."""
     records = np.zeros(len(groups), records_of(V4).CONN)
     columns: list[tuple[str, ...]] = list(zip(*groups, strict=True)) or [()] * 15
     udp, tcp, states, src, dst, sport, dport, unreplied, rsrc, rdst, rsport, rdport, assured, marks = columns[:14]
@@ -184,7 +184,7 @@ def plain_lines(numbers: list[int], groups: list[tuple[str | None, ...]]) -> Lin
 
 
 def quads(texts: tuple[str, ...]) -> NDArray[np.uint32]:
-    """Return IPv4 addresses as numbers; OSError for what is none."""
+    """Return IPv4 addresses as numbers; OSError for anything else."""
     known = {text: socket.inet_pton(socket.AF_INET, text) for text in set(texts)}
     packed = b"".join(map(known.__getitem__, texts))
     return np.frombuffer(packed, ">u4").astype(np.uint32)
@@ -206,13 +206,13 @@ def parsed_lines(family: Family, found: list[tuple[int, Connection]]) -> Lines:
 
 
 def ticks(seconds: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Return the jiffies that are left; one that is due at once lives for a jiffy."""
+    """Return the jiffies left; an entry that is due at once lives for one jiffy."""
     left: NDArray[np.uint32] = np.maximum(np.minimum(seconds, MAX_TIMEOUT) * HZ, 1).astype(np.uint32)
     return left
 
 
 def merged(a: Lines, b: Lines) -> Lines:
-    """Return the lines of both in the order of the dump: of two with one tuple the first is taken."""
+    """Return the lines of both in the order of the dump, since the first of two lines with one tuple is loaded."""
     numbers = np.concatenate([a.numbers, b.numbers])
     order = np.argsort(numbers, kind="stable")
     place = np.empty_like(order)
@@ -236,7 +236,7 @@ def is_there(core: Datapath, record: NDArray[np.void]) -> bool:
 
 
 def give_helper(core: Datapath, name: str, record: np.void, index: int) -> None:
-    """Give a connection the helper of that name, if there is such a one for its protocol."""
+    """Give a connection the helper of that name, if one exists for its protocol."""
     kind, proto = HELPERS.get(name, (0, 0))
     if kind and record["tuples"][0]["proto"] == proto:
         helps = np.zeros(1, HELP)

@@ -1,10 +1,10 @@
 """How full the port spaces of a real node are, out of its `conntrack -L` text.
 
-A port space is what one NAT address can offer towards one destination: (NAT address, protocol, destination, port). Of a
-connection they stand in its reply tuple, as destination, protocol, source and source port; its destination port is the
-one that is taken.
+A port space is the set of ports that one NAT address offers towards one destination: (NAT address, protocol,
+destination, port). The reply tuple of a connection names it, as destination, protocol, source and source port; its
+destination port is the port in use.
 
-Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 and 8 ports, each begun anywhere.
+Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 and 8 ports, each from a random port on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIRST, PORTS = 1024, 64512
 WINDOWS = (128, 64, 32, 16, 8)
 # NF_NAT_HARDER_THRESH: the last probes of a window, in which a SYN may take over a closed connection's port
 HARDER = 32
-# share of the ports in use from which the kernel's search begins to fail, measured (see the README)
+# share of the ports in use above which the kernel's search begins to fail, measured
 PAIN = 0.84
 
 
@@ -50,7 +50,7 @@ class PortSpace:
 
     @property
     def name(self) -> Name:
-        """What tells it from the others."""
+        """The fields that identify it."""
         return Name(self.address, self.proto, self.dst, self.dport, self.zone)
 
     @property
@@ -65,9 +65,9 @@ class PortSpace:
 
 
 def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:
-    """Return the port spaces with most connections, the fullest first; `fails` is that of a kernel.
+    """Return the port spaces with most connections, the fullest first; `fails` holds for one kernel.
 
-    An address that no connection is translated to is no NAT address: its port spaces are left out unless `every`.
+    An address to which no connection is translated is no NAT address: its port spaces are left out unless `every`.
     """
     if dump.connections == dump.others:
         return []
@@ -107,7 +107,7 @@ def _text(dump: Dump, space: np.uint64) -> str:
 
 
 class Name(NamedTuple):
-    """What tells one port space from the others."""
+    """The fields that identify a port space."""
 
     address: str
     proto: str
@@ -134,9 +134,9 @@ def search_fails(taken: NDArray[np.bool_], closing: NDArray[np.bool_] | None = N
     """Return the probability that the kernel's port search finds nothing.
 
     taken: bool[64512], which of the ports 1024..65535 are in use. Each window begins at a random 16-bit offset modulo
-    64512, so the first 1024 ports are twice as likely as the others. closing: those that a SYN may take over from a
-    closed connection (linux-6.18): in the last 32 probes of each window, and only with a sequence number behind the
-    old one. A dump does not show those; they are independent of each other, so that half of them are behind.
+    64512, so the first 1024 ports are twice as likely as the others. closing: ports that a SYN may take over from a
+    closed connection (linux-6.18), in the last 32 probes of each window, and only if its sequence number is newer than
+    the old one. A dump does not show sequence numbers; they are independent, so half of the SYNs are newer.
     """
     weights = np.ones(PORTS)
     weights[: 65536 - PORTS] = 2
@@ -158,5 +158,5 @@ def search_fails(taken: NDArray[np.bool_], closing: NDArray[np.bool_] | None = N
 
 
 def seconds_left(used: int, growth: float) -> float | None:
-    """Return after how many seconds all ports are in use at this growth [ports/s]; None where it does not grow."""
+    """Return the seconds until all ports are in use at this growth [ports/s]; None if it does not grow."""
     return (PORTS - used) / growth if growth > 0 else None

@@ -1,4 +1,4 @@
-"""A connection, and its text: as conntrack(8) and /proc print it, and read from that."""
+"""A connection and its text, printed as conntrack(8) and /proc print it, and parsed from that."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def format_proc_stats(entries: int, stats: dict[str, int], profile: str = "linux
     return f"entries  {' '.join(names)}  {' '.join(EXPECT_STATS)}\n{entries:08x}  {numbers[0]}  {numbers[1]}\n"
 
 
-# a run of letters is looked at once, from its beginning
+# match a run of letters only from its beginning
 PAIR = re.compile(r"(?<![a-z-])([a-z-]++)=(\S+)")
 SECONDS = re.compile(r"[0-9]+")
 OFFLOAD, OFFLOAD_TIMEOUT = {"[OFFLOAD]", "[HW_OFFLOAD]"}, 86_400  # NF_CT_DAY of nf_flow_table_core.c
@@ -178,7 +178,7 @@ LONGEST = 2**32 - 1
 def parse_line(line: str) -> Connection:
     """Return the connection that a line of `conntrack -L`, `-o extended` or /proc/net/nf_conntrack shows.
 
-    Raises InputError saying what is missing or not understood. The record number is 0.
+    Raises InputError that says what is missing or not understood. The record number is 0.
     """
     try:
         return _parse_line(line)
@@ -195,7 +195,7 @@ def _parse_line(line: str) -> Connection:
     if len(words) < 4 or not SECONDS.fullmatch(words[1]):
         raise ValueError("expected protocol, number, timeout and two tuples, as `conntrack -L` prints them")
     proto = decimal(words[1], 0, 255, "protocol")
-    # of an entry that is in a flow table the kernel shows neither timeout nor state: it keeps both from running out
+    # for an entry in a flow table the kernel prints neither timeout nor state, because neither can run out
     offloaded = not OFFLOAD.isdisjoint(words)
     shorter = OFFLOAD_TIMEOUT if offloaded else 0
     timeout = decimal(words[2], 0, LONGEST, "timeout") if SECONDS.fullmatch(words[2]) else shorter
@@ -261,5 +261,3 @@ def _far(proto: int, t: tuple[int, int, int, int], original: bool = False) -> in
     if proto in (1, 58):
         return 0
     return t[3] if original else t[2]
-
-

@@ -1,4 +1,4 @@
-"""The engine's connections: looked up, listed, deleted, loaded from a dump, as arrays and as text."""
+"""The engine's connections: look-up, listing, deletion, loading from a dump, arrays and text."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Conntrack:
         self._max_connections, self._seed = max_connections, seed
 
     def __len__(self) -> int:
-        """Return how many there are, as `conntrack -C`: those with NAT_CLASH, which listings hide, count too."""
+        """Return their number, as `conntrack -C` does; it includes those with NAT_CLASH, which listings hide."""
         return sum(int(core.count) for core in self._cores.values())
 
     def _connection(
-        self, version: int, index: int, left: NDArray[Any], announced: dict[int, int] | None = None
+        self, version: int, index: int, left: NDArray[np.void], announced: dict[int, int] | None = None
     ) -> Connection:
         arrays = self._cores[version].arrays
         row = arrays["conns"][index]
@@ -70,7 +70,7 @@ class Conntrack:
         return HELPER_NAMES[kind], counts.get(int(arrays["helps"]["serial"][arrays["tcp"]["help"][index]]), 0)
 
     def _announced(self, version: int) -> dict[int, int]:
-        """Return how many live connections each helper's serial announced, at once for a whole listing."""
+        """Return the number of live connections that each helper's serial announced, once for a whole listing."""
         arrays = self._cores[version].arrays
         expected = np.flatnonzero(arrays["conns"]["status"][: self._cores[version].high_water] & Status.EXPECTED)
         expected = expected[arrays["conns"]["flags"][expected] & CONN_HELPED != 0]
@@ -89,7 +89,7 @@ class Conntrack:
                 yield self._connection(version, int(index), left, announced)
 
     def find(self, proto: str | int, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
-        """Return the connection that has this tuple in either direction, or None; InputError for what is no tuple."""
+        """Return the connection that has this tuple in either direction, or None; InputError for an invalid tuple."""
         family, near = address("src", src)
         far = address("dst", dst, family)[1]
         ends = port("sport", sport), port("dport", dport), protocol(proto)
@@ -100,7 +100,7 @@ class Conntrack:
         return None if found is None else self._connection(family.version, found[0], core.timeout_left())
 
     def delete(self, connection: Connection | int) -> None:
-        """Delete a connection, an IPv4 one where only its number is given; IndexError when it is gone already."""
+        """Delete a connection; a number alone means an IPv4 one. IndexError if it no longer exists."""
         if isinstance(connection, int):
             self._cores[4].delete(whole("connection", connection, 0, 2**32 - 1))
         else:
@@ -114,21 +114,21 @@ class Conntrack:
         for core in self._cores.values():
             for index in np.flatnonzero(core.arrays["conns"]["flags"][: core.high_water] & CONN_LIVE).tolist():
                 n += 1
-                # the tunnel of a PPTP connection goes with it
+                # the tunnel of a PPTP connection is deleted with it
                 with suppress(IndexError):
                     core.delete(index)
         return n
 
     def load(self, text: str, source: str = "<conntrack>", left_out: list[str] | None = None) -> int:
-        """Take over the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
+        """Load the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
 
-        Returns how many. What a dump does not show is taken as the kernel takes it for `conntrack -I`: TCP windows are
-        learnt anew, and a masquerading interface is not known. Only how far the sequence numbers of connections in
-        TIME_WAIT, CLOSE and SYN_SENT2 had come is drawn, uniformly from the engine's seed: by them linux-6.18 tells
-        whether a SYN may take over a port. Helpers that do not exist here are left out.
+        Returns their number. What a dump does not contain is set as the kernel sets it for `conntrack -I`: TCP windows
+        are learnt again, and the masquerading interface is unknown. Only the last sequence numbers of connections in
+        TIME_WAIT, CLOSE and SYN_SENT2 are drawn, uniformly from the engine's seed: from them linux-6.18 decides whether
+        a SYN may take over a port. Helpers that do not exist here are left out.
 
-        Raises InputError naming source, line and what is wrong; then none is taken over. With a list `left_out` such
-        lines are described there, one string each, and the others are taken.
+        Raises InputError that names source, line and fault; then nothing is loaded. With a list `left_out`, such lines
+        are described there, one string each, and the others are loaded.
         """
         loader = Loader(self._cores, self._max_connections, self._seed, source, left_out)
         return loader.load(text_of(text, source))
@@ -149,22 +149,22 @@ class Conntrack:
         ]  # fmt: skip
         return pandas.DataFrame(rows)
 
-    def to_numpy(self, version: int = 4) -> NDArray[Any]:
+    def to_numpy(self, version: int = 4) -> NDArray[np.void]:
         """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
         core = self._cores[version]
         used = core.arrays["conns"][: core.high_water]
-        live: NDArray[Any] = used[_listed(used)].copy()
+        live: NDArray[np.void] = used[_listed(used)].copy()
         return live
 
     def format(self, style: str = "conntrack") -> str:
         """Return the table as text: "conntrack" (-L), "extended" or "proc"; ValueError for another style."""
         if style not in ("conntrack", "extended", "proc"):
-            raise ValueError(f"style {style!r}: known are conntrack, extended, proc")
+            raise ValueError(f"style {style!r}: expected conntrack, extended or proc")
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
 
 
-def _listed(records: NDArray[Any]) -> Any:
-    """Return which records are connections that listings show: those with NAT_CLASH are hidden, as in the kernel."""
+def _listed(records: NDArray[np.void]) -> Any:
+    """Return which records listings show; those with NAT_CLASH are hidden, as in the kernel."""
     return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
 
 

@@ -9,12 +9,12 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
-from .conntrack.lookup cimport candidate, towards
+from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
 from .shortcuts.established cimport pass_established
-from .shortcuts.opening cimport draws_port, open_masqueraded, quick_memo, reach_holds, reaches, translated
+from .shortcuts.opening cimport draws_port, open_masqueraded, complete_memo, bounds_hold, within_bounds, translated
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
@@ -82,6 +82,7 @@ cdef struct scratch_t:
 
 
 cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const packet_t *in_, uint32_t n) noexcept nogil:
+    # stage_hash: the tuples of a group, their hashes, and the home bucket of each as the next lines to fetch.
     cdef uint32_t i
     g.packets = in_
     g.n = n
@@ -103,7 +104,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     cdef ahead_t *ahead
     cdef const packet_t *in_
     cdef memo_t *memo
-    cdef memo_t *near = &e.memos[e.reach.memo] if reach_holds(e) else NULL
+    cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e) else NULL
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
@@ -111,13 +112,13 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         in_ = g.packets + misses[i]
         memo = near
         ahead.key[2] = 0
-        if near == NULL or not reaches(&e.reach, in_):
-            memo = quick_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
+        if near == NULL or not within_bounds(&e.memo_bounds, in_):
+            memo = complete_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
             near = memo if memo != NULL else near
         ahead.memo = memo
         ahead.drawn = FN_NONE
         ahead.source = source_tuple(t)
-        ahead.checks = towards(e, in_.src)[0] != 0
+        ahead.checks = dst16_count(e, in_.src)[0] != 0
         ahead.reply[0] = swap_ends(t)
         ahead.reply[1] = ahead.reply[0]
         ahead.reply[1].dst = e.guess_addr
@@ -141,6 +142,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
 
 
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
+    # stage_probe: which record each packet of a group is probably of; for the others, look ahead.
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
     cdef uint32_t n_lines = 0

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
 from .conntrack.insert cimport chain_of
-from .conntrack.lookup cimport find_tuple, is_expired, is_live, next_with, towards
+from .conntrack.lookup cimport find_tuple, is_expired, is_live, next_with, dst16_count
 from .conntrack.timing_wheel cimport slot_ahead
 from .helpers.expect cimport conn_server, expect_head, help_of
 from .nat.bysource cimport bysource_head
@@ -20,7 +20,7 @@ cdef struct room_t:
     # what is counted anew, all zero at first: per record, per /16, per chain, per real server, per page, per help and
     # expectation
     uint8_t *seen
-    uint32_t *towards
+    uint32_t *dst16_counts
     uint16_t *chains
     uint32_t *active
     uint32_t *inactive
@@ -39,7 +39,7 @@ cdef enum:
 cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *sizes) noexcept nogil:
     # room_sizes: bytes of the arrays of a room, in the order in which room_t names them.
     sizes[0] = e.high_water
-    sizes[1] = FN_TOWARDS * sizeof(uint32_t)
+    sizes[1] = FN_DST16 * sizeof(uint32_t)
     sizes[2] = e.n_chains * sizeof(uint16_t)
     sizes[3] = n_servers * sizeof(uint32_t)
     sizes[4] = n_servers * sizeof(uint32_t)
@@ -51,7 +51,7 @@ cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *siz
 cdef inline void room_take(room_t *r, void **arrays, uint32_t n_servers) noexcept nogil:
     # room_take: arrays: as room_sizes says them, all zero.
     r.seen = <uint8_t *>arrays[0]
-    r.towards = <uint32_t *>arrays[1]
+    r.dst16_counts = <uint32_t *>arrays[1]
     r.chains = <uint16_t *>arrays[2]
     r.active = <uint32_t *>arrays[3]
     r.inactive = <uint32_t *>arrays[4]
@@ -68,6 +68,7 @@ cdef inline uint32_t directions(const conn_t *c) noexcept nogil:
 
 
 cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nogil:
+    # check_records: each record is in use or free, once, and what it names exists.
     cdef uint32_t i, ct
     cdef uint32_t live = 0
     cdef const conn_t *c
@@ -117,6 +118,7 @@ cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct,
 
 
 cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogil:
+    # check_tuples: each connection is in the table by its tuples, and found by them; what is counted by tuple is.
     cdef uint32_t i, dir
     cdef uint64_t h
     cdef uint64_t items = 0
@@ -135,15 +137,15 @@ cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogi
             if has_twin(e, t, h, i, dir):
                 return b"two connections have one tuple"
             items += 1
-            r.towards[towards(e, t.dst) - e.towards] += 1
+            r.dst16_counts[dst16_count(e, t.dst) - e.dst16_counts] += 1
             if e.n_chains:
                 r.chains[chain_of(e, h) - e.chains] += 1
     if items != e.tuples.used:
         return b"the items of the tuple table are counted wrongly"
-    for i in range(FN_TOWARDS):
+    for i in range(FN_DST16):
         r.at = i
-        if r.towards[i] != e.towards[i]:
-            return b"the tuples towards a part of the address space are counted wrongly"
+        if r.dst16_counts[i] != e.dst16_counts[i]:
+            return b"the tuples with a destination in a /16 are counted wrongly"
     for i in range(e.n_chains):
         r.at = i
         if r.chains[i] != e.chains[i]:
@@ -194,6 +196,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
 
 
 cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nogil:
+    # check_sources: each connection that nat knows is in the list of its source, whose newest the table names.
     cdef uint32_t i, at, before
     cdef uint64_t heads = 0
     cdef uint32_t listed = 0
@@ -228,6 +231,7 @@ cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil:
+    # check_wheel: each connection has one place in the wheel, no later than it expires.
     cdef uint32_t slot, c, i, ct, ahead
     cdef uint32_t places = 0
     cdef uint32_t chunks = 0
@@ -252,7 +256,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
                 r.at = ct
                 if ct >= e.high_water or not is_live(&e.conns[ct]) or e.conns[ct].wheel_pos != c * 16 + i:
                     return b"a place in the wheel is not its connection's"
-                if e.zoned == 0 and is_expired(&e.conns[ct], <uint32_t>e.now):
+                if e.may_share_tuple == 0 and is_expired(&e.conns[ct], <uint32_t>e.now):
                     return b"a connection is due and still there"
                 if ahead > 1 and <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
                     return b"a place in the wheel lies behind its connection's timeout"
@@ -342,6 +346,7 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nogil:
+    # check_servers: real servers count the connections that name them.
     cdef uint32_t i, server
     for i in range(e.high_water):
         if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_SERVICE:
@@ -360,6 +365,7 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
 
 
 cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
+    # check_page: what a page knows of its ports is so.
     cdef const uint64_t *taken = page_words(e, key.pages[page])
     cdef uint32_t i, at
     cdef uint64_t h
@@ -384,6 +390,7 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
 
 
 cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nogil:
+    # check_bitmaps: each bitmap is found and queued, each page has one owner or is free.
     cdef uint32_t b, i
     cdef uint32_t live = 0
     cdef uint32_t queued = 0

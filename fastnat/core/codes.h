@@ -3,51 +3,51 @@
 #ifndef FASTNAT_CODES_H
 #define FASTNAT_CODES_H
 
-#define FN_HZ 250              /* jiffies per second of the kernels reproduced */
-#define FN_NONE 0xffffffffu    /* no index */
-#define FN_ID_BITS 26          /* a table id: record << 1 | direction */
-#define FN_BUCKET_SLOTS 12
-#define FN_GROUP_BUCKETS 32    /* overflow stays inside a group; a group is split as a whole */
-#define FN_STAGE 32            /* packets in flight between two stages of a batch */
-#define FN_CPUS 256            /* packets held at most between set-up and confirm */
-#define FN_WHEEL_SHIFT 15
-#define FN_WHEEL_SLOTS (1 << FN_WHEEL_SHIFT) /* one jiffy each: 131 s ahead */
-#define FN_FAR_SLOTS 4096      /* behind those, one turn of them each: 6.2 days ahead, later deadlines are looked at again */
-#define FN_CHUNK_IDS 14
-#define FN_WALK_RULES (1 << 24) /* rules evaluated for one packet in one table, beyond which it is dropped */
-#define FN_PATH_RULES 18       /* a longer walk is not remembered */
-#define FN_MEMO_RULES 30
-#define FN_RECENT_ENTRIES 100 /* xt_recent.ip_list_tot */
-#define FN_HASHLIMIT_SLOTS 65536 /* a list */
-#define FN_EXPECT_HEADS 1024
-#define FN_PERSIST_SLOTS 65536 /* clients of all persistent services */
-#define FN_RECENT_STAMPS 256  /* the largest --hitcount, plus one */
-#define FN_ANY_IFACE 0xffffu
-#define FN_TOWARDS 65536      /* parts of the address space in which destinations are counted */
-#define FN_ROUND_KEYS 5       /* of the table hash, keyed_hash.h */
-#define FN_PAGE_PORTS 2048    /* ports in a page of a bitmap */
-#define FN_PAGES (65536 / FN_PAGE_PORTS)
-#define FN_PAGE_WORDS (FN_PAGE_PORTS / 64)
+#define FN_HZ               250                   /* jiffies per second of the kernels reproduced */
+#define FN_NONE             0xffffffffu           /* no index */
+#define FN_ID_BITS          26                    /* a table id: record << 1 | direction */
+#define FN_BUCKET_SLOTS     12
+#define FN_GROUP_BUCKETS    32                    /* overflow stays inside a group; a group is split as a whole */
+#define FN_STAGE            32                    /* packets in flight between two stages of a batch */
+#define FN_CPUS             256                   /* packets held at most between set-up and confirm */
+#define FN_WHEEL_SHIFT      15
+#define FN_WHEEL_SLOTS      (1 << FN_WHEEL_SHIFT) /* one jiffy each: 131 s ahead */
+#define FN_FAR_SLOTS        4096                  /* behind those, one turn of them each: 6.2 days ahead, later deadlines are looked at again */
+#define FN_CHUNK_IDS        14
+#define FN_WALK_RULES       (1 << 24)             /* rules evaluated for one packet in one table, beyond which it is dropped */
+#define FN_TABLE_MEMO_RULES 18                    /* rules that match on a walk through a table; one with more is not remembered */
+#define FN_MEMO_RULES       30                    /* of both walks through nat together */
+#define FN_RECENT_ENTRIES   100                   /* xt_recent.ip_list_tot */
+#define FN_HASHLIMIT_SLOTS  65536                 /* a list */
+#define FN_EXPECT_HEADS     1024
+#define FN_PERSIST_SLOTS    65536                 /* clients of all persistent services */
+#define FN_RECENT_STAMPS    256                   /* the largest --hitcount, plus one */
+#define FN_ANY_IFACE        0xffffu
+#define FN_DST16            65536                 /* /16 networks by which destinations are counted */
+#define FN_ROUND_KEYS       5                     /* of the table hash, keyed_hash.h */
+#define FN_PAGE_PORTS       2048                  /* ports in a page of a bitmap */
+#define FN_PAGES            (65536 / FN_PAGE_PORTS)
+#define FN_PAGE_WORDS       (FN_PAGE_PORTS / 64)
 
 /* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
 #ifdef FN_IPV6
 typedef unsigned __int128 addr_t __attribute__((aligned(8)));
-#define FN_ADDR_BITS 128
-#define FN_V6 1
-#define PROTO_ICMP 58
-#define ICMP_ECHO 128
+#define FN_ADDR_BITS    128
+#define FN_V6           1
+#define PROTO_ICMP      58
+#define ICMP_ECHO       128
 #define ICMP_ECHO_REPLY 129
 #else
 typedef uint32_t addr_t;
-#define FN_ADDR_BITS 32
-#define FN_V6 0
-#define PROTO_ICMP 1
-#define ICMP_ECHO 8
+#define FN_ADDR_BITS    32
+#define FN_V6           0
+#define PROTO_ICMP      1
+#define ICMP_ECHO       8
 #define ICMP_ECHO_REPLY 0
 #endif
 #define FN_ADDR_BYTES (FN_ADDR_BITS / 8)
-#define FN_STATS 28           /* counters of an engine, enum stat */
-#define FN_TIMEOUTS 40        /* enum timeout */
+#define FN_STATS      28 /* counters of an engine, enum stat */
+#define FN_TIMEOUTS   40 /* enum timeout */
 
 enum ip_protocol {
     PROTO_TCP = 6,
@@ -176,7 +176,7 @@ enum set_dimension {
     DIM_PORT = 4,
 };
 
-/* -m recent, in match_t.n: an operation, and bits beside it */
+/* -m recent, in match_t.bits: an operation, and bits beside it */
 enum recent_operation {
     RECENT_SET = 0,
     RECENT_CHECK = 1,
@@ -191,7 +191,7 @@ enum recent_bit {
     RECENT_TTL = 16,
 };
 
-/* -m hashlimit, in match_t.n: which parts make the key, and whether it asks for what is above the rate */
+/* -m hashlimit, in match_t.bits: which parts make the key, and whether it asks for what is above the rate */
 enum hashlimit_bit {
     HASHLIMIT_DST = 1,
     HASHLIMIT_DPORT = 2,
@@ -375,44 +375,44 @@ enum dispatch_key {
     DISPATCH_DPORT = 1,
 };
 
+/* match_t.kind; behind each its form, a 16-bit field if it uses one, and the option of iptables */
 enum match_kind {
-    MATCH_SPORT = 1,
-    MATCH_DPORT = 2,
-    MATCH_TCP_FLAGS = 3,
-    MATCH_ICMP_TYPE = 4,
-    MATCH_MULTIPORT_SRC = 5,
-    MATCH_MULTIPORT_DST = 6,
-    MATCH_MULTIPORT_EITHER = 7,
-    MATCH_MARK = 8,
-    MATCH_CONNMARK = 9,
-    MATCH_ADDRTYPE_SRC = 10,
-    MATCH_ADDRTYPE_DST = 11,
-    MATCH_IPRANGE_SRC = 12,
-    MATCH_IPRANGE_DST = 13,
-    MATCH_CTSTATE = 14,
-    MATCH_CTPROTO = 15,
-    MATCH_NTH = 16,
-    MATCH_RANDOM = 17,
-    MATCH_LENGTH = 18,
-    MATCH_NEVER = 19,
-    MATCH_L4_HEADER = 20,
-    MATCH_CONST = 21,
-    MATCH_SET = 22,
-    MATCH_RECENT = 23,
-    MATCH_LIMIT = 24,
-    MATCH_TTL = 25,
-    MATCH_TOS = 26,
-    MATCH_CT_ADDR = 27,
-    MATCH_CT_PORT = 28,
-    MATCH_CT_STATUS = 29,
-    MATCH_CT_DIR = 30,
-    /* the second slot of a match that takes two */
-    MATCH_MORE = 31,
-    MATCH_RPFILTER = 32,
-    MATCH_HASHLIMIT = 33,
-    MATCH_HELPER = 34,
-    MATCH_CT_EXPIRE = 35,
-    MATCH_TCP_OPTION = 36,
+    MATCH_LISTED = 0,           /* listed + n_listed: none; a rule with several matches has it in place of its only one */
+    MATCH_SPORT = 1,            /* ports: --sport */
+    MATCH_DPORT = 2,            /* ports: --dport */
+    MATCH_TCP_FLAGS = 3,        /* byte: --tcp-flags, --syn */
+    MATCH_ICMP_TYPE = 4,        /* icmp: --icmp-type, --icmpv6-type */
+    MATCH_MULTIPORT_SRC = 5,    /* multiport + n_ports: --sports */
+    MATCH_MULTIPORT_DST = 6,    /* multiport + n_ports: --dports */
+    MATCH_MULTIPORT_EITHER = 7, /* multiport + n_ports: --ports */
+    MATCH_MARK = 8,             /* mark: -m mark --mark */
+    MATCH_CONNMARK = 9,         /* mark: -m connmark --mark */
+    MATCH_ADDRTYPE_SRC = 10,    /* addrtype: --src-type */
+    MATCH_ADDRTYPE_DST = 11,    /* addrtype: --dst-type, --pkt-type */
+    MATCH_IPRANGE_SRC = 12,     /* iprange: --src-range */
+    MATCH_IPRANGE_DST = 13,     /* iprange: --dst-range */
+    MATCH_CTSTATE = 14,         /* ctstate: --ctstate, --state */
+    MATCH_CTPROTO = 15,         /* ctproto: --ctproto */
+    MATCH_NTH = 16,             /* nth: -m statistic --mode nth */
+    MATCH_RANDOM = 17,          /* chance: -m statistic --mode random */
+    MATCH_LENGTH = 18,          /* range: -m length --length */
+    MATCH_L4_HEADER = 20,       /* l4_header: none; in front of matches that need the header */
+    MATCH_CONST = 21,           /* constant: those whose answer is always the same here, as --physdev-in */
+    MATCH_SET = 22,             /* set: --match-set */
+    MATCH_RECENT = 23,          /* recent + bits: -m recent */
+    MATCH_LIMIT = 24,           /* limit: -m limit */
+    MATCH_TTL = 25,             /* range: -m ttl, -m hl */
+    MATCH_TOS = 26,             /* byte: --tos, --dscp */
+    MATCH_CT_ADDR = 27,         /* ct_addr: --ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst */
+    MATCH_CT_PORT = 28,         /* ct_ports: --ctorigsrcport and its kind */
+    MATCH_CT_STATUS = 29,       /* ct_status: --ctstatus */
+    MATCH_CT_DIR = 30,          /* ct_dir: --ctdir */
+    MATCH_MORE = 31,            /* recent_more, limit_more: the second slot of -m recent and of -m limit */
+    MATCH_RPFILTER = 32,        /* rpfilter: -m rpfilter */
+    MATCH_HASHLIMIT = 33,       /* hashlimit + bits: -m hashlimit */
+    MATCH_HELPER = 34,          /* helper: -m helper --helper */
+    MATCH_CT_EXPIRE = 35,       /* range: --ctexpire */
+    MATCH_TCP_OPTION = 36,      /* option: --tcp-option */
 };
 
 /* What an event says: nf_conntrack_events as conntrack -E names them. */

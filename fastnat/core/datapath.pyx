@@ -26,7 +26,8 @@ from .route cimport route_lookup, select_addr, select_addr6
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
 from .shards cimport range_t, shards_of, shards_t
-from .shortcuts.hook_memo cimport flush_counters, forget_walks
+from .shortcuts.conditions cimport only_nat_rules
+from .shortcuts.hook_memo cimport flush_counters, forget_memos
 from .start cimport start_generator, start_keys, start_tables
 from .tuples.hash cimport random_u64, tuple_hash
 from .tuples.rehash cimport collect_due, is_crowded, rehash
@@ -244,34 +245,30 @@ cdef class Datapath:
         cdef engine_t *e = &self.e
         cdef uint32_t i, j
         e.n_ifaces = config["n_ifaces"]
-        e.n_paths = config["n_paths"]
-        e.reach.born = 0
+        e.n_memos = config["n_memos"]
+        e.memo_bounds.born = 0
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
         e.widest_run = config["widest_run"]
-        e.only_nat_rules = config["tracking"] and config["forward"] and config["remember"] and not e.max_events \
-            and not e.n_services
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
             e.hook_policy[i][j] = config["hook_policy"][i, j]
-            if i != TABLE_NAT:
-                e.only_nat_rules = False
         e.max_expects = config["max_expects"]
         e.auto_helpers = config["auto_helpers"]
-        e.only_nat_rules = e.only_nat_rules and not e.auto_helpers
         e.tracking = config["tracking"]
         e.nat_hooks = config["nat_hooks"]
         for name, value in config["timeouts"].items():
             e.timeouts[name] = value
             # an entry that is due as it begins stands in nobody's way, and two may have one tuple until the next jiffy
-            e.zoned |= value == 0
+            e.may_share_tuple |= value == 0
         e.checksum = config["checksum"]
         e.forward = config["forward"]
         e.loose = config["loose"]
         e.be_liberal = config["be_liberal"]
         e.max_retrans = config["max_retrans"]
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
+        e.only_nat_rules = only_nat_rules(e, config["remember"])
         return 0
 
     @property
@@ -302,9 +299,9 @@ cdef class Datapath:
             "tuple_overflows": self.e.tuples.overflows,
             "sources": self.e.sources.used, "source_groups": self.e.sources.groups,
             "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "bitmap_pages": self.e.n_pages, "free": self.e.n_free,
-            "paths": sum([self.e.paths[i].key[2] != 0 for i in range(self.e.n_paths)]),
+            "table_memos": sum([self.e.table_memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
             "helps": self.e.n_helps, "expects": self.e.expect_high, "rehashes": self.e.rehashes,
-            "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_paths)]),
+            "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
         }
 
     cdef int _clock(self, object now, uint64_t n, double *last, double **times) except -1:
@@ -789,10 +786,10 @@ cdef class Datapath:
             flush_counters(&self.e)
             return self.arrays["rules"]
 
-    def forget_paths(self):
+    def forget_memos(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""
         with self:
-            forget_walks(&self.e)
+            forget_memos(&self.e)
 
     def leave_room(self, uint32_t others):
         """Count `others` connections of the other family toward nf_conntrack_max, which is one for both."""
@@ -874,7 +871,7 @@ cdef class Datapath:
             if (e.high_water > e.capacity or e.n_chunks > e.max_chunks or e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages
                     or e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity or e.n_events > e.max_events
                     or e.tuples.groups > e.tuples.max_groups or e.sources.groups > e.sources.max_groups
-                    or e.n_paths > <uint64_t>len(self.memory["paths"]) or e.n_paths > <uint64_t>len(self.memory["memos"])):
+                    or e.n_memos > <uint64_t>len(self.memory["table_memos"]) or e.n_memos > <uint64_t>len(self.memory["memos"])):
                 memset(e, 0, sizeof(engine_t))
                 self._attach()
                 raise InputError("the tables are smaller than what the state says")

@@ -17,7 +17,8 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .route cimport destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded, route_of, source_is_martian
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
-from .shortcuts.hook_memo cimport follow, may_have_memo, memorize, remembered
+from .shortcuts.conditions cimport may_have_memo
+from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 
 
@@ -58,6 +59,7 @@ cdef inline uint32_t mangle_and_dnat(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
+    # postrouting: the last hook of what leaves: mangle, nat of the source, confirm.
     cdef uint32_t reason
     p.hook = HOOK_POSTROUTING
     reason = filter_hook(e, TABLE_MANGLE, p)
@@ -154,6 +156,7 @@ cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
+    # forward: what goes on to another machine: TTL, FORWARD, POSTROUTING (ip_forward).
     cdef uint32_t reason
     if not e.forward:
         return REASON_NOT_FORWARDING
@@ -252,6 +255,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:
+    # pass_hooks: => REASON_NONE or why the packet is dropped.
     p.verdict = VERDICT_FORWARD
     return send(e, p) if p.in_iface == 0 else receive(e, p)
 
@@ -284,6 +288,7 @@ cdef inline uint32_t set_up(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline void let_go(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
+    # let_go: what set_up has held back: confirm, and the verdict.
     if not reason and p.is_new:
         reason = confirm(e, p)
     leave(e, p, reason)

@@ -31,6 +31,7 @@ cdef inline uint32_t service_hash(addr_t addr, uint32_t port, uint32_t proto) no
 
 
 cdef inline service_t *service_at(const engine_t *e, addr_t addr, uint32_t port, uint32_t proto) noexcept nogil:
+    # service_at: => The service of an address and a port, NULL none.
     cdef uint32_t slot = service_hash(addr, port, proto) & e.service_mask
     cdef service_t *s
     while e.service_slots[slot] != FN_NONE:
@@ -54,6 +55,7 @@ cdef inline service_t *find_service(const engine_t *e, const pkt_t *p) noexcept 
 
 
 cdef inline uint32_t schedule_rr(engine_t *e, service_t *s) noexcept nogil:
+    # schedule_rr: each server in turn, those of weight 0 left out (ip_vs_rr_schedule).
     cdef uint32_t i, server
     for i in range(s.n):
         server = (s.at + i) % s.n
@@ -215,6 +217,7 @@ cdef inline uint32_t server_like(const engine_t *e, uint32_t n, tuple_t reply) n
 
 
 cdef inline bint has_service(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # has_service: => Whether the packet's connection has a real server.
     return e.n_services != 0 and p.ct != FN_NONE and not p.icmp_error and e.conns[p.ct].flags & CONN_SERVICE
 
 

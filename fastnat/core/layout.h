@@ -66,6 +66,55 @@ static_assert(offsetof(match_t, n) == 2, "offsetof(match_t, n)");
 static_assert(offsetof(match_t, a) == 4, "offsetof(match_t, a)");
 static_assert(offsetof(match_t, b) == 8, "offsetof(match_t, b)");
 static_assert(offsetof(match_t, c) == 12, "offsetof(match_t, c)");
+static_assert(offsetof(match_t, ports.low) == 4, "offsetof(match_t, ports.low)");
+static_assert(offsetof(match_t, ports.high) == 8, "offsetof(match_t, ports.high)");
+static_assert(offsetof(match_t, range.low) == 4, "offsetof(match_t, range.low)");
+static_assert(offsetof(match_t, range.high) == 8, "offsetof(match_t, range.high)");
+static_assert(offsetof(match_t, multiport.first) == 4, "offsetof(match_t, multiport.first)");
+static_assert(offsetof(match_t, mark.value) == 4, "offsetof(match_t, mark.value)");
+static_assert(offsetof(match_t, mark.mask) == 8, "offsetof(match_t, mark.mask)");
+static_assert(offsetof(match_t, byte.mask) == 4, "offsetof(match_t, byte.mask)");
+static_assert(offsetof(match_t, byte.value) == 8, "offsetof(match_t, byte.value)");
+static_assert(offsetof(match_t, icmp.type) == 4, "offsetof(match_t, icmp.type)");
+static_assert(offsetof(match_t, icmp.low) == 8, "offsetof(match_t, icmp.low)");
+static_assert(offsetof(match_t, icmp.high) == 12, "offsetof(match_t, icmp.high)");
+static_assert(offsetof(match_t, addrtype.types) == 4, "offsetof(match_t, addrtype.types)");
+static_assert(offsetof(match_t, addrtype.device) == 8, "offsetof(match_t, addrtype.device)");
+static_assert(offsetof(match_t, iprange.at) == 4, "offsetof(match_t, iprange.at)");
+static_assert(offsetof(match_t, ctstate.bits) == 4, "offsetof(match_t, ctstate.bits)");
+static_assert(offsetof(match_t, ctproto.proto) == 4, "offsetof(match_t, ctproto.proto)");
+static_assert(offsetof(match_t, ct_addr.at) == 4, "offsetof(match_t, ct_addr.at)");
+static_assert(offsetof(match_t, ct_addr.end) == 12, "offsetof(match_t, ct_addr.end)");
+static_assert(offsetof(match_t, ct_ports.low) == 4, "offsetof(match_t, ct_ports.low)");
+static_assert(offsetof(match_t, ct_ports.high) == 8, "offsetof(match_t, ct_ports.high)");
+static_assert(offsetof(match_t, ct_ports.end) == 12, "offsetof(match_t, ct_ports.end)");
+static_assert(offsetof(match_t, ct_status.bits) == 4, "offsetof(match_t, ct_status.bits)");
+static_assert(offsetof(match_t, ct_status.none) == 8, "offsetof(match_t, ct_status.none)");
+static_assert(offsetof(match_t, ct_dir.dir) == 4, "offsetof(match_t, ct_dir.dir)");
+static_assert(offsetof(match_t, nth.last) == 4, "offsetof(match_t, nth.last)");
+static_assert(offsetof(match_t, nth.count) == 12, "offsetof(match_t, nth.count)");
+static_assert(offsetof(match_t, chance.below) == 4, "offsetof(match_t, chance.below)");
+static_assert(offsetof(match_t, l4_header.bytes) == 4, "offsetof(match_t, l4_header.bytes)");
+static_assert(offsetof(match_t, constant.holds) == 4, "offsetof(match_t, constant.holds)");
+static_assert(offsetof(match_t, set.index) == 4, "offsetof(match_t, set.index)");
+static_assert(offsetof(match_t, set.sources) == 8, "offsetof(match_t, set.sources)");
+static_assert(offsetof(match_t, set.n_dims) == 12, "offsetof(match_t, set.n_dims)");
+static_assert(offsetof(match_t, recent.list) == 4, "offsetof(match_t, recent.list)");
+static_assert(offsetof(match_t, recent.window) == 8, "offsetof(match_t, recent.window)");
+static_assert(offsetof(match_t, recent.hits) == 12, "offsetof(match_t, recent.hits)");
+static_assert(offsetof(match_t, recent_more.at) == 4, "offsetof(match_t, recent_more.at)");
+static_assert(offsetof(match_t, recent_more.ring) == 8, "offsetof(match_t, recent_more.ring)");
+static_assert(offsetof(match_t, limit.cost) == 4, "offsetof(match_t, limit.cost)");
+static_assert(offsetof(match_t, limit.most) == 8, "offsetof(match_t, limit.most)");
+static_assert(offsetof(match_t, limit_more.credit) == 4, "offsetof(match_t, limit_more.credit)");
+static_assert(offsetof(match_t, limit_more.last) == 8, "offsetof(match_t, limit_more.last)");
+static_assert(offsetof(match_t, hashlimit.list) == 4, "offsetof(match_t, hashlimit.list)");
+static_assert(offsetof(match_t, hashlimit.at) == 8, "offsetof(match_t, hashlimit.at)");
+static_assert(offsetof(match_t, hashlimit.expiry) == 12, "offsetof(match_t, hashlimit.expiry)");
+static_assert(offsetof(match_t, rpfilter.flags) == 4, "offsetof(match_t, rpfilter.flags)");
+static_assert(offsetof(match_t, helper.helper) == 4, "offsetof(match_t, helper.helper)");
+static_assert(offsetof(match_t, option.number) == 4, "offsetof(match_t, option.number)");
+static_assert(offsetof(match_t, listed.first) == 4, "offsetof(match_t, listed.first)");
 static_assert(sizeof(rule_t) == (FN_V6 ? 112 : 64), "sizeof(rule_t)");
 static_assert(offsetof(rule_t, src) == 0, "offsetof(rule_t, src)");
 static_assert(offsetof(rule_t, smask) == (FN_V6 ? 16 : 4), "offsetof(rule_t, smask)");
@@ -90,17 +139,17 @@ static_assert(offsetof(dispatch_t, pad) == 12, "offsetof(dispatch_t, pad)");
 static_assert(sizeof(dispatch_slot_t) == 8, "sizeof(dispatch_slot_t)");
 static_assert(offsetof(dispatch_slot_t, key) == 0, "offsetof(dispatch_slot_t, key)");
 static_assert(offsetof(dispatch_slot_t, rule) == 4, "offsetof(dispatch_slot_t, rule)");
-static_assert(sizeof(path_t) == 128, "sizeof(path_t)");
-static_assert(offsetof(path_t, key) == 0, "offsetof(path_t, key)");
-static_assert(offsetof(path_t, packets) == 24, "offsetof(path_t, packets)");
-static_assert(offsetof(path_t, bytes) == 32, "offsetof(path_t, bytes)");
-static_assert(offsetof(path_t, mark) == 40, "offsetof(path_t, mark)");
-static_assert(offsetof(path_t, target_arg) == 44, "offsetof(path_t, target_arg)");
-static_assert(offsetof(path_t, walked) == 48, "offsetof(path_t, walked)");
-static_assert(offsetof(path_t, kind) == 50, "offsetof(path_t, kind)");
-static_assert(offsetof(path_t, n) == 51, "offsetof(path_t, n)");
-static_assert(offsetof(path_t, rules) == 52, "offsetof(path_t, rules)");
-static_assert(offsetof(path_t, pad) == 124, "offsetof(path_t, pad)");
+static_assert(sizeof(table_memo_t) == 128, "sizeof(table_memo_t)");
+static_assert(offsetof(table_memo_t, key) == 0, "offsetof(table_memo_t, key)");
+static_assert(offsetof(table_memo_t, packets) == 24, "offsetof(table_memo_t, packets)");
+static_assert(offsetof(table_memo_t, bytes) == 32, "offsetof(table_memo_t, bytes)");
+static_assert(offsetof(table_memo_t, mark) == 40, "offsetof(table_memo_t, mark)");
+static_assert(offsetof(table_memo_t, target_arg) == 44, "offsetof(table_memo_t, target_arg)");
+static_assert(offsetof(table_memo_t, walked) == 48, "offsetof(table_memo_t, walked)");
+static_assert(offsetof(table_memo_t, kind) == 50, "offsetof(table_memo_t, kind)");
+static_assert(offsetof(table_memo_t, n) == 51, "offsetof(table_memo_t, n)");
+static_assert(offsetof(table_memo_t, rules) == 52, "offsetof(table_memo_t, rules)");
+static_assert(offsetof(table_memo_t, pad) == 124, "offsetof(table_memo_t, pad)");
 static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "sizeof(memo_t)");
 static_assert(offsetof(memo_t, key) == 0, "offsetof(memo_t, key)");
 static_assert(offsetof(memo_t, packets) == 24, "offsetof(memo_t, packets)");
@@ -113,7 +162,7 @@ static_assert(offsetof(memo_t, out_iface) == (FN_V6 ? 64 : 52), "offsetof(memo_t
 static_assert(offsetof(memo_t, masq_iface) == (FN_V6 ? 66 : 54), "offsetof(memo_t, masq_iface)");
 static_assert(offsetof(memo_t, kind) == (FN_V6 ? 68 : 56), "offsetof(memo_t, kind)");
 static_assert(offsetof(memo_t, n) == (FN_V6 ? 69 : 57), "offsetof(memo_t, n)");
-static_assert(offsetof(memo_t, quick) == (FN_V6 ? 70 : 58), "offsetof(memo_t, quick)");
+static_assert(offsetof(memo_t, complete) == (FN_V6 ? 70 : 58), "offsetof(memo_t, complete)");
 static_assert(offsetof(memo_t, pad) == (FN_V6 ? 71 : 59), "offsetof(memo_t, pad)");
 static_assert(offsetof(memo_t, target_arg) == (FN_V6 ? 72 : 60), "offsetof(memo_t, target_arg)");
 static_assert(offsetof(memo_t, mark) == (FN_V6 ? 76 : 64), "offsetof(memo_t, mark)");
@@ -121,6 +170,21 @@ static_assert(offsetof(memo_t, rules) == (FN_V6 ? 80 : 68), "offsetof(memo_t, ru
 #if !FN_V6
 static_assert(offsetof(memo_t, pad2) == 188, "offsetof(memo_t, pad2)");
 #endif
+static_assert(sizeof(memo_bounds_t) == (FN_V6 ? 88 : 40), "sizeof(memo_bounds_t)");
+static_assert(offsetof(memo_bounds_t, memo) == 0, "offsetof(memo_bounds_t, memo)");
+static_assert(offsetof(memo_bounds_t, born) == 4, "offsetof(memo_bounds_t, born)");
+static_assert(offsetof(memo_bounds_t, src) == 8, "offsetof(memo_bounds_t, src)");
+static_assert(offsetof(memo_bounds_t, src_width) == (FN_V6 ? 24 : 12), "offsetof(memo_bounds_t, src_width)");
+static_assert(offsetof(memo_bounds_t, dst) == (FN_V6 ? 40 : 16), "offsetof(memo_bounds_t, dst)");
+static_assert(offsetof(memo_bounds_t, dst_width) == (FN_V6 ? 56 : 20), "offsetof(memo_bounds_t, dst_width)");
+static_assert(offsetof(memo_bounds_t, sport) == (FN_V6 ? 72 : 24), "offsetof(memo_bounds_t, sport)");
+static_assert(offsetof(memo_bounds_t, sport_width) == (FN_V6 ? 74 : 26), "offsetof(memo_bounds_t, sport_width)");
+static_assert(offsetof(memo_bounds_t, dport) == (FN_V6 ? 76 : 28), "offsetof(memo_bounds_t, dport)");
+static_assert(offsetof(memo_bounds_t, dport_width) == (FN_V6 ? 78 : 30), "offsetof(memo_bounds_t, dport_width)");
+static_assert(offsetof(memo_bounds_t, mark) == (FN_V6 ? 80 : 32), "offsetof(memo_bounds_t, mark)");
+static_assert(offsetof(memo_bounds_t, iface) == (FN_V6 ? 84 : 36), "offsetof(memo_bounds_t, iface)");
+static_assert(offsetof(memo_bounds_t, tcp_flags) == (FN_V6 ? 86 : 38), "offsetof(memo_bounds_t, tcp_flags)");
+static_assert(offsetof(memo_bounds_t, pad) == (FN_V6 ? 87 : 39), "offsetof(memo_bounds_t, pad)");
 static_assert(sizeof(set_t) == 48, "sizeof(set_t)");
 static_assert(offsetof(set_t, prefixes) == 0, "offsetof(set_t, prefixes)");
 static_assert(offsetof(set_t, mask) == 24, "offsetof(set_t, mask)");
@@ -213,6 +277,12 @@ static_assert(offsetof(target_t, value) == (FN_V6 ? 40 : 16), "offsetof(target_t
 static_assert(offsetof(target_t, mask) == (FN_V6 ? 44 : 20), "offsetof(target_t, mask)");
 static_assert(offsetof(target_t, mask2) == (FN_V6 ? 48 : 24), "offsetof(target_t, mask2)");
 static_assert(offsetof(target_t, op) == (FN_V6 ? 52 : 28), "offsetof(target_t, op)");
+static_assert(offsetof(target_t, network.addr) == 0, "offsetof(target_t, network.addr)");
+static_assert(offsetof(target_t, network.mask) == (FN_V6 ? 16 : 4), "offsetof(target_t, network.mask)");
+static_assert(offsetof(target_t, masks.src) == 0, "offsetof(target_t, masks.src)");
+static_assert(offsetof(target_t, masks.dst) == (FN_V6 ? 16 : 4), "offsetof(target_t, masks.dst)");
+static_assert(offsetof(target_t, rate.cost) == (FN_V6 ? 40 : 16), "offsetof(target_t, rate.cost)");
+static_assert(offsetof(target_t, rate.full) == (FN_V6 ? 48 : 24), "offsetof(target_t, rate.full)");
 static_assert(sizeof(route_t) == (FN_V6 ? 56 : 16), "sizeof(route_t)");
 static_assert(offsetof(route_t, dst) == 0, "offsetof(route_t, dst)");
 static_assert(offsetof(route_t, mask) == (FN_V6 ? 16 : 4), "offsetof(route_t, mask)");
@@ -325,9 +395,9 @@ static const array_place_t fn_arrays[] = {
     {"helps", offsetof(engine_t, helps), sizeof(help_t)},
     {"expects", offsetof(engine_t, expects), sizeof(expect_t)},
     {"expect_heads", offsetof(engine_t, expect_heads), sizeof(uint32_t)},
-    {"paths", offsetof(engine_t, paths), sizeof(path_t)},
+    {"table_memos", offsetof(engine_t, table_memos), sizeof(table_memo_t)},
     {"memos", offsetof(engine_t, memos), sizeof(memo_t)},
-    {"towards", offsetof(engine_t, towards), sizeof(uint32_t)},
+    {"dst16_counts", offsetof(engine_t, dst16_counts), sizeof(uint32_t)},
     {"events", offsetof(engine_t, events), sizeof(event_t)},
     {"routes", offsetof(engine_t, routes), sizeof(route_t)},
     {"class_start", offsetof(engine_t, class_start), sizeof(addr_t)},

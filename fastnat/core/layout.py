@@ -6,6 +6,7 @@ Made by make_layout.py; change codes.h or types.h and run `make layout`.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 FN_HZ = 250
 FN_NONE = 4294967295
@@ -19,7 +20,7 @@ FN_WHEEL_SLOTS = 32768
 FN_FAR_SLOTS = 4096
 FN_CHUNK_IDS = 14
 FN_WALK_RULES = 16777216
-FN_PATH_RULES = 18
+FN_TABLE_MEMO_RULES = 18
 FN_MEMO_RULES = 30
 FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
@@ -27,7 +28,7 @@ FN_EXPECT_HEADS = 1024
 FN_PERSIST_SLOTS = 65536
 FN_RECENT_STAMPS = 256
 FN_ANY_IFACE = 65535
-FN_TOWARDS = 65536
+FN_DST16 = 65536
 FN_ROUND_KEYS = 5
 FN_PAGE_PORTS = 2048
 FN_PAGES = 32
@@ -175,7 +176,7 @@ class SetDimension(IntEnum):
 
 
 class RecentOperation(IntEnum):
-    """-m recent, in match_t.n: an operation, and bits beside it."""
+    """-m recent, in match_t.bits: an operation, and bits beside it."""
 
     SET = 0
     CHECK = 1
@@ -193,7 +194,7 @@ class RecentBit(IntEnum):
 
 
 class HashlimitBit(IntEnum):
-    """-m hashlimit, in match_t.n: which parts make the key, and whether it asks for what is above the rate."""
+    """-m hashlimit, in match_t.bits: which parts make the key, and whether it asks for what is above the rate."""
 
     DST = 1
     DPORT = 2
@@ -393,8 +394,9 @@ class DispatchKey(IntEnum):
 
 
 class MatchKind(IntEnum):
-    """enum match_kind of codes.h."""
+    """match_t.kind; behind each its form, a 16-bit field if it uses one, and the option of iptables."""
 
+    LISTED = 0
     SPORT = 1
     DPORT = 2
     TCP_FLAGS = 3
@@ -413,7 +415,6 @@ class MatchKind(IntEnum):
     NTH = 16
     RANDOM = 17
     LENGTH = 18
-    NEVER = 19
     L4_HEADER = 20
     CONST = 21
     SET = 22
@@ -448,6 +449,265 @@ class EventWhat(IntEnum):
     ASSURED = 2
     PROTOINFO = 4
     MARK = 8
+
+
+class Form(NamedTuple):
+    """One meaning of the same bytes: its fields, each with the byte where it begins and its NumPy type."""
+
+    name: str
+    fields: dict[str, tuple[int, str]]
+
+
+# what else TARGET may hold, by family and form: bytes and types of its fields
+TARGET_FORMS: dict[int, dict[str, Form]] = {
+    4: {
+        "network": Form("network", {
+            "addr": (0, "addr"),
+            "mask": (4, "addr"),
+        }),
+        "masks": Form("masks", {
+            "src": (0, "addr"),
+            "dst": (4, "addr"),
+        }),
+        "rate": Form("rate", {
+            "cost": (16, "uint64"),
+            "full": (24, "uint64"),
+        }),
+    },
+    6: {
+        "network": Form("network", {
+            "addr": (0, "addr"),
+            "mask": (16, "addr"),
+        }),
+        "masks": Form("masks", {
+            "src": (0, "addr"),
+            "dst": (16, "addr"),
+        }),
+        "rate": Form("rate", {
+            "cost": (40, "uint64"),
+            "full": (48, "uint64"),
+        }),
+    },
+}
+# the forms of each kind of match; more than one where the slot in front decides
+MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
+    MatchKind.LISTED: (
+        Form("listed", {
+            "n_listed": (2, "uint16"),
+            "first": (4, "uint32"),
+        }),
+    ),
+    MatchKind.SPORT: (
+        Form("ports", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.DPORT: (
+        Form("ports", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TCP_FLAGS: (
+        Form("byte", {
+            "mask": (4, "uint32"),
+            "value": (8, "uint32"),
+        }),
+    ),
+    MatchKind.ICMP_TYPE: (
+        Form("icmp", {
+            "type": (4, "uint32"),
+            "low": (8, "uint32"),
+            "high": (12, "uint32"),
+        }),
+    ),
+    MatchKind.MULTIPORT_SRC: (
+        Form("multiport", {
+            "n_ports": (2, "uint16"),
+            "first": (4, "uint32"),
+        }),
+    ),
+    MatchKind.MULTIPORT_DST: (
+        Form("multiport", {
+            "n_ports": (2, "uint16"),
+            "first": (4, "uint32"),
+        }),
+    ),
+    MatchKind.MULTIPORT_EITHER: (
+        Form("multiport", {
+            "n_ports": (2, "uint16"),
+            "first": (4, "uint32"),
+        }),
+    ),
+    MatchKind.MARK: (
+        Form("mark", {
+            "value": (4, "uint32"),
+            "mask": (8, "uint32"),
+        }),
+    ),
+    MatchKind.CONNMARK: (
+        Form("mark", {
+            "value": (4, "uint32"),
+            "mask": (8, "uint32"),
+        }),
+    ),
+    MatchKind.ADDRTYPE_SRC: (
+        Form("addrtype", {
+            "types": (4, "uint32"),
+            "device": (8, "uint32"),
+        }),
+    ),
+    MatchKind.ADDRTYPE_DST: (
+        Form("addrtype", {
+            "types": (4, "uint32"),
+            "device": (8, "uint32"),
+        }),
+    ),
+    MatchKind.IPRANGE_SRC: (
+        Form("iprange", {
+            "at": (4, "uint32"),
+        }),
+    ),
+    MatchKind.IPRANGE_DST: (
+        Form("iprange", {
+            "at": (4, "uint32"),
+        }),
+    ),
+    MatchKind.CTSTATE: (
+        Form("ctstate", {
+            "bits": (4, "uint32"),
+        }),
+    ),
+    MatchKind.CTPROTO: (
+        Form("ctproto", {
+            "proto": (4, "uint32"),
+        }),
+    ),
+    MatchKind.NTH: (
+        Form("nth", {
+            "last": (4, "uint32"),
+            "count": (12, "uint32"),
+        }),
+    ),
+    MatchKind.RANDOM: (
+        Form("chance", {
+            "below": (4, "uint32"),
+        }),
+    ),
+    MatchKind.LENGTH: (
+        Form("range", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.L4_HEADER: (
+        Form("l4_header", {
+            "bytes": (4, "uint32"),
+        }),
+    ),
+    MatchKind.CONST: (
+        Form("constant", {
+            "holds": (4, "uint32"),
+        }),
+    ),
+    MatchKind.SET: (
+        Form("set", {
+            "index": (4, "uint32"),
+            "sources": (8, "uint32"),
+            "n_dims": (12, "uint32"),
+        }),
+    ),
+    MatchKind.RECENT: (
+        Form("recent", {
+            "bits": (2, "uint16"),
+            "list": (4, "uint32"),
+            "window": (8, "uint32"),
+            "hits": (12, "uint32"),
+        }),
+    ),
+    MatchKind.LIMIT: (
+        Form("limit", {
+            "cost": (4, "uint32"),
+            "most": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TTL: (
+        Form("range", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TOS: (
+        Form("byte", {
+            "mask": (4, "uint32"),
+            "value": (8, "uint32"),
+        }),
+    ),
+    MatchKind.CT_ADDR: (
+        Form("ct_addr", {
+            "at": (4, "uint32"),
+            "end": (12, "uint32"),
+        }),
+    ),
+    MatchKind.CT_PORT: (
+        Form("ct_ports", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+            "end": (12, "uint32"),
+        }),
+    ),
+    MatchKind.CT_STATUS: (
+        Form("ct_status", {
+            "bits": (4, "uint32"),
+            "none": (8, "uint32"),
+        }),
+    ),
+    MatchKind.CT_DIR: (
+        Form("ct_dir", {
+            "dir": (4, "uint32"),
+        }),
+    ),
+    MatchKind.MORE: (
+        Form("recent_more", {
+            "at": (4, "uint32"),
+            "ring": (8, "uint32"),
+        }),
+        Form("limit_more", {
+            "credit": (4, "uint32"),
+            "last": (8, "uint32"),
+        }),
+    ),
+    MatchKind.RPFILTER: (
+        Form("rpfilter", {
+            "flags": (4, "uint32"),
+        }),
+    ),
+    MatchKind.HASHLIMIT: (
+        Form("hashlimit", {
+            "bits": (2, "uint16"),
+            "list": (4, "uint32"),
+            "at": (8, "uint32"),
+            "expiry": (12, "uint32"),
+        }),
+    ),
+    MatchKind.HELPER: (
+        Form("helper", {
+            "helper": (4, "uint32"),
+        }),
+    ),
+    MatchKind.CT_EXPIRE: (
+        Form("range", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TCP_OPTION: (
+        Form("option", {
+            "number": (4, "uint32"),
+        }),
+    ),
+}
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
 # family that has it, 0: both
@@ -549,7 +809,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("key", "uint32", (), 0),
         ("rule", "uint32", (), 0),
     ],
-    "PATH": [
+    "TABLE_MEMO": [
         ("key", "uint64", (3,), 0),
         ("packets", "uint64", (), 0),
         ("bytes", "uint64", (), 0),
@@ -573,12 +833,28 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("masq_iface", "uint16", (), 0),
         ("kind", "uint8", (), 0),
         ("n", "uint8", (), 0),
-        ("quick", "uint8", (), 0),
+        ("complete", "uint8", (), 0),
         ("pad", "uint8", (), 0),
         ("target_arg", "uint32", (), 0),
         ("mark", "uint32", (), 0),
         ("rules", "uint32", (30,), 0),
         ("pad2", "uint32", (), 4),
+    ],
+    "MEMO_BOUNDS": [
+        ("memo", "uint32", (), 0),
+        ("born", "uint32", (), 0),
+        ("src", "addr", (), 0),
+        ("src_width", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("dst_width", "addr", (), 0),
+        ("sport", "uint16", (), 0),
+        ("sport_width", "uint16", (), 0),
+        ("dport", "uint16", (), 0),
+        ("dport_width", "uint16", (), 0),
+        ("mark", "uint32", (), 0),
+        ("iface", "uint16", (), 0),
+        ("tcp_flags", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
     ],
     "SET": [
         ("prefixes", "uint64", (3,), 0),

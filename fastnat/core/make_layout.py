@@ -6,6 +6,9 @@
 It reads the C that these two headers are written in, not all of C: a declaration a line, fixed-width integers, no bit
 fields. Of a union Python sees the last member, Cython all. layout.h holds the sizes and offsets that NumPy will assume,
 which the compiler confirms for both families, and where engine_t keeps the arrays.
+
+A form is a struct x_form_t, one of the members of match_t's union: what a match says by its kind. codes.h names the
+form of each kind; docs/rules.md is made of both.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ ADDRESS = {4: (4, 4), 6: (16, 8)}
 MADE = "Made by make_layout.py; change codes.h or types.h and run `make layout`"
 # what make_layout.py cannot read in the headers: the functions of platform.h, tuples/keyed_hash.h and packet/crc32c.h
 FUNCTIONS = HERE / "functions.pxi"
+PAGE = HERE.parents[1] / "docs" / "rules.md"
+FORM = "_form_t"
 
 
 @dataclass
@@ -38,6 +43,8 @@ class Field:
     only: int = 0
     # in a union that has a later member
     hidden: bool = False
+    # the place among the members of the first one of its union, -1: it is in none
+    union: int = -1
 
 
 @dataclass
@@ -46,6 +53,23 @@ class Struct:
 
     name: str
     fields: list[Field] = field(default_factory=list)
+
+
+@dataclass
+class Form:
+    """What a match says by its kind: its fields, each with its byte in match_t, its type and its unit."""
+
+    name: str
+    fields: dict[str, tuple[int, str, str]]
+
+
+@dataclass
+class Kind:
+    """A kind of match: the forms of its words, more than one where the slot in front decides, and its options."""
+
+    name: str
+    forms: list[Form]
+    options: str
 
 
 @dataclass
@@ -71,6 +95,9 @@ class Headers:
             self._defines(text)
             self._enums(text)
             self._structs(without_comments(text))
+        self.kinds: list[Kind] = []
+        if "match_t" in self.structs:
+            self._kinds(codes, units(types))
 
     def _defines(self, text: str) -> None:
         family = False
@@ -117,7 +144,10 @@ class Headers:
                         self._hide(struct, depth[-1][1])
                     elif len(depth) > 1:
                         self._hide(struct, depth[-2][1], depth[-1][1])
-                    struct.fields += self._members(line.removesuffix(";"), only)
+                    members = self._members(line.removesuffix(";"), only)
+                    for member in members if depth else []:
+                        member.union = next(at for kind, at in depth if kind == "union")
+                    struct.fields += members
 
     @staticmethod
     def _hide(struct: Struct, start: int, end: int | None = None) -> None:
@@ -133,6 +163,44 @@ class Headers:
             assert name, f"{line}: not one of the forms of make_layout.py"
             found.append(Field(m[1], name[2], re.findall(r"\[([^\]]+)\]", name[3]), bool(name[1]), only))
         return found
+
+    def _kinds(self, codes: str, said: dict[str, dict[str, str]]) -> None:
+        """Read which form each kind of match has; said: the units of the fields of each struct."""
+        body = re.search(r"enum match_kind \{\n(.*?)\};", codes, re.DOTALL)
+        for line in body[1].splitlines() if body else []:
+            m = re.fullmatch(r" +(\w+) = \d+, +/\* ([\w, ]+?)(?: \+ (\w+))?: (.+) \*/", line)
+            assert m, f"{line}: a kind of match is NAME = CODE, /* FORM: OPTION */, or FORM + FIELD"
+            self.kinds.append(Kind(m[1], [self._form(name, m[3], said) for name in m[2].split(", ")], m[4]))
+
+    def _form(self, name: str, beside: str | None, said: dict[str, dict[str, str]]) -> Form:
+        """Return a form; beside: the 16-bit field of match_t that it uses, too."""
+        match = self.structs["match_t"]
+        fields = {}
+        for member in [f for f in match.fields if f.name in (name, beside)]:
+            at = self.start(match, member, 4)
+            if not member.type.endswith(FORM):
+                fields[member.name] = (at, member.type, said["match_t"][member.name])
+                continue
+            for n, place in self.placed(match, member, 4).items():
+                fields[n] = (*place, said[member.type][n])
+        assert fields and (beside is None or beside in fields), f"{name}: no form of match_t"
+        assert all(unit for _, _, unit in fields.values()), f"{name}: a field has no unit"
+        return Form(name, fields)
+
+    def forms(self, struct: Struct) -> list[Field]:
+        """Return the members of a struct that are forms."""
+        return [f for f in struct.fields if f.type.endswith(FORM)]
+
+    def placed(self, struct: Struct, form: Field, family: int) -> dict[str, tuple[int, str]]:
+        """Return where in a struct the fields of one of its forms lie, and their types."""
+        at = self.start(struct, form, family)
+        inner = self.layout(self.structs[form.type], family)[0]
+        return {f.name: (at + there, f.type) for f, there in inner if f.name != "pad"}
+
+    def start(self, struct: Struct, f: Field, family: int) -> int:
+        """Return where a member lies that may be hidden: each member of a union begins where the union does."""
+        at = {id(g): there for g, there in self.layout(struct, family)[0]}
+        return at[id(f)] if id(f) in at else min(at[id(g)] for g in struct.fields if g.union == f.union and id(g) in at)
 
     def number(self, text: str) -> int:
         """Return the value of an expression over numbers and names that are known."""
@@ -155,10 +223,15 @@ class Headers:
     def layout(self, struct: Struct, family: int) -> tuple[list[tuple[Field, int]], int]:
         """Return the members that Python sees with their offsets, and the size of the struct."""
         at, widest, placed = 0, 1, []
+        entered = {-1}
         for f in struct.fields:
             if f.hidden or f.only not in (0, family):
                 continue
             size, align = self.size(f, family)
+            if f.union not in entered:
+                # a union lies as the widest of its members asks for
+                entered.add(f.union)
+                align = max(self.size(g, family)[1] for g in struct.fields if g.union == f.union)
             at = -(-at // align) * align
             placed.append((f, at))
             at += math.prod((size, *map(self.number, f.dims)))
@@ -166,12 +239,12 @@ class Headers:
         return placed, -(-at // widest) * widest
 
     def shown(self) -> list[Struct]:
-        """Return the structs that are NumPy's, too: without a pointer, and no byte without a field."""
+        """Return the structs that are NumPy's, too: without a pointer, no byte without a field, and no forms."""
         found = []
         for struct in self.structs.values():
             flat = all(map(self.numbered, struct.fields))
             full = flat and all(self.full(struct, family) for family in ADDRESS)
-            if full and struct.name not in ("sctp_t", "memo_reach_t"):
+            if full and struct.name not in ("sctp_t", "memo_reach_t") and not struct.name.endswith(FORM):
                 found.append(struct)
         return found
 
@@ -190,6 +263,16 @@ class Headers:
                 return False
             end += math.prod((self.size(f, family)[0], *map(self.number, f.dims)))
         return end == total
+
+
+def units(types: str) -> dict[str, dict[str, str]]:
+    """Return what stands behind the fields of each struct, by their names."""
+    found: dict[str, dict[str, str]] = {}
+    for body, name in re.findall(r"typedef struct \{((?:(?!typedef).)*?)\n\} (\w+);", types, re.DOTALL):
+        found[name] = {}
+        for names, unit in re.findall(r"^ +\w+ ([\w, ]+);(?: +/\* (.*?) \*/)?$", body, re.MULTILINE):
+            found[name] |= dict.fromkeys(names.split(", "), unit)
+    return found
 
 
 def without_comments(text: str) -> str:
@@ -241,9 +324,27 @@ PYTHON = '''"""Codes and records as codes.h and types.h have them.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 {numbers}
 {enums}
+
+
+class Form(NamedTuple):
+    """One meaning of the same bytes: its fields, each with the byte where it begins and its NumPy type."""
+
+    name: str
+    fields: dict[str, tuple[int, str]]
+
+
+# what else TARGET may hold, by family and form: bytes and types of its fields
+TARGET_FORMS: dict[int, dict[str, Form]] = {{
+{target_forms}
+}}
+# the forms of each kind of match; more than one where the slot in front decides
+MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {{
+{forms}
+}}
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
 # family that has it, 0: both
@@ -269,6 +370,21 @@ static const array_place_t fn_arrays[] = {{
 """
 
 
+RULES = """# The matches of a compiled rule
+
+<!-- {made}. -->
+`fastnat/rules/compiler.py` turns each match of a rule into a `match_t` of 16 bytes, which
+`fastnat/core/rules/match.pxd` asks of every packet: a kind, whether it is inverted, and up to three words whose
+meaning the kind decides. The compiler writes those words by the names below, the core reads them as `m.FORM.FIELD`;
+`core/layout.py` has the same table as `MATCH_FORMS`. A field of 16 bits (`n_ports`, `n_listed`, `bits`) lies beside
+the words, and is read as `m.FIELD`.
+
+| kind | option | form | fields and their units |
+|---|---|---|---|
+{rows}
+"""
+
+
 def lines(items: Iterable[str]) -> str:
     """Return them one below the other."""
     return "\n".join(items)
@@ -290,6 +406,12 @@ def cython(h: Headers) -> str:
     )  # fmt: skip
 
 
+def shown_form(name: str, fields: dict[str, tuple[int, str]]) -> str:
+    """Return a form as Python writes it, a field a line."""
+    inner = lines(f'            "{n}": ({at}, "{kind.removesuffix("_t")}"),' for n, (at, kind) in fields.items())
+    return f'Form("{name}", {{\n{inner}\n        }})'
+
+
 def python(h: Headers) -> str:
     """Return layout.py."""
     enums = []
@@ -307,8 +429,18 @@ def python(h: Headers) -> str:
             shape = tuple(h.number(d) for d in f.dims)
             records += [f'        ("{f.name}", "{kind}", {shape}, {f.only}),'] if not f.hidden else []
         records.append("    ],")
+    target = h.structs["target_t"]
+    targets = []
+    for family in ADDRESS:
+        placed = {f.name: h.placed(target, f, family) for f in h.forms(target)}
+        targets += [f"    {family}: {{", *(f'        "{n}": {shown_form(n, p)},' for n, p in placed.items()), "    },"]
+    forms = []
+    for match in h.kinds:
+        plain = {form.name: {n: (at, type_) for n, (at, type_, _) in form.fields.items()} for form in match.forms}
+        forms += [f"    MatchKind.{match.name.removeprefix('MATCH_')}: ("]
+        forms += [*(f"        {shown_form(n, p)}," for n, p in plain.items()), "    ),"]
     return PYTHON.format(
-        made=MADE, enums=lines(enums), records=lines(records),
+        made=MADE, enums=lines(enums), records=lines(records), forms=lines(forms), target_forms=lines(targets),
         numbers=lines(f"{n} = {v}" for n, v in h.numbers.items()),
     )  # fmt: skip
 
@@ -318,7 +450,7 @@ def confirmed(what: str, values: dict[int, int]) -> str:
     if len(values) == 2:
         value = f"{values[4]}" if values[4] == values[6] else f"(FN_V6 ? {values[6]} : {values[4]})"
         return f'static_assert({what} == {value}, "{what}");'
-    (family, only), = values.items()
+    ((family, only),) = values.items()
     return f'#if {"" if family == 6 else "!"}FN_V6\nstatic_assert({what} == {only}, "{what}");\n#endif'
 
 
@@ -332,6 +464,10 @@ def compiled(h: Headers) -> str:
             placed, sizes[family] = h.layout(struct, family)
             for f, at in placed:
                 offsets.setdefault(f.name, {})[family] = at
+        for form in h.forms(struct):
+            for family in ADDRESS:
+                for name, (at, _) in h.placed(struct, form, family).items():
+                    offsets.setdefault(f"{form.name}.{name}", {})[family] = at
         asserts.append(confirmed(f"sizeof({struct.name})", sizes))
         asserts += [confirmed(f"offsetof({struct.name}, {name})", at) for name, at in offsets.items()]
     rows = []
@@ -348,6 +484,19 @@ def compiled(h: Headers) -> str:
     )  # fmt: skip
 
 
+def page(h: Headers) -> str:
+    """Return docs/rules.md."""
+    rows = []
+    for kind in h.kinds:
+        for form in kind.forms:
+            said: dict[str, list[str]] = {}
+            for name, (_, _, unit) in form.fields.items():
+                said.setdefault(unit, []).append(f"`{name}`")
+            fields = "; ".join(f"{', '.join(names)}: {unit}" for unit, names in said.items())
+            rows.append(f"| {kind.name.removeprefix('MATCH_')} | {kind.options} | `{form.name}` | {fields} |")
+    return RULES.format(made=MADE, rows=lines(rows))
+
+
 def made(codes: str, types: str) -> dict[str, str]:
     """Return the three files by name."""
     h = Headers(codes, types)
@@ -357,14 +506,15 @@ def made(codes: str, types: str) -> dict[str, str]:
 def main() -> int:
     """Write the files, or with --check compare them."""
     stale = []
-    for name, text in made((HERE / "codes.h").read_text(), (HERE / "types.h").read_text()).items():
-        path = HERE / name
+    headers = (HERE / "codes.h").read_text(), (HERE / "types.h").read_text()
+    files = {HERE / name: text for name, text in made(*headers).items()} | {PAGE: page(Headers(*headers))}
+    for path, text in files.items():
         if "--check" not in sys.argv:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            stale.append(name)
-    for name in stale:
-        print(f"fastnat/core/{name} is not what codes.h and types.h say: make layout")
+            stale.append(path)
+    for path in stale:
+        print(f"{path.relative_to(HERE.parents[1])} is not what codes.h and types.h say: make layout")
     return bool(stale)
 
 

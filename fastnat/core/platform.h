@@ -12,15 +12,23 @@
 #endif
 
 /* the empty asm: to gcc a function that only prefetches has no effect, and calls of it would be left out */
-#define fn_prefetch(p) do { __builtin_prefetch((p), 0, 3); __asm__ volatile(""); } while (0)
-#define fn_prefetch_write(p) do { __builtin_prefetch((p), 1, 3); __asm__ volatile(""); } while (0)
-#define fn_ctz(x) __builtin_ctz(x)
-#define fn_ctz64(x) __builtin_ctzll(x)
+#define fn_prefetch(p)                                                                                                                          \
+    do {                                                                                                                                        \
+        __builtin_prefetch((p), 0, 3);                                                                                                          \
+        __asm__ volatile("");                                                                                                                   \
+    } while (0)
+#define fn_prefetch_write(p)                                                                                                                    \
+    do {                                                                                                                                        \
+        __builtin_prefetch((p), 1, 3);                                                                                                          \
+        __asm__ volatile("");                                                                                                                   \
+    } while (0)
+#define fn_ctz(x)        __builtin_ctz(x)
+#define fn_ctz64(x)      __builtin_ctzll(x)
 #define fn_popcount64(x) __builtin_popcountll(x)
-#define fn_bswap32(x) __builtin_bswap32(x)
-#define fn_bswap16(x) __builtin_bswap16(x)
-#define fn_likely(x) __builtin_expect(!!(x), 1)
-#define fn_unlikely(x) __builtin_expect(!!(x), 0)
+#define fn_bswap32(x)    __builtin_bswap32(x)
+#define fn_bswap16(x)    __builtin_bswap16(x)
+#define fn_likely(x)     __builtin_expect(!!(x), 1)
+#define fn_unlikely(x)   __builtin_expect(!!(x), 0)
 
 /* fn_clear_packet: memset, but for so few bytes `rep stos`, which compilers take, begins slowly. */
 static inline void fn_clear_packet(pkt_t *p)
@@ -61,8 +69,8 @@ static inline uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
 #if defined(__SSE2__)
     __m128i line = _mm_load_si128((const __m128i *)b);
     __m128i tags = _mm_set1_epi64x((int64_t)(tag * 0x0101010101010101ull));
-    return ((uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, tags)) & 0xfff)
-           | (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_setzero_si128())) << 16;
+    return ((uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, tags)) & 0xfff) |
+           (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_setzero_si128())) << 16;
 #else
     return fn_tags_equal(b, tag) | fn_tags_equal(b, 0) << 16 | (b->overflow == 0 ? 0xf0000000u : 0);
 #endif
@@ -113,7 +121,7 @@ static inline uint32_t fn_bucket_split(bucket_t *from, bucket_t *to, uint32_t bi
  * (some 50 ms). No answer depends on it. */
 #if defined(__x86_64__)
 #define fn_cycles() ((uint64_t)__builtin_ia32_rdtsc())
-#define FN_SLICE ((uint64_t)1 << 27)
+#define FN_SLICE    ((uint64_t)1 << 27)
 #else
 #include <time.h>
 static inline uint64_t fn_cycles(void)
@@ -143,13 +151,13 @@ static inline void fn_release(unsigned long *owner)
 /* The head of NumPy's ndarray object, unchanged since NumPy 1.7 and part of the NumPy 2 ABI. Read it only of
  * an object whose type was checked: a buffer request for a structured dtype costs half a microsecond a call. */
 typedef struct {
-    PyObject_HEAD              /* wider where Python has no GIL */
-    char *data;
+    PyObject_HEAD /* wider where Python has no GIL */
+        char *data;
     int nd;
     intptr_t *dimensions;
     intptr_t *strides;
     void *base, *descr;
-    int flags;                 /* 1 C-contiguous, 0x100 aligned, 0x400 writeable */
+    int flags; /* 1 C-contiguous, 0x100 aligned, 0x400 writeable */
 } fn_ndarray;
 
 #endif

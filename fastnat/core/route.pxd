@@ -36,10 +36,12 @@ cdef inline addr_t address_last(const engine_t *e, uint32_t class_) noexcept nog
 
 
 cdef inline uint32_t port_last(const engine_t *e, uint32_t which, uint32_t class_) noexcept nogil:
+    # port_last: the last port of a class.
     return e.port_start[which][class_ + 1] - 1 if class_ + 1 < e.n_port_classes[which] else 65535
 
 
 cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port) noexcept nogil:
+    # port_class: => The class of a source port (which 0) or destination port (1), by binary search.
     cdef uint32_t at = 0
     cdef uint32_t n = e.n_port_classes[which]
     cdef uint32_t half
@@ -77,14 +79,17 @@ cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:
+    # is_local_kind: => Whether a route, by its index + 1, leads to the node itself.
     return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
 
 
 cdef inline bint is_multicast(addr_t addr) noexcept nogil:
+    # is_multicast: => Whether an address is ff00::/8 or 224.0.0.0/4.
     return addr >> (FN_ADDR_BITS - 8) == 0xff if FN_V6 else addr >> (FN_ADDR_BITS - 4) == 0xe
 
 
 cdef inline bint is_limited_broadcast(addr_t addr) noexcept nogil:
+    # is_limited_broadcast: => Whether an address is 255.255.255.255.
     return not FN_V6 and addr == <addr_t>0xffffffff
 
 
@@ -146,6 +151,7 @@ cdef inline bint comes_from_there(const engine_t *e, const pkt_t *p, uint32_t fl
 
 
 cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t in_iface) noexcept nogil:
+    # destination_is_martian: ip_route_input refuses the packet for its destination address.
     if FN_V6:
         return dst == 0 or (dst == 1 and not e.iface_flags[in_iface] & IFACE_LOOPBACK)
     if dst >> (FN_ADDR_BITS - 8) == 0:

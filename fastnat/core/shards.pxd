@@ -41,6 +41,7 @@ cdef inline uint32_t shard_of_port(const shards_t *s, uint32_t port) noexcept no
 
 
 cdef inline bint is_translated(const shards_t *s, addr_t addr) noexcept nogil:
+    # is_translated: => Whether connections are translated to an address; binary search among the ranges.
     cdef uint32_t at = 0
     cdef uint32_t n = s.n_ranges
     cdef uint32_t half

@@ -31,17 +31,17 @@ static_assert(sizeof(tuple_t) == 2 * FN_ADDR_BYTES + 8, "hashed as a whole");
  * Immutable after confirm: tuples, zone, masq_iface. Written per packet: state, status, timeout, stream_ts,
  * routes (once per direction). Written by other records: bysource links, wheel_pos. */
 typedef struct {
-    tuple_t tuples[2];         /* each with the zone id that its direction is looked up in */
-    uint32_t timeout;          /* jiffies: relative until confirmed, then absolute (nf_conn.timeout) */
-    uint32_t wheel_pos;        /* chunk * 16 + slot, FN_NONE outside the wheel */
+    tuple_t tuples[2];   /* each with the zone id that its direction is looked up in */
+    uint32_t timeout;    /* jiffies: relative until confirmed, then absolute (nf_conn.timeout) */
+    uint32_t wheel_pos;  /* chunk * 16 + slot, FN_NONE outside the wheel */
     uint32_t bysource_next, bysource_prev;
-    uint32_t stream_ts;        /* UDP: jiffies after which a reply makes a stream */
-    uint16_t routes[2];        /* route index + 1 of the last packet of the direction, 0 unknown */
-    uint16_t masq_iface;       /* the egress interface at MASQUERADE time, 0 none */
-    uint16_t zone;             /* nf_conntrack_zone.id */
+    uint32_t stream_ts;  /* UDP: jiffies after which a reply makes a stream */
+    uint16_t routes[2];  /* route index + 1 of the last packet of the direction, 0 unknown */
+    uint16_t masq_iface; /* the egress interface at MASQUERADE time, 0 none */
+    uint16_t zone;       /* nf_conntrack_zone.id */
     uint16_t status;
-    uint8_t state;             /* of the l4 protocol */
-    uint8_t flags;             /* CONN_* */
+    uint8_t state;       /* of the l4 protocol */
+    uint8_t flags;       /* CONN_* */
 } conn_t;
 static_assert(sizeof(conn_t) == 2 * sizeof(tuple_t) + 32, "one cache line a connection");
 
@@ -54,10 +54,10 @@ typedef struct {
     uint16_t last_win;
     uint8_t last_flags, pad;
     union {
-        uint32_t server;       /* holds only with CONN_SERVICE and without CONN_HELPED, see conn_server */
-        uint32_t help;         /* holds only with CONN_HELPED */
+        uint32_t server;                     /* holds only with CONN_SERVICE and without CONN_HELPED, see conn_server */
+        uint32_t help;                       /* holds only with CONN_HELPED */
     };
-    uint32_t mark;             /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
+    uint32_t mark;                           /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
 #define FN_TCP_STATE offsetof(tcp_t, server) /* what opening a connection clears */
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
@@ -67,7 +67,7 @@ typedef struct {
     uint32_t vtag[2];
     uint8_t init[2], last_dir, flags;
     uint8_t pad[44];
-    uint32_t server, mark;     /* server: or help, as in tcp_t */
+    uint32_t server, mark; /* server: or help, as in tcp_t */
 } sctp_t;
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
 static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
@@ -84,17 +84,17 @@ static_assert(sizeof(bucket_t) == 64, "one cache line a bucket");
 /* A linear-hashing table of groups of buckets; grows by one group at a time. */
 typedef struct {
     bucket_t *buckets;
-    uint64_t used;             /* items */
-    uint32_t bucket_mask;      /* buckets at the end of this doubling, minus one */
-    uint32_t n_buckets;        /* groups * FN_GROUP_BUCKETS */
-    uint32_t level_mask;       /* groups at the start of this doubling, minus one */
-    uint32_t half;             /* buckets at the start of this doubling */
-    uint32_t split;            /* groups already split in this doubling */
+    uint64_t used;        /* items */
+    uint32_t bucket_mask; /* buckets at the end of this doubling, minus one */
+    uint32_t n_buckets;   /* groups * FN_GROUP_BUCKETS */
+    uint32_t level_mask;  /* groups at the start of this doubling, minus one */
+    uint32_t half;        /* buckets at the start of this doubling */
+    uint32_t split;       /* groups already split in this doubling */
     uint32_t groups, max_groups;
-    uint32_t level;            /* doublings so far */
-    uint32_t window;           /* the level at which the five further hash bits of items begin */
-    uint32_t kind;             /* TABLE_KIND_TUPLES or _SOURCES: how a split hashes a displaced item */
-    uint32_t crowded;          /* more items met than chance puts together: somebody knows the key, see tuples/rehash.pxd */
+    uint32_t level;       /* doublings so far */
+    uint32_t window;      /* the level at which the five further hash bits of items begin */
+    uint32_t kind;        /* TABLE_KIND_TUPLES or _SOURCES: how a split hashes a displaced item */
+    uint32_t crowded;     /* more items met than chance puts together: somebody knows the key, see tuples/rehash.pxd */
     uint64_t overflows;
 } table_t;
 
@@ -110,28 +110,197 @@ static_assert(sizeof(chunk_t) == 64, "one cache line a chunk");
  * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. A page holds
  * both for FN_PAGE_PORTS ports, and is there from the first probe of one of them on. */
 typedef struct {
-    tuple_t t;                 /* with destination port 0 */
-    uint32_t newer, older;     /* the bitmaps searched last before and after this one; of a free one `older` is the next free */
-    uint32_t last_search;      /* engine_t.bitmap_clock */
+    tuple_t t;                /* with destination port 0 */
+    uint32_t newer, older;    /* the bitmaps searched last before and after this one; of a free one `older` is the next free */
+    uint32_t last_search;     /* engine_t.bitmap_clock */
     uint32_t live;
-    uint32_t pages[FN_PAGES];  /* FN_NONE: nothing is known */
+    uint32_t pages[FN_PAGES]; /* FN_NONE: nothing is known */
 } bitmap_key_t;
 
+/* The forms of a match: what its three words say. codes.h names the form of each kind of match and the option that it
+ * comes from; behind a field stands its unit. make_layout.py makes docs/rules.md of both. */
+typedef struct {
+    uint32_t low, high; /* ports, both included */
+} ports_form_t;
+
+typedef struct {
+    uint32_t low, high; /* bytes of the datagram, hops or seconds left, both included */
+} range_form_t;
+
+typedef struct {
+    uint32_t first; /* place of the first pair in engine_t.port_slots */
+} multiport_form_t;
+
+typedef struct {
+    uint32_t value, mask; /* bits of a mark: those of the mask are as in value */
+} mark_form_t;
+
+typedef struct {
+    uint32_t mask, value; /* bits of the header's byte: those of the mask are as in value */
+} byte_form_t;
+
+typedef struct {
+    uint32_t type;      /* ICMP type, 255: any */
+    uint32_t low, high; /* codes, both included */
+} icmp_form_t;
+
+typedef struct {
+    uint32_t types;  /* bit per RTN_* of the route to the address */
+    uint32_t device; /* 0: any, 1: the one it came in by, 2: the one it goes out by */
+} addrtype_form_t;
+
+typedef struct {
+    uint32_t at; /* place in engine_t.targets: min_addr and max_addr */
+} iprange_form_t;
+
+typedef struct {
+    uint32_t bits; /* XT_CONNTRACK_STATE_* */
+} ctstate_form_t;
+
+typedef struct {
+    uint32_t proto; /* IP protocol of the original tuple */
+} ctproto_form_t;
+
+typedef struct {
+    uint32_t at;  /* place in engine_t.targets: its network */
+    uint32_t pad;
+    uint32_t end; /* bit 0: the destination, bit 1: of the reply tuple */
+} ct_addr_form_t;
+
+typedef struct {
+    uint32_t low, high; /* ports, both included */
+    uint32_t end;       /* bit 0: the destination, bit 1: of the reply tuple */
+} ct_ports_form_t;
+
+typedef struct {
+    uint32_t bits; /* IPS_*, one of them set */
+    uint32_t none; /* or IPS_*, none of them set; 0: that is not asked */
+} ct_status_form_t;
+
+typedef struct {
+    uint32_t dir; /* DIR_* of the packet */
+} ct_dir_form_t;
+
+typedef struct {
+    uint32_t last;  /* packets between two that match */
+    uint32_t pad;
+    uint32_t count; /* packets since the last that matched; counted by the core */
+} nth_form_t;
+
+typedef struct {
+    uint32_t below; /* chance, of 2**31 */
+} chance_form_t;
+
+typedef struct {
+    uint32_t bytes; /* bytes of l4 header without which the kernel's match drops the packet */
+} l4_header_form_t;
+
+typedef struct {
+    uint32_t holds; /* 0 or 1 */
+} const_form_t;
+
+typedef struct {
+    uint32_t index;   /* place in engine_t.sets */
+    uint32_t sources; /* bit per dimension: it looks at the source */
+    uint32_t n_dims;  /* dimensions that the rule gives */
+} set_form_t;
+
+typedef struct {
+    uint32_t list;   /* number of the list */
+    uint32_t window; /* jiffies, 0: any time */
+    uint32_t hits;   /* packets */
+} recent_form_t;
+
+typedef struct {
+    uint32_t at;   /* place in engine_t.targets: masks.src, of whichever address it is */
+    uint32_t ring; /* stamps that are kept */
+} recent_more_form_t;
+
+typedef struct {
+    uint32_t cost, most; /* credits of xt_limit: of a packet, and at most */
+} limit_form_t;
+
+typedef struct {
+    uint32_t credit; /* credits of xt_limit; counted by the core */
+    uint32_t last;   /* jiffies of the last packet; noted by the core */
+} limit_more_form_t;
+
+typedef struct {
+    uint32_t list;   /* number of the list */
+    uint32_t at;     /* place in engine_t.targets: its masks and rate */
+    uint32_t expiry; /* jiffies */
+} hashlimit_form_t;
+
+typedef struct {
+    uint32_t flags; /* bits: 1 --loose, 2 --accept-local */
+} rpfilter_form_t;
+
+typedef struct {
+    uint32_t helper; /* HELPER_*, 0: any */
+} helper_form_t;
+
+typedef struct {
+    uint32_t number; /* kind of a TCP option */
+} option_form_t;
+
+typedef struct {
+    uint32_t first; /* place of the rule's first match in engine_t.matches */
+} listed_form_t;
+
+/* One match of a rule. */
 typedef struct {
     uint8_t kind, invert;
-    uint16_t n;
-    uint32_t a, b, c;
+    union {
+        uint16_t n_ports;  /* pairs of ports */
+        uint16_t bits;     /* RECENT_* or HASHLIMIT_*, as the kind is */
+        uint16_t n_listed; /* matches of the rule */
+        uint16_t need;     /* in a rule_t: bytes of l4 header without which its only match drops the packet */
+        uint16_t n;
+    };
+    union {
+        ports_form_t ports;
+        range_form_t range;
+        multiport_form_t multiport;
+        mark_form_t mark;
+        byte_form_t byte;
+        icmp_form_t icmp;
+        addrtype_form_t addrtype;
+        iprange_form_t iprange;
+        ctstate_form_t ctstate;
+        ctproto_form_t ctproto;
+        ct_addr_form_t ct_addr;
+        ct_ports_form_t ct_ports;
+        ct_status_form_t ct_status;
+        ct_dir_form_t ct_dir;
+        nth_form_t nth;
+        chance_form_t chance;
+        l4_header_form_t l4_header;
+        const_form_t constant;
+        set_form_t set;
+        recent_form_t recent;
+        recent_more_form_t recent_more;
+        limit_form_t limit;
+        limit_more_form_t limit_more;
+        hashlimit_form_t hashlimit;
+        rpfilter_form_t rpfilter;
+        helper_form_t helper;
+        option_form_t option;
+        listed_form_t listed;
+        struct {
+            uint32_t a, b, c;
+        };
+    };
 } match_t;
 static_assert(sizeof(match_t) == 16, "four a cache line");
 
 typedef struct {
     addr_t src, smask, dst, dmask;
-    uint16_t in_set, out_set;  /* row of the interface match table, FN_ANY_IFACE any */
+    uint16_t in_set, out_set; /* row of the interface match table, FN_ANY_IFACE any */
     uint8_t proto, invert;
-    uint8_t target, tests;     /* tests: RULE_TESTS_*, which of the other fields say anything */
+    uint8_t target, tests;    /* tests: RULE_TESTS_*, which of the other fields say anything */
     uint32_t target_arg;
-    uint32_t next;             /* the rule to try after this one */
-    match_t match;             /* its only one, n: bytes of l4 header without which it drops the packet; or where they are: a, n */
+    uint32_t next;            /* the rule to try after this one */
+    match_t match;            /* RULE_TESTS_MATCH: its only one, and `need`; _MATCHES: `listed` and `n_listed` */
     uint64_t packets, bytes;
 } rule_t;
 static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule");
@@ -143,35 +312,35 @@ typedef struct {
 } dispatch_t;
 
 typedef struct {
-    uint32_t key, rule;        /* rule FN_NONE: empty */
+    uint32_t key, rule; /* rule FN_NONE: empty */
 } dispatch_slot_t;
 
-/* The outcome of one walk through the rules, for all packets that no rule could tell apart. Its counters go to
+/* What the rules of one table said of a packet, for all packets that none of them could tell apart. Its counters go to
  * those of the rules when somebody reads them. */
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
-    uint32_t mark;             /* the packet's mark afterwards */
+    uint32_t mark; /* the packet's mark afterwards */
     uint32_t target_arg;
     uint16_t walked;
-    uint8_t kind;              /* what do_table returned */
+    uint8_t kind;                        /* what do_table returned */
     uint8_t n;
-    uint32_t rules[FN_PATH_RULES]; /* those that matched and count */
+    uint32_t rules[FN_TABLE_MEMO_RULES]; /* those that matched and count */
     uint32_t pad;
-} path_t;
-static_assert(sizeof(path_t) == 128, "two cache lines a path");
+} table_memo_t;
+static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 
 /* What all hooks decide for the first packet of a forwarded connection, for packets that neither rule nor route
- * could tell apart: the two paths through the nat rules, the route, the source manip. */
+ * could tell apart: both walks through the nat rules, the route, the source manip. */
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
-    addr_t addr;               /* the only one that it can be, of MASQUERADE where the next hop is a gateway; 0: ask again */
-    uint32_t born;             /* no other memo ever had this number; 0 where there is none */
+    addr_t addr;   /* the SNAT address if it is always the same, as MASQUERADE's towards a gateway, else 0 */
+    uint32_t born; /* no other memo ever had this number; 0 where there is none */
     uint16_t route, walked;
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
-    uint8_t quick;             /* shortcuts/opening.pxd may take it: one address, and a port that is kept or drawn */
+    uint8_t complete; /* it says the address, and whether the port is kept or drawn: all that shortcuts/opening.pxd asks */
     uint8_t pad;
     uint32_t target_arg;
     uint32_t mark;
@@ -182,36 +351,36 @@ typedef struct {
 } memo_t;
 static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "three cache lines a memo, of which opening reads one");
 
-/* The packets that a quick memo stands for, as bounds: `last - first` of each class that its key names. */
+/* The packets that a complete memo stands for: of each class that its key names the first member, and `last - first`. */
 typedef struct {
-    uint32_t memo, born;       /* holds while this memo has this number */
+    uint32_t memo, born; /* holds while this memo has this number */
     addr_t src, src_width, dst, dst_width;
     uint16_t sport, sport_width, dport, dport_width;
     uint32_t mark;
     uint16_t iface;
     uint8_t tcp_flags, pad;
-} memo_reach_t;
+} memo_bounds_t;
 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
  * and port, 4 port alone; a list:set has members instead. */
 typedef struct {
-    uint64_t prefixes[3];      /* bit per prefix length that an element's network has */
+    uint64_t prefixes[3]; /* bit per prefix length that an element's network has */
     uint32_t mask, first_slot;
     uint32_t first_member, n_members;
-    uint8_t dims[3], n_dims;   /* n_dims 255: a set of the other family, which matches nothing */
+    uint8_t dims[3], n_dims; /* n_dims 255: a set of the other family, which matches nothing */
     uint32_t pad;
 } set_t;
 
 typedef struct {
-    addr_t addrs[2];           /* first and second address or network */
-    uint32_t port;             /* protocol << 16 | port */
+    addr_t addrs[2]; /* first and second address or network */
+    uint32_t port;   /* protocol << 16 | port */
     uint8_t prefix, used, nomatch, pad;
 } element_t;
 
 /* One address in a list of xt_recent, with the times at which it was seen. */
 typedef struct {
     addr_t addr;
-    uint32_t used;             /*  orders the entries by their last change, 0: free */
+    uint32_t used; /*  orders the entries by their last change, 0: free */
     uint8_t ttl, pad;
     uint16_t next, n_stamps, pad2;
     uint32_t stamps[FN_RECENT_STAMPS];
@@ -223,60 +392,84 @@ typedef struct {
 /* One bucket of -m hashlimit: who it is for, and what it may still spend. */
 typedef struct {
     addr_t src, dst;
-    uint32_t ports;            /* source << 16 | destination */
+    uint32_t ports; /* source << 16 | destination */
     uint32_t used;
     uint64_t credit;
-    uint32_t last, pad;        /* jiffies */
+    uint32_t last, pad; /* jiffies */
 } hashlimit_t;
 
 /* What only a connection has that a helper watches, or that one expected (struct nf_conn_help, nf_conn_seqadj,
  * nf_ct_ftp_master, nf_ct_pptp_master, nf_nat_pptp). */
 typedef struct {
-    uint32_t first;            /* its newest expectation; of a free record the next free one */
-    uint8_t kind;              /* HELPER_*, of the connection itself */
-    uint8_t master_kind;       /* of the one that expected it, as -m helper asks for it */
-    uint8_t n_ends[2];         /* FTP: how many of line_ends hold, by direction */
-    uint32_t line_ends[2][2];  /* FTP: sequence numbers behind the last lines */
-    uint32_t pos[2];           /* sequence adjustment, by direction: where it last changed, */
+    uint32_t first;               /* its newest expectation; of a free record the next free one */
+    uint8_t kind;                 /* HELPER_*, of the connection itself */
+    uint8_t master_kind;          /* of the one that expected it, as -m helper asks for it */
+    uint8_t n_ends[2];            /* FTP: how many of line_ends hold, by direction */
+    uint32_t line_ends[2][2];     /* FTP: sequence numbers behind the last lines */
+    uint32_t pos[2];              /* sequence adjustment, by direction: where it last changed, */
     uint32_t before[2], after[2]; /* what is added up to there and behind it */
     uint16_t pns_call, pac_call;  /* PPTP: call ids as the server sees them */
     uint16_t own_call, far_call;  /* PPTP: as the client sees them, where NAT changed them */
-    uint8_t session, call;     /* PPTP: PPTP_SESSION_*, PPTP_CALL_* */
+    uint8_t session, call;        /* PPTP: PPTP_SESSION_*, PPTP_CALL_* */
     uint16_t pad;
-    uint32_t master;           /* record of the one that expected it, with master_kind; it may be over, see master_serial */
-    uint32_t serial;           /* no other help_t ever had it, not even at this place */
-    uint32_t master_serial;    /* `serial` of the master */
-    uint32_t server;           /* with CONN_SERVICE: tcp_t has room for one of the two */
+    uint32_t master;              /* record of the one that expected it, with master_kind; it may be over, see master_serial */
+    uint32_t serial;              /* no other help_t ever had it, not even at this place */
+    uint32_t master_serial;       /* `serial` of the master */
+    uint32_t server;              /* with CONN_SERVICE: tcp_t has room for one of the two */
     uint32_t pad2;
 } help_t;
 
 /* A connection that a helper has announced (struct nf_conntrack_expect), or a GRE key that PPTP has (nf_ct_gre_keymap). */
 typedef struct {
-    tuple_t t;                 /* in the master's zone; source port 0 where any will do */
+    tuple_t t;              /* in the master's zone; source port 0 where any will do */
     uint32_t master;
-    uint32_t next, sibling;    /* in its bucket; of its master: older ones, FN_NONE last */
-    uint32_t expires;          /* jiffies */
-    uint16_t saved_port;       /* to which NAT maps the port back */
-    uint8_t kind, dir;         /* EXPECT_*; direction of the master that it is expected in */
+    uint32_t next, sibling; /* in its bucket; of its master: older ones, FN_NONE last */
+    uint32_t expires;       /* jiffies */
+    uint16_t saved_port;    /* to which NAT maps the port back */
+    uint8_t kind, dir;      /* EXPECT_*; direction of the master that it is expected in */
     uint8_t any_sport, pad[3];
 } expect_t;
 
 /* What happened to a connection: its state right after that. */
 typedef struct {
     tuple_t tuples[2];
-    uint64_t tick;             /* jiffies */
-    int32_t timeout;           /* jiffies left, 0 or less: it expired */
+    uint64_t tick;   /* jiffies */
+    int32_t timeout; /* jiffies left, 0 or less: it expired */
     uint32_t mark, conn;
     uint16_t zone, status;
     uint8_t kind, what, state, pad;
     uint32_t pad2;
 } event_t;
 
-/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also the addresses of a match. */
 typedef struct {
-    addr_t min_addr, max_addr;
+    addr_t addr, mask;
+} network_form_t;
+
+typedef struct {
+    addr_t src, dst;
+} masks_form_t;
+
+typedef struct {
+    uint64_t cost, full; /* credits of xt_hashlimit: of a packet, and of a full bucket */
+} rate_form_t;
+
+/* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also what a match needs beyond its words:
+ * addresses, and the rate of -m hashlimit. */
+typedef struct {
+    union {
+        network_form_t network;
+        masks_form_t masks;
+        struct {
+            addr_t min_addr, max_addr;
+        };
+    };
     uint16_t min_proto, max_proto, base_proto, flags;
-    uint32_t value, mask, mask2, op;
+    union {
+        rate_form_t rate;
+        struct {
+            uint32_t value, mask, mask2, op;
+        };
+    };
 } target_t;
 
 typedef struct {
@@ -292,7 +485,7 @@ typedef struct {
     addr_t local, mask, peer;
     uint16_t iface;
     uint8_t scope;
-    uint8_t flags;             /* ADDRESS_* */
+    uint8_t flags; /* ADDRESS_* */
 #ifdef FN_IPV6
     uint32_t pad;
 #endif
@@ -301,11 +494,11 @@ typedef struct {
 /* One packet header as a batch brings it. */
 typedef struct {
     addr_t src, dst;
-    uint16_t sport, dport;     /* ICMP: id, type << 8 | code */
-    uint16_t iface;            /* node interface index; 0: sent by the node itself */
-    uint16_t length;           /* IP total length, bytes */
+    uint16_t sport, dport; /* ICMP: id, type << 8 | code */
+    uint16_t iface;        /* node interface index; 0: sent by the node itself */
+    uint16_t length;       /* IP total length, bytes */
     uint8_t proto, tcp_flags;
-    uint16_t isn;              /* upper half of the sequence number of a SYN */
+    uint16_t isn;          /* upper half of the sequence number of a SYN */
     uint32_t mark;
 } packet_t;
 
@@ -325,16 +518,16 @@ typedef struct {
 
 /* A virtual service of IPVS (struct ip_vs_service) and what its scheduler remembers. */
 typedef struct {
-    addr_t addr;               /* 0 for a service of a firewall mark */
-    addr_t client_mask;        /* of persistence */
+    addr_t addr;        /* 0 for a service of a firewall mark */
+    addr_t client_mask; /* of persistence */
     uint32_t fwmark;
     uint16_t port;
     uint8_t proto, scheduler;
-    uint32_t first, n;         /* its real servers */
-    uint32_t at;               /* rr: where to look next; wrr: one behind the server taken last */
+    uint32_t first, n;                /* its real servers */
+    uint32_t at;                      /* rr: where to look next; wrr: one behind the server taken last */
     int32_t weight, max_weight, step; /* wrr: current and greatest weight, their common divisor */
-    uint32_t persist;          /* jiffies that a client keeps its server, 0 none */
-    uint32_t hash_ports;       /* sh: the source port counts too */
+    uint32_t persist;                 /* jiffies that a client keeps its server, 0 none */
+    uint32_t hash_ports;              /* sh: the source port counts too */
 } service_t;
 
 /* A real server (struct ip_vs_dest). */
@@ -354,154 +547,160 @@ typedef struct {
  * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
 typedef struct {
     tuple_t reply[2];
-    tuple_t source;            /* the message of source_hash */
+    tuple_t source; /* the message of source_hash */
     uint64_t reply_hash[2];
     uint64_t source_hash;
-    uint64_t key[3];           /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
-    memo_t *memo;              /* NULL: there was none; it may be gone when it is wanted */
-    uint32_t born;             /* of the memo */
-    uint32_t drawn;            /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
-    uint8_t checks;            /* somebody may have reply[0]: its hash was computed, its bucket fetched */
+    uint64_t key[3]; /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
+    memo_t *memo;    /* NULL: there was none; it may be gone when it is wanted */
+    uint32_t born;   /* of the memo */
+    uint32_t drawn;  /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
+    uint8_t checks;  /* somebody may have reply[0]: its hash was computed, its bucket fetched */
 } ahead_t;
 
-/* A packet on its way through the hooks. The tuple is the packet's present one; `data` is NULL for
- * header-only batches. */
+/* A packet on its way through the hooks. All of it is empty at first but for what pkt_reset of packet/packet sets; each step
+ * writes what it finds out. `data` is NULL for header-only batches. */
 typedef struct {
-    tuple_t t;
-    uint64_t hash;
-    uint64_t reply_hash;       /* hash of reply_checked */
-    const ahead_t *ahead;      /* NULL: nothing was computed ahead */
-    tuple_t reply_checked;     /* a reply tuple found free by nat_used_tuple for this packet */
+    tuple_t t;                                  /* as it is at present: each manip changes it */
+    uint64_t hash;                              /* of the tuple by which conntrack looked for its connection */
+    uint64_t reply_hash;                        /* of reply_checked */
+    const ahead_t *ahead;                       /* NULL: nothing was computed ahead */
+    tuple_t reply_checked;                      /* the reply tuple that nat_used_tuple looked at last; free if `verified` */
     uint8_t *data;
-    uint32_t len, l4off;       /* data: bytes of the datagram; offset of the l4 header */
-    uint32_t now;              /* jiffies */
-    uint32_t mark, ct;
-    uint32_t seq, ack, window, end;
-    uint32_t probes;
-    uint16_t in_iface, out_iface, route, length;
-    tuple_t classified;        /* the tuple that the classes belong to */
+    uint32_t len, l4off;                        /* data: bytes of the datagram; offset of the l4 header */
+    uint32_t now;                               /* jiffies */
+    uint32_t mark, ct;                          /* ct: its connection's record, FN_NONE none */
+    uint32_t seq, ack, window, end;             /* TCP: with has_seq; end also of header-only packets, from the upper half of isn */
+    uint32_t probes;                            /* tuples that nat has looked up for it */
+    uint16_t in_iface, out_iface;               /* 0: the node itself */
+    uint16_t route, length;                     /* route index + 1, 0: not routed yet; IP total length, bytes */
+    tuple_t classified;                         /* the tuple that the classes belong to */
     uint32_t src_class, dst_class;
-    uint64_t port_classes;     /* source << 24 | destination << 42, as they stand in keys */
-    const target_t *target;    /* what the rule that decided last carries */
-    const path_t *path[2];     /* how the nat rules decided destination and source, if that is repeatable */
+    uint64_t port_classes;                      /* source << 24 | destination << 42, as they stand in keys */
+    const target_t *target;                     /* what the rule that decided last carries */
+    const table_memo_t *table_memo[2];          /* how the nat rules decided destination and source; NULL: not repeatable */
     uint16_t tcp_flags;
-    uint8_t unrepeatable;      /* a match was met whose answer depends on more than a path's key */
-    uint8_t ctinfo, dir, verdict, reason, hook, has_seq, local, untracked, is_new, verified;
-    uint8_t icmp_error, ttl;
-    uint8_t held;              /* waits before confirm, see hooks */
-    uint8_t template_helper;   /* HELPER_* that a CT target gives */
-    uint8_t expected;          /* e.expected is what announced its connection */
-    uint8_t evicted;           /* its port search has deleted another connection */
-    uint8_t pause;             /* the batch is to stop behind it: it took long, or hashes are not what they were */
-    uint8_t dying;             /* its connection is in no table any more; the record goes with the packet */
-    uint16_t template_zone;
-    uint8_t template_dir, tcp_class, tracked;
-    uint32_t payload;
-    uint32_t mark_before;      /* of its connection, where somebody asked for events */
+    uint8_t unrepeatable;                       /* a match was met whose answer depends on more than a memo's key */
+    uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
+    uint8_t has_seq;                            /* seq, ack and window were read, and options lie within the header */
+    uint8_t untracked;                          /* NOTRACK, or ICMPv6 that conntrack leaves alone */
+    uint8_t is_new;                             /* its connection is not confirmed yet, and goes if the packet does */
+    uint8_t verified;                           /* nobody has reply_checked */
+    uint8_t icmp_error, ttl;                    /* icmp_error: it belongs to the connection that the datagram inside names */
+    uint8_t held;                               /* waits before confirm, see hooks */
+    uint8_t template_helper;                    /* HELPER_* that a CT target gives */
+    uint8_t expected;                           /* e.expected is what announced its connection */
+    uint8_t evicted;                            /* its port search has deleted another connection */
+    uint8_t pause;                              /* the batch is to stop behind it: it took long, or hashes are not what they were */
+    uint8_t dying;                              /* its connection is in no table any more; the record goes with the packet */
+    uint16_t template_zone;                     /* that a CT target gives, for the directions of template_dir: 1 original, 2 reply */
+    uint8_t template_dir;
+    uint8_t tcp_class;                          /* CLASS_* of conntrack/tcp_window */
+    uint8_t tracked;                            /* its l4 header makes a tuple */
+    uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
+    uint32_t mark_before;                       /* of its connection, where somebody asked for events */
     uint16_t status_before;
     uint8_t state_before;
-    uint32_t largest;          /* bytes of the largest fragment it came in, 0: whole */
-    uint32_t room;             /* bytes that a helper may lengthen the datagram to */
+    uint32_t largest; /* bytes of the largest fragment it came in, 0: whole */
+    uint32_t room;    /* bytes that a helper may lengthen the datagram to */
 } pkt_t;
-
 
 typedef struct {
     conn_t *conns;
     tcp_t *tcp;
-    uint32_t *free_ids;        /* stack of released records */
+    uint32_t *free_ids; /* stack of released records */
     uint32_t n_free, high_water, capacity, max_conns;
-    uint32_t count;            /* live records, unconfirmed included (nf_conntrack_count) */
+    uint32_t count;     /* live records, unconfirmed included (nf_conntrack_count) */
     uint32_t confirmed;
     table_t tuples, sources;
 
-    uint16_t *chains;          /* lengths of nf_conntrack_buckets, where the chain limit can matter */
+    uint16_t *chains; /* lengths of nf_conntrack_buckets, where the chain limit can matter */
     uint32_t n_chains;
 
     chunk_t *chunks;
-    uint32_t *wheel;           /* head chunk of each slot, the far ones behind the near ones */
-    uint64_t *wheel_busy;      /* bit per slot */
-    uint64_t next_far;         /* the jiffy at which the next far slot in use is dealt out, or one before */
+    uint32_t *wheel;      /* head chunk of each slot, the far ones behind the near ones */
+    uint64_t *wheel_busy; /* bit per slot */
+    uint64_t next_far;    /* the jiffy at which the next far slot in use is dealt out, or one before */
     uint32_t n_chunks, max_chunks, free_chunk;
 
-    uint64_t *bitmap_pages;    /* taken[FN_PAGE_WORDS], known[FN_PAGE_WORDS] of each; of a free one the first word is the next */
+    uint64_t *bitmap_pages; /* taken[FN_PAGE_WORDS], known[FN_PAGE_WORDS] of each; of a free one the first word is the next */
     bitmap_key_t *bitmap_keys;
-    uint32_t *bitmap_index;    /* open addressing over bitmap_keys, FN_NONE none */
+    uint32_t *bitmap_index; /* open addressing over bitmap_keys, FN_NONE none */
     uint32_t n_bitmaps, max_bitmaps, free_bitmap; /* bitmaps ever used; the last released one */
     uint32_t n_pages, max_pages, free_page;
-    uint32_t newest_bitmap, oldest_bitmap; /* by their last search */
-    uint32_t bitmap_clock;     /* searches of crowded peers so far */
-    uint64_t bitmap_filter;    /* a bit that many peers share; not set: there is no bitmap. Never cleared */
+    uint32_t newest_bitmap, oldest_bitmap;        /* by their last search */
+    uint32_t bitmap_clock;                        /* searches of crowded peers so far */
+    uint64_t bitmap_filter;                       /* a bit that many peers share; not set: there is no bitmap. Never cleared */
     uint32_t bitmap_index_mask, bitmap_probes;
 
     rule_t *rules;
     match_t *matches;
     target_t *targets;
-    uint16_t *port_slots;      /* min, max pairs */
-    uint8_t *iface_match;      /* row per interface set, column per interface */
+    uint16_t *port_slots;       /* min, max pairs */
+    uint8_t *iface_match;       /* row per interface set, column per interface */
     uint32_t n_ifaces;
-    uint32_t hook_entry[5][5]; /* [table][hook] first rule, FN_NONE none */
+    uint32_t hook_entry[5][5];  /* [table][hook] first rule, FN_NONE none */
     uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules */
-    uint32_t widest_run;       /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
+    uint32_t widest_run;        /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
                                 * in the cache, FN_NONE none */
 
-    uint32_t *jump_stack;      /* where the walk at hand goes on after the chains that it is in */
-    uint32_t max_jumps;        /* the deepest nesting of the rules' chains */
+    uint32_t *jump_stack;       /* where the walk at hand goes on after the chains that it is in */
+    uint32_t max_jumps;         /* the deepest nesting of the rules' chains */
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;
     set_t *sets;
     element_t *elements;
     uint32_t *set_members;
-    recent_t *recent;          /* FN_RECENT_ENTRIES a list */
+    recent_t *recent;        /* FN_RECENT_ENTRIES a list */
     uint32_t recent_clock;
-    hashlimit_t *hashlimits;   /* FN_HASHLIMIT_SLOTS a list */
-    service_t *services;       /* of IPVS */
+    hashlimit_t *hashlimits; /* FN_HASHLIMIT_SLOTS a list */
+    service_t *services;     /* of IPVS */
     server_t *servers;
-    persist_t *persists;       /* open addressing; FN_PERSIST_SLOTS where a service is persistent */
-    uint32_t *service_slots;   /* open addressing over services, FN_NONE empty */
+    persist_t *persists;     /* open addressing; FN_PERSIST_SLOTS where a service is persistent */
+    uint32_t *service_slots; /* open addressing over services, FN_NONE empty */
     uint32_t n_services, service_mask, n_persists;
     help_t *helps;
     expect_t *expects;
-    uint32_t *expect_heads;    /* FN_EXPECT_HEADS buckets of expectations and keys */
-    uint32_t n_helps, free_help, help_capacity; /* helps ever used; the last released one */
-    uint32_t help_serial;      /* of the help_t given last */
+    uint32_t *expect_heads;                      /* FN_EXPECT_HEADS buckets of expectations and keys */
+    uint32_t n_helps, free_help, help_capacity;  /* helps ever used; the last released one */
+    uint32_t help_serial;                        /* of the help_t given last */
     uint32_t expect_high, free_expect, expect_capacity;
     uint32_t n_expects, n_gre_keys, max_expects; /* max: nf_conntrack_expect_max */
-    uint32_t next_expect;      /* jiffies: no expectation is due before */
-    uint32_t auto_helpers;     /* nf_conntrack_helper of linux-5.4: by port */
-    expect_t expected;         /* what the connection being opened was announced by */
-    path_t *paths;             /* direct-mapped */
-    uint32_t n_paths;          /* power of two, or 0: the rules allow none */
-    memo_t *memos;             /* direct-mapped; as many as paths */
-    memo_reach_t reach;        /* of the quick memo found last */
+    uint32_t next_expect;                        /* jiffies: no expectation is due before */
+    uint32_t auto_helpers;                       /* nf_conntrack_helper of linux-5.4: by port */
+    expect_t expected;                           /* what the connection being opened was announced by */
+    table_memo_t *table_memos;                   /* direct-mapped; n_memos of them */
+    memo_t *memos;                               /* direct-mapped; n_memos of them */
+    uint32_t n_memos;                            /* power of two, or 0: the rules allow none */
+    memo_bounds_t memo_bounds;                   /* of the complete memo found last */
     uint32_t n_memos_made;
-    uint32_t *towards;         /* see conntrack/lookup.pxd; FN_TOWARDS of them */
+    uint32_t *dst16_counts;                      /* tuples by the /16 of their destination, see conntrack/lookup.pxd; FN_DST16 of them */
 
     event_t *events;
     uint32_t max_events, n_events;
     uint64_t lost_events;
 
-    route_t *routes;           /* of all tables, in the order in which they are tried */
-    addr_t *class_start;     /* ascending; addresses cut into classes where a route or a rule could tell them apart */
-    uint16_t *class_route;     /* route index + 1 of each class, 0 unreachable */
-    uint32_t *class_of_octet;  /* [257] class of the first address of each first octet, then the last class */
-    uint32_t *port_start[2];   /* ascending from 0; source and destination ports cut likewise */
+    route_t *routes;          /* of all tables, in the order in which they are tried */
+    addr_t *class_start;      /* ascending; addresses cut into classes where a route or a rule could tell them apart */
+    uint16_t *class_route;    /* route index + 1 of each class, 0 unreachable */
+    uint32_t *class_of_octet; /* [257] class of the first address of each first octet, then the last class */
+    uint32_t *port_start[2];  /* ascending from 0; source and destination ports cut likewise */
     address_t *addresses;
     uint32_t n_routes, n_classes, n_addresses, n_port_classes[2];
-    uint32_t *iface_flags;     /* per interface: IFACE_*, the MTU in the high half */
+    uint32_t *iface_flags;              /* per interface: IFACE_*, the MTU in the high half */
 
-    uint64_t key[2 * FN_ROUND_KEYS]; /* of the tuple hash */
+    uint64_t key[2 * FN_ROUND_KEYS];    /* of the tuple hash */
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
     uint64_t rehashes;
-    uint32_t zoned;            /* two connections may have one tuple: zones, or timeouts of 0 s */
-    uint64_t rng[2];           /* seed; state of the packet at hand, see begin_packet */
-    uint64_t now;              /* jiffies since the engine's time 0 */
-    uint32_t profile;          /* enum profile */
+    uint32_t may_share_tuple;           /* two connections may have one tuple: zones, or timeouts of 0 s */
+    uint64_t rng[2];                    /* seed; state of the packet at hand, see begin_packet */
+    uint64_t now;                       /* jiffies since the engine's time 0 */
+    uint32_t profile;                   /* enum profile */
     uint32_t tracking, nat_hooks;
-    uint32_t only_nat_rules;   /* no rule of raw, mangle or filter sees a forwarded packet */
+    uint32_t only_nat_rules;            /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t timeouts[FN_TIMEOUTS];
-    addr_t guess_addr;       /* the last address that source NAT chose: prefetch only */
+    addr_t guess_addr; /* the last address that source NAT chose: prefetch only */
     uint64_t stats[FN_STATS];
 } engine_t;
 

@@ -21,14 +21,14 @@ cdef extern from "types.h" nogil:
         FN_FAR_SLOTS
         FN_CHUNK_IDS
         FN_WALK_RULES
-        FN_PATH_RULES
+        FN_TABLE_MEMO_RULES
         FN_MEMO_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
         FN_EXPECT_HEADS
         FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
-        FN_TOWARDS
+        FN_DST16
         FN_ROUND_KEYS
         FN_PAGE_PORTS
         FN_PAGES
@@ -278,6 +278,7 @@ cdef extern from "types.h" nogil:
         DISPATCH_DST
         DISPATCH_DPORT
     enum:
+        MATCH_LISTED
         MATCH_SPORT
         MATCH_DPORT
         MATCH_TCP_FLAGS
@@ -296,7 +297,6 @@ cdef extern from "types.h" nogil:
         MATCH_NTH
         MATCH_RANDOM
         MATCH_LENGTH
-        MATCH_NEVER
         MATCH_L4_HEADER
         MATCH_CONST
         MATCH_SET
@@ -415,10 +415,149 @@ cdef extern from "types.h" nogil:
         uint32_t live
         uint32_t pages[32]
 
+    ctypedef struct ports_form_t:
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct range_form_t:
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct multiport_form_t:
+        uint32_t first
+
+    ctypedef struct mark_form_t:
+        uint32_t value
+        uint32_t mask
+
+    ctypedef struct byte_form_t:
+        uint32_t mask
+        uint32_t value
+
+    ctypedef struct icmp_form_t:
+        uint32_t type
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct addrtype_form_t:
+        uint32_t types
+        uint32_t device
+
+    ctypedef struct iprange_form_t:
+        uint32_t at
+
+    ctypedef struct ctstate_form_t:
+        uint32_t bits
+
+    ctypedef struct ctproto_form_t:
+        uint32_t proto
+
+    ctypedef struct ct_addr_form_t:
+        uint32_t at
+        uint32_t pad
+        uint32_t end
+
+    ctypedef struct ct_ports_form_t:
+        uint32_t low
+        uint32_t high
+        uint32_t end
+
+    ctypedef struct ct_status_form_t:
+        uint32_t bits
+        uint32_t none
+
+    ctypedef struct ct_dir_form_t:
+        uint32_t dir
+
+    ctypedef struct nth_form_t:
+        uint32_t last
+        uint32_t pad
+        uint32_t count
+
+    ctypedef struct chance_form_t:
+        uint32_t below
+
+    ctypedef struct l4_header_form_t:
+        uint32_t bytes
+
+    ctypedef struct const_form_t:
+        uint32_t holds
+
+    ctypedef struct set_form_t:
+        uint32_t index
+        uint32_t sources
+        uint32_t n_dims
+
+    ctypedef struct recent_form_t:
+        uint32_t list
+        uint32_t window
+        uint32_t hits
+
+    ctypedef struct recent_more_form_t:
+        uint32_t at
+        uint32_t ring
+
+    ctypedef struct limit_form_t:
+        uint32_t cost
+        uint32_t most
+
+    ctypedef struct limit_more_form_t:
+        uint32_t credit
+        uint32_t last
+
+    ctypedef struct hashlimit_form_t:
+        uint32_t list
+        uint32_t at
+        uint32_t expiry
+
+    ctypedef struct rpfilter_form_t:
+        uint32_t flags
+
+    ctypedef struct helper_form_t:
+        uint32_t helper
+
+    ctypedef struct option_form_t:
+        uint32_t number
+
+    ctypedef struct listed_form_t:
+        uint32_t first
+
     ctypedef struct match_t:
         uint8_t kind
         uint8_t invert
+        uint16_t n_ports
+        uint16_t bits
+        uint16_t n_listed
+        uint16_t need
         uint16_t n
+        ports_form_t ports
+        range_form_t range
+        multiport_form_t multiport
+        mark_form_t mark
+        byte_form_t byte
+        icmp_form_t icmp
+        addrtype_form_t addrtype
+        iprange_form_t iprange
+        ctstate_form_t ctstate
+        ctproto_form_t ctproto
+        ct_addr_form_t ct_addr
+        ct_ports_form_t ct_ports
+        ct_status_form_t ct_status
+        ct_dir_form_t ct_dir
+        nth_form_t nth
+        chance_form_t chance
+        l4_header_form_t l4_header
+        const_form_t constant
+        set_form_t set
+        recent_form_t recent
+        recent_more_form_t recent_more
+        limit_form_t limit
+        limit_more_form_t limit_more
+        hashlimit_form_t hashlimit
+        rpfilter_form_t rpfilter
+        helper_form_t helper
+        option_form_t option
+        listed_form_t listed
         uint32_t a
         uint32_t b
         uint32_t c
@@ -450,7 +589,7 @@ cdef extern from "types.h" nogil:
         uint32_t key
         uint32_t rule
 
-    ctypedef struct path_t:
+    ctypedef struct table_memo_t:
         uint64_t key[3]
         uint64_t packets
         uint64_t bytes
@@ -474,13 +613,13 @@ cdef extern from "types.h" nogil:
         uint16_t masq_iface
         uint8_t kind
         uint8_t n
-        uint8_t quick
+        uint8_t complete
         uint8_t pad
         uint32_t target_arg
         uint32_t mark
         uint32_t rules[30]
 
-    ctypedef struct memo_reach_t:
+    ctypedef struct memo_bounds_t:
         uint32_t memo
         uint32_t born
         addr_t src
@@ -581,13 +720,28 @@ cdef extern from "types.h" nogil:
         uint8_t pad
         uint32_t pad2
 
+    ctypedef struct network_form_t:
+        addr_t addr
+        addr_t mask
+
+    ctypedef struct masks_form_t:
+        addr_t src
+        addr_t dst
+
+    ctypedef struct rate_form_t:
+        uint64_t cost
+        uint64_t full
+
     ctypedef struct target_t:
+        network_form_t network
+        masks_form_t masks
         addr_t min_addr
         addr_t max_addr
         uint16_t min_proto
         uint16_t max_proto
         uint16_t base_proto
         uint16_t flags
+        rate_form_t rate
         uint32_t value
         uint32_t mask
         uint32_t mask2
@@ -702,7 +856,7 @@ cdef extern from "types.h" nogil:
         uint32_t dst_class
         uint64_t port_classes
         const target_t *target
-        const path_t *path[2]
+        const table_memo_t *table_memo[2]
         uint16_t tcp_flags
         uint8_t unrepeatable
         uint8_t ctinfo
@@ -711,7 +865,6 @@ cdef extern from "types.h" nogil:
         uint8_t reason
         uint8_t hook
         uint8_t has_seq
-        uint8_t local
         uint8_t untracked
         uint8_t is_new
         uint8_t verified
@@ -812,12 +965,12 @@ cdef extern from "types.h" nogil:
         uint32_t next_expect
         uint32_t auto_helpers
         expect_t expected
-        path_t *paths
-        uint32_t n_paths
+        table_memo_t *table_memos
         memo_t *memos
-        memo_reach_t reach
+        uint32_t n_memos
+        memo_bounds_t memo_bounds
         uint32_t n_memos_made
-        uint32_t *towards
+        uint32_t *dst16_counts
         event_t *events
         uint32_t max_events
         uint32_t n_events
@@ -836,7 +989,7 @@ cdef extern from "types.h" nogil:
         uint64_t key[10]
         uint64_t secret[10]
         uint64_t rehashes
-        uint32_t zoned
+        uint32_t may_share_tuple
         uint64_t rng[2]
         uint64_t now
         uint32_t profile

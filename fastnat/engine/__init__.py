@@ -1,4 +1,4 @@
-"""The engine: a node's rules and tables over the core, and what one does with it."""
+"""The engine: a node's rules and tables over the core, and the operations on them."""
 
 from .engine import Engine
 from .group import EngineGroup

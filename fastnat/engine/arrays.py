@@ -11,23 +11,23 @@ from ..addresses import Family
 from ..core.datapath import Datapath
 from ..core.layout import (
     FN_CHUNK_IDS,
+    FN_DST16,
     FN_EXPECT_HEADS,
     FN_FAR_SLOTS,
     FN_GROUP_BUCKETS,
     FN_HASHLIMIT_SLOTS,
     FN_PAGE_WORDS,
     FN_RECENT_ENTRIES,
-    FN_TOWARDS,
     FN_WHEEL_SLOTS,
 )  # fmt: skip
-from ..dtypes import BUCKET, CHUNK, HELP, PATH, TCP, records_of
+from ..dtypes import BUCKET, CHUNK, HELP, TABLE_MEMO, TCP, records_of
 from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, route_array
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset
 from ..util.memory import reserve
-from .settings import PATHS, Settings, expect_max, hash_buckets
+from .settings import MEMOS, Settings, expect_max, hash_buckets
 
 # core/tuples/table.pxd: items a group, on average, that make a table grow
 GROUP_LOAD = 115
@@ -37,8 +37,8 @@ BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
 CHAIN_LOAD = 16
 
 
-def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[Any]]:
-    """Return all arrays of a new datapath, empty; what was never touched takes no memory."""
+def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[np.void]]:
+    """Return all arrays of a new datapath, empty; untouched pages take no memory."""
     n = settings.max_connections
     records = records_of(family)
     now = settings.prefault
@@ -53,7 +53,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         "chunks": reserve(n // FN_CHUNK_IDS + slots + 16, CHUNK, now),
         "wheel": reserve(slots, np.dtype(np.uint32)),
         "wheel_busy": reserve(slots // 64, np.dtype(np.uint64)),
-        "towards": reserve(FN_TOWARDS, np.dtype(np.uint32)),
+        "dst16_counts": reserve(FN_DST16, np.dtype(np.uint32)),
         **_bitmaps(settings.bitmap_bytes, records.BITMAP_KEY),
         "events": reserve(settings.max_events, records.EVENT),
         "helps": reserve(n, HELP),
@@ -64,7 +64,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
     }
 
 
-def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any]]:
+def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.void]]:
     """Return the arrays that depend on the node's rules, addresses and routes."""
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
@@ -85,8 +85,8 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[Any
         "set_members": set_members,
         "recent": reserve(r.recent_lists * FN_RECENT_ENTRIES, records.RECENT),
         "hashlimits": reserve(r.hashlimit_lists * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
-        "paths": reserve(PATHS, PATH),
-        "memos": reserve(PATHS, records.MEMO),
+        "table_memos": reserve(MEMOS, TABLE_MEMO),
+        "memos": reserve(MEMOS, records.MEMO),
         "class_start": class_start,
         "class_route": class_route,
         "class_of_octet": class_of_octet,
@@ -129,7 +129,7 @@ def bytes_of(core: Datapath) -> int:
     return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + bitmaps + index + fixed + helpers)
 
 
-def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[np.void]]:
     """Return the arrays of the bitmaps of ports, together not more than `size` bytes."""
     # a quarter for keys and their index, of which a bitmap has four words
     count = min(size // 4 // (key.itemsize + 16), BITMAPS)
@@ -143,7 +143,7 @@ def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _chains(node: Node, settings: Settings) -> int:
-    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 where none will ever reach the limit."""
+    """Return how many chain lengths to keep: nf_conntrack_buckets, or 0 if no chain can reach the limit."""
     if settings.profile == "linux-5.4":
         return 0
     buckets = hash_buckets(node, settings)

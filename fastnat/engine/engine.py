@@ -37,40 +37,40 @@ Answer = tuple[int, bytes | None, int, int, int, int, int, int, int]
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
 
-def first_of(now: float | NDArray[Any]) -> Any:
-    """Return the time of the first packet, not checked: where `now` is no array, or is empty, `now` itself."""
+def first_of(now: float | NDArray[np.float64]) -> Any:
+    """Return the unchecked time of the first packet; `now` itself if it is not an array, or is empty."""
     return now.flat[0] if isinstance(now, np.ndarray) and now.size else now
 
 
 def time_of(now: Any) -> float:
-    """Return a time [s] as a number; ClockError for what is none."""
+    """Return a time [s] as a number; ClockError for anything else."""
     try:
         return float(now)
     except (TypeError, ValueError, OverflowError):
-        raise ClockError(f"{shown(now)} is no time in seconds") from None
+        raise ClockError(f"{shown(now)} is not a time in seconds") from None
 
 
 class Engine:
     """A node's connection tracking and NAT on a virtual clock.
 
-    An engine is for one thread at a time: process() releases the GIL; a call from another thread meanwhile raises
-    BusyError. Engines share nothing.
+    One thread at a time may call an engine: process() releases the GIL, and a call from another thread during that time
+    raises BusyError. Engines share nothing.
 
     Parameters
     ----------
     node : Node
     profile : str            "linux-6.18" (default) or "linux-5.4"
     seed : int               0..2**64-1; the same seed and input give the same output, bit for bit
-    max_connections : int    nf_conntrack_max, at most 2**25; a sysctl of the node goes first if None
-    remember : bool          take the answers of the rules for packets that they cannot tell apart from memory, and
-                             let established packets skip hooks without rules; False only costs time
+    max_connections : int    nf_conntrack_max, at most 2**25; None: the node's sysctl, else 262,144
+    remember : bool          remember the answers of the rules for packets that they cannot tell apart, and let
+                             established packets skip hooks without rules; False changes no answer, only costs time
     events : int             how many events to keep between two calls of events(); 0: none, at no cost
-    key : int                0..2**64-1, None: 0; of the hash of the tables. Who knows it can send flows that meet in
-                             one place; the tables then go on with another, random one. No answer depends on it but
-                             which connections early drop finds and which chains are too long (docs/differences.md)
-    bitmap_bytes : int       0..2**40: memory for the bitmaps by which ports are searched, of both families, at most
+    key : int                0..2**64-1, None: 0; key of the tables' hash. A sender who knows it can make flows meet in
+                             one place; the tables then change to a random key. Only two answers depend on it: which
+                             connections early drop finds, and which chains are too long (docs/differences.md)
+    bitmap_bytes : int       0..2**40: limit of the memory for the bitmaps of the port search, both families together
     prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
-                             has to wait for a page while the tables grow
+                             waits for a page while the tables grow
 
     Raises
     ------
@@ -94,7 +94,7 @@ class Engine:
         if not isinstance(node, Node):
             raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
         if not isinstance(profile, str) or profile not in PROFILES:
-            raise InputError(f"profile {shown(profile)}: known are {', '.join(PROFILES)}")
+            raise InputError(f"profile {shown(profile)}: expected one of {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
         if max_connections is None:
             max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
@@ -107,7 +107,7 @@ class Engine:
             profile, seed, max_connections, self.remember, events, self.prefault, self.key, self.bitmap_bytes
         )
         self._take_stacks(stacks_of(node, settings))
-        # what the tables were made from: the node itself may change before reload()
+        # the tables were made from this; the node itself may change before reload()
         self.node_files = node.texts()
         self.random_fully = False
         self._name_interfaces()
@@ -117,10 +117,10 @@ class Engine:
             self.conntrack.load(node.conntrack_text, "conntrack.txt")
 
     def _take_stacks(self, stacks: dict[int, Stack]) -> None:
-        """Run packets through these, by 4 and 6, from here on."""
+        """Use these stacks, by 4 and 6, from now on."""
         self.stacks = stacks
         cores = self._cores()
-        # of a node without IPv6: then nobody has to choose, and no other family shares the clock
+        # for a node without IPv6, where no batch has to be assigned and no other family shares the clock
         self._only = cores[4] if len(cores) == 1 else None
         self._last = cores[4]
 
@@ -129,7 +129,7 @@ class Engine:
 
     @property
     def _core(self) -> Datapath:
-        """The datapath of IPv4 under its name of before; goes with the next release: stacks[4].core."""
+        """The datapath of IPv4 by its old name, which the next release removes: stacks[4].core."""
         return self.stacks[4].core
 
     def _name_interfaces(self) -> None:
@@ -137,18 +137,18 @@ class Engine:
         self.iface_names = self.node.iface_names
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
 
-    def packets(self, **fields: Any) -> NDArray[Any]:
+    def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
     def process(
         self,
-        batch: NDArray[Any],
-        now: float | NDArray[Any] = 0.0,
-        out: NDArray[Any] | None = None,
+        batch: NDArray[np.void],
+        now: float | NDArray[np.float64] = 0.0,
+        out: NDArray[np.void] | None = None,
         *,
         cpus: int = 1,
-    ) -> NDArray[Any]:
+    ) -> NDArray[np.void]:
         """Run a batch of packet headers through the node's hooks, in order.
 
         Parameters
@@ -156,9 +156,9 @@ class Engine:
         batch : PACKET[n]          addresses and ports in host byte order, see packets()
         now : float or float64[n]  virtual time [s]; must not go back
         out : RESULT[>= n]         written and returned if given
-        cpus : int                 1..256: so many packets at a time pass set-up before the first of them confirms, as
-                                   on that many CPUs at worst; what two of them want both is decided at confirm
-                                   (insert_failed, clash_resolve)
+        cpus : int                 1..256: this many packets at a time pass set-up before the first of them confirms, as
+                                   in the worst case of that many CPUs; if two of them want the same tuple, confirm
+                                   decides (insert_failed, clash_resolve)
 
         Returns
         -------
@@ -170,7 +170,7 @@ class Engine:
         ArgumentError, InputError  wrong dtype, wrong shape, or `out` shares memory with what is read
         BusyError                  another thread is at work in this engine
         KeyboardInterrupt          Ctrl-C; the engine stopped between two packets: `processed` says how many were done,
-                                   their results stand in `out`
+                                   and `out` holds their results
 
         Notes
         -----
@@ -181,24 +181,25 @@ class Engine:
             now = time_of(now)
         self._last = core = self.core_for(batch)
         meet = self._meeting(core, now)
-        results: NDArray[Any] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
+        results: NDArray[np.void] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
         return results
 
     @property
     def processed(self) -> int:
-        """How many packets of the last batch were done: all, or those before an interruption."""
+        """Number of packets of the last batch that were done: all, or those before an interruption."""
         return int(self._last.processed)
 
     def check(self) -> None:
         """Walk all tables from end to end; raise CheckError, which names the first broken invariant. Slow, for tests.
 
-        Every connection is found by both tuples and by its source, none twice; each has one place in the wheel;
-        records, chunks, helps, expectations and pages are in use or free; bitmaps, chains and all counts are right.
+        Every connection is found by both tuples and by its source, and none twice; each has one place in the wheel;
+        each record, chunk, help, expectation and page is either in use or free; bitmaps, chains and all counts are
+        right.
         """
         for stack in self.stacks.values():
             stack.core.check()
 
-    def core_for(self, batch: NDArray[Any]) -> Datapath:
+    def core_for(self, batch: NDArray[np.void]) -> Datapath:
         """Return the datapath of a batch's family; InputError for IPv6 headers on a node without IPv6."""
         if not isinstance(batch, np.ndarray):
             raise ArgumentError(f"expected a numpy array of packet headers, got {type(batch).__name__}; see packets()")
@@ -208,14 +209,14 @@ class Engine:
             raise InputError(NO_IPV6)
         return self.stacks[6].core
 
-    def _meeting(self, core: Datapath, now: float | NDArray[Any]) -> Callable[[], int] | None:
-        """Return what brings the other family up to the time of a batch: both live on one machine; None without one.
+    def _meeting(self, core: Datapath, now: float | NDArray[np.float64]) -> Callable[[], int] | None:
+        """Return a function that brings the other family, if any, to the time of a batch, as both share a clock.
 
-        Raises ClockError when now is earlier than the engine's clock. What is returned gives the connections of the
-        other family, which count toward the same nf_conntrack_max.
+        Raises ClockError if now is earlier than the engine's clock. The function returns the number of connections of
+        the other family, which count toward the same nf_conntrack_max.
         """
         first = first_of(now)
-        # an array that holds no times is refused by the datapath
+        # the datapath rejects an array that holds no times
         if self._only is not None or not isinstance(first, float):
             return None
         if first < self.now:
@@ -229,7 +230,7 @@ class Engine:
 
         return meet
 
-    def follow(self, core: Datapath, now: float | NDArray[Any]) -> None:
+    def follow(self, core: Datapath, now: float | NDArray[np.float64]) -> None:
         """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
         meet = self._meeting(core, now)
         if meet is not None:
@@ -263,15 +264,15 @@ class Engine:
 
     def process_frames(
         self,
-        buffer: NDArray[Any],
-        offsets: NDArray[Any],
-        iface: str | NDArray[Any] = "local",
-        now: float | NDArray[Any] = 0.0,
-    ) -> NDArray[Any]:
+        buffer: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        iface: str | NDArray[np.uint16] = "local",
+        now: float | NDArray[np.float64] = 0.0,
+    ) -> NDArray[np.void]:
         """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
 
-        A datagram that a helper (FTP) would make longer has no room here: it is dropped with the reason NO_ROOM. Where
-        has_helpers is true use process_packet.
+        A datagram that a helper (FTP) would make longer has no room here and is dropped with the reason NO_ROOM. If
+        has_helpers is true, use process_packet.
 
         Parameters
         ----------
@@ -298,7 +299,7 @@ class Engine:
 
     @property
     def has_helpers(self) -> bool:
-        """Whether connections may get a helper, which may lengthen packets: CT --helper, linux-5.4's own choice."""
+        """Whether connections may get a helper, which may lengthen packets: CT --helper, or linux-5.4 by port."""
         rules = any(stack.ruleset.helpers for stack in self.stacks.values())
         return rules or helpers_by_port(self.node, self.profile)
 
@@ -315,45 +316,42 @@ class Engine:
     def fork(self, seed: int | None = None) -> Engine:
         """Return an independent engine in the same state: connections, counters, clock.
 
-        With a seed (0..2**64-1) it draws from here on the random numbers that an engine made with that seed draws;
-        without, the same ones as this engine.
-        Changes to the node since this engine was made are not taken over.
+        With a seed (0..2**64-1), it draws from now on the random numbers that an engine made with that seed draws;
+        without one, the same as this engine. It ignores changes to the node since this engine was made.
         """
         seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
         other = copy(self)
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
-        other.conntrack = Conntrack(
-            other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed
-        )
+        other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed)
         return other
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.
 
-        The file takes the place of an old one at once when it is whole and on the disk: a crash, kill -9 or a full
-        disk leaves the old state or the new one. Raises OutputError, an OSError, when it cannot be written.
+        The file replaces an old one in one step, once it is complete and on the disk: a crash, kill -9 or a full disk
+        leaves the old state or the new one. Raises OutputError, an OSError, when it cannot be written.
         """
         saved.save(self, path)
 
     @staticmethod
     def restore(path: str | Path) -> Engine:
-        """Return an engine that goes on where one was saved, with the same answers; connections are numbered anew.
+        """Return an engine that continues from a saved state with the same answers; connections get new numbers.
 
-        The file may come from anywhere: raises InputError when something in it cannot be.
+        The file may come from anywhere; InputError if anything in it is invalid.
         """
         return saved.restore(path, Engine)
 
     def reload(self) -> None:
-        """Go on with the node as it is now: rules, sets, addresses, routes and sysctls may have changed.
+        """Apply the node as it is now: rules, sets, addresses, routes and sysctls may have changed.
 
-        Connections stay as they are (a decided manip is never decided again), but what was masqueraded with an address
-        that the node has lost is deleted (masq_inet_event). Counters of rules and lists of -m recent begin anew.
-        Interfaces may be added, not taken away. Raises as Engine() does; then nothing has changed.
+        Connections stay as they are (a decided manip is never decided again), except that connections masqueraded with
+        an address that the node has lost are deleted (masq_inet_event). Counters of rules and lists of -m recent start
+        empty. Interfaces may be added, not removed. Raises the errors of Engine(); then nothing has changed.
         """
         exchanges = reload.prepare(self.stacks, self.node, self.iface_names)
         files = self.node.texts()
-        # half of it would be two sets of rules
+        # half an exchange would leave two sets of rules
         with uninterrupted():
             self.stacks = {version: exchange() for version, exchange in exchanges.items()}
             self._name_interfaces()
@@ -362,18 +360,18 @@ class Engine:
                 self.set_random_fully()
 
     def link_down(self, iface: str) -> int:
-        """Delete what was masqueraded on an interface, as the kernel does when it goes down; return how many."""
+        """Delete the connections masqueraded on an interface, as the kernel does when it goes down; return how many."""
         number = self.node.iface_number(iface)
         return sum(stack.core.flush_masqueraded(number) for stack in self.stacks.values())
 
     def set_random_fully(self) -> None:
-        """From now on, over reload(), treat every SNAT and MASQUERADE rule as if it said --random-fully."""
+        """From now on, also after reload(), treat every SNAT and MASQUERADE rule as if it had --random-fully."""
         self.random_fully = True
         for stack in self.stacks.values():
             stack.set_random_fully()
 
     def advance(self, now: float) -> None:
-        """Let virtual time pass to now [s]; ClockError if that lies in the past, or is no time."""
+        """Let virtual time pass to now [s]; ClockError if that lies in the past, or is not a time."""
         now = time_of(now)
         if now < self.now:
             raise ClockError(f"time goes back from {self.now} s to {now} s")
@@ -391,7 +389,7 @@ class Engine:
         times = [stack.core.next_expiry() for stack in self.stacks.values()]
         return min((t for t in times if t is not None), default=None)
 
-    def trace(self, packet: NDArray[Any], now: float | None = None) -> Trace:
+    def trace(self, packet: NDArray[np.void], now: float | None = None) -> Trace:
         """Tell how one packet header (PACKET[1]) would be treated, rule by rule; the engine does not change."""
         return trace(self, packet, now)
 
@@ -409,19 +407,19 @@ class Engine:
         now: float,
         iface: str | None = None,
     ) -> Connection | None:
-        """Open a flow as its first packet would and return its connection, or None when it got none.
+        """Open a flow as its first packet would, and return its connection, or None if it got none.
 
         proto: "udp", "tcp" (a SYN), "icmp"...; now: seconds; iface: where the packet enters, by default the interface
-        whose network holds src, or "local" for an address of the node. A flow that exists is returned as it is.
-        Engine.stats says why there is none: drop, insert_failed, invalid. Raises InputError for a source behind no
-        interface.
+        whose network holds src, or "local" for an address of the node. An existing flow is returned as it is. If there
+        is no connection, Engine.stats says why: drop, insert_failed, invalid. Raises InputError if no interface leads
+        to the source.
         """
         return flows.connect(self, proto, (src, sport, dst, dport), now, iface)
 
     def close(self, connection: Connection, now: float) -> None:
         """Close a flow that connect() opened: TCP goes to TIME_WAIT as after FIN from both ends; others are deleted.
 
-        now: seconds. A connection that is gone already is no error.
+        now: seconds. A connection that no longer exists is not an error.
         """
         flows.close(self, connection, now)
 
@@ -430,17 +428,18 @@ class Engine:
         servers = self.core_of(version).arrays["servers"]
         return format_services(self.node.services, FAMILIES[version], servers)
 
-    def events(self, version: int = 4) -> NDArray[Any]:
+    def events(self, version: int = 4) -> NDArray[np.void]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.
 
-        kind is an Event, what says what an UPDATE is about (EVENT_REPLY...), tick is in jiffies, timeout in jiffies
-        left, not positive for a connection that expired. Engine(events=n) says how many are kept; InputError when more
-        happened: those behind are lost. conntrack.format_event() gives the text of conntrack -E.
+        `kind` is an Event, `what` the subject of an UPDATE (EVENT_REPLY...), `tick` is in jiffies, `timeout` in jiffies
+        left, not positive for an expired connection. Engine(events=n) sets how many are kept; InputError if more
+        happened, and the later ones are lost. conntrack.format_event() gives the text of conntrack -E.
         """
         taken, lost = self.core_of(version).take_events()
         if lost:
-            raise InputError(f"{lost} events did not fit into events={self.max_events}: ask more often, or keep more")
-        events: NDArray[Any] = taken
+            kept = f"events={self.max_events}"
+            raise InputError(f"{lost} events did not fit into {kept}: call events() more often, or raise events")
+        events: NDArray[np.void] = taken
         return events
 
     def all_events(self) -> list[Any]:
@@ -455,5 +454,5 @@ class Engine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, everything that was touched counted."""
+        """Bytes held, counting all that was touched."""
         return sum(stack.nbytes for stack in self.stacks.values())

@@ -1,9 +1,10 @@
-"""Flows without packets: opening one as its first packet would, closing it as both ends would."""
+"""Flows without packets: opened as their first packet would, closed as both ends would."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import AddressLike, family_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 SYN, SYN_ACK, ACK, FIN_ACK = 0x02, 0x12, 0x10, 0x11
-# what both ends send from the open SYN to TIME_WAIT: direction, flags
+# the segments of both ends from the SYN to TIME_WAIT: direction, flags
 ENDING = ((1, SYN_ACK), (0, ACK), (0, FIN_ACK), (1, FIN_ACK), (0, ACK))
 
 
@@ -63,7 +64,7 @@ def close(engine: Engine, connection: Connection, now: float) -> None:
         engine.process(ways[way], now)
 
 
-def header(engine: Engine, c: Connection, t: tuple[int, int, int, int]) -> NDArray[Any]:
+def header(engine: Engine, c: Connection, t: tuple[int, int, int, int]) -> NDArray[np.void]:
     """Return a packet of a connection in the direction of one of its tuples."""
     src, dst, sport, dport = (*map(c.family.to_text, t[:2]), *t[2:])
     iface = interface_of(engine.node, src)
@@ -81,4 +82,4 @@ def interface_of(node: Node, address: AddressLike) -> str:
     for route in sorted_routes(node, family):
         if route.iface and (wanted ^ route.dst) & family.mask_of(route.prefix) == 0:
             return route.iface
-    raise InputError(f"no interface leads to {address}: say iface=")
+    raise InputError(f"no interface leads to {address}: give iface=")

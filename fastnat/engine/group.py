@@ -1,7 +1,7 @@
 """EngineGroup: flows spread over threads, each with an engine and a slice of the NAT ports of its own.
 
-This is another machine than one kernel: its shards share no table. A client's own source port is kept only if it lies
-in the slice of its shard; the ports of one slice can run out while another has some left.
+A group differs from one kernel, because its shards share no table. A client keeps its own source port only if that lies
+in the slice of its shard, and one slice can run out of ports while another has some left.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ FEW = 2048
 
 
 class EngineGroup:
-    """Engines that work side by side: the core releases the GIL, and sorts the packets of a batch into shards itself.
+    """Engines that work in parallel: the core releases the GIL, and sorts the packets of a batch into shards.
 
     Parameters
     ----------
     node : Node
-    inside : sequence of str     interfaces of the clients; packets that enter there go by their source address, others
-                                 by the slice of their destination port where they are for a NAT address of the node,
-                                 and by their destination address elsewhere
+    inside : sequence of str     interfaces of the clients. The source address of a packet that enters there chooses the
+                                 shard; of other packets, the slice of the destination port if they are for a NAT
+                                 address of the node, else the destination address
     shards : int                 1..64, by default 2
     profile, seed, max_connections, prefault   as of Engine; max_connections is of all shards together
 
     Raises
     ------
-    InputError, ArgumentError    as Engine; a number of shards or interface that cannot be
+    InputError, ArgumentError    as Engine; an invalid number of shards or interface
 
     Notes
     -----
@@ -114,21 +114,21 @@ class EngineGroup:
                 merged.append((low, high))
         return np.array([family.pack(a) for r in merged for a in r], stack.records.ADDR).view(np.uint8)
 
-    def packets(self, **fields: Any) -> NDArray[Any]:
+    def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""
         return packets(node=self.node, **fields)
 
-    def shard_of(self, batch: NDArray[Any]) -> NDArray[np.uint16]:
+    def shard_of(self, batch: NDArray[np.void]) -> NDArray[np.uint16]:
         """Return the number of the shard that each packet belongs to: uint16[n]."""
         numbers: NDArray[np.uint16] = self.engines[0].core_for(batch).shards_of(batch)
         return numbers
 
     def process(
-        self, batch: NDArray[Any], now: float | NDArray[Any] = 0.0, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+        self, batch: NDArray[np.void], now: float | NDArray[np.float64] = 0.0, out: NDArray[np.void] | None = None
+    ) -> NDArray[np.void]:
         """Run a batch of packet headers; see Engine.process. `conn` of a result counts within its shard.
 
-        Threads pay from some thousand packets a batch on; fewer than 2048 are run in the caller's own.
+        Threads pay off above some thousand packets a batch; a batch of fewer than 2048 runs in the caller's thread.
         """
         if isinstance(batch, np.ndarray) and batch.size == 0:
             return np.empty(0, RECORDS4.RESULT) if out is None else out
@@ -141,12 +141,12 @@ class EngineGroup:
         if out is None:
             out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
         if not self.busy.acquire(blocking=False):
-            raise BusyError("this group is at work in another call: one thread at a time")
+            raise BusyError("another thread is calling this group: one thread at a time")
         others: list[Future[None]] = []
         try:
             self._run(cores, batch, now, out, others)
         finally:
-            # after an interruption the others stop, too, before anybody uses them again
+            # after an interruption wait until the others have stopped, too
             for core in cores:
                 core.halt(True)
             wait(others)
@@ -156,12 +156,12 @@ class EngineGroup:
     def _run(
         self,
         cores: list[Datapath],
-        batch: NDArray[Any],
-        now: float | NDArray[Any],
-        out: NDArray[Any],
+        batch: NDArray[np.void],
+        now: float | NDArray[np.float64],
+        out: NDArray[np.void],
         others: list[Future[None]],
     ) -> None:
-        """Run a batch in all shards, those of `others` in threads, which are appended there."""
+        """Run a batch in all shards; append to `others` what runs in other threads than the caller's."""
         # before anything happens in any shard
         cores[0].check_batch(batch, now, out)
         for engine, core in zip(self.engines, cores, strict=True):
@@ -176,7 +176,7 @@ class EngineGroup:
 
     @property
     def processed(self) -> list[int]:
-        """Of each shard, how many packets of the last batch it has looked at: all, unless it was interrupted."""
+        """For each shard, the packets of the last batch that it has looked at: all, unless it was interrupted."""
         return [engine.processed for engine in self.engines]
 
     @property

@@ -1,4 +1,4 @@
-"""Building packet headers out of columns that broadcast against each other."""
+"""Building packet headers from columns that broadcast against each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIELDS = {"proto", "src", "dst", "sport", "dport", "iface", "tcp_flags", "length", "mark", "isn"}
 
 
-def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
+def packets(*, node: Node | None = None, **fields: Any) -> NDArray[np.void]:
     """Build packet headers; all fields broadcast against each other.
 
     Parameters
@@ -44,13 +44,13 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[Any]:
     unknown = set(fields) - FIELDS
     if unknown:
         known = ", ".join(sorted(FIELDS))
-        raise ArgumentError(f"unknown packet field {shown(min(unknown), 60)}; known are {known}")
+        raise ArgumentError(f"unknown packet field {shown(min(unknown), 60)}; expected one of {known}")
     values: dict[str, Any] = {"length": 60, **fields}
     if isinstance(values.get("proto"), str):
         values["proto"] = protocol(values["proto"])
     if isinstance(values.get("iface"), str):
         if node is None:
-            raise ArgumentError("an interface name needs node=; or pass its number, Node.iface_number(name)")
+            raise ArgumentError("an interface name needs node=; give node=, or the number Node.iface_number(name)")
         values["iface"] = node.iface_number(values["iface"])
     is_v6 = any(_is_v6(values.get(name)) for name in ("src", "dst"))
     record = PACKET6 if is_v6 else RECORDS4.PACKET

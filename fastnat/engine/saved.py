@@ -1,7 +1,7 @@
 """An engine's state as a file, and an engine from one.
 
 The file is NumPy's .npz: the node's files as text, the connections as records, and what rules and generator remember.
-Nothing in it is believed: connections are put into new tables one by one, each checked, as the file may be anybody's.
+Nothing in it is trusted, because anybody may have made it: each connection is checked and inserted into new tables.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..core.layout import FN_NONE, MatchKind
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
+from ..rules.forms import FORMS, view_of
 from ..util.files import open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
@@ -35,10 +36,6 @@ MAX_TIME = 1e15
 NODE_FILES = (
     "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
-# matches whose slots change as packets pass: their code in MATCH, and which fields
-NTH, LIMIT = int(MatchKind.NTH), int(MatchKind.LIMIT)
-
-
 # what rules and services remember
 LISTS = ("recent", "hashlimits", "persists", "services")
 
@@ -58,8 +55,8 @@ def save(engine: Engine, path: str | Path) -> None:
             raise output.error(error) from None
 
 
-def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
-    """Return an engine's state by the names that it has in a file."""
+def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
+    """Return an engine's state by the names of its arrays in a file."""
     meta = {
         "format": FORMAT, "node": engine.node_files, "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
@@ -67,7 +64,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
         "random_fully": engine.random_fully,
         "cores": {v: {"generator": s.core.generator, "stats": s.core.stats} for v, s in engine.stacks.items()},
     }  # fmt: skip
-    arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays: dict[str, NDArray[np.void]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for version, stack in engine.stacks.items():
         core = stack.core
         order = oldest_first(core.arrays["conns"][: core.high_water])
@@ -83,7 +80,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def helpers_of(core: Datapath, order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def helpers_of(core: Datapath, order: NDArray[np.int64]) -> dict[str, NDArray[np.void]]:
     """Return helps[n], helped[n], expects[m]: what helpers know, connections named by their place in `order`."""
     conns, place = core.arrays["conns"][order], np.full(core.high_water, FN_NONE, np.uint32)
     place[order] = np.arange(len(order), dtype=np.uint32)
@@ -105,8 +102,8 @@ def helpers_of(core: Datapath, order: NDArray[np.int64]) -> dict[str, NDArray[An
     return {"helps": helps, "helped": helped, "expects": taken}
 
 
-def oldest_first(conns: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the live records, of those with one source the oldest first: a list of bysource begins with the newest."""
+def oldest_first(conns: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the live records, the oldest of each source first, because a bysource list begins with the newest."""
     live = np.flatnonzero(conns["flags"] & CONN_LIVE)
     depth = np.zeros(len(conns), np.int64)
     at = live[conns["bysource_prev"][live] == FN_NONE]
@@ -132,21 +129,21 @@ def restore(path: str | Path, new: type[Engine]) -> Engine:
     except MemoryError:
         raise InputError(f"{where}: there is not enough memory for this state") from None
     except Exception as error:
-        # damage raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more, as it has it: none may get out
+        # a damaged file raises BadZipFile, zlib.error, SyntaxError, RuntimeError and more; none of these may get out
         why = excerpt(str(error) or type(error).__name__, 1000)
         if isinstance(error, InputError) and why.startswith(f"{where}:"):
             raise
-        raise InputError(f"{where}: not a state that this version can take over: {why}") from None
+        raise InputError(f"{where}: this version cannot restore this state: {why}") from None
 
 
 def _node(texts: Any) -> Node:
     """Return the node of the files that were saved, by name."""
     if not isinstance(texts, dict):
-        raise TypeError("the node's files are no object")
+        raise TypeError("the node's files are not a JSON object")
     with tempfile.TemporaryDirectory() as folder:
         for name, text in texts.items():
             if name not in NODE_FILES or not isinstance(text, str):
-                raise ValueError(f"{shown(name, 60)} is no file of a node")
+                raise ValueError(f"{shown(name, 60)} is not a file of a node")
             (Path(folder) / name).write_text(text)
         try:
             return Node.load(folder, lenient=True)
@@ -176,27 +173,27 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
     if meta["random_fully"]:
         engine.set_random_fully()
     if engine.max_events:
-        # taking the connections over is no event
+        # restoring a connection is no event
         for stack in engine.stacks.values():
             stack.core.take_events()
     return engine
 
 
-def _words(given: Any, n: int) -> list[int]:
-    """Return n numbers of 64 bits; the core reads so many, whatever there is."""
+def _words(given: object, n: int) -> list[int]:
+    """Return n numbers of 64 bits; the core reads n, whatever the file holds."""
     if not isinstance(given, list) or len(given) != n:
         raise ValueError(f"expected a list of {n} numbers, got {shown(given, 60)}")
     return [whole("number", word, 0, 2**64 - 1) for word in given]
 
 
-def _like(core: Datapath, name: str, file: StateFile, version: int) -> NDArray[Any]:
+def _like(core: Datapath, name: str, file: StateFile, version: int) -> NDArray[np.void]:
     """Return an array that is as long as this engine's own."""
     there = core.arrays[name]
     return file.take(f"{name}{version}", there.dtype, there.shape)
 
 
 def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, version: int) -> None:
-    """Take over what helpers know; an IndexError where a place is not one of the connections'."""
+    """Restore what helpers know; IndexError if a place is not that of a connection."""
     helps = file.take_some(f"helps{version}", core.arrays["helps"].dtype, len(numbers))
     helped = file.take(f"helped{version}", np.dtype(np.uint32), (len(helps),))
     expects = file.take_some(f"expects{version}", core.arrays["expects"].dtype, len(core.arrays["expects"]))
@@ -208,14 +205,15 @@ def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, versi
     core.adopt_expects(expects)
 
 
-def _rules(core: Datapath, matches: NDArray[Any], counters: NDArray[Any]) -> None:
-    """Take over counters of rules, and what -m statistic nth and -m limit have counted."""
+def _rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[np.void]) -> None:
+    """Restore the counters of rules, and those of -m statistic nth and -m limit."""
     rules, there = core.writable("rules"), core.writable("matches")
     if not (matches["kind"] == there["kind"]).all():
         raise ValueError("the rules are not those that were saved")
     rules["packets"], rules["bytes"] = counters
-    counted = there["kind"] == NTH
-    there["c"][counted] = np.minimum(matches["c"][counted], there["a"][counted])
-    # the slot behind a limit holds its credit and the time of the last packet
-    behind = np.flatnonzero(there["kind"] == LIMIT) + 1
-    there["a"][behind], there["b"][behind] = matches["a"][behind], matches["b"][behind]
+    counted = there["kind"] == MatchKind.NTH
+    saved, here = view_of(matches, FORMS["nth"]), view_of(there, FORMS["nth"])
+    here["count"][counted] = np.minimum(saved["count"][counted], here["last"][counted])
+    # the slot behind a limit
+    behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
+    view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]

@@ -1,4 +1,4 @@
-"""The arrays of a saved state, as far as they are asked for: nothing is believed of their names, sizes and types.
+"""The arrays of a saved state, read as they are asked for; their names, sizes and types are not trusted.
 
 Source: numpy.lib.format (version 1.0 of .npy) within a ZIP archive, as numpy.savez writes them.
 """
@@ -27,19 +27,19 @@ class Member:
     def __init__(self, name: str, info: zipfile.ZipInfo, stream: IO[bytes]) -> None:
         self.name, self.stream = name, stream
         if npy.read_magic(stream) != (1, 0):
-            raise ValueError(f"{name}: not of version 1.0 of .npy")
+            raise ValueError(f"{name}: not in version 1.0 of the .npy format")
         shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
         self.shape: tuple[int, ...] = shape
         self.dtype: np.dtype[Any] = dtype
         if fortran_order or info.file_size != stream.tell() + math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{name}: its header and its size do not agree")
+            raise ValueError(f"{name}: its header and its size disagree")
 
     def check(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         """Raise ValueError for an array of another type or shape, before any of it is read."""
         if self.dtype != dtype or self.shape != shape:
-            raise ValueError(f"{self.name}: {self.dtype}{list(self.shape)} where {dtype}{list(shape)} belongs")
+            raise ValueError(f"{self.name}: expected {dtype}{list(shape)}, got {self.dtype}{list(self.shape)}")
 
-    def chunk(self, n: int) -> NDArray[Any]:
+    def chunk(self, n: int) -> NDArray[np.void]:
         """Return the next n elements of the first axis."""
         each = math.prod(self.shape[1:])
         data = self.stream.read(n * each * self.dtype.itemsize)
@@ -55,7 +55,7 @@ class StateFile:
         self.infos: dict[str, zipfile.ZipInfo] = {}
         for info in self.zip.infolist():
             if info.filename in self.infos or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"array {info.filename[:60]!r} stands there twice, or packed in another way")
+                raise ValueError(f"array {info.filename[:60]!r} occurs twice, or is packed in another way")
             self.infos[info.filename] = info
 
     def __enter__(self) -> StateFile:
@@ -69,14 +69,14 @@ class StateFile:
         info = self.infos[f"{name}.npy"]
         return Member(name, info, self.zip.open(info))
 
-    def take(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    def take(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[np.void]:
         """Return a whole array of exactly this type and shape."""
         member = self.member(name)
         member.check(dtype, shape)
         return member.chunk(shape[0])
 
-    def take_some(self, name: str, dtype: np.dtype[Any], most: int) -> NDArray[Any]:
-        """Return a whole array of this type, of at most so many elements."""
+    def take_some(self, name: str, dtype: np.dtype[Any], most: int) -> NDArray[np.void]:
+        """Return a whole array of this type, of at most this many elements."""
         member = self.member(name)
         n = member.shape[0] if len(member.shape) == 1 else 0
         member.check(dtype, (min(n, most),))
@@ -84,8 +84,8 @@ class StateFile:
 
     def together(
         self, first: str, second: str, dtypes: tuple[np.dtype[Any], np.dtype[Any]], most: int
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield pieces of two arrays of one length side by side, so that a state that is refused takes no memory."""
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
+        """Yield pieces of two arrays of one length side by side, so that a rejected state takes no memory."""
         members = self.member(first), self.member(second)
         n = members[0].shape[0] if len(members[0].shape) == 1 else 0
         for member, dtype in zip(members, dtypes, strict=True):
@@ -95,7 +95,7 @@ class StateFile:
             yield members[0].chunk(size), members[1].chunk(size)
 
     def meta(self) -> dict[str, Any]:
-        """Return what stands beside the arrays."""
+        """Return the data beside the arrays."""
         text = self.take_some("meta", np.dtype(np.uint8), MAX_META).tobytes().decode()
         found = parse_json(text, "meta", "a JSON object")
         if not isinstance(found, dict):

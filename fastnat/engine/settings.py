@@ -1,4 +1,4 @@
-"""What an engine was asked for, and what its datapath is told about the node beside the arrays."""
+"""The settings of an engine, and the numbers about the node that its datapath gets beside the arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..rules.compiler import Ruleset
 PROFILES = {"linux-5.4": int(Profile.LINUX_5_4), "linux-6.18": int(Profile.LINUX_6_18)}
 BITMAP_PROBES = 16
 # walks through the rules that are remembered, a power of two
-PATHS = 512
+MEMOS = 512
 FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
@@ -48,7 +48,7 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
     return {
         "seed": settings.seed, "key": settings.key, "secret": os.urandom(80),
         "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
-        "n_paths": PATHS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
+        "n_memos": MEMOS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
         "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
@@ -69,7 +69,7 @@ def helpers_by_port(node: Node, profile: str) -> bool:
 
 
 def hash_buckets(node: Node, settings: Settings) -> int:
-    """Return nf_conntrack_buckets, the node's or one a connection."""
+    """Return nf_conntrack_buckets: the node's, or one for each connection."""
     return max(int(node.sysctl(PREFIX + "buckets", settings.max_connections)), 1)
 
 

@@ -23,7 +23,7 @@ SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 
 
 def compiled(node: Node, family: Family) -> Ruleset:
-    """Return a node's rules of one family, compiled; RuleError, InputError for what cannot be."""
+    """Return a node's rules of one family, compiled; RuleError, InputError if that is impossible."""
     rules = node.rules_of(family) or iptables.parse("")
     return compile_rules(rules, node.iface_names, node.sets, family)
 
@@ -65,17 +65,17 @@ class Stack:
         return arrays.bytes_of(self.core)
 
     def fork(self, seed: int | None = None) -> Stack:
-        """Return an independent stack in the same state; with a seed it draws other random numbers from here on."""
+        """Return an independent stack in the same state; with a seed it draws other random numbers from now on."""
         core = arrays.fork(self.core)
         if seed is not None:
             core.reseed(seed ^ SALT[self.version])
         return replace(self, core=core, ruleset=with_arrays_of(self.ruleset, core))
 
     def prepare_reload(self, node: Node) -> Callable[[], Stack]:
-        """Compile a node as it is now; return what exchanges the tables, and gives the stack that goes on with them.
+        """Compile a node as it is now; return a function that exchanges the tables and returns the new stack.
 
-        Raises as Engine() does, before anything has changed. What was masqueraded with an address that the node has
-        lost is deleted in the exchange (masq_inet_event).
+        Raises the errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded
+        with an address that the node has lost (masq_inet_event).
         """
         ruleset = compiled(node, self.family)
         tables = arrays.node_tables(node, self.family, ruleset)
@@ -83,7 +83,7 @@ class Stack:
 
         def exchange() -> Stack:
             core = self.core
-            core.forget_paths()
+            core.forget_memos()
             had = self._masquerading()
             core.reload(tables, config)
             for iface, address in had - self._masquerading():
@@ -97,10 +97,10 @@ class Stack:
         return {(int(a["iface"]), self.family.unpack(a["peer"])) for a in self.core.arrays["addresses"]}
 
     def set_random_fully(self) -> None:
-        """Give the rules with SNAT and MASQUERADE the flag of --random-fully."""
+        """Set the flag of --random-fully in the rules with SNAT and MASQUERADE."""
         with self.core as core:
             core.writable("targets")["flags"][self.ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
-            core.forget_paths()
+            core.forget_memos()
 
     def save_rules(self) -> str:
         """Return the rules as `iptables-save -c` prints them."""

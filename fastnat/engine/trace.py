@@ -32,7 +32,7 @@ DECIDING = {"ACCEPT", "DROP", "REJECT", "SNAT", "DNAT", "MASQUERADE", "REDIRECT"
 
 @dataclass(frozen=True)
 class Step:
-    """One rule or policy that the packet met: `kind` is rule, return or policy; `number` counts from 1 in its chain."""
+    """One rule or policy that the packet met; `kind` is rule, return or policy, `number` counts from 1 in its chain."""
 
     hook: str
     table: str
@@ -40,7 +40,7 @@ class Step:
     kind: str
     number: int
     text: str
-    # rules in front of it, since the last step of this chain, that did not match
+    # rules before it, since the last step of this chain, that did not match
     skipped: int
 
 
@@ -68,7 +68,7 @@ class Trace:
 
 
 class Walk:
-    """Finds the way through the rules out of the counters that a packet has moved."""
+    """Finds the path through the rules from the counters that a packet has changed."""
 
     def __init__(self, origin: list[tuple[str, Chain, Rule | None]], moved: Any) -> None:
         self.chains: dict[tuple[str, str], Chain] = {(table, chain.name): chain for table, chain, _ in origin}
@@ -154,7 +154,7 @@ def _hooks(iface: int, verdict: Verdict) -> tuple[str, ...]:
         return ("OUTPUT", "POSTROUTING", "INPUT")
     if verdict == Verdict.LOCAL:
         return ("PREROUTING", "INPUT")
-    # a dropped packet may have come to any of them: chains that it did not see have moved no counter
+    # a dropped packet may have reached any of them; the counters of chains that it did not see are unchanged
     return ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING")
 
 

@@ -142,16 +142,16 @@ def _workload(given: dict[str, Any]) -> Workload:
     return Workload(ends, given["proto"], rate=float(given["rate"]), stages=stages)
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
 
 
-def _mean(value: Any) -> bool:
+def _mean(value: object) -> bool:
     # without end for some distributions
     return value == math.inf or _number(value)
 
 
-def _count(value: Any) -> bool:
+def _count(value: object) -> bool:
     return _number(value) and isinstance(value, int)
 
 
@@ -163,20 +163,20 @@ def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     # a lone surrogate cannot be printed
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _is_end(value: Any) -> bool:
+def _is_end(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and _is_text(value[0]) and _count(value[1])
 
 
-def _is_sample(value: Any) -> bool:
+def _is_sample(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and _number(value[0]) and _list_of(_count)(value[1])
 
 
-def _is_space(value: Any) -> bool:
+def _is_space(value: object) -> bool:
     return (
         isinstance(value, dict)
         and all(_is_text(value.get(name)) for name in ("address", "proto", "dst"))
@@ -184,11 +184,11 @@ def _is_space(value: Any) -> bool:
     )
 
 
-def _is_stage(value: Any) -> bool:
+def _is_stage(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
 
 
-def _is_counts(value: Any) -> bool:
+def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_count, value.values()))
 
 

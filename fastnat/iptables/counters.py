@@ -25,7 +25,7 @@ def save(origin: list[tuple[str, Chain, Rule | None]], counters: Any) -> str:
         if rule is not None:
             lines.append(f"[{counted[0]}:{counted[1]}] -A {chain.name}{_rest(rule)}")
         else:
-            # a lookup in front of a run of rules counts nothing, and the end of the chain comes last
+            # a lookup before a run of rules counts nothing, and the end of the chain comes last
             policies[table, chain.name] = counted
     text = ""
     for table, chains in tables.items():

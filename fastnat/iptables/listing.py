@@ -1,4 +1,4 @@
-"""Listings (`iptables -nvL`, `-nL`, `-L`) to the iptables-save lines that they say; what they hide is a warning.
+"""Listings (`iptables -nvL`, `-nL`, `-L`) to iptables-save lines; a warning names what a listing hides.
 
 Sources: the print functions of the extensions in iptables 1.8.9, as their output shows them.
 """
@@ -99,15 +99,15 @@ def is_listing(text: str) -> bool:
 
 
 def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines of iptables-save that a listing says, with the numbers of the lines that said them.
+    """Yield the iptables-save lines that a listing stands for, with the numbers of its lines.
 
-    Appends to warnings what a listing hides. Raises RuleError naming the line that cannot be turned into a rule.
+    Appends to warnings what a listing hides. Raises RuleError naming a line that cannot become a rule.
     """
     rows = [(number, raw.strip()) for number, raw in enumerate(text.splitlines(), 1) if raw.strip()]
     wide = any(" in " in f" {line} " and " out " in f" {line} " for _, line in rows if "prot" in line)
     warnings.append(
-        f"{source}: read from a listing (iptables -L), which leaves things out"
-        + ("" if wide else "; without -v it hides the interfaces of every rule, so all are taken as matching any")
+        f"{source}: read from a listing (iptables -L), which hides parts of the rules"
+        + ("" if wide else "; without -v it hides the interfaces of every rule, so each rule matches any interface")
         + "; give the output of iptables-save to be sure"
     )
     for group in _tables(rows):
@@ -129,7 +129,7 @@ def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, st
 
 
 def _tables(rows: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:
-    """Cut the rows where a chain comes a second time: several tables were listed one after the other."""
+    """Cut the rows where a chain occurs a second time, because several tables were listed one after the other."""
     groups: list[list[tuple[int, str]]] = [[]]
     seen: set[str] = set()
     for number, line in rows:
@@ -167,7 +167,7 @@ def _count(text: str | None, where: str) -> int:
 def _rule(line: str, chain: str, wide: bool, where: str) -> str:
     row = ROW.match(line)
     if row is None:
-        raise RuleError(f"{where}: {excerpt(line)!r} is no row of a listing; give the output of iptables-save")
+        raise RuleError(f"{where}: {excerpt(line)!r} is not a row of a listing; give the output of iptables-save")
     words = row["rest"].split(None, 4 if wide else 2)
     addresses = words[2 if wide else 0 :][:2]
     if len(addresses) < 2:
@@ -195,7 +195,7 @@ def _rule(line: str, chain: str, wide: bool, where: str) -> str:
 
 
 def _extras(text: str, target: str) -> tuple[list[str], list[str]]:
-    """Return the options of matches and of the target that the end of a row says."""
+    """Return the options of matches and of the target that the end of a row contains."""
     matches: list[str] = []
     options: list[str] = []
     text, at = text.strip(), 0
@@ -214,7 +214,7 @@ def _extras(text: str, target: str) -> tuple[list[str], list[str]]:
 
 
 def _options(template: str, groups: list[str], text: str, target: str) -> str:
-    """Return the options that one piece stands for."""
+    """Return the options that one piece of text stands for."""
     if template == "--":
         return f"--{text}"
     if template == "flags":

@@ -9,7 +9,7 @@ from ..addresses import V6
 from ..dtypes import HELPERS
 from . import refused
 from .model import Match
-from .rule_words import DSCP_CLASSES, LENIENT
+from .rule_words import LENIENT
 from .stateful import StatefulMatches
 
 TCP_FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
@@ -50,6 +50,7 @@ CT_STATES = {
     "INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64, "SNAT": 0x4000, "DNAT": 0x8000,
 }  # fmt: skip
 
+PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 # XT_MULTI_PORTS
 MULTIPORT_SLOTS = 15
 LIMIT_IFACE_CHAINS = {
@@ -59,7 +60,7 @@ CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED
 
 
 class MatchOptions(StatefulMatches):
-    """What -m modules understand."""
+    """The options of the -m modules."""
 
     def module(self) -> None:
         """-m NAME: the module must be known; its options follow."""
@@ -67,8 +68,9 @@ class MatchOptions(StatefulMatches):
         if name in refused.MODULES:
             raise self.fail(f"match {name!r} cannot be answered: {refused.MODULES[name]}{LENIENT}")
         if name not in KNOWN_MODULES:
-            raise self.fail(f"unknown match {name!r}; known are {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
+            raise self.fail(f"unknown match {name!r}; expected one of {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
         self.modules.append(name)
+        self.uses.match(name)
         if name == "recent":
             self.recent = None
         elif name == "hashlimit":
@@ -82,17 +84,29 @@ class MatchOptions(StatefulMatches):
 
     def sport(self) -> None:
         """--sport P[:Q]."""
-        self.add_match("sport", *self.port_range(self.take("a port")))
+        self._port_match("sport")
 
     def dport(self) -> None:
         """--dport P[:Q]."""
-        self.add_match("dport", *self.port_range(self.take("a port")))
+        self._port_match("dport")
+
+    def _port_match(self, kind: str) -> None:
+        low, high = self.port_range(self.take("a port"))
+        # of UDP and the others a range that ends before it begins is one without ports
+        if low > high and self.rule.proto == 6:
+            raise self.fail(f"option {self.option!r}: invalid portrange (min > max)")
+        self.add_match(kind, low, high)
 
     def _multiport(self, which: int) -> None:
+        if self.rule.proto not in PORT_PROTOCOLS or self.rule.invert_proto:
+            raise self.fail("multiport needs -p tcp, udp, udplite, sctp or dccp in front of it")
         slots: list[int] = []
         parts = self.take("ports").split(",", MULTIPORT_SLOTS)
         for part in parts[:MULTIPORT_SLOTS]:
-            slots += self.port_range(part)
+            low, high = self.port_range(part)
+            if low > high:
+                raise self.fail(f"option {self.option!r}: invalid portrange specified")
+            slots += low, high
         taken = sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True))
         if len(parts) > MULTIPORT_SLOTS or taken > MULTIPORT_SLOTS:
             raise self.fail(f"option {self.option!r}: more than {MULTIPORT_SLOTS} ports; a range counts as two")
@@ -152,7 +166,7 @@ class MatchOptions(StatefulMatches):
         self.add_match(kind, bits, 0)
 
     def limit_iface(self) -> None:
-        """--limit-iface-in, --limit-iface-out: only addresses of that device count."""
+        """--limit-iface-in, --limit-iface-out: ask for addresses of that device only."""
         last = self.rule.matches[-1] if self.rule.matches else Match("")
         if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
             raise self.fail(f"{self.option} needs an address type in front of it, and a chain with that device")
@@ -199,17 +213,19 @@ class MatchOptions(StatefulMatches):
         """--ttl-eq, --ttl-lt, --ttl-gt N; of IPv6 --hl-*."""
         n = self.number(self.take("a TTL"), 255)
         low, high = {"lt": (0, n - 1), "gt": (n + 1, 255)}.get(self.option[-2:], (n, n))
-        self.add_match("ttl" if high >= 0 else "const", low, max(high, 0))
+        if high < 0:
+            self.add_match("const", 0)
+        else:
+            self.add_match("ttl", low, high)
 
     def dscp(self) -> None:
         """--dscp N, --dscp-class NAME."""
-        text = self.take("a DSCP").upper()
-        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        value = self.dscp_value()
         self.add_match("tos", 0xFC, value << 2)
 
     def tos(self) -> None:
-        """--tos VALUE[/MASK]."""
-        value, mask = self.mask_value(self.take("a TOS"))
+        """--tos VALUE[/MASK], or a name, which stands for the bits 0x3f."""
+        value, mask = self.tos_value(self.take("a TOS"))
         self.add_match("tos", mask & 0xFF, value & 0xFF)
 
     def physdev(self) -> None:
@@ -219,8 +235,12 @@ class MatchOptions(StatefulMatches):
         self.add_match("const", 0)
 
     def packet_type(self) -> None:
-        """--pkt-type: told from the destination address, as there is no link layer."""
+        """--pkt-type: the destination address decides, as there is no link layer."""
         name = self.take("a packet type").lower()
+        if name == "otherhost":
+            # for another host's link-layer address: IP never sees it
+            self.add_match("const", 0)
+            return
         bits = {"broadcast": 1 << 3, "multicast": 1 << 5, "unicast": 0xFFF & ~(1 << 3 | 1 << 5)}
         if name not in bits:
             raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(bits)}")
@@ -232,7 +252,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("const", 1)
 
     def announced_by(self, name: str) -> None:
-        """--helper NAME: a connection that this helper watches has announced the packet's."""
+        """--helper NAME: a connection watched by this helper has announced that of the packet."""
         if name and name not in HELPERS:
             self.add_match("const", 0)
         else:
@@ -285,7 +305,7 @@ class MatchOptions(StatefulMatches):
         self.add_match("ctaddr", *self.network(self.take("an address")), which)
 
     def ct_port(self) -> None:
-        """--ctorigsrcport and its kind."""
+        """--ctorigsrcport, --ctorigdstport and their reply forms."""
         which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option)
         self.add_match("ctport", *self.port_range(self.take("a port")), which)
 
@@ -305,12 +325,12 @@ class MatchOptions(StatefulMatches):
         self.add_match("ctexpire", self.number(low), self.number(high if sep else low))
 
     def tcp_option(self) -> None:
-        """--tcp-option N: it is among the options of the segment; a header without bytes has none."""
+        """--tcp-option N: the segment has this option; a packet header without bytes has none."""
         self.add_match("tcp-option", self.number(self.take("an option"), 255))
 
     def chunk_types(self) -> None:
         """--chunk-types of sctp."""
-        raise self.fail(f"--chunk-types: chunks of SCTP are not looked at by rules{LENIENT}")
+        raise self.fail(f"--chunk-types: rules here do not look at SCTP chunks{LENIENT}")
 
     def ct_dir(self) -> None:
         """--ctdir ORIGINAL|REPLY."""

@@ -96,7 +96,7 @@ class Table:
 
 @dataclass
 class Rules:
-    """Everything that one text holds."""
+    """All rules of one text."""
 
     tables: dict[str, Table]
     source: str

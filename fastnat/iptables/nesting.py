@@ -1,6 +1,6 @@
-"""How chains call each other: no loops, how deep they nest, and how many rules a packet may meet.
+"""How chains call each other: loops, the depth of nesting, and how many rules a packet may meet.
 
-Source: mark_source_chains (ip_tables.c) refuses loops and takes any depth, Linux 6.18.
+Source: mark_source_chains (ip_tables.c) rejects loops and accepts any depth, Linux 6.18.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..core.layout import FN_WALK_RULES
 from .model import Table
 
-# rules a packet may meet from which a rule file deserves a word
+# a file is worth a warning if a packet may meet this many rules
 MANY_RULES = 1_000_000
 
 
 def callees(table: Table) -> dict[str, list[tuple[str, bool]]]:
-    """Return for each chain the chains that its rules lead to, and whether by a goto, which needs no way back."""
+    """Return for each chain the chains to which its rules lead, and whether by a goto, which needs no return."""
     return {
         chain.name: [(r.target.name, r.target.goto) for r in chain.rules if r.target.name in table.chains]
         for chain in table.chains.values()
@@ -23,7 +23,7 @@ def callees(table: Table) -> dict[str, list[tuple[str, bool]]]:
 
 
 def callees_first(calls: Mapping[str, Sequence[tuple[str, bool]]]) -> list[str]:
-    """Return the chains so that each stands behind those that it calls; ValueError names a loop."""
+    """Return the chains, each after those that it calls; ValueError names a loop."""
     order: list[str] = []
     done: dict[str, bool] = {}
     for start in calls:
@@ -48,7 +48,7 @@ def callees_first(calls: Mapping[str, Sequence[tuple[str, bool]]]) -> list[str]:
 
 
 def jump_depth(table: Table) -> int:
-    """Return the most jumps that a walk may have to come back from: the longest way over all callers."""
+    """Return the largest number of jumps from which a walk may have to return: the longest path over all callers."""
     calls = callees(table)
     depth: dict[str, int] = {}
     for name in callees_first(calls):
@@ -61,21 +61,21 @@ def rules_met(table: Table) -> dict[str, int]:
     calls = callees(table)
     met: dict[str, int] = {}
     for name in callees_first(calls):
-        # beyond the limit the sum says nothing more, and it doubles with every level
+        # beyond the limit the sum means nothing more, and it doubles with every level
         met[name] = min(len(table.chains[name].rules) + 1 + sum(met[c] for c, _ in calls[name]), FN_WALK_RULES)
     return met
 
 
 def warning(table: Table, source: str) -> str:
-    """Return a word on chains that multiply, "" where a packet meets few rules."""
+    """Return a warning about chains that multiply, "" if a packet meets few rules."""
     met = rules_met(table)
-    # the outermost of them: callers stand behind whom they call
+    # the outermost of them: a caller comes after the chains that it calls
     worst = max(reversed(met), key=lambda name: met[name], default="")
     if not worst or met[worst] < MANY_RULES:
         return ""
     many = "at least " if met[worst] == FN_WALK_RULES else ""
     return (
-        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, as chains are "
-        f"called again and again; the kernel takes such rules and slows down; here a packet is dropped after "
+        f"{source}: table {table.name}: one packet may meet {many}{met[worst]:,} rules in chain {worst}, because "
+        f"chains are called repeatedly; the kernel accepts such rules and slows down; fastnat drops a packet after "
         f"{FN_WALK_RULES:,} (reason TOO_MANY_RULES)"
     )

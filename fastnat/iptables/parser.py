@@ -20,12 +20,12 @@ from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table
 from .rule import RuleParser
 from .targets import TARGETS
 
-# blanks within a line only: one that crosses lines is tried again from each of them
+# blanks within a line only: a pattern that crosses lines is tried again from each of them
 COMMENTED_RULE = re.compile(r"^[^\S\n]*#[^\S\n]+-A \w", re.MULTILINE)
 COMMENT_MARK = re.compile(r"^[ \t]*#[ \t]?", re.MULTILINE)
 BARE_LINE = re.compile(r"^[^\S\n]*[^\s#]", re.MULTILINE)
 QUOTED = re.compile(r"^[\s>|`]*(?:[$#]\s+(?=ip6?tables|/|sudo))?")
-# what only a line has that was typed: a command behind a mark, or a prompt
+# only a typed line has these: a command after a mark, or a prompt
 TYPED = re.compile(r"@|^#\s+(?:ip6?tables|/|sudo)")
 COMMAND = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?\s+(?:-w\s+)?(?=-)")
 SAVE = re.compile(r"(?:sudo\s+)?(?:/\S*/)?ip6?tables(?:-legacy|-nft)?-save\b")
@@ -40,11 +40,12 @@ COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]$")
 LINE_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]\s+")
 # rules that the lists of addresses of one text may make, and the characters of their texts
 MAX_LISTED, MAX_LISTED_TEXT = 32_768, 1 << 23
-# rules that the -I, -D and -F of one text may look at or move; pasted commands are some hundred
+# rules that the -I, -D and -F of one text may look at or move; pasted text has some hundred commands
 MAX_STEPS = 1_000_000
 MAX_COUNTER = 2**64 - 1
+HOOKS = frozenset(chain for chains in BUILT_IN.values() for chain in chains)
 SUPPORTED = ", ".join(sorted(TARGETS))
-# of a rule, all but where it was written and how
+# all of a rule but where and how it was written
 CONTENT = attrgetter(*(f.name for f in fields(Rule) if f.name not in ("line", "text")))
 # rules that are moved in the time in which one is compared
 MOVED = 64
@@ -56,10 +57,10 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     Parameters
     ----------
     text : str       CRLF, leading blanks and a missing COMMIT are accepted; `-S` text is taken as the nat table;
-                     listings (`iptables -nvL`) are read as far as they go, with a warning of what they hide
+                     listings (`iptables -nvL`) are read as far as they are complete, with a warning
     source : str     the file name for messages
     family : Family  V4, or V6 for ip6tables-save text
-    lenient : bool   keep a rule that is not understood as one that never matches, and say so in Rules.warnings
+    lenient : bool   keep an unknown rule as one that never matches, and name it in Rules.warnings
 
     Returns
     -------
@@ -80,7 +81,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     if COMMENTED_RULE.search(text) and not BARE_LINE.search(text):
-        # the whole of it stands behind marks of a comment, as a program logs it
+        # every line begins with the mark of a comment, as a program logs it
         text = COMMENT_MARK.sub("", text)
     logged = LOGGED.match(text)
     for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
@@ -95,7 +96,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             if raw[0] != "#":
                 yield number, raw.rstrip(" \t\r`\\")
             continue
-        # quoted, or typed at a prompt, as it stands on web pages
+        # quoted, or typed at a prompt, as on web pages
         line = QUOTED.sub("", raw).rstrip(" \t\r`\\")
         prompt = PROMPT.match(line)
         line = line[prompt.end() :] if prompt else line
@@ -114,7 +115,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 class Reader:
-    """Takes the lines of one text, and keeps count of what short lines can make long."""
+    """Reads the lines of one text, and counts what short lines can expand to."""
 
     def __init__(self, rules: Rules, family: Family, lenient: bool) -> None:
         self.rules, self.family, self.lenient = rules, family, lenient
@@ -122,7 +123,7 @@ class Reader:
         self.table: Table | None = None
         # chains in which rules were put since they were flushed
         self.filled: dict[str, dict[str, None]] = {}
-        # rules put in front of a chain, the last one first of all: put there together
+        # rules inserted at the front of a chain, the last one foremost; they are moved together
         self.fronts: dict[tuple[str, str], list[Rule]] = {}
         self.listed = self.listed_text = self.steps = 0
 
@@ -131,11 +132,11 @@ class Reader:
         return RuleError(f"{self.source}:{number}: {why}")
 
     def line(self, number: int, line: str) -> None:
-        """Take one line of iptables-save, or one command."""
+        """Read one line of iptables-save, or one command."""
         if line.startswith("*"):
             name = line[1:].strip()
             if name not in BUILT_IN and name not in IGNORED_TABLES:
-                raise self.fail(number, f"unknown table {excerpt(name)!r}; known are {', '.join(BUILT_IN)}")
+                raise self.fail(number, f"unknown table {excerpt(name)!r}; expected one of {', '.join(BUILT_IN)}")
             self.table = self._table(name)
         elif line == "COMMIT":
             self.table = None
@@ -145,7 +146,7 @@ class Reader:
             self._table_line(self.table, number, line)
 
     def end(self) -> Rules:
-        """Return what was read."""
+        """Return the rules read."""
         for name in IGNORED_TABLES:
             self.rules.tables.pop(name, None)
         for table in self.rules.tables.values():
@@ -183,12 +184,15 @@ class Reader:
         self._rule_line(table, number, line)
 
     def _chain_line(self, table: Table, number: int, line: str, words: list[str]) -> None:
-        """Take :NAME POLICY [PACKETS:BYTES], -P NAME POLICY or -N NAME."""
+        """Read :NAME POLICY [PACKETS:BYTES], -P NAME POLICY or -N NAME."""
         # ":NAME POLICY", as "-P NAME POLICY"
         words = [":", *line[1:].split(None, 2)] if line.startswith(":") else words
         name, policy = words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else "-"
         counted = COUNTERS.search(line)
         known = BUILT_IN.get(table.name, ())
+        if name in known and policy == "-":
+            # as the chain has it already
+            policy = table.chains[name].policy
         if not name or (name in known and policy not in ("ACCEPT", "DROP")) or (name not in known and policy != "-"):
             expected = ":PREROUTING ACCEPT [0:0] or :MY-CHAIN - [0:0]"
             raise self.fail(number, f"bad chain line {excerpt(line)!r}; expected {expected}")
@@ -208,7 +212,7 @@ class Reader:
         counted = LINE_COUNTERS.match(line) if line[0] == "[" else None
         text = line[counted.end() :] if counted else line
         if not text.startswith(("-A ", "--append ", "-I ", "--insert ", "-D ", "--delete ")):
-            why = "is no rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT"
+            why = "is not a rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT"
             raise self.fail(number, f"{excerpt(line)!r} {why}")
         for one in self._expanded(number, text):
             parser, rule = None, None
@@ -223,6 +227,9 @@ class Reader:
             if counted:
                 rule.packets, rule.bytes = self._counters(number, counted)
             chain = table.chains.get(rule.chain)
+            if chain is None and rule.chain in HOOKS:
+                where = f"the table {table.name} has no chain {rule.chain}"
+                raise self.fail(number, f"{where}\n  in the rule: {excerpt(one)}")
             if chain is None:
                 self.rules.warnings.append(f"{self.source}:{number}: chain {excerpt(rule.chain)!r} is not declared")
                 chain = table.chains[rule.chain] = Chain(rule.chain)
@@ -242,7 +249,7 @@ class Reader:
             if options.count(option) > 1:
                 raise self.fail(number, f"multiple -{option} flags not allowed\n  in the rule: {excerpt(text, 1000)}")
         made = [text]
-        # the last one first, so that what was found before stays where it is
+        # from the last one on, so that the places found before stay valid
         lists = [f[2].split(",") for f in found]
         count = math.prod(map(len, lists))
         if found:
@@ -275,7 +282,7 @@ class Reader:
                     del table.chains[name]
 
     def _settle(self, table: Table, chain: Chain) -> None:
-        """Put the rules in front of a chain that were inserted there."""
+        """Move the inserted rules to the front of their chain."""
         front = self.fronts.pop((table.name, chain.name), None)
         if front:
             self._spend(len(chain.rules) // MOVED)
@@ -303,7 +310,7 @@ class Reader:
             rules.insert(parser.position - 1, rule)
         elif parser.position:
             if parser.position > len(rules):
-                raise parser.fail(f"chain {rule.chain!r} has {len(rules)} rules, none of number {parser.position}")
+                raise parser.fail(f"chain {rule.chain!r} has {len(rules)} rules, but no rule number {parser.position}")
             self._spend((len(rules) - parser.position) // MOVED)
             del rules[parser.position - 1]
         else:
@@ -316,7 +323,7 @@ class Reader:
 
 
 def never_matching(text: str, line: int) -> Rule:
-    """Return a rule that stands for one that is not understood."""
+    """Return a rule that replaces one that is not understood."""
     words = text.split()
     chain = words[1] if len(words) > 1 else ""
     return Rule(chain, line, text, matches=[Match("const", False, (0,))])

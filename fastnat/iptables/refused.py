@@ -1,4 +1,4 @@
-"""Matches and targets that iptables knows and simulated packets cannot answer, and why."""
+"""Matches and targets of iptables that simulated packets cannot answer, and why."""
 
 MODULES = {
     "owner": "packets here have no socket, and so no owner",
@@ -9,13 +9,13 @@ MODULES = {
     "time": "the virtual clock has no date",
     "string": "batches hold headers, not the bytes that it searches",
     "u32": "batches hold headers, not the bytes that it reads",
-    "bpf": "programs for the kernel are not run",
+    "bpf": "its programs for the kernel are not run",
     "layer7": "batches hold headers, not the bytes that it searches (not part of the kernel)",
     "ndpi": "batches hold headers, not the bytes that it searches (not part of the kernel)",
     "ipp2p": "batches hold headers, not the bytes that it searches (not part of the kernel)",
     "webstr": "batches hold headers, not the bytes that it searches (not part of the kernel)",
     "geoip": "its database of countries is not part of the rules (xtables-addons)",
-    "condition": "it asks a file in /proc that is not part of the rules (xtables-addons)",
+    "condition": "it reads a file in /proc that is not part of the rules (xtables-addons)",
     "account": "not part of the kernel",
     "psd": "not part of the kernel",
     "quota2": "not part of the kernel",

@@ -1,4 +1,4 @@
-"""One rule line to a Rule: the table of options, and what a rule must hold as a whole.
+"""One rule line to a Rule: the table of options, and the conditions on a whole rule.
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter flags of nf_nat.h.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..util.text import excerpt
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
+from .needed import PROTOCOLS
 from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions
 
 SHORT = {
@@ -17,12 +18,13 @@ SHORT = {
     ("--to", "MASQUERADE"): "--to-ports", ("--to-port", "REDIRECT"): "--to-ports",
     ("--to-port", "MASQUERADE"): "--to-ports", ("--to-dest", "DNAT"): "--to-destination",
 }  # fmt: skip
-# options whose name another module has, too
+# options that another module has under the same name
 OF_MODULE = {
     ("--mode", "policy"): "--reqid", ("--proto", "policy"): "--reqid", ("--set", "set"): "--match-set",
 }  # fmt: skip
-# options that stand for another one in some company
+# options that stand for another one beside some module or target
 SHARED = {option for option, _ in (*SHORT, *OF_MODULE)}
+OTHER_HOOKS = ("INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
@@ -41,16 +43,20 @@ class RuleParser(MatchOptions, TargetOptions):
             if option == "!":
                 self.invert = True
                 continue
-            method = OPTIONS.get(self._whole(option) if option in SHARED or option not in OPTIONS else option)
+            whole = self._whole(option) if option in SHARED or option not in OPTIONS else option
+            method = OPTIONS.get(whole)
             if method is None:
                 raise self.fail(f"unknown option {excerpt(option)!r}{self._hint()}")
+            wrong = self.uses.option(option if whole == "--reqid" else whole, self.invert)
+            if wrong:
+                raise self.fail(wrong)
             method(self)
             self.invert = False
         self._finish()
         return self.rule
 
     def _whole(self, option: str) -> str:
-        """Return the option that a shortened or shared one stands for, as getopt takes "--to" after -j SNAT."""
+        """Return the option that a shortened or shared one stands for, as getopt reads "--to" after -j SNAT."""
         if self.modules and not self.rule.target.name and (option, self.modules[-1]) in OF_MODULE:
             return OF_MODULE[option, self.modules[-1]]
         if option in OPTIONS and (option, self.rule.target.name) not in SHORT:
@@ -74,6 +80,12 @@ class RuleParser(MatchOptions, TargetOptions):
     def _finish(self) -> None:
         r = self.rule
         t = r.target
+        missing = self.uses.missing(t.name)
+        if missing:
+            raise self.fail(missing)
+        self._check_kernel_side()
+        if t.name == "REJECT" and self.resets and (r.proto != 6 or r.invert_proto):
+            raise self.fail("REJECT --reject-with tcp-reset needs -p tcp")
         if t.name == "CT" and t.mask2:
             self.check_helper()
         if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, self.family.icmp):
@@ -88,9 +100,9 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail('The "nat" table is not intended for filtering, the use of DROP is therefore inhibited.')
         chains = TARGET_CHAINS.get(t.name)
         if chains and (self.table != "nat" or (r.chain in BUILT_IN["nat"] and r.chain not in chains)):
-            raise self.fail(f"{t.name} stands only in the nat table, chains {', '.join(chains)}, and in user chains")
+            raise self.fail(f"{t.name} is valid only in the nat table, chains {', '.join(chains)}, and user chains")
         if t.name in TARGET_TABLES and self.table not in TARGET_TABLES[t.name]:
-            raise self.fail(f"{t.name} stands only in the {' or '.join(TARGET_TABLES[t.name])} table")
+            raise self.fail(f"{t.name} is valid only in the {' or '.join(TARGET_TABLES[t.name])} table")
         if r.matches:
             self._check_protocol({m.kind for m in r.matches})
             self.check_statistic()
@@ -98,6 +110,19 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"Can't use -i with {r.chain}")
         if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
             raise self.fail(f"Can't use -o with {r.chain}")
+
+    def _check_kernel_side(self) -> None:
+        """Check what iptables leaves to the kernel, which answers with no more than the line that failed."""
+        r = self.rule
+        for name, _ in self.uses.matches:
+            proto = PROTOCOLS.get(name)
+            if proto is not None and (r.proto != proto or r.invert_proto):
+                raise self.fail(f"match {name!r} needs -p {name} in front of it")
+            if name == "rpfilter" and (self.table not in ("raw", "mangle") or r.chain in OTHER_HOOKS):
+                raise self.fail("match 'rpfilter' is valid only in PREROUTING of the raw and mangle tables")
+        syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
+        if r.target.name == "TCPMSS" and (r.proto != 6 or r.invert_proto or not syn):
+            raise self.fail("TCPMSS works only on TCP SYN packets: -p tcp --syn")
 
     def _check_protocol(self, kinds: set[str]) -> None:
         r = self.rule
@@ -109,14 +134,14 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
 
     def mask(self) -> None:
-        """--mask of recent, as long as no target was named, and of CONNMARK."""
+        """--mask, of recent before a target is named, else of CONNMARK."""
         if self.modules[-1:] == ["recent"] and not self.rule.target.name:
             self.recent_mask()
         else:
             self.both_masks()
 
     def listed_as(self) -> None:
-        """What a listing says behind the addresses and no rule can be made of."""
+        """Text of a listing after the addresses that no rule can be made of."""
         text = self.take("a text")
         raise self.fail(f"cannot tell from the listing what {text!r} means; give the output of iptables-save")
 
@@ -161,6 +186,8 @@ class RuleParser(MatchOptions, TargetOptions):
         """-p NAME or NUMBER."""
         self.rule.proto = self.protocol_number(self.take("a protocol"))
         self.rule.invert_proto = self.invert
+        if self.invert and not self.rule.proto:
+            raise self.fail("rule would never match protocol")
 
 
 OPTIONS: dict[str, Callable[[RuleParser], None]] = {

@@ -13,6 +13,7 @@ from ..addresses import V4, V6, Family
 from ..errors import RuleError
 from ..util.text import excerpt
 from .model import Match, Rule
+from .needed import Uses
 
 SERVICES = {  # of /etc/services, as pasted commands name them
     "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67, "bootpc": 68,
@@ -28,23 +29,30 @@ PROTOCOL_NUMBERS = {  # of /etc/protocols
     "all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
     "rsvp": 46, "gre": 47, "esp": 50, "ipv6-crypt": 50, "ah": 51, "ipv6-auth": 51, "icmpv6": 58, "ipv6-icmp": 58,
     "eigrp": 88, "ospf": 89, "ipip": 94, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "mh": 135, "udplite": 136,
+    "ipcomp": 108,
 }  # fmt: skip
 DSCP_CLASSES = {
     "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
     **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
 }  # fmt: skip
-LENIENT = "; --lenient takes the rule as never matching"
+TOS_NAMES = {
+    "minimize-delay": 0x10, "maximize-throughput": 0x08, "maximize-reliability": 0x04, "minimize-cost": 0x02,
+    "normal-service": 0x00,
+}  # fmt: skip
+LENIENT = "; --lenient loads the rule as never matching"
 
 
 # what may itself begin with two dashes
 FREE_TEXT = ("a text", "a value")
 
 
-# possessive: text of quotes that are never closed must not be tried in every other way
+# possessive: text with unclosed quotes must not be tried in every other way
 QUOTED = r'"(?:[^"\\]++|\\.)*+"|\'(?:[^\'\\]++|\\.)*+\''
 WORD = re.compile(rf"(?:[^\s\"']+|{QUOTED})+")
 PART = re.compile(QUOTED)
 ESCAPED = re.compile(r"\\(.)")
+# a network as people write it: the numbers that are missing are 0
+SHORT_NETWORK = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}")
 OCTAL = re.compile(r"0\d+")
 # characters of 64 bits as zeros and ones, 0b in front
 LONGEST_NUMBER = 66
@@ -78,7 +86,7 @@ def number_of(text: str) -> int:
 
 
 def unquoted(part: re.Match[str]) -> str:
-    """Return what stands between quotes."""
+    """Return the text between quotes."""
     inside = part[0][1:-1]
     return ESCAPED.sub(r"\1", inside) if "\\" in inside else inside
 
@@ -90,7 +98,7 @@ def column_of(text: str, n: int) -> int:
 
 
 class RuleWords:
-    """One rule line: a cursor over its words, and the rule that they make so far."""
+    """One rule line: a cursor over its words, and the rule made from them so far."""
 
     def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
         self.table, self.source, self.line, self.text, self.family = table, source, line, text, family
@@ -99,6 +107,7 @@ class RuleWords:
         self.tokens = tokenize(text, self.fail)
         self.invert = False
         self.modules: list[str] = []
+        self.uses = Uses()
         self.rule = Rule("", line, text)
 
     def fail(self, why: str, column: int | None = None) -> RuleError:
@@ -152,6 +161,23 @@ class RuleWords:
         value, _, mask = text.partition("/")
         return self.number(value), self.number(mask) if mask else 0xFFFFFFFF
 
+    def dscp_value(self) -> int:
+        """Return the value of an option for a DSCP: a number, or a name where the option is for classes."""
+        text = self.take("a DSCP")
+        if not self.option.endswith("-class"):
+            return self.number(text, 63)
+        if text.upper() not in DSCP_CLASSES:
+            raise self.fail(f"Invalid DSCP value {excerpt(text)!r}: {', '.join(DSCP_CLASSES)}")
+        return DSCP_CLASSES[text.upper()]
+
+    def tos_value(self, text: str) -> tuple[int, int]:
+        """Return a TOS and its mask."""
+        name = text.lower()
+        if name in TOS_NAMES:
+            return TOS_NAMES[name], 0x3F
+        value, slash, mask = text.partition("/")
+        return self.number(value, 255), self.number(mask, 255) if slash else 255
+
     def address(self, text: str) -> int:
         """Return one address of the rule's family."""
         try:
@@ -164,6 +190,8 @@ class RuleWords:
     def network(self, text: str) -> tuple[int, int]:
         """Return "address[/length or mask]" as address and mask."""
         address, sep, length = text.partition("/")
+        if self.family is not V6 and SHORT_NETWORK.fullmatch(address):
+            address += ".0" * (3 - address.count("."))
         if not sep:
             mask = self.family.full
         elif "." in length or (self.family is V6 and ":" in length):

@@ -1,4 +1,4 @@
-"""The matches that remember packets, or need a table beside the rule: statistic, set, recent, limit.
+"""The matches that remember packets or need a table beside the rule: statistic, set, recent, limit, hashlimit.
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 """
@@ -8,17 +8,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..core.layout import HashlimitBit, RecentBit, RecentOperation
+from ..core.layout import FN_HZ, HashlimitBit, RecentBit, RecentOperation
 from ..util.text import excerpt
 from .model import Match
 from .rule_words import RuleWords
 
-# xt_limit counts in 1/10000 s
-LIMIT_SCALE = 10_000
+# xt_limit is told rates in 1/10000 s, and counts 128 credits a jiffy (CREDITS_PER_JIFFY)
+CREDITS, LIMIT_SCALE, MAX_CREDIT = 128, 10_000, 2**32 - 1
 RATE = re.compile(r"[0-9]{1,18}")
 # IPSET_DIM_MAX
 SET_DIMENSIONS = 6
 LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def credits(rate: int) -> int:
+    """Return a rate of xt_limit in its credits, 32 bits wide as in the kernel (user2credits)."""
+    if rate > MAX_CREDIT // (FN_HZ * CREDITS):
+        return rate // LIMIT_SCALE * FN_HZ * CREDITS & MAX_CREDIT
+    return rate * FN_HZ * CREDITS // LIMIT_SCALE
 
 
 @dataclass
@@ -56,7 +63,7 @@ RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.RE
 
 
 class StatefulMatches(RuleWords):
-    """What -m statistic, set, recent and limit understand."""
+    """The options of -m statistic, set, recent, limit and hashlimit."""
 
     recent: RecentMatch | None = None
     hashlimit: HashlimitMatch | None = None
@@ -66,7 +73,7 @@ class StatefulMatches(RuleWords):
         mode = self.take("random or nth")
         if mode not in ("random", "nth"):
             raise self.fail(f"--mode {mode!r} is not random or nth")
-        self.add_match(mode, *((0,) if mode == "random" else (0, 0)))
+        self.add_match(mode, *((-1,) if mode == "random" else (0, 0)))
 
     def _statistic(self) -> Match:
         last = self.rule.matches[-1] if self.rule.matches else Match("")
@@ -95,10 +102,16 @@ class StatefulMatches(RuleWords):
         return last
 
     def check_statistic(self) -> None:
-        """--mode nth needs --every, which may not be made smaller than --packet later."""
+        """--mode nth needs --every, and a later --every must not be smaller than --packet."""
         for m in self.rule.matches:
             if m.kind == "nth" and not m.values[1] < m.values[0]:
                 raise self.fail("--mode nth needs --every, and --packet must be smaller than it")
+            if m.kind == "random" and m.values[0] < 0:
+                raise self.fail("--probability must be specified when using random mode")
+            if m.kind == "limit" and credits(m.values[0] * m.values[1] & MAX_CREDIT) < credits(m.values[0]):
+                raise self.fail(
+                    f"limit: the rate is too slow for a burst of {m.values[1]}: the kernel's credits overflow"
+                )
 
     def every(self) -> None:
         """--every N."""
@@ -106,14 +119,12 @@ class StatefulMatches(RuleWords):
         last.values = (self.number(self.take("a number")), last.values[1])
         last.invert = self.invert
         if last.values[0] == 0:
-            raise self.fail("--every 0: at least 1")
+            raise self.fail("--every 0: must be at least 1")
 
     def every_packet(self) -> None:
         """--packet K."""
         last = self._nth()
         last.values = (last.values[0], self.number(self.take("a number")))
-        if last.values[1] >= last.values[0]:
-            raise self.fail("--packet must be smaller than --every")
 
     def match_set(self) -> None:
         """--match-set NAME FLAGS."""
@@ -150,9 +161,11 @@ class StatefulMatches(RuleWords):
     def recent_seconds(self) -> None:
         """--seconds N."""
         self._recent().seconds = self.number(self.take("seconds"))
+        if not self._recent().seconds:
+            raise self.fail("--seconds 0: at least 1")
 
     def recent_hitcount(self) -> None:
-        """--hitcount N, at most 255 stamps are kept here."""
+        """--hitcount N; at most 255 stamps are kept here."""
         self._recent().hits = self.number(self.take("a number"), 255)
 
     def recent_mask(self) -> None:
@@ -168,12 +181,14 @@ class StatefulMatches(RuleWords):
         self.add_match("limit", self._rate(LIMIT_SCALE), 5)
 
     def _rate(self, scale: int) -> int:
-        """Return how long a packet takes at the rate that is said, in units of 1/scale s."""
+        """Return the time of a packet at the given rate, in units of 1/scale s."""
         text = self.take("a rate")
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
         if not seconds or not RATE.fullmatch(amount) or int(amount) == 0:
             raise self.fail(f"{self.option} {excerpt(text)!r}: expected for example 3/minute")
+        if not scale * seconds // int(amount):
+            raise self.fail(f"Rate too fast {excerpt(text)!r}")
         return scale * seconds // int(amount)
 
     def _hashlimit(self) -> HashlimitMatch:
@@ -204,7 +219,7 @@ class StatefulMatches(RuleWords):
         match.masks = (length, dst) if "src" in self.option else (src, length)
 
     def hashlimit_number(self) -> None:
-        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer here."""
+        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer."""
         n = self.number(self.take("a number"))
         if self.option == "--hashlimit-burst":
             self._hashlimit().burst = n

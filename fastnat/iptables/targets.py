@@ -12,38 +12,52 @@ from ..dtypes import HELPERS
 from ..util.text import excerpt
 from . import refused
 from .model import BUILT_IN, MAP_IPS, PERSISTENT, PROTO_OFFSET, PROTO_RANDOM, PROTO_SPECIFIED, RANDOM_FULLY, Target
-from .rule_words import DSCP_CLASSES, LENIENT, SERVICES, RuleWords
+from .rule_words import LENIENT, SERVICES, RuleWords
 
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
     "REJECT", "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK",
     "IDLETIMER", "TOS", "DSCP", "TTL", "HL",
 }  # fmt: skip
-# targets after which the walk goes on, and that change neither tuple nor mark
+# targets that do not end the walk, and change neither tuple nor mark
 PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
 }  # fmt: skip
-# the tables that the kernel lets a target stand in
+# the tables in which the kernel accepts a target
 TARGET_TABLES = {
     "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
     "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",),
 }  # fmt: skip
 
+REJECTS = (
+    "icmp-net-unreachable", "net-unreach", "icmp-host-unreachable", "host-unreach", "icmp-proto-unreachable",
+    "proto-unreach", "icmp-port-unreachable", "port-unreach", "icmp-net-prohibited", "net-prohib",
+    "icmp-host-prohibited", "host-prohib", "tcp-reset", "tcp-rst", "icmp-admin-prohibited", "admin-prohib",
+)  # fmt: skip
+REJECTS6 = (
+    "icmp6-no-route", "no-route", "icmp6-adm-prohibited", "adm-prohibited", "icmp6-addr-unreachable", "addr-unreach",
+    "icmp6-port-unreachable", "port-unreach", "tcp-reset", "icmp6-policy-fail", "policy-fail", "icmp6-reject-route",
+    "reject-route",
+)  # fmt: skip
+LOG_LEVELS = ("alert", "crit", "debug", "emerg", "error", "info", "notice", "panic", "warning")
 # leading zeros are read as decimal
 PORT = re.compile(r"[0-9]{1,18}")
 
 
 class TargetOptions(RuleWords):
-    """What -j and -g understand."""
+    """The options of -j and -g."""
+
+    # REJECT answers with a TCP reset
+    resets = False
 
     def jump(self) -> None:
         """-j TARGET or CHAIN."""
         self.rule.target.name = self.take("a target")
         t = self.rule.target
         if t.name in refused.TARGETS:
-            raise self.fail(f"target {t.name} cannot be followed: {refused.TARGETS[t.name]}{LENIENT}")
+            raise self.fail(f"target {t.name} is not supported: {refused.TARGETS[t.name]}{LENIENT}")
         if t.name == "REDIRECT" or t.name == "MASQUERADE":
             t.min_addr = t.max_addr = 0
 
@@ -84,6 +98,11 @@ class TargetOptions(RuleWords):
 
     def _nat_ports(self, text: str) -> None:
         t = self.rule.target
+        if text in SERVICES:
+            # only a service alone: in a range numbers are expected
+            t.min_proto = t.max_proto = SERVICES[text]
+            t.flags |= PROTO_SPECIFIED
+            return
         ports, slash, base = text.partition("/")
         low, dash, high = ports.partition("-")
         t.min_proto = self._nat_port(low)
@@ -96,10 +115,8 @@ class TargetOptions(RuleWords):
             t.flags |= PROTO_OFFSET
 
     def _nat_port(self, text: str) -> int:
-        if text in SERVICES:
-            return SERVICES[text]
-        if not PORT.fullmatch(text) or not 0 < int(text) <= 65535:
-            raise self.fail(f"Port {excerpt(text)!r} not valid: a number in 1..65535")
+        if not PORT.fullmatch(text) or int(text) > 65535:
+            raise self.fail(f"Port {excerpt(text)!r} not valid: a number in 0..65535")
         return int(text)
 
     def to_source(self) -> None:
@@ -188,8 +205,11 @@ class TargetOptions(RuleWords):
         t.mask = t.mask2 = self.number(self.take("a mask"))
 
     def _zone(self, directions: int) -> None:
-        t = self._of("CT")
+        t = self._of("CT", "NOTRACK")
         text = self.take("a zone")
+        if t.name == "NOTRACK":
+            # what is not tracked is in no zone
+            return
         t.op, t.mask = int(text == "mark"), directions
         t.value = 0 if text == "mark" else self.number(text, 65535)
 
@@ -208,7 +228,7 @@ class TargetOptions(RuleWords):
     def give_helper(self, name: str) -> None:
         """--helper NAME of CT."""
         if name not in HELPERS:
-            raise self.fail(f"CT --helper {name}: known are {', '.join(HELPERS)}{LENIENT}")
+            raise self.fail(f"CT --helper {name}: expected one of {', '.join(HELPERS)}{LENIENT}")
         if name == "pptp" and self.family is V6:
             raise self.fail("CT --helper pptp: No such helper for IPv6")
         self.rule.target.mask2 = HELPERS[name][0]
@@ -232,12 +252,13 @@ class TargetOptions(RuleWords):
 
     def notrack(self) -> None:
         """--notrack of CT."""
-        self._of("CT").name = "NOTRACK"
+        t = self._of("CT")
+        t.name, t.op, t.value, t.mask = "NOTRACK", 0, 0, 0
 
     def set_tos(self) -> None:
         """--set-tos V[/M], --and-tos, --or-tos, --xor-tos B of TOS: the octet becomes (octet & ~mask) ^ value."""
         t = self._of("TOS")
-        value, mask = self.mask_value(self.take("a TOS"))
+        value, mask = self.tos_value(self.take("a TOS"))
         t.value, t.mask = {
             "--set-tos": (value, mask & 0xFF), "--and-tos": (0, ~value & 0xFF), "--or-tos": (value, value),
             "--xor-tos": (value, 0),
@@ -246,24 +267,35 @@ class TargetOptions(RuleWords):
     def set_dscp(self) -> None:
         """--set-dscp N, --set-dscp-class NAME."""
         t = self._of("DSCP")
-        text = self.take("a DSCP").upper()
-        value = DSCP_CLASSES[text] if text in DSCP_CLASSES else self.number(text.lower(), 63)
+        value = self.dscp_value()
         t.value, t.mask = value << 2, 0xFC
 
     def set_ttl(self) -> None:
         """--ttl-set, --ttl-inc, --ttl-dec N; of IPv6 --hl-*."""
         t = self._of("TTL", "HL")
         t.value, t.op = self.number(self.take("a TTL"), 255), ("set", "inc", "dec").index(self.option[-3:])
+        if t.op and not t.value:
+            raise self.fail(f"option {self.option!r}: 0 changes nothing; 1..255")
 
     def reject_with(self) -> None:
         """--reject-with TYPE."""
         self._of("REJECT")
-        self.take("a type")
+        text = self.take("a type").lower()
+        types = REJECTS6 if self.family is V6 else REJECTS
+        # any beginning of a name will do
+        found = next((name for name in types if name.startswith(text)), None)
+        if found is None:
+            raise self.fail(f"unknown reject type {excerpt(text)!r}; known are {', '.join(types)}")
+        self.resets = found.startswith("tcp-r")
 
     def log_option(self) -> None:
-        """--log-prefix, --log-level and their kind."""
+        """--log-prefix, --log-level and the other options of LOG."""
         self._of("LOG")
-        if self.option not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
+        if self.option == "--log-level":
+            level = self.take("a level")
+            if level not in LOG_LEVELS and not (level.isdecimal() and len(level) < 9 and int(level) <= 7):
+                raise self.fail(f"log level {excerpt(level)!r} unknown: 0..7, or {', '.join(LOG_LEVELS)}")
+        elif self.option not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
             self.take("a value")
 
     def passing_option(self) -> None:

@@ -1,4 +1,4 @@
-"""What the core reads of a node: addresses, routes, classes of addresses and flags of interfaces as arrays.
+"""A node as arrays for the core: addresses, routes, classes of addresses and flags of interfaces.
 
 Sources: devinet.c (order of a device's address list), fib_semantics.c (local and broadcast routes of an address),
 fib_trie.c (the longest prefix first).
@@ -30,7 +30,7 @@ SECONDARY = int(AddressFlag.SECONDARY)
 
 
 def sorted_routes(node: Node, family: Family = V4) -> list[Route]:
-    """Return the main table in the order in which the first hit is the kernel's answer."""
+    """Return the main table, ordered so that the first hit is the kernel's answer."""
     return sorted(node.routes_of(family), key=lambda r: (-r.prefix, r.metric))
 
 
@@ -73,7 +73,7 @@ def _route_rows(node: Node, family: Family) -> list[tuple[int, int, int, int, in
 
 
 def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
-    """Return the routes as ROUTE[n] in the order in which the first hit is the kernel's answer."""
+    """Return the routes as ROUTE[n], ordered so that the first hit is the kernel's answer."""
     rows = [(*map(family.pack, r[:3]), *r[3:], *_filler(family)) for r in _route_rows(node, family)]
     return np.array(rows, records_of(family).ROUTE)
 
@@ -81,7 +81,7 @@ def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
 def address_classes(
     node: Node, cuts: Iterable[int] = (), family: Family = V4
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the address space cut into classes: at `cuts`, and wherever the answer of the routes changes.
+    """Return the classes of addresses, cut at `cuts` and wherever the answer of the routes changes.
 
     Returns
     -------

@@ -19,34 +19,34 @@ from .parts import FLAGS6, SCOPES, Address, Interface, Route, check_interface
 
 # the table main by name and number; the tables of the rules that every node has
 MAIN, LOOKED_UP = ("main", "254"), ("local", "main", "default", "253", "254", "255")
-# what an object that is not as expected raises
+# raised by an object of another form
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
-def _whole(value: Any, what: str, low: int, high: int) -> int:
+def _whole(value: object, what: str, low: int, high: int) -> int:
     """Return an integer of a JSON object; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{what} {shown(value, 60)} is not a whole number in {low}..{high}")
     return value
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{what} {shown(value, 60)} is not text")
     return value
 
 
 def load_addresses(path: Path) -> list[Interface]:
-    """Return the interfaces of `ip -j addr`; InputError names the file and the object that is not of that form."""
+    """Return the interfaces of `ip -j addr`; InputError names the file and the object of another form."""
     interfaces: dict[str, Interface] = {}
     for link in read_json(path):
-        # some versions of ip print one of these for what they were not asked for
+        # some versions of ip print an empty object for each entry that was not asked for
         if not link:
             continue
         try:
             iface = _link(link)
             if iface.name in interfaces:
-                raise ValueError(f"interface {iface.name!r} stands there twice")
+                raise ValueError(f"interface {iface.name!r} occurs twice")
             interfaces[iface.name] = iface
         except BROKEN as error:
             where = json.dumps(link)[:120]
@@ -76,7 +76,7 @@ def _link(link: dict[str, Any]) -> Interface:
 
 
 def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: list[str]) -> list[Route]:
-    """Return the routes of `ip -j route`; InputError as above. What is not modelled is described in `notes`."""
+    """Return the routes of `ip -j route`; InputError as above. Appends to `notes` what is not modelled."""
     routes = []
     others = multipath = 0
     for r in read_json(path):
@@ -112,7 +112,7 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: 
 
 
 def policy_rules(path: Path) -> list[str]:
-    """Return the rules of `ip -j rule` beside those that every node has; InputError for what is none."""
+    """Return the rules of `ip -j rule` other than those that every node has; InputError for anything else."""
     found = []
     for r in read_json(path):
         try:
@@ -125,7 +125,7 @@ def policy_rules(path: Path) -> list[str]:
 
 
 def connected_routes(interfaces: Iterable[Interface], family: Family) -> list[Route]:
-    """Return the routes that the kernel makes for the networks of addresses (fib_add_ifaddr, addrconf_prefix_route)."""
+    """Return the routes that the kernel adds for the networks of addresses (fib_add_ifaddr, addrconf_prefix_route)."""
     found: dict[tuple[int, int], Route] = {}
     for iface in interfaces:
         for a in iface.addresses_of(family) if not iface.loopback else ():

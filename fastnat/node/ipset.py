@@ -31,7 +31,7 @@ DIMENSIONS = {
 ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
 # options of `create` without a value, and of `add` that change no match
 FLAGS = {"counters", "comment", "skbinfo", "forceadd", "nomatch"}
-# elements that one `add` may name, and that a text may have beside one a line
+# elements that one `add` may name, and that a text may have in addition to one for each line
 MAX_RANGE, MAX_RANGES = 65_536, 262_144
 # of `create` without maxelem; greatest that is supported
 MAX_ELEMENTS, MOST_ELEMENTS = 65_536, 1 << 25
@@ -60,15 +60,15 @@ class IpSet:
     max_elements: int = MAX_ELEMENTS
 
     def is_of(self, family: Family) -> bool:
-        """Tell whether packets of this family can be in the set; sets without addresses are of both (AF_UNSPEC)."""
+        """Tell whether packets of this family can be in the set; sets without addresses apply to both (AF_UNSPEC)."""
         return self.kind in ("bitmap:port", "list:set") or FAMILIES[self.family] is family
 
 
 def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
     """Parse `ipset save` text.
 
-    Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood:
-    supported are hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
+    Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood.
+    Supported types: hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
     bitmap:port and list:set.
     """
     reader = Reader()
@@ -85,7 +85,7 @@ def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
 
 
 class Reader:
-    """The sets of one text, and which elements they have: one that is added again changes nothing."""
+    """The sets of one text and their elements; an element added again changes nothing."""
 
     def __init__(self) -> None:
         self.sets: dict[str, IpSet] = {}
@@ -93,7 +93,7 @@ class Reader:
         self.ranges = 0
 
     def line(self, words: list[str], line: str) -> None:
-        """Take one line; ValueError says what is not understood."""
+        """Read one line; ValueError says what is not understood."""
         if words[0] in ("Name:", "Type:", "Members:", "Header:"):
             raise ValueError("this is `ipset list`; give the output of `ipset save`")
         if words[0] == "create" and len(words) >= 3:
@@ -106,7 +106,7 @@ class Reader:
     def _create(self, words: list[str]) -> None:
         name, kind = words[1:3]
         if kind not in DIMENSIONS:
-            raise ValueError(f"set type {excerpt(kind)!r} is not supported; supported are {', '.join(DIMENSIONS)}")
+            raise ValueError(f"set type {excerpt(kind)!r} is not supported; expected one of {', '.join(DIMENSIONS)}")
         if name in self.sets:
             raise ValueError(f"set {name!r} is created twice")
         family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
@@ -125,7 +125,7 @@ class Reader:
         target = self.sets[name]
         if target.kind == "list:set":
             if text not in self.sets or self.sets[text].kind == "list:set":
-                raise ValueError(f"member {excerpt(text)!r} is no set created before, or is a list itself")
+                raise ValueError(f"member {excerpt(text)!r} is not a set created before, or is itself a list")
             if (text,) not in self.there[name]:
                 self.there[name].add((text,))
                 target.members.append(text)
@@ -134,7 +134,7 @@ class Reader:
         named = elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
         self.ranges += len(named) - 1
         if self.ranges > MAX_RANGES:
-            raise ValueError(f"ranges name {self.ranges:,} elements of this text; at most {MAX_RANGES:,} are supported")
+            raise ValueError(f"all ranges together name {self.ranges:,} elements; at most {MAX_RANGES:,} are supported")
         for e in named:
             key = e[:3]
             if key not in there:
@@ -146,7 +146,7 @@ class Reader:
 
 
 def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -> list[Element]:
-    """Return the elements that one `add` names: several where it holds a range; ValueError if it is not understood."""
+    """Return the elements that one `add` names, several for a range; ValueError if it is not understood."""
     dims = DIMENSIONS[kind]
     parts = text.split(",", len(dims))
     if len(parts) != len(dims):
@@ -175,12 +175,12 @@ def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -
 
 
 def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int]]:
-    """Return what an address part names: addresses (prefix 0), or networks with their prefix length."""
+    """Return the addresses (prefix 0) or networks, with their prefix length, that an address part names."""
     low, dash, high = text.partition("-")
     if dash:
         first, last = family.to_int(low), family.to_int(high)
         if not 0 <= last - first < MAX_RANGE:
-            raise ValueError(f"range {excerpt(text)!r} holds no or too many addresses")
+            raise ValueError(f"range {excerpt(text)!r} holds no address, or too many")
         return [(a, 0 if addresses else family.bits) for a in range(first, last + 1)]
     address, slash, length = text.partition("/")
     prefix = decimal(length, 1, family.bits, "prefix length") if slash else family.bits
@@ -193,7 +193,7 @@ def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int
 
 
 def _ports(text: str, with_proto: bool) -> range:
-    """Return protocol << 16 | port of what a port part names."""
+    """Return protocol << 16 | port for each port that a port part names."""
     proto, colon, rest = text.rpartition(":")
     number = 6
     if colon:
@@ -224,7 +224,7 @@ def _hash(e: Element) -> int:
 
 def compile_sets(
     sets: dict[str, IpSet], family: Family = V4
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint32]]:
     """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family."""
     rows: list[tuple[Any, ...]] = []
     slots: list[Element | None] = []
@@ -249,7 +249,7 @@ def compile_sets(
     return np.array(rows, SET), _element_array(slots, family), np.array(members, np.uint32)
 
 
-def _element_array(slots: list[Element | None], family: Family) -> NDArray[Any]:
+def _element_array(slots: list[Element | None], family: Family) -> NDArray[np.void]:
     """Return ELEMENT[n]; None is a slot that is not used."""
     dtype = records_of(family).ELEMENT
     array = np.zeros(len(slots), dtype)

@@ -47,7 +47,7 @@ class Service:
     proto: int
     fwmark: int = 0
     scheduler: str = "wlc"
-    # seconds that a client keeps its server, 0 none, and the mask that says what a client is
+    # seconds for which a client keeps its server (0: none), and the mask that defines a client
     persistence: int = 0
     client_mask: int = 0
     hash_ports: bool = False
@@ -112,7 +112,7 @@ def _key(kind: str, text: str, v6: bool) -> tuple[Any, Service]:
 
 
 def _take(words: list[str], *names: str) -> str | None:
-    """Take an option and its value out of the words."""
+    """Remove an option and its value from the words."""
     for name in names:
         if name in words:
             at = words.index(name)
@@ -128,7 +128,7 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
     rest = [w for w in rest if w not in ("-6", "--ipv6")]
     kind = next((k for k in rest if k in (*SERVICE_OPTIONS, "-f", "--fwmark-service")), None)
     if kind is None:
-        raise ValueError("no service: -t, -u, --sctp-service or -f")
+        raise ValueError("no service; expected -t, -u, --sctp-service or -f")
     key, service = _key(SERVICE_OPTIONS.get(kind, ""), str(_take(rest, kind)), v6)
     if command in ("-A", "--add-service"):
         if key in services:
@@ -178,7 +178,7 @@ def _weight(weight: str) -> int:
 
 def _check(service: Service) -> None:
     if service.scheduler not in SCHEDULERS:
-        raise ValueError(f"scheduler {service.scheduler!r} is not supported; supported are {', '.join(SCHEDULERS)}")
+        raise ValueError(f"scheduler {service.scheduler!r} is not supported; expected one of {', '.join(SCHEDULERS)}")
     if service.port == 0 and not service.fwmark and not service.persistence:
         raise ValueError("port 0 is only possible with -p")
 
@@ -207,7 +207,7 @@ def _hash(addr: int, port: int, proto: int) -> int:
     return h ^ h >> 15
 
 
-def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[Any]]:
+def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[np.void]]:
     """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[], persists."""
     records = records_of(family)
     ours = [s for s in services if s.family is family]
@@ -237,7 +237,7 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
     }  # fmt: skip
 
 
-def format_services(services: list[Service], family: Family, servers: NDArray[Any]) -> str:
+def format_services(services: list[Service], family: Family, servers: NDArray[np.void]) -> str:
     """Return what `ipvsadm -Ln` prints; servers: SERVER[m] with their counts of connections."""
     out = [
         "IP Virtual Server version 1.2.1 (size=4096)", "Prot LocalAddress:Port Scheduler Flags",

@@ -1,6 +1,6 @@
 """The node: interfaces, addresses, routes, sysctls and rule text; load and save of a node directory.
 
-Its parts are in parts.py, `ip -j` text in ip_json.py, what the core reads of it in arrays.py.
+Its parts are in parts.py, `ip -j` text in ip_json.py, its arrays for the core in arrays.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .ipvs import Service
 
 LOCAL = "local"
-# what iptables-save of iptables-nft says of a table whose chains are not its own
+# iptables-save of iptables-nft prints this for a table whose chains are not its own
 NATIVE = re.compile(r"^# Table [`'\"]?([^\s`'\"]+)['\"]? (?:contains incompatible|is incompatible)", re.MULTILINE)
 
 
@@ -41,11 +41,11 @@ class Node:
     routes, routes6 : list of Route, main table
     sysctls : dict of name to text
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
-    rules, rules6 : fastnat.iptables.Rules or None    what they say; read-only
+    rules, rules6 : fastnat.iptables.Rules or None    the parsed text; read-only
     sets : dict of name to IpSet
     services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
-    notes : list of str    what load() assumed, and what it found that is not modelled: answers may miss it
+    notes : list of str    what load() assumed, and what it found that is not modelled and may change answers
     """
 
     def __init__(self) -> None:
@@ -70,10 +70,10 @@ class Node:
     def add_interface(self, name: str, addresses: list[str] | tuple[str, ...] = (), mtu: int = 1500) -> None:
         """Add an interface with addresses as "a.b.c.d/len" or "a::b/len" and their connected routes.
 
-        Raises InputError when the name is taken or reserved, or an address is not of that form.
+        Raises InputError if the name is taken or reserved, or an address has another form.
         """
         if not isinstance(name, str) or name in self.interfaces or name == LOCAL:
-            raise InputError(f"interface {shown(name)} exists already, is reserved, or no text")
+            raise InputError(f"interface {shown(name)} exists already, is reserved, or is not text")
         before = dict(self.interfaces), list(self.routes), list(self.routes6)
         iface = Interface(name, len(self.interfaces) + 1, mtu)
         self.interfaces[name] = iface
@@ -90,7 +90,7 @@ class Node:
     def add_address(self, name: str, text: str, scope: str = "global") -> None:
         """Add an address "a.b.c.d/len" or "a::b/len" to an interface, with its connected route.
 
-        Raises InputError when it is not of that form, the interface is unknown, or the scope none of ip-address(8).
+        Raises InputError if it has another form, the interface is unknown, or the scope is not one of ip-address(8).
         """
         texts = all(isinstance(x, str) for x in (name, text, scope))
         if not texts or name not in self.interfaces or scope not in SCOPES:
@@ -117,10 +117,11 @@ class Node:
     ) -> None:
         """Add a route: dst "default" or "a.b.c.d/len"; via a gateway, out of an interface.
 
-        Raises InputError when the interface is unknown, or missing and not found from the gateway.
+        Raises InputError if the interface is unknown, or if it is not given and the gateway does not determine it.
         """
         if not isinstance(dst, str) or not isinstance(dev, (str, type(None))) or not isinstance(kind, str):
-            raise InputError(f"route {shown(dst)}: destination, interface {shown(dev)} and kind {shown(kind)} are text")
+            said = f"destination, interface {shown(dev)} and kind {shown(kind)}"
+            raise InputError(f"route {shown(dst)}: {said} must be text")
         family = family_of(via) if via is not None else family_of(dst)
         address, _, length = (("::/0" if family is V6 else "0.0.0.0/0") if dst == "default" else dst).partition("/")
         try:
@@ -140,7 +141,7 @@ class Node:
         self.routes_of(family).append(Route(network & family.mask_of(prefix), prefix, dev or "", gateway, kind))
 
     def remove_address(self, iface: str, address: str) -> None:
-        """Take an address off an interface; Engine.reload() makes it known. InputError when it is not there."""
+        """Remove an address from an interface; Engine.reload() applies it. InputError if there is no such address."""
         if iface not in self.interfaces:
             raise InputError(f"no interface {shown(iface)}; the node has {excerpt(', '.join(self.interfaces))}")
         family = family_of(address)
@@ -154,7 +155,7 @@ class Node:
         there[:] = [a for a in there if a.local != wanted]
 
     def remove_route(self, dst: str, dev: str | None = None) -> None:
-        """Take the routes to a destination away, of one device only if given. InputError when there are none."""
+        """Remove the routes to a destination, those of one device if given. InputError if there are none."""
         family = V6 if ":" in dst else V4
         if dst == "default":
             network, prefix = 0, 0
@@ -176,7 +177,7 @@ class Node:
         return self.routes if family is V4 else self.routes6
 
     def rules_of(self, family: Family) -> Rules | None:
-        """Return the rules of one family, None without."""
+        """Return the rules of one family; None without rules."""
         return self.rules if family is V4 else self.rules6
 
     @property
@@ -190,11 +191,10 @@ class Node:
         return bool(self.rules6_text or any(i.addresses6 for i in self.interfaces.values()))
 
     def load_rules(self, text: str, source: str = "<rules>", lenient: bool = False) -> list[str]:
-        """Take iptables-save text as the node's IPv4 rules; it is checked here, see fastnat.iptables.
+        """Set the node's IPv4 rules from iptables-save text, which is parsed here; see fastnat.iptables.
 
-        With `lenient` rules that are not understood are kept as never matching. Returns what a reader should know:
-        such rules, and chains that were not declared. Raises RuleError naming line, rule and option; the node keeps its
-        old rules then.
+        With `lenient`, rules that are not understood are kept and never match. Returns warnings: such rules, and chains
+        that were not declared. Raises RuleError naming line, rule and option; then the node keeps its old rules.
         """
         from .. import iptables
 
@@ -204,7 +204,7 @@ class Node:
         return self.rules.warnings
 
     def load_rules6(self, text: str, source: str = "<rules6>", lenient: bool = False) -> list[str]:
-        """Take ip6tables-save text as the node's IPv6 rules, as load_rules does for IPv4."""
+        """Set the node's IPv6 rules from ip6tables-save text, as load_rules does for IPv4."""
         from .. import iptables
 
         self.rules6 = iptables.parse(text, source, lenient, V6)
@@ -213,13 +213,13 @@ class Node:
         return self.rules6.warnings
 
     def load_sets(self, text: str, source: str = "<ipset>") -> None:
-        """Take `ipset save` text as the node's sets. Raises InputError naming the line; the old sets stay then."""
+        """Set the node's sets from `ipset save` text. Raises InputError naming the line; then the old sets stay."""
         from . import ipset
 
         self.sets, self.sets_text = ipset.parse(text, source), text
 
     def load_services(self, text: str, source: str = "<ipvs>") -> None:
-        """Take `ipvsadm-save -n` text as the node's virtual services. Raises InputError naming the line."""
+        """Set the node's virtual services from `ipvsadm-save -n` text. Raises InputError naming the line."""
         from . import ipvs
 
         services = ipvs.parse(text, source)
@@ -229,21 +229,21 @@ class Node:
 
     @classmethod
     def example(cls, name: str = "k8s-worker") -> Node:
-        """Return one of the packaged nodes; InputError names those there are."""
+        """Return one of the packaged nodes; InputError lists their names."""
         root = resources.files("fastnat") / "examples"
         there = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("_"))
         if name not in there:
-            raise InputError(f"no example {name!r}; there are {', '.join(there)}")
+            raise InputError(f"no example {name!r}; the examples are {', '.join(there)}")
         with resources.as_file(root / name) as path:
             return cls.load(path)
 
     @classmethod
     def load(cls, directory: str | Path, lenient: bool = False, with_conntrack: bool = False) -> Node:
-        """Load a node directory: addr.json, and where there are route.json, rules.v4, ipset.save, ipvs.save...
+        """Load a node directory: addr.json, and, if they exist, route.json, rules.v4, ipset.save, ipvs.save...
 
-        `with_conntrack` also takes conntrack.txt, with which the node's engines then start.
+        `with_conntrack` also loads conntrack.txt, with whose connections the node's engines then start.
 
-        Raises InputError naming the file and what is wrong with it.
+        Raises InputError naming the file and its fault.
         """
         path = Path(directory)
         if not path.is_dir():
@@ -275,7 +275,7 @@ class Node:
         return node
 
     def _load_routes(self, family: Family, path: Path) -> None:
-        """Take the routes of a file; where it is missing those that follow from the addresses."""
+        """Load the routes of a file; without it, those that follow from the addresses."""
         routes = self.routes_of(family)
         if path.exists():
             routes[:] = load_routes(path, family, self.interfaces, self.notes)
@@ -286,11 +286,11 @@ class Node:
             self.notes.append(f"no {path.name}: {made}; `ip -j{' -6' if family is V6 else ''} route` gives all of them")
 
     def _note_native(self, text: str, source: str) -> None:
-        """Note which tables iptables-save could not show as they are nftables' own."""
+        """Note which tables iptables-save could not show because they are native nftables."""
         for table in NATIVE.findall(text):
             self.notes.append(
-                f"{source}: table {excerpt(table)} holds native nftables rules, which are not read: "
-                "whatever they do is missing in every answer"
+                f"{source}: table {excerpt(table)} holds native nftables rules, which fastnat does not read: "
+                "no answer includes what they do"
             )
 
     def texts(self) -> dict[str, str]:
@@ -315,7 +315,7 @@ class Node:
     def iface_number(self, name: str) -> int:
         """Return the number by which packets name an interface: 0 for "local", the node itself.
 
-        Raises InputError for a name that the node does not have, ArgumentError for what is no name.
+        Raises InputError for a name that the node does not have, ArgumentError for anything but a name.
         """
         if not isinstance(name, str):
             raise ArgumentError(f"expected the name of an interface, got {shown(name, 60)}")
@@ -333,7 +333,7 @@ class Node:
         return [LOCAL, *self.interfaces]
 
     def sysctl(self, name: str, default: int) -> int:
-        """Return a sysctl as a number; InputError if it is not one, or none that 32 bits hold."""
+        """Return a sysctl as a number; InputError if it is not one, or does not fit into 32 bits."""
         text = self.sysctls.get(name)
         if text is None:
             return default
@@ -342,5 +342,5 @@ class Node:
         except (ValueError, TypeError):
             raise InputError(f"sysctl {name} = {shown(text)} is not a number") from None
         if not -(2**31) <= number < 2**32:
-            raise InputError(f"sysctl {name} = {shown(text)} is beyond 32 bits, which the kernel's have")
+            raise InputError(f"sysctl {name} = {shown(text)} is beyond the 32 bits of the kernel's sysctls")
         return number

@@ -17,7 +17,7 @@ FLAGS6 = {f.name.lower(): int(f) for f in (AddressFlag.DEPRECATED, AddressFlag.T
 class Address:
     """One address of an interface; `peer` is the other end of a point-to-point link, else the address.
 
-    IPv6 addresses stand in the kernel's order, newest first; `flags` are those of AddressFlag.
+    IPv6 addresses are in the kernel's order, newest first; `flags` are those of AddressFlag.
     """
 
     local: int
@@ -29,7 +29,7 @@ class Address:
 
 @dataclass
 class Interface:
-    """A network interface; addresses stand in the order in which they were added."""
+    """A network interface; addresses are in the order in which they were added."""
 
     name: str
     index: int
@@ -59,18 +59,18 @@ class Route:
 MAX_NAME = 255
 # packets name interfaces by 16 bits, and 0 is the node itself
 MAX_INTERFACES = 0xFFFE
-# IPV4_MIN_MTU, IPV6_MIN_MTU: the kernel takes the addresses off a device with less
+# IPV4_MIN_MTU, IPV6_MIN_MTU: the kernel removes the addresses of a device with less
 MIN_MTU, MIN_MTU6 = 68, 1280
 
 
 def check_interface(iface: Interface) -> None:
-    """Raise ValueError for an interface that cannot be."""
+    """Raise ValueError for an impossible interface."""
     name = iface.name
     if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= MAX_NAME:
         raise ValueError(f"interface name {shown(name, 60)} is not text of 1 to {MAX_NAME} bytes")
     if name == "local" or not name.isprintable() or " " in name:
-        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name has")
+        raise ValueError(f"interface name {shown(name, 60)} is reserved, or holds characters that no name may have")
     mtu = whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1)
     for addresses, least in ((iface.addresses, MIN_MTU), (iface.addresses6, MIN_MTU6)):
         if addresses and mtu < least:
-            raise ValueError(f"mtu {mtu} of {name}: with less than {least} it can have no address of this family")
+            raise ValueError(f"mtu {mtu} of {name}: with less than {least} an interface has no address of this family")

@@ -1,7 +1,7 @@
-"""Collecting a node directory on a live node: with its stock tools, reading only.
+"""Collecting a node directory on a live node, with its stock tools, reading only.
 
-Taken are rules, sets, virtual services, addresses, routes, policy rules, and those sysctls that NAT depends on;
-nothing else leaves the node. Comments of rules stay as they are.
+A snapshot holds rules, sets, virtual services, addresses, routes, policy rules, and the sysctls that NAT depends on,
+and nothing else. Comments of rules stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..util.output import Output, make_folder
 
-# file: the command that fills it, and whether a node directory can do without
+# file: the command that fills it, and whether it may be missing
 COMMANDS = {
     "addr.json": (("ip", "-j", "addr"), False),
     "route.json": (("ip", "-j", "route"), False),
@@ -34,7 +34,7 @@ SYSCTLS = re.compile(
     r"net\.(?:netfilter\.nf_conntrack_\w+|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack)"
     r"|ipv6\.conf\.all\.forwarding|ipv4\.conf\.[^.=]+(?:\.\d+)?\.(?:rp_filter|accept_local|route_localnet))"
 )
-# IPv6's rules and routes are not asked of a node that has none
+# not asked of a node without IPv6
 EMPTY = {"rules.v6", "route6.json", "ipset.save", "ipvs.save"}
 SECONDS = 60
 RULES = ("rules.v4", "rules.v6")
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 def run(command: tuple[str, ...]) -> str:
-    """Return what a command prints; InputError says why it could not."""
+    """Return the output of a command; InputError says why there is none."""
     if not shutil.which(command[0]):
         raise InputError(f"{command[0]} is not installed")
     try:
@@ -66,9 +66,9 @@ def run(command: tuple[str, ...]) -> str:
 
 
 def rules(name: str) -> str:
-    """Return what NAME-save says, of the legacy tables and of those of nftables: a node may use either.
+    """Return the output of NAME-save for the legacy tables and for those of nftables: a node may use either.
 
-    Where both hold rules both are taken, one after the other; InputError when there is no such tool.
+    If both hold rules, both are returned, one after the other; InputError if the tool is missing.
     """
     found: dict[str, str] = {}
     for tool in (f"{name}-save", f"{name}-nft-save", f"{name}-legacy-save"):
@@ -84,7 +84,7 @@ def rules(name: str) -> str:
 
 
 def native_tables() -> list[str]:
-    """Return the tables of nftables that iptables-nft did not make; none without nft."""
+    """Return the tables of nftables that iptables-nft did not create; none without nft."""
     try:
         text = run(("nft", "list", "ruleset"))
     except InputError:
@@ -92,16 +92,16 @@ def native_tables() -> list[str]:
     found = []
     for table in re.split(r"^(?=table )", text, flags=re.MULTILINE)[1:]:
         kind, family, name = table.split(None, 3)[:3]
-        # tables of these names hold what iptables-nft shows, unless it says that it cannot
+        # iptables-nft shows the tables of these names, unless it says that it cannot
         if family not in ("ip", "ip6") or name not in ("filter", "nat", "mangle", "raw", "security"):
             found.append(f"{kind} {family} {name}")
     return found
 
 
 def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
-    """Write this machine's node directory; nothing is written when what it cannot do without is missing.
+    """Write this machine's node directory; write nothing if a required part is missing.
 
-    Raises InputError naming the tool, and when the directory holds files already; OutputError when it cannot be made.
+    Raises InputError naming a tool that fails, and if the directory is not empty; OutputError if it cannot be created.
     """
     there = directory.exists()
     make_folder(directory, "--output")
@@ -117,7 +117,7 @@ def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
 
 
 def collect(directory: Path, with_conntrack: bool) -> Snapshot:
-    """Ask the tools, then write what they say into an empty directory: all of it or nothing."""
+    """Run the tools, then write their output into an empty directory: all of it or nothing."""
     texts: dict[str, str] = {}
     left_out: dict[str, str] = {}
     commands = dict(COMMANDS)
@@ -128,7 +128,7 @@ def collect(directory: Path, with_conntrack: bool) -> Snapshot:
             texts[name] = rules(command[0].removesuffix("-save")) if name in RULES else run(command)
         except InputError as error:
             if not optional:
-                raise InputError(f"{error}; it is needed, as root") from None
+                raise InputError(f"{error}; snapshot needs it, as root") from None
             left_out[name] = str(error)
     for name in EMPTY & texts.keys():
         if not texts[name].strip() or texts[name].strip() == "[]":

@@ -1,4 +1,4 @@
-"""Timeouts of conntrack: their sysctls and defaults, as the core numbers them.
+"""Timeouts of conntrack: their sysctls, defaults, and numbers in the core.
 
 Source: nf_conntrack_standalone.c, nf_conntrack_proto_*.c (Linux 6.18, 5.4).
 """
@@ -54,5 +54,5 @@ def timeouts_of(node: Node, profile: str) -> dict[int, int]:
 def _seconds(node: Node, name: str, default: int) -> int:
     seconds = node.sysctl(name, default)
     if seconds < 0:
-        raise InputError(f"sysctl {name} = {seconds}: a timeout is not negative")
+        raise InputError(f"sysctl {name} = {seconds}: a timeout must not be negative")
     return seconds

@@ -11,23 +11,24 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, Family
 from ..core.datapath import Datapath
-from ..core.layout import FN_ANY_IFACE, FN_NONE, Hook, MatchKind, RuleTable, RuleTests, TargetKind
+from ..core.layout import FN_ANY_IFACE, FN_NONE, TARGET_FORMS, Hook, MatchKind, RuleTable, RuleTests, TargetKind
 from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
 from ..iptables.nesting import jump_depth
-from ..iptables.stateful import HashlimitMatch, RecentMatch
+from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, credits
 from ..iptables.targets import PASSING
 from ..node.ipset import IpSet
 from ..util.memory import aligned, no_garbage
 from ..util.slots import Slots
+from .forms import NO_MATCH, Row, match_row, row_of, second_row, view_of, with_need
 from .runs import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
 
-# different -i and -o of all rules: each is compared with each interface
+# limit of different -i and -o patterns, as each is compared with each interface
 MAX_PATTERNS = 16_384
 TABLES = {t.name.lower(): int(t) for t in RuleTable}
 HOOKS = {h.name: int(h) for h in Hook}
-# what does the same as another, or nothing that this engine shows
+# targets that do the same as another one, or nothing that this engine shows
 SAME_TARGETS = {"REJECT": TargetKind.DROP, "CT": TargetKind.CT_ZONE, "DSCP": TargetKind.TOS, "HL": TargetKind.TTL}
 TARGET_CODES = {
     **{t.name: int(t) for t in TargetKind}, **{name: int(t) for name, t in SAME_TARGETS.items()},
@@ -35,21 +36,18 @@ TARGET_CODES = {
 }  # fmt: skip
 NO_RULE = FN_NONE
 # matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
-MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): int(m) for m in MatchKind}
-# slots of a dispatch from which its rules and what they lead to are fetched ahead
+MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): m for m in MatchKind}
+# a dispatch with this many slots has its rules, and those to which they lead, fetched ahead
 WIDE_RUN = 512
-NO_MATCH = (0, 0, 0, 0, 0, 0)
-# matches that a rule can carry itself: what they remember, if anything, is nothing that save() keeps
+# matches that a rule can hold itself, because save() need not keep anything that they remember
 STATELESS = {
     "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
     "length", "const", "ttl", "tos",
 }  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
-CREDITS, LIMIT_SCALE = 128, 10_000
-MAX_CREDIT = 2**32 - 1
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
 HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
-# longer windows of -m recent than jiffies can compare
+# the longest window of -m recent that jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
@@ -69,24 +67,24 @@ class Ruleset:
     matches, targets : MATCH[], TARGET[]
     port_slots : uint16[2 m]   min, max pairs of multiport
     dispatches : DISPATCH[], dispatch_slots : DISPATCH_SLOT[]   see core/types.h
-    address_cuts, sport_starts, dport_starts   where a rule may tell addresses and ports apart
-    repeatable : bool          those are all that rules test of addresses (no mask with holes)
+    address_cuts, sport_starts, dport_starts   where the answer of a rule may change with address or port
+    repeatable : bool          these cuts cover all that rules test of addresses (no mask with holes)
     iface_match : uint8[sets * n_ifaces]
-    hook_entry, hook_policy : dict of (table, hook) to the first rule's index, and to that of the policy
-    widest_run : int           the dispatch that looks up most destinations in nat, NO_RULE if none has WIDE_RUN of them
+    hook_entry, hook_policy : dict of (table, hook) to the index of the first rule, and of the policy
+    widest_run : int           the dispatch in nat with most destinations; NO_RULE if none has WIDE_RUN of them
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     jump_depth : int           how deep chains nest at most
     recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
     helpers : bool             some rule gives connections a helper
-    origin : list of (table, Chain, Rule or None)   what each compiled rule came from
+    origin : list of (table, Chain, Rule or None)   the source of each compiled rule
     """
 
-    rules: NDArray[Any]
-    matches: NDArray[Any]
-    targets: NDArray[Any]
+    rules: NDArray[np.void]
+    matches: NDArray[np.void]
+    targets: NDArray[np.void]
     port_slots: NDArray[Any]
-    dispatches: NDArray[Any]
-    dispatch_slots: NDArray[Any]
+    dispatches: NDArray[np.void]
+    dispatch_slots: NDArray[np.void]
     address_cuts: set[int]
     sport_starts: NDArray[Any]
     dport_starts: NDArray[Any]
@@ -103,17 +101,11 @@ class Ruleset:
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
-    def targets_of(self, *names: str) -> NDArray[Any]:
+    def targets_of(self, *names: str) -> NDArray[np.uint32]:
         """Return the places in `targets` of the rules with these targets, "SNAT" and so on."""
-        places: NDArray[Any] = self.rules["target_arg"][np.isin(self.rules["target"], [TARGET_CODES[n] for n in names])]
+        codes = [TARGET_CODES[n] for n in names]
+        places: NDArray[np.uint32] = self.rules["target_arg"][np.isin(self.rules["target"], codes)]
         return places
-
-
-def credits(rate: int) -> int:
-    """Return a rate of xt_limit in its credits, 32 bits wide as there (user2credits)."""
-    if rate > MAX_CREDIT // (HZ * CREDITS):
-        return rate // LIMIT_SCALE * HZ * CREDITS & MAX_CREDIT
-    return rate * HZ * CREDITS // LIMIT_SCALE
 
 
 @dataclass
@@ -128,8 +120,10 @@ class Compiler:
     recent_lists: dict[str, int] = field(default_factory=dict)
     hashlimit_lists: dict[str, int] = field(default_factory=dict)
     rules: list[tuple[Any, ...]] = field(default_factory=list)
-    matches: list[tuple[int, ...]] = field(default_factory=list)
+    matches: list[Row] = field(default_factory=list)
     targets: list[tuple[Any, ...]] = field(default_factory=list)
+    # of -m hashlimit: which target holds a rate, its cost and its full bucket
+    rates: list[tuple[int, int, int]] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
@@ -147,7 +141,7 @@ class Compiler:
             raise RuleError(f"{self.source}: more than {MAX_PATTERNS:,} different interface patterns")
         return self.iface_sets.setdefault((pattern, invert), len(self.iface_sets))
 
-    def iface_table(self) -> NDArray[Any]:
+    def iface_table(self) -> NDArray[np.uint8]:
         """Return the match table: a row per pattern, a column per interface; column 0 is "no interface"."""
         rows = [
             [_iface_fits(pattern, "" if n == 0 else name) != invert for n, name in enumerate(self.iface_names)]
@@ -157,54 +151,68 @@ class Compiler:
 
     def match(self, m: Match) -> None:
         """Append one match."""
-        v = (*m.values, 0, 0, 0)
+        kind, v, invert = MATCH_CODES.get(m.kind), m.values, int(m.invert)
         if m.kind == "multiport":
-            kind = MatchKind.MULTIPORT_SRC + v[0]
-            self.matches.append((kind, m.invert, len(m.values) // 2, len(self.slots) // 2, 0, 0))
-            self.slots += m.values[1:]
-        elif m.kind == "nth":
-            self.matches.append((MATCH_CODES["nth"], m.invert, 0, v[0] - 1, 0, v[0] - 1 - v[1]))
-        elif m.kind in ("iprange-src", "iprange-dst", "ctaddr"):
-            self.matches.append((MATCH_CODES[m.kind], m.invert, 0, self.addresses(*m.values[:2]), 0, v[2]))
-        elif m.kind == "set":
-            if m.name not in self.sets:
-                known = ", ".join(self.sets) or "none: the node has no ipset.save"
-                raise RuleError(f"set {m.name!r} doesn't exist; there are {known}")
-            if m.name in self.foreign_sets:
-                raise RuleError(f"The protocol family of set {m.name} is not IPv{self.family.version}: not applicable")
-            self.matches.append((MATCH_CODES["set"], m.invert, 0, self.sets[m.name], *m.values[1:]))
+            kind, first = MatchKind(MatchKind.MULTIPORT_SRC + v[0]), len(self.slots) // 2
+            self.matches.append(match_row(kind, invert, n_ports=len(v) // 2, first=first))
+            self.slots += v[1:]
+        elif kind is MatchKind.NTH:
+            self.matches.append(match_row(kind, invert, last=v[0] - 1, count=v[0] - 1 - v[1]))
+        elif kind in (MatchKind.IPRANGE_SRC, MatchKind.IPRANGE_DST):
+            self.matches.append(match_row(kind, invert, at=self.addresses(*v)))
+        elif kind is MatchKind.CT_ADDR:
+            self.matches.append(match_row(kind, invert, at=self.addresses(*v[:2]), end=v[2]))
+        elif kind is MatchKind.SET:
+            self.matches.append(match_row(kind, invert, index=self.set_number(m.name), sources=v[1], n_dims=v[2]))
         elif isinstance(m, RecentMatch):
             self.recent(m)
         elif isinstance(m, HashlimitMatch):
             self.hashlimit(m)
-        elif m.kind == "limit":
-            cost, cap = credits(m.values[0]), credits(m.values[0] * m.values[1] & MAX_CREDIT)
-            if m.values[1] == 0 or cap < cost:
-                raise RuleError("--limit with this --limit-burst: Numerical result out of range, as the kernel says")
-            self.matches.append((MATCH_CODES["limit"], m.invert, 0, cost, cap, 0))
-            self.matches.append((MatchKind.MORE, 0, 0, cap, 0, 0))
+        elif kind is MatchKind.LIMIT:
+            self.limit(m)
         else:
-            self.matches.append((MATCH_CODES[m.kind], m.invert, 0, *v[:3]))
+            self.matches.append(row_of(MATCH_CODES[m.kind], invert, v))
+
+    def set_number(self, name: str) -> int:
+        """Return the number of an ipset; RuleError when it does not exist or is of the other family."""
+        if name not in self.sets:
+            known = ", ".join(self.sets) or "none: the node has no ipset.save"
+            raise RuleError(f"set {name!r} doesn't exist; there are {known}")
+        if name in self.foreign_sets:
+            raise RuleError(f"The protocol family of set {name} is not IPv{self.family.version}: not applicable")
+        return self.sets[name]
+
+    def limit(self, m: Match) -> None:
+        """Append -m limit: two slots, and a full bucket."""
+        cost, most = credits(m.values[0]), credits(m.values[0] * m.values[1] & MAX_CREDIT)
+        if m.values[1] == 0 or most < cost:
+            raise RuleError("--limit with this --limit-burst: Numerical result out of range, as the kernel says")
+        self.matches.append(match_row(MatchKind.LIMIT, int(m.invert), cost=cost, most=most))
+        self.matches.append(second_row("limit_more", credit=most, last=0))
 
     def recent(self, m: RecentMatch) -> None:
         """Append -m recent: two slots, and its list. The ring of stamps is a power of two above the hit count."""
         number = self.recent_lists.setdefault(m.name, len(self.recent_lists))
-        seconds = min(m.seconds, MAX_SECONDS) * HZ
-        self.matches.append((MATCH_CODES["recent"], m.invert, m.operation | m.bits, number, seconds, m.hits))
+        window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
+        self.matches.append(
+            match_row(MatchKind.RECENT, int(m.invert), bits=bits, list=number, window=window, hits=m.hits)
+        )
         mask = self.family.full if m.address_mask is None else m.address_mask
-        self.matches.append((MatchKind.MORE, 0, 0, self.addresses(mask, 0), 1 << max(m.hits, 1).bit_length(), 0))
+        ring = 1 << max(m.hits, 1).bit_length()
+        self.matches.append(second_row("recent_more", at=self.addresses(mask, 0), ring=ring))
 
     def hashlimit(self, m: HashlimitMatch) -> None:
-        """Append -m hashlimit: its table, and its masks and rates among the targets."""
+        """Append -m hashlimit: its table; its masks and rates go into the targets."""
         number = self.hashlimit_lists.setdefault(m.name, len(self.hashlimit_lists))
         cost, full = m.cost * HASHLIMIT_CREDITS, m.cost * m.burst * HASHLIMIT_CREDITS
         if not cost <= full < 2**64:
             raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
-        masks = tuple(self.family.pack(self.family.mask_of(n)) for n in (m.masks or (self.family.bits,) * 2))
-        words = (cost & MAX_CREDIT, cost >> 32, full & MAX_CREDIT, full >> 32)
-        self.targets.append((*masks, 0, 0, 0, 0, *words))
+        at = self.addresses(*(self.family.mask_of(n) for n in (m.masks or (self.family.bits,) * 2)))
+        self.rates.append((at, cost, full))
         expiry = min(m.expire * HZ // 1000, 2**31)
-        self.matches.append((MATCH_CODES["hashlimit"], m.invert, m.mode, number, len(self.targets) - 1, expiry))
+        self.matches.append(
+            match_row(MatchKind.HASHLIMIT, int(m.invert), bits=m.mode, list=number, at=at, expiry=expiry)
+        )
 
     def addresses(self, first: int, second: int) -> int:
         """Append two addresses that a match needs; return where they are."""
@@ -213,7 +221,7 @@ class Compiler:
 
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
-        # ports decide by hash only where conntrack has refused cut headers before: in nat
+        # ports are looked up by hash only in nat, where conntrack has already rejected cut headers
         kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
         runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
         starts: dict[str, int] = {}
@@ -241,7 +249,7 @@ class Compiler:
         self.append((table.name, chain, None), target=policy, packets=chain.packets, count=chain.bytes)
 
     def dispatch(self, table: Table, chain: Chain, run: Run) -> list[int]:
-        """Append the lookup before a run; return for each of its rules where to go on after it."""
+        """Append the lookup before a run; return for each of its rules where the walk continues."""
         first = len(self.rules) + 1
         behind = first + len(run.keys)
         following = [behind] * len(run.keys)
@@ -271,14 +279,14 @@ class Compiler:
         ifaces: tuple[int, int] = (FN_ANY_IFACE, FN_ANY_IFACE),
         proto: int = 0,
         invert: int = 0,
-        match: tuple[int, ...] = NO_MATCH,
+        match: Row = NO_MATCH,
         tests: int = 0,
         arg: int = 0,
         packets: int = 0,
         count: int = 0,
         following: int | None = None,
     ) -> None:
-        """Append one RULE and what it came from; tests: of its matches."""
+        """Append one RULE and its origin; tests: those of its matches."""
         if addresses != (0, 0, 0, 0) or invert & 3:
             tests |= RuleTests.ADDRESSES
         if proto:
@@ -290,11 +298,11 @@ class Compiler:
         self.rules.append((*packed, *ifaces, proto, invert, target, tests, arg, next_, match, packets, count))
         self.origin.append(origin)
 
-    def rule_matches(self, r: Rule) -> tuple[tuple[int, ...], int]:
-        """Return the MATCH that goes into a rule and which of TESTS_* it is.
+    def rule_matches(self, r: Rule) -> tuple[Row, int]:
+        """Return the MATCH that a rule holds, and which of RuleTests it is.
 
-        That is its only match, if it keeps no state, or else where all of them are appended, in front of them how much
-        l4 header they need.
+        A single match without state is held itself. Otherwise all matches are appended, after the length of l4 header
+        that they need, and the rule holds their place.
         """
         need, first = 0, len(self.matches)
         for m in r.matches:
@@ -303,15 +311,14 @@ class Compiler:
         try:
             if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
                 self.match(r.matches[0])
-                kind, invert, _, *values = self.matches.pop()
-                return (kind, invert, need, *values), RuleTests.MATCH
+                return with_need(self.matches.pop(), need), RuleTests.MATCH
             if need:
-                self.matches.append((MatchKind.L4_HEADER, 0, 0, need, 0, 0))
+                self.matches.append(match_row(MatchKind.L4_HEADER, bytes=need))
             for m in r.matches:
                 self.match(m)
         except RuleError as error:
             raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
-        return (0, 0, len(self.matches) - first, first, 0, 0), RuleTests.MATCHES
+        return match_row(MatchKind.LISTED, n_listed=len(self.matches) - first, first=first), RuleTests.MATCHES
 
     def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
         """Append one rule and its matches and target."""
@@ -343,7 +350,7 @@ class Compiler:
 
 
 def with_arrays_of(ruleset: Ruleset, core: Datapath) -> Ruleset:
-    """Return a ruleset whose arrays are those that a datapath uses, read-only: the core believes what is in them."""
+    """Return a ruleset whose arrays are a datapath's own, read-only, because the core trusts their contents."""
     own = core.arrays
     return replace(
         ruleset, rules=own["rules"], matches=own["matches"], targets=own["targets"], port_slots=own["port_slots"],
@@ -360,7 +367,7 @@ def compile_rules(
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
-    Raises RuleError for a rule that names a set which does not exist, or is of the other family.
+    Raises RuleError for a rule that names a missing set, or one of the other family.
     """
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
@@ -375,10 +382,13 @@ def compile_rules(
     tracking = any(
         r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
     )
+    targets = np.array(c.targets, records.TARGET)
+    for at, cost, full in c.rates:
+        view_of(targets, TARGET_FORMS[family.version]["rate"])[at] = cost, full
     return Ruleset(
         aligned(c.rules, records.RULE),
         np.array(c.matches, MATCH),
-        np.array(c.targets, records.TARGET),
+        targets,
         np.array(c.slots, np.uint16),
         np.array(c.dispatches, DISPATCH),
         np.array(c.dispatch_slots, DISPATCH_SLOT),

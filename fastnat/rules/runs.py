@@ -1,9 +1,8 @@
-"""What rules can tell apart: where they cut addresses and ports into classes; runs of rules that ask for one key."""
+"""Where rules cut addresses and ports into classes, and runs of rules that ask for one key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ class Run:
 
 
 def exact_key(kind: int, rule: Rule, full: int) -> int | None:
-    """Return the one key of this kind with which a packet can match the rule, None if there are others."""
+    """Return the only key of this kind with which a packet can match the rule; None if there are several."""
     if kind == BY_DST:
         return fold(rule.dst) if rule.dmask == full and not rule.invert_dst else None
     if rule.proto not in (6, 17) or rule.invert_proto:
@@ -62,7 +61,7 @@ def _network_cuts(addr: int, mask: int, full: int) -> tuple[int, int]:
     return addr & mask, (addr | ~mask & full) + 1
 
 
-# where addrtype and the martian checks cut by themselves
+# cuts of addrtype and of the martian checks
 FIXED_CUTS = {
     4: {1, 1 << 24, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF},
     6: {1, 2, 0xFE80 << 112, 0xFEC0 << 112, 0xFF << 120},
@@ -81,7 +80,7 @@ def address_cuts(rules: list[Rule], family: Family = V4) -> set[int]:
     return {c for c in cuts if c <= family.full}
 
 
-def port_starts(rules: list[Rule], which: str) -> NDArray[Any]:
+def port_starts(rules: list[Rule], which: str) -> NDArray[np.void]:
     """Return the ports at which the answer of some rule may change, from 0 ("sport", "dport"; ICMP: type and code)."""
     starts = {0}
     for r in rules:

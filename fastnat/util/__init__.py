@@ -1,1 +1,1 @@
-"""What every part uses and no reader looks for: texts, files, memory, arguments."""
+"""What every part uses: texts, files, memory, arguments."""

@@ -1,4 +1,4 @@
-"""What callers give: protocols, ports, addresses and columns, checked before the core narrows them to its fields."""
+"""Arguments of callers: protocols, ports, addresses and columns, checked before they become fields of the core."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..errors import ArgumentError, InputError
 from .text import shown, whole
 
 
-def protocol(value: Any) -> int:
+def protocol(value: object) -> int:
     """Return the number of a protocol, given by name or number; InputError names what is known."""
     if isinstance(value, str):
         if value not in PROTOCOLS:
-            raise InputError(f"proto {shown(value, 60)}: known are {', '.join(PROTOCOLS)}, and numbers in 0..255")
+            raise InputError(f"proto {shown(value, 60)}: expected one of {', '.join(PROTOCOLS)}, or a number in 0..255")
         return PROTOCOLS[value]
     return whole("proto", value, 0, 255)
 
 
-def port(name: str, value: Any) -> int:
-    """Return a port; InputError for anything that is none."""
+def port(name: str, value: object) -> int:
+    """Return a port; InputError for anything else."""
     return whole(name, value, 0, 65535)
 
 
 def address(name: str, value: Any, family: Family | None = None) -> tuple[Family, int]:
-    """Return family and number of an address; InputError when it is none, or not of the family asked for."""
+    """Return family and number of an address; InputError for anything else, and for an address of another family."""
     try:
         family = family or family_of(value)
         return family, family.to_int(value)
@@ -37,17 +37,17 @@ def address(name: str, value: Any, family: Family | None = None) -> tuple[Family
         raise InputError(f"{name}: {error}") from None
 
 
-def addresses(name: str, value: Any, make: Callable[[Any], Any]) -> Any:
-    """Return what `make` makes of one address or many; InputError and ArgumentError name the argument."""
+def addresses(name: str, value: object, make: Callable[[Any], Any]) -> Any:
+    """Return the result of `make` for one address or many; InputError and ArgumentError name the argument."""
     try:
         return make(value)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{name}: {error}") from None
     except TypeError:
-        raise ArgumentError(f"{name}: {shown(value, 60)} is no address, and no list or array of addresses") from None
+        raise ArgumentError(f"{name}: {shown(value, 60)} is not an address, a list or an array of addresses") from None
 
 
-def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+def column(name: str, value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a field of packets as an array of whole numbers that fit into it."""
     try:
         array = np.asarray(value)
@@ -56,7 +56,7 @@ def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     # integers beyond 64 bits come as objects
     huge = isinstance(value, int) and array.dtype.kind == "O"
     if array.dtype.kind not in "iubf" and not huge and array.size:
-        raise ArgumentError(f"{name}: {shown(value, 60)} is no number, and no array of numbers")
+        raise ArgumentError(f"{name}: {shown(value, 60)} is neither a number nor an array of numbers")
     high = int(np.iinfo(dtype).max)
     if array.dtype != dtype and array.size:
         good = (array >= 0) & (array <= high)
@@ -69,7 +69,7 @@ def column(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def datagram(value: Any) -> bytes:
-    """Return the bytes of any buffer; ArgumentError for what is none."""
+    """Return the bytes of any buffer; ArgumentError for anything else."""
     try:
         return memoryview(value).tobytes()
     except TypeError:

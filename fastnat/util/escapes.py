@@ -1,6 +1,6 @@
-"""Text from rule files, dumps and runs as terminals and file formats can hold it: nobody's comment is a command.
+"""Text from rule files, dumps and runs, escaped for terminals and file formats: no comment acts as a command.
 
-Sources: ECMA-48 for what a terminal obeys, UAX #9 for directions; XML 1.0 (Char); the Prometheus text exposition format
+Sources: ECMA-48 (control sequences), UAX #9 (directions); XML 1.0 (Char); the Prometheus text exposition format
 0.0.4; CommonMark (backslash escapes) and GFM (tables); OWASP, CSV injection.
 """
 
@@ -19,7 +19,7 @@ MARKDOWN_BLOCK = re.compile(r"#|[+-](?=\s|$)|[=-](?=[=\-\s]*$)|\d{1,9}(?=[.)](?:
 
 
 def plain(text: object) -> str:
-    r"""Return text as one line that a terminal only shows: what is not printable becomes \x1b, \u202e, \n."""
+    r"""Return text as one line that a terminal only shows: unprintable characters become \x1b, \u202e, \n."""
     said = str(text)
     if said.isprintable():
         return said
@@ -55,6 +55,6 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def cell(text: object) -> str:
-    """Return text from outside as a CSV cell that a spreadsheet does not compute."""
+    """Return outside text as a CSV cell that a spreadsheet does not evaluate."""
     said = str(text)
     return f"'{plain(said)}" if said.startswith(FORMULA) else plain(said)

@@ -23,10 +23,10 @@ CHUNK = 1 << 22
 
 
 class Pipe(io.RawIOBase):
-    """What comes out of a pipe or device. It waits in short turns, so that Ctrl-C is never lost.
+    """A pipe or device to read. It waits in short turns, so that Ctrl-C is never lost.
 
-    A signal that comes right before a system call that blocks does not interrupt it: Python sees it only when the call
-    is over, which for a pipe that nobody writes to is never.
+    A signal right before a blocking system call does not interrupt the call, and Python sees the signal only after it.
+    If nobody writes to a pipe, the call never ends.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -43,7 +43,7 @@ class Pipe(io.RawIOBase):
         return self.descriptor
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what there is; return the bytes, 0 at the end."""
+        """Fill a buffer with what is available; return the number of bytes, 0 at the end."""
         while True:
             while not self.ready.poll(TURN):
                 pass
@@ -60,7 +60,7 @@ class Pipe(io.RawIOBase):
 
 
 def open_file(path: Path | str) -> BinaryIO:
-    """Return a file or pipe to read; InputError says why there is none."""
+    """Return a file or pipe to read; InputError says why it cannot be opened."""
     try:
         # without waiting for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -79,12 +79,12 @@ def standard_input() -> BinaryIO:
     try:
         return io.BufferedReader(Pipe(os.dup(sys.stdin.fileno())))
     except io.UnsupportedOperation:
-        # a program has put something else in its place
+        # a program has replaced it
         return sys.stdin.buffer
 
 
 def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
-    """Return a file, or what comes out of a pipe; InputError when it cannot be read, or is larger than the limit."""
+    """Return the bytes of a file or pipe; InputError if it cannot be read, or is larger than the limit."""
     data = bytearray()
     with open_file(path) as file:
         try:
@@ -98,7 +98,7 @@ def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text; InputError names the file when it cannot be read as UTF-8."""
+    """Return a file's text; InputError names the file if it cannot be read as UTF-8."""
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:
@@ -106,23 +106,23 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str, path: Path | str, expected: str, infinity: bool = False) -> Any:
-    """Return what JSON says; InputError names file, line and column, and what was expected.
+    """Return parsed JSON; InputError names file, line and column, and what was expected.
 
-    Numbers are finite, or with `infinity` what Python writes for those that are not.
+    Numbers must be finite; with `infinity`, Python's forms of the others are accepted.
     """
     try:
         return json.loads(text, parse_constant=float if infinity else _no_number, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}:{error.colno}: {error.msg}; expected {expected}") from None
     except RecursionError:
-        raise InputError(f"{path}: lists or objects nest too deep; expected {expected}") from None
+        raise InputError(f"{path}: lists or objects nest too deeply; expected {expected}") from None
     except ValueError as error:
         # an integer of more digits than Python reads, or one of those below
         raise InputError(f"{path}: {error}; expected {expected}") from None
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -141,7 +141,7 @@ def read_json(path: Path) -> list[dict[str, Any]]:
 
 
 def read_sysctls(path: Path) -> dict[str, str]:
-    """Return the "key = value" lines of a file; InputError names a line that is neither that nor a comment."""
+    """Return the "key = value" lines of a file; InputError names a line that is neither such a line nor a comment."""
     values = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         text = line.strip()

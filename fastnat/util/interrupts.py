@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits."""
+"""Ctrl-C, delayed to a suitable moment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of the block.
+    """Delay Ctrl-C until the end of the block.
 
-    A mask of signals would not do: NumPy's threads do not have it, and one of them would take the signal.
+    A signal mask would not be enough: NumPy's threads do not have it, and one of them would receive the signal.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

@@ -1,4 +1,4 @@
-"""Tables in address space reserved for their maximum: nothing is paid for what was never touched."""
+"""Tables in address space reserved for their maximum; untouched pages take no memory."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
         area = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     except (OSError, OverflowError, MemoryError, ValueError) as error:
         why = getattr(error, "strerror", None) or "too many"
-        raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): take fewer "
-                           "max_connections or events, or a greater limit (ulimit -v)") from None  # fmt: skip
+        raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): give fewer "
+                           "max_connections or events, or raise the limit (ulimit -v)") from None  # fmt: skip
     if hasattr(mmap, "MADV_HUGEPAGE"):
         area.madvise(mmap.MADV_HUGEPAGE)
     raw = np.frombuffer(area, np.uint8)
@@ -58,7 +58,7 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
 
 
 def aligned(values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values as dtype[n] from a cache line's beginning on: NumPy's own arrays start 16 bytes into one."""
+    """Return values as dtype[n] that begins at a cache line; NumPy's own arrays begin 16 bytes into one."""
     array = np.array(values, dtype)
     placed = reserve(len(array), dtype)
     placed[:] = array
@@ -75,7 +75,7 @@ def _populate(area: mmap.mmap, raw: NDArray[Any]) -> None:
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """Keep Python's collector still while objects are made of which none is garbage: it costs a third of the time."""
+    """Pause Python's collector while many objects without garbage are created; it would take a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all, and of which it is known before the work that they can be.
+"""Files that are written whole or not at all, and checked before the work begins.
 
-A regular file is written beside its target without a name (O_TMPFILE) and takes the target's place at the end, so that
-whoever looks finds the old file or the new one, even after kill -9. Devices and pipes are written straight through.
+A regular file is written beside its target without a name (O_TMPFILE) and replaces the target at the end, so that every
+reader finds the old file or the new one, even after kill -9. Devices and pipes are written directly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import InputError, OutputError
 
 OPEN_FILES = "/proc/self/fd"
 DEV_FULL = os.makedev(1, 7)
-# what is written to learn whether there is room
+# written to find out whether there is room
 PROBE = bytes(4096)
 # file systems that cannot make a file without a name, and folders that cannot be synchronised
 NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
@@ -37,7 +37,7 @@ REMEDIES = {
 
 
 class Output:
-    """One file that is written: checked when this is made, in place after commit().
+    """One output file: checked when this object is created, in place after commit().
 
     As a context manager it commits at the end, or discards what was written when an exception passes. Every error is an
     OutputError that names the file; `option` is the option that asked for it.
@@ -46,7 +46,7 @@ class Output:
     def __init__(self, path: str | Path, option: str = "") -> None:
         self.path = os.fspath(path)
         self.said = f"{option} {self.path}" if option else self.path
-        # of a regular file: where it will stand, and how it is called until then
+        # of a regular file: its final place, and its name until then
         self.target: Path | None = None
         self.temporary: Path | None = None
         self.old: os.stat_result | None = None
@@ -84,7 +84,7 @@ class Output:
         return self._beside(target.parent, stat.S_IMODE(old.st_mode) & 0o777 if old else 0o666)
 
     def _beside(self, folder: Path, mode: int) -> int:
-        """Return a new file in a folder, without a name where that can be."""
+        """Return a new file in a folder, without a name if possible."""
         if Path(OPEN_FILES).exists():
             try:
                 return os.open(folder, os.O_TMPFILE | os.O_RDWR, mode)
@@ -97,7 +97,7 @@ class Output:
         return made
 
     def _probe(self) -> None:
-        """Write and take back a page: OSError when the disk is full."""
+        """Write a page and remove it again; OSError if the disk is full."""
         fd = self.file.fileno()
         left = PROBE
         while left:
@@ -113,7 +113,7 @@ class Output:
         if not self.path:
             why = "the name is empty"
         elif number == errno.ENOENT:
-            why = f"there is no folder {_real(self.path).parent}; make it first"
+            why = f"there is no folder {_real(self.path).parent}; create it first"
         else:
             why = _why(error)
         made = OutputError(f"{self.said}: cannot be written: {why}")
@@ -128,11 +128,11 @@ class Output:
             raise self.error(error) from None
 
     def write_text(self, text: str) -> None:
-        """Append text as UTF-8; a byte of a file's name that is none comes out as it came in."""
+        """Append text as UTF-8; a byte of a file's name that is not UTF-8 is written unchanged."""
         self.write(text.encode(errors="surrogateescape"))
 
     def commit(self) -> None:
-        """Put the file in its place: it is on the disk, whole, when this returns. Nothing to do behind discard()."""
+        """Put the file in its place; when this returns it is on the disk, complete. After discard() do nothing."""
         if self.file.closed:
             return
         try:
@@ -148,7 +148,7 @@ class Output:
         fd = self.file.fileno()
         if self.old is not None:
             now = os.fstat(fd)
-            # as far as this user may; chown takes set-id bits away, so the mode comes behind it
+            # as far as this user may; chown clears set-id bits, so the mode is set after it
             for uid, gid in ((-1, self.old.st_gid), (self.old.st_uid, -1)):
                 if (uid, gid) not in ((-1, now.st_gid), (now.st_uid, -1)):
                     with contextlib.suppress(PermissionError):
@@ -165,7 +165,7 @@ class Output:
         _sync_folder(target.parent)
 
     def discard(self) -> None:
-        """Forget what was written; a file that stood there stays as it was."""
+        """Drop what was written; an old file stays unchanged."""
         with contextlib.suppress(OSError):
             self.file.close()
         if self.temporary:
@@ -186,14 +186,14 @@ class Output:
 
 
 class Outputs(contextlib.ExitStack):
-    """The files that a command writes: all are checked before its work, and put in place when it ends well."""
+    """The files that a command writes: all are checked before its work, and put in place if it succeeds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.options: dict[Path, str] = {}
 
     def open(self, option: str, path: str | None) -> Output | None:
-        """Return the file that an option asks for, None without; InputError when another option names it, too."""
+        """Return the file that an option asks for, None if none; InputError if another option names the same file."""
         if path is None:
             return None
         made = self.enter_context(Output(path, option))
@@ -205,12 +205,12 @@ class Outputs(contextlib.ExitStack):
 
 
 def is_full(there: os.stat_result) -> bool:
-    """Tell whether a file is /dev/full, of which it is known that it takes nothing."""
+    """Tell whether a file is /dev/full, to which nothing can be written."""
     return stat.S_ISCHR(there.st_mode) and there.st_rdev == DEV_FULL
 
 
 def make_folder(path: str | Path, option: str = "") -> Path:
-    """Return a folder that is there and can be written to, made if need be; OutputError when it cannot."""
+    """Return a writable folder, created if missing; OutputError if that fails."""
     folder, said = Path(path), f"{option} {path}" if option else f"{path}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,7 +218,7 @@ def make_folder(path: str | Path, option: str = "") -> Path:
             raise PermissionError(errno.EACCES, "")
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
-        known = {errno.EEXIST: "a file of that name is there", errno.ENOENT: "no folder can be made there"}
+        known = {errno.EEXIST: "a file of that name exists", errno.ENOENT: "no folder can be created there"}
         made = OutputError(f"{said}: cannot be written: {known.get(number or 0) or _why(error)}")
         made.errno = number
         raise made from None
@@ -232,7 +232,7 @@ def _why(error: OSError | ValueError) -> str:
 
 
 def _standard(there: os.stat_result) -> int | None:
-    """Return the number of standard output or error when a file is what the shell sent it to: that stays connected."""
+    """Return the number of standard output or error if the shell has connected it to this file; it stays so."""
     for fd in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(fd), there):
@@ -241,7 +241,7 @@ def _standard(there: os.stat_result) -> int | None:
 
 
 def _real(path: str) -> Path:
-    """Return where a path leads; unlike Path.resolve() without an exception for a loop of links."""
+    """Return the target of a path; unlike Path.resolve(), raise no exception for a loop of links."""
     return Path(os.path.realpath(path))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class Slots:
-    """Places of a hash table of a power of two of slots, filled one after the other.
+    """Places in a hash table with a power of two of slots, filled one after the other.
 
-    The place is the first free one from a key's own on, as a loop over the slots finds it. Runs of slots in use are
-    passed in one step (union-find with path halving), as whoever writes a rule or set file can choose keys that share
-    a slot. One slot at least must stay free.
+    The place of a key is the first free one from its own slot on, as a loop over the slots would find it. Runs of used
+    slots are skipped in one step (union-find with path halving), because the writer of a rule or set file can choose
+    keys that share a slot. At least one slot must stay free.
     """
 
     def __init__(self, size: int) -> None:
@@ -16,7 +16,7 @@ class Slots:
         self._next = list(range(size))
 
     def take(self, slot: int) -> int:
-        """Return the first free slot from this one on, which is then in use."""
+        """Return the first free slot from this one on, and mark it as used."""
         following = self._next
         slot &= self.mask
         while following[slot] != slot:

@@ -1,4 +1,4 @@
-"""Numbers and text out of files that may be anybody's: bounded, and short when an error shows them."""
+"""Numbers and text from untrusted files: bounded, and shortened in errors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DECIMAL = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 
 
 def excerpt(text: str, limit: int = SHOWN) -> str:
-    """Return text as an error shows it: a long one is cut."""
+    """Return text as an error shows it; a long text is cut."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
-def shown(value: Any, limit: int = SHOWN) -> str:
-    """Return the repr of a value as an error shows it; Python refuses to print integers of over 4,300 digits."""
+def shown(value: object, limit: int = SHOWN) -> str:
+    """Return the repr of a value as an error shows it; Python cannot print integers of over 4,300 digits."""
     try:
         return excerpt(repr(value), limit)
     except ValueError:
@@ -45,8 +45,8 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return number
 
 
-def finite(value: Any, low: float, high: float) -> float:
-    """Return a number as a float in low..high; ValueError for NaN, infinity, text and whatever else."""
+def finite(value: object, low: float, high: float) -> float:
+    """Return a number as a float in low..high; ValueError for NaN, infinity, text and anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{shown(value, 60)} is not a number")
     try:
@@ -58,7 +58,7 @@ def finite(value: Any, low: float, high: float) -> float:
     return number
 
 
-def text_of(text: Any, source: str) -> str:
+def text_of(text: object, source: str) -> str:
     """Return text that can be written as UTF-8; InputError names the source of anything else."""
     if not isinstance(text, str):
         raise InputError(f"{source}: expected text, got {type(text).__name__}")

@@ -1,10 +1,10 @@
-"""What the engine answered to seeded random rules and traffic, as checksums: any step that says something else is noticed.
+"""What the engine answered to seeded random rules and traffic, as checksums: what says something else is noticed.
 
     PYTHONPATH=tests python tests/behaviour/answers.py      writes data/answers.json anew
 
 Cases of `kernel/random_case.py` are of the generator by which `make kernel-test` compares the engine with the running
-kernel; programs of `fuzz/programs.py` call the whole interface, in both families. This file does not say that an answer is
-right, only that it is the one that was compared: a change of behaviour that is meant writes it anew.
+kernel; programs of `fuzz/programs.py` call the whole interface, in both families. The file does not say that an answer
+is right, only that it is the same: a change of behaviour that is meant writes it anew.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def case_answers(seed):
     from kernel.random_case import random_case
 
     case = random_case(seed, PACKETS)
-    nat, found, answer, now = fastnat.Engine(case.node(), events=100_000), [], None, 0.0
+    nat, found, now = fastnat.Engine(case.node(), events=100_000), [], 0.0
     talk = case.traffic()
     with contextlib.suppress(StopIteration):
         iface, data = next(talk)

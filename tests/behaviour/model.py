@@ -1,4 +1,4 @@
-"""The slow oracle: NAT of UDP and ICMP echo with dicts, from the behaviour page; it shares no code with the engine.
+"""The slow model: NAT of UDP and ICMP echo with dicts, from the behaviour page; it shares no code with the engine.
 
 Tuples are (src, dst, sport, dport, proto); an ICMP tuple holds the id as sport and type << 8 | code as dport.
 """

@@ -141,5 +141,3 @@ def sound(packet):
             layer.chksum = None
         layer = layer.payload
     return bytes(again) == bytes(packet)
-
-

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from behaviour import answers
 
 KEPT = json.loads(answers.PATH.read_text())

@@ -294,8 +294,7 @@ def test_a_fixed_timeout_is_never_refreshed():
 
 def test_seconds_left_are_whole_ones():
     rules = (
-        "*filter\n-A FORWARD -m conntrack --ctstate ESTABLISHED --ctexpire 28:29 -j DROP\nCOMMIT\n"
-        f"*nat\n{M}\nCOMMIT\n"
+        f"*filter\n-A FORWARD -m conntrack --ctstate ESTABLISHED --ctexpire 28:29 -j DROP\nCOMMIT\n*nat\n{M}\nCOMMIT\n"
     )
     router = Router(rules, sysctls={"nf_conntrack_udp_timeout": 29})
     router.check("udp A:1>B:2 -> N:1>B:2")

@@ -34,9 +34,7 @@ def test_no_two_shards_use_one_port_and_answers_come_home(group):
     for k in range(4):
         ports = out["sport"][shard == k]
         assert (ports >= group.starts[k]).all() and (ports < group.starts[k + 1]).all()
-    answers = group.packets(
-        proto="udp", src="203.0.113.10", sport=53, dst=out["src"], dport=out["sport"], iface="eth0"
-    )
+    answers = group.packets(proto="udp", src="203.0.113.10", sport=53, dst=out["src"], dport=out["sport"], iface="eth0")
     back = group.process(answers, np.full(len(answers), 1.5))
     assert (back["verdict"] == Verdict.FORWARD).all()
     assert (back["dst"] == asked["src"]).all()
@@ -53,9 +51,7 @@ def test_the_same_seed_gives_the_same_output(group):
 
 
 def test_untranslated_answers_go_by_their_destination(group):
-    out = group.process(
-        group.packets(proto="udp", src="10.244.3.9", sport=5, dst="10.244.9.9", dport=53, iface="cni0")
-    )
+    out = group.process(group.packets(proto="udp", src="10.244.3.9", sport=5, dst="10.244.9.9", dport=53, iface="cni0"))
     assert out["src"][0] == 0x0AF40309
     back = group.packets(proto="udp", src="10.244.9.9", sport=53, dst="10.244.3.9", dport=5, iface="eth0")
     assert group.process(back)["ctinfo"][0] == fastnat.CtInfo.ESTABLISHED_REPLY

@@ -174,7 +174,7 @@ def test_state_goes_on(nat, tmp_path):
 
 
 @pytest.mark.parametrize(("option", "says"), [
-    ("-p tcp -j CT --helper sip", "known are ftp, tftp, pptp"), ("-p udp -j CT --helper ftp", "it watches -p tcp"),
+    ("-p tcp -j CT --helper sip", "expected one of ftp, tftp"), ("-p udp -j CT --helper ftp", "it watches -p tcp"),
     ("-j CT --helper ftp", "You must specify a L4 protocol"), ("! -p tcp -j CT --helper ftp", "You must specify"),
 ])  # fmt: skip
 def test_what_is_refused(option, says):

@@ -1,4 +1,4 @@
-"""The engine against the slow oracle of model.py, driven by hypothesis."""
+"""The engine against the slow model of model.py, driven by hypothesis."""
 
 import hypothesis.strategies as st
 import numpy as np

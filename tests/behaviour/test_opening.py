@@ -55,6 +55,7 @@ def traffic(nat, n, seed, crowd):
 
 def six(text):
     """Return rules with each IPv4 address as the low half of an IPv6 one."""
+
     def mapped(m):
         number = int.from_bytes(bytes(map(int, m[1].split("."))))
         return f"2001:db8::{number >> 16:x}:{number & 0xFFFF:x}" + (f"/{int(m[2]) + 96}" if m[2] else "")
@@ -126,7 +127,7 @@ def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
 def test_growth_and_memos_that_go(monkeypatch):
     """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
     for place in ("arrays", "settings"):
-        monkeypatch.setattr(f"fastnat.engine.{place}.PATHS", 8)
+        monkeypatch.setattr(f"fastnat.engine.{place}.MEMOS", 8)
     ports = "".join(
         f"-A POSTROUTING -p udp -m udp --dport {n} -j SNAT --to-source 198.51.100.{n}\n" for n in range(60, 90)
     )

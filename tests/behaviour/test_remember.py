@@ -100,5 +100,5 @@ def test_remembering_is_used():
     """The comparison above would hold for an engine that remembers nothing, too."""
     nat = fastnat.Engine(node(RULES), seed=1)
     nat.process(traffic(nat, 20_000, 1))
-    assert nat.stacks[4].core.tables["paths"] > 50
+    assert nat.stacks[4].core.tables["table_memos"] > 50
     assert nat.stacks[4].core.tables["memos"] > 20

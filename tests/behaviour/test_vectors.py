@@ -30,8 +30,10 @@ tcp B:80>N:4000 FA seq=5001 ack=1002 -> B:80>A:4000
 tcp A:4000>B:80 A seq=1002 ack=5002 -> N:4000>B:80
 """
 )
-SMALL_WINDOWS = HANDSHAKE.replace("seq=1000", "seq=1000 win=1000").replace("ack=1001", "ack=1001 win=1000").replace(
-    "ack=5001", "ack=5001 win=1000"
+SMALL_WINDOWS = (
+    HANDSHAKE.replace("seq=1000", "seq=1000 win=1000")
+    .replace("ack=1001", "ack=1001 win=1000")
+    .replace("ack=5001", "ack=5001 win=1000")
 )
 
 # number: rules, lines; what must hold under both profiles
@@ -739,7 +741,7 @@ def test_132_a_range_the_wrong_way_round_gives_any_address():
     "*nat\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1", "*filter\n-A FORWARD -j MASQUERADE",
 ])  # fmt: skip
 def test_138_targets_where_they_cannot_stand(rule):
-    with pytest.raises(RuleError, match=r"stands only in the nat table"):
+    with pytest.raises(RuleError, match=r"is valid only in the nat table"):
         Router(f"{rule}\nCOMMIT\n")
 
 

@@ -122,7 +122,11 @@ def files_of(rng):
         lines = []
         for chains, target, needs in chosen:
             said = needs if needs is not None else rng.choice(MATCHES)
-            lines.append(f"-A {rng.choice(chains)} {said} -j {target}")
+            chain = rng.choice(chains)
+            if "rpfilter" in said and (table, chain) not in (("raw", PRE), ("mangle", PRE)):
+                # the kernel takes it nowhere else
+                said = "-s X"
+            lines.append(f"-A {chain} {said} -j {target}")
         for version, text in rules.items():
             text += [f"*{table}", *(renamed(line, version) for line in lines), "COMMIT"]
     return {

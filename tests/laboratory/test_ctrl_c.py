@@ -124,7 +124,7 @@ def test_exhaust_keeps_the_rows_of_its_only_run(place):
     assert doc["runs"][0]["opened"] + doc["runs"][0]["failed"] == int(rows[-1]["sent"]) < 3_000_000
     for form in ("text", "md", "html", "junit", "prometheus"):
         shown = subprocess.run([*COMMAND, "report", "run.json", "-o", form], capture_output=True, text=True, check=True)
-        assert ("ncomplete" in shown.stdout), form
+        assert "ncomplete" in shown.stdout, form
 
 
 def test_exhaust_keeps_its_finished_runs(place):
@@ -153,14 +153,16 @@ def test_a_sweep_keeps_its_rows_and_goes_on(place):
     _, err = interrupt(process)
     rows = list(csv.DictReader((place / "rows.csv").read_text().splitlines()))
     assert 2 <= len(rows) < 12
-    assert f"rows.csv holds {len(rows)} of 12 rows; the same command goes on with it" in err
+    assert f"rows.csv holds {len(rows)} of 12 rows; the same command continues from it" in err
     assert all(row["peak"] for row in rows)
 
 
 def test_replay_keeps_what_became_of_the_packets_so_far(place):
     """Whole lines and whole blocks, of the same packets in every file."""
-    packet = bytes.fromhex("4500001c0001000040110000") + bytes([10, 244, 1, 2, 203, 0, 113, 9]) + bytes.fromhex(
-        "0fa0003500080000"
+    packet = (
+        bytes.fromhex("4500001c0001000040110000")
+        + bytes([10, 244, 1, 2, 203, 0, 113, 9])
+        + bytes.fromhex("0fa0003500080000")
     )
     with (place / "in.pcapng").open("wb") as file:
         writer = capture.Writer(file)

@@ -64,7 +64,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
     """The table of questions: on the packaged node, a dump and a capture of its own."""
     fastnat.Node.example().save(tmp_path / "node")
     (tmp_path / "in.pcapng").write_bytes((ROOT / "tests" / "data" / "one-query.pcapng").read_bytes())
-    (tmp_path / "question.toml").write_text('[workload]\nflows = 2000\n[vary]\naddresses = [1, 2]\n')
+    (tmp_path / "question.toml").write_text("[workload]\nflows = 2000\n[vary]\naddresses = [1, 2]\n")
     dump = (ROOT / "docs" / "guides" / "dump.txt").read_text()
     words = r"`(?:conntrack -L \\\| )?(fastnat (?!snapshot|report)[^`]*(?:node/|question|top -)[^`]*)`"
     found = re.findall(words, (ROOT / "README.md").read_text())

@@ -144,6 +144,7 @@ def test_html_has_the_same_elements(doc, text):
 @settings(max_examples=300, deadline=None)
 def test_markdown_shows_the_text_and_has_the_same_elements(doc, text):
     """Rendered by another program: as many elements as with a harmless word, and the text as it is."""
+
     def page(of):
         made = replace(hostile(doc, of), incomplete=of)
         return Tags(MarkdownIt("commonmark").enable("table").render(report.to_markdown(made)))

@@ -64,6 +64,7 @@ def test_surroundings(place, shell):
 
 def test_the_status_of_check(place):
     """1: the node is there, and its rules do not load; 2: there is no node."""
+
     def check(*words):
         done = subprocess.run([*COMMAND, "check", *words], capture_output=True, text=True, check=False)
         return done.returncode, done.stderr.count("\n")

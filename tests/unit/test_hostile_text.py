@@ -140,7 +140,9 @@ SYSCTLS = [f"net.netfilter.nf_conntrack_{name}" for name in (
 @given(
     st.dictionaries(
         st.sampled_from(SYSCTLS),
-        st.one_of(st.integers(), st.integers(-2, 2**33), st.sampled_from([10**5000, -(2**63), 2**31 - 1])).map(lambda n: hex(n) if abs(n) > 10**4000 else str(n)),
+        st.one_of(st.integers(), st.integers(-2, 2**33), st.sampled_from([10**5000, -(2**63), 2**31 - 1])).map(
+            lambda n: hex(n) if abs(n) > 10**4000 else str(n)
+        ),
         max_size=5,
     ),
     st.sampled_from(["linux-5.4", "linux-6.18"]),
@@ -183,7 +185,11 @@ FACTORS = st.sampled_from(["addresses", "clients", "cpus", "rate", "ports", "hol
 def test_factors_of_any_value(name, value):
     found, parsed = loads(lambda: variants.parse(f"{name}={value}"))
     for variant in found if parsed else ():
-        loads(lambda variant=variant: variants.apply(variant, make_node(), Workload((("203.0.113.10", 53),)), "linux-6.18"))
+        loads(
+            lambda variant=variant: variants.apply(
+                variant, make_node(), Workload((("203.0.113.10", 53),)), "linux-6.18"
+            )
+        )
 
 
 NUMBERS = st.one_of(st.floats(), st.integers(-5, 5), st.sampled_from([1e-300, 1e300, 10**30, "x", None]))
@@ -302,7 +308,14 @@ def test_a_state_of_any_bytes_raises_only_input_errors(tmp_path, state_members, 
         members["meta.npy"] = array(np.frombuffer(meta, np.uint8))
     elif kind == 1:
         name = data.draw(st.sampled_from(sorted(members)))
-        odd = [np.zeros(3), np.zeros((2, 2), np.uint8), np.zeros(0), np.array(5), np.array([None, {}], object), np.zeros(5, "S9")]
+        odd = [
+            np.zeros(3),
+            np.zeros((2, 2), np.uint8),
+            np.zeros(0),
+            np.array(5),
+            np.array([None, {}], object),
+            np.zeros(5, "S9"),
+        ]
         members[name] = array(data.draw(st.sampled_from(odd)))
     elif kind == 2:
         members.pop(data.draw(st.sampled_from(sorted(members))))
@@ -342,7 +355,7 @@ def test_a_state_names_the_files_of_a_node_only(tmp_path, state_members, name):
     meta["node"][name] = "x"
     members = {**state_members, "meta.npy": array(np.frombuffer(json.dumps(meta).encode(), np.uint8))}
     (tmp_path / "state").write_bytes(archive(members))
-    with pytest.raises(InputError, match="is no file of a node"):
+    with pytest.raises(InputError, match="is not a file of a node"):
         fastnat.Engine.restore(tmp_path / "state")
 
 
@@ -366,7 +379,7 @@ def test_a_state_names_the_files_of_a_node_only(tmp_path, state_members, name):
         ("load_sets", "create s hash:ip,port,ip\nadd s 10.0.0.0/16,0-65535,10.0.0.0/16\n", "names 281,474,976,710,656 elements"),
         ("load_sets", "create s hash:ip\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(2)), "Hash is full"),
         ("load_sets", "create s hash:ip maxelem 99999999\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(5)),
-         "ranges name"),
+         "all ranges together name"),
         ("load_sets", "create s hash:ip,port\nadd s 1.1.1.1,icmp:300/0\n", "is not in 0..255"),
         ("load_sets", "create s hash:ip,port\nadd s 1.1.1.1,-5:1\n", "is not in 0..255"),
         ("load_sets", "create s hash:ip maxelem -1\n", "maxelem"),
@@ -449,7 +462,9 @@ def test_elements_and_services_whose_hashes_agree_take_no_square_of_time(family)
     assert [free.take(5) for _ in range(65_536)] == [(5 + n) % (1 << 17) for n in range(65_536)]
 
 
-LINE = "udp 17 {} src=1.1.1.1 dst=2.2.2.2 sport={} dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport={} mark={} zone={} use=1"
+LINE = (
+    "udp 17 {} src=1.1.1.1 dst=2.2.2.2 sport={} dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport={} mark={} zone={} use=1"
+)
 
 
 @pytest.mark.parametrize(
@@ -713,7 +728,7 @@ def test_a_node_stays_as_it_was_when_an_interface_address_or_route_is_refused():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[" * 100_000, "nest too deep"), ("[{\"ifname\": \"eth0\", \"ifindex\": Infinity}]", "Infinity is no number of JSON"),
+        ("[" * 100_000, "nest too deeply"), ("[{\"ifname\": \"eth0\", \"ifindex\": Infinity}]", "Infinity is not a JSON number"),
         ("[{\"ifname\": \"eth0\", \"ifindex\": 1, \"mtu\": 1e400}]", "beyond 64-bit"),
         ("[{\"ifname\": \"eth0\", \"ifindex\": " + "9" * 5000 + "}]", "addr.json"),
         ("[{\"ifname\": \"\\ud800\", \"ifindex\": 1}]", "ifname"), ("[{\"ifname\": 5, \"ifindex\": 1}]", "ifname 5 is not text"),

@@ -22,7 +22,7 @@ def test_text_as_people_have_it():
     ("rule", "says"),
     [
         ("-A POSTROUTING --frobnicate 1 -j ACCEPT", "unknown option '--frobnicate'"),
-        ("-A POSTROUTING -s 1.2.3 -j ACCEPT", "'1.2.3' is not an IPv4 address"),
+        ("-A POSTROUTING -s 1.2.3.400 -j ACCEPT", "'1.2.3.400' is not an IPv4 address"),
         ("-A POSTROUTING -j MASQUERADE --to-ports 1-2", "Need TCP, UDP"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 70000", "'70000' not valid"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 10-5", "funky"),
@@ -32,11 +32,11 @@ def test_text_as_people_have_it():
         ("-A PREROUTING -p tcp -j DNAT --to-destination 1.1.1.1 --to-destination 1.1.1.2", "Multiple --to-destination"),
         ("-A PREROUTING -j DSCP --set-dscp 5", "only in the mangle table"),
         ("-A PREROUTING -j REJECT", "only in the filter table"),
-        ("-A PREROUTING -p tcp -j CT --helper sip", "known are ftp, tftp, pptp"),
+        ("-A PREROUTING -p tcp -j CT --helper sip", "expected one of ftp, tftp, pptp"),
         ("table ip nat {", "this is `nft list ruleset`"),
         ("-A PREROUTING -m hashlimit --hashlimit-upto fast -j ACCEPT", "expected for example 3/minute"),
         ("-A PREROUTING -m hashlimit --hashlimit-mode color -j ACCEPT", "'color' is not one of dstip, dstport"),
-        ("-D PREROUTING 3", "has 0 rules, none of number 3"),
+        ("-D PREROUTING 3", "has 0 rules, but no rule number 3"),
         ("-D PREROUTING -j ACCEPT", "no such rule to delete"),
         ("-A POSTROUTING -j DROP", "inhibited"),
         ("-A POSTROUTING -j NOWHERE", "no chain or supported target 'NOWHERE'"),
@@ -45,7 +45,7 @@ def test_text_as_people_have_it():
         ('-A POSTROUTING -m comment --comment "open -j ACCEPT', "never closed"),
         ("-A POSTROUTING -m frob -j ACCEPT", "unknown match 'frob'"),
         ("-A POSTROUTING -p udp --dport", "needs a port"),
-        ("hello", "is no rule"),
+        ("hello", "is not a rule"),
     ],
 )
 def test_errors_name_file_line_and_option(rule, says):
@@ -118,7 +118,7 @@ def test_what_a_terminal_shows_around_a_dump_is_no_rule(text):
 
 def test_a_dump_out_of_a_containers_log():
     logged = "app-1  | *nat\napp-1  | -A POSTROUTING -j MASQUERADE\napp-1  | COMMIT\napp-1  | ready\n"
-    with pytest.raises(RuleError, match="<rules>:4: 'ready' is no rule"):
+    with pytest.raises(RuleError, match="<rules>:4: 'ready' is not a rule"):
         iptables.parse(logged)
     rules = iptables.parse(logged.replace("app-1  | ready\n", ""))
     assert len(rules.tables["nat"].chains["POSTROUTING"].rules) == 1

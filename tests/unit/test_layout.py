@@ -62,10 +62,9 @@ def test_a_wrong_offset_does_not_compile(core, flags):
 
 
 def test_a_field_is_added_in_one_file(core):
-    last = "    uint8_t flags;             /* CONN_* */"
-    types = HEADERS[1].replace(last, f"{last}\n    uint64_t fresh, stale[2];")
+    types = re.sub(r"( +uint8_t flags; +/\* CONN_\* \*/\n)", r"\1    uint64_t fresh, stale[2];\n", HEADERS[1])
     assert types != HEADERS[1]
-    types = re.sub(r'static_assert\(sizeof\(conn_t\)[^;]*;\n', "", types)
+    types = re.sub(r"static_assert\(sizeof\(conn_t\)[^;]*;\n", "", types)
     (core / "types.h").write_text(types)
     for name, text in make_layout.made(HEADERS[0], types).items():
         (core / name).write_text(text)

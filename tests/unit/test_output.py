@@ -111,7 +111,7 @@ def test_an_exception_or_ctrl_c_leaves_the_old_file(way, tmp_path):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("", "the name is empty"), ("none/x", "there is no folder .*none; make it first"), (".", "it is a folder"),
+        ("", "the name is empty"), ("none/x", "there is no folder .*none; create it first"), (".", "it is a folder"),
         ("new/", "it is a folder"), ("file/x", "is a file"), ("loop", "[Ss]ymbolic link"), ("n" * 300, "too long"),
         ("a\0b", "null"), ("/dev/full", "no space left"),
     ],
@@ -193,7 +193,7 @@ def test_a_full_tmpfs(tmp_path):
         "try:\n    engines()[1].save(path)\nexcept OutputError as e:\n    print(e)\n"
         "assert len(Engine.restore(path).conntrack) == 0\nassert list(path.parent.iterdir()) == [path]\n"
     )
-    mount = f"mount -t tmpfs -o size=40k none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}/state"
+    mount = f'mount -t tmpfs -o size=40k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}/state'
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if subprocess.run([*words, f"mount -t tmpfs none {tmp_path}"], capture_output=True, check=False).returncode:

@@ -105,7 +105,7 @@ def test_a_missing_set_names_the_rule():
             "RETURN all -- 0.0.0.0/0 0.0.0.0/0 owner UID match 0",
             "3:.*cannot tell from the listing what 'owner UID match 0' means; give the output of iptables-save",
         ),
-        ("Chain X (1 references)\nwhat is this\n", "2: .*no row of a listing"),
+        ("Chain X (1 references)\nwhat is this\n", "2: .*not a row of a listing"),
         ("-A PREROUTING -p tcp -j DNAT --to-destination  --random --to-destination 10.0.0.1", "1:.*'--random'"),
         ("-A POSTROUTING -s 10.0. 0.0/8 -j MASQUERADE", "1:16.*'10.0.' is not an IPv4 address"),
         ("-A POSTROUTING -m mac --mac-source 00:11:22:33:44:55 -j MASQUERADE", "link-layer"),

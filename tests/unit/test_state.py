@@ -107,9 +107,7 @@ def test_random_fully_stays_on(tmp_path):
     nat.set_random_fully()
     nat.save(tmp_path / "state")
     other = fastnat.Engine.restore(tmp_path / "state")
-    out = other.process(
-        other.packets(proto="udp", src="10.244.1.9", sport=7, dst="203.0.113.9", dport=9, iface="cni0")
-    )
+    out = other.process(other.packets(proto="udp", src="10.244.1.9", sport=7, dst="203.0.113.9", dport=9, iface="cni0"))
     assert out["sport"][0] != 7
 
 

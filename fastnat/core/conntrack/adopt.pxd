@@ -55,6 +55,7 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
 
 
 cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept nogil:
+    # give_server: note a connection's real server, which counts it (ip_vs_bind_dest).
     e.conns[ct].flags |= CONN_SERVICE
     conn_server(e, ct)[0] = server
     e.servers[server].inactive += 1
@@ -64,7 +65,7 @@ cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept
 cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside) noexcept nogil:
     # take_record: all but the tables' own links, as it is before confirm.
     cdef conn_t *c = &e.conns[ct]
-    e.zoned |= from_.zone != 0
+    e.may_share_tuple |= from_.zone != 0
     c.tuples[1] = from_.tuples[1]
     c.zone = from_.zone
     c.state = from_.state

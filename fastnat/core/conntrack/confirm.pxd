@@ -14,7 +14,7 @@ from ..tuples.table cimport table_insert
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
-from .lookup cimport find_tuple, towards
+from .lookup cimport find_tuple, dst16_count
 from .timing_wheel cimport wheel_add
 
 cdef enum:
@@ -26,6 +26,7 @@ cdef enum:
 
 
 cdef inline uint32_t clash_lost(engine_t *e) noexcept nogil:
+    # clash_lost: => Why a packet whose tuple another took is dropped, counted as in the kernel.
     e.stats[STAT_INSERT_FAILED] += 1
     e.stats[STAT_DROP] += 1
     return REASON_CLASH
@@ -41,6 +42,7 @@ cdef inline uint32_t merge(engine_t *e, pkt_t *p, uint32_t winner) noexcept nogi
 
 
 cdef inline bint same_connection(const conn_t *a, const conn_t *b) noexcept nogil:
+    # same_connection: => Whether both have the same tuples (nf_ct_match).
     return tuple_equal(a.tuples[0], b.tuples[0]) and tuple_equal(a.tuples[1], b.tuples[1])
 
 
@@ -50,15 +52,18 @@ cdef inline bint opposite_connection(const conn_t *a, const conn_t *b) noexcept 
 
 
 cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t *winner) noexcept nogil:
+    # mergeable: => Whether a clash leaves only one connection (__nf_ct_resolve_clash).
     if e.profile == LINUX_5_4:
         return not winner.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE) or same_connection(loser, winner)
     return same_connection(loser, winner) or opposite_connection(loser, winner)
 
 
 cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noexcept nogil:
+    # link_tuple: into the table by one tuple, and what counts tuples.
+    # => False: there is no room.
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
-    towards(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
+    dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
     bitmap_note(e, conn_tuple(&e.conns[p.ct], dir), True)
@@ -121,6 +126,7 @@ cdef inline uint32_t resolve_clash(engine_t *e, pkt_t *p, uint32_t by_orig, uint
 
 
 cdef inline bint chains_full(engine_t *e, uint64_t h_orig, uint64_t h_reply) noexcept nogil:
+    # chains_full: => Whether a chain of nf_conntrack_buckets is too long; the limit varies, so that nobody learns it.
     cdef uint32_t limit = CHAIN_LENGTH + <uint32_t>(random_u64(e) % CHAIN_LENGTH_VARIES)
     return chain_of(e, h_orig)[0] >= limit + 2 or chain_of(e, h_reply)[0] >= limit + 2
 

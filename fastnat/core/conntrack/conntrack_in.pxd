@@ -40,6 +40,8 @@ cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
+    # handle: the tracker of the packet's protocol (nf_conntrack_handle_packet).
+    # => CT_*.
     cdef uint32_t proto = tuple_proto(e.conns[p.ct].tuples[0])
     if proto == PROTO_UDP:
         return udp_packet(e, p.ct, p.now)
@@ -103,7 +105,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     if p.ct == FN_NONE:
         return REASON_TABLE_FULL
     if p.template_zone:
-        e.zoned = 1
+        e.may_share_tuple = 1
         c = &e.conns[p.ct]
         c.zone = p.template_zone
         c.tuples[1] = tuple_in_zone(c.tuples[1], p.template_zone if p.template_dir & 2 else 0)
@@ -119,71 +121,88 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
+cdef inline bint take_icmp(engine_t *e, pkt_t *p) noexcept nogil:
+    # take_icmp: what ICMP needs before its tuple is looked up (nf_conntrack_icmpv4_error and its kind).
+    # => True: nothing is left to be tracked; the packet goes on.
+    cdef int said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
+    if said == ICMP_ATTACHED:
+        return True
+    if said == ICMP_UNTRACKED:
+        p.untracked = True
+        p.ctinfo = IP_CT_UNTRACKED
+        return True
+    if said == ICMP_BAD:
+        e.stats[STAT_ERROR] += 1
+        if e.profile == LINUX_5_4:
+            e.stats[STAT_INVALID] += 1
+        p.ctinfo = IP_CT_INVALID
+        p.reason = REASON_INVALID
+        return True
+    return False
+
+
+cdef inline void attach(engine_t *e, pkt_t *p, uint32_t id_) noexcept nogil:
+    # attach: the packet belongs to the connection and direction of a table id (resolve_normal_ct).
+    cdef const conn_t *c = &e.conns[id_ >> 1]
+    p.ct = id_ >> 1
+    p.dir = id_ & 1
+    watch(e, p)
+    if p.dir:
+        p.ctinfo = IP_CT_ESTABLISHED_REPLY
+    else:
+        p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
+
+
+cdef inline uint32_t refuse(engine_t *e, pkt_t *p, int said) noexcept nogil:
+    # refuse: the tracker does not take the packet; said: CT_INVALID or CT_DROP.
+    # => REASON_NONE: it goes on as INVALID.
+    if p.is_new:
+        conn_release(e, p.ct)
+        p.is_new = False
+        # the expectation is used up all the same; there is nothing that could follow its master
+        p.expected = False
+    untrackable(e, p)
+    if said == CT_DROP:
+        e.stats[STAT_DROP] += 1
+        return REASON_HANDLER_DROP
+    return REASON_NONE
+
+
 cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
-    # conntrack_in: attach the packet to its connection.
+    # conntrack_in: attach the packet to its connection (nf_conntrack_in).
     # => REASON_NONE: it goes on, tracked or not; anything else: drop.
     cdef uint32_t id_, reason
     cdef int said
-    cdef conn_t *c
     if p.untracked or p.ct != FN_NONE:
         e.stats[STAT_IGNORE] += e.profile == LINUX_5_4
         return REASON_NONE
     if not p.tracked and tuple_proto(p.t) != PROTO_ICMP:
         e.stats[STAT_ERROR] += e.profile == LINUX_5_4
         return untrackable(e, p)
-    if tuple_proto(p.t) == PROTO_ICMP:
-        said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
-        if said == ICMP_ATTACHED:
-            return REASON_NONE
-        if said == ICMP_UNTRACKED:
-            p.untracked = True
-            p.ctinfo = IP_CT_UNTRACKED
-            return REASON_NONE
-        if said == ICMP_BAD:
-            e.stats[STAT_ERROR] += 1
-            if e.profile == LINUX_5_4:
-                e.stats[STAT_INVALID] += 1
-            p.ctinfo = IP_CT_INVALID
-            p.reason = REASON_INVALID
-            return REASON_NONE
+    if tuple_proto(p.t) == PROTO_ICMP and take_icmp(e, p):
+        return REASON_NONE
     if fn_unlikely(e.n_gre_keys != 0) and tuple_proto(p.t) == PROTO_GRE and tuple_dport(p.t):
         p.t.rest |= gre_key(e, tuple_in_zone(p.t, p.template_zone))
         p.hash = tuple_hash(e, p.t)
     while True:
         id_ = find_in_zone(e, p)
-        if id_ == FN_NONE:
-            if not tuple_invertible(p.t):
-                return untrackable(e, p)
+        if id_ != FN_NONE:
+            attach(e, p, id_)
+        elif not tuple_invertible(p.t):
+            return untrackable(e, p)
+        else:
             reason = open_conn(e, p)
             if reason:
                 return reason
-        else:
-            p.ct = id_ >> 1
-            p.dir = id_ & 1
-            watch(e, p)
-            c = &e.conns[p.ct]
-            if p.dir:
-                p.ctinfo = IP_CT_ESTABLISHED_REPLY
-            else:
-                p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
         said = handle(e, p) if l4_sound(e, p) else CT_INVALID
         if said == CT_ACCEPT:
             break
-        if said == CT_REPEAT:
-            p.ct = FN_NONE
-            if e.profile == LINUX_5_4:
-                e.stats[STAT_INVALID] += 1
-            continue
-        if p.is_new:
-            conn_release(e, p.ct)
-            p.is_new = False
-            # the expectation is used up all the same; there is nothing that could follow its master
-            p.expected = False
-        untrackable(e, p)
-        if said == CT_DROP:
-            e.stats[STAT_DROP] += 1
-            return REASON_HANDLER_DROP
-        return REASON_NONE
+        if said != CT_REPEAT:
+            return refuse(e, p, said)
+        # the packet has ended its connection, and opens the next one
+        p.ct = FN_NONE
+        if e.profile == LINUX_5_4:
+            e.stats[STAT_INVALID] += 1
     if p.dir:
         e.conns[p.ct].status |= IPS_SEEN_REPLY
     return REASON_NONE

@@ -30,7 +30,7 @@ cdef inline void describe(engine_t *e, uint32_t ct, const conn_t *wanted, uint32
     cdef conn_t *c = &e.conns[ct]
     c.tuples[1] = wanted.tuples[1]
     c.zone = wanted.zone
-    e.zoned |= wanted.zone != 0
+    e.may_share_tuple |= wanted.zone != 0
     c.status = wanted.status
     c.state = wanted.state
     c.timeout = wanted.timeout

@@ -10,6 +10,7 @@ from .lookup cimport is_live
 
 
 cdef inline uint32_t conn_mark(const engine_t *e, uint32_t ct) noexcept nogil:
+    # conn_mark: => The mark of a connection; only a marked one has it in memory that is true.
     return e.tcp[ct].mark if e.conns[ct].flags & CONN_MARKED else 0
 
 

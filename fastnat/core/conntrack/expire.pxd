@@ -30,6 +30,7 @@ cdef inline double time_before(double now, double last) noexcept nogil:
 
 
 cdef inline uint64_t tick_before(double now, double last) noexcept nogil:
+    # tick_before: the jiffy of a time of a batch, see time_before.
     return tick_of(time_before(now, last))
 
 
@@ -41,6 +42,7 @@ cdef struct due_t:
 
 
 cdef inline void fetch_records(engine_t *e, const chunk_t *chunk) noexcept nogil:
+    # fetch_records: the records of a chunk, on their way while another is worked on.
     cdef uint32_t i
     for i in range(chunk.count):
         fn_prefetch_write(&e.conns[chunk.ids[i]])

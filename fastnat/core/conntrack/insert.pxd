@@ -18,7 +18,7 @@ from ..tuples.hash cimport source_hash, source_tuple, tuple_hash
 from ..tuples.table cimport bucket_index, ID_MASK, table_remove
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .events cimport note_event
-from .lookup cimport find_tuple, towards
+from .lookup cimport find_tuple, dst16_count
 from .timing_wheel cimport WHEEL_MASK, wheel_remove
 
 cdef enum:
@@ -106,8 +106,9 @@ cdef inline void conn_release(engine_t *e, uint32_t ct) noexcept nogil:
 
 
 cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h) noexcept nogil:
+    # unlink_tuple: out of the table by one tuple, and out of what counts tuples.
     table_remove(&e.tuples, h, ct << 1 | dir)
-    towards(e, e.conns[ct].tuples[dir].dst)[0] -= 1
+    dst16_count(e, e.conns[ct].tuples[dir].dst)[0] -= 1
     bitmap_note(e, conn_tuple(&e.conns[ct], dir), False)
     if e.n_chains:
         chain_of(e, h)[0] -= 1

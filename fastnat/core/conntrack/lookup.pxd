@@ -5,7 +5,7 @@
 # Differs from the kernel: expired entries met on the way are left to conntrack/timing_wheel, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ..types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal,
-                      FN_GROUP_BUCKETS, FN_NONE, FN_TOWARDS, fn_unlikely, FN_V6, tuple_t)
+                      FN_GROUP_BUCKETS, FN_NONE, FN_DST16, fn_unlikely, FN_V6, tuple_t)
 from ..tuples.table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
 from ..tuples.tuple cimport conn_tuple, tuple_equal
 
@@ -16,6 +16,7 @@ cdef inline bint is_live(const conn_t *ct) noexcept nogil:
 
 
 cdef inline bint is_expired(const conn_t *ct, uint32_t now) noexcept nogil:
+    # is_expired: nf_ct_is_expired: by the signed difference, so that jiffies may wrap.
     return <int32_t>(ct.timeout - now) <= 0
 
 
@@ -77,13 +78,13 @@ cdef inline uint32_t find_directed(const engine_t *e, tuple_t t, uint64_t h, uin
     return id_
 
 
-cdef inline uint32_t *towards(const engine_t *e, addr_t dst) noexcept nogil:
-    # towards: how many tuples of the table lead into the part of the address space where dst lies (IPv4: its /16).
+cdef inline uint32_t *dst16_count(const engine_t *e, addr_t dst) noexcept nogil:
+    # dst16_count: how many tuples of the table have a destination in dst's /16; of IPv6 the upper 64 bits, folded to 16.
     cdef uint64_t high = <uint64_t>(dst >> (FN_ADDR_BITS // 2))
     if FN_V6:
         high ^= high >> 32
         high ^= high >> 16
-    return &e.towards[high & (FN_TOWARDS - 1)]
+    return &e.dst16_counts[high & (FN_DST16 - 1)]
 
 
 cdef inline uint32_t one_of(const engine_t *e, const bucket_t *home, uint32_t hits, const tuple_t *t) noexcept nogil:

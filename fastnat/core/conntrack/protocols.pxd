@@ -34,6 +34,7 @@ cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeou
 
 
 cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
+    # udp_packet: a stream is longer than one question and its answer (nf_conntrack_udp_packet).
     cdef conn_t *c = &e.conns[ct]
     cdef bint stream
     if not c.status & IPS_CONFIRMED:

@@ -95,6 +95,7 @@ cdef extern from *:
 
 
 cdef inline sctp_t *sctp_of(engine_t *e, uint32_t ct) noexcept nogil:
+    # sctp_of: => The record of a connection, in the place of TCP's.
     return <sctp_t *>&e.tcp[ct]
 
 
@@ -123,6 +124,7 @@ cdef inline uint32_t chunks_of(const pkt_t *p) noexcept nogil:
 
 
 cdef inline bint has(uint32_t seen, uint32_t type_) noexcept nogil:
+    # has: => Whether a chunk type is among those seen.
     return (seen >> type_) & 1
 
 
@@ -204,6 +206,7 @@ cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_
 
 
 cdef inline int header_only(engine_t *e, pkt_t *p) noexcept nogil:
+    # header_only: a packet without bytes has no chunks to go by: what its direction suggests.
     cdef conn_t *c = &e.conns[p.ct]
     if not c.status & IPS_CONFIRMED:
         # the record may have been another connection's

@@ -67,6 +67,7 @@ cdef inline bint flags_valid(uint32_t flags) noexcept nogil:
 
 
 cdef inline uint32_t flag_class(uint32_t flags) noexcept nogil:
+    # flag_class: => CLASS_* of a segment, by which the state table is read (get_conntrack_index).
     if flags & 0x04:
         return CLASS_RST
     if flags & 0x02:
@@ -192,6 +193,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t state_timeout(const engine_t *e, const pkt_t *p, uint32_t new) noexcept nogil:
+    # state_timeout: => Jiffies that a connection lasts in its new state.
     cdef const tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t own = e.timeouts[TIMEOUT_TCP + new]
     if t.retrans >= e.max_retrans and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
@@ -274,7 +276,7 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         if check == REFUSE:
             return CT_INVALID
     if check == CHECK_WINDOW and p.has_seq:
-        check = in_window(e, p, new if new != CL or p.tcp_class != CLASS_RST else c.state)
+        check = in_window(e, p)
         if check == WINDOW_INVALID:
             note_invalid(e, p)
             return CT_INVALID

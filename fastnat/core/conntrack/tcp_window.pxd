@@ -27,6 +27,12 @@ cdef enum:
     WINDOW_ACCEPT = 0
     WINDOW_INVALID = 1
     WINDOW_IGNORE = 2
+    # which bounds hold: of the segment's numbers, of what it acknowledges
+    FITS_UPPER = 1
+    FITS_LOWER = 2
+    FITS_ACK_UPPER = 4
+    FITS_ACK_LOWER = 8
+    FITS_ALL = 15
     MAX_SCALE = 14
     # MAXACKWINCONST: an ACK may lag this far at least
     ACK_WINDOW = 66000
@@ -35,10 +41,12 @@ cdef enum:
 
 
 cdef inline bint before_seq(uint32_t a, uint32_t b) noexcept nogil:
+    # before_seq: whether a comes before b, modulo 2**32.
     return <int32_t>(a - b) < 0
 
 
 cdef inline bint after_seq(uint32_t a, uint32_t b) noexcept nogil:
+    # after_seq: whether a comes behind b, modulo 2**32.
     return <int32_t>(b - a) < 0
 
 
@@ -48,10 +56,12 @@ cdef inline uint32_t seq_offset(const help_t *help, uint32_t dir, uint32_t seq) 
 
 
 cdef inline uint32_t max_u32(uint32_t a, uint32_t b) noexcept nogil:
+    # max_u32: => The larger one.
     return a if a > b else b
 
 
 cdef inline uint32_t read_u32(const uint8_t *at) noexcept nogil:
+    # read_u32: four bytes in network order.
     return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
 
 
@@ -137,118 +147,202 @@ cdef inline void init_sender(engine_t *e, const pkt_t *p, tcp_t *t, uint32_t s, 
             t.scale[r] = 0
 
 
-cdef inline int window_failure(engine_t *e, const tcp_t *t, uint32_t s, int otherwise) noexcept nogil:
+cdef struct segment_t:
+    # a segment from end s to end r. sack: its highest acknowledgement; acknowledgements are as r counted, before a helper
+    # changed lengths. win: as it stands in the header.
+    uint32_t s
+    uint32_t r
+    uint32_t seq
+    uint32_t end
+    uint32_t ack
+    uint32_t sack
+    uint32_t win
+    bint syn
+    bint has_ack
+    bint rst
+
+
+cdef inline void read_segment(const engine_t *e, const pkt_t *p, const tcp_t *t, segment_t *g) noexcept nogil:
+    # read_segment: the numbers of the packet (the beginning of tcp_in_window).
+    cdef uint32_t shift
+    g.s = p.dir
+    g.r = 1 - p.dir
+    g.seq = p.seq
+    g.end = p.end
+    g.ack = p.ack
+    g.win = p.window
+    g.syn = (p.tcp_flags & 0x02) != 0
+    g.has_ack = (p.tcp_flags & 0x10) != 0
+    g.rst = (p.tcp_flags & 0x04) != 0
+    g.sack = tcp_sack(p) if t.flags[g.r] & TCP_SACK_PERM else g.ack
+    if fn_unlikely(e.conns[p.ct].flags & CONN_HELPED):
+        # nf_ct_seq_offset of what the other end has sent
+        shift = seq_offset(help_of(e, p.ct), g.r, g.ack - 1)
+        g.ack -= shift
+        g.sack -= shift
+
+
+cdef inline bint speaks_again(const engine_t *e, const tcp_t *t, const segment_t *g, uint32_t state) noexcept nogil:
+    # speaks_again: before the connection is established its sender has begun anew, or answers: a SYN with other numbers.
+    if not after_seq(g.end, t.td_end[g.s]):
+        return False
+    if e.profile != LINUX_5_4:
+        return g.syn and (state == STATE_SYN_SENT or state == STATE_SYN_RECV)
+    return (state == STATE_SYN_SENT and g.s == 0) or (state == STATE_SYN_RECV and g.s == 1)
+
+
+cdef inline void pick_up(tcp_t *t, const segment_t *g) noexcept nogil:
+    # pick_up: the first segment seen of an end is no SYN: the connection was there before us.
+    t.td_end[g.s] = g.end
+    t.td_maxwin[g.s] = max_u32(g.win << t.scale[g.s], 1)
+    t.td_maxend[g.s] = g.end + t.td_maxwin[g.s]
+    if t.td_maxwin[g.r] == 0:
+        # nothing is known of the other end either: what is acknowledged was sent
+        t.td_end[g.r] = g.sack
+        t.td_maxend[g.r] = g.sack
+    elif g.sack == t.td_end[g.r] + 1:
+        # the SYN of a connection opened again counts one
+        t.td_end[g.r] += 1
+
+
+cdef inline bint learn_sender(engine_t *e, const pkt_t *p, tcp_t *t, const segment_t *g, uint32_t state) noexcept nogil:
+    # learn_sender: what a first segment tells about its end.
+    # => True: there is nothing to compare it with; it is accepted.
+    if t.td_maxwin[g.s] == 0:
+        if not g.syn:
+            pick_up(t, g)
+            return False
+        init_sender(e, p, t, g.s, g.r, g.win)
+        # RFC 793: both ends open at once, or the first SYN
+        return not g.has_ack
+    if not speaks_again(e, t, g, state):
+        return False
+    if e.profile != LINUX_5_4:
+        init_sender(e, p, t, g.s, g.r, g.win)
+        return g.s == 1 and not g.has_ack
+    t.td_end[g.s] = g.end
+    t.td_maxend[g.s] = g.end
+    t.td_maxwin[g.s] = max_u32(g.win, 1)
+    tcp_options(p, &t.scale[g.s], &t.flags[g.s])
+    return False
+
+
+cdef inline void fill_in(const tcp_t *t, segment_t *g, uint32_t state) noexcept nogil:
+    # fill_in: numbers that a segment need not carry are those that fit.
+    if not g.has_ack or (g.rst and g.ack == 0):
+        g.ack = t.td_end[g.r]
+        g.sack = g.ack
+    # a RST that answers a SYN has no sequence number
+    if g.rst and g.seq == 0 and state == STATE_SYN_SENT:
+        g.seq = t.td_end[g.s]
+        g.end = g.seq
+
+
+cdef inline uint32_t compare(const tcp_t *t, const segment_t *g) noexcept nogil:
+    # compare: the four bounds of van Rooij's paper.
+    # => FITS_*: which of them hold.
+    cdef uint32_t fits = 0
+    if before_seq(g.seq, t.td_maxend[g.s] + 1):
+        fits |= FITS_UPPER
+    # an end that has announced no window yet may be sent anything
+    if t.td_maxwin[g.r] == 0 or after_seq(g.end, t.td_end[g.s] - t.td_maxwin[g.r] - 1):
+        fits |= FITS_LOWER
+    if before_seq(g.sack, t.td_end[g.r] + 1):
+        fits |= FITS_ACK_UPPER
+    if after_seq(g.sack, t.td_end[g.r] - max_u32(ACK_WINDOW, t.td_maxwin[g.s]) - 1):
+        fits |= FITS_ACK_LOWER
+    return fits
+
+
+cdef inline int window_failure(const engine_t *e, const tcp_t *t, uint32_t s, int otherwise) noexcept nogil:
+    # window_failure: who is told to be liberal takes any segment, and learns nothing from it (nf_tcp_log_invalid).
     if t.flags[s] & TCP_BE_LIBERAL or e.be_liberal:
         return WINDOW_ACCEPT
     return otherwise
 
 
-cdef inline int in_window(engine_t *e, pkt_t *p, uint32_t new) noexcept nogil:
-    # in_window: compare with the windows, and slide them.
+cdef inline int outside(const engine_t *e, tcp_t *t, const segment_t *g, uint32_t fits) noexcept nogil:
+    # outside: a segment for which not all bounds hold.
+    # => What becomes of it: a retransmission, or an answer to one, may do no harm in 6.18.
+    cdef uint32_t overshot = g.end - t.td_maxend[g.s] + 1
+    if e.profile == LINUX_5_4:
+        return window_failure(e, t, g.s, WINDOW_INVALID)
+    if not fits & FITS_UPPER:
+        # the window may have grown by an ACK that went another way: no further than the largest one seen
+        if fits == FITS_ALL & ~FITS_UPPER and t.td_maxwin[g.r] and overshot <= t.td_maxwin[g.r]:
+            t.td_end[g.s] = g.end
+            t.flags[g.s] |= TCP_DATA_UNACK
+            return window_failure(e, t, g.s, WINDOW_IGNORE)
+        return window_failure(e, t, g.s, WINDOW_INVALID)
+    # it acknowledges what was never sent
+    if not fits & FITS_ACK_UPPER:
+        return window_failure(e, t, g.s, WINDOW_INVALID)
+    return window_failure(e, t, g.s, WINDOW_IGNORE)
+
+
+cdef inline void slide_sender(tcp_t *t, const segment_t *g, uint32_t win) noexcept nogil:
+    # slide_sender: what the segment says about its own end: how far it has sent, how much it takes, what it has seen.
+    cdef uint32_t swin = win + (g.sack - g.ack)
+    if t.td_maxwin[g.s] < swin:
+        t.td_maxwin[g.s] = swin
+    if after_seq(g.end, t.td_end[g.s]):
+        t.td_end[g.s] = g.end
+        t.flags[g.s] |= TCP_DATA_UNACK
+    if not g.has_ack:
+        return
+    if not t.flags[g.s] & TCP_MAXACK_SET:
+        t.td_maxack[g.s] = g.ack
+        t.flags[g.s] |= TCP_MAXACK_SET
+    elif after_seq(g.ack, t.td_maxack[g.s]):
+        t.td_maxack[g.s] = g.ack
+
+
+cdef inline void slide_receiver(tcp_t *t, const segment_t *g, uint32_t win) noexcept nogil:
+    # slide_receiver: what it says about the other end: how far that may send, and whether all of it has arrived.
+    # it sent beyond what we have seen announced: the window was larger
+    if t.td_maxwin[g.r] and after_seq(g.end, t.td_maxend[g.s]):
+        t.td_maxwin[g.r] += g.end - t.td_maxend[g.s]
+    if after_seq(g.sack + win, t.td_maxend[g.r] - 1):
+        t.td_maxend[g.r] = g.sack + win
+        # a closed window lets a probe of one byte through
+        if win == 0:
+            t.td_maxend[g.r] += 1
+    if g.ack == t.td_end[g.r]:
+        t.flags[g.r] &= ~TCP_DATA_UNACK & 0xff
+
+
+cdef inline void count_repeat(tcp_t *t, const segment_t *g) noexcept nogil:
+    # count_repeat: a pure ACK equal to the last one is a retransmission; many of them shorten the timeout.
+    if t.last_dir == g.s and t.last_seq == g.seq and t.last_ack == g.ack and t.last_end == g.end and t.last_win == g.win:
+        if t.retrans < 255:
+            t.retrans += 1
+        return
+    t.last_dir = <uint8_t>g.s
+    t.last_seq = g.seq
+    t.last_ack = g.ack
+    t.last_end = g.end
+    t.last_win = <unsigned short>g.win
+    t.retrans = 0
+
+
+cdef inline int in_window(engine_t *e, pkt_t *p) noexcept nogil:
+    # in_window: compare with the windows, and slide them (tcp_in_window).
     # => WINDOW_ACCEPT, WINDOW_INVALID, or WINDOW_IGNORE (6.18): pass it translated, learn nothing from it.
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t state = e.conns[p.ct].state
-    cdef uint32_t s = p.dir
-    cdef uint32_t r = 1 - p.dir
-    cdef uint32_t seq = p.seq
-    cdef uint32_t end = p.end
-    cdef uint32_t ack = p.ack
-    cdef uint32_t win_raw = p.window
-    cdef uint32_t win = win_raw
-    cdef uint32_t sack = ack
-    cdef uint32_t overshot, swin, shift
-    cdef bint syn = (p.tcp_flags & 0x02) != 0
-    cdef bint has_ack = (p.tcp_flags & 0x10) != 0
-    cdef bint rst = (p.tcp_flags & 0x04) != 0
-    cdef bint in_recv, seq_ok, ack_low, ack_high, renew
-    cdef bint modern = e.profile != LINUX_5_4
-    if t.flags[r] & TCP_SACK_PERM:
-        sack = tcp_sack(p)
-    if fn_unlikely(e.conns[p.ct].flags & CONN_HELPED):
-        shift = seq_offset(help_of(e, p.ct), r, ack - 1)
-        ack -= shift
-        sack -= shift
-    renew = (syn and after_seq(end, t.td_end[s]) and (state == STATE_SYN_SENT or state == STATE_SYN_RECV)) if modern else (
-        after_seq(end, t.td_end[s]) and ((state == STATE_SYN_SENT and s == 0) or (state == STATE_SYN_RECV and s == 1)))
-    if t.td_maxwin[s] == 0:
-        if syn:
-            init_sender(e, p, t, s, r, win)
-            if not has_ack:
-                return WINDOW_ACCEPT
-        else:
-            swin = win << t.scale[s]
-            t.td_end[s] = end
-            t.td_maxwin[s] = max_u32(swin, 1)
-            t.td_maxend[s] = end + t.td_maxwin[s]
-            if t.td_maxwin[r] == 0:
-                t.td_end[r] = sack
-                t.td_maxend[r] = sack
-            elif sack == t.td_end[r] + 1:
-                t.td_end[r] += 1
-    elif renew:
-        if modern:
-            init_sender(e, p, t, s, r, win)
-            if s == 1 and not has_ack:
-                return WINDOW_ACCEPT
-        else:
-            t.td_end[s] = end
-            t.td_maxend[s] = end
-            t.td_maxwin[s] = max_u32(win, 1)
-            tcp_options(p, &t.scale[s], &t.flags[s])
-    if not has_ack or (rst and ack == 0):
-        ack = t.td_end[r]
-        sack = ack
-    if rst and seq == 0 and state == STATE_SYN_SENT:
-        seq = t.td_end[s]
-        end = seq
-    seq_ok = before_seq(seq, t.td_maxend[s] + 1)
-    in_recv = t.td_maxwin[r] == 0 or after_seq(end, t.td_end[s] - t.td_maxwin[r] - 1)
-    ack_high = before_seq(sack, t.td_end[r] + 1)
-    ack_low = after_seq(sack, t.td_end[r] - max_u32(ACK_WINDOW, t.td_maxwin[s]) - 1)
-    if not (seq_ok and in_recv and ack_high and ack_low):
-        if not modern:
-            return window_failure(e, t, s, WINDOW_INVALID)
-        if not seq_ok:
-            overshot = end - t.td_maxend[s] + 1
-            if ack_low and ack_high and t.td_maxwin[r] and in_recv and overshot <= t.td_maxwin[r]:
-                t.td_end[s] = end
-                t.flags[s] |= TCP_DATA_UNACK
-                return window_failure(e, t, s, WINDOW_IGNORE)
-            return window_failure(e, t, s, WINDOW_INVALID)
-        if not ack_high:
-            return window_failure(e, t, s, WINDOW_INVALID)
-        return window_failure(e, t, s, WINDOW_IGNORE)
-    if not syn:
-        win <<= t.scale[s]
-    swin = win + (sack - ack)
-    if t.td_maxwin[s] < swin:
-        t.td_maxwin[s] = swin
-    if after_seq(end, t.td_end[s]):
-        t.td_end[s] = end
-        t.flags[s] |= TCP_DATA_UNACK
-    if has_ack:
-        if not t.flags[s] & TCP_MAXACK_SET:
-            t.td_maxack[s] = ack
-            t.flags[s] |= TCP_MAXACK_SET
-        elif after_seq(ack, t.td_maxack[s]):
-            t.td_maxack[s] = ack
-    if t.td_maxwin[r] and after_seq(end, t.td_maxend[s]):
-        t.td_maxwin[r] += end - t.td_maxend[s]
-    if after_seq(sack + win, t.td_maxend[r] - 1):
-        t.td_maxend[r] = sack + win
-        if win == 0:
-            t.td_maxend[r] += 1
-    if ack == t.td_end[r]:
-        t.flags[r] &= ~TCP_DATA_UNACK & 0xff
+    cdef segment_t g
+    cdef uint32_t fits, win
+    read_segment(e, p, t, &g)
+    if learn_sender(e, p, t, &g, state):
+        return WINDOW_ACCEPT
+    fill_in(t, &g, state)
+    fits = compare(t, &g)
+    if fits != FITS_ALL:
+        return outside(e, t, &g, fits)
+    # the window of a SYN is never scaled (RFC 7323)
+    win = g.win if g.syn else g.win << t.scale[g.s]
+    slide_sender(t, &g, win)
+    slide_receiver(t, &g, win)
     if p.tcp_class == CLASS_ACK:
-        if t.last_dir == s and t.last_seq == seq and t.last_ack == ack and t.last_end == end and t.last_win == win_raw:
-            if t.retrans < 255:
-                t.retrans += 1
-        else:
-            t.last_dir = <uint8_t>s
-            t.last_seq = seq
-            t.last_ack = ack
-            t.last_end = end
-            t.last_win = <unsigned short>win_raw
-            t.retrans = 0
+        count_repeat(t, &g)
     return WINDOW_ACCEPT

@@ -21,6 +21,7 @@ cdef extern from *:
 
 
 cdef inline uint32_t chunk_new(engine_t *e) noexcept nogil:
+    # chunk_new: a chunk for a slot: a released one, else the next of the array.
     cdef uint32_t c = e.free_chunk
     if c != FN_NONE:
         e.free_chunk = e.chunks[c].next
@@ -30,6 +31,7 @@ cdef inline uint32_t chunk_new(engine_t *e) noexcept nogil:
 
 
 cdef inline void chunk_release(engine_t *e, uint32_t c) noexcept nogil:
+    # chunk_release: a chunk may be used again.
     e.chunks[c].next = e.free_chunk
     e.free_chunk = c
 

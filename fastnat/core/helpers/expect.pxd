@@ -82,6 +82,7 @@ cdef inline uint32_t gre_key(const engine_t *e, tuple_t t) noexcept nogil:
 
 
 cdef inline void leave_list(engine_t *e, uint32_t *head, uint32_t x, bint siblings) noexcept nogil:
+    # leave_list: take one out of a list of expectations, which links only forward.
     while head[0] != x:
         head = &e.expects[head[0]].sibling if siblings else &e.expects[head[0]].next
     head[0] = e.expects[x].sibling if siblings else e.expects[x].next

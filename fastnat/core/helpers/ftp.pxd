@@ -32,6 +32,7 @@ cdef struct ftp_t:
 
 
 cdef inline bint is_digit(uint8_t c) noexcept nogil:
+    # is_digit: => Whether a byte is a decimal digit.
     return 48 <= c <= 57
 
 
@@ -70,6 +71,7 @@ cdef inline uint32_t read_port(const uint8_t *text, uint32_t start, uint32_t n, 
 
 
 cdef inline int hex_digit(uint8_t c) noexcept nogil:
+    # hex_digit: => The value of a hexadecimal digit, -1: it is none.
     if is_digit(c):
         return c - 48
     c |= 32
@@ -143,6 +145,7 @@ cdef inline uint32_t read_rfc959(ftp_t *f, const uint8_t *text, uint32_t n, uint
 
 
 cdef inline bint is_delimiter(uint8_t c) noexcept nogil:
+    # is_delimiter: => Whether EPRT may separate its fields by a byte.
     return not is_digit(c) and 33 <= c <= 126
 
 
@@ -169,6 +172,7 @@ cdef inline uint32_t read_epsv(ftp_t *f, const uint8_t *text, uint32_t n) noexce
 
 
 cdef inline uint32_t first_digit(const ftp_t *f, uint32_t at) noexcept nogil:
+    # first_digit: => Where a number begins.
     while at < f.end and not is_digit(f.text[at]):
         at += 1
     return at

@@ -52,6 +52,7 @@ cdef inline void forget_other_half(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline void map_port(target_t *range_, uint32_t port) noexcept nogil:
+    # map_port: a range of one port.
     range_.flags |= RANGE_PROTO_SPECIFIED
     range_.min_proto = <unsigned short>port
     range_.max_proto = <unsigned short>port

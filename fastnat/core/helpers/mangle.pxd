@@ -17,6 +17,7 @@ cdef inline uint32_t tcp_payload_at(const pkt_t *p) noexcept nogil:
 
 
 cdef inline void set_length(pkt_t *p, uint32_t length) noexcept nogil:
+    # set_length: the datagram has another length; the IPv4 header says so with its checksum.
     p.len = length
     p.length = <unsigned short>length
     if FN_V6:

@@ -168,6 +168,8 @@ cdef inline bint from_server(help_t *help, uint32_t message, const uint8_t *at, 
 
 
 cdef inline uint32_t rewrite_call(engine_t *e, pkt_t *p, uint32_t at, uint32_t call) noexcept nogil:
+    # rewrite_call: another call id in the payload.
+    # => REASON_NONE or REASON_NO_ROOM.
     cdef uint8_t bytes_[2]
     store_be16(bytes_, call)
     return REASON_NONE if mangle_tcp(e, p, at, 2, bytes_, 2) else REASON_NO_ROOM

@@ -26,6 +26,7 @@ cdef inline uint32_t ack_before(const help_t *help, uint32_t other, uint32_t ack
 
 
 cdef inline void replace_number(pkt_t *p, uint8_t *at, uint32_t new) noexcept nogil:
+    # replace_number: another sequence number in the header, the checksum by the difference.
     csum_replace4(p.data + p.l4off + 16, load_be32(at), new)
     store_be32(at, new)
 

@@ -15,6 +15,7 @@ cdef inline uint32_t word_of(addr_t addr, uint32_t i) noexcept nogil:
 
 
 cdef inline addr_t with_word(addr_t addr, uint32_t i, uint32_t word) noexcept nogil:
+    # with_word: an address with another one of its 32-bit words.
     cdef uint32_t shift = FN_ADDR_BITS - 32 - 32 * i
     return (addr & ~(<addr_t>0xffffffff << shift)) | (<addr_t>word << shift)
 

@@ -62,12 +62,14 @@ cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
 
 
 cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept nogil:
+    # with_key: the tuple with another port or ICMP id at the end that nat changes.
     if manip == MANIP_SRC or tuple_proto(t) == PROTO_ICMP:
         return tuple_with_src(t, tuple_src(t), key & 0xffff)
     return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
 
 
 cdef inline bint is_free(engine_t *e, tuple_t reply, uint32_t port, pkt_t *p) noexcept nogil:
+    # is_free: => Whether nobody has the reply tuple with this destination port.
     return reply_is_free(e, tuple_with_dst(reply, tuple_dst(reply), port), p)
 
 

@@ -19,6 +19,7 @@ cdef enum:
 
 
 cdef inline uint64_t bitmap_key_rest(tuple_t t) noexcept nogil:
+    # bitmap_key_rest: => What a bitmap is found by beside the addresses: no destination port.
     return t.rest & ~<uint64_t>0xffff0000
 
 
@@ -58,6 +59,7 @@ cdef inline uint64_t *page_words(const engine_t *e, uint32_t page) noexcept nogi
 
 
 cdef inline void leave_queue(engine_t *e, uint32_t b) noexcept nogil:
+    # leave_queue: out of the queue of bitmaps.
     cdef bitmap_key_t *key = &e.bitmap_keys[b]
     if key.newer == FN_NONE:
         e.newest_bitmap = key.older
@@ -70,6 +72,7 @@ cdef inline void leave_queue(engine_t *e, uint32_t b) noexcept nogil:
 
 
 cdef inline void join_queue(engine_t *e, uint32_t b) noexcept nogil:
+    # join_queue: to the newest end of the queue of bitmaps.
     cdef bitmap_key_t *key = &e.bitmap_keys[b]
     key.newer = FN_NONE
     key.older = e.newest_bitmap
@@ -204,6 +207,6 @@ cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
         words[word] |= bit
     else:
         words[word] &= ~bit
-        if fn_unlikely(e.zoned != 0):
+        if fn_unlikely(e.may_share_tuple != 0):
             # where zones count for one direction, another connection may have the tuple still
             words[FN_PAGE_WORDS + word] &= ~bit

@@ -10,10 +10,12 @@ from ..tuples.tuple cimport tuple_dport, tuple_proto, tuple_sport, tuple_src
 
 
 cdef inline bint has_ports(uint32_t proto) noexcept nogil:
+    # has_ports: => Whether a protocol has ports that nat may change.
     return proto == PROTO_UDP or proto == PROTO_TCP or proto == PROTO_SCTP or proto == PROTO_UDPLITE
 
 
 cdef inline bint l4proto_in_range(tuple_t t, uint32_t manip, const target_t *range_) noexcept nogil:
+    # l4proto_in_range: => Whether the tuple's port lies in the range (nf_nat_l4proto_in_range).
     cdef uint32_t proto = tuple_proto(t)
     cdef uint32_t port
     if proto == PROTO_ICMP or manip == MANIP_SRC:

@@ -50,6 +50,7 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
 
 
 cdef inline void range_of_address(target_t *range_, addr_t addr) noexcept nogil:
+    # range_of_address: a range of one address, the ports as they are.
     range_.flags |= RANGE_MAP_IPS
     range_.min_addr = addr
     range_.max_addr = addr

@@ -37,10 +37,12 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
 
 
 cdef inline bint same_origin(const engine_t *e, uint32_t id_, const pkt_t *p) noexcept nogil:
+    # same_origin: => Whether two connections have one source, by the original tuple.
     return tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 0))
 
 
 cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_tuple: => Whether another connection has the reply to a tuple (nf_nat_used_tuple).
     cdef uint32_t id_ = tuple_taken_by(e, t, p)
     p.probes += 1
     if id_ == FN_NONE or same_origin(e, id_, p):

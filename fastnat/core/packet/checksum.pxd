@@ -8,24 +8,29 @@ from ..types cimport addr_t, FN_ADDR_BITS, FN_ADDR_BYTES
 
 
 cdef inline uint32_t load_be16(const uint8_t *at) noexcept nogil:
+    # load_be16: two bytes in network order.
     return (<uint32_t>at[0] << 8) | at[1]
 
 
 cdef inline uint32_t load_be32(const uint8_t *at) noexcept nogil:
+    # load_be32: four bytes in network order.
     return (load_be16(at) << 16) | load_be16(at + 2)
 
 
 cdef inline void store_be16(uint8_t *at, uint32_t v) noexcept nogil:
+    # store_be16: two bytes in network order.
     at[0] = <uint8_t>(v >> 8)
     at[1] = <uint8_t>v
 
 
 cdef inline void store_be32(uint8_t *at, uint32_t v) noexcept nogil:
+    # store_be32: four bytes in network order.
     store_be16(at, v >> 16)
     store_be16(at + 2, v & 0xffff)
 
 
 cdef inline uint32_t csum_fold(uint64_t sum_) noexcept nogil:
+    # csum_fold: a sum of 32 bits in 16, carries added.
     while sum_ >> 16:
         sum_ = (sum_ & 0xffff) + (sum_ >> 16)
     return <uint32_t>sum_
@@ -43,20 +48,24 @@ cdef inline uint64_t csum_partial(const uint8_t *at, uint32_t n, uint64_t sum_) 
 
 
 cdef inline bint csum_ok(const uint8_t *at, uint32_t n, uint64_t pseudo) noexcept nogil:
+    # csum_ok: => Whether bytes and their checksum add up.
     return csum_fold(csum_partial(at, n, pseudo)) == 0xffff
 
 
 cdef inline void csum_replace2(uint8_t *check, uint32_t from_, uint32_t to) noexcept nogil:
+    # csum_replace2: the checksum after a 16-bit word changed (RFC 1624).
     store_be16(check, ~csum_fold((~load_be16(check) & 0xffff) + (~from_ & 0xffff) + to) & 0xffff)
 
 
 cdef inline void csum_replace4(uint8_t *check, uint32_t from_, uint32_t to) noexcept nogil:
+    # csum_replace4: the checksum after a 32-bit word changed (RFC 1624).
     cdef uint64_t sum_ = (~load_be16(check) & 0xffff)
     sum_ += (~(from_ >> 16) & 0xffff) + (~from_ & 0xffff) + (to >> 16) + (to & 0xffff)
     store_be16(check, ~csum_fold(sum_) & 0xffff)
 
 
 cdef inline addr_t load_addr(const uint8_t *at) noexcept nogil:
+    # load_addr: an address in network order.
     cdef addr_t addr = 0
     cdef uint32_t i
     for i in range(FN_ADDR_BYTES // 4):
@@ -65,12 +74,14 @@ cdef inline addr_t load_addr(const uint8_t *at) noexcept nogil:
 
 
 cdef inline void store_addr(uint8_t *at, addr_t addr) noexcept nogil:
+    # store_addr: an address in network order.
     cdef uint32_t i
     for i in range(FN_ADDR_BYTES // 4):
         store_be32(at + 4 * i, <uint32_t>(addr >> (FN_ADDR_BITS - 32 - 32 * i)))
 
 
 cdef inline void csum_replace_addr(uint8_t *check, addr_t from_, addr_t to) noexcept nogil:
+    # csum_replace_addr: the checksum after an address changed.
     cdef uint32_t i
     cdef uint32_t shift
     for i in range(FN_ADDR_BYTES // 4):

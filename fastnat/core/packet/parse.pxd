@@ -33,6 +33,7 @@ cdef extern from *:
 
 
 cdef inline uint64_t pseudo_header(const pkt_t *p, uint32_t proto, uint32_t length) noexcept nogil:
+    # pseudo_header: => The sum of the pseudo header.
     return csum_partial(p.data + SOURCE_AT, 2 * FN_ADDR_BYTES, proto + length)
 
 
@@ -158,6 +159,7 @@ cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogi
 
 
 cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # udp_sound: udp_error of nf_conntrack_proto_udp.c: length and checksum.
     cdef uint32_t length
     if have < 8:
         return False
@@ -170,6 +172,7 @@ cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4,
 
 
 cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # udplite_sound: udplite_error: coverage and checksum.
     cdef uint32_t coverage
     if have < 8 or load_be16(l4 + 6) == 0:
         return False
@@ -184,6 +187,7 @@ cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t 
 
 
 cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # tcp_sound: tcp_error: header, checksum and flags.
     cdef uint32_t header
     if have < 20:
         return False
@@ -198,6 +202,7 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
 
 
 cdef inline bint sctp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # sctp_sound: sctp_error: the CRC.
     if have < SCTP_HEADER:
         return False
     if not e.checksum or p.hook != HOOK_PREROUTING:

@@ -13,6 +13,7 @@ from .parse cimport skip_extensions, SOURCE_AT
 
 cdef inline void replace_port_and_addr(uint8_t *check, uint8_t *port, uint32_t new_port, addr_t old_addr,
                                        addr_t new_addr) noexcept nogil:
+    # replace_port_and_addr: the checksum of an l4 header after a port and an address changed.
     csum_replace_addr(check, old_addr, new_addr)
     csum_replace2(check, load_be16(port), new_port)
 

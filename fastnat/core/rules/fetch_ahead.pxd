@@ -14,10 +14,12 @@ cdef enum:
 
 
 cdef inline bint is_end(const rule_t *r) noexcept nogil:
+    # is_end: => Whether a chain ends with this rule.
     return r.target == TARGET_CHAIN_END or r.target == TARGET_POLICY_ACCEPT or r.target == TARGET_POLICY_DROP
 
 
 cdef inline void fetch_chain(engine_t *e, uint32_t first) noexcept nogil:
+    # fetch_chain: the first rules of a chain.
     cdef uint32_t k
     for k in range(RULES):
         fn_prefetch_write(&e.rules[first + k])

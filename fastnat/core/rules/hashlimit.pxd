@@ -19,20 +19,20 @@ cdef enum:
 cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const pkt_t *p, uint64_t full) noexcept nogil:
     # hashlimit_bucket: the bucket of the packet's key; a new one is full.
     # => NULL: no slot is free.
-    cdef const target_t *said = &e.targets[m.b]
-    cdef addr_t src = tuple_src(p.t) & said.min_addr if m.n & HASHLIMIT_SRC else <addr_t>0
-    cdef addr_t dst = tuple_dst(p.t) & said.max_addr if m.n & HASHLIMIT_DST else <addr_t>0
-    cdef uint32_t ports = tuple_sport(p.t) << 16 if m.n & HASHLIMIT_SPORT else 0
+    cdef const target_t *said = &e.targets[m.hashlimit.at]
+    cdef addr_t src = tuple_src(p.t) & said.masks.src if m.bits & HASHLIMIT_SRC else <addr_t>0
+    cdef addr_t dst = tuple_dst(p.t) & said.masks.dst if m.bits & HASHLIMIT_DST else <addr_t>0
+    cdef uint32_t ports = tuple_sport(p.t) << 16 if m.bits & HASHLIMIT_SPORT else 0
     cdef uint32_t h, i
     cdef hashlimit_t *bucket
     cdef hashlimit_t *free = NULL
-    if m.n & HASHLIMIT_DPORT:
+    if m.bits & HASHLIMIT_DPORT:
         ports |= tuple_dport(p.t)
     h = (folded(src) * <uint32_t>0x9e3779b1) ^ (folded(dst) * <uint32_t>0x85ebca6b) ^ (ports * <uint32_t>0xc2b2ae35)
     h ^= h >> 15
     for i in range(NEAR):
-        bucket = &e.hashlimits[m.a * FN_HASHLIMIT_SLOTS + ((h + i) & (FN_HASHLIMIT_SLOTS - 1))]
-        if bucket.used and p.now - bucket.last < m.c:
+        bucket = &e.hashlimits[m.hashlimit.list * FN_HASHLIMIT_SLOTS + ((h + i) & (FN_HASHLIMIT_SLOTS - 1))]
+        if bucket.used and p.now - bucket.last < m.hashlimit.expiry:
             if bucket.src == src and bucket.dst == dst and bucket.ports == ports:
                 return bucket
             continue
@@ -51,10 +51,10 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
 
 
 cdef inline bint hashlimit_holds(engine_t *e, const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
-    # hashlimit_holds: m: a list, b its masks and rates among the targets, c expiry [jiffies].
-    cdef const target_t *said = &e.targets[m.b]
-    cdef uint64_t cost = said.value | <uint64_t>said.mask << 32
-    cdef uint64_t full = said.mask2 | <uint64_t>said.op << 32
+    # hashlimit_holds: whether the packet's bucket has its cost, which it then pays (hashlimit_mt_common).
+    # => hotdrop: there is no room for another bucket.
+    cdef uint64_t cost = e.targets[m.hashlimit.at].rate.cost
+    cdef uint64_t full = e.targets[m.hashlimit.at].rate.full
     cdef hashlimit_t *bucket = hashlimit_bucket(e, m, p, full)
     cdef uint64_t ticks
     if bucket == NULL:
@@ -68,5 +68,5 @@ cdef inline bint hashlimit_holds(engine_t *e, const match_t *m, const pkt_t *p, 
         bucket.credit += ticks << CREDIT_BITS
     if bucket.credit >= cost:
         bucket.credit -= cost
-        return not m.n & HASHLIMIT_ABOVE
-    return (m.n & HASHLIMIT_ABOVE) != 0
+        return not m.bits & HASHLIMIT_ABOVE
+    return (m.bits & HASHLIMIT_ABOVE) != 0

@@ -42,9 +42,10 @@ cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
 
 
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
+    # ports_listed: => Whether a port lies in one of the pairs of -m multiport (ports_match_v1).
     cdef uint32_t i
-    for i in range(m.n):
-        if e.port_slots[2 * (m.a + i)] <= port <= e.port_slots[2 * (m.a + i) + 1]:
+    for i in range(m.n_ports):
+        if e.port_slots[2 * (m.multiport.first + i)] <= port <= e.port_slots[2 * (m.multiport.first + i) + 1]:
             return True
     return False
 
@@ -69,25 +70,41 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
 
 
 cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept nogil:
+    # set_conn_mark: note the mark of a connection.
     e.tcp[ct].mark = mark
     e.conns[ct].flags |= CONN_MARKED
 
 
+cdef inline bint conn_addr_holds(const engine_t *e, const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_addr_holds: --ctorigsrc and its kind.
+    cdef tuple_t t = c.tuples[(m.ct_addr.end >> 1) & 1]
+    cdef const target_t *said = &e.targets[m.ct_addr.at]
+    return ((tuple_dst(t) if m.ct_addr.end & 1 else tuple_src(t)) & said.network.mask) == said.network.addr
+
+
+cdef inline bint conn_port_holds(const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_port_holds: --ctorigsrcport and its kind.
+    cdef tuple_t t = c.tuples[(m.ct_ports.end >> 1) & 1]
+    return m.ct_ports.low <= (tuple_dport(t) if m.ct_ports.end & 1 else tuple_sport(t)) <= m.ct_ports.high
+
+
+cdef inline bint conn_expire_holds(const engine_t *e, const conn_t *c, const match_t *m) noexcept nogil:
+    # conn_expire_holds: --ctexpire; what is not confirmed yet has no expiry to compare with.
+    cdef int32_t left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
+    return m.range.low <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.range.high
+
+
 cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m, uint32_t dir) noexcept nogil:
-    # conn_holds: --ctorigsrc and its kind; bit 1 of c is the direction, bit 0 the destination.
-    cdef tuple_t t = c.tuples[(m.c >> 1) & 1]
-    cdef int32_t left
+    # conn_holds: the matches of a connection's own (conntrack_mt of xt_conntrack.c). dir: the packet's direction in it.
     if m.kind == MATCH_CT_ADDR:
-        return ((tuple_dst(t) if m.c & 1 else tuple_src(t)) & e.targets[m.a].max_addr) == e.targets[m.a].min_addr
+        return conn_addr_holds(e, c, m)
     if m.kind == MATCH_CT_PORT:
-        return m.a <= (tuple_dport(t) if m.c & 1 else tuple_sport(t)) <= m.b
+        return conn_port_holds(c, m)
     if m.kind == MATCH_CT_EXPIRE:
-        # what is not confirmed yet has no expiry to compare with
-        left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
-        return m.a <= (<uint32_t>left // FN_HZ if left > 0 else 0) <= m.b
+        return conn_expire_holds(e, c, m)
     if m.kind == MATCH_CT_STATUS:
-        return (c.status & m.a) != 0 or (m.b and c.status & m.b == 0)
-    return dir == m.a
+        return (c.status & m.ct_status.bits) != 0 or (m.ct_status.none and c.status & m.ct_status.none == 0)
+    return dir == m.ct_dir.dir
 
 
 cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) noexcept nogil:
@@ -116,95 +133,126 @@ cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
 
 
 cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
-    # limit_iface: the device whose addresses count; FN_ANY_IFACE all.
-    if m.b == 0:
+    # limit_iface: --limit-iface-in, --limit-iface-out: the device whose addresses count; FN_ANY_IFACE all.
+    if m.addrtype.device == 0:
         return FN_ANY_IFACE
-    return p.in_iface if m.b == 1 else p.out_iface
+    return p.in_iface if m.addrtype.device == 1 else p.out_iface
+
+
+cdef inline bint icmp_holds(const match_t *m, const pkt_t *p) noexcept nogil:
+    # icmp_holds: icmp_type_code_match of xt_tcpudp.c; the tuple carries type and code in place of a port.
+    cdef uint32_t type_ = tuple_dport(p.t) >> 8
+    cdef uint32_t code = tuple_dport(p.t) & 0xff
+    return m.icmp.type == 0xff or (type_ == m.icmp.type and m.icmp.low <= code <= m.icmp.high)
+
+
+cdef inline bint in_range(const engine_t *e, const match_t *m, addr_t addr) noexcept nogil:
+    # in_range: iprange_mt4 of xt_iprange.c.
+    return e.targets[m.iprange.at].min_addr <= addr <= e.targets[m.iprange.at].max_addr
+
+
+cdef inline bint has_type(engine_t *e, const match_t *m, pkt_t *p, bint dst) noexcept nogil:
+    # has_type: addrtype_mt_v1 of xt_addrtype.c, for the destination or the source.
+    classify(e, p)
+    if dst:
+        return (m.addrtype.types >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
+    return (m.addrtype.types >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
+
+
+cdef inline bint nth_holds(match_t *m) noexcept nogil:
+    # nth_holds: statistic_mt of xt_statistic.c, mode nth.
+    m.nth.count = 0 if m.nth.count == m.nth.last else m.nth.count + 1
+    return m.nth.count == 0
+
+
+cdef inline bint asks_connection(uint32_t kind) noexcept nogil:
+    # asks_connection: kinds that without a connection fail, inverted or not (conntrack_mt, connmark_mt).
+    return (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
+            or kind == MATCH_CT_EXPIRE or kind == MATCH_CONNMARK or kind == MATCH_CTPROTO)
+
+
+cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
+    # asks_more_than_key: kinds whose answer is another one for a packet of equal classes, or that count what they see.
+    return (kind == MATCH_LENGTH or kind == MATCH_RANDOM or kind == MATCH_NTH or kind == MATCH_SET or kind == MATCH_RECENT
+            or kind == MATCH_LIMIT or kind == MATCH_TTL or kind == MATCH_TOS or kind == MATCH_TCP_OPTION
+            or kind == MATCH_HELPER)
+
+
+cdef inline bint of_connection_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
+    # of_connection_holds: a kind of asks_connection, inversion left out. The packet has a connection.
+    if m.kind == MATCH_CTPROTO:
+        return tuple_proto(e.conns[p.ct].tuples[0]) == m.ctproto.proto
+    if m.kind == MATCH_CONNMARK:
+        return (conn_mark(e, p.ct) & m.mark.mask) == m.mark.value
+    return conn_holds(e, &e.conns[p.ct], m, p.dir)
+
+
+cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
+    # beyond_key_holds: a kind of asks_more_than_key, inversion left out.
+    cdef uint32_t kind = m.kind
+    if kind == MATCH_LENGTH:
+        return m.range.low <= p.length <= m.range.high
+    if kind == MATCH_RANDOM:
+        return (random_u64(e) >> 33) < m.chance.below
+    if kind == MATCH_NTH:
+        return nth_holds(m)
+    if kind == MATCH_SET:
+        return in_set(e, m.set.index, p, m.set.sources, m.set.n_dims)
+    if kind == MATCH_RECENT:
+        return recent_holds(e, m, m + 1, p)
+    if kind == MATCH_LIMIT:
+        return limit_holds(m, m + 1, p.now)
+    if kind == MATCH_TTL:
+        return m.range.low <= p.ttl <= m.range.high
+    if kind == MATCH_TOS:
+        return (tos_of(p) & m.byte.mask) == m.byte.value
+    if kind == MATCH_TCP_OPTION:
+        return has_option(p, m.option.number)
+    return announced_by(e, p, m.helper.helper)
+
+
+cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
+    # by_key_holds: kinds that ask only what the key of a memo holds (rules/walk), inversion left out.
+    cdef uint32_t kind = m.kind
+    if kind == MATCH_SPORT:
+        return m.ports.low <= tuple_sport(p.t) <= m.ports.high
+    if kind == MATCH_DPORT:
+        return m.ports.low <= tuple_dport(p.t) <= m.ports.high
+    if kind == MATCH_MARK:
+        return (p.mark & m.mark.mask) == m.mark.value
+    if kind == MATCH_ADDRTYPE_DST or kind == MATCH_ADDRTYPE_SRC:
+        return has_type(e, m, p, kind == MATCH_ADDRTYPE_DST)
+    if kind == MATCH_MULTIPORT_SRC:
+        return ports_listed(e, m, tuple_sport(p.t))
+    if kind == MATCH_MULTIPORT_DST:
+        return ports_listed(e, m, tuple_dport(p.t))
+    if kind == MATCH_MULTIPORT_EITHER:
+        return ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
+    if kind == MATCH_TCP_FLAGS:
+        return (p.tcp_flags & m.byte.mask) == m.byte.value
+    if kind == MATCH_ICMP_TYPE:
+        return icmp_holds(m, p)
+    if kind == MATCH_IPRANGE_SRC or kind == MATCH_IPRANGE_DST:
+        return in_range(e, m, tuple_src(p.t) if kind == MATCH_IPRANGE_SRC else tuple_dst(p.t))
+    if kind == MATCH_CTSTATE:
+        return (ct_state_bit(e, p) & m.ctstate.bits) != 0
+    if kind == MATCH_RPFILTER:
+        classify(e, p)
+        return comes_from_there(e, p, m.rpfilter.flags)
+    return m.constant.holds
 
 
 cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     # match_holds: one match, its inversion included.
-    cdef uint32_t kind = m.kind
-    cdef bint holds = False
-    cdef uint32_t v
-    if kind == MATCH_SPORT:
-        holds = m.a <= tuple_sport(p.t) <= m.b
-    elif kind == MATCH_DPORT:
-        holds = m.a <= tuple_dport(p.t) <= m.b
-    elif kind == MATCH_MARK:
-        holds = (p.mark & m.b) == m.a
-    elif kind == MATCH_ADDRTYPE_DST:
-        classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
-    elif kind == MATCH_ADDRTYPE_SRC:
-        classify(e, p)
-        holds = (m.a >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
-    elif kind == MATCH_MULTIPORT_SRC:
-        holds = ports_listed(e, m, tuple_sport(p.t))
-    elif kind == MATCH_MULTIPORT_DST:
-        holds = ports_listed(e, m, tuple_dport(p.t))
-    elif kind == MATCH_MULTIPORT_EITHER:
-        holds = ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
-    elif kind == MATCH_TCP_FLAGS:
-        holds = (p.tcp_flags & m.a) == m.b
-    elif kind == MATCH_ICMP_TYPE:
-        v = tuple_dport(p.t)
-        holds = m.a == 0xff or (v >> 8 == m.a and m.b <= (v & 0xff) <= m.c)
-    elif kind == MATCH_IPRANGE_SRC:
-        holds = e.targets[m.a].min_addr <= tuple_src(p.t) <= e.targets[m.a].max_addr
-    elif kind == MATCH_IPRANGE_DST:
-        holds = e.targets[m.a].min_addr <= tuple_dst(p.t) <= e.targets[m.a].max_addr
-    elif kind == MATCH_CTSTATE:
-        holds = (ct_state_bit(e, p) & m.a) != 0
-    elif kind == MATCH_LENGTH:
+    # => What it says of the packet. p.unrepeatable: a packet of the same key may get another answer.
+    if asks_connection(m.kind):
+        # the protocol of a connection is that of its packets, which is part of the key
+        p.unrepeatable |= m.kind != MATCH_CTPROTO
+        return p.ct != FN_NONE and of_connection_holds(e, m, p) != m.invert
+    if asks_more_than_key(m.kind):
         p.unrepeatable = True
-        holds = m.a <= p.length <= m.b
-    elif kind == MATCH_RANDOM:
-        p.unrepeatable = True
-        holds = (random_u64(e) >> 33) < m.a
-    elif kind == MATCH_NTH:
-        p.unrepeatable = True
-        m.c = 0 if m.c == m.a else m.c + 1
-        holds = m.c == 0
-    elif kind == MATCH_CONST:
-        holds = m.a
-    elif kind == MATCH_RPFILTER:
-        classify(e, p)
-        holds = comes_from_there(e, p, m.a)
-    elif kind == MATCH_SET:
-        p.unrepeatable = True
-        holds = in_set(e, m.a, p, m.b, m.c)
-    elif kind == MATCH_RECENT:
-        p.unrepeatable = True
-        holds = recent_holds(e, m, m + 1, p)
-    elif kind == MATCH_LIMIT:
-        p.unrepeatable = True
-        holds = limit_holds(m, m + 1, p.now)
-    elif kind == MATCH_TTL:
-        p.unrepeatable = True
-        holds = m.a <= p.ttl <= m.b
-    elif kind == MATCH_TOS:
-        p.unrepeatable = True
-        holds = (tos_of(p) & m.a) == m.b
-    elif kind == MATCH_TCP_OPTION:
-        p.unrepeatable = True
-        holds = has_option(p, m.a)
-    elif (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
-            or kind == MATCH_CT_EXPIRE):
-        p.unrepeatable = True
-        return p.ct != FN_NONE and conn_holds(e, &e.conns[p.ct], m, p.dir) != m.invert
-    elif kind == MATCH_CONNMARK:
-        # xt_connmark: without a connection the match fails, inverted or not
-        p.unrepeatable = True
-        return p.ct != FN_NONE and ((conn_mark(e, p.ct) & m.b) == m.a) != m.invert
-    elif kind == MATCH_HELPER:
-        p.unrepeatable = True
-        holds = announced_by(e, p, m.a)
-    elif kind == MATCH_CTPROTO:
-        return p.ct != FN_NONE and (tuple_proto(e.conns[p.ct].tuples[0]) == m.a) != m.invert
-    else:
-        return False
-    return holds != m.invert
+        return beyond_key_holds(e, m, p) != m.invert
+    return by_key_holds(e, m, p) != m.invert
 
 
 cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
@@ -227,6 +275,7 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) n
 
 
 cdef inline uint32_t dispatch_slot(const dispatch_t *d, uint32_t key) noexcept nogil:
+    # dispatch_slot: => Where the search for a key begins.
     return d.first_slot + (dispatch_hash(key) & d.mask)
 
 
@@ -259,35 +308,36 @@ cdef inline bint is_cut(const pkt_t *p, uint32_t need) noexcept nogil:
 cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # matches_hold: the rule's matches in order.
     # => A match that needs an l4 header which the packet lacks drops the packet at once.
-    cdef uint32_t i, kind
-    for i in range(r.match.n):
-        kind = e.matches[r.match.a + i].kind
-        if kind == MATCH_MORE:
+    cdef match_t *m = &e.matches[r.match.listed.first]
+    cdef uint32_t i
+    for i in range(r.match.n_listed):
+        if m[i].kind == MATCH_MORE:
             continue
-        if kind == MATCH_L4_HEADER:
-            if is_cut(p, e.matches[r.match.a + i].a):
+        if m[i].kind == MATCH_L4_HEADER:
+            if is_cut(p, m[i].l4_header.bytes):
                 hotdrop[0] = True
                 return False
             continue
-        if kind == MATCH_HASHLIMIT:
+        if m[i].kind == MATCH_HASHLIMIT:
             p.unrepeatable = True
-            if hashlimit_holds(e, &e.matches[r.match.a + i], p, hotdrop) == e.matches[r.match.a + i].invert:
+            if hashlimit_holds(e, &m[i], p, hotdrop) == m[i].invert:
                 return False
             continue
-        if not match_holds(e, &e.matches[r.match.a + i], p):
+        if not match_holds(e, &m[i], p):
             return False
     return True
 
 
 cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # own_match_holds: matches_hold for a rule that carries its only match.
-    if is_cut(p, r.match.n):
+    if is_cut(p, r.match.need):
         hotdrop[0] = True
         return False
     return match_holds(e, &r.match, p)
 
 
 cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
+    # target_mark: mark_tg of xt_mark.c.
     p.mark = (p.mark & ~t.mask) ^ t.value
 
 
@@ -334,15 +384,16 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
             target_ct(p, kind, t)
 
 
-cdef inline void note_rule(path_t *path, uint32_t rule) noexcept nogil:
-    if path.n < FN_PATH_RULES:
-        path.rules[path.n] = rule
-    path.n += path.n <= FN_PATH_RULES
+cdef inline void note_rule(table_memo_t *memo, uint32_t rule) noexcept nogil:
+    # note_rule: remember a rule that matched; one more than fit says that there were too many.
+    if memo.n < FN_TABLE_MEMO_RULES:
+        memo.rules[memo.n] = rule
+    memo.n += memo.n <= FN_TABLE_MEMO_RULES
 
 
-cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *path) noexcept nogil:
+cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_t *memo) noexcept nogil:
     # do_table: walk the chain of p.hook in a table, which must exist.
-    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; path.target_arg is its range, path.rules
+    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; memo.target_arg is its range, memo.rules
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t depth = 0
     cdef uint32_t at = e.hook_entry[table][p.hook]
@@ -369,7 +420,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
         if kind != TARGET_CHAIN_END:
             r.packets += 1
             r.bytes += p.length
-            note_rule(path, at)
+            note_rule(memo, at)
         if kind == TARGET_JUMP:
             if fn_unlikely(walked >= FN_WALK_RULES or depth >= e.max_jumps):
                 p.unrepeatable = True
@@ -392,10 +443,10 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, path_t *pat
             alter(e, p, kind, &e.targets[r.target_arg])
             at = r.next
         else:
-            path.target_arg = r.target_arg
+            memo.target_arg = r.target_arg
             break
     e.stats[STAT_RULES_WALKED] += walked
-    path.walked = <uint16_t>walked if walked < 0xffff else 0xffff
+    memo.walked = <uint16_t>walked if walked < 0xffff else 0xffff
     p.unrepeatable |= walked >= 0xffff
     p.pause |= walked >= 0xffff
     if kind == TARGET_POLICY_ACCEPT:

@@ -13,6 +13,7 @@ cdef enum:
 
 
 cdef inline recent_t *recent_find(engine_t *e, uint32_t list_, addr_t addr, uint32_t ttl, bint with_ttl) noexcept nogil:
+    # recent_find: => The entry of an address, NULL none (recent_entry_lookup).
     cdef recent_t *r = &e.recent[list_ * FN_RECENT_ENTRIES]
     cdef uint32_t i
     for i in range(FN_RECENT_ENTRIES):
@@ -33,6 +34,7 @@ cdef inline recent_t *recent_oldest(engine_t *e, uint32_t list_) noexcept nogil:
 
 
 cdef inline void recent_stamp(engine_t *e, recent_t *r, uint32_t now, uint32_t ttl, uint32_t ring) noexcept nogil:
+    # recent_stamp: the address was seen now (recent_entry_update).
     r.stamps[r.next] = now
     r.next = <uint16_t>((r.next + 1) % ring)
     if r.n_stamps < ring:
@@ -68,35 +70,35 @@ cdef inline void recent_reap(engine_t *e, uint32_t list_, uint32_t now, uint32_t
 
 
 cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more, const pkt_t *p) noexcept nogil:
-    # recent_holds: m: a list, b seconds as jiffies, c hit count; more: a target whose first address is the mask, b size of the ring of stamps.
-    cdef uint32_t op = m.n & RECENT_OPERATION
-    cdef addr_t addr = tuple_dst(p.t) if m.n & RECENT_DEST else tuple_src(p.t)
+    # recent_holds: --set, --rcheck, --update or --remove of the packet's address (recent_mt); more: the second slot of m.
+    cdef uint32_t op = m.bits & RECENT_OPERATION
+    cdef addr_t addr = tuple_dst(p.t) if m.bits & RECENT_DEST else tuple_src(p.t)
     # with an out device and no socket the TTL was already lowered
     cdef uint32_t ttl = p.ttl + (1 if p.out_iface and p.in_iface else 0)
     cdef recent_t *r
     cdef bint holds
-    addr &= e.targets[more.a].min_addr
-    r = recent_find(e, m.a, addr, ttl, m.n & RECENT_TTL)
+    addr &= e.targets[more.recent_more.at].masks.src
+    r = recent_find(e, m.recent.list, addr, ttl, m.bits & RECENT_TTL)
     if r == NULL:
         if op != RECENT_SET:
             return False
-        r = recent_oldest(e, m.a)
+        r = recent_oldest(e, m.recent.list)
         r.addr = addr
         r.next = 0
         r.n_stamps = 0
-        recent_stamp(e, r, p.now, ttl, more.b)
+        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
         return True
     if op == RECENT_SET:
-        recent_stamp(e, r, p.now, ttl, more.b)
+        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
         return True
     if op == RECENT_REMOVE:
         r.used = 0
         return True
-    holds = recent_hits(r, p.now, m.b, m.c)
-    if m.n & RECENT_REAP:
-        recent_reap(e, m.a, p.now, m.b)
+    holds = recent_hits(r, p.now, m.recent.window, m.recent.hits)
+    if m.bits & RECENT_REAP:
+        recent_reap(e, m.recent.list, p.now, m.recent.window)
     if holds and op == RECENT_UPDATE and r.used:
-        recent_stamp(e, r, p.now, ttl, more.b)
+        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
     return holds
 
 
@@ -114,13 +116,15 @@ cdef inline void bound_recent(engine_t *e, uint64_t n) noexcept nogil:
 
 
 cdef inline bint limit_holds(match_t *m, match_t *more, uint32_t now) noexcept nogil:
-    # limit_holds: m: a cost of a packet, b most credit; more: a credit, b time of the last packet.
-    cdef uint32_t credit = more.a + (now - more.b) * CREDITS
-    if now - more.b > m.b // CREDITS or credit > m.b:
-        credit = m.b
-    more.b = now
-    if credit >= m.a:
-        more.a = credit - m.a
+    # limit_holds: whether the bucket has the credit of a packet, which it then pays (limit_mt); more: the second slot of m.
+    cdef uint32_t past = now - more.limit_more.last
+    cdef uint32_t credit = more.limit_more.credit + past * CREDITS
+    # the first: what a long time adds does not fit in 32 bits
+    if past > m.limit.most // CREDITS or credit > m.limit.most:
+        credit = m.limit.most
+    more.limit_more.last = now
+    if credit >= m.limit.cost:
+        more.limit_more.credit = credit - m.limit.cost
         return True
-    more.a = credit
+    more.limit_more.credit = credit
     return False

@@ -20,6 +20,7 @@ cdef inline uint32_t folded(addr_t addr) noexcept nogil:
 
 
 cdef inline addr_t mask_of(uint32_t prefix) noexcept nogil:
+    # mask_of: => The mask of a prefix length.
     if prefix == 0:
         return 0
     return ~<addr_t>0 << (FN_ADDR_BITS - prefix)
@@ -35,6 +36,7 @@ cdef inline uint32_t element_hash(const addr_t *addrs, uint32_t port, uint32_t p
 
 cdef inline const element_t *find_element(const engine_t *e, const set_t *s, const addr_t *addrs, uint32_t port,
                                           uint32_t prefix) noexcept nogil:
+    # find_element: => The element of exactly these dimensions, NULL none.
     cdef uint32_t slot = element_hash(addrs, port, prefix) & s.mask
     cdef const element_t *m
     while True:
@@ -63,6 +65,7 @@ cdef inline bint packet_port(const pkt_t *p, bint src, bint with_proto, uint32_t
 
 
 cdef inline bint in_one_set(const engine_t *e, const set_t *s, const pkt_t *p, uint32_t sources, uint32_t n) noexcept nogil:
+    # in_one_set: => Whether the packet's dimensions are in one set; of networks the longest prefix decides.
     cdef addr_t addrs[2]
     cdef uint32_t port = 0
     cdef uint32_t at = 0

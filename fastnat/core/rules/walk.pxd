@@ -3,7 +3,7 @@
 # Source: ours (Open vSwitch's megaflows are the same idea); the walk itself is ipt_do_table, see rules/match.
 # Invariants: two packets with the same key meet the same rules with the same answers: addresses and ports count only
 # as classes, cut at every address and port that a rule or a route names; whatever else a match may ask
-# makes the walk unrepeatable, and then nothing is remembered. Counters of a path are those of all its rules.
+# makes the walk unrepeatable, and then nothing is remembered. Counters of a memo are those of all its rules.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..route cimport classify
@@ -11,8 +11,8 @@ from ..tuples.tuple cimport tuple_proto
 from .match cimport ct_state_bit, do_table
 
 
-cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
-    # path_key: everything about the packet that a repeatable match may ask.
+cdef inline void table_memo_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
+    # table_memo_key: everything about the packet that a repeatable match may ask.
     cdef uint32_t state = ct_state_bit(e, p)
     classify(e, p)
     key[0] = p.src_class | <uint64_t>p.dst_class << 32
@@ -22,9 +22,9 @@ cdef inline void path_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t 
 
 
 cdef inline uint32_t slot_of(const engine_t *e, const uint64_t *key) noexcept nogil:
-    # slot_of: the place of a key in the direct-mapped memory of paths, and of shortcuts/hook_memo's.
+    # slot_of: the place of a key among the memos of tables, and of shortcuts/hook_memo's.
     cdef uint64_t h = key[0] ^ key[1] * <uint64_t>0x9e3779b97f4a7c15 ^ key[2]
-    return <uint32_t>(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_paths - 1)
+    return <uint32_t>(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_memos - 1)
 
 
 cdef inline void count_rules(engine_t *e, const uint32_t *rules, uint32_t n, uint64_t packets, uint64_t bytes_) noexcept nogil:
@@ -35,10 +35,11 @@ cdef inline void count_rules(engine_t *e, const uint32_t *rules, uint32_t n, uin
         e.rules[rules[i]].bytes += bytes_
 
 
-cdef inline void path_flush(engine_t *e, path_t *path) noexcept nogil:
-    count_rules(e, path.rules, path.n if path.packets else 0, path.packets, path.bytes)
-    path.packets = 0
-    path.bytes = 0
+cdef inline void table_memo_flush(engine_t *e, table_memo_t *memo) noexcept nogil:
+    # table_memo_flush: the rules' own counters hold what the memo counted.
+    count_rules(e, memo.rules, memo.n if memo.packets else 0, memo.packets, memo.bytes)
+    memo.packets = 0
+    memo.bytes = 0
 
 
 cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
@@ -50,34 +51,34 @@ cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
 cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # walk_table: what the table's rules say about the packet, as do_table does.
     # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
-    cdef path_t fresh
-    cdef path_t *path
+    cdef table_memo_t fresh
+    cdef table_memo_t *memo
     if e.hook_entry[table][p.hook] == FN_NONE:
         return TARGET_ACCEPT
     fresh.n = 0
     fresh.target_arg = 0
-    if e.n_paths == 0 or l4_cut(p):
+    if e.n_memos == 0 or l4_cut(p):
         fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
         p.target = &e.targets[fresh.target_arg]
         return fresh.kind
-    path_key(e, table, p, fresh.key)
-    path = &e.paths[slot_of(e, fresh.key)]
-    if path.key[0] == fresh.key[0] and path.key[1] == fresh.key[1] and path.key[2] == fresh.key[2]:
-        path.packets += 1
-        path.bytes += p.length
-        e.stats[STAT_RULES_WALKED] += path.walked
-        p.mark = path.mark
-        p.target = &e.targets[path.target_arg]
-        p.path[p.hook == HOOK_POSTROUTING] = path
-        return path.kind
+    table_memo_key(e, table, p, fresh.key)
+    memo = &e.table_memos[slot_of(e, fresh.key)]
+    if memo.key[0] == fresh.key[0] and memo.key[1] == fresh.key[1] and memo.key[2] == fresh.key[2]:
+        memo.packets += 1
+        memo.bytes += p.length
+        e.stats[STAT_RULES_WALKED] += memo.walked
+        p.mark = memo.mark
+        p.target = &e.targets[memo.target_arg]
+        p.table_memo[p.hook == HOOK_POSTROUTING] = memo
+        return memo.kind
     p.unrepeatable = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
     p.target = &e.targets[fresh.target_arg]
-    if not p.unrepeatable and fresh.n <= FN_PATH_RULES:
-        path_flush(e, path)
+    if not p.unrepeatable and fresh.n <= FN_TABLE_MEMO_RULES:
+        table_memo_flush(e, memo)
         fresh.packets = 0
         fresh.bytes = 0
         fresh.mark = p.mark
-        path[0] = fresh
-        p.path[p.hook == HOOK_POSTROUTING] = path
+        memo[0] = fresh
+        p.table_memo[p.hook == HOOK_POSTROUTING] = memo
     return fresh.kind

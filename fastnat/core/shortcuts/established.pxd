@@ -2,16 +2,15 @@
 #
 # Source: the steps of hooks.pxd for such a packet (what the kernel calls the flow-table fast path gives the
 # same answer); nf_conntrack_in, nf_nat_packet (Linux 6.18).
-# Invariants: gives exactly what `walk` would give, or declines and changes nothing. It is asked only when no rule of
-# raw, mangle or filter can see the packet, and then every hook but conntrack's and NAT's is empty.
+# Invariants: gives exactly what `walk` would give, or declines and changes nothing: shortcuts/conditions says when. It is asked
+# only where engine_t.only_nat_rules holds, and then every hook but conntrack's and NAT's is empty.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
 from ..types cimport *
-from ..conntrack.lookup cimport is_live
 from ..conntrack.timing_wheel cimport wheel_bring_forward
-from ..route cimport is_multicast, may_be_forwarded
-from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
+from .conditions cimport passing_route
 
 
 cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
@@ -39,28 +38,15 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     # the packet's.
     # => False: take the long way. Ports of UDP are all that may change, so the inverse of the other
     #    direction's tuple is the packet that leaves.
-    cdef uint32_t now = <uint32_t>e.now
     cdef uint32_t dir = id_ & 1
     cdef uint32_t ctinfo
-    cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
-    cdef int looked_at = done | IPS_FIXED_TIMEOUT
     cdef conn_t *c = &e.conns[id_ >> 1]
     cdef const tuple_t *back = &c.tuples[dir ^ 1]
-    cdef const route_t *route
-    # a record that was released keeps its tuples until it is used again
-    if not tuple_equal(c.tuples[dir], t) or not is_live(c) or <int32_t>(c.timeout - now) <= 0:
-        return False
-    if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
-        return False
-    if c.routes[dir] == 0 or c.status & looked_at != done:
-        return False
-    route = &e.routes[c.routes[dir] - 1]
-    if route.kind != ROUTE_UNICAST or (dir == 0 and c.masq_iface and c.masq_iface != route.iface):
-        return False
-    if is_multicast(tuple_src(back[0])) or not may_be_forwarded(in_.src, in_.iface, route.iface):
+    cdef const route_t *route = passing_route(e, c, in_, t, dir)
+    if route == NULL:
         return False
     ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
-    refresh_udp(e, id_ >> 1, now)
+    refresh_udp(e, id_ >> 1, <uint32_t>e.now)
     if dir:
         ctinfo = IP_CT_ESTABLISHED_REPLY
         if not c.status & IPS_SEEN_REPLY:

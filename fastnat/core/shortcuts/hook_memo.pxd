@@ -2,7 +2,7 @@
 #
 # Source: ours; it stands for PREROUTING, routing, FORWARD and POSTROUTING of a packet that only nat rules see, see hooks
 # and rules/walk.
-# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable paths that left
+# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks that left
 # the destination alone; packets with its key differ for no rule, no route and no martian check. The
 # connection's own steps (null binding, setup_info, confirm) are never remembered.
 from libc.stdint cimport uint32_t, uint64_t
@@ -11,16 +11,13 @@ from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
 from ..route cimport classify
-from ..rules.walk cimport count_rules, path_flush, slot_of
+from ..rules.walk cimport count_rules, table_memo_flush, slot_of
 from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
-
-
-cdef enum:
-    # what may be said about the range of a memo for shortcuts/opening.pxd: not that a port is an offset
-    QUICK_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
+from .conditions cimport is_complete, may_be_memorized
 
 
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
+    # memo_key: everything about the packet that a rule of nat, a route or a martian check may ask. Bit 63: the key is in use.
     classify(e, p)
     key[0] = p.src_class | <uint64_t>p.dst_class << 32
     key[1] = p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
@@ -28,54 +25,58 @@ cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept n
 
 
 cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
+    # memo_flush: the rules' own counters hold what the memo counted.
     count_rules(e, memo.rules, memo.n if memo.packets else 0, memo.packets, memo.bytes)
     memo.packets = 0
     memo.bytes = 0
 
 
-cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # may_have_memo: bytes must be rewritten hook by hook, and a null binding may change an ICMP id.
-    return (e.only_nat_rules and e.n_paths != 0 and p.is_new and p.data == NULL and p.template_zone == 0
-            and not p.held and tuple_proto(p.t) != PROTO_ICMP)
+cdef inline addr_t only_addr(const engine_t *e, const pkt_t *p, const table_memo_t *src, const target_t *range_) noexcept nogil:
+    # only_addr: the SNAT address that all packets of the memo have.
+    # => 0: it has to be asked for each time.
+    # towards a gateway the next hop, and with it the address, is the same; of IPv6 it depends on the destination
+    if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
+        return tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
+    if src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
+        return range_.min_addr
+    return 0
+
+
+cdef inline void take_rules(memo_t *memo, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
+    # take_rules: those of both walks, for their counters.
+    cdef uint32_t i
+    memo.walked = dst.walked + src.walked
+    memo.n = dst.n + src.n
+    for i in range(dst.n):
+        memo.rules[i] = dst.rules[i]
+    for i in range(src.n):
+        memo.rules[dst.n + i] = src.rules[i]
 
 
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
-    cdef memo_t *memo
-    cdef const path_t *dst = p.path[0]
-    cdef const path_t *src = p.path[1]
+    cdef const table_memo_t *src = p.table_memo[1]
     cdef const target_t *range_
+    cdef memo_t *memo
     cdef uint32_t i
-    if dst == NULL or src == NULL or dst == src or dst.kind != TARGET_ACCEPT or dst.n + src.n > FN_MEMO_RULES:
-        return
-    if src.kind != TARGET_ACCEPT and src.kind != TARGET_MASQUERADE and src.kind != TARGET_SNAT:
+    if not may_be_memorized(p.table_memo[0], src):
         return
     memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)
     for i in range(3):
         memo.key[i] = key[i]
+    range_ = &e.targets[src.target_arg]
     memo.target_arg = src.target_arg
     memo.kind = src.kind
     memo.mark = src.mark
     memo.route = p.route
     memo.out_iface = e.routes[p.route - 1].iface
     memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
+    memo.addr = only_addr(e, p, src, range_)
+    memo.complete = is_complete(memo, range_)
     e.n_memos_made += 1
     memo.born = e.n_memos_made
-    memo.walked = dst.walked + src.walked
-    memo.addr = 0
-    range_ = &e.targets[src.target_arg]
-    if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
-        memo.addr = tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
-    elif src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
-        memo.addr = range_.min_addr
-    memo.quick = memo.addr != 0 and range_.flags & ~QUICK_FLAGS == 0 \
-        and not (range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto)
-    memo.n = dst.n + src.n
-    for i in range(dst.n):
-        memo.rules[i] = dst.rules[i]
-    for i in range(src.n):
-        memo.rules[dst.n + i] = src.rules[i]
+    take_rules(memo, p.table_memo[0], src)
 
 
 cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -117,13 +118,13 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
 cdef inline void flush_counters(engine_t *e) noexcept nogil:
     # flush_counters: the counters of the rules hold what was remembered, too.
     cdef uint32_t i
-    for i in range(e.n_paths):
-        path_flush(e, &e.paths[i])
+    for i in range(e.n_memos):
+        table_memo_flush(e, &e.table_memos[i])
         memo_flush(e, &e.memos[i])
 
 
-cdef inline void forget_walks(engine_t *e) noexcept nogil:
-    # forget_walks: after a change to rules or targets nothing that is remembered holds; its counters stay.
+cdef inline void forget_memos(engine_t *e) noexcept nogil:
+    # forget_memos: after a change to rules or targets nothing that is remembered holds; its counters stay.
     flush_counters(e)
-    memset(e.paths, 0, e.n_paths * sizeof(path_t))
-    memset(e.memos, 0, e.n_paths * sizeof(memo_t))
+    memset(e.table_memos, 0, e.n_memos * sizeof(table_memo_t))
+    memset(e.memos, 0, e.n_memos * sizeof(memo_t))

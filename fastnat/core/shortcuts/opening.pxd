@@ -2,13 +2,13 @@
 #
 # Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, the null binding of the destination, get_unique_tuple that
 # keeps the port or takes the first candidate of a search, __nf_conntrack_confirm (Linux 6.18).
-# Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing. It declines as soon
-# as a tuple is taken or the source has a mapping already.
+# Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing: shortcuts/conditions says
+# when. It declines as soon as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
-from ..conntrack.lookup cimport find_tuple, towards
+from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.timing_wheel cimport wheel_add
 from ..nat.bysource cimport bysource_head
@@ -19,6 +19,7 @@ from ..route cimport address_class, address_last, port_class, port_last
 from ..rules.walk cimport slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
 from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_with_dst
+from .conditions cimport may_ask_memo, may_open
 
 cdef extern from *:
     """
@@ -30,20 +31,21 @@ cdef extern from *:
     const uint32_t LOOK_ABSENT "FN_LOOK_ABSENT"
 
 
-cdef inline bint reaches(const memo_reach_t *r, const packet_t *in_) noexcept nogil:
-    # reaches: whether the packet is one of those that the memo of r stands for.
+cdef inline bint within_bounds(const memo_bounds_t *r, const packet_t *in_) noexcept nogil:
+    # within_bounds: whether the packet is one of those that the memo of r stands for.
     return (<addr_t>(in_.src - r.src) <= r.src_width and <addr_t>(in_.dst - r.dst) <= r.dst_width
             and <uint16_t>(in_.sport - r.sport) <= r.sport_width and <uint16_t>(in_.dport - r.dport) <= r.dport_width
             and in_.proto == PROTO_UDP and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
 
 
-cdef inline bint reach_holds(const engine_t *e) noexcept nogil:
-    return e.reach.born != 0 and e.memos[e.reach.memo].born == e.reach.born
+cdef inline bint bounds_hold(const engine_t *e) noexcept nogil:
+    # bounds_hold: whether the memo of the bounds is still the one that they were made of.
+    return e.memo_bounds.born != 0 and e.memos[e.memo_bounds.memo].born == e.memo_bounds.born
 
 
-cdef inline void set_reach(engine_t *e, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
-    # set_reach: the classes of a memo's key as bounds.
-    cdef memo_reach_t *r = &e.reach
+cdef inline void set_bounds(engine_t *e, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
+    # set_bounds: the classes of a memo's key as bounds.
+    cdef memo_bounds_t *r = &e.memo_bounds
     cdef uint32_t src = <uint32_t>key[0]
     cdef uint32_t dst = <uint32_t>(key[0] >> 32)
     cdef uint32_t sport = <uint32_t>(key[2] >> 24) & 0x3ffff
@@ -63,21 +65,21 @@ cdef inline void set_reach(engine_t *e, const packet_t *in_, const uint64_t *key
     r.tcp_flags = in_.tcp_flags
 
 
-cdef inline memo_t *quick_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
-    # quick_memo: what was decided for a UDP packet that no rule or route can tell from this one, see shortcuts/hook_memo.
+cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
+    # complete_memo: what was decided for a UDP packet that no rule or route can tell from this one, see shortcuts/hook_memo.
     # => NULL: nothing, or not down to the address; key: its classes, where they had to be looked up.
     cdef memo_t *memo
     cdef uint32_t slot
-    if in_.proto != PROTO_UDP or e.n_paths == 0 or in_.iface == 0 or in_.iface >= e.n_ifaces:
+    if not may_ask_memo(e, in_):
         return NULL
     key[0] = address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
     key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>PROTO_UDP << 40
     key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
     slot = slot_of(e, key)
     memo = &e.memos[slot]
-    if not memo.quick or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
+    if not memo.complete or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return NULL
-    set_reach(e, in_, key, slot)
+    set_bounds(e, in_, key, slot)
     return memo
 
 
@@ -105,10 +107,12 @@ cdef inline bint is_clear(uint32_t look) noexcept nogil:
 
 
 cdef inline bint is_full(uint32_t look) noexcept nogil:
+    # is_full: whether the look found no free slot.
     return look & 0xfff0000 == 0
 
 
 cdef inline bint is_absent(const engine_t *e, uint32_t look, tuple_t t, uint64_t h) noexcept nogil:
+    # is_absent: whether nobody has a tuple: by the look into its bucket, or by looking it up.
     return is_clear(look) or find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE
 
 
@@ -154,6 +158,7 @@ cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, c
 
 
 cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, uint32_t port, result_t *out) noexcept nogil:
+    # answer: the result of a connection's first packet.
     if FN_V6:
         memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD
@@ -169,53 +174,65 @@ cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, ui
     out.conn = ct
 
 
-cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
-                                  result_t *out) noexcept nogil:
-    # open_masqueraded: => False: take the long way.
-    cdef memo_t *memo = ahead.memo
-    cdef bucket_t *orig
-    cdef bucket_t *reply
-    cdef bucket_t *source
-    cdef uint32_t look_orig, look_reply, look_source, look_untranslated, ct
-    # another packet may have taken the memo's place meanwhile
-    if memo == NULL or memo.born != ahead.born or t.src == memo.addr:
-        return False
-    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
-        return False
-    orig = bucket_home(&e.tuples, hash)
-    reply = bucket_home(&e.tuples, ahead.reply_hash[1])
-    source = bucket_home(&e.sources, ahead.source_hash)
-    look_orig = fn_bucket_look(orig, tag_of(hash))
-    look_reply = fn_bucket_look(reply, tag_of(ahead.reply_hash[1]))
+cdef struct looks_t:
+    # the buckets that a new connection enters, and what one look into each has told (fn_bucket_look); the last: of the
+    # untranslated reply tuple, which enters none
+    bucket_t *orig
+    bucket_t *reply
+    bucket_t *source
+    uint32_t of_orig
+    uint32_t of_reply
+    uint32_t of_source
+    uint32_t of_untranslated
+
+
+cdef inline void look(const engine_t *e, uint64_t hash, const ahead_t *ahead, looks_t *l) noexcept nogil:
+    # look: once into each bucket. hash: of the original tuple.
+    l.orig = bucket_home(&e.tuples, hash)
+    l.reply = bucket_home(&e.tuples, ahead.reply_hash[1])
+    l.source = bucket_home(&e.sources, ahead.source_hash)
+    l.of_orig = fn_bucket_look(l.orig, tag_of(hash))
+    l.of_reply = fn_bucket_look(l.reply, tag_of(ahead.reply_hash[1]))
+    # where no tuple leads into the source's /16, nobody has the untranslated reply tuple
+    l.of_untranslated = LOOK_ABSENT
     if ahead.checks:
-        look_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
-    elif fn_unlikely(towards(e, t.src)[0] != 0):
-        return False
-    else:
-        look_untranslated = LOOK_ABSENT
-    look_source = fn_bucket_look(source, tag_of(ahead.source_hash))
-    # another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
-    if fn_unlikely(not (is_clear(look_orig) and is_clear(look_reply) and is_clear(look_untranslated) and is_clear(look_source))):
-        if not (is_absent(e, look_orig, t, hash) and is_absent(e, look_reply, ahead.reply[1], ahead.reply_hash[1])
-                and is_absent(e, look_untranslated, ahead.reply[0], ahead.reply_hash[0])
-                and (is_clear(look_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE)):
-            return False
+        l.of_untranslated = fn_bucket_look(bucket_home(&e.tuples, ahead.reply_hash[0]), tag_of(ahead.reply_hash[0]))
+    l.of_source = fn_bucket_look(l.source, tag_of(ahead.source_hash))
+
+
+cdef inline bint nobody_has(const engine_t *e, tuple_t t, uint64_t hash, const ahead_t *ahead, const looks_t *l) noexcept nogil:
+    # nobody_has: another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
+    # (nf_nat_used_tuple, find_appropriate_src).
+    if fn_likely(is_clear(l.of_orig) and is_clear(l.of_reply) and is_clear(l.of_untranslated) and is_clear(l.of_source)):
+        return True
+    return (is_absent(e, l.of_orig, t, hash) and is_absent(e, l.of_reply, ahead.reply[1], ahead.reply_hash[1])
+            and is_absent(e, l.of_untranslated, ahead.reply[0], ahead.reply_hash[0])
+            and (is_clear(l.of_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE))
+
+
+cdef inline uint32_t next_record(const engine_t *e) noexcept nogil:
+    # next_record: the one that conn_alloc would give.
+    # => FN_NONE: there is none.
     if e.n_free:
-        ct = e.free_ids[e.n_free - 1]
-    elif e.high_water < e.capacity:
-        ct = e.high_water
-    else:
-        return False
-    fill(e, &e.conns[ct], t, ahead, memo)
-    if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1) or orig == reply
-                   or is_full(look_orig) or is_full(look_reply) or is_full(look_source)):
-        if not put_growing(e, ct, hash, ahead):
-            e.conns[ct].flags = 0
-            return False
-    else:
-        put(&e.tuples, reply, look_reply, ahead.reply_hash[1], ct << 1 | 1)
-        put(&e.tuples, orig, look_orig, hash, ct << 1)
-        put(&e.sources, source, look_source, ahead.source_hash, ct << 1)
+        return e.free_ids[e.n_free - 1]
+    return e.high_water if e.high_water < e.capacity else FN_NONE
+
+
+cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead, const looks_t *l) noexcept nogil:
+    # put_all: into the tables by both tuples and by the source.
+    # => False: there is no room; then it is in none.
+    # the looks name free slots only while no table grows, no bucket is full, and two items do not want one slot
+    if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1) or l.orig == l.reply
+                   or is_full(l.of_orig) or is_full(l.of_reply) or is_full(l.of_source)):
+        return put_growing(e, ct, hash, ahead)
+    put(&e.tuples, l.reply, l.of_reply, ahead.reply_hash[1], ct << 1 | 1)
+    put(&e.tuples, l.orig, l.of_orig, hash, ct << 1)
+    put(&e.sources, l.source, l.of_source, ahead.source_hash, ct << 1)
+    return True
+
+
+cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+    # enter: what confirm does beside the tables: bitmaps, wheel, the record, counts.
     if fn_unlikely(e.n_bitmaps != 0):
         bitmap_note(e, ahead.reply[1], True)
         bitmap_note(e, t, True)
@@ -224,10 +241,14 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         e.n_free -= 1
     else:
         e.high_water += 1
-    towards(e, t.dst)[0] += 1
-    towards(e, memo.addr)[0] += 1
+    dst16_count(e, t.dst)[0] += 1
+    dst16_count(e, memo.addr)[0] += 1
     e.count += 1
     e.confirmed += 1
+
+
+cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *ahead, memo_t *memo) noexcept nogil:
+    # count_opened: the counters as the long way leaves them.
     e.stats[STAT_NEW] += 1
     # the null binding's probe, and that of the translated tuple
     e.stats[STAT_PORT_SEARCH_PROBES] += 2
@@ -237,5 +258,28 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         e.stats[STAT_RANDOM_DRAWS] += 1
     memo.packets += 1
     memo.bytes += in_.length
+
+
+cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
+                                  result_t *out) noexcept nogil:
+    # open_masqueraded: open the packet's connection, from conntrack to confirm. hash: of t, its tuple.
+    # => False: take the long way; nothing has changed.
+    cdef memo_t *memo = ahead.memo
+    cdef looks_t l
+    cdef uint32_t ct
+    if not may_open(e, t, ahead, memo):
+        return False
+    look(e, hash, ahead, &l)
+    if fn_unlikely(not nobody_has(e, t, hash, ahead, &l)):
+        return False
+    ct = next_record(e)
+    if ct == FN_NONE:
+        return False
+    fill(e, &e.conns[ct], t, ahead, memo)
+    if not put_all(e, ct, hash, ahead, &l):
+        e.conns[ct].flags = 0
+        return False
+    enter(e, ct, t, ahead, memo)
+    count_opened(e, in_, ahead, memo)
     answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)
     return True

@@ -17,6 +17,7 @@ cdef extern from *:
 
 
 cdef inline uint64_t tuple_hash(const engine_t *e, tuple_t t) noexcept nogil:
+    # tuple_hash: => The hash of a tuple by the table's key.
     return fn_hash(e.key, &t)
 
 
@@ -40,6 +41,7 @@ cdef inline uint64_t source_hash(const engine_t *e, tuple_t t) noexcept nogil:
 
 
 cdef inline uint64_t splitmix64(uint64_t *state) noexcept nogil:
+    # splitmix64: => The next of a sequence of 64-bit numbers (Steele, Lea, Flood 2014).
     cdef uint64_t z
     state[0] += GAMMA
     z = state[0]
@@ -61,6 +63,7 @@ cdef inline void begin_packet(engine_t *e, uint64_t number) noexcept nogil:
 
 
 cdef inline uint64_t random_u64(engine_t *e) noexcept nogil:
+    # random_u64: => The next random number of the packet at hand.
     e.stats[STAT_RANDOM_DRAWS] += 1
     return splitmix64(&e.rng[1])
 
@@ -77,6 +80,7 @@ cdef inline uint32_t random_u16(engine_t *e) noexcept nogil:
 
 
 cdef inline uint32_t rol32(uint32_t x, int r) noexcept nogil:
+    # rol32: => A word rotated to the left.
     return (x << r) | (x >> (32 - r))
 
 

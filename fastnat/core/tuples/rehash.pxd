@@ -30,12 +30,14 @@ cdef inline void next_key(engine_t *e) noexcept nogil:
 
 
 cdef inline void table_clear(table_t *t) noexcept nogil:
+    # table_clear: no items; the size stays.
     memset(t.buckets, 0, <uint64_t>t.n_buckets * sizeof(bucket_t))
     t.used = 0
     t.overflows = 0
 
 
 cdef inline void put_again(engine_t *e, uint32_t ct, uint32_t dir) noexcept nogil:
+    # put_again: into the table by one tuple, under the new key.
     cdef uint64_t h = tuple_hash(e, conn_tuple(&e.conns[ct], dir))
     table_insert_growing(e, &e.tuples, h, ct << 1 | dir)
     if e.n_chains:
@@ -46,7 +48,7 @@ cdef inline void collect_due(engine_t *e) noexcept nogil:
     # collect_due: delete connections with timeouts of 0 s, which are due in the jiffy in which they begin. Any number of them
     # may have one tuple, and no key would put those into different groups.
     cdef uint32_t i
-    if e.zoned == 0:
+    if e.may_share_tuple == 0:
         return
     for i in range(e.high_water):
         if is_live(&e.conns[i]) and e.conns[i].status & IPS_CONFIRMED and is_expired(&e.conns[i], <uint32_t>e.now):
@@ -79,6 +81,7 @@ cdef inline void rehash(engine_t *e) noexcept nogil:
 
 
 cdef inline bint is_crowded(const engine_t *e) noexcept nogil:
+    # is_crowded: => Whether the key is to be changed when the packet at hand is done.
     return (e.tuples.crowded | e.sources.crowded) != 0
 
 

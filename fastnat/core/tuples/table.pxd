@@ -24,6 +24,7 @@ cdef enum:
     FAR = 8
 
 cdef inline uint32_t DISPLACED() noexcept nogil:
+    # DISPLACED: the bit of an item that does not lie in its home bucket.
     return <uint32_t>1 << 31
 
 
@@ -33,6 +34,7 @@ cdef inline uint32_t KEPT_BITS() noexcept nogil:
 
 
 cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
+    # tag_of: => The tag of a hash, never 0, which is an empty slot.
     cdef uint8_t tag = <uint8_t>(h >> 56)
     return tag + (tag == 0)
 
@@ -45,18 +47,22 @@ cdef inline uint32_t bucket_index(const table_t *t, uint64_t h) noexcept nogil:
 
 
 cdef inline bucket_t *bucket_home(const table_t *t, uint64_t h) noexcept nogil:
+    # bucket_home: the bucket in which an item belongs.
     return t.buckets + bucket_index(t, h)
 
 
 cdef inline bucket_t *bucket_neighbour(const table_t *t, uint64_t h, uint32_t q) noexcept nogil:
+    # bucket_neighbour: the q-th bucket in which an item may lie when its home is full.
     return t.buckets + (bucket_index(t, h) ^ q)
 
 
 cdef inline uint32_t overflow_count(const bucket_t *b, uint8_t tag) noexcept nogil:
+    # overflow_count: => How many items of a tag class have left a bucket, STICKY: at least so many.
     return (b.overflow >> ((tag & 7) * 4)) & 15
 
 
 cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
+    # overflow_add: one item more, or less, has left; a counter that is full stays so.
     cdef uint32_t count = overflow_count(b, tag)
     cdef uint32_t shift = (tag & 7) * 4
     if count == STICKY:
@@ -76,6 +82,8 @@ cdef inline uint32_t further_bits(const table_t *t, uint64_t h) noexcept nogil:
 
 
 cdef inline bint bucket_put(bucket_t *b, uint8_t tag, uint32_t item) noexcept nogil:
+    # bucket_put: an item into a free slot of a bucket.
+    # => False: there is none.
     cdef uint32_t free = fn_tags_equal(b, 0)
     cdef int i
     if free == 0:
@@ -113,10 +121,12 @@ cdef inline tuple_t item_message(const engine_t *e, const table_t *t, uint32_t i
 
 
 cdef inline uint64_t item_hash(const engine_t *e, const table_t *t, uint32_t id_) noexcept nogil:
+    # item_hash: => The hash of an item, computed anew.
     return tuple_hash(e, item_message(e, t, id_))
 
 
 cdef inline uint32_t slots_in_use(const bucket_t *b) noexcept nogil:
+    # slots_in_use: => A bit for each slot that holds an item.
     return ~fn_tags_equal(b, 0) & 0xfff
 
 

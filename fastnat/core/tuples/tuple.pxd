@@ -9,6 +9,7 @@ from ..types cimport addr_t, conn_t, FN_V6, PROTO_ICMP, tuple_t
 
 cdef inline tuple_t tuple_make(addr_t src, addr_t dst, uint32_t sport, uint32_t dport,
                                uint32_t proto, uint32_t zone) noexcept nogil:
+    # tuple_make: a tuple of its parts.
     cdef tuple_t t
     t.src = src
     t.dst = dst
@@ -17,40 +18,49 @@ cdef inline tuple_t tuple_make(addr_t src, addr_t dst, uint32_t sport, uint32_t 
 
 
 cdef inline addr_t tuple_src(tuple_t t) noexcept nogil:
+    # tuple_src: the source address.
     return t.src
 
 
 cdef inline addr_t tuple_dst(tuple_t t) noexcept nogil:
+    # tuple_dst: the destination address.
     return t.dst
 
 
 cdef inline uint32_t tuple_sport(tuple_t t) noexcept nogil:
+    # tuple_sport: the source port, or an ICMP id, or a GRE key.
     return <uint32_t>(t.rest & 0xffff)
 
 
 cdef inline uint32_t tuple_dport(tuple_t t) noexcept nogil:
+    # tuple_dport: the destination port, or ICMP type << 8 | code.
     return <uint32_t>((t.rest >> 16) & 0xffff)
 
 
 cdef inline uint32_t tuple_proto(tuple_t t) noexcept nogil:
+    # tuple_proto: the protocol.
     return <uint32_t>((t.rest >> 32) & 0xff)
 
 
 cdef inline uint32_t tuple_zone(tuple_t t) noexcept nogil:
+    # tuple_zone: the zone id that it is looked up in.
     return <uint32_t>(t.rest >> 48)
 
 
 cdef inline bint tuple_equal(tuple_t a, tuple_t b) noexcept nogil:
+    # tuple_equal: => Whether all of two tuples is equal.
     return ((a.src ^ b.src) | (a.dst ^ b.dst)) == 0 and a.rest == b.rest
 
 
 cdef inline tuple_t tuple_with_src(tuple_t t, addr_t addr, uint32_t port) noexcept nogil:
+    # tuple_with_src: the tuple with another source.
     t.src = addr
     t.rest = (t.rest & ~<uint64_t>0xffff) | port
     return t
 
 
 cdef inline tuple_t tuple_with_dst(tuple_t t, addr_t addr, uint32_t port) noexcept nogil:
+    # tuple_with_dst: the tuple with another destination.
     t.dst = addr
     t.rest = (t.rest & ~<uint64_t>0xffff0000) | (<uint64_t>port << 16)
     return t
@@ -71,6 +81,7 @@ cdef inline int icmp_inverse(uint32_t type_) noexcept nogil:
 
 
 cdef inline bint tuple_invertible(tuple_t t) noexcept nogil:
+    # tuple_invertible: => Whether a reply can belong to it (nf_ct_invert_tuple).
     return tuple_proto(t) != PROTO_ICMP or icmp_inverse(tuple_dport(t) >> 8) >= 0
 
 
@@ -104,9 +115,11 @@ cdef inline uint32_t zone_of(const conn_t *ct, uint32_t dir) noexcept nogil:
 
 
 cdef inline tuple_t conn_tuple(const conn_t *ct, uint32_t dir) noexcept nogil:
+    # conn_tuple: the tuple of one direction of a connection.
     return ct.tuples[dir]
 
 
 cdef inline tuple_t tuple_in_zone(tuple_t t, uint32_t zone) noexcept nogil:
+    # tuple_in_zone: the tuple in another zone.
     t.rest = (t.rest & <uint64_t>0x0000ffffffffffff) | (<uint64_t>zone << 48)
     return t

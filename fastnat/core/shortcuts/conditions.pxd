@@ -1,0 +1,117 @@
+# When a short cut may be taken: every condition stands here, each with its reason.
+#
+# Source: ours; the kernel has no short cuts but the flow table, whose conditions are nft_flow_offload's.
+# Invariants: a condition is asked before anything is changed. Where all of one function hold, the short cut gives exactly what
+# `walk` of hooks would give, counters included; where one fails, the packet takes the long way.
+# Differs from the kernel: nothing.
+from libc.stdint cimport int32_t, uint32_t
+from ..types cimport *
+from ..conntrack.lookup cimport dst16_count, is_live
+from ..route cimport is_multicast, may_be_forwarded
+from ..tuples.tuple cimport tuple_equal, tuple_proto, tuple_src
+
+cdef enum:
+    # what the range of a complete memo may say: not that a port is an offset, which depends on the port it replaces
+    COMPLETE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
+
+
+cdef inline bint only_nat_rules(const engine_t *e, bint remember) noexcept nogil:
+    # only_nat_rules: a forwarded packet meets conntrack, nat and nothing else. remember: the user allows short cuts.
+    # => What holds for the node as it is configured; all short cuts but the memos of tables ask for it.
+    cdef uint32_t table, hook
+    # without tracking there is no connection to know anything, and what is not forwarded has no short way
+    if not e.tracking or not e.forward or not remember:
+        return False
+    # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones
+    if e.max_events or e.n_services or e.auto_helpers:
+        return False
+    # a rule of raw, mangle or filter sees each packet, not only the first of a connection
+    for table in range(4):
+        for hook in range(5):
+            if table != TABLE_NAT and e.hook_entry[table][hook] != FN_NONE:
+                return False
+    return True
+
+
+cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # may_have_memo: whether hooks may follow a memo, or make one, for a packet behind conntrack in PREROUTING.
+    # n_memos 0: masks with holes, or too many interfaces for a key
+    if not e.only_nat_rules or e.n_memos == 0:
+        return False
+    # later packets are not asked: nat rules run once a connection
+    if not p.is_new:
+        return False
+    # bytes are rewritten hook by hook
+    if p.data != NULL:
+        return False
+    # a zone of a template is in no key; who is held confirms later, and not in `follow`
+    if p.template_zone or p.held:
+        return False
+    # a null binding may change an ICMP id before the rules see it
+    return tuple_proto(p.t) != PROTO_ICMP
+
+
+cdef inline bint may_be_memorized(const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
+    # may_be_memorized: whether two walks through nat, for the destination and for the source, make a memo.
+    # a walk was not repeatable, or the second has taken the place of the first
+    if dst == NULL or src == NULL or dst == src:
+        return False
+    # DNAT changes the route, and with it which rules the source meets
+    if dst.kind != TARGET_ACCEPT or dst.n + src.n > FN_MEMO_RULES:
+        return False
+    # REDIRECT and NETMAP choose by the packet's own address
+    return src.kind == TARGET_ACCEPT or src.kind == TARGET_MASQUERADE or src.kind == TARGET_SNAT
+
+
+cdef inline bint is_complete(const memo_t *memo, const target_t *range_) noexcept nogil:
+    # is_complete: whether a memo says the address, and its range whether a port is kept or the first one drawn is tried.
+    if memo.addr == 0 or range_.flags & ~COMPLETE_FLAGS:
+        return False
+    # a range of one port has no draw: the search begins at that port
+    return not (range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto)
+
+
+cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:
+    # may_ask_memo: whether a header may be opened from a complete memo alone, as far as the header itself goes.
+    # UDP has no state that a first packet could fail; a packet of the node itself begins in OUTPUT
+    return in_.proto == PROTO_UDP and e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
+
+
+cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+    # may_open: whether a connection may be opened from what was computed ahead and from its memo, as far as sizes go.
+    # another packet may have taken the memo's place meanwhile
+    if memo == NULL or memo.born != ahead.born:
+        return False
+    # a source that is the NAT address already keeps its port by other rules (null binding)
+    if t.src == memo.addr:
+        return False
+    # early drop, the chain limit, and what a helper has announced are looked at by the long way alone
+    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
+        return False
+    # since the look ahead somebody may have come who has the untranslated reply tuple, whose hash was not computed
+    return ahead.checks or fn_likely(dst16_count(e, t.src)[0] == 0)
+
+
+cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, const packet_t *in_, tuple_t t, uint32_t dir) noexcept nogil:
+    # passing_route: the route of a packet that its connection decides alone. dir: the direction in which c may have t.
+    # => NULL: it takes the long way.
+    cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
+    cdef int looked_at = done | IPS_FIXED_TIMEOUT
+    cdef const route_t *route
+    # a record that was released keeps its tuples until it is used again
+    if not tuple_equal(c.tuples[dir], t) or not is_live(c) or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+        return NULL
+    # TCP has states and windows; a packet of the node itself begins in OUTPUT
+    if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
+        return NULL
+    # the first packet of a direction is routed, and nat rules have to have decided; a fixed timeout is not refreshed
+    if c.routes[dir] == 0 or c.status & looked_at != done:
+        return NULL
+    route = &e.routes[c.routes[dir] - 1]
+    # deliver_local, and a masqueraded connection that leaves by another device ends (nf_nat_oif_changed)
+    if route.kind != ROUTE_UNICAST or (dir == 0 and c.masq_iface and c.masq_iface != route.iface):
+        return NULL
+    # what `forward` and `route_received` of hooks refuse
+    if is_multicast(tuple_src(c.tuples[dir ^ 1])) or not may_be_forwarded(in_.src, in_.iface, route.iface):
+        return NULL
+    return route
