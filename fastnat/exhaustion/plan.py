@@ -18,9 +18,8 @@ from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
 from .outcome import PORTS
-from .simulation import ROW
 from .spaces import Spaces
-from .steady import LIFETIMES, MAX_FLOWS, NO_MEAN, Progress, Steady, keeps_for, steady
+from .steady import MAX_FLOWS, NO_MEAN, Progress, Steady, keeps_for, steady
 from .variants import Variant, apply
 from .workload import Workload, busiest_share, lifetime
 
@@ -162,11 +161,10 @@ class Trial:
         """Run one seed; InputError where it would take too many flows."""
         variant = Variant((("addresses", addresses), ("max", min(table, MAX_CONNECTIONS))))
         changed, load, kernel = apply(variant, self.node, self.work, self.profile)
-        found = steady(Engine(changed, kernel, seed), load, self.share, MAX_FLOWS, self.progress)
-        if found.lifetimes < SHORTEST_RUN and not found.hopeless and len(found.outcome.rows) * ROW >= MAX_FLOWS:
-            flows = int(load.rate * lifetime(changed, load, kernel) * LIFETIMES)
+        flows = int(load.rate * lifetime(changed, load, kernel) * SHORTEST_RUN)
+        if flows > MAX_FLOWS:
             raise InputError(f"{flows:,} flows would have to be simulated; at most {MAX_FLOWS:,}: take a lower rate")
-        return found
+        return steady(Engine(changed, kernel, seed), load, self.share, MAX_FLOWS, self.progress)
 
 
 def cloud_plan(cloud: Cloud, rate: float, hold: float, share: float, instances: int = 1) -> dict[str, Any]:
