@@ -68,6 +68,32 @@ class Hopeless(Exception):
     """Too many flows have failed for the rest of the run to matter."""
 
 
+class Watch:
+    """Counts what fails while a run opens its flows.
+
+    Raises Hopeless when far more than `share` of all of them, or of those behind a number, have failed.
+    """
+
+    def __init__(self, run: Run, share: float, behind: float, progress: Progress | None) -> None:
+        self.run, self.behind, self.progress = run, behind, progress
+        flows = run.work.flows
+        self.most, self.most_behind = (HOPELESS * share * n + 30 for n in (flows, flows - behind))
+        self.rows = 0
+        self.failed = self.failed_behind = 0.0
+        self.hopeless = False
+
+    def __call__(self, opened: int) -> None:
+        """Count the rows that have come."""
+        if self.progress:
+            self.progress(opened, self.run.work.flows)
+        for row in self.run.rows[self.rows :]:
+            self.failed += row.fail * ROW
+            self.failed_behind += row.fail * ROW * (row.sent > self.behind)
+        self.rows = len(self.run.rows)
+        if self.failed > self.most or self.failed_behind > self.most_behind:
+            raise Hopeless
+
+
 def steady(
     base: Engine, work: Workload, share: float, flows: int = MAX_FLOWS, progress: Progress | None = None,
     from_the_first: bool = False,
@@ -87,28 +113,18 @@ def steady(
     before = run.engine.stats
     behind = 0 if from_the_first else flows - max(flows * COUNTED / LIFETIMES, min(work.rate * lasts, flows))
 
-    def told(opened: int) -> None:
-        if progress:
-            progress(opened, flows)
-        failed = [(r.sent > behind, r.fail * ROW) for r in run.rows[told_rows[0] :]]
-        told_rows[0] = len(run.rows)
-        counts[0] += sum(n for _, n in failed)
-        counts[1] += sum(n for counted, n in failed if counted)
-        if counts[0] > HOPELESS * share * flows + 30 or counts[1] > HOPELESS * share * (flows - behind) + 30:
-            raise Hopeless
-
-    told_rows, counts, hopeless = [0], [0.0, 0.0], False
+    watch = Watch(run, share, behind, progress)
     try:
-        open_all(run, told)
+        open_all(run, watch)
     except Hopeless:
         run.cut(run.rows[-1].sent)
-        hopeless = True
+        watch.hopeless = True
     outcome = outcome_of(run, before)
     rows = [r for r in outcome.rows if r.sent > behind] or outcome.rows[-1:]
     fails, width = mean_fail(rows)
     seconds = outcome.rows[-1].time - base.now
     counted = rows[-1].sent - (outcome.rows[-len(rows) - 1].sent if len(outcome.rows) > len(rows) else 0)
-    return Steady(fails, width, counted, seconds, seconds / lasts if lasts else LIFETIMES, outcome, hopeless)
+    return Steady(fails, width, counted, seconds, seconds / lasts if lasts else LIFETIMES, outcome, watch.hopeless)
 
 
 def mean_fail(rows: Sequence[Row]) -> tuple[float, float]:
