@@ -39,7 +39,7 @@ rest: $(VENV)/.built
 	$(MAKE) package
 	$(MAKE) bench-instructions
 slow: $(VENV)/.built
-	$(BIN)/python -m pytest -m slow tests/unit tests/behaviour tests/laboratory
+	FASTNAT_LONG=1 $(BIN)/python -m pytest -m "slow or drawn" tests/unit tests/behaviour tests/laboratory
 	$(BIN)/python -m pytest tests/fuzz
 bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q

@@ -133,7 +133,7 @@ def choose(count, seed, only):
     found = []
     for path in sorted(core.rglob("*.pxd")):
         step = str(path.relative_to(core).with_suffix(""))
-        if step in TESTS and only in (None, step):
+        if step in TESTS and re.fullmatch(only, step):
             every = list(candidates(step, path.read_text()))
             # as many of each step as it has lines to change, in a fixed order
             random.Random(f"{seed} {step}").shuffle(every)
@@ -224,7 +224,7 @@ def main():
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--only", help="a step")
+    parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
     mutants = choose(asked.count, asked.seed, asked.only)
     print(

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 
 import fastnat
@@ -18,3 +20,8 @@ def flows(engine, n, **fields):
     values = {"proto": "udp", "src": np.arange(n, dtype=np.uint32) + 0x0AF40202, "dst": "203.0.113.10", "sport": 40000,
               "dport": 53, "iface": "cni0", **fields}  # fmt: skip
     return engine.packets(**values)
+
+
+def examples(n):
+    """Return how many examples a test draws: n of them in `make slow`, a quarter in `make test`."""
+    return n if os.environ.get("FASTNAT_LONG") else max(n // 4, 8)

@@ -85,8 +85,8 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: 
         if str(r.get("table", "main")) not in MAIN:
             others += 1
             continue
-        multipath += len(r.get("nexthops") or ()) > 1
         try:
+            multipath += len(r.get("nexthops") or ()) > 1
             everything = "::/0" if family is V6 else "0.0.0.0/0"
             dst, _, length = (everything if r["dst"] == "default" else str(r["dst"])).partition("/")
             hops = r.get("nexthops") or [r]

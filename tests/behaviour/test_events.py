@@ -75,6 +75,15 @@ def test_events_that_do_not_fit_are_named(node):
         nat.events()
 
 
+def test_one_event_is_kept_where_one_has_room(node):
+    nat = fastnat.Engine(node, events=1)
+    nat.process(flows(nat, 1))
+    assert [Event(int(e["kind"])) for e in nat.events()] == [Event.NEW]
+    # and the next one after it was taken
+    nat.process(flows(nat, 1, sport=9))
+    assert len(nat.events()) == 1
+
+
 def test_nothing_is_kept_unless_asked_for(node):
     nat = fastnat.Engine(node)
     nat.process(flows(nat, 8))

@@ -6,7 +6,7 @@ import pytest
 from behaviour.model import HZ, ICMP, UDP, Generator, Model, Range, jhash2
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from nodes import make_node
+from nodes import examples, make_node
 
 import fastnat
 from fastnat import Status, Verdict
@@ -122,5 +122,5 @@ class EngineAndModel(RuleBasedStateMachine):
         self.nat.stacks[4].core.check_invariants()
 
 
-EngineAndModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-test_engine_equals_model = EngineAndModel.TestCase
+EngineAndModel.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
+test_engine_equals_model = pytest.mark.drawn(EngineAndModel.TestCase)

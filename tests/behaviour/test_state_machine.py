@@ -5,9 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from nodes import examples
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
@@ -198,5 +200,5 @@ class Machine(RuleBasedStateMachine):
             assert self.nat.now <= self.now
 
 
-Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-test_machine = Machine.TestCase
+Machine.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)
+test_machine = pytest.mark.drawn(Machine.TestCase)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 from markdown_it import MarkdownIt
+from nodes import examples
 from prometheus_client.parser import text_string_to_metric_families
 
 import fastnat
@@ -66,7 +67,8 @@ def is_calm(text):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(200), deadline=None)
 def test_plain_text_is_one_calm_line(text):
     shown = escapes.plain(text)
     assert "\n" not in shown
@@ -76,7 +78,8 @@ def test_plain_text_is_one_calm_line(text):
 
 
 @given(TEXTS)
-@settings(max_examples=100, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(100), deadline=None)
 def test_every_form_is_calm_on_a_terminal(doc, text):
     made = hostile(doc, text)
     for form in (report.to_text, report.to_markdown, to_html, report.to_junit, report.to_prometheus):
@@ -88,7 +91,8 @@ def test_every_form_is_calm_on_a_terminal(doc, text):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(200), deadline=None)
 def test_prometheus_has_the_same_samples(doc, text):
     def samples(of):
         families = text_string_to_metric_families(report.to_prometheus(of))
@@ -101,7 +105,8 @@ def test_prometheus_has_the_same_samples(doc, text):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(200), deadline=None)
 def test_junit_has_the_same_cases(doc, text):
     # a cause that no table of words knows stands in the verdict as it is
     made = hostile(doc, text, failed=5, first_failure=1, first_failure_time=0.0, reasons={text: 5})
@@ -133,7 +138,8 @@ class Tags(HTMLParser):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(200), deadline=None)
 def test_html_has_the_same_elements(doc, text):
     page = Tags(to_html(hostile(doc, text)))
     assert page.tags == Tags(to_html(hostile(doc, "x"))).tags
@@ -141,7 +147,8 @@ def test_html_has_the_same_elements(doc, text):
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(300), deadline=None)
 def test_markdown_shows_the_text_and_has_the_same_elements(doc, text):
     """Rendered by another program: as many elements as with a harmless word, and the text as it is."""
 
@@ -159,7 +166,8 @@ def test_markdown_shows_the_text_and_has_the_same_elements(doc, text):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(200), deadline=None)
 def test_csv_cells_are_no_formulas(text):
     file = io.StringIO(newline="")
     csv.writer(file).writerow((escapes.cell(text), 5))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nodes import flows, make_node
+from nodes import examples, flows, make_node
 
 import fastnat
 from fastnat.cli import group
@@ -182,10 +182,11 @@ def test_odd_lines_are_refused_not_lost(line):
         read(io.BytesIO(f"{GOOD}\n{line}\n".encode()), "dump")
 
 
+@pytest.mark.drawn
 def test_any_bytes_are_read_or_refused():
     rng = np.random.default_rng(5)
     refused = 0
-    for _ in range(2000):
+    for _ in range(examples(2000)):
         text = bytearray(f"{GOOD}\n".encode() * 3)
         for at in rng.integers(0, len(text), rng.integers(1, 6)):
             text[at] = rng.integers(0, 256)
@@ -193,7 +194,7 @@ def test_any_bytes_are_read_or_refused():
             assert len(spaces_of(read(io.BytesIO(bytes(text))))) <= 3
         except InputError:
             refused += 1
-    assert refused > 200
+    assert refused > examples(2000) // 10
 
 
 WORDS = (
@@ -203,7 +204,8 @@ WORDS = (
 BLANKS = st.text(" \t\r\x0b\x0c", min_size=1, max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(150), deadline=None)
 @example(with_family=False, blanks=["\r", *" " * 6], indent="")
 @given(st.booleans(), st.lists(st.just(" ") | BLANKS, min_size=1, max_size=7), st.just("") | BLANKS)
 def test_blanks_do_not_count(with_family, blanks, indent):
@@ -223,7 +225,8 @@ def test_blanks_do_not_count(with_family, blanks, indent):
     assert [c.reply[3] for c in parsed] == [2000, 2001, 2002]
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, GOOD]), max_size=40))
 def test_any_words_are_read_or_refused(words):
     with contextlib.suppress(InputError):

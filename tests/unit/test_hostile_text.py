@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from nodes import flows, make_node
+from nodes import examples, flows, make_node
 from unit import hostile
 from unit.hostile import damaged, damaged_tree, loads, node_of_both, runs
 
@@ -32,7 +32,7 @@ from fastnat.exhaustion.document import Document
 from fastnat.exhaustion.document import load as load_document
 from fastnat.node import ipset, ipvs
 
-EXAMPLES = int(os.environ.get("FASTNAT_EXAMPLES", "100"))
+EXAMPLES = examples(int(os.environ.get("FASTNAT_EXAMPLES", "100")))
 # not shrunk: that takes minutes, and damage is a few pieces anyway
 many = settings(
     max_examples=EXAMPLES, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -44,6 +44,7 @@ def everything(node):
     return copy.deepcopy(vars(node))
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_rules_sets_and_services_load_whole_or_not_at_all(data):
@@ -67,6 +68,7 @@ def test_rules_sets_and_services_load_whole_or_not_at_all(data):
         assert everything(node) == before
 
 
+@pytest.mark.drawn
 @many
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(hostile.ODD), max_size=30).map(" ".join)))
 def test_any_text_is_read_or_refused(text):
@@ -76,6 +78,7 @@ def test_any_text_is_read_or_refused(text):
     loads(lambda: spaces_of(read_dump(io.BytesIO(text.encode(errors="surrogatepass")))))
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_dump_loads_whole_or_not_at_all(data):
@@ -95,6 +98,7 @@ def test_a_dump_loads_whole_or_not_at_all(data):
         core.check_invariants()
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_the_fast_reader_of_dumps_takes_what_the_line_parser_takes(data):
@@ -105,6 +109,7 @@ def test_the_fast_reader_of_dumps_takes_what_the_line_parser_takes(data):
         assert len(space.address) < 50 > len(space.dst)
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_node_directory_is_a_node_or_refused(tmp_path, data):
@@ -136,6 +141,7 @@ SYSCTLS = [f"net.netfilter.nf_conntrack_{name}" for name in (
       "net.ipv4.conf.eth0.accept_local"]  # fmt: skip
 
 
+@pytest.mark.drawn
 @many
 @given(
     st.dictionaries(
@@ -153,6 +159,7 @@ def test_sysctls_of_any_size_and_sign(sysctls, profile):
     loads(lambda: fastnat.Engine(node, profile, max_connections=50).process_packet(b"", "eth0", 1.0))
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_scenario_is_one_or_refused(tmp_path, data):
@@ -165,6 +172,7 @@ TOML = ["inf", "nan", "-1", "1.5", "9" * 400, "9" * 5000, "[]", "[1]", "{}", '"x
         '["203.0.113.10:99999"]', '"exp:nan"', '"pareto:1,1e-300"', '"1e300"', "[nan]", "{a = 1}"]  # fmt: skip
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_scenario_of_wrong_types_is_refused(tmp_path, data):
@@ -180,6 +188,7 @@ def test_a_scenario_of_wrong_types_is_refused(tmp_path, data):
 FACTORS = st.sampled_from(["addresses", "clients", "cpus", "rate", "ports", "hold", "sport", "profile", "max", "x"])
 
 
+@pytest.mark.drawn
 @many
 @given(FACTORS, st.one_of(st.sampled_from(hostile.ODD), st.text(max_size=6)))
 def test_factors_of_any_value(name, value):
@@ -195,6 +204,7 @@ def test_factors_of_any_value(name, value):
 NUMBERS = st.one_of(st.floats(), st.integers(-5, 5), st.sampled_from([1e-300, 1e300, 10**30, "x", None]))
 
 
+@pytest.mark.drawn
 @many
 @given(
     st.fixed_dictionaries({}, optional={
@@ -221,6 +231,7 @@ def run_doc():
     return json.loads(json.dumps(Document("node", "linux-6.18", work, found).to_json()))
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_run_is_one_or_refused(tmp_path, run_doc, data):
@@ -259,6 +270,7 @@ PCAPNG = section() + interface(struct.pack("<HHB3x", 9, 1, 9)) + packet() * 3 + 
 PCAP = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101) + struct.pack("<IIII", 1, 2, 4, 4) + b"abcd"
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_capture_of_any_bytes_is_read_or_refused(tmp_path, data):
@@ -297,6 +309,7 @@ def array(values, dtype=None):
     return file.getvalue()
 
 
+@pytest.mark.drawn
 @many
 @given(data=st.data())
 def test_a_state_of_any_bytes_raises_only_input_errors(tmp_path, state_members, data):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nodes import examples
 from scapy.layers.inet import IP, TCP
 
 import fastnat
@@ -134,7 +135,8 @@ def members(tmp_path_factory):
         return path, {name: file.read(name) for name in file.namelist()}
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_damaged_records_are_refused_or_harmless(members, data):
     """Any bytes in any array: an error that says so, or an engine whose tables are sound."""
