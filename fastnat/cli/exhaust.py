@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,16 @@ from ..errors import InputError
 from ..exhaustion import COLUMNS, Workload, report, scenario
 from ..exhaustion.document import Document
 from ..exhaustion.factors import sport_of
-from ..exhaustion.outcome import Outcome, remedy, verdict
-from ..exhaustion.plan import sustainable_rate
+from ..exhaustion.outcome import Outcome, remedy, verdict, words_of
 from ..exhaustion.plots import draw, open_plot
+from ..exhaustion.steady import MAX_FLOWS, Rate, Steady, sustainable_rate
 from ..exhaustion.times import hold_of
-from ..exhaustion.variants import Compared, StoppedBetween, Variant, apply, compare, label_of, parse
+from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
 from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, Number, Terminal, answer_no, ignore_interrupts, load_node, take_over
+from .terminal import Bar, Interrupted, Number, Terminal, answer_no, ignore_interrupts, load_node, take_over
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -39,6 +40,18 @@ DEMO = [
 NEXT = """Your own node:
   fastnat snapshot -o node/                                        collects it (on the node, as root)
   fastnat exhaust node/ --dst 203.0.113.10:443 --proto tcp         asks it the same question"""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A question for rates; prepare loads what is there already."""
+
+    node: Node
+    work: Workload
+    kernel: str
+    variants: list[Variant]
+    seed: int
+    prepare: Callable[[Engine], None]
 
 
 @click.command()
@@ -96,8 +109,8 @@ def exhaust(
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
         kernel, variants = variants_of(asked, random_fully, profile, vary)
         demo = not (where is not None or asked or vary or random_fully or profile)
-        if demo:
-            variants = DEMO
+        # two kernels are of the same rank: both are named
+        variants = DEMO if demo else named(variants, loaded, work, "" if profile and "," in profile else kernel)
         text = read_text(Path(start_from)) if start_from is not None else ""
         told: list[bool] = []
 
@@ -108,10 +121,10 @@ def exhaust(
 
         console = Terminal()
         if work.hold is not None and not work.rate and not work.stages:
-            given = [o for o, value in {**files, "--plot": plot, "--max-fail": max_fail}.items() if value is not None]
-            if given or json_path:
-                raise InputError(f"{given[0] if given else '--json -'}: looking for a rate has no run; give --rate")
-            show_rates(console, loaded, work, kernel, variants, seed)
+            variants = variants if not demo else [Variant()]
+            none = {**files, "--json -": json_path, "--plot": plot, "--max-fail": max_fail, "--seeds": seeds}
+            refuse_without_run(none, variants)
+            rates_of(Rates(loaded, work, kernel, variants, seed or (asked.seed if asked else 0), prepare), console)
             return
         n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
         first_seed = seed or (asked.seed if asked else 0)
@@ -128,7 +141,8 @@ def exhaust(
                 stopped, results = stop, stop.results
                 ignore_interrupts()
         name = where if where is not None else "k8s-worker (packaged)"
-        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "")
+        notes = tuple(idle(variants, work))
+        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes)
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:
@@ -225,11 +239,7 @@ def variants_of(
         words.append("random-fully=on")
     if len(kernels) > 1:
         words.append(f"profile={':'.join(kernels)}")
-    variants = parse(",".join(words)) if words or not asked else asked.variants
-    if len(variants) > 1 and len(kernels) > 1 and not vary:
-        # both are of the same rank: name both
-        variants = [Variant(v.factors, label_of(v.factors, [])) for v in variants]
-    return kernels[0], variants
+    return kernels[0], parse(",".join(words)) if words or not asked else asked.variants
 
 
 def to_csv(results: list[Compared]) -> str:
@@ -279,27 +289,52 @@ def show_curve(console: Terminal, outcome: Outcome) -> None:
     console.table(("flows", "connections", "occupancy", "failed", "probes"), rows, left=0)
 
 
-def show_rates(console: Terminal, node: Node, work: Workload, kernel: str, variants: list[Variant], seed: int) -> None:
+def rates_of(asked: Rates, console: Terminal) -> None:
     """Print up to which rate each variant carries held flows."""
-    rates: list[float] = []
+    found: list[Rate] = []
     stopped = False
-    with Progress(console=Terminal(stderr=True), transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("looking for the rate", total=len(variants))
+    work, variants = asked.work, asked.variants
+    with Bar("looking for the rate") as bar:
         try:
             for variant in variants:
-                changed, load, profile = apply(variant, node, work, kernel)
-                rates.append(sustainable_rate(changed, load, profile, seed=seed))
-                bar.advance(task)
+                bar.update(bar.task, description=f"looking for the rate: {variant.label}")
+                changed, load, profile = apply(variant, asked.node, work, asked.kernel)
+                engine = Engine(changed, profile, asked.seed)
+                asked.prepare(engine)
+                found.append(sustainable_rate(engine, load, progress=bar.opened, loaded=len(engine.conntrack) > 0))
         except KeyboardInterrupt:
-            if not rates:
+            if not found:
                 raise
             stopped = True
     where = " ".join(f"{a}:{p}" for a, p in work.destinations[:3])
+    name = "" if variants[0].label == AS_IT_IS else f"{variants[0].label}: up"
     console.say(
-        f"Up to {rates[0]:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, at most 1 in 1000 fails."
+        f"{name or 'Up'} to {found[0].rate:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, "
+        "at most 1 in 1000 fails."
     )
-    for variant, rate in sorted(zip(variants[1:], rates[1:], strict=not stopped), key=lambda pair: -pair[1]):
-        console.say(f"{variant.label}: from {rates[0]:,.0f} to {rate:,.0f} flows/s.")
+    said = found[0].found
+    console.say(f"At that rate {said}; {found[0].too_high:,.0f} flows/s were too many{by(said)}.")
+    if said.lifetimes < 1:
+        console.say(f"A longer run takes more than {MAX_FLOWS:,} flows: beyond a lifetime nothing is known.")
+    others = zip(variants[1:], found[1:], strict=not stopped)
+    for variant, other in sorted(others, key=lambda pair: -pair[1].rate):
+        console.say(f"{variant.label}: from {found[0].rate:,.0f} to {other.rate:,.0f} flows/s; {other.found}.")
+    for line in idle(variants, replace(work, rate=found[0].rate)):
+        console.say(line)
     if stopped:
         sys.stdout.flush()
-        raise Interrupted(f"the rates of {len(rates)} of {len(variants)} variants were found, and are shown above")
+        raise Interrupted(f"the rates of {len(found)} of {len(variants)} variants were found, and are shown above")
+
+
+def by(found: Steady) -> str:
+    """Return what fails first in words, where something does."""
+    return f" (by {words_of(found.outcome.kind)})" if found.outcome.failed else ""
+
+
+def refuse_without_run(given: dict[str, Any], variants: list[Variant]) -> None:
+    """Raise InputError for what has no meaning where a rate is looked for."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option}: looking for a rate has no run; give --rate")
+    if any(name == "rate" for v in variants for name, _ in v.factors):
+        raise InputError("--vary rate: without --rate the rate is what is looked for; give --rate, or leave the factor")

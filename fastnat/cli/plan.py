@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import click
@@ -16,7 +16,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Number, Terminal, load_node, say
+from .terminal import Bar, Number, Terminal, load_node, say
 
 
 @click.command()
@@ -60,16 +60,25 @@ def plan(
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         loaded = load_node(node)
-        made = make(loaded, work, profile, fails, seed)
+        with Bar("simulating") as bar:
+            made = make(loaded, work, profile, fails, seed, bar.addresses)
+            if drawing:
+                rates = [rate * k / 4 for k in (1, 2, 3)]
+                loads = [replace(work, rate=r) for r in rates]
+                points = [make(loaded, load, profile, fails, seed, bar.addresses).addresses for load in loads]
         if drawing:
-            rates = [rate * k / 4 for k in (1, 2, 3)]
-            points = [(r, make(loaded, replace(work, rate=r), profile, fails, seed).addresses) for r in rates]
-            draw_plan([*points, (rate, made.addresses)], drawing)
+            draw_plan([*zip(rates, points, strict=True), (rate, made.addresses)], drawing)
     if as_json:
-        said = {k: v for k, v in asdict(made).items() if k != "outcome"}
-        click.echo(json_text(said, indent=1))
+        click.echo(json_text(as_figures(made), indent=1))
         return
     show(made, work, fails)
+
+
+def as_figures(made: Plan) -> dict[str, Any]:
+    """Return a plan for JSON: its figures, and those of the run that showed it."""
+    figures = {f.name: getattr(made, f.name) for f in fields(made) if f.name not in ("found", "fewer", "size")}
+    run = {name: getattr(made.found, name) for name in ("width", "flows", "seconds", "lifetimes")}
+    return {**figures, **run, "with_one_address_less": made.fewer.fails if made.fewer else None}
 
 
 def show(made: Plan, work: Workload, fails: float) -> None:
@@ -77,13 +86,15 @@ def show(made: Plan, work: Workload, fails: float) -> None:
     say = Terminal().say
     plural = "es" if made.addresses > 1 else ""
     say(f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.")
+    less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
+    say(f"Simulated: {made.found}{less}.")
     say(
         f"Each flow keeps its port for {made.lifetime:.0f} s (held {work.hold} s, then the timeout): "
-        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; 64,512 ports an address."
+        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; {made.size:,} ports an address."
     )
     if made.addresses > made.by_arithmetic:
         say(f"Arithmetic says {made.by_arithmetic}: the port search gives up before all ports are taken.")
-    elif made.busiest > 64512 * made.addresses:
+    elif made.busiest > made.size * made.addresses:
         say("That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN.")
     say(f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets} (a quarter above the load).")
 

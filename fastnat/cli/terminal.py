@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
 from ..engine import Engine
@@ -76,6 +77,25 @@ class Terminal(Console):
             self.print(Text(row[0], style="bold"), soft_wrap=True)
             for said, cell in zip(header[1:], row[1:], strict=True):
                 self.print(Text(f"  {said}{' ' * (name - cell_len(said))}  {cell}"), soft_wrap=True)
+
+
+class Bar(Progress):
+    """A bar for runs whose number nobody knows before: it begins anew with each; on a terminal only."""
+
+    def __init__(self, what: str) -> None:
+        console = Terminal(stderr=True)
+        super().__init__(console=console, transient=True, disable=not console.is_terminal)
+        self.what, self.task, self.done = what, self.add_task(what, total=None), 0
+
+    def opened(self, flows: int, of: int) -> None:
+        """Note that a run of so many flows has opened some more."""
+        self.done = (self.done if self.done < of else 0) + flows
+        self.update(self.task, completed=self.done, total=of)
+
+    def addresses(self, n: int, flows: int, of: int) -> None:
+        """Note the same of a run with n addresses."""
+        self.update(self.task, description=f"{self.what} {n} SNAT address{'es' if n > 1 else ''}")
+        self.opened(flows, of)
 
 
 class Number(click.FloatRange):

@@ -14,8 +14,9 @@ from ..util.files import parse_json, read_text
 from ..util.text import shown
 from .factors import text_of
 from .outcome import Outcome, Row, remedy, verdict
-from .variants import Compared, Variant, ranked, words
-from .workload import Workload
+from .spaces import Space
+from .variants import Compared, Variant, remedies, words
+from .workload import LINGERS, Workload
 
 FORMAT = 1
 # characters of a variant's name: a text report pads all of them to the longest; the greatest number
@@ -29,7 +30,8 @@ DERIVED = ("kind", "peak", "steady_occupancy", "steady_fail", "probes_mean", "pr
 class Document:
     """A question and its answer: node (a name), profile, workload, and the results, the baseline first.
 
-    version: of the fastnat that ran it. incomplete: a sentence where Ctrl-C came, else "".
+    version: of the fastnat that ran it. incomplete: a sentence where Ctrl-C came, else "". notes: sentences about what
+    was asked, such as a factor that can change nothing.
     """
 
     node: str
@@ -38,6 +40,7 @@ class Document:
     results: list[Compared]
     incomplete: str = ""
     version: str = __version__
+    notes: tuple[str, ...] = ()
 
     @property
     def baseline(self) -> Outcome:
@@ -51,13 +54,13 @@ class Document:
 
     @property
     def firsts(self) -> list[tuple[str, Outcome]]:
-        """Of each variant its name and the outcome of its first seed; the baseline, then the best change first."""
-        return [(r.variant.label, r.outcomes[0]) for r in ranked(self.results)]
+        """Of each variant its name and the outcome of its first seed, in the order in which they were asked for."""
+        return [(r.variant.label, r.outcomes[0]) for r in self.results]
 
     @property
     def comparison(self) -> list[str]:
-        """A sentence for each variant but the baseline."""
-        return words(self.results)
+        """A sentence for each variant but the baseline, the best change first; then what helps, and what was idle."""
+        return [*words(self.results), *remedies(self.results), *self.notes]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `load` reads, for json.dumps."""
@@ -65,7 +68,8 @@ class Document:
             "format": FORMAT, "fastnat": self.version, "node": self.node, "profile": self.profile,
             "workload": asdict(self.work), "verdict": verdict(self.baseline), "remedy": remedy(self.baseline),
             "comparison": self.comparison,
-            "runs": [_run(r.variant, n, o) for r in ranked(self.results) for n, o in enumerate(r.outcomes)],
+            "notes": list(self.notes),
+            "runs": [_run(r.variant, n, o) for r in self.results for n, o in enumerate(r.outcomes)],
         }  # fmt: skip
         return {**made, "incomplete": self.incomplete} if self.incomplete else made
 
@@ -93,11 +97,14 @@ def load(path: Path) -> Document:
         incomplete = doc.get("incomplete", "")
         if not _is_text(incomplete):
             raise ValueError(f"incomplete cannot be {shown(incomplete, 60)}")
+        notes = doc.get("notes", [])
+        if not _list_of(_is_text)(notes):
+            raise ValueError(f"notes cannot be {shown(notes, 60)}")
     except ValueError as error:
         raise InputError(f"{path}: {error}: the file is damaged") from None
-    return Document(
-        doc["node"], doc["profile"], _workload(doc["workload"]), list(results.values()), incomplete, doc["fastnat"]
-    )
+    work = _workload(doc["workload"])
+    runs = list(results.values())
+    return Document(doc["node"], doc["profile"], work, runs, incomplete, doc["fastnat"], tuple(notes))
 
 
 def _loaded(given: Any, where: str) -> tuple[str, Outcome]:
@@ -119,7 +126,12 @@ def _loaded(given: Any, where: str) -> tuple[str, Outcome]:
     for row in given["rows"]:
         _check(row, ROW, f"a row of {where}")
         rows.append(Row(**{f: row[f] for f in ROW}))
-    members = {f.name: given[f.name] for f in fields(Outcome) if f.name in RUN}
+    _check({**LATER_DEFAULTS, **given}, LATER, where)
+    members = {f.name: given[f.name] for f in fields(Outcome) if f.name in RUN or (f.name in LATER and f.name in given)}
+    if given.get("fullest"):
+        members["fullest"] = Space(**{f.name: given["fullest"][f.name] for f in fields(Space)})
+    if "ran_out" in given:
+        members["ran_out"] = [Space(**{f.name: space[f.name] for f in fields(Space)}) for space in given["ran_out"]]
     return name, Outcome(**{**members, "rows": rows, "by_destination": [(t, each) for t, each in samples]})
 
 
@@ -164,6 +176,14 @@ def _is_sample(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and _number(value[0]) and _list_of(_count)(value[1])
 
 
+def _is_space(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_text(value.get(name)) for name in ("address", "proto", "dst"))
+        and all(_count(value.get(name)) for name in ("dport", "zone", "used", "failed"))
+    )
+
+
 def _is_stage(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
 
@@ -185,6 +205,12 @@ RUN = {
     "one_in_thousand": _maybe(_count), "translated": _count, "races": _count, "addresses": _count,
     "probes": _list_of(_count), "max_connections": _count, "bound": _count, "expected": _mean,
 }  # fmt: skip
+# figures that files of before do not have
+LATER = {
+    "window": lambda value: _count(value) and value > 0, "spaces": _count, "fullest": _maybe(_is_space),
+    "ran_out": _list_of(_is_space), "demand": _mean, "lingers": lambda value: value in LINGERS,
+}  # fmt: skip
+LATER_DEFAULTS: dict[str, Any] = {"window": 1, "spaces": 0, "fullest": None, "ran_out": [], "demand": 0, "lingers": ""}
 ROW = {
     "sent": _count, "count": _count, "occupancy": _number, "fail": _number, "probes_per_conn": _number,
     "ns_per_conn": _number, "time": _number, "probes_p50": _count, "probes_p99": _count,

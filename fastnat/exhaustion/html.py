@@ -50,7 +50,7 @@ def to_html(doc: Document) -> str:
     unit = "seconds" if doc.timed else "flows opened"
     figures = [
         plot("Share of new flows that fail", unit, doc.firsts, along, lambda r: r.fail, percent=True),
-        plot("Occupancy of the port spaces", unit, doc.firsts, along, lambda r: r.occupancy, percent=True),
+        plot("Occupancy of the fullest port space", unit, doc.firsts, along, lambda r: r.occupancy, percent=True),
         plot("Probes of the port search per flow", unit, doc.firsts, along, lambda r: r.probes_per_conn),
     ]
     said = "".join(f"<li>{markup(w)}</li>" for w in doc.comparison)
@@ -100,7 +100,10 @@ def plot(
         x = LEFT + (WIDTH - LEFT - 8) * part / 4
         marks.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y}" y2="{y}" stroke="#e5e5e5"/>')
         marks.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{said(highest * part / 4)}</text>')
-        marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{furthest * part / 4:,.0f}</text>')
+        # the last one would stand out of the picture
+        anchor = "middle" if part < 4 else "end"
+        said_x = f"{furthest * part / 4:,.0f}"
+        marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{said_x}</text>')
     marks.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{unit}</text>')
     return (
         f'<figure><figcaption>{markup(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

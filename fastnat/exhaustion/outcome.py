@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .spaces import Space
+
 PORTS = 64512
 COLUMNS = ("sent", "count", "occupancy", "fail", "probes_per_conn", "ns_per_conn")
 
@@ -20,7 +22,7 @@ def quantile(counted: Sequence[int] | NDArray[np.int64], share: float) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """A thousand flows: `fail` is a share; occupancy counts live connections a SNAT port and destination.
+    """A thousand flows: `fail` is a share; occupancy is the share of the ports in use in the fullest port space.
 
     time [s] is that of the last of them; probes_p50 and probes_p99 are what half, and 99 of 100, of them stay within.
     """
@@ -53,8 +55,15 @@ class Outcome:
     stats : dict                    counters of the engine at the end
     max_connections : int           nf_conntrack_max
     bound : int                     ports by arithmetic: 64,512 a NAT address and destination
-    expected : float                connections at a time by arithmetic: rate times lifetime, 0 without a rate
+    expected : float                connections at a time by arithmetic: rate times lifetime, at most all flows; 0
+                                    where none is held
     by_destination : list           where there are several: (time, live connections of each), some sixty times
+    window : int                    ports of a port space: those of the rules, or 64,512
+    spaces : int                    port spaces in use: NAT addresses times destinations, as far as they were met
+    fullest : Space or None         the port space that was fullest
+    ran_out : list of Space         those in which flows found no port, the worst first; at most eight
+    demand : float                  what is expected of the busiest destination, as a share of its port spaces
+    lingers : str                   the sysctl that says how long a flow keeps its port behind its end, "" none
     """
 
     rows: list[Row]
@@ -73,6 +82,12 @@ class Outcome:
     bound: int = PORTS
     expected: float = 0.0
     by_destination: list[tuple[float, list[int]]] = field(default_factory=list)
+    window: int = PORTS
+    spaces: int = 0
+    fullest: Space | None = None
+    ran_out: list[Space] = field(default_factory=list)
+    demand: float = 0.0
+    lingers: str = ""
 
     @property
     def peak(self) -> int:
@@ -112,14 +127,21 @@ class Outcome:
         return next((r.fail for r in self.rows if r.sent >= sent), None)
 
     @property
+    def causes(self) -> dict[str, int]:
+        """Failed flows by what happened to them, the most frequent first: "ports", "table", "race", or a reason."""
+        clash = self.reasons.get("clash", 0) - self.races
+        found = {name: n for name, n in self.reasons.items() if name not in ("clash", "table_full")}
+        found |= {"ports": clash, "table": self.reasons.get("table_full", 0), "race": self.races}
+        return {name: found[name] for name in sorted(found, key=lambda name: -found[name]) if found[name] > 0}
+
+    @property
     def kind(self) -> str:
-        """What happened: "fine", "untranslated", "ports", "table", "race", or the reason of most failures."""
-        if not self.failed:
-            return "fine" if self.translated else "untranslated"
-        causes = {**self.reasons, "race": self.races}
-        causes["clash"] = causes.get("clash", 0) - self.races
-        worst = max(causes, key=lambda k: causes[k])
-        return {"clash": "ports", "table_full": "table"}.get(worst, worst)
+        """What happened: "fine", "untranslated", "early_drop" of others, or the cause of most failures."""
+        if self.failed:
+            return next(iter(self.causes))
+        if self.stats.get("early_drop", 0):
+            return "early_drop"
+        return "fine" if self.translated else "untranslated"
 
 
 WORDS = {
@@ -128,25 +150,61 @@ WORDS = {
     "table": "The conntrack table is full (nf_conntrack_max): packets are dropped before NAT is asked",
     "race": "Flows raced between CPUs: two chose one port between set-up and confirm, and the later one was lost "
     "(insert_failed, drop), although ports were free",
+    "no_address": "MASQUERADE found no address on the interface that the flows leave by",
+    "no_route": "No route leads to the destination",
 }
+# a cause in a cell of a table
+CELLS = {"ports": "ports", "table": "table full", "race": "race", "fine": "-", "untranslated": "-"}
+TABLE = "A larger nf_conntrack_max (and nf_conntrack_buckets)"
 REMEDIES = {
-    "ports": "More SNAT addresses, destinations or a shorter TIME_WAIT help; a larger nf_conntrack_max does not.",
-    "table": "A larger nf_conntrack_max (and nf_conntrack_buckets) or shorter timeouts help; more addresses do not.",
     "race": "--random-fully makes races of different clients rare; two packets of one socket are not helped by it.",
+    "no_address": "The interface needs an address of global scope; it is not ports that are missing.",
+    "no_route": "The node needs a route; it is not ports that are missing.",
 }
+TIME_WAIT = "nf_conntrack_tcp_timeout_time_wait"
+
+
+def words_of(kind: str) -> str:
+    """Return a cause as a cell of a table, or within a sentence."""
+    return CELLS.get(kind, kind.replace("_", " "))
+
+
+def listed(names: Sequence[str], most: int = 2) -> str:
+    """Return names as a sentence has them, at most so many."""
+    more = len(names) - most
+    return f"{', '.join(names[:most])} and {more:,} more" if more > 0 else ", ".join(names)
 
 
 def verdict(o: Outcome) -> str:
-    """Return the answer in words: which of the three look-alike failures it is, and where it starts."""
+    """Return the answer in words: which of the look-alike failures it is, and where it starts."""
     kind = o.kind
     if kind == "untranslated":
         return "No flow was translated: these rules do not SNAT this traffic, so no SNAT port can run out."
+    passed = "found a port" if o.translated else "passed"
     if kind == "fine":
-        return f"All {o.opened:,} flows found a port."
+        return f"All {o.opened:,} flows {passed}."
+    if kind == "early_drop":
+        return (
+            f"All {o.opened:,} flows {passed}, but the conntrack table was full (nf_conntrack_max): "
+            f"{o.stats['early_drop']:,} earlier connections without an answer were dropped for them (early_drop)."
+        )
     what = WORDS.get(kind, f"Flows were dropped: {kind.replace('_', ' ')}")
-    return f"{what}. First failure at flow {o.first_failure:,}; {o.failed:,} of {o.opened + o.failed:,} failed."
+    if kind == "ports" and o.ran_out:
+        what = what.replace(":", f" ({listed([space.name for space in o.ran_out])}):", 1)
+    others = "".join(f", {n:,} of them by {words_of(name)}" for name, n in list(o.causes.items())[1:])
+    return f"{what}. First failure at flow {o.first_failure:,}; {o.failed:,} of {o.opened + o.failed:,} failed{others}."
 
 
 def remedy(o: Outcome) -> str:
     """Return what helps against this kind of failure, "" where nothing need help."""
-    return REMEDIES.get(o.kind, "")
+    kind = o.kind
+    shorter = "TIME_WAIT" if o.lingers == TIME_WAIT else o.lingers
+    if kind in ("table", "early_drop"):
+        helps = f"{TABLE} or a shorter {shorter} help" if shorter else f"{TABLE} helps"
+        return f"{helps}; more addresses do not."
+    if kind != "ports":
+        return REMEDIES.get(kind, "")
+    if shorter and not (o.lingers == TIME_WAIT and o.stats.get("evicted", 0)):
+        return f"More SNAT addresses, destinations or a shorter {shorter} help; a larger nf_conntrack_max does not."
+    taken = " Ports in TIME_WAIT are taken over already (linux-6.18)." if shorter else ""
+    return f"More SNAT addresses or destinations help; a larger nf_conntrack_max does not.{taken}"

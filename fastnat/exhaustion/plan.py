@@ -14,28 +14,33 @@ from importlib import resources
 from typing import Any
 
 from ..engine import Engine
+from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
-from .outcome import PORTS, Outcome
-from .simulation import run
+from .outcome import PORTS
+from .spaces import Spaces
+from .steady import MAX_FLOWS, NO_MEAN, Progress, Steady, keeps_for, steady
 from .variants import Variant, apply
-from .workload import Workload, lifetime
+from .workload import Workload, busiest_share, lifetime
 
-# how many lifetimes a simulation runs to be steady in its last quarter
-LIFETIMES = 2.5
-TURNOVERS = 3
+# arithmetic rules out what is less than this part of what it needs
+CERTAIN = 0.95
+# seeds that decide what one cannot; lifetimes that a run must reach
+SEEDS, SHORTEST_RUN = 3, 1.2
 # nf_conntrack_max leaves room for this much beyond the connections expected, and buckets are a quarter of it
 HEADROOM = 1.25
 MAX_ADDRESSES = 64
-MAX_FLOWS = 4_000_000
-NO_MEAN = "hold time: this distribution has no finite mean, so no number of ports is enough"
 # beyond these a cloud's NAT is not what is asked for: ports of an instance, addresses
 MOST_EACH, MOST_ADDRESSES = 16 * PORTS, 1000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a load needs on Linux: lifetime [s] of a flow's entry, live entries, addresses and table."""
+    """What a load needs on Linux: lifetime [s] of a flow's entry, live entries, addresses and table.
+
+    found: the run that showed it; fewer: the one with an address less, None where arithmetic rules that out; size: the
+    ports of an address towards one destination.
+    """
 
     lifetime: float
     live: float
@@ -45,7 +50,9 @@ class Plan:
     by_arithmetic: int
     max_connections: int
     buckets: int
-    outcome: Outcome | None
+    found: Steady
+    fewer: Steady | None = None
+    size: int = PORTS
 
 
 @dataclass(frozen=True)
@@ -88,54 +95,14 @@ def servers_for(load: float, share: float) -> int:
     return n
 
 
-def steady(
-    node: Node, work: Workload, profile: str, seed: int, progress: Callable[[int], None] | None = None,
-    addresses: int = 1,
-) -> Outcome:  # fmt: skip
-    """Run a workload for LIFETIMES of its flows' entries, or until its port spaces were filled several times over."""
-    ports = PORTS * len(work.destinations) * addresses
-    flows = max(min(int(work.rate * lifetime(node, work, profile) * LIFETIMES), TURNOVERS * ports), 1000)
-    if flows > MAX_FLOWS:
-        raise InputError(f"{flows:,} flows would have to be simulated; at most {MAX_FLOWS:,}: take a lower rate")
-    engine = Engine(node, profile, seed, max_connections=max(2 * min(flows, ports), 262_144))
-    return run(engine, replace(work, flows=flows, poisson=True), progress)
-
-
-def sustainable_rate(
-    node: Node, work: Workload, profile: str = "linux-6.18", share: float = 0.001, seed: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> float:  # fmt: skip
-    """Return the rate [flows/s] up to which at most this share of the flows fails, within 3 %.
-
-    Found by bisection around ports / lifetime. InputError when the flows are not translated at all.
-    """
-    per_flow = lifetime(node, work, profile)
-    if not math.isfinite(per_flow):
-        raise InputError(NO_MEAN)
-    low, high = 0.0, 2.0 * PORTS * len(work.destinations) / per_flow
-    probe = steady(node, replace(work, rate=high), profile, seed, progress)
-    if not probe.translated:
-        raise InputError("the flows are not translated, so no SNAT port limits their rate")
-    while probe.steady_fail <= share and high < 1e7:
-        low, high = high, high * 2
-        probe = steady(node, replace(work, rate=high), profile, seed, progress)
-    low = max(low, high / 8)
-    while high > low * 1.03:
-        middle = (low + high) / 2
-        if steady(node, replace(work, rate=middle), profile, seed, progress).steady_fail <= share:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 def plan(
     node: Node, work: Workload, profile: str = "linux-6.18", share: float = 0.001, seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> Plan:  # fmt: skip
     """Return how many SNAT addresses let at most this share of the flows fail, and the table that they need.
 
-    The number that arithmetic gives is raised until the simulation agrees. Raises InputError for a workload without
+    Each number is simulated to steady state, from the smallest that arithmetic does not rule out; progress is told the
+    number, the flows opened by the last step, and how many there will be. Raises InputError for a workload without
     rate, or when more than 64 addresses would be needed.
     """
     if not work.rate:
@@ -144,17 +111,60 @@ def plan(
     live = work.rate * lasts
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
-    weights = work.weights or (1.0,) * len(work.destinations)
-    busiest = live * max(weights) / sum(weights)
-    by_arithmetic = max(math.ceil(busiest / PORTS), 1)
+    busiest = live * busiest_share(work)
+    size = Spaces(Engine(node, profile, max_connections=16), work.proto).size
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
-    for addresses in range(by_arithmetic, MAX_ADDRESSES + 1):
-        changed, load, kernel = apply(Variant((("addresses", addresses),)), node, work, profile)
-        outcome = steady(changed, load, kernel, seed, progress, addresses)
-        if outcome.steady_fail <= share:
-            found = (addresses, outcome.steady_fail, by_arithmetic, table, table // 4, outcome)
-            return Plan(lasts, live, busiest, *found)
+    # with fewer the share that fails is no less than what finds no port at all; a lifetime is only a mean
+    addresses = max(math.ceil(CERTAIN * busiest * keeps_for(work, lasts, profile) / lasts * (1 - share) / size), 1)
+    fewer: Steady | None = None
+    while addresses <= MAX_ADDRESSES:
+        trial = Trial(node, work, profile, share, seed, lambda *n, k=addresses: progress(k, *n) if progress else None)
+        found, table = trial.run(addresses, table)
+        there = max(found.outcome.addresses, addresses)
+        if found.allows(share):
+            # the rules of the node itself may give more than one address
+            return Plan(
+                lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1), table, table // 4,
+                found, fewer, size,
+            )  # fmt: skip
+        fewer, addresses = found, there + 1
     raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Whether a number of addresses is enough for a load."""
+
+    node: Node
+    work: Workload
+    profile: str
+    share: float
+    seed: int
+    progress: Progress
+
+    def run(self, addresses: int, table: int) -> tuple[Steady, int]:
+        """Return what a run with so many addresses found, and the table in which the ports decided, not the table."""
+        while True:
+            found = self.steady(addresses, table, self.seed)
+            short = found.outcome.kind in ("table", "early_drop") and table < MAX_CONNECTIONS
+            if not short:
+                break
+            table *= 2
+        if not found.hopeless and abs(found.fails - self.share) <= found.width:
+            # too near to say: more seeds decide, of which each is as good as the first
+            more = [self.steady(addresses, table, self.seed + n) for n in range(1, SEEDS)]
+            fails = sum(s.fails for s in (found, *more)) / SEEDS
+            found = replace(found, fails=fails, hopeless=any(s.hopeless for s in more))
+        return found, table
+
+    def steady(self, addresses: int, table: int, seed: int) -> Steady:
+        """Run one seed; InputError where it would take too many flows."""
+        variant = Variant((("addresses", addresses), ("max", min(table, MAX_CONNECTIONS))))
+        changed, load, kernel = apply(variant, self.node, self.work, self.profile)
+        flows = int(load.rate * lifetime(changed, load, kernel) * SHORTEST_RUN)
+        if flows > MAX_FLOWS:
+            raise InputError(f"{flows:,} flows would have to be simulated; at most {MAX_FLOWS:,}: take a lower rate")
+        return steady(Engine(changed, kernel, seed), load, self.share, MAX_FLOWS, self.progress)
 
 
 def cloud_plan(cloud: Cloud, rate: float, hold: float, share: float, instances: int = 1) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def draw(doc: Document, path: str | Output) -> None:
     panels = figure.subplots(5 if first.by_destination else 4, 1)
     for axes, x, y, across, up in (
         (panels[0], along, "fail", unit, "share of new flows that fail"),
-        (panels[1], along, "occupancy", unit, "occupancy of the port spaces"),
+        (panels[1], along, "occupancy", unit, "occupancy of the fullest port space"),
         (panels[2], along, "probes_per_conn", unit, "probes per flow"),
         (panels[3], "occupancy", "probes_p50", "occupancy", "probes: half (solid), 99 of 100 (dashed)"),
     ):

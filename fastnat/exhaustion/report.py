@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..util.escapes import label, markdown, markup, plain
 from .document import Document
-from .outcome import PORTS, Outcome, remedy, verdict
+from .outcome import PORTS, Outcome, remedy, verdict, words_of
 
 LOADS = (60_000, 63_000, 64_000)
 STATS = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "search_restart")
@@ -38,11 +38,11 @@ def loads_of(o: Outcome) -> tuple[int, ...]:
 
 
 def table(doc: Document) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the comparison: one row a variant, first seeds."""
+    """Return header and rows of the comparison: one row a variant in the order asked for, first seeds."""
     loads = loads_of(doc.firsts[0][1])
     header = ["variant", "first fails"]
     header += ["occupancy", "failing"] if doc.timed else [f"at {n // 1000}k" if n >= 1000 else f"at {n}" for n in loads]
-    header += ["failed", "probes", "p99", "table"]
+    header += ["failed", "cause", "probes", "p99", "table"]
     rows = []
     for name, o in doc.firsts:
         first = f"{o.first_failure:,}" if o.first_failure else "never"
@@ -52,17 +52,21 @@ def table(doc: Document) -> tuple[list[str], list[list[str]]]:
             shares = [f"{o.steady_occupancy:.1%}", f"{o.steady_fail:.2%}"]
         else:
             shares = [fail_at(o, n) for n in loads]
-        rows.append([name, first, *shares, f"{o.failed:,}", f"{o.probes_mean:.1f}", str(o.probes_p99), f"{o.peak:,}"])
+        figures = (f"{o.probes_mean:.1f}", str(o.probes_p99), f"{o.peak:,}")
+        rows.append([name, first, *shares, f"{o.failed:,}", words_of(o.kind), *figures])
     return header, rows
 
 
 def occupancy_line(o: Outcome) -> str:
-    """Return how full the port spaces and the table got, beside what arithmetic gives."""
-    fullest = max(r.occupancy for r in o.rows)
-    expected = f" by arithmetic {o.expected / o.bound:.0%};" if o.expected else ""
+    """Return how full the fullest port space and the table got, beside what arithmetic gives."""
+    table = f"table {o.peak:,} of {o.max_connections:,}; early drops {o.stats.get('early_drop', 0):,}."
+    if o.fullest is None:
+        return f"Occupancy: {table}"
+    among = f", the fullest of {o.spaces:,} port spaces" if o.spaces > 1 else ""
+    expected = f" by arithmetic {o.demand:.0%};" if o.demand else ""
     return (
-        f"Occupancy: {fullest:.1%} of {o.bound:,} ports (64,512 a NAT address and destination) at the most;"
-        f"{expected} table {o.peak:,} of {o.max_connections:,}; early drops {o.stats.get('early_drop', 0):,}."
+        f"Occupancy: at the most {max(r.occupancy for r in o.rows):.1%} of the {o.window:,} ports of "
+        f"{o.fullest.name}{among};{expected} {table}"
     )
 
 
@@ -81,14 +85,17 @@ def to_text(doc: Document) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in [header, *rows]
     ]
-    said = [*answer(doc), "", *(line.rstrip() for line in lines), "", occupancy_line(doc.firsts[0][1])]
+    said = [*answer(doc), "", *(line.rstrip() for line in lines), "", plain(occupancy_line(doc.firsts[0][1]))]
     return "\n".join([*said, *map(plain, doc.comparison)]) + "\n"
 
 
 def to_markdown(doc: Document) -> str:
     """Return a run as Markdown."""
     header, rows = table(doc)
-    cells = [header, ["---", *["---:"] * (len(header) - 1)], *([markdown(row[0]), *row[1:]] for row in rows)]
+    # names and causes are words of the file; a figure is none
+    texts = (0, header.index("cause"))
+    escaped = [[markdown(c) if k in texts else c for k, c in enumerate(row)] for row in rows]
+    cells = [header, ["---", *["---:"] * (len(header) - 1)], *escaped]
     first, *others = [markdown(line) for line in answer(doc)] or [""]
     said = [f"**{first}**", ""]
     for line in others:

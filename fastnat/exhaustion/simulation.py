@@ -21,15 +21,18 @@ from ..addresses import to_array, to_int
 from ..dtypes import PACKET, PROTOCOLS, RESULT, Reason, Verdict
 from ..engine import Engine, packets
 from ..errors import InputError
-from .outcome import PORTS, Outcome, Row, quantile
+from .outcome import Outcome, Row, quantile
+from .spaces import Spaces
 from .workload import (
     Workload,
     arrival_times,
+    busiest_share,
     client_addresses,
     destination_of,
     holds,
     initial_sequence,
     lifetime,
+    lingers,
     mean_hold,
     source_ports,
 )
@@ -39,12 +42,12 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 # seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
 KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]
-SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.001, 0.5
+SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE = 40, 0.01, 0.5
 # slices in which UDP flows are kept, and packets that keep them: some minutes
 MAX_KEEPING, MAX_KEPT = 500_000, 1_000_000_000
 MAX_PROBES = 1024
-# how often connections are counted by destination, and of how many at most
-SAMPLES, MOST_DESTINATIONS = 60, 256
+# how often connections are counted by destination, and of how many at most; how often the ports in use
+SAMPLES, MOST_DESTINATIONS, COUNTS = 60, 256, 120
 
 
 class Stopped(KeyboardInterrupt):
@@ -119,13 +122,14 @@ class Run:
             self.ends = self.times + holds(work.hold, work.flows, rng)
             self.closing = np.argsort(self.ends, kind="stable")
             self.over = self.ends[self.closing]
-            self.closed = 0
+            self.closed, self.late = 0, self.closing[:0]
             self.kept: deque[Kept] = deque()
         self.rows: list[Row] = []
         self.by_destination: list[tuple[float, list[int]]] = []
-        self.every = max(work.flows // ROW // SAMPLES, 1)
+        self.every, self.each = max(work.flows // ROW // SAMPLES, 1), max(-(-work.flows // ROW // COUNTS), 1)
         self.probes, self.of_row = np.zeros((2, MAX_PROBES), np.int64)
-        self.seen: set[int] = set()
+        self.spaces = Spaces(engine, work.proto)
+        self.occupancy = 0.0
         self.spent = self.bad = self.row_probes = 0
 
     def slices(self) -> Iterator[tuple[int, int, float, float]]:
@@ -170,21 +174,24 @@ class Run:
         self.engine.process(self.batch[a:b], self.times[a:b], self.out[a:b], cpus=self.work.cpus)
         self.spent += time.perf_counter_ns() - before
         out = self.out[a:b]
-        good = out["verdict"] == Verdict.FORWARD
+        # what is delivered locally is answered as well: by the node itself
+        good = out["verdict"] != Verdict.DROP
         self.open[a:b] = good
-        self.bad += int((out["verdict"] == Verdict.DROP).sum())
+        self.bad += b - a - int(good.sum())
         self.row_probes += int(out["probes"].sum())
         self.of_row += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
-        self.seen.update(np.unique(out["src"][good & (out["src"] != self.batch["src"][a:b])]).tolist())
+        self.spaces.note(out, out["src"] != self.batch["src"][a:b])
 
     def end_row(self, b: int, first: int) -> None:
         """Note the flows first..b-1 as a row."""
         n = b - first
         count = len(self.engine.conntrack)
-        occupancy = count / (PORTS * len(self.work.destinations) * max(len(self.seen), 1))
+        # a count reads the whole table: in long runs not every row has one of its own
+        if len(self.rows) % self.each == 0 or b == self.work.flows:
+            self.occupancy = self.spaces.count() / self.spaces.size
         times = (self.row_probes / n, self.spent / n, float(self.times[b - 1]))
         probes = (quantile(self.of_row, 0.5), quantile(self.of_row, 0.99))
-        row = Row(b, count, occupancy, self.bad / n, *times, *probes)
+        row = Row(b, count, self.occupancy, self.bad / n, *times, *probes)
         self.probes += self.of_row
         self.of_row[:] = 0
         if (len(self.rows) + 1) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
@@ -209,12 +216,14 @@ class Run:
         found = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         return [found.get(key, 0) for key in wanted]
 
-    def send(self, flows: NDArray[Any], flags: int) -> None:
-        """Send another packet of these flows, from the clients."""
-        if len(flows):
-            batch = self.batch[flows]
-            batch["tcp_flags"] = flags
-            self.engine.process(batch, self.engine.now)
+    def send(self, flows: NDArray[Any], flags: int) -> NDArray[Any]:
+        """Send another packet of these flows, from the clients; return the flows of which conntrack knew."""
+        if not len(flows):
+            return flows
+        batch = self.batch[flows]
+        batch["tcp_flags"] = flags
+        known: NDArray[Any] = flows[self.engine.process(batch, self.engine.now)["reason"] == Reason.NONE]
+        return known
 
     def answer(self, flows: NDArray[Any], flags: int) -> None:
         """Send a packet of these flows from their destinations, to the address that they came from."""
@@ -273,19 +282,29 @@ class Run:
             else:
                 self.kept.append(kept)
 
-    def close(self, end: float) -> None:
-        """Close the flows that are over by then."""
+    def close(self, end: float, opened: int) -> None:
+        """Close the flows that are over by then; so many have been opened."""
         behind = int(np.searchsorted(self.over, end, "right"))
-        flows = self.closing[self.closed : behind]
+        flows = np.concatenate((self.late, self.closing[self.closed : behind]))
+        # shorter than half a slice, and opened only by the next one: it closes them
+        self.late = flows[flows >= opened]
         flows = np.sort(flows[self.open[flows]])
         self.closed = behind
         self.open[flows] = False
-        if self.work.proto != "tcp" or self.work.close == "none":
+        if self.work.proto == "udp":
+            # a flow lasts from its first packet to its last one
+            self.send(flows, 0)
+            if self.work.replies:
+                self.answer(flows, 0)
+            return
+        if self.work.close == "none":
             return
         if self.work.close == "rst":
             self.send(flows, RST)
             return
-        self.send(flows, FIN | ACK)
+        # of two flows that were given one tuple the second finds it closed: an ACK of it would begin a connection
+        # without an end (nf_conntrack_tcp_loose), which no client does
+        flows = self.send(flows, FIN | ACK)
         self.answer(flows, FIN | ACK)
         self.send(flows, ACK)
 
@@ -326,7 +345,7 @@ def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
             r.shake_hands(first, behind)
             if work.proto == "udp":
                 r.keep(first, behind, end)
-            r.close(end + (end - begin) / 2)
+            r.close(end + (end - begin) / 2, behind)
         if progress and behind > first:
             progress(behind - first)
 
@@ -341,6 +360,7 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
     stats = {name: n - before[name] for name, n in r.engine.stats.items()}
     races = max(reasons.get("clash", 0) - stats["port_search_failures"], 0) if r.work.cpus > 1 else 0
     pain = next((row.sent for row in r.rows if row.fail >= 0.001), None)
+    addresses = max(len(r.spaces.addresses), 1)
     return Outcome(
         rows=r.rows,
         opened=r.work.flows - failed,
@@ -351,11 +371,24 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         translated=int(((r.out["src"] != r.batch["src"]) & ~bad).sum()),
         first_failure_time=None if first is None else float(r.times[first]),
         races=races,
-        addresses=len(r.seen),
+        addresses=len(r.spaces.addresses),
         probes=np.trim_zeros(r.probes, "b").tolist(),
         stats=stats,
         max_connections=r.engine.max_connections,
-        bound=PORTS * max(len(r.seen), 1) * len(r.work.destinations),
-        expected=r.work.rate * lifetime(r.engine.node, r.work, r.engine.profile) if r.work.hold is not None else 0.0,
+        bound=r.spaces.size * addresses * len(r.work.destinations),
+        expected=expected_of(r),
         by_destination=r.by_destination,
+        window=r.spaces.size,
+        spaces=len(r.spaces.most),
+        fullest=r.spaces.fullest(),
+        ran_out=r.spaces.ran_out(r.out[bad]),
+        demand=expected_of(r) * busiest_share(r.work) / addresses / r.spaces.size,
+        lingers=lingers(r.work),
     )
+
+
+def expected_of(r: Run) -> float:
+    """Return the connections at a time by arithmetic, no more than there are flows; 0 where none is held."""
+    if r.work.hold is None:
+        return 0.0
+    return min(r.work.rate * lifetime(r.engine.node, r.work, r.engine.profile), float(r.work.flows))

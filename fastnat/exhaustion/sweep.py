@@ -1,20 +1,23 @@
 """A grid of scenarios in parallel: processes of this machine, or a Dask cluster; what is done is kept at once.
 
 The result file is CSV, one row a variant and seed, written as results come in: a sweep that was ended goes on where it
-was when it is started again with the same file. With the ending .parquet it becomes Parquet at the end.
+was when it is started again with the same file. Each row bears the question's number, a hash of node, workload and
+kernel: rows of another question are not gone on with. With the ending .parquet it becomes Parquet at the end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
+import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +28,7 @@ from ..errors import InputError
 from ..node import Node
 from ..util.escapes import cell
 from ..util.output import Output
+from ..util.text import excerpt
 from .factors import text_of
 from .scenario import Scenario
 from .simulation import run
@@ -34,6 +38,8 @@ FIGURES = (
     "opened", "failed", "first_failure", "first_failure_time", "one_in_thousand", "kind", "steady_occupancy",
     "steady_fail", "probes_mean", "probes_p99", "probes_max", "peak",
 )  # fmt: skip
+ANEW = "give another --out, or remove the file"
+HEAD = ("variant", "seed", "question")
 # how often a job is tried whose worker died
 TRIES = 3
 
@@ -56,13 +62,35 @@ def jobs_of(s: Scenario) -> list[Job]:
     return [Job(v, s.seed + n) for v in s.variants for n in range(s.seeds)]
 
 
-def work_on(s: Scenario, job: Job) -> dict[str, Any]:
-    """Run one job; return its row. Called in the workers."""
+def factors_of(s: Scenario) -> list[str]:
+    """Return the factors that a scenario varies: a column each."""
+    return list(dict.fromkeys(name for v in s.variants for name, _ in v.factors))
+
+
+def question_of(s: Scenario) -> str:
+    """Return a number that tells a question from others: node, workload and kernel, but neither variants nor seeds."""
     node = Node.load(s.node) if s.node else Node.example()
-    changed, work, profile = apply(job.variant, node, s.work, s.profile)
-    outcome = run(Engine(changed, profile, job.seed), work)
-    key = job.key
-    return {"variant": key[0], "seed": key[1], **{name: getattr(outcome, name) for name in FIGURES}}
+    said = json.dumps([node.texts(), node.conntrack_text, s.profile, asdict(s.work)], sort_keys=True)
+    return hashlib.sha256(said.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and its number, as the workers get it."""
+
+    scenario: Scenario
+    question: str
+
+    def work_on(self, job: Job) -> dict[str, Any]:
+        """Run one job; return its row. Called in the workers."""
+        s = self.scenario
+        node = Node.load(s.node) if s.node else Node.example()
+        changed, work, profile = apply(job.variant, node, s.work, s.profile)
+        outcome = run(Engine(changed, profile, job.seed), work)
+        key = job.key
+        values = {name: cell(text_of(value)) for name, value in job.variant.factors}
+        figures = {name: getattr(outcome, name) for name in FIGURES}
+        return {"variant": key[0], "seed": key[1], "question": self.question, **values, **figures}
 
 
 def rows_file(path: Path) -> Path:
@@ -73,11 +101,13 @@ def rows_file(path: Path) -> Path:
 class ResultFile:
     """The rows of a sweep, appended one by one: each is whole, or not there.
 
-    A pipe or device takes the rows as they come, and holds none to go on with. OutputError when it cannot be written.
+    A pipe or device takes the rows as they come, and holds none to go on with. OutputError when it cannot be written;
+    InputError when there are rows of another question, or of none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, question: str, factors: list[str]) -> None:
+        self.path, self.question = path, question
+        self.header = [*HEAD, *factors, *FIGURES]
         # that it can be written is found out without touching what is there
         probe = Output(path, "--out")
         self.error = probe.error
@@ -95,10 +125,10 @@ class ResultFile:
         finally:
             probe.discard()
         if not self.regular or not os.fstat(self.fd).st_size:
-            self.append(["variant", "seed", *FIGURES])
+            self.append(self.header)
 
     def _rows(self) -> set[tuple[str, str]]:
-        """Return the keys of the rows that are there; InputError when the file is not of a sweep."""
+        """Return the keys of the rows that are there; InputError when the file is not of this sweep."""
         if not self.path.exists():
             return set()
         wrong = InputError(f"{self.path}: not the results of a sweep; give another --out")
@@ -106,12 +136,30 @@ class ResultFile:
             with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 named = reader.fieldnames
-                if named is not None and list(named) != ["variant", "seed", *FIGURES]:
+                if named is not None and list(named) != self.header:
+                    self._other_columns(list(named))
                     raise wrong
                 # a row that was cut when the sweep was ended has fewer fields: it is run again
-                return {(r["variant"], r["seed"]) for r in reader if r[FIGURES[-1]] not in (None, "")}
+                rows = [r for r in reader if r[FIGURES[-1]] not in (None, "")]
         except (UnicodeDecodeError, csv.Error):
             raise wrong from None
+        others = {r["question"] for r in rows} - {self.question}
+        if others:
+            raise InputError(
+                f"{self.path}: its rows answer another question, {excerpt(min(others), 20)}; node, workload or profile "
+                f"are not the same for this one, {self.question}; {ANEW}"
+            )
+        return {(r["variant"], r["seed"]) for r in rows}
+
+    def _other_columns(self, named: list[str]) -> None:
+        """Raise InputError for columns that another sweep has written."""
+        if named == ["variant", "seed", *FIGURES]:
+            raise InputError(f"{self.path}: rows of an earlier fastnat, that do not say their question; {ANEW}")
+        there = named[len(HEAD) : -len(FIGURES)]
+        if named == [*HEAD, *there, *FIGURES]:
+            mine = ", ".join(self.header[len(HEAD) : -len(FIGURES)]) or "nothing"
+            theirs = excerpt(", ".join(there) or "nothing")
+            raise InputError(f"{self.path}: its rows vary {theirs}; this question varies {mine}; {ANEW}")
 
     def _end_line(self) -> None:
         """Take away the last line if it was cut."""
@@ -170,14 +218,16 @@ def sweep(
     parquet = Output(path, "--out") if path.suffix == ".parquet" else None
     polars = _polars(path) if parquet else None
     target = rows_file(path)
-    with parquet or contextlib.nullcontext(), ResultFile(target) as file:
+    question = question_of(s)
+    with parquet or contextlib.nullcontext(), ResultFile(target, question, factors_of(s)) as file:
         every = jobs_of(s)
         todo = [job for job in every if job.key not in file.done]
         rows = len(file.done)
         if progress:
             progress(rows)
         try:
-            made = _on_dask(s, todo, scheduler) if scheduler else _on_processes(s, todo, jobs)
+            asked = Asked(s, question)
+            made = _on_dask(asked, todo, scheduler) if scheduler else _on_processes(asked, todo, jobs)
             with contextlib.closing(made):
                 for row in made:
                     file.append(list(row.values()))
@@ -194,7 +244,7 @@ def sweep(
     return rows
 
 
-def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Generator[dict[str, Any], None, None]:
+def _on_processes(asked: Asked, todo: list[Job], jobs: int) -> Generator[dict[str, Any], None, None]:
     """Yield rows as processes finish them; when one dies, its job and those that waited behind it are started anew."""
     tries = dict.fromkeys((job.key for job in todo), 0)
     left = {job.key: job for job in todo}
@@ -202,7 +252,7 @@ def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Generator[dict[str
     while left:
         with ProcessPoolExecutor(jobs or None, mp_context=get_context("spawn")) as pool:
             try:
-                running = _submit(pool, s, list(left.values()))
+                running = _submit(pool, asked, list(left.values()))
                 while running:
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         job = running.pop(future)
@@ -223,16 +273,16 @@ def _on_processes(s: Scenario, todo: list[Job], jobs: int) -> Generator[dict[str
                 raise
 
 
-def _submit(pool: Executor, s: Scenario, jobs: list[Job]) -> dict[Future[dict[str, Any]], Job]:
+def _submit(pool: Executor, asked: Asked, jobs: list[Job]) -> dict[Future[dict[str, Any]], Job]:
     """Submit jobs; the workers that this starts never see Ctrl-C, which a terminal sends to all of them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        return {pool.submit(work_on, s, job): job for job in jobs}
+        return {pool.submit(asked.work_on, job): job for job in jobs}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Generator[dict[str, Any], None, None]:
+def _on_dask(asked: Asked, todo: list[Job], scheduler: str) -> Generator[dict[str, Any], None, None]:
     """Yield rows as workers of a cluster finish them; Dask gives the jobs of a lost worker to the others."""
     try:
         from distributed import Client, as_completed
@@ -244,7 +294,7 @@ def _on_dask(s: Scenario, todo: list[Job], scheduler: str) -> Generator[dict[str
     except Exception as error:  # an address that it does not understand ends in any exception
         raise InputError(f"--scheduler {scheduler}: cannot be reached: {error or type(error).__name__}") from None
     with client:
-        futures = [client.submit(work_on, s, job, pure=False, retries=TRIES) for job in todo]
+        futures = [client.submit(asked.work_on, job, pure=False, retries=TRIES) for job in todo]
         # and as_completed
         for future in as_completed(futures):  # type: ignore[no-untyped-call]
             yield future.result()

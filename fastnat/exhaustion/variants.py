@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -16,8 +16,9 @@ from ..engine import Engine
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
+from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .factors import SYSCTLS, Value, read, text_of
-from .outcome import Outcome
+from .outcome import Outcome, listed, remedy, words_of
 from .simulation import Run, Stopped, run
 from .workload import Workload
 
@@ -27,22 +28,28 @@ MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000
 OF_WORKLOAD = ("rate", "clients", "hold", "cpus", "sport")
 # a smaller part is no difference that anybody would act on
 LEAST = 0.005
+AS_IT_IS = "as it is"
+# values that change no node
+NEUTRAL: dict[str, Value | None] = {"random-fully": False, "addresses": 1}
+SYSCTL_NAMES = {sysctl: name for name, sysctl in SYSCTLS.items()}
+Factors = tuple[tuple[str, Value], ...]
 # two-sided 95 % points of Student's t for 1..10 degrees of freedom
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of factors; the label names those that differ from the first combination."""
+    """One combination of factors; the label names those that change something, "as it is" where none does."""
 
-    factors: tuple[tuple[str, Value], ...] = ()
-    label: str = "as it is"
+    factors: Factors = ()
+    label: str = AS_IT_IS
 
 
 def parse(text: str) -> list[Variant]:
     """Return every combination of "random-fully,addresses=1:4,tcp-time-wait=120:30"; the first is the baseline.
 
-    A factor without values is a flag: without it, and with it. InputError names a factor that is not known.
+    Labels name every value but those that change no node; see `named`. A factor without values is a flag: without it,
+    and with it. InputError names a factor that is not known.
     """
     given: list[tuple[str, list[object]]] = []
     for word in filter(None, (w.strip() for w in text.split(","))):
@@ -68,14 +75,36 @@ def combinations(given: list[tuple[str, list[object]]]) -> list[Variant]:
         count *= len(values)
         if count > MAX_VARIANTS:
             raise InputError(f"{name}: {count:,} combinations and more; at most {MAX_VARIANTS:,} are supported")
-    first = [column[0] for column in columns]
-    return [Variant(c, label_of(c, first)) for c in product(*columns)]
+    return [Variant(c, label_of(c, NEUTRAL)) for c in product(*columns)]
 
 
-def label_of(factors: tuple[tuple[str, Value], ...], first: list[tuple[str, Value]]) -> str:
-    """Return what a combination changes, in words."""
-    changed = [(name, value) for name, value in factors if (name, value) not in first]
-    return " ".join(name if value is True else f"{name}={text_of(value)}" for name, value in changed) or "as it is"
+def label_of(factors: Factors, as_it_is: Mapping[str, Value | None]) -> str:
+    """Return what a combination changes, in words; as_it_is: the values that change nothing."""
+    changed = [(name, value) for name, value in factors if as_it_is.get(name) != value]
+    said = [name if value is True else f"{name}={text_of(value)}" for name, value in changed]
+    return " ".join(said) or AS_IT_IS
+
+
+def named(variants: list[Variant], node: Node, work: Workload, profile: str) -> list[Variant]:
+    """Return variants whose labels name what differs from this node under this load and kernel."""
+    there: dict[str, Value | None] = {name: getattr(work, name) for name in OF_WORKLOAD}
+    there |= {**NEUTRAL, "profile": profile}
+    names = {name for v in variants for name, _ in v.factors}
+    for name in names & SYSCTLS.keys():
+        there[name] = present(node, name, profile)
+    return [replace(v, label=label_of(v.factors, there)) for v in variants]
+
+
+def present(node: Node, name: str, profile: str) -> int | None:
+    """Return what a node has a sysctl set to, its default where it names none; None where that is not a number."""
+    defaults: dict[str, float] = {SYSCTL_NAMES[PREFIX + key]: seconds for key, (_, seconds) in TIMEOUTS.items()}
+    defaults |= {f"sctp-{key.replace('_', '-')}": pair[profile == "linux-6.18"] for key, *pair in SCTP_TIMEOUTS}
+    defaults |= {"max": 262_144, "tcp-loose": 1}
+    given = node.sysctls.get(SYSCTLS[name], defaults.get(name))
+    try:
+        return int(given) if given is not None else None
+    except ValueError:
+        return None
 
 
 def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[Node, Workload, str]:
@@ -101,7 +130,7 @@ def translated_address(node: Node, work: Workload, profile: str) -> int:
     """Return the address that the first flow of a workload gets; InputError when it is not translated."""
     first = Run(Engine(node, profile, max_connections=16), replace(work, flows=1, hold=None, stages=()))
     first.first_packets(0, 1)
-    if not first.seen:
+    if not first.spaces.addresses:
         raise InputError("addresses=N: the flow is not translated, so there is no SNAT address to add to")
     return int(first.out["src"][0])
 
@@ -203,43 +232,94 @@ def half_width(differences: list[float]) -> float:
 
 
 def ranked(results: list[Compared]) -> list[Compared]:
-    """Return the baseline, then the others, the best change first: fewest failures, then the latest first failure."""
-    best = sorted(results[1:], key=lambda r: (r.mean(lambda o: o.failed / (o.opened + o.failed)), -np.mean(r.firsts())))
-    return [results[0], *best]
+    """Return the baseline, then the others, the best change first: fewest failures, then the latest first failure.
+
+    A connection that early drop ends is lost as well.
+    """
+
+    def lost(o: Outcome) -> float:
+        return (o.failed + o.stats.get("early_drop", 0)) / (o.opened + o.failed)
+
+    return [results[0], *sorted(results[1:], key=lambda r: (r.mean(lost), -np.mean(r.firsts())))]
 
 
 def words(results: list[Compared]) -> list[str]:
     """Return a sentence for each variant but the baseline, the best change first."""
     baseline, *others = ranked(results)
-    said = []
-    for r in others:
-        # where Ctrl-C came the last variant has fewer seeds than the baseline
-        differences = [b - a for a, b in zip(baseline.firsts(), r.firsts(), strict=False)]
-        width = half_width(differences)
-        before, after = np.mean(baseline.firsts()), np.mean(r.firsts())
-        share = [c.mean(lambda o: o.failed / (o.opened + o.failed)) for c in (baseline, r)]
-        none = [all(o.first_failure is None for o in c.outcomes) for c in (baseline, r)]
-        sure = "" if math.isinf(width) else f" (+-{width:,.0f}, 95 %, {len(differences)} paired seeds)"
-        if all(none):
-            said.append(f"{r.variant.label}: nothing fails, as without it.")
-        elif none[1]:
-            said.append(f"{r.variant.label}: nothing fails any more; without it {share[0]:.2%} of the flows.")
-        elif min(share) < max(share) / 2:
-            said.append(f"{r.variant.label}: {share[1]:.2%} of the flows fail instead of {share[0]:.2%}.")
-        elif not any(differences):
-            said.append(
-                f"{r.variant.label}: the first failure is the same flow with every seed; "
-                f"{share[1]:.2%} fail instead of {share[0]:.2%}."
-            )
-        elif abs(after - before) <= max(width if len(differences) > 1 else 0, LEAST * before):
-            said.append(
-                f"{r.variant.label}: no difference in the first failure that these seeds could show{sure}; "
-                f"{share[1]:.2%} fail instead of {share[0]:.2%}."
-            )
-        else:
-            where = "never" if none[0] else f"flow {before:,.0f}"
-            said.append(
-                f"{r.variant.label}: moves the first failure from {where} to flow {after:,.0f}{sure}; "
-                f"{share[1]:.2%} fail instead of {share[0]:.2%}."
-            )
-    return said
+    return [f"{r.variant.label}: {compared(baseline, r)}{cause_of(baseline, r)}." for r in others]
+
+
+def cause_of(baseline: Compared, r: Compared) -> str:
+    """Return in words what fails in a variant, where it is something else than in the baseline."""
+    before, after = baseline.outcomes[0], r.outcomes[0]
+    if after.kind == "early_drop":
+        return f", but early drop ended {after.stats['early_drop']:,} connections: the table was full"
+    if not after.failed:
+        return ", and early drop ends no connection any more" if before.kind == "early_drop" else ""
+    if after.kind == before.kind:
+        return ""
+    return f", {'now ' if before.failed else ''}by {words_of(after.kind)}"
+
+
+def compared(baseline: Compared, r: Compared) -> str:
+    """Return what a variant changes in the failures."""
+    # where Ctrl-C came the last variant has fewer seeds than the baseline
+    differences = [b - a for a, b in zip(baseline.firsts(), r.firsts(), strict=False)]
+    width = half_width(differences)
+    before, after = np.mean(baseline.firsts()), np.mean(r.firsts())
+    share = [c.mean(lambda o: o.failed / (o.opened + o.failed)) for c in (baseline, r)]
+    none = [all(o.first_failure is None for o in c.outcomes) for c in (baseline, r)]
+    sure = "" if math.isinf(width) else f" (+-{width:,.0f}, 95 %, {len(differences)} paired seeds)"
+    instead = f"{share[1]:.2%} fail instead of {share[0]:.2%}"
+    if all(none):
+        return "nothing fails, as without it"
+    if none[1]:
+        return f"nothing fails any more; without it {share[0]:.2%} of the flows"
+    if min(share) < max(share) / 2:
+        return f"{share[1]:.2%} of the flows fail instead of {share[0]:.2%}"
+    if not any(differences):
+        return f"the first failure is the same flow with every seed; {instead}"
+    if abs(after - before) <= max(width if len(differences) > 1 else 0, LEAST * before):
+        return f"no difference in the first failure that these seeds could show{sure}; {instead}"
+    where = "never" if none[0] else f"flow {before:,.0f}"
+    return f"moves the first failure from {where} to flow {after:,.0f}{sure}; {instead}"
+
+
+def remedies(results: list[Compared]) -> list[str]:
+    """Return what helps the variants that fail by something else than the baseline, a sentence for each cause."""
+    first = results[0].outcomes[0]
+    found: dict[str, list[Compared]] = {}
+    for r in results[1:]:
+        if r.outcomes[0].kind != first.kind and remedy(r.outcomes[0]):
+            found.setdefault(r.outcomes[0].kind, []).append(r)
+    return [
+        f"{listed([r.variant.label for r in same])} ({words_of(kind)}): {remedy(same[0].outcomes[0])}"
+        for kind, same in found.items()
+    ]
+
+
+def idle(variants: list[Variant], work: Workload) -> list[str]:
+    """Return a sentence for each factor that can change nothing for these flows, with the reason."""
+    names = list(dict.fromkeys(name for v in variants for name, _ in v.factors))
+    found = [(name, why_idle(name, variants, work)) for name in names]
+    return [f"{name} can change nothing here: {why}." for name, why in found if why]
+
+
+def why_idle(name: str, variants: list[Variant], work: Workload) -> str:
+    """Return why a factor can change nothing, "" where it may."""
+    if name not in SYSCTLS or name in ("max", "buckets"):
+        return ""
+    varied = {n for v in variants for n, _ in v.factors}
+    proto = name.partition("-")[0]
+    if proto != work.proto:
+        return f"all flows are {work.proto.upper()}"
+    if name == "tcp-loose":
+        return "every flow begins with a SYN"
+    if not work.rate and not work.stages and "rate" not in varied:
+        return "all flows come at once, so that no time passes; give --rate"
+    if proto == "udp":
+        return "" if name == "udp" or work.replies else "the flows are not answered (--replies)"
+    if work.hold is None and "hold" not in varied:
+        return "" if name == "tcp-syn-sent" else "the flows are their first packets; give --hold"
+    ends = {"tcp-time-wait": "fin", "tcp-close": "rst"}.get(name, work.close)
+    return "" if ends == work.close else f"the flows do not end that way (--close {work.close})"

@@ -36,6 +36,13 @@ MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 MAX_SIGMA = 10
 # UDP flows answered for longer than this are streams
 STREAM_AFTER = 2.0
+# hold times from which a share of a distribution is read
+DRAWS = 20_000
+# sysctls that lingers() names
+LINGERS = (
+    "", "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_time_wait",
+    "nf_conntrack_tcp_timeout_close",
+)  # fmt: skip
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
 }  # fmt: skip
@@ -187,12 +194,39 @@ def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
     timeouts = timeouts_of(node, profile)
     hold = mean_hold(work.hold or 0.0)
     if work.proto == "udp":
-        stream = work.replies and hold > STREAM_AFTER
-        return hold + timeouts[TimeoutIndex.UDP_STREAM if stream else TimeoutIndex.UDP] / HZ
+        streams = share_of_streams(work)
+        return hold + (streams * timeouts[TimeoutIndex.UDP_STREAM] + (1 - streams) * timeouts[TimeoutIndex.UDP]) / HZ
     if work.hold is None:
         return timeouts[TcpState.SYN_SENT] / HZ
     tail = {"fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED}[work.close]
     return hold + timeouts[tail] / HZ
+
+
+def share_of_streams(work: Workload) -> float:
+    """Return the share of UDP flows that are answered for so long that conntrack takes them for streams."""
+    if not work.replies or work.hold is None:
+        return 0.0
+    return float((holds(work.hold, DRAWS, np.random.default_rng(0)) > STREAM_AFTER).mean())
+
+
+def lingers(work: Workload) -> str:
+    """Return the sysctl that says how long a flow keeps its port behind its end; "" where no time passes, or none does.
+
+    Without --hold no TCP flow is ever closed.
+    """
+    if not work.rate and not work.stages:
+        return ""
+    if work.proto == "udp":
+        return "nf_conntrack_udp_timeout_stream" if share_of_streams(work) > 0.5 else "nf_conntrack_udp_timeout"
+    if work.hold is None or work.close == "none":
+        return ""
+    return "nf_conntrack_tcp_timeout_time_wait" if work.close == "fin" else "nf_conntrack_tcp_timeout_close"
+
+
+def busiest_share(work: Workload) -> float:
+    """Return the share of the flows that go to the destination with most of them."""
+    weights = work.weights or (1.0,) * len(work.destinations)
+    return max(weights) / sum(weights)
 
 
 def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -279,10 +313,21 @@ def destination_of(work: Workload, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock."""
-    ends = batch["src"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ batch["dst"].astype(np.uint64)
-    ends = (ends << np.uint64(16) ^ batch["sport"]) * np.uint64(0xC2B2AE3D27D4EB4F) ^ batch["dport"]
-    ends = ends * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+    """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock.
+
+    As independent of each other as a keyed hash's (RFC 6528), also where addresses and ports count up: the port search
+    compares a SYN with neighbours, and must not find all of them newer.
+    """
+    ends = scrambled(batch["src"].astype(np.uint64) << np.uint64(32) | batch["dst"])
+    ends = scrambled(ends + (batch["sport"].astype(np.uint64) << np.uint64(16) | batch["dport"])) >> np.uint64(32)
     clock = (seconds * (1e9 / ISN_NS)).astype(np.uint64)
     upper: NDArray[Any] = (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
     return upper
+
+
+def scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return 64 bits each of which depends on all those given (the finalizer of SplitMix64)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return x ^ x >> np.uint64(31)

@@ -69,7 +69,7 @@ def test_a_fork_with_a_seed_is_an_engine_of_that_seed(seed):
 def test_sixteen_combinations_of_four_factors():
     found = variants.parse("random-fully,addresses=1:4,profile=linux-5.4:linux-6.18,tcp-time-wait=120:30")
     assert len(found) == 16
-    assert found[0].label == "as it is"
+    assert variants.named(found, NODE, Workload(DNS), "linux-5.4")[0].label == "as it is"
     assert found[-1].label == "random-fully addresses=4 profile=linux-6.18 tcp-time-wait=30"
 
 
@@ -282,7 +282,7 @@ def test_reports_of_one_run(doc, tmp_path):
     outputs = {o: run("report", tmp_path / "run.json", "-o", o) for o in ("text", "md", "html", "junit", "prometheus")}
     assert all(r.exit_code == 0 for r in outputs.values())
     assert "First failure at flow 57,369" in outputs["text"].output
-    assert "| as it is | 57,369 | 1.0% | 15.2% | 27.0% | 7,488 |" in outputs["md"].output
+    assert "| as it is | 57,369 | 1.0% | 15.2% | 27.0% | 7,488 | ports |" in outputs["md"].output
     suite = ET.fromstring(outputs["junit"].output)
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
     assert 'node_nf_conntrack_entries{variant="as it is"} 64512' in outputs["prometheus"].output
