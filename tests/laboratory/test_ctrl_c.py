@@ -84,7 +84,7 @@ def test_while_modules_are_loaded(place):
     [
         ["exhaust", "node", "--start-from", "pipe", "--json", "old.json", "--csv", "old.json2"],
         ["exhaust", "--scenario", "pipe"], ["sweep", "pipe"], ["report", "pipe", "--plot", "old.png"],
-        ["top", "pipe", "--plot", "old.png"], ["top", "node/addr.json", "--earlier", "pipe"],
+        ["top", "pipe", "--plot", "old.png"], ["top", "node/addr.json", "--earlier", "pipe", "--apart", "60"],
         ["trace", "node", "--start-from", "pipe"], ["conntrack", "node", "--start-from", "pipe"],
         ["replay", "node", "pipe", "--start-from", "pipe", "-w", "old.json"], ["check", "piped"],
         ["plan", "piped", "--rate", "5", "--plot", "old.png"], ["bench", "--compare", "pipe", "--json", "old.json"],
