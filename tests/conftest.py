@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 from nodes import make_node
@@ -5,6 +7,10 @@ from nodes import make_node
 # no test asks the clock, not even how long an example takes to draw
 settings.register_profile("fastnat", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fastnat")
+
+
+# a shell that starts the tests in the background has Ctrl-C ignored, and some of them send one
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

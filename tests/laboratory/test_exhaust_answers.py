@@ -142,7 +142,9 @@ def test_flows_to_the_node_itself_are_answered_and_fill_the_table():
         ({}, "More SNAT addresses or destinations help;"),
         ({"rate": 50_000.0}, "More SNAT addresses, destinations or a shorter nf_conntrack_udp_timeout help;"),
         ({"proto": "tcp"}, "More SNAT addresses or destinations help;"),
-        ({"proto": "tcp", "rate": 5000.0, "hold": 30.0}, "taken over already (linux-6.18)"),
+        pytest.param(
+            {"proto": "tcp", "rate": 5000.0, "hold": 30.0}, "taken over already (linux-6.18)", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_advice_fits_the_question(load, said):

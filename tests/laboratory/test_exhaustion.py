@@ -18,7 +18,9 @@ SMALL = [
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.mark.parametrize(("name", "flag"), [("masq", False), ("random-fully", True)])
+@pytest.mark.parametrize(
+    ("name", "flag"), [("masq", False), pytest.param("random-fully", True, marks=pytest.mark.slow)]
+)
 def test_failure_share_of_every_row_lies_near_the_kernels(name, flag):
     rows = csv.DictReader((DATA / f"exhaustion-kernel-6.18-{name}.csv").read_text().splitlines())
     kernel = [float(r["fail"]) for r in rows]

@@ -96,6 +96,7 @@ def test_none_of_fifty_plans_is_refuted_by_exhaust(ports):
     assert refuted(ports, every=1) == []
 
 
+@pytest.mark.slow
 def test_a_plan_begins_with_one_address():
     """Arithmetic says four; linux-6.18 takes over ports in TIME_WAIT, and one is enough."""
     shown = ran("plan", "--rate", 2000, "--hold", 0.01)
@@ -144,6 +145,7 @@ def test_a_rate_says_how_sure_it_is():
     assert "over 2.5 lifetimes" in shown
 
 
+@pytest.mark.slow
 def test_a_rate_honours_what_is_there_and_what_is_varied(tmp_path):
     """A dump in which connections live for days takes its ports for as long as anybody looks."""
     line = (
