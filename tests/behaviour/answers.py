@@ -17,7 +17,7 @@ from pathlib import Path
 import fastnat
 
 PATH = Path(__file__).resolve().parents[1] / "data/answers.json"
-CASES, PACKETS, PROGRAMS, CALLS = 48, 150, 64, 30
+CASES, PACKETS, PROGRAMS, CALLS, TALKS = 48, 150, 64, 30, 48
 
 
 def state_of(nat):
@@ -33,14 +33,25 @@ def case_answers(seed):
     from kernel.random_case import random_case
 
     case = random_case(seed, PACKETS)
-    nat, found, now = fastnat.Engine(case.node(), events=100_000), [], 0.0
-    talk = case.traffic()
+    return answers_to(fastnat.Engine(case.node(), events=100_000), case.traffic(), 20.0)
+
+
+def talk_answers(seed):
+    """Return a checksum for each datagram of a random control connection, and one of the state at the end."""
+    from behaviour import talks
+
+    return answers_to(fastnat.Engine(talks.node(seed % 2 == 1), seed=seed, events=100_000), talks.talk(seed), 1.0)
+
+
+def answers_to(nat, talk, pause):
+    """Return a checksum of what becomes of each datagram, and one of the state; pause: after each 50 of them [s]."""
+    found, now = [], 0.0
     with contextlib.suppress(StopIteration):
         iface, data = next(talk)
         while True:
             verdict, out = nat.process_packet(data, iface, now)
             found.append(zlib.crc32(bytes([verdict]) + (out or b"")))
-            now += 0.01 if len(found) % 50 else 20.0
+            now += 0.01 if len(found) % 50 else pause
             iface, data = talk.send(out if verdict == fastnat.Verdict.FORWARD else None)
     events = b"".join(e.tobytes() for e in nat.all_events())
     return [*found, zlib.crc32(state_of(nat) + events)]
@@ -93,6 +104,7 @@ def main():
     said = {
         "made by": "PYTHONPATH=tests python tests/behaviour/answers.py",
         "cases": [case_answers(seed) for seed in range(CASES)],
+        "talks": [talk_answers(seed) for seed in range(TALKS)],
         "programs": [program_answers(seed) for seed in range(PROGRAMS)],
     }
     PATH.write_text(json.dumps(said, separators=(",", ":")).replace("],", "],\n") + "\n")

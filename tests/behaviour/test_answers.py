@@ -13,6 +13,11 @@ def test_random_cases_are_answered_as_before(seed):
     assert answers.case_answers(seed) == KEPT["cases"][seed]
 
 
+@pytest.mark.parametrize("seed", range(answers.TALKS))
+def test_random_control_connections_are_answered_as_before(seed):
+    assert answers.talk_answers(seed) == KEPT["talks"][seed]
+
+
 @pytest.mark.parametrize("seed", range(answers.PROGRAMS))
 def test_random_programs_are_answered_as_before(seed):
     found, kept = answers.program_answers(seed), KEPT["programs"][seed]
