@@ -12,11 +12,11 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some
-# the laboratory, the documents and the figures only do at length what the other tests do; the last three are about the release build
+# the laboratory, the documents and the figures only do at length what the other tests do; the last four are about the release build
 # and the sources
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py) \
-	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
+	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 
 .PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
 	mutants fuzz soak package layout
@@ -59,7 +59,7 @@ coverage: build/gcov/.built
 	@find build/temp-gcov -name "*.gcda" -delete
 	PYTHONPATH=build/gcov $(BIN)/coverage run --source=build/gcov/fastnat -m pytest -q -p no:cacheprovider -m "not slow" \
 		$(or $(TESTS),tests/unit tests/behaviour tests/laboratory) \
-		$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py)
+		$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 	$(BIN)/coverage report --sort=cover --skip-covered
 	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-gcov
 # COUNT=200 of them by the tests that belong to their steps, who survives by all tests
