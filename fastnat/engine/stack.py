@@ -25,7 +25,7 @@ SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 def compiled(node: Node, family: Family) -> Ruleset:
     """Return a node's rules of one family, compiled; RuleError, InputError if that is impossible."""
     rules = node.rules_of(family) or iptables.parse("")
-    return compile_rules(rules, node.iface_names, node.sets, family)
+    return compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets)
 
 
 @dataclass(frozen=True)

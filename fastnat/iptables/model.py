@@ -101,3 +101,5 @@ class Rules:
     tables: dict[str, Table]
     source: str
     warnings: list[str] = field(default_factory=list)
+    # what cannot be answered never matches, and is named in `warnings`
+    lenient: bool = False

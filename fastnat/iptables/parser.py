@@ -72,7 +72,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     """
     text_of(text, source)
     with no_garbage():
-        reader = Reader(Rules({}, source), family, lenient)
+        reader = Reader(Rules({}, source, lenient=lenient), family, lenient)
         listed = listing.is_listing(text)
         for number, line in listing.lines(text, source, reader.rules.warnings) if listed else _lines(text):
             reader.line(number, line)

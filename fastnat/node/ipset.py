@@ -65,7 +65,15 @@ class IpSet:
 
 
 def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
-    """Parse `ipset save` text.
+    """Parse `ipset save` text; InputError for a set of a type that is not supported, too, see parse_known."""
+    sets, unsupported = parse_known(text, source)
+    for why in unsupported.values():
+        raise InputError(why)
+    return sets
+
+
+def parse_known(text: str, source: str = "<ipset>") -> tuple[dict[str, IpSet], dict[str, str]]:
+    """Parse `ipset save` text: return the sets of supported types, and of the others by name why they are not there.
 
     Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood.
     Supported types: hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
@@ -77,11 +85,11 @@ def parse(text: str, source: str = "<ipset>") -> dict[str, IpSet]:
         if not words or words[0].startswith("#"):
             continue
         try:
-            reader.line(words, line)
+            reader.line(words, line, f"{source}:{number}")
         except ValueError as error:
             why = excerpt(str(error), 1000)
             raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line)}") from None
-    return reader.sets
+    return reader.sets, reader.unsupported
 
 
 class Reader:
@@ -89,24 +97,36 @@ class Reader:
 
     def __init__(self) -> None:
         self.sets: dict[str, IpSet] = {}
+        # by name, what is wrong with their type
+        self.unsupported: dict[str, str] = {}
         self.there: dict[str, set[tuple[Any, ...]]] = {}
         self.ranges = 0
 
-    def line(self, words: list[str], line: str) -> None:
+    def line(self, words: list[str], line: str, where: str) -> None:
         """Read one line; ValueError says what is not understood."""
         if words[0] in ("Name:", "Type:", "Members:", "Header:"):
             raise ValueError("this is `ipset list`; give the output of `ipset save`")
         if words[0] == "create" and len(words) >= 3:
-            self._create(words)
+            if words[2] in DIMENSIONS:
+                self._create(words)
+            else:
+                expected = f"is not supported; expected one of {', '.join(DIMENSIONS)}"
+                why = f"{where}: set type {excerpt(words[2])!r} {expected}\n  in the line: {excerpt(line)}"
+                self.unsupported[words[1]] = why
         elif words[0] == "add" and len(words) >= 3:
+            if words[1] in self.unsupported:
+                return
+            if words[2] in self.unsupported and words[1] in self.sets and self.sets[words[1]].kind == "list:set":
+                # a list is what its members are
+                self.unsupported[words[1]] = self.unsupported[words[2]]
+                del self.sets[words[1]]
+                return
             self._add(words)
         else:
             raise ValueError(f"{excerpt(line)!r} is neither create nor add; give the output of `ipset save`")
 
     def _create(self, words: list[str]) -> None:
         name, kind = words[1:3]
-        if kind not in DIMENSIONS:
-            raise ValueError(f"set type {excerpt(kind)!r} is not supported; expected one of {', '.join(DIMENSIONS)}")
         if name in self.sets:
             raise ValueError(f"set {name!r} is created twice")
         family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"

@@ -58,6 +58,7 @@ class Node:
         self.routes6: list[Route] = []
         self.rules6_text = ""
         self.sets: dict[str, IpSet] = {}
+        self.unsupported_sets: dict[str, str] = {}
         self.sets_text = ""
         self.services: list[Service] = []
         self.services_text = ""
@@ -216,7 +217,10 @@ class Node:
         """Set the node's sets from `ipset save` text. Raises InputError naming the line; then the old sets stay."""
         from . import ipset
 
-        self.sets, self.sets_text = ipset.parse(text, source), text
+        self.sets, self.unsupported_sets = ipset.parse_known(text, source)
+        self.sets_text = text
+        for name, why in self.unsupported_sets.items():
+            self.notes.append(f"set {excerpt(name)} is left out, which matters only to rules that name it: {why}")
 
     def load_services(self, text: str, source: str = "<ipvs>") -> None:
         """Set the node's virtual services from `ipvsadm-save -n` text. Raises InputError naming the line."""

@@ -128,6 +128,11 @@ class Compiler:
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
     widest: tuple[int, int] = field(default_factory=lambda: (WIDE_RUN, NO_RULE))
+    # what rules may not name, and why
+    unsupported_sets: Mapping[str, str] = field(default_factory=dict)
+    # see Rules
+    lenient: bool = False
+    warnings: list[str] = field(default_factory=list)
     iface_sets: dict[tuple[str, bool], int] = field(default_factory=dict)
     origin: list[tuple[str, Chain, Rule | None]] = field(default_factory=list)
     hook_entry: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -163,7 +168,7 @@ class Compiler:
         elif kind is MatchKind.CT_ADDR:
             self.matches.append(match_row(kind, invert, at=self.addresses(*v[:2]), end=v[2]))
         elif kind is MatchKind.SET:
-            self.matches.append(match_row(kind, invert, index=self.set_number(m.name), sources=v[1], n_dims=v[2]))
+            self.set_match(m)
         elif isinstance(m, RecentMatch):
             self.recent(m)
         elif isinstance(m, HashlimitMatch):
@@ -173,8 +178,25 @@ class Compiler:
         else:
             self.matches.append(row_of(MATCH_CODES[m.kind], invert, v))
 
+    def set_match(self, m: Match) -> None:
+        """Add -m set; in lenient rules a set that is not there never matches."""
+        try:
+            number = self.set_number(m.name)
+        except RuleError as error:
+            if not self.lenient:
+                raise
+            said = f"never matches: {self.source}: {error}"
+            if said not in self.warnings:
+                self.warnings.append(said)
+            self.match(Match("const", False, (0,)))
+            return
+        _, sources, n_dims = m.values
+        self.matches.append(match_row(MatchKind.SET, m.invert, index=number, sources=sources, n_dims=n_dims))
+
     def set_number(self, name: str) -> int:
         """Return the number of an ipset; RuleError when it does not exist or is of the other family."""
+        if name in self.unsupported_sets:
+            raise RuleError(f"set {name!r}: {self.unsupported_sets[name]}")
         if name not in self.sets:
             known = ", ".join(self.sets) or "none: the node has no ipset.save"
             raise RuleError(f"set {name!r} doesn't exist; there are {known}")
@@ -363,7 +385,11 @@ def _iface_fits(pattern: str, name: str) -> bool:
 
 
 def compile_rules(
-    parsed: Rules, iface_names: list[str], sets: Mapping[str, IpSet] | None = None, family: Family = V4
+    parsed: Rules,
+    iface_names: list[str],
+    sets: Mapping[str, IpSet] | None = None,
+    family: Family = V4,
+    unsupported_sets: Mapping[str, str] | None = None,
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
@@ -372,6 +398,7 @@ def compile_rules(
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
+    c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
     records = records_of(family)
     every = []
     with no_garbage():

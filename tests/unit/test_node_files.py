@@ -83,3 +83,29 @@ def test_the_security_table_is_ignored_whole(node):
         "*security\n:INPUT ACCEPT [0:0]\n:MINE - [0:0]\n-A INPUT -p tcp --what 5 -j SECMARK\nCOMMIT\n" + NAT
     )
     assert fastnat.Node.load(node).rules.tables.keys() == {"nat"}
+
+
+SETS = (
+    "create ODD hash:net,iface family inet\nadd ODD 10.0.0.0/24,eth0\n"
+    "create GOOD hash:ip family inet\nadd GOOD 10.89.0.2\ncreate BOTH list:set\nadd BOTH GOOD\nadd BOTH ODD\n"
+)
+
+
+def test_a_set_of_an_unsupported_type_matters_only_to_rules_that_name_it(node):
+    (node / "ipset.save").write_text(SETS)
+    rule = "*filter\n-A FORWARD -m set {}--match-set {} src -j DROP\nCOMMIT\n"
+    (node / "rules.v4").write_text(rule.format("", "GOOD"))
+    loaded = fastnat.Node.load(node)
+    assert loaded.sets.keys() == {"GOOD"}
+    assert sum("ODD is left out" in note or "BOTH is left out" in note for note in loaded.notes) == 2
+    fastnat.Engine(loaded)
+    for name, says in (("ODD", "hash:net,iface"), ("BOTH", "hash:net,iface"), ("GONE", "doesn't exist")):
+        (node / "rules.v4").write_text(rule.format("! ", name))
+        with pytest.raises(fastnat.RuleError, match=says):
+            fastnat.Engine(fastnat.Node.load(node))
+        lenient = fastnat.Node.load(node, lenient=True)
+        nat = fastnat.Engine(lenient)
+        assert says in lenient.rules.warnings[0]
+        packet = nat.packets(proto="udp", src="10.89.0.2", dst="192.0.2.9", sport=1, dport=53, iface="br0")
+        assert nat.process(packet)["verdict"][0] == fastnat.Verdict.FORWARD
+    assert run("check", node, "--lenient").exit_code == 0
