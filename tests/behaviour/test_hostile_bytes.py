@@ -65,8 +65,8 @@ def repair(data):
         data[10:12] = (~((total >> 16) + total) & 0xFFFF).to_bytes(2, "big")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_every_datagram_has_a_verdict(seed):
+def node_with_helpers():
+    """A router of both families whose rules assign helpers."""
     node = fastnat.Node()
     node.add_interface("cni0", ["10.244.1.1/24", "fd01::1/64"])
     node.add_interface("eth0", ["198.51.100.10/24", "fd02::1/64"])
@@ -74,6 +74,12 @@ def test_every_datagram_has_a_verdict(seed):
     node.add_route("default", via="fd02::ffff", dev="eth0")
     node.load_rules(RULES + PPTP + "COMMIT\n")
     node.load_rules6(RULES + "COMMIT\n")
+    return node
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_datagram_has_a_verdict(seed):
+    node = node_with_helpers()
     node.sysctls["net.netfilter.nf_conntrack_checksum"] = "0"
     nat = fastnat.Engine(node, seed=seed)
     rng = random.Random(seed)
@@ -116,13 +122,7 @@ def conversation(proto, ip, ends):
 @pytest.mark.parametrize("proto", ["ftp", "ftp6", "pptp"])
 def test_every_word_of_a_helper(proto, seed):
     """Payloads of control connections, damaged: helpers read and write inside the datagram only."""
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/24", "fd01::1/64"])
-    node.add_interface("eth0", ["198.51.100.10/24", "fd02::1/64"])
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.add_route("default", via="fd02::ffff", dev="eth0")
-    node.load_rules(RULES + PPTP + "COMMIT\n")
-    node.load_rules6(RULES + "COMMIT\n")
+    node = node_with_helpers()
     for key in ("checksum", "tcp_be_liberal"):
         node.sysctls[f"net.netfilter.nf_conntrack_{key}"] = str(int(key != "checksum"))
     six = proto == "ftp6"
