@@ -88,8 +88,10 @@ def run(words: Sequence[str]) -> int:
     except (FastnatError, OSError) as error:
         if getattr(error, "errno", None) == errno.EPIPE:
             return context.meta.get(STATUS, 0) if context else 0
-        _flushed(0)
-        warn(f"fastnat: {error if isinstance(error, FastnatError) else _said(error)}")
+        said = f"{error}" if isinstance(error, FastnatError) else _said(error)
+        # a buffered standard output fails again, for the same reason
+        if _flushed(0) == 0 or not said.startswith("standard output: "):
+            warn(f"fastnat: {said}")
         return FAILED
     except MemoryError as error:
         warn(f"fastnat: there is not enough memory for this: {error}")

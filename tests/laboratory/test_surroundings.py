@@ -40,8 +40,10 @@ def test_a_closed_pipe_ends_quietly_and_keeps_the_answer(place, words, status):
 
 @pytest.mark.parametrize("words", [["exhaust", "--flows", "1000"], ["trace", "--json"], ["--help"], ["check", "node"]])
 @pytest.mark.parametrize("where", ["/dev/full", "closed", "read-only"])
-def test_standard_output_that_takes_nothing(place, words, where):
-    """One line, and 2."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_takes_nothing(place, monkeypatch, words, where, unbuffered):
+    """One line, and 2, whether Python buffers or not."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     shell = {"/dev/full": '"$@" > /dev/full', "closed": '"$@" >&-', "read-only": '"$@" 1< /dev/null'}[where]
     done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
