@@ -21,7 +21,7 @@
 #define FN_HASHLIMIT_SLOTS  65536                 /* a list */
 #define FN_EXPECT_HEADS     1024
 #define FN_PERSIST_SLOTS    65536                 /* clients of all persistent services */
-#define FN_RECENT_STAMPS    256                   /* the largest --hitcount, plus one */
+#define FN_RECENT_STAMPS    32                    /* a list without a larger --hitcount keeps so many (recent_mt_check) */
 #define FN_ANY_IFACE        0xffffu
 #define FN_DST16            65536                 /* /16 networks by which destinations are counted */
 #define FN_ROUND_KEYS       5                     /* of the table hash, keyed_hash.h */
@@ -52,7 +52,10 @@ typedef uint32_t addr_t;
 enum ip_protocol {
     PROTO_TCP = 6,
     PROTO_UDP = 17,
+    PROTO_DCCP = 33,
     PROTO_GRE = 47,
+    PROTO_ESP = 50,
+    PROTO_AH = 51,
     PROTO_SCTP = 132,
     PROTO_UDPLITE = 136,
 };
@@ -357,6 +360,9 @@ enum target_kind {
     TARGET_TTL = 20,
     /* no rule's: the walk met more than FN_WALK_RULES rules */
     TARGET_TOO_FAR = 21,
+    TARGET_TCPMSS = 22,
+    /* no rule's: TCPMSS has no room for its option */
+    TARGET_NO_ROOM = 23,
 };
 
 /* rule_t.tests */
@@ -388,11 +394,11 @@ enum match_kind {
     MATCH_MARK = 8,             /* mark: -m mark --mark */
     MATCH_CONNMARK = 9,         /* mark: -m connmark --mark */
     MATCH_ADDRTYPE_SRC = 10,    /* addrtype: --src-type */
-    MATCH_ADDRTYPE_DST = 11,    /* addrtype: --dst-type, --pkt-type */
+    MATCH_ADDRTYPE_DST = 11,    /* addrtype: --dst-type */
     MATCH_IPRANGE_SRC = 12,     /* iprange: --src-range */
     MATCH_IPRANGE_DST = 13,     /* iprange: --dst-range */
     MATCH_CTSTATE = 14,         /* ctstate: --ctstate, --state */
-    MATCH_CTPROTO = 15,         /* ctproto: --ctproto */
+    MATCH_CTPROTO = 15,         /* ctproto + with_state: --ctproto */
     MATCH_NTH = 16,             /* nth: -m statistic --mode nth */
     MATCH_RANDOM = 17,          /* chance: -m statistic --mode random */
     MATCH_LENGTH = 18,          /* range: -m length --length */
@@ -403,16 +409,17 @@ enum match_kind {
     MATCH_LIMIT = 24,           /* limit: -m limit */
     MATCH_TTL = 25,             /* range: -m ttl, -m hl */
     MATCH_TOS = 26,             /* byte: --tos, --dscp */
-    MATCH_CT_ADDR = 27,         /* ct_addr: --ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst */
-    MATCH_CT_PORT = 28,         /* ct_ports: --ctorigsrcport and its kind */
-    MATCH_CT_STATUS = 29,       /* ct_status: --ctstatus */
-    MATCH_CT_DIR = 30,          /* ct_dir: --ctdir */
+    MATCH_CT_ADDR = 27,         /* ct_addr + with_state: --ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst */
+    MATCH_CT_PORT = 28,         /* ct_ports + with_state: --ctorigsrcport and its kind */
+    MATCH_CT_STATUS = 29,       /* ct_status + with_state: --ctstatus */
+    MATCH_CT_DIR = 30,          /* ct_dir + with_state: --ctdir */
     MATCH_MORE = 31,            /* recent_more, limit_more: the second slot of -m recent and of -m limit */
     MATCH_RPFILTER = 32,        /* rpfilter: -m rpfilter */
     MATCH_HASHLIMIT = 33,       /* hashlimit + bits: -m hashlimit */
     MATCH_HELPER = 34,          /* helper: -m helper --helper */
-    MATCH_CT_EXPIRE = 35,       /* range: --ctexpire */
+    MATCH_CT_EXPIRE = 35,       /* range + with_state: --ctexpire */
     MATCH_TCP_OPTION = 36,      /* option: --tcp-option */
+    MATCH_PKT_TYPE = 37,        /* pkt_type: --pkt-type */
 };
 
 /* What an event says: nf_conntrack_events as conntrack -E names them. */

@@ -77,10 +77,7 @@ class Datapath:
     def adopt_expects(self, expects: NDArray[Any]) -> None: ...
     def take_over(
         self,
-        recent: NDArray[Any],
-        hashlimits: NDArray[Any],
-        persists: NDArray[Any],
-        services: NDArray[Any],
+        lists: dict[str, NDArray[Any]],
         rng: list[int],
         stats: list[int],
     ) -> None: ...

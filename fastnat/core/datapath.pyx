@@ -250,10 +250,12 @@ cdef class Datapath:
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
+                e.hook_policy[i][j] = FN_NONE
         e.widest_run = config["widest_run"]
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
-            e.hook_policy[i][j] = config["hook_policy"][i, j]
+        for (i, j), policy in config["hook_policy"].items():
+            e.hook_policy[i][j] = policy
         e.max_expects = config["max_expects"]
         e.auto_helpers = config["auto_helpers"]
         e.tracking = config["tracking"]
@@ -704,17 +706,19 @@ cdef class Datapath:
             raise ValueError(f"no connection {ct}")
         return 0
 
-    def take_over(self, recent not None, hashlimits not None, persists not None, services not None, list rng, list stats):
+    def take_over(self, dict lists not None, list rng, list stats):
         """Go on where another engine of the same node was: its lists, its schedulers, its generator (two words), its counters.
 
-        Raises ValueError when the lists are not of this node's rules; what they hold is bounded here.
+        lists: recent, stamps, hashlimits, persists and services by these names, of another engine's `arrays`.
+        Raises ValueError when they are not of this node's rules; what they hold is bounded here.
         """
         cdef uint64_t i
         if len(rng) != 2 or len(stats) != FN_STATS:
             raise ValueError(f"{len(rng)} words of a generator and {len(stats)} counters, not 2 and {FN_STATS}")
         with self:
-            for name, given in (("recent", recent), ("hashlimits", hashlimits), ("persists", persists)):
-                there = self.memory[name]
+            services = lists["services"]
+            for name in ("recent", "stamps", "hashlimits", "persists"):
+                given, there = lists[name], self.memory[name]
                 if given.dtype != there.dtype or given.shape != there.shape:
                     raise ValueError(f"{name}: not of this node's rules")
                 there[...] = given

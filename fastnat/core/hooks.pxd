@@ -18,13 +18,14 @@ from .route cimport destination_is_martian, is_limited_broadcast, is_local_kind,
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport may_have_memo
-from .shortcuts.hook_memo cimport follow, memorize, remembered
+from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # filter_hook: a table that only lets pass, drops or marks.
     if e.hook_entry[table][p.hook] == FN_NONE:
+        p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
         return REASON_NONE
     return rule_reason[walk_table(e, table, p)]
 
@@ -204,8 +205,9 @@ cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     cdef memo_t *memo = remembered(e, p, key)
     if memo != NULL:
+        p.unruled = FORWARDED
         return follow(e, p, memo)
-    reason = nat_hook(e, p, MANIP_DST)
+    reason = mangle_and_dnat(e, p)
     if not reason:
         reason = route_received(e, p)
     if not reason and p.verdict == VERDICT_FORWARD:
@@ -260,8 +262,24 @@ cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:
     return send(e, p) if p.in_iface == 0 else receive(e, p)
 
 
+cdef inline void count_policies(engine_t *e, const pkt_t *p) noexcept nogil:
+    # count_policies: of the chains without rules that the packet has passed.
+    cdef uint32_t left = p.unruled
+    cdef hook_count_t *count
+    if fn_likely(left == FORWARDED):
+        e.passed.packets += 1
+        e.passed.bytes += p.length
+        return
+    while left:
+        count = &e.unruled[0][0] + fn_ctz(left)
+        count.packets += 1
+        count.bytes += p.length
+        left &= left - 1
+
+
 cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
     # leave: a verdict for the packet; what it did not confirm goes.
+    count_policies(e, p)
     if reason:
         p.verdict = VERDICT_DROP
         p.reason = <unsigned char>reason

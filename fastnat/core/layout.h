@@ -80,6 +80,7 @@ static_assert(offsetof(match_t, icmp.low) == 8, "offsetof(match_t, icmp.low)");
 static_assert(offsetof(match_t, icmp.high) == 12, "offsetof(match_t, icmp.high)");
 static_assert(offsetof(match_t, addrtype.types) == 4, "offsetof(match_t, addrtype.types)");
 static_assert(offsetof(match_t, addrtype.device) == 8, "offsetof(match_t, addrtype.device)");
+static_assert(offsetof(match_t, pkt_type.type) == 4, "offsetof(match_t, pkt_type.type)");
 static_assert(offsetof(match_t, iprange.at) == 4, "offsetof(match_t, iprange.at)");
 static_assert(offsetof(match_t, ctstate.bits) == 4, "offsetof(match_t, ctstate.bits)");
 static_assert(offsetof(match_t, ctproto.proto) == 4, "offsetof(match_t, ctproto.proto)");
@@ -89,7 +90,6 @@ static_assert(offsetof(match_t, ct_ports.low) == 4, "offsetof(match_t, ct_ports.
 static_assert(offsetof(match_t, ct_ports.high) == 8, "offsetof(match_t, ct_ports.high)");
 static_assert(offsetof(match_t, ct_ports.end) == 12, "offsetof(match_t, ct_ports.end)");
 static_assert(offsetof(match_t, ct_status.bits) == 4, "offsetof(match_t, ct_status.bits)");
-static_assert(offsetof(match_t, ct_status.none) == 8, "offsetof(match_t, ct_status.none)");
 static_assert(offsetof(match_t, ct_dir.dir) == 4, "offsetof(match_t, ct_dir.dir)");
 static_assert(offsetof(match_t, nth.last) == 4, "offsetof(match_t, nth.last)");
 static_assert(offsetof(match_t, nth.count) == 12, "offsetof(match_t, nth.count)");
@@ -103,7 +103,6 @@ static_assert(offsetof(match_t, recent.list) == 4, "offsetof(match_t, recent.lis
 static_assert(offsetof(match_t, recent.window) == 8, "offsetof(match_t, recent.window)");
 static_assert(offsetof(match_t, recent.hits) == 12, "offsetof(match_t, recent.hits)");
 static_assert(offsetof(match_t, recent_more.at) == 4, "offsetof(match_t, recent_more.at)");
-static_assert(offsetof(match_t, recent_more.ring) == 8, "offsetof(match_t, recent_more.ring)");
 static_assert(offsetof(match_t, limit.cost) == 4, "offsetof(match_t, limit.cost)");
 static_assert(offsetof(match_t, limit.most) == 8, "offsetof(match_t, limit.most)");
 static_assert(offsetof(match_t, limit_more.credit) == 4, "offsetof(match_t, limit_more.credit)");
@@ -201,18 +200,18 @@ static_assert(offsetof(element_t, prefix) == (FN_V6 ? 36 : 12), "offsetof(elemen
 static_assert(offsetof(element_t, used) == (FN_V6 ? 37 : 13), "offsetof(element_t, used)");
 static_assert(offsetof(element_t, nomatch) == (FN_V6 ? 38 : 14), "offsetof(element_t, nomatch)");
 static_assert(offsetof(element_t, pad) == (FN_V6 ? 39 : 15), "offsetof(element_t, pad)");
-static_assert(sizeof(recent_t) == (FN_V6 ? 1056 : 1040), "sizeof(recent_t)");
+static_assert(sizeof(recent_t) == (FN_V6 ? 32 : 20), "sizeof(recent_t)");
 static_assert(offsetof(recent_t, addr) == 0, "offsetof(recent_t, addr)");
 static_assert(offsetof(recent_t, used) == (FN_V6 ? 16 : 4), "offsetof(recent_t, used)");
-static_assert(offsetof(recent_t, ttl) == (FN_V6 ? 20 : 8), "offsetof(recent_t, ttl)");
-static_assert(offsetof(recent_t, pad) == (FN_V6 ? 21 : 9), "offsetof(recent_t, pad)");
-static_assert(offsetof(recent_t, next) == (FN_V6 ? 22 : 10), "offsetof(recent_t, next)");
+static_assert(offsetof(recent_t, next) == (FN_V6 ? 20 : 8), "offsetof(recent_t, next)");
 static_assert(offsetof(recent_t, n_stamps) == (FN_V6 ? 24 : 12), "offsetof(recent_t, n_stamps)");
-static_assert(offsetof(recent_t, pad2) == (FN_V6 ? 26 : 14), "offsetof(recent_t, pad2)");
-static_assert(offsetof(recent_t, stamps) == (FN_V6 ? 28 : 16), "offsetof(recent_t, stamps)");
-#if FN_V6
-static_assert(offsetof(recent_t, pad3) == 1052, "offsetof(recent_t, pad3)");
-#endif
+static_assert(offsetof(recent_t, ttl) == (FN_V6 ? 28 : 16), "offsetof(recent_t, ttl)");
+static_assert(sizeof(recent_list_t) == 8, "sizeof(recent_list_t)");
+static_assert(offsetof(recent_list_t, ring) == 0, "offsetof(recent_list_t, ring)");
+static_assert(offsetof(recent_list_t, first) == 4, "offsetof(recent_list_t, first)");
+static_assert(sizeof(hook_count_t) == 16, "sizeof(hook_count_t)");
+static_assert(offsetof(hook_count_t, packets) == 0, "offsetof(hook_count_t, packets)");
+static_assert(offsetof(hook_count_t, bytes) == 8, "offsetof(hook_count_t, bytes)");
 static_assert(sizeof(hashlimit_t) == (FN_V6 ? 56 : 32), "sizeof(hashlimit_t)");
 static_assert(offsetof(hashlimit_t, src) == 0, "offsetof(hashlimit_t, src)");
 static_assert(offsetof(hashlimit_t, dst) == (FN_V6 ? 16 : 4), "offsetof(hashlimit_t, dst)");
@@ -387,6 +386,8 @@ static const array_place_t fn_arrays[] = {
     {"elements", offsetof(engine_t, elements), sizeof(element_t)},
     {"set_members", offsetof(engine_t, set_members), sizeof(uint32_t)},
     {"recent", offsetof(engine_t, recent), sizeof(recent_t)},
+    {"recent_lists", offsetof(engine_t, recent_lists), sizeof(recent_list_t)},
+    {"stamps", offsetof(engine_t, stamps), sizeof(uint32_t)},
     {"hashlimits", offsetof(engine_t, hashlimits), sizeof(hashlimit_t)},
     {"services", offsetof(engine_t, services), sizeof(service_t)},
     {"servers", offsetof(engine_t, servers), sizeof(server_t)},
@@ -408,6 +409,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 44
+#define FN_ARRAYS 46
 
 #endif

@@ -26,7 +26,7 @@ FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
 FN_EXPECT_HEADS = 1024
 FN_PERSIST_SLOTS = 65536
-FN_RECENT_STAMPS = 256
+FN_RECENT_STAMPS = 32
 FN_ANY_IFACE = 65535
 FN_DST16 = 65536
 FN_ROUND_KEYS = 5
@@ -42,7 +42,10 @@ class IpProtocol(IntEnum):
 
     TCP = 6
     UDP = 17
+    DCCP = 33
     GRE = 47
+    ESP = 50
+    AH = 51
     SCTP = 132
     UDPLITE = 136
 
@@ -373,6 +376,8 @@ class TargetKind(IntEnum):
     TOS = 19
     TTL = 20
     TOO_FAR = 21
+    TCPMSS = 22
+    NO_ROOM = 23
 
 
 class RuleTests(IntEnum):
@@ -432,6 +437,7 @@ class MatchKind(IntEnum):
     HELPER = 34
     CT_EXPIRE = 35
     TCP_OPTION = 36
+    PKT_TYPE = 37
 
 
 class Event(IntEnum):
@@ -581,6 +587,7 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.CTPROTO: (
         Form("ctproto", {
+            "with_state": (2, "uint16"),
             "proto": (4, "uint32"),
         }),
     ),
@@ -646,12 +653,14 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.CT_ADDR: (
         Form("ct_addr", {
+            "with_state": (2, "uint16"),
             "at": (4, "uint32"),
             "end": (12, "uint32"),
         }),
     ),
     MatchKind.CT_PORT: (
         Form("ct_ports", {
+            "with_state": (2, "uint16"),
             "low": (4, "uint32"),
             "high": (8, "uint32"),
             "end": (12, "uint32"),
@@ -659,19 +668,19 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.CT_STATUS: (
         Form("ct_status", {
+            "with_state": (2, "uint16"),
             "bits": (4, "uint32"),
-            "none": (8, "uint32"),
         }),
     ),
     MatchKind.CT_DIR: (
         Form("ct_dir", {
+            "with_state": (2, "uint16"),
             "dir": (4, "uint32"),
         }),
     ),
     MatchKind.MORE: (
         Form("recent_more", {
             "at": (4, "uint32"),
-            "ring": (8, "uint32"),
         }),
         Form("limit_more", {
             "credit": (4, "uint32"),
@@ -698,6 +707,7 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.CT_EXPIRE: (
         Form("range", {
+            "with_state": (2, "uint16"),
             "low": (4, "uint32"),
             "high": (8, "uint32"),
         }),
@@ -705,6 +715,11 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     MatchKind.TCP_OPTION: (
         Form("option", {
             "number": (4, "uint32"),
+        }),
+    ),
+    MatchKind.PKT_TYPE: (
+        Form("pkt_type", {
+            "type": (4, "uint32"),
         }),
     ),
 }
@@ -877,13 +892,17 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
     "RECENT": [
         ("addr", "addr", (), 0),
         ("used", "uint32", (), 0),
-        ("ttl", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
-        ("next", "uint16", (), 0),
-        ("n_stamps", "uint16", (), 0),
-        ("pad2", "uint16", (), 0),
-        ("stamps", "uint32", (256,), 0),
-        ("pad3", "uint32", (), 6),
+        ("next", "uint32", (), 0),
+        ("n_stamps", "uint32", (), 0),
+        ("ttl", "uint32", (), 0),
+    ],
+    "RECENT_LIST": [
+        ("ring", "uint32", (), 0),
+        ("first", "uint32", (), 0),
+    ],
+    "HOOK_COUNT": [
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
     ],
     "HASHLIMIT": [
         ("src", "addr", (), 0),

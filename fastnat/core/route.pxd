@@ -12,10 +12,14 @@ from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tup
 cdef enum:
     SCOPE_UNIVERSE = 0
     SCOPE_LINK = 253
-    TYPE_UNSPEC = 0
-    TYPE_UNICAST = 1
-    TYPE_BROADCAST = 3
-    TYPE_MULTICAST = 5
+    # RTN_*, as bits of what a rule asks for
+    TYPE_UNSPEC = 1 << 0
+    TYPE_UNICAST = 1 << 1
+    TYPE_LOCAL = 1 << 2
+    TYPE_BROADCAST = 1 << 3
+    TYPE_ANYCAST = 1 << 4
+    TYPE_MULTICAST = 1 << 5
+    TYPE_UNREACHABLE = 1 << 7
 
 
 cdef inline uint32_t address_class(const engine_t *e, addr_t addr) noexcept nogil:
@@ -99,17 +103,56 @@ cdef inline bint is_link_local(addr_t addr) noexcept nogil:
 
 
 cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
-    # addr_type: RTN_* of an address by the local table alone (inet_addr_type; of IPv6 by the route, too).
+    # addr_type: the type of an address by the local table alone, its device's if given (inet_dev_addr_type).
     cdef uint32_t route = e.class_route[class_]
-    if FN_V6 and addr == 0:
-        return TYPE_UNSPEC
-    if not FN_V6 and (addr == 0 or is_limited_broadcast(addr)):
+    if addr == 0 or is_limited_broadcast(addr):
         return TYPE_BROADCAST
     if is_multicast(addr):
         return TYPE_MULTICAST
     if is_local_kind(e, route) and (iface == FN_ANY_IFACE or e.routes[route - 1].iface == iface):
-        return e.routes[route - 1].kind
+        return <uint32_t>1 << e.routes[route - 1].kind
     return TYPE_UNICAST
+
+
+cdef inline uint32_t route_type6(const engine_t *e, uint32_t class_, uint32_t iface) noexcept nogil:
+    # route_type6: what the routes say of an IPv6 address (match_lookup_rt6).
+    cdef uint32_t route = e.class_route[class_]
+    cdef const route_t *r
+    if route == 0:
+        return TYPE_UNREACHABLE
+    r = &e.routes[route - 1]
+    if r.kind == ROUTE_LOCAL:
+        return TYPE_LOCAL if iface == FN_ANY_IFACE or r.iface == iface else 0
+    if r.kind == ROUTE_ANYCAST:
+        return TYPE_LOCAL | TYPE_ANYCAST
+    return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0
+
+
+cdef inline bint has_type6(const engine_t *e, uint32_t types, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
+    # has_type6: match_type6: kinds of address, which must all hold, and then what the routes say.
+    if types & TYPE_MULTICAST and not is_multicast(addr):
+        return False
+    if types & TYPE_UNICAST and (addr == 0 or is_multicast(addr)):
+        return False
+    if types & TYPE_UNSPEC and addr != 0:
+        return False
+    if types & (TYPE_LOCAL | TYPE_ANYCAST | TYPE_UNREACHABLE):
+        return (types & route_type6(e, class_, iface)) != 0
+    return True
+
+
+cdef inline bint has_type(const engine_t *e, uint32_t types, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
+    # has_type: xt_addrtype: bits of RTN_* that a rule asks for. iface: only addresses of this device count.
+    if FN_V6:
+        return has_type6(e, types, addr, class_, iface)
+    return (types & addr_type(e, addr, class_, iface)) != 0
+
+
+cdef inline uint32_t packet_type(const engine_t *e, addr_t dst, uint32_t class_) noexcept nogil:
+    # packet_type: what the link layer would say of the packet: 0 for the node, 1 for all, 2 for a group.
+    if is_multicast(dst):
+        return 2
+    return not FN_V6 and addr_type(e, dst, class_, FN_ANY_IFACE) == TYPE_BROADCAST
 
 
 cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
@@ -138,14 +181,22 @@ cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline bint comes_from_there(const engine_t *e, const pkt_t *p, uint32_t flags) noexcept nogil:
-    # comes_from_there: ipt_rpfilter: the way back to the source leads out where the packet came in.
+    # comes_from_there: ipt_rpfilter, ip6t_rpfilter: the way back to the source leads out where the packet came in.
     # => flags: bit 0 any device will do (--loose), bit 1 an own address will do (--accept-local).
     cdef uint32_t route = e.class_route[p.src_class]
+    cdef addr_t dst = tuple_dst(p.t)
+    if e.iface_flags[p.in_iface] & IFACE_LOOPBACK:
+        return True
+    if tuple_src(p.t) == 0 and (FN_V6 or is_limited_broadcast(dst) or dst >> 8 == <addr_t>0xe00000):
+        return True
     if route == 0:
         return False
-    if is_local_kind(e, route):
-        return flags & 2
-    if e.routes[route - 1].kind != ROUTE_UNICAST:
+    if e.routes[route - 1].kind == ROUTE_LOCAL:
+        if not flags & 2:
+            return False
+        if FN_V6:
+            return True
+    elif e.routes[route - 1].kind != ROUTE_UNICAST:
         return False
     return flags & 1 or e.routes[route - 1].iface == p.in_iface
 

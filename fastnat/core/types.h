@@ -150,6 +150,10 @@ typedef struct {
 } addrtype_form_t;
 
 typedef struct {
+    uint32_t type; /* of the destination: 0 unicast, 1 broadcast, 2 multicast */
+} pkt_type_form_t;
+
+typedef struct {
     uint32_t at; /* place in engine_t.targets: min_addr and max_addr */
 } iprange_form_t;
 
@@ -174,7 +178,6 @@ typedef struct {
 
 typedef struct {
     uint32_t bits; /* IPS_*, one of them set */
-    uint32_t none; /* or IPS_*, none of them set; 0: that is not asked */
 } ct_status_form_t;
 
 typedef struct {
@@ -212,8 +215,7 @@ typedef struct {
 } recent_form_t;
 
 typedef struct {
-    uint32_t at;   /* place in engine_t.targets: masks.src, of whichever address it is */
-    uint32_t ring; /* stamps that are kept */
+    uint32_t at; /* place in engine_t.targets: masks.src, of whichever address it is */
 } recent_more_form_t;
 
 typedef struct {
@@ -251,10 +253,11 @@ typedef struct {
 typedef struct {
     uint8_t kind, invert;
     union {
-        uint16_t n_ports;  /* pairs of ports */
-        uint16_t bits;     /* RECENT_* or HASHLIMIT_*, as the kind is */
-        uint16_t n_listed; /* matches of the rule */
-        uint16_t need;     /* in a rule_t: bytes of l4 header without which its only match drops the packet */
+        uint16_t n_ports;    /* pairs of ports */
+        uint16_t bits;       /* RECENT_* or HASHLIMIT_*, as the kind is */
+        uint16_t with_state; /* 1: beside --ctstate, which alone is asked where there is no connection */
+        uint16_t n_listed;   /* matches of the rule */
+        uint16_t need;       /* in a rule_t: bytes of l4 header without which its only match drops the packet */
         uint16_t n;
     };
     union {
@@ -265,6 +268,7 @@ typedef struct {
         byte_form_t byte;
         icmp_form_t icmp;
         addrtype_form_t addrtype;
+        pkt_type_form_t pkt_type;
         iprange_form_t iprange;
         ctstate_form_t ctstate;
         ctproto_form_t ctproto;
@@ -377,17 +381,23 @@ typedef struct {
     uint8_t prefix, used, nomatch, pad;
 } element_t;
 
-/* One address in a list of xt_recent, with the times at which it was seen. */
+/* One address in a list of xt_recent; the times at which it was seen lie in engine_t.stamps. */
 typedef struct {
     addr_t addr;
-    uint32_t used; /*  orders the entries by their last change, 0: free */
-    uint8_t ttl, pad;
-    uint16_t next, n_stamps, pad2;
-    uint32_t stamps[FN_RECENT_STAMPS];
-#ifdef FN_IPV6
-    uint32_t pad3;
-#endif
+    uint32_t used;           /* orders the entries by their last change, 0: free */
+    uint32_t next, n_stamps; /* the stamp to be written next; those that were written, at most the list's ring */
+    uint32_t ttl;
 } recent_t;
+
+/* A list of xt_recent: each of its addresses has `ring` stamps, a power of two, in engine_t.stamps from `first` on. */
+typedef struct {
+    uint32_t ring, first;
+} recent_list_t;
+
+/* Packets of a chain without rules, which its policy counts. */
+typedef struct {
+    uint64_t packets, bytes;
+} hook_count_t;
 
 /* One bucket of -m hashlimit: who it is for, and what it may still spend. */
 typedef struct {
@@ -594,6 +604,7 @@ typedef struct {
     uint8_t dying;                              /* its connection is in no table any more; the record goes with the packet */
     uint16_t template_zone;                     /* that a CT target gives, for the directions of template_dir: 1 original, 2 reply */
     uint8_t template_dir;
+    uint8_t has_template;                       /* a CT target has given it a template, which conntrack has not met yet */
     uint8_t tcp_class;                          /* CLASS_* of conntrack/tcp_window */
     uint8_t tracked;                            /* its l4 header makes a tuple */
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
@@ -602,6 +613,7 @@ typedef struct {
     uint8_t state_before;
     uint32_t largest; /* bytes of the largest fragment it came in, 0: whole */
     uint32_t room;    /* bytes that a helper may lengthen the datagram to */
+    uint32_t unruled; /* bit table * 5 + hook: it has passed this chain, which has no rule */
 } pkt_t;
 
 typedef struct {
@@ -639,7 +651,9 @@ typedef struct {
     uint8_t *iface_match;       /* row per interface set, column per interface */
     uint32_t n_ifaces;
     uint32_t hook_entry[5][5];  /* [table][hook] first rule, FN_NONE none */
-    uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules */
+    uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules, FN_NONE: there is no such chain */
+    hook_count_t unruled[5][5]; /* [table][hook] packets that met no rule there, since somebody read the counters */
+    hook_count_t passed;        /* forwarded by a short cut, past PREROUTING, FORWARD and POSTROUTING without a rule */
     uint32_t widest_run;        /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
                                 * in the cache, FN_NONE none */
 
@@ -652,6 +666,8 @@ typedef struct {
     element_t *elements;
     uint32_t *set_members;
     recent_t *recent;        /* FN_RECENT_ENTRIES a list */
+    recent_list_t *recent_lists;
+    uint32_t *stamps;        /* jiffies */
     uint32_t recent_clock;
     hashlimit_t *hashlimits; /* FN_HASHLIMIT_SLOTS a list */
     service_t *services;     /* of IPVS */

@@ -40,7 +40,10 @@ cdef extern from "types.h" nogil:
     enum:
         PROTO_TCP
         PROTO_UDP
+        PROTO_DCCP
         PROTO_GRE
+        PROTO_ESP
+        PROTO_AH
         PROTO_SCTP
         PROTO_UDPLITE
     enum:
@@ -267,6 +270,8 @@ cdef extern from "types.h" nogil:
         TARGET_TOS
         TARGET_TTL
         TARGET_TOO_FAR
+        TARGET_TCPMSS
+        TARGET_NO_ROOM
     enum:
         RULE_TESTS_ADDRESSES
         RULE_TESTS_PROTO
@@ -314,6 +319,7 @@ cdef extern from "types.h" nogil:
         MATCH_HELPER
         MATCH_CT_EXPIRE
         MATCH_TCP_OPTION
+        MATCH_PKT_TYPE
     enum:
         EVENT_NEW
         EVENT_UPDATE
@@ -443,6 +449,9 @@ cdef extern from "types.h" nogil:
         uint32_t types
         uint32_t device
 
+    ctypedef struct pkt_type_form_t:
+        uint32_t type
+
     ctypedef struct iprange_form_t:
         uint32_t at
 
@@ -464,7 +473,6 @@ cdef extern from "types.h" nogil:
 
     ctypedef struct ct_status_form_t:
         uint32_t bits
-        uint32_t none
 
     ctypedef struct ct_dir_form_t:
         uint32_t dir
@@ -495,7 +503,6 @@ cdef extern from "types.h" nogil:
 
     ctypedef struct recent_more_form_t:
         uint32_t at
-        uint32_t ring
 
     ctypedef struct limit_form_t:
         uint32_t cost
@@ -527,6 +534,7 @@ cdef extern from "types.h" nogil:
         uint8_t invert
         uint16_t n_ports
         uint16_t bits
+        uint16_t with_state
         uint16_t n_listed
         uint16_t need
         uint16_t n
@@ -537,6 +545,7 @@ cdef extern from "types.h" nogil:
         byte_form_t byte
         icmp_form_t icmp
         addrtype_form_t addrtype
+        pkt_type_form_t pkt_type
         iprange_form_t iprange
         ctstate_form_t ctstate
         ctproto_form_t ctproto
@@ -656,12 +665,17 @@ cdef extern from "types.h" nogil:
     ctypedef struct recent_t:
         addr_t addr
         uint32_t used
-        uint8_t ttl
-        uint8_t pad
-        uint16_t next
-        uint16_t n_stamps
-        uint16_t pad2
-        uint32_t stamps[256]
+        uint32_t next
+        uint32_t n_stamps
+        uint32_t ttl
+
+    ctypedef struct recent_list_t:
+        uint32_t ring
+        uint32_t first
+
+    ctypedef struct hook_count_t:
+        uint64_t packets
+        uint64_t bytes
 
     ctypedef struct hashlimit_t:
         addr_t src
@@ -878,6 +892,7 @@ cdef extern from "types.h" nogil:
         uint8_t dying
         uint16_t template_zone
         uint8_t template_dir
+        uint8_t has_template
         uint8_t tcp_class
         uint8_t tracked
         uint32_t payload
@@ -886,6 +901,7 @@ cdef extern from "types.h" nogil:
         uint8_t state_before
         uint32_t largest
         uint32_t room
+        uint32_t unruled
 
     ctypedef struct engine_t:
         conn_t *conns
@@ -931,6 +947,8 @@ cdef extern from "types.h" nogil:
         uint32_t n_ifaces
         uint32_t hook_entry[5][5]
         uint32_t hook_policy[5][5]
+        hook_count_t unruled[5][5]
+        hook_count_t passed
         uint32_t widest_run
         uint32_t *jump_stack
         uint32_t max_jumps
@@ -940,6 +958,8 @@ cdef extern from "types.h" nogil:
         element_t *elements
         uint32_t *set_members
         recent_t *recent
+        recent_list_t *recent_lists
+        uint32_t *stamps
         uint32_t recent_clock
         hashlimit_t *hashlimits
         service_t *services

@@ -68,6 +68,8 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.
     """Return the arrays that depend on the node's rules, addresses and routes."""
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
+    rings = [*r.recent_rings.values()]
+    firsts = [sum(rings[:n]) * FN_RECENT_ENTRIES for n in range(len(rings))]
     class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
     return {
         "rules": r.rules,
@@ -83,8 +85,10 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.
         "sets": sets,
         "elements": elements,
         "set_members": set_members,
-        "recent": reserve(r.recent_lists * FN_RECENT_ENTRIES, records.RECENT),
-        "hashlimits": reserve(r.hashlimit_lists * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
+        "recent": reserve(len(rings) * FN_RECENT_ENTRIES, records.RECENT),
+        "recent_lists": np.array([*zip(rings, firsts, strict=True)], records.RECENT_LIST),
+        "stamps": reserve(sum(rings) * FN_RECENT_ENTRIES, np.dtype(np.uint32)),
+        "hashlimits": reserve(len(r.hashlimit_tables) * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
         "table_memos": reserve(MEMOS, TABLE_MEMO),
         "memos": reserve(MEMOS, records.MEMO),
         "class_start": class_start,

@@ -29,7 +29,7 @@ from .saved_file import StateFile
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 6
+FORMAT = 7
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what Node.save writes
@@ -37,7 +37,7 @@ NODE_FILES = (
     "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # what rules and services remember
-LISTS = ("recent", "hashlimits", "persists", "services")
+LISTS = ("recent", "stamps", "hashlimits", "persists", "services")
 
 
 def save(engine: Engine, path: str | Path) -> None:
@@ -164,10 +164,10 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
             numbers.append(core.adopt(conns, tcp))
         _helpers(core, np.concatenate(numbers), file, version)
-        recent, hashlimits, persists, services = (_like(core, name, file, version) for name in LISTS)
+        lists = {name: _like(core, name, file, version) for name in LISTS}
         saved = meta["cores"][str(version)]
         generator, stats = _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats))
-        core.take_over(recent, hashlimits, persists, services, generator, stats)
+        core.take_over(lists, generator, stats)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         _rules(core, _like(core, "matches", file, version), counters)
     if meta["random_fully"]:

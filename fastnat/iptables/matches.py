@@ -62,6 +62,13 @@ CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED
 class MatchOptions(StatefulMatches):
     """The options of the -m modules."""
 
+    # of the last -m conntrack: its matches that ask the connection, and whether --ctstate is one of its options
+    conntrack: list[Match]
+    with_state = False
+    # of the last -m addrtype: its matches, and the device whose addresses count
+    addrtype: list[Match]
+    limited_to = 0
+
     def module(self) -> None:
         """-m NAME: the module must be known; its options follow."""
         name = self.take("a match name")
@@ -77,6 +84,10 @@ class MatchOptions(StatefulMatches):
             self.hashlimit = None
         elif name == "rpfilter":
             self.add_match("rpfilter", 0)
+        elif name == "conntrack":
+            self.conntrack, self.with_state = [], False
+        elif name == "addrtype":
+            self.addrtype, self.limited_to = [], 0
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -163,14 +174,16 @@ class MatchOptions(StatefulMatches):
             if name not in ADDRESS_TYPES:
                 raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(ADDRESS_TYPES)}")
             bits |= 1 << ADDRESS_TYPES.index(name)
-        self.add_match(kind, bits, 0)
+        self.add_match(kind, bits, self.limited_to)
+        self.addrtype.append(self.rule.matches[-1])
 
     def limit_iface(self) -> None:
-        """--limit-iface-in, --limit-iface-out: ask for addresses of that device only."""
-        last = self.rule.matches[-1] if self.rule.matches else Match("")
-        if not last.kind.startswith("addrtype") or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
-            raise self.fail(f"{self.option} needs an address type in front of it, and a chain with that device")
-        last.values = (last.values[0], 1 if self.option.endswith("in") else 2)
+        """--limit-iface-in, --limit-iface-out: of both addresses only those of that device count."""
+        if "addrtype" not in self.modules or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
+            raise self.fail(f"{self.option} needs -m addrtype in front of it, and a chain with that device")
+        self.limited_to = 1 if self.option.endswith("in") else 2
+        for match in self.addrtype:
+            match.values = (match.values[0], self.limited_to)
 
     def src_type(self) -> None:
         """--src-type LIST."""
@@ -200,10 +213,19 @@ class MatchOptions(StatefulMatches):
                 raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(CT_STATES)}")
             bits |= CT_STATES[name]
         self.add_match("ctstate", bits)
+        if self.option == "--ctstate":
+            self.with_state = True
+            for match in self.conntrack:
+                match.values = (1, *match.values[1:])
+
+    def _of_connection(self, kind: str, *values: int) -> None:
+        """Add a match that asks the connection, with a first value that says whether --ctstate stands beside it."""
+        self.add_match(kind, int(self.with_state), *values)
+        self.conntrack.append(self.rule.matches[-1])
 
     def ct_proto(self) -> None:
         """--ctproto PROTO."""
-        self.add_match("ctproto", self.protocol_number(self.take("a protocol")))
+        self._of_connection("ctproto", self.protocol_number(self.take("a protocol")))
 
     def length(self) -> None:
         """--length A[:B]."""
@@ -241,10 +263,10 @@ class MatchOptions(StatefulMatches):
             # for another host's link-layer address: IP never sees it
             self.add_match("const", 0)
             return
-        bits = {"broadcast": 1 << 3, "multicast": 1 << 5, "unicast": 0xFFF & ~(1 << 3 | 1 << 5)}
-        if name not in bits:
-            raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(bits)}")
-        self.add_match("addrtype-dst", bits[name], 0)
+        types = ("unicast", "broadcast", "multicast")
+        if name not in types:
+            raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(types)}")
+        self.add_match("pkt-type", types.index(name))
 
     def accounting(self) -> None:
         """--nfacct-name counts, and always matches."""
@@ -302,27 +324,26 @@ class MatchOptions(StatefulMatches):
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
         which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option)
-        self.add_match("ctaddr", *self.network(self.take("an address")), which)
+        self._of_connection("ctaddr", *self.network(self.take("an address")), which)
 
     def ct_port(self) -> None:
         """--ctorigsrcport, --ctorigdstport and their reply forms."""
         which = ("--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport").index(self.option)
-        self.add_match("ctport", *self.port_range(self.take("a port")), which)
+        self._of_connection("ctport", *self.port_range(self.take("a port")), which)
 
     def ct_status(self) -> None:
-        """--ctstatus LIST."""
-        bits = none = 0
+        """--ctstatus LIST; NONE is no bit, and never matches."""
+        bits = 0
         for name in self.take("states").upper().split(","):
             if name not in CT_STATUS:
                 raise self.fail(f"option {self.option!r}: {name!r} is not one of {', '.join(CT_STATUS)}")
             bits |= CT_STATUS[name]
-            none |= 0xF * (name == "NONE")
-        self.add_match("ctstatus", bits, none)
+        self._of_connection("ctstatus", bits)
 
     def ct_expire(self) -> None:
         """--ctexpire T[:U]: whole seconds left."""
         low, sep, high = self.take("seconds").partition(":")
-        self.add_match("ctexpire", self.number(low), self.number(high if sep else low))
+        self._of_connection("ctexpire", self.number(low), self.number(high if sep else low))
 
     def tcp_option(self) -> None:
         """--tcp-option N: the segment has this option; a packet header without bytes has none."""
@@ -337,7 +358,7 @@ class MatchOptions(StatefulMatches):
         text = self.take("a direction").upper()
         if text not in ("ORIGINAL", "REPLY"):
             raise self.fail(f"--ctdir {text!r} is not ORIGINAL or REPLY")
-        self.add_match("ctdir", int(text == "REPLY"))
+        self._of_connection("ctdir", int(text == "REPLY"))
 
 
 KNOWN_MODULES = {

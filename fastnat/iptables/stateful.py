@@ -16,6 +16,8 @@ from .rule_words import RuleWords
 # xt_limit is told rates in 1/10000 s, and counts 128 credits a jiffy (CREDITS_PER_JIFFY)
 CREDITS, LIMIT_SCALE, MAX_CREDIT = 128, 10_000, 2**32 - 1
 RATE = re.compile(r"[0-9]{1,18}")
+# XT_RECENT_MAX_NSTAMPS - 1
+MAX_HITS = 65535
 # IPSET_DIM_MAX
 SET_DIMENSIONS = 6
 LIMIT_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -165,8 +167,8 @@ class StatefulMatches(RuleWords):
             raise self.fail("--seconds 0: at least 1")
 
     def recent_hitcount(self) -> None:
-        """--hitcount N; at most 255 stamps are kept here."""
-        self._recent().hits = self.number(self.take("a number"), 255)
+        """--hitcount N."""
+        self._recent().hits = self.number(self.take("a number"), MAX_HITS)
 
     def recent_mask(self) -> None:
         """--mask A of recent."""

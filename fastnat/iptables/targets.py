@@ -20,7 +20,7 @@ TARGETS = {
     "IDLETIMER", "TOS", "DSCP", "TTL", "HL",
 }  # fmt: skip
 # targets that do not end the walk, and change neither tuple nor mark
-PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
+PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
@@ -277,6 +277,18 @@ class TargetOptions(RuleWords):
         if t.op and not t.value:
             raise self.fail(f"option {self.option!r}: 0 changes nothing; 1..255")
 
+    def set_mss(self) -> None:
+        """--set-mss N."""
+        t = self._of("TCPMSS")
+        t.value, t.op = self.number(self.take("a segment size"), 65535), 0
+
+    def clamp_mss(self) -> None:
+        """--clamp-mss-to-pmtu: where the packet has a route."""
+        t = self._of("TCPMSS")
+        if self.rule.chain in ("PREROUTING", "INPUT"):
+            raise self.fail("path-MTU clamping only supported in FORWARD, OUTPUT and POSTROUTING hooks")
+        t.value, t.op = 0, 1
+
     def reject_with(self) -> None:
         """--reject-with TYPE."""
         self._of("REJECT")
@@ -299,12 +311,12 @@ class TargetOptions(RuleWords):
             self.take("a value")
 
     def passing_option(self) -> None:
-        """Take an option of a target that changes no decision: NFLOG, TCPMSS, CLASSIFY, SECMARK, AUDIT."""
+        """Take an option of a target that changes no decision: NFLOG, CLASSIFY, SECMARK, AUDIT."""
         if self.rule.target.name == "CT" and self.option == "--timeout":
             raise self.fail(f"CT --timeout: timeout policies are not supported{LENIENT}")
         self._of(*PASSING)
         self.take("a value")
 
     def passing_flag(self) -> None:
-        """Take a flag of a target that changes no decision: TCPMSS, CHECKSUM, CONNSECMARK."""
+        """Take a flag of a target that changes no decision: CHECKSUM, CONNSECMARK."""
         self._of(*PASSING)

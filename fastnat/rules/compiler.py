@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, Family
 from ..core.datapath import Datapath
-from ..core.layout import FN_ANY_IFACE, FN_NONE, TARGET_FORMS, Hook, MatchKind, RuleTable, RuleTests, TargetKind
+from ..core.layout import (
+    FN_ANY_IFACE,
+    FN_NONE,
+    FN_RECENT_STAMPS,
+    TARGET_FORMS,
+    HashlimitBit,
+    Hook,
+    MatchKind,
+    RuleTable,
+    RuleTests,
+    TargetKind,
+)
 from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
@@ -47,6 +58,7 @@ STATELESS = {
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
 HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
+MAX_64 = 2**64 - 1
 # the longest window of -m recent that jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
@@ -55,6 +67,17 @@ MULTIPORT_NEED = 4
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper"}
+
+
+@dataclass(frozen=True)
+class HashlimitTable:
+    """A table of -m hashlimit: HASHLIMIT_* of its key, prefix lengths of both masks, credits, jiffies."""
+
+    mode: int
+    masks: tuple[int, int]
+    cost: int
+    full: int
+    expiry: int
 
 
 @dataclass
@@ -74,7 +97,8 @@ class Ruleset:
     widest_run : int           the dispatch in nat with most destinations; NO_RULE if none has WIDE_RUN of them
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     jump_depth : int           how deep chains nest at most
-    recent_lists, hashlimit_lists : int    lists of -m recent and tables of -m hashlimit
+    recent_rings : dict of list of -m recent to the stamps it keeps of an address
+    hashlimit_tables : dict of table of -m hashlimit to what its first rule says
     helpers : bool             some rule gives connections a helper
     origin : list of (table, Chain, Rule or None)   the source of each compiled rule
     """
@@ -96,8 +120,8 @@ class Ruleset:
     tracking: bool
     nat_hooks: bool
     jump_depth: int
-    recent_lists: int
-    hashlimit_lists: int
+    recent_rings: dict[str, int]
+    hashlimit_tables: dict[str, HashlimitTable]
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
@@ -117,8 +141,10 @@ class Compiler:
     foreign_sets: set[str]
     source: str
     family: Family
-    recent_lists: dict[str, int] = field(default_factory=dict)
-    hashlimit_lists: dict[str, int] = field(default_factory=dict)
+    recent_rings: dict[str, int] = field(default_factory=dict)
+    hashlimit_tables: dict[str, HashlimitTable] = field(default_factory=dict)
+    # tables that are there already, from rules before
+    hashlimits_before: Mapping[str, HashlimitTable] = field(default_factory=dict)
     rules: list[tuple[Any, ...]] = field(default_factory=list)
     matches: list[Row] = field(default_factory=list)
     targets: list[tuple[Any, ...]] = field(default_factory=list)
@@ -166,7 +192,9 @@ class Compiler:
         elif kind in (MatchKind.IPRANGE_SRC, MatchKind.IPRANGE_DST):
             self.matches.append(match_row(kind, invert, at=self.addresses(*v)))
         elif kind is MatchKind.CT_ADDR:
-            self.matches.append(match_row(kind, invert, at=self.addresses(*v[:2]), end=v[2]))
+            with_state, address, mask, end = v
+            at = self.addresses(address, mask)
+            self.matches.append(match_row(kind, invert, with_state=with_state, at=at, end=end))
         elif kind is MatchKind.SET:
             self.set_match(m)
         elif isinstance(m, RecentMatch):
@@ -213,27 +241,37 @@ class Compiler:
         self.matches.append(second_row("limit_more", credit=most, last=0))
 
     def recent(self, m: RecentMatch) -> None:
-        """Append -m recent: two slots, and its list. The ring of stamps is a power of two above the hit count."""
-        number = self.recent_lists.setdefault(m.name, len(self.recent_lists))
+        """Append -m recent: two slots, and its list, whose ring is a power of two that holds the largest hit count."""
+        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, self.recent_rings.get(m.name, 0))
+        self.recent_rings[m.name] = ring
+        number = list(self.recent_rings).index(m.name)
         window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
         self.matches.append(
             match_row(MatchKind.RECENT, int(m.invert), bits=bits, list=number, window=window, hits=m.hits)
         )
         mask = self.family.full if m.address_mask is None else m.address_mask
-        ring = 1 << max(m.hits, 1).bit_length()
-        self.matches.append(second_row("recent_more", at=self.addresses(mask, 0), ring=ring))
+        self.matches.append(second_row("recent_more", at=self.addresses(mask, 0)))
 
     def hashlimit(self, m: HashlimitMatch) -> None:
-        """Append -m hashlimit: its table; its masks and rates go into the targets."""
-        number = self.hashlimit_lists.setdefault(m.name, len(self.hashlimit_lists))
-        cost, full = m.cost * HASHLIMIT_CREDITS, m.cost * m.burst * HASHLIMIT_CREDITS
-        if not cost <= full < 2**64:
+        """Append -m hashlimit. Key, masks and rate are those of the first rule that names the table."""
+        # user2credits: 64 bits wide, whatever the product
+        cost, full = m.cost * HASHLIMIT_CREDITS & MAX_64, m.cost * m.burst * HASHLIMIT_CREDITS & MAX_64
+        if m.burst == 0 or full < cost:
             raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
-        at = self.addresses(*(self.family.mask_of(n) for n in (m.masks or (self.family.bits,) * 2)))
-        self.rates.append((at, cost, full))
-        expiry = min(m.expire * HZ // 1000, 2**31)
+        mine = HashlimitTable(
+            m.mode & ~HashlimitBit.ABOVE,
+            m.masks or (self.family.bits,) * 2,
+            cost,
+            full,
+            min(m.expire * HZ // 1000, 2**31),
+        )
+        table = self.hashlimit_tables.setdefault(m.name, self.hashlimits_before.get(m.name, mine))
+        at = self.addresses(*map(self.family.mask_of, table.masks))
+        self.rates.append((at, table.cost, table.full))
+        number = list(self.hashlimit_tables).index(m.name)
+        bits = table.mode | m.mode & HashlimitBit.ABOVE
         self.matches.append(
-            match_row(MatchKind.HASHLIMIT, int(m.invert), bits=m.mode, list=number, at=at, expiry=expiry)
+            match_row(MatchKind.HASHLIMIT, int(m.invert), bits=bits, list=number, at=at, expiry=table.expiry)
         )
 
     def addresses(self, first: int, second: int) -> int:
@@ -253,10 +291,13 @@ class Compiler:
             at += len(chain.rules) + len(runs[chain.name]) + 1
         for chain in table.chains.values():
             self.chain(table, chain, runs[chain.name], starts)
-            # an empty chain that accepts still counts for nat, whose policy counters users read
-            if chain.name in HOOKS and (chain.rules or chain.policy == "DROP" or table.name == "nat"):
-                self.hook_entry[TABLES[table.name], HOOKS[chain.name]] = starts[chain.name]
-                self.hook_policy[TABLES[table.name], HOOKS[chain.name]] = len(self.rules) - 1
+            if chain.name not in HOOKS:
+                continue
+            place = TABLES[table.name], HOOKS[chain.name]
+            self.hook_policy[place] = len(self.rules) - 1
+            # nobody walks an empty chain that accepts: the core counts its packets, see engine_t.unruled
+            if chain.rules or chain.policy == "DROP" or table.name == "nat":
+                self.hook_entry[place] = starts[chain.name]
 
     def chain(self, table: Table, chain: Chain, runs: list[Run], starts: dict[str, int]) -> None:
         """Append one chain."""
@@ -430,8 +471,8 @@ def compile_rules(
         tracking,
         "nat" in parsed.tables,
         max((jump_depth(t) for t in parsed.tables.values()), default=0),
-        len(c.recent_lists),
-        len(c.hashlimit_lists),
+        c.recent_rings,
+        c.hashlimit_tables,
         any(r.target.name == "CT" and r.target.mask2 for r in every),
         c.origin,
     )

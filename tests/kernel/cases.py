@@ -177,6 +177,66 @@ def traffic_cut():
         yield "cni0", IP(src="10.244.1.3", dst="10.244.1.3", proto=47) / gre
 
 
+CORNERS = {
+    "recent counted": "*filter\n-A FORWARD -p udp -m recent --name R --rcheck --hitcount 3 --rsource -j DROP\n"
+    "-A FORWARD -p tcp -m recent --name R --rcheck --hitcount 40 --rsource -j DROP\n"
+    "-A FORWARD -m recent --name R --set --rsource\n",
+    "hashlimit shared": "*filter\n-A FORWARD -m hashlimit --hashlimit-above 1/day --hashlimit-burst 9 "
+    "--hashlimit-mode srcip,dstport --hashlimit-srcmask 31 --hashlimit-name H -j DROP\n"
+    "-A FORWARD -m hashlimit --hashlimit-upto 500/second --hashlimit-burst 1 --hashlimit-mode dstip "
+    "--hashlimit-name H -j ACCEPT\n-A FORWARD -j DROP\n",
+    "hashlimit ports": "*filter\n-A FORWARD -m hashlimit --hashlimit-above 3/hour --hashlimit-burst 4 "
+    "--hashlimit-mode srcport,dstport --hashlimit-name P -j DROP\n",
+    "no connection": "*raw\n-A PREROUTING -p udp -m conntrack --ctstate INVALID --ctproto 6 -m udp --dport 1 -j DROP\n"
+    "-A PREROUTING -p udp -m conntrack --ctproto 17 -j DROP\n-A PREROUTING -p icmp -j NOTRACK\nCOMMIT\n"
+    "*filter\n-A FORWARD -m conntrack --ctstate UNTRACKED --ctdir REPLY --ctstatus ASSURED -j DROP\n"
+    "-A FORWARD -p tcp -m conntrack --ctstatus NONE -j DROP\n"
+    "-A FORWARD -p tcp -m conntrack ! --ctstatus NONE -j ACCEPT\n",
+    "templates": "*raw\n-A PREROUTING -p udp -m udp --dport 53 -j CT --zone 0\n"
+    "-A PREROUTING -p udp -j NOTRACK\n-A PREROUTING -p tcp -m tcp --dport 80 -j CT --zone-orig 3\n"
+    "-A PREROUTING -s 10.244.1.7/32 -m conntrack --ctstate NEW -j DROP\n"
+    "-A PREROUTING -s 10.244.1.8/32 -m conntrack --ctproto 0 --ctorigsrc 0.0.0.0 --ctdir ORIGINAL -j DROP\n"
+    "-A PREROUTING -s 10.244.1.9/32 -m conntrack --ctstatus CONFIRMED -j DROP\n"
+    "-A PREROUTING -s 10.244.1.10/32 -m connmark --mark 0 -j DROP\n"
+    "-A PREROUTING -s 10.244.1.11/32 -m conntrack --ctproto 6 -j DROP\n",
+    "segment sizes": "*mangle\n-A FORWARD -p tcp -m tcp --dport 80 --tcp-flags SYN SYN -j TCPMSS --set-mss 1000\n"
+    "-A POSTROUTING -p tcp -m tcp --sport 80 --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n",
+    "address types": "*mangle\n"
+    "-A FORWARD -p udp -m addrtype --src-type UNICAST --dst-type LOCAL --limit-iface-in -j DROP\n"
+    "-A FORWARD -p tcp -m addrtype ! --src-type LOCAL ! --dst-type LOCAL --limit-iface-out -j DROP\n"
+    "-A FORWARD -p icmp -m addrtype --dst-type UNICAST,BROADCAST -m pkttype --pkt-type unicast -j DROP\n",
+}
+
+
+def traffic_segments():
+    """SYNs with, without and with broken options, and with data behind them."""
+    for k, options in enumerate(
+        (
+            [("MSS", 1460)],
+            [("MSS", 500)],
+            [("NOP", None), ("MSS", 1460), ("WScale", 7)],
+            [],
+            [("Timestamp", (1, 2))] * 4,
+        )
+    ):
+        for payload in (b"", b"data"):
+            there = IP(src="10.244.1.2", dst="203.0.113.9")
+            ports = {"sport": 4000 + 2 * k + bool(payload), "dport": 80}
+            yield "cni0", there / TCP(**ports, flags="S", seq=9, options=options) / payload
+            back = {"sport": 80, "dport": ports["sport"]}
+            reply = TCP(**back, flags="SA", seq=1, ack=10, options=options)
+            yield "eth0", IP(src="203.0.113.9", dst="198.51.100.10") / reply
+
+
+def traffic_errors():
+    """The usual packets, and errors that quote what came out."""
+    packets = traffic()
+    for iface, packet in packets:
+        out = yield iface, packet
+        if out is not None and iface == "cni0":
+            yield "eth0", IP(src="203.0.113.250", dst=IP(out).src) / ICMP(type=3, code=1) / bytes(out)[:28]
+
+
 INTERFACES6 = {"cni0": ["fd01::1/64"], "eth0": ["fd02::1/64", "2001:db8::1/64", "fd02::aaaa/64"]}
 ROUTES6 = ["default via fd02::ffff dev eth0"]
 RULES6 = {
@@ -282,6 +342,11 @@ FILTERED = (
     "*filter\n-A FORWARD -p tcp -m multiport --dports 50 -j ACCEPT\n"
     "-A FORWARD -p icmp -m icmp --icmp-type 8 -j ACCEPT\nCOMMIT\n"
 )
+CASES |= {
+    name: Case(f"{r}COMMIT\n{CASES['masquerade'].rules}", INTERFACES, ROUTES, traffic_errors)
+    for name, r in CORNERS.items()
+}
+CASES["segment sizes"] = Case(CASES["segment sizes"].rules, INTERFACES, ROUTES, traffic_segments)
 CASES["cut"] = Case(FILTERED + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_cut)
 CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, SETS6, 6) for name, r in RULES6.items()}
 

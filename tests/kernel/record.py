@@ -1,4 +1,4 @@
-"""Record the running kernel's answers for test_recorded.py. Needs root: python tests/kernel/record.py"""
+"""Record the running kernel's answers for test_recorded.py. Needs root: python tests/kernel/record.py [CASE...]"""
 
 import json
 import platform
@@ -12,7 +12,8 @@ from kernel import cases, recorder
 def main():
     folder = Path(__file__).with_name("recorded")
     folder.mkdir(exist_ok=True)
-    for name, case in cases.CASES.items():
+    for name in sys.argv[1:] or cases.CASES:
+        case = cases.CASES[name]
         kernel = recorder.Namespace(case)
         try:
             talk = cases.conversation(case, kernel)

@@ -13,30 +13,19 @@ from ..tuples.tuple cimport tuple_dport, tuple_in_zone, tuple_invertible, tuple_
 from .events cimport watch
 from .icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .insert cimport conn_alloc, conn_release
-from .lookup cimport find_directed, find_tuple
+from .lookup cimport find_in_zone, find_tuple
 from .protocols cimport CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet, udp_packet
 from .sctp cimport sctp_packet
 from .tcp cimport tcp_packet
 
 
-cdef inline uint32_t find_in_zone(engine_t *e, pkt_t *p) noexcept nogil:
-    # find_in_zone: look the packet up where its template says; each direction compares its own zone id.
-    cdef uint32_t zone_orig = p.template_zone if p.template_dir & 1 else 0
-    cdef uint32_t zone_reply = p.template_zone if p.template_dir & 2 else 0
-    cdef tuple_t t
-    cdef uint32_t id_
+cdef inline uint32_t find_packet(engine_t *e, pkt_t *p) noexcept nogil:
+    # find_packet: look the packet up where its template says.
     if p.template_zone == 0:
         return find_tuple(e, p.t, p.hash, p.now)
-    t = tuple_in_zone(p.t, zone_orig)
     p.ahead = NULL
-    p.hash = tuple_hash(e, t)
-    if zone_orig == zone_reply:
-        return find_tuple(e, t, p.hash, p.now)
-    id_ = find_directed(e, t, p.hash, p.now, 0)
-    if id_ != FN_NONE:
-        return id_
-    t = tuple_in_zone(p.t, zone_reply)
-    return find_directed(e, t, tuple_hash(e, t), p.now, 1)
+    p.hash = tuple_hash(e, tuple_in_zone(p.t, p.template_zone if p.template_dir & 1 else 0))
+    return find_in_zone(e, p.t, p.template_zone, p.template_dir, p.now)
 
 
 cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
@@ -124,7 +113,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline bint take_icmp(engine_t *e, pkt_t *p) noexcept nogil:
     # take_icmp: what ICMP needs before its tuple is looked up (nf_conntrack_icmpv4_error and its kind).
     # => True: nothing is left to be tracked; the packet goes on.
-    cdef int said = icmp_error(e, p, p.template_zone if p.template_dir & 1 else 0)
+    cdef int said = icmp_error(e, p)
     if said == ICMP_ATTACHED:
         return True
     if said == ICMP_UNTRACKED:
@@ -173,6 +162,8 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     # => REASON_NONE: it goes on, tracked or not; anything else: drop.
     cdef uint32_t id_, reason
     cdef int said
+    # from here on rules see no template any more
+    p.has_template = False
     if p.untracked or p.ct != FN_NONE:
         e.stats[STAT_IGNORE] += e.profile == LINUX_5_4
         return REASON_NONE
@@ -185,7 +176,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         p.t.rest |= gre_key(e, tuple_in_zone(p.t, p.template_zone))
         p.hash = tuple_hash(e, p.t)
     while True:
-        id_ = find_in_zone(e, p)
+        id_ = find_packet(e, p)
         if id_ != FN_NONE:
             attach(e, p, id_)
         elif not tuple_invertible(p.t):

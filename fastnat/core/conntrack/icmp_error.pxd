@@ -9,9 +9,8 @@ from ..types cimport *
 from ..packet.checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, store_be16
 from ..packet.parse cimport pseudo_header, read_l4, skip_extensions, SOURCE_AT
 from ..packet.rewrite cimport manip_bytes, manip_pkt
-from ..tuples.hash cimport tuple_hash
-from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_invertible, tuple_make, tuple_sport, tuple_src
-from .lookup cimport find_tuple
+from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_invertible, tuple_make, tuple_sport, tuple_src
+from .lookup cimport find_in_zone
 
 cdef enum:
     ICMP_NOT_ERROR = 0
@@ -78,7 +77,7 @@ cdef inline uint32_t quote_of(const uint8_t *l4) noexcept nogil:
     return REDIRECT_QUOTE if FN_V6 and l4[0] == 137 else ICMP_HEADER
 
 
-cdef inline int icmp_error(engine_t *e, pkt_t *p, uint32_t zone) noexcept nogil:
+cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     # icmp_error: check an ICMP message and attach an error to the flow that it quotes.
     # => ICMP_NOT_ERROR to go on tracking it as a query, ICMP_BAD, ICMP_UNTRACKED, or ICMP_ATTACHED with ct and ctinfo set.
     cdef uint8_t *l4
@@ -105,8 +104,7 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p, uint32_t zone) noexcept nogil:
     quote = quote_of(l4)
     if not inner_tuple(l4 + quote, have - quote, &inner):
         return ICMP_BAD
-    inner = tuple_in_zone(invert_tuple(inner), zone)
-    id_ = find_tuple(e, inner, tuple_hash(e, inner), p.now)
+    id_ = find_in_zone(e, invert_tuple(inner), p.template_zone, p.template_dir, p.now)
     if id_ == FN_NONE:
         return ICMP_BAD
     # the quoted packet went the other way: its sender is whom the error must be addressed to

@@ -6,8 +6,9 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ..types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal,
                       FN_GROUP_BUCKETS, FN_NONE, FN_DST16, fn_unlikely, FN_V6, tuple_t)
+from ..tuples.hash cimport tuple_hash
 from ..tuples.table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
-from ..tuples.tuple cimport conn_tuple, tuple_equal
+from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_in_zone
 
 
 cdef inline bint is_live(const conn_t *ct) noexcept nogil:
@@ -76,6 +77,18 @@ cdef inline uint32_t find_directed(const engine_t *e, tuple_t t, uint64_t h, uin
     while id_ != FN_NONE and (id_ & 1 != dir or is_expired(&e.conns[id_ >> 1], now)):
         id_ = next_with(e, t, h, &at)
     return id_
+
+
+cdef inline uint32_t find_in_zone(const engine_t *e, tuple_t t, uint32_t zone, uint32_t dirs, uint32_t now) noexcept nogil:
+    # find_in_zone: find_tuple by a template of this zone for the directions `dirs`, 1 original, 2 reply: each direction
+    # compares its own zone id (nf_conntrack_find_get).
+    cdef uint32_t id_
+    cdef tuple_t other = tuple_in_zone(t, zone if dirs & 2 else 0)
+    t = tuple_in_zone(t, zone if dirs & 1 else 0)
+    if dirs == 3 or zone == 0:
+        return find_tuple(e, t, tuple_hash(e, t), now)
+    id_ = find_directed(e, t, tuple_hash(e, t), now, 0)
+    return id_ if id_ != FN_NONE else find_directed(e, other, tuple_hash(e, other), now, 1)
 
 
 cdef inline uint32_t *dst16_count(const engine_t *e, addr_t dst) noexcept nogil:

@@ -5,8 +5,9 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
-from ..types cimport engine_t, FN_V6, pkt_t, PROTO_TCP
-from ..packet.checksum cimport csum_fold, csum_partial, csum_replace2, load_be16, store_be16
+from ..types cimport engine_t, pkt_t, PROTO_TCP
+from ..packet.checksum cimport csum_fold, csum_partial, store_be16
+from ..packet.mangle cimport set_length
 from ..packet.parse cimport pseudo_header
 from .seqadj cimport seqadj_set
 
@@ -14,17 +15,6 @@ from .seqadj cimport seqadj_set
 cdef inline uint32_t tcp_payload_at(const pkt_t *p) noexcept nogil:
     # tcp_payload_at: => p.len or more: there is none. The header itself was checked to be whole.
     return p.l4off + (p.data[p.l4off + 12] >> 4) * 4
-
-
-cdef inline void set_length(pkt_t *p, uint32_t length) noexcept nogil:
-    # set_length: the datagram has another length; the IPv4 header says so with its checksum.
-    p.len = length
-    p.length = <unsigned short>length
-    if FN_V6:
-        store_be16(p.data + 4, length - 40)
-        return
-    csum_replace2(p.data + 10, load_be16(p.data + 2), length)
-    store_be16(p.data + 2, length)
 
 
 cdef inline bint mangle_tcp(engine_t *e, pkt_t *p, uint32_t at, uint32_t n, const uint8_t *by, uint32_t size) noexcept nogil:

@@ -1,11 +1,11 @@
-# What the matches tos and dscp read, and the targets TOS, DSCP, TTL and HL write, in the IP header.
+# What the matches tos and dscp read, and the targets TOS, DSCP, TTL and HL write, in the IP header; its length.
 #
 # Source: xt_dscp.c, xt_DSCP.c, xt_HL.c (Linux 6.18); RFC 2474, 8200.
 # Invariants: a packet without bytes keeps only its TTL; the IPv4 header checksum follows every change.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from ..types cimport FN_V6, pkt_t, target_t
-from .checksum cimport csum_replace2, load_be16
+from .checksum cimport csum_replace2, load_be16, store_be16
 
 
 cdef inline void set_octet(pkt_t *p, uint32_t at, uint32_t value) noexcept nogil:
@@ -46,3 +46,14 @@ cdef inline void set_ttl(pkt_t *p, const target_t *t) noexcept nogil:
     p.ttl = <uint8_t>ttl
     if p.data != NULL:
         set_octet(p, 7 if FN_V6 else 8, ttl)
+
+
+cdef inline void set_length(pkt_t *p, uint32_t length) noexcept nogil:
+    # set_length: the datagram has another length; the IPv4 header says so with its checksum.
+    p.len = length
+    p.length = <uint16_t>length
+    if FN_V6:
+        store_be16(p.data + 4, length - 40)
+        return
+    csum_replace2(p.data + 10, load_be16(p.data + 2), length)
+    store_be16(p.data + 2, length)

@@ -1,12 +1,15 @@
 # A token bucket for each address, port or pair of them: -m hashlimit.
 #
-# Source: xt_hashlimit.c (Linux 6.18); iptables-extensions(8).
-# Invariants: a slot belongs to one key of one list; a bucket unused for its expiry time is as good as none.
+# Source: xt_hashlimit.c, proto_ports_offset (Linux 6.18); iptables-extensions(8).
+# Invariants: a slot belongs to one key of one list; a bucket unused for its expiry time is as good as none. Key, masks and rate
+# are those of the rule that made the list; a rule's own is only whether it asks for what is above.
 # Differs from the kernel: such a bucket is forgotten at once, not at the next collection; a full table drops when no slot
 # is near, not at an exact count.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
+from ..nat.range cimport has_ports
+from ..packet.checksum cimport load_be32
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .sets cimport folded
 
 cdef enum:
@@ -16,18 +19,38 @@ cdef enum:
     CREDIT_BITS = 39
 
 
+cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
+    # key_ports: source << 16 | destination; of ESP and AH the SPI stands there, of others nothing (hashlimit_init_dst).
+    # => False: the datagram ends before them.
+    cdef uint32_t proto = tuple_proto(p.t)
+    cdef uint32_t at = p.l4off + (4 if proto == PROTO_AH else 0)
+    if p.data != NULL and (has_ports(proto) or proto == PROTO_DCCP or proto == PROTO_ESP or proto == PROTO_AH):
+        if p.len < at + 4:
+            return False
+        ports[0] = load_be32(p.data + at)
+    elif has_ports(proto):
+        ports[0] = tuple_sport(p.t) << 16 | tuple_dport(p.t)
+    else:
+        ports[0] = 0
+    return True
+
+
 cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const pkt_t *p, uint64_t full) noexcept nogil:
     # hashlimit_bucket: the bucket of the packet's key; a new one is full.
-    # => NULL: no slot is free.
+    # => NULL: no slot is free, or the packet has not the ports that the key asks for.
     cdef const target_t *said = &e.targets[m.hashlimit.at]
     cdef addr_t src = tuple_src(p.t) & said.masks.src if m.bits & HASHLIMIT_SRC else <addr_t>0
     cdef addr_t dst = tuple_dst(p.t) & said.masks.dst if m.bits & HASHLIMIT_DST else <addr_t>0
-    cdef uint32_t ports = tuple_sport(p.t) << 16 if m.bits & HASHLIMIT_SPORT else 0
+    cdef uint32_t ports = 0
     cdef uint32_t h, i
     cdef hashlimit_t *bucket
     cdef hashlimit_t *free = NULL
-    if m.bits & HASHLIMIT_DPORT:
-        ports |= tuple_dport(p.t)
+    if m.bits & (HASHLIMIT_SPORT | HASHLIMIT_DPORT) and not key_ports(p, &ports):
+        return NULL
+    if not m.bits & HASHLIMIT_SPORT:
+        ports &= 0xffff
+    if not m.bits & HASHLIMIT_DPORT:
+        ports &= <uint32_t>0xffff0000
     h = (folded(src) * <uint32_t>0x9e3779b1) ^ (folded(dst) * <uint32_t>0x85ebca6b) ^ (ports * <uint32_t>0xc2b2ae35)
     h ^= h >> 15
     for i in range(NEAR):
@@ -52,7 +75,7 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
 
 cdef inline bint hashlimit_holds(engine_t *e, const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
     # hashlimit_holds: whether the packet's bucket has its cost, which it then pays (hashlimit_mt_common).
-    # => hotdrop: there is no room for another bucket.
+    # => hotdrop: the packet has no key, or there is no room for another bucket.
     cdef uint64_t cost = e.targets[m.hashlimit.at].rate.cost
     cdef uint64_t full = e.targets[m.hashlimit.at].rate.full
     cdef hashlimit_t *bucket = hashlimit_bucket(e, m, p, full)

@@ -2,29 +2,38 @@
 #
 # Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
 # xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy,
-# ipt_rpfilter (Linux 6.18).
+# xt_CT (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
-# Differs from the kernel: nothing for the matches listed.
+# Differs from the kernel: CONNMARK --set-mark and --save-mark do nothing to the template of a rule with CT.
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
-from ..route cimport addr_type, classify, comes_from_there
+from ..route cimport classify, comes_from_there, has_type, packet_type
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .hashlimit cimport hashlimit_holds
 from .recent cimport limit_holds, recent_holds
 from .sets cimport in_set
+from .tcpmss cimport set_mss
 
 
 # why a packet is dropped, by what do_table returns; 0: it is not
 cdef extern from *:
     """
-    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23};
+    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23, [23] = 22};
     """
     const unsigned char rule_reason "fn_rule_reason"[32]
+
+
+# what the connection matches see of the template that a CT target has attached: an empty tuple, and these bits (xt_ct_tg_check)
+cdef extern from *:
+    """
+    static const conn_t fn_ct_template = {.status = IPS_CONFIRMED};
+    """
+    const conn_t ct_template "fn_ct_template"
 
 
 cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
@@ -55,7 +64,7 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
     # with SNAT 0x4000 and DNAT 0x8000 of its connection.
     cdef uint32_t bits
     if p.ct == FN_NONE:
-        return 64 if p.untracked else 1
+        return 64 if p.untracked else 8 if p.has_template else 1
     if p.ctinfo == IP_CT_ESTABLISHED or p.ctinfo == IP_CT_ESTABLISHED_REPLY:
         bits = 2
     elif p.ctinfo == IP_CT_NEW:
@@ -103,7 +112,7 @@ cdef inline bint conn_holds(const engine_t *e, const conn_t *c, const match_t *m
     if m.kind == MATCH_CT_EXPIRE:
         return conn_expire_holds(e, c, m)
     if m.kind == MATCH_CT_STATUS:
-        return (c.status & m.ct_status.bits) != 0 or (m.ct_status.none and c.status & m.ct_status.none == 0)
+        return (c.status & m.ct_status.bits) != 0
     return dir == m.ct_dir.dir
 
 
@@ -132,13 +141,6 @@ cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
     return False
 
 
-cdef inline uint32_t limit_iface(const match_t *m, const pkt_t *p) noexcept nogil:
-    # limit_iface: --limit-iface-in, --limit-iface-out: the device whose addresses count; FN_ANY_IFACE all.
-    if m.addrtype.device == 0:
-        return FN_ANY_IFACE
-    return p.in_iface if m.addrtype.device == 1 else p.out_iface
-
-
 cdef inline bint icmp_holds(const match_t *m, const pkt_t *p) noexcept nogil:
     # icmp_holds: icmp_type_code_match of xt_tcpudp.c; the tuple carries type and code in place of a port.
     cdef uint32_t type_ = tuple_dport(p.t) >> 8
@@ -151,12 +153,16 @@ cdef inline bint in_range(const engine_t *e, const match_t *m, addr_t addr) noex
     return e.targets[m.iprange.at].min_addr <= addr <= e.targets[m.iprange.at].max_addr
 
 
-cdef inline bint has_type(engine_t *e, const match_t *m, pkt_t *p, bint dst) noexcept nogil:
-    # has_type: addrtype_mt_v1 of xt_addrtype.c, for the destination or the source.
+cdef inline bint type_holds(engine_t *e, const match_t *m, pkt_t *p, bint dst) noexcept nogil:
+    # type_holds: addrtype_mt_v1 of xt_addrtype.c, for the destination or the source. --limit-iface-in and -out name the
+    # device whose addresses count.
+    cdef uint32_t iface = FN_ANY_IFACE
+    if m.addrtype.device:
+        iface = p.in_iface if m.addrtype.device == 1 else p.out_iface
     classify(e, p)
     if dst:
-        return (m.addrtype.types >> addr_type(e, tuple_dst(p.t), p.dst_class, limit_iface(m, p))) & 1
-    return (m.addrtype.types >> addr_type(e, tuple_src(p.t), p.src_class, limit_iface(m, p))) & 1
+        return has_type(e, m.addrtype.types, tuple_dst(p.t), p.dst_class, iface)
+    return has_type(e, m.addrtype.types, tuple_src(p.t), p.src_class, iface)
 
 
 cdef inline bint nth_holds(match_t *m) noexcept nogil:
@@ -166,7 +172,7 @@ cdef inline bint nth_holds(match_t *m) noexcept nogil:
 
 
 cdef inline bint asks_connection(uint32_t kind) noexcept nogil:
-    # asks_connection: kinds that without a connection fail, inverted or not (conntrack_mt, connmark_mt).
+    # asks_connection: kinds that without a connection have one answer, inverted or not (conntrack_mt, connmark_mt).
     return (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
             or kind == MATCH_CT_EXPIRE or kind == MATCH_CONNMARK or kind == MATCH_CTPROTO)
 
@@ -178,13 +184,21 @@ cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
             or kind == MATCH_HELPER)
 
 
-cdef inline bint of_connection_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
-    # of_connection_holds: a kind of asks_connection, inversion left out. The packet has a connection.
+cdef inline bint of_connection_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
+    # of_connection_holds: a kind of asks_connection, its inversion included.
+    cdef const conn_t *c = &ct_template
+    cdef uint32_t mark = 0
+    if p.ct != FN_NONE:
+        c = &e.conns[p.ct]
+    elif not p.has_template:
+        # beside --ctstate the state alone has decided
+        return m.kind != MATCH_CONNMARK and m.with_state
     if m.kind == MATCH_CTPROTO:
-        return tuple_proto(e.conns[p.ct].tuples[0]) == m.ctproto.proto
+        return (tuple_proto(c.tuples[0]) == m.ctproto.proto) != m.invert
     if m.kind == MATCH_CONNMARK:
-        return (conn_mark(e, p.ct) & m.mark.mask) == m.mark.value
-    return conn_holds(e, &e.conns[p.ct], m, p.dir)
+        mark = conn_mark(e, p.ct) if p.ct != FN_NONE else 0
+        return ((mark & m.mark.mask) == m.mark.value) != m.invert
+    return conn_holds(e, c, m, p.dir) != m.invert
 
 
 cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
@@ -221,7 +235,7 @@ cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept 
     if kind == MATCH_MARK:
         return (p.mark & m.mark.mask) == m.mark.value
     if kind == MATCH_ADDRTYPE_DST or kind == MATCH_ADDRTYPE_SRC:
-        return has_type(e, m, p, kind == MATCH_ADDRTYPE_DST)
+        return type_holds(e, m, p, kind == MATCH_ADDRTYPE_DST)
     if kind == MATCH_MULTIPORT_SRC:
         return ports_listed(e, m, tuple_sport(p.t))
     if kind == MATCH_MULTIPORT_DST:
@@ -236,6 +250,9 @@ cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept 
         return in_range(e, m, tuple_src(p.t) if kind == MATCH_IPRANGE_SRC else tuple_dst(p.t))
     if kind == MATCH_CTSTATE:
         return (ct_state_bit(e, p) & m.ctstate.bits) != 0
+    if kind == MATCH_PKT_TYPE:
+        classify(e, p)
+        return packet_type(e, tuple_dst(p.t), p.dst_class) == m.pkt_type.type
     if kind == MATCH_RPFILTER:
         classify(e, p)
         return comes_from_there(e, p, m.rpfilter.flags)
@@ -248,7 +265,7 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     if asks_connection(m.kind):
         # the protocol of a connection is that of its packets, which is part of the key
         p.unrepeatable |= m.kind != MATCH_CTPROTO
-        return p.ct != FN_NONE and of_connection_holds(e, m, p) != m.invert
+        return of_connection_holds(e, m, p)
     if asks_more_than_key(m.kind):
         p.unrepeatable = True
         return beyond_key_holds(e, m, p) != m.invert
@@ -345,6 +362,8 @@ cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexc
     # target_connmark: op 0 sets, 1 saves the packet's mark, 2 restores it (xt_connmark.c).
     cdef uint32_t mark
     if p.ct == FN_NONE:
+        if p.has_template and t.op == 2:
+            p.mark &= ~t.mask2
         return
     mark = conn_mark(e, p.ct)
     if t.op == 0:
@@ -356,20 +375,22 @@ cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexc
 
 
 cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
-    # target_ct: NOTRACK, or a zone; xt_CT leaves a packet alone that already carries a template.
-    if p.ct != FN_NONE or p.template_zone or p.template_helper or p.untracked:
+    # target_ct: NOTRACK, or a template; a packet that already carries one is left alone.
+    if p.ct != FN_NONE or p.has_template or p.untracked:
         return
     if kind == TARGET_NOTRACK:
         p.untracked = True
         p.ctinfo = IP_CT_UNTRACKED
     else:
+        p.has_template = True
         p.template_zone = <uint16_t>(p.mark & 0xffff if t.op else t.value)
         p.template_dir = <unsigned char>t.mask
         p.template_helper = <unsigned char>t.mask2
 
 
-cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
+cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
     # alter: a target after which the walk goes on.
+    # => TARGET_NONE, or how the walk ends after all.
     if kind == TARGET_MARK:
         target_mark(p, t)
     elif kind != TARGET_NONE:
@@ -380,8 +401,11 @@ cdef inline void alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) 
             set_tos(p, t)
         elif kind == TARGET_TTL:
             set_ttl(p, t)
+        elif kind == TARGET_TCPMSS:
+            return set_mss(e, p, t)
         else:
             target_ct(p, kind, t)
+    return TARGET_NONE
 
 
 cdef inline void note_rule(table_memo_t *memo, uint32_t rule) noexcept nogil:
@@ -440,7 +464,9 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
         elif kind == TARGET_GOTO:
             at = r.target_arg
         elif kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS:
-            alter(e, p, kind, &e.targets[r.target_arg])
+            kind = alter(e, p, kind, &e.targets[r.target_arg])
+            if kind != TARGET_NONE:
+                break
             at = r.next
         else:
             memo.target_arg = r.target_arg

@@ -1,9 +1,10 @@
 # Lists of addresses seen recently, and the token bucket: the matches that remember.
 #
 # Source: xt_recent.c, xt_limit.c (Linux 6.18); iptables-extensions(8).
-# Invariants: a list holds at most FN_RECENT_ENTRIES addresses; the one unused longest gives way.
+# Invariants: a list holds at most FN_RECENT_ENTRIES addresses; the one unused longest gives way. Each keeps as many stamps as
+# the largest --hitcount of the list's rules asks for.
 # Differs from the kernel: nothing.
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ..types cimport *
 from ..tuples.tuple cimport tuple_dst, tuple_src
 
@@ -33,23 +34,32 @@ cdef inline recent_t *recent_oldest(engine_t *e, uint32_t list_) noexcept nogil:
     return r + best
 
 
-cdef inline void recent_stamp(engine_t *e, recent_t *r, uint32_t now, uint32_t ttl, uint32_t ring) noexcept nogil:
+cdef inline uint32_t *stamps_of(const engine_t *e, uint32_t list_, const recent_t *r) noexcept nogil:
+    # stamps_of: the ring of an entry.
+    cdef const recent_list_t *said = &e.recent_lists[list_]
+    return &e.stamps[said.first + <uint32_t>(r - &e.recent[list_ * FN_RECENT_ENTRIES]) * said.ring]
+
+
+cdef inline void recent_stamp(engine_t *e, uint32_t list_, recent_t *r, uint32_t now, uint32_t ttl) noexcept nogil:
     # recent_stamp: the address was seen now (recent_entry_update).
-    r.stamps[r.next] = now
-    r.next = <uint16_t>((r.next + 1) % ring)
+    cdef uint32_t ring = e.recent_lists[list_].ring
+    stamps_of(e, list_, r)[r.next] = now
+    r.next = (r.next + 1) & (ring - 1)
     if r.n_stamps < ring:
         r.n_stamps += 1
-    r.ttl = <uint8_t>ttl
+    r.ttl = ttl
     e.recent_clock += 1
     r.used = e.recent_clock
 
 
-cdef inline bint recent_hits(const recent_t *r, uint32_t now, uint32_t window, uint32_t hits) noexcept nogil:
+cdef inline bint recent_hits(const engine_t *e, uint32_t list_, const recent_t *r, uint32_t now, uint32_t window,
+                             uint32_t hits) noexcept nogil:
     # recent_hits: `hits` stamps, at least one, are not older than the window; 0: all of them count.
+    cdef const uint32_t *stamps = stamps_of(e, list_, r)
     cdef uint32_t n = 0
     cdef uint32_t i
     for i in range(r.n_stamps):
-        if window and <int32_t>(r.stamps[i] + window - now) < 0:
+        if window and <int32_t>(stamps[i] + window - now) < 0:
             continue
         n += 1
         if n >= hits:
@@ -65,7 +75,7 @@ cdef inline void recent_reap(engine_t *e, uint32_t list_, uint32_t now, uint32_t
     for i in range(FN_RECENT_ENTRIES):
         if r[i].used and (oldest == NULL or r[i].used < oldest.used):
             oldest = r + i
-    if oldest != NULL and not recent_hits(oldest, now, window, 1):
+    if oldest != NULL and not recent_hits(e, list_, oldest, now, window, 1):
         oldest.used = 0
 
 
@@ -86,31 +96,33 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
         r.addr = addr
         r.next = 0
         r.n_stamps = 0
-        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
+        recent_stamp(e, m.recent.list, r, p.now, ttl)
         return True
     if op == RECENT_SET:
-        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
+        recent_stamp(e, m.recent.list, r, p.now, ttl)
         return True
     if op == RECENT_REMOVE:
         r.used = 0
         return True
-    holds = recent_hits(r, p.now, m.recent.window, m.recent.hits)
+    holds = recent_hits(e, m.recent.list, r, p.now, m.recent.window, m.recent.hits)
     if m.bits & RECENT_REAP:
         recent_reap(e, m.recent.list, p.now, m.recent.window)
     if holds and op == RECENT_UPDATE and r.used:
-        recent_stamp(e, r, p.now, ttl, more.recent_more.ring)
+        recent_stamp(e, m.recent.list, r, p.now, ttl)
     return holds
 
 
 cdef inline void bound_recent(engine_t *e, uint64_t n) noexcept nogil:
     # bound_recent: n entries that may be from anywhere stay within their rings, and the next change is newer than all.
     cdef recent_t *r
+    cdef uint32_t ring
     cdef uint64_t i
     for i in range(n):
         r = &e.recent[i]
-        r.next %= FN_RECENT_STAMPS
-        if r.n_stamps > FN_RECENT_STAMPS:
-            r.n_stamps = FN_RECENT_STAMPS
+        ring = e.recent_lists[i // FN_RECENT_ENTRIES].ring
+        r.next &= ring - 1
+        if r.n_stamps > ring:
+            r.n_stamps = ring
         if e.recent_clock < r.used:
             e.recent_clock = r.used
 

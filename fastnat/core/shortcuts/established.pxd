@@ -45,6 +45,8 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     cdef const route_t *route = passing_route(e, c, in_, t, dir)
     if route == NULL:
         return False
+    e.passed.packets += 1
+    e.passed.bytes += in_.length
     ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
     refresh_udp(e, id_ >> 1, <uint32_t>e.now)
     if dir:

@@ -16,6 +16,18 @@ from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
 from .conditions cimport is_complete, may_be_memorized
 
 
+# the chains beside those of nat that a forwarded packet passes, as bits of pkt_t.unruled
+cdef extern from *:
+    """
+    #define FN_CHAIN(table, hook) (1u << ((table) * 5 + (hook)))
+    #define FN_FORWARDED                                                                        \\
+        (FN_CHAIN(TABLE_RAW, HOOK_PREROUTING) | FN_CHAIN(TABLE_MANGLE, HOOK_PREROUTING)         \\
+         | FN_CHAIN(TABLE_MANGLE, HOOK_FORWARD) | FN_CHAIN(TABLE_FILTER, HOOK_FORWARD)          \\
+         | FN_CHAIN(TABLE_MANGLE, HOOK_POSTROUTING))
+    """
+    const uint32_t FORWARDED "FN_FORWARDED"
+
+
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
     # memo_key: everything about the packet that a rule of nat, a route or a martian check may ask. Bit 63: the key is in use.
     classify(e, p)
@@ -115,9 +127,27 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     return confirm(e, p)
 
 
+cdef inline void flush_policies(engine_t *e) noexcept nogil:
+    # flush_policies: the counters of chains without rules go to their policies.
+    cdef hook_count_t *count
+    cdef uint32_t table, hook
+    for table in range(4):
+        for hook in range(5):
+            count = &e.unruled[table][hook]
+            if FORWARDED >> (table * 5 + hook) & 1:
+                count.packets += e.passed.packets
+                count.bytes += e.passed.bytes
+            if e.hook_policy[table][hook] != FN_NONE:
+                e.rules[e.hook_policy[table][hook]].packets += count.packets
+                e.rules[e.hook_policy[table][hook]].bytes += count.bytes
+            memset(count, 0, sizeof(hook_count_t))
+    memset(&e.passed, 0, sizeof(hook_count_t))
+
+
 cdef inline void flush_counters(engine_t *e) noexcept nogil:
     # flush_counters: the counters of the rules hold what was remembered, too.
     cdef uint32_t i
+    flush_policies(e)
     for i in range(e.n_memos):
         table_memo_flush(e, &e.table_memos[i])
         memo_flush(e, &e.memos[i])

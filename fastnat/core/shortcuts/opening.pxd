@@ -258,6 +258,8 @@ cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *a
         e.stats[STAT_RANDOM_DRAWS] += 1
     memo.packets += 1
     memo.bytes += in_.length
+    e.passed.packets += 1
+    e.passed.bytes += in_.length
 
 
 cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
