@@ -2,19 +2,22 @@
 #
 # Source: nf_conntrack_sctp_packet, sctp_new, do_basic_checks (nf_conntrack_proto_sctp.c, Linux 6.18; linux-5.4
 # differences in the code); RFC 9260.
-# Invariants: a packet that is refused changes nothing; chunks are read only inside the datagram.
+# Invariants: chunks are read only inside the datagram; what the chunks in front of a refused one changed stays.
 # Differs from the kernel: packets of a header-only batch have no chunks; they stand for data of an association
 # that the first reply establishes.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 from ..types cimport *
 from ..packet.checksum cimport load_be16, load_be32
-from .protocols cimport CT_ACCEPT, CT_INVALID, refresh
+from .protocols cimport CT_ACCEPT, CT_INVALID, CT_PASS, refresh
 
 cdef enum:
     # chunks that leave the state as it is cannot open an association: DATA, SACK, ECNE, CWR, and unknown ones
     STATELESS = 1 << 0 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 15
     HEADER = 12
+    # of a chunk; of an INIT or INIT ACK with its fixed part (struct sctp_inithdr)
+    CHUNK_HEADER = 4
+    INIT_CHUNK = 20
     DATA = 0
     INIT = 1
     INIT_ACK = 2
@@ -137,12 +140,13 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
         return CT_INVALID
     memset(s, 0, FN_TCP_STATE)
     if has(seen, INIT):
-        if p.len < p.l4off + HEADER + 8 or vtag:
+        if p.len < p.l4off + HEADER + INIT_CHUNK or vtag:
             return CT_INVALID
-        s.vtag[1] = load_be32(l4 + HEADER + 4)
-    elif has(seen, HEARTBEAT):
+        s.vtag[1] = load_be32(l4 + HEADER + CHUNK_HEADER)
+        return CT_ACCEPT
+    if has(seen, HEARTBEAT):
         s.vtag[0] = vtag
-    elif has(seen, SHUTDOWN_ACK) or e.profile == LINUX_5_4:
+    if has(seen, SHUTDOWN_ACK) or (e.profile == LINUX_5_4 and seen != 1 << HEARTBEAT):
         s.vtag[1] = vtag
     return CT_ACCEPT
 
@@ -219,17 +223,51 @@ cdef inline int header_only(engine_t *e, pkt_t *p) noexcept nogil:
     return CT_ACCEPT
 
 
+cdef inline int enter_chunk(engine_t *e, pkt_t *p, const uint8_t *chunk, uint32_t have, uint32_t seen, bint *ignore) noexcept nogil:
+    # enter_chunk: one chunk through the state machine; have: bytes from its beginning on, at least those of its header.
+    # => CT_ACCEPT or CT_INVALID. *ignore: the packet passes, but renews nothing.
+    cdef conn_t *c = &e.conns[p.ct]
+    cdef sctp_t *s = sctp_of(e, p.ct)
+    cdef uint32_t vtag = load_be32(p.data + p.l4off + 4)
+    cdef bint modern = e.profile != LINUX_5_4
+    cdef bint passed_over = ignore[0]
+    cdef uint32_t type_ = chunk[0]
+    cdef uint32_t old = c.state
+    cdef uint32_t new = old
+    if not tag_sound(e, s, type_, chunk[1], p.dir, vtag):
+        return CT_INVALID
+    if type_ == HEARTBEAT or type_ == HEARTBEAT_ACK:
+        if not heartbeat_sound(s, type_, p.dir, vtag, seen, ignore):
+            return CT_INVALID
+        if ignore[0] != passed_over:
+            return CT_ACCEPT
+    if type_ < 16 and fn_sctp_row[type_] != 255:
+        new = fn_sctp_next[0 if modern else 1][p.dir][fn_sctp_row[type_]][old]
+    if new == INVALID_STATE:
+        return CT_INVALID
+    if type_ == INIT or type_ == INIT_ACK:
+        if have < INIT_CHUNK or not note_init(e, s, type_, p.dir, load_be32(chunk + CHUNK_HEADER)):
+            return CT_INVALID
+        if modern and type_ == INIT and old == CLOSED and new == CLOSED and c.status & IPS_CONFIRMED:
+            ignore[0] = True
+    elif type_ == COOKIE_ACK:
+        s.init[0] = 0
+        s.init[1] = 0
+    c.state = <uint8_t>new
+    if modern and new == ESTABLISHED and old != ESTABLISHED:
+        c.status |= IPS_ASSURED
+    return CT_ACCEPT
+
+
 cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # sctp_packet: run the chunks of a packet through the state machine.
     cdef conn_t *c = &e.conns[p.ct]
-    cdef sctp_t *s = sctp_of(e, p.ct)
-    cdef sctp_t before
     cdef const uint8_t *l4
-    cdef uint32_t have, seen, at, type_, vtag, length
+    cdef uint32_t have, seen
     cdef uint32_t own_rule = (1 << INIT | 1 << SHUTDOWN_COMPLETE | 1 << COOKIE_ECHO | 1 << ABORT | 1 << SHUTDOWN_ACK
                               | 1 << HEARTBEAT | 1 << HEARTBEAT_ACK)
-    cdef uint32_t table = 1 if e.profile == LINUX_5_4 else 0
-    cdef uint32_t first, old, new
+    cdef uint32_t at = HEADER
+    cdef uint32_t old = NONE
     cdef bint ignore = False
     if p.data == NULL:
         return header_only(e, p)
@@ -240,45 +278,17 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         return CT_INVALID
     if p.is_new and sctp_new(e, p, seen) != CT_ACCEPT:
         return CT_INVALID
-    vtag = load_be32(l4 + 4)
-    if not seen & own_rule and vtag != s.vtag[p.dir]:
+    if not seen & own_rule and load_be32(l4 + 4) != sctp_of(e, p.ct).vtag[p.dir]:
         return CT_INVALID
-    before = s[0]
-    first = c.state
-    old = c.state
-    new = c.state
-    at = HEADER
-    while at + 4 <= have:
-        type_ = l4[at]
-        length = load_be16(l4 + at + 2)
-        new = old
-        if not tag_sound(e, s, type_, l4[at + 1], p.dir, vtag):
-            s[0] = before
+    while at + CHUNK_HEADER <= have:
+        old = c.state
+        if enter_chunk(e, p, l4 + at, have - at, seen, &ignore) == CT_INVALID:
             return CT_INVALID
-        if type_ == HEARTBEAT or type_ == HEARTBEAT_ACK:
-            if not heartbeat_sound(s, type_, p.dir, vtag, seen, &ignore):
-                s[0] = before
-                return CT_INVALID
-        if type_ < 16 and fn_sctp_row[type_] != 255:
-            new = fn_sctp_next[table][p.dir][fn_sctp_row[type_]][old]
-        if new == INVALID_STATE:
-            s[0] = before
-            return CT_INVALID
-        if type_ == INIT or type_ == INIT_ACK:
-            if at + 8 > have or not note_init(e, s, type_, p.dir, load_be32(l4 + at + 4)):
-                s[0] = before
-                return CT_INVALID
-            if table == 0 and type_ == INIT and old == CLOSED and new == CLOSED and c.status & IPS_CONFIRMED:
-                ignore = True
-        elif type_ == COOKIE_ACK:
-            s.init[0] = 0
-            s.init[1] = 0
-        old = new
-        at += (length + 3) & ~<uint32_t>3
+        at += (load_be16(l4 + at + 2) + 3) & ~<uint32_t>3
     if ignore:
-        return CT_ACCEPT
-    c.state = <uint8_t>new
-    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_SCTP + new])
-    if new == ESTABLISHED and first != ESTABLISHED and (table == 0 or (first == COOKIE_ECHOED and p.dir)):
+        return CT_PASS
+    refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_SCTP + c.state])
+    # linux-5.4 looks at the last chunk alone
+    if e.profile == LINUX_5_4 and old == COOKIE_ECHOED and p.dir and c.state == ESTABLISHED:
         c.status |= IPS_ASSURED
     return CT_ACCEPT
