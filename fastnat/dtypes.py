@@ -51,6 +51,7 @@ class Records:
 # jiffies per second of the kernels reproduced
 HZ = FN_HZ
 CONN_LIVE, CONN_MARKED, CONN_HELPED = int(ConnFlag.LIVE), int(ConnFlag.MARKED), int(ConnFlag.HELPED)
+CONN_COUNTED = int(ConnFlag.COUNTED)
 # the helpers that there are, their codes, and the protocol that they watch
 HELPERS = {
     "ftp": (int(Helper.FTP), int(IpProtocol.TCP)), "tftp": (int(Helper.TFTP), int(IpProtocol.UDP)),
@@ -67,8 +68,8 @@ def records_of(family: Family) -> Records:
 
 
 # those without an address are the same in both
-TCP, HELP, BUCKET, CHUNK, TABLE_MEMO = (
-    RECORDS4.TCP, RECORDS4.HELP, RECORDS4.BUCKET, RECORDS4.CHUNK, RECORDS4.TABLE_MEMO,
+TCP, ACCT, HELP, BUCKET, CHUNK, TABLE_MEMO = (
+    RECORDS4.TCP, RECORDS4.ACCT, RECORDS4.HELP, RECORDS4.BUCKET, RECORDS4.CHUNK, RECORDS4.TABLE_MEMO,
 )  # fmt: skip
 SET, MATCH, DISPATCH, DISPATCH_SLOT = RECORDS4.SET, RECORDS4.MATCH, RECORDS4.DISPATCH, RECORDS4.DISPATCH_SLOT
 CONN, PACKET, RESULT, PACKET6, RESULT6 = (
@@ -91,4 +92,6 @@ PROTOCOLS = {
     "icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "sctp": 132, "udplite": 136, "ipip": 4, "ah": 51,
     "icmpv6": 58, "ipv6-icmp": 58,
 }  # fmt: skip
-PROTOCOL_NAMES = {1: "icmp", 58: "icmpv6", 6: "tcp", 17: "udp", 47: "gre", 132: "sctp", 136: "udplite"}
+PROTOCOL_NAMES = {
+    1: "icmp", 58: "icmpv6", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 132: "sctp", 136: "udplite",
+}  # fmt: skip

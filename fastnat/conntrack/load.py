@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family
 from ..core.datapath import Datapath
-from ..dtypes import HELP, HELPERS, HZ, PROTOCOLS, Status, TcpState, records_of
+from ..dtypes import ACCT, CONN_COUNTED, HELP, HELPERS, HZ, PROTOCOLS, Status, TcpState, records_of
 from ..errors import InputError
 from ..node.timeouts import MAX_TIMEOUT
 from ..util.interrupts import uninterrupted
@@ -24,19 +24,21 @@ CLOSED = (TcpState.TIME_WAIT, TcpState.CLOSE, TcpState.SYN_SENT2)
 ADDRESS, PORT, STATES = r"((?:[0-9]{1,3}\.){3}[0-9]{1,3})", "([0-9]{1,5})", "|".join(TcpState.__members__)
 TUPLE = rf"src={ADDRESS} dst={ADDRESS} sport={PORT} dport={PORT} "
 # the lines that a large dump is made of; all others are read by parse_line, and so is what is wrong with one of these
+COUNTS = "(?:packets=([0-9]{1,19}) bytes=([0-9]{1,19}) )?"
 PLAIN = re.compile(
     rf"(?:ipv4 +2 )?(?:udp +17 ([0-9]{{1,9}}) |tcp +6 ([0-9]{{1,9}}) ({STATES}) )"
-    rf"{TUPLE}(\[UNREPLIED\] )?{TUPLE}(\[ASSURED\] )?mark=([0-9]{{1,9}}) (?:use=[0-9]+)?\s*"
+    rf"{TUPLE}{COUNTS}(\[UNREPLIED\] )?{TUPLE}{COUNTS}(\[ASSURED\] )?mark=([0-9]{{1,9}}) (?:use=[0-9]+)?\s*"
 )
 
 
 @dataclass
 class Lines:
-    """The lines of one family: their numbers, CONN[n] as insert_many takes them, marks, helpers by place."""
+    """The lines of one family: their numbers, CONN[n] as insert_many takes them, marks, ACCT[n], helpers by place."""
 
     numbers: NDArray[np.int64]
     records: NDArray[np.void]
     marks: NDArray[np.uint32]
+    acct: NDArray[np.void]
     helpers: dict[int, str] = field(default_factory=dict)
 
 
@@ -142,6 +144,8 @@ class Loader:
         there = np.flatnonzero(codes == 0)
         self.done.append((core, numbers[there]))
         self.draw_sequences(core, lines.records[there], numbers[there])
+        counted = core.arrays["conns"]["flags"][numbers[there]] & CONN_COUNTED != 0
+        core.writable("acct")[numbers[there][counted]] = lines.acct[there][counted]
         for k, helper in lines.helpers.items():
             if not codes[k]:
                 give_helper(core, helper, lines.records[k], int(numbers[k]))
@@ -160,8 +164,9 @@ class Loader:
 def plain_lines(numbers: list[int], groups: list[tuple[str | None, ...]]) -> Lines:
     """Return the lines that PLAIN matched, a column at a time; OSError, ValueError if one of them is impossible."""
     records = np.zeros(len(groups), records_of(V4).CONN)
-    columns: list[tuple[str, ...]] = list(zip(*groups, strict=True)) or [()] * 15
-    udp, tcp, states, src, dst, sport, dport, unreplied, rsrc, rdst, rsport, rdport, assured, marks = columns[:14]
+    columns: list[tuple[str, ...]] = list(zip(*groups, strict=True)) or [()] * PLAIN.groups
+    udp, tcp, states, src, dst, sport, dport, *counts, unreplied, rsrc, rdst, rsport, rdport = columns[:14]
+    assured, marks = columns[16:]
     near, far = records["tuples"][:, 0], records["tuples"][:, 1]
     for t, column in ((near, (src, dst, sport, dport)), (far, (rsrc, rdst, rsport, rdport))):
         t["src"], t["dst"] = quads(column[0]), quads(column[1])
@@ -180,7 +185,11 @@ def plain_lines(numbers: list[int], groups: list[tuple[str | None, ...]]) -> Lin
     seconds = [int(a or b) for a, b in zip(udp, tcp, strict=True)]
     records["status"], records["state"] = status, [known[state] for state in states]
     records["timeout"] = ticks(np.array(seconds, np.float64))
-    return Lines(np.array(numbers, np.int64), records, np.array(list(map(int, marks)), np.uint32))
+    acct = np.zeros(len(groups), ACCT)
+    for direction, (packets, octets) in enumerate((counts, columns[14:16])):
+        acct["packets"][:, direction] = [int(text or 0) for text in packets]
+        acct["bytes"][:, direction] = [int(text or 0) for text in octets]
+    return Lines(np.array(numbers, np.int64), records, np.array(list(map(int, marks)), np.uint32), acct)
 
 
 def quads(texts: tuple[str, ...]) -> NDArray[np.uint32]:
@@ -202,7 +211,11 @@ def parsed_lines(family: Family, found: list[tuple[int, Connection]]) -> Lines:
     records["timeout"] = ticks(np.array([c.timeout for _, c in found], np.float64))
     helpers = {k: c.helper for k, (_, c) in enumerate(found) if c.helper}
     marks = np.array([c.mark for _, c in found], np.uint32)
-    return Lines(np.array([n for n, _ in found], np.int64), records, marks, helpers)
+    acct = np.zeros(len(found), ACCT)
+    for k, (_, c) in enumerate(found):
+        if c.counts is not None:
+            acct["packets"][k], acct["bytes"][k] = zip(*c.counts, strict=True)
+    return Lines(np.array([n for n, _ in found], np.int64), records, marks, acct, helpers)
 
 
 def ticks(seconds: NDArray[np.float64]) -> NDArray[np.uint32]:
@@ -219,7 +232,8 @@ def merged(a: Lines, b: Lines) -> Lines:
     place[order] = np.arange(len(order))
     helpers = {int(place[len(a.numbers) + k]): helper for k, helper in b.helpers.items()}
     records, marks = np.concatenate([a.records, b.records]), np.concatenate([a.marks, b.marks])
-    return Lines(numbers[order], records[order], marks[order], helpers)
+    acct = np.concatenate([a.acct, b.acct])
+    return Lines(numbers[order], records[order], marks[order], acct[order], helpers)
 
 
 def is_there(core: Datapath, record: NDArray[np.void]) -> bool:

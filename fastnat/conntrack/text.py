@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Any
 
 from ..addresses import V4, V6, Family, family_of
@@ -42,6 +42,8 @@ class Connection:
     n_expected: int = 0
     # of GRE, seconds before and after the first reply
     lifetimes: tuple[int, int] = (30, 180)
+    # packets and bytes of the original and of the reply direction, where nf_conntrack_acct was on when it began
+    counts: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     def __str__(self) -> str:
         return format_line(self)
@@ -54,22 +56,44 @@ def tuple_of(row: Any, direction: int) -> tuple[int, int, int, int]:
     return unpack(t["src"]), unpack(t["dst"]), int(t["sport"]), int(t["dport"])
 
 
+def counts_of(acct: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return packets and bytes of both directions out of an ACCT."""
+    packets, octets = acct["packets"].tolist(), acct["bytes"].tolist()
+    return (packets[0], octets[0]), (packets[1], octets[1])
+
+
 def _tuple_text(c: Connection, t: tuple[int, int, int, int], full: bool) -> str:
     src, dst, sport, dport = t
-    show = (lambda a: IPv6Address(a).exploded) if full and c.family is V6 else c.family.to_text
+    show = c.family.to_text if c.family is V4 else exploded if full else inet_ntop
     text = f"src={show(src)} dst={show(dst)}"
     if c.proto == c.family.icmp:
         return f"{text} type={dport >> 8} code={dport & 255} id={sport}"
-    if c.proto in (6, 17, 132, 136):
+    if c.proto in (6, 17, 132, 136) or (c.proto == 33 and not full):
         return f"{text} sport={sport} dport={dport}"
     if c.proto == 47:
         return f"{text} srckey={sport:#x} dstkey={dport:#x}"
     return text
 
 
+def exploded(address: int) -> str:
+    """Return an IPv6 address as /proc writes it (%pI6)."""
+    return ":".join(f"{address >> shift & 0xFFFF:04x}" for shift in range(112, -1, -16))
+
+
+def inet_ntop(address: int) -> str:
+    """Return an IPv6 address as conntrack(8) writes it: IPv4-mapped and IPv4-compatible ones with dots."""
+    return socket.inet_ntop(socket.AF_INET6, address.to_bytes(16, "big"))
+
+
+def _counts_text(c: Connection, direction: int) -> list[str]:
+    """Return the words about what a direction has had; none without accounting."""
+    return [] if c.counts is None else ["packets={} bytes={}".format(*c.counts[direction])]
+
+
 def format_line(c: Connection, extended: bool = False, proc: bool = False) -> str:
     """Return a connection as `conntrack -L`, `-o extended` or /proc/net/nf_conntrack print it."""
-    name = PROTOCOL_NAMES.get(c.proto, "unknown")
+    # conntrack(8) still knows the name and the ports of DCCP, the kernel since 6.17 neither
+    name = PROTOCOL_NAMES.get(c.proto, "unknown") if c.proto != 33 or not proc else "unknown"
     parts = [f"ipv{c.family.version}     {10 if c.family is V6 else 2}"] if extended or proc else []
     parts.append(f"{name:<8} {c.proto} {max(int(c.timeout), 0)}")
     if c.proto == 6:
@@ -81,11 +105,13 @@ def format_line(c: Connection, extended: bool = False, proc: bool = False) -> st
     parts.append(_tuple_text(c, c.original, proc))
     if c.zone and c.zone_dir == 1:
         parts.append(f"zone-orig={c.zone}")
+    parts += _counts_text(c, 0)
     if not c.status & Status.SEEN_REPLY:
         parts.append("[UNREPLIED]")
     parts.append(_tuple_text(c, c.reply, proc))
     if c.zone and c.zone_dir == 2:
         parts.append(f"zone-reply={c.zone}")
+    parts += _counts_text(c, 1)
     if c.status & Status.ASSURED:
         parts.append("[ASSURED]")
     parts.append(f"mark={c.mark}")
@@ -106,6 +132,7 @@ def format_event(event: Any, profile: str = "linux-6.18") -> str:
     c = Connection(
         family, int(event["conn"]), int(event["tuples"][0]["proto"]), tuple_of(event, 0), tuple_of(event, 1),
         int(event["status"]), int(event["state"]), seconds, int(event["mark"]), zone, zone_dir,
+        counts=counts_of(event["acct"]) if event["counted"] else None,
     )  # fmt: skip
     kind, what = Event(int(event["kind"])), int(event["what"])
     gone = kind == Event.DESTROY
@@ -224,7 +251,21 @@ def _parse_line(line: str) -> Connection:
     number = states.index(state) if state is not None else 0
     helper = pairs.get("helper", [""])[0]
     seconds = float(min(timeout, MAX_TIMEOUT))
-    return Connection(family, 0, proto, original, reply, int(status), number, seconds, mark, zone, zone_dir, helper)
+    return Connection(
+        family, 0, proto, original, reply, int(status), number, seconds, mark, zone, zone_dir, helper,
+        counts=_parse_counts(pairs),
+    )  # fmt: skip
+
+
+def _parse_counts(pairs: dict[str, list[str]]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return packets and bytes of both directions; None if the line has none."""
+    said = [pairs.get(key, []) for key in ("packets", "bytes")]
+    if said == [[], []]:
+        return None
+    if [len(words) for words in said] != [2, 2]:
+        raise ValueError("expected packets= and bytes= behind both tuples: is the line cut?")
+    packets, octets = ([decimal(word, 0, 2**64 - 1, "a count") for word in words] for words in said)
+    return (packets[0], octets[0]), (packets[1], octets[1])
 
 
 def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int) -> tuple[int, int, int, int]:

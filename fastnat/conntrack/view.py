@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ..addresses import FAMILIES, AddressLike
 from ..core.datapath import Datapath
-from ..dtypes import CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, PROTOCOL_NAMES, Status
+from ..dtypes import CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, PROTOCOL_NAMES, Status
 from ..errors import ArgumentError, InputError
 from ..util.arguments import address, port, protocol
 from ..util.text import text_of, whole
 from .load import Loader
-from .text import Connection, format_line, tuple_of
+from .text import Connection, counts_of, format_line, tuple_of
 
 # PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT
 PPTP_LIFETIMES = (600, 18_000)
@@ -56,6 +56,7 @@ class Conntrack:
             int(row["status"]), int(row["state"]), float(left[index]), mark, zone, zone_dir,
             *self._helper(version, index, row, announced),
             PPTP_LIFETIMES if int(row["status"]) & Status.EXPECTED else self.gre_lifetimes,
+            counts_of(arrays["acct"][index]) if row["flags"] & CONN_COUNTED else None,
         )  # fmt: skip
 
     def _helper(self, version: int, index: int, row: Any, announced: dict[int, int] | None) -> tuple[str, int]:
@@ -122,7 +123,8 @@ class Conntrack:
     def load(self, text: str, source: str = "<conntrack>", left_out: list[str] | None = None) -> int:
         """Load the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
 
-        Returns their number. What a dump does not contain is set as the kernel sets it for `conntrack -I`: TCP windows
+        Returns their number. What a dump counts goes on being counted if the node has nf_conntrack_acct = 1.
+        What a dump does not contain is set as the kernel sets it for `conntrack -I`: TCP windows
         are learnt again, and the masquerading interface is unknown. Only the last sequence numbers of connections in
         TIME_WAIT, CLOSE and SYN_SENT2 are drawn, uniformly from the engine's seed: from them linux-6.18 decides whether
         a SYN may take over a port. Helpers that do not exist here are left out.

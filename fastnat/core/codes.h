@@ -96,6 +96,8 @@ enum conn_flag {
     CONN_HELPED = 16,
     /* while the node is reloaded: its real server is to be found again */
     CONN_ADRIFT = 32,
+    /* nf_conntrack_acct was on when it began: it has an acct_t */
+    CONN_COUNTED = 64,
 };
 
 /* enum tcp_conntrack */
@@ -301,8 +303,6 @@ enum timeout_index {
     TIMEOUT_GENERIC = 15,
     TIMEOUT_GRE = 16,
     TIMEOUT_GRE_STREAM = 17,
-    TIMEOUT_UDPLITE = 18,
-    TIMEOUT_UDPLITE_STREAM = 19,
     /* 21 to 29: SCTP states */
     TIMEOUT_SCTP = 20,
     /* PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT */

@@ -208,7 +208,7 @@ cdef class Datapath:
         # _capacities: every size that an array gives, out of the array itself.
         cdef engine_t *e = &self.e
         memory = self.memory
-        e.capacity = min([len(memory[name]) for name in ("conns", "tcp", "free_ids")])
+        e.capacity = min([len(memory[name]) for name in ("conns", "tcp", "acct", "free_ids")])
         e.n_chains = len(memory["chains"])
         e.max_chunks = len(memory["chunks"])
         e.max_bitmaps = len(memory["bitmap_keys"])
@@ -270,6 +270,7 @@ cdef class Datapath:
         e.be_liberal = config["be_liberal"]
         e.max_retrans = config["max_retrans"]
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
+        e.accounting = config["accounting"]
         e.only_nat_rules = only_nat_rules(e, config["remember"])
         return 0
 
@@ -639,8 +640,8 @@ cdef class Datapath:
         """Delete connections that a timeout of 0 s ends in the jiffy they began in; for a caller that holds the engine."""
         collect_due(&self.e)
 
-    def adopt(self, records not None, tcp not None):
-        """Put connections into the table as another engine held them: CONN[n] and TCP[n], of one source the oldest first.
+    def adopt(self, records not None, tcp not None, acct not None):
+        """Put connections into the table as another engine held them: CONN[n], TCP[n] and ACCT[n], of one source the oldest first.
 
         The bytes may be from anywhere: what does not fit this engine raises ValueError that names the record; those before
         it stay. Routes are found again. Returns uint32[n], the numbers that the connections have here.
@@ -649,6 +650,7 @@ cdef class Datapath:
         cdef uint64_t n = raw.dimensions[0]
         cdef const conn_t *from_ = <const conn_t *>raw.data
         cdef const tcp_t *beside
+        cdef const acct_t *had
         cdef uint64_t i
         numbers = np.empty(n, np.uint32)
         cdef uint32_t[::1] here = numbers
@@ -657,8 +659,13 @@ cdef class Datapath:
             if <uint64_t>raw.dimensions[0] != n:
                 raise ValueError(f"{raw.dimensions[0]} TCP records for {n} connections")
             beside = <const tcp_t *>raw.data
+            raw = array_of(acct, self.arrays["acct"].dtype, C_CONTIGUOUS)
+            if <uint64_t>raw.dimensions[0] != n:
+                raise ValueError(f"{raw.dimensions[0]} accounts for {n} connections")
+            had = <const acct_t *>raw.data
+            n_servers = len(self.arrays["servers"])
             for i in range(n):
-                why = WHY_NOT_ADOPTED[<int>adopt_conn(&self.e, from_ + i, beside + i, len(self.arrays["servers"]), &here[i])]
+                why = WHY_NOT_ADOPTED[<int>adopt_conn(&self.e, from_ + i, beside + i, had + i, n_servers, &here[i])]
                 if why:
                     raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
             return numbers

@@ -43,6 +43,9 @@ static_assert(offsetof(tcp_t, last_flags) == 54, "offsetof(tcp_t, last_flags)");
 static_assert(offsetof(tcp_t, pad) == 55, "offsetof(tcp_t, pad)");
 static_assert(offsetof(tcp_t, help) == 56, "offsetof(tcp_t, help)");
 static_assert(offsetof(tcp_t, mark) == 60, "offsetof(tcp_t, mark)");
+static_assert(sizeof(acct_t) == 32, "sizeof(acct_t)");
+static_assert(offsetof(acct_t, packets) == 0, "offsetof(acct_t, packets)");
+static_assert(offsetof(acct_t, bytes) == 16, "offsetof(acct_t, bytes)");
 static_assert(sizeof(bucket_t) == 64, "sizeof(bucket_t)");
 static_assert(offsetof(bucket_t, tags) == 0, "offsetof(bucket_t, tags)");
 static_assert(offsetof(bucket_t, overflow) == 12, "offsetof(bucket_t, overflow)");
@@ -252,7 +255,7 @@ static_assert(offsetof(expect_t, kind) == (FN_V6 ? 58 : 34), "offsetof(expect_t,
 static_assert(offsetof(expect_t, dir) == (FN_V6 ? 59 : 35), "offsetof(expect_t, dir)");
 static_assert(offsetof(expect_t, any_sport) == (FN_V6 ? 60 : 36), "offsetof(expect_t, any_sport)");
 static_assert(offsetof(expect_t, pad) == (FN_V6 ? 61 : 37), "offsetof(expect_t, pad)");
-static_assert(sizeof(event_t) == (FN_V6 ? 112 : 64), "sizeof(event_t)");
+static_assert(sizeof(event_t) == (FN_V6 ? 144 : 96), "sizeof(event_t)");
 static_assert(offsetof(event_t, tuples) == 0, "offsetof(event_t, tuples)");
 static_assert(offsetof(event_t, tick) == (FN_V6 ? 80 : 32), "offsetof(event_t, tick)");
 static_assert(offsetof(event_t, timeout) == (FN_V6 ? 88 : 40), "offsetof(event_t, timeout)");
@@ -263,8 +266,9 @@ static_assert(offsetof(event_t, status) == (FN_V6 ? 102 : 54), "offsetof(event_t
 static_assert(offsetof(event_t, kind) == (FN_V6 ? 104 : 56), "offsetof(event_t, kind)");
 static_assert(offsetof(event_t, what) == (FN_V6 ? 105 : 57), "offsetof(event_t, what)");
 static_assert(offsetof(event_t, state) == (FN_V6 ? 106 : 58), "offsetof(event_t, state)");
-static_assert(offsetof(event_t, pad) == (FN_V6 ? 107 : 59), "offsetof(event_t, pad)");
-static_assert(offsetof(event_t, pad2) == (FN_V6 ? 108 : 60), "offsetof(event_t, pad2)");
+static_assert(offsetof(event_t, counted) == (FN_V6 ? 107 : 59), "offsetof(event_t, counted)");
+static_assert(offsetof(event_t, pad) == (FN_V6 ? 108 : 60), "offsetof(event_t, pad)");
+static_assert(offsetof(event_t, acct) == (FN_V6 ? 112 : 64), "offsetof(event_t, acct)");
 static_assert(sizeof(target_t) == (FN_V6 ? 56 : 32), "sizeof(target_t)");
 static_assert(offsetof(target_t, min_addr) == 0, "offsetof(target_t, min_addr)");
 static_assert(offsetof(target_t, max_addr) == (FN_V6 ? 16 : 4), "offsetof(target_t, max_addr)");
@@ -364,6 +368,7 @@ typedef struct { const char *name; size_t at, size; } array_place_t;
 static const array_place_t fn_arrays[] = {
     {"conns", offsetof(engine_t, conns), sizeof(conn_t)},
     {"tcp", offsetof(engine_t, tcp), sizeof(tcp_t)},
+    {"acct", offsetof(engine_t, acct), sizeof(acct_t)},
     {"free_ids", offsetof(engine_t, free_ids), sizeof(uint32_t)},
     {"tuples", offsetof(engine_t, tuples.buckets), sizeof(bucket_t)},
     {"sources", offsetof(engine_t, sources.buckets), sizeof(bucket_t)},
@@ -409,6 +414,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 46
+#define FN_ARRAYS 47
 
 #endif

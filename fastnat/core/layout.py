@@ -86,6 +86,7 @@ class ConnFlag(IntEnum):
     ACTIVE = 8
     HELPED = 16
     ADRIFT = 32
+    COUNTED = 64
 
 
 class TcpState(IntEnum):
@@ -313,8 +314,6 @@ class TimeoutIndex(IntEnum):
     GENERIC = 15
     GRE = 16
     GRE_STREAM = 17
-    UDPLITE = 18
-    UDPLITE_STREAM = 19
     SCTP = 20
     PPTP = 30
     PPTP_STREAM = 31
@@ -770,6 +769,10 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("help", "uint32", (), 0),
         ("mark", "uint32", (), 0),
     ],
+    "ACCT": [
+        ("packets", "uint64", (2,), 0),
+        ("bytes", "uint64", (2,), 0),
+    ],
     "BUCKET": [
         ("tags", "uint8", (12,), 0),
         ("overflow", "uint32", (), 0),
@@ -958,8 +961,9 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("kind", "uint8", (), 0),
         ("what", "uint8", (), 0),
         ("state", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
-        ("pad2", "uint32", (), 0),
+        ("counted", "uint8", (), 0),
+        ("pad", "uint32", (), 0),
+        ("acct", "ACCT", (), 0),
     ],
     "TARGET": [
         ("min_addr", "addr", (), 0),

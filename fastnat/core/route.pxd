@@ -165,8 +165,8 @@ cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
         return True
     if FN_V6:
         return src == 1 and not flags & IFACE_LOOPBACK
-    if src >> (FN_ADDR_BITS - 8) == 0:
-        return not (src == 0 and dst == 0) and not is_limited_broadcast(dst)
+    if src == 0:
+        return dst != 0 and not is_limited_broadcast(dst)
     if src >> (FN_ADDR_BITS - 8) == 127 and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET):
         return True
     classify(e, p)
@@ -205,7 +205,7 @@ cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t 
     # destination_is_martian: ip_route_input refuses the packet for its destination address.
     if FN_V6:
         return dst == 0 or (dst == 1 and not e.iface_flags[in_iface] & IFACE_LOOPBACK)
-    if dst >> (FN_ADDR_BITS - 8) == 0:
+    if dst == 0:
         return True
     return dst >> (FN_ADDR_BITS - 8) == 127 and not e.iface_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 

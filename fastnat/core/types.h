@@ -72,6 +72,12 @@ typedef struct {
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
 static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
 
+/* Packets and bytes by direction (struct nf_conn_acct), of connections with CONN_COUNTED; same index as conn_t. */
+typedef struct {
+    uint64_t packets[2], bytes[2];
+} acct_t;
+static_assert(sizeof(acct_t) == 32, "never across two cache lines");
+
 /* Twelve one-byte tags (0 empty), eight 4-bit counters of items that overflowed, by tag class, and
  * twelve items: id in the low 26 bits, five further hash bits, and "displaced" on top. */
 typedef struct {
@@ -447,8 +453,10 @@ typedef struct {
     int32_t timeout; /* jiffies left, 0 or less: it expired */
     uint32_t mark, conn;
     uint16_t zone, status;
-    uint8_t kind, what, state, pad;
-    uint32_t pad2;
+    uint8_t kind, what, state;
+    uint8_t counted; /* acct holds: what a connection that was accounted had had when it was deleted */
+    uint32_t pad;
+    acct_t acct;
 } event_t;
 
 typedef struct {
@@ -582,13 +590,14 @@ typedef struct {
     uint32_t seq, ack, window, end;             /* TCP: with has_seq; end also of header-only packets, from the upper half of isn */
     uint32_t probes;                            /* tuples that nat has looked up for it */
     uint16_t in_iface, out_iface;               /* 0: the node itself */
-    uint16_t route, length;                     /* route index + 1, 0: not routed yet; IP total length, bytes */
+    uint32_t length;                            /* of the IP datagram, bytes */
     tuple_t classified;                         /* the tuple that the classes belong to */
     uint32_t src_class, dst_class;
     uint64_t port_classes;                      /* source << 24 | destination << 42, as they stand in keys */
     const target_t *target;                     /* what the rule that decided last carries */
     const table_memo_t *table_memo[2];          /* how the nat rules decided destination and source; NULL: not repeatable */
     uint16_t tcp_flags;
+    uint16_t route;                             /* route index + 1, 0: not routed yet */
     uint8_t unrepeatable;                       /* a match was met whose answer depends on more than a memo's key */
     uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
     uint8_t has_seq;                            /* seq, ack and window were read, and options lie within the header */
@@ -619,6 +628,7 @@ typedef struct {
 typedef struct {
     conn_t *conns;
     tcp_t *tcp;
+    acct_t *acct;
     uint32_t *free_ids; /* stack of released records */
     uint32_t n_free, high_water, capacity, max_conns;
     uint32_t count;     /* live records, unconfirmed included (nf_conntrack_count) */
@@ -715,8 +725,9 @@ typedef struct {
     uint32_t tracking, nat_hooks;
     uint32_t only_nat_rules;            /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
+    uint32_t accounting;                /* nf_conntrack_acct */
     uint32_t timeouts[FN_TIMEOUTS];
-    addr_t guess_addr; /* the last address that source NAT chose: prefetch only */
+    addr_t guess_addr;                  /* the last address that source NAT chose: prefetch only */
     uint64_t stats[FN_STATS];
 } engine_t;
 

@@ -72,6 +72,7 @@ cdef extern from "types.h" nogil:
         CONN_ACTIVE
         CONN_HELPED
         CONN_ADRIFT
+        CONN_COUNTED
     enum:
         TCP_NONE
         TCP_SYN_SENT
@@ -223,8 +224,6 @@ cdef extern from "types.h" nogil:
         TIMEOUT_GENERIC
         TIMEOUT_GRE
         TIMEOUT_GRE_STREAM
-        TIMEOUT_UDPLITE
-        TIMEOUT_UDPLITE_STREAM
         TIMEOUT_SCTP
         TIMEOUT_PPTP
         TIMEOUT_PPTP_STREAM
@@ -385,6 +384,10 @@ cdef extern from "types.h" nogil:
         uint8_t pad[44]
         uint32_t server
         uint32_t mark
+
+    ctypedef struct acct_t:
+        uint64_t packets[2]
+        uint64_t bytes[2]
 
     ctypedef struct bucket_t:
         uint8_t tags[12]
@@ -731,8 +734,9 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t what
         uint8_t state
-        uint8_t pad
-        uint32_t pad2
+        uint8_t counted
+        uint32_t pad
+        acct_t acct
 
     ctypedef struct network_form_t:
         addr_t addr
@@ -863,8 +867,7 @@ cdef extern from "types.h" nogil:
         uint32_t probes
         uint16_t in_iface
         uint16_t out_iface
-        uint16_t route
-        uint16_t length
+        uint32_t length
         tuple_t classified
         uint32_t src_class
         uint32_t dst_class
@@ -872,6 +875,7 @@ cdef extern from "types.h" nogil:
         const target_t *target
         const table_memo_t *table_memo[2]
         uint16_t tcp_flags
+        uint16_t route
         uint8_t unrepeatable
         uint8_t ctinfo
         uint8_t dir
@@ -906,6 +910,7 @@ cdef extern from "types.h" nogil:
     ctypedef struct engine_t:
         conn_t *conns
         tcp_t *tcp
+        acct_t *acct
         uint32_t *free_ids
         uint32_t n_free
         uint32_t high_water
@@ -1022,6 +1027,7 @@ cdef extern from "types.h" nogil:
         uint32_t be_liberal
         uint32_t max_retrans
         uint32_t ignore_invalid_rst
+        uint32_t accounting
         uint32_t timeouts[40]
         addr_t guess_addr
         uint64_t stats[28]

@@ -20,14 +20,14 @@ from ..core.layout import (
     FN_RECENT_ENTRIES,
     FN_WHEEL_SLOTS,
 )  # fmt: skip
-from ..dtypes import BUCKET, CHUNK, HELP, TABLE_MEMO, TCP, records_of
+from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, TABLE_MEMO, TCP, records_of
 from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, route_array
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset
 from ..util.memory import reserve
-from .settings import MEMOS, Settings, expect_max, hash_buckets
+from .settings import MEMOS, Settings, expect_max, hash_buckets, is_accounted
 
 # core/tuples/table.pxd: items a group, on average, that make a table grow
 GROUP_LOAD = 115
@@ -46,6 +46,7 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
     return {
         "conns": reserve(n, records.CONN, now),
         "tcp": reserve(n, TCP, now),
+        "acct": reserve(n, ACCT, now and is_accounted(node)),
         "free_ids": reserve(n, np.dtype(np.uint32), now),
         "tuples": reserve(_buckets(2 * n), BUCKET, now),
         "sources": reserve(_buckets(n), BUCKET, now),
@@ -109,6 +110,7 @@ def fork(core: Datapath) -> Datapath:
             "conns": high, "tcp": high, "free_ids": t["free"], "chunks": t["chunks"], "bitmap_keys": t["bitmaps"],
             "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * FN_GROUP_BUCKETS,
             "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
+            "acct": _accounts(core),
         }  # fmt: skip
         arrays = {}
         for name, array in core.arrays.items():
@@ -127,10 +129,18 @@ def bytes_of(core: Datapath) -> int:
     tcp = high * 64 if np.isin(conns["tuples"]["proto"][:high, 0], (6, 132)).any() else 0
     fixed = sum(core.arrays[k].nbytes for k in ("wheel", "wheel_busy", "rules", "matches", "targets", "routes"))
     buckets = (t["tuple_groups"] + t["source_groups"]) * FN_GROUP_BUCKETS * 64
+    accounts = _accounts(core) * ACCT.itemsize
     helpers = t["helps"] * HELP.itemsize + t["expects"] * core.arrays["expects"].itemsize
     bitmaps = t["bitmaps"] * core.arrays["bitmap_keys"].itemsize + t["bitmap_pages"] * PAGE_BYTES
     index = core.arrays["bitmap_index"].nbytes if t["bitmaps"] else 0
-    return int(high * (conns.itemsize + 4) + tcp + buckets + t["chunks"] * 64 + bitmaps + index + fixed + helpers)
+    beside = tcp + accounts + helpers
+    return int(high * (conns.itemsize + 4) + beside + buckets + t["chunks"] * 64 + bitmaps + index + fixed)
+
+
+def _accounts(core: Datapath) -> int:
+    """Return the number of records up to the last that was ever accounted, or all that were used."""
+    flags = core.arrays["conns"]["flags"][: core.high_water]
+    return core.high_water if (flags & CONN_COUNTED).any() else 0
 
 
 def _bitmaps(size: int, key: np.dtype[Any]) -> dict[str, NDArray[np.void]]:

@@ -72,6 +72,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
         arrays |= {
             f"conns{version}": core.arrays["conns"][order],
             f"tcp{version}": core.arrays["tcp"][order],
+            f"acct{version}": core.arrays["acct"][order],
             f"matches{version}": core.arrays["matches"].copy(),
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
@@ -160,9 +161,9 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
     for version, stack in engine.stacks.items():
         core = stack.core
         numbers = [np.zeros(0, np.uint32)]
-        dtypes = core.arrays["conns"].dtype, core.arrays["tcp"].dtype
-        for conns, tcp in file.together(f"conns{version}", f"tcp{version}", dtypes, engine.max_connections):
-            numbers.append(core.adopt(conns, tcp))
+        records = {f"{name}{version}": core.arrays[name].dtype for name in ("conns", "tcp", "acct")}
+        for conns, tcp, acct in file.together(records, engine.max_connections):
+            numbers.append(core.adopt(conns, tcp, acct))
         _helpers(core, np.concatenate(numbers), file, version)
         lists = {name: _like(core, name, file, version) for name in LISTS}
         saved = meta["cores"][str(version)]

@@ -82,17 +82,18 @@ class StateFile:
         member.check(dtype, (min(n, most),))
         return member.chunk(n)
 
-    def together(
-        self, first: str, second: str, dtypes: tuple[np.dtype[Any], np.dtype[Any]], most: int
-    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void]]]:
-        """Yield pieces of two arrays of one length side by side, so that a rejected state takes no memory."""
-        members = self.member(first), self.member(second)
+    def together(self, dtypes: dict[str, np.dtype[Any]], most: int) -> Iterator[list[NDArray[np.void]]]:
+        """Yield pieces of arrays of one length side by side, so that a rejected state takes no memory.
+
+        dtypes: by the names of the arrays.
+        """
+        members = [self.member(name) for name in dtypes]
         n = members[0].shape[0] if len(members[0].shape) == 1 else 0
-        for member, dtype in zip(members, dtypes, strict=True):
+        for member, dtype in zip(members, dtypes.values(), strict=True):
             member.check(dtype, (min(n, most),))
         for at in range(0, n, RECORDS):
             size = min(RECORDS, n - at)
-            yield members[0].chunk(size), members[1].chunk(size)
+            yield [member.chunk(size) for member in members]
 
     def meta(self) -> dict[str, Any]:
         """Return the data beside the arrays."""

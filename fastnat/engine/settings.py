@@ -52,15 +52,21 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
         "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
-        "timeouts": timeouts_of(node, profile), "checksum": flag(prefix + "checksum", 1),
+        "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
         "forward": flag(FORWARD[family.version], 1), "loose": flag(prefix + "tcp_loose", 1),
         "be_liberal": flag(prefix + "tcp_be_liberal", 0),
         # unsigned in the kernel: a negative one is never reached
         "max_retrans": sysctl(prefix + "tcp_max_retrans", 3) & 0xFFFFFFFF,
         "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
+        "accounting": int(is_accounted(node)),
         "max_expects": expect_max(node, settings),
         "auto_helpers": int(helpers_by_port(node, profile)),
     }  # fmt: skip
+
+
+def is_accounted(node: Node) -> bool:
+    """Tell whether connections that begin now count their packets and bytes (nf_conntrack_acct)."""
+    return node.sysctl(PREFIX + "acct", 0) != 0
 
 
 def helpers_by_port(node: Node, profile: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..addresses import V4, Family
 from ..core.layout import TcpState, TimeoutIndex
 from ..dtypes import HZ
 from ..errors import InputError
@@ -24,14 +25,18 @@ TIMEOUTS: dict[str, tuple[int, int]] = {
     "tcp_timeout_max_retrans": (TimeoutIndex.TCP_MAX_RETRANS, 300),
     "tcp_timeout_unacknowledged": (TimeoutIndex.TCP_UNACK, 300), "udp_timeout": (TimeoutIndex.UDP, 30),
     "udp_timeout_stream": (TimeoutIndex.UDP_STREAM, 120), "icmp_timeout": (TimeoutIndex.ICMP, 30),
-    "generic_timeout": (TimeoutIndex.GENERIC, 600), "gre_timeout": (TimeoutIndex.GRE, 30),
-    "gre_timeout_stream": (TimeoutIndex.GRE_STREAM, 180),
+    "icmpv6_timeout": (TimeoutIndex.ICMP, 30), "generic_timeout": (TimeoutIndex.GENERIC, 600),
+    "gre_timeout": (TimeoutIndex.GRE, 30), "gre_timeout_stream": (TimeoutIndex.GRE_STREAM, 180),
 }  # fmt: skip
-# in seconds: SYN_SENT2 and no state at all, UDP-Lite, the tunnel of PPTP
+# the one of these that is not of a family
+OF_THE_OTHER = {4: "icmpv6_timeout", 6: "icmp_timeout"}
+# in seconds: SYN_SENT2 and no state at all, the tunnel of PPTP
 WITHOUT_SYSCTL: dict[int, int] = {
-    TcpState.NONE: 120, TcpState.SYN_SENT2: 120, TimeoutIndex.UDPLITE: 30, TimeoutIndex.UDPLITE_STREAM: 120,
-    TimeoutIndex.PPTP: 600, TimeoutIndex.PPTP_STREAM: 5 * 3600,
-}  # fmt: skip
+    TcpState.NONE: 120,
+    TcpState.SYN_SENT2: 120,
+    TimeoutIndex.PPTP: 600,
+    TimeoutIndex.PPTP_STREAM: 5 * 3600,
+}
 SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of linux-5.4 and linux-6.18
     ("closed", 10, 10), ("cookie_wait", 3, 3), ("cookie_echoed", 3, 3), ("established", 432000, 210),
     ("shutdown_sent", 0.3, 3), ("shutdown_recd", 0.3, 3), ("shutdown_ack_sent", 3, 3), ("heartbeat_sent", 30, 30),
@@ -40,11 +45,13 @@ SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of li
 MAX_TIMEOUT = 2**31 // HZ - 1
 
 
-def timeouts_of(node: Node, profile: str) -> dict[int, int]:
+def timeouts_of(node: Node, profile: str, family: Family = V4) -> dict[int, int]:
     """Return {index in engine_t.timeouts: jiffies}; InputError for a sysctl that is negative or no number."""
     timeouts = {int(index): seconds * HZ for index, seconds in WITHOUT_SYSCTL.items()}
     for name, (index, default) in TIMEOUTS.items():
-        timeouts[int(index)] = min(_seconds(node, PREFIX + name, default), MAX_TIMEOUT) * HZ
+        jiffies = min(_seconds(node, PREFIX + name, default), MAX_TIMEOUT) * HZ
+        if name != OF_THE_OTHER[family.version]:
+            timeouts[int(index)] = jiffies
     for n, (name, *defaults) in enumerate(SCTP_TIMEOUTS, TimeoutIndex.SCTP + 1):
         lasts = _seconds(node, f"{PREFIX}sctp_timeout_{name}", 0) or defaults[profile == "linux-6.18"]
         timeouts[n] = round(min(lasts, MAX_TIMEOUT) * HZ)

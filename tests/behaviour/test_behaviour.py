@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from behaviour.router import M, Router, build
+from nodes import make_node
 from scapy.layers.inet import IP, TCP
 
 import fastnat
 from fastnat import Reason, Status
+from fastnat.addresses import V4, V6
 from fastnat.core import _steps
 from fastnat.node.timeouts import timeouts_of
 
@@ -78,6 +80,33 @@ def test_every_timeout_has_its_sysctl(name):
     key = f"{proto}_timeout_{state}" if state else f"{proto}_timeout"
     node.sysctls[f"net.netfilter.nf_conntrack_{key}"] = "77"
     assert timeouts_of(node, "linux-6.18")[PLACES[name]] == 77 * 250
+
+
+@pytest.mark.parametrize("name", ["icmp", "icmpv6"])
+def test_each_family_has_its_icmp_timeout(name):
+    node = fastnat.Node()
+    node.sysctls[f"net.netfilter.nf_conntrack_{name}_timeout"] = "77"
+    for family, own in ((V4, "icmp"), (V6, "icmpv6")):
+        assert timeouts_of(node, "linux-6.18", family)[PLACES["icmp"]] == (77 if name == own else 30) * 250
+
+
+@pytest.mark.parametrize("profile", BOTH)
+def test_udplite_lives_as_long_as_udp(profile):
+    node = make_node("*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n")
+    node.sysctls |= {
+        "net.netfilter.nf_conntrack_udp_timeout": "77",
+        "net.netfilter.nf_conntrack_udp_timeout_stream": "99",
+    }
+    nat = fastnat.Engine(node, profile)
+    ends = {"proto": "udplite", "src": "10.244.2.2", "sport": 9, "dst": "203.0.113.9", "dport": 53}
+    nat.process(nat.packets(**ends, iface="cni0"))
+    assert next(iter(nat.conntrack)).timeout == 77
+    back = {"proto": "udplite", "src": "203.0.113.9", "sport": 53, "dst": "198.51.100.10", "dport": 9}
+    nat.process(nat.packets(**back, iface="eth0"))
+    # the first reply finds it unreplied still
+    assert next(iter(nat.conntrack)).timeout == 77
+    nat.process(nat.packets(**ends, iface="cni0"))
+    assert next(iter(nat.conntrack)).timeout == 99
 
 
 def test_windows_are_learnt_anew_when_the_hooks_come_back():

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import fastnat
 
@@ -321,9 +321,11 @@ class Case:
     traffic: Callable
     sets: str = ""
     family: int = 4
+    sysctls: dict = field(default_factory=dict)
 
     def node(self):
         made = fastnat.Node()
+        made.sysctls |= {name: str(value) for name, value in self.sysctls.items()}
         for iface, addresses in self.interfaces.items():
             made.add_interface(iface, addresses)
         for route in self.routes:

@@ -99,8 +99,13 @@ def rules6(rng):
 
 
 def random_case(seed, packets=150, part=0):
-    """Seeds that are one less than a multiple of three are IPv6. Parts of a seed have its rules and other traffic."""
+    """Seeds that are one less than a multiple of three are IPv6. Parts of a seed have its rules and other traffic.
+
+    With every second seed packets and bytes of connections are counted.
+    """
     rng = random.Random(seed)
-    if seed % 3 == 2:
-        return Case(rules6(rng), INTERFACES6, ROUTES6, lambda: traffic(f"{seed}.{part}", 6, packets), SETS6, 6)
-    return Case(rules(rng), INTERFACES, ROUTES, lambda: traffic(f"{seed}.{part}", 4, packets), SETS)
+    family = 6 if seed % 3 == 2 else 4
+    made, *ends = (rules6, INTERFACES6, ROUTES6) if family == 6 else (rules, INTERFACES, ROUTES)
+    counted = {"net.netfilter.nf_conntrack_acct": seed % 2}
+    sets = SETS6 if family == 6 else SETS
+    return Case(made(rng), *ends, lambda: traffic(f"{seed}.{part}", family, packets), sets, family, counted)

@@ -50,7 +50,7 @@ class Namespace:
         return sh("ip", "netns", "exec", self.name, *words, text=text)
 
     def _configure(self, case):
-        for key, value in SYSCTLS[case.family].items():
+        for key, value in (SYSCTLS[case.family] | case.sysctls).items():
             self.run("sysctl", "-qw", f"{key}={value}")
         self._open(case.interfaces)
         family = f"-{case.family}"

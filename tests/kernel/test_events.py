@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 
 from fastnat import Engine
@@ -49,11 +50,12 @@ def is_listening(pid):
     return any(row[1] == "12" and int(row[3], 16) for row in rows)
 
 
-def test_the_same_events():
+@pytest.mark.parametrize("accounting", [0, 1])
+def test_the_same_events(accounting):
     case = cases.Case(
         "*mangle\n-A FORWARD -p udp -m udp --dport 9 -j CONNMARK --set-mark 7\nCOMMIT\n*nat\n"
         "-A POSTROUTING -s 10.244.1.0/24 -j MASQUERADE\nCOMMIT\n",
-        cases.INTERFACES, cases.ROUTES, None,
+        cases.INTERFACES, cases.ROUTES, None, sysctls={"net.netfilter.nf_conntrack_acct": accounting},
     )  # fmt: skip
     nat = Engine(case.node(), events=100)
     kernel = recorder.Namespace(case)

@@ -62,7 +62,7 @@ cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept
     count_active(e, ct)
 
 
-cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside) noexcept nogil:
+cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside, const acct_t *had) noexcept nogil:
     # take_record: all but the tables' own links, as it is before confirm.
     cdef conn_t *c = &e.conns[ct]
     e.may_share_tuple |= from_.zone != 0
@@ -72,9 +72,11 @@ cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, cons
     c.stream_ts = from_.stream_ts
     c.masq_iface = from_.masq_iface
     c.timeout = from_.timeout - <uint32_t>e.now
-    c.flags |= from_.flags & CONN_MARKED
+    c.flags = CONN_LIVE | from_.flags & (CONN_MARKED | CONN_COUNTED)
     c.status = from_.status & ~(IPS_CONFIRMED | IPS_DYING | IPS_SRC_NAT_DONE) & 0xffff
     e.tcp[ct] = beside[0]
+    if c.flags & CONN_COUNTED:
+        e.acct[ct] = had[0]
 
 
 cdef inline void add_to_source(engine_t *e, pkt_t *p) noexcept nogil:
@@ -87,7 +89,7 @@ cdef inline void add_to_source(engine_t *e, pkt_t *p) noexcept nogil:
         bysource_add(e, p.ct, source_hash(e, t), head)
 
 
-cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *beside, uint32_t n_servers,
+cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *beside, const acct_t *had, uint32_t n_servers,
                                 uint32_t *here) noexcept nogil:
     # adopt_conn: => ADOPTED and its number here, or the code of why not.
     cdef pkt_t p
@@ -114,7 +116,7 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
     if p.ct == FN_NONE:
         return ADOPT_RECORDS_FULL
     here[0] = p.ct
-    take_record(e, p.ct, from_, beside)
+    take_record(e, p.ct, from_, beside, had)
     if server != FN_NONE:
         give_server(e, p.ct, server)
     if from_.status & IPS_SRC_NAT_DONE:

@@ -15,6 +15,7 @@ from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
 from .lookup cimport find_tuple, dst16_count
+from .protocols cimport account
 from .timing_wheel cimport wheel_add
 
 cdef enum:
@@ -33,9 +34,10 @@ cdef inline uint32_t clash_lost(engine_t *e) noexcept nogil:
 
 
 cdef inline uint32_t merge(engine_t *e, pkt_t *p, uint32_t winner) noexcept nogil:
-    # merge: give up the packet's own connection for the one that won.
+    # merge: give up the packet's own connection for the one that won, which counts the packet (nf_ct_acct_merge).
     conn_release(e, p.ct)
     p.ct = winner
+    account(e, p)
     p.is_new = False
     e.stats[STAT_CLASH_RESOLVE if e.profile != LINUX_5_4 else STAT_INSERT_FAILED] += 1
     return REASON_NONE

@@ -14,7 +14,8 @@ from .events cimport watch
 from .icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .insert cimport conn_alloc, conn_release
 from .lookup cimport find_in_zone, find_tuple
-from .protocols cimport CT_ACCEPT, CT_DROP, CT_INVALID, CT_REPEAT, icmp_packet, refresh, replied_packet, udp_packet
+from .protocols cimport (account, CT_ACCEPT, CT_DROP, CT_INVALID, CT_PASS, CT_REPEAT, icmp_packet, refresh, replied_packet,
+                         udp_packet)
 from .sctp cimport sctp_packet
 from .tcp cimport tcp_packet
 
@@ -41,7 +42,7 @@ cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
     if proto == PROTO_SCTP:
         return sctp_packet(e, p)
     if proto == PROTO_UDPLITE:
-        return replied_packet(e, p, TIMEOUT_UDPLITE, TIMEOUT_UDPLITE_STREAM)
+        return replied_packet(e, p, TIMEOUT_UDP, TIMEOUT_UDP_STREAM)
     if proto == PROTO_GRE and e.conns[p.ct].status & IPS_EXPECTED:
         return replied_packet(e, p, TIMEOUT_PPTP, TIMEOUT_PPTP_STREAM)
     if proto == PROTO_GRE:
@@ -187,6 +188,9 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
                 return reason
         said = handle(e, p) if l4_sound(e, p) else CT_INVALID
         if said == CT_ACCEPT:
+            account(e, p)
+            break
+        if said == CT_PASS:
             break
         if said != CT_REPEAT:
             return refuse(e, p, said)

@@ -4,6 +4,7 @@
 # Invariants: without room for events nothing is compared or written; what does not fit is counted, never overwritten.
 # Differs from the kernel: changes made by a packet that is dropped before the confirm hook are not reported later.
 from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memset
 from ..types cimport *
 from ..tuples.tuple cimport tuple_proto
 from .lookup cimport is_live
@@ -36,7 +37,12 @@ cdef inline void note_event(engine_t *e, uint32_t ct, uint32_t kind, uint32_t wh
     event.kind = <uint8_t>kind
     event.what = <uint8_t>what
     event.state = c.state
+    event.counted = kind == EVENT_DESTROY and c.flags & CONN_COUNTED != 0
     event.pad = 0
+    if event.counted:
+        event.acct = e.acct[ct]
+    else:
+        memset(&event.acct, 0, sizeof(acct_t))
 
 
 cdef inline void watch(const engine_t *e, pkt_t *p) noexcept nogil:

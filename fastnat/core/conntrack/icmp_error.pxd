@@ -9,6 +9,7 @@ from ..types cimport *
 from ..packet.checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, store_be16
 from ..packet.parse cimport pseudo_header, read_l4, skip_extensions, SOURCE_AT
 from ..packet.rewrite cimport manip_bytes, manip_pkt
+from ..route cimport is_link_local
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_invertible, tuple_make, tuple_sport, tuple_src
 from .lookup cimport find_in_zone
 
@@ -20,8 +21,12 @@ cdef enum:
     ICMP_MAX_TYPE = 18
     ICMP_REDIRECT = 5
     ICMP_UNTRACKED = 3
-    # ICMPv6 redirect: header, target, destination, option header
+    ICMP_QUOTES = 4
+    # ICMPv6 redirect: header, target, destination; an option's header; the option that quotes a packet
+    NDISC_REDIRECT = 137
+    REDIRECT_OPTION = 40
     REDIRECT_QUOTE = 48
+    REDIRECTED_HEADER = 4
 
 
 cdef extern from *:
@@ -32,12 +37,12 @@ cdef extern from *:
 
 
 cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexcept nogil:
-    # inner_tuple: the tuple of a quoted packet.
+    # inner_tuple: the tuple of a quoted packet, whose version nobody looks at.
     cdef uint32_t header = 0
     cdef uint32_t proto = 0
     cdef uint32_t sport, dport
     cdef bint later = False
-    if have < INNER_HEADER or ip[0] >> 4 != (6 if FN_V6 else 4):
+    if have < INNER_HEADER:
         return False
     if FN_V6:
         if not skip_extensions(ip, have, &proto, &header, &later) or later:
@@ -45,7 +50,7 @@ cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexc
     else:
         proto = ip[9]
         header = (ip[0] & 15) * 4
-        if header < INNER_HEADER or header > have or load_be16(ip + 6) & 0x1fff:
+        if header > have or load_be16(ip + 6) & 0x1fff:
             return False
     if not read_l4(ip + header, have - header, proto, &sport, &dport):
         return False
@@ -63,18 +68,30 @@ cdef inline bint is_untracked(const engine_t *e, uint32_t type_) noexcept nogil:
     return FN_V6 and (130 <= type_ <= 136 or type_ == 143 or (e.profile != LINUX_5_4 and (type_ == 151 or type_ == 152)))
 
 
-cdef inline bint is_redirect(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
-    # is_redirect: a sound redirect of IPv6 with a quoted packet in its first option (nf_conntrack_icmpv6_redirect).
-    if not FN_V6 or e.profile == LINUX_5_4 or l4[0] != 137 or l4[1] != 0:
-        return False
-    if p.ttl != 255 or tuple_src(p.t) >> (FN_ADDR_BITS - 10) != 0x3fa:
-        return False
-    return have >= REDIRECT_QUOTE and l4[40] == 4
+cdef inline int redirect6(const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # redirect6: a redirect of IPv6, which quotes a packet in its first option (nf_conntrack_icmpv6_redirect).
+    # => ICMP_QUOTES, ICMP_NOT_ERROR: it quotes none, ICMP_BAD: it is cut, or was not sent by a neighbour.
+    if have < REDIRECT_OPTION:
+        return ICMP_BAD
+    if l4[1] != 0:
+        return ICMP_NOT_ERROR
+    if p.ttl != 255 or not is_link_local(tuple_src(p.t)):
+        return ICMP_BAD
+    if have < REDIRECT_OPTION + 2 or l4[REDIRECT_OPTION + 1] == 0:
+        return ICMP_BAD
+    return ICMP_QUOTES if l4[REDIRECT_OPTION] == REDIRECTED_HEADER else ICMP_NOT_ERROR
+
+
+cdef inline int what_quotes(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # what_quotes: => Whether a sound message quotes a packet: ICMP_QUOTES, ICMP_NOT_ERROR or ICMP_BAD.
+    if FN_V6 and l4[0] == NDISC_REDIRECT and e.profile != LINUX_5_4:
+        return redirect6(p, l4, have)
+    return ICMP_QUOTES if is_error(l4[0]) else ICMP_NOT_ERROR
 
 
 cdef inline uint32_t quote_of(const uint8_t *l4) noexcept nogil:
     # quote_of: where the quoted packet begins.
-    return REDIRECT_QUOTE if FN_V6 and l4[0] == 137 else ICMP_HEADER
+    return REDIRECT_QUOTE if FN_V6 and l4[0] == NDISC_REDIRECT else ICMP_HEADER
 
 
 cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
@@ -82,6 +99,7 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     # => ICMP_NOT_ERROR to go on tracking it as a query, ICMP_BAD, ICMP_UNTRACKED, or ICMP_ATTACHED with ct and ctinfo set.
     cdef uint8_t *l4
     cdef uint32_t have, type_, id_, quote
+    cdef int said
     cdef tuple_t inner
     if p.data == NULL:
         type_ = tuple_dport(p.t) >> 8
@@ -99,10 +117,11 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
         return ICMP_UNTRACKED
     if not FN_V6 and type_ > ICMP_MAX_TYPE:
         return ICMP_BAD
-    if not is_error(type_) and not is_redirect(e, p, l4, have):
-        return ICMP_NOT_ERROR
+    said = what_quotes(e, p, l4, have)
+    if said != ICMP_QUOTES:
+        return said
     quote = quote_of(l4)
-    if not inner_tuple(l4 + quote, have - quote, &inner):
+    if have < quote or not inner_tuple(l4 + quote, have - quote, &inner):
         return ICMP_BAD
     id_ = find_in_zone(e, invert_tuple(inner), p.template_zone, p.template_dir, p.now)
     if id_ == FN_NONE:
@@ -137,7 +156,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
     if p.hook == HOOK_PREROUTING or p.hook == HOOK_INPUT:
         if not csum_ok(l4, have, pseudo):
             return False
-    if l4[0] == (137 if FN_V6 else ICMP_REDIRECT):
+    if l4[0] == (NDISC_REDIRECT if FN_V6 else ICMP_REDIRECT):
         if (c.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE)) != (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE):
             return False
         if c.status & (IPS_SRC_NAT | IPS_DST_NAT):
@@ -151,7 +170,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
     else:
         proto = inner[9]
         header = (inner[0] & 15) * 4
-        if header < INNER_HEADER or header > have - quote:
+        if header > have - quote:
             return False
     if manip == MANIP_DST or proto == PROTO_ICMP:
         port = tuple_sport(other)

@@ -6,7 +6,8 @@
 # Differs from the kernel: buckets of early drop are groups of the table here, so which unreplied entries go is
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from ..types cimport (bucket_t, CONN_ACTIVE, CONN_HELPED, CONN_LIVE, CONN_MARKED, CONN_SERVICE, conn_t, engine_t,
+from libc.string cimport memset
+from ..types cimport (acct_t, bucket_t, CONN_ACTIVE, CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, CONN_SERVICE, conn_t, engine_t,
                       EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_tags_equal, FN_NONE, fn_unlikely, help_t, HELPER_PPTP,
                       IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                       pkt_t, server_t, tuple_t)
@@ -221,4 +222,7 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     c.status = 0
     c.state = 0
     c.flags = CONN_LIVE
+    if fn_unlikely(e.accounting):
+        c.flags |= CONN_COUNTED
+        memset(&e.acct[ct], 0, sizeof(acct_t))
     return ct

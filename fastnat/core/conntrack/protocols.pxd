@@ -15,6 +15,8 @@ cdef enum:
     CT_INVALID = 1
     CT_DROP = 2
     CT_REPEAT = 3
+    # NF_ACCEPT without nf_ct_refresh_acct: the packet neither renews its connection nor counts
+    CT_PASS = 4
     # a UDP flow younger than this is not a stream yet, seconds
     STREAM_AFTER = 2
 
@@ -31,6 +33,13 @@ cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeou
     c.timeout = now + timeout
     if <int32_t>(c.timeout - before) < 0:
         wheel_bring_forward(e, ct)
+
+
+cdef inline void account(engine_t *e, const pkt_t *p) noexcept nogil:
+    # account: one packet more of the connection and its direction (nf_ct_acct_update).
+    if fn_unlikely(e.conns[p.ct].flags & CONN_COUNTED):
+        e.acct[p.ct].packets[p.dir] += 1
+        e.acct[p.ct].bytes[p.dir] += p.length
 
 
 cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
 from ..types cimport *
 from .insert cimport conn_delete, conn_kill
-from .protocols cimport CT_ACCEPT, CT_INVALID, CT_REPEAT, refresh
+from .protocols cimport account, CT_ACCEPT, CT_INVALID, CT_PASS, CT_REPEAT, refresh
 from .tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK, in_window,
                           tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK, TCP_EXP_CHALLENGE_ACK,
                           TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN, TCP_WINDOW_SCALE, WINDOW_ACCEPT,
@@ -117,7 +117,7 @@ cdef inline int remember_ignored(engine_t *e, pkt_t *p, uint32_t old) noexcept n
             t.last_flags |= TCP_EXP_CHALLENGE_ACK
     if e.profile != LINUX_5_4 and old == SS and p.tcp_class == CLASS_ACK and p.dir == 1:
         t.last_ack = p.ack
-    return CT_ACCEPT
+    return CT_PASS
 
 
 cdef inline void resynchronise(engine_t *e, pkt_t *p) noexcept nogil:
@@ -220,11 +220,12 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     timeout = state_timeout(e, p, new)
     if not c.status & IPS_SEEN_REPLY:
         if fn_unlikely(p.tcp_class == CLASS_RST):
+            account(e, p)
             if c.status & IPS_CONFIRMED:
                 conn_kill(e, p)
-            return CT_ACCEPT
+            return CT_PASS
         if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
-            return CT_ACCEPT
+            return CT_PASS
         if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
             timeout = e.timeouts[TIMEOUT_TCP_UNACK]
     elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
@@ -265,7 +266,7 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         if (old == LA and p.tcp_class == CLASS_ACK and t.last_dir == other and t.last_index == CLASS_SYN
                 and t.last_flags & TCP_EXP_CHALLENGE_ACK):
             t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
-            return CT_ACCEPT
+            return CT_PASS
     elif new == S2:
         t.last_flags |= TCP_SIMULTANEOUS_OPEN
     elif new == SR:
@@ -281,5 +282,5 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
             note_invalid(e, p)
             return CT_INVALID
         if check != WINDOW_ACCEPT:
-            return CT_ACCEPT
+            return CT_PASS
     return tcp_accepted(e, p, old, new)

@@ -4,7 +4,7 @@
 # nf_conntrack_icmpv4_error, ip6_rcv_core, ipv6_skip_exthdr (Linux 6.18); RFC 791, 768, 793, 792, 8200.
 # Invariants: no byte beyond p.len is read, whatever the header says; p.len is the datagram without padding.
 # Differs from the kernel: fragments are refused here, not collected.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.tcp cimport flags_valid
 from ..tuples.tuple cimport tuple_make, tuple_proto
@@ -18,6 +18,7 @@ cdef enum:
     V6_ROUTING = 43
     V6_FRAGMENT = 44
     V6_AUTH = 51
+    V6_NONE = 59
     V6_OPTIONS = 60
     # no protocol: the chain of extension headers is cut
     V6_CUT = 0x100
@@ -61,7 +62,7 @@ cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint3
 
 cdef inline bint skip_extensions(const uint8_t *data, uint32_t total, uint32_t *proto, uint32_t *l4off, bint *later) noexcept nogil:
     # skip_extensions: from the IPv6 header to the protocol that is tracked (ipv6_skip_exthdr).
-    # => False: the chain is cut. *later: a fragment that does not hold the beginning.
+    # => False: the chain is cut, or says that nothing follows. *later: a fragment that does not hold the beginning.
     cdef uint32_t at = V6_HEADER
     cdef uint32_t next_ = data[6]
     cdef uint32_t size
@@ -85,7 +86,7 @@ cdef inline bint skip_extensions(const uint8_t *data, uint32_t total, uint32_t *
             break
     proto[0] = next_
     l4off[0] = at
-    return True
+    return next_ != V6_NONE or later[0]
 
 
 cdef inline uint32_t parse_v6(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *header, uint32_t *total, uint32_t *proto) noexcept nogil:
@@ -139,7 +140,7 @@ cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogi
         return reason
     p.data = data
     p.len = total
-    p.length = <uint16_t>total
+    p.length = total
     p.l4off = header
     p.payload = total - header
     p.tracked = (not FN_V6 or proto != V6_CUT) and read_l4(data + header, total - header, proto, &sport, &dport)
@@ -172,7 +173,8 @@ cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4,
 
 
 cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
-    # udplite_sound: udplite_error: coverage and checksum.
+    # udplite_sound: udplite_error: coverage and checksum; nf_checksum_partial is asked with the pseudo header of UDP, so it
+    #    takes what RFC 3828 has wrong, and refuses what it has right.
     cdef uint32_t coverage
     if have < 8 or load_be16(l4 + 6) == 0:
         return False
@@ -183,7 +185,7 @@ cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t 
         return False
     if not e.checksum or p.hook != HOOK_PREROUTING:
         return True
-    return csum_ok(l4, coverage, pseudo_header(p, PROTO_UDPLITE, have))
+    return csum_ok(l4, coverage, pseudo_header(p, PROTO_UDP, have))
 
 
 cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:

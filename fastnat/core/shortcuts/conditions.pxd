@@ -6,7 +6,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
-from ..conntrack.lookup cimport dst16_count, is_live
+from ..conntrack.lookup cimport dst16_count
 from ..route cimport is_multicast, may_be_forwarded
 from ..tuples.tuple cimport tuple_equal, tuple_proto, tuple_src
 
@@ -85,8 +85,8 @@ cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, co
     # a source that is the NAT address already keeps its port by other rules (null binding)
     if t.src == memo.addr:
         return False
-    # early drop, the chain limit, and what a helper has announced are looked at by the long way alone
-    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects) != 0):
+    # early drop, the chain limit, what a helper has announced, and accounting are looked at by the long way alone
+    if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects | e.accounting) != 0):
         return False
     # since the look ahead somebody may have come who has the untranslated reply tuple, whose hash was not computed
     return ahead.checks or fn_likely(dst16_count(e, t.src)[0] == 0)
@@ -98,8 +98,9 @@ cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, con
     cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     cdef int looked_at = done | IPS_FIXED_TIMEOUT
     cdef const route_t *route
-    # a record that was released keeps its tuples until it is used again
-    if not tuple_equal(c.tuples[dir], t) or not is_live(c) or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+    # a record that was released keeps its tuples until it is used again; accounting counts each packet
+    if not tuple_equal(c.tuples[dir], t) or c.flags & (CONN_LIVE | CONN_COUNTED) != CONN_LIVE \
+            or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
         return NULL
     # TCP has states and windows; a packet of the node itself begins in OUTPUT
     if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
