@@ -151,9 +151,9 @@ def _texts(addresses: NDArray[np.uint32]) -> list[str]:
 class Replay:
     """A run of a capture through an engine.
 
-    Time starts at the first packet and never goes back: a packet stamped earlier than its predecessor counts as
-    simultaneous. Fragments are reassembled first: a waiting fragment has the reason FRAGMENT, and the fragment that
-    completes the datagram has the datagram's verdict.
+    Time starts at the first packet, whose stamp becomes the engine's epoch if that has one, and never goes back: a
+    packet stamped earlier than its predecessor counts as simultaneous. Fragments are reassembled first: a waiting
+    fragment has the reason FRAGMENT, and the fragment that completes the datagram has the datagram's verdict.
     """
 
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
@@ -186,6 +186,8 @@ class Replay:
         """Return the engine's time of each packet [s]."""
         if self.start is None:
             self.start = times[0]
+            if self.engine.epoch is not None:
+                self.engine.epoch = max(self.start, 0.0)
         stamps = np.array(times) - self.start
         stamps[0] = max(stamps[0], self.now)
         virtual = np.maximum.accumulate(stamps)

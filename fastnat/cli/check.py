@@ -23,7 +23,7 @@ def check(node: str, lenient: bool) -> None:
     look_at(Path(node))
     try:
         loaded = Node.load(node, lenient)
-        engine = Engine(loaded, max_connections=1)
+        engine = Engine(loaded, max_connections=1, epoch=0.0)
     except FastnatError as error:
         answer_no()
         warn(f"fastnat: {error}")

@@ -15,7 +15,7 @@ from ..conntrack import format_event
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, held, ignore_interrupts, load_node, say
+from .terminal import Interrupted, held, ignore_interrupts, load_node, say, warn_of_owner
 from .terminal import start_from as load
 
 # between two packets all connections of a full table may expire at once
@@ -63,7 +63,9 @@ def replay(
     stopped = False
     with Outputs() as outputs:
         files = {option: outputs.open(option, path) for option, path in asked.items()}
-        engine = Engine(load_node(node, lenient), profile=profile, seed=seed, events=EVENTS if files["--events"] else 0)
+        kept = EVENTS if files["--events"] else 0
+        # the capture says when time 0 is
+        engine = Engine(load_node(node, lenient), profile=profile, seed=seed, events=kept, epoch=0.0)
         if start_from is not None:
             load(engine, start_from)
         try:
@@ -79,6 +81,7 @@ def replay(
             output = files[option]
             if output:
                 output.write_text(text())
+    warn_of_owner(engine)
     say(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")
     if stopped:
         sys.stdout.flush()

@@ -139,6 +139,16 @@ def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None
     warn(f"fastnat: {path}: {len(left_out):,} lines are left out, {loaded:,} connections are loaded{more}")
 
 
+def warn_of_owner(engine: Engine) -> None:
+    """Say that rules asked who sent a packet of the node itself, if nobody had said that."""
+    if engine.owner_assumed:
+        asked = " and ".join(engine.owner_assumed)
+        warn(
+            f"fastnat: rules asked who sends packets of the node itself; {asked} 0 (root) was assumed: "
+            "`fastnat trace` shows the answers for others, Engine.uid and .gid set them"
+        )
+
+
 def say(text: object) -> None:
     """Print one line on standard output, control characters escaped."""
     click.echo(plain(text))

@@ -11,8 +11,9 @@ from ..engine.settings import PROFILES
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
+from ..iptables.context import MAX_ID
 from ..util.escapes import json_text
-from .terminal import Terminal, load_node, say
+from .terminal import Number, Terminal, load_node, say, warn
 from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
@@ -28,6 +29,9 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
 @click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
 @click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option("--uid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the user that sends it.")
+@click.option("--gid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the group that sends it.")
+@click.option("--epoch", type=Number(0), help="When it comes, for -m time: seconds since 1970.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
@@ -44,6 +48,9 @@ def trace(
     iface: str,
     flags: str,
     mark: int,
+    uid: int | None,
+    gid: int | None,
+    epoch: float | None,
     profile: str,
     start_from: str | None,
     lenient: bool,
@@ -52,7 +59,8 @@ def trace(
     as_json: bool,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
-    engine = Engine(load_node(node, lenient), profile=profile, seed=seed)
+    engine = Engine(load_node(node, lenient), profile=profile, seed=seed, epoch=epoch)
+    engine.uid, engine.gid = uid, gid
     if start_from is not None:
         load(engine, start_from)
     if set(flags) - set(FLAGS):
@@ -65,6 +73,10 @@ def trace(
     except (KeyError, ValueError, OverflowError) as error:
         raise InputError(f"no such packet: {error}") from None
     told = explain(engine, packet)
+    if told.owner_assumed:
+        asked = " and ".join(told.owner_assumed)
+        remedy = " and ".join(f"--{name}" for name in told.owner_assumed)
+        warn(f"fastnat: the answer depends on who sends the packet; {asked} 0 (root) is assumed: give {remedy}")
     if as_json:
         shown = asdict(told) | {"connection": str(told.connection) if told.connection else None}
         click.echo(json_text(shown, indent=1))

@@ -12,6 +12,7 @@ from .conntrack.timing_wheel cimport slot_ahead
 from .helpers.expect cimport conn_server, expect_head, help_of
 from .nat.bysource cimport bysource_head
 from .nat.port_bitmap cimport bitmap_find, page_words
+from .rules.connlimit cimport connlimit_head
 from .tuples.hash cimport source_hash, source_rest, tuple_hash
 from .tuples.table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
 from .tuples.tuple cimport conn_tuple, tuple_zone, zone_of
@@ -448,6 +449,30 @@ cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nog
     return NULL
 
 
+cdef inline const char *check_connlimits(const engine_t *e, room_t *r) noexcept nogil:
+    # check_connlimits: each entry is in the bucket of its key, or free.
+    cdef uint64_t met = 0
+    cdef uint32_t i, at
+    if e.n_connlimits > e.connlimit_capacity:
+        return b"more entries of connlimit are used than there are"
+    for i in range(FN_CONNLIMIT_HEADS if e.connlimit_capacity else 0):
+        at = e.connlimit_heads[i]
+        while at:
+            met += 1
+            r.at = at - 1
+            if at > e.n_connlimits or met > e.n_connlimits or connlimit_head(
+                    e, e.connlimits[at - 1].addr, e.connlimits[at - 1].list, e.connlimits[at - 1].zone) != &e.connlimit_heads[i]:
+                return b"a bucket of connlimit is broken"
+            at = e.connlimits[at - 1].next
+    at = e.free_connlimit
+    while at and met <= e.n_connlimits:
+        met += 1
+        at = e.connlimits[at - 1].next
+    if met != e.n_connlimits:
+        return b"an entry of connlimit is lost, or free twice"
+    return NULL
+
+
 cdef inline const char *check_engine(const engine_t *e, room_t *r) noexcept nogil:
     # check_engine: => What is wrong, or NULL; r.at says where.
     cdef const char *wrong = check_records(e, r)
@@ -469,4 +494,6 @@ cdef inline const char *check_engine(const engine_t *e, room_t *r) noexcept nogi
         wrong = check_servers(e, r)
     if wrong == NULL:
         wrong = check_bitmaps(e, r)
+    if wrong == NULL:
+        wrong = check_connlimits(e, r)
     return wrong

@@ -19,6 +19,7 @@
 #define FN_MEMO_RULES       30                    /* of both walks through nat together */
 #define FN_RECENT_ENTRIES   100                   /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS  65536                 /* a list */
+#define FN_CONNLIMIT_HEADS  65536                 /* buckets of what -m connlimit has counted */
 #define FN_EXPECT_HEADS     1024
 #define FN_PERSIST_SLOTS    65536                 /* clients of all persistent services */
 #define FN_RECENT_STAMPS    32                    /* a list without a larger --hitcount keeps so many (recent_mt_check) */
@@ -203,6 +204,32 @@ enum hashlimit_bit {
     HASHLIMIT_SRC = 4,
     HASHLIMIT_SPORT = 8,
     HASHLIMIT_ABOVE = 16,
+};
+
+/* -m owner: what of the socket it asks for */
+enum owner_part {
+    OWNER_SOCKET = 0,
+    OWNER_UID = 1,
+    OWNER_GID = 2,
+};
+
+/* -m rt: what of the routing header it asks for */
+enum routing_part {
+    ROUTING_SEGMENTS_LEFT = 0,
+    ROUTING_TYPE = 1,
+    ROUTING_LENGTH = 2,
+    ROUTING_RESERVED = 3,
+};
+
+/* -m time, in match_t.bits: a bit for each weekday from Monday 1 to Sunday 7, and --contiguous */
+enum time_bit {
+    TIME_WEEKDAYS = 0xfe,
+    TIME_CONTIGUOUS = 0x100,
+};
+
+/* -m connlimit, in match_t.bits */
+enum connlimit_bit {
+    CONNLIMIT_DST = 1,
 };
 
 enum rule_table {
@@ -420,6 +447,12 @@ enum match_kind {
     MATCH_CT_EXPIRE = 35,       /* range + with_state: --ctexpire */
     MATCH_TCP_OPTION = 36,      /* option: --tcp-option */
     MATCH_PKT_TYPE = 37,        /* pkt_type: --pkt-type */
+    MATCH_OWNER = 40,           /* owner: -m owner */
+    MATCH_QUOTA = 41,           /* quota: -m quota */
+    MATCH_TCP_MSS = 42,         /* range: -m tcpmss --mss */
+    MATCH_TIME = 43,            /* time + bits: -m time */
+    MATCH_ROUTING = 44,         /* routing: -m rt */
+    MATCH_CONNLIMIT = 45,       /* connlimit + bits: -m connlimit */
 };
 
 /* What an event says: nf_conntrack_events as conntrack -E names them. */

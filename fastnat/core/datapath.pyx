@@ -23,6 +23,7 @@ from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
 from .reload cimport find_servers, forget_routes, pick_up_windows
 from .route cimport route_lookup, select_addr, select_addr6
+from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
 from .shards cimport range_t, shards_of, shards_t
@@ -228,6 +229,7 @@ cdef class Datapath:
         e.n_persists = len(memory["persists"])
         e.n_addresses = len(memory["addresses"])
         e.max_jumps = len(memory["jump_stack"])
+        e.connlimit_capacity = len(memory["connlimits"])
         return 0
 
     cdef int _configure(self, dict config) except -1:
@@ -237,6 +239,7 @@ cdef class Datapath:
         e.bitmap_probes = config["bitmap_probes"]
         start_tables(e, config["groups"])
         e.profile = config["profile"]
+        e.epoch = config["epoch"]
         self._configure_node(config)
         return 0
 
@@ -271,6 +274,8 @@ cdef class Datapath:
         e.max_retrans = config["max_retrans"]
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
         e.accounting = config["accounting"]
+        e.n_connlimits = 0
+        e.free_connlimit = 0
         e.only_nat_rules = only_nat_rules(e, config["remember"])
         return 0
 
@@ -304,6 +309,7 @@ cdef class Datapath:
             "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "bitmap_pages": self.e.n_pages, "free": self.e.n_free,
             "table_memos": sum([self.e.table_memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
             "helps": self.e.n_helps, "expects": self.e.expect_high, "rehashes": self.e.rehashes,
+            "connlimits": self.e.n_connlimits,
             "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
         }
 
@@ -741,6 +747,46 @@ cdef class Datapath:
             for i in range(FN_STATS):
                 self.e.stats[i] = stats[i]
 
+    def set_owner(self, uint32_t uid, uint32_t gid):
+        """Say who sends the node's own packets from here on: user and group id of their sockets, for -m owner."""
+        with self:
+            self.e.owner_uid = uid
+            self.e.owner_gid = gid
+            self.e.owner_asked = 0
+
+    def set_epoch(self, uint64_t jiffies):
+        """Say how many jiffies after 1970 the engine's time 0 is."""
+        with self:
+            self.e.epoch = jiffies
+
+    @property
+    def owner_asked(self):
+        """Which ids of the owner of the node's own packets rules have asked for since set_owner(): a bit for each OwnerPart."""
+        return self.e.owner_asked
+
+    def connlimits(self):
+        """What -m connlimit has counted, a copy: CONNLIMIT[n], each list in its order; links mean nothing."""
+        cdef uint32_t i, at
+        places = []
+        with self:
+            for i in range(FN_CONNLIMIT_HEADS if self.e.connlimit_capacity else 0):
+                at = self.e.connlimit_heads[i]
+                while at:
+                    places.append(at - 1)
+                    at = self.e.connlimits[at - 1].next
+            return self.arrays["connlimits"][places]
+
+    def adopt_connlimits(self, entries not None, uint32_t n_lists):
+        """Count what connlimits() gave, after the same rules; ValueError for a list that is not there or too many entries."""
+        cdef fn_ndarray *raw = array_of(entries, self.arrays["connlimits"].dtype, C_CONTIGUOUS)
+        cdef const connlimit_t *c = <const connlimit_t *>raw.data
+        cdef int64_t i
+        with self:
+            # each goes in front of its bucket
+            for i in range(raw.dimensions[0] - 1, -1, -1):
+                if c[i].list >= n_lists or not connlimit_adopt(&self.e, c + i):
+                    raise ValueError(f"connlimit {i}: it cannot be")
+
     @property
     def generator(self):
         """The two words of the random generator: its seed and the state of the packet at hand."""
@@ -881,6 +927,7 @@ cdef class Datapath:
             self._capacities()
             if (e.high_water > e.capacity or e.n_chunks > e.max_chunks or e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages
                     or e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity or e.n_events > e.max_events
+                    or e.n_connlimits > e.connlimit_capacity
                     or e.tuples.groups > e.tuples.max_groups or e.sources.groups > e.sources.max_groups
                     or e.n_memos > <uint64_t>len(self.memory["table_memos"]) or e.n_memos > <uint64_t>len(self.memory["memos"])):
                 memset(e, 0, sizeof(engine_t))

@@ -116,6 +116,19 @@ static_assert(offsetof(match_t, hashlimit.expiry) == 12, "offsetof(match_t, hash
 static_assert(offsetof(match_t, rpfilter.flags) == 4, "offsetof(match_t, rpfilter.flags)");
 static_assert(offsetof(match_t, helper.helper) == 4, "offsetof(match_t, helper.helper)");
 static_assert(offsetof(match_t, option.number) == 4, "offsetof(match_t, option.number)");
+static_assert(offsetof(match_t, owner.part) == 4, "offsetof(match_t, owner.part)");
+static_assert(offsetof(match_t, owner.low) == 8, "offsetof(match_t, owner.low)");
+static_assert(offsetof(match_t, owner.high) == 12, "offsetof(match_t, owner.high)");
+static_assert(offsetof(match_t, quota.low) == 4, "offsetof(match_t, quota.low)");
+static_assert(offsetof(match_t, quota.high) == 8, "offsetof(match_t, quota.high)");
+static_assert(offsetof(match_t, time.at) == 4, "offsetof(match_t, time.at)");
+static_assert(offsetof(match_t, time.monthdays) == 8, "offsetof(match_t, time.monthdays)");
+static_assert(offsetof(match_t, routing.part) == 4, "offsetof(match_t, routing.part)");
+static_assert(offsetof(match_t, routing.low) == 8, "offsetof(match_t, routing.low)");
+static_assert(offsetof(match_t, routing.high) == 12, "offsetof(match_t, routing.high)");
+static_assert(offsetof(match_t, connlimit.list) == 4, "offsetof(match_t, connlimit.list)");
+static_assert(offsetof(match_t, connlimit.at) == 8, "offsetof(match_t, connlimit.at)");
+static_assert(offsetof(match_t, connlimit.limit) == 12, "offsetof(match_t, connlimit.limit)");
 static_assert(offsetof(match_t, listed.first) == 4, "offsetof(match_t, listed.first)");
 static_assert(sizeof(rule_t) == (FN_V6 ? 112 : 64), "sizeof(rule_t)");
 static_assert(offsetof(rule_t, src) == 0, "offsetof(rule_t, src)");
@@ -223,6 +236,15 @@ static_assert(offsetof(hashlimit_t, used) == (FN_V6 ? 36 : 12), "offsetof(hashli
 static_assert(offsetof(hashlimit_t, credit) == (FN_V6 ? 40 : 16), "offsetof(hashlimit_t, credit)");
 static_assert(offsetof(hashlimit_t, last) == (FN_V6 ? 48 : 24), "offsetof(hashlimit_t, last)");
 static_assert(offsetof(hashlimit_t, pad) == (FN_V6 ? 52 : 28), "offsetof(hashlimit_t, pad)");
+static_assert(sizeof(connlimit_t) == (FN_V6 ? 64 : 32), "sizeof(connlimit_t)");
+static_assert(offsetof(connlimit_t, t) == 0, "offsetof(connlimit_t, t)");
+static_assert(offsetof(connlimit_t, addr) == (FN_V6 ? 40 : 16), "offsetof(connlimit_t, addr)");
+static_assert(offsetof(connlimit_t, next) == (FN_V6 ? 56 : 20), "offsetof(connlimit_t, next)");
+static_assert(offsetof(connlimit_t, list) == (FN_V6 ? 60 : 24), "offsetof(connlimit_t, list)");
+static_assert(offsetof(connlimit_t, zone) == (FN_V6 ? 62 : 26), "offsetof(connlimit_t, zone)");
+#if !FN_V6
+static_assert(offsetof(connlimit_t, pad) == 28, "offsetof(connlimit_t, pad)");
+#endif
 static_assert(sizeof(help_t) == 80, "sizeof(help_t)");
 static_assert(offsetof(help_t, first) == 0, "offsetof(help_t, first)");
 static_assert(offsetof(help_t, kind) == 4, "offsetof(help_t, kind)");
@@ -286,6 +308,10 @@ static_assert(offsetof(target_t, masks.src) == 0, "offsetof(target_t, masks.src)
 static_assert(offsetof(target_t, masks.dst) == (FN_V6 ? 16 : 4), "offsetof(target_t, masks.dst)");
 static_assert(offsetof(target_t, rate.cost) == (FN_V6 ? 40 : 16), "offsetof(target_t, rate.cost)");
 static_assert(offsetof(target_t, rate.full) == (FN_V6 ? 48 : 24), "offsetof(target_t, rate.full)");
+static_assert(offsetof(target_t, period.date_start) == (FN_V6 ? 40 : 16), "offsetof(target_t, period.date_start)");
+static_assert(offsetof(target_t, period.date_stop) == (FN_V6 ? 44 : 20), "offsetof(target_t, period.date_stop)");
+static_assert(offsetof(target_t, period.day_start) == (FN_V6 ? 48 : 24), "offsetof(target_t, period.day_start)");
+static_assert(offsetof(target_t, period.day_stop) == (FN_V6 ? 52 : 28), "offsetof(target_t, period.day_stop)");
 static_assert(sizeof(route_t) == (FN_V6 ? 56 : 16), "sizeof(route_t)");
 static_assert(offsetof(route_t, dst) == 0, "offsetof(route_t, dst)");
 static_assert(offsetof(route_t, mask) == (FN_V6 ? 16 : 4), "offsetof(route_t, mask)");
@@ -404,6 +430,8 @@ static const array_place_t fn_arrays[] = {
     {"table_memos", offsetof(engine_t, table_memos), sizeof(table_memo_t)},
     {"memos", offsetof(engine_t, memos), sizeof(memo_t)},
     {"dst16_counts", offsetof(engine_t, dst16_counts), sizeof(uint32_t)},
+    {"connlimits", offsetof(engine_t, connlimits), sizeof(connlimit_t)},
+    {"connlimit_heads", offsetof(engine_t, connlimit_heads), sizeof(uint32_t)},
     {"events", offsetof(engine_t, events), sizeof(event_t)},
     {"routes", offsetof(engine_t, routes), sizeof(route_t)},
     {"class_start", offsetof(engine_t, class_start), sizeof(addr_t)},
@@ -414,6 +442,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 47
+#define FN_ARRAYS 49
 
 #endif

@@ -24,6 +24,7 @@ FN_TABLE_MEMO_RULES = 18
 FN_MEMO_RULES = 30
 FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
+FN_CONNLIMIT_HEADS = 65536
 FN_EXPECT_HEADS = 1024
 FN_PERSIST_SLOTS = 65536
 FN_RECENT_STAMPS = 32
@@ -205,6 +206,36 @@ class HashlimitBit(IntEnum):
     SRC = 4
     SPORT = 8
     ABOVE = 16
+
+
+class OwnerPart(IntEnum):
+    """-m owner: what of the socket it asks for."""
+
+    SOCKET = 0
+    UID = 1
+    GID = 2
+
+
+class RoutingPart(IntEnum):
+    """-m rt: what of the routing header it asks for."""
+
+    SEGMENTS_LEFT = 0
+    TYPE = 1
+    LENGTH = 2
+    RESERVED = 3
+
+
+class TimeBit(IntEnum):
+    """-m time, in match_t.bits: a bit for each weekday from Monday 1 to Sunday 7, and --contiguous."""
+
+    WEEKDAYS = 254
+    CONTIGUOUS = 256
+
+
+class ConnlimitBit(IntEnum):
+    """-m connlimit, in match_t.bits."""
+
+    DST = 1
 
 
 class RuleTable(IntEnum):
@@ -437,6 +468,12 @@ class MatchKind(IntEnum):
     CT_EXPIRE = 35
     TCP_OPTION = 36
     PKT_TYPE = 37
+    OWNER = 40
+    QUOTA = 41
+    TCP_MSS = 42
+    TIME = 43
+    ROUTING = 44
+    CONNLIMIT = 45
 
 
 class Event(IntEnum):
@@ -478,6 +515,12 @@ TARGET_FORMS: dict[int, dict[str, Form]] = {
             "cost": (16, "uint64"),
             "full": (24, "uint64"),
         }),
+        "period": Form("period", {
+            "date_start": (16, "uint32"),
+            "date_stop": (20, "uint32"),
+            "day_start": (24, "uint32"),
+            "day_stop": (28, "uint32"),
+        }),
     },
     6: {
         "network": Form("network", {
@@ -491,6 +534,12 @@ TARGET_FORMS: dict[int, dict[str, Form]] = {
         "rate": Form("rate", {
             "cost": (40, "uint64"),
             "full": (48, "uint64"),
+        }),
+        "period": Form("period", {
+            "date_start": (40, "uint32"),
+            "date_stop": (44, "uint32"),
+            "day_start": (48, "uint32"),
+            "day_stop": (52, "uint32"),
         }),
     },
 }
@@ -721,6 +770,47 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
             "type": (4, "uint32"),
         }),
     ),
+    MatchKind.OWNER: (
+        Form("owner", {
+            "part": (4, "uint32"),
+            "low": (8, "uint32"),
+            "high": (12, "uint32"),
+        }),
+    ),
+    MatchKind.QUOTA: (
+        Form("quota", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TCP_MSS: (
+        Form("range", {
+            "low": (4, "uint32"),
+            "high": (8, "uint32"),
+        }),
+    ),
+    MatchKind.TIME: (
+        Form("time", {
+            "bits": (2, "uint16"),
+            "at": (4, "uint32"),
+            "monthdays": (8, "uint32"),
+        }),
+    ),
+    MatchKind.ROUTING: (
+        Form("routing", {
+            "part": (4, "uint32"),
+            "low": (8, "uint32"),
+            "high": (12, "uint32"),
+        }),
+    ),
+    MatchKind.CONNLIMIT: (
+        Form("connlimit", {
+            "bits": (2, "uint16"),
+            "list": (4, "uint32"),
+            "at": (8, "uint32"),
+            "limit": (12, "uint32"),
+        }),
+    ),
 }
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
@@ -915,6 +1005,14 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("credit", "uint64", (), 0),
         ("last", "uint32", (), 0),
         ("pad", "uint32", (), 0),
+    ],
+    "CONNLIMIT": [
+        ("t", "TUPLE", (), 0),
+        ("addr", "addr", (), 0),
+        ("next", "uint32", (), 0),
+        ("list", "uint16", (), 0),
+        ("zone", "uint16", (), 0),
+        ("pad", "uint32", (), 4),
     ],
     "HELP": [
         ("first", "uint32", (), 0),

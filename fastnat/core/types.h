@@ -130,7 +130,7 @@ typedef struct {
 } ports_form_t;
 
 typedef struct {
-    uint32_t low, high; /* bytes of the datagram, hops or seconds left, both included */
+    uint32_t low, high; /* bytes of the datagram or of a segment, hops or seconds left, both included */
 } range_form_t;
 
 typedef struct {
@@ -252,6 +252,31 @@ typedef struct {
 } option_form_t;
 
 typedef struct {
+    uint32_t part;      /* OWNER_* */
+    uint32_t low, high; /* user or group ids, both included */
+} owner_form_t;
+
+typedef struct {
+    uint32_t low, high; /* bytes that may still pass, 64 bits; counted by the core */
+} quota_form_t;
+
+typedef struct {
+    uint32_t at;        /* place in engine_t.targets: period */
+    uint32_t monthdays; /* bit per day of the month, from 1 */
+} time_form_t;
+
+typedef struct {
+    uint32_t part;      /* ROUTING_* */
+    uint32_t low, high; /* of that part, both included */
+} routing_form_t;
+
+typedef struct {
+    uint32_t list;  /* number of the list */
+    uint32_t at;    /* place in engine_t.targets: masks.src, of whichever address it is */
+    uint32_t limit; /* connections above which it matches */
+} connlimit_form_t;
+
+typedef struct {
     uint32_t first; /* place of the rule's first match in engine_t.matches */
 } listed_form_t;
 
@@ -260,7 +285,7 @@ typedef struct {
     uint8_t kind, invert;
     union {
         uint16_t n_ports;    /* pairs of ports */
-        uint16_t bits;       /* RECENT_* or HASHLIMIT_*, as the kind is */
+        uint16_t bits;       /* RECENT_*, HASHLIMIT_*, TIME_* or CONNLIMIT_*, as the kind is */
         uint16_t with_state; /* 1: beside --ctstate, which alone is asked where there is no connection */
         uint16_t n_listed;   /* matches of the rule */
         uint16_t need;       /* in a rule_t: bytes of l4 header without which its only match drops the packet */
@@ -295,6 +320,11 @@ typedef struct {
         rpfilter_form_t rpfilter;
         helper_form_t helper;
         option_form_t option;
+        owner_form_t owner;
+        quota_form_t quota;
+        time_form_t time;
+        routing_form_t routing;
+        connlimit_form_t connlimit;
         listed_form_t listed;
         struct {
             uint32_t a, b, c;
@@ -414,6 +444,17 @@ typedef struct {
     uint32_t last, pad; /* jiffies */
 } hashlimit_t;
 
+/* A connection that -m connlimit has counted for an address. */
+typedef struct {
+    tuple_t t;     /* its original tuple */
+    addr_t addr;
+    uint32_t next; /* place + 1 in its bucket, or of free ones; 0 last */
+    uint16_t list, zone;
+#ifndef FN_IPV6
+    uint32_t pad;
+#endif
+} connlimit_t;
+
 /* What only a connection has that a helper watches, or that one expected (struct nf_conn_help, nf_conn_seqadj,
  * nf_ct_ftp_master, nf_ct_pptp_master, nf_nat_pptp). */
 typedef struct {
@@ -471,8 +512,13 @@ typedef struct {
     uint64_t cost, full; /* credits of xt_hashlimit: of a packet, and of a full bucket */
 } rate_form_t;
 
+typedef struct {
+    uint32_t date_start, date_stop; /* seconds since 1970, both included */
+    uint32_t day_start, day_stop;   /* seconds since midnight, both included */
+} period_form_t;
+
 /* What a target carries: a NAT range (struct nf_nat_range2) or a mark operation; also what a match needs beyond its words:
- * addresses, and the rate of -m hashlimit. */
+ * addresses, the rate of -m hashlimit, the period of -m time. */
 typedef struct {
     union {
         network_form_t network;
@@ -484,6 +530,7 @@ typedef struct {
     uint16_t min_proto, max_proto, base_proto, flags;
     union {
         rate_form_t rate;
+        period_form_t period;
         struct {
             uint32_t value, mask, mask2, op;
         };
@@ -701,6 +748,13 @@ typedef struct {
     memo_bounds_t memo_bounds;                   /* of the complete memo found last */
     uint32_t n_memos_made;
     uint32_t *dst16_counts;                      /* tuples by the /16 of their destination, see conntrack/lookup.pxd; FN_DST16 of them */
+
+    connlimit_t *connlimits;
+    uint32_t *connlimit_heads;                                 /* place + 1 of the first of each of FN_CONNLIMIT_HEADS buckets */
+    uint32_t n_connlimits, free_connlimit, connlimit_capacity; /* ever used; place + 1 of the last released one */
+    uint32_t owner_uid, owner_gid;                             /* of the sockets from which the node sends */
+    uint32_t owner_asked;                                      /* bit per OWNER_*: a rule has asked for it */
+    uint64_t epoch;                                            /* jiffies from 1970 to the engine's time 0 */
 
     event_t *events;
     uint32_t max_events, n_events;

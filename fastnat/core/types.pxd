@@ -25,6 +25,7 @@ cdef extern from "types.h" nogil:
         FN_MEMO_RULES
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
+        FN_CONNLIMIT_HEADS
         FN_EXPECT_HEADS
         FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
@@ -143,6 +144,20 @@ cdef extern from "types.h" nogil:
         HASHLIMIT_SRC
         HASHLIMIT_SPORT
         HASHLIMIT_ABOVE
+    enum:
+        OWNER_SOCKET
+        OWNER_UID
+        OWNER_GID
+    enum:
+        ROUTING_SEGMENTS_LEFT
+        ROUTING_TYPE
+        ROUTING_LENGTH
+        ROUTING_RESERVED
+    enum:
+        TIME_WEEKDAYS
+        TIME_CONTIGUOUS
+    enum:
+        CONNLIMIT_DST
     enum:
         TABLE_RAW
         TABLE_MANGLE
@@ -319,6 +334,12 @@ cdef extern from "types.h" nogil:
         MATCH_CT_EXPIRE
         MATCH_TCP_OPTION
         MATCH_PKT_TYPE
+        MATCH_OWNER
+        MATCH_QUOTA
+        MATCH_TCP_MSS
+        MATCH_TIME
+        MATCH_ROUTING
+        MATCH_CONNLIMIT
     enum:
         EVENT_NEW
         EVENT_UPDATE
@@ -529,6 +550,29 @@ cdef extern from "types.h" nogil:
     ctypedef struct option_form_t:
         uint32_t number
 
+    ctypedef struct owner_form_t:
+        uint32_t part
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct quota_form_t:
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct time_form_t:
+        uint32_t at
+        uint32_t monthdays
+
+    ctypedef struct routing_form_t:
+        uint32_t part
+        uint32_t low
+        uint32_t high
+
+    ctypedef struct connlimit_form_t:
+        uint32_t list
+        uint32_t at
+        uint32_t limit
+
     ctypedef struct listed_form_t:
         uint32_t first
 
@@ -569,6 +613,11 @@ cdef extern from "types.h" nogil:
         rpfilter_form_t rpfilter
         helper_form_t helper
         option_form_t option
+        owner_form_t owner
+        quota_form_t quota
+        time_form_t time
+        routing_form_t routing
+        connlimit_form_t connlimit
         listed_form_t listed
         uint32_t a
         uint32_t b
@@ -689,6 +738,13 @@ cdef extern from "types.h" nogil:
         uint32_t last
         uint32_t pad
 
+    ctypedef struct connlimit_t:
+        tuple_t t
+        addr_t addr
+        uint32_t next
+        uint16_t list
+        uint16_t zone
+
     ctypedef struct help_t:
         uint32_t first
         uint8_t kind
@@ -750,6 +806,12 @@ cdef extern from "types.h" nogil:
         uint64_t cost
         uint64_t full
 
+    ctypedef struct period_form_t:
+        uint32_t date_start
+        uint32_t date_stop
+        uint32_t day_start
+        uint32_t day_stop
+
     ctypedef struct target_t:
         network_form_t network
         masks_form_t masks
@@ -760,6 +822,7 @@ cdef extern from "types.h" nogil:
         uint16_t base_proto
         uint16_t flags
         rate_form_t rate
+        period_form_t period
         uint32_t value
         uint32_t mask
         uint32_t mask2
@@ -996,6 +1059,15 @@ cdef extern from "types.h" nogil:
         memo_bounds_t memo_bounds
         uint32_t n_memos_made
         uint32_t *dst16_counts
+        connlimit_t *connlimits
+        uint32_t *connlimit_heads
+        uint32_t n_connlimits
+        uint32_t free_connlimit
+        uint32_t connlimit_capacity
+        uint32_t owner_uid
+        uint32_t owner_gid
+        uint32_t owner_asked
+        uint64_t epoch
         event_t *events
         uint32_t max_events
         uint32_t n_events

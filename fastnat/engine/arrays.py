@@ -11,6 +11,7 @@ from ..addresses import Family
 from ..core.datapath import Datapath
 from ..core.layout import (
     FN_CHUNK_IDS,
+    FN_CONNLIMIT_HEADS,
     FN_DST16,
     FN_EXPECT_HEADS,
     FN_FAR_SLOTS,
@@ -61,12 +62,12 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         # two keys a PPTP connection beside what is expected
         "expects": reserve(expect_max(node, settings) + 2 * n, records.EXPECT),
         "expect_heads": reserve(FN_EXPECT_HEADS, np.dtype(np.uint32)),
-        **node_tables(node, family, r),
+        **node_tables(node, family, r, n),
     }
 
 
-def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.void]]:
-    """Return the arrays that depend on the node's rules, addresses and routes."""
+def node_tables(node: Node, family: Family, r: Ruleset, connections: int) -> dict[str, NDArray[np.void]]:
+    """Return the arrays that depend on the node's rules, addresses and routes; connections: how many there may be."""
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
     rings = [*r.recent_rings.values()]
@@ -90,6 +91,9 @@ def node_tables(node: Node, family: Family, r: Ruleset) -> dict[str, NDArray[np.
         "recent_lists": np.array([*zip(rings, firsts, strict=True)], records.RECENT_LIST),
         "stamps": reserve(sum(rings) * FN_RECENT_ENTRIES, np.dtype(np.uint32)),
         "hashlimits": reserve(len(r.hashlimit_tables) * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
+        # a connection may be counted for both of its ends
+        "connlimits": reserve(2 * connections * r.connlimit_lists, records.CONNLIMIT),
+        "connlimit_heads": reserve(FN_CONNLIMIT_HEADS * bool(r.connlimit_lists), np.dtype(np.uint32)),
         "table_memos": reserve(MEMOS, TABLE_MEMO),
         "memos": reserve(MEMOS, records.MEMO),
         "class_start": class_start,
@@ -111,6 +115,7 @@ def fork(core: Datapath) -> Datapath:
             "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * FN_GROUP_BUCKETS,
             "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
             "acct": _accounts(core),
+            "connlimits": t["connlimits"],
         }  # fmt: skip
         arrays = {}
         for name, array in core.arrays.items():

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from ..addresses import FAMILIES, AddressLike
 from ..conntrack import Connection, Conntrack
 from ..core.datapath import Datapath
+from ..core.layout import OwnerPart
 from ..dtypes import PACKET6, STATS, Verdict
 from ..errors import ArgumentError, ClockError, InputError
+from ..iptables.context import MAX_ID
 from ..node import Node
 from ..node.ipvs import format_services
 from ..util.arguments import address, datagram, port, protocol
 from ..util.interrupts import uninterrupted
-from ..util.text import shown, whole
+from ..util.text import finite, shown, whole
 from . import flows, reload, saved
 from .packets import packets
-from .settings import PROFILES, Settings, helpers_by_port
+from .settings import PROFILES, Settings, helpers_by_port, jiffies_of
 from .stack import Stack, stacks_of
 from .trace import Trace, trace
 
@@ -30,6 +32,7 @@ MAX_CONNECTIONS = 1 << 25
 MAX_BITMAP_BYTES = 1 << 40
 # kept between two calls of events()
 MAX_EVENTS = 1 << 28
+MAX_DATE = 1e12
 GRE_LIFETIMES = (("", 30), ("_stream", 180))
 VERDICTS = tuple(Verdict)
 # verdict, datagram, out_iface, ctinfo, reason, src, dst, sport, dport
@@ -40,6 +43,14 @@ NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 def first_of(now: float | NDArray[np.float64]) -> Any:
     """Return the unchecked time of the first packet; `now` itself if it is not an array, or is empty."""
     return now.flat[0] if isinstance(now, np.ndarray) and now.size else now
+
+
+def date_of(epoch: Any) -> float:
+    """Return an epoch [s]; InputError for anything that is none."""
+    try:
+        return finite(epoch, 0, MAX_DATE)
+    except (TypeError, ValueError):
+        raise InputError(f"epoch: expected seconds since 1970, up to {MAX_DATE:.0f}, got {shown(epoch, 60)}") from None
 
 
 def time_of(now: Any) -> float:
@@ -69,6 +80,8 @@ class Engine:
                              one place; the tables then change to a random key. Only two answers depend on it: which
                              connections early drop finds, and which chains are too long (docs/differences.md)
     bitmap_bytes : int       0..2**40: limit of the memory for the bitmaps of the port search, both families together
+    epoch : float            seconds from 1970 to the engine's time 0, for rules with -m time; None: the engine has no
+                             date, and such rules are an error
     prefault : bool          take the memory of max_connections now (about 0.25 KB each), so that no call of process()
                              waits for a page while the tables grow
 
@@ -90,6 +103,7 @@ class Engine:
         key: int | None = None,
         bitmap_bytes: int = 32 << 20,
         prefault: bool = False,
+        epoch: float | None = None,
     ) -> None:
         if not isinstance(node, Node):
             raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
@@ -103,8 +117,18 @@ class Engine:
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
         self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
         self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, MAX_BITMAP_BYTES)
+        self._epoch = None if epoch is None else date_of(epoch)
+        self._owner: dict[str, int | None] = {"uid": None, "gid": None}
         settings = Settings(
-            profile, seed, max_connections, self.remember, events, self.prefault, self.key, self.bitmap_bytes
+            profile,
+            seed,
+            max_connections,
+            self.remember,
+            events,
+            self.prefault,
+            self.key,
+            self.bitmap_bytes,
+            self._epoch,
         )
         self._take_stacks(stacks_of(node, settings))
         # the tables were made from this; the node itself may change before reload()
@@ -136,6 +160,51 @@ class Engine:
         """Take the node's interfaces, by which packets enter and leave."""
         self.iface_names = self.node.iface_names
         self._iface_numbers = {name: n for n, name in enumerate(self.iface_names)}
+
+    @property
+    def epoch(self) -> float | None:
+        """Seconds from 1970 to the engine's time 0; None: none was given, and none can be."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: float) -> None:
+        if self._epoch is None:
+            raise ArgumentError("this engine has no date: give Engine(epoch=...)")
+        self._epoch = date_of(epoch)
+        for core in self._cores().values():
+            core.set_epoch(jiffies_of(self._epoch))
+
+    @property
+    def uid(self) -> int | None:
+        """The user whose sockets send the node's own packets from now on, for -m owner; None: not known, 0 counts."""
+        return self._owner["uid"]
+
+    @uid.setter
+    def uid(self, uid: int | None) -> None:
+        self._own("uid", uid)
+
+    @property
+    def gid(self) -> int | None:
+        """The group whose sockets send the node's own packets from now on, for -m owner; None: not known, 0 counts."""
+        return self._owner["gid"]
+
+    @gid.setter
+    def gid(self, gid: int | None) -> None:
+        self._own("gid", gid)
+
+    def _own(self, name: str, number: int | None) -> None:
+        self._owner = {**self._owner, name: None if number is None else whole(name, number, 0, MAX_ID)}
+        for core in self._cores().values():
+            core.set_owner(self._owner["uid"] or 0, self._owner["gid"] or 0)
+
+    @property
+    def owner_assumed(self) -> list[str]:
+        """Which of "uid" and "gid" rules have asked for although nobody has given it: 0 was assumed."""
+        asked = 0
+        for core in self._cores().values():
+            asked |= core.owner_asked
+        parts = (("uid", OwnerPart.UID), ("gid", OwnerPart.GID))
+        return [name for name, part in parts if asked >> part & 1 and self._owner[name] is None]
 
     def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""

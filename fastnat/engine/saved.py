@@ -61,7 +61,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
         "format": FORMAT, "node": engine.node_files, "profile": engine.profile, "seed": engine.seed,
         "max_connections": engine.max_connections, "remember": engine.remember, "events": engine.max_events,
         "now": engine.now, "key": engine.key, "bitmap_bytes": engine.bitmap_bytes,
-        "random_fully": engine.random_fully,
+        "random_fully": engine.random_fully, "epoch": engine.epoch, "uid": engine.uid, "gid": engine.gid,
         "cores": {v: {"generator": s.core.generator, "stats": s.core.stats} for v, s in engine.stacks.items()},
     }  # fmt: skip
     arrays: dict[str, NDArray[np.void]] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -76,6 +76,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
             f"matches{version}": core.arrays["matches"].copy(),
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
+            f"connlimits{version}": core.connlimits(),
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
         }
     return arrays
@@ -155,8 +156,9 @@ def _node(texts: Any) -> Node:
 def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
     engine = new(
         _node(meta["node"]), meta["profile"], meta["seed"], meta["max_connections"], remember=bool(meta["remember"]),
-        events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"],
+        events=meta["events"], key=meta["key"], bitmap_bytes=meta["bitmap_bytes"], epoch=meta["epoch"],
     )  # fmt: skip
+    engine.uid, engine.gid = meta["uid"], meta["gid"]
     engine.advance(finite(meta["now"], 0, MAX_TIME))
     for version, stack in engine.stacks.items():
         core = stack.core
@@ -169,6 +171,9 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         saved = meta["cores"][str(version)]
         generator, stats = _words(saved["generator"], len(core.generator)), _words(saved["stats"], len(core.stats))
         core.take_over(lists, generator, stats)
+        connlimits = core.arrays["connlimits"]
+        counted = file.take_some(f"connlimits{version}", connlimits.dtype, len(connlimits))
+        core.adopt_connlimits(counted, stack.ruleset.connlimit_lists)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         _rules(core, _like(core, "matches", file, version), counters)
     if meta["random_fully"]:
@@ -207,7 +212,7 @@ def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, versi
 
 
 def _rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[np.void]) -> None:
-    """Restore the counters of rules, and those of -m statistic nth and -m limit."""
+    """Restore the counters of rules, and those of -m statistic nth, -m limit and -m quota."""
     rules, there = core.writable("rules"), core.writable("matches")
     if not (matches["kind"] == there["kind"]).all():
         raise ValueError("the rules are not those that were saved")
@@ -215,6 +220,8 @@ def _rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[np.void]
     counted = there["kind"] == MatchKind.NTH
     saved, here = view_of(matches, FORMS["nth"]), view_of(there, FORMS["nth"])
     here["count"][counted] = np.minimum(saved["count"][counted], here["last"][counted])
+    quotas = there["kind"] == MatchKind.QUOTA
+    view_of(there, FORMS["quota"])[quotas] = view_of(matches, FORMS["quota"])[quotas]
     # the slot behind a limit
     behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
     view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]

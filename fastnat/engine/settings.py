@@ -8,6 +8,7 @@ from typing import Any
 
 from ..addresses import Family
 from ..core.layout import Profile
+from ..dtypes import HZ
 from ..node import Node
 from ..node.timeouts import PREFIX, timeouts_of
 from ..rules.compiler import Ruleset
@@ -35,6 +36,8 @@ class Settings:
     key: int = 0
     # memory for bitmaps of ports, bytes
     bitmap_bytes: int = 32 << 20
+    # seconds from 1970 to the engine's time 0; None: the engine has no date
+    epoch: float | None = None
 
 
 def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, Any]:
@@ -60,13 +63,18 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
         "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
         "accounting": int(is_accounted(node)),
         "max_expects": expect_max(node, settings),
-        "auto_helpers": int(helpers_by_port(node, profile)),
+        "auto_helpers": int(helpers_by_port(node, profile)), "epoch": jiffies_of(settings.epoch or 0.0),
     }  # fmt: skip
 
 
 def is_accounted(node: Node) -> bool:
     """Tell whether connections that begin now count their packets and bytes (nf_conntrack_acct)."""
     return node.sysctl(PREFIX + "acct", 0) != 0
+
+
+def jiffies_of(epoch: float) -> int:
+    """Return seconds since 1970 in jiffies."""
+    return round(epoch * HZ)
 
 
 def helpers_by_port(node: Node, profile: str) -> bool:

@@ -22,10 +22,11 @@ DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
 SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 
 
-def compiled(node: Node, family: Family) -> Ruleset:
+def compiled(node: Node, family: Family, settings: Settings) -> Ruleset:
     """Return a node's rules of one family, compiled; RuleError, InputError if that is impossible."""
     rules = node.rules_of(family) or iptables.parse("")
-    return compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets)
+    dated = settings.epoch is not None
+    return compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Stack:
         """Return a stack with empty tables for a node."""
         salt = SALT[family.version]
         own = replace(settings, seed=settings.seed ^ salt, key=settings.key ^ salt)
-        ruleset, records = compiled(node, family), records_of(family)
+        ruleset, records = compiled(node, family, own), records_of(family)
         core = DATAPATHS[family.version](
             arrays.new_tables(node, family, ruleset, own), config_of(node, family, ruleset, own), records.PACKET,
             records.RESULT,
@@ -77,8 +78,8 @@ class Stack:
         Raises the errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded
         with an address that the node has lost (masq_inet_event).
         """
-        ruleset = compiled(node, self.family)
-        tables = arrays.node_tables(node, self.family, ruleset)
+        ruleset = compiled(node, self.family, self.settings)
+        tables = arrays.node_tables(node, self.family, ruleset, self.settings.max_connections)
         config = config_of(node, self.family, ruleset, self.settings)
 
         def exchange() -> Stack:

@@ -59,6 +59,8 @@ class Trace:
     mapping: str
     probes: int
     connection: Connection | None
+    # "uid", "gid": rules asked for them and nobody had given them, see Engine.uid
+    owner_assumed: list[str]
 
     def lines(self) -> list[str]:
         """Return the matched rules as the kernel's TRACE target logs them, fit to be printed."""
@@ -127,6 +129,8 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     if packet.shape != (1,):
         raise InputError(f"expected one packet header, got {packet.shape}: trace them one by one")
     other = engine.fork()
+    # from here on it says what rules ask of this packet
+    other.uid = engine.uid
     stack = other.stack_of(6 if packet.dtype == PACKET6 else 4)
     family, core = stack.family, stack.core
     counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
@@ -146,6 +150,7 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
         other.iface_names[int(result["out_iface"])] if verdict == Verdict.FORWARD else "",
         PROTOCOL_NAMES.get(int(packet["proto"][0]), str(int(packet["proto"][0]))),
         before, after, walk.steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
+        other.owner_assumed,
     )  # fmt: skip
 
 

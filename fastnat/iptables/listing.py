@@ -59,6 +59,12 @@ MATCHES = [
         (r"length (!?) ?(\S+)", "-m length {0} --length {1}"),
         (r"TTL match TTL == (\d+)", "-m ttl --ttl-eq {0}"),
         (r"rpfilter(?: (invert))?", "rpfilter"),
+        (r"(!?) ?owner socket exists", "-m owner {0} --socket-exists"),
+        (r"(!?) ?owner UID match (\S+)", "-m owner {0} --uid-owner {1}"),
+        (r"(!?) ?owner GID match (\S+)(?: incl\. suppl\. groups)?", "-m owner {0} --gid-owner {1}"),
+        (r"#conn (src|dst)/(\S+) (<=|>) (\d+)", "connlimit"),
+        (r"tcpmss match (!?)(\S+)", "-m tcpmss {0} --mss {1}"),
+        (r"ECN match ECT=(\d)", "-m ecn --ecn-ip-ect {0}"),
         (r"PKTTYPE (!?)= ?(\w+)", "-m pkttype {0} --pkt-type {1}"),
     )
 ]  # fmt: skip
@@ -224,6 +230,11 @@ def _options(template: str, groups: list[str], text: str, target: str) -> str:
         return f"-m statistic --mode nth {groups[0]} --every {groups[1]} --packet {groups[2] or 0}"
     if template == "recent":
         return f"-m recent {groups[0]} {RECENT[groups[1]]} {_recent(groups[2])}"
+    if template == "connlimit":
+        bound = {">": "above", "<=": "upto"}[groups[2]]
+        return (
+            f"-m connlimit --connlimit-{bound} {groups[3]} --connlimit-mask {groups[1]} --connlimit-{groups[0][0]}addr"
+        )
     if template == "rpfilter":
         return "-m rpfilter" + (" --invert" if groups[0] else "")
     if template == "to":

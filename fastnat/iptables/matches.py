@@ -5,9 +5,14 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9; netfilter f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..addresses import V6
+from ..core.layout import RoutingPart
 from ..dtypes import HELPERS
+from ..util.text import excerpt
 from . import refused
+from .context import ContextMatches, TimeMatch
 from .model import Match
 from .rule_words import LENIENT
 from .stateful import StatefulMatches
@@ -53,13 +58,12 @@ CT_STATES = {
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 # XT_MULTI_PORTS
 MULTIPORT_SLOTS = 15
-LIMIT_IFACE_CHAINS = {
-    "--limit-iface-in": ("POSTROUTING", "OUTPUT"), "--limit-iface-out": ("PREROUTING", "INPUT"),
-}  # fmt: skip
+# the hooks in which a packet has the device that it came in by, or the one that it goes out by
+WITH_DEVICE = {"in": ("PREROUTING", "INPUT", "FORWARD"), "out": ("FORWARD", "OUTPUT", "POSTROUTING")}
 CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
 
 
-class MatchOptions(StatefulMatches):
+class MatchOptions(StatefulMatches, ContextMatches):
     """The options of the -m modules."""
 
     # of the last -m conntrack: its matches that ask the connection, and whether --ctstate is one of its options
@@ -82,12 +86,13 @@ class MatchOptions(StatefulMatches):
             self.recent = None
         elif name == "hashlimit":
             self.hashlimit = None
-        elif name == "rpfilter":
-            self.add_match("rpfilter", 0)
         elif name == "conntrack":
             self.conntrack, self.with_state = [], False
         elif name == "addrtype":
             self.addrtype, self.limited_to = [], 0
+        elif name in BARE:
+            self.rule.matches.append(BARE[name](self.family.full))
+            self.grouped = False
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -103,8 +108,8 @@ class MatchOptions(StatefulMatches):
 
     def _port_match(self, kind: str) -> None:
         low, high = self.port_range(self.take("a port"))
-        # of UDP and the others a range that ends before it begins is one without ports
-        if low > high and self.rule.proto == 6:
+        # of UDP a range that ends before it begins is one without ports
+        if low > high and self.rule.proto in (6, 132):
             raise self.fail(f"option {self.option!r}: invalid portrange (min > max)")
         self.add_match(kind, low, high)
 
@@ -115,7 +120,7 @@ class MatchOptions(StatefulMatches):
         parts = self.take("ports").split(",", MULTIPORT_SLOTS)
         for part in parts[:MULTIPORT_SLOTS]:
             low, high = self.port_range(part)
-            if low > high:
+            if low > high or (low == high and ":" in part):
                 raise self.fail(f"option {self.option!r}: invalid portrange specified")
             slots += low, high
         taken = sum(1 if a == b else 2 for a, b in zip(slots[::2], slots[1::2], strict=True))
@@ -179,11 +184,12 @@ class MatchOptions(StatefulMatches):
 
     def limit_iface(self) -> None:
         """--limit-iface-in, --limit-iface-out: of both addresses only those of that device count."""
-        if "addrtype" not in self.modules or self.rule.chain in LIMIT_IFACE_CHAINS[self.option]:
-            raise self.fail(f"{self.option} needs -m addrtype in front of it, and a chain with that device")
+        if "addrtype" not in self.modules:
+            raise self.fail(f"{self.option} needs -m addrtype in front of it")
         self.limited_to = 1 if self.option.endswith("in") else 2
         for match in self.addrtype:
             match.values = (match.values[0], self.limited_to)
+            match.hooks = WITH_DEVICE[self.option.removeprefix("--limit-iface-")]
 
     def src_type(self) -> None:
         """--src-type LIST."""
@@ -304,11 +310,20 @@ class MatchOptions(StatefulMatches):
 
     def policy_dir(self) -> None:
         """--dir of policy."""
-        self.take("in or out")
+        direction = self.take("in or out")
+        if direction not in WITH_DEVICE:
+            raise self.fail(f"--dir {excerpt(direction)!r} is not in or out")
+        self._policy().hooks = WITH_DEVICE[direction]
+
+    def _policy(self) -> Match:
+        return next((m for m in reversed(self.rule.matches) if m.name == "policy"), Match("const"))
 
     def policy(self) -> None:
         """--pol ipsec|none: no packet here has an IPsec policy."""
-        self.add_match("const", int(self.take("ipsec or none") == "none"))
+        text = self.take("ipsec or none")
+        if text not in ("ipsec", "none"):
+            raise self.fail(f"--pol {excerpt(text)!r} is not ipsec or none")
+        self._policy().values = (int(text == "none"),)
 
     def policy_option(self) -> None:
         """--reqid, --spi, --proto, --mode, --tunnel-src, --tunnel-dst of policy."""
@@ -347,11 +362,14 @@ class MatchOptions(StatefulMatches):
 
     def tcp_option(self) -> None:
         """--tcp-option N: the segment has this option; a packet header without bytes has none."""
-        self.add_match("tcp-option", self.number(self.take("an option"), 255))
+        kind = self.number(self.take("an option"), 255)
+        if not kind:
+            raise self.fail("--tcp-option 0: expected 1..255")
+        self.add_match("tcp-option", kind)
 
     def chunk_types(self) -> None:
         """--chunk-types of sctp."""
-        raise self.fail(f"--chunk-types: rules here do not look at SCTP chunks{LENIENT}")
+        raise self.fail(f"--chunk-types: {refused.OPTIONS['-m sctp --chunk-types']}{LENIENT}")
 
     def ct_dir(self) -> None:
         """--ctdir ORIGINAL|REPLY."""
@@ -361,8 +379,16 @@ class MatchOptions(StatefulMatches):
         self._of_connection("ctdir", int(text == "REPLY"))
 
 
+# what a module says before its first option; it is told all bits of an address
+BARE: dict[str, Callable[[int], Match]] = {
+    "rpfilter": lambda full: Match("rpfilter", values=(0,), hooks=("PREROUTING",)),
+    "time": lambda full: TimeMatch("time"), "connlimit": lambda full: Match("connlimit", values=(0, 0, full)),
+    "policy": lambda full: Match("const", values=(0,), name="policy"),
+    "rt": lambda full: Match("routing", values=(RoutingPart.SEGMENTS_LEFT, 0, 2**32 - 1)),
+}  # fmt: skip
 KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "hashlimit", "ttl", "hl", "dscp",
-    "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter",
+    "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter", "owner", "time", "ecn",
+    "tcpmss", "rt", "connlimit", "quota",
 }  # fmt: skip

@@ -30,6 +30,8 @@ class Match:
     invert: bool = False
     values: tuple[int, ...] = ()
     name: str = ""
+    # the only hooks in which the kernel lets it stand; (): all
+    hooks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -28,7 +28,9 @@ INVERTED = {
     "--tos", "--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged",
     "--pkt-type", "--helper", "--cpu", "--ipvs", "--vproto", "--vaddr", "--vport", "--vdir", "--vmethod", "--vportctl",
     "--reqid", "--spi", "--proto", "--tunnel-src", "--tunnel-dst", "--update-counters", "--update-subcounters",
-    "--listed-as",
+    "--listed-as", "--uid-owner", "--gid-owner", "--socket-exists", "--weekdays", "--monthdays", "--ecn-tcp-cwr",
+    "--ecn-tcp-ece", "--ecn-ip-ect", "--mss", "--quota", "--connlimit-above", "--connlimit-upto", "--rt-type",
+    "--rt-segsleft", "--rt-len",
 }  # fmt: skip
 CONNTRACK = (
     "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst", "--ctorigsrcport",
@@ -43,6 +45,10 @@ HASHLIMIT = (
 RECENT = ("--set", "--rcheck", "--update", "--remove")
 TTL, HL = ("--ttl-eq", "--ttl-lt", "--ttl-gt"), ("--hl-eq", "--hl-lt", "--hl-gt")
 PHYSDEV = ("--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged")
+OWNER, ECN = ("--uid-owner", "--gid-owner", "--socket-exists"), ("--ecn-tcp-cwr", "--ecn-tcp-ece", "--ecn-ip-ect")
+CONNLIMIT, SIDES = ("--connlimit-above", "--connlimit-upto"), ("--connlimit-saddr", "--connlimit-daddr")
+ZONES = ("--kerneltz", "--utc", "--localtz")
+TIME = ("--timestart", "--timestop", "--datestart", "--datestop", "--weekdays", "--monthdays", "--contiguous", *ZONES)
 # the options of a match of which one use does not exclude another use by a second match of that name
 OF_MATCH: dict[str, tuple[str, ...]] = {
     "tcp": ("--sport", "--dport", "--tcp-flags", "--tcp-option"), "udp": ("--sport", "--dport"),
@@ -57,7 +63,10 @@ OF_MATCH: dict[str, tuple[str, ...]] = {
     "limit": ("--limit", "--limit-burst"), "hashlimit": HASHLIMIT, "ttl": TTL, "hl": HL,
     "dscp": ("--dscp", "--dscp-class"), "tos": ("--tos",), "physdev": PHYSDEV, "policy": POLICY,
     "pkttype": ("--pkt-type",), "nfacct": ("--nfacct-name",), "helper": ("--helper",), "cpu": ("--cpu",),
-    "rpfilter": ("--loose", "--validmark", "--accept-local", "--invert"),
+    "rpfilter": ("--loose", "--validmark", "--accept-local", "--invert"), "owner": (*OWNER, "--suppl-groups"),
+    "time": TIME, "ecn": ECN, "tcpmss": ("--mss",), "quota": ("--quota",),
+    "connlimit": (*CONNLIMIT, *SIDES, "--connlimit-mask"),
+    "rt": ("--rt-type", "--rt-segsleft", "--rt-len", "--rt-0-res", "--rt-0-addrs", "--rt-0-not-strict"),
 }  # fmt: skip
 # matches, and of their options groups of which each must have one that is used
 MATCHES: dict[str, list[tuple[str, ...]]] = {
@@ -68,6 +77,7 @@ MATCHES: dict[str, list[tuple[str, ...]]] = {
     "length": [("--length",)], "set": [("--match-set",)], "recent": [RECENT],
     "hashlimit": [("--hashlimit-upto", "--hashlimit-above"), ("--hashlimit-name",)], "ttl": [TTL], "hl": [HL],
     "dscp": [("--dscp", "--dscp-class")], "tos": [("--tos",)], "physdev": [PHYSDEV], "policy": [("--dir",)],
+    "owner": [OWNER], "ecn": [ECN], "tcpmss": [("--mss",)], "quota": [("--quota",)], "connlimit": [CONNLIMIT],
     "pkttype": [("--pkt-type",)], "nfacct": [("--nfacct-name",)], "helper": [("--helper",)], "cpu": [("--cpu",)],
 }  # fmt: skip
 SETS_MARK = ("--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark")
@@ -79,11 +89,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "SECMARK": ("--selctx",), "AUDIT": ("--type",),
 }  # fmt: skip
 # matches that the kernel binds to a protocol
-PROTOCOLS = {"tcp": 6, "udp": 17, "udplite": 136, "sctp": 132, "icmp": 1, "icmp6": 58, "icmpv6": 58}
+PROTOCOLS = {"tcp": 6, "tcpmss": 6, "udp": 17, "udplite": 136, "sctp": 132, "icmp": 1, "icmp6": 58, "icmpv6": 58}
 # of each group one option only
 EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("--sports", "--dports", "--ports"), RECENT, TTL, HL, ("--dscp", "--dscp-class"), *TARGETS.values(),
     ("--limit-iface-in", "--limit-iface-out"), ("--hashlimit-upto", "--hashlimit-above"), ("--rsource", "--rdest"),
+    CONNLIMIT, SIDES, ZONES,
 )  # fmt: skip
 GROUPS: dict[str, tuple[str, ...]] = {option: group for group in EXCLUSIVE for option in group}
 
@@ -123,9 +134,9 @@ class Uses:
 
     def missing(self, target: str) -> str:
         """Return what a rule lacks at its end, "" where it has all it needs."""
-        for name, begin in self.matches:
+        for n, (name, begin) in enumerate(self.matches, 1):
             if name in MATCHES:
-                end = next((at for other, at in self.matches if other == name and at > begin), None)
+                end = next((at for other, at in self.matches[n:] if other == name), None)
                 for group in MATCHES[name]:
                     if not any(option in group for option in self.order[begin:end]):
                         return f"{name}: {' or '.join(group)} must be specified"

@@ -1,6 +1,7 @@
-"""How chains call each other: loops, the depth of nesting, and how many rules a packet may meet.
+"""How chains call each other: loops, the depth of nesting, what may stand where, and how many rules a packet may meet.
 
-Source: mark_source_chains (ip_tables.c) rejects loops and accepts any depth, Linux 6.18.
+Source: mark_source_chains (ip_tables.c) rejects loops and accepts any depth; xt_check_match, xt_check_target
+(x_tables.c), Linux 6.18.
 """
 
 from __future__ import annotations
@@ -8,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..core.layout import FN_WALK_RULES
-from .model import Table
+from .model import BUILT_IN, Chain, Rule, Table
 
+# the hooks to which the kernel binds a target (xt_target.hooks)
+TARGET_HOOKS = {
+    "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
+    "REDIRECT": ("PREROUTING", "OUTPUT"), "CLASSIFY": ("OUTPUT", "FORWARD", "POSTROUTING"),
+}  # fmt: skip
 # a file is worth a warning if a packet may meet this many rules
 MANY_RULES = 1_000_000
 
@@ -45,6 +51,37 @@ def callees_first(calls: Mapping[str, Sequence[tuple[str, bool]]]) -> list[str]:
                 done[callee] = False
                 path.append((callee, iter(calls[callee])))
     return order
+
+
+def hooks_of(table: Table) -> dict[str, set[str]]:
+    """Return for each chain the built-in ones from which a packet may come to it (ipt_entry.comefrom)."""
+    calls = callees(table)
+    hooks: dict[str, set[str]] = {name: {name} & set(BUILT_IN[table.name]) for name in calls}
+    for name in reversed(callees_first(calls)):
+        for callee, _ in calls[name]:
+            hooks[callee] |= hooks[name]
+    return hooks
+
+
+def misplaced(table: Table) -> Iterator[tuple[Chain, int, str]]:
+    """Yield the rules that the kernel rejects where they stand: chain, place, and why."""
+    hooks: dict[str, set[str]] = {}
+    for chain in table.chains.values():
+        for n, rule in enumerate(chain.rules):
+            for what, places in _places(rule):
+                hooks = hooks or hooks_of(table)
+                wrong = hooks[chain.name] - set(places)
+                if wrong:
+                    yield chain, n, f"{what} is valid only in {', '.join(places)}, not in {', '.join(sorted(wrong))}"
+
+
+def _places(rule: Rule) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what a rule has that is bound to some hooks, and these."""
+    for m in rule.matches:
+        if m.hooks:
+            yield f"match {m.kind!r}" if m.kind != "const" else "this match", m.hooks
+    if rule.target.name in TARGET_HOOKS:
+        yield rule.target.name, TARGET_HOOKS[rule.target.name]
 
 
 def jump_depth(table: Table) -> int:

@@ -347,6 +347,13 @@ def _resolve(table: Table, rules: Rules, lenient: bool) -> None:
                 chain.rules[n] = never_matching(rule.text, rule.line)
                 rules.warnings.append(f"never matches: {why}")
     try:
+        for chain, n, wrong in nesting.misplaced(table):
+            rule = chain.rules[n]
+            why = f"{source}:{rule.line}: {wrong}\n  in the rule: {excerpt(rule.text, 1000)}"
+            if not lenient:
+                raise RuleError(why)
+            chain.rules[n] = never_matching(rule.text, rule.line)
+            rules.warnings.append(f"never matches: {why}")
         said = nesting.warning(table, source)
     except ValueError as error:
         raise RuleError(f"{source}: {error}") from None

@@ -1,12 +1,10 @@
-"""Matches and targets of iptables that simulated packets cannot answer, and why."""
+"""Matches, targets and options that simulated packets cannot answer, and why; docs/unsupported.md lists them."""
 
 MODULES = {
-    "owner": "packets here have no socket, and so no owner",
     "socket": "packets here have no socket",
     "cgroup": "packets here have no socket, and so no cgroup",
     "qtaguid": "packets here have no socket, and so no owner (Android)",
     "mac": "packets here are IP datagrams without a link-layer address",
-    "time": "the virtual clock has no date",
     "string": "batches hold headers, not the bytes that it searches",
     "u32": "batches hold headers, not the bytes that it reads",
     "bpf": "its programs for the kernel are not run",
@@ -20,14 +18,10 @@ MODULES = {
     "psd": "not part of the kernel",
     "quota2": "not part of the kernel",
     "fullcone": "not part of the kernel",
-    "connlimit": "connections are not counted by source",
     "connbytes": "packets and bytes are not accounted by connection (nf_conntrack_acct = 0)",
     "connlabel": "connections carry no labels",
-    "quota": "not supported",
     "realm": "routes carry no realms",
     "devgroup": "interfaces carry no groups",
-    "tcpmss": "TCP options are not looked at",
-    "ecn": "not supported",
     "esp": "SPIs are not looked at",
     "ah": "SPIs are not looked at",
     "dccp": "not supported",
@@ -37,6 +31,21 @@ MODULES = {
     "nth": "iptables before 1.4; today it is -m statistic --mode nth",
     "random": "iptables before 1.4; today it is -m statistic --mode random",
     "unclean": "removed from the kernel",
+    "ipcomp": "SPIs are not looked at",
+    "eui64": "packets here are IP datagrams without a link-layer address",
+    "frag": "fragments are put together before any rule sees them",
+    "dst": "of the extension headers only the routing header is read (-m rt)",
+    "hbh": "of the extension headers only the routing header is read (-m rt)",
+    "ipv6header": "of the extension headers only the routing header is read (-m rt)",
+    "srh": "segment routing is not modelled",
+    "mh": "mobility headers are not looked at",
+}
+OPTIONS = {
+    "-m sctp --chunk-types": "rules here do not look at SCTP chunks",
+    "-m rt --rt-0-addrs": "the addresses of a routing header are not compared",
+    "-m owner --uid-owner NAME": "the names of the node's users and groups are not known; iptables-save prints numbers",
+    "-j CT --timeout": "timeout policies are not supported",
+    "-j CT --helper NAME": "the helpers are ftp, tftp and pptp",
 }
 TARGETS = {
     "TPROXY": "it hands packets to a socket, and there are none here",
@@ -62,6 +71,9 @@ TARGETS = {
     "IMQ": "not part of the kernel",
     "FLOWOFFLOAD": "not part of the kernel",
     "ROUTE": "not part of the kernel",
+    "TCPOPTSTRIP": "TCP options are not rewritten",
+    "SNPT": "prefixes are not translated without state",
+    "DNPT": "prefixes are not translated without state",
     "DELUDE": "not part of the kernel (xtables-addons)",
     "CHAOS": "not part of the kernel (xtables-addons)",
 }

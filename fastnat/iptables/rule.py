@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..dtypes import PROTOCOL_NAMES
 from ..util.text import excerpt
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
@@ -24,7 +25,6 @@ OF_MODULE = {
 }  # fmt: skip
 # options that stand for another one beside some module or target
 SHARED = {option for option, _ in (*SHORT, *OF_MODULE)}
-OTHER_HOOKS = ("INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 
 
@@ -89,7 +89,8 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail("REJECT --reject-with tcp-reset needs -p tcp")
         if t.name == "CT" and t.mask2:
             self.check_helper()
-        if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, self.family.icmp):
+        # ICMP counts as a protocol with ports, ICMPv6 does not
+        if t.flags & PROTO_SPECIFIED and r.proto not in (*PORT_PROTOCOLS, 1):
             raise self.fail("Need TCP, UDP, SCTP or DCCP with port specification: add -p tcp or -p udp")
         if t.name == "SNAT" and not t.flags & (MAP_IPS | PROTO_SPECIFIED):
             raise self.fail('SNAT: option "--to-source" must be specified')
@@ -107,6 +108,7 @@ class RuleParser(MatchOptions, TargetOptions):
         if r.matches:
             self._check_protocol({m.kind for m in r.matches})
             self.check_statistic()
+            self.check_time()
         if r.in_iface and r.chain in ("POSTROUTING", "OUTPUT"):
             raise self.fail(f"Can't use -i with {r.chain}")
         if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
@@ -118,9 +120,11 @@ class RuleParser(MatchOptions, TargetOptions):
         for name, _ in self.uses.matches:
             proto = PROTOCOLS.get(name)
             if proto is not None and (r.proto != proto or r.invert_proto):
-                raise self.fail(f"match {name!r} needs -p {name} in front of it")
-            if name == "rpfilter" and (self.table not in ("raw", "mangle") or r.chain in OTHER_HOOKS):
-                raise self.fail("match 'rpfilter' is valid only in PREROUTING of the raw and mangle tables")
+                raise self.fail(f"match {name!r} needs -p {PROTOCOL_NAMES[proto]} in front of it")
+            if name == "rpfilter" and self.table not in ("raw", "mangle"):
+                raise self.fail("match 'rpfilter' is valid only in the raw and mangle tables")
+            if name == "rt" and self.family.version == 4:
+                raise self.fail("match 'rt' is one of IPv6")
         if r.target.name == "TCPMSS":
             syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
             if r.proto != 6 or r.invert_proto or not syn:
@@ -132,6 +136,8 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail("a port match needs -p tcp, udp, udplite, sctp or dccp in front of it")
         if not kinds.isdisjoint(("tcp-flags", "tcp-option")) and r.proto != 6:
             raise self.fail("--tcp-flags, --syn and --tcp-option need -p tcp in front of them")
+        if "ecn" in kinds and (r.proto != 6 or r.invert_proto):
+            raise self.fail("--ecn-tcp-cwr and --ecn-tcp-ece need -p tcp in front of them")
         if "icmp-type" in kinds and r.proto != self.family.icmp:
             raise self.fail(f"an ICMP type needs -p {'icmpv6' if self.family.version == 6 else 'icmp'} in front of it")
 
@@ -245,6 +251,19 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--dir": RuleParser.policy_dir, "--pol": RuleParser.policy, "--strict": RuleParser.policy_flag,
     "--next": RuleParser.policy_flag, "--reqid": RuleParser.policy_option, "--spi": RuleParser.policy_option,
     "--tunnel-src": RuleParser.policy_option, "--tunnel-dst": RuleParser.policy_option,
+    "--uid-owner": RuleParser.owner_uid, "--gid-owner": RuleParser.owner_gid,
+    "--suppl-groups": RuleParser.further_groups, "--socket-exists": RuleParser.has_socket,
+    "--timestart": RuleParser.time_of_day, "--timestop": RuleParser.time_of_day, "--datestart": RuleParser.date,
+    "--datestop": RuleParser.date, "--weekdays": RuleParser.weekdays, "--monthdays": RuleParser.monthdays,
+    "--contiguous": RuleParser.contiguous, "--kerneltz": RuleParser.time_zone, "--utc": RuleParser.time_zone,
+    "--localtz": RuleParser.time_zone, "--ecn-tcp-cwr": RuleParser.ecn_flag, "--ecn-tcp-ece": RuleParser.ecn_flag,
+    "--ecn-ip-ect": RuleParser.ecn_ip, "--mss": RuleParser.segment_size, "--quota": RuleParser.quota,
+    "--connlimit-above": RuleParser.connlimit_number, "--connlimit-upto": RuleParser.connlimit_number,
+    "--connlimit-mask": RuleParser.connlimit_mask, "--connlimit-saddr": RuleParser.connlimit_side,
+    "--connlimit-daddr": RuleParser.connlimit_side, "--rt-type": RuleParser.routing_type,
+    "--rt-segsleft": RuleParser.routing_segments, "--rt-len": RuleParser.routing_length,
+    "--rt-0-res": RuleParser.routing_reserved, "--rt-0-addrs": RuleParser.routing_addresses,
+    "--rt-0-not-strict": RuleParser.routing_addresses,
     "-f": RuleParser.fragment, "--fragment": RuleParser.fragment,
     "--ctorigsrc": RuleParser.ct_address, "--ctorigdst": RuleParser.ct_address,
     "--ctreplsrc": RuleParser.ct_address, "--ctrepldst": RuleParser.ct_address,

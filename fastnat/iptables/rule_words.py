@@ -141,8 +141,8 @@ class RuleWords:
         return value
 
     def port(self, text: str) -> int:
-        """Return a port number or the port of a well-known service name."""
-        return SERVICES[text] if text in SERVICES else self.number(text, 65535)
+        """Return a port number or the port of a well-known service name; of SCTP none has a name."""
+        return SERVICES[text] if text in SERVICES and self.rule.proto != 132 else self.number(text, 65535)
 
     def protocol_number(self, text: str) -> int:
         """Return the number of a protocol, given as a number or by name."""

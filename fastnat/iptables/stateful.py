@@ -1,4 +1,4 @@
-"""The matches that remember packets or need a table beside the rule: statistic, set, recent, limit, hashlimit.
+"""The matches that remember packets or need a table: statistic, set, recent, limit, hashlimit, connlimit, quota.
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..core.layout import FN_HZ, HashlimitBit, RecentBit, RecentOperation
+from ..addresses import V6
+from ..core.layout import FN_HZ, ConnlimitBit, HashlimitBit, RecentBit, RecentOperation
 from ..util.text import excerpt
 from .model import Match
 from .rule_words import RuleWords
@@ -65,7 +66,7 @@ RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.RE
 
 
 class StatefulMatches(RuleWords):
-    """The options of -m statistic, set, recent, limit and hashlimit."""
+    """The options of -m statistic, set, recent, limit, hashlimit, connlimit and quota."""
 
     recent: RecentMatch | None = None
     hashlimit: HashlimitMatch | None = None
@@ -231,6 +232,38 @@ class StatefulMatches(RuleWords):
     def hashlimit_name(self) -> None:
         """--hashlimit-name NAME: rules of one name share a table."""
         self._hashlimit().name = self.take("a name")
+
+    def connlimit_number(self) -> None:
+        """--connlimit-above N, --connlimit-upto N, which is `!` the other."""
+        n = self.number(self.take("a number"))
+        last = self._connlimit()
+        last.values = (n, *last.values[1:])
+        last.invert = self.option.endswith("upto") != self.invert
+
+    def _connlimit(self) -> Match:
+        last = self.rule.matches[-1] if self.rule.matches else Match("")
+        return last if last.kind == "connlimit" else Match("connlimit")
+
+    def connlimit_mask(self) -> None:
+        """--connlimit-mask LENGTH or mask."""
+        text = self.take("a mask")
+        if "." in text or ":" in text:
+            mask = self.address(text)
+        else:
+            # of IPv4 iptables takes any length
+            length = self.number(text, self.family.bits if self.family is V6 else 0xFFFFFFFF)
+            mask = self.family.mask_of(min(length, self.family.bits))
+        last = self._connlimit()
+        last.values = (*last.values[:2], mask)
+
+    def connlimit_side(self) -> None:
+        """--connlimit-saddr, --connlimit-daddr: whose connections are counted."""
+        last = self._connlimit()
+        last.values = (last.values[0], ConnlimitBit.DST * (self.option == "--connlimit-daddr"), last.values[2])
+
+    def quota(self) -> None:
+        """--quota BYTES."""
+        self.add_match("quota", self.number(self.take("bytes"), 2**64 - 1))
 
     def limit_burst(self) -> None:
         """--limit-burst N."""

@@ -21,6 +21,12 @@ TARGETS = {
 }  # fmt: skip
 # targets that do not end the walk, and change neither tuple nor mark
 PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
+# what their options may be at most
+PASSING_NUMBERS = {
+    "--nflog-group": 65_535, "--nflog-range": 2**32 - 1, "--nflog-size": 2**32 - 1, "--nflog-threshold": 65_535,
+    "--ulog-nlgroup": 32,
+}  # fmt: skip
+AUDITED = ("accept", "drop", "reject")
 TARGET_CHAINS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
     "REDIRECT": ("PREROUTING", "OUTPUT"), "NETMAP": BUILT_IN["nat"],
@@ -28,7 +34,7 @@ TARGET_CHAINS = {
 # the tables in which the kernel accepts a target
 TARGET_TABLES = {
     "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
-    "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",),
+    "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",), "TRACE": ("raw",),
 }  # fmt: skip
 
 REJECTS = (
@@ -313,9 +319,13 @@ class TargetOptions(RuleWords):
     def passing_option(self) -> None:
         """Take an option of a target that changes no decision: NFLOG, CLASSIFY, SECMARK, AUDIT."""
         if self.rule.target.name == "CT" and self.option == "--timeout":
-            raise self.fail(f"CT --timeout: timeout policies are not supported{LENIENT}")
+            raise self.fail(f"CT --timeout: {refused.OPTIONS['-j CT --timeout']}{LENIENT}")
         self._of(*PASSING)
-        self.take("a value")
+        text = self.take("a value")
+        if self.option in PASSING_NUMBERS:
+            self.number(text, PASSING_NUMBERS[self.option])
+        if self.option == "--type" and text not in AUDITED:
+            raise self.fail(f"AUDIT --type {excerpt(text)!r} is not one of {', '.join(AUDITED)}")
 
     def passing_flag(self) -> None:
         """Take a flag of a target that changes no decision: CHECKSUM, CONNSECMARK."""

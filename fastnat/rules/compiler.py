@@ -22,10 +22,12 @@ from ..core.layout import (
     RuleTable,
     RuleTests,
     TargetKind,
+    TimeBit,
 )
 from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
+from ..iptables.context import TimeMatch
 from ..iptables.nesting import jump_depth
 from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, credits
 from ..iptables.targets import PASSING
@@ -48,17 +50,21 @@ TARGET_CODES = {
 NO_RULE = FN_NONE
 # matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
 MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): m for m in MatchKind}
+# a bit of the TCP header; without the header it is not set, which drops nothing
+MATCH_CODES["ecn"] = MatchKind.TCP_FLAGS
 # a dispatch with this many slots has its rules, and those to which they lead, fetched ahead
 WIDE_RUN = 512
 # matches that a rule can hold itself, because save() need not keep anything that they remember
 STATELESS = {
     "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
-    "length", "const", "ttl", "tos",
+    "length", "const", "ttl", "tos", "ecn", "owner",
 }  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
 HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
 MAX_64 = 2**64 - 1
+# an engine keeps a list for each
+MAX_CONNLIMITS = 1024
 # the longest window of -m recent that jiffies can compare
 MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
@@ -66,7 +72,9 @@ HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
 L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
-TRACKING_MATCHES = {"ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper"}
+TRACKING_MATCHES = {
+    "ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper", "connlimit",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Ruleset:
     jump_depth : int           how deep chains nest at most
     recent_rings : dict of list of -m recent to the stamps it keeps of an address
     hashlimit_tables : dict of table of -m hashlimit to what its first rule says
+    connlimit_lists : int      lists of -m connlimit, one for each rule
     helpers : bool             some rule gives connections a helper
     origin : list of (table, Chain, Rule or None)   the source of each compiled rule
     """
@@ -122,6 +131,7 @@ class Ruleset:
     jump_depth: int
     recent_rings: dict[str, int]
     hashlimit_tables: dict[str, HashlimitTable]
+    connlimit_lists: int
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
 
@@ -150,12 +160,17 @@ class Compiler:
     targets: list[tuple[Any, ...]] = field(default_factory=list)
     # of -m hashlimit: which target holds a rate, its cost and its full bucket
     rates: list[tuple[int, int, int]] = field(default_factory=list)
+    # of -m time: which target holds a period, its dates and its times of day
+    periods: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    connlimit_lists: int = 0
     slots: list[int] = field(default_factory=list)
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
     widest: tuple[int, int] = field(default_factory=lambda: (WIDE_RUN, NO_RULE))
     # what rules may not name, and why
     unsupported_sets: Mapping[str, str] = field(default_factory=dict)
+    # whether the engine has a date
+    dated: bool = True
     # see Rules
     lenient: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -203,20 +218,30 @@ class Compiler:
             self.hashlimit(m)
         elif kind is MatchKind.LIMIT:
             self.limit(m)
+        elif kind is MatchKind.QUOTA:
+            self.matches.append(match_row(kind, invert, low=v[0] & 0xFFFFFFFF, high=v[0] >> 32))
+        elif kind is MatchKind.CONNLIMIT:
+            self.connlimit(m)
+        elif isinstance(m, TimeMatch):
+            self.time(m)
         else:
             self.matches.append(row_of(MATCH_CODES[m.kind], invert, v))
+
+    def never(self, error: RuleError) -> None:
+        """Append a match that never holds in place of one that cannot be answered; raise unless rules are lenient."""
+        if not self.lenient:
+            raise error
+        said = f"never matches: {self.source}: {error}"
+        if said not in self.warnings:
+            self.warnings.append(said)
+        self.match(Match("const", False, (0,)))
 
     def set_match(self, m: Match) -> None:
         """Add -m set; in lenient rules a set that is not there never matches."""
         try:
             number = self.set_number(m.name)
         except RuleError as error:
-            if not self.lenient:
-                raise
-            said = f"never matches: {self.source}: {error}"
-            if said not in self.warnings:
-                self.warnings.append(said)
-            self.match(Match("const", False, (0,)))
+            self.never(error)
             return
         _, sources, n_dims = m.values
         self.matches.append(match_row(MatchKind.SET, m.invert, index=number, sources=sources, n_dims=n_dims))
@@ -273,6 +298,25 @@ class Compiler:
         self.matches.append(
             match_row(MatchKind.HASHLIMIT, int(m.invert), bits=bits, list=number, at=at, expiry=table.expiry)
         )
+
+    def connlimit(self, m: Match) -> None:
+        """Append -m connlimit: each rule has a list of its own."""
+        limit, bits, mask = m.values
+        at, number = self.addresses(mask, 0), self.connlimit_lists
+        self.connlimit_lists += 1
+        if self.connlimit_lists > MAX_CONNLIMITS:
+            raise RuleError(f"more than {MAX_CONNLIMITS:,} rules with -m connlimit")
+        self.matches.append(match_row(MatchKind.CONNLIMIT, int(m.invert), bits=bits, list=number, at=at, limit=limit))
+
+    def time(self, m: TimeMatch) -> None:
+        """Append -m time: its days; its period goes into the targets."""
+        if not self.dated:
+            self.never(RuleError("match 'time' needs a date: give Engine(epoch=...), or the option --epoch"))
+            return
+        at = self.addresses(0, 0)
+        self.periods.append((at, (*m.dates, *m.hours)))
+        bits = m.weekdays | TimeBit.CONTIGUOUS * m.contiguous
+        self.matches.append(match_row(MatchKind.TIME, 0, bits=bits, at=at, monthdays=m.monthdays))
 
     def addresses(self, first: int, second: int) -> int:
         """Append two addresses that a match needs; return where they are."""
@@ -431,15 +475,18 @@ def compile_rules(
     sets: Mapping[str, IpSet] | None = None,
     family: Family = V4,
     unsupported_sets: Mapping[str, str] | None = None,
+    dated: bool = True,
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
-    Raises RuleError for a rule that names a missing set, or one of the other family.
+    dated: whether the engine knows the date. Raises RuleError for a rule that names a missing set, or one of the other
+    family, and for one that asks for the date of an engine without.
     """
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
+    c.dated = dated
     records = records_of(family)
     every = []
     with no_garbage():
@@ -453,6 +500,8 @@ def compile_rules(
     targets = np.array(c.targets, records.TARGET)
     for at, cost, full in c.rates:
         view_of(targets, TARGET_FORMS[family.version]["rate"])[at] = cost, full
+    for at, period in c.periods:
+        view_of(targets, TARGET_FORMS[family.version]["period"])[at] = period
     return Ruleset(
         aligned(c.rules, records.RULE),
         np.array(c.matches, MATCH),
@@ -473,6 +522,7 @@ def compile_rules(
         max((jump_depth(t) for t in parsed.tables.values()), default=0),
         c.recent_rings,
         c.hashlimit_tables,
+        c.connlimit_lists,
         any(r.target.name == "CT" and r.target.mask2 for r in every),
         c.origin,
     )

@@ -1,5 +1,6 @@
 """The nodes, rules and packets with which the kernel is compared, live and recorded."""
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ with warnings.catch_warnings():
         ICMPv6PacketTooBig,
         IPv6,
         IPv6ExtHdrDestOpt,
+        IPv6ExtHdrRouting,
     )
     from scapy.layers.sctp import (
         SCTP,
@@ -83,6 +85,26 @@ RULES = {
     "reverse path": "COMMIT\n*raw\n-A PREROUTING -s 10.244.1.4/32 -m rpfilter --invert -j DROP\n"
     "-A PREROUTING -s 203.0.113.14/32 -m rpfilter -j DROP\n-A PREROUTING -s 10.244.1.5/32 -m rpfilter --loose -j DROP\n"
     "COMMIT\n*nat\n-A POSTROUTING -m pkttype --pkt-type unicast -m cpu ! --cpu 99 -o eth0 -j MASQUERADE",
+    "owner": "".join(
+        f"-A POSTROUTING -s 10.244.1.{n}/32 -m owner {said} -j SNAT --to-source 198.51.100.{70 + n}\n"
+        for n, said in enumerate(
+            (
+                "--uid-owner 0",
+                "! --uid-owner 0",
+                "! --uid-owner 0 --gid-owner 5",
+                "! --uid-owner 3-9 ! --gid-owner 5",
+                "--socket-exists",
+                "! --socket-exists",
+                "! --socket-exists --uid-owner 0",
+            ),
+            2,
+        )
+    )
+    + "-A POSTROUTING -j SNAT --to-source 198.51.100.70",
+    "quota": "-A POSTROUTING -p udp -m quota --quota 200 -j SNAT --to-source 198.51.100.71\n"
+    "-A POSTROUTING -p udp -m quota ! --quota 4294967400 -j SNAT --to-source 198.51.100.72\n"
+    "-A POSTROUTING -p tcp -m quota ! --quota 100 -j SNAT --to-source 198.51.100.73\n"
+    "-A POSTROUTING -j SNAT --to-source 198.51.100.74",
     "dnat": "-A PREROUTING -d 198.51.100.10/32 -p udp -j DNAT --to-destination 10.244.1.5:5000-5010",
 }
 
@@ -237,6 +259,74 @@ def traffic_errors():
             yield "eth0", IP(src="203.0.113.250", dst=IP(out).src) / ICMP(type=3, code=1) / bytes(out)[:28]
 
 
+CONNLIMITS = (
+    "*filter\n"
+    "-A FORWARD -i cni0 -p tcp -m connlimit --connlimit-above 2 --connlimit-mask 32 --connlimit-saddr -j DROP\n"
+    "-A FORWARD -i cni0 -p udp -m connlimit --connlimit-upto 3 --connlimit-mask 24 --connlimit-daddr -j ACCEPT\n"
+    "-A FORWARD -i cni0 -p udp -j DROP\n"
+    "-A FORWARD -p icmp -m connlimit ! --connlimit-above 1 --connlimit-mask 0 -j ACCEPT\n-A FORWARD -p icmp -j DROP\n"
+    "COMMIT\n"
+)
+
+
+def traffic_connlimit():
+    """Connections that come, are established, close and are refused, each step in a jiffy of its own."""
+    there, back = IP(src="10.244.1.2", dst="203.0.113.9"), IP(src="203.0.113.9", dst="198.51.100.10")
+
+    def tcp(n, flags, way=0):
+        ports = {"sport": 3000 + n, "dport": 80} if way == 0 else {"sport": 80, "dport": 3000 + n}
+        said = {"S": (100, 0), "SA": (500, 101), "A": (101, 501), "FA": (101, 501) if way == 0 else (501, 102)}
+        seq, ack = (102, 502) if flags == "a" else said[flags]
+        time.sleep(0.01)
+        return ("eth0" if way else "cni0"), (back if way else there) / TCP(
+            **ports, flags=flags.upper(), seq=seq, ack=ack
+        )
+
+    for n in range(3):
+        yield tcp(n, "S")
+    for n in (0, 0, 1):
+        yield tcp(n, "S")
+    yield tcp(0, "SA", 1)
+    for n, flags in ((0, "A"), (1, "S"), (3, "S"), (0, "A")):
+        yield tcp(n, flags)
+    for n, flags, way in ((0, "FA", 0), (0, "FA", 1), (0, "a", 0), (4, "S", 0), (5, "S", 0), (0, "a", 0), (4, "S", 0)):
+        yield tcp(n, flags, way)
+    for n in range(6):
+        for dst in ("203.0.113.9", "203.0.113.10", "203.0.114.9"):
+            yield "cni0", IP(src=f"10.244.1.{n + 2}", dst=dst) / UDP(sport=4000 + n, dport=9) / b"q"
+    for n in range(4):
+        yield "cni0", IP(src=f"10.244.1.{n + 2}", dst="203.0.113.9") / ICMP(id=n)
+
+
+HEADERS = (
+    "*mangle\n-A FORWARD -p tcp -m tcpmss --mss 1000:1400 -j MARK --or-mark 0x1\n"
+    "-A FORWARD -p tcp -m tcpmss ! --mss 536 -j MARK --or-mark 0x2\n"
+    "-A FORWARD -p tcp -m ecn --ecn-tcp-ece -j MARK --or-mark 0x4\n"
+    "-A FORWARD -p tcp -m ecn ! --ecn-tcp-cwr --ecn-ip-ect 2 -j MARK --or-mark 0x8\n"
+    "-A FORWARD -m ecn ! --ecn-ip-ect 0 -j MARK --or-mark 0x10\n"
+    "-A FORWARD -j TOS --and-tos 0\n"
+    + "".join(f"-A FORWARD -m mark --mark {1 << n}/{1 << n} -j TOS --or-tos {4 << n}\n" for n in range(5))
+    + "COMMIT\n"
+)
+
+
+def traffic_headers():
+    """Segments with options of every kind, whole and cut, with and without ECN."""
+    options = [
+        [], [("MSS", 1000)], [("MSS", 1460)], [("NOP", None), ("MSS", 1400)], [("WScale", 7), ("MSS", 536)],
+        [("Timestamp", (1, 2))], [("MSS", 900), ("MSS", 1200)], [(2, b"\x05")], [(2, b"\x05\x06\x07")], [("EOL", None)],
+    ]  # fmt: skip
+    for n, given in enumerate(options):
+        for m, flags in enumerate(("S", "SE", "SC", "SEC")):
+            packet = IP(src="10.244.1.2", dst="203.0.113.9", tos=(n + m) % 4)
+            yield "cni0", packet / TCP(sport=2000 + 10 * n + m, dport=80, flags=flags, options=given)
+    made = bytes(
+        IP(src="10.244.1.2", dst="203.0.113.9", proto=6) / bytes(TCP(sport=2900, flags="S", options=[("MSS", 1200)]))
+    )
+    for size in range(20, 44):
+        yield "cni0", IP(src="10.244.1.2", dst="203.0.113.9", proto=6, tos=1) / made[20:size]
+
+
 INTERFACES6 = {"cni0": ["fd01::1/64"], "eth0": ["fd02::1/64", "2001:db8::1/64", "fd02::aaaa/64"]}
 ROUTES6 = ["default via fd02::ffff dev eth0"]
 RULES6 = {
@@ -311,6 +401,35 @@ def traffic6():
         yield "cni0", IPv6(src=src, dst=dst) / UDP(sport=6300, dport=1, chksum=0x1234)
 
 
+ROUTING6 = (
+    "*mangle\n"
+    + "".join(
+        f"-A FORWARD -m rt {said} -j TOS --or-tos {4 << n}\n"
+        for n, said in enumerate((
+            "--rt-type 0", "! --rt-type 0", "--rt-segsleft 1:2", "! --rt-segsleft 0 --rt-len 24",
+            "--rt-type 0 --rt-0-res", "",
+        ))
+    )
+    + "COMMIT\n"
+)  # fmt: skip
+
+
+def traffic_routing6():
+    """Routing headers of several types, alone and among other headers, and cut ones."""
+    ends = {"src": "fd01::2", "dst": "fd03::9"}
+    for n, (kind, left, count, reserved) in enumerate(
+        ((0, 0, 0, 0), (0, 1, 1, 0), (0, 2, 2, 7), (2, 1, 1, 0), (4, 0, 1, 0), (255, 3, 1, 0), (0, 9, 1, 0))
+    ):
+        routing = IPv6ExtHdrRouting(
+            type=kind, segleft=left, addresses=[f"fd04::{k}" for k in range(count)], reserved=reserved
+        )
+        yield "cni0", IPv6(**ends) / routing / UDP(sport=5000 + n, dport=9) / b"r"
+        yield "cni0", IPv6(**ends) / IPv6ExtHdrDestOpt() / routing / UDP(sport=5100 + n, dport=9) / b"r"
+    yield "cni0", IPv6(**ends) / UDP(sport=5200, dport=9)
+    for size in (1, 4, 8, 12):
+        yield "cni0", IPv6(**ends, nh=43) / bytes([17, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])[:size]
+
+
 @dataclass(frozen=True)
 class Case:
     """A node, its rules, and the packets that enter it."""
@@ -350,6 +469,9 @@ CASES |= {
 }
 CASES["segment sizes"] = Case(CASES["segment sizes"].rules, INTERFACES, ROUTES, traffic_segments)
 CASES["cut"] = Case(FILTERED + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_cut)
+CASES["connlimit"] = Case(CONNLIMITS + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_connlimit)
+CASES["tcp options and ecn"] = Case(HEADERS + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_headers)
+CASES["v6 routing header"] = Case(ROUTING6, INTERFACES6, ROUTES6, traffic_routing6, family=6)
 CASES |= {name: Case(f"*nat\n{r}\nCOMMIT\n", INTERFACES6, ROUTES6, traffic6, SETS6, 6) for name, r in RULES6.items()}
 
 

@@ -16,6 +16,8 @@ PLAIN = [
     "-m statistic --mode nth --every 3 --packet 1", "-m conntrack --ctstate NEW", "-m conntrack ! --ctstate DNAT",
     "-m set --match-set CLIENTS src", "-m set ! --match-set SERVERS dst,dst", "-m ttl --ttl-gt 60",
     "-m length --length 0:40", "-m recent --name R --rcheck --hitcount 2 --rsource", "-m recent --name R --set --rdest",
+    "-m quota --quota 900", "-m quota ! --quota 300", "-m ecn --ecn-ip-ect 0", "-p tcp -m ecn ! --ecn-tcp-ece",
+    "-p tcp -m tcpmss --mss 1000:1460", "-p tcp -m tcpmss ! --mss 1:99",
     "-m conntrack --ctorigdst 203.0.113.0/25", "-m conntrack --ctproto 17", "-m pkttype --pkt-type unicast",
 ]  # fmt: skip
 MARKS = ["MARK --set-xmark 0x{:x}/0x3", "MARK --or-mark 0x{:x}", "CONNMARK --set-xmark 0x{:x}/0xff"]

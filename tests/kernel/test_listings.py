@@ -29,6 +29,9 @@ MANY = """*nat
 -A PREROUTING -m addrtype --dst-type LOCAL --limit-iface-in -m pkttype --pkt-type unicast -j MARK --set-xmark 0x5/0xf
 -A X -m connmark --mark 0x1/0x1 -m physdev ! --physdev-is-bridged -j CONNMARK --save-mark
 -A X -j MARK --or-mark 0x4000
+-A X -m connlimit --connlimit-upto 5 --connlimit-mask 24 --connlimit-daddr -m connlimit --connlimit-above 2 -j RETURN
+-A X -p tcp -m tcpmss ! --mss 5:9 -m ecn --ecn-ip-ect 2 -j RETURN
+-A OUTPUT -m owner ! --uid-owner 1337 -m owner --gid-owner 5-9 -m owner ! --socket-exists -j RETURN
 -A X -p tcp --tcp-flags SYN,RST SYN -j LOG --log-prefix "hey: "
 -A POSTROUTING -p udp -o eth0 -m policy --dir out --pol none -j SNAT --to-source 1.1.1.1-1.1.1.2:100-200 --random-fully
 -A POSTROUTING -p udp -o eth0 -j MASQUERADE --to-ports 100-200 --random

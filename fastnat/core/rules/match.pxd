@@ -1,12 +1,12 @@
 # Walking a table's rules for one packet.
 #
 # Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
-# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy,
+# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy, xt_quota,
 # xt_CT (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
 # Differs from the kernel: CONNMARK --set-mark and --save-mark do nothing to the template of a rule with CT.
-from libc.stdint cimport int32_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
@@ -14,7 +14,11 @@ from ..packet.mangle cimport set_tos, set_ttl, tos_of
 from ..route cimport classify, comes_from_there, has_type, packet_type
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from .calendar cimport time_holds
+from .connlimit cimport connlimit_holds
 from .hashlimit cimport hashlimit_holds
+from .headers cimport has_option, mss_holds, routing_holds
+from .owner cimport owner_holds
 from .recent cimport limit_holds, recent_holds
 from .sets cimport in_set
 from .tcpmss cimport set_mss
@@ -125,22 +129,6 @@ cdef inline bint announced_by(const engine_t *e, const pkt_t *p, uint32_t kind) 
     return of_master != 0 and (kind == 0 or kind == of_master)
 
 
-cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
-    # has_option: whether a TCP option is in the header (tcp_find_option of xt_tcpudp.c).
-    cdef uint32_t at, end
-    if p.data == NULL or p.len < p.l4off + 20:
-        return False
-    at = p.l4off + 20
-    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
-    if end > p.len:
-        return False
-    while at < end:
-        if p.data[at] == wanted:
-            return True
-        at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
-    return False
-
-
 cdef inline bint icmp_holds(const match_t *m, const pkt_t *p) noexcept nogil:
     # icmp_holds: icmp_type_code_match of xt_tcpudp.c; the tuple carries type and code in place of a port.
     cdef uint32_t type_ = tuple_dport(p.t) >> 8
@@ -171,6 +159,16 @@ cdef inline bint nth_holds(match_t *m) noexcept nogil:
     return m.nth.count == 0
 
 
+cdef inline bint quota_holds(match_t *m, const pkt_t *p) noexcept nogil:
+    # quota_holds: the bytes left suffice for the packet, which then uses them up (quota_mt of xt_quota.c).
+    cdef uint64_t left = m.quota.low | <uint64_t>m.quota.high << 32
+    cdef bint enough = left >= p.length
+    left = left - p.length if enough else 0
+    m.quota.low = <uint32_t>left
+    m.quota.high = <uint32_t>(left >> 32)
+    return enough
+
+
 cdef inline bint asks_connection(uint32_t kind) noexcept nogil:
     # asks_connection: kinds that without a connection have one answer, inverted or not (conntrack_mt, connmark_mt).
     return (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
@@ -181,7 +179,12 @@ cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
     # asks_more_than_key: kinds whose answer is another one for a packet of equal classes, or that count what they see.
     return (kind == MATCH_LENGTH or kind == MATCH_RANDOM or kind == MATCH_NTH or kind == MATCH_SET or kind == MATCH_RECENT
             or kind == MATCH_LIMIT or kind == MATCH_TTL or kind == MATCH_TOS or kind == MATCH_TCP_OPTION
-            or kind == MATCH_HELPER)
+            or kind == MATCH_HELPER or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME)
+
+
+cdef inline bint may_drop(uint32_t kind) noexcept nogil:
+    # may_drop: kinds that drop some packets at once, whatever the rule's target.
+    return kind == MATCH_HASHLIMIT or kind == MATCH_TCP_MSS or kind == MATCH_ROUTING or kind == MATCH_CONNLIMIT
 
 
 cdef inline bint of_connection_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
@@ -222,7 +225,25 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
         return (tos_of(p) & m.byte.mask) == m.byte.value
     if kind == MATCH_TCP_OPTION:
         return has_option(p, m.option.number)
+    if kind == MATCH_OWNER:
+        return owner_holds(e, m, p)
+    if kind == MATCH_QUOTA:
+        return quota_holds(m, p)
+    if kind == MATCH_TIME:
+        return time_holds(e, m)
     return announced_by(e, p, m.helper.helper)
+
+
+cdef inline bint dropping_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # dropping_holds: a kind of may_drop, inversion included.
+    # => hotdrop: the packet is dropped at once.
+    if m.kind == MATCH_TCP_MSS:
+        return mss_holds(m, p, hotdrop)
+    if m.kind == MATCH_ROUTING:
+        return routing_holds(m, p, hotdrop)
+    if m.kind == MATCH_CONNLIMIT:
+        return connlimit_holds(e, m, p, hotdrop) != m.invert
+    return hashlimit_holds(e, m, p, hotdrop) != m.invert
 
 
 cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
@@ -335,9 +356,9 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
                 hotdrop[0] = True
                 return False
             continue
-        if m[i].kind == MATCH_HASHLIMIT:
+        if may_drop(m[i].kind):
             p.unrepeatable = True
-            if hashlimit_holds(e, &m[i], p, hotdrop) == m[i].invert:
+            if not dropping_holds(e, &m[i], p, hotdrop) or hotdrop[0]:
                 return False
             continue
         if not match_holds(e, &m[i], p):

@@ -1,0 +1,18 @@
+# Whose socket a packet was sent from: -m owner.
+#
+# Source: xt_owner.c (Linux 6.18).
+# Invariants: one row asks for one of user, group and the socket itself; without a socket exactly the inverted ones hold.
+# Differs from the kernel: all packets of the node itself have a socket, of one user and group without further groups.
+from libc.stdint cimport uint32_t
+from ..types cimport *
+
+
+cdef inline bint owner_holds(engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
+    # owner_holds: => Whether the packet has a socket, and that the id asked for; inversion left out.
+    cdef uint32_t number = e.owner_gid if m.owner.part == OWNER_GID else e.owner_uid
+    if p.in_iface != 0:
+        return False
+    if m.owner.part == OWNER_SOCKET:
+        return True
+    e.owner_asked |= 1 << m.owner.part
+    return m.owner.low <= number <= m.owner.high
