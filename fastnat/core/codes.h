@@ -197,13 +197,27 @@ enum recent_bit {
     RECENT_TTL = 16,
 };
 
-/* -m hashlimit, in match_t.bits: which parts make the key, and whether it asks for what is above the rate */
+/* -m hashlimit, in match_t.bits: parts of the key, whether it asks for what is above, the kind of rate */
 enum hashlimit_bit {
     HASHLIMIT_DST = 1,
     HASHLIMIT_DPORT = 2,
     HASHLIMIT_SRC = 4,
     HASHLIMIT_SPORT = 8,
     HASHLIMIT_ABOVE = 16,
+    HASHLIMIT_BYTES = 32,
+    HASHLIMIT_RATE_MATCH = 64,
+};
+
+/* -m connbytes: what is counted, in which directions */
+enum counted_part {
+    COUNTED_PACKETS = 0,
+    COUNTED_BYTES = 1,
+    COUNTED_AVERAGE = 2,
+};
+
+enum counted_way {
+    COUNTED_ORIGINAL = 1,
+    COUNTED_REPLY = 2,
 };
 
 /* -m owner: what of the socket it asks for */
@@ -453,6 +467,7 @@ enum match_kind {
     MATCH_TIME = 43,            /* time + bits: -m time */
     MATCH_ROUTING = 44,         /* routing: -m rt */
     MATCH_CONNLIMIT = 45,       /* connlimit + bits: -m connlimit */
+    MATCH_CONNBYTES = 46,       /* connbytes: -m connbytes */
 };
 
 /* What an event says: nf_conntrack_events as conntrack -E names them. */

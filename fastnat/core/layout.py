@@ -199,13 +199,30 @@ class RecentBit(IntEnum):
 
 
 class HashlimitBit(IntEnum):
-    """-m hashlimit, in match_t.bits: which parts make the key, and whether it asks for what is above the rate."""
+    """-m hashlimit, in match_t.bits: parts of the key, whether it asks for what is above, the kind of rate."""
 
     DST = 1
     DPORT = 2
     SRC = 4
     SPORT = 8
     ABOVE = 16
+    BYTES = 32
+    RATE_MATCH = 64
+
+
+class CountedPart(IntEnum):
+    """-m connbytes: what is counted, in which directions."""
+
+    PACKETS = 0
+    BYTES = 1
+    AVERAGE = 2
+
+
+class CountedWay(IntEnum):
+    """enum counted_way of codes.h."""
+
+    ORIGINAL = 1
+    REPLY = 2
 
 
 class OwnerPart(IntEnum):
@@ -474,6 +491,7 @@ class MatchKind(IntEnum):
     TIME = 43
     ROUTING = 44
     CONNLIMIT = 45
+    CONNBYTES = 46
 
 
 class Event(IntEnum):
@@ -511,9 +529,16 @@ TARGET_FORMS: dict[int, dict[str, Form]] = {
             "src": (0, "addr"),
             "dst": (4, "addr"),
         }),
+        "window": Form("window", {
+            "jiffies": (8, "uint32"),
+        }),
         "rate": Form("rate", {
             "cost": (16, "uint64"),
             "full": (24, "uint64"),
+        }),
+        "counts": Form("counts", {
+            "low": (16, "uint64"),
+            "high": (24, "uint64"),
         }),
         "period": Form("period", {
             "date_start": (16, "uint32"),
@@ -531,9 +556,16 @@ TARGET_FORMS: dict[int, dict[str, Form]] = {
             "src": (0, "addr"),
             "dst": (16, "addr"),
         }),
+        "window": Form("window", {
+            "jiffies": (32, "uint32"),
+        }),
         "rate": Form("rate", {
             "cost": (40, "uint64"),
             "full": (48, "uint64"),
+        }),
+        "counts": Form("counts", {
+            "low": (40, "uint64"),
+            "high": (48, "uint64"),
         }),
         "period": Form("period", {
             "date_start": (40, "uint32"),
@@ -811,6 +843,13 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
             "limit": (12, "uint32"),
         }),
     ),
+    MatchKind.CONNBYTES: (
+        Form("connbytes", {
+            "at": (4, "uint32"),
+            "part": (8, "uint32"),
+            "ways": (12, "uint32"),
+        }),
+    ),
 }
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
@@ -1004,6 +1043,8 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("used", "uint32", (), 0),
         ("credit", "uint64", (), 0),
         ("last", "uint32", (), 0),
+        ("seen", "uint32", (), 0),
+        ("bursts", "uint32", (), 0),
         ("pad", "uint32", (), 0),
     ],
     "CONNLIMIT": [

@@ -277,6 +277,12 @@ typedef struct {
 } connlimit_form_t;
 
 typedef struct {
+    uint32_t at;   /* place in engine_t.targets: counts */
+    uint32_t part; /* COUNTED_PACKETS, _BYTES or _AVERAGE */
+    uint32_t ways; /* COUNTED_ORIGINAL and _REPLY, bits */
+} connbytes_form_t;
+
+typedef struct {
     uint32_t first; /* place of the rule's first match in engine_t.matches */
 } listed_form_t;
 
@@ -325,6 +331,7 @@ typedef struct {
         time_form_t time;
         routing_form_t routing;
         connlimit_form_t connlimit;
+        connbytes_form_t connbytes;
         listed_form_t listed;
         struct {
             uint32_t a, b, c;
@@ -435,13 +442,15 @@ typedef struct {
     uint64_t packets, bytes;
 } hook_count_t;
 
-/* One bucket of -m hashlimit: who it is for, and what it may still spend. */
+/* One bucket of -m hashlimit: who it is for, and what it may still spend; of --hashlimit-rate-match what it has spent. */
 typedef struct {
     addr_t src, dst;
     uint32_t ports; /* source << 16 | destination */
     uint32_t used;
     uint64_t credit;
-    uint32_t last, pad; /* jiffies */
+    uint32_t last, seen; /* jiffies: when its credit was renewed, when it was used */
+    uint32_t bursts;     /* how often a byte rate may be full again at once; a rate match: 1: its last window was too much */
+    uint32_t pad;
 } hashlimit_t;
 
 /* A connection that -m connlimit has counted for an address. */
@@ -509,8 +518,17 @@ typedef struct {
 } masks_form_t;
 
 typedef struct {
-    uint64_t cost, full; /* credits of xt_hashlimit: of a packet, and of a full bucket */
+    uint64_t cost, full; /* credits of xt_hashlimit: of a packet or of 16 bytes, and of a full bucket or bursts; or rate and burst */
 } rate_form_t;
+
+typedef struct {
+    uint32_t jiffies; /* of --hashlimit-rate-match */
+    uint32_t pad;
+} window_form_t;
+
+typedef struct {
+    uint64_t low, high; /* of -m connbytes, both included */
+} counts_form_t;
 
 typedef struct {
     uint32_t date_start, date_stop; /* seconds since 1970, both included */
@@ -527,9 +545,15 @@ typedef struct {
             addr_t min_addr, max_addr;
         };
     };
-    uint16_t min_proto, max_proto, base_proto, flags;
+    union {
+        window_form_t window;
+        struct {
+            uint16_t min_proto, max_proto, base_proto, flags;
+        };
+    };
     union {
         rate_form_t rate;
+        counts_form_t counts;
         period_form_t period;
         struct {
             uint32_t value, mask, mask2, op;

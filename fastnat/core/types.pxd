@@ -144,6 +144,15 @@ cdef extern from "types.h" nogil:
         HASHLIMIT_SRC
         HASHLIMIT_SPORT
         HASHLIMIT_ABOVE
+        HASHLIMIT_BYTES
+        HASHLIMIT_RATE_MATCH
+    enum:
+        COUNTED_PACKETS
+        COUNTED_BYTES
+        COUNTED_AVERAGE
+    enum:
+        COUNTED_ORIGINAL
+        COUNTED_REPLY
     enum:
         OWNER_SOCKET
         OWNER_UID
@@ -340,6 +349,7 @@ cdef extern from "types.h" nogil:
         MATCH_TIME
         MATCH_ROUTING
         MATCH_CONNLIMIT
+        MATCH_CONNBYTES
     enum:
         EVENT_NEW
         EVENT_UPDATE
@@ -573,6 +583,11 @@ cdef extern from "types.h" nogil:
         uint32_t at
         uint32_t limit
 
+    ctypedef struct connbytes_form_t:
+        uint32_t at
+        uint32_t part
+        uint32_t ways
+
     ctypedef struct listed_form_t:
         uint32_t first
 
@@ -618,6 +633,7 @@ cdef extern from "types.h" nogil:
         time_form_t time
         routing_form_t routing
         connlimit_form_t connlimit
+        connbytes_form_t connbytes
         listed_form_t listed
         uint32_t a
         uint32_t b
@@ -736,6 +752,8 @@ cdef extern from "types.h" nogil:
         uint32_t used
         uint64_t credit
         uint32_t last
+        uint32_t seen
+        uint32_t bursts
         uint32_t pad
 
     ctypedef struct connlimit_t:
@@ -806,6 +824,14 @@ cdef extern from "types.h" nogil:
         uint64_t cost
         uint64_t full
 
+    ctypedef struct window_form_t:
+        uint32_t jiffies
+        uint32_t pad
+
+    ctypedef struct counts_form_t:
+        uint64_t low
+        uint64_t high
+
     ctypedef struct period_form_t:
         uint32_t date_start
         uint32_t date_stop
@@ -817,11 +843,13 @@ cdef extern from "types.h" nogil:
         masks_form_t masks
         addr_t min_addr
         addr_t max_addr
+        window_form_t window
         uint16_t min_proto
         uint16_t max_proto
         uint16_t base_proto
         uint16_t flags
         rate_form_t rate
+        counts_form_t counts
         period_form_t period
         uint32_t value
         uint32_t mask

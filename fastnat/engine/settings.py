@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ..addresses import Family
+from ..addresses import FAMILIES, Family
 from ..core.layout import Profile
 from ..dtypes import HZ
 from ..node import Node
@@ -68,8 +68,12 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
 
 
 def is_accounted(node: Node) -> bool:
-    """Tell whether connections that begin now count their packets and bytes (nf_conntrack_acct)."""
-    return node.sysctl(PREFIX + "acct", 0) != 0
+    """Tell whether connections that begin now count packets and bytes: nf_conntrack_acct, which -m connbytes sets."""
+    if node.sysctl(PREFIX + "acct", 0):
+        return True
+    tables = [t for rules in map(node.rules_of, FAMILIES.values()) if rules for t in rules.tables.values()]
+    every = (rule for table in tables for chain in table.chains.values() for rule in chain.rules)
+    return any(m.kind == "connbytes" for rule in every for m in rule.matches)
 
 
 def jiffies_of(epoch: float) -> int:

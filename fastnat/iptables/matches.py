@@ -383,6 +383,7 @@ class MatchOptions(StatefulMatches, ContextMatches):
 BARE: dict[str, Callable[[int], Match]] = {
     "rpfilter": lambda full: Match("rpfilter", values=(0,), hooks=("PREROUTING",)),
     "time": lambda full: TimeMatch("time"), "connlimit": lambda full: Match("connlimit", values=(0, 0, full)),
+    "connbytes": lambda full: Match("connbytes", values=(0, 2**64 - 1, 0, 0)),
     "policy": lambda full: Match("const", values=(0,), name="policy"),
     "rt": lambda full: Match("routing", values=(RoutingPart.SEGMENTS_LEFT, 0, 2**32 - 1)),
 }  # fmt: skip
@@ -390,5 +391,5 @@ KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "hashlimit", "ttl", "hl", "dscp",
     "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter", "owner", "time", "ecn",
-    "tcpmss", "rt", "connlimit", "quota",
+    "tcpmss", "rt", "connlimit", "quota", "connbytes",
 }  # fmt: skip

@@ -29,8 +29,8 @@ INVERTED = {
     "--pkt-type", "--helper", "--cpu", "--ipvs", "--vproto", "--vaddr", "--vport", "--vdir", "--vmethod", "--vportctl",
     "--reqid", "--spi", "--proto", "--tunnel-src", "--tunnel-dst", "--update-counters", "--update-subcounters",
     "--listed-as", "--uid-owner", "--gid-owner", "--socket-exists", "--weekdays", "--monthdays", "--ecn-tcp-cwr",
-    "--ecn-tcp-ece", "--ecn-ip-ect", "--mss", "--quota", "--connlimit-above", "--connlimit-upto", "--rt-type",
-    "--rt-segsleft", "--rt-len",
+    "--ecn-tcp-ece", "--ecn-ip-ect", "--mss", "--quota", "--connbytes", "--connlimit-above", "--connlimit-upto",
+    "--rt-type", "--rt-segsleft", "--rt-len",
 }  # fmt: skip
 CONNTRACK = (
     "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst", "--ctorigsrcport",
@@ -40,7 +40,7 @@ POLICY = ("--dir", "--pol", "--reqid", "--spi", "--proto", "--mode", "--tunnel-s
 HASHLIMIT = (
     "--hashlimit-upto", "--hashlimit-above", "--hashlimit-name", "--hashlimit-mode", "--hashlimit-burst",
     "--hashlimit-srcmask", "--hashlimit-dstmask", "--hashlimit-htable-size", "--hashlimit-htable-max",
-    "--hashlimit-htable-expire", "--hashlimit-htable-gcinterval",
+    "--hashlimit-htable-expire", "--hashlimit-htable-gcinterval", "--hashlimit-rate-match", "--hashlimit-rate-interval",
 )  # fmt: skip
 RECENT = ("--set", "--rcheck", "--update", "--remove")
 TTL, HL = ("--ttl-eq", "--ttl-lt", "--ttl-gt"), ("--hl-eq", "--hl-lt", "--hl-gt")
@@ -65,6 +65,7 @@ OF_MATCH: dict[str, tuple[str, ...]] = {
     "pkttype": ("--pkt-type",), "nfacct": ("--nfacct-name",), "helper": ("--helper",), "cpu": ("--cpu",),
     "rpfilter": ("--loose", "--validmark", "--accept-local", "--invert"), "owner": (*OWNER, "--suppl-groups"),
     "time": TIME, "ecn": ECN, "tcpmss": ("--mss",), "quota": ("--quota",),
+    "connbytes": ("--connbytes", "--connbytes-dir", "--connbytes-mode"),
     "connlimit": (*CONNLIMIT, *SIDES, "--connlimit-mask"),
     "rt": ("--rt-type", "--rt-segsleft", "--rt-len", "--rt-0-res", "--rt-0-addrs", "--rt-0-not-strict"),
 }  # fmt: skip
@@ -77,6 +78,7 @@ MATCHES: dict[str, list[tuple[str, ...]]] = {
     "length": [("--length",)], "set": [("--match-set",)], "recent": [RECENT],
     "hashlimit": [("--hashlimit-upto", "--hashlimit-above"), ("--hashlimit-name",)], "ttl": [TTL], "hl": [HL],
     "dscp": [("--dscp", "--dscp-class")], "tos": [("--tos",)], "physdev": [PHYSDEV], "policy": [("--dir",)],
+    "connbytes": [("--connbytes",), ("--connbytes-dir",), ("--connbytes-mode",)],
     "owner": [OWNER], "ecn": [ECN], "tcpmss": [("--mss",)], "quota": [("--quota",)], "connlimit": [CONNLIMIT],
     "pkttype": [("--pkt-type",)], "nfacct": [("--nfacct-name",)], "helper": [("--helper",)], "cpu": [("--cpu",)],
 }  # fmt: skip

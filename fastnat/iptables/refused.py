@@ -18,7 +18,6 @@ MODULES = {
     "psd": "not part of the kernel",
     "quota2": "not part of the kernel",
     "fullcone": "not part of the kernel",
-    "connbytes": "packets and bytes are not accounted by connection (nf_conntrack_acct = 0)",
     "connlabel": "connections carry no labels",
     "realm": "routes carry no realms",
     "devgroup": "interfaces carry no groups",

@@ -109,6 +109,7 @@ class RuleParser(MatchOptions, TargetOptions):
             self._check_protocol({m.kind for m in r.matches})
             self.check_statistic()
             self.check_time()
+            self.check_hashlimit()
         if r.in_iface and r.chain in ("POSTROUTING", "OUTPUT"):
             raise self.fail(f"Can't use -i with {r.chain}")
         if r.out_iface and r.chain in ("PREROUTING", "INPUT"):
@@ -239,7 +240,10 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--hashlimit": RuleParser.hashlimit_rate, "--hashlimit-upto": RuleParser.hashlimit_rate,
     "--hashlimit-above": RuleParser.hashlimit_rate, "--hashlimit-mode": RuleParser.hashlimit_mode,
     "--hashlimit-srcmask": RuleParser.hashlimit_mask, "--hashlimit-dstmask": RuleParser.hashlimit_mask,
-    "--hashlimit-name": RuleParser.hashlimit_name, "--hashlimit-burst": RuleParser.hashlimit_number,
+    "--hashlimit-name": RuleParser.hashlimit_name, "--hashlimit-burst": RuleParser.hashlimit_burst,
+    "--hashlimit-rate-match": RuleParser.hashlimit_rate_match,
+    "--hashlimit-rate-interval": RuleParser.hashlimit_interval, "--connbytes": RuleParser.connbytes_range,
+    "--connbytes-dir": RuleParser.connbytes_direction, "--connbytes-mode": RuleParser.connbytes_mode,
     "--hashlimit-htable-size": RuleParser.hashlimit_number, "--hashlimit-htable-max": RuleParser.hashlimit_number,
     "--hashlimit-htable-expire": RuleParser.hashlimit_number,
     "--hashlimit-htable-gcinterval": RuleParser.hashlimit_number,

@@ -1,4 +1,4 @@
-"""The matches that remember packets or need a table: statistic, set, recent, limit, hashlimit, connlimit, quota.
+"""The matches that remember packets or ask what is counted of them: statistic, set, recent, limit, hashlimit...
 
 Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 """
@@ -9,13 +9,20 @@ import re
 from dataclasses import dataclass
 
 from ..addresses import V6
-from ..core.layout import FN_HZ, ConnlimitBit, HashlimitBit, RecentBit, RecentOperation
+from ..core.layout import FN_HZ, ConnlimitBit, CountedPart, CountedWay, HashlimitBit, RecentBit, RecentOperation
 from ..util.text import excerpt
 from .model import Match
 from .rule_words import RuleWords
 
 # xt_limit is told rates in 1/10000 s, and counts 128 credits a jiffy (CREDITS_PER_JIFFY)
 CREDITS, LIMIT_SCALE, MAX_CREDIT = 128, 10_000, 2**32 - 1
+# of a byte rate: bytes that cost alike; seconds after which a bucket is forgotten, without and with bursts
+PIECE, BYTE_EXPIRY, BURST_EXPIRY = 16, 15, 60
+BYTE_RATE = re.compile(r"([0-9]{1,18})([km]?)b/s.*")
+BURST = re.compile(r"([0-9]{1,18})([km]?)b?")
+FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+# of packets; a burst without a suffix is as many
+PACKET_BURST, MAX_BURST = 5, 1_000_000
 RATE = re.compile(r"[0-9]{1,18}")
 # XT_RECENT_MAX_NSTAMPS - 1
 MAX_HITS = 65535
@@ -45,15 +52,50 @@ class RecentMatch(Match):
 
 @dataclass
 class HashlimitMatch(Match):
-    """-m hashlimit while its options are read: cost of a packet in microseconds, expiry in milliseconds."""
+    """-m hashlimit while its options are read.
+
+    cost: of a packet in microseconds, of a byte rate 2**32 divided by its pieces of 16 bytes a second and one;
+    burst: in packets or bytes, None: not given; unit: seconds of a rate's unit; expire: milliseconds, None: not given;
+    interval: seconds of a rate match, 0: not given.
+    """
 
     cost: int = 0
-    burst: int = 5
+    burst: int | None = None
     mode: int = 0
     masks: tuple[int, int] | None = None
-    expire: int = 10_000
+    unit: int = 1
+    expire: int | None = None
+    interval: int = 0
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether the rate is one of bytes."""
+        return bool(self.mode & HashlimitBit.BYTES)
+
+    @property
+    def bursts(self) -> int:
+        """The burst in packets, of a byte rate in seconds of the rate, rounded up."""
+        if not self.in_bytes:
+            return PACKET_BURST if self.burst is None else self.burst
+        return -(-(self.burst or 0) // self.bytes_a_second)
+
+    @property
+    def bytes_a_second(self) -> int:
+        """The rate that the kernel makes of a byte rate: whole pieces of 16 bytes (cost_to_bytes, user2rate_bytes)."""
+        return (MAX_CREDIT // self.cost - 1) * PIECE
+
+    @property
+    def lifetime(self) -> int:
+        """Milliseconds after which an unused bucket is forgotten."""
+        if self.expire is not None:
+            return self.expire
+        return 1000 * (BURST_EXPIRY if self.in_bytes and self.burst else self.unit)
 
 
+COUNTED_WAYS = {
+    "original": CountedWay.ORIGINAL, "reply": CountedWay.REPLY, "both": CountedWay.ORIGINAL | CountedWay.REPLY,
+}  # fmt: skip
+COUNTED_PARTS = {"packets": CountedPart.PACKETS, "bytes": CountedPart.BYTES, "avgpkt": CountedPart.AVERAGE}
 # parts of the key
 HASHLIMIT_MODES = {
     "dstip": HashlimitBit.DST, "dstport": HashlimitBit.DPORT, "srcip": HashlimitBit.SRC, "srcport": HashlimitBit.SPORT,
@@ -66,7 +108,7 @@ RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.RE
 
 
 class StatefulMatches(RuleWords):
-    """The options of -m statistic, set, recent, limit, hashlimit, connlimit and quota."""
+    """The options of -m statistic, set, recent, limit, hashlimit, connlimit, connbytes and quota."""
 
     recent: RecentMatch | None = None
     hashlimit: HashlimitMatch | None = None
@@ -181,18 +223,17 @@ class StatefulMatches(RuleWords):
 
     def limit(self) -> None:
         """--limit N[/UNIT]."""
-        self.add_match("limit", self._rate(LIMIT_SCALE), 5)
+        self.add_match("limit", self._rate(self.take("a rate"), LIMIT_SCALE)[0], 5)
 
-    def _rate(self, scale: int) -> int:
-        """Return the time of a packet at the given rate, in units of 1/scale s."""
-        text = self.take("a rate")
+    def _rate(self, text: str, scale: int) -> tuple[int, int]:
+        """Return the time of a packet at a rate in units of 1/scale s, and the seconds of the rate's own unit."""
         amount, _, unit = text.partition("/")
         seconds = next((s for name, s in LIMIT_UNITS.items() if name.startswith(unit or "second")), 0)
         if not seconds or not RATE.fullmatch(amount) or int(amount) == 0:
             raise self.fail(f"{self.option} {excerpt(text)!r}: expected for example 3/minute")
         if not scale * seconds // int(amount):
             raise self.fail(f"Rate too fast {excerpt(text)!r}")
-        return scale * seconds // int(amount)
+        return scale * seconds // int(amount), seconds
 
     def _hashlimit(self) -> HashlimitMatch:
         if self.hashlimit is None:
@@ -204,7 +245,19 @@ class StatefulMatches(RuleWords):
         """--hashlimit-upto, --hashlimit-above N/UNIT; `!` turns one into the other."""
         match = self._hashlimit()
         above = self.option.endswith("above") != self.invert
-        match.cost = self._rate(1_000_000)
+        text = self.take("a rate")
+        in_bytes = BYTE_RATE.fullmatch(text)
+        if in_bytes:
+            pieces = int(in_bytes[1]) * FACTORS[in_bytes[2]] // PIECE
+            match.cost, match.unit = MAX_CREDIT // (pieces + 1), BYTE_EXPIRY
+            match.mode |= HashlimitBit.BYTES
+            # what the kernel makes of it must not be nothing
+            if not int(in_bytes[1]) or match.cost * FN_HZ < 1 << 8:
+                raise self.fail(
+                    f"{self.option} {excerpt(text)!r}: no such byte rate; expected for example 4kb/s or 2mb/s"
+                )
+        else:
+            match.cost, match.unit = self._rate(text, 1_000_000)
         match.mode |= HashlimitBit.ABOVE * above
 
     def hashlimit_mode(self) -> None:
@@ -222,12 +275,41 @@ class StatefulMatches(RuleWords):
         match.masks = (length, dst) if "src" in self.option else (src, length)
 
     def hashlimit_number(self) -> None:
-        """--hashlimit-burst N, --hashlimit-htable-expire MS; size, max and gcinterval change no answer."""
+        """--hashlimit-htable-expire MS; size, max and gcinterval change no answer."""
         n = self.number(self.take("a number"))
-        if self.option == "--hashlimit-burst":
-            self._hashlimit().burst = n
-        elif self.option == "--hashlimit-htable-expire":
+        if self.option == "--hashlimit-htable-expire":
             self._hashlimit().expire = n
+
+    def hashlimit_burst(self) -> None:
+        """--hashlimit-burst N, or of a byte rate N[k|m]b."""
+        text = self.take("a burst")
+        found = BURST.fullmatch(text)
+        burst = int(found[1]) * FACTORS[found[2]] if found else 0
+        if not 1 <= burst <= 2**32 - 1:
+            raise self.fail(f"{self.option} {excerpt(text)!r}: expected packets, as 20, or bytes, as 400kb")
+        self._hashlimit().burst = burst
+
+    def hashlimit_rate_match(self) -> None:
+        """--hashlimit-rate-match: packets are counted in windows of time."""
+        self._hashlimit().mode |= HashlimitBit.RATE_MATCH
+
+    def hashlimit_interval(self) -> None:
+        """--hashlimit-rate-interval S: the length of such a window."""
+        self._hashlimit().interval = self.number(self.take("seconds"))
+        if not self._hashlimit().interval:
+            raise self.fail("--hashlimit-rate-interval 0: at least 1")
+
+    def check_hashlimit(self) -> None:
+        """A burst fits its rate, and a rate counts in a rate match."""
+        for m in self.rule.matches:
+            if not isinstance(m, HashlimitMatch):
+                continue
+            if m.in_bytes and m.burst is not None and m.burst < m.bytes_a_second:
+                raise self.fail(f"hashlimit: burst cannot be smaller than {m.bytes_a_second}b")
+            if not m.in_bytes and m.bursts > MAX_BURST:
+                raise self.fail(f"hashlimit: a burst of packets is one of 1..{MAX_BURST}")
+            if m.mode & HashlimitBit.RATE_MATCH and not m.in_bytes and not m.cost // m.unit:
+                raise self.fail("hashlimit: the rate is too fast for --hashlimit-rate-match")
 
     def hashlimit_name(self) -> None:
         """--hashlimit-name NAME: rules of one name share a table."""
@@ -260,6 +342,37 @@ class StatefulMatches(RuleWords):
         """--connlimit-saddr, --connlimit-daddr: whose connections are counted."""
         last = self._connlimit()
         last.values = (last.values[0], ConnlimitBit.DST * (self.option == "--connlimit-daddr"), last.values[2])
+
+    def _connbytes(self) -> Match:
+        return next((m for m in reversed(self.rule.matches) if m.kind == "connbytes"), Match("connbytes"))
+
+    def connbytes_range(self) -> None:
+        """--connbytes N[:M]; without a colon there is no upper limit."""
+        low, _, high = self.take("a range").partition(":")
+        first = self.number(low, 2**64 - 1) if low else 0
+        last = self.number(high, 2**64 - 1) if high else 2**64 - 1
+        if last < first:
+            raise self.fail(f"--connbytes: {first} should be less than {last}")
+        match = self._connbytes()
+        match.values = (first, last, *match.values[2:])
+        # a range of one number is told to the kernel as it is, inverted or not
+        match.invert = self.invert and first != last
+
+    def connbytes_direction(self) -> None:
+        """--connbytes-dir original|reply|both."""
+        text = self.take("a direction")
+        if text not in COUNTED_WAYS:
+            raise self.fail(f"--connbytes-dir {excerpt(text)!r} is not one of {', '.join(COUNTED_WAYS)}")
+        match = self._connbytes()
+        match.values = (*match.values[:3], COUNTED_WAYS[text])
+
+    def connbytes_mode(self) -> None:
+        """--connbytes-mode packets|bytes|avgpkt."""
+        text = self.take("a mode")
+        if text not in COUNTED_PARTS:
+            raise self.fail(f"--connbytes-mode {excerpt(text)!r} is not one of {', '.join(COUNTED_PARTS)}")
+        match = self._connbytes()
+        match.values = (*match.values[:2], COUNTED_PARTS[text], match.values[3])
 
     def quota(self) -> None:
         """--quota BYTES."""

@@ -61,7 +61,8 @@ STATELESS = {
 }  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
-HASHLIMIT_CREDITS = HZ * 2**39 // 1_000_000
+HASHLIMIT_SCALE = 1_000_000
+HASHLIMIT_CREDITS = HZ * 2**39 // HASHLIMIT_SCALE
 MAX_64 = 2**64 - 1
 # an engine keeps a list for each
 MAX_CONNLIMITS = 1024
@@ -74,6 +75,7 @@ L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-ty
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {
     "ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper", "connlimit",
+    "connbytes",
 }  # fmt: skip
 
 
@@ -86,6 +88,7 @@ class HashlimitTable:
     cost: int
     full: int
     expiry: int
+    window: int
 
 
 @dataclass
@@ -158,8 +161,10 @@ class Compiler:
     rules: list[tuple[Any, ...]] = field(default_factory=list)
     matches: list[Row] = field(default_factory=list)
     targets: list[tuple[Any, ...]] = field(default_factory=list)
-    # of -m hashlimit: which target holds a rate, its cost and its full bucket
-    rates: list[tuple[int, int, int]] = field(default_factory=list)
+    # of -m hashlimit: which target holds a rate, its cost, its full bucket, the window of a rate match
+    rates: list[tuple[int, int, int, int]] = field(default_factory=list)
+    # of -m connbytes: which target holds its limits, and these
+    counts: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
     # of -m time: which target holds a period, its dates and its times of day
     periods: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     connlimit_lists: int = 0
@@ -222,6 +227,10 @@ class Compiler:
             self.matches.append(match_row(kind, invert, low=v[0] & 0xFFFFFFFF, high=v[0] >> 32))
         elif kind is MatchKind.CONNLIMIT:
             self.connlimit(m)
+        elif kind is MatchKind.CONNBYTES:
+            at = self.addresses(0, 0)
+            self.counts.append((at, (v[0], v[1])))
+            self.matches.append(match_row(kind, invert, at=at, part=v[2], ways=v[3]))
         elif isinstance(m, TimeMatch):
             self.time(m)
         else:
@@ -279,20 +288,19 @@ class Compiler:
 
     def hashlimit(self, m: HashlimitMatch) -> None:
         """Append -m hashlimit. Key, masks and rate are those of the first rule that names the table."""
-        # user2credits: 64 bits wide, whatever the product
-        cost, full = m.cost * HASHLIMIT_CREDITS & MAX_64, m.cost * m.burst * HASHLIMIT_CREDITS & MAX_64
-        if m.burst == 0 or full < cost:
-            raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
+        cost, full = rate_of(m)
         mine = HashlimitTable(
             m.mode & ~HashlimitBit.ABOVE,
             m.masks or (self.family.bits,) * 2,
             cost,
             full,
-            min(m.expire * HZ // 1000, 2**31),
+            min(m.lifetime * HZ // 1000, 2**31),
+            # of a byte rate the unit is none
+            min((m.interval or (1 if m.in_bytes else m.unit)) * HZ, 2**31),
         )
         table = self.hashlimit_tables.setdefault(m.name, self.hashlimits_before.get(m.name, mine))
         at = self.addresses(*map(self.family.mask_of, table.masks))
-        self.rates.append((at, table.cost, table.full))
+        self.rates.append((at, table.cost, table.full, table.window))
         number = list(self.hashlimit_tables).index(m.name)
         bits = table.mode | m.mode & HashlimitBit.ABOVE
         self.matches.append(
@@ -456,6 +464,25 @@ class Compiler:
         )
 
 
+def rate_of(m: HashlimitMatch) -> tuple[int, int]:
+    """Return what a packet, or 16 bytes, cost and what a full bucket holds, or bursts; of a rate match rate and burst.
+
+    Raises RuleError where the kernel does (user2credits, user2credits_byte, rateinfo_init).
+    """
+    if m.mode & HashlimitBit.RATE_MATCH:
+        if m.in_bytes:
+            return m.bytes_a_second, max(m.bursts, 1) * m.bytes_a_second
+        rate = HASHLIMIT_SCALE // (m.cost // m.unit)
+        return rate, rate + m.bursts
+    if m.in_bytes:
+        return m.cost * HZ >> 8, m.bursts
+    # 64 bits wide, whatever the product
+    cost, full = m.cost * HASHLIMIT_CREDITS & MAX_64, m.cost * m.bursts * HASHLIMIT_CREDITS & MAX_64
+    if m.bursts == 0 or full < cost:
+        raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
+    return cost, full
+
+
 def with_arrays_of(ruleset: Ruleset, core: Datapath) -> Ruleset:
     """Return a ruleset whose arrays are a datapath's own, read-only, because the core trusts their contents."""
     own = core.arrays
@@ -498,10 +525,14 @@ def compile_rules(
         r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
     )
     targets = np.array(c.targets, records.TARGET)
-    for at, cost, full in c.rates:
-        view_of(targets, TARGET_FORMS[family.version]["rate"])[at] = cost, full
+    forms = TARGET_FORMS[family.version]
+    for at, cost, full, window in c.rates:
+        view_of(targets, forms["rate"])[at] = cost, full
+        view_of(targets, forms["window"])[at] = window
+    for at, limits in c.counts:
+        view_of(targets, forms["counts"])[at] = limits
     for at, period in c.periods:
-        view_of(targets, TARGET_FORMS[family.version]["period"])[at] = period
+        view_of(targets, forms["period"])[at] = period
     return Ruleset(
         aligned(c.rules, records.RULE),
         np.array(c.matches, MATCH),

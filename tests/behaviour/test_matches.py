@@ -166,6 +166,42 @@ def test_connlimit_forgets_what_is_over_when_it_has_no_room():
     assert len(nat.stacks[4].core.arrays["connlimits"]) == 100
 
 
+@pytest.mark.parametrize(("said", "there", "gone"), [
+    ("1/hour --hashlimit-burst 1", 3599, 3601), ("1/minute --hashlimit-burst 1", 59, 61),
+    ("1/hour --hashlimit-burst 1 --hashlimit-htable-expire 5000", 4, 6), ("16b/s", 0.1, 16),
+    ("16b/s --hashlimit-burst 32b", 0.1, 61),
+])  # fmt: skip
+def test_a_bucket_of_hashlimit_lives_as_long_as_the_unit_of_its_rate(said, there, gone):
+    """A new one lets pass what the old one had no credit for."""
+    for later, passes in ((there, False), (gone, True)):
+        limit = f"-m hashlimit --hashlimit-upto {said} --hashlimit-name H"
+        nat = fastnat.Engine(make_node(f"*filter\n-A FORWARD {limit} -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n"))
+        batch = flows(nat, 1, length=5000)
+        while nat.process(batch, 0.0)["verdict"][0] == fastnat.Verdict.FORWARD:
+            pass
+        assert (nat.process(batch, float(later))["verdict"][0] == fastnat.Verdict.FORWARD) == passes, later
+
+
+def test_windows_of_a_rate_match():
+    """Five a second and a burst of three: eight pass in a window; one that had too many closes the next one."""
+    rule = "--hashlimit-upto 5/sec --hashlimit-burst 3 --hashlimit-rate-match --hashlimit-htable-expire 60000"
+    rules = f"*filter\n-A FORWARD -m hashlimit {rule} --hashlimit-name R -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n"
+    nat = fastnat.Engine(make_node(rules))
+    passed = [int((nat.process(flows(nat, n), t)["verdict"] == fastnat.Verdict.FORWARD).sum())
+              for t, n in ((0.0, 12), (1.1, 4), (2.2, 4), (2.3, 9), (30.0, 12))]  # fmt: skip
+    assert passed == [8, 0, 4, 4, 8]
+
+
+def test_a_rule_with_connbytes_turns_accounting_on():
+    rule = "-m connbytes --connbytes 2 --connbytes-dir both --connbytes-mode packets -j DROP"
+    nat = fastnat.Engine(make_node(f"*filter\n-A FORWARD {rule}\nCOMMIT\n" + MASQUERADE))
+    assert [nat.process(flows(nat, 1))["verdict"][0] for _ in range(2)] == [
+        fastnat.Verdict.FORWARD,
+        fastnat.Verdict.DROP,
+    ]
+    assert "packets=2 bytes=" in nat.conntrack.format()
+
+
 def test_what_nothing_tracks_is_counted_once():
     """The entry of an untracked packet is over when the next one comes, as the kernel's is."""
     raw = "*raw\n-A PREROUTING -j NOTRACK\nCOMMIT\n"

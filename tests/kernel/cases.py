@@ -105,6 +105,29 @@ RULES = {
     "-A POSTROUTING -p udp -m quota ! --quota 4294967400 -j SNAT --to-source 198.51.100.72\n"
     "-A POSTROUTING -p tcp -m quota ! --quota 100 -j SNAT --to-source 198.51.100.73\n"
     "-A POSTROUTING -j SNAT --to-source 198.51.100.74",
+    "byte rates": "-A POSTROUTING -p udp -m hashlimit --hashlimit-upto 16b/s --hashlimit-burst 400b --hashlimit-name A "
+    "-j SNAT --to-source 198.51.100.71\n"
+    "-A POSTROUTING -p tcp -m hashlimit --hashlimit-above 1kb/s --hashlimit-mode srcip --hashlimit-name B "
+    "-j SNAT --to-source 198.51.100.72\n"
+    "-A POSTROUTING -p icmp -m hashlimit --hashlimit-upto 5/minute --hashlimit-burst 3 --hashlimit-rate-match "
+    "--hashlimit-name C -j SNAT --to-source 198.51.100.73\n"
+    "-A POSTROUTING -m hashlimit --hashlimit-above 96b/s --hashlimit-burst 300b --hashlimit-rate-match "
+    "--hashlimit-rate-interval 3600 --hashlimit-htable-expire 3600000 --hashlimit-name D "
+    "-j SNAT --to-source 198.51.100.74\n-A POSTROUTING -j SNAT --to-source 198.51.100.75",
+    "connbytes": "COMMIT\n*mangle\n"
+    + "".join(
+        f"-A FORWARD -m connbytes {said} -j TOS --or-tos {4 << n}\n"
+        for n, said in enumerate(
+            (
+                "--connbytes 2:3 --connbytes-dir original --connbytes-mode packets",
+                "! --connbytes 60: --connbytes-dir both --connbytes-mode bytes",
+                "--connbytes 1 --connbytes-dir reply --connbytes-mode packets",
+                "--connbytes 29:41 --connbytes-dir both --connbytes-mode avgpkt",
+                "! --connbytes 3:3 --connbytes-dir both --connbytes-mode packets",
+            )
+        )
+    )
+    + "COMMIT\n*nat\n-A POSTROUTING -o eth0 -j MASQUERADE",
     "dnat": "-A PREROUTING -d 198.51.100.10/32 -p udp -j DNAT --to-destination 10.244.1.5:5000-5010",
 }
 

@@ -17,6 +17,8 @@ cdef enum:
     NEAR = 64
     # credits of a jiffy: 2 to the power of this
     CREDIT_BITS = 39
+    # the same of byte rates, whose full bucket has those of a second
+    BYTE_CREDIT_BITS = 24
 
 
 cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
@@ -35,8 +37,55 @@ cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
     return True
 
 
-cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const pkt_t *p, uint64_t full) noexcept nogil:
-    # hashlimit_bucket: the bucket of the packet's key; a new one is full.
+cdef inline void renew(hashlimit_t *bucket, const match_t *m, const target_t *said, uint32_t now) noexcept nogil:
+    # renew: what the time since the last renewal gives back (rateinfo_recalc).
+    cdef uint32_t ticks = now - bucket.last
+    cdef uint64_t full = said.rate.full
+    cdef uint32_t bits = CREDIT_BITS
+    if m.bits & HASHLIMIT_RATE_MATCH:
+        if ticks and ticks >= said.window.jiffies:
+            bucket.last = now
+            bucket.bursts = bucket.credit * said.window.jiffies > ticks * said.rate.cost
+            bucket.credit = 0
+        return
+    if m.bits & HASHLIMIT_BYTES:
+        full = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
+        bits = BYTE_CREDIT_BITS
+    bucket.last = now
+    if ticks > full >> bits or bucket.credit + (<uint64_t>ticks << bits) > full:
+        bucket.credit = full
+    else:
+        bucket.credit += <uint64_t>ticks << bits
+
+
+cdef inline void start_bucket(hashlimit_t *bucket, const match_t *m, const target_t *said, uint32_t now) noexcept nogil:
+    # start_bucket: a new one is full, and one that counts has counted nothing (rateinfo_init).
+    bucket.used = 1
+    bucket.last = now
+    bucket.bursts = 0
+    if m.bits & HASHLIMIT_RATE_MATCH:
+        bucket.credit = 0
+    elif m.bits & HASHLIMIT_BYTES:
+        bucket.credit = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
+        bucket.bursts = <uint32_t>said.rate.full
+    else:
+        bucket.credit = said.rate.full
+
+
+cdef inline uint64_t byte_cost(hashlimit_t *bucket, const target_t *said, uint32_t length) noexcept nogil:
+    # byte_cost: of a packet, in pieces of 16 bytes; a bucket that has not so much takes one of its bursts (hashlimit_byte_cost).
+    cdef uint64_t most = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
+    cdef uint64_t cost = ((length >> 4) + 1) * said.rate.cost
+    if cost > most:
+        cost = most
+    if bucket.credit < cost and bucket.bursts:
+        bucket.bursts -= 1
+        bucket.credit = most
+    return cost
+
+
+cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
+    # hashlimit_bucket: the bucket of the packet's key, renewed.
     # => NULL: no slot is free, or the packet has not the ports that the key asks for.
     cdef const target_t *said = &e.targets[m.hashlimit.at]
     cdef addr_t src = tuple_src(p.t) & said.masks.src if m.bits & HASHLIMIT_SRC else <addr_t>0
@@ -55,8 +104,10 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
     h ^= h >> 15
     for i in range(NEAR):
         bucket = &e.hashlimits[m.hashlimit.list * FN_HASHLIMIT_SLOTS + ((h + i) & (FN_HASHLIMIT_SLOTS - 1))]
-        if bucket.used and p.now - bucket.last < m.hashlimit.expiry:
+        if bucket.used and p.now - bucket.seen < m.hashlimit.expiry:
             if bucket.src == src and bucket.dst == dst and bucket.ports == ports:
+                renew(bucket, m, said, p.now)
+                bucket.seen = p.now
                 return bucket
             continue
         if free == NULL:
@@ -67,29 +118,29 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
         free.src = src
         free.dst = dst
         free.ports = ports
-        free.used = 1
-        free.last = p.now
-        free.credit = full
+        free.seen = p.now
+        start_bucket(free, m, said, p.now)
     return free
 
 
+cdef inline bint within_rate(hashlimit_t *bucket, const match_t *m, const pkt_t *p, const target_t *said) noexcept nogil:
+    # within_rate: whether the bucket has what the packet costs, which it then pays; a rate match counts it in any case.
+    cdef uint64_t cost
+    if m.bits & HASHLIMIT_RATE_MATCH:
+        bucket.credit += p.length if m.bits & HASHLIMIT_BYTES else 1
+        return not bucket.bursts and bucket.credit <= said.rate.full
+    cost = byte_cost(bucket, said, p.length) if m.bits & HASHLIMIT_BYTES else said.rate.cost
+    if bucket.credit < cost:
+        return False
+    bucket.credit -= cost
+    return True
+
+
 cdef inline bint hashlimit_holds(engine_t *e, const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
-    # hashlimit_holds: whether the packet's bucket has its cost, which it then pays (hashlimit_mt_common).
+    # hashlimit_holds: whether the packet of a key is within the rate, or above it where the rule asks for that (hashlimit_mt_common).
     # => hotdrop: the packet has no key, or there is no room for another bucket.
-    cdef uint64_t cost = e.targets[m.hashlimit.at].rate.cost
-    cdef uint64_t full = e.targets[m.hashlimit.at].rate.full
-    cdef hashlimit_t *bucket = hashlimit_bucket(e, m, p, full)
-    cdef uint64_t ticks
+    cdef hashlimit_t *bucket = hashlimit_bucket(e, m, p)
     if bucket == NULL:
         hotdrop[0] = True
         return False
-    ticks = p.now - bucket.last
-    bucket.last = p.now
-    if ticks > full >> CREDIT_BITS or bucket.credit + (ticks << CREDIT_BITS) > full:
-        bucket.credit = full
-    else:
-        bucket.credit += ticks << CREDIT_BITS
-    if bucket.credit >= cost:
-        bucket.credit -= cost
-        return not m.bits & HASHLIMIT_ABOVE
-    return (m.bits & HASHLIMIT_ABOVE) != 0
+    return within_rate(bucket, m, p, &e.targets[m.hashlimit.at]) != ((m.bits & HASHLIMIT_ABOVE) != 0)

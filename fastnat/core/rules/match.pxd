@@ -1,7 +1,7 @@
 # Walking a table's rules for one packet.
 #
 # Source: ipt_do_table, ip_packet_match (ip_tables.c); xt_tcpudp, xt_multiport, xt_mark, xt_addrtype, xt_iprange,
-# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy, xt_quota,
+# xt_conntrack, xt_statistic, xt_connmark, xt_length, xt_hl, xt_dscp, xt_physdev, xt_policy, xt_quota, xt_connbytes,
 # xt_CT (Linux 6.18).
 # Invariants: matches run in their order and stop at the first that fails; counters move only for rules that
 # match; the jump stack holds the longest way through the chains, see iptables/nesting.py, and no walk is endless.
@@ -169,6 +169,26 @@ cdef inline bint quota_holds(match_t *m, const pkt_t *p) noexcept nogil:
     return enough
 
 
+cdef inline bint connbytes_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
+    # connbytes_holds: packets or bytes of a connection, or the bytes of a packet on average (connbytes_mt of xt_connbytes.c).
+    # => Of a packet without a connection that is accounted neither that nor its inversion holds.
+    cdef const target_t *said = &e.targets[m.connbytes.at]
+    cdef uint64_t packets = 0
+    cdef uint64_t bytes_ = 0
+    cdef uint64_t value
+    cdef uint32_t way
+    if p.ct == FN_NONE or not e.conns[p.ct].flags & CONN_COUNTED:
+        return False
+    for way in range(2):
+        if (m.connbytes.ways >> way) & 1:
+            packets += e.acct[p.ct].packets[way]
+            bytes_ += e.acct[p.ct].bytes[way]
+    value = packets if m.connbytes.part == COUNTED_PACKETS else bytes_
+    if m.connbytes.part == COUNTED_AVERAGE:
+        value = bytes_ // packets if packets else 0
+    return (said.counts.low <= value <= said.counts.high) != m.invert
+
+
 cdef inline bint asks_connection(uint32_t kind) noexcept nogil:
     # asks_connection: kinds that without a connection have one answer, inverted or not (conntrack_mt, connmark_mt).
     return (kind == MATCH_CT_ADDR or kind == MATCH_CT_PORT or kind == MATCH_CT_STATUS or kind == MATCH_CT_DIR
@@ -182,9 +202,10 @@ cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
             or kind == MATCH_HELPER or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME)
 
 
-cdef inline bint may_drop(uint32_t kind) noexcept nogil:
-    # may_drop: kinds that drop some packets at once, whatever the rule's target.
-    return kind == MATCH_HASHLIMIT or kind == MATCH_TCP_MSS or kind == MATCH_ROUTING or kind == MATCH_CONNLIMIT
+cdef inline bint decides_alone(uint32_t kind) noexcept nogil:
+    # decides_alone: kinds that drop some packets at once, or whose answer is not always turned round by inversion.
+    return (kind == MATCH_HASHLIMIT or kind == MATCH_TCP_MSS or kind == MATCH_ROUTING or kind == MATCH_CONNLIMIT
+            or kind == MATCH_CONNBYTES)
 
 
 cdef inline bint of_connection_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
@@ -234,8 +255,8 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
     return announced_by(e, p, m.helper.helper)
 
 
-cdef inline bint dropping_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotdrop) noexcept nogil:
-    # dropping_holds: a kind of may_drop, inversion included.
+cdef inline bint alone_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # alone_holds: a kind of decides_alone, inversion included.
     # => hotdrop: the packet is dropped at once.
     if m.kind == MATCH_TCP_MSS:
         return mss_holds(m, p, hotdrop)
@@ -243,6 +264,8 @@ cdef inline bint dropping_holds(engine_t *e, const match_t *m, pkt_t *p, bint *h
         return routing_holds(m, p, hotdrop)
     if m.kind == MATCH_CONNLIMIT:
         return connlimit_holds(e, m, p, hotdrop) != m.invert
+    if m.kind == MATCH_CONNBYTES:
+        return connbytes_holds(e, m, p)
     return hashlimit_holds(e, m, p, hotdrop) != m.invert
 
 
@@ -356,9 +379,9 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
                 hotdrop[0] = True
                 return False
             continue
-        if may_drop(m[i].kind):
+        if decides_alone(m[i].kind):
             p.unrepeatable = True
-            if not dropping_holds(e, &m[i], p, hotdrop) or hotdrop[0]:
+            if not alone_holds(e, &m[i], p, hotdrop) or hotdrop[0]:
                 return False
             continue
         if not match_holds(e, &m[i], p):
