@@ -58,10 +58,11 @@ def quoted(name: str) -> str:
 
 
 class Replayed(NamedTuple):
-    """What became of one packet; `packets` are those that leave in its place."""
+    """What became of one packet; `packets` are those that leave in its place, `copy` what the node receives as well."""
 
     line: Line
     packets: list[bytes]
+    copy: bytes | None = None
 
 
 class OneByOne:
@@ -84,6 +85,8 @@ class OneByOne:
         for r in self.replayed:
             for data in r.packets:
                 yield r.line.t, r.line.out, data
+            if r.copy is not None:
+                yield r.line.t, "local", r.copy
 
 
 @dataclass
@@ -134,11 +137,11 @@ class Together:
             leaves.tolist(), starts.tolist(), (starts + lengths).tolist(), too_large.tolist(), strict=True
         ):
             data = whole[a:b]
-            if not large:
-                yield self.batch.times[n], names[n], data
-                continue
-            for part in split(Whole(data), data, int(self.mtus[self.results["out_iface"][n]])):
+            mtu = int(self.mtus[self.results["out_iface"][n]])
+            for part in split(Whole(data), data, mtu) if large else [data]:
                 yield self.batch.times[n], names[n], part
+            if self.results["copied"][n]:
+                yield self.batch.times[n], "local", data
 
 
 def _texts(addresses: NDArray[np.uint32]) -> list[str]:
@@ -208,7 +211,7 @@ class Replay:
         """Run one packet."""
         now = float(self.clock([time])[0])
         whole = self.reassembler.add(data, now) or Whole(data)
-        verdict, left, out, ctinfo, reason, src, dst, sport, dport = self.engine.run(
+        verdict, left, out, ctinfo, reason, src, dst, sport, dport, copied = self.engine.run(
             whole.data, self.numbers[name], now, whole.largest
         )
         family = V6 if data[:1] >= b"\x60" and 6 in self.engine.stacks else V4
@@ -221,7 +224,8 @@ class Replay:
         self.n += 1
         if left is None:
             return Replayed(line, [])
-        return Replayed(line, [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out])))
+        parts = [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out]))
+        return Replayed(line, parts, left if copied else None)
 
 
 def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:

@@ -171,6 +171,12 @@ enum iface_flag {
     IFACE_ACCEPT_LOCAL = 4,
     IFACE_LOOPBACK = 8,
     IFACE_ROUTE_LOCALNET = 16,
+    IFACE_FORWARD = 32,
+    IFACE_BC_FORWARD = 64,
+    /* it has no address of the family */
+    IFACE_NO_ADDRESS = 128,
+    IFACE_REDIRECTS = 256,
+    IFACE_SRC_VMARK = 512,
 };
 
 /* set_t.dims */

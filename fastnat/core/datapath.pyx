@@ -22,13 +22,14 @@ from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
 from .reload cimport find_servers, forget_routes, pick_up_windows
-from .route cimport route_lookup, select_addr, select_addr6
+from .route cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
 from .shards cimport range_t, shards_of, shards_t
 from .shortcuts.conditions cimport only_nat_rules
 from .shortcuts.hook_memo cimport flush_counters, forget_memos
+from .source_address cimport select_addr, select_addr6
 from .start cimport start_generator, start_keys, start_tables
 from .tuples.hash cimport random_u64, tuple_hash
 from .tuples.rehash cimport collect_due, is_crowded, rehash
@@ -221,6 +222,7 @@ cdef class Datapath:
         e.help_capacity = len(memory["helps"])
         e.expect_capacity = len(memory["expects"])
         e.n_routes = len(memory["routes"])
+        e.n_fib_rules = len(memory["fib_rules"])
         e.n_classes = len(memory["class_start"])
         e.n_port_classes[0] = len(memory["port_start0"])
         e.n_port_classes[1] = len(memory["port_start1"])
@@ -268,7 +270,10 @@ cdef class Datapath:
             # an entry that is due as it begins stands in nobody's way, and two may have one tuple until the next jiffy
             e.may_share_tuple |= value == 0
         e.checksum = config["checksum"]
-        e.forward = config["forward"]
+        e.routes_by_packet = config["routes_by_packet"]
+        e.multipath_policy = config["multipath_policy"]
+        e.multipath_seed = config["multipath_seed"]
+        e.loopback = config["loopback"]
         e.loose = config["loose"]
         e.be_liberal = config["be_liberal"]
         e.max_retrans = config["max_retrans"]
@@ -486,7 +491,9 @@ cdef class Datapath:
         self.halted = wanted
 
     def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0):
-        """Run one datagram; => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport).
+        """Run one datagram.
+
+        => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport, copied).
 
         largest: size of the largest fragment that it came in [bytes], 0 when it came whole.
         """
@@ -512,7 +519,8 @@ cdef class Datapath:
             rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
         finally:
             self.end()
-        return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport)
+        return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport,
+                bool(r.copied))
 
     cdef int _frames(self, frames_t *f, object buffer, object offsets, object ifaces) except -1:
         # _frames: check what process_frames is given but for time and results, both of which come last.

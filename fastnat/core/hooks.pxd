@@ -2,9 +2,10 @@
 #
 # Source: ip_rcv, ip_forward, ip_local_deliver, __ip_local_out, uapi netfilter_ipv4.h priorities (Linux 6.18).
 # Invariants: a packet that does not reach the confirm hook leaves no connection behind.
-# Differs from the kernel: no neighbour, no queueing, no IPsec; a packet the node sends to itself is delivered
-# without a second PREROUTING.
+# Differs from the kernel: no neighbour, no queueing, no IPsec. Of a packet that is sent to a group or to all the engine gives one copy:
+# `copied` says that the node itself received another.
 from libc.stdint cimport uint16_t, uint32_t
+from libc.string cimport memcpy
 from .types cimport *
 from .conntrack.confirm cimport confirm
 from .conntrack.conntrack_in cimport conntrack_in
@@ -14,12 +15,21 @@ from .helpers.helper cimport follow_master, helper_hook
 from .ipvs cimport from_server, has_service, to_server
 from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
-from .route cimport destination_is_martian, is_limited_broadcast, is_local_kind, is_multicast, may_be_forwarded, route_of, source_is_martian
+from .multipath cimport choose_hop
+from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
-from .shortcuts.conditions cimport may_have_memo
+from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
 from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
+from .validate cimport (destination_is_martian, is_loopback, is_member, may_be_forwarded, source_fails,
+                        source_is_martian)
+
+cdef enum:
+    # bytes of the longest IP header
+    LONGEST_HEADER = 60
+    # 127.0.0.1
+    OWN_LOOPBACK = 0x7f000001
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
@@ -87,13 +97,21 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
+cdef inline void take_route(const engine_t *e, pkt_t *p, uint32_t route) noexcept nogil:
+    # take_route: the packet leaves by a route, by its index + 1; what the node sends to itself by lo.
+    cdef const route_t *r = &e.routes[route - 1]
+    p.route = <uint16_t>route
+    p.out_iface = r.iface
+    if p.in_iface == 0 and (r.kind == ROUTE_LOCAL or r.kind == ROUTE_ANYCAST):
+        p.out_iface = <uint16_t>e.loopback
+
+
 cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # route_to_server: the destination has just become a real server's; the connection's own route is the service's.
     cdef uint32_t route = route_of(e, p)
-    if route == 0 or e.routes[route - 1].kind > ROUTE_BROADCAST:
+    if leads_nowhere(e, route):
         return REASON_NO_ROUTE
-    p.route = <uint16_t>route
-    p.out_iface = e.routes[route - 1].iface
+    take_route(e, p, route)
     return REASON_NONE
 
 
@@ -136,30 +154,49 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
+cdef inline bint may_be_kept(const engine_t *e, const pkt_t *p, uint32_t route) noexcept nogil:
+    # may_be_kept: whether every packet of the connection's direction takes this route, from whatever device it comes.
+    if e.routes_by_packet or p.ct == FN_NONE or p.icmp_error:
+        return False
+    # these are asked for the device each time: route_localnet, accept_local, bc_forwarding
+    if is_loopback(tuple_src(p.t)) or is_loopback(tuple_dst(p.t)) or is_local_kind(e, e.class_route[p.src_class]):
+        return False
+    return e.routes[route - 1].kind != ROUTE_BROADCAST and not is_link_local(tuple_dst(p.t))
+
+
+cdef inline uint32_t find_route(engine_t *e, pkt_t *p) noexcept nogil:
+    # find_route: route_of, and of several next hops one. The node that sends to 0.0.0.0 means itself.
+    cdef uint32_t route
+    if not FN_V6 and p.in_iface == 0 and tuple_dst(p.t) == 0:
+        return route_lookup(e, OWN_LOOPBACK)
+    route = route_of(e, p)
+    if route == 0:
+        return 0
+    if fn_unlikely(e.routes[route - 1].hops > 1):
+        route = choose_hop(e, p, route)
+    if may_be_kept(e, p, route):
+        e.conns[p.ct].routes[p.dir] = <uint16_t>route
+    return route
+
+
 cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
     # set_route: the route of the packet's destination; a connection remembers it for each direction.
     # => REASON_NONE or REASON_NO_ROUTE.
     cdef uint32_t route = 0
-    cdef bint cached = p.ct != FN_NONE and not p.icmp_error and not p.is_new
-    if cached:
+    if p.ct != FN_NONE and not p.icmp_error and not p.is_new:
         route = e.conns[p.ct].routes[p.dir]
     if route == 0:
-        route = route_of(e, p)
-        if route == 0:
+        route = find_route(e, p)
+        if leads_nowhere(e, route):
             return REASON_NO_ROUTE
-        if p.ct != FN_NONE and not p.icmp_error:
-            e.conns[p.ct].routes[p.dir] = <uint16_t>route
-    p.route = <uint16_t>route
-    p.out_iface = e.routes[route - 1].iface
-    if e.routes[route - 1].kind > ROUTE_BROADCAST:
-        return REASON_NO_ROUTE
+    take_route(e, p, route)
     return REASON_NONE
 
 
 cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     # forward: what goes on to another machine: TTL, FORWARD, POSTROUTING (ip_forward).
     cdef uint32_t reason
-    if not e.forward:
+    if not e.iface_flags[p.in_iface] & IFACE_FORWARD:
         return REASON_NOT_FORWARDING
     if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
@@ -177,26 +214,47 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
+cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive_group: a packet to a group, or to all (ip_route_input_mc, brd_input of ip_route_input_slow).
+    cdef addr_t dst = tuple_dst(p.t)
+    if is_multicast(dst) and not is_member(e, dst, p.in_iface):
+        return REASON_NO_ROUTE
+    if not FN_V6 and tuple_src(p.t) == 0:
+        # who has no address yet asks all, or the groups of its link
+        if is_multicast(dst) and dst >> 8 != <addr_t>0xe00000:
+            return REASON_MARTIAN
+    elif not FN_V6 and source_fails(e, p, 0):
+        return REASON_MARTIAN
+    return deliver_local(e, p)
+
+
+cdef inline bint is_checked(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # is_checked: an earlier packet of this direction has passed the checks of its addresses, with the answer for this one, too.
+    if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
+        return False
+    return (not e.iface_flags[p.in_iface] & (IFACE_RP_STRICT | IFACE_RP_LOOSE)
+            or comes_by_way_back(e, &e.conns[p.ct], p.in_iface, p.dir))
+
+
 cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
     # route_received: from behind PREROUTING on: routing, and the hooks behind it.
     cdef addr_t dst = tuple_dst(p.t)
+    cdef bint checked = is_checked(e, p)
+    cdef bint local
     cdef uint32_t reason
-    if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
-        # the first packet of a direction; the others have the same addresses
-        if source_is_martian(e, p):
+    if not checked:
+        if source_is_martian(e, p) or destination_is_martian(e, p):
             return REASON_MARTIAN
-        if is_limited_broadcast(dst):
-            return deliver_local(e, p)
-        if destination_is_martian(e, dst, p.in_iface):
-            return REASON_MARTIAN
+        if is_multicast(dst) or is_limited_broadcast(dst) or (not FN_V6 and dst == 0):
+            return receive_group(e, p)
     reason = set_route(e, p)
     if reason:
         return reason
-    if is_local_kind(e, p.route):
-        return deliver_local(e, p)
-    if is_multicast(dst):
-        return REASON_NO_ROUTE
-    return forward(e, p)
+    local = is_local_kind(e, p.route) and not (e.routes[p.route - 1].kind == ROUTE_BROADCAST
+                                               and e.iface_flags[p.in_iface] & IFACE_BC_FORWARD)
+    if not checked and not FN_V6 and source_fails(e, p, 0 if local else p.out_iface):
+        return REASON_MARTIAN
+    return deliver_local(e, p) if local else forward(e, p)
 
 
 cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
@@ -228,18 +286,82 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     return reason if reason else route_received(e, p)
 
 
+cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive_own: what the node has sent comes back in by the device that it left by; it has its route.
+    cdef uint32_t reason
+    p.in_iface = p.out_iface
+    p.hook = HOOK_PREROUTING
+    reason = track(e, p)
+    if not reason:
+        reason = mangle_and_dnat(e, p)
+    return reason if reason else deliver_local(e, p)
+
+
+cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
+    # send_to_group: a packet to a group or to all leaves, and a copy comes back where the node listens (ip_mc_output).
+    cdef uint8_t header[LONGEST_HEADER]
+    cdef uint32_t size = p.l4off if p.l4off < LONGEST_HEADER else LONGEST_HEADER
+    cdef uint32_t mark = p.mark
+    cdef uint16_t out_iface = p.out_iface
+    cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), out_iface)
+    cdef uint32_t reason
+    # each of the two passes POSTROUTING
+    copied = copied and postrouting(e, p) == REASON_NONE
+    reason = postrouting(e, p)
+    if not copied:
+        return reason
+    if p.data != NULL:
+        memcpy(header, p.data, size)
+    # so that matches know the copy
+    p.copied = True
+    p.copied = receive_own(e, p) == REASON_NONE
+    if p.data != NULL:
+        memcpy(p.data, header, size)
+    p.mark = mark
+    p.in_iface = 0
+    p.out_iface = out_iface
+    p.hook = HOOK_POSTROUTING
+    p.verdict = VERDICT_FORWARD
+    return reason
+
+
+cdef inline uint32_t reroute(engine_t *e, pkt_t *p, addr_t dst, uint32_t mark) noexcept nogil:
+    # reroute: a packet of the node's that had another destination or mark when it was routed (ip_route_me_harder).
+    cdef uint32_t device
+    if tuple_dst(p.t) == dst and p.mark == mark:
+        return REASON_NONE
+    if is_multicast(tuple_dst(p.t)) or is_limited_broadcast(tuple_dst(p.t)):
+        # with a source address the device is the one that has it
+        device = device_of(e, tuple_src(p.t))
+        p.out_iface = <uint16_t>device if device else p.out_iface
+        return REASON_NONE
+    return set_route(e, p) if tuple_dst(p.t) != dst or e.routes_by_packet else REASON_NONE
+
+
+cdef inline uint32_t filter_output(engine_t *e, pkt_t *p, uint16_t out_iface) noexcept nogil:
+    # filter_output: rules of filter see the device to which the packet was routed first.
+    cdef uint16_t leaves_by = p.out_iface
+    cdef uint32_t reason
+    p.out_iface = out_iface
+    reason = filter_hook(e, TABLE_FILTER, p)
+    p.out_iface = leaves_by
+    return reason
+
+
 cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # send: a packet of the node itself.
     cdef addr_t dst = tuple_dst(p.t)
+    cdef uint32_t mark = p.mark
     cdef uint32_t reason = set_route(e, p)
+    cdef uint16_t out_iface = p.out_iface
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
     reason = track(e, p)
     if not reason:
         reason = mangle_and_dnat(e, p)
-    if not reason and tuple_dst(p.t) != dst:
-        reason = set_route(e, p)
+    if not reason:
+        reason = reroute(e, p, dst, mark)
     if not reason:
         reason = from_server(e, p)
     if not reason:
@@ -247,13 +369,14 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     if not reason and has_service(e, p) and p.dir == 0:
         reason = route_to_server(e, p)
     if not reason:
-        reason = filter_hook(e, TABLE_FILTER, p)
-    if not reason:
-        reason = postrouting(e, p)
-    if reason or not is_local_kind(e, p.route):
+        reason = filter_output(e, p, out_iface)
+    if reason:
         return reason
-    p.in_iface = p.out_iface
-    return deliver_local(e, p)
+    dst = tuple_dst(p.t)
+    if is_multicast(dst) or is_limited_broadcast(dst) or e.routes[p.route - 1].kind == ROUTE_BROADCAST:
+        return send_to_group(e, p)
+    reason = postrouting(e, p)
+    return receive_own(e, p) if not reason and p.out_iface == e.loopback else reason
 
 
 cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:

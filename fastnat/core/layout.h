@@ -320,16 +320,37 @@ static_assert(offsetof(target_t, period.date_start) == (FN_V6 ? 40 : 16), "offse
 static_assert(offsetof(target_t, period.date_stop) == (FN_V6 ? 44 : 20), "offsetof(target_t, period.date_stop)");
 static_assert(offsetof(target_t, period.day_start) == (FN_V6 ? 48 : 24), "offsetof(target_t, period.day_start)");
 static_assert(offsetof(target_t, period.day_stop) == (FN_V6 ? 52 : 28), "offsetof(target_t, period.day_stop)");
-static_assert(sizeof(route_t) == (FN_V6 ? 56 : 16), "sizeof(route_t)");
+static_assert(sizeof(route_t) == (FN_V6 ? 64 : 24), "sizeof(route_t)");
 static_assert(offsetof(route_t, dst) == 0, "offsetof(route_t, dst)");
 static_assert(offsetof(route_t, mask) == (FN_V6 ? 16 : 4), "offsetof(route_t, mask)");
 static_assert(offsetof(route_t, gateway) == (FN_V6 ? 32 : 8), "offsetof(route_t, gateway)");
-static_assert(offsetof(route_t, iface) == (FN_V6 ? 48 : 12), "offsetof(route_t, iface)");
-static_assert(offsetof(route_t, kind) == (FN_V6 ? 50 : 14), "offsetof(route_t, kind)");
-static_assert(offsetof(route_t, scope) == (FN_V6 ? 51 : 15), "offsetof(route_t, scope)");
+static_assert(offsetof(route_t, bound) == (FN_V6 ? 48 : 12), "offsetof(route_t, bound)");
+static_assert(offsetof(route_t, hops) == (FN_V6 ? 52 : 16), "offsetof(route_t, hops)");
+static_assert(offsetof(route_t, iface) == (FN_V6 ? 54 : 18), "offsetof(route_t, iface)");
+static_assert(offsetof(route_t, kind) == (FN_V6 ? 56 : 20), "offsetof(route_t, kind)");
+static_assert(offsetof(route_t, scope) == (FN_V6 ? 57 : 21), "offsetof(route_t, scope)");
+static_assert(offsetof(route_t, pad) == (FN_V6 ? 58 : 22), "offsetof(route_t, pad)");
 #if FN_V6
-static_assert(offsetof(route_t, pad) == 52, "offsetof(route_t, pad)");
+static_assert(offsetof(route_t, pad2) == 60, "offsetof(route_t, pad2)");
 #endif
+static_assert(sizeof(fib_rule_t) == (FN_V6 ? 104 : 44), "sizeof(fib_rule_t)");
+static_assert(offsetof(fib_rule_t, src) == 0, "offsetof(fib_rule_t, src)");
+static_assert(offsetof(fib_rule_t, smask) == (FN_V6 ? 16 : 4), "offsetof(fib_rule_t, smask)");
+static_assert(offsetof(fib_rule_t, dst) == (FN_V6 ? 32 : 8), "offsetof(fib_rule_t, dst)");
+static_assert(offsetof(fib_rule_t, dmask) == (FN_V6 ? 48 : 12), "offsetof(fib_rule_t, dmask)");
+static_assert(offsetof(fib_rule_t, suppressed) == (FN_V6 ? 64 : 16), "offsetof(fib_rule_t, suppressed)");
+static_assert(offsetof(fib_rule_t, mark) == (FN_V6 ? 80 : 20), "offsetof(fib_rule_t, mark)");
+static_assert(offsetof(fib_rule_t, mask) == (FN_V6 ? 84 : 24), "offsetof(fib_rule_t, mask)");
+static_assert(offsetof(fib_rule_t, in_iface) == (FN_V6 ? 88 : 28), "offsetof(fib_rule_t, in_iface)");
+static_assert(offsetof(fib_rule_t, table) == (FN_V6 ? 90 : 30), "offsetof(fib_rule_t, table)");
+static_assert(offsetof(fib_rule_t, sport_min) == (FN_V6 ? 92 : 32), "offsetof(fib_rule_t, sport_min)");
+static_assert(offsetof(fib_rule_t, sport_max) == (FN_V6 ? 94 : 34), "offsetof(fib_rule_t, sport_max)");
+static_assert(offsetof(fib_rule_t, dport_min) == (FN_V6 ? 96 : 36), "offsetof(fib_rule_t, dport_min)");
+static_assert(offsetof(fib_rule_t, dport_max) == (FN_V6 ? 98 : 38), "offsetof(fib_rule_t, dport_max)");
+static_assert(offsetof(fib_rule_t, proto) == (FN_V6 ? 100 : 40), "offsetof(fib_rule_t, proto)");
+static_assert(offsetof(fib_rule_t, invert) == (FN_V6 ? 101 : 41), "offsetof(fib_rule_t, invert)");
+static_assert(offsetof(fib_rule_t, refuses) == (FN_V6 ? 102 : 42), "offsetof(fib_rule_t, refuses)");
+static_assert(offsetof(fib_rule_t, suppresses) == (FN_V6 ? 103 : 43), "offsetof(fib_rule_t, suppresses)");
 static_assert(sizeof(address_t) == (FN_V6 ? 56 : 16), "sizeof(address_t)");
 static_assert(offsetof(address_t, local) == 0, "offsetof(address_t, local)");
 static_assert(offsetof(address_t, mask) == (FN_V6 ? 16 : 4), "offsetof(address_t, mask)");
@@ -355,7 +376,7 @@ static_assert(sizeof(result_t) == (FN_V6 ? 56 : 24), "sizeof(result_t)");
 static_assert(offsetof(result_t, verdict) == 0, "offsetof(result_t, verdict)");
 static_assert(offsetof(result_t, ctinfo) == 1, "offsetof(result_t, ctinfo)");
 static_assert(offsetof(result_t, reason) == 2, "offsetof(result_t, reason)");
-static_assert(offsetof(result_t, pad) == 3, "offsetof(result_t, pad)");
+static_assert(offsetof(result_t, copied) == 3, "offsetof(result_t, copied)");
 static_assert(offsetof(result_t, src) == (FN_V6 ? 8 : 4), "offsetof(result_t, src)");
 static_assert(offsetof(result_t, dst) == (FN_V6 ? 24 : 8), "offsetof(result_t, dst)");
 static_assert(offsetof(result_t, sport) == (FN_V6 ? 40 : 12), "offsetof(result_t, sport)");
@@ -444,12 +465,13 @@ static const array_place_t fn_arrays[] = {
     {"routes", offsetof(engine_t, routes), sizeof(route_t)},
     {"class_start", offsetof(engine_t, class_start), sizeof(addr_t)},
     {"class_route", offsetof(engine_t, class_route), sizeof(uint16_t)},
+    {"fib_rules", offsetof(engine_t, fib_rules), sizeof(fib_rule_t)},
     {"class_of_octet", offsetof(engine_t, class_of_octet), sizeof(uint32_t)},
     {"port_start0", offsetof(engine_t, port_start[0]), sizeof(uint32_t)},
     {"port_start1", offsetof(engine_t, port_start[1]), sizeof(uint32_t)},
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 49
+#define FN_ARRAYS 50
 
 #endif

@@ -168,6 +168,11 @@ class IfaceFlag(IntEnum):
     ACCEPT_LOCAL = 4
     LOOPBACK = 8
     ROUTE_LOCALNET = 16
+    FORWARD = 32
+    BC_FORWARD = 64
+    NO_ADDRESS = 128
+    REDIRECTS = 256
+    SRC_VMARK = 512
 
 
 class SetDimension(IntEnum):
@@ -1120,10 +1125,32 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("dst", "addr", (), 0),
         ("mask", "addr", (), 0),
         ("gateway", "addr", (), 0),
+        ("bound", "uint32", (), 0),
+        ("hops", "uint16", (), 0),
         ("iface", "uint16", (), 0),
         ("kind", "uint8", (), 0),
         ("scope", "uint8", (), 0),
-        ("pad", "uint32", (), 6),
+        ("pad", "uint8", (2,), 0),
+        ("pad2", "uint32", (), 6),
+    ],
+    "FIB_RULE": [
+        ("src", "addr", (), 0),
+        ("smask", "addr", (), 0),
+        ("dst", "addr", (), 0),
+        ("dmask", "addr", (), 0),
+        ("suppressed", "addr", (), 0),
+        ("mark", "uint32", (), 0),
+        ("mask", "uint32", (), 0),
+        ("in_iface", "uint16", (), 0),
+        ("table", "uint16", (), 0),
+        ("sport_min", "uint16", (), 0),
+        ("sport_max", "uint16", (), 0),
+        ("dport_min", "uint16", (), 0),
+        ("dport_max", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("invert", "uint8", (), 0),
+        ("refuses", "uint8", (), 0),
+        ("suppresses", "uint8", (), 0),
     ],
     "ADDRESS": [
         ("local", "addr", (), 0),
@@ -1150,7 +1177,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("verdict", "uint8", (), 0),
         ("ctinfo", "uint8", (), 0),
         ("reason", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
+        ("copied", "uint8", (), 0),
         ("pad2", "uint32", (), 6),
         ("src", "addr", (), 0),
         ("dst", "addr", (), 0),

@@ -1,17 +1,15 @@
-# Routes and addresses of the node.
+# Routes of the node: by policy rules to a table, in it by the longest prefix, of several next hops by a hash.
 #
-# Source: fib lookup by longest prefix, fib_validate_source, ip_route_input_slow, inet_select_addr, inet_addr_type,
-# ip6_rcv_core, ip6_forward, ipv6_dev_get_saddr (Linux 6.18); RFC 6724.
-# Invariants: routes are sorted: local table first, then by prefix length, then by metric, so the first that
-# contains an address is the kernel's answer; it is the same for all addresses of a class.
-# Differs from the kernel: no policy rules, one table besides local, no multipath, no VRF.
+# Source: fib_rules_lookup, fib4_rule_match, fib_table_lookup, inet_addr_type, ip6_pol_route (Linux 6.18); ip-rule(8).
+# Invariants: a class has one answer in each table; table 0 begins with the local table, and holds main and default as well
+# where the node has no rules of its own.
+# Differs from the kernel: a packet that the node sends is routed with its source address, a socket's often without; no VRF.
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 from .types cimport *
-from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
+from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
-    SCOPE_UNIVERSE = 0
-    SCOPE_LINK = 253
     # RTN_*, as bits of what a rule asks for
     TYPE_UNSPEC = 1 << 0
     TYPE_UNICAST = 1 << 1
@@ -70,23 +68,6 @@ cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
     p.classified = p.t
 
 
-cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
-    # route_lookup: the route of a destination.
-    # => Its index + 1, or 0: network unreachable.
-    return e.class_route[address_class(e, dst)]
-
-
-cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
-    # route_of: route_lookup of the packet's destination.
-    classify(e, p)
-    return e.class_route[p.dst_class]
-
-
-cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:
-    # is_local_kind: => Whether a route, by its index + 1, leads to the node itself.
-    return route and (e.routes[route - 1].kind == ROUTE_LOCAL or e.routes[route - 1].kind == ROUTE_BROADCAST)
-
-
 cdef inline bint is_multicast(addr_t addr) noexcept nogil:
     # is_multicast: => Whether an address is ff00::/8 or 224.0.0.0/4.
     return addr >> (FN_ADDR_BITS - 8) == 0xff if FN_V6 else addr >> (FN_ADDR_BITS - 4) == 0xe
@@ -102,6 +83,130 @@ cdef inline bint is_link_local(addr_t addr) noexcept nogil:
     return FN_V6 and addr >> (FN_ADDR_BITS - 10) == 0x3fa
 
 
+cdef struct flow_t:
+    # what a route is asked for (struct flowi)
+    addr_t src, dst
+    uint32_t dst_class, mark
+    # 0: the node itself
+    uint32_t in_iface
+    uint32_t proto, sport, dport
+
+
+cdef inline bint rule_selects(const fib_rule_t *r, const flow_t *f) noexcept nogil:
+    # rule_selects: fib4_rule_match and fib_rule_match, inversion included.
+    cdef bint holds = (((f.src ^ r.src) & r.smask) | ((f.dst ^ r.dst) & r.dmask)) == 0
+    holds = holds and (f.mark ^ r.mark) & r.mask == 0 and (r.in_iface == FN_ANY_IFACE or r.in_iface == f.in_iface)
+    if r.proto:
+        holds = holds and f.proto == r.proto
+    if r.dport_max != 65535 or r.sport_max != 65535:
+        holds = holds and r.sport_min <= f.sport <= r.sport_max and r.dport_min <= f.dport <= r.dport_max
+    return holds != r.invert
+
+
+cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f) noexcept nogil:
+    # ruled_route: the first rule whose table has a route, and does not suppress it.
+    # => The route's index + 1, or 0: network unreachable.
+    cdef const fib_rule_t *r
+    cdef uint32_t i, route
+    for i in range(e.n_fib_rules):
+        r = &e.fib_rules[i]
+        if not rule_selects(r, f):
+            continue
+        if r.refuses:
+            return 0
+        route = e.class_route[r.table * e.n_classes + f.dst_class]
+        if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed):
+            return route
+    return 0
+
+
+cdef inline flow_t flow_to(const pkt_t *p) noexcept nogil:
+    # flow_to: the packet's own way. It is classified.
+    cdef flow_t f
+    f.src = tuple_src(p.t)
+    f.dst = tuple_dst(p.t)
+    f.dst_class = p.dst_class
+    f.mark = p.mark
+    f.in_iface = p.in_iface
+    f.proto = tuple_proto(p.t)
+    f.sport = tuple_sport(p.t)
+    f.dport = tuple_dport(p.t)
+    return f
+
+
+cdef inline flow_t flow_back(const pkt_t *p, uint32_t in_iface, uint32_t mark) noexcept nogil:
+    # flow_back: the way of an answer that comes in by a device, 0 from the node itself, to the packet's sender. It is classified.
+    cdef flow_t f = flow_to(p)
+    f.src = tuple_dst(p.t)
+    f.dst = tuple_src(p.t)
+    f.dst_class = p.src_class
+    f.mark = mark
+    f.in_iface = in_iface
+    f.sport = tuple_dport(p.t)
+    f.dport = tuple_sport(p.t)
+    return f
+
+
+cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
+    # route_lookup: the route of a destination, for a packet of which nothing else is known.
+    # => Its index + 1, or 0: network unreachable.
+    cdef flow_t f
+    if e.n_fib_rules == 0:
+        return e.class_route[address_class(e, dst)]
+    memset(&f, 0, sizeof(f))
+    f.dst = dst
+    f.dst_class = address_class(e, dst)
+    return ruled_route(e, &f)
+
+
+cdef inline uint32_t route_on(const engine_t *e, addr_t dst, uint32_t iface) noexcept nogil:
+    # route_on: the route of a destination that belongs to one device alone (rt6_need_strict); 0: there is none on it.
+    cdef uint32_t i
+    for i in range(e.n_routes):
+        if (dst ^ e.routes[i].dst) & e.routes[i].mask == 0 and e.routes[i].iface == iface:
+            return i + 1
+    return 0
+
+
+cdef inline uint32_t route_back(const engine_t *e, pkt_t *p, const flow_t *f) noexcept nogil:
+    # route_back: the route to the packet's sender; f: the way as policy rules see it. It is classified.
+    if is_link_local(tuple_src(p.t)):
+        return route_on(e, tuple_src(p.t), p.in_iface)
+    return e.class_route[p.src_class] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, f)
+
+
+cdef inline uint32_t device_of(const engine_t *e, addr_t local) noexcept nogil:
+    # device_of: the first device with an address, 0 none.
+    cdef uint32_t i
+    for i in range(e.n_addresses):
+        if e.addresses[i].local == local:
+            return e.addresses[i].iface
+    return 0
+
+
+cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
+    # route_of: the route of the packet, of several next hops the first.
+    # => Its index + 1, or 0: network unreachable.
+    cdef flow_t f
+    classify(e, p)
+    if FN_V6 and fn_unlikely(is_link_local(tuple_dst(p.t))):
+        return route_on(e, tuple_dst(p.t), p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
+    if fn_likely(e.n_fib_rules == 0):
+        return e.class_route[p.dst_class]
+    f = flow_to(p)
+    return ruled_route(e, &f)
+
+
+cdef inline bint leads_nowhere(const engine_t *e, uint32_t route) noexcept nogil:
+    # leads_nowhere: => Whether there is no route, by its index + 1, or one that refuses packets.
+    return route == 0 or e.routes[route - 1].kind >= ROUTE_BLACKHOLE
+
+
+cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:
+    # is_local_kind: => Whether a route, by its index + 1, leads to the node itself.
+    return route and ROUTE_LOCAL <= e.routes[route - 1].kind <= ROUTE_ANYCAST
+
+
 cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # addr_type: the type of an address by the local table alone, its device's if given (inet_dev_addr_type).
     cdef uint32_t route = e.class_route[class_]
@@ -114,9 +219,9 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
     return TYPE_UNICAST
 
 
-cdef inline uint32_t route_type6(const engine_t *e, uint32_t class_, uint32_t iface) noexcept nogil:
+cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # route_type6: what the routes say of an IPv6 address (match_lookup_rt6).
-    cdef uint32_t route = e.class_route[class_]
+    cdef uint32_t route = route_on(e, addr, iface) if is_link_local(addr) and iface != FN_ANY_IFACE else e.class_route[class_]
     cdef const route_t *r
     if route == 0:
         return TYPE_UNREACHABLE
@@ -137,7 +242,7 @@ cdef inline bint has_type6(const engine_t *e, uint32_t types, addr_t addr, uint3
     if types & TYPE_UNSPEC and addr != 0:
         return False
     if types & (TYPE_LOCAL | TYPE_ANYCAST | TYPE_UNREACHABLE):
-        return (types & route_type6(e, class_, iface)) != 0
+        return (types & route_type6(e, addr, class_, iface)) != 0
     return True
 
 
@@ -153,198 +258,3 @@ cdef inline uint32_t packet_type(const engine_t *e, addr_t dst, uint32_t class_)
     if is_multicast(dst):
         return 2
     return not FN_V6 and addr_type(e, dst, class_, FN_ANY_IFACE) == TYPE_BROADCAST
-
-
-cdef inline bint source_is_martian(const engine_t *e, pkt_t *p) noexcept nogil:
-    # source_is_martian: ip_route_input, or ip6_rcv and ip6_forward, refuse the packet for its source address.
-    cdef uint32_t flags = e.iface_flags[p.in_iface]
-    cdef addr_t src = tuple_src(p.t)
-    cdef addr_t dst = tuple_dst(p.t)
-    cdef uint32_t route
-    if is_multicast(src) or is_limited_broadcast(src):
-        return True
-    if FN_V6:
-        return src == 1 and not flags & IFACE_LOOPBACK
-    if src == 0:
-        return dst != 0 and not is_limited_broadcast(dst)
-    if src >> (FN_ADDR_BITS - 8) == 127 and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET):
-        return True
-    classify(e, p)
-    route = e.class_route[p.src_class]
-    if is_local_kind(e, route):
-        return not flags & (IFACE_ACCEPT_LOCAL | IFACE_LOOPBACK) or e.routes[route - 1].kind == ROUTE_BROADCAST
-    if flags & IFACE_RP_STRICT:
-        return route == 0 or e.routes[route - 1].kind != ROUTE_UNICAST or e.routes[route - 1].iface != p.in_iface
-    if flags & IFACE_RP_LOOSE:
-        return route == 0 or e.routes[route - 1].kind != ROUTE_UNICAST
-    return False
-
-
-cdef inline bint comes_from_there(const engine_t *e, const pkt_t *p, uint32_t flags) noexcept nogil:
-    # comes_from_there: ipt_rpfilter, ip6t_rpfilter: the way back to the source leads out where the packet came in.
-    # => flags: bit 0 any device will do (--loose), bit 1 an own address will do (--accept-local).
-    cdef uint32_t route = e.class_route[p.src_class]
-    cdef addr_t dst = tuple_dst(p.t)
-    if e.iface_flags[p.in_iface] & IFACE_LOOPBACK:
-        return True
-    if tuple_src(p.t) == 0 and (FN_V6 or is_limited_broadcast(dst) or dst >> 8 == <addr_t>0xe00000):
-        return True
-    if route == 0:
-        return False
-    if e.routes[route - 1].kind == ROUTE_LOCAL:
-        if not flags & 2:
-            return False
-        if FN_V6:
-            return True
-    elif e.routes[route - 1].kind != ROUTE_UNICAST:
-        return False
-    return flags & 1 or e.routes[route - 1].iface == p.in_iface
-
-
-cdef inline bint destination_is_martian(const engine_t *e, addr_t dst, uint32_t in_iface) noexcept nogil:
-    # destination_is_martian: ip_route_input refuses the packet for its destination address.
-    if FN_V6:
-        return dst == 0 or (dst == 1 and not e.iface_flags[in_iface] & IFACE_LOOPBACK)
-    if dst == 0:
-        return True
-    return dst >> (FN_ADDR_BITS - 8) == 127 and not e.iface_flags[in_iface] & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
-
-
-cdef inline bint may_be_forwarded(addr_t src, uint32_t in_iface, uint32_t out_iface) noexcept nogil:
-    # may_be_forwarded: ip6_forward keeps packets of unspecified, loopback and link-local senders on their link.
-    return not FN_V6 or in_iface == out_iface or not (src == 0 or src == 1 or is_link_local(src))
-
-
-cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # next_hop: the gateway of the packet's route, or its destination (rt_nexthop).
-    if p.route and e.routes[p.route - 1].gateway:
-        return e.routes[p.route - 1].gateway
-    return tuple_dst(p.t)
-
-
-cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) noexcept nogil:
-    # select_addr: inet_select_addr(iface, hop, RT_SCOPE_UNIVERSE).
-    # => 0 when the node has no global address. e.addresses holds devices in order, each in its kernel order.
-    cdef addr_t first = 0
-    cdef uint32_t i
-    cdef const address_t *a
-    for i in range(e.n_addresses):
-        a = &e.addresses[i]
-        if a.iface != iface or a.flags & ADDRESS_SECONDARY or a.scope != SCOPE_UNIVERSE:
-            continue
-        if (hop ^ a.peer) & a.mask == 0:
-            return a.local
-        if first == 0:
-            first = a.local
-    if first:
-        return first
-    for i in range(e.n_addresses):
-        a = &e.addresses[i]
-        if not (a.flags & ADDRESS_SECONDARY) and a.scope == SCOPE_UNIVERSE:
-            return a.local
-    return 0
-
-
-cdef inline int scope6(addr_t addr) noexcept nogil:
-    # scope6: RFC 4291 scope of an address: 2 link, 5 site, 14 global; of ::1 1.
-    if is_multicast(addr):
-        return <int>(addr >> (FN_ADDR_BITS - 16)) & 15
-    if addr == 1:
-        return 1
-    if is_link_local(addr):
-        return 2
-    return 5 if addr >> (FN_ADDR_BITS - 10) == 0x3fb else 14
-
-
-cdef inline uint32_t word6(addr_t addr, uint32_t i) noexcept nogil:
-    # word6: the i-th 32-bit word of an IPv6 address, host order.
-    return <uint32_t>(addr >> ((96 - 32 * i) & (FN_ADDR_BITS - 1)))
-
-
-cdef inline uint32_t label6(addr_t addr) noexcept nogil:
-    # label6: the default label table of RFC 6724 as addrlabel.c has it.
-    cdef uint32_t top = word6(addr, 0)
-    if addr == 1:
-        return 0
-    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0:
-        return 3
-    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0xffff:
-        return 4
-    if top >> 25 == 0x7e:
-        return 5
-    if top >> 16 == 0x2002:
-        return 2
-    if top == 0x20010000:
-        return 6
-    return 7 if top >> 4 == 0x2001001 else 1
-
-
-cdef inline uint32_t common_prefix(addr_t a, addr_t b, addr_t mask) noexcept nogil:
-    # common_prefix: leading bits that are equal, at most those of the mask.
-    cdef addr_t differs = (a ^ b) | ~mask
-    cdef uint32_t n = 0
-    while n < FN_ADDR_BITS and not (differs >> (FN_ADDR_BITS - 1 - n)) & 1:
-        n += 1
-    return n
-
-
-cdef inline int better6(const address_t *a, const address_t *best, addr_t dst, uint32_t iface) noexcept nogil:
-    # better6: whether a beats the best so far, by the first rule of RFC 6724 section 5 that tells them apart.
-    cdef int want = scope6(dst)
-    cdef int mine = scope6(a.local)
-    cdef int other = scope6(best.local)
-    cdef int worse = ADDRESS_DEPRECATED
-    if (a.local == dst) != (best.local == dst):
-        return a.local == dst
-    mine = -mine if mine >= want else mine - 128
-    other = -other if other >= want else other - 128
-    if mine != other:
-        return mine > other
-    if (a.flags & worse) != (best.flags & worse):
-        return not a.flags & worse
-    if (a.iface == iface) != (best.iface == iface):
-        return a.iface == iface
-    if (label6(a.local) == label6(dst)) != (label6(best.local) == label6(dst)):
-        return label6(a.local) == label6(dst)
-    if (a.flags & ADDRESS_TEMPORARY) != (best.flags & ADDRESS_TEMPORARY):
-        return not a.flags & ADDRESS_TEMPORARY
-    return common_prefix(a.local, dst, a.mask) > common_prefix(best.local, dst, best.mask)
-
-
-cdef inline addr_t select_addr6(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
-    # select_addr6: ipv6_dev_get_saddr(iface, dst, no preferences); ties keep the earlier one.
-    # => 0 when there is no candidate.
-    cdef bint own = is_multicast(dst) or scope6(dst) <= 2
-    cdef const address_t *best = NULL
-    cdef const address_t *a
-    cdef uint32_t i
-    for i in range(e.n_addresses):
-        a = &e.addresses[i]
-        if (own and a.iface != iface) or a.flags & ADDRESS_TENTATIVE:
-            continue
-        if best == NULL or better6(a, best, dst, iface):
-            best = a
-    return best.local if best != NULL else <addr_t>0
-
-
-cdef inline addr_t masquerade_addr(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # masquerade_addr: nf_nat_masquerade_ipv4 asks for the next hop, nf_nat_masquerade_ipv6 for the destination.
-    if FN_V6:
-        return select_addr6(e, p.out_iface, tuple_dst(p.t))
-    return select_addr(e, p.out_iface, next_hop(e, p))
-
-
-cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
-    # redirect_addr: head of a device's address list, whatever its scope (nf_nat_redirect_ipv4); of IPv6 the first
-    # that is usable and whose scope fits the destination's (nf_nat_redirect_ipv6).
-    # => 0: there is none.
-    cdef const address_t *a
-    cdef uint32_t i
-    for i in range(e.n_addresses):
-        a = &e.addresses[i]
-        if a.iface != iface:
-            continue
-        if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
-            continue
-        return a.local
-    return 0

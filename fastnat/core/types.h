@@ -561,14 +561,28 @@ typedef struct {
     };
 } target_t;
 
+/* A route, or one next hop of it: those of one route stand one behind the other. */
 typedef struct {
     addr_t dst, mask, gateway;
+    uint32_t bound; /* the largest hash of a flow that takes this next hop */
+    uint16_t hops;  /* next hops of the route */
     uint16_t iface;
-    uint8_t kind, scope;
+    uint8_t kind, scope, pad[2];
 #ifdef FN_IPV6
-    uint32_t pad;
+    uint32_t pad2;
 #endif
 } route_t;
+
+/* A policy rule (struct fib_rule). */
+typedef struct {
+    addr_t src, smask, dst, dmask;
+    addr_t suppressed; /* with `suppresses`: routes with this mask, or a shorter one, do not count */
+    uint32_t mark, mask;
+    uint16_t in_iface; /* 0 the node itself, FN_ANY_IFACE any */
+    uint16_t table;    /* place among those of engine_t.class_route */
+    uint16_t sport_min, sport_max, dport_min, dport_max;
+    uint8_t proto, invert, refuses, suppresses;
+} fib_rule_t;
 
 typedef struct {
     addr_t local, mask, peer;
@@ -592,7 +606,8 @@ typedef struct {
 } packet_t;
 
 typedef struct {
-    uint8_t verdict, ctinfo, reason, pad;
+    uint8_t verdict, ctinfo, reason;
+    uint8_t copied; /* 1: sent to a group or to all, and delivered to the node as well */
 #ifdef FN_IPV6
     uint32_t pad2;
 #endif
@@ -681,6 +696,7 @@ typedef struct {
     uint8_t expected;                           /* e.expected is what announced its connection */
     uint8_t evicted;                            /* its port search has deleted another connection */
     uint8_t pause;                              /* the batch is to stop behind it: it took long, or hashes are not what they were */
+    uint8_t copied;                             /* it leaves, and a copy of it was delivered to the node */
     uint8_t dying;                              /* its connection is in no table any more; the record goes with the packet */
     uint16_t template_zone;                     /* that a CT target gives, for the directions of template_dir: 1 original, 2 reply */
     uint8_t template_dir;
@@ -786,11 +802,16 @@ typedef struct {
 
     route_t *routes;          /* of all tables, in the order in which they are tried */
     addr_t *class_start;      /* ascending; addresses cut into classes where a route or a rule could tell them apart */
-    uint16_t *class_route;    /* route index + 1 of each class, 0 unreachable */
+    uint16_t *class_route;    /* route index + 1 of each class, 0 unreachable; so for each table, one behind the other */
+    fib_rule_t *fib_rules;    /* by their priority; none where the node has only those that every node has */
     uint32_t *class_of_octet; /* [257] class of the first address of each first octet, then the last class */
     uint32_t *port_start[2];  /* ascending from 0; source and destination ports cut likewise */
     address_t *addresses;
-    uint32_t n_routes, n_classes, n_addresses, n_port_classes[2];
+    uint32_t n_routes, n_classes, n_addresses, n_port_classes[2], n_fib_rules;
+    uint32_t routes_by_packet;          /* policy rules ask for mark or device: packets of a connection may be routed apart */
+    uint32_t multipath_policy;          /* net.ipv4.fib_multipath_hash_policy, .ipv6. of IPv6 */
+    uint32_t multipath_seed;            /* net.ipv4.fib_multipath_hash_seed */
+    uint32_t loopback;                  /* number of lo */
     uint32_t *iface_flags;              /* per interface: IFACE_*, the MTU in the high half */
 
     uint64_t key[2 * FN_ROUND_KEYS];    /* of the tuple hash */
@@ -802,7 +823,7 @@ typedef struct {
     uint32_t profile;                   /* enum profile */
     uint32_t tracking, nat_hooks;
     uint32_t only_nat_rules;            /* no rule of raw, mangle or filter sees a forwarded packet */
-    uint32_t checksum, forward, loose, be_liberal, max_retrans, ignore_invalid_rst;
+    uint32_t checksum, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t accounting;                /* nf_conntrack_acct */
     uint32_t timeouts[FN_TIMEOUTS];
     addr_t guess_addr;                  /* the last address that source NAT chose: prefetch only */

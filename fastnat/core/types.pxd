@@ -122,6 +122,11 @@ cdef extern from "types.h" nogil:
         IFACE_ACCEPT_LOCAL
         IFACE_LOOPBACK
         IFACE_ROUTE_LOCALNET
+        IFACE_FORWARD
+        IFACE_BC_FORWARD
+        IFACE_NO_ADDRESS
+        IFACE_REDIRECTS
+        IFACE_SRC_VMARK
     enum:
         DIM_NONE
         DIM_ADDRESS
@@ -860,9 +865,31 @@ cdef extern from "types.h" nogil:
         addr_t dst
         addr_t mask
         addr_t gateway
+        uint32_t bound
+        uint16_t hops
         uint16_t iface
         uint8_t kind
         uint8_t scope
+        uint8_t pad[2]
+
+    ctypedef struct fib_rule_t:
+        addr_t src
+        addr_t smask
+        addr_t dst
+        addr_t dmask
+        addr_t suppressed
+        uint32_t mark
+        uint32_t mask
+        uint16_t in_iface
+        uint16_t table
+        uint16_t sport_min
+        uint16_t sport_max
+        uint16_t dport_min
+        uint16_t dport_max
+        uint8_t proto
+        uint8_t invert
+        uint8_t refuses
+        uint8_t suppresses
 
     ctypedef struct address_t:
         addr_t local
@@ -888,7 +915,7 @@ cdef extern from "types.h" nogil:
         uint8_t verdict
         uint8_t ctinfo
         uint8_t reason
-        uint8_t pad
+        uint8_t copied
         addr_t src
         addr_t dst
         uint16_t sport
@@ -984,6 +1011,7 @@ cdef extern from "types.h" nogil:
         uint8_t expected
         uint8_t evicted
         uint8_t pause
+        uint8_t copied
         uint8_t dying
         uint16_t template_zone
         uint8_t template_dir
@@ -1103,6 +1131,7 @@ cdef extern from "types.h" nogil:
         route_t *routes
         addr_t *class_start
         uint16_t *class_route
+        fib_rule_t *fib_rules
         uint32_t *class_of_octet
         uint32_t *port_start[2]
         address_t *addresses
@@ -1110,6 +1139,11 @@ cdef extern from "types.h" nogil:
         uint32_t n_classes
         uint32_t n_addresses
         uint32_t n_port_classes[2]
+        uint32_t n_fib_rules
+        uint32_t routes_by_packet
+        uint32_t multipath_policy
+        uint32_t multipath_seed
+        uint32_t loopback
         uint32_t *iface_flags
         uint64_t key[10]
         uint64_t secret[10]
@@ -1122,7 +1156,6 @@ cdef extern from "types.h" nogil:
         uint32_t nat_hooks
         uint32_t only_nat_rules
         uint32_t checksum
-        uint32_t forward
         uint32_t loose
         uint32_t be_liberal
         uint32_t max_retrans

@@ -23,7 +23,7 @@ from ..core.layout import (
 )  # fmt: skip
 from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, TABLE_MEMO, TCP, records_of
 from ..node import Node
-from ..node.arrays import address_array, address_classes, iface_flags, route_array
+from ..node.arrays import address_array, address_classes, iface_flags, policy_array, route_array
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset
@@ -83,6 +83,7 @@ def node_tables(node: Node, family: Family, r: Ruleset, connections: int) -> dic
         "iface_match": r.iface_match,
         "jump_stack": np.zeros(r.jump_depth, np.uint32),
         "routes": route_array(node, family),
+        "fib_rules": policy_array(node, family),
         **compile_services(node.services, family),
         "sets": sets,
         "elements": elements,
@@ -102,7 +103,7 @@ def node_tables(node: Node, family: Family, r: Ruleset, connections: int) -> dic
         "port_start0": r.sport_starts,
         "port_start1": r.dport_starts,
         "addresses": address_array(node, family),
-        "iface_flags": iface_flags(node),
+        "iface_flags": iface_flags(node, family),
     }
 
 

@@ -35,8 +35,8 @@ MAX_EVENTS = 1 << 28
 MAX_DATE = 1e12
 GRE_LIFETIMES = (("", 30), ("_stream", 180))
 VERDICTS = tuple(Verdict)
-# verdict, datagram, out_iface, ctinfo, reason, src, dst, sport, dport
-Answer = tuple[int, bytes | None, int, int, int, int, int, int, int]
+# verdict, datagram, out_iface, ctinfo, reason, src, dst, sport, dport, copied
+Answer = tuple[int, bytes | None, int, int, int, int, int, int, int, bool]
 NO_IPV6 = "this node has no IPv6: neither addresses nor rules.v6"
 
 

@@ -34,7 +34,8 @@ FORMAT = 7
 MAX_TIME = 1e15
 # what Node.save writes
 NODE_FILES = (
-    "addr.json", "route.json", "route6.json", "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
+    "addr.json", "route.json", "route6.json", "rule.json", "rule6.json",
+    "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # what rules and services remember
 LISTS = ("recent", "stamps", "hashlimits", "persists", "services")

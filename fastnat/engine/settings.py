@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ PROFILES = {"linux-5.4": int(Profile.LINUX_5_4), "linux-6.18": int(Profile.LINUX
 BITMAP_PROBES = 16
 # walks through the rules that are remembered, a power of two
 MEMOS = 512
-FORWARD = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+# exclusive-ored to the seed from which that of the multipath hash is drawn
+MULTIPATH = 0x6D756C7469706174
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
 
@@ -56,7 +58,10 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
         "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
-        "forward": flag(FORWARD[family.version], 1), "loose": flag(prefix + "tcp_loose", 1),
+        "routes_by_packet": any(p.iface or p.mask for p in node.policy_of(family)),
+        "multipath_policy": sysctl(f"net.ipv{family.version}.fib_multipath_hash_policy", 0),
+        "multipath_seed": multipath_seed(node, settings), "loopback": node.iface_number("lo"),
+        "loose": flag(prefix + "tcp_loose", 1),
         "be_liberal": flag(prefix + "tcp_be_liberal", 0),
         # unsigned in the kernel: a negative one is never reached
         "max_retrans": sysctl(prefix + "tcp_max_retrans", 3) & 0xFFFFFFFF,
@@ -79,6 +84,12 @@ def is_accounted(node: Node) -> bool:
 def jiffies_of(epoch: float) -> int:
     """Return seconds since 1970 in jiffies."""
     return round(epoch * HZ)
+
+
+def multipath_seed(node: Node, settings: Settings) -> int:
+    """Return net.ipv4.fib_multipath_hash_seed; where it is not set, as the kernel draws one, one from the seed."""
+    given = node.sysctl("net.ipv4.fib_multipath_hash_seed", 0)
+    return given or random.Random(settings.seed ^ MULTIPATH).getrandbits(32)
 
 
 def helpers_by_port(node: Node, profile: str) -> bool:

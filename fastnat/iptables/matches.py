@@ -304,7 +304,7 @@ class MatchOptions(StatefulMatches, ContextMatches):
         last = self.rule.matches[-1] if self.rule.matches else Match("")
         if last.kind != "rpfilter":
             raise self.fail(f"{self.option} needs -m rpfilter in front of it")
-        bit = {"--loose": 1, "--accept-local": 2, "--validmark": 0, "--invert": 0}[self.option]
+        bit = {"--loose": 1, "--accept-local": 2, "--validmark": 4, "--invert": 0}[self.option]
         last.values = (last.values[0] | bit,)
         last.invert = last.invert or self.option == "--invert"
 

@@ -13,12 +13,20 @@ from typing import Any
 from ..addresses import FAMILIES, V4, V6, Family
 from ..errors import InputError
 from ..util.files import read_json
-from ..util.text import decimal, shown
+from ..util.text import decimal, excerpt, shown
 from .arrays import ROUTE_KINDS
-from .parts import FLAGS6, SCOPES, Address, Interface, Route, check_interface
+from .parts import DEFAULT_RULES, FLAGS6, SCOPES, TABLES, Address, Hop, Interface, PolicyRule, Route, check_interface
 
-# the table main by name and number; the tables of the rules that every node has
-MAIN, LOOKED_UP = ("main", "254"), ("local", "main", "default", "253", "254", "255")
+# actions of a policy rule that end the look-up, and those that do nothing; what no packet here can be asked for
+REFUSING, NO_ACTION = ("unreachable", "blackhole", "prohibit"), ("nop",)
+NEVER = ("oif", "l3mdev", "uid_start", "tun_id")
+# what a rule may say and is modelled
+SAID = {
+    "priority", "src", "srclen", "dst", "dstlen", "iif", "iif_detached", "fwmark", "fwmask", "table", "action", "not",
+    "suppress_prefixlen", "suppress_prefixlength", "ipproto", "sport", "sport_start", "sport_end", "dport",
+    "dport_start", "dport_end", "protocol", "flags",
+}  # fmt: skip
+PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136, "gre": 47}
 # raised by an object of another form
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
@@ -67,6 +75,7 @@ def _link(link: dict[str, Any]) -> Interface:
         prefix = _whole(info["prefixlen"], "prefix length", 0, family.bits)
         address = Address(family.to_int(_text(info["local"], "local address")), prefix, scope, peer)
         if family is V4:
+            address.broadcast = V4.to_int(_text(info["broadcast"], "broadcast")) if "broadcast" in info else None
             iface.addresses.append(address)
         else:
             address.flags = sum(bit for key, bit in FLAGS6.items() if info.get(key))
@@ -75,53 +84,120 @@ def _link(link: dict[str, Any]) -> Interface:
     return iface
 
 
-def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: list[str]) -> list[Route]:
-    """Return the routes of `ip -j route`; InputError as above. Appends to `notes` what is not modelled."""
+def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list[Route]:
+    """Return the routes of `ip -j route`, those of all tables that it shows; InputError as above."""
     routes = []
-    others = multipath = 0
     for r in read_json(path):
-        if not r:
-            continue
-        if str(r.get("table", "main")) not in MAIN:
-            others += 1
+        # groups are known without a route
+        if not r or r.get("type") == "multicast":
             continue
         try:
-            multipath += len(r.get("nexthops") or ()) > 1
-            everything = "::/0" if family is V6 else "0.0.0.0/0"
-            dst, _, length = (everything if r["dst"] == "default" else str(r["dst"])).partition("/")
-            hops = r.get("nexthops") or [r]
-            gateway = family.to_int(_text(hops[0]["gateway"], "gateway")) if "gateway" in hops[0] else 0
-            iface = str(hops[0].get("dev", ""))
-            kind = str(r.get("type", "unicast"))
-            prefix = decimal(length, 0, family.bits, "prefix length") if length else family.bits
-            if kind not in ROUTE_KINDS:
-                raise ValueError(f"kind {shown(kind)}")
-            if kind == "unicast" and iface not in interfaces:
-                raise ValueError(f"interface {shown(iface)} is not in addr.json")
-            metric = _whole(r.get("metric", 0), "metric", 0, 2**32 - 1)
-            route = Route(family.to_int(dst), prefix, iface, gateway, kind, metric)
+            routes.append(_route(r, family, interfaces))
         except BROKEN as error:
             where = json.dumps(r)[:120]
             raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j route`") from None
-        routes.append(route)
-    if others:
-        notes.append(f"{path}: {others} routes of tables other than main are ignored")
-    if multipath:
-        notes.append(f"{path}: of {multipath} multipath routes only the first next hop is used")
     return routes
 
 
-def policy_rules(path: Path) -> list[str]:
-    """Return the rules of `ip -j rule` other than those that every node has; InputError for anything else."""
+def _network(text: str, family: Family) -> tuple[int, int]:
+    """Return "default", an address or a network as address and prefix length."""
+    if text in ("default", "all"):
+        return 0, 0
+    address, _, length = text.partition("/")
+    return family.to_int(address), decimal(length, 0, family.bits, "prefix length") if length else family.bits
+
+
+def _route(r: dict[str, Any], family: Family, interfaces: Collection[str]) -> Route:
+    dst, prefix = _network(str(r["dst"]), family)
+    kind = str(r.get("type", "unicast"))
+    if kind not in ROUTE_KINDS:
+        raise ValueError(f"kind {shown(kind)}")
+    hops = tuple(_hop(h, family) for h in r.get("nexthops") or [r])
+    if kind == "unicast":
+        for hop in hops:
+            if hop.iface not in interfaces:
+                raise ValueError(f"interface {shown(hop.iface)} is not in addr.json")
+    metric = _whole(r.get("metric", 0), "metric", 0, 2**32 - 1)
+    table = _table(r.get("table", "main"))
+    return Route(dst, prefix, hops[0].iface, hops[0].gateway, kind, metric, table, hops if len(hops) > 1 else ())
+
+
+def _hop(h: dict[str, Any], family: Family) -> Hop:
+    gateway = family.to_int(_text(h["gateway"], "gateway")) if "gateway" in h else 0
+    return Hop(str(h.get("dev", "")), gateway, _whole(h.get("weight", 1), "weight", 1, 256))
+
+
+def _table(name: object) -> str:
+    return TABLES.get(str(name), str(name))
+
+
+def load_policy(path: Path, family: Family, notes: list[str]) -> list[PolicyRule]:
+    """Return the rules of `ip -j rule`, none where they are those of every node; InputError for anything else.
+
+    Appends to `notes` what is not modelled.
+    """
     found = []
     for r in read_json(path):
+        if not r:
+            continue
+        unknown = ", ".join(sorted(r.keys() - SAID)) if isinstance(r, dict) else ""
         try:
-            if r and (str(r["table"]) not in LOOKED_UP or r.keys() - {"priority", "src", "table", "protocol"}):
-                found.append(json.dumps(r))
+            rule = None if unknown else _policy_rule(r, family)
         except BROKEN as error:
-            where = json.dumps(r)[:120]
+            where = json.dumps(r)[:200]
             raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j rule`") from None
-    return found
+        if rule is not None:
+            found.append(rule)
+        elif unknown and not any(key in r for key in NEVER):
+            notes.append(f"{path}: a rule is ignored, as {unknown} is not modelled: {excerpt(json.dumps(r))}")
+    found.sort(key=lambda rule: rule.priority)
+    every = [rule for rule in DEFAULT_RULES if family is V4 or rule.table != "default"]
+    return [] if found == every else found
+
+
+def _policy_rule(r: dict[str, Any], family: Family) -> PolicyRule | None:
+    """Return a rule; None for one that does nothing."""
+    action = str(r.get("action", "to_tbl"))
+    if action in NO_ACTION:
+        return None
+    if action not in ("to_tbl", "lookup", *REFUSING):
+        raise ValueError(f"action {shown(action)} is not supported")
+    src, src_prefix = _network(str(r.get("src", "all")), family)
+    dst, dst_prefix = _network(str(r.get("dst", "all")), family)
+    suppressed = r.get("suppress_prefixlen", r.get("suppress_prefixlength"))
+    return PolicyRule(
+        _whole(r.get("priority", 0), "priority", 0, 2**32 - 1),
+        _table(r.get("table", "main")),
+        src,
+        _whole(r.get("srclen", src_prefix), "srclen", 0, family.bits),
+        dst,
+        _whole(r.get("dstlen", dst_prefix), "dstlen", 0, family.bits),
+        _text(r.get("iif", ""), "iif"),
+        _mark(r.get("fwmark", 0)),
+        _mark(r.get("fwmask", 0xFFFFFFFF if "fwmark" in r else 0)),
+        _protocol(r.get("ipproto", 0)),
+        _ports(r, "sport"),
+        _ports(r, "dport"),
+        "not" in r,
+        action in REFUSING,
+        None if suppressed is None else _whole(suppressed, "suppress_prefixlength", 0, family.bits),
+    )
+
+
+def _mark(value: object) -> int:
+    return _whole(int(value, 0) if isinstance(value, str) else value, "mark", 0, 2**32 - 1)
+
+
+def _protocol(value: object) -> int:
+    if isinstance(value, str) and not value.isdecimal():
+        return PROTOCOLS[value]
+    return _whole(int(value) if isinstance(value, str) else value, "ipproto", 0, 255)
+
+
+def _ports(r: dict[str, Any], name: str) -> tuple[int, int]:
+    low = r.get(name, r.get(f"{name}_start", 0))
+    high = r.get(name, r.get(f"{name}_end", 65535))
+    return _whole(low, name, 0, 65535), _whole(high, name, 0, 65535)
 
 
 def connected_routes(interfaces: Iterable[Interface], family: Family) -> list[Route]:
@@ -146,6 +222,8 @@ def address_json(iface: Interface) -> dict[str, Any]:
             info |= {key: True for key, bit in FLAGS6.items() if family is V6 and a.flags & bit}
             if a.peer is not None:
                 info["address"] = family.to_text(a.peer)
+            if a.broadcast is not None:
+                info["broadcast"] = family.to_text(a.broadcast)
             infos.append(info)
     flags = ["LOOPBACK", "UP"] if iface.loopback else ["UP"]
     return {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "addr_info": infos}
@@ -162,4 +240,35 @@ def route_json(r: Route, family: Family) -> dict[str, Any]:
         out["dev"] = r.iface
     if r.metric:
         out["metric"] = r.metric
+    if r.table != "main":
+        out["table"] = r.table
+    if r.hops:
+        out = {key: value for key, value in out.items() if key not in ("gateway", "dev")}
+        out["nexthops"] = [
+            ({"gateway": family.to_text(h.gateway)} if h.gateway else {}) | {"dev": h.iface, "weight": h.weight}
+            for h in r.hops
+        ]
     return out
+
+
+def policy_json(r: PolicyRule, family: Family) -> dict[str, Any]:
+    """Return a rule as `ip -j rule` prints it."""
+    out: dict[str, Any] = {"priority": r.priority, "src": family.to_text(r.src) if r.src_prefix else "all"}
+    if r.src_prefix:
+        out["srclen"] = r.src_prefix
+    if r.dst_prefix:
+        out |= {"dst": family.to_text(r.dst), "dstlen": r.dst_prefix}
+    if r.iface:
+        out["iif"] = r.iface
+    if r.mask:
+        out |= {"fwmark": hex(r.mark), "fwmask": hex(r.mask)}
+    if r.proto:
+        out["ipproto"] = str(r.proto)
+    for name, (low, high) in (("sport", r.sports), ("dport", r.dports)):
+        if (low, high) != (0, 65535):
+            out |= {f"{name}_start": low, f"{name}_end": high}
+    if r.invert:
+        out["not"] = None
+    if r.suppressed is not None:
+        out["suppress_prefixlen"] = r.suppressed
+    return out | ({"action": "unreachable"} if r.refuses else {"table": r.table})

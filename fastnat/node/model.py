@@ -17,8 +17,16 @@ from ..util.files import read_sysctls, read_text
 from ..util.output import Output, make_folder
 from ..util.text import decimal, excerpt, shown
 from .arrays import ROUTE_KINDS, sorted_routes
-from .ip_json import address_json, connected_routes, load_addresses, load_routes, policy_rules, route_json
-from .parts import MAX_INTERFACES, SCOPES, Address, Interface, Route, check_interface
+from .ip_json import (
+    address_json,
+    connected_routes,
+    load_addresses,
+    load_policy,
+    load_routes,
+    policy_json,
+    route_json,
+)
+from .parts import DEFAULT_RULES, MAX_INTERFACES, SCOPES, Address, Interface, PolicyRule, Route, check_interface
 
 if TYPE_CHECKING:
     from ..iptables import Rules
@@ -38,7 +46,8 @@ class Node:
     Attributes
     ----------
     interfaces : dict of name to Interface, in device order; "lo" is always first
-    routes, routes6 : list of Route, main table
+    routes, routes6 : list of Route, of all tables
+    policy, policy6 : list of PolicyRule, by priority; empty: those that every node has
     sysctls : dict of name to text
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
     rules, rules6 : fastnat.iptables.Rules or None    the parsed text; read-only
@@ -56,6 +65,8 @@ class Node:
         self.rules: Rules | None = None
         self.rules6: Rules | None = None
         self.routes6: list[Route] = []
+        self.policy: list[PolicyRule] = []
+        self.policy6: list[PolicyRule] = []
         self.rules6_text = ""
         self.sets: dict[str, IpSet] = {}
         self.unsupported_sets: dict[str, str] = {}
@@ -177,6 +188,10 @@ class Node:
         """Return the routes of one family, to be read or changed."""
         return self.routes if family is V4 else self.routes6
 
+    def policy_of(self, family: Family) -> list[PolicyRule]:
+        """Return the policy rules of one family, to be read or changed."""
+        return self.policy if family is V4 else self.policy6
+
     def rules_of(self, family: Family) -> Rules | None:
         """Return the rules of one family; None without rules."""
         return self.rules if family is V4 else self.rules6
@@ -258,12 +273,11 @@ class Node:
         if len(node.interfaces) > MAX_INTERFACES:
             why = f"{len(node.interfaces):,} interfaces; at most {MAX_INTERFACES:,} are supported"
             raise InputError(f"{path / 'addr.json'}: {why}")
-        for family, file, rules in ((V4, "route.json", "rule.json"), (V6, "route6.json", "rule6.json")):
-            node._load_routes(family, path / file)
-            others = policy_rules(path / rules) if (path / rules).exists() else []
-            if others:
-                ignored = f"{path / rules}: {len(others)} policy rules are ignored"
-                node.notes.append(f"{ignored}: the table main routes every packet; the first: {excerpt(others[0])}")
+        for family, file, rules in ((V4, "route", "rule.json"), (V6, "route6", "rule6.json")):
+            every = path / f"{file}-all.json"
+            node._load_routes(family, every if every.exists() else path / f"{file}.json")
+            if (path / rules).exists():
+                node._load_policy(family, path / rules)
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         if (path / "rules.v4").exists():
@@ -282,12 +296,23 @@ class Node:
         """Load the routes of a file; without it, those that follow from the addresses."""
         routes = self.routes_of(family)
         if path.exists():
-            routes[:] = load_routes(path, family, self.interfaces, self.notes)
+            routes[:] = load_routes(path, family, self.interfaces)
             return
         routes[:] = connected_routes(self.interfaces.values(), family)
         if family is V4 or any(a.scope == 0 for i in self.interfaces.values() for a in i.addresses_of(family)):
             made = f"{len(routes)} routes to the networks of addr.json are assumed" if routes else "nothing is routed"
             self.notes.append(f"no {path.name}: {made}; `ip -j{' -6' if family is V6 else ''} route` gives all of them")
+
+    def _load_policy(self, family: Family, path: Path) -> None:
+        """Load the policy rules of a file."""
+        policy = self.policy_of(family)
+        policy[:] = load_policy(path, family, self.notes)
+        there = {r.table for r in self.routes_of(family)} | {rule.table for rule in DEFAULT_RULES}
+        for table in sorted({rule.table for rule in policy if not rule.refuses} - there):
+            six = " -6" if family is V6 else ""
+            self.notes.append(
+                f"{path}: table {excerpt(table)} has no routes here; `ip -j{six} route show table all` gives them"
+            )
 
     def _note_native(self, text: str, source: str) -> None:
         """Note which tables iptables-save could not show because they are native nftables."""
@@ -306,6 +331,9 @@ class Node:
             "sysctl.conf": "".join(f"{k} = {v}\n" for k, v in self.sysctls.items()),
             "rules.v4": self.rules_text,
         }  # fmt: skip
+        for file, family in (("rule.json", V4), ("rule6.json", V6)):
+            if self.policy_of(family):
+                found[file] = json.dumps([policy_json(r, family) for r in self.policy_of(family)]) + "\n"
         more = {"rules.v6": self.rules6_text, "ipset.save": self.sets_text, "ipvs.save": self.services_text}
         return found | {name: text for name, text in more.items() if text}
 

@@ -17,7 +17,8 @@ FLAGS6 = {f.name.lower(): int(f) for f in (AddressFlag.DEPRECATED, AddressFlag.T
 class Address:
     """One address of an interface; `peer` is the other end of a point-to-point link, else the address.
 
-    IPv6 addresses are in the kernel's order, newest first; `flags` are those of AddressFlag.
+    IPv6 addresses are in the kernel's order, newest first; `flags` are those of AddressFlag. `broadcast` is that of the
+    network, where it was given another one.
     """
 
     local: int
@@ -25,6 +26,7 @@ class Address:
     scope: int = 0
     peer: int | None = None
     flags: int = 0
+    broadcast: int | None = None
 
 
 @dataclass
@@ -43,9 +45,22 @@ class Interface:
         return self.addresses if family is V4 else self.addresses6
 
 
+@dataclass(frozen=True)
+class Hop:
+    """One of several next hops of a route."""
+
+    iface: str
+    gateway: int = 0
+    weight: int = 1
+
+
+# the tables of the rules that every node has, by their numbers
+TABLES = {"255": "local", "254": "main", "253": "default"}
+
+
 @dataclass
 class Route:
-    """One route of the main table."""
+    """One route, of a table by number or name; with several next hops `iface` and `gateway` are the first's."""
 
     dst: int
     prefix: int
@@ -53,6 +68,37 @@ class Route:
     gateway: int = 0
     kind: str = "unicast"
     metric: int = 0
+    table: str = "main"
+    hops: tuple[Hop, ...] = ()
+
+
+@dataclass(frozen=True)
+class PolicyRule:
+    """One rule of `ip rule`: which packets it is for, and the table in which they are looked up.
+
+    Addresses and masks are in host byte order; `iface` "" is any device, "lo" the node itself; `refuses` stands for
+    the actions unreachable, blackhole and prohibit; `suppressed` is the prefix length up to which routes do not count.
+    """
+
+    priority: int
+    table: str = "main"
+    src: int = 0
+    src_prefix: int = 0
+    dst: int = 0
+    dst_prefix: int = 0
+    iface: str = ""
+    mark: int = 0
+    mask: int = 0
+    proto: int = 0
+    sports: tuple[int, int] = (0, 65535)
+    dports: tuple[int, int] = (0, 65535)
+    invert: bool = False
+    refuses: bool = False
+    suppressed: int | None = None
+
+
+# what every node has (fib_default_rules_init)
+DEFAULT_RULES = (PolicyRule(0, "local"), PolicyRule(32766, "main"), PolicyRule(32767, "default"))
 
 
 # bytes of an interface's name: the kernel has 15, other systems' captures more

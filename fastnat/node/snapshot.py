@@ -24,6 +24,7 @@ COMMANDS = {
     "rule.json": (("ip", "-j", "rule"), True),
     "rule6.json": (("ip", "-j", "-6", "rule"), True),
     "route-all.json": (("ip", "-j", "route", "show", "table", "all"), True),
+    "route6-all.json": (("ip", "-j", "-6", "route", "show", "table", "all"), True),
     "rules.v4": (("iptables-save", "-c"), False),
     "rules.v6": (("ip6tables-save", "-c"), True),
     "ipset.save": (("ipset", "save"), True),
@@ -31,11 +32,13 @@ COMMANDS = {
 }
 CONNTRACK = ("conntrack", "-L", "-o", "extended")
 SYSCTLS = re.compile(
-    r"net\.(?:netfilter\.nf_conntrack_\w+|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack)"
-    r"|ipv6\.conf\.all\.forwarding|ipv4\.conf\.[^.=]+(?:\.\d+)?\.(?:rp_filter|accept_local|route_localnet))"
+    r"net\.(?:netfilter\.nf_conntrack_\w+|ipv[46]\.fib_multipath_hash_(?:policy|seed)"
+    r"|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack)"
+    r"|ipv6\.conf\.(?:all\.forwarding|[^.=]+(?:\.\d+)?\.force_forwarding)|ipv4\.conf\.[^.=]+(?:\.\d+)?\."
+    r"(?:rp_filter|accept_local|route_localnet|forwarding|bc_forwarding|send_redirects|src_valid_mark))"
 )
 # not asked of a node without IPv6
-EMPTY = {"rules.v6", "route6.json", "ipset.save", "ipvs.save"}
+EMPTY = {"rules.v6", "route6.json", "route6-all.json", "ipset.save", "ipvs.save"}
 SECONDS = 60
 RULES = ("rules.v4", "rules.v6")
 

@@ -51,7 +51,7 @@ def traffic(nat, n, seed):
     rng = np.random.default_rng(seed)
     inside = rng.random(n) < 0.8
     near = rng.choice([0x0A600000, 0x0AF40100, 0xC6336400, 0xCB007100], n) + rng.integers(0, 130, n)
-    far = rng.choice([0xE0000001, 0x7F000001, 0xFFFFFFFF, 0xC633640A, 0x0AF40105], n)
+    far = rng.choice([0xE0000001, 0xE0000009, 0x7F000001, 0xFFFFFFFF, 0xC633640A, 0x0AF40105], n)
     return nat.packets(
         proto=rng.choice([1, 6, 17, 17, 17, 50], n),
         src=np.where(inside, 0x0AF40102 + rng.integers(0, 20, n), 0xCB007100 + rng.integers(0, 20, n)),

@@ -464,6 +464,8 @@ class Case:
     sets: str = ""
     family: int = 4
     sysctls: dict = field(default_factory=dict)
+    # arguments of further calls of `ip`
+    commands: tuple = ()
 
     def node(self):
         made = fastnat.Node()

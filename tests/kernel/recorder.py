@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import os
 import select
+import socket
 import struct
 import subprocess
 import time
@@ -38,7 +39,7 @@ class Namespace:
     """A node in a namespace of its own; packets go in and come out as raw IP on TUN devices."""
 
     def __init__(self, case):
-        self.name, self.fds = f"fastnat-{os.getpid()}", {}
+        self.name, self.fds, self.raw = f"fastnat-{os.getpid()}", {}, None
         sh("ip", "netns", "add", self.name)
         try:
             self._configure(case)
@@ -60,11 +61,14 @@ class Namespace:
                 sh("ip", family, "-n", self.name, "addr", "add", address, "dev", name)
         for route in case.routes:
             sh("ip", family, "-n", self.name, "route", "add", *route.split())
+        for command in case.commands:
+            sh("ip", family, "-n", self.name, *command.split())
         if case.sets:
             self.run("ipset", "restore", text=case.sets)
         tables = "iptables-legacy" if case.family == 4 else "ip6tables-legacy"
         self.run(f"{tables}-restore", text=case.rules)
-        self.run(tables, "-t", "raw", "-A", "OUTPUT", "-j", "DROP")
+        # the kernel's own answers belong to no socket
+        self.run(tables, "-t", "raw", "-A", "OUTPUT", "-m", "owner", "!", "--uid-owner", "0", "-j", "DROP")
         time.sleep(0.05)
         for fd in self.fds.values():
             with contextlib.suppress(BlockingIOError):
@@ -109,6 +113,19 @@ class Namespace:
         """Return `iptables-save -c`."""
         return self.run("iptables-legacy-save" if family == 4 else "ip6tables-legacy-save", "-c")
 
+    def ip(self, *words):
+        """Return what `ip -j` says of the namespace."""
+        return sh("ip", "-n", self.name, "-j", *words)
+
+    def send(self, data):
+        """Send one IPv4 datagram from the node itself."""
+        if self.raw is None:
+            with self.inside():
+                self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        with contextlib.suppress(OSError):
+            self.raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))
+
     def inject(self, iface, data):
         os.write(self.fds[iface], data)
 
@@ -131,4 +148,6 @@ class Namespace:
     def close(self):
         for fd in self.fds.values():
             os.close(fd)
+        if self.raw is not None:
+            self.raw.close()
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)

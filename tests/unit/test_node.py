@@ -9,6 +9,7 @@ from nodes import make_node
 import fastnat
 from fastnat import InputError, Node
 from fastnat.addresses import to_int, to_text
+from fastnat.core.layout import RouteKind
 from fastnat.node.arrays import address_array, route_array
 
 
@@ -62,8 +63,10 @@ def test_every_class_of_addresses_has_the_route_of_a_linear_search():
     near = np.concatenate([routes["dst"], routes["dst"] - np.uint32(1), routes["dst"] | ~routes["mask"]])
     for addr in np.concatenate([near, rng.integers(0, 2**32, 500, np.uint32)]).tolist():
         fits = (addr ^ routes["dst"].astype(np.int64)) & routes["mask"] == 0
-        fits &= routes["kind"] != 9
-        assert nat.stacks[4].core.route(addr) == (int(np.argmax(fits)) if fits.any() else None), to_text(addr)
+        first = int(np.argmax(fits)) if fits.any() else None
+        # a throw ends the look-up in its table
+        wanted = None if first is None or routes["kind"][first] == RouteKind.THROW else first
+        assert nat.stacks[4].core.route(addr) == wanted, to_text(addr)
 
 
 def test_interfaces_and_routes_must_make_sense():
@@ -75,3 +78,28 @@ def test_interfaces_and_routes_must_make_sense():
     with pytest.raises(InputError, match="no interface 'eth9'"):
         node.add_route("10.0.0.0/8", dev="eth9")
     assert json.dumps(to_int("0.0.0.1")) == "1"
+
+
+def test_what_the_local_table_holds():
+    node = fastnat.Node()
+    node.add_interface("eth0", ["192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"])
+    node.add_interface("eth1", ["198.51.100.1/24", "fe80::2/64"])
+    node.add_address("lo", "203.0.113.1/28")
+    node.add_route("fe80::/64", dev="eth0")
+    node.add_route("fe80::/64", dev="eth1")
+    nat = fastnat.Engine(node)
+
+    def verdict(dst, src, iface="eth0"):
+        packet = nat.packets(iface=iface, src=src, dst=dst, sport=1, dport=53, proto="udp")
+        return fastnat.Verdict(nat.process(packet)["verdict"][0]).name
+
+    def local(dst, src, iface="eth0"):
+        return verdict(dst, src, iface) == "LOCAL"
+
+    assert local("203.0.113.9", "192.0.2.9") and not local("203.0.113.16", "192.0.2.9")
+    assert local("192.0.2.255", "192.0.2.9") and local("224.0.0.1", "192.0.2.9") and not local("224.0.0.2", "192.0.2.9")
+    assert local("2001:db8::", "2001:db8::9") and not local("2001:db8:0:1::", "2001:db8::9")
+    assert local("fe80::1", "fe80::9") and not local("fe80::1", "fe80::9", "eth1")
+    assert local("fe80::2", "fe80::9", "eth1") and verdict("fe80::7", "fe80::9", "eth1") == "FORWARD"
+    assert local("ff02::1", "fe80::9") and local("ff02::2", "fe80::9") and local("ff02::1:ff00:1", "fe80::9")
+    assert not local("ff02::1:ff00:77", "fe80::9") and not local("ff05::1", "fe80::9")

@@ -46,7 +46,7 @@ def test_connected_routes_follow_from_addresses(node):
     assert "out     udp 192.0.2.1" in traced.output
 
 
-def test_what_is_not_routed_by_the_table_main_is_said(node):
+def test_what_of_routing_is_not_modelled_is_said(node):
     routes = [
         {}, {"dst": "default", "gateway": "192.0.2.254", "dev": "eth0"}, {"dst": "default", "dev": "br0", "table": "2"},
         {"dst": "198.51.100.0/24", "nexthops": [{"dev": "eth0", "weight": 1}, {"dev": "br0", "weight": 1}]},
@@ -55,16 +55,32 @@ def test_what_is_not_routed_by_the_table_main_is_said(node):
     (node / "route.json").write_text(json.dumps(routes))
     (node / "route6.json").write_text("[]")
     (node / "rule.json").write_text(json.dumps(usual))
-    notes = fastnat.Node.load(node).notes
-    assert [n.partition(": ")[2] for n in notes] == [
-        "1 routes of tables other than main are ignored", "of 1 multipath routes only the first next hop is used",
+    there = fastnat.Node.load(node)
+    assert (there.notes, there.policy) == ([], [])
+    more = [
+        {"priority": 9, "src": "10.89.0.2", "table": "2"}, {"priority": 8, "src": "all", "tos": "0x10", "table": "2"},
+        {"priority": 7, "src": "all", "fwmark": "0x1", "fwmask": "0x1", "table": "vpn"},
+        {"priority": 6, "src": "all", "oif": "eth0", "table": "3"}, {"priority": 5, "src": "all", "action": "nop"},
     ]  # fmt: skip
-    (node / "rule.json").write_text(json.dumps([*usual, {"priority": 9, "src": "10.89.0.2", "table": "2"}]))
+    (node / "rule.json").write_text(json.dumps([*usual, *more]))
+    there = fastnat.Node.load(node)
+    assert [(r.priority, r.table) for r in there.policy] == [
+        (0, "local"), (7, "vpn"), (9, "2"), (32766, "main"), (32767, "default"),
+    ]  # fmt: skip
     for words in (["check", node], ["exhaust", node, "--flows", "100", "--iface", "br0"]):
-        assert "1 policy rules are ignored" in run(*words).stderr
+        said = run(*words).stderr
+        assert "a rule is ignored, as tos is not modelled" in said
+        assert "table vpn has no routes here" in said
+    again = fastnat.Node.load(saved(there, node))
+    assert (again.policy, again.routes) == (there.policy, there.routes)
     (node / "rule.json").write_text("[5]")
     with pytest.raises(fastnat.InputError, match=r"rule.json.*expected"):
         fastnat.Node.load(node)
+
+
+def saved(node, folder):
+    node.save(folder / "again")
+    return folder / "again"
 
 
 @pytest.mark.parametrize(

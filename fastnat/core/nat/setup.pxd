@@ -8,7 +8,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..helpers.expect cimport reassign_helper
-from ..route cimport masquerade_addr, redirect_addr
+from ..source_address cimport masquerade_addr, redirect_addr
 from ..tuples.hash cimport source_hash
 from ..tuples.rehash cimport rehash_for
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dst, tuple_equal, tuple_in_zone, tuple_proto, tuple_src, zone_of

@@ -45,7 +45,7 @@ cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
     out.verdict = p.verdict
     out.ctinfo = p.ctinfo
     out.reason = p.reason
-    out.pad = 0
+    out.copied = p.copied
     out.src = tuple_src(p.t)
     out.dst = tuple_dst(p.t)
     out.sport = <uint16_t>tuple_sport(p.t)

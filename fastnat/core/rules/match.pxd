@@ -11,9 +11,10 @@ from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
-from ..route cimport classify, comes_from_there, has_type, packet_type
+from ..route cimport classify, has_type, packet_type
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from ..validate cimport comes_from_there
 from .calendar cimport time_holds
 from .connlimit cimport connlimit_holds
 from .hashlimit cimport hashlimit_holds
@@ -298,7 +299,6 @@ cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept 
         classify(e, p)
         return packet_type(e, tuple_dst(p.t), p.dst_class) == m.pkt_type.type
     if kind == MATCH_RPFILTER:
-        classify(e, p)
         return comes_from_there(e, p, m.rpfilter.flags)
     return m.constant.holds
 
@@ -307,8 +307,9 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     # match_holds: one match, its inversion included.
     # => What it says of the packet. p.unrepeatable: a packet of the same key may get another answer.
     if asks_connection(m.kind):
-        # the protocol of a connection is that of its packets, which is part of the key
-        p.unrepeatable |= m.kind != MATCH_CTPROTO
+        # the protocol of a connection is that of its packets, which is part of the key, but not that of errors about it
+        if m.kind != MATCH_CTPROTO or p.icmp_error:
+            p.unrepeatable = True
         return of_connection_holds(e, m, p)
     if asks_more_than_key(m.kind):
         p.unrepeatable = True

@@ -8,7 +8,8 @@ from libc.string cimport memmove
 from ..types cimport *
 from ..packet.checksum cimport csum_replace2, csum_replace4, load_be16, load_be32, store_be16
 from ..packet.mangle cimport set_length
-from ..route cimport classify
+from ..route cimport route_lookup
+from ..tuples.tuple cimport tuple_src
 
 cdef enum:
     TCP_HEADER = 20
@@ -29,12 +30,10 @@ cdef extern from *:
     const uint32_t DEFAULT_MSS "FN_DEFAULT_MSS"
 
 
-cdef inline uint32_t smallest_mtu(const engine_t *e, pkt_t *p) noexcept nogil:
+cdef inline uint32_t smallest_mtu(const engine_t *e, const pkt_t *p) noexcept nogil:
     # smallest_mtu: of the way out and of the way back to the sender (tcpmss_reverse_mtu).
     cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
-    cdef uint32_t back
-    classify(e, p)
-    back = e.class_route[p.src_class]
+    cdef uint32_t back = route_lookup(e, tuple_src(p.t))
     if back and e.routes[back - 1].iface and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
         return e.iface_flags[e.routes[back - 1].iface] >> 16
     return mtu

@@ -7,8 +7,9 @@
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
-from ..route cimport is_multicast, may_be_forwarded
+from ..route cimport is_multicast
 from ..tuples.tuple cimport tuple_equal, tuple_proto, tuple_src
+from ..validate cimport may_be_forwarded
 
 cdef enum:
     # what the range of a complete memo may say: not that a port is an offset, which depends on the port it replaces
@@ -19,8 +20,8 @@ cdef inline bint only_nat_rules(const engine_t *e, bint remember) noexcept nogil
     # only_nat_rules: a forwarded packet meets conntrack, nat and nothing else. remember: the user allows short cuts.
     # => What holds for the node as it is configured; all short cuts but the memos of tables ask for it.
     cdef uint32_t table, hook
-    # without tracking there is no connection to know anything, and what is not forwarded has no short way
-    if not e.tracking or not e.forward or not remember:
+    # without tracking there is no connection to know anything
+    if not e.tracking or not remember:
         return False
     # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones
     if e.max_events or e.n_services or e.auto_helpers:
@@ -92,12 +93,18 @@ cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, co
     return ahead.checks or fn_likely(dst16_count(e, t.src)[0] == 0)
 
 
+cdef inline bint comes_by_way_back(const engine_t *e, const conn_t *c, uint32_t iface, uint32_t dir) noexcept nogil:
+    # comes_by_way_back: whether packets of the other direction leave by a device, so that rp_filter lets pass what comes by it.
+    return c.routes[dir ^ 1] != 0 and e.routes[c.routes[dir ^ 1] - 1].iface == iface
+
+
 cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, const packet_t *in_, tuple_t t, uint32_t dir) noexcept nogil:
     # passing_route: the route of a packet that its connection decides alone. dir: the direction in which c may have t.
     # => NULL: it takes the long way.
     cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     cdef int looked_at = done | IPS_FIXED_TIMEOUT
     cdef const route_t *route
+    cdef uint32_t flags
     # a record that was released keeps its tuples until it is used again; accounting counts each packet
     if not tuple_equal(c.tuples[dir], t) or c.flags & (CONN_LIVE | CONN_COUNTED) != CONN_LIVE \
             or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
@@ -107,6 +114,10 @@ cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, con
         return NULL
     # the first packet of a direction is routed, and nat rules have to have decided; a fixed timeout is not refreshed
     if c.routes[dir] == 0 or c.status & looked_at != done:
+        return NULL
+    # the device may not forward, or look for the way back of each packet: known where answers take it
+    flags = e.iface_flags[in_.iface] & (IFACE_FORWARD | IFACE_RP_STRICT | IFACE_RP_LOOSE)
+    if fn_unlikely(flags != IFACE_FORWARD) and not (flags & IFACE_FORWARD and comes_by_way_back(e, c, in_.iface, dir)):
         return NULL
     route = &e.routes[c.routes[dir] - 1]
     # deliver_local, and a masqueraded connection that leaves by another device ends (nf_nat_oif_changed)

@@ -58,7 +58,7 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     out.verdict = VERDICT_FORWARD
     out.ctinfo = <unsigned char>ctinfo
     out.reason = REASON_NONE
-    out.pad = 0
+    out.copied = 0
     out.src = tuple_dst(back[0])
     out.dst = tuple_src(back[0])
     out.sport = <uint16_t>tuple_dport(back[0])

@@ -71,7 +71,8 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     cdef const target_t *range_
     cdef memo_t *memo
     cdef uint32_t i
-    if not may_be_memorized(p.table_memo[0], src):
+    # routes that depend on more than a memo's key are not kept by the connection either
+    if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(p.table_memo[0], src):
         return
     memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)

@@ -164,7 +164,7 @@ cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, ui
     out.verdict = VERDICT_FORWARD
     out.ctinfo = IP_CT_NEW
     out.reason = REASON_NONE
-    out.pad = 0
+    out.copied = 0
     out.src = memo.addr
     out.dst = in_.dst
     out.sport = <uint16_t>port

@@ -1,0 +1,161 @@
+# Which next hop of a route a packet takes.
+#
+# Source: fib_multipath_hash, rt6_multipath_hash, ip_multipath_l3_keys, __flow_hash_from_keys, fib_select_multipath, fib6_select_path
+# (Linux 6.18); siphash is Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
+# Invariants: all packets between two addresses, or of one connection, take one way; the way back has the same hash.
+# Differs from the kernel: a packet that the node sends is hashed with its source address; where net.ipv4.fib_multipath_hash_seed
+# is not set, the seed is drawn from the engine's.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+from .types cimport *
+from .packet.checksum cimport load_addr, store_addr, store_be16
+from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+
+cdef enum:
+    # struct flow_keys from `basic` on, its addresses as wide as the family's, in whole words
+    PROTO_AT = 2
+    LABEL_AT = 4
+    PORTS_AT = 28
+    ADDRESSES_AT = 36
+    ICMP_HEADER = 8
+
+# net.ipv4.fib_multipath_hash_policy
+cdef enum:
+    BY_ADDRESSES = 0
+    BY_PORTS = 1
+
+
+cdef extern from *:
+    """
+    #define FN_FLOW_WORDS ((36 + 2 * FN_ADDR_BYTES + 7) / 8)
+    #define FN_QUOTED_HEADER (FN_V6 ? 40 : 20)
+    #define FN_SOURCE_PLACE (FN_V6 ? 8 : 12)
+    """
+    const uint32_t FLOW_WORDS "FN_FLOW_WORDS"
+    const uint32_t INNER_HEADER "FN_QUOTED_HEADER"
+    const uint32_t SOURCE_AT "FN_SOURCE_PLACE"
+
+
+cdef inline uint64_t rotated(uint64_t x, uint32_t by) noexcept nogil:
+    # rotated: to the left.
+    return x << by | x >> (64 - by)
+
+
+cdef inline void sip_round(uint64_t *v) noexcept nogil:
+    # sip_round: one round of SipHash.
+    v[0] += v[1]
+    v[1] = rotated(v[1], 13) ^ v[0]
+    v[0] = rotated(v[0], 32)
+    v[2] += v[3]
+    v[3] = rotated(v[3], 16) ^ v[2]
+    v[0] += v[3]
+    v[3] = rotated(v[3], 21) ^ v[0]
+    v[2] += v[1]
+    v[1] = rotated(v[1], 17) ^ v[2]
+    v[2] = rotated(v[2], 32)
+
+
+cdef inline uint64_t siphash(const uint64_t *words, uint32_t n, uint64_t key) noexcept nogil:
+    # siphash: SipHash-2-4 of n words; both halves of the key are equal.
+    cdef uint64_t v[4]
+    cdef uint32_t i, _
+    cdef uint64_t word
+    v[0] = key ^ <uint64_t>0x736f6d6570736575
+    v[1] = key ^ <uint64_t>0x646f72616e646f6d
+    v[2] = key ^ <uint64_t>0x6c7967656e657261
+    v[3] = key ^ <uint64_t>0x7465646279746573
+    for i in range(n + 1):
+        word = words[i] if i < n else <uint64_t>(n * 8) << 56
+        v[3] ^= word
+        for _ in range(2):
+            sip_round(v)
+        v[0] ^= word
+    v[2] ^= 0xff
+    for _ in range(4):
+        sip_round(v)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+cdef inline void write_ends(uint8_t *keys, addr_t src, addr_t dst) noexcept nogil:
+    # write_ends: both addresses, the smaller one first: of IPv4 as a little-endian number (__flow_hash_consistentify).
+    cdef uint8_t ends[2][FN_ADDR_BYTES]
+    cdef uint32_t a, b
+    cdef bint swap
+    store_addr(ends[0], src)
+    store_addr(ends[1], dst)
+    if FN_V6:
+        swap = memcmp(ends[1], ends[0], FN_ADDR_BYTES) < 0
+    else:
+        memcpy(&a, ends[0], 4)
+        memcpy(&b, ends[1], 4)
+        swap = b < a
+    memcpy(keys + ADDRESSES_AT, ends[swap], FN_ADDR_BYTES)
+    memcpy(keys + ADDRESSES_AT + FN_ADDR_BYTES, ends[not swap], FN_ADDR_BYTES)
+
+
+cdef inline void write_ports(uint8_t *keys, uint32_t sport, uint32_t dport) noexcept nogil:
+    # write_ports: both ports, in the order of the numbers that they are in little-endian memory.
+    cdef uint32_t a = (sport >> 8 | sport << 8) & 0xffff
+    cdef uint32_t b = (dport >> 8 | dport << 8) & 0xffff
+    store_be16(keys + PORTS_AT, dport if b < a else sport)
+    store_be16(keys + PORTS_AT + 2, sport if b < a else dport)
+
+
+cdef inline bint has_two_ports(uint32_t proto) noexcept nogil:
+    # has_two_ports: the protocols of which the flow dissector reads ports.
+    return proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_SCTP or proto == PROTO_DCCP
+
+
+cdef inline bint quotes(const pkt_t *p) noexcept nogil:
+    # quotes: whether it is an ICMP error with the header of what it is about (icmp_is_err, icmpv6_is_err).
+    cdef uint32_t type_
+    if p.data == NULL or tuple_proto(p.t) != PROTO_ICMP or p.len < p.l4off + ICMP_HEADER + INNER_HEADER:
+        return False
+    type_ = p.data[p.l4off]
+    return 1 <= type_ <= 4 if FN_V6 else (3 <= type_ <= 5 or type_ == 11 or type_ == 12)
+
+
+cdef inline void write_addresses(uint8_t *keys, const pkt_t *p) noexcept nogil:
+    # write_addresses: those of the IP header, or of the one that an ICMP error quotes; of IPv6 also label and next header.
+    cdef const uint8_t *ip = p.data
+    if ip == NULL:
+        write_ends(keys, tuple_src(p.t), tuple_dst(p.t))
+        if FN_V6:
+            keys[PROTO_AT] = <uint8_t>tuple_proto(p.t)
+        return
+    if quotes(p):
+        ip = p.data + p.l4off + ICMP_HEADER
+    write_ends(keys, load_addr(ip + SOURCE_AT), load_addr(ip + SOURCE_AT + FN_ADDR_BYTES))
+    if FN_V6:
+        keys[PROTO_AT] = ip[6]
+        keys[LABEL_AT + 1] = ip[1] & 15
+        keys[LABEL_AT + 2] = ip[2]
+        keys[LABEL_AT + 3] = ip[3]
+
+
+cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # flow_hash: 31 bits.
+    cdef uint64_t words[FLOW_WORDS]
+    cdef uint8_t *keys = <uint8_t *>words
+    cdef uint32_t proto = tuple_proto(p.t)
+    cdef uint32_t hash_
+    memset(words, 0, sizeof(words))
+    if e.multipath_policy == BY_PORTS:
+        write_ends(keys, tuple_src(p.t), tuple_dst(p.t))
+        keys[PROTO_AT] = <uint8_t>proto
+        if has_two_ports(proto):
+            write_ports(keys, tuple_sport(p.t), tuple_dport(p.t))
+    else:
+        write_addresses(keys, p)
+    hash_ = <uint32_t>siphash(words, FLOW_WORDS, <uint64_t>e.multipath_seed << 32 | e.multipath_seed)
+    return (hash_ if hash_ else 1) >> 1
+
+
+cdef inline uint32_t choose_hop(const engine_t *e, const pkt_t *p, uint32_t route) noexcept nogil:
+    # choose_hop: => Of a route, by its index + 1, the next hop that the packet takes.
+    cdef uint32_t hash_ = flow_hash(e, p)
+    cdef uint32_t i
+    for i in range(e.routes[route - 1].hops):
+        if hash_ <= e.routes[route - 1 + i].bound:
+            return route + i
+    return route

@@ -1,0 +1,148 @@
+# The source address that goes with a way out: of MASQUERADE, of REDIRECT.
+#
+# Source: inet_select_addr, ipv6_dev_get_saddr, nf_nat_masquerade.c, nf_nat_redirect.c (Linux 6.18); RFC 6724.
+# Invariants: e.addresses holds devices in order, each with its addresses in the kernel's order.
+# Differs from the kernel: no VRF.
+from libc.stdint cimport uint32_t
+from .types cimport *
+from .route cimport is_limited_broadcast, is_link_local, is_multicast
+from .tuples.tuple cimport tuple_dst
+
+cdef enum:
+    SCOPE_UNIVERSE = 0
+
+
+cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # next_hop: the gateway of the packet's route, or its destination (rt_nexthop); groups and all are on the link.
+    cdef addr_t dst = tuple_dst(p.t)
+    if p.route and e.routes[p.route - 1].gateway and not is_multicast(dst) and not is_limited_broadcast(dst):
+        return e.routes[p.route - 1].gateway
+    return dst
+
+
+cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) noexcept nogil:
+    # select_addr: inet_select_addr(iface, hop, RT_SCOPE_UNIVERSE).
+    # => 0 when the node has no global address. e.addresses holds devices in order, each in its kernel order.
+    cdef addr_t first = 0
+    cdef uint32_t i
+    cdef const address_t *a
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if a.iface != iface or a.flags & ADDRESS_SECONDARY or a.scope != SCOPE_UNIVERSE:
+            continue
+        if (hop ^ a.peer) & a.mask == 0:
+            return a.local
+        if first == 0:
+            first = a.local
+    if first:
+        return first
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if not (a.flags & ADDRESS_SECONDARY) and a.scope == SCOPE_UNIVERSE:
+            return a.local
+    return 0
+
+
+cdef inline int scope6(addr_t addr) noexcept nogil:
+    # scope6: RFC 4291 scope of an address: 2 link, 5 site, 14 global; of ::1 1.
+    if is_multicast(addr):
+        return <int>(addr >> (FN_ADDR_BITS - 16)) & 15
+    if addr == 1:
+        return 1
+    if is_link_local(addr):
+        return 2
+    return 5 if addr >> (FN_ADDR_BITS - 10) == 0x3fb else 14
+
+
+cdef inline uint32_t word6(addr_t addr, uint32_t i) noexcept nogil:
+    # word6: the i-th 32-bit word of an IPv6 address, host order.
+    return <uint32_t>(addr >> ((96 - 32 * i) & (FN_ADDR_BITS - 1)))
+
+
+cdef inline uint32_t label6(addr_t addr) noexcept nogil:
+    # label6: the default label table of RFC 6724 as addrlabel.c has it.
+    cdef uint32_t top = word6(addr, 0)
+    if addr == 1:
+        return 0
+    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0:
+        return 3
+    if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0xffff:
+        return 4
+    if top >> 25 == 0x7e:
+        return 5
+    if top >> 16 == 0x2002:
+        return 2
+    if top == 0x20010000:
+        return 6
+    return 7 if top >> 4 == 0x2001001 else 1
+
+
+cdef inline uint32_t common_prefix(addr_t a, addr_t b, addr_t mask) noexcept nogil:
+    # common_prefix: leading bits that are equal, at most those of the mask.
+    cdef addr_t differs = (a ^ b) | ~mask
+    cdef uint32_t n = 0
+    while n < FN_ADDR_BITS and not (differs >> (FN_ADDR_BITS - 1 - n)) & 1:
+        n += 1
+    return n
+
+
+cdef inline int better6(const address_t *a, const address_t *best, addr_t dst, uint32_t iface) noexcept nogil:
+    # better6: whether a beats the best so far, by the first rule of RFC 6724 section 5 that tells them apart.
+    cdef int want = scope6(dst)
+    cdef int mine = scope6(a.local)
+    cdef int other = scope6(best.local)
+    cdef int worse = ADDRESS_DEPRECATED
+    if (a.local == dst) != (best.local == dst):
+        return a.local == dst
+    mine = -mine if mine >= want else mine - 128
+    other = -other if other >= want else other - 128
+    if mine != other:
+        return mine > other
+    if (a.flags & worse) != (best.flags & worse):
+        return not a.flags & worse
+    if (a.iface == iface) != (best.iface == iface):
+        return a.iface == iface
+    if (label6(a.local) == label6(dst)) != (label6(best.local) == label6(dst)):
+        return label6(a.local) == label6(dst)
+    if (a.flags & ADDRESS_TEMPORARY) != (best.flags & ADDRESS_TEMPORARY):
+        return not a.flags & ADDRESS_TEMPORARY
+    return common_prefix(a.local, dst, a.mask) > common_prefix(best.local, dst, best.mask)
+
+
+cdef inline addr_t select_addr6(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
+    # select_addr6: ipv6_dev_get_saddr(iface, dst, no preferences); ties keep the earlier one.
+    # => 0 when there is no candidate.
+    cdef bint own = is_multicast(dst) or scope6(dst) <= 2
+    cdef const address_t *best = NULL
+    cdef const address_t *a
+    cdef uint32_t i
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if (own and a.iface != iface) or a.flags & ADDRESS_TENTATIVE:
+            continue
+        if best == NULL or better6(a, best, dst, iface):
+            best = a
+    return best.local if best != NULL else <addr_t>0
+
+
+cdef inline addr_t masquerade_addr(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # masquerade_addr: nf_nat_masquerade_ipv4 asks for the next hop, nf_nat_masquerade_ipv6 for the destination.
+    if FN_V6:
+        return select_addr6(e, p.out_iface, tuple_dst(p.t))
+    return select_addr(e, p.out_iface, next_hop(e, p))
+
+
+cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
+    # redirect_addr: head of a device's address list, whatever its scope (nf_nat_redirect_ipv4); of IPv6 the first
+    # that is usable and whose scope fits the destination's (nf_nat_redirect_ipv6).
+    # => 0: there is none.
+    cdef const address_t *a
+    cdef uint32_t i
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if a.iface != iface:
+            continue
+        if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
+            continue
+        return a.local
+    return 0
