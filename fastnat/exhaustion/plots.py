@@ -123,14 +123,14 @@ def draw_plan(points: list[tuple[float, int]], path: str | Output) -> None:
 
 
 def draw_history(runs: list[dict[str, Any]], path: str | Output) -> None:
-    """Write how the times of `fastnat bench` runs changed, as ratios to R."""
+    """Write how the times of `fastnat bench` runs changed; those of other machines mean something else."""
     figure = figure_of(9, 5)
     axes = figure.subplots()
     for name in runs[-1]["times"]:
         if name != "load_rules":
-            values = [r["times"].get(name, {}).get("ratio", np.nan) for r in runs]
+            values = [r["times"].get(name, {}).get("ns", np.nan) for r in runs]
             axes.plot([_shown(r["date"][:16]) for r in runs], values, marker="o", label=_shown(name))
-    axes.set_ylabel("R")
+    axes.set_ylabel("ns")
     axes.set_yscale("log")
     axes.tick_params(axis="x", rotation=30)
     axes.legend(fontsize=8)

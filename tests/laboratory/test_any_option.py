@@ -33,8 +33,9 @@ def place(tmp_path_factory):
     (folder / "s.toml").write_text(SCENARIO)
     (folder / "dump").write_text(DUMP)
     (folder / "binary").write_bytes(bytes(range(256)) * 4)
-    times = dict.fromkeys(("ratio", "low", "high", "ns"), 1.0)
-    bench = {"format": 1, "fastnat": "1", "date": "2026-01-01", "machine": "x", "r_ns": 1.0, "counters": {"a": 1}}
+    times = dict.fromkeys(("low", "high", "ns"), 1.0)
+    there = dict.fromkeys(("node", "profile", "cpu", "fastnat", "python", "numpy"), "1")
+    bench = {"format": 2, "date": "2026-01-01", "environment": there, "counters": {"a": 1}, "instructions": {}}
     (folder / "bench.json").write_text(json.dumps({**bench, "times": {"b": times}}))
     with (folder / "in.pcapng").open("wb") as file:
         capture.Writer(file).write(0.0, "cni0", b"\x45" + bytes(19))

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import fastnat
 from fastnat import bench
+from fastnat.bench.paired import instructions
 from fastnat.cli import group
 from fastnat.errors import InputError
 
+# the function of the same name stands in front of it
+paired_module = sys.modules["fastnat.bench.paired"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,54 +33,138 @@ def doc(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "now.json"
     result = run("--size", "100k", "--json", path)
     assert result.exit_code == 0, result.output
-    return json.loads(path.read_text())
+    return {**json.loads(path.read_text()), "path": path}
 
 
 def test_counters_are_the_same_in_every_run(doc):
-    node = bench.Node.example()
+    node = fastnat.Node.example()
     assert bench.Bench(node).counters() == doc["counters"]
     assert doc["counters"]["failures"] == 72_000 - 64_512
     assert doc["counters"]["rules_per_new"] > 5
     assert 100 < doc["counters"]["bytes_per_entry"] < 160
 
 
+def test_what_the_kernel_pays_comes_first(doc):
+    assert list(doc["counters"])[:2] == ["rules_per_new", "probes_mean"]
+    text = run("--from-json", doc["path"]).output
+    assert text.index("cost the kernel") < text.index("rules_per_new") < text.index("What the engine takes")
+
+
 def test_times_have_intervals_around_their_median(doc):
     assert {"new_100k", "established_100k", "search_99", "process_packet", "load_rules"} <= doc["times"].keys()
     for t in doc["times"].values():
-        assert 0 < t["low"] <= t["ratio"] <= t["high"]
+        assert 0 < t["low"] <= t["ns"] <= t["high"]
+
+
+def holds(text, found, figures):
+    return [bench.failing(c, found, figures) for c in bench.conditions((text,))]
+
+
+PAIRS = [bench.Pair("new", 130.0, 100.0, 22.0, 30.0, 41.0), bench.Pair("established", 51.0, 50.0, -3.0, 2.0, 9.0)]
 
 
 @pytest.mark.parametrize(
-    ("expression", "holds"),
+    ("expression", "expected"),
     [
-        ("probes_p99>+0", True), ("probes_p99>+5", False), ("probes_mean>+0", False), ("new_100k>+5%", True),
-        ("new_100k>+50%", False), ("established_100k>+0", False), ("new_100k > 1", True), ("search_99<-10%", True),
+        ("probes_p99>+0", [True]), ("probes_p99>+5", [False]), ("probes_mean>+0", [False]), ("new>+5%", [True]),
+        ("new>+25%", [False]), ("new>+20", [True]), ("established>+0%", [False]), ("new > 120", [True]),
+        ("search_99<-10%", None), ("probes_p99>+0, new>+50%,established<-2%", [True, False, False]),
+        ("failures<-0", [False]),
     ],
 )  # fmt: skip
-def test_expressions(doc, expression, holds):
+def test_expressions(doc, expression, expected):
+    """Of a time the pair that shows the least decides."""
     after = copy.deepcopy(doc)
     after["counters"]["probes_p99"] += 3
-    for name, factor in (("new_100k", 1.3), ("established_100k", 1.02), ("search_99", 0.5)):
-        before = doc["times"][name]
-        before.update(low=before["ratio"] * 0.99, high=before["ratio"] * 1.01)
-        after["times"][name] = {k: v * factor for k, v in before.items()}
-    assert bench.failing(expression, bench.changes(doc, after)) == holds
+    found = [*bench.changes(doc, after), *bench.time_changes(PAIRS)]
+    if expected is None:
+        with pytest.raises(InputError, match="times of two runs are not compared; --against"):
+            holds(expression, found, {})
+    else:
+        assert holds(expression, found, {"new": 130.0}) == expected
 
 
 @pytest.mark.parametrize(
     ("expression", "word"),
-    [("nothing>+1", "no figure 'nothing'"), ("new_100k", "expected NAME"), ("new_100k>5%", r"write \+5%")],
+    [
+        ("nothing>+1", "no figure 'nothing'"),
+        ("new_100k", "expected NAME"),
+        ("new_100k>5%", r"write \+5%"),
+        ("failures>+0,", "expected NAME"),
+        ("new_100k>+5%", "times of two runs are not compared"),
+        ("nothing>1", "no figure 'nothing'"),
+    ],
 )
 def test_bad_expressions_say_what_is_accepted(doc, expression, word):
     with pytest.raises(InputError, match=word):
-        bench.failing(expression, bench.changes(doc, doc))
+        holds(expression, bench.changes(doc, doc), {})
+
+
+def test_conditions_are_read_before_anything_is_measured():
+    result = run("--fail-on", "failures>+0,new>>5", "--compare", "/nowhere")
+    assert isinstance(result.exception, InputError) and "new>>5" in str(result.exception)
+    assert "needs --compare or --against" in run("--fail-on", "failures>+0").output
+
+
+def test_another_environment_is_said_and_counts_are_compared_all_the_same(doc, tmp_path):
+    old = copy.deepcopy(doc)
+    old["environment"] |= {"cpu": "another", "numpy": "1.0"}
+    old["counters"]["failures"] -= 1
+    (tmp_path / "old.json").write_text(json.dumps(old, default=str))
+    result = run("--from-json", doc["path"], "--compare", tmp_path / "old.json", "--fail-on", "failures>+0")
+    assert result.exit_code == 1
+    assert "times of two runs are not compared (the environment differs: cpu (another, now" in result.output
+    assert "numpy (1.0, now" in result.output
+    old["environment"]["node"] = "0"
+    (tmp_path / "old.json").write_text(json.dumps(old, default=str))
+    said = run("--from-json", doc["path"], "--compare", tmp_path / "old.json").output
+    assert "the counts are those of different nodes or profiles" in said
+
+
+def test_times_of_two_builds_are_measured_in_turns(doc, monkeypatch):
+    """The same build on both sides; with a wide margin nothing is told."""
+    monkeypatch.setattr(paired_module, "PAIRS", 2)
+    monkeypatch.setattr(paired_module, "TURNS", 4)
+    words = ["--from-json", doc["path"], "--against", sys.executable]
+    result = run(*words, "--fail-on", "new>+500%,established<-90%", "-o", "json")
+    assert result.exit_code == 0, result.output
+    told = {c["name"]: c for c in json.loads(result.output)["changes"]}
+    assert {"new", "established", "search"} == told.keys()
+    assert all(c["low"] <= c["high"] and c["before"] > 0 for c in told.values())
+    assert run(*words, "--fail-on", "new<+500%").exit_code == 1
+
+
+@pytest.mark.parametrize("other", ["nowhere", "/dev/null", "/bin/false"])
+def test_what_nothing_can_be_measured_against(doc, other):
+    result = run("--from-json", doc["path"], "--against", other)
+    assert isinstance(result.exception, InputError), result.output
+    assert "neither a node directory" in str(result.exception) or "cannot measure" in str(result.exception)
+
+
+def test_forms_for_history_services(doc):
+    github = json.loads(run("--from-json", doc["path"], "-o", "github").output)
+    assert {"name": "failures", "unit": "count", "value": 7488} in github
+    assert all({"name", "unit", "value"} <= entry.keys() for entry in github)
+    bencher = json.loads(run("--from-json", doc["path"], "-o", "bencher").output)
+    assert bencher["failures"] == {"count": {"value": 7488}}
+    latency = bencher["new_100k"]["latency"]
+    assert latency["lower_value"] <= latency["value"] <= latency["upper_value"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="needs valgrind")
+def test_instructions_are_counted_on_the_node(tmp_path):
+    fastnat.Node.example().save(tmp_path / "node")
+    found = instructions(str(tmp_path / "node"), ("cni0", "linux-6.18", 0x0AF40003, 60_000))
+    assert found.keys() == {"instructions_new", "instructions_established", "instructions_search"}
+    assert 100 < found["instructions_established"] < found["instructions_new"] < found["instructions_search"]
 
 
 def test_forms_and_history(doc, tmp_path):
     worse = copy.deepcopy(doc)
     worse["counters"]["failures"] += 1
-    (tmp_path / "old.json").write_text(json.dumps(doc))
-    (tmp_path / "new.json").write_text(json.dumps(worse))
+    (tmp_path / "old.json").write_text(json.dumps(doc, default=str))
+    (tmp_path / "new.json").write_text(json.dumps(worse, default=str))
     words = ["--from-json", tmp_path / "new.json", "--compare", tmp_path / "old.json", "--fail-on", "failures>+0"]
     text = run(*words)
     assert text.exit_code == 1
