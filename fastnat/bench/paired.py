@@ -80,15 +80,22 @@ def started(side: Side, flows: tuple[str, str, int, int]) -> Iterator[Callable[[
     with subprocess.Popen(words(side, flows), stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env) as process:
         assert process.stdin and process.stdout and process.stderr
         try:
-            if not process.stdout.readline().startswith("ready"):
-                said = process.stderr.read().strip().splitlines() or ["it ended at once"]
-                raise InputError(f"{excerpt(side.python)} cannot measure: {excerpt(said[-1])}")
-            given, answers = process.stdin, process.stdout
+            given, answers, errors = process.stdin, process.stdout, process.stderr
+
+            def answer() -> str:
+                line = answers.readline()
+                if not line:
+                    said = errors.read().strip().splitlines() or ["it ended"]
+                    raise InputError(f"{excerpt(side.python)} cannot measure: {excerpt(said[-1])}")
+                return line
 
             def block(name: str) -> float:
                 given.write(f"{name}\n")
                 given.flush()
-                return float(answers.readline())
+                return float(answer())
+
+            if not answer().startswith("ready"):
+                raise InputError(f"{excerpt(side.python)} cannot measure: it is not ready")
 
             yield block
         finally:
