@@ -6,7 +6,7 @@ from typing import Any
 from . import _command as _command  # isort: skip  # before what takes long to load
 from ._version import __version__
 from .dtypes import PACKET, RESULT, CtInfo, Reason, Status, Verdict
-from .engine import Engine, EngineGroup, packets
+from .engine import Engine, EngineGroup, packets, packets_from
 from .errors import (
     ArgumentError,
     BusyError,
@@ -22,7 +22,7 @@ from .node import Node
 __all__ = [
     "PACKET", "RESULT", "ArgumentError", "BusyError", "CheckError", "ClockError", "CtInfo", "Engine", "EngineGroup",
     "FastnatError", "InputError", "Node", "OutputError", "Reason", "RuleError", "Status", "Verdict", "__version__",
-    "packets",
+    "packets", "packets_from",
 ]  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 
 from ..addresses import FAMILIES, AddressLike
 from ..core.datapath import Datapath
-from ..dtypes import CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, PROTOCOL_NAMES, Status
+from ..dtypes import CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, Status
 from ..errors import ArgumentError, InputError
 from ..util.arguments import address, port, protocol
 from ..util.text import text_of, whole
+from .columns import listed, rows_of, to_pandas, to_polars
 from .load import Loader
 from .text import Connection, counts_of, format_line, tuple_of
 
@@ -25,7 +25,7 @@ HELPER_NAMES = {number: name for name, (number, _) in HELPERS.items()}
 
 
 class Conntrack:
-    """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, format."""
+    """A view of the engine's connections; len(), iteration, find, delete, flush, to_numpy, to_pandas, format."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Conntrack:
     def __iter__(self) -> Iterator[Connection]:
         for version, core in self._cores.items():
             left, announced = core.timeout_left(), self._announced(version)
-            for index in np.flatnonzero(_listed(core.arrays["conns"][: core.high_water])):
+            for index in np.flatnonzero(listed(core.arrays["conns"][: core.high_water])):
                 yield self._connection(version, int(index), left, announced)
 
     def find(self, proto: str | int, src: AddressLike, sport: int, dst: AddressLike, dport: int) -> Connection | None:
@@ -135,47 +135,31 @@ class Conntrack:
         loader = Loader(self._cores, self._max_connections, self._seed, source, left_out)
         return loader.load(text_of(text, source))
 
-    def to_pandas(self) -> Any:
-        """Return the connections as a pandas DataFrame, addresses as text; InputError when pandas is missing."""
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise InputError("to_pandas() needs pandas: pip install pandas") from None
-        rows = [
-            {
-                "proto": PROTOCOL_NAMES.get(c.proto, str(c.proto)),
-                **_named(c, "", c.original), **_named(c, "reply_", c.reply),
-                "timeout": c.timeout, "status": c.status, "state": c.state, "mark": c.mark, "zone": c.zone,
-            }
-            for c in self
-        ]  # fmt: skip
-        return pandas.DataFrame(rows)
-
     def to_numpy(self, version: int = 4) -> NDArray[np.void]:
-        """Return the live records of IPv4 (or 6) as CONN[n], a copy."""
-        core = self._cores[version]
-        used = core.arrays["conns"][: core.high_water]
-        live: NDArray[np.void] = used[_listed(used)].copy()
-        return live
+        """Return the connections of IPv4 (or 6) as a flat structured array, a copy: a field for each column.
+
+        proto; src, dst, sport, dport and the same of the reply with reply_ in front; timeout (seconds left), status
+        (IPS_* bits), state (of the protocol), mark, zone; packets, bytes and those of the reply, 0 where connections
+        are not accounted. Addresses are uint32; of IPv6 two uint64 each, src_high and src_low.
+        """
+        if whole("version", version, 4, 6) not in self._cores:
+            raise InputError(f"this engine has no connections of IPv{version}: the node has none of its addresses")
+        return rows_of(self._cores[version], FAMILIES[version])
+
+    def to_pandas(self) -> Any:
+        """Return the connections of both families as a pandas DataFrame, with the columns of to_numpy().
+
+        Addresses are text, proto and state categories by name. InputError when pandas is missing
+        (`fastnat[pandas]`).
+        """
+        return to_pandas(self._cores)
+
+    def to_polars(self) -> Any:
+        """Return the connections of both families as a polars DataFrame; see to_pandas()."""
+        return to_polars(self._cores)
 
     def format(self, style: str = "conntrack") -> str:
         """Return the table as text: "conntrack" (-L), "extended" or "proc"; ValueError for another style."""
         if style not in ("conntrack", "extended", "proc"):
             raise ValueError(f"style {style!r}: expected conntrack, extended or proc")
         return "".join(format_line(c, style == "extended", style == "proc") + "\n" for c in self)
-
-
-def _listed(records: NDArray[np.void]) -> Any:
-    """Return which records listings show; those with NAT_CLASH are hidden, as in the kernel."""
-    return (records["flags"] & CONN_LIVE != 0) & (records["status"] & Status.NAT_CLASH == 0)
-
-
-def _named(c: Connection, prefix: str, t: tuple[int, int, int, int]) -> dict[str, object]:
-    src, dst, sport, dport = t
-    to_text = c.family.to_text
-    return {
-        f"{prefix}src": to_text(src),
-        f"{prefix}dst": to_text(dst),
-        f"{prefix}sport": sport,
-        f"{prefix}dport": dport,
-    }

@@ -426,6 +426,7 @@ enum rule_tests {
 enum dispatch_key {
     DISPATCH_DST = 0,
     DISPATCH_DPORT = 1,
+    DISPATCH_SRC = 2,
 };
 
 /* match_t.kind; behind each its form, a 16-bit field if it uses one, and the option of iptables */

@@ -448,6 +448,7 @@ class DispatchKey(IntEnum):
 
     DST = 0
     DPORT = 1
+    SRC = 2
 
 
 class MatchKind(IntEnum):

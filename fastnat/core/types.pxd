@@ -310,6 +310,7 @@ cdef extern from "types.h" nogil:
     enum:
         DISPATCH_DST
         DISPATCH_DPORT
+        DISPATCH_SRC
     enum:
         MATCH_LISTED
         MATCH_SPORT

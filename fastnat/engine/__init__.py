@@ -2,6 +2,6 @@
 
 from .engine import Engine
 from .group import EngineGroup
-from .packets import packets
+from .packets import packets, packets_from
 
-__all__ = ["Engine", "EngineGroup", "packets"]
+__all__ = ["Engine", "EngineGroup", "packets", "packets_from"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from ..util.arguments import address, datagram, port, protocol
 from ..util.interrupts import uninterrupted
 from ..util.text import finite, shown, whole
 from . import flows, reload, saved
-from .packets import packets
+from .packets import packets, packets_from
 from .settings import PROFILES, Settings, helpers_by_port, jiffies_of
 from .stack import Stack, stacks_of
 from .trace import Trace, trace
@@ -63,6 +63,10 @@ def time_of(now: Any) -> float:
 
 class Engine:
     """A node's connection tracking and NAT on a virtual clock.
+
+    process() runs a batch of headers as packets() builds them, process_packet() one datagram as bytes, connect() opens
+    flows; `conntrack` is a Conntrack, a view of the connections: len(), iteration, find(), delete(), load(), format()
+    as conntrack -L prints them, to_numpy(), to_pandas(), to_polars(). `stats` has the counters, `now` the time [s].
 
     One thread at a time may call an engine: process() releases the GIL, and a call from another thread during that time
     raises BusyError. Engines share nothing.
@@ -207,8 +211,26 @@ class Engine:
         return [name for name, part in parts if asked >> part & 1 and self._owner[name] is None]
 
     def packets(self, **fields: Any) -> NDArray[np.void]:
-        """Return packets(...) with interface names resolved on this node."""
+        """Return headers of packets, PACKET[n], for process(); all fields broadcast against each other.
+
+        proto: "udp", "tcp", "icmp", a number, or an array of numbers; src, dst: an address as text, number or object of
+        ipaddress, or many of them (IPv6 addresses make IPv6 headers, PACKET6[n]); sport, dport: of ICMP the id, and
+        type << 8 | code; iface: name or numbers of interfaces, 0 or "local": the node itself; tcp_flags, length
+        [bytes], mark; isn: upper 16 bits of the sequence number of a SYN. See fastnat.packets.
+        """
         return packets(node=self.node, **fields)
+
+    def packets_from(
+        self, batch: NDArray[np.void], results: NDArray[np.void], iface: str | int, out_iface: int | None = None
+    ) -> NDArray[np.void]:
+        """Return what another node forwarded as headers for this one, on which they enter by `iface`: PACKET[m].
+
+        batch, results: what the other engine's process() was given and returned; out_iface: only what left it by the
+        interface of this number. Packets that were dropped, or were for the other node itself, are left out.
+        """
+        return packets_from(
+            batch, results, self.node.iface_number(iface) if isinstance(iface, str) else iface, out_iface
+        )
 
     def process(
         self,
@@ -466,6 +488,7 @@ class Engine:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
         return self.stack_of(version).save_rules()
 
+    @overload
     def connect(
         self,
         proto: str,
@@ -475,22 +498,42 @@ class Engine:
         dport: int,
         now: float,
         iface: str | None = None,
-    ) -> Connection | None:
+    ) -> Connection | None: ...
+
+    @overload
+    def connect(
+        self, proto: str, src: Any, sport: Any, dst: Any, dport: Any, now: float, iface: str | None = None
+    ) -> NDArray[np.uint32]: ...
+
+    def connect(
+        self,
+        proto: str,
+        src: Any,
+        sport: Any,
+        dst: Any,
+        dport: Any,
+        now: float,
+        iface: str | None = None,
+    ) -> Any:
         """Open a flow as its first packet would, and return its connection, or None if it got none.
 
         proto: "udp", "tcp" (a SYN), "icmp"...; now: seconds; iface: where the packet enters, by default the interface
         whose network holds src, or "local" for an address of the node. An existing flow is returned as it is. If there
         is no connection, Engine.stats says why: drop, insert_failed, invalid. Raises InputError if no interface leads
         to the source.
+
+        If an address or port is an array or list, all of them broadcast, and the flows open in order: the result is
+        uint32[n], the numbers of their connections as results name them, 2**32 - 1 for none.
         """
         return flows.connect(self, proto, (src, sport, dst, dport), now, iface)
 
-    def close(self, connection: Connection, now: float) -> None:
+    def close(self, connection: Any, now: float, version: int = 4) -> None:
         """Close a flow that connect() opened: TCP goes to TIME_WAIT as after FIN from both ends; others are deleted.
 
-        now: seconds. A connection that no longer exists is not an error.
+        connection: a Connection, or an array of numbers as connect() returns them, of IPv4 or (version=6) IPv6. now:
+        seconds. A connection that no longer exists is not an error; of numbers, one that another flow has is closed.
         """
-        flows.close(self, connection, now)
+        flows.close(self, connection, now, version)
 
     def services(self, version: int = 4) -> str:
         """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""

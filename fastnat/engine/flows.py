@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import AddressLike, family_of
+from ..addresses import V4, V6, AddressLike, Family, family_of
 from ..conntrack import Connection
-from ..dtypes import PROTOCOLS
+from ..dtypes import CONN_LIVE, NO_CONN, PACKET6, PROTOCOLS, records_of
 from ..errors import ArgumentError, InputError
 from ..node.arrays import sorted_routes
 from ..util.arguments import address, port, protocol
+from ..util.text import shown
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -24,32 +26,57 @@ ENDING = ((1, SYN_ACK), (0, ACK), (0, FIN_ACK), (1, FIN_ACK), (0, ACK))
 
 
 def connect(
-    engine: Engine,
-    proto: str,
-    ends: tuple[AddressLike, int, AddressLike, int],
-    now: float,
-    iface: str | None = None,
-) -> Connection | None:
+    engine: Engine, proto: str, ends: tuple[Any, Any, Any, Any], now: float, iface: str | None = None
+) -> Connection | NDArray[np.uint32] | None:
     """See Engine.connect; ends are source address and port, destination address and port."""
+    if any(isinstance(end, (list, tuple, np.ndarray)) for end in ends):
+        return connect_many(engine, proto, ends, now, iface)
     src, sport, dst, dport = ends
     family = address("src", src)[0]
     address("dst", dst, family)
-    proto_number, sport, dport = protocol(proto), port("sport", sport), port("dport", dport)
-    core = engine.core_of(family.version)
-    packet = engine.packets(
-        proto=proto_number, src=src, sport=sport, dst=dst, dport=dport, iface=iface or interface_of(engine.node, src),
-        tcp_flags=SYN if proto_number == PROTOCOLS["tcp"] else 0,
-    )  # fmt: skip
+    sport, dport = port("sport", sport), port("dport", dport)
+    packet = first_packets(engine, proto, (src, sport, dst, dport), iface or interface_of(engine.node, src))
     number = int(engine.process(packet, now)["conn"][0])
-    if number >= core.high_water:
+    if number >= engine.core_of(family.version).high_water:
         return None
     return engine.conntrack.at(family.version, number)
 
 
-def close(engine: Engine, connection: Connection, now: float) -> None:
+def first_packets(engine: Engine, proto: str, ends: tuple[Any, Any, Any, Any], iface: Any) -> NDArray[np.void]:
+    """Return the packets with which flows begin."""
+    number, (src, sport, dst, dport) = protocol(proto), ends
+    flags = SYN if number == PROTOCOLS["tcp"] else 0
+    return engine.packets(proto=number, src=src, sport=sport, dst=dst, dport=dport, iface=iface, tcp_flags=flags)
+
+
+def connect_many(
+    engine: Engine, proto: str, ends: tuple[Any, Any, Any, Any], now: float, iface: str | None
+) -> NDArray[np.uint32]:
+    """Open many flows; return the numbers of their connections."""
+    batch = first_packets(engine, proto, ends, iface or 0)
+    family = V6 if batch.dtype == PACKET6 else V4
+    if iface is None:
+        batch["iface"] = interfaces_of(engine, batch["src"], family)
+    numbers: NDArray[np.uint32] = engine.process(batch, now)["conn"].copy()
+    numbers[numbers >= engine.core_of(family.version).high_water] = NO_CONN
+    return numbers
+
+
+def interfaces_of(engine: Engine, sources: NDArray[Any], family: Family) -> NDArray[np.uint16]:
+    """Return the number of the interface behind which each source lies."""
+    unique, where = np.unique(sources, return_inverse=True)
+    names = [interface_of(engine.node, family.to_text(family.unpack(source))) for source in unique]
+    numbers = np.array([engine.node.iface_number(name) for name in names], np.uint16)
+    return numbers[where.reshape(-1)]
+
+
+def close(engine: Engine, connection: Any, now: float, version: int = 4) -> None:
     """See Engine.close."""
+    if isinstance(connection, np.ndarray):
+        close_many(engine, connection, now, engine.stack_of(version).family)
+        return
     if not isinstance(connection, Connection):
-        raise ArgumentError(f"expected a Connection, got {type(connection).__name__}")
+        raise ArgumentError(f"expected a Connection or an array of numbers, got {type(connection).__name__}")
     engine.advance(now)
     src, dst, sport, dport = connection.original
     here = engine.conntrack.find(connection.proto, src, sport, dst, dport)
@@ -62,6 +89,37 @@ def close(engine: Engine, connection: Connection, now: float) -> None:
     for way, flags in ENDING:
         ways[way]["tcp_flags"] = flags
         engine.process(ways[way], now)
+
+
+def close_many(engine: Engine, numbers: NDArray[Any], now: float, family: Family) -> None:
+    """Close the connections of these numbers; those that are over are passed over."""
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise ArgumentError(f"expected numbers of connections, got {shown(numbers.dtype)}{list(numbers.shape)}")
+    engine.advance(now)
+    core = engine.core_of(family.version)
+    known = np.unique(numbers[(numbers >= 0) & (numbers < core.high_water)]).astype(np.intp)
+    records = core.arrays["conns"][known]
+    live = records["flags"] & CONN_LIVE != 0
+    known, records = known[live], records[live]
+    is_tcp = records["tuples"]["proto"][:, 0] == PROTOCOLS["tcp"]
+    for number in known[~is_tcp].tolist():
+        # one that a helper announced goes with its master
+        with suppress(IndexError):
+            core.delete(number)
+    ways = [ending(engine, records["tuples"][is_tcp, way], family) for way in (0, 1)]
+    for way, flags in ENDING:
+        ways[way]["tcp_flags"] = flags
+        engine.process(ways[way], now)
+
+
+def ending(engine: Engine, tuples: NDArray[np.void], family: Family) -> NDArray[np.void]:
+    """Return a packet for each of these tuples."""
+    batch = np.zeros(len(tuples), records_of(family).PACKET)
+    for name in ("src", "dst", "sport", "dport", "proto"):
+        batch[name] = tuples[name]
+    batch["length"] = 60
+    batch["iface"] = interfaces_of(engine, batch["src"], family)
+    return batch
 
 
 def header(engine: Engine, c: Connection, t: tuple[int, int, int, int]) -> NDArray[np.void]:

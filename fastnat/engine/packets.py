@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V6, family_of, to_array, to_array6
-from ..dtypes import PACKET6, RECORDS4, RECORDS6
+from ..dtypes import PACKET6, RECORDS4, RECORDS6, Verdict
 from ..errors import ArgumentError, InputError
 from ..util.arguments import addresses, column, protocol
 from ..util.text import shown
@@ -68,6 +68,41 @@ def packets(*, node: Node | None = None, **fields: Any) -> NDArray[np.void]:
     for name, value in values.items():
         batch[name] = value
     return batch.reshape(-1)
+
+
+def packets_from(
+    batch: NDArray[np.void], results: NDArray[np.void], iface: int, out_iface: int | None = None
+) -> NDArray[np.void]:
+    """Return the headers of the packets that a node forwarded, as they reach the next one.
+
+    Parameters
+    ----------
+    batch : PACKET[n]            what the node was given
+    results : RESULT[n]          what it made of them
+    iface : int                  on which they enter the next node
+    out_iface : int, optional    only those that left by this interface
+
+    Returns
+    -------
+    PACKET[m]    addresses and ports as translated, everything else as in the batch, but without mark: that stays there
+
+    Raises
+    ------
+    ArgumentError   batch is no PACKET, or results is not its RESULT
+    """
+    pair = next((r for r in (RECORDS4, RECORDS6) if getattr(batch, "dtype", None) == r.PACKET), None)
+    if pair is None or getattr(results, "dtype", None) != pair.RESULT:
+        raise ArgumentError("expected a batch of packet headers, PACKET[n], and the RESULT[n] of process()")
+    if batch.shape != results.shape:
+        raise ArgumentError(f"{shown(batch.shape, 60)} packets, but {shown(results.shape, 60)} results")
+    passed = results["verdict"] == Verdict.FORWARD
+    if out_iface is not None:
+        passed &= results["out_iface"] == out_iface
+    made: NDArray[np.void] = batch[passed]
+    for name in ("src", "dst", "sport", "dport"):
+        made[name] = results[name][passed]
+    made["iface"], made["mark"] = iface, 0
+    return made
 
 
 def _to_array6(value: Any) -> Any:

@@ -35,7 +35,7 @@ from ..node.ipset import IpSet
 from ..util.memory import aligned, no_garbage
 from ..util.slots import Slots
 from .forms import NO_MATCH, Row, match_row, row_of, second_row, view_of, with_need
-from .runs import BY_DPORT, BY_DST, Run, address_cuts, find_runs, is_prefix, port_starts
+from .runs import BY_DPORT, BY_DST, BY_SRC, Run, address_cuts, find_runs, is_prefix, port_starts
 
 # limit of different -i and -o patterns, as each is compared with each interface
 MAX_PATTERNS = 16_384
@@ -334,7 +334,7 @@ class Compiler:
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
         # ports are looked up by hash only in nat, where conntrack has already rejected cut headers
-        kinds = (BY_DST, BY_DPORT) if table.name == "nat" else (BY_DST,)
+        kinds = (BY_DST, BY_SRC, BY_DPORT) if table.name == "nat" else (BY_DST, BY_SRC)
         runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
         starts: dict[str, int] = {}
         at = len(self.rules)

@@ -11,7 +11,7 @@ from ..addresses import V4, Family, fold
 from ..core.layout import DispatchKey
 from ..iptables import Rule
 
-BY_DST, BY_DPORT = int(DispatchKey.DST), int(DispatchKey.DPORT)
+BY_DST, BY_DPORT, BY_SRC = int(DispatchKey.DST), int(DispatchKey.DPORT), int(DispatchKey.SRC)
 # a run of this many rules with exact keys is looked up rather than walked
 MIN_RUN = 8
 
@@ -30,6 +30,8 @@ def exact_key(kind: int, rule: Rule, full: int) -> int | None:
     """Return the only key of this kind with which a packet can match the rule; None if there are several."""
     if kind == BY_DST:
         return fold(rule.dst) if rule.dmask == full and not rule.invert_dst else None
+    if kind == BY_SRC:
+        return fold(rule.src) if rule.smask == full and not rule.invert_src else None
     if rule.proto not in (6, 17) or rule.invert_proto:
         return None
     ports = (m.values[0] for m in rule.matches if m.kind == "dport" and not m.invert and m.values[0] == m.values[1])

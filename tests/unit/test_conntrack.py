@@ -8,6 +8,7 @@ from nodes import flows, make_node
 
 import fastnat
 from fastnat import InputError
+from fastnat.addresses import V4
 
 
 @pytest.fixture
@@ -67,7 +68,9 @@ def test_delete_and_flush(nat):
 
 def test_records_are_arrays(nat):
     rows = nat.conntrack.to_numpy()
-    assert rows["tuples"]["sport"][:, 0].tolist() == [40000] * 3
+    assert rows["sport"].tolist() == [40000] * 3
+    assert rows["reply_dst"].tolist() == [V4.to_int("198.51.100.10")] * 3
+    assert all(kind.names is None and not kind.shape for kind, *_ in rows.dtype.fields.values())
     assert nat.ports("198.51.100.10", "udp", "203.0.113.10", 53) == {"used": 3, "free": 64509, "total": 64512}
 
 

@@ -1,5 +1,6 @@
 """Flows without packets: connect and close."""
 
+import numpy as np
 import pytest
 from nodes import MASQUERADE, make_node
 
@@ -44,3 +45,64 @@ def test_close_of_tcp_waits():
     assert str(next(iter(nat.conntrack))).startswith("tcp      6 120 TIME_WAIT src=10.244.2.2")
     nat.advance(125.0)
     assert len(nat.conntrack) == 0
+
+
+def dual_stack():
+    node = make_node()
+    node.add_address("cni0", "2001:db8:a::1/64")
+    node.add_address("eth0", "2001:db8:b::1/64")
+    node.add_route("::/0", via="2001:db8:b::fe", dev="eth0")
+    node.load_rules6(MASQUERADE)
+    return node
+
+
+@pytest.mark.parametrize("proto", ["udp", "tcp", "icmp"])
+@pytest.mark.parametrize(
+    ("version", "src", "dst"), [(4, "10.244.2.{}", "203.0.113.9"), (6, "2001:db8:a::{}", "2001:db8:c::9")]
+)
+def test_many_flows_open_and_close_as_they_would_one_by_one(proto, version, src, dst):
+    one, many = (fastnat.Engine(dual_stack()) for _ in range(2))
+    proto = "icmpv6" if (proto, version) == ("icmp", 6) else proto
+    ask = 53 if not proto.startswith("icmp") else (8 if version == 4 else 128) << 8
+    sources = [src.format(n) for n in range(2, 30)]
+    opened = [one.connect(proto, source, 4000, dst, ask, 1.0) for source in sources]
+    numbers = many.connect(proto, sources, 4000, dst, ask, 1.0)
+    assert numbers.tolist() == [c.index for c in opened]
+    assert many.conntrack.format() == one.conntrack.format()
+    for c in opened[::2]:
+        one.close(c, 2.0)
+    many.close(np.append(numbers[::2], [10**6, 2**32 - 1]), 2.0, version)
+    assert sorted(many.conntrack.format().splitlines()) == sorted(one.conntrack.format().splitlines())
+    many.close(numbers[::2], 200.0, version)
+    many.check()
+
+
+def test_numbers_of_flows_that_found_no_port():
+    nat = fastnat.Engine(make_node(TWO_PORTS))
+    got = nat.connect("udp", "10.244.2.2", np.arange(1, 5), "203.0.113.10", 53, now=0.0)
+    assert (got == fastnat.dtypes.NO_CONN).tolist() == [False, False, True, True]
+
+
+def test_what_a_node_forwards_enters_the_next_one():
+    """A client behind two NATs: the second sees the address of the first, and nothing that the first dropped."""
+    first = fastnat.Engine(make_node("*filter\n-A FORWARD -p udp --dport 9 -j DROP\nCOMMIT\n" + MASQUERADE))
+    carrier = fastnat.Node()
+    carrier.add_interface("lan", ["198.51.100.1/24"])
+    carrier.add_interface("wan", ["192.0.2.1/24"])
+    carrier.add_route("default", via="192.0.2.254", dev="wan")
+    carrier.load_rules("*nat\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n")
+    second = fastnat.Engine(carrier)
+    batch = first.packets(proto="udp", src="10.244.2.2", sport=[1, 2, 3], dst="203.0.113.10", dport=[53, 9, 53],
+                          iface="cni0", length=[60, 70, 80], mark=5)  # fmt: skip
+    there = second.packets_from(batch, first.process(batch), "lan")
+    assert there["sport"].tolist() == [1, 3] and there["length"].tolist() == [60, 80] and not there["mark"].any()
+    assert {fastnat.addresses.to_text(int(a)) for a in there["src"]} == {"198.51.100.10"}
+    out = second.process(there)
+    assert {fastnat.addresses.to_text(int(a)) for a in out["src"]} == {"192.0.2.1"}
+    assert len(second.packets_from(batch, first.process(batch), "lan", out_iface=first.node.iface_number("cni0"))) == 0
+
+
+def test_help_tells_what_there_is(capsys):
+    help(fastnat.Engine)
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("conntrack", "to_numpy()", "sport, dport", "tcp_flags", "isn"))

@@ -357,6 +357,8 @@ cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p
     cdef uint32_t rule
     if d.kind == DISPATCH_DPORT:
         rule = dispatch_rule(e, d, tuple_proto(p.t) << 16 | tuple_dport(p.t))
+    elif d.kind == DISPATCH_SRC:
+        rule = dispatch_rule(e, d, dispatch_key(tuple_src(p.t)))
     else:
         rule = dispatch_rule(e, d, dispatch_key(tuple_dst(p.t)))
     return rule if rule != FN_NONE else r.next
