@@ -29,7 +29,17 @@ from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
-from .terminal import Bar, Interrupted, Number, Terminal, answer_no, ignore_interrupts, load_node, take_over
+from .terminal import (
+    Bar,
+    Interrupted,
+    Number,
+    Terminal,
+    answer_no,
+    ignore_interrupts,
+    load_node,
+    take_over,
+    warn_of_senders,
+)
 
 # what `fastnat exhaust` compares when it is asked nothing
 DEMO = [
@@ -107,6 +117,7 @@ def exhaust(
         where = node if node is not None else str(asked.node) if asked and asked.node else None
         loaded = load_node(where, lenient)
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
+        warn_of_senders(loaded, work.iface)
         kernel, variants = variants_of(asked, random_fully, profile, vary)
         demo = not (where is not None or asked or vary or random_fully or profile)
         # two kernels are of the same rank: both are named

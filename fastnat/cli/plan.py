@@ -16,7 +16,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Number, Terminal, load_node, say
+from .terminal import Bar, Number, Terminal, load_node, say, warn_of_senders
 
 
 @click.command()
@@ -60,6 +60,7 @@ def plan(
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         loaded = load_node(node)
+        warn_of_senders(loaded, iface)
         with Bar("simulating") as bar:
             made = make(loaded, work, profile, fails, seed, bar.addresses)
             if drawing:

@@ -15,7 +15,7 @@ from ..conntrack import format_event
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, held, ignore_interrupts, load_node, say, warn_of_owner
+from .terminal import Interrupted, held, ignore_interrupts, load_node, never_matching, say, warn_of_owner, warn_of_rules
 from .terminal import start_from as load
 
 # between two packets all connections of a full table may expire at once
@@ -65,7 +65,10 @@ def replay(
         files = {option: outputs.open(option, path) for option, path in asked.items()}
         kept = EVENTS if files["--events"] else 0
         # the capture says when time 0 is
-        engine = Engine(load_node(node, lenient), profile=profile, seed=seed, events=kept, epoch=0.0)
+        loaded = load_node(node, lenient)
+        told = len(never_matching(loaded))
+        engine = Engine(loaded, profile=profile, seed=seed, events=kept, epoch=0.0)
+        warn_of_rules(loaded, told)
         if start_from is not None:
             load(engine, start_from)
         try:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from ..addresses import FAMILIES
 from ..engine import Engine
 from ..node import Node
 from ..util.escapes import plain
@@ -24,8 +25,9 @@ from ..util.files import read_text
 
 # a command notes its exit status here before it prints, so that `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
-# lines of a dump that are named one by one
+# lines of a dump, or rules, that are named one by one
 NAMED = 10
+NEVER = "never matches: "
 
 
 class Interrupted(KeyboardInterrupt):
@@ -119,7 +121,31 @@ def load_node(path: str | None, lenient: bool = False) -> Node:
     node = Node.load(path, lenient) if path is not None else Node.example()
     for note in node.notes:
         warn(f"fastnat: note: {note}")
+    warn_of_rules(node)
     return node
+
+
+def never_matching(node: Node) -> list[str]:
+    """Return the warnings about rules that never match because --lenient loaded them."""
+    parsed = [rules for rules in map(node.rules_of, FAMILIES.values()) if rules]
+    return [said for rules in parsed for said in rules.warnings if said.startswith(NEVER)]
+
+
+def warn_of_rules(node: Node, told: int = 0) -> None:
+    """Name the rules that never match, beyond those that were told before."""
+    said = never_matching(node)[told:]
+    for warning in said[:NAMED]:
+        warn(f"fastnat: {warning}")
+    if len(said) > NAMED:
+        warn(f"fastnat: {len(said):,} rules never match; the first {NAMED} are named above")
+
+
+def warn_of_senders(node: Node, iface: str) -> None:
+    """Say that rules ask who sends the flows of the node itself, where they do and the flows are that."""
+    asked = (m for rules in map(node.rules_of, FAMILIES.values()) if rules for t in rules.tables.values()
+             for chain in t.chains.values() for rule in chain.rules for m in rule.matches)  # fmt: skip
+    if iface == "local" and any(m.kind == "owner" for m in asked):
+        warn("fastnat: rules ask who sends the flows of the node itself: root (uid 0, gid 0) is assumed")
 
 
 def start_from(engine: Engine, path: str) -> None:

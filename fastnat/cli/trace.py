@@ -13,7 +13,7 @@ from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
 from ..util.escapes import json_text
-from .terminal import Number, Terminal, load_node, say, warn
+from .terminal import Number, Terminal, load_node, never_matching, say, warn, warn_of_rules
 from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
@@ -59,7 +59,11 @@ def trace(
     as_json: bool,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
-    engine = Engine(load_node(node, lenient), profile=profile, seed=seed, epoch=epoch)
+    loaded = load_node(node, lenient)
+    known = len(never_matching(loaded))
+    engine = Engine(loaded, profile=profile, seed=seed, epoch=epoch)
+    # those whose sets are missing, or that ask for a date
+    warn_of_rules(loaded, known)
     engine.uid, engine.gid = uid, gid
     if start_from is not None:
         load(engine, start_from)
