@@ -1,0 +1,44 @@
+"""Rule sets of nftables: text and JSON to one tree, back to the text that nft prints, and to what the core runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..util.files import read_text
+from .canonical import canonical
+from .json_form import parse_json
+from .lexer import Reader
+from .listing import listing
+from .parser import parse
+from .tree import Ruleset
+
+__all__ = ["Ruleset", "listing", "load"]
+
+
+def load(text: str, source: str = "<rules.nft>", folder: Path | None = None) -> Ruleset:
+    """Read text of nft, or JSON as `nft -j list ruleset` prints it, in the form in which nft lists it.
+
+    folder: where the files of `include` lie; None: none may be included. Raises RuleError, which names the place.
+    """
+    if text.lstrip()[:1] == "{":
+        return canonical(parse_json(text, source))
+    return canonical(parse(text, source, None if folder is None else beside(folder)))
+
+
+def beside(folder: Path) -> Reader:
+    """Return a reader of files in one folder, by name or pattern; none of another folder is read."""
+
+    def read(name: str) -> list[tuple[str, str]]:
+        if "/" in name.removeprefix("./") or name.startswith(".."):
+            raise ValueError(f"{name}: only files beside the rules are read; copy it there and write its name alone")
+        pattern = name.removeprefix("./")
+        found = sorted(p for p in folder.glob(pattern) if p.is_file())
+        if not found and "*" not in pattern and "?" not in pattern:
+            raise ValueError(f"{folder / pattern}: no such file")
+        try:
+            return [(str(p), read_text(p)) for p in found]
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    return read

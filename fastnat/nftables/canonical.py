@@ -1,0 +1,514 @@
+"""A tree in the form in which nft lists it: values by the names of their type, what follows from the rest left out.
+
+Source: evaluate.c, netlink_delinearize.c, segtree.c and mergesort.c of nftables 1.0.6, by what `nft list ruleset`
+prints.
+Invariants: a tree and its canonical form decide alike; canonical trees of a text and of its JSON are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import fields
+from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, integer
+from .kinds import Kinds, kinds_of
+from .tree import (
+    Any,
+    Assign,
+    Concat,
+    Dynamic,
+    Element,
+    Elements,
+    Expression,
+    Hash,
+    Listed,
+    Lookup,
+    Match,
+    Meta,
+    Named,
+    Nat,
+    Object,
+    Operation,
+    Payload,
+    Prefix,
+    Range,
+    Reference,
+    Reject,
+    Rule,
+    Ruleset,
+    Set,
+    Statement,
+    Table,
+    Value,
+    VerdictMap,
+)
+
+# what a set has room for if it does not say, and rules add to it
+DYNAMIC_SIZE = 65_535
+DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
+CODES = {"icmp": TYPES["icmp_code"], "icmpv6": TYPES["icmpv6_code"], "icmpx": TYPES["icmpx_code"]}
+FAMILY_NUMBERS = {"ip": "ipv4", "ip6": "ipv6", "icmp": "ipv4", "icmpv6": "ipv6"}
+
+
+def canonical(ruleset: Ruleset) -> Ruleset:
+    """Bring a rule set into the form in which nft lists it; the same object is returned."""
+    for table in ruleset.tables.values():
+        writer = Writer(table)
+        for named in table.sets.values():
+            writer.named(named)
+        for chain in table.chains.values():
+            chain.rules[:] = [writer.rule(rule) for rule in chain.rules]
+        for made in table.objects.values():
+            object_words(table, made)
+    return ruleset
+
+
+def object_words(table: Table, made: Object) -> None:
+    """Add what an object has by default: a ct helper is of the table's family."""
+    words = dict(made.words)
+    if made.kind == "ct helper":
+        words.setdefault("l3proto", table.family)
+        of_ip = ("irc", "netbios-ns", "pptp", "snmp")
+        if words["l3proto"] == "inet" and words.get("type") in of_ip:
+            words["l3proto"] = "ip"
+        made.words = tuple(words.items())
+
+
+class Writer:
+    """Rewrites what stands in one table."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def named(self, named: Set) -> None:
+        """Rewrite a named set, its elements in the order in which they are listed."""
+        key, data = kinds_of(self.table, named)
+        if "dynamic" in named.flags and named.size is None:
+            named.size = DYNAMIC_SIZE
+        named.elements[:] = self.items(named.elements, key, data, named.auto_merge)
+
+    def items(
+        self, items: list[Element] | tuple[Element, ...], key: Kinds, data: Kinds, merge: bool = False
+    ) -> list[Element]:
+        """Rewrite elements; merge: those that touch one another become one."""
+        found = [
+            replace(e, key=self.value(e.key, key), data=self.value(e.data, data) if e.data is not None else None)
+            for e in items
+        ]
+        if len(key) == 1 and any(isinstance(e.key, (Range, Prefix)) for e in found):
+            found = merged(found, key[0]) if merge else [replace(e, key=range_of(e.key, key[0])) for e in found]
+        if len(key) > 1 and any(
+            isinstance(part, (Range, Prefix)) for e in found for part in getattr(e.key, "items", ())
+        ):
+            # the kernel keeps those in an order of its own
+            return found
+        names = [e.key.text for e in found if isinstance(e.key, Value)]
+        if len(key) == 1 and key[0].form == "name" and len(names) == len(found) and not any("*" in n for n in names):
+            # hashed names are numbers of the machine
+            return sorted(found, key=lambda e: int.from_bytes(getattr(e.key, "text", "").encode(), "little"))
+        return sorted(found, key=lambda e: place_of(e.key, key))
+
+    def rule(self, rule: Rule) -> Rule:
+        """Rewrite a rule."""
+        pairs = list(
+            zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
+        )
+        kept = ports_in_order(with_tcp(without_implied(self.table.family, pairs)))
+        return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
+
+    def statement(self, s: Statement) -> Statement:
+        """Rewrite a statement."""
+        if isinstance(s, Match):
+            return self.match(s)
+        if isinstance(s, VerdictMap):
+            return VerdictMap(self.left(s.key), self.table_of(s.table, self.kinds(s.key)))
+        if isinstance(s, Assign):
+            return Assign(self.left(s.key), self.right(s.value, self.kinds(s.key)))
+        if isinstance(s, Nat):
+            return self.nat(s)
+        if isinstance(s, Dynamic):
+            return replace(s, element=self.changed(s))
+        if isinstance(s, Reference):
+            return replace(s, name=self.left(s.name))
+        if isinstance(s, Reject):
+            return self.reject(s)
+        return s
+
+    def kinds(self, expression: Expression) -> Kinds:
+        """Return the types of an expression."""
+        return kinds_of(self.table, expression)[0]
+
+    def match(self, m: Match) -> Match:
+        """Rewrite a comparison."""
+        kinds = self.kinds(m.left)
+        left, right = self.left(m.left), self.right(m.right, kinds)
+        if isinstance(right, Elements) and isinstance(m.right, Elements) and len(m.right.items) == 1:
+            only = right.items[0]
+            if not only.statements and not only.comment:
+                right = only.key
+        flags = (
+            kinds
+            and kinds[0].flags
+            and not isinstance(right, (Elements, type(None)))
+            and not isinstance(m.left, Operation)
+        )
+        if isinstance(right, Operation) and right.op == "|" and kinds and kinds[0].flags:
+            right = flag_list(right, kinds[0])
+        op = m.op or ("in" if flags and isinstance(right, (Value, Listed)) else "==")
+        if op == "!" and not flags:
+            op = "!="
+        return self.flag_test(Match(op, left, right), kinds)
+
+    def flag_test(self, m: Match, kinds: Kinds) -> Match:
+        """Rewrite `flags & a == 0` and its kind: some of the flags are set, or none."""
+        left = m.left
+        if not (kinds and kinds[0].flags and isinstance(left, Operation) and left.op == "&" and m.op in ("==", "!=")):
+            return m
+        if (
+            isinstance(m.right, Value)
+            and first_number(m.right, kinds[0]) == 0
+            and isinstance(left.right, (Value, Listed))
+        ):
+            return Match("!" if m.op == "==" else "in", left.left, left.right)
+        return m
+
+    def left(self, x: Expression) -> Expression:
+        """Rewrite an expression that brings its own types."""
+        if isinstance(x, Operation):
+            kinds = self.kinds(x.left) or self.kinds(x.right)
+            right = self.right(x.right, kinds if x.op in "&|^" else (integer(32),))
+            if kinds and kinds[0].flags and isinstance(right, (Operation, Listed)):
+                right = flag_list(right, kinds[0])
+            left = self.value(x.left, kinds) if isinstance(x.left, Value) else self.left(x.left)
+            return masked(Operation(x.op, left, right), kinds)
+        if isinstance(x, Concat):
+            return Concat(tuple(map(self.left, x.items)))
+        if isinstance(x, Lookup):
+            return Lookup(self.left(x.key), self.table_of(x.table, self.kinds(x.key)))
+        if isinstance(x, Hash) and x.of is not None:
+            return replace(x, of=self.left(x.of))
+        return x
+
+    def right(self, x: Expression, kinds: Kinds) -> Expression:
+        """Rewrite what is compared with, or assigned to, an expression of these types."""
+        if isinstance(x, Lookup):
+            return Lookup(self.left(x.key), self.table_of(x.table, self.kinds(x.key), kinds))
+        if isinstance(x, Operation) and self.kinds(x):
+            return self.left(x)
+        return self.value(x, kinds)
+
+    def table_of(self, x: Elements | Named, key: Kinds, data: Kinds = ()) -> Elements | Named:
+        """Rewrite the elements of an anonymous map."""
+        return Elements(tuple(self.items(x.items, key, data))) if isinstance(x, Elements) else x
+
+    def value(self, x: Expression, kinds: Kinds) -> Expression:
+        """Rewrite values of these types."""
+        kind = kinds[0] if kinds else None
+        if isinstance(x, Value):
+            return Value(kind.listing(x.text)) if kind else x
+        if isinstance(x, Concat):
+            each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
+            return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
+        if isinstance(x, Range):
+            return Range(self.value(x.low, kinds), self.value(x.high, kinds))
+        if isinstance(x, Prefix):
+            return prefix_of(x, kind)
+        if isinstance(x, Listed):
+            items = Listed(tuple(self.value(i, kinds) for i in x.items))
+            return flag_list(items, kind) if kind and kind.flags else items
+        if isinstance(x, Operation):
+            return folded(Operation(x.op, self.value(x.left, kinds), self.value(x.right, kinds)), kind)
+        if isinstance(x, Elements):
+            return Elements(tuple(self.items(x.items, kinds, (), len(x.items) > 1)))
+        return x
+
+    def nat(self, s: Nat) -> Nat:
+        """Rewrite a NAT statement; in a table of one family the family is not said."""
+        family = s.family
+        address = s.address
+        if address is not None:
+            address = self.nat_value(address, TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"])
+            if self.table.family == "inet" and not family:
+                family = "ip6" if self._is_v6(replace(s, address=address)) else "ip"
+        if self.table.family != "inet":
+            said = isinstance(address, Lookup) and self.says_ports(address, family)
+            family = self.table.family if said else ""
+        return replace(s, family=family, address=address, port=self.nat_value(s.port, TYPES["inet_service"]))
+
+    def says_ports(self, x: Lookup, family: str) -> bool:
+        """Tell whether nft lists the family with a map: one of addresses and ports, or an anonymous one that had it."""
+        if isinstance(x.table, Named):
+            named = self.table.sets.get(x.table.name)
+            return named is not None and len(kinds_of(self.table, named)[1]) > 1
+        return bool(family)
+
+    def nat_value(self, x: Expression | None, kind: Datatype) -> Expression | None:
+        """Rewrite an address or port, a range of them, or a map that says it."""
+        if isinstance(x, Lookup):
+            key = self.kinds(x.key)
+            data = (kind, TYPES["inet_service"])
+            return Lookup(self.left(x.key), self.table_of(x.table, key, data))
+        if x is None or self.kinds(x):
+            return x
+        return self.value(x, (kind,))
+
+    def _is_v6(self, s: Nat) -> bool:
+        """Tell whether a NAT statement is about IPv6."""
+        if self.table.family in ("ip", "ip6") or s.family:
+            return (s.family or self.table.family) == "ip6"
+        x = s.address
+        while isinstance(x, (Range, Prefix, Lookup)):
+            x = x.low if isinstance(x, Range) else x.address if isinstance(x, Prefix) else _sample(self.table, x)
+        return isinstance(x, Value) and ":" in x.text
+
+    def changed(self, s: Dynamic) -> Element:
+        """Rewrite the element that a rule adds."""
+        e, named = s.element, self.table.sets.get(s.table)
+        key, data = kinds_of(self.table, named) if named is not None else ((), ())
+        return replace(e, key=self.right(e.key, key), data=None if e.data is None else self.right(e.data, data))
+
+    def reject(self, s: Reject) -> Reject:
+        """Rewrite a reject: what is the default in this family is not said."""
+        kind = s.kind or {"ip": "icmp", "ip6": "icmpv6"}.get(self.table.family, "icmpx")
+        if kind == "tcp reset":
+            return s
+        code = CODES[kind].listing(s.code or DEFAULT_CODES[kind])
+        default = {"ip": "icmp", "ip6": "icmpv6"}.get(self.table.family, "icmpx")
+        return Reject() if kind == default and code == DEFAULT_CODES[kind] else Reject(kind, code)
+
+
+def _sample(table: Table, x: Lookup) -> Expression:
+    """Return one value that a map says."""
+    if isinstance(x.table, Elements):
+        data = x.table.items[0].data if x.table.items else None
+    else:
+        named = table.sets.get(x.table.name)
+        data = Value("::" if named is not None and "ipv6_addr" in named.data else "0")
+    return data.items[0] if isinstance(data, Concat) else data or Value("0")
+
+
+def folded(x: Operation, kind: Datatype | None) -> Expression:
+    """Return an operation of two numbers as one; flags stay side by side."""
+    if kind is None or kind.flags or not isinstance(x.left, Value) or not isinstance(x.right, Value):
+        return x
+    try:
+        left, right = kind.number(x.left.text), kind.number(x.right.text)
+    except ValueError:
+        return x
+    done = {"&": left & right, "|": left | right, "^": left ^ right}.get(x.op)
+    return x if done is None else Value(kind.text(done))
+
+
+def masked(x: Operation, kinds: Kinds) -> Expression:
+    """Return masks and marks one behind the other as nft lists what the kernel has of them: (field & mask) ^ bits."""
+    kind = kinds[0] if len(kinds) == 1 else None
+    if kind is None or kind.flags or kind.form == "address":
+        return x
+    full, steps, field = (1 << kind.bits) - 1, [], x
+    while isinstance(field, Operation) and field.op in "&|^" and isinstance(field.right, Value):
+        steps.append((field.op, first_number(field.right, kind)))
+        field = field.left  # type: ignore[assignment]  # any expression ends the walk
+    if len(steps) < 2 or isinstance(field, (Value, Operation)):
+        return x
+    mask, bits = full, 0
+    for op, number in reversed(steps):
+        if op == "&":
+            mask, bits = mask & number, bits & number
+        else:
+            mask, bits = (mask & ~number, bits | number) if op == "|" else (mask, bits ^ number)
+    set_bits = ~mask & bits & full
+    bits, mask = bits & mask, mask | set_bits
+    found: Expression = field
+    for op, number, shown in (("&", mask, mask != full), ("^", bits, bits), ("|", set_bits, set_bits)):
+        if shown:
+            found = Operation(op, found, Value(kind.text(number)))
+    return found
+
+
+def prefix_of(x: Prefix, kind: Datatype | None) -> Expression:
+    """Return a prefix without the bits behind it; a whole address is no prefix."""
+    if kind is None or kind.form != "address" or not isinstance(x.address, Value):
+        return x
+    try:
+        number = kind.number(x.address.text)
+    except ValueError:
+        return x
+    if x.length >= kind.bits:
+        return Value(kind.text(number))
+    return Prefix(Value(kind.text(number >> (kind.bits - x.length) << (kind.bits - x.length))), x.length)
+
+
+def bounds(x: Expression, kind: Datatype) -> tuple[int, int] | None:
+    """Return the first and last number of a value, range or prefix; None for what is none."""
+    try:
+        if isinstance(x, Value):
+            return (n := kind.number(x.text)), n
+        if isinstance(x, Range) and isinstance(x.low, Value) and isinstance(x.high, Value):
+            return kind.number(x.low.text), kind.number(x.high.text)
+        if isinstance(x, Prefix) and isinstance(x.address, Value):
+            low = kind.number(x.address.text) >> (kind.bits - x.length) << (kind.bits - x.length)
+            return low, low | (1 << (kind.bits - x.length)) - 1
+    except ValueError:
+        pass
+    return None
+
+
+def interval(low: int, high: int, kind: Datatype) -> Expression:
+    """Return an interval as a set lists it: a value, a prefix of an address, or a range."""
+    width = high - low + 1
+    if width == 1:
+        return Value(kind.text(low))
+    if kind.form == "address" and width & (width - 1) == 0 and low % width == 0:
+        return Prefix(Value(kind.text(low)), kind.bits - width.bit_length() + 1)
+    return Range(Value(kind.text(low)), Value(kind.text(high)))
+
+
+def range_of(x: Expression, kind: Datatype) -> Expression:
+    """Return a range as a prefix if it is one."""
+    found = bounds(x, kind) if isinstance(x, Range) else None
+    return x if found is None else interval(*found, kind)
+
+
+def merged(items: list[Element], kind: Datatype) -> list[Element]:
+    """Return the elements of a set of intervals, those that touch one another as one."""
+    known = [(b, e) for e in items if (b := bounds(e.key, kind)) is not None]
+    if len(known) != len(items) or any(e.data is not None for e in items) or kind.form == "name":
+        return items
+    found: list[tuple[int, int, Element]] = []
+    for (low, high), e in sorted(known, key=lambda k: k[0]):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(high, found[-1][1]), found[-1][2]
+        else:
+            found.append((low, high, e))
+    return [replace(e, key=interval(low, high, kind)) for low, high, e in found]
+
+
+def flag_list(x: Expression, kind: Datatype) -> Expression:
+    """Return flags side by side, in the order of their bits; whatever is no flag stays."""
+    found: list[tuple[int, Value]] = []
+
+    def collect(x: Expression) -> bool:
+        if isinstance(x, Listed):
+            return all(map(collect, x.items))
+        if isinstance(x, Operation) and x.op == "|":
+            return collect(x.left) and collect(x.right)
+        if not isinstance(x, Value):
+            return False
+        try:
+            found.append((kind.number(x.text), x))
+        except ValueError:
+            return False
+        return True
+
+    if not collect(x):
+        return x
+    values = tuple(v for _, v in sorted(set(found), key=lambda f: f[0]))
+    return values[0] if len(values) == 1 else Listed(values)
+
+
+def place_of(x: Expression, kinds: Kinds) -> tuple[int, int]:
+    """Return by what an element is sorted in a listing: its first value; a concatenation has its last part in front."""
+    if isinstance(x, Any):
+        return 1, 0
+    parts = x.items if isinstance(x, Concat) else (x,)
+    if len(parts) != len(kinds):
+        return 0, 0
+    if len(parts) == 1:
+        return 0, first_number(parts[0], kinds[0])
+    total = shift = 0
+    for part, kind in zip(parts, kinds, strict=True):
+        number = first_number(part, kind)
+        size = (kind.bits + 31) // 32 * 4
+        # addresses and ports stand in the key as in a packet, the others as numbers of the machine
+        of_machine = kind.form in ("hex", "decimal") and kind.name != "inet_proto"
+        said = number.to_bytes((kind.bits + 7) // 8, "little" if of_machine else "big")
+        total |= int.from_bytes(said.ljust(size, b"\0"), "little") << shift
+        shift += 8 * size
+    return 0, total
+
+
+def first_number(x: Expression, kind: Datatype) -> int:
+    """Return the first number of a value, range or prefix; 0 for what is none."""
+    while isinstance(x, (Range, Prefix)):
+        x = x.low if isinstance(x, Range) else x.address
+    if isinstance(x, Listed):
+        return sum(first_number(i, kind) for i in x.items)
+    try:
+        return kind.number(x.text) if isinstance(x, Value) else 0
+    except ValueError:
+        return 0
+
+
+Pairs = list[tuple[Statement, tuple[int, int]]]
+
+
+def without_implied(family: str, pairs: Pairs) -> Pairs:
+    """Leave out comparisons of the protocol that a later field of its header says again."""
+    dropped: set[int] = set()
+    waiting: dict[str, tuple[int, str]] = {}
+    for at, (statement, _) in enumerate(pairs):
+        for payload in payloads_of(statement):
+            number = fields.L4_PROTOCOLS.get(payload.protocol)
+            if number is not None and "l4" in waiting and waiting["l4"][1] == str(number):
+                dropped.add(waiting.pop("l4")[0])
+            nfproto = FAMILY_NUMBERS.get(payload.protocol)
+            if nfproto and "l3" in waiting and waiting["l3"][1] == nfproto:
+                dropped.add(waiting.pop("l3")[0])
+        if isinstance(statement, Match) and statement.op == "==" and isinstance(statement.right, Value):
+            said = implied_by(statement)
+            # in inet, `ip protocol` asks for IPv4, too
+            if said and not (family == "inet" and isinstance(statement.left, Payload)):
+                waiting[said[0]] = at, said[1]
+    return [pair for at, pair in enumerate(pairs) if at not in dropped]
+
+
+def ports_in_order(pairs: Pairs) -> Pairs:
+    """Put the source port in front of the destination port where both are compared one behind the other."""
+    found = list(pairs)
+    for at in range(len(found) - 1):
+        first, second = found[at][0], found[at + 1][0]
+        if all(isinstance(s, Match) and s.op == "==" and isinstance(s.right, Value) for s in (first, second)):
+            left, right = getattr(first, "left", None), getattr(second, "left", None)
+            if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
+                found[at], found[at + 1] = found[at + 1], found[at]
+    return found
+
+
+def with_tcp(pairs: Pairs) -> Pairs:
+    """Say of a rule that rejects with a TCP reset that it is about TCP."""
+    for at, (statement, place) in enumerate(pairs):
+        if isinstance(statement, Reject) and statement.kind == "tcp reset":
+            before = [s for s, _ in pairs[:at]]
+            said = any(isinstance(s, Match) and implied_by(s) == ("l4", "6") for s in before)
+            if not said and not any(p.protocol == "tcp" for s in before for p in payloads_of(s)):
+                return [*pairs[:at], (Match("==", Meta("l4proto"), Value("tcp")), place), *pairs[at:]]
+    return pairs
+
+
+def implied_by(m: Match) -> tuple[str, str] | None:
+    """Return the layer and the protocol that a comparison asks for, if a field of a header says it again."""
+    text = m.right.text if isinstance(m.right, Value) else ""
+    if m.left in (Meta("l4proto"), Payload("ip", "protocol"), Payload("ip6", "nexthdr")):
+        number = int(text) if text.isdecimal() else PROTOCOL_NAMES.get(text)
+        return None if number is None else ("l4", str(number))
+    if m.left == Meta("nfproto"):
+        return "l3", text
+    return None
+
+
+def payloads_of(statement: Statement) -> list[Payload]:
+    """Return the fields of headers that a statement names."""
+    found: list[Payload] = []
+    visit(statement, lambda x: found.append(x) if isinstance(x, Payload) else None)
+    return found
+
+
+def visit(x: object, each: Callable[[object], object]) -> None:
+    """Call a function for an expression or statement and all that it is made of."""
+    each(x)
+    for name in getattr(x, "__dataclass_fields__", ()):
+        inner = getattr(x, name)
+        for part in inner if isinstance(inner, tuple) else (inner,):
+            if hasattr(part, "__dataclass_fields__"):
+                visit(part, each)

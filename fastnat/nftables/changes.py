@@ -1,0 +1,175 @@
+"""Statements that change the packet or its connection: NAT, marks, header fields.
+
+Source: netlink_linearize.c of nftables 1.0.6; nft_nat.c, nft_masq.c and nft_redir.c (Linux 6.18) for the hooks in which
+each may stand.
+"""
+
+from __future__ import annotations
+
+from ..addresses import V4
+from ..core.layout import NftExprKind, TargetKind
+from .emit import Unsupported
+from .loader import Loader
+from .tree import (
+    Assign,
+    Ct,
+    Expression,
+    Lookup,
+    Meta,
+    Nat,
+    Option,
+    Payload,
+    Route,
+    Value,
+)
+
+NAT_KINDS = {
+    "snat": TargetKind.SNAT,
+    "dnat": TargetKind.DNAT,
+    "masquerade": TargetKind.MASQUERADE,
+    "redirect": TargetKind.REDIRECT,
+}
+NAT_HOOKS = {
+    "snat": ("postrouting", "input"), "masquerade": ("postrouting",), "dnat": ("prerouting", "output"),
+    "redirect": ("prerouting", "output"),
+}  # fmt: skip
+MAP_IPS, PROTO_SPECIFIED = 1, 2
+NAT_FLAGS = {"random": 4, "persistent": 8, "fully-random": 16}
+NO_REGISTER = 0xFF
+# bits of the octet of an IP header that stay, and how far a value is moved to the left
+OCTETS = {"dscp": (0x03, 2), "ecn": (0xFC, 0)}
+
+
+class Changes(Loader):
+    """Compiles NAT statements and assignments."""
+
+    def nat(self, s: Nat) -> bool:
+        """Compile a NAT statement; one of the other family says nothing."""
+        wrong = [h for h in self.reached if h not in {f"nat {hook}" for hook in NAT_HOOKS[s.kind]}]
+        if wrong:
+            raise ValueError(
+                f"{s.kind} is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it"
+            )
+        if s.family and s.family != ("ip" if self.family is V4 else "ip6"):
+            return True
+        flags = sum(NAT_FLAGS[f] for f in s.flags)
+        registers = [NO_REGISTER] * 4
+        target = NAT_KINDS[s.kind]
+        if s.address is not None:
+            found = self.nat_values(s.address, self.address_kind)
+            if found is None:
+                return self.never()
+            registers[:2], flags = found[:2], flags | MAP_IPS
+            if len(found) == 4:
+                registers[2:], flags = found[2:], flags | PROTO_SPECIFIED
+            if s.prefix:
+                target = TargetKind.NETMAP
+        if s.port is not None:
+            found = self.nat_values(s.port, self.port_kind)
+            if found is None:
+                return self.never()
+            registers[2:], flags = found[:2], flags | PROTO_SPECIFIED
+        packed = sum(r << 8 * i for i, r in enumerate(registers))
+        self.emit(NftExprKind.NAT, a=target, b=flags, c=packed)
+        return False
+
+    def nat_values(self, x: Expression, kind: object) -> list[int] | None:
+        """Load what a NAT statement says; return the registers of the lowest and the highest, and those of ports."""
+        if isinstance(x, Lookup):
+            return self.nat_lookup(x, kind)
+        try:
+            low, high = self.bounds(x, kind)  # type: ignore[arg-type]  # a Datatype
+        except ValueError:
+            loaded = self.load(x)
+            return None if loaded is None else [loaded.register] * 2
+        first = self.immediate(low, kind)  # type: ignore[arg-type]
+        return [first, self.immediate(high, kind) if high != low else first]  # type: ignore[arg-type]
+
+    def nat_lookup(self, x: Lookup, kind: object) -> list[int] | None:
+        """Load an address, or an address and a port, out of a map."""
+        loaded = self.load(x.key)
+        if loaded is None:
+            return None
+        place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)  # type: ignore[arg-type]
+        register = self.allocate(sum(k.words for k in data) * 2)
+        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=2)
+        if len(data) == 2:
+            words = data[0].words
+            return [register, register, register + words, register + words]
+        return [register, register + data[0].words if self.has_intervals(place) else register]
+
+    def assign(self, s: Assign) -> bool:
+        """Compile an assignment."""
+        key = s.key
+        if isinstance(key, Meta):
+            return self.assign_meta(key, s.value)
+        if isinstance(key, Ct):
+            return self.assign_ct(key, s.value)
+        if isinstance(key, Payload):
+            return self.assign_payload(key, s.value)
+        if isinstance(key, Option) and (key.kind, key.name, key.field) == ("tcp", "maxseg", "size"):
+            return self.assign_mss(s.value)
+        raise Unsupported("setting this is not supported; take the rule out to see what the others do")
+
+    def assign_meta(self, key: Meta, value: Expression) -> bool:
+        """Compile `meta mark set`, and what changes no answer here."""
+        if key.key == "mark":
+            return self.assign_value(value, key, NftExprKind.SET_MARK, 0)
+        if key.key in ("nftrace", "priority", "secmark"):
+            return True
+        if key.key == "pkttype":
+            raise Unsupported("meta pkttype set is not supported")
+        raise Unsupported(f"meta {key.key} set is not supported")
+
+    def assign_ct(self, key: Ct, value: Expression) -> bool:
+        """Compile `ct mark set` and `ct zone set`."""
+        self.tracking = True
+        if key.key == "mark":
+            return self.assign_value(value, key, NftExprKind.SET_MARK, 1)
+        if key.key == "zone":
+            return self.assign_value(
+                value, key, NftExprKind.SET_ZONE, {"original": 1, "reply": 2}.get(key.direction, 3)
+            )
+        if key.key in ("event", "label", "secmark"):
+            return True
+        raise Unsupported(f"ct {key.key} set is not supported")
+
+    def assign_value(self, value: Expression, key: Expression, kind: NftExprKind, a: int) -> bool:
+        """Load a value, then set it."""
+        loaded = self.load(value, self.kinds(key))
+        if loaded is None:
+            return self.never()
+        self.emit(kind, sreg=loaded.register, a=a)
+        return True
+
+    def assign_payload(self, key: Payload, value: Expression) -> bool:
+        """Compile what a rule changes in the packet."""
+        if not self.needs(key):
+            return self.never()
+        if key.protocol in ("ip", "ip6") and key.field in OCTETS:
+            stays, left = OCTETS[key.field]
+            loaded = self.load(value, self.kinds(key))
+            if loaded is None:
+                return self.never()
+            if left:
+                self.emit(NftExprKind.SHIFT, dreg=loaded.register, sreg=loaded.register, a=left)
+            self.emit(NftExprKind.SET_TOS, sreg=loaded.register, a=stays)
+            return True
+        if (key.protocol, key.field) in (("ip", "ttl"), ("ip6", "hoplimit")):
+            return self.assign_value(value, key, NftExprKind.SET_TTL, 0)
+        if (key.protocol, key.field) == ("udp", "checksum") and value == Value("0"):
+            self.emit(NftExprKind.ZERO_CHECKSUM)
+            return True
+        raise Unsupported(
+            f"{key.protocol} {key.field} set is not supported; take the rule out to see what the others do"
+        )
+
+    def assign_mss(self, value: Expression) -> bool:
+        """Compile `tcp option maxseg size set`."""
+        if not self.needs(Payload("tcp", "flags")):
+            return self.never()
+        if value == Route("mtu"):
+            loaded_at = self.load_mss()
+            self.emit(NftExprKind.SET_MSS, sreg=loaded_at)
+            return True
+        return self.assign_value(value, Payload("tcp", "window"), NftExprKind.SET_MSS, 0)

@@ -1,0 +1,405 @@
+"""A canonical rule set to what the core runs of it in one family.
+
+Source: netlink_linearize.c and payload.c of nftables 1.0.6 for the expressions of a rule and the protocols that fields
+ask for; nf_tables_api.c (Linux 6.18) for what the kernel refuses.
+Invariants: registers begin anew with each statement; what cannot be decided is refused with its place, never left out.
+"""
+
+from __future__ import annotations
+
+from ..addresses import V4, Family
+from ..core.layout import FN_NFT_JUMPS, NftExprKind, TargetKind
+from ..errors import RuleError
+from ..util.text import excerpt
+from . import hooks
+from .changes import Changes
+from .emit import Unsupported
+from .program import BaseChain, Origin, Pool, Program, base_rows
+from .sets import jiffies
+from .state import state_row, stateful
+from .tree import (
+    Assign,
+    Chain,
+    Counter,
+    CtCount,
+    Dynamic,
+    Element,
+    Expression,
+    Last,
+    Limit,
+    Log,
+    Lookup,
+    Match,
+    Nat,
+    Notrack,
+    Object,
+    Other,
+    Quota,
+    Reference,
+    Reject,
+    Rule,
+    Ruleset,
+    Set,
+    Statement,
+    Table,
+    Value,
+    Verdict,
+    VerdictMap,
+)
+
+VERDICTS = {
+    "accept": TargetKind.ACCEPT, "drop": TargetKind.DROP, "return": TargetKind.RETURN, "jump": TargetKind.JUMP,
+    "goto": TargetKind.GOTO,
+}  # fmt: skip
+STATEFUL = (Counter, Limit, Quota, CtCount, Last)
+# statements that change no answer of this engine
+WITHOUT_EFFECT = {
+    "flow": "packets of a flow in a flow table pass by the rules behind ingress; here every packet meets all of them",
+}  # fmt: skip
+REFUSED = {
+    "queue": "a program would decide", "dup": "a copy would be sent", "fwd": "only chains of netdev have it",
+    "tproxy": "packets here have no sockets to be given to", "synproxy": "it answers connections in place of a server",
+    "xt": "it is a match of iptables: give the rules that iptables-nft made as rules.v4", "reset tcp option": "",
+}  # fmt: skip
+
+
+class Compiler(Changes):
+    """Compiles the tables that one family sees."""
+
+    def __init__(self, ruleset: Ruleset, iface_names: list[str], indexes: dict[int, int], family: Family) -> None:
+        super().__init__(Pool(iface_names), iface_names, indexes, family)
+        self.ruleset = ruleset
+        self.program = Program(ruleset, {})
+        self.bases: list[BaseChain] = []
+        self.starts: dict[str, int] = {}
+
+    def run(self, iptables: set[tuple[int, int]], iptables_first: bool) -> Program:
+        """Compile all tables."""
+        for table in self.ruleset.tables.values():
+            if table.family in ("inet", "ip" if self.family is V4 else "ip6") and "dormant" not in table.flags:
+                self.compile_table(table)
+            elif table.family in ("arp", "bridge", "netdev"):
+                self.leave_out(table)
+        rows, self.program.bases = base_rows(self.bases, iptables, iptables_first)
+        self.program.arrays = self.pool.arrays(self.family, rows if self.bases else [])
+        if not self.bases:
+            self.program.bases = {}
+        self.program.tracking = self.tracking or self.program.nat
+        return self.program
+
+    def leave_out(self, table: Table) -> None:
+        """Say that a table of another family is left out."""
+        if any(c.base is not None and c.rules for c in table.chains.values()):
+            self.program.warnings.append(
+                f"table {table.family} {table.name} is left out: packets here begin behind the rules of that family"
+            )
+
+    def compile_table(self, table: Table) -> None:
+        """Compile the chains that packets can reach."""
+        self.enter(table, self.verdict_words)
+        reached = self.reachable(table)
+        self.starts, at = {}, len(self.pool.rules)
+        for name in reached:
+            self.starts[name] = at
+            at += len(table.chains[name].rules) + 1
+        for chain in table.chains.values():
+            if chain.base is not None and chain.base.hook in hooks.INET:
+                b = chain.base
+                self.bases.append(BaseChain(b.hook, b.type, b.priority, b.policy, self.starts[chain.name]))
+                self.program.nat |= b.type == "nat"
+        for name in reached:
+            self.compile_chain(table, table.chains[name], reached[name])
+        for name, place in self.named.items():
+            self.program.sets[table.family, table.name, name] = place
+
+    def reachable(self, table: Table) -> dict[str, set[str]]:
+        """Return the chains that base chains lead to, each with the hooks from which it is reached."""
+        found: dict[str, set[str]] = {}
+        depths: dict[str, int] = {}
+
+        def visit(chain: Chain, hook: str, way: tuple[str, ...]) -> None:
+            if chain.name in way:
+                raise self.error(
+                    table, chain, None, f"chain {chain.name} leads back to itself: {' '.join((*way, chain.name))}"
+                )
+            if len(way) > FN_NFT_JUMPS:
+                raise self.error(
+                    table,
+                    chain,
+                    None,
+                    f"more than {FN_NFT_JUMPS} jumps lead to chain {chain.name}, which the kernel refuses",
+                )
+            if hook in found.setdefault(chain.name, set()) and depths[chain.name] >= len(way):
+                return
+            found[chain.name].add(hook)
+            depths[chain.name] = max(depths.get(chain.name, 0), len(way))
+            for rule in chain.rules:
+                for target in targets_of(table, rule):
+                    if target not in table.chains:
+                        raise self.error(table, chain, rule, f"no chain {target} in table {table.family} {table.name}")
+                    visit(table.chains[target], hook, (*way, chain.name))
+
+        for chain in table.chains.values():
+            if chain.base is not None and chain.base.hook in hooks.INET:
+                visit(chain, f"{chain.base.type} {chain.base.hook}", ())
+        return found
+
+    def error(
+        self, table: Table, chain: Chain, rule: Rule | None, why: str, place: tuple[int, int] = (0, 0)
+    ) -> RuleError:
+        """Return an error that names the place."""
+        line, column = place if place != (0, 0) else rule.place if rule is not None else chain.place
+        where = (
+            f"{self.ruleset.source}:{line}:{column}"
+            if line
+            else f"{self.ruleset.source}: table {table.family} {table.name}, chain {chain.name}"
+        )
+        return RuleError(
+            f"{where}: {why}" + (f"\n  in: {excerpt(rule.text)}" if rule is not None and rule.text else "")
+        )
+
+    def compile_chain(self, table: Table, chain: Chain, reached: set[str]) -> None:
+        """Append the rules of a chain, and its end."""
+        for number, rule in enumerate(chain.rules):
+            self.begin_rule((table.family, table.name, chain.name, number), reached)
+            for n, statement in enumerate(rule.statements):
+                self.begin_statement(n)
+                try:
+                    if not self.statement(statement):
+                        break
+                except (ValueError, Unsupported) as error:
+                    place = rule.places[n] if n < len(rule.places) else rule.place
+                    raise self.error(table, chain, rule, str(error), place) from None
+            self.end_rule(Origin(table, chain, rule))
+        self.begin_rule((), reached)
+        self.emit(NftExprKind.VERDICT, a=TargetKind.CHAIN_END)
+        self.end_rule(Origin(table, chain, None))
+
+    def end_rule(self, origin: Origin) -> None:
+        """Append the rule at hand."""
+        self.pool.rules.append((len(self.pool.exprs), len(self.code)))
+        self.pool.exprs += self.code
+        self.program.origin.append(origin)
+
+    def statement(self, s: Statement) -> bool:
+        """Compile a statement; return whether those behind it can be met."""
+        if isinstance(s, Match):
+            return self.match(s)
+        if isinstance(s, Verdict):
+            return self.verdict(s)
+        if isinstance(s, VerdictMap):
+            return self.verdict_map(s)
+        if isinstance(s, STATEFUL):
+            self.stateful(s)
+        elif isinstance(s, Reference):
+            return self.reference(s)
+        elif isinstance(s, Nat):
+            return self.nat(s)
+        elif isinstance(s, Assign):
+            return self.assign(s)
+        elif isinstance(s, Reject):
+            self.reject(s)
+            return False
+        elif isinstance(s, Dynamic):
+            return self.dynamic(s)
+        elif isinstance(s, Notrack):
+            self.tracking = True
+            self.emit(NftExprKind.NOTRACK)
+        elif isinstance(s, Other):
+            self.other(s)
+        elif not isinstance(s, Log):
+            raise Unsupported(f"{type(s).__name__.lower()} is not supported")
+        return True
+
+    def other(self, s: Other) -> None:
+        """Take a statement that changes nothing here, or refuse it by its name."""
+        if s.name not in WITHOUT_EFFECT:
+            why = REFUSED.get(s.name.split(" ")[0], REFUSED.get(s.name, ""))
+            raise Unsupported(
+                f"{s.name} is not supported{': ' + why if why else ''}; take the rule out to see what the others do"
+            )
+        said = f"{s.name}: {WITHOUT_EFFECT[s.name]}"
+        if said not in self.program.warnings:
+            self.program.warnings.append(said)
+
+    def verdict(self, v: Verdict) -> bool:
+        """Compile a verdict; `continue` says nothing."""
+        if v.kind == "continue":
+            return True
+        kind, chain = self.verdict_words(v)
+        self.emit(NftExprKind.VERDICT, a=kind, b=chain)
+        return False
+
+    def verdict_words(self, x: Expression | None) -> tuple[int, int]:
+        """Return a verdict as two words: TARGET_*, and the first rule of the chain that it leads to."""
+        if not isinstance(x, Verdict):
+            raise ValueError("a verdict map says verdicts alone")
+        if x.kind == "continue":
+            return 0, 0
+        if x.chain and self.table.chains[x.chain].base is not None:
+            raise ValueError(f"chain {x.chain} is a base chain, to which no rule can {x.kind}")
+        return int(VERDICTS[x.kind]), self.starts[x.chain] if x.chain else 0
+
+    def verdict_map(self, s: VerdictMap) -> bool:
+        """Compile a look-up in a verdict map."""
+        loaded = self.load(s.key)
+        if loaded is None:
+            return self.never()
+        place = self.set_of(s.table, loaded.kinds, verdicts=True)
+        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=3)
+        return True
+
+    def stateful(self, s: Counter | Limit | Quota | CtCount | Last) -> None:
+        """Compile what remembers."""
+        state = self.pool.state(**state_row(s))
+        self.program.places[(*self.rule_key, self.statement_number)] = state
+        self.emit_stateful(s, state)
+
+    def emit_stateful(self, s: Statement, state: int) -> None:
+        """Append the expression of what remembers."""
+        kind, b, c = stateful(s)
+        self.tracking |= isinstance(s, CtCount)
+        self.pool.counts |= isinstance(s, CtCount)
+        self.emit(kind, a=state, b=b, c=c)
+
+    def object_of(self, kind: str, name: str) -> Object:
+        """Return a named object; ValueError where there is none."""
+        made = self.table.objects.get((kind, name))
+        if made is None:
+            known = ", ".join(n for k, n in self.table.objects if k == kind) or "none"
+            raise ValueError(f"no {kind} {name} in table {self.table.family} {self.table.name}; there are: {known}")
+        return made
+
+    def object_state(self, made: Object) -> int:
+        """Return the state of a named counter, quota or limit, which all rules share."""
+        key = self.table.family, self.table.name, made.kind, made.name
+        if key not in self.program.places:
+            assert made.says is not None
+            self.program.places[key] = self.pool.state(**state_row(made.says))
+        return self.program.places[key]
+
+    def object_data(self, e: Element, kind: str) -> tuple[int, ...]:
+        """Return the place of the expression of the object that an element of a map names."""
+        if not isinstance(e.data, Value):
+            raise ValueError(f"a map of {kind} says names of objects")
+        made = self.object_of(kind, e.data.text)
+        assert made.says is not None
+        row, b, c = stateful(made.says)
+        self.pool.exprs.append((int(row), 1, 0, 0, self.object_state(made), b, c))
+        return (len(self.pool.exprs) - 1,)
+
+    def reference(self, s: Reference) -> bool:
+        """Compile the use of a named object."""
+        if isinstance(s.name, Lookup):
+            if s.kind not in ("counter", "quota", "limit"):
+                raise Unsupported(f"{s.kind} from a map is not supported")
+            loaded = self.load(s.name.key)
+            if loaded is None:
+                return self.never()
+            place = self.set_of(s.name.table, loaded.kinds, objects=s.kind)
+            self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=0, a=place, b=2)
+            self.emit(NftExprKind.OBJECT, sreg=0)
+            return True
+        if not isinstance(s.name, Value):
+            raise Unsupported(f"{s.kind} by such a name is not supported")
+        made = self.object_of(s.kind, s.name.text)
+        if s.kind in ("counter", "quota", "limit"):
+            assert made.says is not None
+            self.emit_stateful(made.says, self.object_state(made))
+        elif s.kind == "ct helper":
+            self.helper(made)
+        else:
+            raise Unsupported(f"{s.kind} is not supported; take the rule out to see what the others do")
+        return True
+
+    def helper(self, made: Object) -> None:
+        """Compile `ct helper set`: helpers that this engine does not have announce no connections."""
+        words = dict(made.words)
+        kind, protocol = self.helper_code(words.get("type", "")), 17 if words.get("protocol") == "udp" else 6
+        self.tracking = True
+        if kind:
+            self.program.helpers = True
+            self.emit(NftExprKind.SET_HELPER, a=kind, b=protocol)
+            return
+        kind_of = words.get("type")
+        said = f"ct helper {made.name}: there is no helper {kind_of!r} here: what it would announce is not expected"
+        if said not in self.program.warnings:
+            self.program.warnings.append(said)
+
+    def reject(self, s: Reject) -> None:
+        """Compile a reject: the packet is dropped; the answer to it is not shown."""
+        self.emit(NftExprKind.VERDICT, a=TargetKind.DROP)
+
+    def dynamic(self, s: Dynamic) -> bool:
+        """Compile `update @set { ... }`."""
+        named = self.changed_set(s)
+        key, data = self.kinds_of_set(named)
+        loaded = self.load(s.element.key, key)
+        if loaded is None:
+            return self.never()
+        place = self.named_set(named, self.carried_by(s, named))
+        operation = {"add": 0, "update": 1, "delete": 2, "meter": 1}[s.op]
+        dreg = 0
+        if s.element.data is not None and s.op != "delete":
+            said = self.load(s.element.data, data)
+            if said is None:
+                return self.never()
+            dreg, operation = said.register, operation | 1 << 8
+        timeout = jiffies(s.element.timeout)
+        self.emit(NftExprKind.DYNSET, sreg=loaded.register, dreg=dreg, words=0, a=place, b=operation, c=timeout)
+        return True
+
+    def changed_set(self, s: Dynamic) -> Set:
+        """Return the set that a statement changes; a meter makes its own."""
+        if s.op == "meter" and s.table not in self.table.sets:
+            self.table.sets[s.table] = Set(
+                s.table, typeof=s.element.key, flags=("dynamic",), statements=s.element.statements
+            )
+        if s.table not in self.table.sets:
+            known = ", ".join(self.table.sets) or "none"
+            raise ValueError(
+                f"no set or map {s.table} in table {self.table.family} {self.table.name}; there are: {known}"
+            )
+        named = self.table.sets[s.table]
+        if "constant" in named.flags or "interval" in named.flags:
+            flag = "constant" if "constant" in named.flags else "interval"
+            raise ValueError(f"{s.table} has the flag {flag}, so no rule can change it")
+        return named
+
+    def carried_by(self, s: Dynamic, named: Set) -> tuple[Statement, ...]:
+        """Return what the elements that a statement adds carry."""
+        return s.element.statements or named.statements
+
+    def match(self, m: Match) -> bool:
+        """Compile a comparison; see loader.py."""
+        return self.compare(m)
+
+
+def targets_of(table: Table, rule: Rule) -> list[str]:
+    """Return the chains to which a rule leads, those of named maps included."""
+    found: list[str] = []
+    for s in rule.statements:
+        if isinstance(s, Verdict) and s.chain:
+            found.append(s.chain)
+        elif isinstance(s, VerdictMap):
+            named = getattr(s.table, "name", None)
+            items = table.sets[named].elements if named in table.sets else getattr(s.table, "items", ())
+            found += [e.data.chain for e in items if isinstance(e.data, Verdict) and e.data.chain]
+    return list(dict.fromkeys(found))
+
+
+def compile_ruleset(
+    ruleset: Ruleset,
+    iface_names: list[str],
+    indexes: dict[int, int],
+    family: Family = V4,
+    iptables: set[tuple[int, int]] | None = None,
+    iptables_first: bool = False,
+) -> Program:
+    """Compile a canonical rule set for one family of a node.
+
+    indexes: numbers of interfaces by the index that the kernel gives them; iptables: (table, hook) of the iptables
+    rules beside it; iptables_first: those were loaded before these.
+    Raises RuleError, which names the place, for what is not supported and what the kernel would refuse.
+    """
+    return Compiler(ruleset, iface_names, indexes, family).run(iptables or set(), iptables_first)

@@ -1,0 +1,392 @@
+"""Expressions of an nft text to the tree.
+
+Source: nft(8), EXPRESSIONS; parser_bison.y of nftables 1.0.6 for the order of operators: shifts bind first, then &, ^
+and |.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import fields
+from .datatypes import seconds
+from .lexer import Cursor
+from .tree import (
+    Any,
+    Concat,
+    Ct,
+    Element,
+    Elements,
+    Expression,
+    Fib,
+    Hash,
+    Listed,
+    Lookup,
+    Meta,
+    Named,
+    Numgen,
+    Operation,
+    Option,
+    Payload,
+    Prefix,
+    Range,
+    Raw,
+    Route,
+    Socket,
+    Statement,
+    Value,
+    Verdict,
+)
+
+# operators from the one that binds least, each with its word
+LEVELS: tuple[dict[str, str], ...] = (
+    {"|": "|", "or": "|"},
+    {"^": "^", "xor": "^"},
+    {"&": "&", "and": "&"},
+    {"<<": "<<", ">>": ">>", "lshift": "<<", "rshift": ">>"},
+)
+VERDICTS = ("accept", "drop", "continue", "return", "jump", "goto")
+# how deep braces, brackets and operators may stand in one another
+MAX_NESTING = 64
+MAX_MODULUS = 2**32 - 1
+# bits of a transport header that have names
+PORTS = {(0, 16): "sport", (16, 16): "dport"}
+
+
+class ExpressionParser(Cursor):
+    """Reads expressions; `statement` reads a statement of an element."""
+
+    depth = 0
+
+    def element_statement(self) -> Statement:
+        """Read a statement that an element carries; see statements.py."""
+        raise NotImplementedError
+
+    def expression(self) -> Expression:
+        """Read `a . b map { ... }`: what may stand at the left of a comparison, or be assigned."""
+        left = self.concatenation()
+        if self.accept("map"):
+            return Lookup(left, self.table())
+        return left
+
+    def concatenation(self, item: Callable[[], Expression] | None = None) -> Expression:
+        """Read `a . b`."""
+        item = item or self.arithmetic
+        first = item()
+        if self.token.text != ".":
+            return first
+        items = [first]
+        while self.accept("."):
+            self.skip_lines()
+            items.append(item())
+        return Concat(tuple(items))
+
+    def arithmetic(self, level: int = 0) -> Expression:
+        """Read operators of a level and those that bind more."""
+        if level == len(LEVELS):
+            return self.primary()
+        left = self.arithmetic(level + 1)
+        while self.token.text in LEVELS[level] and self.token.kind in ("sign", "word"):
+            op = LEVELS[level][self.next().text]
+            left = Operation(op, left, self.arithmetic(level + 1))
+        return left
+
+    def primary(self) -> Expression:
+        """Read one value or field, or an expression in brackets."""
+        token = self.token
+        if token.kind in ("number", "address", "quoted"):
+            return Value(self.next().text)
+        if token.text == "(":
+            return self.bracketed()
+        if token.text == "@":
+            return self.raw()
+        if token.text == "*":
+            self.next()
+            return Any()
+        if token.text == "[":
+            self.next()
+            value = Value(self.next().text)
+            self.expect("]", "an address in brackets")
+            return value
+        if token.kind != "word":
+            self.fail(f"expected a value or a field, found {self.said()}")
+        return self.word()
+
+    def bracketed(self) -> Expression:
+        """Read `( ... )`, in which flags may stand side by side."""
+        self.expect("(", "brackets")
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            self.fail(f"brackets stand more than {MAX_NESTING} deep")
+        inner = self.right()
+        self.depth -= 1
+        self.expect(")", "brackets")
+        return inner
+
+    def word(self) -> Expression:
+        """Read what begins with a word: a field, a key, or a name."""
+        word, after = self.token.text, self.peek()
+        if word in fields.HEADERS and after.kind == "word" and self._is_field(word, after.text):
+            self.next()
+            return self.payload(word)
+        reader = READERS.get(word)
+        if reader is not None and (word not in NEED_MORE or after.kind == "word"):
+            self.next()
+            return reader(self)
+        if word in fields.SHORT_META:
+            self.next()
+            return Meta(word)
+        if word in fields.EXTENSIONS and after.text in (*fields.EXTENSIONS[word], "exists"):
+            self.next()
+            return Option("exthdr", word, self.next().text if after.text != "exists" else "")
+        self.next()
+        return Value(word)
+
+    @staticmethod
+    def _is_field(protocol: str, word: str) -> bool:
+        return (
+            word in fields.HEADERS[protocol]
+            or (word == "option" and protocol in ("tcp", "ip"))
+            or (word, protocol) == ("chunk", "sctp")
+        )
+
+    def payload(self, protocol: str) -> Expression:
+        """Read the field of a header, or an option."""
+        name = self.next().text
+        if name not in ("option", "chunk"):
+            return Payload(protocol, name)
+        kind = {"tcp": "tcp", "ip": "ip", "sctp": "sctp"}[protocol]
+        if self.accept("@"):
+            raw = [str(self.number("a number"))]
+            while self.accept(","):
+                raw.append(str(self.number("a number")))
+            return Option(kind, ",".join(raw), "raw")
+        option = self.name("the name or the number of an option")
+        option = fields.TCP_OPTION_NAMES.get(option, option) if kind == "tcp" else option
+        known = fields.TCP_OPTIONS.get(option, (0, {}))[1] if kind == "tcp" else ()
+        if self.token.kind == "word" and (
+            self.token.text in known or (kind != "tcp" and self.token.text not in ("exists", "missing"))
+        ):
+            return Option(kind, option, self.next().text)
+        return Option(kind, option)
+
+    def raw(self) -> Expression:
+        """Read `@nh,8,16`, or `@name`."""
+        self.expect("@", "bits of the packet")
+        base = self.name("a set, or ll, nh, th or ih")
+        if self.token.text != "," or base not in ("ll", "nh", "th", "ih"):
+            return Named(base)
+        self.next()
+        offset = self.number("an offset in bits", 1 << 16)
+        self.expect(",", f"@{base}")
+        length = self.number("a length in bits", 128)
+        if length == 0:
+            self.fail("@: no bits")
+        if base == "th" and (offset, length) in PORTS:
+            return Payload("th", PORTS[offset, length])
+        return Raw(base, offset, length)
+
+    def meta(self) -> Expression:
+        """Read what follows `meta`."""
+        key = self.name("a key of meta")
+        key = {"ibriport": "ibrname", "obriport": "obrname", "secpath": "ipsec"}.get(key, key)
+        if key not in fields.META:
+            self.fail(f"meta {key} is not known; there are {', '.join(fields.META)}", self.tokens[self.at - 1])
+        return Meta(key)
+
+    def ct(self) -> Expression:
+        """Read what follows `ct`."""
+        direction = self.next().text if self.token.text in ("original", "reply") else ""
+        family = self.next().text if direction and self.token.text in ("ip", "ip6") else ""
+        key = self.name("a key of ct")
+        if key not in fields.CT:
+            self.fail(f"ct {key} is not known; there are {', '.join(fields.CT)}", self.tokens[self.at - 1])
+        return Ct(key, direction, family)
+
+    def fib(self) -> Expression:
+        """Read what follows `fib`."""
+        flags = [self.name("saddr, daddr, mark, iif or oif")]
+        while self.accept("."):
+            flags.append(self.name("saddr, daddr, mark, iif or oif"))
+        result = self.name("type, oif or oifname")
+        for flag in flags:
+            if flag not in fields.FIB_FLAGS:
+                self.fail(f"fib: {flag!r} is none of {', '.join(fields.FIB_FLAGS)}")
+        if result not in fields.FIB and result != "check":
+            self.fail(f"fib: {result!r} is none of {', '.join(fields.FIB)}")
+        ordered = [flag for flag in fields.FIB_FLAGS if flag in flags]
+        return Fib(tuple(ordered), result)
+
+    def route(self) -> Expression:
+        """Read what follows `rt`."""
+        family = self.next().text if self.token.text in ("ip", "ip6") else ""
+        key = self.name("a key of rt")
+        if key not in fields.RT:
+            self.fail(f"rt {key} is not known; there are {', '.join(fields.RT)}")
+        return Route(key, family)
+
+    def numgen(self) -> Expression:
+        """Read what follows `numgen`."""
+        mode = self.name("inc or random")
+        if mode not in ("inc", "random"):
+            self.fail(f"numgen {mode}: expected inc or random")
+        self.expect("mod", "numgen")
+        modulus = self.number("a modulus", MAX_MODULUS)
+        if modulus == 0:
+            self.fail("numgen: mod 0")
+        return Numgen(mode, modulus, self.offset())
+
+    def offset(self) -> int:
+        """Read `offset N`, if it is there."""
+        return self.number("an offset", MAX_MODULUS) if self.accept("offset") else 0
+
+    def jhash(self) -> Expression:
+        """Read what follows `jhash`."""
+        of = self.concatenation()
+        self.expect("mod", "jhash")
+        modulus = self.number("a modulus", MAX_MODULUS)
+        seed = self.number("a seed", MAX_MODULUS) if self.accept("seed") else None
+        if modulus == 0:
+            self.fail("jhash: mod 0")
+        return Hash("jhash", modulus, of, seed, self.offset())
+
+    def symhash(self) -> Expression:
+        """Read what follows `symhash`."""
+        self.expect("mod", "symhash")
+        modulus = self.number("a modulus", MAX_MODULUS)
+        if modulus == 0:
+            self.fail("symhash: mod 0")
+        return Hash("symhash", modulus, offset=self.offset())
+
+    def socket(self) -> Expression:
+        """Read what follows `socket` or `osf`."""
+        words = [self.tokens[self.at - 1].text]
+        words += [
+            self.next().text
+            for _ in range(4)
+            if self.token.kind == "word"
+            and self.token.text
+            in ("transparent", "wildcard", "mark", "cgroupv2", "name", "version", "ttl", "loose", "skip")
+        ]
+        if words[-1] == "cgroupv2" and self.accept("level"):
+            words += ["level", str(self.number("a level"))]
+        return Socket(tuple(words))
+
+    def exthdr(self) -> Expression:
+        """Read what follows `exthdr`."""
+        return Option("exthdr", self.name("the name of an extension header"))
+
+    def right(self) -> Expression:
+        """Read the right side of a comparison: a set, a list of flags, a range, a prefix or a value."""
+        if self.token.text == "{":
+            return self.elements()
+        first = self.ranged()
+        if self.token.text != ",":
+            return first
+        items = [first]
+        while self.accept(","):
+            self.skip_lines()
+            items.append(self.ranged())
+        return Listed(tuple(items))
+
+    def ranged(self) -> Expression:
+        """Read a concatenation of values, ranges and prefixes."""
+        return self.concatenation(self.one_range)
+
+    def one_range(self) -> Expression:
+        """Read a value, a range or a prefix."""
+        first = self.arithmetic()
+        if self.token.text == "-":
+            self.next()
+            return Range(first, self.arithmetic())
+        if self.token.text == "/" and self.peek().kind == "number":
+            self.next()
+            return Prefix(first, self.number("the length of a prefix", 128))
+        return first
+
+    def table(self) -> Elements | Named:
+        """Read what a key is looked up in: `{ ... }` or `@name`."""
+        if self.token.text == "{":
+            return self.elements()
+        if not self.accept("@"):
+            self.fail(f"expected {{ ... }} or @name, found {self.said()}")
+        return Named(self.name("the name of a map"))
+
+    def elements(self) -> Elements:
+        """Read the elements between braces; those of a variable in braces of its own are among them."""
+        self.expect("{", "a set")
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            self.fail(f"braces stand more than {MAX_NESTING} deep")
+        items: list[Element] = []
+        self.skip_lines()
+        while not self.accept("}"):
+            if self.token.text == "{":
+                items += self.elements().items
+            else:
+                items.append(self.element())
+            self.skip_lines()
+            if not self.accept(","):
+                self.skip_lines()
+                self.expect("}", "a set: a comma between two elements")
+                break
+            self.skip_lines()
+        self.depth -= 1
+        return Elements(tuple(items))
+
+    def element(self) -> Element:
+        """Read an element: its key, what it carries, and its data."""
+        key = self.ranged()
+        timeout = expires = None
+        comment, statements = "", []
+        while self.token.kind == "word":
+            if self.accept("timeout"):
+                timeout = self.time()
+            elif self.accept("expires"):
+                expires = self.time()
+            elif self.accept("comment"):
+                comment = self.next().text
+            elif self.accept("expiration"):
+                expires = self.time()
+            else:
+                statements.append(self.element_statement())
+        data = None
+        if self.accept(":"):
+            self.skip_lines()
+            data = self.data()
+        if self.accept("comment"):
+            comment = self.next().text
+        return Element(key, data, timeout, expires, comment, tuple(statements))
+
+    def data(self) -> Expression:
+        """Read the data of an element of a map."""
+        if self.token.text in VERDICTS and self.token.kind == "word":
+            return self.verdict()
+        return self.ranged()
+
+    def verdict(self) -> Verdict:
+        """Read a verdict."""
+        kind = self.next().text
+        return Verdict(kind, self.name("the name of a chain") if kind in ("jump", "goto") else "")
+
+    def time(self) -> float:
+        """Read a time, in seconds."""
+        token = self.next()
+        text = token.text
+        while self.token.kind in ("word", "number") and self.tokens[self.at].at == self.tokens[self.at - 1].at + len(
+            self.tokens[self.at - 1].text
+        ):
+            text += self.next().text
+        try:
+            return seconds(text)
+        except ValueError as error:
+            self.fail(str(error), token)
+
+
+READERS: dict[str, Callable[[ExpressionParser], Expression]] = {
+    "meta": ExpressionParser.meta, "ct": ExpressionParser.ct, "fib": ExpressionParser.fib, "rt": ExpressionParser.route,
+    "numgen": ExpressionParser.numgen, "jhash": ExpressionParser.jhash, "symhash": ExpressionParser.symhash,
+    "socket": ExpressionParser.socket, "osf": ExpressionParser.socket, "exthdr": ExpressionParser.exthdr,
+}  # fmt: skip
+# words that are names, too, where no word follows
+NEED_MORE = frozenset(READERS) - {"symhash"}

@@ -1,0 +1,427 @@
+"""JSON as `nft -j list ruleset` prints it, to the tree.
+
+Source: libnftables-json(5), json.c of nftables 1.0.6. What that version leaves out of its JSON is not in the tree:
+comments of tables and chains, auto-merge, the flag dynamic. Changes of maps stand there as text, as `nft` lists them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any as Json
+
+from ..errors import RuleError
+from ..util.text import excerpt, shown
+from . import fields
+from .parser import TABLE_FLAGS, parse_statement
+from .statements import LOG_OPTIONS, NAT_FLAGS, log_flags
+from .tree import (
+    Any,
+    Assign,
+    Base,
+    Chain,
+    Concat,
+    Counter,
+    Ct,
+    CtCount,
+    Dynamic,
+    Element,
+    Elements,
+    Expression,
+    Fib,
+    Flowtable,
+    Hash,
+    Last,
+    Limit,
+    Listed,
+    Log,
+    Lookup,
+    Match,
+    Meta,
+    Named,
+    Nat,
+    Notrack,
+    Numgen,
+    Object,
+    Operation,
+    Option,
+    Other,
+    Payload,
+    Prefix,
+    Quota,
+    Range,
+    Raw,
+    Reference,
+    Reject,
+    Route,
+    Rule,
+    Ruleset,
+    Set,
+    Socket,
+    Statement,
+    Table,
+    Value,
+    Verdict,
+    VerdictMap,
+)
+
+OPERATORS = ("&", "|", "^", "<<", ">>")
+SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30}
+# objects and what their words are called in text
+WORDS = {
+    "ct helper": ("type", "protocol", "l3proto"), "ct timeout": ("protocol", "l3proto", "policy"),
+    "ct expectation": ("l3proto", "protocol", "dport", "timeout", "size"), "synproxy": ("mss", "wscale"),
+    "secmark": ("context",),
+}  # fmt: skip
+KEPT = ("queue", "dup", "fwd", "tproxy", "synproxy", "flow", "xt")
+
+
+def parse_json(text: str, source: str = "<rules.json>") -> Ruleset:
+    """Parse JSON as it stands; see canonical.py. Raises RuleError, which names the object that cannot be read."""
+    try:
+        said = json.loads(text)
+        objects = said["nftables"]
+    except (ValueError, RecursionError) as error:
+        raise RuleError(f"{source}: this is no JSON: {error}; give the output of `nft -j list ruleset`") from None
+    except (TypeError, KeyError):
+        raise RuleError(f'{source}: no list "nftables"; give the output of `nft -j list ruleset`') from None
+    reader = Reader(Ruleset(source=source))
+    if not isinstance(objects, list):
+        raise RuleError(f'{source}: "nftables" is no list; give the output of `nft -j list ruleset`')
+    for number, item in enumerate(objects):
+        try:
+            reader.item(item)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise RuleError(f"{source}: object {number}: {why}\n  in: {excerpt(json.dumps(item))}") from None
+    return reader.ruleset
+
+
+class Reader:
+    """Reads one object after the other."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self.ruleset = ruleset
+
+    def item(self, item: dict[str, Json]) -> None:
+        """Read a table, chain, rule, set, element or object, or a command that holds one."""
+        ((kind, said),) = item.items()
+        if kind == "metainfo":
+            return
+        if kind in ("add", "create", "insert"):
+            self.item(said)
+            return
+        if kind == "flush" and "ruleset" in said:
+            self.ruleset.tables.clear()
+            return
+        if kind == "table":
+            key = said["family"], str(said["name"])
+            flags = tuple(f for f in TABLE_FLAGS if f in said.get("flags", ()))
+            self.ruleset.tables.setdefault(
+                key, Table(*key, flags, said.get("comment", ""), handle=said.get("handle", 0))
+            )
+            return
+        key = said["family"], str(said["table"])
+        if key not in self.ruleset.tables:
+            raise ValueError(f"no table {key[0]} {key[1]} stands before it")
+        self.part(self.ruleset.tables[key], kind, said)
+
+    def part(self, table: Table, kind: str, said: dict[str, Json]) -> None:
+        """Read what stands in a table."""
+        name, handle = str(said.get("name", "")), said.get("handle", 0)
+        if kind == "chain":
+            base = self.base(said) if "hook" in said else None
+            table.chains[name] = Chain(name, base, comment=said.get("comment", ""), handle=handle)
+        elif kind == "rule":
+            statements = tuple(map(statement, said["expr"]))
+            if said["chain"] not in table.chains:
+                raise ValueError(f"no chain {said['chain']} stands before it")
+            table.chains[said["chain"]].rules.append(
+                Rule(statements, said.get("comment", ""), handle, text=excerpt(json.dumps(said["expr"])))
+            )
+        elif kind in ("set", "map"):
+            table.sets[name] = named_set(said)
+        elif kind == "element":
+            table.sets[name].elements += map(element, said["elem"])
+        elif kind == "flowtable":
+            devices = said.get("dev", ())
+            table.flowtables[name] = Flowtable(
+                name, said["prio"], said["hook"], (devices,) if isinstance(devices, str) else tuple(devices),
+                bool(said.get("counter")), tuple(listed_words(said.get("flags", ()))), handle,
+            )  # fmt: skip
+        else:
+            table.objects[kind, name] = named_object(kind, said)
+
+    @staticmethod
+    def base(said: dict[str, Json]) -> Base:
+        """Read where a chain stands."""
+        devices = said.get("dev", ())
+        devices = (devices,) if isinstance(devices, str) else tuple(devices)
+        return Base(said["type"], said["hook"], said["prio"], said.get("policy", "accept"), devices)
+
+
+def listed_words(said: Json) -> list[str]:
+    """Return one word or a list of them as a list."""
+    return [said] if isinstance(said, str) else list(said)
+
+
+def types_of(said: Json) -> tuple[tuple[str, ...], Expression | None]:
+    """Return the types of a set, or the expressions by which it is declared."""
+    if isinstance(said, dict):
+        return (), expression(said.get("typeof", said))
+    return tuple(part for word in listed_words(said) for part in word.split(" . ")), None
+
+
+def named_set(said: dict[str, Json]) -> Set:
+    """Read a set or map."""
+    key, typeof = types_of(said["type"])
+    data, data_typeof = types_of(said.get("map", ()))
+    return Set(
+        str(said["name"]), key, data, typeof, data_typeof,
+        tuple(f for f in ("constant", "dynamic", "interval", "timeout") if f in listed_words(said.get("flags", ()))),
+        said.get("timeout"), said.get("gc-interval"), said.get("size"), said.get("policy", ""),
+        bool(said.get("auto-merge")), said.get("comment", ""), tuple(map(statement, said.get("stmt", ()))),
+        list(map(element, said.get("elem", ()))), said.get("handle", 0),
+    )  # fmt: skip
+
+
+def named_object(kind: str, said: dict[str, Json]) -> Object:
+    """Read a counter, quota, limit, ct helper and their kind."""
+    says: Statement | None = None
+    if kind == "counter":
+        says = Counter(said["packets"], said["bytes"])
+    elif kind == "quota":
+        says = Quota(said["bytes"], said.get("used", 0), bool(said.get("inv")))
+    elif kind == "limit":
+        says = limit(said)
+    elif kind not in WORDS:
+        raise ValueError(f"{kind!r} is not known")
+    words = [(w, str(said[w])) for w in WORDS.get(kind, ()) if w in said]
+    words += [(flag, "") for flag in listed_words(said.get("flags", ()))] if kind == "synproxy" else []
+    return Object(kind, str(said["name"]), says, tuple(words), said.get("comment", ""), said.get("handle", 0))
+
+
+def element(said: Json) -> Element:
+    """Read an element: a key, or a key and its data."""
+    data = None
+    if isinstance(said, list):
+        said, data = said[0], expression(said[1])
+    if not isinstance(said, dict) or "elem" not in said:
+        return Element(expression(said), data)
+    inner = said["elem"]
+    statements = [statement({k: inner[k]}) for k in ("counter", "limit", "quota", "ct count", "last") if k in inner]
+    timeout, expires = (None if inner.get(k) is None else float(inner[k]) for k in ("timeout", "expires"))
+    return Element(expression(inner["val"]), data, timeout, expires, inner.get("comment", ""), tuple(statements))
+
+
+def elements(said: Json) -> Elements | Named:
+    """Read an anonymous set or map, or the name of one."""
+    if isinstance(said, str):
+        return Named(said.removeprefix("@"))
+    return Elements(tuple(map(element, listed_items(said["set"]))))
+
+
+def listed_items(said: Json) -> list[Json]:
+    """Return one value or a list of them as a list."""
+    return said if isinstance(said, list) else [said]
+
+
+# --- expressions
+
+
+def expression(said: Json) -> Expression:
+    """Read an expression."""
+    if isinstance(said, bool):
+        return Value("exists" if said else "missing")
+    if isinstance(said, (int, str)):
+        if isinstance(said, str) and said[:1] == "@" and not said.startswith("@@"):
+            return Named(said[1:])
+        return Any() if said == "*" else Value(str(said))
+    if isinstance(said, list):
+        return Listed(tuple(map(expression, said)))
+    ((kind, inner),) = said.items()
+    if kind in OPERATORS:
+        found = expression(inner[0])
+        for part in inner[1:]:
+            found = Operation(kind, found, expression(part))
+        return found
+    if kind in ("accept", "drop", "continue", "return"):
+        return Verdict(kind)
+    if kind in ("jump", "goto"):
+        return Verdict(kind, inner["target"])
+    if kind not in EXPRESSIONS:
+        raise ValueError(f"expression {kind!r} is not known")
+    return EXPRESSIONS[kind](inner)
+
+
+def payload(said: dict[str, Json]) -> Expression:
+    """Read a field of a header, or bits by their place."""
+    if "base" in said:
+        return Raw(said["base"], said["offset"], said["len"])
+    if said["field"] not in fields.HEADERS.get(said["protocol"], ()):
+        raise ValueError(f"field {said['protocol']} {said['field']} is not known")
+    return Payload(said["protocol"], said["field"])
+
+
+def meta(said: dict[str, Json]) -> Expression:
+    """Read a key of meta."""
+    if said["key"] not in fields.META:
+        raise ValueError(f"meta {said['key']} is not known")
+    return Meta(said["key"])
+
+
+def ct(said: dict[str, Json]) -> Expression:
+    """Read a key of conntrack."""
+    family, _, key = said["key"].rpartition(" ")
+    if key not in fields.CT:
+        raise ValueError(f"ct {key} is not known")
+    return Ct(key, said.get("dir", ""), said.get("family", family))
+
+
+def option(kind: str) -> Callable[[dict[str, Json]], Expression]:
+    """Return a reader of an option of a kind."""
+
+    def read(said: dict[str, Json]) -> Expression:
+        if "base" in said:
+            return Option(kind, f"{said['base']},{said['offset']},{said['len']}", "raw")
+        name = fields.TCP_OPTION_NAMES.get(said["name"], said["name"]) if kind == "tcp" else said["name"]
+        return Option(kind, str(name), said.get("field", ""))
+
+    return read
+
+
+def hash_of(said: dict[str, Json]) -> Expression:
+    """Read jhash."""
+    return Hash("jhash", said["mod"], expression(said["expr"]), said.get("seed"), said.get("offset", 0))
+
+
+def socket(said: dict[str, Json]) -> Expression:
+    """Read what the socket says."""
+    words = ["socket", said["key"]]
+    return Socket((*words, "level", str(said["level"])) if "level" in said else tuple(words))
+
+
+EXPRESSIONS: dict[str, Callable[[Json], Expression]] = {
+    "payload": payload, "meta": meta, "ct": ct,
+    "fib": lambda s: Fib(tuple(f for f in fields.FIB_FLAGS if f in s["flags"]), s["result"]),
+    "rt": lambda s: Route(s["key"], s.get("family", "")), "tcp option": option("tcp"), "ip option": option("ip"),
+    "sctp chunk": option("sctp"), "exthdr": option("exthdr"), "concat": lambda s: Concat(tuple(map(expression, s))),
+    "numgen": lambda s: Numgen(s["mode"], s["mod"], s.get("offset", 0)), "jhash": hash_of, "socket": socket,
+    "symhash": lambda s: Hash("symhash", s["mod"], offset=s.get("offset", 0)), "set": lambda s: elements({"set": s}),
+    "osf": lambda s: Socket(("osf", s["key"])), "prefix": lambda s: Prefix(expression(s["addr"]), s["len"]),
+    "range": lambda s: Range(expression(s[0]), expression(s[1])),
+    "map": lambda s: Lookup(expression(s["key"]), elements(s["data"])), "elem": lambda s: expression(s["val"]),
+}  # fmt: skip
+
+
+# --- statements
+
+
+def statement(said: Json) -> Statement:
+    """Read a statement."""
+    if isinstance(said, str):
+        return parse_statement(said)
+    ((kind, inner),) = said.items()
+    if kind in ("accept", "drop", "continue", "return", "jump", "goto"):
+        found = expression(said)
+        assert isinstance(found, Verdict)
+        return found
+    if kind in NAT_KINDS:
+        return nat(kind, inner or {})
+    if kind in KEPT:
+        return kept(kind, inner)
+    if kind.startswith("ct ") and kind != "ct count":
+        return Reference(kind, expression(inner))
+    if kind not in STATEMENTS:
+        raise ValueError(f"statement {kind!r} is not known")
+    return STATEMENTS[kind](inner)
+
+
+def match(said: dict[str, Json]) -> Statement:
+    """Read a comparison."""
+    return Match(said["op"], expression(said["left"]), expression(said["right"]))
+
+
+def counter(said: Json) -> Statement:
+    """Read a counter, or the name of one."""
+    if said is None:
+        return Counter()
+    if isinstance(said, dict) and "packets" in said:
+        return Counter(said["packets"], said["bytes"])
+    return Reference("counter", expression(said))
+
+
+def limit(said: Json) -> Statement:
+    """Read a limit, or the name of one."""
+    if not isinstance(said, dict) or "rate" not in said:
+        return Reference("limit", expression(said))
+    unit, over = said.get("rate_unit", "packets"), bool(said.get("inv"))
+    if unit == "packets":
+        return Limit(said["rate"], said["per"], "packets", said.get("burst", 5), over)
+    burst = said.get("burst", 0) * SIZES[said.get("burst_unit", "bytes")]
+    return Limit(said["rate"] * SIZES[unit], said["per"], "bytes", burst, over)
+
+
+def quota(said: Json) -> Statement:
+    """Read a quota, or the name of one."""
+    if not isinstance(said, dict) or "val" not in said:
+        return Reference("quota", expression(said))
+    used = said.get("used", 0) * SIZES[said.get("used_unit", "bytes")]
+    return Quota(said["val"] * SIZES[said.get("val_unit", "bytes")], used, bool(said.get("inv")))
+
+
+def reject(said: Json) -> Statement:
+    """Read a reject."""
+    return Reject((said or {}).get("type", ""), str((said or {}).get("expr", "")))
+
+
+def log(said: Json) -> Statement:
+    """Read a log statement."""
+    options = [(o, str(said[o])) for o in LOG_OPTIONS if o in (said or {}) and o != "flags"]
+    return Log((*options, *(("flags", flag) for flag in log_flags(listed_words((said or {}).get("flags", ()))))))
+
+
+NAT_KINDS = ("snat", "dnat", "masquerade", "redirect")
+
+
+def nat(kind: str, said: dict[str, Json]) -> Statement:
+    """Read a NAT statement."""
+    address, port = (expression(said[k]) if k in said else None for k in ("addr", "port"))
+    flags = listed_words(said.get("flags", ()))
+    prefix = "prefix" in listed_words(said.get("type_flags", ()))
+    return Nat(kind, said.get("family", ""), address, port, tuple(f for f in NAT_FLAGS if f in flags), prefix)
+
+
+def kept(kind: str, said: Json) -> Statement:
+    """Read a statement of which only the words are kept."""
+    if kind == "flow":
+        return Other("flow", (said.get("op", "add"), "@", said["flowtable"].removeprefix("@")))
+    if isinstance(said, str):
+        return Other(kind, ("name", f'"{said}"'))
+    return Other(kind, tuple(f"{k} {shown(v)}" for k, v in (said or {}).items()))
+
+
+def dynamic(said: dict[str, Json]) -> Statement:
+    """Read a change of a set or a map."""
+    found = element(
+        {"elem": {"val": said["elem"]}}
+        if not isinstance(said["elem"], dict) or "elem" not in said["elem"]
+        else said["elem"]
+    )
+    statements = tuple(map(statement, said.get("stmt", ())))
+    data = expression(said["data"]) if "data" in said else None
+    name = said.get("set", said.get("map", "")).removeprefix("@")
+    return Dynamic(
+        said["op"], name, Element(found.key, data, found.timeout, None, found.comment, found.statements + statements)
+    )
+
+
+STATEMENTS: dict[str, Callable[[Json], Statement]] = {
+    "match": match, "vmap": lambda s: VerdictMap(expression(s["key"]), elements(s["data"])), "counter": counter,
+    "limit": limit, "quota": quota, "ct count": lambda s: CtCount(s["val"], bool(s.get("inv"))),
+    "last": lambda s: Last(None if not s or "used" not in s else s["used"]), "reject": reject, "log": log,
+    "mangle": lambda s: Assign(expression(s["key"]), expression(s["value"])), "notrack": lambda _: Notrack(),
+    "set": dynamic,
+    "map": dynamic, "reset": lambda s: Other("reset tcp option", (s["tcp option"]["name"],)),
+    "meter": lambda s: Dynamic("meter", s["name"], Element(expression(s["key"]), statements=(statement(s["stmt"]),))),
+}  # fmt: skip

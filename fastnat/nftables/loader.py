@@ -1,0 +1,401 @@
+"""Expressions to registers, and comparisons.
+
+Source: netlink_linearize.c and payload.c of nftables 1.0.6: a field asks for the protocol of its header, unless the
+rule has asked for it already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..addresses import V4
+from ..core.layout import (
+    NftBase,
+    NftBoolean,
+    NftCmp,
+    NftCt,
+    NftExprKind,
+    NftFib,
+    NftLookup,
+    NftMeta,
+    NftRt,
+)
+from . import fields
+from .canonical import implied_by
+from .datatypes import TYPES
+from .emit import Unsupported
+from .kinds import Kinds
+from .lookups import Lookups
+from .program import words_of
+from .tree import (
+    Concat,
+    Ct,
+    Element,
+    Elements,
+    Expression,
+    Fib,
+    Hash,
+    Listed,
+    Lookup,
+    Match,
+    Meta,
+    Named,
+    Numgen,
+    Operation,
+    Option,
+    Payload,
+    Raw,
+    Route,
+    Socket,
+    Value,
+)
+
+COMPARISONS = {
+    "==": NftCmp.EQ, "!=": NftCmp.NEQ, "<": NftCmp.LT, "<=": NftCmp.LTE, ">": NftCmp.GT, ">=": NftCmp.GTE,
+}  # fmt: skip
+METAS = {
+    "length": NftMeta.LEN, "mark": NftMeta.MARK, "iif": NftMeta.IIF, "oif": NftMeta.OIF, "iifname": NftMeta.IIFNAME,
+    "oifname": NftMeta.OIFNAME, "pkttype": NftMeta.PKTTYPE, "l4proto": NftMeta.L4PROTO, "random": NftMeta.RANDOM,
+}  # fmt: skip
+CTS = {
+    "state": NftCt.STATE, "direction": NftCt.DIRECTION, "status": NftCt.STATUS, "mark": NftCt.MARK,
+    "expiration": NftCt.EXPIRATION, "helper": NftCt.HELPER, "protocol": NftCt.PROTOCOL, "saddr": NftCt.SRC,
+    "daddr": NftCt.DST, "proto-src": NftCt.PROTO_SRC, "proto-dst": NftCt.PROTO_DST, "zone": NftCt.ZONE,
+}  # fmt: skip
+OF_IPV4, OF_IPV6 = ("ip", "icmp", "igmp"), ("ip6", "icmpv6")
+# why something cannot be asked
+NO_SOCKET = "packets here have no socket, and so no owner"
+UNKNOWN_META = {
+    "skuid": NO_SOCKET, "skgid": NO_SOCKET, "cgroup": NO_SOCKET, "time": "the engine's clock is no date",
+    "hour": "the engine's clock is no date", "day": "the engine's clock is no date",
+    "iiftype": "the kinds of interfaces are not known", "oiftype": "the kinds of interfaces are not known",
+}  # fmt: skip
+NO_ACCOUNT = "connections are not counted here"
+UNKNOWN_CT = {"bytes": NO_ACCOUNT, "packets": NO_ACCOUNT, "avgpkt": NO_ACCOUNT, "label": "labels are not modelled"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Where an expression was loaded to, and its types."""
+
+    register: int
+    kinds: Kinds
+
+    @property
+    def words(self) -> int:
+        """Registers that it takes."""
+        return sum(k.words for k in self.kinds)
+
+
+class Loader(Lookups):
+    """Loads expressions into registers and compares them."""
+
+    def load(self, x: Expression, hint: Kinds = ()) -> Loaded | None:
+        """Load an expression; None: no packet of this family has it. hint: the types of its other side."""
+        if isinstance(x, Concat):
+            return self.load_concat(x, hint)
+        kinds = self.kinds(x) or hint
+        if isinstance(x, (Value, Listed)):
+            if len(kinds) != 1:
+                raise ValueError("a value without a type")
+            return Loaded(self.immediate(self.bounds(x, kinds[0])[0], kinds[0]), kinds)
+        if isinstance(x, Operation):
+            return self.load_operation(x, kinds)
+        if isinstance(x, Lookup):
+            return self.load_lookup(x, kinds)
+        loader = LOADERS.get(type(x))
+        if loader is None:
+            raise Unsupported(f"{type(x).__name__.lower()} cannot stand here")
+        register = self.allocate(sum(k.words for k in kinds))
+        return Loaded(register, kinds) if loader(self, x, register) else None
+
+    def load_concat(self, x: Concat, hint: Kinds) -> Loaded | None:
+        """Load values side by side, into registers side by side."""
+        parts: list[Loaded] = []
+        for n, item in enumerate(x.items):
+            hinted = hint[n : n + 1] if len(hint) == len(x.items) else ()
+            loaded = self.load(item, hinted)
+            if loaded is None:
+                return None
+            parts.append(loaded)
+        first, kinds = parts[0].register, tuple(k for p in parts for k in p.kinds)
+        at = first
+        if any(p.register != at + sum(q.words for q in parts[:n]) for n, p in enumerate(parts)):
+            at = self.allocate(sum(p.words for p in parts))
+            for n, p in enumerate(parts):
+                self.copy(at + sum(q.words for q in parts[:n]), p)
+        return Loaded(at, kinds)
+
+    def copy(self, to: int, loaded: Loaded) -> None:
+        """Copy registers."""
+        place = self.pool.constant((0xFFFFFFFF,) * loaded.words + (0,) * loaded.words)
+        self.emit(NftExprKind.BITWISE, loaded.words, dreg=to, sreg=loaded.register, a=place)
+
+    def load_payload(self, x: Payload, register: int) -> bool:
+        """Load a field of a header, once its protocol is asked for."""
+        if not self.needs(x):
+            return False
+        field = fields.HEADERS[x.protocol][x.field]
+        base = NftBase.NETWORK if x.protocol in fields.NETWORK else NftBase.TRANSPORT
+        self.load_bits(base, field.offset, field.bits, register)
+        return True
+
+    def load_raw(self, x: Raw, register: int) -> bool:
+        """Load bits of the packet by their place."""
+        if x.base not in ("nh", "th"):
+            raise Unsupported(f"@{x.base}: packets here have no such header")
+        self.load_bits(NftBase.NETWORK if x.base == "nh" else NftBase.TRANSPORT, x.offset, x.length, register)
+        return True
+
+    def load_bits(self, base: NftBase, offset: int, bits: int, register: int) -> None:
+        """Load bits: whole bytes, then a mask and a shift where they are parts of them."""
+        first, last = offset // 8, (offset + bits - 1) // 8
+        n, words = last - first + 1, (bits + 31) // 32
+        if (n + 3) // 4 != words:
+            raise Unsupported(f"{bits} bits from bit {offset} on are not supported")
+        self.emit(NftExprKind.PAYLOAD, words, dreg=register, a=base, b=first, c=n)
+        right = 8 * n - offset % 8 - bits
+        if bits == 8 * n:
+            return
+        if words > 1:
+            raise Unsupported(f"{bits} bits from bit {offset} on are not supported")
+        place = self.pool.constant((((1 << bits) - 1) << right, 0))
+        self.emit(NftExprKind.BITWISE, dreg=register, sreg=register, a=place)
+        if right:
+            self.emit(NftExprKind.SHIFT, dreg=register, sreg=register, b=right)
+
+    def needs(self, x: Payload) -> bool:
+        """Ask for the protocol of a field, unless the rule has; return whether packets of this family can have it."""
+        if x.protocol in ("ether", "vlan", "arp"):
+            raise Unsupported(f"{x.protocol} {x.field}: packets here begin with their IP header")
+        for protocols, family, table in ((OF_IPV4, 4, "ip6"), (OF_IPV6, 6, "ip")):
+            if x.protocol in protocols and self.table.family == table:
+                raise ValueError(
+                    f"{x.protocol} {x.field}: conflicting protocols specified: {table} vs. {x.protocol}, as nft says"
+                )
+            if x.protocol in protocols and self.family.version != family:
+                return False
+        number = fields.L4_PROTOCOLS.get(x.protocol)
+        if number is not None and self.known.get("l4") != str(number):
+            register = self.allocate(1)
+            self.emit(NftExprKind.META, dreg=register, a=NftMeta.L4PROTO)
+            self.emit(NftExprKind.CMP, sreg=register, a=number)
+            self.known["l4"] = str(number)
+        return True
+
+    def load_meta(self, x: Meta, register: int) -> bool:
+        """Load a key of meta; what is the same for all packets of a family is a constant."""
+        constants = {
+            "nfproto": 2 if self.family is V4 else 10,
+            "protocol": 0x0800 if self.family is V4 else 0x86DD,
+            "nftrace": 0,
+        }
+        constants |= {"iifgroup": 0, "oifgroup": 0, "ipsec": 0}
+        if x.key in constants:
+            self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])
+        elif x.key in METAS:
+            self.emit(NftExprKind.META, words=fields.META[x.key].words, dreg=register, a=METAS[x.key])
+        else:
+            raise Unsupported(
+                f"meta {x.key} is not supported: {UNKNOWN_META.get(x.key, 'packets here do not have it')}"
+            )
+        return True
+
+    def load_ct(self, x: Ct, register: int) -> bool:
+        """Load what conntrack knows."""
+        self.tracking = True
+        if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
+            return False
+        if x.key == "l3proto":
+            self.emit(NftExprKind.CT, dreg=register, a=NftCt.PROTOCOL)
+            self.emit(NftExprKind.IMMEDIATE, dreg=register, a=2 if self.family is V4 else 10)
+            return True
+        if x.key not in CTS:
+            raise Unsupported(f"ct {x.key} is not supported: {UNKNOWN_CT.get(x.key, 'it is not modelled')}")
+        self.emit(NftExprKind.CT, dreg=register, a=CTS[x.key], b=int(x.direction == "reply"))
+        return True
+
+    def load_fib(self, x: Fib, register: int) -> bool:
+        """Load an answer of the routing table; marks choose no other table here."""
+        bits = NftFib.DADDR * ("daddr" in x.flags) | NftFib.IIF * ("iif" in x.flags) | NftFib.OIF * ("oif" in x.flags)
+        results = {"type": NftFib.TYPE, "oifname": NftFib.OIFNAME, "check": NftFib.PRESENT}
+        self.emit(
+            NftExprKind.FIB, words=4 if x.result == "oifname" else 1, dreg=register, a=bits | results.get(x.result, 0)
+        )
+        return True
+
+    def load_route(self, x: Route, register: int) -> bool:
+        """Load what the packet's route says."""
+        if x.key != "nexthop":
+            raise Unsupported(f"rt {x.key} is not supported but in `tcp option maxseg size set rt mtu`")
+        if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
+            return False
+        self.emit(NftExprKind.RT, dreg=register, a=NftRt.NEXTHOP)
+        return True
+
+    def load_mss(self) -> int:
+        """Load the MSS that the packet's route takes; return the register."""
+        register = self.allocate(1)
+        self.emit(NftExprKind.RT, dreg=register, a=NftRt.TCPMSS)
+        return register
+
+    def load_option(self, x: Option, register: int) -> bool:
+        """Load the field of a TCP option, or whether it is there."""
+        if x.kind != "tcp":
+            if x.kind == "exthdr" and self.family is V4:
+                return False
+            raise Unsupported(f"{x.kind} {x.name} is not supported")
+        if x.name not in fields.TCP_OPTIONS and not x.name.isdecimal():
+            raise Unsupported(f"tcp option {x.name} is not supported")
+        if not self.needs(Payload("tcp", "flags")):
+            return False
+        number, known = fields.TCP_OPTIONS.get(x.name, (int(x.name) if x.name.isdecimal() else 0, {}))
+        offset, bits = known.get(x.field, (0, 0))
+        if bits % 8:
+            raise Unsupported(f"tcp option {x.name} {x.field} is not supported")
+        self.emit(NftExprKind.TCP_OPTION, dreg=register, a=number, b=offset // 8, c=bits // 8)
+        return True
+
+    def load_numgen(self, x: Numgen, register: int) -> bool:
+        """Load a number in turn or at random."""
+        random = x.mode == "random"
+        state = 0 if random else self.pool.state(packets=x.modulus - 1)
+        self.emit(NftExprKind.NUMGEN, dreg=register, sreg=int(random), a=state, b=x.modulus, c=x.offset)
+        return True
+
+    def load_hash(self, x: Hash, register: int) -> bool:
+        """Load a hash: jhash over bytes as they lie in registers of the kernel, the first of each word in front."""
+        if x.of is None:
+            self.emit(NftExprKind.SYMHASH, dreg=register, b=x.modulus)
+        else:
+            if x.seed is None:
+                raise Unsupported(
+                    "jhash without a seed: the kernel draws one when the rule is loaded; give it, as `seed 0x1234`"
+                )
+            loaded = self.load(x.of)
+            if loaded is None:
+                return False
+            at, length = loaded.register, 0
+            for kind in loaded.kinds:
+                if (kind.form == "hex" and kind.bits == 32) or kind.name == "ifname":
+                    raise Unsupported(f"jhash of a {kind.name} is not supported")
+                if kind.bits < 32:
+                    self.emit(NftExprKind.SHIFT, dreg=at, sreg=at, a=32 - (kind.bits + 7) // 8 * 8)
+                at, length = at + kind.words, length + 4 * kind.words
+            if len(loaded.kinds) == 1:
+                length = (loaded.kinds[0].bits + 7) // 8
+            self.emit(NftExprKind.JHASH, dreg=register, sreg=loaded.register, a=length, b=x.modulus, c=x.seed)
+        if x.offset:
+            self.emit(NftExprKind.ADD, dreg=register, a=x.offset)
+        return True
+
+    def load_socket(self, x: Socket, register: int) -> bool:
+        """Packets here have no sockets."""
+        raise Unsupported(f"{' '.join(x.words)} is not supported: packets here have no socket")
+
+    def load_operation(self, x: Operation, kinds: Kinds) -> Loaded | None:
+        """Load a value, then change its bits."""
+        left = self.load(x.left, kinds)
+        if left is None:
+            return None
+        kind = left.kinds[0]
+        try:
+            number = self.bounds(x.right, kind if x.op in "&|^" else TYPES["mark"])[0]
+        except ValueError:
+            return self.combine(x, left)
+        if x.op in ("<<", ">>"):
+            if left.words != 1 or not 0 < number < 32:
+                raise Unsupported(f"{x.op} {number} of {left.words} words is not supported")
+            key = "a" if x.op == "<<" else "b"
+            self.emit(NftExprKind.SHIFT, dreg=left.register, sreg=left.register, **{key: number})
+            return left
+        full = (1 << 32 * left.words) - 1
+        mask, bits = {"&": (number, 0), "|": (full & ~number, number), "^": (full, number)}[x.op]
+        place = self.pool.constant(words_of(mask, left.words) + words_of(bits, left.words))
+        self.emit(NftExprKind.BITWISE, left.words, dreg=left.register, sreg=left.register, a=place)
+        return left
+
+    def combine(self, x: Operation, left: Loaded) -> Loaded | None:
+        """Load the other side as well, then combine both."""
+        right = self.load(x.right, left.kinds)
+        if right is None:
+            return None
+        if x.op not in ("&", "|", "^") or right.words != left.words:
+            raise Unsupported(f"{x.op} of two such values is not supported")
+        op = {"&": NftBoolean.AND, "|": NftBoolean.OR, "^": NftBoolean.XOR}[x.op]
+        self.emit(NftExprKind.COMBINE, left.words, dreg=left.register, sreg=left.register, a=right.register, b=op)
+        return left
+
+    def load_lookup(self, x: Lookup, kinds: Kinds) -> Loaded | None:
+        """Load what a map says of a key."""
+        key = self.load(x.key)
+        if key is None:
+            return None
+        place, data = self.map_of(x.table, key.kinds, kinds)
+        register = self.allocate(sum(k.words for k in data))
+        self.emit(NftExprKind.LOOKUP, sreg=key.register, dreg=register, a=place, b=NftLookup.MAP)
+        return Loaded(register, data)
+
+    def compare(self, m: Match) -> bool:
+        """Compile a comparison; return whether a packet of this family can fulfil it."""
+        left = self.presence(m)
+        loaded = self.load(left)
+        if loaded is None:
+            return self.never()
+        said = implied_by(m) if m.op == "==" else None
+        if isinstance(m.right, (Elements, Named)):
+            if m.op not in ("==", "!="):
+                raise ValueError(f"{m.op} a set: expected == or !=")
+            place = self.set_of(m.right, loaded.kinds)
+            self.emit(
+                NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=NftLookup.NOT if m.op == "!=" else NftLookup.SET
+            )
+        elif m.op in ("in", "!"):
+            self.flags_set(m, loaded)
+        else:
+            self.compare_value(m, loaded)
+        if said is not None:
+            self.known[said[0]] = said[1]
+        return True
+
+    @staticmethod
+    def presence(m: Match) -> Expression:
+        """Return the left side; `fib ... oif missing` asks whether there is one."""
+        if isinstance(m.left, Fib) and m.right in (Value("missing"), Value("exists")):
+            return Fib(m.left.flags, "check")
+        return m.left
+
+    def flags_set(self, m: Match, loaded: Loaded) -> None:
+        """Compile `ct state established,related`: one of the flags is set, or with ! none of them."""
+        number = self.bounds(m.right, loaded.kinds[0])[0]
+        register = self.allocate(1)
+        self.emit(NftExprKind.BITWISE, dreg=register, sreg=loaded.register, a=self.pool.constant((number, 0)))
+        self.emit(NftExprKind.CMP, sreg=register, a=0, b=NftCmp.NEQ if m.op == "in" else NftCmp.EQ)
+
+    def compare_value(self, m: Match, loaded: Loaded) -> None:
+        """Compile a comparison with one value, range, prefix, or concatenation of values."""
+        low, high = self.both_ends(m.right, loaded.kinds)
+        words = loaded.words
+        if low == high:
+            a = low[0] if words == 1 else self.pool.constant(low)
+            self.emit(NftExprKind.CMP, words, sreg=loaded.register, a=a, b=COMPARISONS[m.op])
+        elif m.op not in ("==", "!="):
+            raise ValueError(f"{m.op} a range: expected == or !=")
+        elif len(loaded.kinds) > 1:
+            place = self.set_of(Elements((Element(m.right),)), loaded.kinds)
+            self.emit(
+                NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=NftLookup.NOT if m.op == "!=" else NftLookup.SET
+            )
+        else:
+            self.emit(
+                NftExprKind.RANGE, words, sreg=loaded.register, a=self.pool.constant(low + high), b=int(m.op == "!=")
+            )
+
+
+LOADERS: dict[type, Callable[..., bool]] = {
+    Payload: Loader.load_payload, Raw: Loader.load_raw, Meta: Loader.load_meta, Ct: Loader.load_ct,
+    Fib: Loader.load_fib,
+    Route: Loader.load_route, Option: Loader.load_option, Numgen: Loader.load_numgen, Hash: Loader.load_hash,
+    Socket: Loader.load_socket,
+}  # fmt: skip

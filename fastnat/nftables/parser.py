@@ -1,0 +1,552 @@
+"""Text of nft, as it is listed and as people write it, to the tree.
+
+Source: nft(8), COMMANDS, RULESET, TABLES, CHAINS, RULES, SETS, MAPS, ELEMENTS, FLOWTABLES, STATEFUL OBJECTS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from . import hooks
+from .datatypes import TYPES
+from .lexer import Reader, Token, tokens_of
+from .statements import StatementParser
+from .tree import Base, Chain, Flowtable, Object, Ruleset, Set, Statement, Table
+
+FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
+OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
+CT_OBJECTS = ("helper", "timeout", "expectation")
+VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "rename")
+TABLE_FLAGS = ("dormant", "owner", "persist")
+SET_FLAGS = ("constant", "dynamic", "interval", "timeout")
+PRIORITY = re.compile(r"([A-Za-z_]+)(?:-(\d+))?")
+
+
+class RulesetParser(StatementParser):
+    """Carries out the commands of a text, one after the other."""
+
+    ruleset: Ruleset
+    handles = 0
+
+    def run(self, ruleset: Ruleset) -> Ruleset:
+        """Carry out all commands."""
+        self.ruleset = ruleset
+        self.skip_ends()
+        while self.token.kind != "eof":
+            self.command()
+            if self.token.kind not in ("end", "eof"):
+                self.fail(f"expected the end of the command, found {self.said()}")
+            self.skip_ends()
+        return ruleset
+
+    def handle(self) -> int:
+        """Return the next handle."""
+        self.handles += 1
+        return self.handles
+
+    def command(self) -> None:
+        """Carry out one command."""
+        verb = self.next().text if self.token.text in VERBS else "add"
+        kind = self.token
+        if kind.text == "table" or (kind.text in FAMILIES and verb == "add"):
+            return self.table_command(verb)
+        if kind.text == "ruleset" and verb == "flush":
+            return self.flush_ruleset()
+        reader = COMMANDS.get(kind.text)
+        if reader is None or kind.kind != "word":
+            self.fail(
+                f"expected a command as `table inet filter {{ ... }}` or `add rule ...`, found {self.said()}", kind
+            )
+        self.next()
+        return reader(self, verb)
+
+    def family(self) -> str:
+        """Read a family; ip where none is named."""
+        return self.next().text if self.token.text in FAMILIES and self.peek().kind in ("word", "quoted") else "ip"
+
+    def table_of(self) -> Table:
+        """Read `[family] table`, which has to exist."""
+        token, family = self.token, self.family()
+        name = self.name("the name of a table")
+        table = self.ruleset.tables.get((family, name))
+        if table is None:
+            known = ", ".join(f"{f} {n}" for f, n in self.ruleset.tables) or "none yet"
+            self.fail(f"no table {family} {name}; there are: {known}; add `table {family} {name}` before", token)
+        return table
+
+    def chain_of(self, table: Table) -> Chain:
+        """Read the name of a chain, which has to exist."""
+        token, name = self.token, self.name("the name of a chain")
+        if name not in table.chains:
+            known = ", ".join(list(table.chains)[:20]) or "none yet"
+            self.fail(f"no chain {name} in table {table.family} {table.name}; there are: {known}", token)
+        return table.chains[name]
+
+    def set_of(self, table: Table) -> Set:
+        """Read the name of a set, which has to exist."""
+        token, name = self.token, self.name("the name of a set")
+        if name not in table.sets:
+            known = ", ".join(list(table.sets)[:20]) or "none yet"
+            self.fail(f"no set or map {name} in table {table.family} {table.name}; there are: {known}", token)
+        return table.sets[name]
+
+    def flush_ruleset(self) -> None:
+        """`flush ruleset [family]`."""
+        self.next()
+        family = self.next().text if self.token.text in FAMILIES else ""
+        for key in [k for k in self.ruleset.tables if family in ("", k[0])]:
+            del self.ruleset.tables[key]
+
+    def table_command(self, verb: str) -> None:
+        """`table`, with or without its block; delete, destroy, flush."""
+        self.accept("table")
+        token = self.token
+        if verb in ("delete", "destroy", "flush"):
+            family = self.family()
+            key = family, self.name("the name of a table")
+            if key not in self.ruleset.tables and verb != "destroy":
+                self.fail(f"no table {family} {key[1]}; add it before, or use destroy", token)
+            table = self.ruleset.tables.get(key)
+            if verb == "flush":
+                for chain in table.chains.values() if table else ():
+                    chain.rules.clear()
+            else:
+                self.ruleset.tables.pop(key, None)
+            return
+        family = self.family()
+        key = family, self.name("the name of a table")
+        if verb == "create" and key in self.ruleset.tables:
+            self.fail(f"table {family} {key[1]} exists already", token)
+        table = self.ruleset.tables.setdefault(key, Table(family, key[1], handle=self.handle()))
+        if self.accept("{"):
+            self.table_block(table)
+
+    def table_block(self, table: Table) -> None:
+        """Read what stands in a table."""
+        self.skip_ends()
+        while not self.accept("}"):
+            word = self.token.text
+            if word == "comment":
+                self.next()
+                table.comment = self.name("a comment")
+            elif word == "flags":
+                self.next()
+                table.flags = self.flags(TABLE_FLAGS)
+            elif word in BLOCKS and self.token.kind == "word":
+                self.next()
+                BLOCKS[word](self, table, "add")
+            else:
+                self.fail(f"table {table.name}: expected chain, set, map or an object, found {self.said()}")
+            self.skip_ends()
+
+    def flags(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Read names between commas."""
+        found = [self.name("a flag")]
+        while self.accept(","):
+            found.append(self.name("a flag"))
+        for flag in found:
+            if flag not in known:
+                self.fail(f"flag {flag!r} is not known; there are {', '.join(known)}")
+        return tuple(f for f in known if f in found)
+
+    # --- chains and rules
+
+    def chain_block(self, table: Table, verb: str) -> None:
+        """Read the name of a chain and its block, if there is one."""
+        token, place = self.token, self.place()
+        name = self.name("the name of a chain")
+        if verb == "create" and name in table.chains:
+            self.fail(f"chain {name} exists already in table {table.family} {table.name}", token)
+        if name not in table.chains:
+            table.chains[name] = Chain(name, handle=self.handle(), place=place)
+        chain = table.chains[name]
+        if self.accept("{"):
+            self.skip_ends()
+            while not self.accept("}"):
+                self.chain_line(table, chain)
+                if self.token.text != "}" and self.token.kind != "end":
+                    self.fail(f"chain {name}: expected the end of the line, found {self.said()}")
+                self.skip_ends()
+
+    def chain_line(self, table: Table, chain: Chain) -> None:
+        """Read one line of a chain: what it is, or a rule."""
+        word, after = self.token.text, self.peek()
+        if word == "type" and self.token.kind == "word":
+            chain.base = self.base(table, chain)
+        elif word == "policy" and after.text in ("accept", "drop"):
+            self.policy(chain)
+        elif word == "comment" and after.kind == "quoted" and self.peek(2).kind == "end":
+            self.next()
+            chain.comment = self.next().text
+        elif word == "devices":
+            devices = self.devices()
+            if chain.base is not None:
+                chain.base.devices += devices
+        elif word == "flags" and after.text == "offload":
+            self.next()
+            self.next()
+        else:
+            rule = self.rule()
+            rule.handle = self.handle()
+            chain.rules.append(rule)
+
+    def policy(self, chain: Chain) -> None:
+        """Read `policy drop`."""
+        self.next()
+        if chain.base is None:
+            self.fail(f"chain {chain.name} has no hook, so it can have no policy")
+        chain.base.policy = self.next().text
+
+    def base(self, table: Table, chain: Chain) -> Base:
+        """Read `type nat hook postrouting priority srcnat`."""
+        start = self.next()
+        kind = self.name("filter, nat or route")
+        self.expect("hook", f"chain {chain.name}")
+        hook = self.name("the name of a hook")
+        why = hooks.wrong(table.family, kind, hook)
+        if why:
+            self.fail(f"chain {chain.name}: {why}", start)
+        devices = self.devices() if self.token.text in ("device", "devices") else ()
+        self.expect("priority", f"chain {chain.name}")
+        return Base(kind, hook, self.priority(table.family, hook), "accept", devices)
+
+    def devices(self) -> tuple[str, ...]:
+        """Read `device eth0` or `devices = { eth0, eth1 }`."""
+        several = self.next().text == "devices"
+        if not several:
+            return (self.name("the name of a device"),)
+        self.expect("=", "devices")
+        self.expect("{", "devices")
+        found = []
+        self.skip_lines()
+        while not self.accept("}"):
+            found.append(self.name("the name of a device"))
+            self.accept(",")
+            self.skip_lines()
+        return tuple(found)
+
+    def priority(self, family: str, hook: str) -> int:
+        """Read a priority: a number, or a name with what is added to it."""
+        self.accept("=")
+        token, sign = self.token, -1 if self.accept("-") else 1
+        if self.token.kind == "number":
+            return sign * self.number("a priority", 2**31 - 1)
+        word = self.name("a priority: a number, or a name as filter or srcnat")
+        m = PRIORITY.fullmatch(word)
+        priority = hooks.priority(family, m[1]) if m else None
+        if m is None or priority is None:
+            self.fail(
+                f"priority {word!r} is not known here; there are {', '.join(hooks.names(family))} and numbers", token
+            )
+        priority -= int(m[2] or 0)
+        if self.token.text in ("+", "-"):
+            minus = self.next().text == "-"
+            priority += (-1 if minus else 1) * self.number("a number", 2**31 - 1)
+        return priority
+
+    def rule_command(self, verb: str) -> None:
+        """Add, insert, replace or delete a rule."""
+        table = self.table_of()
+        chain = self.chain_of(table)
+        place: tuple[str, int, Token] | None = None
+        if self.token.text in ("handle", "position", "index") and self.peek().kind == "number":
+            place = self.next().text, self.number("a handle or an index"), self.token
+        at = self.rule_at(chain, place)
+        if verb in ("delete", "destroy"):
+            if place is None:
+                self.fail("delete rule: expected handle and its number")
+            del chain.rules[at]
+            return
+        rule = self.rule()
+        rule.handle = self.handle()
+        if verb == "replace":
+            chain.rules[at] = rule
+        elif place is None:
+            chain.rules.insert(0 if verb == "insert" else len(chain.rules), rule)
+        else:
+            chain.rules.insert(at if verb == "insert" else at + 1, rule)
+
+    def rule_at(self, chain: Chain, place: tuple[str, int, Token] | None) -> int:
+        """Return the index of a rule in its chain."""
+        if place is None:
+            return 0
+        kind, number, token = place
+        numbers = [at if kind == "index" else rule.handle for at, rule in enumerate(chain.rules)]
+        if number not in numbers:
+            self.fail(f"chain {chain.name} has no rule with {kind} {number}", token)
+        return numbers.index(number)
+
+    def chain_command(self, verb: str) -> None:
+        """Add, delete, flush or rename a chain."""
+        if verb == "flush" and self.peek().kind in ("end", "eof"):
+            self.fail("flush chain: expected a table and a chain")
+        table = self.table_of()
+        if verb in ("add", "create"):
+            self.chain_block(table, verb)
+            return
+        if verb == "destroy" and self.token.text not in table.chains:
+            self.next()
+            return
+        chain = self.chain_of(table)
+        if verb == "flush":
+            chain.rules.clear()
+        elif verb == "rename":
+            del table.chains[chain.name]
+            chain.name = self.name("a new name")
+            table.chains[chain.name] = chain
+        else:
+            if chain.rules:
+                self.fail(f"delete chain {chain.name}: it has rules; flush it before", self.tokens[self.at - 1])
+            del table.chains[chain.name]
+
+    # --- sets and maps
+
+    def set_block(self, table: Table, verb: str, is_map: bool = False) -> None:
+        """Read the name of a set or map and its block."""
+        token, place = self.token, self.place()
+        name = self.name("the name of a set")
+        if verb == "create" and name in table.sets:
+            self.fail(f"set {name} exists already in table {table.family} {table.name}", token)
+        made = Set(name, handle=self.handle(), place=place)
+        self.expect("{", f"set {name}")
+        self.skip_ends()
+        while not self.accept("}"):
+            self.set_line(made, is_map)
+            self.skip_ends()
+        if not made.key and made.typeof is None:
+            self.fail(f"set {name}: its type is missing", token)
+        if is_map and not made.data and made.data_typeof is None:
+            self.fail(f"map {name}: the type of its data is missing", token)
+        table.sets.setdefault(name, made)
+
+    def map_block(self, table: Table, verb: str) -> None:
+        """Read a map."""
+        self.set_block(table, verb, True)
+
+    def set_line(self, made: Set, is_map: bool) -> None:
+        """Read one line of a set."""
+        word = self.name(f"what set {made.name} is")
+        if word == "type":
+            made.key = self.types()
+            if self.accept(":"):
+                made.data = self.types(is_map)
+        elif word == "typeof":
+            made.typeof = self.concatenation()
+            if self.accept(":"):
+                self.map_typeof(made)
+        elif word == "flags":
+            made.flags = self.flags(SET_FLAGS)
+        elif word in ("timeout", "gc-interval"):
+            setattr(made, word.replace("-", "_"), self.time())
+        elif word == "size":
+            made.size = self.number("a size", 2**32 - 1)
+        elif word == "policy":
+            made.policy = self.name("performance or memory")
+        elif word == "auto-merge":
+            made.auto_merge = True
+        elif word == "comment":
+            made.comment = self.name("a comment")
+        elif word == "elements":
+            self.expect("=", "elements")
+            made.elements += self.elements().items
+        elif word in ("counter", "limit", "quota", "ct", "last"):
+            self.at -= 1
+            made.statements += (self.element_statement(),)
+        else:
+            self.fail(
+                f"set {made.name}: {word!r} is not known; expected type, flags, timeout, elements and so on",
+                self.tokens[self.at - 1],
+            )
+
+    def map_typeof(self, made: Set) -> None:
+        """Read the data of a map declared by typeof."""
+        self.accept("interval")
+        if self.token.text == "verdict" or (self.token.text in OBJECT_MAPS and self.peek().kind == "end"):
+            made.data = (self.next().text,)
+        else:
+            made.data_typeof = self.concatenation()
+
+    def types(self, objects: bool = False) -> tuple[str, ...]:
+        """Read the names of types, between dots."""
+        self.accept("interval")
+        found = []
+        while True:
+            token, word = self.token, self.name("a type")
+            if word == "ct" and objects:
+                word = f"ct {self.name('helper, timeout or expectation')}"
+            elif (word not in TYPES or word == "integer") and not (objects and word in OBJECT_MAPS):
+                known = ", ".join(list(TYPES)[:12])
+                self.fail(
+                    f"type {word!r} is not known; there are {known} and others; of a raw or plain number say typeof",
+                    token,
+                )
+            found.append(word)
+            if not self.accept("."):
+                return tuple(found)
+
+    def set_command(self, verb: str, is_map: bool = False) -> None:
+        """Add, delete or flush a set."""
+        table = self.table_of()
+        if verb in ("add", "create"):
+            self.set_block(table, verb, is_map)
+        elif verb == "destroy" and self.token.text not in table.sets:
+            self.next()
+        else:
+            found = self.set_of(table)
+            if verb == "flush":
+                found.elements.clear()
+            else:
+                del table.sets[found.name]
+
+    def map_command(self, verb: str) -> None:
+        """Add, delete or flush a map."""
+        self.set_command(verb, True)
+
+    def element_command(self, verb: str) -> None:
+        """Add or delete elements."""
+        table = self.table_of()
+        found = self.set_of(table)
+        token = self.token
+        items = self.elements().items
+        if verb in ("add", "create"):
+            found.elements += items
+            return
+        keys = {item.key for item in items}
+        left = [e for e in found.elements if e.key not in keys]
+        if verb == "delete" and len(found.elements) - len(left) < len(keys):
+            self.fail(f"delete element: an element is not in {found.name}", token)
+        found.elements[:] = left
+
+    # --- objects
+
+    def object_block(self, table: Table, verb: str, kind: str) -> None:
+        """Read the name of an object and what it says."""
+        place, name = self.place(), self.name(f"the name of a {kind}")
+        made = Object(kind, name, handle=self.handle(), place=place)
+        braces = self.accept("{")
+        if braces:
+            self.skip_ends()
+        while self.token.kind not in ("end", "eof") and not (braces and self.token.text == "}"):
+            self.object_line(made)
+            if braces:
+                self.skip_ends()
+        if braces:
+            self.expect("}", f"{kind} {name}")
+        if made.says is None and kind in ("counter", "quota", "limit"):
+            self.at -= 1
+            if kind != "counter":
+                self.fail(f"{kind} {name}: what it says is missing")
+            from .tree import Counter
+
+            self.at += 1
+            made.says = Counter()
+        table.objects.setdefault((kind, name), made)
+
+    def object_line(self, made: Object) -> None:
+        """Read one line of an object."""
+        if self.accept("comment"):
+            made.comment = self.name("a comment")
+        elif made.kind == "counter" and self.token.text in ("packets", "bytes"):
+            made.says = self.counter()
+        elif made.kind == "limit":
+            made.says = self.limit_says()
+        elif made.kind == "quota":
+            made.says = self.quota_says()
+        else:
+            made.words += (self.object_words(made),)
+
+    def object_words(self, made: Object) -> tuple[str, str]:
+        """Read `type "ftp" protocol tcp` and its kind, a word and its value at a time."""
+        word = self.name(f"what {made.kind} {made.name} is")
+        if word == "policy" and self.accept("="):
+            start = self.at
+            self.elements()
+            return word, " ".join(t.text for t in self.tokens[start : self.at] if t.text != "\n")
+        if self.token.kind == "end":
+            return word, ""
+        return word, self.next().text
+
+    def ct_block(self, table: Table, verb: str) -> None:
+        """Read `ct helper name { ... }`."""
+        kind = self.name("helper, timeout or expectation")
+        if kind not in CT_OBJECTS:
+            self.fail(f"ct {kind}: expected {', '.join(CT_OBJECTS)}", self.tokens[self.at - 1])
+        self.object_block(table, verb, f"ct {kind}")
+
+    def object_command(self, verb: str) -> None:
+        """Add or delete an object; `ct helper`."""
+        kind = self.tokens[self.at - 1].text
+        if kind == "ct":
+            kind = f"ct {self.name('helper, timeout or expectation')}"
+        table = self.table_of()
+        if verb in ("add", "create"):
+            self.object_block(table, verb, kind)
+            return
+        token, name = self.token, self.name("the name of an object")
+        if table.objects.pop((kind, name), None) is None and verb != "destroy":
+            self.fail(f"no {kind} {name} in table {table.family} {table.name}", token)
+
+    def flowtable_block(self, table: Table, verb: str) -> None:
+        """Read a flow table."""
+        made = Flowtable(self.name("the name of a flow table"), handle=self.handle())
+        self.expect("{", f"flowtable {made.name}")
+        self.skip_ends()
+        while not self.accept("}"):
+            if self.accept("hook"):
+                made.hook = self.name("ingress")
+                self.expect("priority", f"flowtable {made.name}")
+                made.priority = self.priority("netdev", made.hook)
+            elif self.token.text == "devices":
+                made.devices += self.devices()
+            elif self.accept("counter"):
+                made.counter = True
+            elif self.accept("flags"):
+                made.flags = self.flags(("offload",))
+            else:
+                self.fail(f"flowtable {made.name}: expected hook, devices, counter or flags, found {self.said()}")
+            self.skip_ends()
+        table.flowtables[made.name] = made
+
+    def flowtable_command(self, verb: str) -> None:
+        """Add or delete a flow table."""
+        table = self.table_of()
+        if verb in ("add", "create"):
+            self.flowtable_block(table, verb)
+        else:
+            table.flowtables.pop(self.name("the name of a flow table"), None)
+
+
+Block = Callable[[RulesetParser, Table, str], None]
+
+
+def _object(kind: str) -> Block:
+    return lambda parser, table, verb: parser.object_block(table, verb, kind)
+
+
+BLOCKS: dict[str, Block] = {
+    "chain": RulesetParser.chain_block, "set": RulesetParser.set_block, "map": RulesetParser.map_block,
+    "ct": RulesetParser.ct_block, "flowtable": RulesetParser.flowtable_block,
+    **{kind: _object(kind) for kind in OBJECT_MAPS},
+}  # fmt: skip
+COMMANDS: dict[str, Callable[[RulesetParser, str], None]] = {
+    "chain": RulesetParser.chain_command, "rule": RulesetParser.rule_command, "set": RulesetParser.set_command,
+    "map": RulesetParser.map_command, "element": RulesetParser.element_command, "ct": RulesetParser.object_command,
+    "flowtable": RulesetParser.flowtable_command, **dict.fromkeys(OBJECT_MAPS, RulesetParser.object_command),
+}  # fmt: skip
+
+
+def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None) -> Ruleset:
+    """Parse nft text as it stands, values as written; see canonical.py for the form in which trees are compared.
+
+    read: returns (name, text) of the files that an include names, None: no file may be included. Raises RuleError,
+    which names file, line and column.
+    """
+    sources, tokens = tokens_of(text, source, read)
+    return RulesetParser(sources, tokens).run(Ruleset(source=source))
+
+
+def parse_statement(text: str) -> Statement:
+    """Parse one statement as nft lists it: what JSON holds of those that it has no form for."""
+    sources, tokens = tokens_of(text, "<statement>", None)
+    return RulesetParser(sources, tokens).statement()

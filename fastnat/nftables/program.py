@@ -1,0 +1,176 @@
+"""What the core runs of a rule set: its arrays, and where in them each counter and element lies.
+
+core/types.h describes the records (nft_expr_t and those behind it), core/codes.h the words of each kind of expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import Family
+from ..core.layout import FN_NONE, BaseKind, Hook, NftExprKind, RuleTable, TargetKind
+from ..dtypes import RECORDS4, records_of
+from ..util.memory import reserve
+from .state import COLUMNS
+from .tree import Chain, Rule, Ruleset, Table
+
+Words = tuple[int, ...]
+# the step of iptables at which, or behind which, a base chain of nftables is called: its priority up to and including
+STEPS: dict[str, tuple[tuple[int, RuleTable], ...]] = {
+    "prerouting": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (2**31, RuleTable.LAST)),
+    "input": ((-76, RuleTable.MANGLE), (100, RuleTable.FILTER), (2**31, RuleTable.LAST)),
+    "forward": ((-76, RuleTable.MANGLE), (2**31, RuleTable.FILTER)),
+    "output": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (2**31, RuleTable.FILTER)),
+    "postrouting": ((100, RuleTable.MANGLE), (2**31, RuleTable.LAST)),
+}
+# priorities of the tables of iptables in these steps
+TABLE_PRIORITIES = {RuleTable.RAW: -300, RuleTable.MANGLE: -150, RuleTable.FILTER: 0, RuleTable.LAST: 2**31}
+# connections that all `ct count` of a rule set may count together
+MAX_COUNTED = 1 << 20
+
+
+@dataclass
+class Origin:
+    """Where a rule of the core comes from; rule None: the end of its chain."""
+
+    table: Table
+    chain: Chain
+    rule: Rule | None
+
+
+@dataclass
+class Program:
+    """The rules of one family, compiled. `places` says which state holds a counter, quota or limit of the tree.
+
+    Attributes
+    ----------
+    arrays : dict of name to array     as engine_t names them
+    bases : dict of (table, hook) to (first, count) in arrays["bases"]
+    origin : list of Origin            of each rule of the core
+    places : dict of (table, chain, rule, statement), or (table, kind, name), to a state
+    sets : dict of (family, table, set) to the place in arrays["nft_sets"]
+    tracking, nat : bool               whether the kernel registers those hooks for these rules
+    helpers : bool                     some rule gives connections a helper
+    """
+
+    ruleset: Ruleset
+    arrays: dict[str, NDArray[np.void]]
+    bases: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    origin: list[Origin] = field(default_factory=list)
+    places: dict[tuple[object, ...], int] = field(default_factory=dict)
+    sets: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    tracking: bool = False
+    nat: bool = False
+    helpers: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+ARRAYS = {
+    "bases": "BASE", "nft_rules": "NFT_RULE", "nft_exprs": "NFT_EXPR", "nft_sets": "NFT_SET",
+    "nft_elements": "NFT_ELEMENT", "nft_states": "NFT_STATE",
+}  # fmt: skip
+PLAIN = ("nft_slots", "nft_words", "nft_log")
+
+
+def empty_arrays(family: Family) -> dict[str, NDArray[np.void]]:
+    """Return the arrays of a node without rules of nftables."""
+    found = {name: np.zeros(0, getattr(RECORDS4, record)) for name, record in ARRAYS.items()}
+    found |= {name: np.zeros(0, np.uint32) for name in PLAIN}
+    return found | {"nft_conns": np.zeros(0, records_of(family).NFT_CONN)}
+
+
+class Pool:
+    """Collects the records of a program."""
+
+    def __init__(self, iface_names: list[str]) -> None:
+        self.exprs: list[tuple[int, ...]] = []
+        self.rules: list[tuple[int, int]] = []
+        self.words: list[int] = []
+        self.states: list[tuple[int, ...]] = []
+        self.sets: list[tuple[int, ...]] = []
+        self.elements: list[tuple[int, int, int, int]] = []
+        self.slots: list[int] = []
+        self.counts = False
+        for number, name in enumerate(iface_names):
+            self.words += words_of(int.from_bytes(name.encode()[:15].ljust(16, b"\0"), "big") if number else 0, 4)
+
+    def constant(self, words: Words) -> int:
+        """Append words; return their place."""
+        self.words += words
+        return len(self.words) - len(words)
+
+    def state(self, **said: int) -> int:
+        """Append what an expression remembers; return its place."""
+        self.states.append(tuple(said.get(name, 0) for name in COLUMNS))
+        return len(self.states) - 1
+
+    def arrays(self, family: Family, bases: list[tuple[int, int, int, int]]) -> dict[str, NDArray[np.void]]:
+        """Return the arrays."""
+        rows = {
+            "bases": bases, "nft_rules": self.rules, "nft_exprs": self.exprs, "nft_sets": self.sets,
+            "nft_elements": self.elements, "nft_states": self.states,
+        }  # fmt: skip
+        found = {name: np.array(rows[name], getattr(RECORDS4, record)) for name, record in ARRAYS.items()}
+        found["nft_slots"] = np.array(self.slots, np.uint32)
+        found["nft_words"] = np.array(self.words, np.uint32)
+        found["nft_log"] = np.zeros(0, np.uint32)
+        found["nft_conns"] = reserve(MAX_COUNTED if self.counts else 0, records_of(family).NFT_CONN)
+        return found
+
+
+def words_of(number: int, words: int) -> Words:
+    """Return a number as words of 32 bits, the most significant one first."""
+    return tuple(number >> 32 * (words - 1 - i) & 0xFFFFFFFF for i in range(words))
+
+
+@dataclass(frozen=True)
+class BaseChain:
+    """A base chain in the order in which the kernel registers it."""
+
+    hook: str
+    type: str
+    priority: int
+    policy: str
+    entry: int
+
+
+def base_rows(
+    chains: list[BaseChain], iptables: set[tuple[int, int]], iptables_first: bool
+) -> tuple[list[tuple[int, int, int, int]], dict[tuple[int, int], tuple[int, int]]]:
+    """Return the rows of `bases`, and what is called at each (table, hook).
+
+    iptables: the (table, hook) that rules of iptables have; iptables_first: they were loaded before nftables, so that
+    at equal priority they are called behind it.
+    """
+    wanted: dict[tuple[int, int], list[tuple[int, int, tuple[int, int, int, int]]]] = {}
+    ours = -1 if iptables_first else len(chains)
+    for at in iptables:
+        table = RuleTable(at[0])
+        priority = {RuleTable.NAT: -100 if at[1] in (Hook.PREROUTING, Hook.OUTPUT) else 100}.get(
+            table
+        ) or TABLE_PRIORITIES[table]
+        wanted.setdefault(at, []).append((priority, -ours, (int(BaseKind.IPTABLES), FN_NONE, 0, 0)))
+    for order, chain in enumerate(chains):
+        hook = int(Hook[chain.hook.upper()])
+        steps = STEPS[chain.hook]
+        table = RuleTable.NAT if chain.type == "nat" else next(t for most, t in steps if chain.priority <= most)
+        policy = int(TargetKind.DROP if chain.policy == "drop" else TargetKind.ACCEPT)
+        row = (int(BaseKind.NFTABLES), chain.entry, policy, 0)
+        wanted.setdefault((int(table), hook), []).append((chain.priority, -order, row))
+    rows: list[tuple[int, int, int, int]] = []
+    places = {}
+    for at, calls in wanted.items():
+        places[at] = len(rows), len(calls)
+        rows += [row for _, _, row in sorted(calls, key=lambda c: c[:2])]
+    return rows, places
+
+
+def source_nat(exprs: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which expressions are snat or masquerade; their `b` holds the flags of the range."""
+    found: NDArray[np.bool_] = (exprs["kind"] == NftExprKind.NAT) & np.isin(
+        exprs["a"], (int(TargetKind.SNAT), int(TargetKind.MASQUERADE))
+    )
+    return found

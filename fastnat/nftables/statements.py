@@ -1,0 +1,401 @@
+"""Statements of an nft rule to the tree.
+
+Source: nft(8), STATEMENTS; parser_bison.y of nftables 1.0.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import fields
+from .expressions import VERDICTS, ExpressionParser
+from .tree import (
+    Assign,
+    Counter,
+    CtCount,
+    Dynamic,
+    Element,
+    Expression,
+    Last,
+    Limit,
+    Listed,
+    Log,
+    Lookup,
+    Match,
+    Meta,
+    Nat,
+    Notrack,
+    Operation,
+    Other,
+    Place,
+    Quota,
+    Reference,
+    Reject,
+    Rule,
+    Statement,
+    Value,
+    VerdictMap,
+)
+
+COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
+COMPARISON_WORDS = {"eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "ge": ">="}
+SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30, "string": 1}
+PERIODS = ("second", "minute", "hour", "day", "week")
+LOG_OPTIONS = ("prefix", "group", "snaplen", "queue-threshold", "level", "flags")
+LOG_FLAGS = {"tcp": ("sequence", "options"), "ip": ("options",)}
+NAT_FLAGS = ("random", "fully-random", "persistent")
+# fields of `ct` that a rule may set; and objects of that kind
+CT_OBJECTS = ("helper", "timeout", "expectation")
+# the most words of one statement that are only kept
+MAX_WORDS = 64
+
+
+class StatementParser(ExpressionParser):
+    """Reads the statements of a rule."""
+
+    def rule(self) -> Rule:
+        """Read a rule up to the end of its line."""
+        start, place = self.token, self.place()
+        statements: list[Statement] = []
+        places: list[Place] = []
+        comment = ""
+        while self.token.kind not in ("end", "eof") and self.token.text != "}":
+            if self.token.text == "comment" and self.token.kind == "word":
+                self.next()
+                comment = self.name("a comment")
+                continue
+            places.append(self.place())
+            statements.append(self.statement())
+        text = self.sources.line(start.file, start.at)
+        return Rule(tuple(statements), comment, place=place, places=tuple(places), text=text)
+
+    def statement(self) -> Statement:
+        """Read one statement."""
+        token = self.token
+        if token.kind == "word":
+            if token.text in VERDICTS:
+                return self.verdict()
+            reader = READERS.get(token.text)
+            if reader is not None and self._begins(token.text):
+                self.next()
+                return reader(self)
+        return self.comparison()
+
+    def _begins(self, word: str) -> bool:
+        """Tell whether a word begins a statement here rather than an expression."""
+        after = self.peek().text
+        if word == "ct":
+            return after == "count" or (after in CT_OBJECTS and self.peek(2).text == "set")
+        if word == "set":
+            return after in ("add", "update", "delete")
+        return True
+
+    def element_statement(self) -> Statement:
+        """See ExpressionParser: counter, limit, quota, ct count and last stand in elements."""
+        if self.token.text not in ("counter", "limit", "quota", "ct", "last"):
+            self.fail(
+                f"an element carries timeout, comment, counter, limit, quota, ct count or last, not {self.said()}"
+            )
+        return self.statement()
+
+    def comparison(self) -> Statement:
+        """Read a comparison, an assignment or a look-up in a verdict map."""
+        start = self.token
+        left = self.expression()
+        if isinstance(left, (Value, Listed)):
+            known = fields.HEADERS.get(start.text)
+            says = (
+                f"{start.text} has the fields {', '.join(known)}"
+                if known
+                else "a rule is made of statements as `tcp dport 80`"
+            )
+            self.fail(f"{start.text!r} begins no statement here; {says}", start)
+        if self.accept("vmap"):
+            return VerdictMap(left, self.table())
+        if self.token.text == "set" and self.token.kind == "word":
+            self.next()
+            return Assign(left, self.class_id() if left == Meta("priority") else self.assigned())
+        op = ""
+        if self.token.text in COMPARISONS:
+            op = self.next().text
+        elif self.token.text in COMPARISON_WORDS and self.token.kind == "word":
+            op = COMPARISON_WORDS[self.next().text]
+        elif self.token.text == "!":
+            op = self.next().text
+        self.skip_lines()
+        if self.token.kind in ("end", "eof") or self.token.text == "}":
+            self.fail(f"expected what to compare with, or a statement, found {self.said()}")
+        right = self.class_id() if left == Meta("priority") else self.right()
+        if self.token.text == "/" and not op:
+            self.next()
+            return self.masked(left, right)
+        return Match(op, left, right)
+
+    def class_id(self) -> Expression:
+        """Read a class of traffic control: `1:10`, or a word."""
+        said = self.next().text
+        return Value(f"{said}:{self.next().text}" if self.accept(":") else said)
+
+    def masked(self, left: Expression, value: Expression) -> Statement:
+        """Read `flags syn / syn,ack`."""
+        return Match("==", Operation("&", left, self.right()), value)
+
+    def assigned(self) -> Expression:
+        """Read what is assigned."""
+        value = self.expression()
+        if self.token.text == ",":
+            items = [value]
+            while self.accept(","):
+                items.append(self.expression())
+            return Listed(tuple(items))
+        return value
+
+    def counter(self) -> Statement:
+        """Read `counter`, `counter packets 1 bytes 2`, or `counter name "x"`."""
+        if self.accept("name"):
+            return Reference("counter", self.named())
+        if self.token.kind == "quoted":
+            return Reference("counter", Value(self.next().text))
+        packets = count = 0
+        while self.token.text in ("packets", "bytes"):
+            if self.next().text == "packets":
+                packets = self.number("a number of packets")
+            else:
+                count = self.number("a number of bytes")
+        return Counter(packets, count)
+
+    def named(self) -> Expression:
+        """Read the name of an object, or a look-up that says it."""
+        if self.token.kind == "quoted":
+            return Value(self.next().text)
+        return self.expression()
+
+    def limit(self) -> Statement:
+        """Read `limit rate over 10/second burst 5 packets`."""
+        if self.accept("name"):
+            return Reference("limit", self.named())
+        return self.limit_says()
+
+    def limit_says(self) -> Limit:
+        """Read what a limit says."""
+        self.expect("rate", "limit")
+        over = self.accept("over")
+        if not over:
+            self.accept("until")
+        rate, unit, factor = self.number("a rate"), "packets", 1
+        word, _, per = self.token.text.partition("/")
+        if word in SIZES and self.token.kind == "word":
+            factor, unit = SIZES[word], "bytes"
+            self.next()
+        if not per:
+            self.expect("/", "limit rate")
+            per = self.name("second, minute, hour, day or week")
+        if per not in PERIODS:
+            self.fail(f"limit rate: {per!r} is none of {', '.join(PERIODS)}", self.tokens[self.at - 1])
+        burst = 0 if unit == "bytes" else 5
+        if self.accept("burst"):
+            burst = self.number("a burst", 2**32 - 1)
+            if self.token.text in ("packets", *SIZES) and self.token.kind == "word":
+                burst *= 1 if self.token.text == "packets" else SIZES[self.token.text]
+                self.next()
+        return Limit(rate * factor, per, unit, burst, over)
+
+    def quota(self) -> Statement:
+        """Read `quota over 10 mbytes used 2 bytes`."""
+        if self.accept("name"):
+            return Reference("quota", self.named())
+        if self.token.kind == "quoted":
+            return Reference("quota", Value(self.next().text))
+        return self.quota_says()
+
+    def quota_says(self) -> Quota:
+        """Read what a quota says."""
+        over = self.accept("over")
+        if not over:
+            self.accept("until")
+        most = self.size("quota")
+        used = self.size("quota used") if self.accept("used") else 0
+        return Quota(most, used, over)
+
+    def size(self, what: str) -> int:
+        """Read a number of bytes with its unit."""
+        number = self.number("a number of bytes")
+        if self.token.text not in SIZES:
+            self.fail(f"{what}: expected bytes, kbytes or mbytes, found {self.said()}")
+        return number * SIZES[self.next().text]
+
+    def last(self) -> Statement:
+        """Read `last`, `last used never` or `last used 1m`."""
+        if not self.accept("used") or self.accept("never"):
+            return Last()
+        return Last(round(self.time() * 1000))
+
+    def ct_statement(self) -> Statement:
+        """Read `ct count over 2` or `ct helper set "ftp"`."""
+        kind = self.next().text
+        if kind == "count":
+            over = self.accept("over")
+            if not over:
+                self.accept("until")
+            return CtCount(self.number("a number of connections", 2**32 - 1), over)
+        self.expect("set", f"ct {kind}")
+        return Reference(f"ct {kind}", self.named())
+
+    def reject(self) -> Statement:
+        """Read `reject`, `reject with tcp reset` or `reject with icmpx type port-unreachable`."""
+        if not self.accept("with"):
+            return Reject()
+        kind = self.name("tcp reset, icmp, icmpv6 or icmpx")
+        if kind == "tcp":
+            self.expect("reset", "reject with tcp")
+            return Reject("tcp reset")
+        if kind not in ("icmp", "icmpv6", "icmpx"):
+            self.fail(f"reject with {kind}: expected tcp reset, icmp, icmpv6 or icmpx", self.tokens[self.at - 1])
+        self.accept("type") or self.accept("code")
+        return Reject(kind, self.name("why it is rejected"))
+
+    def log(self) -> Statement:
+        """Read `log` and its options."""
+        found: dict[str, str] = {}
+        flags: list[str] = []
+        while self.token.text in LOG_OPTIONS and self.token.kind == "word":
+            option = self.next().text
+            if option != "flags":
+                found[option] = self.name(f"what log {option} says")
+                continue
+            word = self.name("the flags of log")
+            flags += self.log_flags(word) if word in LOG_FLAGS else [word]
+            while self.accept(","):
+                flags.append(self.name("the flags of log"))
+        if found.get("level") == "warn":
+            del found["level"]
+        options = [(o, found[o]) for o in LOG_OPTIONS if o in found]
+        return Log((*options, *(("flags", flag) for flag in log_flags(flags))))
+
+    def log_flags(self, header: str) -> list[str]:
+        """Read `sequence,options` behind `log flags tcp`, or `options` behind `log flags ip`."""
+        found = [f"{header} {self.name('sequence or options')}"]
+        while self.token.text == "," and self.peek().text in LOG_FLAGS[header]:
+            self.next()
+            found.append(f"{header} {self.next().text}")
+        return found
+
+    def nat(self) -> Statement:
+        """Read what follows snat, dnat, masquerade or redirect."""
+        kind = self.tokens[self.at - 1].text
+        prefix = self.accept("prefix")
+        if kind in ("snat", "dnat"):
+            self.accept("interval")
+        family = (
+            self.next().text
+            if self.token.text in ("ip", "ip6") and self.peek().text in ("to", "prefix", "interval", "addr")
+            else ""
+        )
+        prefix = self.accept("prefix") or prefix
+        self.accept("interval")
+        while self.accept("addr", ".", "port") and self.token.text != "to":
+            pass
+        address = port = None
+        bare = kind in ("masquerade", "redirect")
+        if self.accept("to") or not bare:
+            if self.token.text != ":":
+                address = self.nat_value()
+            if self.accept(":"):
+                port = self.nat_value()
+            if bare and port is None:
+                address, port = None, address
+        flags = []
+        while self.token.text in NAT_FLAGS and self.token.kind == "word":
+            flags.append(self.next().text)
+            self.accept(",")
+        return Nat(kind, family, address, port, tuple(f for f in NAT_FLAGS if f in flags), prefix)
+
+    def nat_value(self) -> Expression:
+        """Read an address or a port, a range of them, or a map that says it."""
+        value = self.ranged()
+        if self.accept("map"):
+            return Lookup(value, self.table())
+        return value
+
+    def notrack(self) -> Statement:
+        """`notrack` says nothing more."""
+        return Notrack()
+
+    def dynamic(self) -> Statement:
+        """Read `update @set { key ... }`."""
+        op = self.tokens[self.at - 1].text
+        self.expect("@", op)
+        name = self.name("the name of a set")
+        self.expect("{", f"{op} @{name}")
+        self.skip_lines()
+        element = self.changed()
+        self.skip_lines()
+        self.expect("}", f"{op} @{name}")
+        return Dynamic(op, name, element)
+
+    def changed(self) -> Element:
+        """Read the element that a rule adds: its key, what it carries, and its data, which may be any expression."""
+        key = self.expression()
+        timeout, statements, comment, data = None, [], "", None
+        while self.token.kind == "word" and self.token.text not in ("}",):
+            if self.accept("timeout"):
+                timeout = self.time()
+            elif self.accept("comment"):
+                comment = self.next().text
+            else:
+                statements.append(self.element_statement())
+        if self.accept(":"):
+            data = self.data() if self.token.text in VERDICTS else self.expression()
+        return Element(key, data, timeout, None, comment, tuple(statements))
+
+    def old_dynamic(self) -> Statement:
+        """Read `set update key @set`, as nft 0.9 wrote it."""
+        op = self.next().text
+        key = self.expression()
+        timeout = self.time() if self.accept("timeout") else None
+        self.expect("@", f"set {op}")
+        return Dynamic(op, self.name("the name of a set"), Element(key, timeout=timeout))
+
+    def meter(self) -> Statement:
+        """Read `meter name size 10 { key limit rate 5/second }`: a set that the rule makes, by its name."""
+        name = self.name("the name of a meter")
+        if self.accept("size"):
+            self.number("a size")
+        self.expect("{", f"meter {name}")
+        element = self.changed()
+        self.expect("}", f"meter {name}")
+        return Dynamic("meter", name, element)
+
+    def reset(self) -> Statement:
+        """Read `reset tcp option x`."""
+        self.expect("tcp", "reset")
+        self.expect("option", "reset tcp")
+        option = self.name("a TCP option")
+        return Other("reset tcp option", (fields.TCP_OPTION_NAMES.get(option, option),))
+
+    def other(self) -> Statement:
+        """Read a statement whose words are only kept: it is decided, or refused, by its name."""
+        name, words = self.tokens[self.at - 1].text, []
+        while self.token.kind not in ("end", "eof") and self.token.text not in ("}", "comment", *VERDICTS):
+            words.append(f'"{self.token.text}"' if self.token.kind == "quoted" else self.token.text)
+            self.next()
+            if len(words) > MAX_WORDS:
+                self.fail(f"{name}: more than {MAX_WORDS} words")
+        return Other(name, tuple(words))
+
+
+def log_flags(flags: list[str]) -> list[str]:
+    """Return the flags of a log statement as they are listed, one `flags` each."""
+    of_tcp = [flag.removeprefix("tcp ") for flag in ("tcp sequence", "tcp options") if flag in flags]
+    found = [f"tcp {','.join(of_tcp)}"] if of_tcp else []
+    return found + [flag for flag in ("ip options", "skuid", "ether", "all") if flag in flags]
+
+
+READERS: dict[str, Callable[[StatementParser], Statement]] = {
+    "counter": StatementParser.counter, "limit": StatementParser.limit, "quota": StatementParser.quota,
+    "last": StatementParser.last, "ct": StatementParser.ct_statement, "reject": StatementParser.reject,
+    "log": StatementParser.log, **dict.fromkeys(("snat", "dnat", "masquerade", "redirect"), StatementParser.nat),
+    "notrack": StatementParser.notrack, **dict.fromkeys(("add", "update", "delete"), StatementParser.dynamic),
+    "set": StatementParser.old_dynamic, "meter": StatementParser.meter, "reset": StatementParser.reset,
+    **dict.fromkeys(("flow", "queue", "dup", "fwd", "tproxy", "synproxy", "xt"), StatementParser.other),
+}  # fmt: skip

@@ -1,0 +1,438 @@
+"""The tree of a rule set: what text and JSON of nft say, in one form.
+
+Source: nft(8) of nftables 1.0.6, libnftables-json(5). Values stand as text in the form in which nft lists them, see
+canonical.py; what a value means depends on the type of what it is compared with, see datatypes.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias, Union
+
+# line and column in the text, counted from 1; 0 where there is none
+Place = tuple[int, int]
+NOWHERE: Place = (0, 0)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number, an address or a name."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A field of a header, as `ip saddr`; protocol th: of TCP, UDP and those like them."""
+
+    protocol: str
+    field: str
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bits of the packet by their place: `@nh,8,16`."""
+
+    base: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What the packet carries beside its bytes, as `meta mark`."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Ct:
+    """What conntrack knows, as `ct original ip saddr`."""
+
+    key: str
+    direction: str = ""
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Fib:
+    """A question to the routing table: `fib daddr . iif type`."""
+
+    flags: tuple[str, ...]
+    result: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the packet's route says: `rt mtu`."""
+
+    key: str
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of TCP, IP or SCTP, or an extension header of IPv6; without a field: whether it is there."""
+
+    kind: str
+    name: str
+    field: str = ""
+
+
+@dataclass(frozen=True)
+class Numgen:
+    """A number in turn or at random."""
+
+    mode: str
+    modulus: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Hash:
+    """jhash or symhash, of an expression or of the flow."""
+
+    kind: str
+    modulus: int
+    of: Expression | None = None
+    seed: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Socket:
+    """What the socket of a packet says, or `osf`: named in the tree so that it can be refused by name."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One of & | ^ << >>."""
+
+    op: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Values side by side: `ip saddr . tcp dport`."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Both ends included."""
+
+    low: Expression
+    high: Expression
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """An address and the number of its first bits that count."""
+
+    address: Expression
+    length: int
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Flags side by side: `established,related`."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element of a set or map. Seconds are floats: what nft prints has milliseconds."""
+
+    key: Expression
+    data: Expression | None = None
+    timeout: float | None = None
+    expires: float | None = None
+    comment: str = ""
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Elements:
+    """An anonymous set or map."""
+
+    items: tuple[Element, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A set or map of the table by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Any:
+    """The catch-all `*`."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """`key map { ... }`: what a map says of a key."""
+
+    key: Expression
+    table: Elements | Named
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """accept, drop, continue, return, jump or goto; also a value of a verdict map."""
+
+    kind: str
+    chain: str = ""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A comparison. op: == != < > <= >=; of flags also "in", one of them is set, and "!", none of them is."""
+
+    op: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class VerdictMap:
+    """`key vmap { ... }`."""
+
+    key: Expression
+    table: Elements | Named
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Packets and bytes so far."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A token bucket; unit: packets or bytes."""
+
+    rate: int
+    per: str
+    unit: str = "packets"
+    burst: int = 5
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Bytes up to, or beyond which, a rule holds."""
+
+    bytes: int
+    used: int = 0
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class CtCount:
+    """Connections that an element, or the rule, may have."""
+
+    count: int
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Last:
+    """When a packet came last, in milliseconds; None: never."""
+
+    used: int | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A named object in a rule: `counter name "c"`, `ct helper set "ftp"`; or which one a map says."""
+
+    kind: str
+    name: Expression
+
+
+@dataclass(frozen=True)
+class Nat:
+    """snat, dnat, masquerade or redirect. family: as written, or "" ."""
+
+    kind: str
+    family: str = ""
+    address: Expression | None = None
+    port: Expression | None = None
+    flags: tuple[str, ...] = ()
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`meta mark set 1`, `ip dscp set af21`, `tcp option maxseg size set rt mtu`."""
+
+    key: Expression
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Reject:
+    """kind: "tcp reset", icmp, icmpv6 or icmpx; "" where nothing is said."""
+
+    kind: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Its options with their values, in the order in which nft lists them."""
+
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Notrack:
+    """No connection for this packet."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """`update @set { key timeout 1m limit rate 5/second : data }`; op: add, update or delete."""
+
+    op: str
+    table: str
+    element: Element
+
+
+@dataclass(frozen=True)
+class Other:
+    """A statement that is read and listed, and decided or refused by its name: flow, queue, dup, fwd, synproxy..."""
+
+    name: str
+    words: tuple[str, ...] = ()
+
+
+Expression: TypeAlias = Union[  # noqa: UP007 (forty lines of | read worse)
+    Value, Payload, Raw, Meta, Ct, Fib, Route, Option, Numgen, Hash, Socket, Operation, Concat, Range, Prefix, Listed,
+    Elements, Named, Any, Lookup, Verdict,
+]  # fmt: skip
+Statement: TypeAlias = Union[  # noqa: UP007 (see there)
+    Match, Verdict, VerdictMap, Counter, Limit, Quota, CtCount, Last, Reference, Nat, Assign, Reject, Log, Notrack,
+    Dynamic, Other,
+]  # fmt: skip
+
+
+@dataclass
+class Rule:
+    """One rule; places: where each of its statements stands."""
+
+    statements: tuple[Statement, ...]
+    comment: str = ""
+    handle: int = field(default=0, compare=False)
+    place: Place = field(default=NOWHERE, compare=False)
+    places: tuple[Place, ...] = field(default=(), compare=False)
+    text: str = field(default="", compare=False)
+
+
+@dataclass
+class Base:
+    """How the kernel calls a base chain."""
+
+    type: str
+    hook: str
+    priority: int
+    policy: str = "accept"
+    devices: tuple[str, ...] = ()
+
+
+@dataclass
+class Chain:
+    """A chain; base None: rules jump to it."""
+
+    name: str
+    base: Base | None = None
+    rules: list[Rule] = field(default_factory=list)
+    comment: str = ""
+    handle: int = field(default=0, compare=False)
+    place: Place = field(default=NOWHERE, compare=False)
+
+
+@dataclass
+class Set:
+    """A named set, or a map where `data` is not empty: the types of keys and data, each a concatenation.
+
+    typeof: the expressions that a set was declared with; `data` is ("verdict",) of a verdict map, ("counter",) and so
+    on of a map of objects.
+    """
+
+    name: str
+    key: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    typeof: Expression | None = None
+    data_typeof: Expression | None = None
+    flags: tuple[str, ...] = ()
+    timeout: float | None = None
+    gc_interval: float | None = None
+    size: int | None = None
+    policy: str = ""
+    auto_merge: bool = False
+    comment: str = ""
+    statements: tuple[Statement, ...] = ()
+    elements: list[Element] = field(default_factory=list)
+    handle: int = field(default=0, compare=False)
+    place: Place = field(default=NOWHERE, compare=False)
+
+
+@dataclass
+class Object:
+    """A named counter, quota, limit, ct helper, ct timeout...; what it says is a statement, or words by their names."""
+
+    kind: str
+    name: str
+    says: Statement | None = None
+    words: tuple[tuple[str, str], ...] = ()
+    comment: str = ""
+    handle: int = field(default=0, compare=False)
+    place: Place = field(default=NOWHERE, compare=False)
+
+
+@dataclass
+class Flowtable:
+    """A flow table: listed; packets behind it are seen by no rule."""
+
+    name: str
+    priority: int = 0
+    hook: str = "ingress"
+    devices: tuple[str, ...] = ()
+    counter: bool = False
+    flags: tuple[str, ...] = ()
+    handle: int = field(default=0, compare=False)
+
+
+@dataclass
+class Table:
+    """A table of one family; flags: dormant, owner, persist."""
+
+    family: str
+    name: str
+    flags: tuple[str, ...] = ()
+    comment: str = ""
+    chains: dict[str, Chain] = field(default_factory=dict)
+    sets: dict[str, Set] = field(default_factory=dict)
+    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
+    flowtables: dict[str, Flowtable] = field(default_factory=dict)
+    handle: int = field(default=0, compare=False)
+
+
+@dataclass
+class Ruleset:
+    """All tables, by family and name, in the order in which they were made; warnings: what was left out and why."""
+
+    tables: dict[tuple[str, str], Table] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+    warnings: list[str] = field(default_factory=list, compare=False)

@@ -1,0 +1,172 @@
+"""Texts of nft: one tree for what people write, what `nft list ruleset` prints and its JSON, and back to the listing.
+
+The files of tests/data/nftables were made with nft 1.0.6 in an empty network namespace: `nft -f written.nft`, then
+`nft list ruleset > listed.nft` and `nft -j list ruleset > listed.json`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from fastnat import nftables
+from fastnat.errors import RuleError
+from fastnat.nftables.canonical import canonical
+from fastnat.nftables.kinds import kinds_of
+from fastnat.nftables.parser import parse
+
+DATA = Path(__file__).parents[1] / "data" / "nftables"
+
+
+def read(name):
+    return nftables.load((DATA / name).read_text(), name)
+
+
+def as_in_json(ruleset):
+    """Leave out what nft 1.0.6 leaves out of its JSON."""
+    for table in ruleset.tables.values():
+        for named in table.sets.values():
+            key, data = kinds_of(table, named)
+            named.key, named.data = tuple(k.name for k in key), tuple(k.name for k in data)
+            named.typeof = named.data_typeof = None
+            named.auto_merge, named.flags = False, tuple(f for f in named.flags if f != "dynamic")
+    return ruleset
+
+
+def test_what_people_write_and_what_nft_lists_of_it_are_one_tree():
+    assert read("written.nft") == read("listed.nft")
+
+
+def test_the_json_and_the_text_of_a_listing_are_one_tree():
+    assert as_in_json(read("listed.nft")) == as_in_json(read("listed.json"))
+
+
+@pytest.mark.parametrize("name", ["written.nft", "listed.nft"])
+def test_a_tree_is_listed_as_nft_lists_it(name):
+    assert nftables.listing(read(name)) == (DATA / "listed.nft").read_text()
+
+
+def listed(text, folder=None):
+    return nftables.listing(nftables.load(text, "rules.nft", folder))
+
+
+def rules(text, head="table ip t {\n", base=""):
+    """Return the rules of one chain as they are listed."""
+    lines = listed(f"{head}chain c {{\n{base}{text}\n}}\n}}\n").splitlines()
+    start = next(n for n, line in enumerate(lines) if "chain c" in line)
+    return [line.strip() for line in lines[start + 1 :] if line.startswith("\t\t")]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("tcp dport {ssh, 80,8000-8100} accept", "tcp dport { 22, 80, 8000-8100 } accept"),
+        ("ip saddr {10.0.0.0/24,10.0.1.0/24} drop", "ip saddr { 10.0.0.0/23 } drop"),
+        ("ct state related,established accept", "ct state established,related accept"),
+        ("mark and 0x4000 == 0 return", "meta mark & 0x00004000 == 0x00000000 return"),
+        ("meta l4proto udp udp dport 53 counter", "udp dport 53 counter packets 0 bytes 0"),
+        ("iif lo accept; oifname eth* drop", "iif \"lo\" accept"),
+        ("dnat 10.0.0.1:80", "dnat to 10.0.0.1:80"),
+        ("masquerade to :1024-65535 persistent,random", "masquerade to :1024-65535 random,persistent"),
+        ("ip dscp set 46", "ip dscp set ef"),
+        ("update @s { ip saddr timeout 90s }", "update @s { ip saddr timeout 1m30s }"),
+        ("tcp flags & (fin|syn|rst|ack) == syn drop", "tcp flags syn / fin,syn,rst,ack drop"),
+        ("limit rate over 400/minute burst 5 packets drop", "limit rate over 400/minute drop"),
+        ("reject with icmp type port-unreachable", "reject"),
+        ("counter comment \"a; b # c\"", "counter packets 0 bytes 0 comment \"a; b # c\""),
+    ],
+)  # fmt: skip
+def test_a_statement_as_it_is_written_and_as_it_is_listed(written, shown):
+    head = "table ip t {\nset s { type ipv4_addr; flags dynamic,timeout; }\n"
+    assert rules(written, head)[0] == shown
+
+
+def test_commands_change_what_stands_there():
+    text = """
+        add table ip t
+        add chain ip t c { type filter hook forward priority filter - 5; policy drop; }
+        add rule t c tcp dport 1 accept
+        insert rule t c tcp dport 2 accept
+        add rule t c index 0 tcp dport 3 accept
+        create set ip t s { type ipv4_addr; }
+        add element t s { 10.0.0.1, 10.0.0.2 }
+        delete element t s { 10.0.0.1 }
+        table ip u { chain x { accept; } }
+        delete table ip u
+        destroy table ip u
+    """
+    assert listed(text).splitlines() == [
+        "table ip t {", "\tset s {", "\t\ttype ipv4_addr", "\t\telements = { 10.0.0.2 }", "\t}", "", "\tchain c {",
+        "\t\ttype filter hook forward priority filter - 5; policy drop;", "\t\ttcp dport 2 accept",
+        "\t\ttcp dport 3 accept", "\t\ttcp dport 1 accept", "\t}", "}",
+    ]  # fmt: skip
+
+
+def test_flush_ruleset_leaves_nothing():
+    assert listed("table ip t { chain c { accept; } }\nflush ruleset") == ""
+
+
+def test_variables_stand_for_words_and_may_be_sets():
+    rule = "iifname $wan tcp dport { $port, \\\n443 } drop"
+    text = f'define wan = {{ "eth0", eth1 }}\ndefine port = 80\ntable ip t {{ chain c {{ {rule}; }} }}'
+    assert 'iifname { "eth0", "eth1" } tcp dport { 80, 443 } drop' in listed(text)
+
+
+def test_files_beside_are_included(tmp_path):
+    (tmp_path / "a.nft").write_text("define net = 10.0.0.0/8\n")
+    (tmp_path / "b.nft").write_text("table ip t { chain c { ip saddr $net drop; } }\n")
+    assert "ip saddr 10.0.0.0/8 drop" in listed('include "./*.nft"\n', tmp_path)
+    with pytest.raises(RuleError, match=r"rules.nft:1:9: include: .*/c.nft: no such file"):
+        listed('include "c.nft"', tmp_path)
+    with pytest.raises(RuleError, match="only files beside the rules are read"):
+        listed('include "/etc/nftables.d/*.nft"', tmp_path)
+    (tmp_path / "a.nft").write_text('include "a.nft"\n')
+    with pytest.raises(RuleError, match="more than 16 files deep"):
+        listed('include "a.nft"', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("table ip t { chain c { tcp dprt 80 accept; } }", "1:24: 'tcp' begins no statement here; tcp has the fields"),
+        ("table ip t { chain c { ip saddr $x drop; } }", r"1:33: unknown variable \$x; defined before it: none"),
+        ('table ip t { chain c { log prefix "a } }', "1:35: this quotation has no end"),
+        ("add rule ip t c accept", "1:10: no table ip t; there are: none yet"),
+        ("table ip t { }\nadd rule ip t c accept", "2:15: no chain c in table ip t"),
+        ("table ip t { chain c { type nat hook forward priority 0; } }", "a chain of type nat cannot be in forward"),
+        ("table ip t { chain c { type filter hook input priority nonsense; } }", "priority 'nonsense' is not known"),
+        ("table ip t { set s { flags interval; } }", "1:18: set s: its type is missing"),
+        ("table ip t { chain c { limit rate 5/fortnight; } }", "'fortnight' is none of second"),
+        ("table ip t { chain c { reject with tcp what; } }", "reject with tcp: expected 'reset', found 'what'"),
+        ("table ip t { chain c { numgen inc mod 0 == 1; } }", "numgen: mod 0"),
+        ("table ip t {\nchain c {\naccept\n", "expected"),
+        ("nonsense", "1:1: expected a command"),
+        ('{"nftables": [{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": []}}]}', "object 0: no table"),
+        ("{", "this is no JSON"),
+        ("{}", 'no list "nftables"'),
+    ],
+)  # fmt: skip
+def test_an_error_names_line_column_and_what_was_expected(text, why):
+    with pytest.raises(RuleError, match=why) as error:
+        nftables.load(text, "rules.nft")
+    assert str(error.value).startswith("rules.nft:")
+
+
+def test_priorities_are_listed_by_the_names_that_a_hook_has():
+    for hook, number, text in (
+        ("prerouting", -110, "dstnat - 10"), ("output", -100, "-100"), ("postrouting", 100, "srcnat"),
+        ("input", 1, "filter + 1"), ("forward", -150, "mangle"), ("input", 100, "100"),
+    ):  # fmt: skip
+        assert f"hook {hook} priority {text};" in listed(
+            f"table ip t {{ chain c {{ type filter hook {hook} priority {number}; }} }}"
+        )
+
+
+def test_thousands_of_services_are_read():
+    chains = [
+        f"add chain ip k svc-{n}\nadd rule ip k svc-{n} dnat to 10.{n >> 8}.{n & 255}.1:8080\n" for n in range(2000)
+    ]
+    elements = ", ".join(f"10.96.{n >> 8}.{n & 255} . tcp . 80 : goto svc-{n}" for n in range(2000))
+    head = "table ip k { map services { type ipv4_addr . inet_proto . inet_service : verdict; } }\n"
+    table = canonical(parse(head + "".join(chains) + f"add element ip k services {{ {elements} }}")).tables["ip", "k"]
+    assert len(table.chains) == 2000
+    assert len(table.sets["services"].elements) == 2000
