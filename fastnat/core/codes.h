@@ -23,6 +23,10 @@
 #define FN_EXPECT_HEADS     1024
 #define FN_PERSIST_SLOTS    65536                 /* clients of all persistent services */
 #define FN_RECENT_STAMPS    32                    /* a list without a larger --hitcount keeps so many (recent_mt_check) */
+#define FN_ONLY_BASES       0xfffffffeu           /* a hook_entry: no rule of iptables, but base chains of nftables */
+#define FN_NFT_REGISTERS    64                    /* of 32 bits each; the kernel has 20, nft takes no more */
+#define FN_NFT_JUMPS        16                    /* NFT_JUMP_STACK_SIZE */
+#define FN_NFT_KEY          16                    /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
 #define FN_ANY_IFACE        0xffffu
 #define FN_DST16            65536                 /* /16 networks by which destinations are counted */
 #define FN_ROUND_KEYS       5                     /* of the table hash, keyed_hash.h */
@@ -257,6 +261,8 @@ enum rule_table {
     TABLE_MANGLE = 1,
     TABLE_NAT = 2,
     TABLE_FILTER = 3,
+    /* no table of iptables: base chains of nftables behind those of a hook */
+    TABLE_LAST = 4,
 };
 
 enum manip {
@@ -475,6 +481,140 @@ enum match_kind {
     MATCH_ROUTING = 44,         /* routing: -m rt */
     MATCH_CONNLIMIT = 45,       /* connlimit + bits: -m connlimit */
     MATCH_CONNBYTES = 46,       /* connbytes: -m connbytes */
+};
+
+/* base_t.kind */
+enum base_kind {
+    /* the table of iptables at this step */
+    BASE_IPTABLES = 0,
+    /* a base chain of nftables */
+    BASE_NFTABLES = 1,
+};
+
+/* nft_set_t.kind */
+enum nft_set_kind {
+    /* whole keys, by hash */
+    NFT_SET_HASH = 0,
+    /* intervals that do not overlap, in order */
+    NFT_SET_INTERVALS = 1,
+    /* a concatenation of intervals, by a hash of the parts that are single values everywhere */
+    NFT_SET_RANGES = 2,
+};
+
+/* nft_expr_t.kind; behind each what a, b and c are. "words": a place in engine_t.nft_words */
+enum nft_expr_kind {
+    NFT_VERDICT = 0,     /* TARGET_*, first rule of the chain */
+    NFT_IMMEDIATE = 1,   /* the value where words is 1, else words */
+    NFT_PAYLOAD = 2,     /* NFT_BASE_*, first byte, bytes */
+    NFT_META = 3,        /* NFT_META_* */
+    NFT_CT = 4,          /* NFT_CT_*, DIR_* */
+    NFT_FIB = 5,         /* NFT_FIB_* */
+    NFT_RT = 6,          /* NFT_RT_* */
+    NFT_TCP_OPTION = 7,  /* kind of the option, first byte in it, bytes; bytes 0: whether it is there */
+    NFT_NUMGEN = 9,      /* a state, modulus, offset; sreg 1: at random */
+    NFT_JHASH = 10,      /* bytes of the key, modulus, seed */
+    NFT_SYMHASH = 11,    /* -, modulus */
+    NFT_BITWISE = 12,    /* words: mask, then bits that are exclusive-ored */
+    NFT_SHIFT = 13,      /* bits to the left, bits to the right */
+    NFT_COMBINE = 14,    /* second register; NFT_AND, NFT_OR or NFT_XOR */
+    NFT_CMP = 15,        /* the value where words is 1, else words; NFT_CMP_* */
+    NFT_RANGE = 16,      /* words: low, then high; 1: not in it */
+    NFT_LOOKUP = 17,     /* set; NFT_LOOKUP_*; dreg: of the data of a map */
+    NFT_COUNTER = 18,    /* state */
+    NFT_LIMIT = 19,      /* state; bit 0: over, bit 1: of bytes */
+    NFT_QUOTA = 20,      /* state; 1: over */
+    NFT_LAST = 21,       /* state */
+    NFT_CONNLIMIT = 22,  /* state; 1: over; connections */
+    NFT_OBJECT = 23,     /* expression of the object in nft_exprs, in the register */
+    NFT_DYNSET = 24,     /* set; NFT_DYNSET_* | bit 8: a map; timeout in jiffies, 0: the set's. sreg: key, dreg: data */
+    NFT_SET_MARK = 25,   /* 0: of the packet, 1: of the connection */
+    NFT_SET_ZONE = 26,   /* directions, 1 original, 2 reply */
+    NFT_SET_HELPER = 27, /* HELPER_*, IP protocol */
+    NFT_SET_TOS = 28,    /* mask of the bits that stay */
+    NFT_SET_TTL = 29,
+    NFT_SET_MSS = 30,
+    NFT_NOTRACK = 31,
+    NFT_NAT = 32, /* TARGET_*, RANGE_*; c: registers of min_addr, max_addr, min_proto, max_proto, a byte each, 255 none */
+    NFT_ZERO_CHECKSUM = 33,
+    NFT_ADD = 34, /* what is added to the register */
+};
+
+enum nft_base {
+    NFT_BASE_NETWORK = 1,
+    NFT_BASE_TRANSPORT = 2,
+    NFT_BASE_INNER = 3,
+};
+
+enum nft_cmp {
+    NFT_EQ = 0,
+    NFT_NEQ = 1,
+    NFT_LT = 2,
+    NFT_LTE = 3,
+    NFT_GT = 4,
+    NFT_GTE = 5,
+};
+
+enum nft_boolean {
+    NFT_AND = 0,
+    NFT_OR = 1,
+    NFT_XOR = 2,
+};
+
+enum nft_lookup {
+    NFT_LOOKUP_SET = 0,
+    NFT_LOOKUP_NOT = 1,
+    NFT_LOOKUP_MAP = 2,
+    NFT_LOOKUP_VERDICT = 3,
+};
+
+enum nft_dynset {
+    NFT_DYNSET_ADD = 0,
+    NFT_DYNSET_UPDATE = 1,
+    NFT_DYNSET_DELETE = 2,
+};
+
+enum nft_meta {
+    NFT_META_LEN = 0,
+    NFT_META_MARK = 3,
+    NFT_META_IIF = 4,
+    NFT_META_OIF = 5,
+    NFT_META_IIFNAME = 6,
+    NFT_META_OIFNAME = 7,
+    NFT_META_PKTTYPE = 17,
+    NFT_META_L4PROTO = 16,
+    NFT_META_RANDOM = 24,
+};
+
+enum nft_ct {
+    NFT_CT_STATE = 0,
+    NFT_CT_DIRECTION = 1,
+    NFT_CT_STATUS = 2,
+    NFT_CT_MARK = 3,
+    NFT_CT_EXPIRATION = 5,
+    NFT_CT_HELPER = 6,
+    NFT_CT_L3PROTOCOL = 7,
+    NFT_CT_SRC = 8,
+    NFT_CT_DST = 9,
+    NFT_CT_PROTOCOL = 10,
+    NFT_CT_PROTO_SRC = 11,
+    NFT_CT_PROTO_DST = 12,
+    NFT_CT_ZONE = 17,
+};
+
+/* bits of a fib expression */
+enum nft_fib {
+    NFT_FIB_DADDR = 1,
+    NFT_FIB_IIF = 2,
+    NFT_FIB_OIF = 4,
+    /* results; none: the index of the interface */
+    NFT_FIB_TYPE = 8,
+    NFT_FIB_OIFNAME = 16,
+    NFT_FIB_PRESENT = 32,
+};
+
+enum nft_rt {
+    NFT_RT_NEXTHOP = 0,
+    NFT_RT_TCPMSS = 3,
 };
 
 /* What an event says: nf_conntrack_events as conntrack -E names them. */

@@ -232,6 +232,9 @@ cdef class Datapath:
         e.n_addresses = len(memory["addresses"])
         e.max_jumps = len(memory["jump_stack"])
         e.connlimit_capacity = len(memory["connlimits"])
+        e.n_bases = len(memory["bases"])
+        e.max_nft_log = len(memory["nft_log"])
+        e.max_nft_conns = len(memory["nft_conns"])
         return 0
 
     cdef int _configure(self, dict config) except -1:
@@ -261,6 +264,12 @@ cdef class Datapath:
             e.hook_entry[i][j] = entry
         for (i, j), policy in config["hook_policy"].items():
             e.hook_policy[i][j] = policy
+        memset(e.base_count, 0, sizeof(e.base_count))
+        for (i, j), (first, count) in config["bases"].items():
+            e.base_first[i][j] = first
+            e.base_count[i][j] = count
+            if e.hook_entry[i][j] == FN_NONE:
+                e.hook_entry[i][j] = FN_ONLY_BASES
         e.max_expects = config["max_expects"]
         e.auto_helpers = config["auto_helpers"]
         e.tracking = config["tracking"]
@@ -315,6 +324,7 @@ cdef class Datapath:
             "table_memos": sum([self.e.table_memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
             "helps": self.e.n_helps, "expects": self.e.expect_high, "rehashes": self.e.rehashes,
             "connlimits": self.e.n_connlimits,
+            "nft_conns": self.e.n_nft_conns,
             "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
         }
 

@@ -18,6 +18,7 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .multipath cimport choose_hop
 from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
+from .rules.nftables cimport run_bases
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
 from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
@@ -33,11 +34,20 @@ cdef enum:
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
-    # filter_hook: a table that only lets pass, drops or marks.
+    # filter_hook: a table that only lets pass, drops or marks, and the base chains of nftables around it.
     if e.hook_entry[table][p.hook] == FN_NONE:
         p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
         return REASON_NONE
+    if fn_unlikely(e.n_bases != 0):
+        if e.hook_entry[table][p.hook] == FN_ONLY_BASES:
+            p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
+        return run_bases(e, table, p)
     return rule_reason[walk_table(e, table, p)]
+
+
+cdef inline uint32_t last_hook(engine_t *e, pkt_t *p) noexcept nogil:
+    # last_hook: the base chains of nftables behind nat.
+    return run_bases(e, TABLE_LAST, p) if fn_unlikely(e.base_count[TABLE_LAST][p.hook] != 0) else REASON_NONE
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
@@ -64,7 +74,7 @@ cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t mangle_and_dnat(engine_t *e, pkt_t *p) noexcept nogil:
-    # mangle_and_dnat: what follows conntrack in the same hook.
+    # mangle_and_dnat: what follows conntrack in the same hook, up to nat.
     cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, p)
     return reason if reason else nat_hook(e, p, MANIP_DST)
 
@@ -76,6 +86,8 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, p)
     if not reason:
         reason = nat_hook(e, p, MANIP_SRC)
+    if not reason:
+        reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
     return reason
@@ -149,6 +161,8 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
             p.out_iface = 0
     if not reason:
         reason = nat_hook(e, p, MANIP_SRC)
+    if not reason:
+        reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
     return reason
@@ -283,6 +297,8 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     if may_have_memo(e, p):
         return receive_first(e, p)
     reason = mangle_and_dnat(e, p)
+    if not reason:
+        reason = last_hook(e, p)
     return reason if reason else route_received(e, p)
 
 

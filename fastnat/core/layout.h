@@ -157,6 +157,60 @@ static_assert(offsetof(dispatch_t, pad) == 12, "offsetof(dispatch_t, pad)");
 static_assert(sizeof(dispatch_slot_t) == 8, "sizeof(dispatch_slot_t)");
 static_assert(offsetof(dispatch_slot_t, key) == 0, "offsetof(dispatch_slot_t, key)");
 static_assert(offsetof(dispatch_slot_t, rule) == 4, "offsetof(dispatch_slot_t, rule)");
+static_assert(sizeof(base_t) == 16, "sizeof(base_t)");
+static_assert(offsetof(base_t, kind) == 0, "offsetof(base_t, kind)");
+static_assert(offsetof(base_t, entry) == 4, "offsetof(base_t, entry)");
+static_assert(offsetof(base_t, policy) == 8, "offsetof(base_t, policy)");
+static_assert(offsetof(base_t, pad) == 12, "offsetof(base_t, pad)");
+static_assert(sizeof(nft_expr_t) == 16, "sizeof(nft_expr_t)");
+static_assert(offsetof(nft_expr_t, kind) == 0, "offsetof(nft_expr_t, kind)");
+static_assert(offsetof(nft_expr_t, words) == 1, "offsetof(nft_expr_t, words)");
+static_assert(offsetof(nft_expr_t, dreg) == 2, "offsetof(nft_expr_t, dreg)");
+static_assert(offsetof(nft_expr_t, sreg) == 3, "offsetof(nft_expr_t, sreg)");
+static_assert(offsetof(nft_expr_t, a) == 4, "offsetof(nft_expr_t, a)");
+static_assert(offsetof(nft_expr_t, b) == 8, "offsetof(nft_expr_t, b)");
+static_assert(offsetof(nft_expr_t, c) == 12, "offsetof(nft_expr_t, c)");
+static_assert(sizeof(nft_rule_t) == 8, "sizeof(nft_rule_t)");
+static_assert(offsetof(nft_rule_t, first) == 0, "offsetof(nft_rule_t, first)");
+static_assert(offsetof(nft_rule_t, n) == 4, "offsetof(nft_rule_t, n)");
+static_assert(sizeof(nft_set_t) == 76, "sizeof(nft_set_t)");
+static_assert(offsetof(nft_set_t, kind) == 0, "offsetof(nft_set_t, kind)");
+static_assert(offsetof(nft_set_t, key_words) == 4, "offsetof(nft_set_t, key_words)");
+static_assert(offsetof(nft_set_t, data_words) == 8, "offsetof(nft_set_t, data_words)");
+static_assert(offsetof(nft_set_t, stride) == 12, "offsetof(nft_set_t, stride)");
+static_assert(offsetof(nft_set_t, first) == 16, "offsetof(nft_set_t, first)");
+static_assert(offsetof(nft_set_t, used) == 20, "offsetof(nft_set_t, used)");
+static_assert(offsetof(nft_set_t, size) == 24, "offsetof(nft_set_t, size)");
+static_assert(offsetof(nft_set_t, count) == 28, "offsetof(nft_set_t, count)");
+static_assert(offsetof(nft_set_t, free) == 32, "offsetof(nft_set_t, free)");
+static_assert(offsetof(nft_set_t, words) == 36, "offsetof(nft_set_t, words)");
+static_assert(offsetof(nft_set_t, slot) == 40, "offsetof(nft_set_t, slot)");
+static_assert(offsetof(nft_set_t, mask) == 44, "offsetof(nft_set_t, mask)");
+static_assert(offsetof(nft_set_t, exact) == 48, "offsetof(nft_set_t, exact)");
+static_assert(offsetof(nft_set_t, timeout) == 52, "offsetof(nft_set_t, timeout)");
+static_assert(offsetof(nft_set_t, any) == 56, "offsetof(nft_set_t, any)");
+static_assert(offsetof(nft_set_t, states) == 60, "offsetof(nft_set_t, states)");
+static_assert(offsetof(nft_set_t, n_states) == 64, "offsetof(nft_set_t, n_states)");
+static_assert(offsetof(nft_set_t, state_exprs) == 68, "offsetof(nft_set_t, state_exprs)");
+static_assert(offsetof(nft_set_t, pad) == 72, "offsetof(nft_set_t, pad)");
+static_assert(sizeof(nft_element_t) == 16, "sizeof(nft_element_t)");
+static_assert(offsetof(nft_element_t, next) == 0, "offsetof(nft_element_t, next)");
+static_assert(offsetof(nft_element_t, expires) == 4, "offsetof(nft_element_t, expires)");
+static_assert(offsetof(nft_element_t, timeout) == 8, "offsetof(nft_element_t, timeout)");
+static_assert(offsetof(nft_element_t, used) == 12, "offsetof(nft_element_t, used)");
+static_assert(sizeof(nft_state_t) == 56, "sizeof(nft_state_t)");
+static_assert(offsetof(nft_state_t, packets) == 0, "offsetof(nft_state_t, packets)");
+static_assert(offsetof(nft_state_t, bytes) == 8, "offsetof(nft_state_t, bytes)");
+static_assert(offsetof(nft_state_t, tokens) == 16, "offsetof(nft_state_t, tokens)");
+static_assert(offsetof(nft_state_t, last) == 24, "offsetof(nft_state_t, last)");
+static_assert(offsetof(nft_state_t, cost) == 32, "offsetof(nft_state_t, cost)");
+static_assert(offsetof(nft_state_t, most) == 40, "offsetof(nft_state_t, most)");
+static_assert(offsetof(nft_state_t, period) == 48, "offsetof(nft_state_t, period)");
+static_assert(sizeof(nft_conn_t) == (FN_V6 ? 56 : 32), "sizeof(nft_conn_t)");
+static_assert(offsetof(nft_conn_t, t) == 0, "offsetof(nft_conn_t, t)");
+static_assert(offsetof(nft_conn_t, next) == (FN_V6 ? 40 : 16), "offsetof(nft_conn_t, next)");
+static_assert(offsetof(nft_conn_t, ct) == (FN_V6 ? 48 : 24), "offsetof(nft_conn_t, ct)");
+static_assert(offsetof(nft_conn_t, pad) == (FN_V6 ? 52 : 28), "offsetof(nft_conn_t, pad)");
 static_assert(sizeof(table_memo_t) == 128, "sizeof(table_memo_t)");
 static_assert(offsetof(table_memo_t, key) == 0, "offsetof(table_memo_t, key)");
 static_assert(offsetof(table_memo_t, packets) == 24, "offsetof(table_memo_t, packets)");
@@ -439,6 +493,16 @@ static const array_place_t fn_arrays[] = {
     {"targets", offsetof(engine_t, targets), sizeof(target_t)},
     {"port_slots", offsetof(engine_t, port_slots), sizeof(uint16_t)},
     {"iface_match", offsetof(engine_t, iface_match), sizeof(uint8_t)},
+    {"bases", offsetof(engine_t, bases), sizeof(base_t)},
+    {"nft_rules", offsetof(engine_t, nft_rules), sizeof(nft_rule_t)},
+    {"nft_exprs", offsetof(engine_t, nft_exprs), sizeof(nft_expr_t)},
+    {"nft_sets", offsetof(engine_t, nft_sets), sizeof(nft_set_t)},
+    {"nft_elements", offsetof(engine_t, nft_elements), sizeof(nft_element_t)},
+    {"nft_slots", offsetof(engine_t, nft_slots), sizeof(uint32_t)},
+    {"nft_words", offsetof(engine_t, nft_words), sizeof(uint32_t)},
+    {"nft_states", offsetof(engine_t, nft_states), sizeof(nft_state_t)},
+    {"nft_conns", offsetof(engine_t, nft_conns), sizeof(nft_conn_t)},
+    {"nft_log", offsetof(engine_t, nft_log), sizeof(uint32_t)},
     {"jump_stack", offsetof(engine_t, jump_stack), sizeof(uint32_t)},
     {"dispatches", offsetof(engine_t, dispatches), sizeof(dispatch_t)},
     {"dispatch_slots", offsetof(engine_t, dispatch_slots), sizeof(dispatch_slot_t)},
@@ -472,6 +536,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 50
+#define FN_ARRAYS 60
 
 #endif

@@ -28,6 +28,10 @@ FN_CONNLIMIT_HEADS = 65536
 FN_EXPECT_HEADS = 1024
 FN_PERSIST_SLOTS = 65536
 FN_RECENT_STAMPS = 32
+FN_ONLY_BASES = 4294967294
+FN_NFT_REGISTERS = 64
+FN_NFT_JUMPS = 16
+FN_NFT_KEY = 16
 FN_ANY_IFACE = 65535
 FN_DST16 = 65536
 FN_ROUND_KEYS = 5
@@ -267,6 +271,7 @@ class RuleTable(IntEnum):
     MANGLE = 1
     NAT = 2
     FILTER = 3
+    LAST = 4
 
 
 class Manip(IntEnum):
@@ -498,6 +503,154 @@ class MatchKind(IntEnum):
     ROUTING = 44
     CONNLIMIT = 45
     CONNBYTES = 46
+
+
+class BaseKind(IntEnum):
+    """base_t.kind."""
+
+    IPTABLES = 0
+    NFTABLES = 1
+
+
+class NftSetKind(IntEnum):
+    """nft_set_t.kind."""
+
+    HASH = 0
+    INTERVALS = 1
+    RANGES = 2
+
+
+class NftExprKind(IntEnum):
+    """nft_expr_t.kind; behind each what a, b and c are. "words": a place in engine_t.nft_words."""
+
+    VERDICT = 0
+    IMMEDIATE = 1
+    PAYLOAD = 2
+    META = 3
+    CT = 4
+    FIB = 5
+    RT = 6
+    TCP_OPTION = 7
+    NUMGEN = 9
+    JHASH = 10
+    SYMHASH = 11
+    BITWISE = 12
+    SHIFT = 13
+    COMBINE = 14
+    CMP = 15
+    RANGE = 16
+    LOOKUP = 17
+    COUNTER = 18
+    LIMIT = 19
+    QUOTA = 20
+    LAST = 21
+    CONNLIMIT = 22
+    OBJECT = 23
+    DYNSET = 24
+    SET_MARK = 25
+    SET_ZONE = 26
+    SET_HELPER = 27
+    SET_TOS = 28
+    SET_TTL = 29
+    SET_MSS = 30
+    NOTRACK = 31
+    NAT = 32
+    ZERO_CHECKSUM = 33
+    ADD = 34
+
+
+class NftBase(IntEnum):
+    """enum nft_base of codes.h."""
+
+    NETWORK = 1
+    TRANSPORT = 2
+    INNER = 3
+
+
+class NftCmp(IntEnum):
+    """enum nft_cmp of codes.h."""
+
+    EQ = 0
+    NEQ = 1
+    LT = 2
+    LTE = 3
+    GT = 4
+    GTE = 5
+
+
+class NftBoolean(IntEnum):
+    """enum nft_boolean of codes.h."""
+
+    AND = 0
+    OR = 1
+    XOR = 2
+
+
+class NftLookup(IntEnum):
+    """enum nft_lookup of codes.h."""
+
+    SET = 0
+    NOT = 1
+    MAP = 2
+    VERDICT = 3
+
+
+class NftDynset(IntEnum):
+    """enum nft_dynset of codes.h."""
+
+    ADD = 0
+    UPDATE = 1
+    DELETE = 2
+
+
+class NftMeta(IntEnum):
+    """enum nft_meta of codes.h."""
+
+    LEN = 0
+    MARK = 3
+    IIF = 4
+    OIF = 5
+    IIFNAME = 6
+    OIFNAME = 7
+    PKTTYPE = 17
+    L4PROTO = 16
+    RANDOM = 24
+
+
+class NftCt(IntEnum):
+    """enum nft_ct of codes.h."""
+
+    STATE = 0
+    DIRECTION = 1
+    STATUS = 2
+    MARK = 3
+    EXPIRATION = 5
+    HELPER = 6
+    L3PROTOCOL = 7
+    SRC = 8
+    DST = 9
+    PROTOCOL = 10
+    PROTO_SRC = 11
+    PROTO_DST = 12
+    ZONE = 17
+
+
+class NftFib(IntEnum):
+    """Bits of a fib expression."""
+
+    DADDR = 1
+    IIF = 2
+    OIF = 4
+    TYPE = 8
+    OIFNAME = 16
+    PRESENT = 32
+
+
+class NftRt(IntEnum):
+    """enum nft_rt of codes.h."""
+
+    NEXTHOP = 0
+    TCPMSS = 3
 
 
 class Event(IntEnum):
@@ -961,6 +1114,67 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
     "DISPATCH_SLOT": [
         ("key", "uint32", (), 0),
         ("rule", "uint32", (), 0),
+    ],
+    "BASE": [
+        ("kind", "uint32", (), 0),
+        ("entry", "uint32", (), 0),
+        ("policy", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "NFT_EXPR": [
+        ("kind", "uint8", (), 0),
+        ("words", "uint8", (), 0),
+        ("dreg", "uint8", (), 0),
+        ("sreg", "uint8", (), 0),
+        ("a", "uint32", (), 0),
+        ("b", "uint32", (), 0),
+        ("c", "uint32", (), 0),
+    ],
+    "NFT_RULE": [
+        ("first", "uint32", (), 0),
+        ("n", "uint32", (), 0),
+    ],
+    "NFT_SET": [
+        ("kind", "uint32", (), 0),
+        ("key_words", "uint32", (), 0),
+        ("data_words", "uint32", (), 0),
+        ("stride", "uint32", (), 0),
+        ("first", "uint32", (), 0),
+        ("used", "uint32", (), 0),
+        ("size", "uint32", (), 0),
+        ("count", "uint32", (), 0),
+        ("free", "uint32", (), 0),
+        ("words", "uint32", (), 0),
+        ("slot", "uint32", (), 0),
+        ("mask", "uint32", (), 0),
+        ("exact", "uint32", (), 0),
+        ("timeout", "uint32", (), 0),
+        ("any", "uint32", (), 0),
+        ("states", "uint32", (), 0),
+        ("n_states", "uint32", (), 0),
+        ("state_exprs", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
+    ],
+    "NFT_ELEMENT": [
+        ("next", "uint32", (), 0),
+        ("expires", "uint32", (), 0),
+        ("timeout", "uint32", (), 0),
+        ("used", "uint32", (), 0),
+    ],
+    "NFT_STATE": [
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
+        ("tokens", "uint64", (), 0),
+        ("last", "uint64", (), 0),
+        ("cost", "uint64", (), 0),
+        ("most", "uint64", (), 0),
+        ("period", "uint64", (), 0),
+    ],
+    "NFT_CONN": [
+        ("t", "TUPLE", (), 0),
+        ("next", "uint64", (), 0),
+        ("ct", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
     ],
     "TABLE_MEMO": [
         ("key", "uint64", (3,), 0),

@@ -362,6 +362,64 @@ typedef struct {
     uint32_t key, rule; /* rule FN_NONE: empty */
 } dispatch_slot_t;
 
+/* What the kernel calls at one step of a hook: a base chain of nftables, or the table of iptables. */
+typedef struct {
+    uint32_t kind;   /* BASE_* */
+    uint32_t entry;  /* of nftables: first rule in nft_rules */
+    uint32_t policy; /* TARGET_ACCEPT or TARGET_DROP */
+    uint32_t pad;
+} base_t;
+
+/* One expression of a rule of nftables (struct nft_expr). Registers and words hold values of 32 bits in host order, the
+ * most significant word first: an IPv6 address is four of them, an IPv4 address, a port or a mark one. */
+typedef struct {
+    uint8_t kind, words; /* NFT_*; words that it reads or writes */
+    uint8_t dreg, sreg;  /* the registers that it writes and reads first */
+    uint32_t a, b, c;    /* codes.h says it for each kind */
+} nft_expr_t;
+
+/* A rule of nftables; those of a chain lie in one piece, and the last one only says TARGET_CHAIN_END. */
+typedef struct {
+    uint32_t first, n;
+} nft_rule_t;
+
+/* A set or map. Its elements lie in one piece from `first` on, their words likewise, `stride` each: the key, or the low and
+ * the high end of an interval, then the data. */
+typedef struct {
+    uint32_t kind, key_words, data_words, stride;
+    uint32_t first, used, size;     /* elements: ever used, and room */
+    uint32_t count, free;           /* elements in use; the last one that was released */
+    uint32_t words;                 /* of the first element */
+    uint32_t slot, mask;            /* heads of the chains of elements in nft_slots */
+    uint32_t exact;                 /* of NFT_SET_RANGES: a word of 0 or ~0 for each word of a key, in nft_words */
+    uint32_t timeout;               /* jiffies that an element stays, 0: for ever */
+    uint32_t any;                   /* the catch-all element, FN_NONE none */
+    uint32_t states;                /* of the first element */
+    uint32_t n_states, state_exprs; /* what an element carries, and its expressions: their `a` counts from its first state */
+    uint32_t pad;
+} nft_set_t;
+
+typedef struct {
+    uint32_t next;             /* in its chain, or among the released ones */
+    uint32_t expires, timeout; /* jiffies; timeout 0: never */
+    uint32_t used;
+} nft_element_t;
+
+/* What an expression remembers: a counter, limit, quota, last, or numgen. */
+typedef struct {
+    uint64_t packets, bytes; /* counter; quota: bytes used; numgen: the number given last, in packets */
+    uint64_t tokens, last;   /* limit: nanoseconds; last: jiffies + 1 of the packet that came last; ct count: nft_conn_t + 1 */
+    uint64_t cost, most;     /* limit: nanoseconds of a packet, or rate and period of bytes; quota: bytes, in most */
+    uint64_t period;
+} nft_state_t;
+
+/* A connection that `ct count` counts (struct nf_conncount_tuple). */
+typedef struct {
+    tuple_t t;     /* its original one */
+    uint64_t next; /* in its list, or among the free ones, plus one; 0 none */
+    uint32_t ct, pad;
+} nft_conn_t;
+
 /* What the rules of one table said of a packet, for all packets that none of them could tell apart. Its counters go to
  * those of the rules when somebody reads them. */
 typedef struct {
@@ -754,8 +812,25 @@ typedef struct {
     uint32_t widest_run;        /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
                                 * in the cache, FN_NONE none */
 
-    uint32_t *jump_stack;       /* where the walk at hand goes on after the chains that it is in */
-    uint32_t max_jumps;         /* the deepest nesting of the rules' chains */
+    base_t *bases;              /* in the order in which they are called */
+    uint32_t base_first[5][5];  /* [table][hook]: what is called at this step, its table of iptables included */
+    uint32_t base_count[5][5];
+    uint32_t n_bases;           /* 0: the node has no rules of nftables, and each step is its table of iptables */
+    nft_rule_t *nft_rules;
+    nft_expr_t *nft_exprs;
+    nft_set_t *nft_sets;
+    nft_element_t *nft_elements;
+    uint32_t *nft_slots;
+    uint32_t *nft_words; /* constants, keys and data */
+    nft_state_t *nft_states;
+    nft_conn_t *nft_conns;
+    uint32_t n_nft_conns, max_nft_conns, free_nft_conn; /* ever used; the last one released, plus one */
+    uint32_t *nft_log;                                  /* rules whose expressions all held, while somebody traces: rule, then what it said */
+    uint32_t n_nft_log, max_nft_log;
+    target_t nft_range;                                 /* what the NAT statement that decided last gives */
+
+    uint32_t *jump_stack;                               /* where the walk at hand goes on after the chains that it is in */
+    uint32_t max_jumps;                                 /* the deepest nesting of the rules' chains */
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;

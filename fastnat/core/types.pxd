@@ -29,6 +29,9 @@ cdef extern from "types.h" nogil:
         FN_EXPECT_HEADS
         FN_PERSIST_SLOTS
         FN_RECENT_STAMPS
+        FN_NFT_REGISTERS
+        FN_NFT_JUMPS
+        FN_NFT_KEY
         FN_DST16
         FN_ROUND_KEYS
         FN_PAGE_PORTS
@@ -37,6 +40,7 @@ cdef extern from "types.h" nogil:
         FN_STATS
         FN_TIMEOUTS
     const uint32_t FN_NONE
+    const uint32_t FN_ONLY_BASES
     const uint32_t FN_ANY_IFACE
     enum:
         PROTO_TCP
@@ -177,6 +181,7 @@ cdef extern from "types.h" nogil:
         TABLE_MANGLE
         TABLE_NAT
         TABLE_FILTER
+        TABLE_LAST
     enum:
         MANIP_SRC
         MANIP_DST
@@ -356,6 +361,106 @@ cdef extern from "types.h" nogil:
         MATCH_ROUTING
         MATCH_CONNLIMIT
         MATCH_CONNBYTES
+    enum:
+        BASE_IPTABLES
+        BASE_NFTABLES
+    enum:
+        NFT_SET_HASH
+        NFT_SET_INTERVALS
+        NFT_SET_RANGES
+    enum:
+        NFT_VERDICT
+        NFT_IMMEDIATE
+        NFT_PAYLOAD
+        NFT_META
+        NFT_CT
+        NFT_FIB
+        NFT_RT
+        NFT_TCP_OPTION
+        NFT_NUMGEN
+        NFT_JHASH
+        NFT_SYMHASH
+        NFT_BITWISE
+        NFT_SHIFT
+        NFT_COMBINE
+        NFT_CMP
+        NFT_RANGE
+        NFT_LOOKUP
+        NFT_COUNTER
+        NFT_LIMIT
+        NFT_QUOTA
+        NFT_LAST
+        NFT_CONNLIMIT
+        NFT_OBJECT
+        NFT_DYNSET
+        NFT_SET_MARK
+        NFT_SET_ZONE
+        NFT_SET_HELPER
+        NFT_SET_TOS
+        NFT_SET_TTL
+        NFT_SET_MSS
+        NFT_NOTRACK
+        NFT_NAT
+        NFT_ZERO_CHECKSUM
+        NFT_ADD
+    enum:
+        NFT_BASE_NETWORK
+        NFT_BASE_TRANSPORT
+        NFT_BASE_INNER
+    enum:
+        NFT_EQ
+        NFT_NEQ
+        NFT_LT
+        NFT_LTE
+        NFT_GT
+        NFT_GTE
+    enum:
+        NFT_AND
+        NFT_OR
+        NFT_XOR
+    enum:
+        NFT_LOOKUP_SET
+        NFT_LOOKUP_NOT
+        NFT_LOOKUP_MAP
+        NFT_LOOKUP_VERDICT
+    enum:
+        NFT_DYNSET_ADD
+        NFT_DYNSET_UPDATE
+        NFT_DYNSET_DELETE
+    enum:
+        NFT_META_LEN
+        NFT_META_MARK
+        NFT_META_IIF
+        NFT_META_OIF
+        NFT_META_IIFNAME
+        NFT_META_OIFNAME
+        NFT_META_PKTTYPE
+        NFT_META_L4PROTO
+        NFT_META_RANDOM
+    enum:
+        NFT_CT_STATE
+        NFT_CT_DIRECTION
+        NFT_CT_STATUS
+        NFT_CT_MARK
+        NFT_CT_EXPIRATION
+        NFT_CT_HELPER
+        NFT_CT_L3PROTOCOL
+        NFT_CT_SRC
+        NFT_CT_DST
+        NFT_CT_PROTOCOL
+        NFT_CT_PROTO_SRC
+        NFT_CT_PROTO_DST
+        NFT_CT_ZONE
+    enum:
+        NFT_FIB_DADDR
+        NFT_FIB_IIF
+        NFT_FIB_OIF
+        NFT_FIB_TYPE
+        NFT_FIB_OIFNAME
+        NFT_FIB_PRESENT
+    enum:
+        NFT_RT_NEXTHOP
+        NFT_RT_TCPMSS
     enum:
         EVENT_NEW
         EVENT_UPDATE
@@ -671,6 +776,67 @@ cdef extern from "types.h" nogil:
     ctypedef struct dispatch_slot_t:
         uint32_t key
         uint32_t rule
+
+    ctypedef struct base_t:
+        uint32_t kind
+        uint32_t entry
+        uint32_t policy
+        uint32_t pad
+
+    ctypedef struct nft_expr_t:
+        uint8_t kind
+        uint8_t words
+        uint8_t dreg
+        uint8_t sreg
+        uint32_t a
+        uint32_t b
+        uint32_t c
+
+    ctypedef struct nft_rule_t:
+        uint32_t first
+        uint32_t n
+
+    ctypedef struct nft_set_t:
+        uint32_t kind
+        uint32_t key_words
+        uint32_t data_words
+        uint32_t stride
+        uint32_t first
+        uint32_t used
+        uint32_t size
+        uint32_t count
+        uint32_t free
+        uint32_t words
+        uint32_t slot
+        uint32_t mask
+        uint32_t exact
+        uint32_t timeout
+        uint32_t any
+        uint32_t states
+        uint32_t n_states
+        uint32_t state_exprs
+        uint32_t pad
+
+    ctypedef struct nft_element_t:
+        uint32_t next
+        uint32_t expires
+        uint32_t timeout
+        uint32_t used
+
+    ctypedef struct nft_state_t:
+        uint64_t packets
+        uint64_t bytes
+        uint64_t tokens
+        uint64_t last
+        uint64_t cost
+        uint64_t most
+        uint64_t period
+
+    ctypedef struct nft_conn_t:
+        tuple_t t
+        uint64_t next
+        uint32_t ct
+        uint32_t pad
 
     ctypedef struct table_memo_t:
         uint64_t key[3]
@@ -1075,6 +1241,25 @@ cdef extern from "types.h" nogil:
         hook_count_t unruled[5][5]
         hook_count_t passed
         uint32_t widest_run
+        base_t *bases
+        uint32_t base_first[5][5]
+        uint32_t base_count[5][5]
+        uint32_t n_bases
+        nft_rule_t *nft_rules
+        nft_expr_t *nft_exprs
+        nft_set_t *nft_sets
+        nft_element_t *nft_elements
+        uint32_t *nft_slots
+        uint32_t *nft_words
+        nft_state_t *nft_states
+        nft_conn_t *nft_conns
+        uint32_t n_nft_conns
+        uint32_t max_nft_conns
+        uint32_t free_nft_conn
+        uint32_t *nft_log
+        uint32_t n_nft_log
+        uint32_t max_nft_log
+        target_t nft_range
         uint32_t *jump_stack
         uint32_t max_jumps
         dispatch_t *dispatches

@@ -10,9 +10,27 @@ from ..conntrack.insert cimport conn_delete
 from ..conntrack.lookup cimport is_live
 from ..packet.rewrite cimport manip_pkt
 from ..rules.match cimport rule_reason
+from ..rules.nftables cimport walk_chain
 from ..rules.walk cimport walk_table
 from ..tuples.tuple cimport conn_tuple, invert_tuple
 from .setup cimport nat_target, null_binding, source_target
+
+
+cdef inline uint32_t decide_by_bases(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # decide_by_bases: as decide_manip, where nftables has nat chains or others at this node: the first binding ends.
+    cdef uint32_t first = e.base_first[TABLE_NAT][p.hook]
+    cdef uint32_t done = IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE
+    cdef uint32_t i, kind
+    for i in range(first, first + e.base_count[TABLE_NAT][p.hook]):
+        kind = walk_table(e, TABLE_NAT, p) if e.bases[i].kind == BASE_IPTABLES else walk_chain(e, p, &e.bases[i])
+        if rule_reason[kind]:
+            return rule_reason[kind]
+        if kind != TARGET_ACCEPT and not nat_target(e, p, kind, p.target, manip):
+            return REASON_NO_ADDRESS
+        if e.conns[p.ct].status & done:
+            return REASON_NONE
+    null_binding(e, p, manip)
+    return REASON_NONE
 
 
 cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
@@ -20,6 +38,8 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     cdef const target_t *target
     cdef uint32_t kind = TARGET_ACCEPT
     p.target = NULL
+    if fn_unlikely(e.n_bases != 0):
+        return decide_by_bases(e, p, manip)
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
         kind = walk_table(e, TABLE_NAT, p)
     target = p.target

@@ -26,8 +26,8 @@ cdef inline bint only_nat_rules(const engine_t *e, bint remember) noexcept nogil
     # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones
     if e.max_events or e.n_services or e.auto_helpers:
         return False
-    # a rule of raw, mangle or filter sees each packet, not only the first of a connection
-    for table in range(4):
+    # a rule of raw, mangle or filter, or of a chain behind nat, sees each packet, not only the first of a connection
+    for table in range(5):
         for hook in range(5):
             if table != TABLE_NAT and e.hook_entry[table][hook] != FN_NONE:
                 return False

@@ -1,0 +1,292 @@
+# What expressions of nftables read: bytes of the packet, what it carries beside them, its connection, the routing table.
+#
+# Source: nft_payload.c, nft_meta.c, nft_ct.c, nft_fib_ipv4.c, nft_fib_ipv6.c, nft_rt.c, nft_exthdr.c (Linux 6.18).
+# Invariants: a function that returns False leaves the rule (NFT_BREAK); no byte beyond the datagram is read.
+# Differs from the kernel: a packet of a batch of headers has the bytes that its header says, and zeros.
+from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport memset
+from ..types cimport *
+from ..conntrack.events cimport conn_mark
+from ..helpers.expect cimport help_of
+from ..nat.range cimport has_ports
+from ..route cimport addr_type, classify, is_multicast, next_hop, packet_type, route_lookup
+from ..tuples.hash cimport random_u64
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from .match cimport ct_state_bit
+
+cdef enum:
+    # RTN_*
+    RTN_UNSPEC = 0
+    RTN_UNICAST = 1
+    RTN_MULTICAST = 5
+
+
+cdef inline void put_addr(uint32_t *to, addr_t addr) noexcept nogil:
+    # put_addr: an address in registers, its first 32 bits first.
+    cdef uint32_t i
+    for i in range(FN_ADDR_BITS // 32):
+        to[i] = <uint32_t>(addr >> (FN_ADDR_BITS - 32 - 32 * i))
+
+
+cdef inline addr_t get_addr(const uint32_t *from_) noexcept nogil:
+    # get_addr: the address that registers hold.
+    cdef addr_t addr = from_[0]
+    cdef uint32_t i
+    for i in range(1, FN_ADDR_BITS // 32):
+        addr = addr << (FN_ADDR_BITS // 4) | from_[i]
+    return addr
+
+
+cdef inline uint32_t made_network_byte(const pkt_t *p, uint32_t at) noexcept nogil:
+    # made_network_byte: a byte of the IP header that a header-only packet would have.
+    cdef uint32_t addresses = 8 if FN_V6 else 12
+    cdef uint32_t length = p.length - 40 if FN_V6 else p.length
+    cdef uint32_t back
+    cdef addr_t addr
+    if at >= addresses:
+        addr = tuple_src(p.t) if at < addresses + FN_ADDR_BYTES else tuple_dst(p.t)
+        back = (FN_ADDR_BYTES - 1) - (at - addresses) % FN_ADDR_BYTES
+        return <uint32_t>(addr >> (8 * back)) & 0xff
+    if at == 0:
+        return 0x60 if FN_V6 else 0x45
+    if at == (4 if FN_V6 else 2):
+        return length >> 8
+    if at == (5 if FN_V6 else 3):
+        return length & 0xff
+    if at == (7 if FN_V6 else 8):
+        return p.ttl
+    return tuple_proto(p.t) if at == (6 if FN_V6 else 9) else 0
+
+
+cdef inline uint32_t made_transport_byte(const pkt_t *p, uint32_t at) noexcept nogil:
+    # made_transport_byte: a byte of the transport header that a header-only packet would have.
+    cdef uint32_t proto = tuple_proto(p.t)
+    cdef uint32_t port
+    if proto == PROTO_ICMP:
+        if at < 2:
+            return tuple_dport(p.t) >> 8 if at == 0 else tuple_dport(p.t) & 0xff
+        return (tuple_sport(p.t) >> (8 if at == 4 else 0)) & 0xff if at == 4 or at == 5 else 0
+    if at < 4 and has_ports(proto):
+        port = tuple_sport(p.t) if at < 2 else tuple_dport(p.t)
+        return port & 0xff if at & 1 else port >> 8
+    if proto == PROTO_TCP and at == 12:
+        return 0x50
+    return p.tcp_flags & 0xff if proto == PROTO_TCP and at == 13 else 0
+
+
+cdef inline uint32_t made_size(const pkt_t *p, uint32_t base) noexcept nogil:
+    # made_size: the bytes that a header-only packet has of a header.
+    if base == NFT_BASE_NETWORK:
+        return 40 if FN_V6 else 20
+    return 20 if tuple_proto(p.t) == PROTO_TCP else 8
+
+
+cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_payload: bytes of a header as a number (nft_payload_eval). x.b: the first byte, x.c: their number.
+    cdef uint32_t start = x.b
+    cdef uint32_t i, byte_
+    memset(to, 0, 4 * x.words)
+    if x.a == NFT_BASE_INNER or (x.a == NFT_BASE_TRANSPORT and tuple_proto(p.t) == 0):
+        return False
+    if p.data != NULL:
+        start += p.l4off if x.a == NFT_BASE_TRANSPORT else 0
+        if start + x.c > p.len:
+            return False
+    elif start + x.c > made_size(p, x.a):
+        return False
+    for i in range(x.c):
+        if p.data != NULL:
+            byte_ = p.data[start + i]
+        elif x.a == NFT_BASE_NETWORK:
+            byte_ = made_network_byte(p, start + i)
+        else:
+            byte_ = made_transport_byte(p, start + i)
+        to[x.words - 1 - (x.c - 1 - i) // 4] |= byte_ << (8 * ((x.c - 1 - i) & 3))
+    return True
+
+
+cdef inline uint32_t incoming(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # incoming: the interface that a hook is told the packet came in by, 0 none; POSTROUTING is told since Linux 5.7.
+    if p.hook == HOOK_OUTPUT or (p.hook == HOOK_POSTROUTING and e.profile == LINUX_5_4):
+        return 0
+    return p.in_iface
+
+
+cdef inline uint32_t outgoing(const pkt_t *p) noexcept nogil:
+    # outgoing: the interface that a hook is told the packet goes out by, 0 none.
+    return p.out_iface if p.hook >= HOOK_FORWARD else 0
+
+
+cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexcept nogil:
+    # put_name: the name of an interface, which has four words; of none it is empty.
+    cdef uint32_t i
+    for i in range(4):
+        to[i] = e.nft_words[4 * iface + i] if iface else 0
+
+
+cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_meta: nft_meta_get_eval.
+    if x.a == NFT_META_LEN:
+        to[0] = p.length
+    elif x.a == NFT_META_MARK:
+        to[0] = p.mark
+    elif x.a == NFT_META_IIF:
+        to[0] = incoming(e, p)
+    elif x.a == NFT_META_OIF:
+        to[0] = outgoing(p)
+    elif x.a == NFT_META_IIFNAME:
+        put_name(e, incoming(e, p), to)
+    elif x.a == NFT_META_OIFNAME:
+        put_name(e, outgoing(p), to)
+    elif x.a == NFT_META_L4PROTO:
+        to[0] = tuple_proto(p.t)
+    elif x.a == NFT_META_PKTTYPE:
+        classify(e, p)
+        to[0] = packet_type(e, tuple_dst(p.t), p.dst_class)
+    else:
+        to[0] = <uint32_t>(random_u64(e) >> 32)
+    return True
+
+
+cdef inline uint32_t expiration(const engine_t *e, const conn_t *c) noexcept nogil:
+    # expiration: milliseconds until a connection expires (nf_ct_expires); what is not confirmed has none.
+    cdef int32_t left = <int32_t>(c.timeout - <uint32_t>e.now) if c.status & IPS_CONFIRMED else 0
+    return <uint32_t>left * (1000 // FN_HZ) if left > 0 else 0
+
+
+cdef inline bint load_tuple(const conn_t *c, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_tuple: a part of a tuple of the connection; x.b: DIR_*.
+    cdef tuple_t t = c.tuples[x.b & 1]
+    if x.a == NFT_CT_SRC:
+        put_addr(to, tuple_src(t))
+    elif x.a == NFT_CT_DST:
+        put_addr(to, tuple_dst(t))
+    elif x.a == NFT_CT_PROTO_SRC:
+        to[0] = tuple_sport(t)
+    elif x.a == NFT_CT_PROTO_DST:
+        to[0] = tuple_dport(t)
+    else:
+        to[0] = tuple_proto(c.tuples[0])
+    return True
+
+
+cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_ct: nft_ct_get_eval: without a connection only the state can be asked.
+    cdef const conn_t *c
+    if x.a == NFT_CT_STATE:
+        to[0] = ct_state_bit(e, p) & 0x3fff
+        return True
+    if p.ct == FN_NONE:
+        return False
+    c = &e.conns[p.ct]
+    if x.a == NFT_CT_DIRECTION:
+        to[0] = p.dir
+    elif x.a == NFT_CT_STATUS:
+        to[0] = c.status
+    elif x.a == NFT_CT_MARK:
+        to[0] = conn_mark(e, p.ct)
+    elif x.a == NFT_CT_EXPIRATION:
+        to[0] = 0
+        to[1] = expiration(e, c)
+    elif x.a == NFT_CT_HELPER:
+        to[0] = help_of(e, p.ct).kind if c.flags & CONN_HELPED else 0
+        return to[0] != 0
+    elif x.a == NFT_CT_ZONE:
+        to[0] = c.zone
+    else:
+        return load_tuple(c, x, to)
+    return True
+
+
+cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t device) noexcept nogil:
+    # fib_type6: __nft_fib6_eval_type: => RTN_*, by the route, and where that says nothing by the address.
+    cdef uint32_t route = e.class_route[class_]
+    cdef uint32_t kind = e.routes[route - 1].kind if route else ROUTE_UNREACHABLE
+    if kind > ROUTE_MULTICAST or kind == ROUTE_ANYCAST:
+        return kind
+    if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or e.routes[route - 1].iface == device):
+        return kind
+    if is_multicast(addr):
+        return RTN_MULTICAST
+    return RTN_UNICAST if addr else RTN_UNSPEC
+
+
+cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_fib: nft_fib4_eval_type and nft_fib4_eval: the type of an address, or the interface that the way to it leads out of.
+    cdef bint dst = x.a & NFT_FIB_DADDR
+    cdef addr_t addr = tuple_dst(p.t) if dst else tuple_src(p.t)
+    cdef uint32_t device = FN_ANY_IFACE
+    cdef uint32_t class_, route, iface
+    classify(e, p)
+    class_ = p.dst_class if dst else p.src_class
+    if x.a & (NFT_FIB_IIF | NFT_FIB_OIF):
+        device = incoming(e, p) if x.a & NFT_FIB_IIF else outgoing(p)
+    if x.a & NFT_FIB_TYPE:
+        to[0] = fib_type6(e, addr, class_, device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
+        return True
+    route = e.class_route[class_]
+    iface = e.routes[route - 1].iface if route and e.routes[route - 1].kind <= 3 else 0
+    if device != FN_ANY_IFACE and iface != device:
+        iface = 0
+    if p.hook == HOOK_PREROUTING and e.iface_flags[p.in_iface] & IFACE_LOOPBACK and p.in_iface:
+        iface = p.in_iface
+    if x.a & NFT_FIB_OIFNAME:
+        put_name(e, iface, to)
+    else:
+        to[0] = iface if not x.a & NFT_FIB_PRESENT else iface != 0
+    return True
+
+
+cdef inline uint32_t tcp_mss(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # tcp_mss: get_tcpmss: the smaller MTU of the way there and the way back, without headers.
+    cdef uint32_t headers = 60 if FN_V6 else 40
+    cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
+    cdef uint32_t back = route_lookup(e, tuple_src(p.t))
+    if back and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
+        mtu = e.iface_flags[e.routes[back - 1].iface] >> 16
+    return mtu - headers if mtu > headers else 536
+
+
+cdef inline bint load_rt(const engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_rt: nft_rt_get_eval: only a routed packet has a next hop.
+    if p.route == 0:
+        return False
+    if x.a == NFT_RT_NEXTHOP:
+        put_addr(to, next_hop(e, p))
+    else:
+        to[0] = tcp_mss(e, p)
+    return True
+
+
+cdef inline uint32_t find_tcp_option(const pkt_t *p, uint32_t kind, uint32_t need) noexcept nogil:
+    # find_tcp_option: => Where an option with `need` bytes or more begins, 0: it is not there (nft_exthdr_tcp_eval).
+    cdef uint32_t at, end, size
+    if p.data == NULL or tuple_proto(p.t) != PROTO_TCP or p.len < p.l4off + 20:
+        return 0
+    at = p.l4off + 20
+    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
+    if end > p.len:
+        return 0
+    while at + 1 < end:
+        size = 1 if p.data[at] < 2 else p.data[at + 1]
+        if size == 0:
+            size = 1
+        if p.data[at] == kind:
+            return at if at + size <= end and need <= size else 0
+        at += size
+    return 0
+
+
+cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_tcp_option: a field of an option, or whether the option is there.
+    cdef uint32_t at = find_tcp_option(p, x.a, x.b + x.c)
+    cdef uint32_t i
+    to[0] = at != 0
+    if x.c == 0:
+        return True
+    if at == 0:
+        return False
+    to[0] = 0
+    for i in range(x.c):
+        to[0] = to[0] << 8 | p.data[at + x.b + i]
+    return True

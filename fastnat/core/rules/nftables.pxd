@@ -1,0 +1,472 @@
+# Walking the chains of nftables for one packet.
+#
+# Source: nft_do_chain (nf_tables_core.c), nft_cmp.c, nft_range.c, nft_bitwise.c, nft_lookup.c, nft_limit.c, nft_quota.c,
+# nft_counter.c, nft_numgen.c, nft_hash.c, nft_nat.c, nft_masq.c, nft_redir.c, nft_objref.c (Linux 6.18).
+# Invariants: an expression that does not hold ends its rule; a verdict ends the chain, a NAT statement as well. Registers hold
+# numbers of the host, the most significant word first; nftables/compile.py says which of them an expression may use.
+# Differs from the kernel: nothing for the expressions listed.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from ..types cimport *
+from ..conntrack.lookup cimport is_live
+from ..helpers.expect cimport assign_helper
+from ..packet.checksum cimport csum_replace2, load_be16
+from ..packet.mangle cimport set_tos, set_ttl
+from ..tuples.hash cimport random_u64, rol32, tuple_hash
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
+from .match cimport rule_reason, set_conn_mark, target_ct
+from .nft_load cimport find_tcp_option, get_addr, load_ct, load_fib, load_meta, load_payload, load_rt, load_tcp_option
+from .nft_sets cimport change_set, compare_words, element_data, find_in_set
+from .walk cimport walk_table
+
+cdef enum:
+    # what an expression says beside TARGET_*: the rule goes on, or it is left
+    GOES_ON = 0
+    LEAVES = 0xff
+    NS_PER_JIFFY = 1000000000 // FN_HZ
+
+
+cdef inline bint cmp_holds(const engine_t *e, const nft_expr_t *x, const uint32_t *from_) noexcept nogil:
+    # cmp_holds: nft_cmp_eval.
+    cdef int d
+    if x.words == 1:
+        d = 0 if from_[0] == x.a else -1 if from_[0] < x.a else 1
+    else:
+        d = compare_words(from_, &e.nft_words[x.a], x.words)
+    if x.b == NFT_EQ or x.b == NFT_NEQ:
+        return (d == 0) == (x.b == NFT_EQ)
+    if x.b == NFT_LT or x.b == NFT_GTE:
+        return (d < 0) == (x.b == NFT_LT)
+    return (d <= 0) == (x.b == NFT_LTE)
+
+
+cdef inline bint range_holds(const engine_t *e, const nft_expr_t *x, const uint32_t *from_) noexcept nogil:
+    # range_holds: nft_range_eval.
+    cdef const uint32_t *low = &e.nft_words[x.a]
+    return (compare_words(from_, low, x.words) >= 0 and compare_words(from_, low + x.words, x.words) <= 0) != x.b
+
+
+cdef inline void bitwise(const engine_t *e, const nft_expr_t *x, uint32_t *regs) noexcept nogil:
+    # bitwise: (value & mask) ^ bits.
+    cdef const uint32_t *mask = &e.nft_words[x.a]
+    cdef uint32_t i
+    for i in range(x.words):
+        regs[x.dreg + i] = (regs[x.sreg + i] & mask[i]) ^ mask[x.words + i]
+
+
+cdef inline void shift(const nft_expr_t *x, uint32_t *regs) noexcept nogil:
+    # shift: one word to the left by x.a or to the right by x.b bits.
+    regs[x.dreg] = regs[x.sreg] << x.a if x.a else regs[x.sreg] >> x.b
+
+
+cdef inline void combine(const nft_expr_t *x, uint32_t *regs) noexcept nogil:
+    # combine: two values (nft_bitwise_eval_and and its kind).
+    cdef uint32_t i
+    for i in range(x.words):
+        if x.b == NFT_AND:
+            regs[x.dreg + i] = regs[x.sreg + i] & regs[x.a + i]
+        elif x.b == NFT_OR:
+            regs[x.dreg + i] = regs[x.sreg + i] | regs[x.a + i]
+        else:
+            regs[x.dreg + i] = regs[x.sreg + i] ^ regs[x.a + i]
+
+
+cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
+    # scaled: reciprocal_scale.
+    return <uint32_t>(<uint64_t>value * modulus >> 32)
+
+
+cdef inline uint32_t numgen(engine_t *e, const nft_expr_t *x) noexcept nogil:
+    # numgen: nft_ng_inc_gen and nft_ng_random_gen.
+    cdef nft_state_t *s = &e.nft_states[x.a]
+    if x.sreg:
+        return scaled(<uint32_t>(random_u64(e) >> 32), x.b) + x.c
+    s.packets = s.packets + 1 if s.packets + 1 < x.b else 0
+    return <uint32_t>s.packets + x.c
+
+
+cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
+    # limit_holds: nft_limit_eval. The packet costs what it takes to earn it again, in nanoseconds.
+    cdef uint64_t now = e.now * NS_PER_JIFFY
+    cdef uint64_t cost = s.cost
+    cdef uint64_t tokens = s.tokens + now - s.last
+    if x.b & 2:
+        cost = s.period * p.length // s.cost
+    if tokens > s.most:
+        tokens = s.most
+    s.last = now
+    if tokens >= cost:
+        s.tokens = tokens - cost
+        return not x.b & 1
+    s.tokens = tokens
+    return x.b & 1
+
+
+cdef inline bint quota_holds(const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
+    # quota_holds: nft_quota_do_eval.
+    s.bytes += p.length
+    return (s.bytes >= s.most) == (x.b & 1)
+
+
+cdef inline bint connection_counts(const engine_t *e, const nft_conn_t *x) noexcept nogil:
+    # connection_counts: find_or_evict and already_closed: it is there, and a TCP connection is not over.
+    cdef const conn_t *c = &e.conns[x.ct]
+    if not is_live(c) or not tuple_equal(c.tuples[0], x.t) or not c.status & IPS_CONFIRMED:
+        return False
+    if <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+        return False
+    return tuple_proto(x.t) != PROTO_TCP or (c.state != TCP_TIME_WAIT and c.state != TCP_CLOSE)
+
+
+cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s) noexcept nogil:
+    # count_connection: nf_conncount_add: take out what is over, add the packet's connection once. s.packets: how many there are.
+    # => False: there is no room.
+    cdef uint64_t *link = &s.last
+    cdef uint32_t at
+    cdef bint there = False
+    while link[0]:
+        at = <uint32_t>link[0] - 1
+        if e.nft_conns[at].ct == p.ct and tuple_equal(e.nft_conns[at].t, e.conns[p.ct].tuples[0]):
+            there = True
+        elif not connection_counts(e, &e.nft_conns[at]):
+            link[0] = e.nft_conns[at].next
+            e.nft_conns[at].next = e.free_nft_conn
+            e.free_nft_conn = at + 1
+            s.packets -= 1
+            continue
+        link = &e.nft_conns[at].next
+    if there:
+        return True
+    if e.free_nft_conn:
+        at = e.free_nft_conn - 1
+        e.free_nft_conn = <uint32_t>e.nft_conns[at].next
+    elif e.n_nft_conns < e.max_nft_conns:
+        at = e.n_nft_conns
+        e.n_nft_conns += 1
+    else:
+        return False
+    e.nft_conns[at].t = e.conns[p.ct].tuples[0]
+    e.nft_conns[at].ct = p.ct
+    e.nft_conns[at].next = 0
+    link[0] = at + 1
+    s.packets += 1
+    return True
+
+
+cdef inline bint count_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
+    # count_holds: nft_connlimit_do_eval; a packet without a connection is not counted.
+    if p.ct == FN_NONE or not count_connection(e, p, s):
+        return False
+    return (s.packets > x.c) == (x.b & 1)
+
+
+cdef inline bint stateful_holds(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t state) noexcept nogil:
+    # stateful_holds: counter, limit, quota, last or ct count.
+    cdef nft_state_t *s = &e.nft_states[state]
+    if x.kind == NFT_COUNTER:
+        s.packets += 1
+        s.bytes += p.length
+        return True
+    if x.kind == NFT_LIMIT:
+        return limit_holds(e, p, x, s)
+    if x.kind == NFT_QUOTA:
+        return quota_holds(p, x, s)
+    if x.kind == NFT_CONNLIMIT:
+        return count_holds(e, p, x, s)
+    s.last = e.now + 1
+    return True
+
+
+cdef inline bint carried_hold(engine_t *e, pkt_t *p, const nft_set_t *s, uint32_t element) noexcept nogil:
+    # carried_hold: what an element carries, in order (nft_set_elem_update_expr).
+    cdef uint32_t first = s.states + (element - s.first) * s.n_states
+    cdef uint32_t i
+    for i in range(s.n_states):
+        if not stateful_holds(e, p, &e.nft_exprs[s.state_exprs + i], first + i):
+            return False
+    return True
+
+
+cdef inline uint32_t lookup(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *regs, uint32_t *chain) noexcept nogil:
+    # lookup: nft_lookup_eval.
+    # => GOES_ON, LEAVES, or the verdict that a map says; chain: where it jumps to.
+    cdef const nft_set_t *s = &e.nft_sets[x.a]
+    cdef uint32_t at = find_in_set(e, s, regs + x.sreg)
+    cdef const uint32_t *data
+    if x.b == NFT_LOOKUP_NOT:
+        return LEAVES if at != FN_NONE else GOES_ON
+    if at == FN_NONE:
+        return LEAVES
+    data = element_data(e, s, at)
+    if s.n_states and not carried_hold(e, p, s, at):
+        return LEAVES
+    if x.b == NFT_LOOKUP_MAP:
+        memcpy(regs + x.dreg, data, 4 * s.data_words)
+    elif x.b == NFT_LOOKUP_VERDICT:
+        chain[0] = data[1]
+        return data[0]
+    return GOES_ON
+
+
+cdef inline uint32_t dynset(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
+    # dynset: change a set, then ask what the element carries.
+    cdef uint32_t element
+    if not change_set(e, x, regs, &element):
+        return LEAVES
+    if element != FN_NONE and not carried_hold(e, p, &e.nft_sets[x.a], element):
+        return LEAVES
+    return GOES_ON
+
+
+cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
+    # nat_range: what nft_nat_eval, nft_masq_ipv4_eval and nft_redir_eval give the connection; nat/hook carries it out.
+    # => The TARGET_* that decides; a packet without a connection leaves the chain untranslated.
+    cdef target_t *r = &e.nft_range
+    cdef uint32_t min_addr = x.c & 0xff
+    cdef uint32_t max_addr = (x.c >> 8) & 0xff
+    cdef uint32_t min_proto = (x.c >> 16) & 0xff
+    cdef uint32_t max_proto = x.c >> 24
+    memset(r, 0, sizeof(target_t))
+    r.flags = <uint16_t>x.b
+    if min_addr != 0xff:
+        r.min_addr = get_addr(regs + min_addr)
+        r.max_addr = get_addr(regs + max_addr)
+    if min_proto != 0xff:
+        r.min_proto = <uint16_t>regs[min_proto]
+        r.max_proto = <uint16_t>regs[max_proto]
+    p.target = r
+    return x.a
+
+
+cdef inline void set_mss(pkt_t *p, uint32_t mss) noexcept nogil:
+    # set_mss: nft_exthdr_tcp_set_eval: a maximum segment size only gets smaller.
+    cdef uint32_t at = find_tcp_option(p, 2, 4)
+    cdef uint32_t before
+    if at == 0:
+        return
+    before = load_be16(p.data + at + 2)
+    if before <= mss:
+        return
+    p.data[at + 2] = <uint8_t>(mss >> 8)
+    p.data[at + 3] = <uint8_t>mss
+    csum_replace2(p.data + p.l4off + 16, before, mss)
+
+
+cdef inline uint32_t jhash(const uint32_t *k, uint32_t length, uint32_t seed) noexcept nogil:
+    # jhash: linux/jhash.h over `length` bytes; k: the bytes as words whose first byte is the most significant.
+    cdef uint32_t a = <uint32_t>0xdeadbeef + length + seed
+    cdef uint32_t b = a
+    cdef uint32_t c = a
+    cdef uint32_t n = (length + 3) // 4
+    if n == 0:
+        return c
+    while length > 12:
+        a += fn_bswap32(k[0])
+        b += fn_bswap32(k[1])
+        c += fn_bswap32(k[2])
+        a = (a - c) ^ rol32(c, 4)
+        c += b
+        b = (b - a) ^ rol32(a, 6)
+        a += c
+        c = (c - b) ^ rol32(b, 8)
+        b += a
+        a = (a - c) ^ rol32(c, 16)
+        c += b
+        b = (b - a) ^ rol32(a, 19)
+        a += c
+        c = (c - b) ^ rol32(b, 4)
+        b += a
+        k += 3
+        length -= 12
+        n -= 3
+    a += fn_bswap32(k[0])
+    if n > 1:
+        b += fn_bswap32(k[1])
+    if n > 2:
+        c += fn_bswap32(k[2])
+    c = (c ^ b) - rol32(b, 14)
+    a = (a ^ c) - rol32(c, 11)
+    b = (b ^ a) - rol32(a, 25)
+    c = (c ^ b) - rol32(b, 16)
+    a = (a ^ c) - rol32(c, 4)
+    b = (b ^ a) - rol32(a, 14)
+    return (c ^ b) - rol32(b, 24)
+
+
+cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # flow_hash: skb_get_hash: the same for both directions of a flow; the kernel's is random from boot to boot.
+    cdef tuple_t t = p.t
+    if tuple_src(t) > tuple_dst(t) or (tuple_src(t) == tuple_dst(t) and tuple_sport(t) > tuple_dport(t)):
+        t = tuple_make(tuple_dst(t), tuple_src(t), tuple_dport(t), tuple_sport(t), tuple_proto(t), 0)
+    return <uint32_t>(tuple_hash(e, t) >> 16)
+
+
+cdef inline void set_helper(engine_t *e, const pkt_t *p, uint32_t helper, uint32_t proto) noexcept nogil:
+    # set_helper: nft_ct_helper_obj_eval: a new connection of the helper's protocol gets it, unless it has one by a rule already.
+    if not p.is_new or tuple_proto(e.conns[p.ct].tuples[0]) != proto or e.conns[p.ct].status & IPS_HELPER:
+        return
+    assign_helper(e, p.ct, helper, IPS_HELPER)
+
+
+cdef inline void assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
+    # assign: what a rule sets: mark, zone, helper, TOS, TTL, MSS, a checksum of 0.
+    cdef target_t t
+    memset(&t, 0, sizeof(target_t))
+    t.value = regs[x.sreg]
+    if x.kind == NFT_SET_MARK:
+        if x.a == 0:
+            p.mark = regs[x.sreg]
+        elif p.ct != FN_NONE:
+            set_conn_mark(e, p.ct, regs[x.sreg])
+    elif x.kind == NFT_SET_TOS:
+        t.value = regs[x.sreg] & ~x.a & 0xff
+        t.mask = ~x.a & 0xff
+        set_tos(p, &t)
+    elif x.kind == NFT_SET_TTL:
+        set_ttl(p, &t)
+    elif x.kind == NFT_SET_ZONE:
+        t.mask = x.a
+        target_ct(p, TARGET_CT_ZONE, &t)
+    elif x.kind == NFT_NOTRACK:
+        target_ct(p, TARGET_NOTRACK, &t)
+    elif x.kind == NFT_SET_MSS:
+        set_mss(p, regs[x.sreg])
+    elif x.kind == NFT_SET_HELPER:
+        set_helper(e, p, x.a, x.b)
+    elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
+        p.data[p.l4off + 6] = 0
+        p.data[p.l4off + 7] = 0
+
+
+cdef inline bint loaded(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # loaded: an expression that reads something into registers.
+    if x.kind == NFT_PAYLOAD:
+        return load_payload(p, x, to)
+    if x.kind == NFT_META:
+        return load_meta(e, p, x, to)
+    if x.kind == NFT_CT:
+        return load_ct(e, p, x, to)
+    if x.kind == NFT_FIB:
+        return load_fib(e, p, x, to)
+    if x.kind == NFT_RT:
+        return load_rt(e, p, x, to)
+    return load_tcp_option(p, x, to)
+
+
+cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *regs, uint32_t *chain) noexcept nogil:
+    # evaluate: one expression.
+    # => GOES_ON, LEAVES, or a verdict, TARGET_*.
+    cdef uint32_t kind = x.kind
+    if kind == NFT_CMP:
+        return GOES_ON if cmp_holds(e, x, regs + x.sreg) else LEAVES
+    if NFT_PAYLOAD <= kind <= NFT_TCP_OPTION:
+        return GOES_ON if loaded(e, p, x, regs + x.dreg) else LEAVES
+    if kind == NFT_LOOKUP:
+        return lookup(e, p, x, regs, chain)
+    if kind == NFT_VERDICT:
+        chain[0] = x.b
+        return x.a
+    if kind == NFT_IMMEDIATE:
+        if x.words == 1:
+            regs[x.dreg] = x.a
+        else:
+            memcpy(regs + x.dreg, &e.nft_words[x.a], 4 * x.words)
+    elif kind == NFT_RANGE:
+        return GOES_ON if range_holds(e, x, regs + x.sreg) else LEAVES
+    elif kind == NFT_BITWISE:
+        bitwise(e, x, regs)
+    elif kind == NFT_SHIFT:
+        shift(x, regs)
+    elif kind == NFT_COMBINE:
+        combine(x, regs)
+    elif kind == NFT_NUMGEN:
+        regs[x.dreg] = numgen(e, x)
+    elif kind == NFT_JHASH:
+        regs[x.dreg] = scaled(jhash(regs + x.sreg, x.a, x.c), x.b)
+    elif kind == NFT_SYMHASH:
+        regs[x.dreg] = scaled(flow_hash(e, p), x.b)
+    elif kind == NFT_ADD:
+        regs[x.dreg] += x.a
+    elif NFT_COUNTER <= kind <= NFT_CONNLIMIT:
+        return GOES_ON if stateful_holds(e, p, x, x.a) else LEAVES
+    elif kind == NFT_OBJECT:
+        x = &e.nft_exprs[regs[x.sreg]]
+        return GOES_ON if stateful_holds(e, p, x, x.a) else LEAVES
+    elif kind == NFT_DYNSET:
+        return dynset(e, p, x, regs)
+    elif kind == NFT_NAT:
+        return nat_range(e, p, x, regs)
+    else:
+        assign(e, p, x, regs)
+    return GOES_ON
+
+
+cdef inline uint32_t rule_says(engine_t *e, pkt_t *p, uint32_t rule, uint32_t *regs, uint32_t *chain) noexcept nogil:
+    # rule_says: => What the rule says: TARGET_*, GOES_ON if it says nothing, LEAVES if it does not hold.
+    cdef const nft_rule_t *r = &e.nft_rules[rule]
+    cdef uint32_t i, said
+    for i in range(r.n):
+        said = evaluate(e, p, &e.nft_exprs[r.first + i], regs, chain)
+        if said != GOES_ON:
+            return said
+    return GOES_ON
+
+
+cdef inline void log_rule(engine_t *e, uint32_t rule, uint32_t said) noexcept nogil:
+    # log_rule: note a rule that held, for a trace.
+    if e.n_nft_log + 2 <= e.max_nft_log:
+        e.nft_log[e.n_nft_log] = rule
+        e.nft_log[e.n_nft_log + 1] = said
+        e.n_nft_log += 2
+
+
+cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexcept nogil:
+    # walk_chain: nft_do_chain.
+    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
+    cdef uint32_t regs[FN_NFT_REGISTERS]
+    cdef uint32_t stack[FN_NFT_JUMPS]
+    cdef uint32_t depth = 0
+    cdef uint32_t walked = 0
+    cdef uint32_t at = base.entry
+    cdef uint32_t chain = 0
+    cdef uint32_t said
+    while True:
+        walked += 1
+        said = rule_says(e, p, at, regs, &chain)
+        if fn_unlikely(e.max_nft_log != 0) and said != LEAVES:
+            log_rule(e, at, said)
+        at += 1
+        if said == GOES_ON or said == LEAVES:
+            continue
+        if said == TARGET_JUMP:
+            if fn_unlikely(depth == FN_NFT_JUMPS or walked >= FN_WALK_RULES):
+                said = TARGET_TOO_FAR
+                break
+            stack[depth] = at
+            depth += 1
+            at = chain
+        elif said == TARGET_GOTO:
+            at = chain
+        elif said == TARGET_RETURN or said == TARGET_CHAIN_END:
+            if depth == 0:
+                said = base.policy
+                break
+            depth -= 1
+            at = stack[depth]
+        else:
+            break
+    e.stats[STAT_RULES_WALKED] += walked
+    return said
+
+
+cdef inline uint32_t run_bases(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
+    # run_bases: what is called at this step of the hook, base chains and the table of iptables, in their order.
+    # => REASON_NONE, or why the packet is dropped: the first verdict but accept ends it.
+    cdef uint32_t first = e.base_first[table][p.hook]
+    cdef uint32_t i, said, reason
+    for i in range(first, first + e.base_count[table][p.hook]):
+        said = walk_table(e, table, p) if e.bases[i].kind == BASE_IPTABLES else walk_chain(e, p, &e.bases[i])
+        reason = rule_reason[said]
+        if reason:
+            return reason
+    return REASON_NONE
