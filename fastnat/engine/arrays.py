@@ -22,6 +22,7 @@ from ..core.layout import (
     FN_WHEEL_SLOTS,
 )  # fmt: skip
 from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, TABLE_MEMO, TCP, records_of
+from ..nftables.program import Program
 from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, policy_array, route_array
 from ..node.ipset import compile_sets
@@ -38,7 +39,9 @@ BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
 CHAIN_LOAD = 16
 
 
-def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, NDArray[np.void]]:
+def new_tables(
+    node: Node, family: Family, r: Ruleset, program: Program, settings: Settings
+) -> dict[str, NDArray[np.void]]:
     """Return all arrays of a new datapath, empty; untouched pages take no memory."""
     n = settings.max_connections
     records = records_of(family)
@@ -62,11 +65,13 @@ def new_tables(node: Node, family: Family, r: Ruleset, settings: Settings) -> di
         # two keys a PPTP connection beside what is expected
         "expects": reserve(expect_max(node, settings) + 2 * n, records.EXPECT),
         "expect_heads": reserve(FN_EXPECT_HEADS, np.dtype(np.uint32)),
-        **node_tables(node, family, r, n),
+        **node_tables(node, family, r, program, n),
     }
 
 
-def node_tables(node: Node, family: Family, r: Ruleset, connections: int) -> dict[str, NDArray[np.void]]:
+def node_tables(
+    node: Node, family: Family, r: Ruleset, program: Program, connections: int
+) -> dict[str, NDArray[np.void]]:
     """Return the arrays that depend on the node's rules, addresses and routes; connections: how many there may be."""
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family)
@@ -104,6 +109,7 @@ def node_tables(node: Node, family: Family, r: Ruleset, connections: int) -> dic
         "port_start1": r.dport_starts,
         "addresses": address_array(node, family),
         "iface_flags": iface_flags(node, family),
+        **program.arrays,
     }
 
 
@@ -117,6 +123,7 @@ def fork(core: Datapath) -> Datapath:
             "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
             "acct": _accounts(core),
             "connlimits": t["connlimits"],
+            "nft_conns": t["nft_conns"],
         }  # fmt: skip
         arrays = {}
         for name, array in core.arrays.items():

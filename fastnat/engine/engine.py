@@ -391,7 +391,7 @@ class Engine:
     @property
     def has_helpers(self) -> bool:
         """Whether connections may get a helper, which may lengthen packets: CT --helper, or linux-5.4 by port."""
-        rules = any(stack.ruleset.helpers for stack in self.stacks.values())
+        rules = any(stack.ruleset.helpers or stack.program.helpers for stack in self.stacks.values())
         return rules or helpers_by_port(self.node, self.profile)
 
     def stack_of(self, version: int) -> Stack:

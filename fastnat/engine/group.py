@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.datapath import Datapath
 from ..dtypes import RECORDS4, RECORDS6
-from ..errors import ArgumentError, BusyError, ClockError
+from ..errors import ArgumentError, BusyError, ClockError, InputError
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
 from ..util.text import shown, whole
@@ -81,6 +81,8 @@ class EngineGroup:
         ]
         # first port of each slice, and the one behind the last
         self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
+        if any(stack.program.bases for stack in self.engines[0].stacks.values()):
+            raise InputError("rules of nftables cannot be shared between engines: what they remember is one engine's")
         for k, engine in enumerate(self.engines):
             for stack in engine.stacks.values():
                 self._slice(stack, int(self.starts[k]), int(self.starts[k + 1]) - 1)

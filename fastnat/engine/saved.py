@@ -43,6 +43,11 @@ LISTS = ("recent", "stamps", "hashlimits", "persists", "services")
 
 def save(engine: Engine, path: str | Path) -> None:
     """See Engine.save."""
+    if any(stack.program.bases for stack in engine.stacks.values()):
+        raise InputError(
+            "this engine cannot be saved: what rules of nftables remember (elements, limits, counters) has no place in "
+            "the file yet; fork() keeps it"
+        )
     with Output(path) as output:
         with ExitStack() as held:
             # no other thread may work in the engine meanwhile

@@ -10,6 +10,7 @@ from typing import Any
 from ..addresses import FAMILIES, Family
 from ..core.layout import Profile
 from ..dtypes import HZ
+from ..nftables.program import Program
 from ..node import Node
 from ..node.timeouts import PREFIX, timeouts_of
 from ..rules.compiler import Ruleset
@@ -42,7 +43,7 @@ class Settings:
     epoch: float | None = None
 
 
-def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dict[str, Any]:
+def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings: Settings) -> dict[str, Any]:
     """Return the numbers that go with the arrays."""
     prefix, sysctl, profile = PREFIX, node.sysctl, settings.profile
     n_ifaces = len(node.iface_names)
@@ -53,10 +54,13 @@ def config_of(node: Node, family: Family, r: Ruleset, settings: Settings) -> dic
     return {
         "seed": settings.seed, "key": settings.key, "secret": os.urandom(80),
         "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
-        "n_memos": MEMOS if settings.remember and r.repeatable and n_ifaces < 4096 else 0,
+        # rules of nftables are met by each packet: nothing that other packets of its kind met is remembered
+        "n_memos": MEMOS if settings.remember and r.repeatable and n_ifaces < 4096 and not program.bases else 0,
+        "bases": program.bases,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "widest_run": r.widest_run,
-        "profile": PROFILES[profile], "tracking": r.tracking or bool(node.services), "nat_hooks": r.nat_hooks,
+        "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
+        "nat_hooks": r.nat_hooks or program.nat,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
         "routes_by_packet": any(p.iface or p.mask for p in node.policy_of(family)),
         "multipath_policy": sysctl(f"net.ipv{family.version}.fib_multipath_hash_policy", 0),

@@ -12,6 +12,8 @@ from ..core.datapath6 import Datapath as Datapath6
 from ..dtypes import Records, records_of
 from ..iptables import counters
 from ..iptables.model import RANDOM_FULLY
+from ..nftables.compile import compile_ruleset
+from ..nftables.program import Program, source_nat
 from ..node import Node
 from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
 from . import arrays
@@ -22,33 +24,41 @@ DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
 SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 
 
-def compiled(node: Node, family: Family, settings: Settings) -> Ruleset:
-    """Return a node's rules of one family, compiled; RuleError, InputError if that is impossible."""
+def compiled(node: Node, family: Family, settings: Settings) -> tuple[Ruleset, Program]:
+    """Return a node's rules of one family, of iptables and of nftables, compiled; RuleError, InputError."""
     rules = node.rules_of(family) or iptables.parse("")
     dated = settings.epoch is not None
-    return compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated)
+    ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated)
+    indexes = {iface.index: number for number, iface in enumerate(node.interfaces.values(), 1)}
+    program = compile_ruleset(node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry))
+    return ruleset, program
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One family's half of an engine. ruleset: what rules say; its arrays are the datapath's own, read-only."""
+    """One family's half of an engine.
+
+    ruleset: what rules of iptables say; its arrays are the datapath's own, read-only.
+    program: what rules of nftables say.
+    """
 
     family: Family
     settings: Settings
     core: Datapath
     ruleset: Ruleset
+    program: Program
 
     @classmethod
     def of(cls, node: Node, family: Family, settings: Settings) -> Stack:
         """Return a stack with empty tables for a node."""
         salt = SALT[family.version]
         own = replace(settings, seed=settings.seed ^ salt, key=settings.key ^ salt)
-        ruleset, records = compiled(node, family, own), records_of(family)
+        (ruleset, program), records = compiled(node, family, own), records_of(family)
         core = DATAPATHS[family.version](
-            arrays.new_tables(node, family, ruleset, own), config_of(node, family, ruleset, own), records.PACKET,
-            records.RESULT,
+            arrays.new_tables(node, family, ruleset, program, own), config_of(node, family, ruleset, program, own),
+            records.PACKET, records.RESULT,
         )  # fmt: skip
-        return cls(family, own, core, with_arrays_of(ruleset, core))
+        return cls(family, own, core, with_arrays_of(ruleset, core), program)
 
     @property
     def version(self) -> int:
@@ -78,9 +88,9 @@ class Stack:
         Raises the errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded
         with an address that the node has lost (masq_inet_event).
         """
-        ruleset = compiled(node, self.family, self.settings)
-        tables = arrays.node_tables(node, self.family, ruleset, self.settings.max_connections)
-        config = config_of(node, self.family, ruleset, self.settings)
+        ruleset, program = compiled(node, self.family, self.settings)
+        tables = arrays.node_tables(node, self.family, ruleset, program, self.settings.max_connections)
+        config = config_of(node, self.family, ruleset, program, self.settings)
 
         def exchange() -> Stack:
             core = self.core
@@ -89,7 +99,7 @@ class Stack:
             core.reload(tables, config)
             for iface, address in had - self._masquerading():
                 core.flush_masqueraded(iface, address)
-            return replace(self, ruleset=with_arrays_of(ruleset, core))
+            return replace(self, ruleset=with_arrays_of(ruleset, core), program=program)
 
         return exchange
 
@@ -101,6 +111,8 @@ class Stack:
         """Set the flag of --random-fully in the rules with SNAT and MASQUERADE."""
         with self.core as core:
             core.writable("targets")["flags"][self.ruleset.targets_of("SNAT", "MASQUERADE")] |= RANDOM_FULLY
+            exprs = core.writable("nft_exprs")
+            exprs["b"][source_nat(exprs)] |= RANDOM_FULLY
             core.forget_memos()
 
     def save_rules(self) -> str:

@@ -11,11 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import nftables
 from ..addresses import V4, V6, AddressLike, Family, family_of
 from ..errors import ArgumentError, InputError
+from ..nftables.tree import Ruleset
 from ..util.files import read_sysctls, read_text
 from ..util.output import Output, make_folder
-from ..util.text import decimal, excerpt, shown
+from ..util.text import decimal, excerpt, shown, text_of
 from .arrays import ROUTE_KINDS, sorted_routes
 from .ip_json import (
     address_json,
@@ -51,6 +53,7 @@ class Node:
     sysctls : dict of name to text
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
     rules, rules6 : fastnat.iptables.Rules or None    the parsed text; read-only
+    nft : fastnat.nftables.tree.Ruleset    the rules of nftables; nft_text: as load_nft() takes them
     sets : dict of name to IpSet
     services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
@@ -68,6 +71,8 @@ class Node:
         self.policy: list[PolicyRule] = []
         self.policy6: list[PolicyRule] = []
         self.rules6_text = ""
+        self.nft = Ruleset()
+        self.nft_text = ""
         self.sets: dict[str, IpSet] = {}
         self.unsupported_sets: dict[str, str] = {}
         self.sets_text = ""
@@ -228,6 +233,16 @@ class Node:
         self.rules6_text = text
         return self.rules6.warnings
 
+    def load_nft(self, text: str, source: str = "<rules.nft>", folder: Path | None = None) -> list[str]:
+        """Set the node's rules of nftables: text of nft, or what `nft -j list ruleset` prints.
+
+        folder: where the files of `include` lie, None: the text includes none. Returns warnings. Raises RuleError
+        naming line, column and statement; then the node keeps its old rules.
+        """
+        self.nft = nftables.load(text_of(text, source), source, folder)
+        self.nft_text = nftables.listing(self.nft) if "include" in text and folder is not None else text
+        return self.nft.warnings
+
     def load_sets(self, text: str, source: str = "<ipset>") -> None:
         """Set the node's sets from `ipset save` text. Raises InputError naming the line; then the old sets stay."""
         from . import ipset
@@ -284,6 +299,8 @@ class Node:
             node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"), lenient)
         if (path / "rules.v6").exists():
             node.load_rules6(read_text(path / "rules.v6"), str(path / "rules.v6"), lenient)
+        if (path / "rules.nft").exists():
+            node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path)
         if (path / "ipset.save").exists():
             node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
         if (path / "ipvs.save").exists():
@@ -334,7 +351,12 @@ class Node:
         for file, family in (("rule.json", V4), ("rule6.json", V6)):
             if self.policy_of(family):
                 found[file] = json.dumps([policy_json(r, family) for r in self.policy_of(family)]) + "\n"
-        more = {"rules.v6": self.rules6_text, "ipset.save": self.sets_text, "ipvs.save": self.services_text}
+        more = {
+            "rules.v6": self.rules6_text,
+            "rules.nft": self.nft_text,
+            "ipset.save": self.sets_text,
+            "ipvs.save": self.services_text,
+        }
         return found | {name: text for name, text in more.items() if text}
 
     def save(self, directory: str | Path) -> None:

@@ -1,0 +1,468 @@
+"""What rules of nftables decide: each row a rule set, a packet and what becomes of it, as Linux 6.18 decides.
+
+Outcomes follow nft(8) and nf_tables of Linux 6.18; rows with "recorded" in their name were run through that kernel.
+"""
+
+import pytest
+
+import fastnat
+from fastnat.errors import InputError, RuleError
+from fastnat.nftables.compile import compile_ruleset
+from fastnat.nftables.program import STEPS
+
+FORWARD = "type filter hook forward priority filter;"
+POST = "type nat hook postrouting priority srcnat;"
+PRE = "type nat hook prerouting priority dstnat;"
+OUT = "198.51.100.10"
+
+
+def make_node(nft, rules=""):
+    node = fastnat.Node()
+    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
+    node.add_interface("eth0", [f"{OUT}/24", "2001:db8::10/64"])
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    node.add_route("default", via="2001:db8::1", dev="eth0")
+    node.load_nft(nft)
+    if rules:
+        node.load_rules(rules)
+    return node
+
+
+def engine_of(nft, rules="", **settings):
+    return fastnat.Engine(make_node(nft, rules), **settings)
+
+
+def send(engine, now=0.0, **fields):
+    values = {"proto": "udp", "src": "10.244.1.2", "dst": "203.0.113.10", "sport": 4000, "dport": 53, "iface": "cni0"}
+    return engine.process(engine.packets(**values | fields), now)[0]
+
+
+def verdict(result):
+    return ("forward", "local", "drop")[int(result["verdict"])]
+
+
+def text(address):
+    value = int(address["low"]) | int(address["high"]) << 64 if address.dtype.names else int(address)
+    return fastnat.addresses.V6.to_text(value) if address.dtype.names else fastnat.addresses.V4.to_text(value)
+
+
+def chain(rules, base=FORWARD, more="", family="ip"):
+    return f"table {family} t {{\n{more}\nchain c {{ {base}\n{rules}\n}}\n}}\n"
+
+
+V6 = {"src": "fd00:1::2", "dst": "2001:db8:7::1"}
+TCP = {"proto": "tcp", "dport": 80, "tcp_flags": 2}
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "dropped"),
+    [
+        ("udp dport 53 drop", {}, True),
+        ("udp dport 53 drop", {"dport": 54}, False),
+        ("tcp dport 53 drop", {}, False),
+        ("th dport 53 drop", {}, True),
+        ("th dport 53 drop", {**TCP, "dport": 53}, True),
+        ("udp dport != 53 drop", {"dport": 54}, True),
+        ("udp dport > 53 drop", {}, False),
+        ("udp dport >= 53 drop", {}, True),
+        ("udp dport 50-60 drop", {}, True),
+        ("udp dport != 50-60 drop", {}, False),
+        ("udp dport { 1, 50-60, 99 } drop", {}, True),
+        ("udp dport != { 1, 50-60, 99 } drop", {}, False),
+        ("udp dport != { 1, 99 } drop", {}, True),
+        ("ip saddr 10.244.0.0/16 drop", {}, True),
+        ("ip saddr != 10.244.0.0/16 drop", {}, False),
+        ("ip saddr & 0.0.0.255 == 0.0.0.2 drop", {}, True),
+        ("ip saddr & 0.0.0.255 == 0.0.0.3 drop", {}, False),
+        ("ip saddr . udp dport { 10.244.1.2 . 53 } drop", {}, True),
+        ("ip saddr . udp dport { 10.244.1.2 . 54 } drop", {}, False),
+        ("ip saddr . udp dport { 10.244.1.0/24 . 50-60, 10.0.0.1 . 1 } drop", {}, True),
+        ("ip saddr . udp dport { 10.244.1.0/24 . 54-60, 10.0.0.1 . 1 } drop", {}, False),
+        ("ip protocol udp drop", {}, True),
+        ("ip protocol { tcp, icmp } drop", {}, False),
+        ("ip ttl 64 drop", {}, True),
+        ("ip ttl 63 drop", {}, False),
+        ("ip length 100 drop", {"length": 100}, True),
+        ("ip version 4 drop", {}, True),
+        ("ip hdrlength 5 drop", {}, True),
+        ("meta l4proto udp drop", {}, True),
+        ("meta nfproto ipv6 drop", {}, False),
+        ("meta length 90-110 drop", {"length": 100}, True),
+        ("meta mark 5 drop", {"mark": 5}, True),
+        ("meta mark & 0xf0 == 0x10 drop", {"mark": 0x1F}, True),
+        ("meta mark | 1 == 5 drop", {"mark": 4}, True),
+        ("meta mark ^ 1 == 5 drop", {"mark": 4}, True),
+        ("meta mark << 4 == 0x40 drop", {"mark": 4}, True),
+        ("meta mark set meta mark | 0x10 meta mark 0x14 drop", {"mark": 4}, True),
+        ("meta mark set udp dport map { 53 : 7, 54 : 8 } meta mark 7 drop", {}, True),
+        ("ct mark set 9 meta mark set ct mark or 2 meta mark 11 drop", {}, True),
+        ("iifname \"cni*\" drop", {}, True),
+        ("iifname { \"eth0\", \"cni*\" } drop", {}, True),
+        ("oifname != \"eth0\" drop", {}, False),
+        ("iif cni0 oif eth0 drop", {}, True),
+        ("iifname . oifname { \"cni0\" . \"eth0\" } drop", {}, True),
+        ("ct state new drop", {}, True),
+        ("ct state established,related drop", {}, False),
+        ("ct state vmap { established : accept, new : drop }", {}, True),
+        ("ct status snat drop", {}, False),
+        ("ct status ! snat drop", {}, True),
+        ("ct direction original drop", {}, True),
+        ("ct original ip saddr 10.244.1.2 drop", {}, True),
+        ("ct original proto-dst 53 drop", {}, True),
+        ("ct reply ip saddr 203.0.113.10 drop", {}, True),
+        ("ct protocol udp ct l3proto ipv4 drop", {}, True),
+        ("fib saddr type unicast drop", {}, True),
+        ("fib daddr type { local, broadcast } drop", {}, False),
+        ("fib saddr . iif oif missing drop", {}, False),
+        ("fib saddr . iif oif missing drop", {"src": "203.0.113.77"}, True),
+        ("fib saddr oif eth0 drop", {"src": "203.0.113.77"}, True),
+        ("fib daddr oifname \"eth0\" drop", {}, True),
+        ("rt ip nexthop 198.51.100.1 drop", {}, True),
+        ("tcp flags syn drop", TCP, True),
+        ("tcp flags & (syn | ack) == syn drop", TCP, True),
+        ("tcp flags & (syn | ack) == syn drop", {**TCP, "tcp_flags": 0x12}, False),
+        ("tcp flags syn / syn,ack,fin drop", TCP, True),
+        ("tcp flags != syn drop", TCP, False),
+        ("icmp type echo-request drop", {"proto": "icmp", "sport": 1, "dport": 8 << 8}, True),
+        ("icmp type . icmp code { echo-request . 0 } drop", {"proto": "icmp", "sport": 1, "dport": 8 << 8}, True),
+        ("@nh,96,32 0x0af40102 drop", {}, True),
+        ("@th,16,16 53 drop", {}, True),
+        ("udp dport vmap { 50-60 : drop, * : accept }", {}, True),
+        ("udp dport vmap { 1 : accept, * : drop }", {}, True),
+        ("udp dport 53 continue; udp dport 53 drop", {}, True),
+        ("udp dport 53 accept; drop", {}, False),
+        ("udp dport 53 return; drop", {}, False),
+        ("reject", {}, True),
+        ("tcp dport 80 reject with tcp reset", TCP, True),
+        ("log prefix \"x\" counter drop", {}, True),
+        ("quota over 1 mbytes drop", {}, False),
+        ("ct count over 5 drop", {}, False),
+        ("meta pkttype multicast drop", {}, False),
+        ("jhash ip saddr mod 1 seed 1 == 0 drop", {}, True),
+        ("numgen inc mod 2 == 0 drop", {}, True),
+        ("numgen inc mod 2 offset 7 == 7 drop", {}, True),
+        ("numgen random mod 4 < 4 drop", {}, True),
+        ("symhash mod 1 == 0 drop", {}, True),
+    ],
+)  # fmt: skip
+def test_a_rule_and_a_packet(rules, fields, dropped):
+    result = send(engine_of(chain(rules)), **fields)
+    assert verdict(result) == ("drop" if dropped else "forward")
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "dropped"),
+    [
+        ("udp dport 53 drop", V6, True),
+        ("ip saddr 10.244.1.2 drop", V6, False),
+        ("ip6 saddr fd00:1::/64 drop", V6, True),
+        ("ip6 saddr & ::ffff == ::2 drop", V6, True),
+        ("ip6 daddr { 2001:db8:7::-2001:db8:7::ffff } drop", V6, True),
+        ("ip6 saddr . udp dport { fd00:1::/64 . 53, fd00:2::1-fd00:2::9 . 1 } drop", V6, True),
+        ("ip6 saddr . udp dport { fd00:1::3-fd00:1::9 . 53 } drop", V6, False),
+        ("ip6 hoplimit 64 drop", V6, True),
+        ("ip6 nexthdr udp drop", V6, True),
+        ("ip protocol udp drop", V6, False),
+        ("meta nfproto ipv6 drop", V6, True),
+        ("meta protocol ip6 drop", V6, True),
+        ("icmpv6 type echo-request drop", {**V6, "proto": "icmpv6", "sport": 1, "dport": 128 << 8}, True),
+        ("icmp type echo-request drop", {**V6, "proto": "icmpv6", "sport": 1, "dport": 8 << 8}, False),
+        ("fib daddr type unicast drop", V6, True),
+        ("meta nfproto ipv4 drop", V6, False),
+        ("meta nfproto ipv4 drop", {}, True),
+        ("ip6 saddr ::1 drop", {}, False),
+    ],
+)  # fmt: skip
+def test_one_table_for_both_families(rules, fields, dropped):
+    result = send(engine_of(chain(rules, family="inet")), **fields)
+    assert verdict(result) == ("drop" if dropped else "forward")
+
+
+@pytest.mark.parametrize(
+    ("rules", "source"),
+    [
+        ("masquerade", OUT),
+        ("oifname eth0 masquerade random", OUT),
+        ("snat to 198.51.100.44", "198.51.100.44"),
+        ("ip daddr 203.0.113.10 snat to 198.51.100.44; snat to 198.51.100.45", "198.51.100.44"),
+        ("snat ip to ip saddr map { 10.244.1.2 : 198.51.100.20, 10.244.1.3 : 198.51.100.21 }", "198.51.100.20"),
+        ("snat to ip saddr map { 10.244.1.2 : 198.51.100.30-198.51.100.30 }", "198.51.100.30"),
+        ("snat ip prefix to 198.51.100.0/24", "198.51.100.2"),
+        ("accept; masquerade", "10.244.1.2"),
+        ("return; masquerade", "10.244.1.2"),
+        ("udp dport 54 masquerade", "10.244.1.2"),
+    ],
+)  # fmt: skip
+def test_where_the_source_goes(rules, source):
+    assert text(send(engine_of(chain(rules, POST)))["src"]) == source
+
+
+def test_a_range_of_ports_and_their_flags():
+    engine = engine_of(chain("udp dport 53 masquerade to :2000-2003", POST))
+    ports = {int(send(engine, sport=4000 + n, src=f"10.244.1.{n + 2}")["sport"]) for n in range(4)}
+    assert ports == {2000, 2001, 2002, 2003}
+    assert verdict(send(engine, sport=5000, src="10.244.1.9")) == "drop"
+
+
+@pytest.mark.parametrize(
+    ("rules", "where"),
+    [
+        ("udp dport 53 dnat to 10.244.1.9:5353", ("10.244.1.9", 5353)),
+        ("dnat to udp dport map { 53 : 10.244.1.8 . 5300 }", ("10.244.1.8", 5300)),
+        ("dnat to numgen inc mod 2 map { 0 : 10.244.1.7, 1 : 10.244.1.8 }", ("10.244.1.7", 53)),
+        ("dnat to 10.244.1.9-10.244.1.9", ("10.244.1.9", 53)),
+        ("udp dport 50-60 dnat to :99", ("203.0.113.10", 99)),
+        ("udp dport vmap { 53 : goto g }", ("10.244.1.5", 53)),
+        ("fib daddr type local dnat to 10.244.1.9", ("203.0.113.10", 53)),
+    ],
+)  # fmt: skip
+def test_where_the_destination_goes(rules, where):
+    engine = engine_of(chain(rules, PRE, "chain g { dnat to 10.244.1.5; }"))
+    result = send(engine, iface="eth0", src="203.0.113.77")
+    assert (text(result["dst"]), int(result["dport"])) == where
+
+
+def test_redirect_goes_to_the_interface_that_the_packet_came_in_by():
+    result = send(engine_of(chain("udp dport 53 redirect to :5353", PRE)))
+    assert (verdict(result), text(result["dst"]), int(result["dport"])) == ("local", "10.244.1.1", 5353)
+
+
+def test_nat_of_the_other_family_says_nothing_and_the_rule_goes_on():
+    rules = "dnat ip to 10.244.1.9 dnat ip6 to fd00:1::9"
+    engine = engine_of(chain(rules, PRE, family="inet"))
+    assert text(send(engine, **V6)["dst"]) == "fd00:1::9"
+    assert text(send(engine)["dst"]) == "10.244.1.9"
+
+
+def test_a_nat_chain_sees_first_packets_alone():
+    engine = engine_of(chain("counter masquerade", POST))
+    for _ in range(5):
+        send(engine)
+    assert engine.stacks[4].core.arrays["nft_states"]["packets"].tolist() == [1]
+
+
+def test_the_first_binding_ends_and_accept_does_not():
+    nft = chain("accept", POST) + "table ip u { chain d { type nat hook postrouting priority 101; masquerade; } }"
+    assert text(send(engine_of(nft))["src"]) == OUT
+    nft = (
+        chain("snat to 198.51.100.44", POST)
+        + "table ip u { chain d { type nat hook postrouting priority 101; masquerade; } }"
+    )
+    assert text(send(engine_of(nft))["src"]) == "198.51.100.44"
+
+
+def test_accept_ends_a_chain_and_drop_ends_all():
+    later = "table ip u { chain d { type filter hook forward priority 10; udp dport 53 drop; } }"
+    assert verdict(send(engine_of(chain("accept") + later))) == "drop"
+    earlier = "table ip u { chain d { type filter hook forward priority -10; drop; } }"
+    assert verdict(send(engine_of(chain("accept") + earlier))) == "drop"
+
+
+def test_policies_and_gotos():
+    more = "chain a { udp dport 53 return; }\nchain b { goto a; }"
+    assert verdict(send(engine_of(chain("jump b", f"{FORWARD} policy drop;", more)))) == "drop"
+    assert verdict(send(engine_of(chain("jump b; accept", f"{FORWARD} policy drop;", more)))) == "forward"
+    # what a goto leads to returns to the last jump: there is none, and the policy decides
+    assert verdict(send(engine_of(chain("goto b; accept", f"{FORWARD} policy drop;", more)))) == "drop"
+
+
+def test_chains_around_every_step_see_the_packet_in_the_order_of_their_priorities():
+    seen = []
+    for hook, steps in STEPS.items():
+        if hook in ("input", "output"):
+            continue
+        priorities = [-400, -250, -190, -120, -50, 60, 150] if len(steps) == 3 else [-160, -140, -1, 1, 200]
+        seen += [(hook, priority) for priority in priorities]
+    chains = "".join(
+        f"chain {hook}{n} {{ type filter hook {hook} priority {p}; meta mark set meta mark << 1 | 1; }}\n"
+        for n, (hook, p) in enumerate(reversed(seen))
+    )
+    last = f"type filter hook postrouting priority 300; meta mark {hex(2 ** len(seen) - 1)} drop"
+    engine = engine_of(f"table ip t {{ {chains} chain last {{ {last}; }} }}")
+    assert verdict(send(engine)) == "drop"
+
+
+def test_iptables_and_nftables_run_together_and_the_later_one_first_at_equal_priority():
+    nft = chain("ip saddr 10.244.1.3 drop; meta mark set 1")
+    rules = "*filter\n-A FORWARD -m mark --mark 1 -j DROP\n-A FORWARD -s 10.244.1.5 -j DROP\nCOMMIT\n"
+    engine = engine_of(nft, rules)
+    assert [verdict(send(engine, src=f"10.244.1.{n}")) for n in (2, 3, 5)] == ["forward", "drop", "drop"]
+    nat = "*nat\n-A POSTROUTING -s 10.244.1.4 -j SNAT --to-source 198.51.100.55\nCOMMIT\n"
+    engine = engine_of(chain("snat to 198.51.100.44", POST), nat)
+    assert [text(send(engine, src=f"10.244.1.{n}")["src"]) for n in (4, 6)] == ["198.51.100.55", "198.51.100.44"]
+
+
+def test_a_chain_in_postrouting_is_told_where_the_packet_came_in():
+    nft = chain('iifname "cni0" snat to 198.51.100.44', POST)
+    assert text(send(engine_of(nft))["src"]) == "198.51.100.44"
+    assert text(send(engine_of(nft, profile="linux-5.4"))["src"]) == "10.244.1.2"
+
+
+def test_notrack_and_its_state():
+    nft = chain("udp dport 53 notrack", "type filter hook prerouting priority raw;")
+    nft += "table ip u { chain d { type filter hook forward priority 0; ct state untracked drop; } }"
+    engine = engine_of(nft)
+    assert (verdict(send(engine)), verdict(send(engine, dport=54))) == ("drop", "forward")
+
+
+def test_a_set_that_rules_fill_and_its_timeout():
+    more = "set seen { type ipv4_addr; flags dynamic,timeout; timeout 10s; }"
+    engine = engine_of(chain("udp dport 53 update @seen { ip saddr } accept; ip saddr @seen drop", more=more))
+    assert [verdict(send(engine, now=t, dport=p)) for t, p in ((0, 54), (1, 53), (2, 54), (10.9, 54))] == [
+        "forward", "forward", "drop", "drop",
+    ]  # fmt: skip
+    assert verdict(send(engine, now=11.1, dport=54)) == "forward"
+    # update, not add, begins the time anew
+    send(engine, now=20, dport=53)
+    send(engine, now=28, dport=53)
+    assert verdict(send(engine, now=35, dport=54)) == "drop"
+
+
+def test_add_keeps_the_time_and_delete_takes_out():
+    more = "set seen { type ipv4_addr; flags dynamic,timeout; timeout 10s; }"
+    rules = (
+        "udp dport 53 add @seen { ip saddr } accept; udp dport 99 delete @seen { ip saddr } accept; ip saddr @seen drop"
+    )
+    engine = engine_of(chain(rules, more=more))
+    for now in (0, 8):
+        send(engine, now=now, dport=53)
+    assert verdict(send(engine, now=11, dport=54)) == "forward"
+    send(engine, now=12, dport=53)
+    assert verdict(send(engine, now=13, dport=54)) == "drop"
+    send(engine, now=14, dport=99)
+    assert verdict(send(engine, now=15, dport=54)) == "forward"
+
+
+def test_a_full_set_takes_no_more():
+    more = "set seen { type ipv4_addr; flags dynamic; size 2; }"
+    engine = engine_of(chain("add @seen { ip saddr } accept; drop", more=more))
+    assert [verdict(send(engine, src=f"10.244.1.{n}")) for n in (2, 3, 4, 2)] == [
+        "forward",
+        "forward",
+        "drop",
+        "forward",
+    ]
+
+
+def test_a_map_that_rules_fill():
+    nft = (
+        "table ip t { map ports { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 5m; }\n"
+        f"chain pre {{ {PRE} iifname eth0 meta l4proto udp dnat to udp dport map @ports; }}\n"
+        f"chain post {{ {POST} oifname eth0 meta l4proto udp update @ports {{ udp sport : ip saddr . udp sport }}\n"
+        "oifname eth0 masquerade; } }"
+    )
+    engine = engine_of(nft)
+    send(engine, sport=7000)
+    result = send(engine, iface="eth0", src="192.0.2.1", dst=OUT, sport=1, dport=7000)
+    assert (verdict(result), text(result["dst"]), int(result["dport"])) == ("forward", "10.244.1.2", 7000)
+
+
+@pytest.mark.parametrize("rate", ["3/second burst 3 packets", '3/second burst 3 packets comment "x"'])
+def test_a_limit_is_a_bucket(rate):
+    engine = engine_of(chain(f"limit rate {rate} accept; drop".replace(' comment "x" accept', ' accept comment "x"')))
+    assert [verdict(send(engine)) for _ in range(4)] == ["forward"] * 3 + ["drop"]
+    assert [verdict(send(engine, now=0.4)) for _ in range(2)] == ["forward", "drop"]
+
+
+def test_a_limit_of_bytes():
+    engine = engine_of(chain("limit rate over 1000 bytes/second burst 500 bytes drop"))
+    assert [verdict(send(engine, length=500)) for _ in range(4)] == ["forward"] * 3 + ["drop"]
+
+
+def test_each_element_has_its_own_limit():
+    more = "set lim { type ipv4_addr; flags dynamic; }"
+    engine = engine_of(chain("add @lim { ip saddr limit rate over 1/hour burst 2 packets } drop", more=more))
+    sources = ("10.244.1.2", "10.244.1.3")
+    assert [verdict(send(engine, src=s)) for s in sources * 3] == ["forward"] * 4 + ["drop"] * 2
+
+
+def test_named_counters_quotas_and_maps_of_them():
+    more = 'counter a { }\ncounter b { }\nmap m { type inet_service : counter; elements = { 53 : "a", 54 : "b" } }'
+    engine = engine_of(chain('counter name udp dport map @m; counter name "a"', more=more))
+    for port in (53, 54, 54, 55):
+        send(engine, dport=port)
+    assert sorted(engine.stacks[4].core.arrays["nft_states"]["packets"].tolist()) == [2, 5]
+
+
+def test_connections_are_counted_while_they_last():
+    more = "set cc { type ipv4_addr; flags dynamic; }"
+    engine = engine_of(chain("udp dport 53 add @cc { ip saddr ct count over 2 } drop", more=more))
+    assert [verdict(send(engine, sport=n)) for n in (1, 2, 3, 1)] == ["forward", "forward", "drop", "forward"]
+    assert verdict(send(engine, sport=4, src="10.244.1.9")) == "forward"
+    # both are over
+    assert verdict(send(engine, now=200, sport=5)) == "forward"
+
+
+def test_helpers_are_given_to_new_connections_of_their_protocol():
+    more = 'ct helper h { type "ftp" protocol tcp; }'
+    engine = engine_of(chain('tcp dport 21 ct helper set "h"', "type filter hook prerouting priority filter;", more))
+    assert engine.has_helpers
+    send(engine, **{**TCP, "dport": 21})
+    assert engine.stacks[4].core.tables["helps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("nft", "why"),
+    [
+        (chain("meta skuid 0 drop"), "meta skuid is not supported: packets here have no socket"),
+        (chain("queue num 1"), "queue is not supported: a program would decide"),
+        (chain("socket transparent 1 drop"), "socket transparent is not supported"),
+        (chain("ether saddr 00:11:22:33:44:55 drop"), "packets here begin with their IP header"),
+        (chain("ct bytes > 5 drop"), "ct bytes is not supported"),
+        (chain("ip6 saddr ::1 drop"), "conflicting protocols specified"),
+        (chain("masquerade"), "masquerade is reached from a chain of type and hook filter forward"),
+        (chain("snat to 192.0.2.1", PRE), "snat is reached from a chain of type and hook nat prerouting"),
+        (chain("jump nowhere"), "no chain nowhere in table ip t"),
+        (chain("jump c"), "chain c leads back to itself"),
+        (chain("ip saddr @nothing drop"), "no set or map nothing in table ip t"),
+        (chain("udp dport @s drop", more="set s { type ipv4_addr; }"), "datatype mismatch: inet_service is looked up"),
+        (chain("udp dport 70000 drop"), "70000 is not in 0..65535"),
+        (chain("ip saddr 1.2.3.400 drop"), "'1.2.3.400'|1.2.3"),
+        (chain("iif nothere drop"), "Interface 'nothere' does not exist"),
+        (
+            chain("udp dport @s drop", more="set s { type inet_service; flags interval; elements = { 1-5, 4-9 } }"),
+            "two of its elements overlap",
+        ),
+        (chain("udp dport 60-50 drop"), "Range negative size"),
+        (chain("counter name \"x\""), "no counter x in table ip t; there are: none"),
+        (chain("udp sport set 5"), "udp sport set is not supported"),
+        (chain("add @s { ip saddr }", more="set s { type ipv4_addr; flags interval; }"), "so no rule can change it"),
+        (chain("meta time > \"2020-01-01\" drop"), "meta time is not supported"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decided_is_refused_with_its_place(nft, why):
+    with pytest.raises(RuleError, match=why) as error:
+        engine_of(nft)
+    assert str(error.value).startswith("<rules.nft>:")
+
+
+def test_ten_thousand_services_cost_as_many_rules_as_ten():
+    walked = []
+    for n in (10, 10_000):
+        services = ", ".join(f"10.96.{i >> 8}.{i & 255} . udp . 53 : goto s{i % 7}" for i in range(n))
+        chains = "".join(f"chain s{i} {{ dnat to 10.244.1.{i + 2}; }}\n" for i in range(7))
+        nft = (
+            "table ip t { map m { type ipv4_addr . inet_proto . inet_service : verdict;\n"
+            f"elements = {{ {services} }}; }}\n"
+            f"{chains} chain c {{ {PRE} ip daddr . meta l4proto . th dport vmap @m; }} }}"
+        )
+        engine = engine_of(nft)
+        assert text(send(engine, dst="10.96.0.7")["dst"]) == "10.244.1.2"
+        walked.append(engine.stats["rules_walked"])
+    assert walked[0] == walked[1]
+
+
+def test_a_dormant_table_and_other_families_are_left_out():
+    assert verdict(send(engine_of(f"table ip t {{ flags dormant; chain c {{ {FORWARD} drop; }} }}"))) == "forward"
+    node = make_node("table bridge b { chain c { type filter hook forward priority 0; drop; } }")
+    program = compile_ruleset(node.nft, node.iface_names, {}, fastnat.addresses.V4)
+    assert program.warnings == ["table bridge b is left out: packets here begin behind the rules of that family"]
+
+
+def test_a_fork_keeps_what_rules_remember_and_a_file_cannot(tmp_path):
+    more = "set seen { type ipv4_addr; flags dynamic; }"
+    engine = engine_of(chain("udp dport 53 add @seen { ip saddr } accept; ip saddr @seen drop", more=more))
+    send(engine)
+    assert verdict(send(engine.fork(), dport=54)) == "drop"
+    with pytest.raises(InputError, match="cannot be saved"):
+        engine.save(tmp_path / "state")
