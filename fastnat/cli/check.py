@@ -32,6 +32,9 @@ def check(node: str, lenient: bool) -> None:
         for warning in parsed.warnings if parsed else []:
             warn(warning)
     rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
+    rules += sum(len(chain.rules) for table in loaded.nft.tables.values() for chain in table.chains.values())
+    for note in dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings):
+        warn(note)
     for note in loaded.notes:
         warn(note)
     missing = any("native nftables" in note for note in loaded.notes)
@@ -39,7 +42,7 @@ def check(node: str, lenient: bool) -> None:
         answer_no()
     judged = "some of the node's rules are not read, see above" if missing else "fine"
     say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: {judged}")
-    if not engine.stacks[4].ruleset.tracking:
+    if not any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values()):
         say("no rule uses connection tracking: nothing is tracked or translated")
     if missing:
         sys.exit(1)

@@ -861,6 +861,18 @@ cdef class Datapath:
             flush_counters(&self.e)
             return self.arrays["rules"]
 
+    def log_rules(self, log not None):
+        """Note from now on which rules of nftables hold, in this array of uint32: rule, then what it said."""
+        with self:
+            self.memory["nft_log"] = log
+            self._attach()
+            self._capacities()
+            self.e.n_nft_log = 0
+
+    def taken_log(self):
+        """What log_rules() asked for, so far."""
+        return self.memory["nft_log"][:self.e.n_nft_log]
+
     def forget_memos(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""
         with self:

@@ -19,6 +19,7 @@ cdef extern from "platform.h" nogil:
     uint32_t fn_bucket_split(bucket_t *from_, bucket_t *to, uint32_t bit, uint32_t *displaced)
     bint fn_likely(bint x)
     bint fn_unlikely(bint x)
+    void fn_rarely()
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
     void fn_clear_packet(pkt_t *p)
     uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)

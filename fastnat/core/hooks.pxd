@@ -18,7 +18,6 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .multipath cimport choose_hop
 from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
-from .rules.nftables cimport run_bases
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
 from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
@@ -38,16 +37,14 @@ cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept
     if e.hook_entry[table][p.hook] == FN_NONE:
         p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
         return REASON_NONE
-    if fn_unlikely(e.n_bases != 0):
-        if e.hook_entry[table][p.hook] == FN_ONLY_BASES:
-            p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
-        return run_bases(e, table, p)
     return rule_reason[walk_table(e, table, p)]
 
 
 cdef inline uint32_t last_hook(engine_t *e, pkt_t *p) noexcept nogil:
     # last_hook: the base chains of nftables behind nat.
-    return run_bases(e, TABLE_LAST, p) if fn_unlikely(e.base_count[TABLE_LAST][p.hook] != 0) else REASON_NONE
+    if fn_likely(e.n_bases == 0):
+        return REASON_NONE
+    return rule_reason[walk_table(e, TABLE_LAST, p)]
 
 
 cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:

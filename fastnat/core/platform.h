@@ -160,4 +160,10 @@ typedef struct {
     int flags; /* 1 C-contiguous, 0x100 aligned, 0x400 writeable */
 } fn_ndarray;
 
+/* Says that the code around it hardly ever runs: what it calls is then not copied into the place where it is called. */
+__attribute__((cold, noinline)) static void fn_rarely(void)
+{
+    __asm__ volatile("");
+}
+
 #endif

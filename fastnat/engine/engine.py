@@ -10,13 +10,15 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import nftables
 from ..addresses import FAMILIES, AddressLike
 from ..conntrack import Connection, Conntrack
 from ..core.datapath import Datapath
 from ..core.layout import OwnerPart
-from ..dtypes import PACKET6, STATS, Verdict
+from ..dtypes import HZ, PACKET6, STATS, Verdict
 from ..errors import ArgumentError, ClockError, InputError
 from ..iptables.context import MAX_ID
+from ..nftables.counted import Half, counted
 from ..node import Node
 from ..node.ipvs import format_services
 from ..util.arguments import address, datagram, port, protocol
@@ -487,6 +489,14 @@ class Engine:
     def save_rules(self, version: int = 4) -> str:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
         return self.stack_of(version).save_rules()
+
+    def list_nft(self) -> str:
+        """Return the rules of nftables as `nft list ruleset` prints them, with this run's counters and elements."""
+        halves = [
+            Half(stack.program, stack.core.arrays, int(stack.core.now * HZ + 0.5), self.iface_names)
+            for stack in self.stacks.values()
+        ]
+        return nftables.listing(counted(self.node.nft, halves))
 
     @overload
     def connect(

@@ -6,7 +6,7 @@ Source: the TRACE target, iptables-extensions(8) ("TRACE: tablename:chainname:ty
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..errors import ArgumentError, InputError
 from ..iptables import Chain, Rule
 from ..util.escapes import plain
 from ..util.text import shown
+from .nft_trace import MOST, Met, met
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -27,6 +28,13 @@ HOOKS = {
     "PREROUTING": ("raw", "mangle", "nat"), "INPUT": ("mangle", "filter", "nat"), "FORWARD": ("mangle", "filter"),
     "OUTPUT": ("raw", "mangle", "nat", "filter"), "POSTROUTING": ("mangle", "nat"),
 }  # fmt: skip
+# of the tables of iptables, as a trace of nftables is merged with them
+PRIORITIES = {
+    **{("raw", hook): -300 for hook in ("PREROUTING", "OUTPUT")},
+    **{("mangle", hook): -150 for hook in HOOKS},
+    **{("nat", hook): -100 for hook in ("PREROUTING", "OUTPUT")},
+    **{("nat", hook): 100 for hook in ("INPUT", "POSTROUTING")},
+}
 DECIDING = {"ACCEPT", "DROP", "REJECT", "SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP"}
 
 
@@ -42,6 +50,18 @@ class Step:
     text: str
     # rules before it, since the last step of this chain, that did not match
     skipped: int
+    # of rules of nftables: what the rule says, and the priority of the base chain that led to it
+    verdict: str = ""
+    priority: int = 0
+
+    def as_nft(self) -> str:
+        """Return a step through rules of nftables as `nft monitor trace` prints it."""
+        where = f"trace id 00000001 {self.table} {self.chain}"
+        if self.kind == "policy":
+            return f"{where} policy {self.verdict}"
+        if self.text == "end of the chain":
+            return f"{where} verdict continue"
+        return f"{where} rule {self.text} (verdict {self.verdict})"
 
 
 @dataclass(frozen=True)
@@ -63,10 +83,13 @@ class Trace:
     owner_assumed: list[str]
 
     def lines(self) -> list[str]:
-        """Return the matched rules as the kernel's TRACE target logs them, fit to be printed."""
+        """Return the matched rules as the kernel's TRACE target and `nft monitor trace` print them."""
         src, sport, dst, dport = self.before
         who = f"SRC={src} DST={dst} PROTO={self.proto.upper()} SPT={sport} DPT={dport}"
-        return [plain(f"TRACE: {s.table}:{s.chain}:{s.kind}:{s.number} {who}") for s in self.steps]
+        return [
+            plain(s.as_nft() if s.verdict else f"TRACE: {s.table}:{s.chain}:{s.kind}:{s.number} {who}")
+            for s in self.steps
+        ]
 
 
 class Walk:
@@ -133,14 +156,17 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     other.uid = engine.uid
     stack = other.stack_of(6 if packet.dtype == PACKET6 else 4)
     family, core = stack.family, stack.core
+    core.log_rules(np.zeros(2 * MOST if stack.program.bases else 0, np.uint32))
     counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
     result = other.process(packet, engine.now if now is None else now)[0]
     moved = core.rule_counters()["packets"] - counted
     delta = {k: v - stats[k] for k, v in other.stats.items()}
     walk = Walk(stack.ruleset.origin, moved.astype(np.int64))
-    for hook in _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"]))):
+    hooks = _hooks(int(packet["iface"][0]), Verdict(int(result["verdict"])))
+    for hook in hooks:
         for table in HOOKS[hook]:
             walk.table(hook, table)
+    steps = _in_order(hooks, walk.steps, met(stack.program, core.taken_log()))
     before, after = (_ends(family, row) for row in (packet[0], result))
     number = int(result["conn"])
     found = other.conntrack.at(family.version, number) if number < core.high_water else None
@@ -149,9 +175,18 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
         verdict.name.lower(), Reason(int(result["reason"])).name.lower(), CtInfo(int(result["ctinfo"])).name,
         other.iface_names[int(result["out_iface"])] if verdict == Verdict.FORWARD else "",
         PROTOCOL_NAMES.get(int(packet["proto"][0]), str(int(packet["proto"][0]))),
-        before, after, walk.steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
+        before, after, steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
         other.owner_assumed,
     )  # fmt: skip
+
+
+def _in_order(hooks: tuple[str, ...], steps: list[Step], others: list[Met]) -> list[Step]:
+    """Return the steps through iptables and nftables in the order in which the hooks call them."""
+    found = [Step(m.hook, m.table, m.chain, m.kind, m.number, m.text, m.skipped, m.verdict, m.priority) for m in others]
+    if not found:
+        return steps
+    own = [replace(s, priority=PRIORITIES.get((s.table, s.hook), 0)) for s in steps]
+    return sorted(own + found, key=lambda s: (hooks.index(s.hook) if s.hook in hooks else 0, s.priority))
 
 
 def _hooks(iface: int, verdict: Verdict) -> tuple[str, ...]:

@@ -86,6 +86,8 @@ class Writer:
         key, data = kinds_of(self.table, named)
         if "dynamic" in named.flags and named.size is None:
             named.size = DYNAMIC_SIZE
+        if named.timeout is not None and "timeout" not in named.flags:
+            named.flags = (*named.flags, "timeout")
         named.elements[:] = self.items(named.elements, key, data, named.auto_merge)
 
     def items(
@@ -232,16 +234,16 @@ class Writer:
             if self.table.family == "inet" and not family:
                 family = "ip6" if self._is_v6(replace(s, address=address)) else "ip"
         if self.table.family != "inet":
-            said = isinstance(address, Lookup) and self.says_ports(address, family)
+            said = isinstance(address, Lookup) and self.says_ports(address)
             family = self.table.family if said else ""
         return replace(s, family=family, address=address, port=self.nat_value(s.port, TYPES["inet_service"]))
 
-    def says_ports(self, x: Lookup, family: str) -> bool:
-        """Tell whether nft lists the family with a map: one of addresses and ports, or an anonymous one that had it."""
+    def says_ports(self, x: Lookup) -> bool:
+        """Tell whether a map says addresses and ports: nft lists the family with it."""
         if isinstance(x.table, Named):
             named = self.table.sets.get(x.table.name)
             return named is not None and len(kinds_of(self.table, named)[1]) > 1
-        return bool(family)
+        return any(isinstance(e.data, Concat) for e in x.table.items)
 
     def nat_value(self, x: Expression | None, kind: Datatype) -> Expression | None:
         """Rewrite an address or port, a range of them, or a map that says it."""
@@ -251,7 +253,8 @@ class Writer:
             return Lookup(self.left(x.key), self.table_of(x.table, key, data))
         if x is None or self.kinds(x):
             return x
-        return self.value(x, (kind,))
+        value = self.value(x, (kind,))
+        return range_of(value, kind) if kind.form == "address" else value
 
     def _is_v6(self, s: Nat) -> bool:
         """Tell whether a NAT statement is about IPv6."""

@@ -466,3 +466,39 @@ def test_a_fork_keeps_what_rules_remember_and_a_file_cannot(tmp_path):
     assert verdict(send(engine.fork(), dport=54)) == "drop"
     with pytest.raises(InputError, match="cannot be saved"):
         engine.save(tmp_path / "state")
+
+
+def test_the_listing_after_packets_has_counters_quotas_and_elements():
+    more = "counter a { packets 3 bytes 4; }\nset seen { type ipv4_addr . inet_service; flags dynamic; timeout 10s; }"
+    rules = "counter packets 5 bytes 6; counter name a\nquota over 1000 bytes\n"
+    rules += "update @seen { ip saddr . udp sport timeout 1m }"
+    engine = engine_of(chain(rules, more=more))
+    for n in range(2):
+        send(engine, now=n, sport=4000 + n, length=100)
+    listed = engine.list_nft()
+    for line in (
+        "counter packets 7 bytes 206", "packets 5 bytes 204", "quota over 1000 bytes used 200 bytes",
+        "elements = { 10.244.1.2 . 4000 timeout 1m expires 59s,", "10.244.1.2 . 4001 timeout 1m expires 1m }",
+    ):  # fmt: skip
+        assert line in listed
+    # and it is taken again
+    assert verdict(send(engine_of(listed))) == "forward"
+
+
+def test_a_trace_shows_rules_of_both_languages_in_the_order_of_the_hooks():
+    nft = chain("jump sub; accept", f"{FORWARD} policy drop;", "chain sub { udp dport 54 drop; meta mark set 1; }")
+    engine = engine_of(nft, "*filter\n-A FORWARD -s 10.244.1.2 -j ACCEPT\nCOMMIT\n")
+    told = fastnat.engine.trace.trace(
+        engine, engine.packets(proto="udp", src="10.244.1.2", dst="203.0.113.10", sport=1, dport=53, iface="cni0")
+    )
+    assert [(s.table, s.chain, s.kind, s.text, s.skipped) for s in told.steps] == [
+        ("filter", "FORWARD", "rule", "-A FORWARD -s 10.244.1.2 -j ACCEPT", 0),
+        ("ip t", "c", "rule", "jump sub", 0),
+        ("ip t", "sub", "rule", "meta mark set 0x00000001", 1),
+        ("ip t", "sub", "return", "end of the chain", 0),
+        ("ip t", "c", "rule", "accept", 0),
+    ]
+    assert told.lines()[1:3] == [
+        "trace id 00000001 ip t c rule jump sub (verdict jump)",
+        "trace id 00000001 ip t sub rule meta mark set 0x00000001 (verdict continue)",
+    ]

@@ -10,7 +10,7 @@ from ..conntrack.insert cimport conn_delete
 from ..conntrack.lookup cimport is_live
 from ..packet.rewrite cimport manip_pkt
 from ..rules.match cimport rule_reason
-from ..rules.nftables cimport walk_chain
+from ..rules.nftables cimport base_says
 from ..rules.walk cimport walk_table
 from ..tuples.tuple cimport conn_tuple, invert_tuple
 from .setup cimport nat_target, null_binding, source_target
@@ -22,7 +22,7 @@ cdef inline uint32_t decide_by_bases(engine_t *e, pkt_t *p, uint32_t manip) noex
     cdef uint32_t done = IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE
     cdef uint32_t i, kind
     for i in range(first, first + e.base_count[TABLE_NAT][p.hook]):
-        kind = walk_table(e, TABLE_NAT, p) if e.bases[i].kind == BASE_IPTABLES else walk_chain(e, p, &e.bases[i])
+        kind = base_says(e, TABLE_NAT, p, &e.bases[i])
         if rule_reason[kind]:
             return rule_reason[kind]
         if kind != TARGET_ACCEPT and not nat_target(e, p, kind, p.target, manip):
@@ -39,6 +39,7 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     cdef uint32_t kind = TARGET_ACCEPT
     p.target = NULL
     if fn_unlikely(e.n_bases != 0):
+        fn_rarely()
         return decide_by_bases(e, p, manip)
     if e.hook_entry[TABLE_NAT][p.hook] != FN_NONE:
         kind = walk_table(e, TABLE_NAT, p)

@@ -14,10 +14,9 @@ from ..packet.checksum cimport csum_replace2, load_be16
 from ..packet.mangle cimport set_tos, set_ttl
 from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
-from .match cimport rule_reason, set_conn_mark, target_ct
+from .match cimport do_table, rule_reason, set_conn_mark, target_ct
 from .nft_load cimport find_tcp_option, get_addr, load_ct, load_fib, load_meta, load_payload, load_rt, load_tcp_option
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
-from .walk cimport walk_table
 
 cdef enum:
     # what an expression says beside TARGET_*: the rule goes on, or it is left
@@ -459,14 +458,29 @@ cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexc
     return said
 
 
+cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base_t *base) noexcept nogil:
+    # base_says: what a base chain says, or the table of iptables at its place, of which nothing is remembered beside nftables.
+    # => As walk_chain.
+    cdef table_memo_t memo
+    cdef uint32_t kind
+    if base.kind == BASE_NFTABLES:
+        return walk_chain(e, p, base)
+    memo.n = 0
+    memo.target_arg = 0
+    kind = do_table(e, table, p, &memo)
+    p.target = &e.targets[memo.target_arg]
+    return kind
+
+
 cdef inline uint32_t run_bases(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # run_bases: what is called at this step of the hook, base chains and the table of iptables, in their order.
-    # => REASON_NONE, or why the packet is dropped: the first verdict but accept ends it.
+    # => The first verdict but accept, which ends it, as walk_chain returns it.
     cdef uint32_t first = e.base_first[table][p.hook]
-    cdef uint32_t i, said, reason
+    cdef uint32_t i, said
+    if e.hook_entry[table][p.hook] == FN_ONLY_BASES and table != TABLE_LAST:
+        p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
     for i in range(first, first + e.base_count[table][p.hook]):
-        said = walk_table(e, table, p) if e.bases[i].kind == BASE_IPTABLES else walk_chain(e, p, &e.bases[i])
-        reason = rule_reason[said]
-        if reason:
-            return reason
-    return REASON_NONE
+        said = base_says(e, table, p, &e.bases[i])
+        if rule_reason[said]:
+            return said
+    return TARGET_ACCEPT

@@ -9,6 +9,7 @@ from ..types cimport *
 from ..route cimport classify
 from ..tuples.tuple cimport tuple_proto
 from .match cimport ct_state_bit, do_table
+from .nftables cimport run_bases
 
 
 cdef inline void table_memo_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -55,6 +56,9 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     cdef table_memo_t *memo
     if e.hook_entry[table][p.hook] == FN_NONE:
         return TARGET_ACCEPT
+    if fn_unlikely(e.n_bases != 0):
+        fn_rarely()
+        return run_bases(e, table, p)
     fresh.n = 0
     fresh.target_arg = 0
     if e.n_memos == 0 or l4_cut(p):
