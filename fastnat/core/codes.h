@@ -610,6 +610,7 @@ enum nft_fib {
     NFT_FIB_TYPE = 8,
     NFT_FIB_OIFNAME = 16,
     NFT_FIB_PRESENT = 32,
+    NFT_FIB_MARK = 64,
 };
 
 enum nft_rt {

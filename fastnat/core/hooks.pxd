@@ -307,6 +307,8 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     reason = track(e, p)
     if not reason:
         reason = mangle_and_dnat(e, p)
+    if not reason:
+        reason = last_hook(e, p)
     return reason if reason else deliver_local(e, p)
 
 

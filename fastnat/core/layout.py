@@ -644,6 +644,7 @@ class NftFib(IntEnum):
     TYPE = 8
     OIFNAME = 16
     PRESENT = 32
+    MARK = 64
 
 
 class NftRt(IntEnum):

@@ -458,6 +458,7 @@ cdef extern from "types.h" nogil:
         NFT_FIB_TYPE
         NFT_FIB_OIFNAME
         NFT_FIB_PRESENT
+        NFT_FIB_MARK
     enum:
         NFT_RT_NEXTHOP
         NFT_RT_TCPMSS

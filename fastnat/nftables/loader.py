@@ -217,8 +217,9 @@ class Loader(Lookups):
         return True
 
     def load_fib(self, x: Fib, register: int) -> bool:
-        """Load an answer of the routing table; marks choose no other table here."""
+        """Load an answer of the routing table."""
         bits = NftFib.DADDR * ("daddr" in x.flags) | NftFib.IIF * ("iif" in x.flags) | NftFib.OIF * ("oif" in x.flags)
+        bits |= NftFib.MARK * ("mark" in x.flags)
         results = {"type": NftFib.TYPE, "oifname": NftFib.OIFNAME, "check": NftFib.PRESENT}
         self.emit(
             NftExprKind.FIB, words=4 if x.result == "oifname" else 1, dreg=register, a=bits | results.get(x.result, 0)

@@ -9,9 +9,11 @@ from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..nat.range cimport has_ports
-from ..route cimport addr_type, classify, is_multicast, next_hop, packet_type, route_lookup
+from ..route cimport addr_type, classify, flow_back, flow_t, flow_to, is_multicast, leads_nowhere, packet_type, route_lookup, ruled_route
+from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
+from ..validate cimport uses_device
 from .match cimport ct_state_bit
 
 cdef enum:
@@ -211,6 +213,17 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t class_, 
     return RTN_UNICAST if addr else RTN_UNSPEC
 
 
+cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x) noexcept nogil:
+    # fib_route: => The index + 1 of the route to the packet's destination, or back to its source. It is classified.
+    cdef flow_t f
+    if e.n_fib_rules == 0:
+        return e.class_route[p.dst_class if x.a & NFT_FIB_DADDR else p.src_class]
+    f = flow_to(p) if x.a & NFT_FIB_DADDR else flow_back(p, 0, 0)
+    f.in_iface = 0
+    f.mark = p.mark if x.a & NFT_FIB_MARK else 0
+    return ruled_route(e, &f)
+
+
 cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_fib: nft_fib4_eval_type and nft_fib4_eval: the type of an address, or the interface that the way to it leads out of.
     cdef bint dst = x.a & NFT_FIB_DADDR
@@ -224,10 +237,10 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
     if x.a & NFT_FIB_TYPE:
         to[0] = fib_type6(e, addr, class_, device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
         return True
-    route = e.class_route[class_]
-    iface = e.routes[route - 1].iface if route and e.routes[route - 1].kind <= 3 else 0
-    if device != FN_ANY_IFACE and iface != device:
-        iface = 0
+    route = fib_route(e, p, x)
+    iface = 0 if leads_nowhere(e, route) else e.routes[route - 1].iface
+    if iface and device != FN_ANY_IFACE:
+        iface = device if uses_device(e, route, device) else 0
     if p.hook == HOOK_PREROUTING and e.iface_flags[p.in_iface] & IFACE_LOOPBACK and p.in_iface:
         iface = p.in_iface
     if x.a & NFT_FIB_OIFNAME:
