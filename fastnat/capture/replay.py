@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ..addresses import V4, V6
 from ..dtypes import CtInfo, Reason, Verdict
 from ..engine import Engine
+from ..engine.engine import Answer
 from ..errors import InputError
 from .fragments import Reassembler, Whole, split
 from .pcap import Batch, Captured
+from .reassembly import DELIVERED, ENTERING, SENT
 
 IPV4_HEADER = 20
 VERDICTS = [v.name.lower() for v in Verdict]
@@ -155,13 +157,14 @@ class Replay:
     """A run of a capture through an engine.
 
     Time starts at the first packet, whose stamp becomes the engine's epoch if that has one, and never goes back: a
-    packet stamped earlier than its predecessor counts as simultaneous. Fragments are reassembled first: a waiting
-    fragment has the reason FRAGMENT, and the fragment that completes the datagram has the datagram's verdict.
+    packet stamped earlier than its predecessor counts as simultaneous. Where conntrack is at work fragments are
+    reassembled first: a waiting fragment has the reason FRAGMENT, and the fragment that completes the datagram has the
+    datagram's verdict.
     """
 
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
         self.engine, self.iface = engine, iface
-        self.reassembler = Reassembler()
+        self.reassembler = Reassembler(engine.node.sysctl)
         # only packets one at a time may become longer
         self.helpers = engine.has_helpers
         self.mtus = np.array([0xFFFF, *(i.mtu for i in engine.node.interfaces.values())], np.int64)
@@ -210,10 +213,10 @@ class Replay:
     def one(self, time: float, name: str, data: bytes) -> Replayed:
         """Run one packet."""
         now = float(self.clock([time])[0])
-        whole = self.reassembler.add(data, now) or Whole(data)
-        verdict, left, out, ctinfo, reason, src, dst, sport, dport, copied = self.engine.run(
-            whole.data, self.numbers[name], now, whole.largest
-        )
+        whole, answer = Whole(data), self.engine.run(data, self.numbers[name], now)
+        if answer[4] == Reason.FRAGMENT:
+            whole, answer = self.collect(data, self.numbers[name], now, answer)
+        verdict, left, out, ctinfo, reason, src, dst, sport, dport, copied = answer
         family = V6 if data[:1] >= b"\x60" and 6 in self.engine.stacks else V4
         names = self.engine.iface_names
         egress = "local" if verdict == Verdict.LOCAL else names[out] if verdict == Verdict.FORWARD else ""
@@ -226,6 +229,19 @@ class Replay:
             return Replayed(line, [])
         parts = [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out]))
         return Replayed(line, parts, left if copied else None)
+
+    def collect(self, data: bytes, iface: int, now: float, answer: Answer) -> tuple[Whole, Answer]:
+        """Return the datagram that a fragment completes, and what becomes of it; `answer`: of the fragment."""
+        user = SENT if iface == 0 else ENTERING
+        # without conntrack the node collects what is for itself, behind PREROUTING
+        entry = 1
+        if not self.engine.is_tracking(6 if data[:1] >= b"\x60" else 4):
+            user, entry = DELIVERED, 2
+        whole = self.reassembler.add(data, now, user, iface)
+        # what was not collected ends within its fragment header
+        if whole is None or not (whole.largest or whole.alone):
+            return Whole(data), answer
+        return whole, self.engine.run(whole.data, iface, now, whole.largest, entry)
 
 
 def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:

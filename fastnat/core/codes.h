@@ -159,6 +159,15 @@ enum direction {
     DIR_REPLY = 1,
 };
 
+/* pkt_t.part: of a datagram that nobody has put together */
+enum datagram_part {
+    PART_WHOLE = 0,
+    PART_FIRST = 1,
+    PART_LATER = 2,
+    /* its extension headers end within themselves: nobody can tell its protocol */
+    PART_UNKNOWN = 3,
+};
+
 /* enum nf_inet_hooks */
 enum hook {
     HOOK_PREROUTING = 0,
@@ -181,6 +190,7 @@ enum iface_flag {
     IFACE_NO_ADDRESS = 128,
     IFACE_REDIRECTS = 256,
     IFACE_SRC_VMARK = 512,
+    IFACE_SOURCE_ROUTE = 1024,
 };
 
 /* set_t.dims */
@@ -427,6 +437,8 @@ enum rule_tests {
     /* a list of matches, or one in the rule itself */
     RULE_TESTS_MATCHES = 16,
     RULE_TESTS_MATCH = 32,
+    /* -f, or ! -f with bit 3 of `invert` */
+    RULE_TESTS_FRAGMENT = 64,
 };
 
 enum dispatch_key {

@@ -15,12 +15,13 @@ from .conntrack.create cimport create_conntrack
 from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
 from .conntrack.insert cimport conn_delete
 from .conntrack.lookup cimport find_tuple
-from .frames cimport datagram_t, first_outside, frames_t, run_frames, walk_datagram
+from .frames cimport first_outside, frames_t, run_frames, walk_datagram
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
 from .ipvs cimport bound_persists
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
+from .packet.parse cimport datagram_entry, datagram_t
 from .reload cimport find_servers, forget_routes, pick_up_windows
 from .route cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
@@ -304,6 +305,11 @@ cdef class Datapath:
         return self.e.count
 
     @property
+    def is_tracking(self):
+        """Whether conntrack sees packets."""
+        return self.e.tracking != 0
+
+    @property
     def high_water(self):
         """Records ever used: those at and above this index were never touched."""
         return self.e.high_water
@@ -500,12 +506,13 @@ cdef class Datapath:
         """Ask process_shard() to stop soon, or, before it begins, not to; the only call that may be made meanwhile."""
         self.halted = wanted
 
-    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0):
+    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0, uint32_t entry=0):
         """Run one datagram.
 
         => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport, copied).
 
-        largest: size of the largest fragment that it came in [bytes], 0 when it came whole.
+        largest: size of the largest fragment that it came in [bytes], 0 when it came whole. entry: 0; 1 for what comes back
+        from among the fragments; 2 for a datagram that passed PREROUTING in fragments.
         """
         cdef bytes given = data if type(data) is bytes else bytes(data)
         cdef datagram_t d
@@ -517,6 +524,7 @@ cdef class Datapath:
         d.iface = iface
         d.mark = mark
         d.largest = largest
+        d.entry = <datagram_entry>entry
         self.begin()
         try:
             if not now >= self.clock or now > 1e15:

@@ -10,9 +10,9 @@ from .types cimport (engine_t, fn_cycles, FN_SLICE, FN_STAGE, fn_unlikely, pkt_t
                      STAT_PACKETS, STAT_PORT_SEARCH_PROBES, VERDICT_DROP)
 from .batch cimport DATAGRAM_ROOM
 from .conntrack.expire cimport advance_to, tick_before, tick_of
-from .hooks cimport walk
+from .hooks cimport deliver, walk
 from .packet.packet cimport pkt_reset, store
-from .packet.parse cimport parse_ip
+from .packet.parse cimport datagram_t, ENTRY_HOOKS, ENTRY_INPUT, parse_ip
 from .tuples.hash cimport begin_packet, tuple_hash
 from .tuples.rehash cimport is_crowded, rehash
 from .tuples.tuple cimport tuple_make
@@ -29,17 +29,6 @@ cdef struct frames_t:
     double last
     result_t *results
     uint64_t n
-
-
-cdef struct datagram_t:
-    # one that walk_datagram is given: where it lies, and how long it may become
-    uint8_t *data
-    uint32_t length
-    uint32_t room
-    uint32_t iface
-    uint32_t mark
-    # bytes of the largest fragment it came in, 0: whole
-    uint32_t largest
 
 
 cdef inline bint are_odd(const int64_t *offs, uint64_t n) noexcept nogil:
@@ -82,7 +71,7 @@ cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
     # walk_datagram: parse one and take it through the hooks; it is rewritten where it lies, p.len bytes then.
     cdef uint32_t reason
     load_datagram(e, d, p)
-    reason = parse_ip(p, d.data, d.length)
+    reason = parse_ip(e, p, d)
     if reason == REASON_NONE and d.iface >= e.n_ifaces:
         reason = REASON_INTERFACE
     if reason:
@@ -90,7 +79,10 @@ cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
         p.reason = <uint8_t>reason
         return
     p.hash = tuple_hash(e, p.t)
-    walk(e, p)
+    if fn_unlikely(d.entry == ENTRY_INPUT):
+        deliver(e, p)
+    else:
+        walk(e, p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     if fn_unlikely(is_crowded(e)):
         rehash(e)
@@ -111,6 +103,7 @@ cdef inline void walk_frame(engine_t *e, const frames_t *f, uint64_t i, uint8_t 
     d.iface = f.ifaces[i]
     d.mark = 0
     d.largest = 0
+    d.entry = ENTRY_HOOKS
     memcpy(room, f.data + at, d.length)
     walk_datagram(e, &d, p)
     if p.verdict != VERDICT_DROP:

@@ -16,6 +16,7 @@ from .ipvs cimport from_server, has_service, to_server
 from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
 from .multipath cimport choose_hop
+from .packet.options cimport forward_options, IP_HEADER, receive_options
 from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
@@ -96,8 +97,9 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
         return REASON_NONE
     if p.ttl <= 1:
         return REASON_TTL
-    if ((p.largest if p.largest else p.len) > e.iface_flags[p.out_iface] >> 16
-            and (FN_V6 or load_be16(p.data + 6) & 0x4000)):
+    # what came in parts leaves in parts, if the largest of them fits (ip_exceeds_mtu, ip6_pkt_too_big)
+    if (p.len > e.iface_flags[p.out_iface] >> 16 and (FN_V6 or load_be16(p.data + 6) & 0x4000)
+            and (p.largest == 0 or p.largest > e.iface_flags[p.out_iface] >> 16)):
         return REASON_TOO_BIG
     if not FN_V6:
         csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
@@ -220,9 +222,21 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
         reason = filter_hook(e, TABLE_FILTER, p)
     if not reason:
         reason = from_server(e, p)
+    if not FN_V6 and fn_unlikely(p.options_changed):
+        forward_options(e, p)
     if not reason:
         reason = postrouting(e, p)
     return reason
+
+
+cdef inline bint options_fail(engine_t *e, pkt_t *p) noexcept nogil:
+    # options_fail: => Whether the options of a routed packet, if it has any, are broken or not wanted (ip_rcv_options).
+    return not FN_V6 and fn_unlikely(p.l4off > IP_HEADER) and not receive_options(e, p)
+
+
+cdef inline uint32_t deliver_received(engine_t *e, pkt_t *p) noexcept nogil:
+    # deliver_received: INPUT sees whole datagrams of IPv4 (ip_local_deliver).
+    return REASON_FRAGMENT if not FN_V6 and fn_unlikely(p.part != PART_WHOLE) else deliver_local(e, p)
 
 
 cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
@@ -236,7 +250,7 @@ cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
             return REASON_MARTIAN
     elif not FN_V6 and source_fails(e, p, 0):
         return REASON_MARTIAN
-    return deliver_local(e, p)
+    return REASON_IP_HEADER if options_fail(e, p) else deliver_received(e, p)
 
 
 cdef inline bint is_checked(const engine_t *e, const pkt_t *p) noexcept nogil:
@@ -265,7 +279,9 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
                                                and e.iface_flags[p.in_iface] & IFACE_BC_FORWARD)
     if not checked and not FN_V6 and source_fails(e, p, 0 if local else p.out_iface):
         return REASON_MARTIAN
-    return deliver_local(e, p) if local else forward(e, p)
+    if options_fail(e, p):
+        return REASON_IP_HEADER
+    return deliver_received(e, p) if local else forward(e, p)
 
 
 cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
@@ -434,6 +450,14 @@ cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
 cdef inline void walk(engine_t *e, pkt_t *p) noexcept nogil:
     # walk: the whole life of one packet; sets its verdict and reason.
     leave(e, p, pass_hooks(e, p))
+
+
+cdef inline void deliver(engine_t *e, pkt_t *p) noexcept nogil:
+    # deliver: the rest of the life of a packet whose fragments were put together behind PREROUTING.
+    cdef uint32_t reason = REASON_NONE
+    if not is_multicast(tuple_dst(p.t)) and not is_limited_broadcast(tuple_dst(p.t)):
+        reason = set_route(e, p)
+    leave(e, p, reason if reason else deliver_local(e, p))
 
 
 cdef inline uint32_t set_up(engine_t *e, pkt_t *p) noexcept nogil:

@@ -154,6 +154,15 @@ class Direction(IntEnum):
     REPLY = 1
 
 
+class DatagramPart(IntEnum):
+    """pkt_t.part: of a datagram that nobody has put together."""
+
+    WHOLE = 0
+    FIRST = 1
+    LATER = 2
+    UNKNOWN = 3
+
+
 class Hook(IntEnum):
     """enum nf_inet_hooks."""
 
@@ -177,6 +186,7 @@ class IfaceFlag(IntEnum):
     NO_ADDRESS = 128
     REDIRECTS = 256
     SRC_VMARK = 512
+    SOURCE_ROUTE = 1024
 
 
 class SetDimension(IntEnum):
@@ -446,6 +456,7 @@ class RuleTests(IntEnum):
     OUT = 8
     MATCHES = 16
     MATCH = 32
+    FRAGMENT = 64
 
 
 class DispatchKey(IntEnum):

@@ -740,7 +740,6 @@ typedef struct {
     uint64_t port_classes;                      /* source << 24 | destination << 42, as they stand in keys */
     const target_t *target;                     /* what the rule that decided last carries */
     const table_memo_t *table_memo[2];          /* how the nat rules decided destination and source; NULL: not repeatable */
-    uint16_t tcp_flags;
     uint16_t route;                             /* route index + 1, 0: not routed yet */
     uint8_t unrepeatable;                       /* a match was met whose answer depends on more than a memo's key */
     uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
@@ -760,7 +759,11 @@ typedef struct {
     uint8_t template_dir;
     uint8_t has_template;                       /* a CT target has given it a template, which conntrack has not met yet */
     uint8_t tcp_class;                          /* CLASS_* of conntrack/tcp_window */
+    uint8_t tcp_flags;
     uint8_t tracked;                            /* its l4 header makes a tuple */
+    uint8_t part;                               /* PART_* */
+    uint8_t record_at, stamp_at;                /* IPv4 options: where the node's address was entered, 0 nowhere */
+    uint8_t options_changed;
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
     uint32_t mark_before;                       /* of its connection, where somebody asked for events */
     uint16_t status_before;

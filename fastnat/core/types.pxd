@@ -115,6 +115,11 @@ cdef extern from "types.h" nogil:
         DIR_ORIGINAL
         DIR_REPLY
     enum:
+        PART_WHOLE
+        PART_FIRST
+        PART_LATER
+        PART_UNKNOWN
+    enum:
         HOOK_PREROUTING
         HOOK_INPUT
         HOOK_FORWARD
@@ -131,6 +136,7 @@ cdef extern from "types.h" nogil:
         IFACE_NO_ADDRESS
         IFACE_REDIRECTS
         IFACE_SRC_VMARK
+        IFACE_SOURCE_ROUTE
     enum:
         DIM_NONE
         DIM_ADDRESS
@@ -312,6 +318,7 @@ cdef extern from "types.h" nogil:
         RULE_TESTS_OUT
         RULE_TESTS_MATCHES
         RULE_TESTS_MATCH
+        RULE_TESTS_FRAGMENT
     enum:
         DISPATCH_DST
         DISPATCH_DPORT
@@ -1160,7 +1167,6 @@ cdef extern from "types.h" nogil:
         uint64_t port_classes
         const target_t *target
         const table_memo_t *table_memo[2]
-        uint16_t tcp_flags
         uint16_t route
         uint8_t unrepeatable
         uint8_t ctinfo
@@ -1185,7 +1191,12 @@ cdef extern from "types.h" nogil:
         uint8_t template_dir
         uint8_t has_template
         uint8_t tcp_class
+        uint8_t tcp_flags
         uint8_t tracked
+        uint8_t part
+        uint8_t record_at
+        uint8_t stamp_at
+        uint8_t options_changed
         uint32_t payload
         uint32_t mark_before
         uint16_t status_before

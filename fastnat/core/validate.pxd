@@ -75,10 +75,20 @@ cdef inline bint destination_is_martian(const engine_t *e, const pkt_t *p) noexc
     cdef uint32_t flags = e.iface_flags[p.in_iface]
     cdef addr_t dst = tuple_dst(p.t)
     if FN_V6:
-        return dst == 0 or (dst == 1 and not flags & IFACE_LOOPBACK)
+        return dst == 1 and not flags & IFACE_LOOPBACK
     if dst == 0:
         return tuple_src(p.t) != 0
     return is_loopback(dst) and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
+
+
+cdef inline bint is_refused6(const engine_t *e, addr_t src, addr_t dst, uint32_t in_iface) noexcept nogil:
+    # is_refused6: addresses for which an IPv6 packet is thrown away before any hook (ip6_rcv_core).
+    cdef bint loopback = e.iface_flags[in_iface] & IFACE_LOOPBACK != 0
+    cdef uint32_t scope = <uint32_t>(dst >> (FN_ADDR_BITS - 16)) & 15
+    if is_multicast(src) or ((src == 1 or dst == 1) and not loopback):
+        return True
+    # scopes of multicast: 0 is reserved, 1 does not leave the node
+    return is_multicast(dst) and (scope == 0 or (scope == 1 and not loopback))
 
 
 cdef inline bint may_be_forwarded(addr_t src, uint32_t in_iface, uint32_t out_iface) noexcept nogil:

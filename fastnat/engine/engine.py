@@ -347,13 +347,13 @@ class Engine:
         result = self.run(data, number, now)
         return VERDICTS[result[0]], result[1]
 
-    def run(self, data: bytes, iface: int, now: float, largest: int = 0) -> Answer:
+    def run(self, data: bytes, iface: int, now: float, largest: int = 0, entry: int = 0) -> Answer:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
         if self._only is not None:
-            return self._only.process_packet(data, iface, now, 0, largest)
+            return self._only.process_packet(data, iface, now, 0, largest, entry)
         core = self.stacks[6 if data[:1] >= b"\x60" else 4].core
         self.follow(core, now)
-        return core.process_packet(data, iface, now, 0, largest)
+        return core.process_packet(data, iface, now, 0, largest, entry)
 
     def process_frames(
         self,
@@ -395,6 +395,10 @@ class Engine:
         """Whether connections may get a helper, which may lengthen packets: CT --helper, or linux-5.4 by port."""
         rules = any(stack.ruleset.helpers or stack.program.helpers for stack in self.stacks.values())
         return rules or helpers_by_port(self.node, self.profile)
+
+    def is_tracking(self, version: int) -> bool:
+        """Tell whether conntrack sees the packets of IPv4 or IPv6: some rule needs it, or a virtual service."""
+        return self.stack_of(version).is_tracking
 
     def stack_of(self, version: int) -> Stack:
         """Return the stack of IPv4 or IPv6; InputError when the node has none of that family."""

@@ -71,6 +71,11 @@ class Stack:
         return records_of(self.family)
 
     @property
+    def is_tracking(self) -> bool:
+        """Whether conntrack sees packets."""
+        return self.core.is_tracking
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the tables have touched."""
         return arrays.bytes_of(self.core)

@@ -63,6 +63,10 @@ WITH_DEVICE = {"in": ("PREROUTING", "INPUT", "FORWARD"), "out": ("FORWARD", "OUT
 CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
 
 
+# these need a header of the rule's protocol
+L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type", "l4-header")
+
+
 class MatchOptions(StatefulMatches, ContextMatches):
     """The options of the -m modules."""
 
@@ -93,6 +97,11 @@ class MatchOptions(StatefulMatches, ContextMatches):
         elif name in BARE:
             self.rule.matches.append(BARE[name](self.family.full))
             self.grouped = False
+
+    def add_header_match(self) -> None:
+        """Of -m udp and its kind alone: the packet has a header of the protocol, or is dropped."""
+        if not any(m.kind in L4_MATCHES for m in self.rule.matches):
+            self.add_match("l4-header")
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -333,8 +342,10 @@ class MatchOptions(StatefulMatches, ContextMatches):
         """--strict, --next of policy."""
 
     def fragment(self) -> None:
-        """-f: fragments are put together before any rule sees them."""
-        self.add_match("const", 0)
+        """-f, of IPv4: a fragment that is not the first; where conntrack is at work no rule sees one."""
+        if self.family.version == 6:
+            raise self.fail("unknown option '-f': ip6tables has none")
+        self.rule.fragment, self.rule.invert_fragment = True, self.invert
 
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""

@@ -71,6 +71,9 @@ class Rule:
     invert_out: bool = False
     proto: int = 0
     invert_proto: bool = False
+    # -f: only fragments that are not the first; invert_fragment: only the others
+    fragment: bool = False
+    invert_fragment: bool = False
     matches: list[Match] = field(default_factory=list)
     target: Target = field(default_factory=Target)
     packets: int = 0

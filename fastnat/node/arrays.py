@@ -234,6 +234,7 @@ def _flags4(node: Node, name: str, iface: Interface) -> int:
     value |= IfaceFlag.FORWARD * bool(node.sysctl(f"net.ipv4.conf.{name}.forwarding", every))
     value |= IfaceFlag.BC_FORWARD * both
     value |= IfaceFlag.NO_ADDRESS * (not iface.addresses)
+    value |= IfaceFlag.SOURCE_ROUTE * _takes_source_routes(node, name)
     # IN_DEV_TX_REDIRECTS holds for either, and each is on unless somebody turned it off
     value |= IfaceFlag.REDIRECTS * either("send_redirects", 1)
     return int(value | IfaceFlag.SRC_VMARK * either("src_valid_mark"))
@@ -249,6 +250,13 @@ def iface_flags(node: Node, family: Family = V4) -> NDArray[Any]:
         value |= IfaceFlag.LOOPBACK * iface.loopback
         flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16
     return flags
+
+
+def _takes_source_routes(node: Node, name: str) -> bool:
+    """Tell whether packets with a source route may enter by a device: `all` has to allow it, too."""
+    every = node.sysctl("net.ipv4.conf.all.accept_source_route", 0)
+    new = node.sysctl("net.ipv4.conf.default.accept_source_route", 1)
+    return bool(every and node.sysctl(f"net.ipv4.conf.{name}.accept_source_route", new))
 
 
 def _filler(family: Family) -> tuple[int, ...]:

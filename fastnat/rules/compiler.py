@@ -28,6 +28,7 @@ from ..dtypes import DISPATCH, DISPATCH_SLOT, HZ, MATCH, records_of
 from ..errors import RuleError
 from ..iptables import Chain, Match, Rule, Rules, Table
 from ..iptables.context import TimeMatch
+from ..iptables.matches import L4_MATCHES
 from ..iptables.nesting import jump_depth
 from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, credits
 from ..iptables.targets import PASSING
@@ -71,7 +72,6 @@ MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
-L4_MATCHES = ("sport", "dport", "multiport", "tcp-flags", "tcp-option", "icmp-type")
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
 TRACKING_MATCHES = {
     "ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper", "connlimit",
@@ -416,21 +416,21 @@ class Compiler:
     def rule_matches(self, r: Rule) -> tuple[Row, int]:
         """Return the MATCH that a rule holds, and which of RuleTests it is.
 
-        A single match without state is held itself. Otherwise all matches are appended, after the length of l4 header
-        that they need, and the rule holds their place.
+        A single match without state is held itself. Otherwise all matches are appended, each that needs more l4 header
+        than those in front of it after its length, and the rule holds their place.
         """
-        need, first = 0, len(self.matches)
-        for m in r.matches:
-            if m.kind in L4_MATCHES and not r.invert_proto:
-                need = max(need, MULTIPORT_NEED if m.kind == "multiport" else HEADER_NEED.get(r.proto, 0))
+        seen, first = 0, len(self.matches)
         try:
             if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
                 self.match(r.matches[0])
-                return with_need(self.matches.pop(), need), RuleTests.MATCH
-            if need:
-                self.matches.append(match_row(MatchKind.L4_HEADER, bytes=need))
+                return with_need(self.matches.pop(), header_need(r, r.matches[0])), RuleTests.MATCH
             for m in r.matches:
-                self.match(m)
+                need = header_need(r, m)
+                if need > seen:
+                    self.matches.append(match_row(MatchKind.L4_HEADER, bytes=need))
+                    seen = need
+                if m.kind != "l4-header":
+                    self.match(m)
         except RuleError as error:
             raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
         return match_row(MatchKind.LISTED, n_listed=len(self.matches) - first, first=first), RuleTests.MATCHES
@@ -453,9 +453,9 @@ class Compiler:
             addresses=(r.src, r.smask, r.dst, r.dmask),
             ifaces=(self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out)),
             proto=r.proto,
-            invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2,
+            invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2 | r.invert_fragment << 3,
             match=match,
-            tests=tests,
+            tests=tests | RuleTests.FRAGMENT * r.fragment,
             target=code,
             arg=arg,
             packets=r.packets,
@@ -481,6 +481,13 @@ def rate_of(m: HashlimitMatch) -> tuple[int, int]:
     if m.bursts == 0 or full < cost:
         raise RuleError(f"-m hashlimit {m.name}: this rate with this burst is out of range")
     return cost, full
+
+
+def header_need(r: Rule, m: Match) -> int:
+    """Return the bytes of l4 header without which the kernel's match drops the packet."""
+    if m.kind not in L4_MATCHES or r.invert_proto:
+        return 0
+    return MULTIPORT_NEED if m.kind == "multiport" else HEADER_NEED.get(r.proto, 0)
 
 
 def with_arrays_of(ruleset: Ruleset, core: Datapath) -> Ruleset:

@@ -5,10 +5,15 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nodes import make_node
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
+from fastnat import Engine, InputError
+from fastnat.capture import Captured
 from fastnat.capture.fragments import Reassembler, Whole, checksum, parse, split
+from fastnat.capture.reassembly import DELIVERED
+from fastnat.capture.replay import replay
 
 DATAGRAM = bytes(IP(src="10.0.0.1", dst="10.0.0.2", id=9) / UDP(sport=1, dport=2) / bytes(range(256)) / bytes(1200))
 
@@ -51,12 +56,91 @@ def test_no_bytes_break_it(data, head):
     Reassembler().add(head + data, 0.0)
 
 
+def parts_of(*cuts, data=DATAGRAM):
+    return split(Whole(data, cuts), data, 1500)
+
+
 @pytest.mark.parametrize("size", [0, 4])
-def test_part_of_no_multiple_of_eight_bytes_breaks_the_datagram(size):
-    first, second = split(Whole(DATAGRAM, (800,)), DATAGRAM, 1500)
+def test_a_part_without_a_whole_word_ends_the_datagram_and_the_next_begins_anew(size):
+    first, second = parts_of(800)
     odd = bytearray(first[: 20 + size])
     odd[2:4] = len(odd).to_bytes(2, "big")
     odd[10:12] = b"\0\0"
     odd[10:12] = checksum(odd[:20]).to_bytes(2, "big")
     box = Reassembler()
-    assert [box.add(p, 0.0) for p in (bytes(odd), first, second)] == [None, None, None]
+    made = [box.add(p, 0.0) for p in (second, bytes(odd), first, second)]
+    assert made[:3] == [None, None, None]
+    assert made[3].data == DATAGRAM
+
+
+@pytest.mark.parametrize(
+    ("ecns", "whole"), [((0, 0), 0), ((3, 2), 3), ((1, 3), 3), ((1, 2), 1), ((2, 1), 2), ((0, 2), None), ((3, 0), None)]
+)
+def test_ecn_of_the_parts(ecns, whole):
+    """RFC 3168 5.3: the whole tells of congestion that one part has met; not all of ECT, or none, is no datagram."""
+    parts = []
+    for part, ecn in zip(parts_of(800), ecns, strict=True):
+        made = bytearray(part)
+        made[1], made[10:12] = ecn, b"\0\0"
+        made[10:12] = checksum(made[:20]).to_bytes(2, "big")
+        parts.append(bytes(made))
+    box = Reassembler()
+    made = [box.add(p, 0.0) for p in parts]
+    assert (made[1].data[1] if made[1] else None) == whole
+    assert not box._queues
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("net.ipv4.ipfrag_time", 4), ("net.netfilter.nf_conntrack_frag6_timeout", 6)]
+)
+def test_how_long_parts_wait_is_the_sysctls(name, family):
+    v6 = IPv6(src="fd01::1", dst="fd01::2") / IPv6ExtHdrFragment(id=77) / UDP(sport=1, dport=2) / bytes(3000)
+    parts = parts_of(800) if family == 4 else [bytes(p) for p in fragment6(v6, 1600)]
+    for later, is_whole in ((6.9, True), (7.1, False)):
+        box = Reassembler(lambda said, default: 7 if said == name else default)
+        assert box.add(parts[0], 0.0) is None
+        assert (box.add(parts[1], later) is not None) == is_whole
+
+
+def test_above_the_limit_of_bytes_every_part_is_lost():
+    box = Reassembler(lambda said, default: 2000 if said == "net.ipv4.ipfrag_high_thresh" else default)
+    first, second, third = parts_of(480, 960)
+    assert [box.add(p, 0.0) for p in (first, second, third)] == [None, None, None]
+    assert box.add(third, 31.0) is None
+
+
+def test_far_apart_in_the_source_parts_are_given_up():
+    """ipfrag_max_dist: 64 fragments of one source between two of a datagram."""
+    first, second = parts_of(800)
+    others = [parts_of(800, data=DATAGRAM[:4] + n.to_bytes(2, "big") + DATAGRAM[6:])[0] for n in range(1000, 1070)]
+    for distance, is_whole in ((60, True), (70, False)):
+        box = Reassembler()
+        box.add(first, 0.0)
+        for other in others[:distance]:
+            box.add(other, 0.0)
+        assert (box.add(second, 0.0) is not None) == is_whole
+
+
+def test_who_collects_keeps_apart():
+    box = Reassembler()
+    first, second = parts_of(800)
+    assert box.add(first, 0.0) is None
+    assert box.add(second, 0.0, DELIVERED) is None
+    assert box.add(first, 0.0, DELIVERED).data == DATAGRAM
+
+
+def test_a_negative_limit_is_refused():
+    with pytest.raises(InputError, match=r"net.ipv4.ipfrag_time = -1: it must not be negative"):
+        Reassembler(lambda said, default: -1 if said == "net.ipv4.ipfrag_time" else default)
+
+
+def test_without_conntrack_the_node_puts_together_what_is_its_own():
+    """PREROUTING sees each part, INPUT the datagram (ip_local_deliver)."""
+    node = make_node("*mangle\n-A PREROUTING\nCOMMIT\n*filter\n-A INPUT -p udp -m udp --dport 2\nCOMMIT\n")
+    nat = Engine(node)
+    whole = bytes(IP(src="203.0.113.9", dst="198.51.100.10", id=9) / UDP(sport=1, dport=2) / bytes(900))
+    made = list(replay(nat, [Captured(0.0, "eth0", p) for p in parts_of(400, data=whole)]))
+    assert [(r.line.verdict, r.line.reason) for r in made] == [("drop", "fragment"), ("local", "none")]
+    assert made[1].packets == [whole]
+    assert "[2:948] -A PREROUTING" in nat.save_rules()
+    assert "[1:928] -A INPUT" in nat.save_rules()

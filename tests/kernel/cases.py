@@ -466,12 +466,13 @@ class Case:
     sysctls: dict = field(default_factory=dict)
     # arguments of further calls of `ip`
     commands: tuple = ()
+    mtus: dict = field(default_factory=dict)
 
     def node(self):
         made = fastnat.Node()
         made.sysctls |= {name: str(value) for name, value in self.sysctls.items()}
         for iface, addresses in self.interfaces.items():
-            made.add_interface(iface, addresses)
+            made.add_interface(iface, addresses, mtu=self.mtus.get(iface, 1500))
         for route in self.routes:
             dst, _, via, _, dev = route.split()
             made.add_route(dst, via=via, dev=dev)

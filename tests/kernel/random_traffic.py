@@ -31,6 +31,33 @@ ADDRESSES = {
 }
 
 
+# record route with and without room, source route, router alert, no operation, and what is broken
+OPTIONS = [
+    b"\x07\x07\4\0\0\0\0\0", b"\x07\x07\x08\0\0\0\0\0", b"\x83\x07\4\xcb\0\x71\x14\0", b"\x94\4\0\0", b"\1\1\1\1",
+    b"\1\1\1\0",    b"\x07\x07\3\0\0\0\0\0", b"\0\0\0\1", b"\x99\x09\0\0",
+]  # fmt: skip
+
+
+def internet_checksum(data):
+    """Return the checksum of RFC 1071 over data, the odd last byte padded."""
+    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def with_option(data, option):
+    """Return an IPv4 packet with an option of whole words in front of the others."""
+    made = bytearray(data[:20] + option + data[20 : (data[0] & 15) * 4])
+    if len(made) > 60:
+        return data
+    made[0] = 0x40 | len(made) // 4
+    made[2:4] = (int.from_bytes(data[2:4], "big") + len(option)).to_bytes(2, "big")
+    made[10:12] = b"\0\0"
+    made[10:12] = internet_checksum(bytes(made)).to_bytes(2, "big")
+    return bytes(made) + data[(data[0] & 15) * 4 :]
+
+
 @dataclass
 class Flow:
     """Both ends as the client sees them, and the last packet that the node let out in each direction."""
@@ -66,6 +93,8 @@ class Traffic:
             else:
                 packet, iface = self.step(flow)
             data = bytes(packet)
+            if self.family == 4 and rng.random() < 0.05:
+                data = with_option(data, rng.choice(OPTIONS))
             if rng.random() < 0.05:
                 data = self.damaged(data)
             answer = yield iface, data
@@ -117,12 +146,14 @@ class Traffic:
         if flow.kind == "udp":
             return 17, UDP(sport=sport, dport=dport) / data
         if flow.kind == "udplite":
-            raw = struct.pack(">HHHH", sport, dport, 8 + len(data) if rng.random() < 0.5 else 0, 0x1234) + data
-            return 136, raw
+            return 136, self.lite(flow, way, sport, dport, data, sent)
         if flow.kind == "tcp":
             return 6, self.segment(flow, way, sport, dport)
         if flow.kind == "sctp":
-            return 132, SCTP(sport=sport, dport=dport, tag=rng.choice([0, 7, 9])) / rng.choice(CHUNKS)
+            bundle = SCTP(sport=sport, dport=dport, tag=rng.choice([0, 7, 9]))
+            for _ in range(rng.choice([1, 1, 1, 2, 3])):
+                bundle /= rng.choice(CHUNKS)
+            return 132, bundle
         if flow.kind == "esp":
             return 50, struct.pack(">II", flow.sport, 1) + data
         if flow.kind == "gre":
@@ -134,6 +165,18 @@ class Traffic:
         # scapy would put the time of day there
         stamps = {"ts_ori": 1, "ts_rx": 2, "ts_tx": 3} if kind in (13, 14) else {}
         return 1, ICMP(type=kind, id=ident, **stamps) / data
+
+    def lite(self, flow, way, sport, dport, data, sent):
+        """Return UDP-Lite that covers its header or all, summed up as Linux does (17) or as RFC 3828 says."""
+        rng = self.rng
+        ends = (sent.dst, sent.src) if way else (flow.src, flow.dst)
+        outer = bytes(self.ip(src=ends[0], dst=ends[1]))
+        pseudo = outer[12:20] if self.family == 4 else outer[8:40]
+        covered = rng.choice([0, 8, 8 + len(data)])
+        header = struct.pack(">HHH", sport, dport, covered)
+        body = (header + bytes(2) + data)[: covered or None]
+        words = pseudo + struct.pack(">HH", rng.choice([17, 17, 136]), 8 + len(data)) + body
+        return header + internet_checksum(words).to_bytes(2, "big") + data
 
     def segment(self, flow, way, sport, dport):
         rng = self.rng

@@ -56,6 +56,7 @@ class Namespace:
         self._open(case.interfaces)
         family = f"-{case.family}"
         for name, addresses in case.interfaces.items():
+            sh("ip", "-n", self.name, "link", "set", name, "mtu", str(case.mtus.get(name, 1500)))
             sh("ip", "-n", self.name, "link", "set", name, "up")
             for address in addresses:
                 sh("ip", family, "-n", self.name, "addr", "add", address, "dev", name)

@@ -7,7 +7,8 @@
 from libc.stdint cimport uint8_t, uint32_t
 from ..types cimport *
 from ..packet.checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, store_be16
-from ..packet.parse cimport pseudo_header, read_l4, skip_extensions, SOURCE_AT
+from ..packet.extensions cimport CHAIN_WHOLE, skip_extensions
+from ..packet.parse cimport pseudo_header, read_l4, SOURCE_AT
 from ..packet.rewrite cimport manip_bytes, manip_pkt
 from ..route cimport is_link_local
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_invertible, tuple_make, tuple_sport, tuple_src
@@ -41,11 +42,10 @@ cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexc
     cdef uint32_t header = 0
     cdef uint32_t proto = 0
     cdef uint32_t sport, dport
-    cdef bint later = False
     if have < INNER_HEADER:
         return False
     if FN_V6:
-        if not skip_extensions(ip, have, &proto, &header, &later) or later:
+        if skip_extensions(ip, have, &proto, &header) != CHAIN_WHOLE:
             return False
     else:
         proto = ip[9]
@@ -147,7 +147,6 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
     cdef uint32_t bit, header, port
     cdef uint32_t proto = 0
     cdef uint64_t pseudo = 0
-    cdef bint later = False
     cdef tuple_t other = conn_tuple(c, 1 - p.dir)
     if have < quote + INNER_HEADER:
         return False
@@ -166,7 +165,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         return True
     # inside, the quoted packet's other end is rewritten, to the tuple of the other direction as stored
     if FN_V6:
-        skip_extensions(inner, have - quote, &proto, &header, &later)
+        skip_extensions(inner, have - quote, &proto, &header)
     else:
         proto = inner[9]
         header = (inner[0] & 15) * 4

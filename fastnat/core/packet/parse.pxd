@@ -3,26 +3,40 @@
 # Source: ip_rcv_core (ip_input.c), nf_ct_get_tuple, nf_conntrack_inet_error, udp_error, tcp_error,
 # nf_conntrack_icmpv4_error, ip6_rcv_core, ipv6_skip_exthdr (Linux 6.18); RFC 791, 768, 793, 792, 8200.
 # Invariants: no byte beyond p.len is read, whatever the header says; p.len is the datagram without padding.
-# Differs from the kernel: fragments are refused here, not collected.
+# Differs from the kernel: where conntrack asks for whole datagrams fragments are refused here; capture/fragments collects them.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.tcp cimport flags_valid
+from ..validate cimport is_refused6
 from ..tuples.tuple cimport tuple_make, tuple_proto
 from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, load_be32
+from .extensions cimport (CHAIN_CUT, chain_end, CHAIN_LATER, CHAIN_WHOLE, has_fragment_header, hops_sound, is_extension,
+                         skip_extensions, V6_HEADER, V6_HOPS)
 
 cdef enum:
     IP_HEADER = 20
     FRAGMENT_BITS = 0x3fff
-    V6_HEADER = 40
-    V6_HOPS = 0
-    V6_ROUTING = 43
-    V6_FRAGMENT = 44
-    V6_AUTH = 51
-    V6_NONE = 59
-    V6_OPTIONS = 60
-    # no protocol: the chain of extension headers is cut
-    V6_CUT = 0x100
+    FRAGMENT_OFFSET = 0x1fff
     SCTP_HEADER = 12
+
+
+cdef enum datagram_entry:
+    ENTRY_HOOKS = 0
+    ENTRY_ALONE = 1
+    ENTRY_INPUT = 2
+
+
+cdef struct datagram_t:
+    # one that enters: where it lies, and how long it may become
+    uint8_t *data
+    uint32_t length
+    uint32_t room
+    uint32_t iface
+    uint32_t mark
+    # bytes of the largest fragment it came in, 0: whole
+    uint32_t largest
+    # where it comes from: from outside; from among the fragments, put together or given back; the same, on its way to INPUT
+    datagram_entry entry
 
 
 # where the source address stands in the IP header
@@ -60,56 +74,41 @@ cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint3
     return True
 
 
-cdef inline bint skip_extensions(const uint8_t *data, uint32_t total, uint32_t *proto, uint32_t *l4off, bint *later) noexcept nogil:
-    # skip_extensions: from the IPv6 header to the protocol that is tracked (ipv6_skip_exthdr).
-    # => False: the chain is cut, or says that nothing follows. *later: a fragment that does not hold the beginning.
-    cdef uint32_t at = V6_HEADER
-    cdef uint32_t next_ = data[6]
-    cdef uint32_t size
-    later[0] = False
-    while next_ == V6_HOPS or next_ == V6_ROUTING or next_ == V6_FRAGMENT or next_ == V6_OPTIONS or next_ == V6_AUTH:
-        if at + 8 > total:
-            return False
-        if next_ == V6_FRAGMENT:
-            size = 8
-            if load_be16(data + at + 2) & 0xfff8:
-                later[0] = True
-        elif next_ == V6_AUTH:
-            size = (data[at + 1] + 2) * 4
-        else:
-            size = (data[at + 1] + 1) * 8
-        next_ = data[at]
-        at += size
-        if at > total:
-            return False
-        if later[0]:
-            break
-    proto[0] = next_
-    l4off[0] = at
-    return next_ != V6_NONE or later[0]
-
-
-cdef inline uint32_t parse_v6(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *header, uint32_t *total, uint32_t *proto) noexcept nogil:
+cdef inline uint32_t parse_v6(const engine_t *e, pkt_t *p, const datagram_t *d, uint32_t *header, uint32_t *total,
+                              uint32_t *proto) noexcept nogil:
     # parse_v6: check the IPv6 header as ip6_rcv_core does.
-    cdef bint later = False
-    if n < V6_HEADER:
+    cdef const uint8_t *data = d.data
+    cdef chain_end end
+    if d.length < V6_HEADER:
         return REASON_TRUNCATED
     if data[0] >> 4 != 6:
         return REASON_IP_HEADER
     total[0] = load_be16(data + 4) + V6_HEADER
-    if total[0] > n:
+    if total[0] > d.length:
         return REASON_IP_HEADER
-    p.ttl = data[7]
-    if not skip_extensions(data, total[0], proto, header, &later):
-        proto[0] = V6_CUT
-        header[0] = total[0]
-    elif later or data[6] == V6_FRAGMENT:
+    if d.iface != 0 and d.iface < e.n_ifaces:
+        if is_refused6(e, load_addr(data + SOURCE_AT), load_addr(data + SOURCE_AT + FN_ADDR_BYTES), d.iface):
+            return REASON_MARTIAN
+        if data[6] == V6_HOPS and not hops_sound(data, total[0]):
+            return REASON_IP_HEADER
+    if is_extension(data[6]) and e.tracking and d.entry == ENTRY_HOOKS and has_fragment_header(data, total[0]):
         return REASON_FRAGMENT
+    p.ttl = data[7]
+    end = skip_extensions(data, total[0], proto, header)
+    p.part = PART_LATER if end == CHAIN_LATER else PART_WHOLE
+    if end == CHAIN_CUT or (end == CHAIN_LATER and is_extension(proto[0])):
+        p.part = PART_UNKNOWN
+        proto[0] = 0
+        header[0] = total[0]
+    p.tracked = end == CHAIN_WHOLE
     return REASON_NONE
 
 
-cdef inline uint32_t parse_v4(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *header, uint32_t *total, uint32_t *proto) noexcept nogil:
+cdef inline uint32_t parse_v4(const engine_t *e, pkt_t *p, const datagram_t *d, uint32_t *header, uint32_t *total,
+                              uint32_t *proto) noexcept nogil:
     # parse_v4: check the IPv4 header as ip_rcv_core does.
+    cdef const uint8_t *data = d.data
+    cdef uint32_t n = d.length
     if n < IP_HEADER:
         return REASON_TRUNCATED
     header[0] = (data[0] & 15) * 4
@@ -120,22 +119,28 @@ cdef inline uint32_t parse_v4(pkt_t *p, uint8_t *data, uint32_t n, uint32_t *hea
         return REASON_IP_HEADER
     if csum_fold(csum_partial(data, header[0], 0)) != 0xffff:
         return REASON_IP_HEADER
+    p.tracked = True
     if load_be16(data + 6) & FRAGMENT_BITS:
-        return REASON_FRAGMENT
+        if e.tracking:
+            return REASON_FRAGMENT
+        p.part = PART_LATER if load_be16(data + 6) & FRAGMENT_OFFSET else PART_FIRST
+        p.tracked = p.part == PART_FIRST
     proto[0] = data[9]
     p.ttl = data[8]
     return REASON_NONE
 
 
-cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogil:
+cdef inline uint32_t parse_ip(const engine_t *e, pkt_t *p, const datagram_t *d) noexcept nogil:
     # parse_ip: check the IP header, fill the packet.
     # => REASON_NONE, or why the host throws it away before any hook.
+    cdef uint8_t *data = d.data
     cdef uint32_t header = 0
     cdef uint32_t total = 0
     cdef uint32_t proto = 0
-    cdef uint32_t sport, dport
-    cdef uint32_t reason = (parse_v6(p, data, n, &header, &total, &proto) if FN_V6
-                            else parse_v4(p, data, n, &header, &total, &proto))
+    cdef uint32_t sport = 0
+    cdef uint32_t dport = 0
+    cdef uint32_t reason = (parse_v6(e, p, d, &header, &total, &proto) if FN_V6
+                            else parse_v4(e, p, d, &header, &total, &proto))
     if reason:
         return reason
     p.data = data
@@ -143,14 +148,14 @@ cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogi
     p.length = total
     p.l4off = header
     p.payload = total - header
-    p.tracked = (not FN_V6 or proto != V6_CUT) and read_l4(data + header, total - header, proto, &sport, &dport)
-    if not p.tracked:
+    if p.tracked and not read_l4(data + header, total - header, proto, &sport, &dport):
+        p.tracked = False
         sport = 0
         dport = 0
     p.t = tuple_make(load_addr(data + SOURCE_AT), load_addr(data + SOURCE_AT + FN_ADDR_BYTES), sport, dport, proto & 0xff, 0)
     p.has_seq = 0
     p.tcp_flags = 0
-    if proto == PROTO_TCP and total - header >= 20:
+    if proto == PROTO_TCP and total - header >= 20 and p.part < PART_LATER:
         p.tcp_flags = data[header + 13]
         p.seq = load_be32(data + header + 4)
         p.ack = load_be32(data + header + 8)
@@ -160,7 +165,8 @@ cdef inline uint32_t parse_ip(pkt_t *p, uint8_t *data, uint32_t n) noexcept nogi
 
 
 cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
-    # udp_sound: udp_error of nf_conntrack_proto_udp.c: length and checksum.
+    # udp_sound: udp_error of nf_conntrack_proto_udp.c: length and checksum; nf_checksum sums up all that is there, and takes the
+    #    pseudo header for it, so behind the end of what UDP says nothing may follow.
     cdef uint32_t length
     if have < 8:
         return False
@@ -169,7 +175,7 @@ cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4,
         return False
     if load_be16(l4 + 6) == 0 or not e.checksum or p.hook != HOOK_PREROUTING:
         return True
-    return csum_ok(l4, length, pseudo_header(p, PROTO_UDP, length))
+    return csum_ok(l4, have, pseudo_header(p, PROTO_UDP, have))
 
 
 cdef inline bint udplite_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:

@@ -8,7 +8,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from ..types cimport *
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src, tuple_with_dst, tuple_with_src
 from .checksum cimport csum_replace2, csum_replace_addr, load_addr, load_be16, store_addr, store_be16, store_be32
-from .parse cimport skip_extensions, SOURCE_AT
+from .extensions cimport CHAIN_WHOLE, skip_extensions
+from .parse cimport SOURCE_AT
 
 
 cdef inline void replace_port_and_addr(uint8_t *check, uint8_t *port, uint32_t new_port, addr_t old_addr,
@@ -70,12 +71,11 @@ cdef inline bint manip_bytes(uint8_t *ip, uint32_t have, uint32_t manip, addr_t 
     # => A chain of extension headers that is cut leaves only the address to rewrite.
     cdef uint32_t header = (ip[0] & 15) * 4
     cdef uint32_t proto = ip[9]
-    cdef bint later = False
     cdef bint whole = True
     cdef uint8_t *at = ip + (SOURCE_AT if manip == MANIP_SRC else SOURCE_AT + FN_ADDR_BYTES)
     cdef addr_t old = load_addr(at)
     if FN_V6:
-        whole = skip_extensions(ip, have, &proto, &header, &later) and not later
+        whole = skip_extensions(ip, have, &proto, &header) == CHAIN_WHOLE
     if whole and not manip_l4(ip + header, have - header, proto, manip, port, old, addr):
         return False
     if not FN_V6:

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
+from ..packet.checksum cimport load_be16
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
 from ..route cimport classify, has_type, packet_type
 from ..tuples.hash cimport random_u64
@@ -24,6 +25,10 @@ from .recent cimport limit_holds, recent_holds
 from .sets cimport in_set
 from .tcpmss cimport set_mss
 
+
+cdef enum:
+    # bytes that tcp_mt needs, and none of the others
+    TCP_HEADER = 20
 
 # why a packet is dropped, by what do_table returns; 0: it is not
 cdef extern from *:
@@ -317,8 +322,9 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     return by_key_holds(e, m, p) != m.invert
 
 
-cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
-    # rule_fits: the fixed part: addresses, protocol, interfaces, each possibly inverted.
+cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p, bint *hotdrop) noexcept nogil:
+    # rule_fits: the fixed part: addresses, interfaces, fragments, protocol, each possibly inverted.
+    # => hotdrop: the rule asks for a protocol, and nobody can tell which one it is (ip6_packet_match).
     cdef uint32_t tests = r.tests
     cdef uint32_t inv = r.invert
     cdef uint32_t src_differs, dst_differs
@@ -327,11 +333,16 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p) n
         dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
         if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
             return False
-    if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)):
+    if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)) and not (FN_V6 and p.part == PART_UNKNOWN):
         return False
     if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + (p.in_iface if p.hook <= HOOK_FORWARD else 0)]:
         return False
     if tests & RULE_TESTS_OUT and not e.iface_match[r.out_set * e.n_ifaces + (p.out_iface if p.hook >= HOOK_FORWARD else 0)]:
+        return False
+    if fn_unlikely(tests & RULE_TESTS_FRAGMENT) and (p.part == PART_LATER) == (inv >> 3 & 1):
+        return False
+    if FN_V6 and p.part == PART_UNKNOWN and tests & RULE_TESTS_PROTO:
+        hotdrop[0] = True
         return False
     return True
 
@@ -364,9 +375,16 @@ cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p
     return rule if rule != FN_NONE else r.next
 
 
-cdef inline bint is_cut(const pkt_t *p, uint32_t need) noexcept nogil:
-    # is_cut: the datagram ends within the l4 header that a match needs.
-    return need and p.data != NULL and p.len < p.l4off + need
+cdef inline bint lacks_header(const pkt_t *p, uint32_t need, bint *hotdrop) noexcept nogil:
+    # lacks_header: a match that needs so many bytes of l4 header, 0 none, fails for a fragment that is not the first.
+    # => hotdrop: the datagram ends within the header, or a TCP fragment would overwrite one (tcp_mt).
+    if need == 0 or p.data == NULL:
+        return False
+    if fn_unlikely(p.part == PART_LATER):
+        hotdrop[0] = not FN_V6 and need == TCP_HEADER and load_be16(p.data + 6) & 0x1fff == 1
+        return True
+    hotdrop[0] = p.len < p.l4off + need
+    return hotdrop[0]
 
 
 cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
@@ -378,8 +396,7 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
         if m[i].kind == MATCH_MORE:
             continue
         if m[i].kind == MATCH_L4_HEADER:
-            if is_cut(p, m[i].l4_header.bytes):
-                hotdrop[0] = True
+            if lacks_header(p, m[i].l4_header.bytes, hotdrop):
                 return False
             continue
         if decides_alone(m[i].kind):
@@ -394,10 +411,7 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
 
 cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # own_match_holds: matches_hold for a rule that carries its only match.
-    if is_cut(p, r.match.need):
-        hotdrop[0] = True
-        return False
-    return match_holds(e, &r.match, p)
+    return not lacks_header(p, r.match.need, hotdrop) and match_holds(e, &r.match, p)
 
 
 cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
@@ -478,7 +492,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
             at = dispatch(e, r, p)
             continue
         walked += 1
-        if r.tests and (not rule_fits(e, r, p)
+        if r.tests and (not rule_fits(e, r, p, &hotdrop)
                         or (r.tests & RULE_TESTS_MATCH and not own_match_holds(e, r, p, &hotdrop))
                         or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
             if hotdrop:

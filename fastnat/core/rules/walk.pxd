@@ -44,9 +44,10 @@ cdef inline void table_memo_flush(engine_t *e, table_memo_t *memo) noexcept nogi
 
 
 cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
-    # l4_cut: the datagram ends inside the l4 header: a port match of its protocol would drop it at once.
+    # l4_cut: the datagram ends inside the l4 header: a port match of its protocol would drop it at once; or it is a fragment
+    #    without one, or nobody knows what it is.
     cdef uint32_t need = 8 if tuple_proto(p.t) == PROTO_UDP or tuple_proto(p.t) == PROTO_ICMP else 20
-    return p.data != NULL and p.len < p.l4off + need
+    return p.data != NULL and (p.len < p.l4off + need or p.part >= PART_LATER)
 
 
 cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:

@@ -1,0 +1,132 @@
+# The extension headers of IPv6: the way to the protocol behind them, and what the node reads of them itself.
+#
+# Source: ipv6_skip_exthdr (exthdrs_core.c), ipv6_parse_hopopts, ip6_parse_tlv (exthdrs.c), Linux 6.18; RFC 8200.
+# Invariants: no byte beyond the datagram is read; a chain may say that it is longer than the datagram, what is behind it is empty.
+# Differs from the kernel: IOAM is ignored and CALIPSO refused, as where nobody has set them up.
+from libc.stdint cimport uint8_t, uint32_t
+from .checksum cimport load_be16
+
+cdef enum:
+    V6_HEADER = 40
+    V6_HOPS = 0
+    V6_ROUTING = 43
+    V6_FRAGMENT = 44
+    V6_AUTH = 51
+    V6_NONE = 59
+    V6_OPTIONS = 60
+    # options of the hop-by-hop header
+    OPTION_PAD1 = 0
+    OPTION_PADN = 1
+    OPTION_ROUTER_ALERT = 5
+    OPTION_CALIPSO = 7
+    OPTION_IOAM = 0x31
+    OPTION_JUMBO = 0xc2
+    # bytes of padding side by side, and options (net.ipv6.max_hbh_opts_number), at most
+    MAX_PADDING = 7
+    MAX_OPTIONS = 8
+
+# what a walk through the chain found
+cdef enum chain_end:
+    # a protocol; the packet says that nothing follows; a part of a datagram that is not its first; it ends within the chain
+    CHAIN_WHOLE = 0
+    CHAIN_NONE = 1
+    CHAIN_LATER = 2
+    CHAIN_CUT = 3
+
+
+cdef inline bint is_extension(uint32_t header) noexcept nogil:
+    # is_extension: => Whether another header follows this one (ipv6_ext_hdr, NEXTHDR_NONE apart).
+    return header == V6_HOPS or header == V6_ROUTING or header == V6_FRAGMENT or header == V6_OPTIONS or header == V6_AUTH
+
+
+cdef inline uint32_t extension_size(const uint8_t *at, uint32_t header) noexcept nogil:
+    # extension_size: => The bytes of an extension header, as it says itself.
+    if header == V6_FRAGMENT:
+        return 8
+    return (at[1] + 2) * 4 if header == V6_AUTH else (at[1] + 1) * 8
+
+
+cdef inline chain_end skip_extensions(const uint8_t *data, uint32_t total, uint32_t *proto, uint32_t *l4off) noexcept nogil:
+    # skip_extensions: from the IPv6 header to the protocol that is tracked, and where it begins, at the latest at `total`.
+    # => How the chain ends. Of a part that is not the first, what is said to follow the fragment header.
+    cdef uint32_t at = V6_HEADER
+    cdef uint32_t next_ = data[6]
+    cdef bint later = False
+    while is_extension(next_) and not later:
+        if at + (4 if next_ == V6_FRAGMENT else 2) > total:
+            return CHAIN_CUT
+        later = next_ == V6_FRAGMENT and load_be16(data + at + 2) & 0xfff8 != 0
+        proto[0] = data[at]
+        at += extension_size(data + at, next_)
+        next_ = proto[0]
+    proto[0] = next_
+    l4off[0] = at if at < total else total
+    if later:
+        return CHAIN_LATER
+    return CHAIN_NONE if next_ == V6_NONE else CHAIN_WHOLE
+
+
+cdef inline bint has_fragment_header(const uint8_t *data, uint32_t total) noexcept nogil:
+    # has_fragment_header: => Whether one begins within the datagram, at its end included (find_prev_fhdr).
+    cdef uint32_t at = V6_HEADER
+    cdef uint32_t next_ = data[6]
+    while next_ != V6_FRAGMENT:
+        if not is_extension(next_) or at + 2 > total:
+            return False
+        next_, at = data[at], at + extension_size(data + at, next_)
+    return at <= total
+
+
+cdef inline bint option_taken(const uint8_t *option, uint32_t at) noexcept nogil:
+    # option_taken: => Whether a packet with this hop-by-hop option goes on. at: its place in the datagram.
+    if option[0] == OPTION_ROUTER_ALERT:
+        return option[1] == 2
+    if option[0] == OPTION_JUMBO:
+        # a jumbogram is longer than a datagram can be here
+        return False
+    if option[0] == OPTION_IOAM:
+        return at & 3 == 0
+    return option[0] != OPTION_CALIPSO and option[0] >> 6 == 0
+
+
+cdef inline bint padding_sound(const uint8_t *option, uint32_t size, uint32_t padding) noexcept nogil:
+    # padding_sound: PadN of zeros; padding: bytes of it and of what is in front.
+    cdef uint32_t i
+    for i in range(2, size):
+        if option[i]:
+            return False
+    return padding <= MAX_PADDING
+
+
+cdef inline bint hops_sound(const uint8_t *data, uint32_t total) noexcept nogil:
+    # hops_sound: the hop-by-hop header behind the IPv6 header, which every node on the way reads.
+    cdef uint32_t at = V6_HEADER + 2
+    cdef uint32_t padding = 0
+    cdef uint32_t n = 0
+    cdef uint32_t end, size
+    if V6_HEADER + 8 > total:
+        return False
+    end = V6_HEADER + extension_size(data + V6_HEADER, V6_HOPS)
+    if end > total:
+        return False
+    while at < end:
+        if data[at] == OPTION_PAD1:
+            size = 1
+            padding += 1
+            if padding > MAX_PADDING:
+                return False
+        elif at + 2 > end or at + 2 + data[at + 1] > end:
+            return False
+        else:
+            size = data[at + 1] + 2
+            if data[at] == OPTION_PADN:
+                padding += size
+                if not padding_sound(data + at, size, padding):
+                    return False
+            else:
+                n += 1
+                padding = 0
+                if n > MAX_OPTIONS or not option_taken(data + at, at):
+                    return False
+        at += size
+    return True

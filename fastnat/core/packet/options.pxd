@@ -1,0 +1,161 @@
+# The options of an IPv4 header that a node on the way reads and writes.
+#
+# Source: ip_rcv_options, __ip_options_compile, ip_forward_options, fib_compute_spec_dst (Linux 6.18); RFC 791, 1812.
+# Invariants: nothing is written outside the header; the header's checksum is right again when the packet is forwarded.
+# Differs from the kernel: the time of a time stamp is the engine's; a source route that names the node goes no further.
+from libc.stdint cimport uint8_t, uint32_t
+from ..types cimport *
+from ..route cimport addr_type, address_class, is_local_kind, TYPE_UNICAST
+from ..source_address cimport next_hop, select_addr
+from ..tuples.tuple cimport tuple_dst, tuple_src
+from .checksum cimport csum_fold, csum_partial, load_addr, store_addr, store_be16, store_be32
+
+cdef enum:
+    IP_HEADER = 20
+    OPTION_END = 0
+    OPTION_NOP = 1
+    OPTION_RECORD_ROUTE = 7
+    OPTION_TIMESTAMP = 68
+    OPTION_LOOSE_ROUTE = 131
+    OPTION_CIPSO = 134
+    OPTION_STRICT_ROUTE = 137
+    OPTION_ROUTER_ALERT = 148
+    # what a time stamp option asks for, besides
+    STAMP_ONLY = 0
+    STAMP_AND_ADDRESS = 1
+    STAMP_PRESPECIFIED = 3
+    DAY_MS = 86_400_000
+    JIFFY_MS = 1000 // FN_HZ
+    # options that may stand once, as bits
+    SEEN_RECORD = 1
+    SEEN_STAMP = 2
+    SEEN_ROUTE = 4
+
+
+cdef inline addr_t specific_destination(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # specific_destination: the node's address as the sender sees it.
+    if is_local_kind(e, p.route) and e.routes[p.route - 1].kind == ROUTE_LOCAL:
+        return tuple_dst(p.t)
+    return select_addr(e, p.in_iface, tuple_src(p.t))
+
+
+cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
+    # record_route: => False: the option is broken.
+    cdef uint8_t *option = p.data + at
+    if size < 3 or option[2] < 4:
+        return False
+    if option[2] > size:
+        return True
+    if option[2] + 3 > size:
+        return False
+    p.record_at = <uint8_t>(at + option[2] - 1)
+    store_addr(p.data + p.record_at, specific_destination(e, p))
+    option[2] += 4
+    p.options_changed = True
+    return True
+
+
+cdef inline bint overflow_stamp(pkt_t *p, uint8_t *option) noexcept nogil:
+    # overflow_stamp: there is no room for another stamp: count that.
+    # => False: it cannot be counted any more.
+    if option[3] & 15 == STAMP_PRESPECIFIED:
+        return True
+    if option[3] >> 4 == 15:
+        return False
+    option[3] += 16
+    p.options_changed = True
+    return True
+
+
+cdef inline bint write_stamp(const engine_t *e, pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
+    # write_stamp: => False: the option is broken.
+    cdef uint8_t *option = p.data + at
+    cdef uint8_t *place
+    cdef uint32_t kind, step
+    if size < 4 or option[2] < 5:
+        return False
+    if option[2] > size:
+        return overflow_stamp(p, option)
+    kind = option[3] & 15
+    step = 4 if kind == STAMP_ONLY else 8
+    if option[2] + 3 > size:
+        return False
+    if kind != STAMP_ONLY and kind != STAMP_AND_ADDRESS and kind != STAMP_PRESPECIFIED:
+        return True
+    if option[2] + step - 1 > size:
+        return False
+    place = option + option[2] - 1
+    if kind == STAMP_PRESPECIFIED and addr_type(e, load_addr(place), address_class(e, load_addr(place)), FN_ANY_IFACE) == TYPE_UNICAST:
+        # another node's: this one leaves the pointer where it is
+        return True
+    if kind == STAMP_AND_ADDRESS:
+        p.stamp_at = <uint8_t>(at + option[2] - 1)
+        store_addr(place, specific_destination(e, p))
+    store_be32(place + step - 4, <uint32_t>(e.now * JIFFY_MS % DAY_MS))
+    option[2] += <uint8_t>step
+    p.options_changed = True
+    return True
+
+
+cdef inline bint source_route(const engine_t *e, const pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
+    # source_route: => False: it is broken, refused by accept_source_route, or leads on from here.
+    cdef const uint8_t *option = p.data + at
+    if size < 3 or option[2] < 4 or not e.iface_flags[p.in_iface] & IFACE_SOURCE_ROUTE or p.route == 0:
+        return False
+    if e.routes[p.route - 1].kind == ROUTE_UNICAST:
+        # a strict one would have to name this node
+        return option[0] == OPTION_LOOSE_ROUTE
+    return e.routes[p.route - 1].kind == ROUTE_LOCAL and option[2] > size
+
+
+cdef inline bint take_option(engine_t *e, pkt_t *p, uint32_t at, uint32_t size, uint32_t *seen) noexcept nogil:
+    # take_option: one option of size bytes, at its place in the datagram.
+    # => False: the packet is dropped.
+    cdef uint32_t kind = p.data[at]
+    cdef uint32_t once = (SEEN_RECORD if kind == OPTION_RECORD_ROUTE else SEEN_STAMP if kind == OPTION_TIMESTAMP
+                          else SEEN_ROUTE if kind == OPTION_LOOSE_ROUTE or kind == OPTION_STRICT_ROUTE else 0)
+    if seen[0] & once:
+        return False
+    seen[0] |= once
+    if kind == OPTION_RECORD_ROUTE:
+        return record_route(e, p, at, size)
+    if kind == OPTION_TIMESTAMP:
+        return write_stamp(e, p, at, size)
+    if once:
+        return source_route(e, p, at, size)
+    # without a domain of NetLabel no label is valid
+    return kind != OPTION_CIPSO and (kind != OPTION_ROUTER_ALERT or size >= 4)
+
+
+cdef inline bint receive_options(engine_t *e, pkt_t *p) noexcept nogil:
+    # receive_options: read and write the options of a routed packet.
+    # => False: one of them is broken, or not wanted here.
+    cdef uint32_t at = IP_HEADER
+    cdef uint32_t seen = 0
+    cdef uint32_t size
+    while at < p.l4off and p.data[at] != OPTION_END:
+        size = 1
+        if p.data[at] != OPTION_NOP:
+            if at + 2 > p.l4off:
+                return False
+            size = p.data[at + 1]
+            if size < 2 or at + size > p.l4off or not take_option(e, p, at, size, &seen):
+                return False
+        at += size
+    while at < p.l4off:
+        p.options_changed |= p.data[at] != OPTION_END
+        p.data[at] = OPTION_END
+        at += 1
+    return True
+
+
+cdef inline void forward_options(const engine_t *e, pkt_t *p) noexcept nogil:
+    # forward_options: where this node entered itself stands the address that the packet leaves by.
+    if not p.options_changed:
+        return
+    if p.record_at:
+        store_addr(p.data + p.record_at, select_addr(e, p.out_iface, next_hop(e, p)))
+    if p.stamp_at:
+        store_addr(p.data + p.stamp_at, select_addr(e, p.out_iface, next_hop(e, p)))
+    store_be16(p.data + 10, 0)
+    store_be16(p.data + 10, ~csum_fold(csum_partial(p.data, p.l4off, 0)) & 0xffff)
