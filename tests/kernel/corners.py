@@ -372,6 +372,12 @@ def fragments(seed, family, rules=MASQUERADE, mtu=1500):
     return corner(lambda: Fragments(seed, family, 25), rules=rules, family=family, mtus=mtus)
 
 
+def bundled(seed):
+    """Return a case of random bundles; without NAT, as both ends of a flow may open it."""
+    rules = "*filter\n-A FORWARD -m conntrack --ctstate INVALID\nCOMMIT\n"
+    return corner(lambda: bundles(seed), rules=rules, net__netfilter__nf_conntrack_checksum=0)
+
+
 ROUTED = {"net__ipv4__conf__all__accept_source_route": 1, "net__ipv4__conf__default__accept_source_route": 1}
 CORNERS = {
     "options": corner(options),
@@ -387,14 +393,7 @@ CORNERS = {
     "lengths of udp over ipv6": corner(lambda: lengths_of_udp(6), family=6),
     "quotations": corner(quotations),
     "redirects of ipv6": corner(redirects6, family=6),
-    **{
-        f"bundles {n}": corner(
-            lambda n=n: bundles(n),
-            rules="*filter\n-A FORWARD -m conntrack --ctstate INVALID\nCOMMIT\n",
-            net__netfilter__nf_conntrack_checksum=0,
-        )
-        for n in range(3)
-    },
+    **{f"bundles {n}": bundled(n) for n in range(3)},
     "counted": corner(counted, net__netfilter__nf_conntrack_acct=1, net__netfilter__nf_conntrack_icmp_timeout=33),
     "counted of ipv6": corner(
         counted6, family=6, net__netfilter__nf_conntrack_acct=1, net__netfilter__nf_conntrack_icmpv6_timeout=77

@@ -28,5 +28,5 @@ def test_random_fragments(family, seed):
 
 @pytest.mark.parametrize("seed", range(1000, 1000 + SEEDS))
 def test_random_bundles(seed):
-    case = corners.corner(lambda: corners.bundles(seed), net__netfilter__nf_conntrack_checksum=0)
+    case = corners.bundled(seed)
     corners.check(case, corners.told_by_kernel(case))
