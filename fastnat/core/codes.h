@@ -200,6 +200,20 @@ enum set_dimension {
     DIM_NETWORK = 2,
     DIM_PROTO_PORT = 3,
     DIM_PORT = 4,
+    DIM_IFACE = 5,
+    DIM_MARK = 6,
+};
+
+/* -m set, in match_t.bits */
+enum set_bit {
+    /* --return-nomatch: exceptions match, and nothing else */
+    SET_RETURN_NOMATCH = 1,
+    SET_SKIP_COUNTERS = 2,
+    SET_SKIP_SUBCOUNTERS = 4,
+    /* counters of the element are asked, in the slot behind; _NOT: they lie outside the limits */
+    SET_ASK_COUNTERS = 8,
+    SET_PACKETS_NOT = 16,
+    SET_BYTES_NOT = 32,
 };
 
 /* -m recent, in match_t.bits: an operation, and bits beside it */
@@ -470,7 +484,7 @@ enum match_kind {
     MATCH_LENGTH = 18,          /* range: -m length --length */
     MATCH_L4_HEADER = 20,       /* l4_header: none; in front of matches that need the header */
     MATCH_CONST = 21,           /* constant: those whose answer is always the same here, as --physdev-in */
-    MATCH_SET = 22,             /* set: --match-set */
+    MATCH_SET = 22,             /* set + bits: --match-set */
     MATCH_RECENT = 23,          /* recent + bits: -m recent */
     MATCH_LIMIT = 24,           /* limit: -m limit */
     MATCH_TTL = 25,             /* range: -m ttl, -m hl */
@@ -479,7 +493,7 @@ enum match_kind {
     MATCH_CT_PORT = 28,         /* ct_ports + with_state: --ctorigsrcport and its kind */
     MATCH_CT_STATUS = 29,       /* ct_status + with_state: --ctstatus */
     MATCH_CT_DIR = 30,          /* ct_dir + with_state: --ctdir */
-    MATCH_MORE = 31,            /* recent_more, limit_more: the second slot of -m recent and of -m limit */
+    MATCH_MORE = 31,            /* recent_more, set_more, limit_more: the second slot of -m recent, set and limit */
     MATCH_RPFILTER = 32,        /* rpfilter: -m rpfilter */
     MATCH_HASHLIMIT = 33,       /* hashlimit + bits: -m hashlimit */
     MATCH_HELPER = 34,          /* helper: -m helper --helper */

@@ -748,7 +748,7 @@ cdef class Datapath:
     def take_over(self, dict lists not None, list rng, list stats):
         """Go on where another engine of the same node was: its lists, its schedulers, its generator (two words), its counters.
 
-        lists: recent, stamps, hashlimits, persists and services by these names, of another engine's `arrays`.
+        lists: recent, stamps, hashlimits, persists, elements and services by these names, of another engine's `arrays`.
         Raises ValueError when they are not of this node's rules; what they hold is bounded here.
         """
         cdef uint64_t i
@@ -756,11 +756,16 @@ cdef class Datapath:
             raise ValueError(f"{len(rng)} words of a generator and {len(stats)} counters, not 2 and {FN_STATS}")
         with self:
             services = lists["services"]
-            for name in ("recent", "stamps", "hashlimits", "persists"):
+            for name in ("recent", "stamps", "hashlimits", "persists", "elements"):
                 given, there = lists[name], self.memory[name]
                 if given.dtype != there.dtype or given.shape != there.shape:
                     raise ValueError(f"{name}: not of this node's rules")
-                there[...] = given
+                if name == "elements":
+                    # what a set holds is the node's
+                    there["packets"] = given["packets"]
+                    there["bytes"] = given["bytes"]
+                else:
+                    there[...] = given
             bound_recent(&self.e, len(self.arrays["recent"]))
             if services.dtype != self.memory["services"].dtype or services.shape != self.memory["services"].shape:
                 raise ValueError("services: not of this node")

@@ -197,6 +197,19 @@ class SetDimension(IntEnum):
     NETWORK = 2
     PROTO_PORT = 3
     PORT = 4
+    IFACE = 5
+    MARK = 6
+
+
+class SetBit(IntEnum):
+    """-m set, in match_t.bits."""
+
+    RETURN_NOMATCH = 1
+    SKIP_COUNTERS = 2
+    SKIP_SUBCOUNTERS = 4
+    ASK_COUNTERS = 8
+    PACKETS_NOT = 16
+    BYTES_NOT = 32
 
 
 class RecentOperation(IntEnum):
@@ -871,6 +884,7 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.SET: (
         Form("set", {
+            "bits": (2, "uint16"),
             "index": (4, "uint32"),
             "sources": (8, "uint32"),
             "n_dims": (12, "uint32"),
@@ -931,6 +945,9 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
     ),
     MatchKind.MORE: (
         Form("recent_more", {
+            "at": (4, "uint32"),
+        }),
+        Form("set_more", {
             "at": (4, "uint32"),
         }),
         Form("limit_more", {
@@ -1243,7 +1260,10 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("n_members", "uint32", (), 0),
         ("dims", "uint8", (3,), 0),
         ("n_dims", "uint8", (), 0),
-        ("pad", "uint32", (), 0),
+        ("netmask", "uint8", (), 0),
+        ("counts", "uint8", (), 0),
+        ("exceptions", "uint8", (), 0),
+        ("pad", "uint8", (), 0),
     ],
     "ELEMENT": [
         ("addrs", "addr", (2,), 0),
@@ -1251,7 +1271,11 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("prefix", "uint8", (), 0),
         ("used", "uint8", (), 0),
         ("nomatch", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
+        ("expires", "uint8", (), 0),
+        ("until", "uint32", (), 0),
+        ("pad", "uint32", (), 0),
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
     ],
     "RECENT": [
         ("addr", "addr", (), 0),

@@ -215,6 +215,10 @@ typedef struct {
 } set_form_t;
 
 typedef struct {
+    uint32_t at; /* place in engine_t.targets: counts of packets, and behind it of bytes */
+} set_more_form_t;
+
+typedef struct {
     uint32_t list;   /* number of the list */
     uint32_t window; /* jiffies, 0: any time */
     uint32_t hits;   /* packets */
@@ -318,6 +322,7 @@ typedef struct {
         l4_header_form_t l4_header;
         const_form_t constant;
         set_form_t set;
+        set_more_form_t set_more;
         recent_form_t recent;
         recent_more_form_t recent_more;
         limit_form_t limit;
@@ -473,13 +478,18 @@ typedef struct {
     uint32_t mask, first_slot;
     uint32_t first_member, n_members;
     uint8_t dims[3], n_dims; /* n_dims 255: a set of the other family, which matches nothing */
-    uint32_t pad;
+    uint8_t netmask;         /* prefix length of the first dimension, 255: all of it */
+    uint8_t counts;          /* its elements count packets and bytes */
+    uint8_t exceptions;      /* a set of networks, of which some may be exceptions: `nomatch` */
+    uint8_t pad;
 } set_t;
 
 typedef struct {
-    addr_t addrs[2]; /* first and second address or network */
-    uint32_t port;   /* protocol << 16 | port */
-    uint8_t prefix, used, nomatch, pad;
+    addr_t addrs[2];                        /* first and second address or network */
+    uint32_t port;                          /* protocol << 16 | port; of an interface its number; a mark */
+    uint8_t prefix, used, nomatch, expires; /* expires: at `until` */
+    uint32_t until, pad;                    /* jiffies */
+    uint64_t packets, bytes;
 } element_t;
 
 /* One address in a list of xt_recent; the times at which it was seen lie in engine_t.stamps. */

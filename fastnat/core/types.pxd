@@ -143,6 +143,15 @@ cdef extern from "types.h" nogil:
         DIM_NETWORK
         DIM_PROTO_PORT
         DIM_PORT
+        DIM_IFACE
+        DIM_MARK
+    enum:
+        SET_RETURN_NOMATCH
+        SET_SKIP_COUNTERS
+        SET_SKIP_SUBCOUNTERS
+        SET_ASK_COUNTERS
+        SET_PACKETS_NOT
+        SET_BYTES_NOT
     enum:
         RECENT_SET
         RECENT_CHECK
@@ -649,6 +658,9 @@ cdef extern from "types.h" nogil:
         uint32_t sources
         uint32_t n_dims
 
+    ctypedef struct set_more_form_t:
+        uint32_t at
+
     ctypedef struct recent_form_t:
         uint32_t list
         uint32_t window
@@ -739,6 +751,7 @@ cdef extern from "types.h" nogil:
         l4_header_form_t l4_header
         const_form_t constant
         set_form_t set
+        set_more_form_t set_more
         recent_form_t recent
         recent_more_form_t recent_more
         limit_form_t limit
@@ -900,7 +913,10 @@ cdef extern from "types.h" nogil:
         uint32_t n_members
         uint8_t dims[3]
         uint8_t n_dims
-        uint32_t pad
+        uint8_t netmask
+        uint8_t counts
+        uint8_t exceptions
+        uint8_t pad
 
     ctypedef struct element_t:
         addr_t addrs[2]
@@ -908,7 +924,11 @@ cdef extern from "types.h" nogil:
         uint8_t prefix
         uint8_t used
         uint8_t nomatch
-        uint8_t pad
+        uint8_t expires
+        uint32_t until
+        uint32_t pad
+        uint64_t packets
+        uint64_t bytes
 
     ctypedef struct recent_t:
         addr_t addr

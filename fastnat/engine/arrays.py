@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..core.layout import (
     FN_PAGE_WORDS,
     FN_RECENT_ENTRIES,
     FN_WHEEL_SLOTS,
+    MatchKind,
 )  # fmt: skip
 from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, TABLE_MEMO, TCP, records_of
 from ..nftables.program import Program
@@ -28,6 +30,7 @@ from ..node.arrays import address_array, address_classes, iface_flags, policy_ar
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset
+from ..rules.forms import FORMS, view_of
 from ..util.memory import reserve
 from .settings import MEMOS, Settings, expect_max, hash_buckets, is_accounted
 
@@ -70,11 +73,14 @@ def new_tables(
 
 
 def node_tables(
-    node: Node, family: Family, r: Ruleset, program: Program, connections: int
+    node: Node, family: Family, r: Ruleset, program: Program, connections: int, now: int = 0
 ) -> dict[str, NDArray[np.void]]:
-    """Return the arrays that depend on the node's rules, addresses and routes; connections: how many there may be."""
+    """Return the arrays that depend on the node's rules, addresses and routes.
+
+    connections: how many there may be; now: when the timeouts of the sets' elements begin [jiffies].
+    """
     records = records_of(family)
-    sets, elements, set_members = compile_sets(node.sets, family)
+    sets, elements, set_members = compile_sets(node.sets, family, node.iface_names, now)
     rings = [*r.recent_rings.values()]
     firsts = [sum(rings[:n]) * FN_RECENT_ENTRIES for n in range(len(rings))]
     class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
@@ -180,3 +186,41 @@ def _chains(node: Node, settings: Settings) -> int:
 def _buckets(items: int) -> int:
     """Return the buckets that a table of this many items grows to (core/tuples/table)."""
     return (items // GROUP_LOAD + 2) * FN_GROUP_BUCKETS
+
+
+def restore_rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[np.void]) -> None:
+    """Restore the counters of rules, and those of -m statistic nth, -m limit and -m quota.
+
+    Raises ValueError for matches of other rules.
+    """
+    rules, there = core.writable("rules"), core.writable("matches")
+    if not (matches["kind"] == there["kind"]).all():
+        raise ValueError("the rules are not those that were saved")
+    rules["packets"], rules["bytes"] = counters
+    counted = there["kind"] == MatchKind.NTH
+    saved, here = view_of(matches, FORMS["nth"]), view_of(there, FORMS["nth"])
+    here["count"][counted] = np.minimum(saved["count"][counted], here["last"][counted])
+    quotas = there["kind"] == MatchKind.QUOTA
+    view_of(there, FORMS["quota"])[quotas] = view_of(matches, FORMS["quota"])[quotas]
+    # the slot behind a limit
+    behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
+    view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]
+
+
+def keep_lists(core: Datapath, old: Mapping[str, NDArray[Any]], before: Ruleset, after: Ruleset) -> None:
+    """Copy what lists of -m recent and tables of -m hashlimit remember to those of the same name.
+
+    A list of -m recent that a larger hit count makes longer begins empty (recent_table_flush).
+    """
+    recent, stamps, buckets = core.writable("recent"), core.writable("stamps"), core.writable("hashlimits")
+    froms, tos = old["recent_lists"], core.arrays["recent_lists"]
+    for n, (name, ring) in enumerate(after.recent_rings.items()):
+        if before.recent_rings.get(name) == ring:
+            m, size = list(before.recent_rings).index(name), FN_RECENT_ENTRIES
+            recent[n * size : (n + 1) * size] = old["recent"][m * size : (m + 1) * size]
+            here, there = int(tos["first"][n]), int(froms["first"][m])
+            stamps[here : here + ring * size] = old["stamps"][there : there + ring * size]
+    for n, name in enumerate(after.hashlimit_tables):
+        if name in before.hashlimit_tables:
+            m, size = list(before.hashlimit_tables).index(name), FN_HASHLIMIT_SLOTS
+            buckets[n * size : (n + 1) * size] = old["hashlimits"][m * size : (m + 1) * size]

@@ -439,14 +439,20 @@ class Engine:
         """
         return saved.restore(path, Engine)
 
-    def reload(self) -> None:
+    def reload(self, counters: bool = False) -> None:
         """Apply the node as it is now: rules, sets, addresses, routes and sysctls may have changed.
 
+        Rules that were loaded anew, the same text or another, take the place of those before as with iptables-restore:
+        counters start at 0, with `counters` at those of the text (iptables-restore -c); -m limit, quota, statistic and
+        connlimit begin anew; lists of -m recent and tables of -m hashlimit stay where a rule still names them, tables
+        with the key and rate that they have. Rules that were not loaded again keep all that they remember, and so do
+        sets.
+
         Connections stay as they are (a decided manip is never decided again), except that connections masqueraded with
-        an address that the node has lost are deleted (masq_inet_event). Counters of rules and lists of -m recent start
-        empty. Interfaces may be added, not removed. Raises the errors of Engine(); then nothing has changed.
+        an address that the node has lost are deleted (masq_inet_event). Interfaces may be added, not removed. Raises
+        the errors of Engine(); then nothing has changed.
         """
-        exchanges = reload.prepare(self.stacks, self.node, self.iface_names)
+        exchanges = reload.prepare(self.stacks, self.node, self.iface_names, counters)
         files = self.node.texts()
         # half an exchange would leave two sets of rules
         with uninterrupted():

@@ -9,7 +9,7 @@ from ..node import Node
 from .stack import Stack
 
 
-def prepare(stacks: dict[int, Stack], node: Node, names: list[str]) -> dict[int, Callable[[], Stack]]:
+def prepare(stacks: dict[int, Stack], node: Node, names: list[str], counters: bool) -> dict[int, Callable[[], Stack]]:
     """Return for each stack a function that exchanges its tables for those of the node as it is now.
 
     names: the interfaces by which packets were named so far. Raises the errors of Engine(); then nothing has changed.
@@ -18,4 +18,4 @@ def prepare(stacks: dict[int, Stack], node: Node, names: list[str]) -> dict[int,
         raise InputError("reload() can add interfaces, not remove or rename them: make a new Engine")
     if node.has_ipv6 and 6 not in stacks:
         raise InputError("this engine was made without IPv6: make a new Engine")
-    return {version: stack.prepare_reload(node) for version, stack in stacks.items()}
+    return {version: stack.prepare_reload(node, counters) for version, stack in stacks.items()}

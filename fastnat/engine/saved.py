@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.datapath import Datapath
-from ..core.layout import FN_NONE, MatchKind
+from ..core.layout import FN_NONE
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
-from ..rules.forms import FORMS, view_of
 from ..util.files import open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
+from .arrays import restore_rules
 from .saved_file import StateFile
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ NODE_FILES = (
     "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # what rules and services remember
-LISTS = ("recent", "stamps", "hashlimits", "persists", "services")
+LISTS = ("recent", "stamps", "hashlimits", "persists", "services", "elements")
 
 
 def save(engine: Engine, path: str | Path) -> None:
@@ -181,7 +181,7 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         counted = file.take_some(f"connlimits{version}", connlimits.dtype, len(connlimits))
         core.adopt_connlimits(counted, stack.ruleset.connlimit_lists)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
-        _rules(core, _like(core, "matches", file, version), counters)
+        restore_rules(core, _like(core, "matches", file, version), counters)
     if meta["random_fully"]:
         engine.set_random_fully()
     if engine.max_events:
@@ -215,19 +215,3 @@ def _helpers(core: Datapath, numbers: NDArray[np.uint32], file: StateFile, versi
     core.adopt_help(helps, numbers[helped], masters)
     expects["master"] = numbers[expects["master"]]
     core.adopt_expects(expects)
-
-
-def _rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[np.void]) -> None:
-    """Restore the counters of rules, and those of -m statistic nth, -m limit and -m quota."""
-    rules, there = core.writable("rules"), core.writable("matches")
-    if not (matches["kind"] == there["kind"]).all():
-        raise ValueError("the rules are not those that were saved")
-    rules["packets"], rules["bytes"] = counters
-    counted = there["kind"] == MatchKind.NTH
-    saved, here = view_of(matches, FORMS["nth"]), view_of(there, FORMS["nth"])
-    here["count"][counted] = np.minimum(saved["count"][counted], here["last"][counted])
-    quotas = there["kind"] == MatchKind.QUOTA
-    view_of(there, FORMS["quota"])[quotas] = view_of(matches, FORMS["quota"])[quotas]
-    # the slot behind a limit
-    behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
-    view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]

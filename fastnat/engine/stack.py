@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .. import iptables
 from ..addresses import V4, Family
 from ..core.datapath import Datapath
 from ..core.datapath6 import Datapath as Datapath6
-from ..dtypes import Records, records_of
+from ..dtypes import HZ, Records, records_of
 from ..iptables import counters
 from ..iptables.model import RANDOM_FULLY
 from ..nftables.compile import compile_ruleset
@@ -24,11 +26,16 @@ DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
 SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 
 
-def compiled(node: Node, family: Family, settings: Settings) -> tuple[Ruleset, Program]:
-    """Return a node's rules of one family, of iptables and of nftables, compiled; RuleError, InputError."""
+def compiled(
+    node: Node, family: Family, settings: Settings, before: Ruleset | None = None
+) -> tuple[Ruleset, Program]:
+    """Return a node's rules of one family, of iptables and of nftables, compiled; before: those whose place they take.
+
+    Raises RuleError, InputError if that is impossible.
+    """
     rules = node.rules_of(family) or iptables.parse("")
     dated = settings.epoch is not None
-    ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated)
+    ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated, before)
     indexes = {iface.index: number for number, iface in enumerate(node.interfaces.values(), 1)}
     program = compile_ruleset(node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry))
     return ruleset, program
@@ -39,7 +46,7 @@ class Stack:
     """One family's half of an engine.
 
     ruleset: what rules of iptables say; its arrays are the datapath's own, read-only.
-    program: what rules of nftables say.
+    program: what rules of nftables say. iface_names: of the node, by number.
     """
 
     family: Family
@@ -47,6 +54,7 @@ class Stack:
     core: Datapath
     ruleset: Ruleset
     program: Program
+    iface_names: list[str]
 
     @classmethod
     def of(cls, node: Node, family: Family, settings: Settings) -> Stack:
@@ -58,7 +66,7 @@ class Stack:
             arrays.new_tables(node, family, ruleset, program, own), config_of(node, family, ruleset, program, own),
             records.PACKET, records.RESULT,
         )  # fmt: skip
-        return cls(family, own, core, with_arrays_of(ruleset, core), program)
+        return cls(family, own, core, with_arrays_of(ruleset, core), program, node.iface_names)
 
     @property
     def version(self) -> int:
@@ -87,24 +95,38 @@ class Stack:
             core.reseed(seed ^ SALT[self.version])
         return replace(self, core=core, ruleset=with_arrays_of(self.ruleset, core))
 
-    def prepare_reload(self, node: Node) -> Callable[[], Stack]:
+    def prepare_reload(self, node: Node, counters: bool) -> Callable[[], Stack]:
         """Compile a node as it is now; return a function that exchanges the tables and returns the new stack.
 
-        Raises the errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded
-        with an address that the node has lost (masq_inet_event).
+        counters: rules that were loaded anew begin with the counters of their text (iptables-restore -c). Raises the
+        errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded with an
+        address that the node has lost (masq_inet_event).
         """
-        ruleset, program = compiled(node, self.family, self.settings)
-        tables = arrays.node_tables(node, self.family, ruleset, program, self.settings.max_connections)
+        core, before = self.core, self.ruleset
+        ruleset, program = compiled(node, self.family, self.settings, before)
+        now = int(core.now * HZ)
+        connections = self.settings.max_connections
+        tables = arrays.node_tables(node, self.family, ruleset, program, connections, now)
         config = config_of(node, self.family, ruleset, program, self.settings)
+        names = self.iface_names == node.iface_names
+        if names and ruleset.sets is before.sets:
+            tables["elements"] = core.writable("elements")
+        same = ruleset.parsed is before.parsed
+        if not same and not counters:
+            ruleset.rules["packets"] = ruleset.rules["bytes"] = 0
 
         def exchange() -> Stack:
-            core = self.core
             core.forget_memos()
             had = self._masquerading()
+            old = dict(core.arrays)
             core.reload(tables, config)
+            arrays.keep_lists(core, old, before, ruleset)
+            if same:
+                arrays.restore_rules(core, old["matches"], np.array([old["rules"]["packets"], old["rules"]["bytes"]]))
             for iface, address in had - self._masquerading():
                 core.flush_masqueraded(iface, address)
-            return replace(self, ruleset=with_arrays_of(ruleset, core), program=program)
+            compiled_in = with_arrays_of(ruleset, core)
+            return replace(self, ruleset=compiled_in, program=program, iface_names=node.iface_names)
 
         return exchange
 

@@ -86,7 +86,9 @@ class MatchOptions(StatefulMatches, ContextMatches):
             raise self.fail(f"unknown match {name!r}; expected one of {', '.join(sorted(KNOWN_MODULES))}{LENIENT}")
         self.modules.append(name)
         self.uses.match(name)
-        if name == "recent":
+        if name == "set":
+            self.match_of_set = None
+        elif name == "recent":
             self.recent = None
         elif name == "hashlimit":
             self.hashlimit = None

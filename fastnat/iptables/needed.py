@@ -28,7 +28,8 @@ INVERTED = {
     "--tos", "--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged",
     "--pkt-type", "--helper", "--cpu", "--ipvs", "--vproto", "--vaddr", "--vport", "--vdir", "--vmethod", "--vportctl",
     "--reqid", "--spi", "--proto", "--tunnel-src", "--tunnel-dst", "--update-counters", "--update-subcounters",
-    "--listed-as", "--uid-owner", "--gid-owner", "--socket-exists", "--weekdays", "--monthdays", "--ecn-tcp-cwr",
+    "--listed-as", "--packets-eq", "--bytes-eq", "--uid-owner", "--gid-owner", "--socket-exists", "--weekdays",
+    "--monthdays", "--ecn-tcp-cwr",
     "--ecn-tcp-ece", "--ecn-ip-ect", "--mss", "--quota", "--connbytes", "--connlimit-above", "--connlimit-upto",
     "--rt-type", "--rt-segsleft", "--rt-len",
 }  # fmt: skip
@@ -36,6 +37,7 @@ CONNTRACK = (
     "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst", "--ctorigsrcport",
     "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport", "--ctstatus", "--ctexpire", "--ctdir",
 )  # fmt: skip
+SET_COUNTERS = tuple(f"--{what}-{how}" for what in ("packets", "bytes") for how in ("eq", "lt", "gt"))
 POLICY = ("--dir", "--pol", "--reqid", "--spi", "--proto", "--mode", "--tunnel-src", "--tunnel-dst")
 HASHLIMIT = (
     "--hashlimit-upto", "--hashlimit-above", "--hashlimit-name", "--hashlimit-mode", "--hashlimit-burst",
@@ -58,7 +60,7 @@ OF_MATCH: dict[str, tuple[str, ...]] = {
     "addrtype": ("--src-type", "--dst-type", "--limit-iface-in", "--limit-iface-out"),
     "iprange": ("--src-range", "--dst-range"), "state": ("--state",),
     "statistic": ("--mode", "--probability", "--every", "--packet"), "length": ("--length",),
-    "set": ("--match-set", "--return-nomatch", "--update-counters", "--update-subcounters"),
+    "set": ("--match-set", "--return-nomatch", "--update-counters", "--update-subcounters", *SET_COUNTERS),
     "recent": (*RECENT, "--name", "--seconds", "--hitcount", "--rsource", "--rdest", "--reap", "--rttl", "--mask"),
     "limit": ("--limit", "--limit-burst"), "hashlimit": HASHLIMIT, "ttl": TTL, "hl": HL,
     "dscp": ("--dscp", "--dscp-class"), "tos": ("--tos",), "physdev": PHYSDEV, "policy": POLICY,
@@ -95,7 +97,8 @@ PROTOCOLS = {"tcp": 6, "tcpmss": 6, "udp": 17, "udplite": 136, "sctp": 132, "icm
 # of each group one option only
 EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("--sports", "--dports", "--ports"), RECENT, TTL, HL, ("--dscp", "--dscp-class"), *TARGETS.values(),
-    ("--limit-iface-in", "--limit-iface-out"), ("--hashlimit-upto", "--hashlimit-above"), ("--rsource", "--rdest"),
+    SET_COUNTERS[:3], SET_COUNTERS[3:], ("--limit-iface-in", "--limit-iface-out"), ("--hashlimit-upto",
+    "--hashlimit-above"), ("--rsource", "--rdest"),
     CONNLIMIT, SIDES, ZONES,
 )  # fmt: skip
 GROUPS: dict[str, tuple[str, ...]] = {option: group for group in EXCLUSIVE for option in group}

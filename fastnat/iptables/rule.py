@@ -229,6 +229,7 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--ctstate": RuleParser.ct_state, "--state": RuleParser.ct_state, "--ctproto": RuleParser.ct_proto,
     "--match-set": RuleParser.match_set, "--return-nomatch": RuleParser.set_option,
     "--update-counters": RuleParser.set_option, "--update-subcounters": RuleParser.set_option,
+    **{f"--{what}-{how}": RuleParser.set_counter for what in ("packets", "bytes") for how in ("eq", "lt", "gt")},
     "--name": RuleParser.recent_name, "--set": RuleParser.recent_operation, "--rcheck": RuleParser.recent_operation,
     "--update": RuleParser.recent_operation, "--remove": RuleParser.recent_operation,
     "--seconds": RuleParser.recent_seconds, "--hitcount": RuleParser.recent_hitcount,

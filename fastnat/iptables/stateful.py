@@ -6,10 +6,10 @@ Sources: iptables-extensions(8), iptables-save(8) of iptables 1.8.9.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..addresses import V6
-from ..core.layout import FN_HZ, ConnlimitBit, CountedPart, CountedWay, HashlimitBit, RecentBit, RecentOperation
+from ..core.layout import FN_HZ, ConnlimitBit, CountedPart, CountedWay, HashlimitBit, RecentBit, RecentOperation, SetBit
 from ..util.text import excerpt
 from .model import Match
 from .rule_words import RuleWords
@@ -36,6 +36,15 @@ def credits(rate: int) -> int:
     if rate > MAX_CREDIT // (FN_HZ * CREDITS):
         return rate // LIMIT_SCALE * FN_HZ * CREDITS & MAX_CREDIT
     return rate * FN_HZ * CREDITS // LIMIT_SCALE
+
+
+@dataclass
+class SetMatch(Match):
+    """-m set while its options are read."""
+
+    bits: int = 0
+    # of packets and bytes that an element has counted
+    limits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -107,9 +116,17 @@ RECENT_OPERATIONS = {
 RECENT_BITS = {"--rsource": 0, "--rdest": RecentBit.DEST, "--reap": RecentBit.REAP, "--rttl": RecentBit.TTL}
 
 
+SET_BITS = {
+    "--return-nomatch": SetBit.RETURN_NOMATCH, "--update-counters": SetBit.SKIP_COUNTERS,
+    "--update-subcounters": SetBit.SKIP_SUBCOUNTERS,
+}  # fmt: skip
+MAX_COUNT = 2**64 - 1
+
+
 class StatefulMatches(RuleWords):
     """The options of -m statistic, set, recent, limit, hashlimit, connlimit, connbytes and quota."""
 
+    match_of_set: SetMatch | None = None
     recent: RecentMatch | None = None
     hashlimit: HashlimitMatch | None = None
 
@@ -182,10 +199,32 @@ class StatefulMatches(RuleWords):
             if flag not in ("src", "dst"):
                 raise self.fail(f"--match-set {name}: flag {flag!r} is not src or dst")
             sources |= (flag == "src") << n
-        self.rule.matches.append(Match("set", self.invert, (0, sources, len(flags)), name))
+        self.match_of_set = SetMatch("set", self.invert, (0, sources, len(flags)), name)
+        self.rule.matches.append(self.match_of_set)
+
+    def _set(self) -> SetMatch:
+        if self.match_of_set is None:
+            raise self.fail(f"{self.option} needs --match-set in front of it")
+        return self.match_of_set
 
     def set_option(self) -> None:
-        """--return-nomatch and the update options change no decision here."""
+        """--return-nomatch, ! --update-counters, ! --update-subcounters."""
+        # counters are updated unless somebody says that they are not
+        if self.option == "--return-nomatch" or self.invert:
+            self._set().bits |= SET_BITS[self.option]
+
+    def set_counter(self) -> None:
+        """--packets-eq, --packets-lt, --packets-gt and --bytes-* N."""
+        match, n = self._set(), self.number(self.take("a number"), MAX_COUNT)
+        what, how = self.option[2:].split("-")
+        none = (1, 0)
+        limits = {
+            "eq": (n, n), "lt": (0, n - 1) if n else none, "gt": (n + 1, MAX_COUNT) if n < MAX_COUNT else none,
+        }  # fmt: skip
+        match.limits[what] = limits[how]
+        match.bits |= SetBit.ASK_COUNTERS | self.invert * (
+            SetBit.PACKETS_NOT if what == "packets" else SetBit.BYTES_NOT
+        )
 
     def recent_name(self) -> None:
         """--name of recent; the list exists from the first rule that names it."""

@@ -6,6 +6,7 @@ Sources: ipset(8), grammar of `ipset save` 7.17; ip_set_getport.c for what a por
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, fold
 from ..core.layout import SetDimension
-from ..dtypes import PROTOCOLS, SET, records_of
+from ..dtypes import HZ, PROTOCOLS, SET, records_of
 from ..errors import InputError
 from ..iptables.matches import ICMP_TYPES, ICMPV6_TYPES
 from ..util.slots import Slots
@@ -22,15 +23,25 @@ from ..util.text import decimal, excerpt, text_of
 
 ADDRESS, NETWORK = int(SetDimension.ADDRESS), int(SetDimension.NETWORK)
 PROTO_PORT, PORT = int(SetDimension.PROTO_PORT), int(SetDimension.PORT)
+IFACE, MARK = int(SetDimension.IFACE), int(SetDimension.MARK)
 DIMENSIONS = {
     "hash:ip": (ADDRESS,), "hash:net": (NETWORK,), "bitmap:ip": (ADDRESS,), "bitmap:port": (PORT,),
     "hash:ip,port": (ADDRESS, PROTO_PORT), "hash:net,port": (NETWORK, PROTO_PORT),
     "hash:ip,port,ip": (ADDRESS, PROTO_PORT, ADDRESS), "hash:ip,port,net": (ADDRESS, PROTO_PORT, NETWORK),
-    "list:set": (),
+    "hash:net,iface": (NETWORK, IFACE), "hash:ip,mark": (ADDRESS, MARK), "list:set": (),
 }  # fmt: skip
 ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
-# options of `create` without a value, and of `add` that change no match
-FLAGS = {"counters", "comment", "skbinfo", "forceadd", "nomatch"}
+# options of `create` and of `add` without a value, and with one
+CREATE_FLAGS = {"counters", "comment", "skbinfo", "forceadd"}
+CREATE_VALUES = {
+    "family", "hashsize", "maxelem", "timeout", "netmask", "bucketsize", "initval", "range", "size", "probes", "resize",
+}  # fmt: skip
+ADD_FLAGS = {"nomatch", "wildcard"}
+ADD_VALUES = {"timeout", "packets", "bytes", "comment", "skbmark", "skbprio", "skbqueue"}
+# IPSET_MAX_TIMEOUT, and what may be said of a mark
+MAX_TIMEOUT, MAX_32, MAX_64 = 2**32 // 1000 - 1, 2**32 - 1, 2**64 - 1
+WORD = re.compile(r'"[^"]*"|\S+')
+WHOLE = 255
 # elements that one `add` may name, and that a text may have in addition to one for each line
 MAX_RANGE, MAX_RANGES = 65_536, 262_144
 # of `create` without maxelem; greatest that is supported
@@ -40,12 +51,20 @@ OTHER_FAMILY = 255
 
 
 class Element(NamedTuple):
-    """One element: two addresses or networks (0: none), protocol << 16 | port, prefix of the network."""
+    """One element: two addresses or networks (0: none), protocol << 16 | port or a mark, prefix of the network.
+
+    `iface` is the name of an interface, with `wildcard` its beginning; `timeout` are the seconds left, None: for ever.
+    """
 
     addrs: tuple[int, int] = (0, 0)
     port: int = 0
     prefix: int = 0
+    iface: str = ""
+    wildcard: bool = False
     nomatch: bool = False
+    timeout: int | None = None
+    packets: int = 0
+    bytes: int = 0
 
 
 @dataclass
@@ -58,6 +77,10 @@ class IpSet:
     elements: list[Element] = field(default_factory=list)
     members: list[str] = field(default_factory=list)
     max_elements: int = MAX_ELEMENTS
+    # of elements that say none [s]; prefix length; whether they count packets
+    timeout: int | None = None
+    netmask: int | None = None
+    counters: bool = False
 
     def is_of(self, family: Family) -> bool:
         """Tell whether packets of this family can be in the set; sets without addresses apply to both (AF_UNSPEC)."""
@@ -76,12 +99,12 @@ def parse_known(text: str, source: str = "<ipset>") -> tuple[dict[str, IpSet], d
     """Parse `ipset save` text: return the sets of supported types, and of the others by name why they are not there.
 
     Returns the sets by name, in their order. Raises InputError naming source, line and what is not understood.
-    Supported types: hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, bitmap:ip,
-    bitmap:port and list:set.
+    Supported types: hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net, hash:ip,mark,
+    hash:net,iface, bitmap:ip, bitmap:port and list:set.
     """
     reader = Reader()
     for number, line in enumerate(text_of(text, source).splitlines(), 1):
-        words = line.split()
+        words = WORD.findall(line)
         if not words or words[0].startswith("#"):
             continue
         try:
@@ -129,13 +152,16 @@ class Reader:
         name, kind = words[1:3]
         if name in self.sets:
             raise ValueError(f"set {name!r} is created twice")
-        family = words[words.index("family") + 1] if "family" in words[:-1] else "inet"
+        said = options(words[3:], CREATE_FLAGS, CREATE_VALUES)
+        family = said.get("family", "inet")
         if family not in FAMILIES:
             raise ValueError(f"family {excerpt(family)!r} is not one of {', '.join(FAMILIES)}")
-        most = MAX_ELEMENTS
-        if "maxelem" in words[:-1]:
-            most = min(decimal(words[words.index("maxelem") + 1], 0, 2**32 - 1, "maxelem"), MOST_ELEMENTS)
-        self.sets[name] = IpSet(name, kind, family, max_elements=most)
+        most = min(decimal(said.get("maxelem", str(MAX_ELEMENTS)), 0, MAX_32, "maxelem"), MOST_ELEMENTS)
+        timeout = decimal(said["timeout"], 0, MAX_TIMEOUT, "timeout") if "timeout" in said else None
+        netmask = decimal(said["netmask"], 1, FAMILIES[family].bits, "netmask") if "netmask" in said else None
+        if kind == "list:set" and timeout is not None:
+            raise ValueError("members of a list:set with a timeout are not supported")
+        self.sets[name] = IpSet(name, kind, family, [], [], most, timeout, netmask, "counters" in said)
         self.there[name] = set()
 
     def _add(self, words: list[str]) -> None:
@@ -151,18 +177,46 @@ class Reader:
                 target.members.append(text)
             return
         there = self.there[name]
-        named = elements(target.kind, text, "nomatch" in words[3:], FAMILIES[target.family])
+        said = options(words[3:], ADD_FLAGS, ADD_VALUES)
+        timeout = decimal(said["timeout"], 0, MAX_TIMEOUT, "timeout") if "timeout" in said else target.timeout
+        family = FAMILIES[target.family]
+        mask = family.mask_of(family.bits if target.netmask is None else target.netmask)
+        named = [
+            e._replace(
+                addrs=(e.addrs[0] & mask, e.addrs[1]), wildcard="wildcard" in said, timeout=timeout or None,
+                packets=decimal(said.get("packets", "0"), 0, MAX_64, "packets"),
+                bytes=decimal(said.get("bytes", "0"), 0, MAX_64, "bytes"),
+            )
+            for e in elements(target.kind, text, "nomatch" in said, family)
+        ]  # fmt: skip
         self.ranges += len(named) - 1
         if self.ranges > MAX_RANGES:
             raise ValueError(f"all ranges together name {self.ranges:,} elements; at most {MAX_RANGES:,} are supported")
         for e in named:
-            key = e[:3]
+            key = e[:5]
             if key not in there:
                 if len(there) >= target.max_elements:
                     most = target.max_elements
                     raise ValueError(f"Hash is full, cannot add more elements: maxelem of {name!r} is {most}")
                 there.add(key)
                 target.elements.append(e)
+
+
+def options(words: list[str], flags: set[str], values: set[str]) -> dict[str, str]:
+    """Return the options of a line, those without a value as ""; ValueError for others."""
+    said = {}
+    rest = iter(words)
+    for word in rest:
+        if word in flags:
+            said[word] = ""
+        elif word in values:
+            value = next(rest, None)
+            if value is None:
+                raise ValueError(f"{word} needs a value")
+            said[word] = value
+        else:
+            raise ValueError(f"{excerpt(word)!r} is not supported: it may change which packets are in the set")
+    return said
 
 
 def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -> list[Element]:
@@ -172,26 +226,40 @@ def elements(kind: str, text: str, nomatch: bool = False, family: Family = V4) -
     if len(parts) != len(dims):
         given = text.count(",") + 1
         raise ValueError(f"element {excerpt(text)!r} has {given} parts; {kind} has {len(dims)}")
-    named: list[range | list[tuple[int, int]]] = [
-        _ports(part, dim == PROTO_PORT) if dim in (PROTO_PORT, PORT) else _networks(part, dim == ADDRESS, family)
-        for dim, part in zip(dims, parts, strict=True)
-    ]
+    named = [_part(dim, part, family) for dim, part in zip(dims, parts, strict=True)]
     count = math.prod(map(len, named))
     if count > MAX_RANGE:
         raise ValueError(f"{excerpt(text)!r} names {count:,} elements; at most {MAX_RANGE:,} are supported")
     found = [Element(nomatch=nomatch)]
     place = 0
     for part in named:
+        if isinstance(part, str):
+            found = [e._replace(iface=part) for e in found]
+            continue
         if isinstance(part, range):
-            found = [Element(e.addrs, port, e.prefix, nomatch) for e in found for port in part]
+            found = [e._replace(port=port) for e in found for port in part]
             continue
         found = [
-            Element((a, e.addrs[1]) if place == 0 else (e.addrs[0], a), e.port, length or e.prefix, nomatch)
+            e._replace(addrs=(a, e.addrs[1]) if place == 0 else (e.addrs[0], a), prefix=length or e.prefix)
             for e in found
             for a, length in part
         ]
         place += 1
     return found
+
+
+def _part(dim: int, text: str, family: Family) -> str | range | list[tuple[int, int]]:
+    """Return what one part of an element names: an interface, ports or a mark, addresses or networks."""
+    if dim == IFACE:
+        if text.startswith("physdev:"):
+            raise ValueError("physdev: no packet here crosses a bridge")
+        return text
+    if dim == MARK:
+        mark = int(text, 0)
+        if not 0 <= mark <= MAX_32:
+            raise ValueError(f"mark {excerpt(text)!r} is not in 0..{MAX_32}")
+        return range(mark, mark + 1)
+    return _ports(text, dim == PROTO_PORT) if dim in (PROTO_PORT, PORT) else _networks(text, dim == ADDRESS, family)
 
 
 def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int]]:
@@ -242,17 +310,33 @@ def _hash(e: Element) -> int:
     return h ^ h >> 16
 
 
+def on_interfaces(elements: list[Element], names: list[str]) -> list[Element]:
+    """Return elements with the number of their interface as port, a wildcard's for each that begins so."""
+    found = []
+    for e in elements:
+        for number, name in enumerate(names):
+            if number and (name.startswith(e.iface) if e.wildcard else name == e.iface):
+                found.append(e._replace(port=number))
+    return found
+
+
 def compile_sets(
-    sets: dict[str, IpSet], family: Family = V4
+    sets: dict[str, IpSet], family: Family = V4, iface_names: list[str] | None = None, now: int = 0
 ) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint32]]:
-    """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family."""
+    """Return SET[n] in the order of the sets, ELEMENT[], and uint32[] members of list:sets, for packets of a family.
+
+    iface_names: of the node, by number; now: when the elements' timeouts begin [jiffies].
+    """
     rows: list[tuple[Any, ...]] = []
     slots: list[Element | None] = []
     members: list[int] = []
     numbers = {name: n for n, name in enumerate(sets)}
     for s in sets.values():
         ours = s.is_of(family)
+        dims = DIMENSIONS[s.kind]
         there = s.elements if ours else []
+        if IFACE in dims:
+            there = on_interfaces(there, iface_names or [])
         size = 1 << (2 * len(there)).bit_length()
         table: list[Element | None] = [None] * size
         free = Slots(size)
@@ -260,21 +344,27 @@ def compile_sets(
         for e in there:
             table[free.take(_hash(e))] = e
             prefixes |= 1 << e.prefix
-        dims = DIMENSIONS[s.kind]
         words = tuple(prefixes >> 64 * n & 2**64 - 1 for n in range(3))
         where = (size - 1, len(slots), len(members), len(s.members))
-        rows.append((words, *where, (*dims, 0, 0, 0)[:3], len(dims) if ours else OTHER_FAMILY, 0))
+        more = WHOLE if s.netmask is None else s.netmask, s.counters, NETWORK in dims, 0
+        rows.append((words, *where, (*dims, 0, 0, 0)[:3], len(dims) if ours else OTHER_FAMILY, *more))
         slots += table
         members += [numbers[m] for m in s.members]
-    return np.array(rows, SET), _element_array(slots, family), np.array(members, np.uint32)
+    return np.array(rows, SET), _element_array(slots, family, now), np.array(members, np.uint32)
 
 
-def _element_array(slots: list[Element | None], family: Family) -> NDArray[np.void]:
+def _element_array(slots: list[Element | None], family: Family, now: int) -> NDArray[np.void]:
     """Return ELEMENT[n]; None is a slot that is not used."""
     dtype = records_of(family).ELEMENT
     array = np.zeros(len(slots), dtype)
     used = [(n, e) for n, e in enumerate(slots) if e is not None]
     pack = family.pack
-    rows = [([pack(e.addrs[0]), pack(e.addrs[1])], e.port, e.prefix, 1, e.nomatch, 0) for _, e in used]
+    rows = [
+        (
+            [pack(e.addrs[0]), pack(e.addrs[1])], e.port, e.prefix, 1, e.nomatch, e.timeout is not None,
+            now + (e.timeout or 0) * HZ & MAX_32, 0, e.packets, e.bytes,
+        )
+        for _, e in used
+    ]  # fmt: skip
     array[[n for n, _ in used]] = np.array(rows, dtype)
     return array

@@ -30,7 +30,7 @@ from ..iptables import Chain, Match, Rule, Rules, Table
 from ..iptables.context import TimeMatch
 from ..iptables.matches import L4_MATCHES
 from ..iptables.nesting import jump_depth
-from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, credits
+from ..iptables.stateful import MAX_CREDIT, HashlimitMatch, RecentMatch, SetMatch, credits
 from ..iptables.targets import PASSING
 from ..node.ipset import IpSet
 from ..util.memory import aligned, no_garbage
@@ -65,6 +65,7 @@ STATELESS = {
 HASHLIMIT_SCALE = 1_000_000
 HASHLIMIT_CREDITS = HZ * 2**39 // HASHLIMIT_SCALE
 MAX_64 = 2**64 - 1
+ANY_COUNT = (0, MAX_64)
 # an engine keeps a list for each
 MAX_CONNLIMITS = 1024
 # the longest window of -m recent that jiffies can compare
@@ -113,6 +114,7 @@ class Ruleset:
     connlimit_lists : int      lists of -m connlimit, one for each rule
     helpers : bool             some rule gives connections a helper
     origin : list of (table, Chain, Rule or None)   the source of each compiled rule
+    parsed, sets : the rules and the sets that were compiled
     """
 
     rules: NDArray[np.void]
@@ -137,6 +139,8 @@ class Ruleset:
     connlimit_lists: int
     helpers: bool
     origin: list[tuple[str, Chain, Rule | None]]
+    parsed: Rules
+    sets: Mapping[str, IpSet]
 
     def targets_of(self, *names: str) -> NDArray[np.uint32]:
         """Return the places in `targets` of the rules with these targets, "SNAT" and so on."""
@@ -156,7 +160,8 @@ class Compiler:
     family: Family
     recent_rings: dict[str, int] = field(default_factory=dict)
     hashlimit_tables: dict[str, HashlimitTable] = field(default_factory=dict)
-    # tables that are there already, from rules before
+    # lists and tables that are there already, from rules before
+    rings_before: Mapping[str, int] = field(default_factory=dict)
     hashlimits_before: Mapping[str, HashlimitTable] = field(default_factory=dict)
     rules: list[tuple[Any, ...]] = field(default_factory=list)
     matches: list[Row] = field(default_factory=list)
@@ -253,7 +258,13 @@ class Compiler:
             self.never(error)
             return
         _, sources, n_dims = m.values
-        self.matches.append(match_row(MatchKind.SET, m.invert, index=number, sources=sources, n_dims=n_dims))
+        bits = m.bits if isinstance(m, SetMatch) else 0
+        row = match_row(MatchKind.SET, m.invert, bits=bits, index=number, sources=sources, n_dims=n_dims)
+        self.matches.append(row)
+        if isinstance(m, SetMatch) and m.limits:
+            at = [self.addresses(0, 0) for _ in range(2)]
+            self.counts += [(at[0], m.limits.get("packets", ANY_COUNT)), (at[1], m.limits.get("bytes", ANY_COUNT))]
+            self.matches.append(second_row("set_more", at=at[0]))
 
     def set_number(self, name: str) -> int:
         """Return the number of an ipset; RuleError when it does not exist or is of the other family."""
@@ -276,7 +287,8 @@ class Compiler:
 
     def recent(self, m: RecentMatch) -> None:
         """Append -m recent: two slots, and its list, whose ring is a power of two that holds the largest hit count."""
-        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, self.recent_rings.get(m.name, 0))
+        there = self.recent_rings.get(m.name, self.rings_before.get(m.name, 0))
+        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, there)
         self.recent_rings[m.name] = ring
         number = list(self.recent_rings).index(m.name)
         window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
@@ -510,17 +522,21 @@ def compile_rules(
     family: Family = V4,
     unsupported_sets: Mapping[str, str] | None = None,
     dated: bool = True,
+    before: Ruleset | None = None,
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
-    dated: whether the engine knows the date. Raises RuleError for a rule that names a missing set, or one of the other
-    family, and for one that asks for the date of an engine without.
+    dated: whether the engine knows the date; before: the rules that these take the place of, whose lists of -m recent
+    are not made smaller, and whose tables of -m hashlimit stay as they are. Raises RuleError for a rule that names a
+    missing set, or one of the other family, and for one that asks for the date of an engine without.
     """
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
     c.dated = dated
+    if before is not None:
+        c.rings_before, c.hashlimits_before = before.recent_rings, before.hashlimit_tables
     records = records_of(family)
     every = []
     with no_garbage():
@@ -563,4 +579,6 @@ def compile_rules(
         c.connlimit_lists,
         any(r.target.name == "CT" and r.target.mask2 for r in every),
         c.origin,
+        parsed,
+        sets,
     )

@@ -253,6 +253,41 @@ CORNERS = {
 }
 
 
+CORNER_SETS = """create MASKED hash:ip family inet hashsize 1024 maxelem 65536 netmask 30
+add MASKED 203.0.113.12
+create NETS hash:net family inet hashsize 1024 maxelem 65536 counters
+add NETS 203.0.113.0/24 packets 5 bytes 500
+add NETS 203.0.113.16/30 nomatch
+add NETS 203.0.113.20/32
+create WAYS hash:net,iface family inet hashsize 1024 maxelem 65536
+add WAYS 203.0.113.0/28,eth0
+add WAYS 203.0.113.8/29,eth0 nomatch
+add WAYS 203.0.113.16/29,cni0
+create TCPUDP bitmap:port range 0-10000
+add TCPUDP 53
+add TCPUDP 80
+create OLD hash:ip family inet hashsize 1024 maxelem 65536 timeout 3000 counters comment
+add OLD 203.0.113.14 timeout 100 packets 1 bytes 1 comment "nomatch of old"
+add OLD 203.0.113.15 timeout 0 packets 0 bytes 0
+create LIST list:set size 8 counters
+add LIST OLD packets 0 bytes 0
+"""
+SET_RULES = {
+    "set masks": "-A FORWARD -m set --match-set MASKED dst -j DROP\n",
+    "set exceptions": "-A FORWARD -p udp -m set --match-set NETS dst --return-nomatch -j DROP\n"
+    "-A FORWARD -p tcp -m set ! --match-set NETS dst -j DROP\n"
+    "-A FORWARD -p icmp -m set ! --match-set NETS dst --return-nomatch -j DROP\n",
+    "set counters": "-A FORWARD -p udp -m set --match-set NETS dst --packets-gt 20 -j DROP\n"
+    "-A FORWARD -p tcp -m set --match-set NETS dst ! --update-counters --bytes-lt 3000 -j DROP\n"
+    "-A FORWARD -p icmp -m set --match-set OLD dst ! --packets-eq 3 -j DROP\n"
+    "-A FORWARD -m set --match-set LIST dst ! --update-subcounters\n",
+    "set devices": "-A FORWARD -p udp -m set --match-set WAYS dst,dst -j DROP\n"
+    "-A FORWARD -p tcp -m set --match-set WAYS dst,src -j DROP\n"
+    "-A FORWARD -p icmp -m set --match-set TCPUDP dst -j DROP\n"
+    "-A FORWARD -m set --match-set TCPUDP dst,src -j DROP\n",
+}
+
+
 def traffic_segments():
     """SYNs with, without and with broken options, and with data behind them."""
     for k, options in enumerate(
@@ -492,6 +527,10 @@ FILTERED = (
 CASES |= {
     name: Case(f"{r}COMMIT\n{CASES['masquerade'].rules}", INTERFACES, ROUTES, traffic_errors)
     for name, r in CORNERS.items()
+}
+CASES |= {
+    name: Case(f"*mangle\n{r}COMMIT\n{CASES['masquerade'].rules}", INTERFACES, ROUTES, traffic, CORNER_SETS)
+    for name, r in SET_RULES.items()
 }
 CASES["segment sizes"] = Case(CASES["segment sizes"].rules, INTERFACES, ROUTES, traffic_segments)
 CASES["cut"] = Case(FILTERED + CASES["masquerade"].rules, INTERFACES, ROUTES, traffic_cut)

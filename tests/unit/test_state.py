@@ -178,3 +178,35 @@ def test_tcp_windows_survive_forking_and_saving(tmp_path):
         before = copy.stats["invalid"]
         copy.process_packet(bytes(there / TCP(sport=4000, dport=80, flags="A", seq=900_000, ack=5001)), "cni0", 2.0)
         assert copy.stats["invalid"] == before + 1
+
+
+def test_sets_count_and_forget(tmp_path):
+    node = fastnat.Node()
+    node.add_interface("in", ["10.0.0.1/24"])
+    node.add_interface("out", ["192.0.2.1/24"])
+    node.load_sets(
+        "create T hash:ip family inet timeout 5 counters\n"
+        "add T 192.0.2.9 packets 7 bytes 70\nadd T 192.0.2.8 timeout 0\n"
+        "create M hash:ip,mark family inet\nadd M 192.0.2.7,0x9\n"
+    )
+    node.load_rules(
+        "*filter\n-A FORWARD -m set --match-set T dst --packets-gt 9 -j DROP\n"
+        "-A FORWARD -m set --match-set M dst,dst -j DROP\n"
+        "-A FORWARD -d 192.0.2.8 -m set ! --match-set T dst -j DROP\nCOMMIT\n"
+    )
+    nat = fastnat.Engine(node)
+
+    def passes(engine, last, now, **more):
+        packet = engine.packets(
+            iface="in", src="10.0.0.2", dst=f"192.0.2.{last}", sport=1, dport=53, proto="udp", **more
+        )
+        return engine.process(packet, now)["verdict"][0] == fastnat.Verdict.FORWARD
+
+    assert [passes(nat, 9, 1.0) for _ in range(2)] == [True, True]
+    nat.save(tmp_path / "state")
+    again = fastnat.Engine.restore(tmp_path / "state")
+    for engine in (nat, again):
+        # the tenth packet; then its time is over, that of the other never
+        assert [passes(engine, 9, 5.0), passes(engine, 9, 5.1)] == [False, True]
+        assert passes(engine, 8, 1e6)
+        assert not passes(engine, 7, 1e6, mark=9) and passes(engine, 7, 1e6, mark=8)

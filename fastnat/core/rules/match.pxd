@@ -241,7 +241,7 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
     if kind == MATCH_NTH:
         return nth_holds(m)
     if kind == MATCH_SET:
-        return in_set(e, m.set.index, p, m.set.sources, m.set.n_dims)
+        return in_set(e, m, p)
     if kind == MATCH_RECENT:
         return recent_holds(e, m, m + 1, p)
     if kind == MATCH_LIMIT:
