@@ -102,7 +102,7 @@ def test_the_security_table_is_ignored_whole(node):
 
 
 SETS = (
-    "create ODD hash:net,iface family inet\nadd ODD 10.0.0.0/24,eth0\n"
+    "create ODD hash:net,net family inet\nadd ODD 10.0.0.0/24,eth0\n"
     "create GOOD hash:ip family inet\nadd GOOD 10.89.0.2\ncreate BOTH list:set\nadd BOTH GOOD\nadd BOTH ODD\n"
 )
 
@@ -115,7 +115,7 @@ def test_a_set_of_an_unsupported_type_matters_only_to_rules_that_name_it(node):
     assert loaded.sets.keys() == {"GOOD"}
     assert sum("ODD is left out" in note or "BOTH is left out" in note for note in loaded.notes) == 2
     fastnat.Engine(loaded)
-    for name, says in (("ODD", "hash:net,iface"), ("BOTH", "hash:net,iface"), ("GONE", "doesn't exist")):
+    for name, says in (("ODD", "hash:net,net"), ("BOTH", "hash:net,net"), ("GONE", "doesn't exist")):
         (node / "rules.v4").write_text(rule.format("! ", name))
         with pytest.raises(fastnat.RuleError, match=says):
             fastnat.Engine(fastnat.Node.load(node))
