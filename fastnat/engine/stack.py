@@ -26,9 +26,7 @@ DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
 SALT = {4: 0, 6: 0x6A09E667F3BCC908}
 
 
-def compiled(
-    node: Node, family: Family, settings: Settings, before: Ruleset | None = None
-) -> tuple[Ruleset, Program]:
+def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | None = None) -> tuple[Ruleset, Program]:
     """Return a node's rules of one family, of iptables and of nftables, compiled; before: those whose place they take.
 
     Raises RuleError, InputError if that is impossible.
@@ -125,8 +123,8 @@ class Stack:
                 arrays.restore_rules(core, old["matches"], np.array([old["rules"]["packets"], old["rules"]["bytes"]]))
             for iface, address in had - self._masquerading():
                 core.flush_masqueraded(iface, address)
-            compiled_in = with_arrays_of(ruleset, core)
-            return replace(self, ruleset=compiled_in, program=program, iface_names=node.iface_names)
+            own = with_arrays_of(ruleset, core)
+            return replace(self, ruleset=own, program=program, iface_names=node.iface_names)
 
         return exchange
 
