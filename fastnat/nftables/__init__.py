@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..util.files import read_text
+from ..util.memory import no_garbage
 from .canonical import canonical
 from .json_form import parse_json
 from .lexer import Reader
@@ -21,9 +22,10 @@ def load(text: str, source: str = "<rules.nft>", folder: Path | None = None) -> 
 
     folder: where the files of `include` lie; None: none may be included. Raises RuleError, which names the place.
     """
-    if text.lstrip()[:1] == "{":
-        return canonical(parse_json(text, source))
-    return canonical(parse(text, source, None if folder is None else beside(folder)))
+    with no_garbage():
+        if text.lstrip()[:1] == "{":
+            return canonical(parse_json(text, source))
+        return canonical(parse(text, source, None if folder is None else beside(folder)))
 
 
 def beside(folder: Path) -> Reader:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..addresses import V4, Family
 from ..core.layout import FN_NFT_JUMPS, NftExprKind, TargetKind
 from ..errors import RuleError
+from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import hooks
 from .changes import Changes
@@ -402,4 +403,5 @@ def compile_ruleset(
     rules beside it; iptables_first: those were loaded before these.
     Raises RuleError, which names the place, for what is not supported and what the kernel would refuse.
     """
-    return Compiler(ruleset, iface_names, indexes, family).run(iptables or set(), iptables_first)
+    with no_garbage():
+        return Compiler(ruleset, iface_names, indexes, family).run(iptables or set(), iptables_first)

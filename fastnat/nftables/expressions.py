@@ -38,13 +38,12 @@ from .tree import (
     Verdict,
 )
 
-# operators from the one that binds least, each with its word
-LEVELS: tuple[dict[str, str], ...] = (
-    {"|": "|", "or": "|"},
-    {"^": "^", "xor": "^"},
-    {"&": "&", "and": "&"},
-    {"<<": "<<", ">>": ">>", "lshift": "<<", "rshift": ">>"},
-)
+# operators and their words; how strongly each binds
+OPERATORS = {
+    "|": "|", "or": "|", "^": "^", "xor": "^", "&": "&", "and": "&", "<<": "<<", ">>": ">>", "lshift": "<<",
+    "rshift": ">>",
+}  # fmt: skip
+BINDING = {"|": 0, "^": 1, "&": 2, "<<": 3, ">>": 3}
 VERDICTS = ("accept", "drop", "continue", "return", "jump", "goto")
 # how deep braces, brackets and operators may stand in one another
 MAX_NESTING = 64
@@ -81,14 +80,15 @@ class ExpressionParser(Cursor):
             items.append(item())
         return Concat(tuple(items))
 
-    def arithmetic(self, level: int = 0) -> Expression:
-        """Read operators of a level and those that bind more."""
-        if level == len(LEVELS):
-            return self.primary()
-        left = self.arithmetic(level + 1)
-        while self.token.text in LEVELS[level] and self.token.kind in ("sign", "word"):
-            op = LEVELS[level][self.next().text]
-            left = Operation(op, left, self.arithmetic(level + 1))
+    def arithmetic(self, least: int = 0) -> Expression:
+        """Read a value and the operators behind it that bind at least so strongly."""
+        left = self.primary()
+        while (token := self.tokens[self.at]).text in OPERATORS and token.kind in ("sign", "word"):
+            op = OPERATORS[token.text]
+            if BINDING[op] < least:
+                break
+            self.at += 1
+            left = Operation(op, left, self.arithmetic(BINDING[op] + 1))
         return left
 
     def primary(self) -> Expression:

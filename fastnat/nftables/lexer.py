@@ -65,8 +65,9 @@ class Sources:
 
     def line(self, file: int, at: int) -> str:
         """Return the text of a line."""
-        start = self._starts[file][self.place(file, at)[0] - 1]
-        return self.texts[file][start:].split("\n", 1)[0].strip()
+        starts, line = self._starts[file], self.place(file, at)[0]
+        end = starts[line] if line < len(starts) else len(self.texts[file])
+        return self.texts[file][starts[line - 1] : end].strip()
 
     def error(self, token: Token, why: str) -> RuleError:
         """Return an error that names the place and shows the line."""
