@@ -330,6 +330,8 @@ def test_add_keeps_the_time_and_delete_takes_out():
     send(engine, now=12, dport=53)
     assert verdict(send(engine, now=13, dport=54)) == "drop"
     send(engine, now=14, dport=99)
+    # there is nothing to take out, and the rule goes on
+    assert verdict(send(engine_of(chain("delete @seen { ip saddr } drop", more=more)))) == "drop"
     assert verdict(send(engine, now=15, dport=54)) == "forward"
 
 
@@ -389,6 +391,10 @@ def test_connections_are_counted_while_they_last():
     engine = engine_of(chain("udp dport 53 add @cc { ip saddr ct count over 2 } drop", more=more))
     assert [verdict(send(engine, sport=n)) for n in (1, 2, 3, 1)] == ["forward", "forward", "drop", "forward"]
     assert verdict(send(engine, sport=4, src="10.244.1.9")) == "forward"
+    # a packet without a connection counts beside them
+    assert (
+        verdict(send(engine_of(chain("ct count over 0 drop", "type filter hook prerouting priority raw;")))) == "drop"
+    )
     # both are over
     assert verdict(send(engine, now=200, sport=5)) == "forward"
 

@@ -158,7 +158,7 @@ cdef inline uint32_t change_set(engine_t *e, const nft_expr_t *x, const uint32_t
     if op == NFT_DYNSET_DELETE:
         if at != FN_NONE:
             remove_element(e, s, at)
-        return at != FN_NONE
+        return 1
     if at != FN_NONE and is_due(e, &e.nft_elements[at]):
         remove_element(e, s, at)
         at = FN_NONE

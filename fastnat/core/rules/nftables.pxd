@@ -117,16 +117,15 @@ cdef inline bint connection_counts(const engine_t *e, const nft_conn_t *x) noexc
     return tuple_proto(x.t) != PROTO_TCP or (c.state != TCP_TIME_WAIT and c.state != TCP_CLOSE)
 
 
-cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s) noexcept nogil:
-    # count_connection: nf_conncount_add: take out what is over, add the packet's connection once. s.packets: how many there are.
-    # => False: there is no room.
+cdef inline uint64_t *last_counted(engine_t *e, const pkt_t *p, nft_state_t *s, bint *there) noexcept nogil:
+    # last_counted: take out connections that are over; there: the packet's own is among those that stay.
+    # => Where the next one is linked. s.packets: how many there are.
     cdef uint64_t *link = &s.last
     cdef uint32_t at
-    cdef bint there = False
     while link[0]:
         at = <uint32_t>link[0] - 1
         if e.nft_conns[at].ct == p.ct and tuple_equal(e.nft_conns[at].t, e.conns[p.ct].tuples[0]):
-            there = True
+            there[0] = True
         elif not connection_counts(e, &e.nft_conns[at]):
             link[0] = e.nft_conns[at].next
             e.nft_conns[at].next = e.free_nft_conn
@@ -134,8 +133,13 @@ cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s) n
             s.packets -= 1
             continue
         link = &e.nft_conns[at].next
-    if there:
-        return True
+    return link
+
+
+cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s, uint64_t *link) noexcept nogil:
+    # count_connection: add the packet's connection (nf_conncount_add).
+    # => False: there is no room.
+    cdef uint32_t at
     if e.free_nft_conn:
         at = e.free_nft_conn - 1
         e.free_nft_conn = <uint32_t>e.nft_conns[at].next
@@ -153,10 +157,14 @@ cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s) n
 
 
 cdef inline bint count_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
-    # count_holds: nft_connlimit_do_eval; a packet without a connection is not counted.
-    if p.ct == FN_NONE or not count_connection(e, p, s):
+    # count_holds: nft_connlimit_do_eval. A packet without a connection counts as one that is over at once.
+    cdef bint there = False
+    cdef uint64_t *link = last_counted(e, p, s, &there)
+    cdef uint64_t count
+    if not there and p.ct != FN_NONE and not count_connection(e, p, s, link):
         return False
-    return (s.packets > x.c) == (x.b & 1)
+    count = s.packets + (p.ct == FN_NONE)
+    return (count > x.c) == (x.b & 1)
 
 
 cdef inline bint stateful_holds(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t state) noexcept nogil:
