@@ -38,6 +38,8 @@ from .settings import MEMOS, Settings, expect_max, hash_buckets, is_accounted
 GROUP_LOAD = 115
 # most bitmaps of ports, and bytes of a page
 BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
+# what all lists of -m connlimit together hold, 32 bytes each, if two for each connection are not more
+CONNLIMITS = 1 << 22
 # items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
 CHAIN_LOAD = 16
 
@@ -103,8 +105,7 @@ def node_tables(
         "recent_lists": np.array([*zip(rings, firsts, strict=True)], records.RECENT_LIST),
         "stamps": reserve(sum(rings) * FN_RECENT_ENTRIES, np.dtype(np.uint32)),
         "hashlimits": reserve(len(r.hashlimit_tables) * FN_HASHLIMIT_SLOTS, records.HASHLIMIT),
-        # a connection may be counted for both of its ends
-        "connlimits": reserve(2 * connections * r.connlimit_lists, records.CONNLIMIT),
+        "connlimits": reserve(_connlimits(connections, r), records.CONNLIMIT),
         "connlimit_heads": reserve(FN_CONNLIMIT_HEADS * bool(r.connlimit_lists), np.dtype(np.uint32)),
         "table_memos": reserve(MEMOS, TABLE_MEMO),
         "memos": reserve(MEMOS, records.MEMO),
@@ -154,6 +155,13 @@ def bytes_of(core: Datapath) -> int:
     index = core.arrays["bitmap_index"].nbytes if t["bitmaps"] else 0
     beside = tcp + accounts + helpers
     return int(high * (conns.itemsize + 4) + beside + buckets + t["chunks"] * 64 + bitmaps + index + fixed)
+
+
+def _connlimits(connections: int, r: Ruleset) -> int:
+    """Return how many connections all lists of -m connlimit hold together; beyond that packets are dropped."""
+    # each may be counted for both of its ends
+    every = 2 * connections
+    return min(every * r.connlimit_lists, max(every, CONNLIMITS))
 
 
 def _accounts(core: Datapath) -> int:

@@ -40,7 +40,7 @@ class EngineGroup:
                                  shard; of other packets, the slice of the destination port if they are for a NAT
                                  address of the node, else the destination address
     shards : int                 1..64, by default 2
-    profile, seed, max_connections, prefault   as of Engine; max_connections is of all shards together
+    profile, seed, max_connections, prefault, epoch   as of Engine; max_connections is of all shards together
 
     Raises
     ------
@@ -61,6 +61,7 @@ class EngineGroup:
         max_connections: int = 262_144,
         *,
         prefault: bool = False,
+        epoch: float | None = None,
     ) -> None:
         if not isinstance(node, Node):
             raise ArgumentError(f"node: expected a Node, got {type(node).__name__}")
@@ -77,7 +78,8 @@ class EngineGroup:
         is_inside[[node.iface_number(name) for name in names]] = 1
         each = -(-max_connections // shards)
         self.engines = [
-            Engine(node, profile, (seed + k) % 2**64, max_connections=each, prefault=prefault) for k in range(shards)
+            Engine(node, profile, (seed + k) % 2**64, max_connections=each, prefault=prefault, epoch=epoch)
+            for k in range(shards)
         ]
         # first port of each slice, and the one behind the last
         self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
