@@ -34,7 +34,8 @@ MATCHES = [
     for pattern, options in (
         (r"/\*.*?\*/(?: \*/)*", ""),
         (r"\[goto\]", ""),
-        (r"(?:tcp|udp|udplite|sctp|dccp)(?= |$)", ""),
+        (r"(tcp|udp|udplite|sctp)(?= |$)", "-m {0}"),
+        (r"dccp(?= |$)", ""),
         (r"dpts?:(!?)(\S+)", "{0} --dport {1}"),
         (r"spts?:(!?)(\S+)", "{0} --sport {1}"),
         (r"flags:(!?)0x([0-9A-Fa-f]{1,2})/0x([0-9A-Fa-f]{1,2})(?= |$)", "flags"),
