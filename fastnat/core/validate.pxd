@@ -64,8 +64,11 @@ cdef inline bint source_is_martian(const engine_t *e, const pkt_t *p) noexcept n
         return True
     if FN_V6:
         return src == 1 and not flags & IFACE_LOOPBACK
+    # who asks all may have any address
+    if is_limited_broadcast(tuple_dst(p.t)):
+        return False
     if src == 0:
-        return tuple_dst(p.t) != 0 and not is_limited_broadcast(tuple_dst(p.t))
+        return tuple_dst(p.t) != 0
     # who asks 127/8 for something is refused for the destination
     return is_loopback(src) and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 

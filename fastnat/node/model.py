@@ -6,7 +6,6 @@ Its parts are in parts.py, `ip -j` text in ip_json.py, its arrays for the core i
 from __future__ import annotations
 
 import json
-import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from .ip_json import (
     policy_json,
     route_json,
 )
-from .parts import DEFAULT_RULES, MAX_INTERFACES, SCOPES, Address, Interface, PolicyRule, Route, check_interface
+from .parts import DEFAULT_RULES, MAX_INTERFACES, NATIVE, SCOPES, Address, Interface, PolicyRule, Route, check_interface
 
 if TYPE_CHECKING:
     from ..iptables import Rules
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from .ipvs import Service
 
 LOCAL = "local"
-# iptables-save of iptables-nft prints this for a table whose chains are not its own
-NATIVE = re.compile(r"^# Table [`'\"]?([^\s`'\"]+)['\"]? (?:contains incompatible|is incompatible)", re.MULTILINE)
 
 
 class Node:
@@ -295,12 +292,12 @@ class Node:
                 node._load_policy(family, path / rules)
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
+        if (path / "rules.nft").exists():
+            node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path)
         if (path / "rules.v4").exists():
             node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"), lenient)
         if (path / "rules.v6").exists():
             node.load_rules6(read_text(path / "rules.v6"), str(path / "rules.v6"), lenient)
-        if (path / "rules.nft").exists():
-            node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path)
         if (path / "ipset.save").exists():
             node.load_sets(read_text(path / "ipset.save"), str(path / "ipset.save"))
         if (path / "ipvs.save").exists():
@@ -333,10 +330,10 @@ class Node:
 
     def _note_native(self, text: str, source: str) -> None:
         """Note which tables iptables-save could not show because they are native nftables."""
-        for table in NATIVE.findall(text):
+        for table in NATIVE.findall(text) if not self.nft_text else ():
             self.notes.append(
-                f"{source}: table {excerpt(table)} holds native nftables rules, which fastnat does not read: "
-                "no answer includes what they do"
+                f"{source}: table {excerpt(table)} holds native nftables rules, which iptables-save does not show: "
+                "no answer includes what they do, unless `nft list ruleset` is given as rules.nft"
             )
 
     def texts(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from ..addresses import V4, Family
@@ -101,6 +102,8 @@ class PolicyRule:
 DEFAULT_RULES = (PolicyRule(0, "local"), PolicyRule(32766, "main"), PolicyRule(32767, "default"))
 
 
+# iptables-save of iptables-nft prints this for a table whose chains are not its own
+NATIVE = re.compile(r"^# Table [`'\"]?([^\s`'\"]+)['\"]? (?:contains incompatible|is incompatible)", re.MULTILINE)
 # bytes of an interface's name: the kernel has 15, other systems' captures more
 MAX_NAME = 255
 # packets name interfaces by 16 bits, and 0 is the node itself

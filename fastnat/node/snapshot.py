@@ -1,7 +1,7 @@
 """Collecting a node directory on a live node, with its stock tools, reading only.
 
-A snapshot holds rules, sets, virtual services, addresses, routes, policy rules, and the sysctls that NAT depends on,
-and nothing else. Comments of rules stay as they are.
+A snapshot holds rules (of nftables those that iptables-save does not show), sets, virtual services, addresses, routes,
+policy rules, and the sysctls that NAT depends on, and nothing else. Comments of rules stay as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..util.output import Output, make_folder
+from .parts import NATIVE
 
 # file: the command that fills it, and whether it may be missing
 COMMANDS = {
@@ -41,6 +42,8 @@ SYSCTLS = re.compile(
 EMPTY = {"rules.v6", "route6.json", "route6-all.json", "ipset.save", "ipvs.save"}
 SECONDS = 60
 RULES = ("rules.v4", "rules.v6")
+# the tables of iptables-nft
+IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,22 @@ def rules(name: str) -> str:
     return "".join(with_rules or [next(iter(found.values()))])
 
 
-def native_tables() -> list[str]:
-    """Return the tables of nftables that iptables-nft did not create; none without nft."""
+def native_tables(shown: dict[str, str]) -> str:
+    """Return the tables of nftables that iptables-nft does not show; none without nft.
+
+    shown: by family of nft what iptables-save or ip6tables-save said.
+    """
     try:
         text = run(("nft", "list", "ruleset"))
     except InputError:
-        return []
+        return ""
     found = []
     for table in re.split(r"^(?=table )", text, flags=re.MULTILINE)[1:]:
-        kind, family, name = table.split(None, 3)[:3]
-        # iptables-nft shows the tables of these names, unless it says that it cannot
-        if family not in ("ip", "ip6") or name not in ("filter", "nat", "mangle", "raw", "security"):
-            found.append(f"{kind} {family} {name}")
-    return found
+        _, family, name = table.split(None, 3)[:3]
+        hidden = set(NATIVE.findall(shown.get(family, "")))
+        if family not in shown or name not in IPTABLES or name in hidden:
+            found.append(table)
+    return "".join(found)
 
 
 def snapshot(directory: Path, with_conntrack: bool = False) -> Snapshot:
@@ -137,9 +143,9 @@ def collect(directory: Path, with_conntrack: bool) -> Snapshot:
         if not texts[name].strip() or texts[name].strip() == "[]":
             left_out[name] = "nothing there"
             del texts[name]
-    native = native_tables()
+    native = native_tables({"ip": texts["rules.v4"], "ip6": texts.get("rules.v6", "")})
     if native:
-        left_out["rules.nft"] = f"native nftables rules are not read yet: {', '.join(native)}"
+        texts["rules.nft"] = native
     lines = [line for line in run(("sysctl", "-a")).splitlines() if SYSCTLS.match(line)]
     texts["sysctl.conf"] = "\n".join(lines) + "\n"
     try:

@@ -25,6 +25,8 @@ def test_a_namespace_is_collected_and_decides_as_it_does(tmp_path):
     kernel = recorder.Namespace(case)
     try:
         kernel.run("sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=7")
+        own = "table inet own { chain c { type filter hook forward priority 5; udp dport 99 drop\n}\n}\n"
+        kernel.run("nft", "-f", "-", text=own)
         before = state(kernel)
         command = Path(sys.executable).with_name("fastnat")
         said = kernel.run(str(command), "snapshot", "-o", str(tmp_path / "node"), "--conntrack")
@@ -46,6 +48,8 @@ def test_a_namespace_is_collected_and_decides_as_it_does(tmp_path):
     )
     assert to_text(int(inside["src"])) == "198.51.100.10"
     assert to_text(int(outside["src"])) == "10.244.1.4"
+    by_nftables = nat.packets(proto="udp", src="10.244.1.3", dst="203.0.113.9", sport=5, dport=99, iface="cni0")
+    assert nat.process(by_nftables)["verdict"][0] == fastnat.Verdict.DROP
 
 
 def test_a_directory_that_holds_something_is_left_alone(tmp_path):
