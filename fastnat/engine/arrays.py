@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def node_tables(
     records = records_of(family)
     sets, elements, set_members = compile_sets(node.sets, family, node.iface_names, now)
     rings = [*r.recent_rings.values()]
-    firsts = [sum(rings[:n]) * FN_RECENT_ENTRIES for n in range(len(rings))]
+    firsts = [*accumulate((ring * FN_RECENT_ENTRIES for ring in rings), initial=0)][:-1]
     class_start, class_route, class_of_octet = address_classes(node, r.address_cuts, family)
     return {
         "rules": r.rules,
@@ -222,13 +223,15 @@ def keep_lists(core: Datapath, old: Mapping[str, NDArray[Any]], before: Ruleset,
     """
     recent, stamps, buckets = core.writable("recent"), core.writable("stamps"), core.writable("hashlimits")
     froms, tos = old["recent_lists"], core.arrays["recent_lists"]
+    lists = {name: n for n, name in enumerate(before.recent_rings)}
+    tables = {name: n for n, name in enumerate(before.hashlimit_tables)}
     for n, (name, ring) in enumerate(after.recent_rings.items()):
         if before.recent_rings.get(name) == ring:
-            m, size = list(before.recent_rings).index(name), FN_RECENT_ENTRIES
+            m, size = lists[name], FN_RECENT_ENTRIES
             recent[n * size : (n + 1) * size] = old["recent"][m * size : (m + 1) * size]
             here, there = int(tos["first"][n]), int(froms["first"][m])
             stamps[here : here + ring * size] = old["stamps"][there : there + ring * size]
     for n, name in enumerate(after.hashlimit_tables):
         if name in before.hashlimit_tables:
-            m, size = list(before.hashlimit_tables).index(name), FN_HASHLIMIT_SLOTS
+            m, size = tables[name], FN_HASHLIMIT_SLOTS
             buckets[n * size : (n + 1) * size] = old["hashlimits"][m * size : (m + 1) * size]

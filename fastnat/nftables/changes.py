@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..addresses import V4
 from ..core.layout import NftExprKind, TargetKind
+from .datatypes import Datatype
 from .emit import Unsupported
 from .loader import Loader
 from .tree import (
@@ -73,24 +74,24 @@ class Changes(Loader):
         self.emit(NftExprKind.NAT, a=target, b=flags, c=packed)
         return False
 
-    def nat_values(self, x: Expression, kind: object) -> list[int] | None:
+    def nat_values(self, x: Expression, kind: Datatype) -> list[int] | None:
         """Load what a NAT statement says; return the registers of the lowest and the highest, and those of ports."""
         if isinstance(x, Lookup):
             return self.nat_lookup(x, kind)
         try:
-            low, high = self.bounds(x, kind)  # type: ignore[arg-type]  # a Datatype
+            low, high = self.bounds(x, kind)
         except ValueError:
             loaded = self.load(x)
             return None if loaded is None else [loaded.register] * 2
-        first = self.immediate(low, kind)  # type: ignore[arg-type]
-        return [first, self.immediate(high, kind) if high != low else first]  # type: ignore[arg-type]
+        first = self.immediate(low, kind)
+        return [first, self.immediate(high, kind) if high != low else first]
 
-    def nat_lookup(self, x: Lookup, kind: object) -> list[int] | None:
+    def nat_lookup(self, x: Lookup, kind: Datatype) -> list[int] | None:
         """Load an address, or an address and a port, out of a map."""
         loaded = self.load(x.key)
         if loaded is None:
             return None
-        place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)  # type: ignore[arg-type]
+        place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)
         register = self.allocate(sum(k.words for k in data) * 2)
         self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=2)
         if len(data) == 2:

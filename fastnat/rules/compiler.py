@@ -159,6 +159,9 @@ class Compiler:
     source: str
     family: Family
     recent_rings: dict[str, int] = field(default_factory=dict)
+    # places among those two, by name
+    recent_numbers: dict[str, int] = field(default_factory=dict)
+    hashlimit_numbers: dict[str, int] = field(default_factory=dict)
     hashlimit_tables: dict[str, HashlimitTable] = field(default_factory=dict)
     # lists and tables that are there already, from rules before
     rings_before: Mapping[str, int] = field(default_factory=dict)
@@ -290,7 +293,7 @@ class Compiler:
         there = self.recent_rings.get(m.name, self.rings_before.get(m.name, 0))
         ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, there)
         self.recent_rings[m.name] = ring
-        number = list(self.recent_rings).index(m.name)
+        number = self.recent_numbers.setdefault(m.name, len(self.recent_numbers))
         window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
         self.matches.append(
             match_row(MatchKind.RECENT, int(m.invert), bits=bits, list=number, window=window, hits=m.hits)
@@ -313,7 +316,7 @@ class Compiler:
         table = self.hashlimit_tables.setdefault(m.name, self.hashlimits_before.get(m.name, mine))
         at = self.addresses(*map(self.family.mask_of, table.masks))
         self.rates.append((at, table.cost, table.full, table.window))
-        number = list(self.hashlimit_tables).index(m.name)
+        number = self.hashlimit_numbers.setdefault(m.name, len(self.hashlimit_numbers))
         bits = table.mode | m.mode & HashlimitBit.ABOVE
         self.matches.append(
             match_row(MatchKind.HASHLIMIT, int(m.invert), bits=bits, list=number, at=at, expiry=table.expiry)
