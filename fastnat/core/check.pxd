@@ -12,6 +12,7 @@ from .conntrack.timing_wheel cimport slot_ahead
 from .helpers.expect cimport conn_server, expect_head, help_of
 from .nat.bysource cimport bysource_head
 from .nat.port_bitmap cimport bitmap_find, page_words
+from .nat.used_tuple cimport may_give_way
 from .rules.connlimit cimport connlimit_head
 from .tuples.hash cimport source_hash, source_rest, tuple_hash
 from .tuples.table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow_count, STICKY, table_slot, tag_of
@@ -368,12 +369,15 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
 cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, uint32_t page, room_t *r) noexcept nogil:
     # check_page: what a page knows of its ports is so.
     cdef const uint64_t *taken = page_words(e, key.pages[page])
-    cdef uint32_t i, at
+    cdef uint32_t i, at, owner
     cdef uint64_t h
-    cdef bint wrong
+    cdef bint wrong, firm
     cdef tuple_t t
     for i in range(FN_PAGE_PORTS):
-        if not (taken[FN_PAGE_WORDS + (i >> 6)] >> (i & 63)) & 1:
+        firm = (taken[FN_FIRM + (i >> 6)] >> (i & 63)) & 1
+        if not (taken[FN_KNOWN + (i >> 6)] >> (i & 63)) & 1:
+            if firm:
+                return b"a bitmap knows an owner of a port that it does not know"
             continue
         t = key.t
         t.rest |= <uint64_t>(page * FN_PAGE_PORTS + i) << 16
@@ -382,9 +386,10 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
         if (taken[i >> 6] >> (i & 63)) & 1:
             # also by one whose timeout of 0 s has just made it due
             at = 0
-            wrong = next_with(e, t, h, &at) == FN_NONE
+            owner = next_with(e, t, h, &at)
+            wrong = owner == FN_NONE or (firm and may_give_way(e, owner))
         else:
-            wrong = find_tuple(e, t, h, <uint32_t>e.now) != FN_NONE
+            wrong = firm or find_tuple(e, t, h, <uint32_t>e.now) != FN_NONE
         if wrong:
             return b"a bitmap is wrong about a port"
     return NULL

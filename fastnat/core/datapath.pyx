@@ -215,7 +215,7 @@ cdef class Datapath:
         e.n_chains = len(memory["chains"])
         e.max_chunks = len(memory["chunks"])
         e.max_bitmaps = len(memory["bitmap_keys"])
-        e.max_pages = len(memory["bitmap_pages"]) // (2 * FN_PAGE_WORDS)
+        e.max_pages = len(memory["bitmap_pages"]) // (FN_PAGE_MAPS * FN_PAGE_WORDS)
         e.bitmap_index_mask = len(memory["bitmap_index"]) - 1
         e.tuples.max_groups = len(memory["tuples"]) // FN_GROUP_BUCKETS
         e.sources.max_groups = len(memory["sources"]) // FN_GROUP_BUCKETS

@@ -113,8 +113,9 @@ typedef struct {
 static_assert(sizeof(chunk_t) == 64, "one cache line a chunk");
 
 /* The ports in use towards one (protocol, peer address, peer port, NAT address, zone): bit p of `taken`
- * says that a tuple with destination port p exists; it holds only where bit p of `known` is set. A page holds
- * both for FN_PAGE_PORTS ports, and is there from the first probe of one of them on. */
+ * says that a tuple with destination port p exists; it holds only where bit p of `known` is set; bit p of `firm`, that
+ * its owner does not give way to a SYN. A page holds the three for FN_PAGE_PORTS ports, and is there from the first
+ * probe of one of them on. */
 typedef struct {
     tuple_t t;                /* with destination port 0 */
     uint32_t newer, older;    /* the bitmaps searched last before and after this one; of a free one `older` is the next free */
@@ -802,7 +803,7 @@ typedef struct {
     uint64_t next_far;    /* the jiffy at which the next far slot in use is dealt out, or one before */
     uint32_t n_chunks, max_chunks, free_chunk;
 
-    uint64_t *bitmap_pages; /* taken[FN_PAGE_WORDS], known[FN_PAGE_WORDS] of each; of a free one the first word is the next */
+    uint64_t *bitmap_pages; /* taken, known, firm of each, FN_PAGE_WORDS long; of a free one the first word is the next */
     bitmap_key_t *bitmap_keys;
     uint32_t *bitmap_index; /* open addressing over bitmap_keys, FN_NONE none */
     uint32_t n_bitmaps, max_bitmaps, free_bitmap; /* bitmaps ever used; the last released one */

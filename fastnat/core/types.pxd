@@ -37,6 +37,9 @@ cdef extern from "types.h" nogil:
         FN_PAGE_PORTS
         FN_PAGES
         FN_PAGE_WORDS
+        FN_PAGE_MAPS
+        FN_KNOWN
+        FN_FIRM
         FN_STATS
         FN_TIMEOUTS
     const uint32_t FN_NONE

@@ -19,6 +19,7 @@ from ..core.layout import (
     FN_FAR_SLOTS,
     FN_GROUP_BUCKETS,
     FN_HASHLIMIT_SLOTS,
+    FN_PAGE_MAPS,
     FN_PAGE_WORDS,
     FN_RECENT_ENTRIES,
     FN_WHEEL_SLOTS,
@@ -38,7 +39,7 @@ from .settings import MEMOS, Settings, expect_max, hash_buckets, is_accounted
 # core/tuples/table.pxd: items a group, on average, that make a table grow
 GROUP_LOAD = 115
 # most bitmaps of ports, and bytes of a page
-BITMAPS, PAGE_BYTES = 16_384, 2 * 8 * FN_PAGE_WORDS
+BITMAPS, PAGE_BYTES = 16_384, FN_PAGE_MAPS * 8 * FN_PAGE_WORDS
 # what all lists of -m connlimit together hold, 32 bytes each, if two for each connection are not more
 CONNLIMITS = 1 << 22
 # items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases

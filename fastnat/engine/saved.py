@@ -29,7 +29,7 @@ from .saved_file import StateFile
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 7
+FORMAT = 8
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what Node.save writes

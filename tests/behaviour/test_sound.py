@@ -586,3 +586,38 @@ def test_bitmaps_change_no_answer_however_little_memory_they_have(seed, size):
     assert much.core_of(4).tables["bitmaps"] > 5
     held = sum(little.core_of(4).arrays[name].nbytes for name in ("bitmap_keys", "bitmap_index", "bitmap_pages"))
     assert held <= max(size, 8)
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["linux-6.18", "linux-5.4"]))
+@settings(max_examples=20, deadline=None)
+def test_bitmaps_know_which_owners_give_way(seed, profile):
+    """Few ports, TCP that opens, closes and opens again: a SYN takes over what it would take over without bitmaps."""
+    rules = "*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 2000-2099\nCOMMIT\n"
+    engines = [fastnat.Engine(make_node(rules), profile, bitmap_bytes=size) for size in (0, 1 << 20)]
+    draw = np.random.default_rng(seed)
+    flows = {
+        "src": (0x0AF40100 + draw.integers(0, 250, 900)).astype(np.uint32), "sport": draw.integers(1024, 1100, 900),
+        "dst": (0xCB007100 + draw.integers(0, 2, 900)).astype(np.uint32), "dport": 443,
+    }  # fmt: skip
+    answers = np.zeros(900, fastnat.RESULT)
+    for step in range(24):
+        some = draw.integers(0, 900, 300)
+        asked = {k: v[some] if isinstance(v, np.ndarray) else v for k, v in flows.items()}
+        flags = draw.choice([SYN, ACK, RST, 17], 300, p=[0.5, 0.2, 0.1, 0.2])
+        batch = engines[0].packets(proto="tcp", iface="cni0", tcp_flags=flags, **asked)
+        batch["isn"] = draw.integers(0, 65536, 300)
+        out = [e.process(batch, step * 2.0) for e in engines]
+        assert (out[0] == out[1]).all()
+        answers[some] = out[0]
+        known = answers[(answers["sport"] > 0) & (answers["verdict"] == 0)]
+        known = known[draw.integers(0, len(known), 100)]
+        back = engines[0].packets(
+            proto="tcp", iface="eth0", src=known["dst"], sport=known["dport"], dst=known["src"], dport=known["sport"],
+            tcp_flags=draw.choice([SYN | ACK, ACK, RST, 17], 100),
+        )  # fmt: skip
+        assert (engines[0].process(back, step * 2.0 + 1) == engines[1].process(back, step * 2.0 + 1)).all()
+        for engine in engines:
+            engine.check()
+    assert engines[0].stats == engines[1].stats
+    assert engines[1].core_of(4).tables["bitmaps"] > 0
+    assert (engines[1].stats["evicted"] > 0) == (profile == "linux-6.18")

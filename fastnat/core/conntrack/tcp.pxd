@@ -6,6 +6,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
 from ..types cimport *
+from ..nat.port_bitmap cimport note_closing
+from ..tuples.tuple cimport conn_tuple
 from .insert cimport conn_delete, conn_kill
 from .protocols cimport account, CT_ACCEPT, CT_INVALID, CT_PASS, CT_REPEAT, refresh
 from .tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK, in_window,
@@ -215,6 +217,8 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     t.last_index = p.tcp_class
     t.last_dir = p.dir
     c.state = <uint8_t>new
+    if fn_unlikely(e.n_bitmaps != 0) and old < TW <= new:
+        note_closing(e, conn_tuple(c, 1))
     if new == FW and old != FW:
         t.flags[p.dir] |= TCP_CLOSE_INIT
     timeout = state_timeout(e, p, new)

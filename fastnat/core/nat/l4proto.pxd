@@ -9,9 +9,10 @@ from ..types cimport *
 from ..tuples.hash cimport random_u16
 from ..tuples.tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src,
                              tuple_with_dst, tuple_with_src, zone_of)
-from .port_bitmap cimport bitmap_create, bitmap_find, bitmap_searched, has_page, page_words, PAGE_SHIFT
+from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, has_page, is_firm, note_firm, page_words,
+                           PAGE_SHIFT)
 from .range cimport has_ports
-from .used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, used_tuple_harder
+from .used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, TUPLE_FIRM, TUPLE_FREE, used_tuple_harder
 
 cdef enum:
     # NF_NAT_MAX_ATTEMPTS and the round after which the search gives up
@@ -76,7 +77,7 @@ cdef inline bint is_free(engine_t *e, tuple_t reply, uint32_t port, pkt_t *p) no
 cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, uint32_t port, uint32_t n, pkt_t *p) noexcept nogil:
     # free_in_page: the first free one of n consecutive ports of a page. One not known yet is looked up once and remembered.
     # => Its distance from `port`, or something not below n.
-    cdef uint64_t *known = taken + FN_PAGE_WORDS
+    cdef uint64_t *known = taken + FN_KNOWN
     cdef uint32_t begin = port & (FN_PAGE_PORTS - 1)
     cdef uint32_t end = begin + n
     cdef uint32_t at = begin
@@ -139,6 +140,19 @@ cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint
     return -1
 
 
+cdef inline int probe(engine_t *e, const bitmap_key_t *key, tuple_t t, uint32_t port, uint32_t attempts_left,
+                      pkt_t *p) noexcept nogil:
+    # probe: used_tuple_harder, answered by the bitmap, if there is one, where it knows that the owner is firm.
+    cdef int found
+    if key != NULL and is_firm(e, key, port):
+        p.probes += 1
+        return TUPLE_FIRM
+    found = used_tuple_harder(e, t, attempts_left, p)
+    if key != NULL and found == TUPLE_FIRM:
+        note_firm(e, key, port)
+    return found
+
+
 cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
                                          pkt_t *p) noexcept nogil:
     # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique.
@@ -148,7 +162,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     cdef bitmap_key_t *key = NULL
     # the last probes of each round may evict; it is the same in all of them
     cdef bint hard = hard_probe(e, t, 0, p)
-    cdef int hit
+    cdef int hit, found
     cdef tuple_t reply
     # GRE has keys to change only as the tunnel of PPTP
     if tuple_proto(t) == PROTO_GRE and not e.conns[p.ct].status & IPS_EXPECTED:
@@ -181,8 +195,10 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
             if hit >= 0:
                 return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
         while i < attempts:
-            t = with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
-            if not used_tuple_harder(e, t, attempts - i, p):
+            port = min_ + ((off + i) & 0xffff) % size
+            t = with_key(t, manip, port)
+            found = probe(e, key, t, port, attempts - i, p)
+            if found == TUPLE_FREE:
                 return t
             i += 1
             if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):

@@ -2,14 +2,17 @@
 #
 # Source: ours; it gives the answers that nf_conntrack_tuple_taken would give one by one.
 # Invariants: for a tuple with destination port p, bit p of `known` says that bit p of `taken` is exact. Every
-# insert and delete of any tuple, in either direction, updates the bitmap of its key if there is one. `known`
+# insert and delete of any tuple, in either direction, updates the bitmap of its key if there is one. Bit p of `firm`
+# says that the tuple's owner does not give way to a SYN; it falls with the owner, and with the state that the owner
+# closes in. `known`
 # fills as candidates are probed, so a bitmap costs nothing to create and no call ever walks the table.
 # Expired entries are collected before a packet is looked at, so a set bit is never out of date. Memory is bounded:
 # pages come one by one with the ports that are probed; at the limit a bitmap that nobody has searched for long gives
 # way, and where there is none a search looks its candidates up one by one.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from ..types cimport bitmap_key_t, engine_t, fn_hash, fn_likely, FN_NONE, FN_PAGE_PORTS, FN_PAGE_WORDS, FN_PAGES, fn_unlikely, tuple_t
+from ..types cimport (bitmap_key_t, engine_t, FN_FIRM, fn_hash, FN_KNOWN, fn_likely, FN_NONE, FN_PAGE_MAPS, FN_PAGE_PORTS, FN_PAGE_WORDS,
+                      FN_PAGES, fn_unlikely, tuple_t)
 from ..tuples.tuple cimport tuple_equal
 
 cdef enum:
@@ -54,8 +57,8 @@ cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
 
 
 cdef inline uint64_t *page_words(const engine_t *e, uint32_t page) noexcept nogil:
-    # page_words: `taken` of a page; `known` lies behind it.
-    return e.bitmap_pages + <uint64_t>page * 2 * FN_PAGE_WORDS
+    # page_words: `taken` of a page; `known` and `firm` lie behind it.
+    return e.bitmap_pages + <uint64_t>page * FN_PAGE_MAPS * FN_PAGE_WORDS
 
 
 cdef inline void leave_queue(engine_t *e, uint32_t b) noexcept nogil:
@@ -177,7 +180,7 @@ cdef inline bint new_page(engine_t *e, uint32_t *page) noexcept nogil:
         e.n_pages += 1
     else:
         return False
-    memset(page_words(e, page[0]), 0, 2 * FN_PAGE_WORDS * 8)
+    memset(page_words(e, page[0]), 0, FN_PAGE_MAPS * FN_PAGE_WORDS * 8)
     return True
 
 
@@ -187,26 +190,56 @@ cdef inline bint has_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcep
     return fn_likely(page[0] != FN_NONE) or new_page(e, page)
 
 
+cdef inline uint64_t *word_of(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # word_of: => The word of `taken` with the bit of a port, NULL where there is no page.
+    cdef uint32_t page = key.pages[port >> PAGE_SHIFT]
+    if page == FN_NONE:
+        return NULL
+    return page_words(e, page) + ((port & (FN_PAGE_PORTS - 1)) >> 6)
+
+
+cdef inline bint is_firm(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # is_firm: => Whether a port is known to have an owner that does not give way.
+    cdef const uint64_t *word = word_of(e, key, port)
+    return word != NULL and (word[FN_FIRM] >> (port & 63)) & 1
+
+
+cdef inline void note_firm(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # note_firm: the owner of a port has been looked at, and does not give way.
+    cdef uint64_t *word = word_of(e, key, port)
+    cdef uint64_t bit = <uint64_t>1 << (port & 63)
+    if word != NULL:
+        word[0] |= bit
+        word[FN_KNOWN] |= bit
+        word[FN_FIRM] |= bit
+
+
+cdef inline void note_closing(engine_t *e, tuple_t t) noexcept nogil:
+    # note_closing: the owner of a tuple has come into a state in which it may give way.
+    cdef int b = bitmap_find(e, t)
+    cdef uint32_t port = <uint32_t>(t.rest >> 16) & 0xffff
+    cdef uint64_t *word = word_of(e, &e.bitmap_keys[b], port) if b >= 0 else NULL
+    if word != NULL:
+        word[FN_FIRM] &= ~(<uint64_t>1 << (port & 63))
+
+
 cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
     # bitmap_note: a tuple has entered or left the table.
-    cdef int b
-    cdef uint64_t *words
+    cdef int b = bitmap_find(e, t)
     cdef uint32_t port = <uint32_t>(t.rest >> 16) & 0xffff
-    cdef uint32_t word = (port & (FN_PAGE_PORTS - 1)) >> 6
     cdef uint64_t bit = <uint64_t>1 << (port & 63)
-    cdef uint32_t page
-    b = bitmap_find(e, t)
+    cdef uint64_t *word
     if b < 0:
         return
-    page = e.bitmap_keys[b].pages[port >> PAGE_SHIFT]
-    if page == FN_NONE:
+    word = word_of(e, &e.bitmap_keys[b], port)
+    if word == NULL:
         return
-    words = page_words(e, page)
-    words[FN_PAGE_WORDS + word] |= bit
+    word[FN_KNOWN] |= bit
+    word[FN_FIRM] &= ~bit
     if taken:
-        words[word] |= bit
+        word[0] |= bit
     else:
-        words[word] &= ~bit
+        word[0] &= ~bit
         if fn_unlikely(e.may_share_tuple != 0):
             # where zones count for one direction, another connection may have the tuple still
-            words[FN_PAGE_WORDS + word] &= ~bit
+            word[FN_KNOWN] &= ~bit

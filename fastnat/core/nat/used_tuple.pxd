@@ -14,6 +14,10 @@ from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone
 cdef enum:
     # NF_NAT_HARDER_THRESH
     HARDER_THRESHOLD = 32
+    # what a probe of the last ones of a round finds; the owner of a firm tuple keeps it whoever asks
+    TUPLE_FREE = 0
+    TUPLE_TAKEN = 1
+    TUPLE_FIRM = 2
 
 
 cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
@@ -97,28 +101,30 @@ cdef inline bint hard_probe(const engine_t *e, tuple_t t, uint32_t attempts_left
             and e.conns[p.ct].state == TCP_SYN_SENT)
 
 
-cdef inline bint used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
+cdef inline bint may_give_way(const engine_t *e, uint32_t id_) noexcept nogil:
+    # may_give_way: => Whether the owner of a tuple may lose it to a newer SYN. It can begin to only by its TCP state.
+    cdef const conn_t *owner = &e.conns[id_ >> 1]
+    if id_ & 1 == DIR_ORIGINAL or tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_TIME_WAIT:
+        return False
+    return owner.status & IPS_SRC_NAT and not owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING)
+
+
+cdef inline int used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
     # used_tuple_harder: as used_tuple, but a TCP SYN short of ports takes over a closed connection's tuple.
-    # => The owner is deleted where the answer is "free" because of it.
+    # => TUPLE_FREE, also where the owner was deleted for it; TUPLE_TAKEN; TUPLE_FIRM.
     cdef uint32_t id_
-    cdef conn_t *owner
     if not hard_probe(e, t, attempts_left, p):
-        return used_tuple(e, t, p)
+        return TUPLE_TAKEN if used_tuple(e, t, p) else TUPLE_FREE
     id_ = tuple_taken_by(e, t, p)
     p.probes += 1
     if id_ == FN_NONE:
-        return False
-    if id_ & 1 == DIR_ORIGINAL:
-        return True
-    owner = &e.conns[id_ >> 1]
-    if tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_TIME_WAIT:
-        return True
-    if not owner.status & IPS_SRC_NAT or owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING):
-        return True
+        return TUPLE_FREE
+    if not may_give_way(e, id_):
+        return TUPLE_FIRM
     if <int32_t>(e.tcp[p.ct].td_end[0] - e.tcp[id_ >> 1].td_end[0]) <= 0:
-        return True
+        return TUPLE_TAKEN
     conn_delete(e, id_ >> 1)
     p.evicted = True
     e.stats[STAT_EVICTED] += 1
     tuple_taken_by(e, t, p)
-    return False
+    return TUPLE_FREE
