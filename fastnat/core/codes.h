@@ -33,8 +33,8 @@
 #define FN_PAGE_PORTS       2048                  /* ports in a page of a bitmap */
 #define FN_PAGES            (65536 / FN_PAGE_PORTS)
 #define FN_PAGE_WORDS       (FN_PAGE_PORTS / 64)
-#define FN_PAGE_MAPS        3                 /* bitmaps in a page: taken, known, firm */
-#define FN_KNOWN            FN_PAGE_WORDS     /* from a word of `taken` to that of `known` */
+#define FN_PAGE_MAPS        3             /* bitmaps in a page: taken, known, firm */
+#define FN_KNOWN            FN_PAGE_WORDS /* from a word of `taken` to that of `known` */
 #define FN_FIRM             (2 * FN_PAGE_WORDS)
 
 /* The family: the same steps are compiled once for each, over addresses of 32 and of 128 bits. */
