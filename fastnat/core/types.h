@@ -803,9 +803,9 @@ typedef struct {
     uint64_t next_far;    /* the jiffy at which the next far slot in use is dealt out, or one before */
     uint32_t n_chunks, max_chunks, free_chunk;
 
-    uint64_t *bitmap_pages; /* taken, known, firm of each, FN_PAGE_WORDS long; of a free one the first word is the next */
+    uint64_t *bitmap_pages;                       /* taken, known, firm of each, FN_PAGE_WORDS long; of a free one the first word is the next */
     bitmap_key_t *bitmap_keys;
-    uint32_t *bitmap_index; /* open addressing over bitmap_keys, FN_NONE none */
+    uint32_t *bitmap_index;                       /* open addressing over bitmap_keys, FN_NONE none */
     uint32_t n_bitmaps, max_bitmaps, free_bitmap; /* bitmaps ever used; the last released one */
     uint32_t n_pages, max_pages, free_page;
     uint32_t newest_bitmap, oldest_bitmap;        /* by their last search */
