@@ -28,9 +28,9 @@ def check(node: str, lenient: bool) -> None:
         answer_no()
         warn(f"fastnat: {error}")
         sys.exit(1)
-    for parsed in map(loaded.rules_of, FAMILIES.values()):
-        for warning in parsed.warnings if parsed else []:
-            warn(warning)
+    warnings = [w for parsed in map(loaded.rules_of, FAMILIES.values()) if parsed for w in parsed.warnings]
+    for warning in warnings + loaded.nft.warnings:
+        warn(warning)
     rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
     rules += sum(len(chain.rules) for table in loaded.nft.tables.values() for chain in table.chains.values())
     for note in dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings):

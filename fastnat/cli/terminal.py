@@ -128,7 +128,8 @@ def load_node(path: str | None, lenient: bool = False) -> Node:
 def never_matching(node: Node) -> list[str]:
     """Return the warnings about rules that never match because --lenient loaded them."""
     parsed = [rules for rules in map(node.rules_of, FAMILIES.values()) if rules]
-    return [said for rules in parsed for said in rules.warnings if said.startswith(NEVER)]
+    every = [said for rules in parsed for said in rules.warnings] + node.nft.warnings
+    return [said for said in every if said.startswith(NEVER)]
 
 
 def warn_of_rules(node: Node, told: int = 0) -> None:

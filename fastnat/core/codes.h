@@ -540,6 +540,7 @@ enum nft_expr_kind {
     NFT_FIB = 5,         /* NFT_FIB_* */
     NFT_RT = 6,          /* NFT_RT_* */
     NFT_TCP_OPTION = 7,  /* kind of the option, first byte in it, bytes; bytes 0: whether it is there */
+    NFT_EXTHDR = 8,      /* kind of an IPv4 option or IPv6 header, first byte in it, bytes; bytes 0: whether it is there */
     NFT_NUMGEN = 9,      /* a state, modulus, offset; sreg 1: at random */
     NFT_JHASH = 10,      /* bytes of the key, modulus, seed */
     NFT_SYMHASH = 11,    /* -, modulus */
@@ -563,9 +564,10 @@ enum nft_expr_kind {
     NFT_SET_TTL = 29,
     NFT_SET_MSS = 30,
     NFT_NOTRACK = 31,
-    NFT_NAT = 32, /* TARGET_*, RANGE_*; c: registers of min_addr, max_addr, min_proto, max_proto, a byte each, 255 none */
+    NFT_NAT = 32,   /* TARGET_*, RANGE_*; c: registers of min_addr, max_addr, min_proto, max_proto, a byte each, 255 none */
     NFT_ZERO_CHECKSUM = 33,
-    NFT_ADD = 34, /* what is added to the register */
+    NFT_ADD = 34,   /* what is added to the register */
+    NFT_STRIP = 35, /* kind of the TCP option of which NOPs are made */
 };
 
 enum nft_base {
@@ -609,6 +611,11 @@ enum nft_meta {
     NFT_META_OIF = 5,
     NFT_META_IIFNAME = 6,
     NFT_META_OIFNAME = 7,
+    NFT_META_SKUID = 10,
+    NFT_META_SKGID = 11,
+    NFT_META_TIME = 28, /* nanoseconds since 1970, two words */
+    NFT_META_DAY = 29,  /* 0: Sunday */
+    NFT_META_HOUR = 30, /* seconds of the day */
     NFT_META_PKTTYPE = 17,
     NFT_META_L4PROTO = 16,
     NFT_META_RANDOM = 24,
@@ -627,6 +634,9 @@ enum nft_ct {
     NFT_CT_PROTOCOL = 10,
     NFT_CT_PROTO_SRC = 11,
     NFT_CT_PROTO_DST = 12,
+    NFT_CT_PKTS = 14, /* b: DIR_*, 2: both */
+    NFT_CT_BYTES = 15,
+    NFT_CT_AVGPKT = 16,
     NFT_CT_ZONE = 17,
 };
 

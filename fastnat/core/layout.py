@@ -558,6 +558,7 @@ class NftExprKind(IntEnum):
     FIB = 5
     RT = 6
     TCP_OPTION = 7
+    EXTHDR = 8
     NUMGEN = 9
     JHASH = 10
     SYMHASH = 11
@@ -584,6 +585,7 @@ class NftExprKind(IntEnum):
     NAT = 32
     ZERO_CHECKSUM = 33
     ADD = 34
+    STRIP = 35
 
 
 class NftBase(IntEnum):
@@ -639,6 +641,11 @@ class NftMeta(IntEnum):
     OIF = 5
     IIFNAME = 6
     OIFNAME = 7
+    SKUID = 10
+    SKGID = 11
+    TIME = 28
+    DAY = 29
+    HOUR = 30
     PKTTYPE = 17
     L4PROTO = 16
     RANDOM = 24
@@ -659,6 +666,9 @@ class NftCt(IntEnum):
     PROTOCOL = 10
     PROTO_SRC = 11
     PROTO_DST = 12
+    PKTS = 14
+    BYTES = 15
+    AVGPKT = 16
     ZONE = 17
 
 

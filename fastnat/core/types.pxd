@@ -396,6 +396,7 @@ cdef extern from "types.h" nogil:
         NFT_FIB
         NFT_RT
         NFT_TCP_OPTION
+        NFT_EXTHDR
         NFT_NUMGEN
         NFT_JHASH
         NFT_SYMHASH
@@ -422,6 +423,7 @@ cdef extern from "types.h" nogil:
         NFT_NAT
         NFT_ZERO_CHECKSUM
         NFT_ADD
+        NFT_STRIP
     enum:
         NFT_BASE_NETWORK
         NFT_BASE_TRANSPORT
@@ -453,6 +455,11 @@ cdef extern from "types.h" nogil:
         NFT_META_OIF
         NFT_META_IIFNAME
         NFT_META_OIFNAME
+        NFT_META_SKUID
+        NFT_META_SKGID
+        NFT_META_TIME
+        NFT_META_DAY
+        NFT_META_HOUR
         NFT_META_PKTTYPE
         NFT_META_L4PROTO
         NFT_META_RANDOM
@@ -469,6 +476,9 @@ cdef extern from "types.h" nogil:
         NFT_CT_PROTOCOL
         NFT_CT_PROTO_SRC
         NFT_CT_PROTO_DST
+        NFT_CT_PKTS
+        NFT_CT_BYTES
+        NFT_CT_AVGPKT
         NFT_CT_ZONE
     enum:
         NFT_FIB_DADDR

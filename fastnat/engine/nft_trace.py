@@ -46,6 +46,8 @@ def met(program: Program, log: NDArray[np.uint32]) -> list[Met]:
     last: dict[str, int] = {}
     for rule, said in pairs(log):
         origin = program.origin[rule]
+        if origin.guard:
+            continue
         chain, number = origin.chain, number_of(program, rule)
         if chain.base is not None:
             base = chain.base.hook.upper(), chain.base.priority, chain.base.policy

@@ -77,8 +77,8 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
 
 
 def is_accounted(node: Node) -> bool:
-    """Tell whether connections that begin now count packets and bytes: nf_conntrack_acct, which -m connbytes sets."""
-    if node.sysctl(PREFIX + "acct", 0):
+    """Tell whether connections that begin now are counted: nf_conntrack_acct, which -m connbytes and ct bytes set."""
+    if node.sysctl(PREFIX + "acct", 0) or node.nft.accounted:
         return True
     tables = [t for rules in map(node.rules_of, FAMILIES.values()) if rules for t in rules.tables.values()]
     every = (rule for table in tables for chain in table.chains.values() for rule in chain.rules)

@@ -16,6 +16,7 @@ from ..iptables import counters
 from ..iptables.model import RANDOM_FULLY
 from ..nftables.compile import compile_ruleset
 from ..nftables.program import Program, source_nat
+from ..nftables.twins import twins
 from ..node import Node
 from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
 from . import arrays
@@ -35,7 +36,11 @@ def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | N
     dated = settings.epoch is not None
     ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated, before)
     indexes = {iface.index: number for number, iface in enumerate(node.interfaces.values(), 1)}
-    program = compile_ruleset(node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry))
+    program = compile_ruleset(
+        node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), dated=dated,
+        seed=settings.seed ^ SALT[family.version],
+        twins=twins(node.nft, "ip" if family is V4 else "ip6", rules.tables),
+    )  # fmt: skip
     return ruleset, program
 
 

@@ -185,6 +185,8 @@ def _in_order(hooks: tuple[str, ...], steps: list[Step], others: list[Met]) -> l
     found = [Step(m.hook, m.table, m.chain, m.kind, m.number, m.text, m.skipped, m.verdict, m.priority) for m in others]
     if not found:
         return steps
+    # chains at a device are called before and behind those of IP
+    hooks = ("INGRESS", *hooks, "EGRESS")
     own = [replace(s, priority=PRIORITIES.get((s.table, s.hook), 0)) for s in steps]
     return sorted(own + found, key=lambda s: (hooks.index(s.hook) if s.hook in hooks else 0, s.priority))
 

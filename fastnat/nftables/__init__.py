@@ -17,15 +17,16 @@ from .tree import Ruleset
 __all__ = ["Ruleset", "listing", "load"]
 
 
-def load(text: str, source: str = "<rules.nft>", folder: Path | None = None) -> Ruleset:
+def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, lenient: bool = False) -> Ruleset:
     """Read text of nft, or JSON as `nft -j list ruleset` prints it, in the form in which nft lists it.
 
-    folder: where the files of `include` lie; None: none may be included. Raises RuleError, which names the place.
+    folder: where the files of `include` lie; None: none may be included. lenient: a rule that cannot be read, or later
+    not be decided, never matches, and stands in the warnings. Raises RuleError, which names the place.
     """
     with no_garbage():
         if text.lstrip()[:1] == "{":
-            return canonical(parse_json(text, source))
-        return canonical(parse(text, source, None if folder is None else beside(folder)))
+            return canonical(parse_json(text, source, lenient))
+        return canonical(parse(text, source, None if folder is None else beside(folder), lenient))
 
 
 def beside(folder: Path) -> Reader:

@@ -7,16 +7,18 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 from . import fields
-from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, integer
-from .kinds import Kinds, kinds_of
+from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
+from .kinds import Kinds, has_wide_data, kinds_of
 from .tree import (
     Any,
     Assign,
     Concat,
+    Ct,
     Dynamic,
     Element,
     Elements,
@@ -44,6 +46,24 @@ from .tree import (
     VerdictMap,
 )
 
+# the types of ICMP that have a field; nft lists a comparison with one type only as the field
+TYPES_WITH = {
+    ("icmp", "id"): ("echo-reply", "echo-request"), ("icmp", "sequence"): ("echo-reply", "echo-request"),
+    ("icmp", "mtu"): ("destination-unreachable",), ("icmp", "gateway"): ("redirect",),
+    ("icmpv6", "id"): ("echo-request", "echo-reply"), ("icmpv6", "sequence"): ("echo-request", "echo-reply"),
+    ("icmpv6", "mtu"): ("packet-too-big",), ("icmpv6", "packet-too-big"): ("packet-too-big",),
+    ("icmpv6", "parameter-problem"): ("parameter-problem",), ("icmpv6", "max-delay"): ("mld-listener-query",),
+}  # fmt: skip
+# keys of ct that make the kernel count packets and bytes of connections
+ACCOUNTS = ("packets", "bytes", "avgpkt")
+# of `ct timeout` and `ct expectation`, in the order in which they are listed
+OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
+POLICY = re.compile(r"(\w+)\s*:\s*(\w+)")
+# the states of all protocols that have a timeout, as the kernel numbers them
+STATES_IN_TIME = (
+    "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close", "syn_sent2",
+    "retrans", "unack", "unreplied", "replied",
+)  # fmt: skip
 # what a set has room for if it does not say, and rules add to it
 DYNAMIC_SIZE = 65_535
 DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
@@ -54,7 +74,7 @@ FAMILY_NUMBERS = {"ip": "ipv4", "ip6": "ipv6", "icmp": "ipv4", "icmpv6": "ipv6"}
 def canonical(ruleset: Ruleset) -> Ruleset:
     """Bring a rule set into the form in which nft lists it; the same object is returned."""
     for table in ruleset.tables.values():
-        writer = Writer(table)
+        writer = Writer(ruleset, table)
         for named in table.sets.values():
             writer.named(named)
         for chain in table.chains.values():
@@ -73,13 +93,23 @@ def object_words(table: Table, made: Object) -> None:
         if words["l3proto"] == "inet" and words.get("type") in of_ip:
             words["l3proto"] = "ip"
         made.words = tuple(words.items())
+    elif made.kind in ("ct timeout", "ct expectation"):
+        words.setdefault("l3proto", table.family)
+        if "policy" in words:
+            times = dict(POLICY.findall(words["policy"]))
+            order = {name: n for n, name in enumerate(STATES_IN_TIME)}
+            states = sorted(times, key=lambda name: order.get(name, len(order)))
+            words["policy"] = ", ".join(f"{name} : {round(seconds(times[name]))}" for name in states)
+        if "timeout" in words:
+            words["timeout"] = duration(seconds(words["timeout"]))
+        made.words = tuple((name, words[name]) for name in OBJECT_WORDS if name in words)
 
 
 class Writer:
     """Rewrites what stands in one table."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, ruleset: Ruleset, table: Table) -> None:
+        self.ruleset, self.table = ruleset, table
 
     def named(self, named: Set) -> None:
         """Rewrite a named set, its elements in the order in which they are listed."""
@@ -88,6 +118,7 @@ class Writer:
             named.size = DYNAMIC_SIZE
         if named.timeout is not None and "timeout" not in named.flags:
             named.flags = (*named.flags, "timeout")
+        named.intervals = named.intervals or (bool(data) and has_wide_data(named.elements))
         named.elements[:] = self.items(named.elements, key, data, named.auto_merge)
 
     def items(
@@ -116,7 +147,7 @@ class Writer:
         pairs = list(
             zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
         )
-        kept = ports_in_order(with_tcp(without_implied(self.table.family, pairs)))
+        kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
         return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
 
     def statement(self, s: Statement) -> Statement:
@@ -147,7 +178,8 @@ class Writer:
         left, right = self.left(m.left), self.right(m.right, kinds)
         if isinstance(right, Elements) and isinstance(m.right, Elements) and len(m.right.items) == 1:
             only = right.items[0]
-            if not only.statements and not only.comment:
+            # nft keeps a concatenation in its braces
+            if not only.statements and not only.comment and not isinstance(only.key, Concat):
                 right = only.key
         flags = (
             kinds
@@ -160,6 +192,8 @@ class Writer:
         op = m.op or ("in" if flags and isinstance(right, (Value, Listed)) else "==")
         if op == "!" and not flags:
             op = "!="
+        if kinds and kinds[0].form == "hour" and op in ("==", "!="):
+            op, right = across_midnight(op, right, kinds[0])
         return self.flag_test(Match(op, left, right), kinds)
 
     def flag_test(self, m: Match, kinds: Kinds) -> Match:
@@ -190,6 +224,8 @@ class Writer:
             return Lookup(self.left(x.key), self.table_of(x.table, self.kinds(x.key)))
         if isinstance(x, Hash) and x.of is not None:
             return replace(x, of=self.left(x.of))
+        if isinstance(x, Ct) and x.key in ACCOUNTS:
+            self.ruleset.accounted = True
         return x
 
     def right(self, x: Expression, kinds: Kinds) -> Expression:
@@ -213,6 +249,8 @@ class Writer:
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
         if isinstance(x, Range):
+            if kind is not None and kind.name == "day":
+                return Range(*(Value(str(first_number(end, kind))) for end in (x.low, x.high)))
             return Range(self.value(x.low, kinds), self.value(x.high, kinds))
         if isinstance(x, Prefix):
             return prefix_of(x, kind)
@@ -475,6 +513,33 @@ def ports_in_order(pairs: Pairs) -> Pairs:
             left, right = getattr(first, "left", None), getattr(second, "left", None)
             if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
                 found[at], found[at + 1] = found[at + 1], found[at]
+    return found
+
+
+def across_midnight(op: str, x: Expression, kind: Datatype) -> tuple[str, Expression]:
+    """Return a comparison with hours of the day; one from evening to morning is everything but the day."""
+    if not isinstance(x, Range) or first_number(x.low, kind) <= first_number(x.high, kind):
+        return op, x
+    return "!=" if op == "==" else "==", Range(x.high, x.low)
+
+
+def with_types(pairs: Pairs) -> Pairs:
+    """Say in front of a field of ICMP that only some types have which types those are, unless the rule says one."""
+    found: Pairs = []
+    said: set[str] = set()
+    for statement, place in pairs:
+        for x in payloads_of(statement):
+            if x.field == "type":
+                said.add(x.protocol)
+            types = TYPES_WITH.get((x.protocol, x.field))
+            if types is None or x.protocol in said:
+                continue
+            said.add(x.protocol)
+            values = tuple(map(Value, types))
+            right = values[0] if len(values) == 1 else Elements(tuple(map(Element, values)))
+            if len(values) > 1:
+                found.append((Match("==", Payload(x.protocol, "type"), right), place))
+        found.append((statement, place))
     return found
 
 

@@ -94,10 +94,11 @@ class Changes(Loader):
         place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)
         register = self.allocate(sum(k.words for k in data) * 2)
         self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=2)
+        high = register + sum(k.words for k in data) * self.has_intervals(place)
         if len(data) == 2:
             words = data[0].words
-            return [register, register, register + words, register + words]
-        return [register, register + data[0].words if self.has_intervals(place) else register]
+            return [register, high, register + words, high + words]
+        return [register, high]
 
     def assign(self, s: Assign) -> bool:
         """Compile an assignment."""

@@ -7,18 +7,21 @@ Invariants: registers begin anew with each statement; what cannot be decided is 
 
 from __future__ import annotations
 
+import random
+
 from ..addresses import V4, Family
-from ..core.layout import FN_NFT_JUMPS, NftExprKind, TargetKind
+from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftMeta, TargetKind
 from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
-from . import hooks
+from . import fields, hooks
 from .changes import Changes
 from .emit import Unsupported
-from .program import BaseChain, Origin, Pool, Program, base_rows
+from .program import BESIDE, BaseChain, Origin, Pool, Program, base_rows
 from .sets import jiffies
 from .state import state_row, stateful
 from .tree import (
+    UNREAD,
     Assign,
     Chain,
     Counter,
@@ -35,6 +38,7 @@ from .tree import (
     Notrack,
     Object,
     Other,
+    Payload,
     Quota,
     Reference,
     Reject,
@@ -52,6 +56,8 @@ VERDICTS = {
     "accept": TargetKind.ACCEPT, "drop": TargetKind.DROP, "return": TargetKind.RETURN, "jump": TargetKind.JUMP,
     "goto": TargetKind.GOTO,
 }  # fmt: skip
+# statements that change what becomes of a packet
+CHANGING = (Assign, Nat, Notrack, Reject, Other, Dynamic)
 STATEFUL = (Counter, Limit, Quota, CtCount, Last)
 # statements that change no answer of this engine
 WITHOUT_EFFECT = {
@@ -60,7 +66,7 @@ WITHOUT_EFFECT = {
 REFUSED = {
     "queue": "a program would decide", "dup": "a copy would be sent", "fwd": "only chains of netdev have it",
     "tproxy": "packets here have no sockets to be given to", "synproxy": "it answers connections in place of a server",
-    "xt": "it is a match of iptables: give the rules that iptables-nft made as rules.v4", "reset tcp option": "",
+    "xt": "iptables-nft made it, and nft does not list what it says: give iptables-save of the same moment as rules.v4",
 }  # fmt: skip
 
 
@@ -74,12 +80,23 @@ class Compiler(Changes):
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
-    def run(self, iptables: set[tuple[int, int]], iptables_first: bool) -> Program:
-        """Compile all tables."""
-        for table in self.ruleset.tables.values():
-            if table.family in ("inet", "ip" if self.family is V4 else "ip6") and "dormant" not in table.flags:
+    def knows(self, dated: bool, seed: int) -> Compiler:
+        """Say whether the engine has a date, and from which seed jhash draws those that rules do not give."""
+        self.dated, self.draws = dated, random.Random(seed)
+        return self
+
+    def run(self, iptables: set[tuple[int, int]], iptables_first: bool, twins: set[tuple[str, str]]) -> Program:
+        """Compile all tables but those that iptables-save shows."""
+        own = ("inet", "netdev", "ip" if self.family is V4 else "ip6")
+        for key, table in self.ruleset.tables.items():
+            if key in twins:
+                self.program.warnings.append(
+                    f"table {table.family} {table.name} of {self.ruleset.source} is that of iptables-nft: its rules "
+                    "run once, as iptables-save shows them, which says more"
+                )
+            elif table.family in own and "dormant" not in table.flags:
                 self.compile_table(table)
-            elif table.family in ("arp", "bridge", "netdev"):
+            elif table.family in ("arp", "bridge"):
                 self.leave_out(table)
         rows, self.program.bases = base_rows(self.bases, iptables, iptables_first)
         self.program.arrays = self.pool.arrays(self.family, rows if self.bases else [])
@@ -89,11 +106,30 @@ class Compiler(Changes):
         return self.program
 
     def leave_out(self, table: Table) -> None:
-        """Say that a table of another family is left out."""
+        """Say that a table of another family is left out; refuse one of bridge that may keep packets from the node."""
+        for chain in table.chains.values() if table.family == "bridge" else ():
+            # packets from one port to another are not the node's
+            if chain.base is not None and chain.base.hook != "forward":
+                self.refuse_change(table, chain)
         if any(c.base is not None and c.rules for c in table.chains.values()):
             self.program.warnings.append(
                 f"table {table.family} {table.name} is left out: packets here begin behind the rules of that family"
             )
+
+    def refuse_change(self, table: Table, chain: Chain) -> None:
+        """Refuse a chain of bridge with rules that drop packets or change them."""
+        way, seen = [chain], {chain.name}
+        while way:
+            here = way.pop()
+            for rule in here.rules:
+                if any(isinstance(s, CHANGING) or s == Verdict("drop") for s in rule.statements):
+                    why = "it may drop or change packets before the rules of IP, and bridges are not modelled"
+                    self.refuse(self.error(table, here, rule, why))
+                named = [table.chains[t] for t in targets_of(table, rule) if t in table.chains and t not in seen]
+                seen |= {c.name for c in named}
+                way += named
+        if chain.base is not None and chain.base.policy == "drop":
+            self.refuse(self.error(table, chain, None, "its policy is drop, and bridges are not modelled"))
 
     def compile_table(self, table: Table) -> None:
         """Compile the chains that packets can reach."""
@@ -103,13 +139,18 @@ class Compiler(Changes):
         for name in reached:
             self.starts[name] = at
             at += len(table.chains[name].rules) + 1
+        at_devices = []
         for chain in table.chains.values():
-            if chain.base is not None and chain.base.hook in hooks.INET:
-                b = chain.base
+            b = chain.base
+            if b is not None and b.hook in hooks.INET:
                 self.bases.append(BaseChain(b.hook, b.type, b.priority, b.policy, self.starts[chain.name]))
                 self.program.nat |= b.type == "nat"
+            elif b is not None and b.hook in hooks.OF_DEVICE:
+                at_devices.append(chain)
         for name in reached:
             self.compile_chain(table, table.chains[name], reached[name])
+        for chain in at_devices:
+            self.compile_guard(table, chain)
         for name, place in self.named.items():
             self.program.sets[table.family, table.name, name] = place
 
@@ -141,7 +182,7 @@ class Compiler(Changes):
                     visit(table.chains[target], hook, (*way, chain.name))
 
         for chain in table.chains.values():
-            if chain.base is not None and chain.base.hook in hooks.INET:
+            if chain.base is not None and (chain.base.hook in hooks.INET or chain.base.hook in hooks.OF_DEVICE):
                 visit(chain, f"{chain.base.type} {chain.base.hook}", ())
         return found
 
@@ -170,11 +211,48 @@ class Compiler(Changes):
                         break
                 except (ValueError, Unsupported) as error:
                     place = rule.places[n] if n < len(rule.places) else rule.place
-                    raise self.error(table, chain, rule, str(error), place) from None
+                    self.refuse(self.error(table, chain, rule, str(error), place))
+                    break
             self.end_rule(Origin(table, chain, rule))
         self.begin_rule((), reached)
         self.emit(NftExprKind.VERDICT, a=TargetKind.CHAIN_END)
         self.end_rule(Origin(table, chain, None))
+
+    def refuse(self, error: RuleError) -> None:
+        """Raise an error; of a rule set that is read leniently the rule never matches, and is named."""
+        if not self.ruleset.lenient:
+            raise error from None
+        said = f"never matches: {str(error).splitlines()[0]}"
+        if said not in self.ruleset.warnings:
+            self.ruleset.warnings.append(said)
+        self.code = []
+        self.begin_statement(0)
+        self.never()
+
+    def compile_guard(self, table: Table, chain: Chain) -> None:
+        """Append the base chain that leads packets of the devices of a chain to it."""
+        b = chain.base
+        assert b is not None
+        before = b.hook == "ingress"
+        priority = b.priority + (-BESIDE if before else BESIDE)
+        self.bases.append(BaseChain(hooks.OF_DEVICE[b.hook], b.type, priority, b.policy, len(self.pool.rules)))
+        origin = Origin(table, chain, None, guard=True)
+        for device in b.devices:
+            self.begin_rule((), set())
+            self.begin_statement(0)
+            try:
+                number = self.iface_number(device)
+            except ValueError as error:
+                self.refuse(self.error(table, chain, None, str(error)))
+            else:
+                register = self.allocate(1)
+                self.emit(NftExprKind.META, dreg=register, a=NftMeta.IIF if before else NftMeta.OIF)
+                self.emit(NftExprKind.CMP, sreg=register, a=number)
+                self.emit(NftExprKind.VERDICT, a=TargetKind.GOTO, b=self.starts[chain.name])
+            self.end_rule(origin)
+        self.begin_rule((), set())
+        self.emit(NftExprKind.VERDICT, a=TargetKind.ACCEPT)
+        self.end_rule(origin)
 
     def end_rule(self, origin: Origin) -> None:
         """Append the rule at hand."""
@@ -206,10 +284,24 @@ class Compiler(Changes):
         elif isinstance(s, Notrack):
             self.tracking = True
             self.emit(NftExprKind.NOTRACK)
+        elif isinstance(s, Other) and s.name == "reset tcp option":
+            return self.strip(s)
+        elif isinstance(s, Other) and s.name == UNREAD:
+            return self.never()
         elif isinstance(s, Other):
             self.other(s)
         elif not isinstance(s, Log):
             raise Unsupported(f"{type(s).__name__.lower()} is not supported")
+        return True
+
+    def strip(self, s: Other) -> bool:
+        """Compile `reset tcp option`: NOPs take its place."""
+        name = s.words[0]
+        if name not in fields.TCP_OPTIONS and not name.isdecimal():
+            raise Unsupported(f"tcp option {name} is not supported")
+        if not self.needs(Payload("tcp", "flags")):
+            return self.never()
+        self.emit(NftExprKind.STRIP, a=fields.TCP_OPTIONS[name][0] if name in fields.TCP_OPTIONS else int(name))
         return True
 
     def other(self, s: Other) -> None:
@@ -396,12 +488,18 @@ def compile_ruleset(
     family: Family = V4,
     iptables: set[tuple[int, int]] | None = None,
     iptables_first: bool = False,
+    *,
+    dated: bool = True,
+    seed: int = 0,
+    twins: set[tuple[str, str]] | None = None,
 ) -> Program:
     """Compile a canonical rule set for one family of a node.
 
     indexes: numbers of interfaces by the index that the kernel gives them; iptables: (table, hook) of the iptables
-    rules beside it; iptables_first: those were loaded before these.
+    rules beside it; iptables_first: those were loaded before these; dated: the engine has a date; seed: jhash draws
+    from it the seeds that rules do not give; twins: the tables that run as rules of iptables.
     Raises RuleError, which names the place, for what is not supported and what the kernel would refuse.
     """
     with no_garbage():
-        return Compiler(ruleset, iface_names, indexes, family).run(iptables or set(), iptables_first)
+        compiler = Compiler(ruleset, iface_names, indexes, family).knows(dated, seed)
+        return compiler.run(iptables or set(), iptables_first, twins or set())

@@ -5,11 +5,13 @@ Source: nft(8), DATA TYPES; libnftables 1.0.6 for the names and the form in whic
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from ..addresses import V4, V6
@@ -66,6 +68,16 @@ ADDRESS_TYPES = {
 }  # fmt: skip
 ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "vlan": 0x8100, "8021q": 0x8100, "8021ad": 0x88A8, "ip6": 0x86DD}
 PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other": 3}
+# what nft reads of a user or a group by name, this is the only one that is the same everywhere
+ROOT = {"root": 0}
+DAYS = {
+    "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
+}  # fmt: skip
+IGMP_TYPES = {
+    "membership-query": 0x11, "membership-report-v1": 0x12, "membership-report-v2": 0x16, "leave-group": 0x17,
+    "membership-report-v3": 0x22,
+}  # fmt: skip
+CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?")
 HARDWARE = {"ether": 1, "ppp": 512, "ipip": 768, "ipip6": 769, "loopback": 772, "sit": 776, "ipgre": 778}
 
 
@@ -101,6 +113,10 @@ class Datatype:
             raise ValueError(f"{text!r} is text, not a number")
         if self.form == "time":
             return round(seconds(text))
+        if self.form == "hour":
+            return of_day(text)
+        if self.form == "date":
+            return nanoseconds(text)
         if self.form == "mac" and ":" in text:
             return int("".join(part.zfill(2) for part in text.split(":")), 16)
         try:
@@ -117,6 +133,8 @@ class Datatype:
                 return socket.getservbyname(text)
             except OSError:
                 raise ValueError(f"no service is called {text!r}; give its number") from None
+        if self.names is ROOT:
+            raise ValueError(f"{text!r}: the names of the node's users and groups are not known; give the number")
         known = ", ".join(list(self.names)[:12]) or "a number"
         raise ValueError(f"{text!r} is no {self.name}; expected {known}")
 
@@ -134,6 +152,10 @@ class Datatype:
             return f"0x{number:x}"
         if self.form == "time":
             return duration(number)
+        if self.form == "hour":
+            return f"{number // 3600:02}:{number // 60 % 60:02}" + (f":{number % 60:02}" if number % 60 else "")
+        if self.form == "date":
+            return datetime.fromtimestamp(number // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S")
         return str(number)
 
     def listing(self, text: str) -> str:
@@ -200,14 +222,15 @@ TYPES = {
         _named("pkt_type", 8, PACKET_TYPES, _0="host"),
         _named("iface_type", 16, HARDWARE),
         _named("devgroup", 32, {"default": 0}),
-        Datatype("uid", 32, {"root": 0}),
-        Datatype("gid", 32, {"root": 0}),
+        _named("igmp_type", 8, IGMP_TYPES),
+        Datatype("uid", 32, ROOT),
+        Datatype("gid", 32, ROOT),
         Datatype("realm", 32, {"default": 0}),
         Datatype("cgroupsv2", 64, form="text"),
         Datatype("time", 64, form="time"),
-        Datatype("hour", 32, form="text"),
-        Datatype("day", 8, form="text"),
-        Datatype("date", 64, form="text"),
+        Datatype("hour", 32, form="hour"),
+        _named("day", 8, DAYS),
+        Datatype("date", 64, form="date"),
         Datatype("classid", 32, form="text"),
         TEXT,
         VERDICT,
@@ -222,6 +245,27 @@ TYPES["integer"] = Datatype("integer", 32)
 def integer(bits: int, form: str = "decimal") -> Datatype:
     """Return the type of a plain number."""
     return Datatype("integer", bits, form=form)
+
+
+def of_day(text: str) -> int:
+    """Return `17:00` or `17:00:30` in seconds of the day; ValueError for anything else."""
+    if text.isdecimal() and len(text) < len("86400") + 1 and int(text) < SECONDS[1]:
+        return int(text)
+    m = CLOCK.fullmatch(text)
+    hours, minutes, left = (int(part or 0) for part in m.groups()) if m else (24, 0, 0)
+    if hours >= 24 or minutes >= 60 or left >= 60:
+        raise ValueError(f"{text!r} is no time of day; write it as 17:00 or 17:00:30")
+    return hours * 3600 + minutes * 60 + left
+
+
+def nanoseconds(text: str) -> int:
+    """Return `2026-01-31 12:00:00` in nanoseconds since 1970, in UTC; ValueError for anything else."""
+    if text.isdecimal() and len(text) <= len("9999999999"):
+        return int(text) * 10**9
+    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"):
+        with contextlib.suppress(ValueError):
+            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()) * 10**9
+    raise ValueError(f"{text!r} is no date; write it as 2026-01-31 or 2026-01-31 12:00:00")
 
 
 def seconds(text: str) -> float:

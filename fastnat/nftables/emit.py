@@ -5,6 +5,7 @@ Source: netlink_linearize.c of nftables 1.0.6.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from ..addresses import V4, Family
@@ -49,6 +50,7 @@ class Emitter:
 
     def __init__(self, pool: Pool, iface_names: list[str], indexes: dict[int, int], family: Family) -> None:
         self.pool, self.family, self.indexes = pool, family, indexes
+        self.dated, self.draws = True, random.Random(0)
         self.ifaces = {name: n for n, name in enumerate(iface_names) if n}
         self.address_kind = TYPES["ipv4_addr" if family is V4 else "ipv6_addr"]
         self.tracking = False

@@ -129,6 +129,9 @@ class ExpressionParser(Cursor):
         if word in fields.HEADERS and after.kind == "word" and self._is_field(word, after.text):
             self.next()
             return self.payload(word)
+        if word in fields.EXTENSIONS and after.text in (*fields.EXTENSIONS[word][1], "exists", "missing"):
+            self.next()
+            return Option("exthdr", word, self.next().text if after.text not in ("exists", "missing") else "")
         reader = READERS.get(word)
         if reader is not None and (word not in NEED_MORE or after.kind == "word"):
             self.next()
@@ -136,9 +139,6 @@ class ExpressionParser(Cursor):
         if word in fields.SHORT_META:
             self.next()
             return Meta(word)
-        if word in fields.EXTENSIONS and after.text in (*fields.EXTENSIONS[word], "exists"):
-            self.next()
-            return Option("exthdr", word, self.next().text if after.text != "exists" else "")
         self.next()
         return Value(word)
 

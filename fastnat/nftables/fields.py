@@ -46,8 +46,9 @@ HEADERS: dict[str, dict[str, Field]] = {
     "icmpv6": _fields(
         type=(0, 8, "icmpv6_type"), code=(8, 8, "icmpv6_code"), checksum=(16, 16), parameter_problem=(32, 32),
         packet_too_big=(32, 32), id=(32, 16), sequence=(48, 16), max_delay=(32, 16),
+        mtu=(32, 32),
     ),
-    "igmp": _fields(type=(0, 8), mrt=(8, 8), checksum=(16, 16), group=(32, 32, "ipv4_addr")),
+    "igmp": _fields(type=(0, 8, "igmp_type"), mrt=(8, 8), checksum=(16, 16), group=(32, 32, "ipv4_addr")),
     "tcp": _fields(
         **PORTS, sequence=(32, 32), ackseq=(64, 32), doff=(96, 4), reserved=(100, 4), flags=(104, 8, "tcp_flag"),
         window=(112, 16), checksum=(128, 16), urgptr=(144, 16),
@@ -108,9 +109,26 @@ TCP_OPTIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
     "mptcp": (30, {"kind": (0, 8), "length": (8, 8), "subtype": (16, 4)}),
 }
 TCP_OPTION_NAMES = {"mss": "maxseg", "wscale": "window", "sack-permitted": "sack-perm", "permitted": "sack-perm"}
-EXTENSIONS = {
-    "hbh": ("nexthdr", "hdrlength"), "rt": ("nexthdr", "hdrlength", "type", "seg-left"), "rt0": (), "rt2": (),
-    "srh": (),
-    "frag": ("nexthdr", "reserved", "frag-off", "reserved2", "more-fragments", "id"), "dst": ("nexthdr", "hdrlength"),
-    "mh": ("nexthdr", "hdrlength", "type", "reserved", "checksum"), "auth": (),
+# extension headers of IPv6: their number, and their fields as those of TCP options
+EXTENSIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
+    "hbh": (0, {"nexthdr": (0, 8), "hdrlength": (8, 8)}),
+    "rt": (43, {"nexthdr": (0, 8), "hdrlength": (8, 8), "type": (16, 8), "seg-left": (24, 8)}),
+    "rt0": (43, {}),
+    "rt2": (43, {}),
+    "srh": (43, {"last-entry": (32, 8), "flags": (40, 8), "tag": (48, 16)}),
+    "frag": (44, {"nexthdr": (0, 8), "reserved": (8, 8), "frag-off": (16, 13), "reserved2": (29, 2),
+                  "more-fragments": (31, 1), "id": (32, 32)}),
+    "dst": (60, {"nexthdr": (0, 8), "hdrlength": (8, 8)}),
+    "mh": (135, {"nexthdr": (0, 8), "hdrlength": (8, 8), "type": (16, 8), "reserved": (24, 8), "checksum": (32, 16)}),
+    "auth": (51, {}),
 }  # fmt: skip
+# options of IPv4, the same
+IP_OPTIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
+    name: (kind, {"type": (0, 8), "length": (8, 8), **more})
+    for name, kind, more in (
+        ("rr", 7, {"ptr": (16, 8), "addr": (24, 32)}),
+        ("lsrr", 131, {"ptr": (16, 8), "addr": (24, 32)}),
+        ("ssrr", 137, {"ptr": (16, 8), "addr": (24, 32)}),
+        ("ra", 148, {"value": (16, 16)}),
+    )
+}

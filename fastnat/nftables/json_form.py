@@ -16,6 +16,7 @@ from . import fields
 from .parser import TABLE_FLAGS, parse_statement
 from .statements import LOG_OPTIONS, NAT_FLAGS, log_flags
 from .tree import (
+    UNREAD,
     Any,
     Assign,
     Base,
@@ -70,14 +71,17 @@ SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30}
 # objects and what their words are called in text
 WORDS = {
     "ct helper": ("type", "protocol", "l3proto"), "ct timeout": ("protocol", "l3proto", "policy"),
-    "ct expectation": ("l3proto", "protocol", "dport", "timeout", "size"), "synproxy": ("mss", "wscale"),
+    "ct expectation": ("protocol", "dport", "timeout", "size", "l3proto"), "synproxy": ("mss", "wscale"),
     "secmark": ("context",),
 }  # fmt: skip
 KEPT = ("queue", "dup", "fwd", "tproxy", "synproxy", "flow", "xt")
 
 
-def parse_json(text: str, source: str = "<rules.json>") -> Ruleset:
-    """Parse JSON as it stands; see canonical.py. Raises RuleError, which names the object that cannot be read."""
+def parse_json(text: str, source: str = "<rules.json>", lenient: bool = False) -> Ruleset:
+    """Parse JSON as it stands; see canonical.py. lenient: rules that cannot be read never match.
+
+    Raises RuleError, which names the object that cannot be read.
+    """
     try:
         said = json.loads(text)
         objects = said["nftables"]
@@ -85,7 +89,7 @@ def parse_json(text: str, source: str = "<rules.json>") -> Ruleset:
         raise RuleError(f"{source}: this is no JSON: {error}; give the output of `nft -j list ruleset`") from None
     except (TypeError, KeyError):
         raise RuleError(f'{source}: no list "nftables"; give the output of `nft -j list ruleset`') from None
-    reader = Reader(Ruleset(source=source))
+    reader = Reader(Ruleset(source=source, lenient=lenient))
     if not isinstance(objects, list):
         raise RuleError(f'{source}: "nftables" is no list; give the output of `nft -j list ruleset`')
     for number, item in enumerate(objects):
@@ -93,7 +97,8 @@ def parse_json(text: str, source: str = "<rules.json>") -> Ruleset:
             reader.item(item)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise RuleError(f"{source}: object {number}: {why}\n  in: {excerpt(json.dumps(item))}") from None
+            if not (lenient and reader.leave_out(item, f"{source}: object {number}: {why}")):
+                raise RuleError(f"{source}: object {number}: {why}\n  in: {excerpt(json.dumps(item))}") from None
     return reader.ruleset
 
 
@@ -102,6 +107,19 @@ class Reader:
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
+
+    def leave_out(self, item: Json, why: str) -> bool:
+        """Keep a rule that cannot be read as one that never matches; return whether the item is that."""
+        said = item.get("rule") if isinstance(item, dict) else None
+        if not isinstance(said, dict):
+            return False
+        table = self.ruleset.tables.get((str(said.get("family")), str(said.get("table"))))
+        chain = table.chains.get(str(said.get("chain"))) if table is not None else None
+        if chain is None:
+            return False
+        chain.rules.append(Rule((Other(UNREAD, (json.dumps(said.get("expr")),)),)))
+        self.ruleset.warnings.append(f"never matches: {why}")
+        return True
 
     def item(self, item: dict[str, Json]) -> None:
         """Read a table, chain, rule, set, element or object, or a command that holds one."""
@@ -180,8 +198,8 @@ def named_set(said: dict[str, Json]) -> Set:
         str(said["name"]), key, data, typeof, data_typeof,
         tuple(f for f in ("constant", "dynamic", "interval", "timeout") if f in listed_words(said.get("flags", ()))),
         said.get("timeout"), said.get("gc-interval"), said.get("size"), said.get("policy", ""),
-        bool(said.get("auto-merge")), said.get("comment", ""), tuple(map(statement, said.get("stmt", ()))),
-        list(map(element, said.get("elem", ()))), said.get("handle", 0),
+        bool(said.get("auto-merge")), comment=said.get("comment", ""), handle=said.get("handle", 0),
+        statements=tuple(map(statement, said.get("stmt", ()))), elements=list(map(element, said.get("elem", ()))),
     )  # fmt: skip
 
 
@@ -196,9 +214,18 @@ def named_object(kind: str, said: dict[str, Json]) -> Object:
         says = limit(said)
     elif kind not in WORDS:
         raise ValueError(f"{kind!r} is not known")
-    words = [(w, str(said[w])) for w in WORDS.get(kind, ()) if w in said]
-    words += [(flag, "") for flag in listed_words(said.get("flags", ()))] if kind == "synproxy" else []
+    words = [(w, object_word(kind, w, said[w])) for w in WORDS.get(kind, ()) if w in said]
+    if kind == "synproxy" and said.get("flags"):
+        first, *more = listed_words(said["flags"])
+        words.append((first, " ".join(more)))
     return Object(kind, str(said["name"]), says, tuple(words), said.get("comment", ""), said.get("handle", 0))
+
+
+def object_word(kind: str, word: str, said: Json) -> str:
+    """Return a word of an object as it stands in text."""
+    if word == "policy":
+        return ", ".join(f"{name} : {time}" for name, time in said.items())
+    return f"{said}ms" if (kind, word) == ("ct expectation", "timeout") else str(said)
 
 
 def element(said: Json) -> Element:
@@ -394,6 +421,17 @@ def nat(kind: str, said: dict[str, Json]) -> Statement:
 
 def kept(kind: str, said: Json) -> Statement:
     """Read a statement of which only the words are kept."""
+    if kind == "tproxy":
+        family = (said["family"],) if "family" in said else ()
+        address = str(said.get("addr", ""))
+        address = f"[{address}]" if ":" in address and "port" in said else address
+        return Other(kind, (*family, "to", address + (f":{said['port']}" if "port" in said else "")))
+    if kind == "dup":
+        device = ("device", f'"{said["dev"]}"') if "dev" in said else ()
+        return Other(kind, ("to", str(said["addr"]), *device))
+    if kind == "synproxy" and isinstance(said, dict):
+        flags = tuple(listed_words(said.get("flags", ())))
+        return Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
     if kind == "flow":
         return Other("flow", (said.get("op", "add"), "@", said["flowtable"].removeprefix("@")))
     if isinstance(said, str):

@@ -5,11 +5,14 @@ Source: nft(8); evaluate.c and netlink_linearize.c of nftables 1.0.6: a number t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import fields
 from .datatypes import BOOLEAN, TYPES, VERDICT, Datatype, integer
 from .tree import (
     Concat,
     Ct,
+    Element,
     Elements,
     Expression,
     Fib,
@@ -21,6 +24,8 @@ from .tree import (
     Operation,
     Option,
     Payload,
+    Prefix,
+    Range,
     Raw,
     Route,
     Set,
@@ -89,10 +94,11 @@ def option_kind(x: Option) -> Datatype:
         return BOOLEAN
     if x.kind == "tcp" and x.name in fields.TCP_OPTIONS:
         return integer(fields.TCP_OPTIONS[x.name][1][x.field][1])
-    if x.kind == "exthdr":
-        return {"nexthdr": TYPES["inet_proto"]}.get(
-            x.field, integer(32 if x.field == "id" else 16 if x.field == "checksum" else 8)
-        )
+    if x.field == "nexthdr":
+        return TYPES["inet_proto"]
+    known = (fields.EXTENSIONS if x.kind == "exthdr" else fields.IP_OPTIONS).get(x.name)
+    if known is not None and x.field in known[1]:
+        return TYPES["ipv4_addr"] if x.field == "addr" else integer(known[1][x.field][1])
     return integer(int(x.name.split(",")[-1]) if x.field == "raw" else 32)
 
 
@@ -100,3 +106,9 @@ def elements_kinds(x: Elements) -> int:
     """Return the number of parts of the keys of an anonymous set."""
     first = x.items[0].key if x.items else None
     return len(first.items) if isinstance(first, Concat) else 1
+
+
+def has_wide_data(elements: Iterable[Element]) -> bool:
+    """Tell whether some data of a map are ranges or prefixes."""
+    parts = (part for e in elements for part in (e.data.items if isinstance(e.data, Concat) else (e.data,)))
+    return any(isinstance(part, (Range, Prefix)) for part in parts)

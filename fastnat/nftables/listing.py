@@ -10,7 +10,7 @@ from typing import cast
 
 from . import fields, hooks
 from .datatypes import duration
-from .kinds import Kinds, kinds_of
+from .kinds import OBJECTS, Kinds, kinds_of
 from .tree import (
     Any,
     Assign,
@@ -69,7 +69,7 @@ Quotes = tuple[bool, ...]
 ORDER = {"|": 0, "^": 1, "&": 2, "<<": 3, ">>": 3}
 LIMIT_BURST = 5
 # values of these types are text in quotation marks
-QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date")
+QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date", "devgroup")
 # what stands without them all the same
 BARE = ("missing", "exists", "0")
 
@@ -127,7 +127,8 @@ class TableWriter:
             said = self.statement(o.says)
             lines.append("\t" + (said.removeprefix(f"{o.kind} ")))
         else:
-            lines += [f"\t{key} {'= ' if key == 'policy' else ''}{value}".rstrip() for key, value in o.words]
+            shown = ((key, f"= {{ {value} }}" if key == "policy" else value) for key, value in o.words)
+            lines += [f"\t{key} {value}".rstrip() for key, value in shown]
         return [*lines, "}"]
 
     def flowtable(self, f: Flowtable) -> list[str]:
@@ -166,13 +167,13 @@ class TableWriter:
         """Return `type ipv4_addr : verdict` or `typeof ...`."""
         said = "type " + " . ".join(s.key) if s.typeof is None else "typeof " + self.expression(s.typeof)
         if s.data_typeof is not None:
-            return f"{said} : {self.expression(s.data_typeof)}"
-        return f"{said} : {' . '.join(s.data)}" if s.data else said
+            return f"{said} : {'interval ' * s.intervals}{self.expression(s.data_typeof)}"
+        return f"{said} : {'interval ' * s.intervals}{' . '.join(s.data)}" if s.data else said
 
     def element_lines(self, s: Set) -> list[str]:
         """Return the lines of the elements."""
         key = kinds_of(self.table, s)[0]
-        text = [self.element(e, quoted(key)) for e in s.elements]
+        text = [self.element(e, quoted(key), bool(s.data) and s.data[0] in OBJECTS) for e in s.elements]
         name = key[0].name if len(key) == 1 else ""
         each = 5 if name in FIVE_A_LINE else 2 if name in TWO_A_LINE else 1
         rows = [", ".join(text[i : i + each]) for i in range(0, len(text), each)]
@@ -212,7 +213,7 @@ class TableWriter:
     def expression(self, x: Expression, quote: Quotes = ()) -> str:
         """Return one expression; quote: see Quotes."""
         if isinstance(x, Value):
-            return f'"{x.text}"' if quote[:1] == (True,) and x.text not in BARE else x.text
+            return f'"{x.text}"' if quote[:1] == (True,) and x.text not in BARE and not x.text.isdecimal() else x.text
         return cast(Callable[[TableWriter, Expression, Quotes], str], EXPRESSIONS[type(x)])(self, x, quote)
 
     # --- statements
@@ -318,7 +319,7 @@ class TableWriter:
 
     def other(self, s: Other) -> str:
         """Return a statement of which only the words are known."""
-        return " ".join((s.name, *s.words))
+        return " ".join((s.name, *s.words)).strip()
 
     # --- expressions
 
@@ -396,8 +397,8 @@ class TableWriter:
         """Return an anonymous set or map."""
         return f"{{ {', '.join(self.element(e, quote) for e in x.items)} }}"
 
-    def element(self, e: Element, quote: Quotes = ()) -> str:
-        """Return one element."""
+    def element(self, e: Element, quote: Quotes = (), objects: bool = False) -> str:
+        """Return one element; objects: its data are names of objects."""
         said = self.expression(e.key, quote) + "".join(f" {self.statement(s)}" for s in e.statements)
         if e.timeout is not None:
             said += f" timeout {duration(e.timeout)}"
@@ -405,7 +406,7 @@ class TableWriter:
             said += f" expires {duration(e.expires)}"
         if e.comment:
             said += f' comment "{e.comment}"'
-        return f"{said} : {self.expression(e.data)}" if e.data is not None else said
+        return f"{said} : {self.expression(e.data, (objects,))}" if e.data is not None else said
 
     def named_set(self, x: Named, _: Quotes) -> str:
         """Return the name of a set."""

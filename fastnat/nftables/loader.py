@@ -22,7 +22,7 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import implied_by
+from .canonical import ACCOUNTS, TYPES_WITH, implied_by
 from .datatypes import TYPES
 from .emit import Unsupported
 from .kinds import Kinds
@@ -57,22 +57,26 @@ COMPARISONS = {
 METAS = {
     "length": NftMeta.LEN, "mark": NftMeta.MARK, "iif": NftMeta.IIF, "oif": NftMeta.OIF, "iifname": NftMeta.IIFNAME,
     "oifname": NftMeta.OIFNAME, "pkttype": NftMeta.PKTTYPE, "l4proto": NftMeta.L4PROTO, "random": NftMeta.RANDOM,
+    "skuid": NftMeta.SKUID, "skgid": NftMeta.SKGID,
+    "time": NftMeta.TIME, "day": NftMeta.DAY, "hour": NftMeta.HOUR,
 }  # fmt: skip
 CTS = {
     "state": NftCt.STATE, "direction": NftCt.DIRECTION, "status": NftCt.STATUS, "mark": NftCt.MARK,
     "expiration": NftCt.EXPIRATION, "helper": NftCt.HELPER, "protocol": NftCt.PROTOCOL, "saddr": NftCt.SRC,
     "daddr": NftCt.DST, "proto-src": NftCt.PROTO_SRC, "proto-dst": NftCt.PROTO_DST, "zone": NftCt.ZONE,
+    "packets": NftCt.PKTS, "bytes": NftCt.BYTES, "avgpkt": NftCt.AVGPKT,
 }  # fmt: skip
 OF_IPV4, OF_IPV6 = ("ip", "icmp", "igmp"), ("ip6", "icmpv6")
 # why something cannot be asked
 NO_SOCKET = "packets here have no socket, and so no owner"
 UNKNOWN_META = {
-    "skuid": NO_SOCKET, "skgid": NO_SOCKET, "cgroup": NO_SOCKET, "time": "the engine's clock is no date",
-    "hour": "the engine's clock is no date", "day": "the engine's clock is no date",
-    "iiftype": "the kinds of interfaces are not known", "oiftype": "the kinds of interfaces are not known",
+    "cgroup": NO_SOCKET, "iiftype": "the kinds of interfaces are not known",
+    "oiftype": "the kinds of interfaces are not known",
 }  # fmt: skip
-NO_ACCOUNT = "connections are not counted here"
-UNKNOWN_CT = {"bytes": NO_ACCOUNT, "packets": NO_ACCOUNT, "avgpkt": NO_ACCOUNT, "label": "labels are not modelled"}
+UNKNOWN_CT = {"label": "connections carry no labels here", "id": "the kernel draws it"}
+DATES = ("time", "day", "hour")
+# of packets and bytes: both directions together
+BOTH = 2
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,11 @@ class Loader(Lookups):
 
     def load_payload(self, x: Payload, register: int) -> bool:
         """Load a field of a header, once its protocol is asked for."""
+        if (x.protocol, x.field) == ("ether", "type"):
+            return self.load_meta(Meta("protocol"), register)
         if not self.needs(x):
             return False
+        self.needs_type(x)
         field = fields.HEADERS[x.protocol][x.field]
         base = NftBase.NETWORK if x.protocol in fields.NETWORK else NftBase.TRANSPORT
         self.load_bits(base, field.offset, field.bits, register)
@@ -167,7 +174,7 @@ class Loader(Lookups):
 
     def needs(self, x: Payload) -> bool:
         """Ask for the protocol of a field, unless the rule has; return whether packets of this family can have it."""
-        if x.protocol in ("ether", "vlan", "arp"):
+        if x.protocol in fields.LINK:
             raise Unsupported(f"{x.protocol} {x.field}: packets here begin with their IP header")
         for protocols, family, table in ((OF_IPV4, 4, "ip6"), (OF_IPV6, 6, "ip")):
             if x.protocol in protocols and self.table.family == table:
@@ -184,6 +191,17 @@ class Loader(Lookups):
             self.known["l4"] = str(number)
         return True
 
+    def needs_type(self, x: Payload) -> None:
+        """Ask for the type of ICMP that a field stands in, unless the rule has."""
+        types = TYPES_WITH.get((x.protocol, x.field), ())
+        if len(types) != 1 or "icmp" in self.known:
+            return
+        register = self.allocate(1)
+        self.emit(NftExprKind.PAYLOAD, dreg=register, a=NftBase.TRANSPORT, b=0, c=1)
+        number = fields.HEADERS[x.protocol]["type"].type.number(types[0])
+        self.emit(NftExprKind.CMP, sreg=register, a=number)
+        self.known["icmp"] = types[0]
+
     def load_meta(self, x: Meta, register: int) -> bool:
         """Load a key of meta; what is the same for all packets of a family is a constant."""
         constants = {
@@ -194,6 +212,8 @@ class Loader(Lookups):
         constants |= {"iifgroup": 0, "oifgroup": 0, "ipsec": 0}
         if x.key in constants:
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])
+        elif x.key in DATES and not self.dated:
+            raise Unsupported(f"meta {x.key} asks for a date; give Engine(epoch=...), or --epoch")
         elif x.key in METAS:
             self.emit(NftExprKind.META, words=fields.META[x.key].words, dreg=register, a=METAS[x.key])
         else:
@@ -213,6 +233,10 @@ class Loader(Lookups):
             return True
         if x.key not in CTS:
             raise Unsupported(f"ct {x.key} is not supported: {UNKNOWN_CT.get(x.key, 'it is not modelled')}")
+        if x.key in ACCOUNTS:
+            way = {"original": 0, "reply": 1}.get(x.direction, BOTH)
+            self.emit(NftExprKind.CT, words=2, dreg=register, a=CTS[x.key], b=way)
+            return True
         self.emit(NftExprKind.CT, dreg=register, a=CTS[x.key], b=int(x.direction == "reply"))
         return True
 
@@ -228,6 +252,10 @@ class Loader(Lookups):
 
     def load_route(self, x: Route, register: int) -> bool:
         """Load what the packet's route says."""
+        if x.key == "ipsec":
+            # no packet here goes through a policy of IPsec
+            self.emit(NftExprKind.IMMEDIATE, dreg=register, a=0)
+            return True
         if x.key != "nexthop":
             raise Unsupported(f"rt {x.key} is not supported but in `tcp option maxseg size set rt mtu`")
         if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
@@ -243,19 +271,38 @@ class Loader(Lookups):
 
     def load_option(self, x: Option, register: int) -> bool:
         """Load the field of a TCP option, or whether it is there."""
+        if x.kind in ("exthdr", "ip"):
+            return self.load_extension(x, register)
         if x.kind != "tcp":
-            if x.kind == "exthdr" and self.family is V4:
-                return False
             raise Unsupported(f"{x.kind} {x.name} is not supported")
         if x.name not in fields.TCP_OPTIONS and not x.name.isdecimal():
             raise Unsupported(f"tcp option {x.name} is not supported")
-        if not self.needs(Payload("tcp", "flags")):
-            return False
         number, known = fields.TCP_OPTIONS.get(x.name, (int(x.name) if x.name.isdecimal() else 0, {}))
         offset, bits = known.get(x.field, (0, 0))
         if bits % 8:
             raise Unsupported(f"tcp option {x.name} {x.field} is not supported")
         self.emit(NftExprKind.TCP_OPTION, dreg=register, a=number, b=offset // 8, c=bits // 8)
+        return True
+
+    def load_extension(self, x: Option, register: int) -> bool:
+        """Load the field of an IPv4 option or of an extension header of IPv6, or whether it is there."""
+        own, known = ("ip", fields.IP_OPTIONS) if x.kind == "ip" else ("ip6", fields.EXTENSIONS)
+        if self.table.family in ("ip", "ip6") and self.table.family != own:
+            raise ValueError(f"{x.kind} {x.name}: no packet of a table of family {self.table.family} has it")
+        if x.name not in known or (x.field and x.field not in known[x.name][1]):
+            raise Unsupported(f"{x.kind} {x.name} {x.field} is not supported")
+        if (own == "ip") != (self.family is V4):
+            return False
+        number, said = known[x.name]
+        offset, bits = said.get(x.field, (0, 0))
+        first, size = offset // 8, (offset + bits + 7) // 8 - offset // 8
+        self.emit(NftExprKind.EXTHDR, dreg=register, a=number, b=first, c=size if bits else 0)
+        right = 8 * size - offset % 8 - bits
+        if bits % 8:
+            place = self.pool.constant((((1 << bits) - 1) << right, 0))
+            self.emit(NftExprKind.BITWISE, dreg=register, sreg=register, a=place)
+            if right:
+                self.emit(NftExprKind.SHIFT, dreg=register, sreg=register, b=right)
         return True
 
     def load_numgen(self, x: Numgen, register: int) -> bool:
@@ -270,10 +317,8 @@ class Loader(Lookups):
         if x.of is None:
             self.emit(NftExprKind.SYMHASH, dreg=register, b=x.modulus)
         else:
-            if x.seed is None:
-                raise Unsupported(
-                    "jhash without a seed: the kernel draws one when the rule is loaded; give it, as `seed 0x1234`"
-                )
+            # the kernel draws the seed that a rule does not give when the rule is loaded
+            seed = x.seed if x.seed is not None else self.draws.getrandbits(32)
             loaded = self.load(x.of)
             if loaded is None:
                 return False
@@ -286,7 +331,7 @@ class Loader(Lookups):
                 at, length = at + kind.words, length + 4 * kind.words
             if len(loaded.kinds) == 1:
                 length = (loaded.kinds[0].bits + 7) // 8
-            self.emit(NftExprKind.JHASH, dreg=register, sreg=loaded.register, a=length, b=x.modulus, c=x.seed)
+            self.emit(NftExprKind.JHASH, dreg=register, sreg=loaded.register, a=length, b=x.modulus, c=seed)
         if x.offset:
             self.emit(NftExprKind.ADD, dreg=register, a=x.offset)
         return True
@@ -345,6 +390,8 @@ class Loader(Lookups):
         if loaded is None:
             return self.never()
         said = implied_by(m) if m.op == "==" else None
+        if isinstance(m.left, Payload) and m.left.field == "type":
+            self.known["icmp"] = ""
         if isinstance(m.right, (Elements, Named)):
             if m.op not in ("==", "!="):
                 raise ValueError(f"{m.op} a set: expected == or !=")

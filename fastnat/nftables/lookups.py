@@ -10,7 +10,7 @@ from functools import partial
 
 from .datatypes import TYPES
 from .emit import Emitter, Unsupported
-from .kinds import Kinds
+from .kinds import Kinds, has_wide_data
 from .program import Words
 from .sets import Layout, add_set, jiffies
 from .state import state_columns, stateful
@@ -23,9 +23,7 @@ from .tree import (
     Elements,
     Limit,
     Named,
-    Prefix,
     Quota,
-    Range,
     Set,
     Statement,
 )
@@ -70,6 +68,9 @@ class Lookups(Emitter):
         states, exprs = self.states_of(carried or named.statements or self.carried.get(named.name, ()))
         dynamic = "dynamic" in named.flags or named.name in self.changed_by_rules()
         words, say = self.data_of(named, data)
+        wide = bool(data) and words == sum(k.words for k in data) and has_wide_data(named.elements)
+        if wide:
+            words, say = 2 * words, partial(self.interval_data, kinds=data)
         timeout = jiffies(named.timeout)
         layout = Layout(key, words, dynamic, named.size, timeout, states, lambda e: self.states_in(e, states), exprs)
         try:
@@ -78,6 +79,8 @@ class Lookups(Emitter):
             line = named.place[0]
             raise ValueError(f"set {named.name}{f' of line {line}' if line else ''}: {error}") from None
         self.named[named.name] = place
+        if wide:
+            self.interval_maps.add(place)
         return place
 
     def changed_by_rules(self) -> set[str]:
@@ -121,7 +124,7 @@ class Lookups(Emitter):
         if isinstance(first, Concat) and len(first.items) == len(data) + 1:
             data = (*data, self.port_kind)
         words = sum(k.words for k in data)
-        wide = intervals and any(isinstance(e.data, (Range, Prefix)) for e in x.items)
+        wide = intervals and has_wide_data(x.items)
         layout = Layout(key, words * (1 + wide), False, None, 0, [], lambda _: [], 0)
         say = partial(self.interval_data if wide else self.value_data, kinds=data)
         place = self.add(layout, list(x.items), say)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..errors import RuleError
 from . import hooks
 from .datatypes import TYPES
 from .lexer import Reader, Token, tokens_of
 from .statements import StatementParser
-from .tree import Base, Chain, Flowtable, Object, Ruleset, Set, Statement, Table
+from .tree import UNREAD, Base, Chain, Flowtable, Object, Other, Rule, Ruleset, Set, Statement, Table
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
@@ -187,9 +188,25 @@ class RulesetParser(StatementParser):
             self.next()
             self.next()
         else:
-            rule = self.rule()
+            rule = self.read_rule()
             rule.handle = self.handle()
             chain.rules.append(rule)
+
+    def read_rule(self) -> Rule:
+        """Read a rule; leniently one that cannot be read is kept by its words, and never matches."""
+        first = self.at
+        try:
+            return self.rule()
+        except RuleError as error:
+            if not self.ruleset.lenient:
+                raise
+            self.ruleset.warnings.append(f"never matches: {str(error).splitlines()[0]}")
+        self.at, depth, start = first, 0, self.tokens[first]
+        while self.token.kind != "eof" and (depth or (self.token.kind != "end" and self.token.text != "}")):
+            depth += (self.token.text == "{") - (self.token.text == "}")
+            self.next()
+        words = tuple(t.text for t in self.tokens[first : self.at] if t.text != "\n")
+        return Rule((Other(UNREAD, words),), place=self.sources.place(start.file, start.at))
 
     def policy(self, chain: Chain) -> None:
         """Read `policy drop`."""
@@ -258,7 +275,7 @@ class RulesetParser(StatementParser):
                 self.fail("delete rule: expected handle and its number")
             del chain.rules[at]
             return
-        rule = self.rule()
+        rule = self.read_rule()
         rule.handle = self.handle()
         if verb == "replace":
             chain.rules[at] = rule
@@ -330,6 +347,7 @@ class RulesetParser(StatementParser):
         if word == "type":
             made.key = self.types()
             if self.accept(":"):
+                made.intervals = self.accept("interval")
                 made.data = self.types(is_map)
         elif word == "typeof":
             made.typeof = self.concatenation()
@@ -361,7 +379,7 @@ class RulesetParser(StatementParser):
 
     def map_typeof(self, made: Set) -> None:
         """Read the data of a map declared by typeof."""
-        self.accept("interval")
+        made.intervals = self.accept("interval")
         if self.token.text == "verdict" or (self.token.text in OBJECT_MAPS and self.peek().kind == "end"):
             made.data = (self.next().text,)
         else:
@@ -369,7 +387,6 @@ class RulesetParser(StatementParser):
 
     def types(self, objects: bool = False) -> tuple[str, ...]:
         """Read the names of types, between dots."""
-        self.accept("interval")
         found = []
         while True:
             token, word = self.token, self.name("a type")
@@ -462,7 +479,7 @@ class RulesetParser(StatementParser):
         if word == "policy" and self.accept("="):
             start = self.at
             self.elements()
-            return word, " ".join(t.text for t in self.tokens[start : self.at] if t.text != "\n")
+            return word, " ".join(t.text for t in self.tokens[start + 1 : self.at - 1] if t.text != "\n")
         if self.token.kind == "end":
             return word, ""
         return word, self.next().text
@@ -536,14 +553,15 @@ COMMANDS: dict[str, Callable[[RulesetParser, str], None]] = {
 }  # fmt: skip
 
 
-def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None) -> Ruleset:
+def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None, lenient: bool = False) -> Ruleset:
     """Parse nft text as it stands, values as written; see canonical.py for the form in which trees are compared.
 
-    read: returns (name, text) of the files that an include names, None: no file may be included. Raises RuleError,
+    read: returns (name, text) of the files that an include names, None: no file may be included. lenient: a rule that
+    cannot be read stands in the tree as one that never matches, and in the warnings. Raises RuleError,
     which names file, line and column.
     """
     sources, tokens = tokens_of(text, source, read)
-    return RulesetParser(sources, tokens).run(Ruleset(source=source))
+    return RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient))
 
 
 def parse_statement(text: str) -> Statement:

@@ -18,13 +18,17 @@ from .state import COLUMNS
 from .tree import Chain, Rule, Ruleset, Table
 
 Words = tuple[int, ...]
+# above every priority, those of chains at a device moved behind all others included
+END = 2**33
+# by how much a chain at a device is called before, or after, all chains of IP
+BESIDE = 2**32
 # the step of iptables at which, or behind which, a base chain of nftables is called: its priority up to and including
 STEPS: dict[str, tuple[tuple[int, RuleTable], ...]] = {
-    "prerouting": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (2**31, RuleTable.LAST)),
-    "input": ((-76, RuleTable.MANGLE), (100, RuleTable.FILTER), (2**31, RuleTable.LAST)),
-    "forward": ((-76, RuleTable.MANGLE), (2**31, RuleTable.FILTER)),
-    "output": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (2**31, RuleTable.FILTER)),
-    "postrouting": ((100, RuleTable.MANGLE), (2**31, RuleTable.LAST)),
+    "prerouting": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (END, RuleTable.LAST)),
+    "input": ((-76, RuleTable.MANGLE), (100, RuleTable.FILTER), (END, RuleTable.LAST)),
+    "forward": ((-76, RuleTable.MANGLE), (END, RuleTable.FILTER)),
+    "output": ((-200, RuleTable.RAW), (-100, RuleTable.MANGLE), (END, RuleTable.FILTER)),
+    "postrouting": ((100, RuleTable.MANGLE), (END, RuleTable.LAST)),
 }
 # priorities of the tables of iptables in these steps
 TABLE_PRIORITIES = {RuleTable.RAW: -300, RuleTable.MANGLE: -150, RuleTable.FILTER: 0, RuleTable.LAST: 2**31}
@@ -39,6 +43,8 @@ class Origin:
     table: Table
     chain: Chain
     rule: Rule | None
+    # it only asks whether the packet came in by, or leaves by, a device of the chain
+    guard: bool = False
 
 
 @dataclass

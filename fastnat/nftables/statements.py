@@ -375,9 +375,16 @@ class StatementParser(ExpressionParser):
 
     def other(self) -> Statement:
         """Read a statement whose words are only kept: it is decided, or refused, by its name."""
-        name, words = self.tokens[self.at - 1].text, []
+        name, glued = self.tokens[self.at - 1].text, False
+        words: list[str] = []
         while self.token.kind not in ("end", "eof") and self.token.text not in ("}", "comment", *VERDICTS):
-            words.append(f'"{self.token.text}"' if self.token.kind == "quoted" else self.token.text)
+            word = f'"{self.token.text}"' if self.token.kind == "quoted" else self.token.text
+            # an address and its port are one word
+            if words and (glued or (name == "tproxy" and word in "]:" and words[-1] != "to")):
+                words[-1] += word
+            else:
+                words.append(word)
+            glued = name == "tproxy" and word in "[:"
             self.next()
             if len(words) > MAX_WORDS:
                 self.fail(f"{name}: more than {MAX_WORDS} words")

@@ -12,6 +12,8 @@ from typing import TypeAlias, Union
 # line and column in the text, counted from 1; 0 where there is none
 Place = tuple[int, int]
 NOWHERE: Place = (0, 0)
+# the name of a statement that could not be read
+UNREAD = ""
 
 
 @dataclass(frozen=True)
@@ -381,6 +383,8 @@ class Set:
     size: int | None = None
     policy: str = ""
     auto_merge: bool = False
+    # the data of a map are intervals
+    intervals: bool = False
     comment: str = ""
     statements: tuple[Statement, ...] = ()
     elements: list[Element] = field(default_factory=list)
@@ -431,8 +435,14 @@ class Table:
 
 @dataclass
 class Ruleset:
-    """All tables, by family and name, in the order in which they were made; warnings: what was left out and why."""
+    """All tables, by family and name, in the order in which they were made.
+
+    warnings: what was left out and why. lenient: a rule that cannot be decided never matches, and is named there.
+    """
 
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     warnings: list[str] = field(default_factory=list, compare=False)
+    lenient: bool = field(default=False, compare=False)
+    # some rule asks what connections have counted
+    accounted: bool = field(default=False, compare=False)

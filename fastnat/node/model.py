@@ -230,13 +230,16 @@ class Node:
         self.rules6_text = text
         return self.rules6.warnings
 
-    def load_nft(self, text: str, source: str = "<rules.nft>", folder: Path | None = None) -> list[str]:
+    def load_nft(
+        self, text: str, source: str = "<rules.nft>", folder: Path | None = None, lenient: bool = False
+    ) -> list[str]:
         """Set the node's rules of nftables: text of nft, or what `nft -j list ruleset` prints.
 
-        folder: where the files of `include` lie, None: the text includes none. Returns warnings. Raises RuleError
+        folder: where the files of `include` lie, None: the text includes none. lenient: rules that are not supported
+        never match. Returns warnings. Raises RuleError
         naming line, column and statement; then the node keeps its old rules.
         """
-        self.nft = nftables.load(text_of(text, source), source, folder)
+        self.nft = nftables.load(text_of(text, source), source, folder, lenient)
         self.nft_text = nftables.listing(self.nft) if "include" in text and folder is not None else text
         return self.nft.warnings
 
@@ -293,7 +296,7 @@ class Node:
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         if (path / "rules.nft").exists():
-            node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path)
+            node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path, lenient)
         if (path / "rules.v4").exists():
             node.load_rules(read_text(path / "rules.v4"), str(path / "rules.v4"), lenient)
         if (path / "rules.v6").exists():

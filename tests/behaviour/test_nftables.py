@@ -410,11 +410,18 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
 @pytest.mark.parametrize(
     ("nft", "why"),
     [
-        (chain("meta skuid 0 drop"), "meta skuid is not supported: packets here have no socket"),
+        (chain("meta cgroup 5 drop"), "meta cgroup is not supported: packets here have no socket"),
+        (chain("meta skuid nobody drop"), "the names of the node's users and groups are not known"),
         (chain("queue num 1"), "queue is not supported: a program would decide"),
         (chain("socket transparent 1 drop"), "socket transparent is not supported"),
         (chain("ether saddr 00:11:22:33:44:55 drop"), "packets here begin with their IP header"),
-        (chain("ct bytes > 5 drop"), "ct bytes is not supported"),
+        (chain("ct label 5 drop"), "ct label is not supported: connections carry no labels here"),
+        (chain("ip6 flowlabel set 5", family="ip6"), "ip6 flowlabel set is not supported"),
+        (chain("exthdr frag exists drop"), "no packet of a table of family ip has it"),
+        (chain("xt match string drop"), "give iptables-save of the same moment as rules.v4"),
+        ("table netdev t { chain c { type filter hook ingress device \"x0\" priority 0; } }", "'x0' does not exist"),
+        ("table bridge t { chain c { type filter hook input priority 0; ip saddr 1.2.3.4 drop; } }", "bridges are not"),
+        ("table bridge t { chain c { type filter hook input priority 0; policy drop; } }", "its policy is drop"),
         (chain("ip6 saddr ::1 drop"), "conflicting protocols specified"),
         (chain("masquerade"), "masquerade is reached from a chain of type and hook filter forward"),
         (chain("snat to 192.0.2.1", PRE), "snat is reached from a chain of type and hook nat prerouting"),
@@ -433,7 +440,7 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         (chain("counter name \"x\""), "no counter x in table ip t; there are: none"),
         (chain("udp sport set 5"), "udp sport set is not supported"),
         (chain("add @s { ip saddr }", more="set s { type ipv4_addr; flags interval; }"), "so no rule can change it"),
-        (chain("meta time > \"2020-01-01\" drop"), "meta time is not supported"),
+        (chain("meta time > \"2020-01-01\" drop"), "meta time asks for a date; give Engine\\(epoch"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_decided_is_refused_with_its_place(nft, why):
@@ -508,3 +515,90 @@ def test_a_trace_shows_rules_of_both_languages_in_the_order_of_the_hooks():
         "trace id 00000001 ip t c rule jump sub (verdict jump)",
         "trace id 00000001 ip t sub rule meta mark set 0x00000001 (verdict continue)",
     ]
+
+
+def test_what_connections_have_counted_turns_accounting_on():
+    engine = engine_of(chain("ct packets > 1 ct original bytes >= 56 ct reply packets 0 ct avgpkt < 100 drop"))
+    assert [verdict(send(engine, length=28)) for _ in range(3)] == ["forward", "drop", "drop"]
+
+
+def test_owners_are_those_of_local_packets_alone():
+    base = "type filter hook postrouting priority filter;"
+    engine = engine_of(chain("meta skuid 1000-1999 meta skgid != 5 drop", base))
+    engine.uid, engine.gid = 1500, 6
+    assert verdict(send(engine)) == "forward"
+    assert verdict(send(engine, src=OUT, iface="local")) == "drop"
+    engine.gid = 5
+    assert verdict(send(engine, src=OUT, iface="local", sport=4001)) == "forward"
+
+
+@pytest.mark.parametrize(
+    ("rule", "dropped"),
+    [
+        # Thursday 26 November 2026, 11:00
+        ('meta day "Thursday" drop', True),
+        ('meta day { "Friday", "Sunday" } drop', False),
+        ('meta day "Monday"-"Friday" drop', True),
+        ('meta hour "10:30"-"11:00:00" drop', True),
+        ('meta hour "22:00"-"06:00" drop', False),
+        ('meta hour "10:00"-"06:00" drop', True),
+        ('meta hour >= "11:00:01" drop', False),
+        ('meta time "2026-11-26"-"2026-11-27" drop', True),
+        ('meta time < "2026-11-26 11:00:00" drop', False),
+        ("meta time 1795690800 drop", True),
+    ],
+)
+def test_the_date_is_that_of_the_epoch(rule, dropped):
+    assert (verdict(send(engine_of(chain(rule), epoch=1795690800.0))) == "drop") == dropped
+
+
+def test_chains_at_a_device_see_its_packets_before_and_behind_all_others():
+    nft = """table netdev n {
+        chain in { type filter hook ingress devices = { cni0 } priority -500; udp dport 53 counter drop; }
+        chain out { type filter hook egress device "eth0" priority 0; ip daddr 203.0.113.10 udp dport 77 drop; }
+    }
+    """ + chain("counter", "type filter hook prerouting priority -400;")
+    engine = engine_of(nft)
+    assert [verdict(send(engine, dport=port)) for port in (53, 54, 77)] == ["drop", "forward", "drop"]
+    assert verdict(send(engine, src="203.0.113.10", dst="10.244.1.2", iface="eth0")) == "forward"
+    assert "counter packets 3 bytes" in engine.list_nft()
+
+
+def test_rules_that_iptables_made_run_once():
+    nft = """table ip filter { chain FORWARD { type filter hook forward priority filter; policy accept;
+    xt match "string" counter packets 0 bytes 0
+    udp dport 53 drop
+    } }
+    table ip mine { chain c { type filter hook forward priority 5; counter; } }
+    """
+    rules = (
+        "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m ttl --ttl-eq 1\n-A FORWARD -p udp --dport 53 -j DROP\nCOMMIT\n"
+    )
+    engine = engine_of(nft, rules)
+    assert verdict(send(engine)) == "drop"
+    assert "is that of iptables-nft: its rules run once" in engine.stacks[4].program.warnings[0]
+    with pytest.raises(RuleError, match="give iptables-save of the same moment"):
+        engine_of(nft, rules.replace("COMMIT", "-A FORWARD -j ACCEPT\nCOMMIT"))
+
+
+def test_a_rule_that_is_not_supported_never_matches_leniently():
+    node = make_node(chain(""))
+    node.load_nft(chain("what is this { 1,\n2 }\nether saddr 00:11:22:33:44:55 drop\nudp dport 53 drop"), lenient=True)
+    assert verdict(send(fastnat.Engine(node))) == "drop"
+    assert [said.split(": ")[0] for said in node.nft.warnings] == ["never matches"] * 2
+    assert "what is this { 1, 2 }" in " ".join(node.nft_text.split())
+
+
+def test_maps_say_ranges_of_addresses_and_ports():
+    kind, said = "ipv4_addr : interval ipv4_addr . inet_service", "10.244.1.2 : 192.0.2.1 . 5000-5003"
+    pools = f"map pools {{ type {kind}; elements = {{ {said} }} }}"
+    engine = engine_of(chain("meta l4proto udp snat ip to ip saddr map @pools", POST, pools))
+    ports = [int(send(engine, dst=f"203.0.113.{n}", dport=53)["sport"]) for n in range(1, 9)]
+    assert set(ports) <= set(range(5000, 5004))
+    assert text(send(engine, dst="203.0.113.99")["src"]) == "192.0.2.1"
+
+
+def test_a_field_of_some_types_of_icmp_asks_for_the_type():
+    engine = engine_of(chain("icmp id 7 drop"))
+    answers = [verdict(send(engine, proto="icmp", sport=7, dport=kind << 8)) for kind in (8, 13)]
+    assert answers == ["drop", "forward"]

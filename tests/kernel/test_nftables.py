@@ -1,5 +1,6 @@
 """Random rules of nftables in the running kernel and in the engine: the same packets, table and counters."""
 
+import difflib
 import os
 import random
 import re
@@ -9,7 +10,7 @@ import pytest
 
 import fastnat
 from kernel import differential, recorder
-from kernel.cases import INTERFACES, ROUTES, Case
+from kernel.cases import INTERFACES, INTERFACES6, ROUTES, ROUTES6, Case
 from kernel.random_traffic import traffic
 from kernel.test_live import missing
 
@@ -41,13 +42,31 @@ MATCHES = [
     "limit rate over 1/hour burst 3 packets", "limit rate 1 kbytes/day burst 300 bytes", "quota 900 bytes",
     "quota over 300 bytes", "add @seen { ip saddr }", "update @seen { ip daddr timeout 1h }",
     "delete @seen { ip saddr }", "ip saddr @seen", "ip daddr != @seen",
-    "add @limited { ip saddr limit rate over 1/hour burst 2 packets }",
+    "add @limited { ip saddr limit rate over 1/hour burst 2 packets }", "ct packets > 2", "ct original bytes 50-200",
+    "ct reply packets 0", "ct avgpkt > 50", "exthdr dst exists", "exthdr hbh missing", "dst nexthdr tcp",
+    "rt type 0", "exthdr frag exists", "ip option rr exists", "ip option ra missing", "ip option lsrr ptr > 3",
+    "icmp id > 100", "icmp mtu > 5", "ct count 2", "ct count over 3", "ct expiration > 20s", "ct zone 0",
+    "meta nfproto ipv4", "meta protocol ip", "ct status assured", "ct status seen-reply,assured",
+    "tcp option sack-perm exists", "tcp option window count > 3", "tcp option timestamp missing", "tcp sequence > 5000",
+    "fib saddr . mark . iif oif missing", 'fib daddr oifname "eth*"', "fib daddr . oif type unicast",
+    "meta mark & 1 == 1 meta mark & 2 == 0", "ip saddr . meta mark { 10.244.1.0/24 . 0x1, 10.244.1.5 . 0x2 }",
+    "ip daddr . ip saddr @both", "th sport . th dport { 1000-60000 . 53, 1-65535 . 80 }", "meta iif cni0",
+    "meta l4proto . th dport vmap { tcp . 80 : return, udp . 53 : continue }",
+    "update @pairs_seen { ip saddr . th dport }",
+    "ip saddr . th dport @pairs_seen", "add @counted { ip daddr counter }", "ip daddr @counted",
+    "add @few { ip saddr ct count over 2 }",
 ]  # fmt: skip
+# statements that only a chain of type filter in PREROUTING has
+AT_DEVICE = ["", "counter", "meta mark set {}", "drop", "accept"]
 CHANGES = [
     "meta mark set {}", "meta mark set meta mark | {}", "meta mark set meta mark ^ {}", "ct mark set {}",
     "ct mark set meta mark", "meta mark set ct mark", "meta mark set meta mark << 1",
     "meta mark set th dport map {{ 53 : 1, 80 : 2, * : 3 }}", "ip dscp set {}", "ip ttl set 4{}", "counter", "log",
     "meta mark set numgen inc mod 3", "tcp option maxseg size set 90{}", "ip ecn set {}",
+    "reset tcp option sack-perm", "reset tcp option timestamp", "reset tcp option maxseg", "ct mark set ct mark or {}",
+    "meta mark set ip dscp map {{ cs0 : 1, * : 2 }}", "counter name c", "last",
+    "meta mark set jhash ip saddr mod 7 seed 3",
+    "add @marks {{ ip saddr : {} }}", "meta mark set ip saddr map @marks",
 ]  # fmt: skip
 SETS = """
 set some { type ipv4_addr; flags interval; elements = { 10.244.1.2-10.244.1.9, 203.0.113.0/28 } }
@@ -55,6 +74,11 @@ set pairs { type ipv4_addr . inet_service; flags interval
 elements = { 10.244.1.0/28 . 53, 10.244.1.0/24 . 80-443, 203.0.113.0/24 . 1000-60000 } }
 set seen { type ipv4_addr; flags dynamic,timeout; timeout 1h; }
 set limited { type ipv4_addr; flags dynamic; }
+set both { type ipv4_addr . ipv4_addr; flags interval; elements = { 203.0.113.0/24 . 10.244.1.0/25 } }
+set pairs_seen { type ipv4_addr . inet_service; flags dynamic; size 7; }
+set counted { type ipv4_addr; flags dynamic; counter; }
+set few { type ipv4_addr; flags dynamic; }
+map marks { type ipv4_addr : mark; flags dynamic; }
 counter c { }
 """
 BASES = {
@@ -96,8 +120,8 @@ def verdict(rng, base, callees):
     return rng.choice(["drop", "accept", "counter"] if base != "raw" else ["accept", "notrack", "notrack", "counter"])
 
 
-def ruleset(rng):
-    """Return the text of random rules."""
+def ruleset(rng, version=4):
+    """Return the text of random rules for one family."""
     lines, chosen = [SETS], rng.sample(list(BASES), rng.randrange(2, 7))
     for base in chosen:
         callees = [f"{base}_a", f"{base}_b"]
@@ -113,10 +137,65 @@ def ruleset(rng):
                 counted = "counter" if rng.random() < 0.5 else ""
                 lines.append(" ".join(" ".join([*said, counted, verdict(rng, base, below)]).split()))
             lines.append("}")
-    family, text = rng.choice(["ip", "ip", "inet"]), "\n".join(lines)
+    own = "ip6" if version == 6 else "ip"
+    family, text = rng.choice([own, own, "inet"]), "\n".join(lines)
+    if version == 6:
+        text = of_ipv6(text)
     if family == "inet":
-        text = re.sub(r"\b(snat|dnat)( prefix)? to", r"\1 ip\2 to", text)
-    return f"table {family} t {{\n{text}\n}}\n"
+        text = re.sub(r"\b(snat|dnat)( prefix)? to", rf"\1 {own}\2 to", text)
+    return f"{at_device(rng, version)}table {family} t {{\n{text}\n}}\n"
+
+
+def at_device(rng, version):
+    """Return chains of netdev, or nothing."""
+    if rng.random() < 0.7:
+        return ""
+    lines = []
+    for hook in rng.sample(["ingress", "egress"], rng.choice([1, 1, 2])):
+        device = rng.choice(["cni0", "eth0"])
+        lines += [f"chain {hook} {{", f"type filter hook {hook} device {device} priority {rng.randrange(-600, 600)};"]
+        for _ in range(rng.randrange(1, 4)):
+            match = rng.choice(
+                ["udp dport 53", "ip saddr 10.244.1.0/28", "meta l4proto tcp", "ip daddr 203.0.113.0/26"]
+            )
+            lines.append(f"{match} {rng.choice(AT_DEVICE).format(rng.randrange(4))}")
+        lines.append("}")
+    text = "\n".join(lines)
+    return f"table netdev n {{\n{of_ipv6(text) if version == 6 else text}\n}}\n"
+
+
+# what stands in place of addresses and fields of IPv4
+OF_IPV6 = [
+    (r"\b10\.244\.0\.0/16", "fd01::/64"),
+    (r"\b10\.96\.0\.0/(16|24)", "fd66::/64"),
+    (r"\b10\.244\.1\.128/25", "fd01::80/121"),
+    (r"\b10\.244\.1\.0/24", "fd01::/120"),
+    (r"\b10\.244\.1\.(\d+)/(2[5-9]|3\d)", lambda m: f"fd01::{int(m[1]):x}/{96 + int(m[2])}"),
+    (r"\b10\.244\.1\.(\d+)", lambda m: f"fd01::{int(m[1]):x}"),
+    (r"\b203\.0\.113\.0/(2[4-8])", lambda m: f"fd03::/{96 + int(m[1])}"),
+    (r"\b203\.0\.113\.(\d+)", lambda m: f"fd03::{int(m[1]):x}"),
+    (r"\b198\.51\.100\.0/26", "fd02::1:0/122"),
+    (r"\b198\.51\.100\.(\d+)", lambda m: f"fd02::{int(m[1]):x}"),
+    (r"(dnat to )(fd01::\S+)-(fd01::[0-9a-f]+)(:\d+\S*)", r"\1[\2]-[\3]\4"),
+    (r"\bip (saddr|daddr|dscp|ecn|version|length)\b", r"ip6 \1"),
+    (r"\bip ttl\b", "ip6 hoplimit"),
+    (r"\bip protocol\b", "ip6 nexthdr"),
+    (r"\bipv4_addr\b", "ipv6_addr"),
+    (r"\bicmp (type|id|mtu)", r"icmpv6 \1"),
+    (r"\bip (id & 1 == 1|hdrlength 5|frag-off & 0x1fff == 0)", "ip6 flowlabel 0"),
+    (r"@nh,72,8 17", "@nh,48,8 17"),
+    (r"l3proto ipv4", "l3proto ipv6"),
+    (r"nfproto ipv4", "nfproto ipv6"),
+    (r"protocol ip\b", "protocol ip6"),
+    (r"dnat prefix to fd01::/\d+", "dnat prefix to fd01::/123"),
+]
+
+
+def of_ipv6(text):
+    """Return the same rules over IPv6."""
+    for old, new in OF_IPV6:
+        text = re.sub(old, new, text)
+    return text
 
 
 class Kernel(recorder.Namespace):
@@ -141,16 +220,25 @@ def counts(text):
 
 
 def differing(theirs, mine):
-    """Return the lines of a listing whose counters differ from those of another."""
-    lines = [[line for line in text.splitlines() if counts(line)] for text in (theirs, mine)]
-    pairs = ((a.strip(), b.strip()) for a, b in zip(*lines, strict=True) if counts(a) != counts(b))
-    return "\n".join(f"kernel {a}\nengine {b}" for a, b in pairs)
+    """Return the lines of a listing with counters that another does not have, and those that it has in their place."""
+    lines = [[line.strip() for line in text.splitlines() if counts(line)] for text in (theirs, mine)]
+    return "\n".join(difflib.unified_diff(*lines, "kernel", "engine", lineterm="", n=0))
+
+
+def extended(rng, data):
+    """Return an IPv6 packet with extension headers in front of its own, now and then."""
+    if len(data) < 40 or data[0] >> 4 != 6 or rng.random() < 0.8:
+        return data
+    kind, header = rng.choice([(60, b"\1\4" + bytes(4)), (0, b"\1\4" + bytes(4)), (43, bytes([4, 0]) + bytes(4))])
+    made = bytes([data[6], 0]) + header
+    length = (int.from_bytes(data[4:6], "big") + len(made)) % 65536
+    return data[:4] + length.to_bytes(2, "big") + bytes([kind]) + data[7:40] + made + data[40:]
 
 
 def loaded(rng, case):
     """Return rules that nft takes, and a namespace with them: it refuses some combinations of statements."""
     while True:
-        nft = ruleset(rng)
+        nft = ruleset(rng, case.family)
         try:
             return nft, Kernel(case, nft)
         except RuntimeError:
@@ -158,16 +246,21 @@ def loaded(rng, case):
 
 
 def run(seed, packets):
-    """Run one rule set through both, up to a port drawn at random; raise Difference where they differ."""
-    case = Case("", INTERFACES, ROUTES, lambda: traffic(f"nft {seed}", 4, packets))
+    """Run one rule set through both, up to a port drawn at random; raise Difference where they differ.
+
+    Seeds that are one less than a multiple of three are IPv6.
+    """
+    family = 6 if seed % 3 == 2 else 4
+    ends = (INTERFACES6, ROUTES6) if family == 6 else (INTERFACES, ROUTES)
+    case = Case("", *ends, lambda: traffic(f"nft {seed}", family, packets), family=family)
     nft, kernel = loaded(random.Random(f"nft {seed}"), case)
     try:
-        compare(case, nft, kernel)
+        compare(case, nft, kernel, random.Random(f"extensions {seed}"))
     finally:
         kernel.close()
 
 
-def compare(case, nft, kernel):
+def compare(case, nft, kernel, rng):
     """Compare packet by packet, then the counters of the rules."""
     node = case.node()
     node.load_nft(nft)
@@ -179,6 +272,7 @@ def compare(case, nft, kernel):
             break
         if engine.stats["random_draws"]:
             return
+        data = extended(rng, data)
         verdict, mine = engine.process_packet(data, iface, now=done * 0.001)
         mine = mine if verdict == fastnat.Verdict.FORWARD else None
         out = kernel.pass_packet(iface, data, wait=0.001 if mine is None else 0.2)

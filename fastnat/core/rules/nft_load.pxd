@@ -3,12 +3,13 @@
 # Source: nft_payload.c, nft_meta.c, nft_ct.c, nft_fib_ipv4.c, nft_fib_ipv6.c, nft_rt.c, nft_exthdr.c (Linux 6.18).
 # Invariants: a function that returns False leaves the rule (NFT_BREAK); no byte beyond the datagram is read.
 # Differs from the kernel: a packet of a batch of headers has the bytes that its header says, and zeros.
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..nat.range cimport has_ports
+from ..packet.checksum cimport load_be16
 from ..route cimport addr_type, classify, flow_back, flow_t, flow_to, is_multicast, leads_nowhere, packet_type, route_lookup, ruled_route
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
@@ -17,6 +18,17 @@ from ..validate cimport uses_device
 from .match cimport ct_state_bit
 
 cdef enum:
+    NS_PER_SECOND = 1000000000
+    DAY = 86400
+    IPV4_HEADER = 20
+    IPV6_HEADER = 40
+    V6_HOPS = 0
+    V6_ROUTING = 43
+    V6_FRAGMENT = 44
+    V6_AUTH = 51
+    V6_OPTIONS = 60
+    # both directions of a connection
+    BOTH = 2
     # RTN_*
     RTN_UNSPEC = 0
     RTN_UNICAST = 1
@@ -126,6 +138,29 @@ cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexc
         to[i] = e.nft_words[4 * iface + i] if iface else 0
 
 
+cdef inline bint load_owner(engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_owner: nft_meta_get_eval_skugid: only packets of the node itself have a socket; see rules/owner.pxd.
+    if p.in_iface != 0:
+        return False
+    e.owner_asked |= 1 << (OWNER_UID if x.a == NFT_META_SKUID else OWNER_GID)
+    to[0] = e.owner_uid if x.a == NFT_META_SKUID else e.owner_gid
+    return True
+
+
+cdef inline void load_date(const engine_t *e, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_date: nft_meta_get_eval_time, in UTC. 1 January 1970 was a Thursday, number 4.
+    cdef uint64_t now = e.epoch + e.now
+    cdef uint64_t ns
+    if x.a == NFT_META_TIME:
+        ns = now * (NS_PER_SECOND // FN_HZ)
+        to[0] = <uint32_t>(ns >> 32)
+        to[1] = <uint32_t>ns
+    elif x.a == NFT_META_DAY:
+        to[0] = <uint32_t>((now // FN_HZ // DAY + 4) % 7)
+    else:
+        to[0] = <uint32_t>(now // FN_HZ % DAY)
+
+
 cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_meta: nft_meta_get_eval.
     if x.a == NFT_META_LEN:
@@ -145,6 +180,10 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
     elif x.a == NFT_META_PKTTYPE:
         classify(e, p)
         to[0] = packet_type(e, tuple_dst(p.t), p.dst_class)
+    elif x.a == NFT_META_SKUID or x.a == NFT_META_SKGID:
+        return load_owner(e, p, x, to)
+    elif NFT_META_TIME <= x.a <= NFT_META_HOUR:
+        load_date(e, x, to)
     else:
         to[0] = <uint32_t>(random_u64(e) >> 32)
     return True
@@ -172,6 +211,24 @@ cdef inline bint load_tuple(const conn_t *c, const nft_expr_t *x, uint32_t *to) 
     return True
 
 
+cdef inline void load_account(const engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_account: packets, bytes, or bytes a packet; 0 of a connection that is not accounted (nft_ct_get_eval_counter).
+    cdef uint64_t packets = 0
+    cdef uint64_t bytes_ = 0
+    cdef uint32_t way
+    if e.conns[p.ct].flags & CONN_COUNTED:
+        for way in range(2):
+            if x.b == way or x.b == BOTH:
+                packets += e.acct[p.ct].packets[way]
+                bytes_ += e.acct[p.ct].bytes[way]
+    if x.a == NFT_CT_AVGPKT:
+        bytes_ = bytes_ // packets if packets else 0
+    elif x.a == NFT_CT_PKTS:
+        bytes_ = packets
+    to[0] = <uint32_t>(bytes_ >> 32)
+    to[1] = <uint32_t>bytes_
+
+
 cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_ct: nft_ct_get_eval: without a connection only the state can be asked.
     cdef const conn_t *c
@@ -195,6 +252,8 @@ cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *t
         return to[0] != 0
     elif x.a == NFT_CT_ZONE:
         to[0] = c.zone
+    elif NFT_CT_PKTS <= x.a <= NFT_CT_AVGPKT:
+        load_account(e, p, x, to)
     else:
         return load_tuple(c, x, to)
     return True
@@ -298,6 +357,62 @@ cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *
     if x.c == 0:
         return True
     if at == 0:
+        return False
+    to[0] = 0
+    for i in range(x.c):
+        to[0] = to[0] << 8 | p.data[at + x.b + i]
+    return True
+
+
+cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogil:
+    # find_ip_option: => Where an option of the IPv4 header begins, 0: it is not there (ipv4_find_option).
+    cdef uint32_t at = IPV4_HEADER
+    cdef uint32_t end
+    if p.data == NULL:
+        return 0
+    end = (p.data[0] & 15) * 4
+    if end > p.len:
+        return 0
+    while at < end and p.data[at] != 0:
+        if p.data[at] == 1:
+            at += 1
+            continue
+        if at + 1 >= end or p.data[at + 1] < 2 or at + p.data[at + 1] > end:
+            return 0
+        if p.data[at] == kind:
+            return at
+        at += p.data[at + 1]
+    return 0
+
+
+cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogil:
+    # find_extension: => Where an extension header of IPv6 begins, 0: it is not there (ipv6_find_hdr). Of fragments that are not
+    # the first, nothing behind the fragment header is found.
+    cdef uint32_t at = IPV6_HEADER
+    cdef uint32_t next_
+    if p.data == NULL:
+        return 0
+    next_ = p.data[6]
+    while next_ != kind:
+        if next_ not in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS) or at + 8 > p.len:
+            return 0
+        if next_ == V6_FRAGMENT:
+            if load_be16(p.data + at + 2) & 0xfff8:
+                return 0
+            next_, at = p.data[at], at + 8
+        else:
+            next_, at = p.data[at], at + ((p.data[at + 1] + 2) * 4 if next_ == V6_AUTH else (p.data[at + 1] + 1) * 8)
+    return at if at < p.len else 0
+
+
+cdef inline bint load_extension(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_extension: a field of an IPv4 option or IPv6 extension header, or whether it is there (nft_exthdr_ipv4_eval and _ipv6_).
+    cdef uint32_t at = find_extension(p, x.a) if FN_V6 else find_ip_option(p, x.a)
+    cdef uint32_t i
+    to[0] = at != 0
+    if x.c == 0:
+        return True
+    if at == 0 or at + x.b + x.c > p.len:
         return False
     to[0] = 0
     for i in range(x.c):

@@ -1,7 +1,7 @@
 # Walking the chains of nftables for one packet.
 #
 # Source: nft_do_chain (nf_tables_core.c), nft_cmp.c, nft_range.c, nft_bitwise.c, nft_lookup.c, nft_limit.c, nft_quota.c,
-# nft_counter.c, nft_numgen.c, nft_hash.c, nft_nat.c, nft_masq.c, nft_redir.c, nft_objref.c (Linux 6.18).
+# nft_counter.c, nft_exthdr.c, nft_numgen.c, nft_hash.c, nft_nat.c, nft_masq.c, nft_redir.c, nft_objref.c (Linux 6.18).
 # Invariants: an expression that does not hold ends its rule; a verdict ends the chain, a NAT statement as well. Registers hold
 # numbers of the host, the most significant word first; nftables/compile.py says which of them an expression may use.
 # Differs from the kernel: nothing for the expressions listed.
@@ -15,7 +15,7 @@ from ..packet.mangle cimport set_tos, set_ttl
 from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
-from .nft_load cimport find_tcp_option, get_addr, load_ct, load_fib, load_meta, load_payload, load_rt, load_tcp_option
+from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
 
 cdef enum:
@@ -259,6 +259,19 @@ cdef inline void set_mss(pkt_t *p, uint32_t mss) noexcept nogil:
     csum_replace2(p.data + p.l4off + 16, before, mss)
 
 
+cdef inline void strip_option(pkt_t *p, uint32_t kind) noexcept nogil:
+    # strip_option: nft_exthdr_tcp_strip_eval: NOPs in place of an option.
+    cdef uint32_t at = find_tcp_option(p, kind, 0)
+    cdef uint32_t i, n, high
+    if at == 0:
+        return
+    n = p.data[at + 1] if kind > 1 else 1
+    for i in range(at, at + n):
+        high = 8 if (i - p.l4off) % 2 == 0 else 0
+        csum_replace2(p.data + p.l4off + 16, <uint32_t>p.data[i] << high, <uint32_t>1 << high)
+        p.data[i] = 1
+
+
 cdef inline uint32_t jhash(const uint32_t *k, uint32_t length, uint32_t seed) noexcept nogil:
     # jhash: linux/jhash.h over `length` bytes; k: the bytes as words whose first byte is the most significant.
     cdef uint32_t a = <uint32_t>0xdeadbeef + length + seed
@@ -338,6 +351,8 @@ cdef inline void assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32
         target_ct(p, TARGET_NOTRACK, &t)
     elif x.kind == NFT_SET_MSS:
         set_mss(p, regs[x.sreg])
+    elif x.kind == NFT_STRIP:
+        strip_option(p, x.a)
     elif x.kind == NFT_SET_HELPER:
         set_helper(e, p, x.a, x.b)
     elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
@@ -357,6 +372,8 @@ cdef inline bint loaded(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to
         return load_fib(e, p, x, to)
     if x.kind == NFT_RT:
         return load_rt(e, p, x, to)
+    if x.kind == NFT_EXTHDR:
+        return load_extension(p, x, to)
     return load_tcp_option(p, x, to)
 
 
@@ -366,7 +383,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     cdef uint32_t kind = x.kind
     if kind == NFT_CMP:
         return GOES_ON if cmp_holds(e, x, regs + x.sreg) else LEAVES
-    if NFT_PAYLOAD <= kind <= NFT_TCP_OPTION:
+    if NFT_PAYLOAD <= kind <= NFT_EXTHDR:
         return GOES_ON if loaded(e, p, x, regs + x.dreg) else LEAVES
     if kind == NFT_LOOKUP:
         return lookup(e, p, x, regs, chain)
