@@ -1215,8 +1215,6 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
     "NFT_CONN": [
         ("t", "TUPLE", (), 0),
         ("next", "uint64", (), 0),
-        ("ct", "uint32", (), 0),
-        ("pad", "uint32", (), 0),
     ],
     "TABLE_MEMO": [
         ("key", "uint64", (3,), 0),

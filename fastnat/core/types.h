@@ -414,8 +414,10 @@ typedef struct {
 /* What an expression remembers: a counter, limit, quota, last, or numgen. */
 typedef struct {
     uint64_t packets, bytes; /* counter; quota: bytes used; numgen: the number given last, in packets */
-    uint64_t tokens, last;   /* limit: nanoseconds; last: jiffies + 1 of the packet that came last; ct count: nft_conn_t + 1 */
-    uint64_t cost, most;     /* limit: nanoseconds of a packet, or rate and period of bytes; quota: bytes, in most */
+    uint64_t tokens, last;   /* limit: nanoseconds; last: jiffies + 1 of the packet that came last; ct count: jiffies + 1 of the
+                                last look at all connections, and nft_conn_t + 1 */
+    uint64_t cost, most;     /* limit: nanoseconds of a packet, or rate and period of bytes; quota: bytes, in most; ct count:
+                                the connections after the last look, in most */
     uint64_t period;
 } nft_state_t;
 
@@ -423,7 +425,6 @@ typedef struct {
 typedef struct {
     tuple_t t;     /* its original one */
     uint64_t next; /* in its list, or among the free ones, plus one; 0 none */
-    uint32_t ct, pad;
 } nft_conn_t;
 
 /* What the rules of one table said of a packet, for all packets that none of them could tell apart. Its counters go to

@@ -869,8 +869,6 @@ cdef extern from "types.h" nogil:
     ctypedef struct nft_conn_t:
         tuple_t t
         uint64_t next
-        uint32_t ct
-        uint32_t pad
 
     ctypedef struct table_memo_t:
         uint64_t key[3]

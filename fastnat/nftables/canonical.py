@@ -147,6 +147,7 @@ class Writer:
         pairs = list(
             zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
         )
+        pairs = without_own(self.table.family, pairs)
         kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
         return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
 
@@ -249,7 +250,8 @@ class Writer:
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
         if isinstance(x, Range):
-            if kind is not None and kind.name == "day":
+            if kind is not None and kind.names and kind.form == "decimal":
+                # of those with names, ranges are listed as numbers
                 return Range(*(Value(str(first_number(end, kind))) for end in (x.low, x.high)))
             return Range(self.value(x.low, kinds), self.value(x.high, kinds))
         if isinstance(x, Prefix):
@@ -307,6 +309,9 @@ class Writer:
         """Rewrite the element that a rule adds."""
         e, named = s.element, self.table.sets.get(s.table)
         key, data = kinds_of(self.table, named) if named is not None else ((), ())
+        if named is not None and list(map(type, e.statements)) == list(map(type, named.statements)):
+            # what all elements of the set carry
+            e = replace(e, statements=())
         return replace(e, key=self.right(e.key, key), data=None if e.data is None else self.right(e.data, data))
 
     def reject(self, s: Reject) -> Reject:
@@ -350,7 +355,7 @@ def masked(x: Operation, kinds: Kinds) -> Expression:
     while isinstance(field, Operation) and field.op in "&|^" and isinstance(field.right, Value):
         steps.append((field.op, first_number(field.right, kind)))
         field = field.left  # type: ignore[assignment]  # any expression ends the walk
-    if len(steps) < 2 or isinstance(field, (Value, Operation)):
+    if not steps or isinstance(field, (Value, Operation)):
         return x
     mask, bits = full, 0
     for op, number in reversed(steps):
@@ -358,6 +363,8 @@ def masked(x: Operation, kinds: Kinds) -> Expression:
             mask, bits = mask & number, bits & number
         else:
             mask, bits = (mask & ~number, bits | number) if op == "|" else (mask, bits ^ number)
+    if len(steps) == 1 and (mask, bits) != (full, 0):
+        return x
     set_bits = ~mask & bits & full
     bits, mask = bits & mask, mask | set_bits
     found: Expression = field
@@ -514,6 +521,12 @@ def ports_in_order(pairs: Pairs) -> Pairs:
             if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
                 found[at], found[at + 1] = found[at + 1], found[at]
     return found
+
+
+def without_own(family: str, pairs: Pairs) -> Pairs:
+    """Leave out `meta protocol` where it says what the table says, unless it is all that the rule says."""
+    own = Match("==", Meta("protocol"), Value(family))
+    return pairs if len(pairs) == 1 else [pair for pair in pairs if pair[0] != own]
 
 
 def across_midnight(op: str, x: Expression, kind: Datatype) -> tuple[str, Expression]:

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import time
 
 import pytest
 
@@ -265,6 +266,8 @@ def compare(case, nft, kernel, rng):
     node = case.node()
     node.load_nft(nft)
     engine, answer, talk, done = fastnat.Engine(node), None, case.traffic(), 0
+    # within one jiffy `ct count` does not look which connections are over
+    step = 0.012 if "ct count" in nft else 0.001
     while True:
         try:
             iface, data = next(talk) if not done else talk.send(answer)
@@ -273,10 +276,11 @@ def compare(case, nft, kernel, rng):
         if engine.stats["random_draws"]:
             return
         data = extended(rng, data)
-        verdict, mine = engine.process_packet(data, iface, now=done * 0.001)
+        verdict, mine = engine.process_packet(data, iface, now=done * step)
         mine = mine if verdict == fastnat.Verdict.FORWARD else None
         out = kernel.pass_packet(iface, data, wait=0.001 if mine is None else 0.2)
         answer, done = out[1] if out else None, done + 1
+        time.sleep(step if step > 0.001 else 0)
         if mine != answer and not engine.stats["random_draws"]:
             named = (("in", data), ("kernel", answer), ("engine", mine))
             said = "\n".join(f"{who} {d.hex() if d else 'nothing'}" for who, d in named)

@@ -5,15 +5,16 @@
 # Invariants: an expression that does not hold ends its rule; a verdict ends the chain, a NAT statement as well. Registers hold
 # numbers of the host, the most significant word first; nftables/compile.py says which of them an expression may use.
 # Differs from the kernel: nothing for the expressions listed.
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from ..types cimport *
-from ..conntrack.lookup cimport is_live
+from ..conntrack.lookup cimport find_tuple
 from ..helpers.expect cimport assign_helper
 from ..packet.checksum cimport csum_replace2, load_be16
 from ..packet.mangle cimport set_tos, set_ttl
 from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
+from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
 from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
@@ -23,6 +24,8 @@ cdef enum:
     GOES_ON = 0
     LEAVES = 0xff
     NS_PER_JIFFY = 1000000000 // FN_HZ
+    # connections that are over which one packet takes out of a list (CONNCOUNT_GC_MAX_NODES)
+    COLLECTED = 64
 
 
 cdef inline bint cmp_holds(const engine_t *e, const nft_expr_t *x, const uint32_t *from_) noexcept nogil:
@@ -107,37 +110,31 @@ cdef inline bint quota_holds(const pkt_t *p, const nft_expr_t *x, nft_state_t *s
     return (s.bytes >= s.most) == (x.b & 1)
 
 
-cdef inline bint connection_counts(const engine_t *e, const nft_conn_t *x) noexcept nogil:
-    # connection_counts: find_or_evict and already_closed: it is there, and a TCP connection is not over.
-    cdef const conn_t *c = &e.conns[x.ct]
-    if not is_live(c) or not tuple_equal(c.tuples[0], x.t) or not c.status & IPS_CONFIRMED:
-        return False
-    if <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
-        return False
-    return tuple_proto(x.t) != PROTO_TCP or (c.state != TCP_TIME_WAIT and c.state != TCP_CLOSE)
-
-
-cdef inline uint64_t *last_counted(engine_t *e, const pkt_t *p, nft_state_t *s, bint *there) noexcept nogil:
-    # last_counted: take out connections that are over; there: the packet's own is among those that stay.
-    # => Where the next one is linked. s.packets: how many there are.
+cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *own) noexcept nogil:
+    # last_counted: take out connections that are over, 64 at most, up to the packet's own if there is one.
+    # => Where the next one is linked; NULL: the own one stands in the list. s.packets: how many there are.
     cdef uint64_t *link = &s.last
+    cdef uint32_t gone = 0
     cdef uint32_t at
-    while link[0]:
+    while link[0] and gone <= COLLECTED:
         at = <uint32_t>link[0] - 1
-        if e.nft_conns[at].ct == p.ct and tuple_equal(e.nft_conns[at].t, e.conns[p.ct].tuples[0]):
-            there[0] = True
-        elif not connection_counts(e, &e.nft_conns[at]):
+        if not still_counts(e, e.nft_conns[at].t):
             link[0] = e.nft_conns[at].next
             e.nft_conns[at].next = e.free_nft_conn
             e.free_nft_conn = at + 1
             s.packets -= 1
+            gone += 1
             continue
+        if own != NULL and tuple_equal(e.nft_conns[at].t, own[0]):
+            return NULL
         link = &e.nft_conns[at].next
+    while link[0]:
+        link = &e.nft_conns[link[0] - 1].next
     return link
 
 
-cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s, uint64_t *link) noexcept nogil:
-    # count_connection: add the packet's connection (nf_conncount_add).
+cdef inline bint count_connection(engine_t *e, nft_state_t *s, uint64_t *link, tuple_t own) noexcept nogil:
+    # count_connection: add a connection.
     # => False: there is no room.
     cdef uint32_t at
     if e.free_nft_conn:
@@ -148,50 +145,79 @@ cdef inline bint count_connection(engine_t *e, const pkt_t *p, nft_state_t *s, u
         e.n_nft_conns += 1
     else:
         return False
-    e.nft_conns[at].t = e.conns[p.ct].tuples[0]
-    e.nft_conns[at].ct = p.ct
+    e.nft_conns[at].t = own
     e.nft_conns[at].next = 0
     link[0] = at + 1
     s.packets += 1
     return True
 
 
-cdef inline bint count_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
-    # count_holds: nft_connlimit_do_eval. A packet without a connection counts as one that is over at once.
-    cdef bint there = False
-    cdef uint64_t *link = last_counted(e, p, s, &there)
-    cdef uint64_t count
-    if not there and p.ct != FN_NONE and not count_connection(e, p, s, link):
+cdef inline bint counted(engine_t *e, const pkt_t *p, nft_state_t *s) noexcept nogil:
+    # counted: nf_conncount_add_skb. Within one jiffy a connection that is not confirmed is added without a look at the others; one
+    # that is ASSURED is not added any more.
+    # => False: there is no room.
+    cdef tuple_t own = e.conns[p.ct].tuples[0] if p.ct != FN_NONE else p.t
+    cdef uint32_t id_ = p.ct << 1 if p.ct != FN_NONE else find_tuple(e, own, tuple_hash(e, own), <uint32_t>e.now)
+    cdef uint32_t status = e.conns[id_ >> 1].status if id_ != FN_NONE else 0
+    cdef bint now = s.tokens == e.now + 1
+    cdef uint64_t *link
+    if e.profile != LINUX_5_4 and status & IPS_ASSURED:
+        if not now:
+            last_counted(e, s, NULL)
+            s.tokens = e.now + 1
+            s.most = s.packets
+        return True
+    if e.profile != LINUX_5_4 and now and not status & IPS_CONFIRMED and s.packets - s.most < COLLECTED:
+        link = &s.last
+        while link[0]:
+            link = &e.nft_conns[link[0] - 1].next
+        return count_connection(e, s, link, own)
+    link = last_counted(e, s, &own)
+    if link == NULL:
+        return True
+    if not count_connection(e, s, link, own):
         return False
-    count = s.packets + (p.ct == FN_NONE)
-    return (count > x.c) == (x.b & 1)
+    s.tokens = e.now + 1
+    s.most = s.packets
+    return True
 
 
-cdef inline bint stateful_holds(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t state) noexcept nogil:
-    # stateful_holds: counter, limit, quota, last or ct count.
+cdef inline uint32_t count_says(engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
+    # count_says: nft_connlimit_do_eval.
+    # => GOES_ON, LEAVES, or TARGET_DROP: the packet makes no tuple, or there is no room.
+    if (p.ct == FN_NONE and not p.tracked) or not counted(e, p, s):
+        return TARGET_DROP
+    return GOES_ON if (s.packets > x.c) == (x.b & 1) else LEAVES
+
+
+cdef inline uint32_t stateful_says(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t state) noexcept nogil:
+    # stateful_says: counter, limit, quota, last or ct count.
+    # => GOES_ON, LEAVES or TARGET_DROP.
     cdef nft_state_t *s = &e.nft_states[state]
     if x.kind == NFT_COUNTER:
         s.packets += 1
         s.bytes += p.length
-        return True
-    if x.kind == NFT_LIMIT:
-        return limit_holds(e, p, x, s)
-    if x.kind == NFT_QUOTA:
-        return quota_holds(p, x, s)
-    if x.kind == NFT_CONNLIMIT:
-        return count_holds(e, p, x, s)
-    s.last = e.now + 1
-    return True
+    elif x.kind == NFT_LIMIT:
+        return GOES_ON if limit_holds(e, p, x, s) else LEAVES
+    elif x.kind == NFT_QUOTA:
+        return GOES_ON if quota_holds(p, x, s) else LEAVES
+    elif x.kind == NFT_CONNLIMIT:
+        return count_says(e, p, x, s)
+    else:
+        s.last = e.now + 1
+    return GOES_ON
 
 
-cdef inline bint carried_hold(engine_t *e, pkt_t *p, const nft_set_t *s, uint32_t element) noexcept nogil:
-    # carried_hold: what an element carries, in order (nft_set_elem_update_expr).
+cdef inline uint32_t carried_say(engine_t *e, pkt_t *p, const nft_set_t *s, uint32_t element) noexcept nogil:
+    # carried_say: what an element carries, in order (nft_set_elem_update_expr).
+    # => As stateful_says.
     cdef uint32_t first = s.states + (element - s.first) * s.n_states
-    cdef uint32_t i
+    cdef uint32_t i, said
     for i in range(s.n_states):
-        if not stateful_holds(e, p, &e.nft_exprs[s.state_exprs + i], first + i):
-            return False
-    return True
+        said = stateful_says(e, p, &e.nft_exprs[s.state_exprs + i], first + i)
+        if said != GOES_ON:
+            return said
+    return GOES_ON
 
 
 cdef inline uint32_t lookup(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *regs, uint32_t *chain) noexcept nogil:
@@ -200,13 +226,15 @@ cdef inline uint32_t lookup(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
     cdef const nft_set_t *s = &e.nft_sets[x.a]
     cdef uint32_t at = find_in_set(e, s, regs + x.sreg)
     cdef const uint32_t *data
+    cdef uint32_t said
     if x.b == NFT_LOOKUP_NOT:
         return LEAVES if at != FN_NONE else GOES_ON
     if at == FN_NONE:
         return LEAVES
     data = element_data(e, s, at)
-    if s.n_states and not carried_hold(e, p, s, at):
-        return LEAVES
+    said = carried_say(e, p, s, at) if s.n_states else GOES_ON
+    if said != GOES_ON:
+        return said
     if x.b == NFT_LOOKUP_MAP:
         memcpy(regs + x.dreg, data, 4 * s.data_words)
     elif x.b == NFT_LOOKUP_VERDICT:
@@ -220,9 +248,7 @@ cdef inline uint32_t dynset(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
     cdef uint32_t element
     if not change_set(e, x, regs, &element):
         return LEAVES
-    if element != FN_NONE and not carried_hold(e, p, &e.nft_sets[x.a], element):
-        return LEAVES
-    return GOES_ON
+    return GOES_ON if element == FN_NONE else carried_say(e, p, &e.nft_sets[x.a], element)
 
 
 cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
@@ -412,10 +438,10 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     elif kind == NFT_ADD:
         regs[x.dreg] += x.a
     elif NFT_COUNTER <= kind <= NFT_CONNLIMIT:
-        return GOES_ON if stateful_holds(e, p, x, x.a) else LEAVES
+        return stateful_says(e, p, x, x.a)
     elif kind == NFT_OBJECT:
         x = &e.nft_exprs[regs[x.sreg]]
-        return GOES_ON if stateful_holds(e, p, x, x.a) else LEAVES
+        return stateful_says(e, p, x, x.a)
     elif kind == NFT_DYNSET:
         return dynset(e, p, x, regs)
     elif kind == NFT_NAT:
