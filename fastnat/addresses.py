@@ -85,6 +85,11 @@ def family_of(address: AddressLike) -> Family:
     return V6 if isinstance(address, int) and address > V4.full else V4
 
 
+def end_text(address: str, port: int) -> str:
+    """Return an address and a port as URLs have them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def fold(address: int) -> int:
     """Return an address in 32 bits, as `folded` of core/rules/sets.pxd."""
     return (address ^ address >> 32 ^ address >> 64 ^ address >> 96) & 0xFFFFFFFF

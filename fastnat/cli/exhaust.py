@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from ..addresses import to_int
+from ..addresses import end_text
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..errors import InputError
@@ -25,6 +25,7 @@ from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.steady import MAX_FLOWS, Rate, Steady, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
+from ..exhaustion.workload import CLOSES
 from ..node import Node
 from ..util.escapes import cell, json_text
 from ..util.files import read_text
@@ -67,7 +68,7 @@ class Rates:
 @click.command()
 @click.argument("node", required=False)
 @click.option("--scenario", "scenario_path", metavar="FILE", help="The question as TOML; options given here go first.")
-@click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
+@click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), help="udp by default.")
 @click.option("--flows", type=click.IntRange(1), help="72000 by default.")
 @click.option("--clients", type=click.IntRange(0), help="Client addresses; 0, the default: one for each flow.")
@@ -76,9 +77,9 @@ class Rates:
 @click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")
 @click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
 @click.option("--replies", is_flag=True, default=None, help="UDP flows are answered.")
-@click.option("--close", type=click.Choice(["fin", "rst", "none"]), help="How TCP flows end; fin by default.")
+@click.option("--close", type=click.Choice(CLOSES), help="How TCP flows end; fin by default; client, server: one side.")
 @click.option("--cpus", type=click.IntRange(1, 256), help="Packets that race between set-up and confirm.")
-@click.option("--iface", help="Interface on which the flows enter; cni0 by default.")
+@click.option("--iface", help="Interface on which the flows enter; cni0 by default; local: the node opens them.")
 @click.option("--network", metavar="NET", help="Addresses of the clients; by default of the first SNAT rule.")
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
 @click.option("--profile", metavar="A[,B]", help="linux-6.18 (default), linux-5.4, or both.")
@@ -211,30 +212,17 @@ def workload(work: Workload, dst: tuple[str, ...], options: dict[str, Any]) -> W
     """Return a workload with the options that were given."""
     given = {name: value for name, value in options.items() if value is not None}
     if dst:
-        given.update(destinations=tuple(scenario.endpoint(d) for d in dst), weights=())
+        given.update(destinations=tuple(end for d in dst for end in scenario.endpoints(d)), weights=())
     if "rate" in given:
         given["stages"] = ()
     if "sport" in given:
         given["sport"] = sport_of(given["sport"])
-    if "network" in given:
-        check_network(given["network"])
     if "hold" in given:
         try:
             given["hold"] = hold_of(given["hold"])
         except ValueError as error:
             raise InputError(f"--hold: {error}") from None
     return replace(work, **given)
-
-
-def check_network(text: str) -> None:
-    """Raise InputError for what is no network of IPv4."""
-    address, _, length = text.partition("/")
-    try:
-        to_int(address)
-        if length and not (length.isascii() and length.isdigit() and int(length) <= 32):
-            raise ValueError
-    except ValueError:
-        raise InputError(f"--network {text!r}: expected a.b.c.d/len") from None
 
 
 def variants_of(
@@ -317,7 +305,7 @@ def rates_of(asked: Rates, console: Terminal) -> None:
             if not found:
                 raise
             stopped = True
-    where = " ".join(f"{a}:{p}" for a, p in work.destinations[:3])
+    where = " ".join(end_text(*end) for end in work.destinations[:3])
     name = "" if variants[0].label == AS_IT_IS else f"{variants[0].label}: up"
     console.say(
         f"{name or 'Up'} to {found[0].rate:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, "

@@ -23,10 +23,10 @@ from .terminal import Bar, Number, Terminal, load_node, say, warn_of_senders
 @click.argument("node", required=False)
 @click.option("--rate", type=Number(0.001, 1e9), required=True, help="Flows a second, all together.")
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
-@click.option("--dst", multiple=True, metavar="IP:PORT", help="Destination; repeat for several, taken in turn.")
+@click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
 @click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--iface", default="cni0", show_default=True)
+@click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 @click.option(
     "--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share of flows that may fail."
@@ -53,7 +53,7 @@ def plan(
             raise InputError("--plot: a cloud's plan cannot be drawn; leave --plot out, or give a node")
         in_a_cloud(cloud, rate, held, fails, instances, as_json)
         return
-    destinations = tuple(scenario.endpoint(d) for d in dst) or (("203.0.113.10", 443),)
+    destinations = tuple(end for d in dst for end in scenario.endpoints(d)) or (("203.0.113.10", 443),)
     work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
     if proto == "udp":
         work = replace(work, replies=True)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from ..addresses import FAMILIES, family_of
+from ..addresses import FAMILIES, end_text, family_of
 from ..conntrack.dump import Dump, read
 from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, seconds_left, spaces_of
 from ..engine.settings import PROFILES
@@ -139,14 +139,14 @@ def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> Non
     for s in spaces:
         holder, held = s.sources[0]
         rows.append([
-            s.address, s.proto, end_of(s.dst, s.dport), f"{s.used:,}", f"{s.occupancy:.1%}", f"{s.free:,}",
+            s.address, s.proto, end_text(s.dst, s.dport), f"{s.used:,}", f"{s.occupancy:.1%}", f"{s.free:,}",
             f"{s.time_wait / s.connections:.0%}", f"{s.fails:.2%}", f"{holder} ({held / s.connections:.0%})",
             *([str(s.zone)] if zoned else []),
         ])  # fmt: skip
     console.say(f"Port spaces of {dump.connections:,} connections")
     console.table([*names, "zone"] if zoned else names, rows, left=3)
     s, g = spaces[0], growth[0]
-    where = f"{s.address} towards {s.proto} {end_of(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
+    where = f"{s.address} towards {s.proto} {end_text(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
     if s.fails >= 0.001:
         word = f"Ports are running out now: of new connections from {where} {s.fails:.1%} fail."
     elif s.occupancy >= PAIN:
@@ -156,11 +156,6 @@ def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> Non
     console.say(word)
     if g is not None:
         console.say(forecast(s, g))
-
-
-def end_of(address: str, port: int) -> str:
-    """Return an address and a port as URLs have them."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def forecast(s: PortSpace, growth: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..addresses import end_text
 from ..util.escapes import markup
 from .document import Document
 from .outcome import Outcome, Row
@@ -54,7 +55,7 @@ def to_html(doc: Document) -> str:
         plot("Probes of the port search per flow", unit, doc.firsts, along, lambda r: r.probes_per_conn),
     ]
     said = "".join(f"<li>{markup(w)}</li>" for w in doc.comparison)
-    destinations = ", ".join(f"{a}:{p}" for a, p in doc.work.destinations[:3])
+    destinations = ", ".join(end_text(*end) for end in doc.work.destinations[:3])
     what = f"{doc.work.proto} to {destinations}; node {doc.node}; {doc.profile}"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">

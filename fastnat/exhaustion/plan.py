@@ -112,7 +112,7 @@ def plan(
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
     busiest = live * busiest_share(work)
-    size = Spaces(Engine(node, profile, max_connections=16), work.proto).size
+    size = Spaces(Engine(node, profile, max_connections=16), work.proto, work.family).size
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
     # with fewer the share that fails is no less than what finds no port at all; a lifetime is only a mean
     addresses = max(math.ceil(CERTAIN * busiest * keeps_for(work, lasts, profile) / lasts * (1 - share) / size), 1)

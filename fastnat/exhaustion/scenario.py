@@ -25,6 +25,7 @@ tcp-time-wait = [120, 30]
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -46,6 +47,8 @@ RUN_KEYS = ("seeds", "seed")
 STAGE_KEYS = ("for", "rate", "to")
 # characters of a scenario, parts of a dotted key: tomllib takes the square of the parts; tables [[stage]]
 MAX_TEXT, MAX_PARTS, MAX_STAGES = 4 << 20, 16, 1000
+# destinations of one network
+MOST_HOSTS = 65_536
 PART = r"(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')"
 DOTTED = re.compile(rf"(?:^|[{{,\[])[ \t]*+{PART}(?:[ \t]*+\.[ \t]*+{PART}){{{MAX_PARTS}}}", re.MULTILINE)
 WORKLOAD_KEYS = (*(f.name for f in fields(Workload) if f.name != "stages"), "zipf", "requests_per_connection")
@@ -63,17 +66,28 @@ class Scenario:
     seed: int = 0
 
 
-def endpoint(text: str) -> tuple[str, int]:
-    """Return "a.b.c.d:port" as a pair; InputError for anything else."""
-    from ..addresses import to_int
+def endpoints(text: str) -> list[tuple[str, int]]:
+    """Return the destinations of "IP:PORT", "[IPv6]:PORT" or "NET/LEN:PORT"; InputError for anything else.
 
+    Of a network these are its hosts: without its first and last address where it has more than two.
+    """
     address, _, port = str(text).rpartition(":")
+    bare = address.removeprefix("[").removesuffix("]")
     try:
-        to_int(address)
-        decimal(port, 1, 65535)
+        if address != (f"[{bare}]" if ":" in bare else bare):
+            raise ValueError
+        number = decimal(port, 1, 65535)
+        if "/" not in bare:
+            return [(str(ipaddress.ip_address(bare)), number)]
+        network = ipaddress.ip_network(bare, strict=False)
     except ValueError:
-        raise InputError(f"destination {shown(text)}: expected IP:PORT, for example 203.0.113.10:53") from None
-    return address, int(port)
+        raise InputError(
+            f"destination {shown(text)}: expected IP:PORT, [IPv6]:PORT or NETWORK/LEN:PORT, for example "
+            "203.0.113.10:53, [2001:db8::9]:443 or 203.0.113.0/24:443"
+        ) from None
+    if network.num_addresses > MOST_HOSTS:
+        raise InputError(f"destination {shown(text)}: {network.num_addresses:,} addresses; at most {MOST_HOSTS:,}")
+    return [(str(host), number) for host in network.hosts()]
 
 
 class Reader:
@@ -166,6 +180,11 @@ def listed(make: Any) -> Any:
     return made
 
 
+def destinations(value: Any) -> tuple[tuple[str, int], ...]:
+    """Return the destinations of a list of TOML; ValueError for another value."""
+    return tuple(end for ends in listed(endpoints)(value) for end in ends)
+
+
 def profile_of(value: Any) -> str:
     """Return a profile's name; ValueError for another value."""
     if text(value) not in PROFILES:
@@ -197,7 +216,7 @@ def _workload(r: Reader) -> Workload:
     table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
     given: dict[str, Any] = {}
     makers = {
-        "destinations": listed(endpoint), "weights": listed(number(0, 1e300)),
+        "destinations": destinations, "weights": listed(number(0, 1e300)),
         "hold": hold_of, "rate": number(0, MAX_RATE), "flows": whole(1, 2**63), "clients": whole(0, 2**32),
         "cpus": whole(1, 256), "poisson": flag, "replies": flag, "proto": text, "iface": text, "network": text,
         "close": text, "sport": sport_of,

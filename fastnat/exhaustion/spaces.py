@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import to_text
+from ..addresses import Family, end_text
 from ..dtypes import PROTOCOLS, Reason
 from ..engine import Engine
 from ..iptables.model import PROTO_SPECIFIED
-from .workload import scrambled
+from .drawing import ends_of, folded, scrambled
 
 # the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
 FIRST, LAST = 1024, 65535
 # spaces that ran out, of which an outcome keeps the worst
 MOST_NAMED = 8
 Key = tuple[int, int, int, int]
+# (NAT address, destination, its port)
+Ends = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ class Space:
     def name(self) -> str:
         """Who has its ports, and towards where."""
         zone = f" in zone {self.zone}" if self.zone else ""
-        return f"{self.address} to {self.proto} {self.dst}:{self.dport}{zone}"
+        return f"{self.address} to {self.proto} {end_text(self.dst, self.dport)}{zone}"
 
 
-def window_of(engine: Engine, proto: str) -> tuple[int, int]:
+def window_of(engine: Engine, proto: str, family: Family) -> tuple[int, int]:
     """Return the first and last port that SNAT gives: those of the rules where all of them name the same ones."""
     windows = set()
-    for _, _, rule in engine.stacks[4].ruleset.origin:
+    for _, _, rule in engine.stack_of(family.version).ruleset.origin:
         if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.proto in (0, PROTOCOLS[proto]):
             target = rule.target
             low, high = sorted((target.min_proto, target.max_proto))
@@ -58,9 +60,9 @@ def window_of(engine: Engine, proto: str) -> tuple[int, int]:
 class Spaces:
     """The port spaces of one run."""
 
-    def __init__(self, engine: Engine, proto: str) -> None:
-        self.engine, self.proto = engine, proto
-        self.first, self.last = window_of(engine, proto)
+    def __init__(self, engine: Engine, proto: str, family: Family) -> None:
+        self.engine, self.proto, self.family = engine, proto, family
+        self.first, self.last = window_of(engine, proto, family)
         self.addresses: set[int] = set()
         self.ends: set[int] = set()
         # (NAT address, destination, its port, zone): the most ports in use
@@ -73,29 +75,41 @@ class Spaces:
 
     def note(self, out: NDArray[Any], translated: NDArray[np.bool_]) -> None:
         """Remember the spaces of first packets: RESULT[n], and which of them got another source."""
-        self.addresses.update(np.unique(out["src"][translated]).tolist())
+        self.addresses.update(map(self.family.unpack, np.unique(out["src"][translated])))
         self.ends.update(np.unique(ends_of(out["dst"][translated], out["dport"][translated])).tolist())
 
     def count(self) -> int:
         """Count the ports in use now; return those of the fullest space."""
         if not self.addresses:
             return 0
-        core = self.engine.core_of(4)
+        core = self.engine.core_of(self.family.version)
         conns = core.arrays["conns"][: core.high_water]
         reply = conns["tuples"][:, 1]
         there = (conns["flags"] != 0) & (reply["dport"] >= self.first) & (reply["dport"] <= self.last)
-        there &= (reply["proto"] == PROTOCOLS[self.proto]) & np.isin(reply["dst"], list(self.addresses))
-        reply = reply[there]
-        wanted = np.array(sorted(self.ends), np.uint64)
-        reply = reply[np.isin(ends_of(reply["src"], reply["sport"]), wanted)]
-        if not len(reply):
+        at = np.flatnonzero(there & (reply["proto"] == PROTOCOLS[self.proto]))
+        own = np.array([self.family.pack(a) for a in self.addresses], reply.dtype["dst"])
+        here, ends = folded(reply["dst"][at]), ends_of(reply["src"][at], reply["sport"][at])
+        wanted = np.isin(here, folded(own)) & np.isin(ends, np.array(sorted(self.ends), np.uint64))
+        at, here, ends = at[wanted], here[wanted], ends[wanted]
+        if not len(at):
             return 0
-        keys = scrambled(reply["dst"].astype(np.uint64) << np.uint64(16) | reply["zone"])
-        _, at, used = np.unique(keys ^ ends_of(reply["src"], reply["sport"]), return_index=True, return_counts=True)
-        for t, n in zip(reply[at], used.tolist(), strict=True):
-            key = (int(t["dst"]), int(t["src"]), int(t["sport"]), int(t["zone"]))
+        keys = scrambled(here << np.uint64(16) | reply["zone"][at]) ^ ends
+        _, first, used = np.unique(keys, return_index=True, return_counts=True)
+        for t, n in zip(reply[at[first]], used.tolist(), strict=True):
+            key = (self.family.unpack(t["dst"]), self.family.unpack(t["src"]), int(t["sport"]), int(t["zone"]))
             self.most[key] = max(self.most.get(key, 0), n)
         return int(used.max())
+
+    def note_lost(self, out: NDArray[Any], counted: dict[Ends, int]) -> None:
+        """Count flows that found no port, out of the RESULT[n] of dropped ones."""
+        lost = out[out["reason"] == Reason.CLASH]
+        if not len(lost):
+            return
+        keys = scrambled(folded(lost["src"])) ^ ends_of(lost["dst"], lost["dport"])
+        _, at, failed = np.unique(keys, return_index=True, return_counts=True)
+        for k, n in zip(at.tolist(), failed.tolist(), strict=True):
+            ends = (self.family.unpack(lost["src"][k]), self.family.unpack(lost["dst"][k]), int(lost["dport"][k]))
+            counted[ends] = counted.get(ends, 0) + n
 
     def fullest(self) -> Space | None:
         """Return the space that was fullest at any count."""
@@ -107,27 +121,15 @@ class Spaces:
     def space(self, key: Key, failed: int) -> Space:
         """Return a space by its key."""
         address, dst, dport, zone = key
-        used = self.most.get(key, 0)
-        return Space(to_text(address), self.proto, to_text(dst), dport, zone, used, failed)
+        used, text = self.most.get(key, 0), self.family.to_text
+        return Space(text(address), self.proto, text(dst), dport, zone, used, failed)
 
-    def ran_out(self, out: NDArray[Any]) -> list[Space]:
-        """Return the spaces in which most flows found no port, out of the RESULT[n] of all; at most MOST_NAMED."""
-        lost = out[out["reason"] == Reason.CLASH]
-        if not len(lost):
-            return []
-        keys = scrambled(lost["src"].astype(np.uint64)) ^ ends_of(lost["dst"], lost["dport"])
-        _, at, failed = np.unique(keys, return_index=True, return_counts=True)
+    def ran_out(self, lost: dict[Ends, int]) -> list[Space]:
+        """Return the spaces in which most flows found no port; at most MOST_NAMED."""
         found = []
-        for k in np.argsort(-failed, kind="stable")[:MOST_NAMED]:
-            ends = tuple(int(lost[name][at[k]]) for name in ("src", "dst", "dport"))
+        for ends in sorted(lost, key=lambda k: (-lost[k], k))[:MOST_NAMED]:
             # of an address and destination in several zones the fullest: a lost packet does not say its zone
             zones = [key for key in self.most if key[:3] == ends]
             key = max(zones, key=lambda k: self.most[k], default=(*ends, 0))
-            found.append(self.space((key[0], key[1], key[2], key[3]), int(failed[k])))
+            found.append(self.space((key[0], key[1], key[2], key[3]), lost[ends]))
         return found
-
-
-def ends_of(addresses: NDArray[Any], ports: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return destinations as one number each."""
-    ends: NDArray[np.uint64] = addresses.astype(np.uint64) << np.uint64(16) | ports
-    return ends

@@ -117,7 +117,7 @@ def steady(
     try:
         open_all(run, watch)
     except Hopeless:
-        run.cut(run.rows[-1].sent)
+        run.cut()
         watch.hopeless = True
     outcome = outcome_of(run, before)
     rows = [r for r in outcome.rows if r.sent > behind] or outcome.rows[-1:]
@@ -154,7 +154,7 @@ def keeps_for(work: Workload, lasts: float, profile: str) -> float:
 def ports_of(base: Engine, work: Workload) -> int:
     """Return the ports that the flows of a workload get, of all its NAT addresses together; 0: none is translated."""
     first = Run(base.fork(base.seed), replace(work, flows=SHORTEST, hold=None, rate=0.0, stages=()))
-    first.first_packets(0, SHORTEST)
+    first.first_packets(SHORTEST)
     return len(first.spaces.addresses) * first.spaces.size
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..addresses import V4
+from ..addresses import Family
 from ..engine import Engine
 from ..errors import InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
@@ -122,26 +122,27 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
     assert ports is None or isinstance(ports, tuple)
     if settings.get("random-fully") or addresses > 1 or ports:
         base = translated_address(node, work, profile) if addresses > 1 else 0
-        change_rules(changed, settings.get("random-fully") is True, ports, addresses, base)
+        change_rules(changed, work.family, settings.get("random-fully") is True, ports, addresses, base)
     return changed, work, profile
 
 
 def translated_address(node: Node, work: Workload, profile: str) -> int:
     """Return the address that the first flow of a workload gets; InputError when it is not translated."""
     first = Run(Engine(node, profile, max_connections=16), replace(work, flows=1, hold=None, stages=()))
-    first.first_packets(0, 1)
+    out, _ = first.first_packets(1)
     if not first.spaces.addresses:
         raise InputError("addresses=N: the flow is not translated, so there is no SNAT address to add to")
-    return int(first.out["src"][0])
+    return work.family.unpack(out["src"][0])
 
 
 def change_rules(
-    node: Node, random_fully: bool, ports: tuple[int, int] | None, addresses: int, base: int
+    node: Node, family: Family, random_fully: bool, ports: tuple[int, int] | None, addresses: int, base: int
 ) -> None:  # fmt: skip
     """Change every SNAT and MASQUERADE rule of a node: the flag, the ports, `addresses` addresses from base on."""
-    if node.rules is None:
+    rules = node.rules_of(family)
+    if rules is None:
         return
-    for table in node.rules.tables.values():
+    for table in rules.tables.values():
         for chain in table.chains.values():
             for rule in chain.rules:
                 t = rule.target
@@ -154,8 +155,8 @@ def change_rules(
                     t.flags |= PROTO_SPECIFIED
                 if addresses > 1:
                     low = t.min_addr if t.name == "SNAT" else base
-                    if low + addresses - 1 > V4.full:
-                        raise InputError(f"addresses={addresses}: there are not so many behind {V4.to_text(low)}")
+                    if low + addresses - 1 > family.full:
+                        raise InputError(f"addresses={addresses}: there are not so many behind {family.to_text(low)}")
                     t.name, t.min_addr, t.max_addr = "SNAT", low, low + addresses - 1
                     t.flags |= MAP_IPS
 

@@ -1,35 +1,35 @@
-"""What is opened: destinations, clients, arrivals and how long flows last, as text says it and as arrays of draws.
-
-Sources: ip-sysctl (ip_local_port_range); RFC 6528 for initial sequence numbers.
-"""
+"""What is opened: destinations, clients, arrivals and how long flows last, as text says it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import mask_of, to_int, to_text
+from ..addresses import V4, Family, family_of
 from ..core.layout import TcpState, TimeoutIndex
 from ..dtypes import HZ
 from ..errors import InputError
-from ..node.arrays import route_array
 from ..node.timeouts import timeouts_of
 from ..util.text import decimal, excerpt, finite, shown, whole
 
 if TYPE_CHECKING:
-    from ..engine import Engine
     from ..node import Node
 
-LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
-ANY_CLIENTS = (0x0AF40000, 14)  # 10.244.0.0/14, for rules that name no source
-# initial sequence numbers grow by one every 64 ns, as Linux's do
-ISN_NS = 64
+# clients for rules that name no source: 10.244.0.0/14 and fd00:10:244::/64
+ANY_CLIENTS = {4: (0x0AF40000, 14), 6: (0xFD00_0010_0244 << 80, 64)}
+# the interface of what the node itself sends
+LOCAL = "local"
 SPORTS = ("random", "ephemeral", "sequential", "any")
-CLOSES = ("fin", "rst", "none")
+# how TCP flows end: by both sides, by a RST, never, or by one side alone (CLOSE_WAIT)
+CLOSES = ("fin", "rst", "none", "client", "server")
+TAILS = {
+    "fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED, "client": TcpState.CLOSE_WAIT,
+    "server": TcpState.CLOSE_WAIT,
+}  # fmt: skip
 # flows of a run, each of some hundred bytes; flows a second; the longest time, thirty years [s]
 MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 # of a lognormal hold time: its mean is e**50 times its median
@@ -41,7 +41,7 @@ DRAWS = 20_000
 # sysctls that lingers() names
 LINGERS = (
     "", "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_time_wait",
-    "nf_conntrack_tcp_timeout_close",
+    "nf_conntrack_tcp_timeout_close", "nf_conntrack_tcp_timeout_close_wait",
 )  # fmt: skip
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
@@ -60,7 +60,8 @@ class Workload:
     flows : int                  how many are opened
     clients : int                client addresses, 0: one for each flow. They are the addresses of `network`
                                  ("a.b.c.d/len"; None: the source network of the node's first SNAT or MASQUERADE rule)
-                                 that are not the node's own; when they are used up they come again with the next port
+                                 that are not the node's own; when they are used up they come again with the next port.
+                                 On iface "local" it is the node itself: one address
     sport : int or str           the clients' source ports: one for all, "random" or "sequential" from 32768..60999
                                  (net.ipv4.ip_local_port_range of Linux clients; None is "random"), or "any"
     rate : float                 flows a second of virtual time, 0: all at time 0
@@ -70,9 +71,10 @@ class Workload:
     hold : float, str or None    seconds that a flow lasts, or "exp:MEAN", "uniform:LOW-HIGH", "lognormal:MEDIAN,SIGMA",
                                  "pareto:MINIMUM,SHAPE". None: a flow is its first packet. It needs a rate
     replies : bool               UDP is answered; TCP always is when it is held
-    close : "fin", "rst" or "none"   how TCP flows end
+    close : str                  how TCP flows end: "fin" by both sides, "rst", "none"; "client" or "server": only this
+                                 side closes, and the other one never does (CLOSE_WAIT)
     cpus : int                   packets that pass set-up before the first of them confirms
-    iface : str                  where flows enter the node
+    iface : str                  where flows enter the node; "local": the node opens them
     """
 
     destinations: tuple[tuple[str, int], ...]
@@ -90,6 +92,11 @@ class Workload:
     replies: bool = False
     close: str = "fin"
     cpus: int = 1
+
+    @property
+    def family(self) -> Family:
+        """The family of the destinations."""
+        return family_of(self.destinations[0][0]) if self.destinations else V4
 
     def check(self) -> None:
         """Raise InputError for what cannot be simulated."""
@@ -118,16 +125,21 @@ class Workload:
         """Check who speaks to whom."""
         if not self.destinations:
             raise InputError("there is no destination: give at least one")
+        family = self.family
         for address, port in self.destinations:
+            if family_of(address) is not family:
+                raise InputError(
+                    f"destination {shown(address)}: all have to be IPv{family.version}, as the first one is"
+                )
             try:
-                to_int(address)
+                family.to_int(address)
             except ValueError as error:
                 raise InputError(f"destination {shown(address)}: {error}") from None
             whole(f"port of {address}:", port, 0, 65535)
         if self.sport is not None and self.sport not in SPORTS:
             whole("source port", self.sport, 1, 65535)
         if self.network is not None:
-            network_of(self.network)
+            network_of(self.network, family)
         if self.weights:
             if len(self.weights) != len(self.destinations):
                 raise InputError(f"{len(self.weights)} weights for {len(self.destinations)} destinations")
@@ -198,8 +210,7 @@ def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
         return hold + (streams * timeouts[TimeoutIndex.UDP_STREAM] + (1 - streams) * timeouts[TimeoutIndex.UDP]) / HZ
     if work.hold is None:
         return timeouts[TcpState.SYN_SENT] / HZ
-    tail = {"fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED}[work.close]
-    return hold + timeouts[tail] / HZ
+    return hold + timeouts[TAILS[work.close]] / HZ
 
 
 def share_of_streams(work: Workload) -> float:
@@ -220,7 +231,7 @@ def lingers(work: Workload) -> str:
         return "nf_conntrack_udp_timeout_stream" if share_of_streams(work) > 0.5 else "nf_conntrack_udp_timeout"
     if work.hold is None or work.close == "none":
         return ""
-    return "nf_conntrack_tcp_timeout_time_wait" if work.close == "fin" else "nf_conntrack_tcp_timeout_close"
+    return f"nf_conntrack_tcp_timeout_{TAILS[work.close].name.lower()}"
 
 
 def busiest_share(work: Workload) -> float:
@@ -229,105 +240,41 @@ def busiest_share(work: Workload) -> float:
     return max(weights) / sum(weights)
 
 
-def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return when each flow is opened, in seconds from the beginning, rising."""
-    if not work.rate and not work.stages:
-        return np.zeros(work.flows)
-    counts = np.cumsum(rng.exponential(1.0, work.flows)) if work.poisson else np.arange(1.0, work.flows + 1)
-    if not work.stages:
-        with np.errstate(over="ignore"):
-            return _within(counts / work.rate)
+def stage_points(stages: tuple[tuple[float, float, float], ...]) -> tuple[list[float], list[float]]:
+    """Return times [s], and how many flows the stages have opened by each of them."""
     seconds, arrived = [0.0], [0.0]
-    for lasts, first, last in work.stages:
+    for lasts, first, last in stages:
         # within a ramp the count grows as a parabola: a hundred chords
         steps = np.linspace(0, 1, 101 if first != last else 2)[1:]
         seconds += (seconds[-1] + steps * lasts).tolist()
         arrived += (arrived[-1] + lasts * (first * steps + (last - first) * steps**2 / 2)).tolist()
-    times = np.interp(counts, arrived, seconds)
-    beyond = counts > arrived[-1]
-    last = work.stages[-1][2]
-    if beyond.any() and not last:
-        raise InputError(f"the stages open {int(arrived[-1]):,} flows, not {work.flows:,}, and end with a rate of 0")
-    with np.errstate(over="ignore"):
-        times[beyond] = seconds[-1] + (counts[beyond] - arrived[-1]) / (last or 1)
-    return _within(times)
+    return seconds, arrived
 
 
-def _within(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    if times[-1] > MAX_SECONDS:
-        why = f"opening {len(times):,} flows at this rate takes more than {MAX_SECONDS:.0e} s: raise the rate"
-        raise InputError(why)
-    return times
+def span(work: Workload) -> float:
+    """Return how long it takes on average to open all flows [s]."""
+    rate, seconds, flows = work.rate, 0.0, float(work.flows)
+    if work.stages:
+        times, arrived = stage_points(work.stages)
+        if flows <= arrived[-1]:
+            return float(np.interp(flows, arrived, times))
+        rate, seconds, flows = work.stages[-1][2], times[-1], flows - arrived[-1]
+    return seconds + flows / rate if rate else seconds
 
 
-def network_of(text: str) -> tuple[int, int]:
-    """Return address and prefix length of "a.b.c.d/len"; InputError for anything else."""
+def check_duration(work: Workload) -> None:
+    """Raise InputError where opening all flows takes longer than can be simulated."""
+    if span(work) > MAX_SECONDS:
+        raise InputError(
+            f"opening {work.flows:,} flows at this rate takes more than {MAX_SECONDS:.0e} s: raise the rate"
+        )
+
+
+def network_of(text: str, family: Family = V4) -> tuple[int, int]:
+    """Return address and prefix length of "a.b.c.d/len", or of IPv6; InputError for anything else."""
     try:
         address, _, length = text.partition("/")
-        return to_int(address), decimal(length, 0, 32, "prefix length") if length else 32
+        bits = decimal(length, 0, family.bits, "prefix length") if length else family.bits
+        return family.to_int(address), bits
     except (ValueError, AttributeError) as error:
         raise InputError(f"client network {shown(text)}: {error}") from None
-
-
-def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
-    """Return the addresses that may open flows, uint32[n]; InputError when there is none."""
-    base, length = ANY_CLIENTS
-    if network is not None:
-        base, length = network_of(network)
-    else:
-        for _, _, rule in engine.stacks[4].ruleset.origin:
-            if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.smask and not rule.invert_src:
-                base, length = rule.src, rule.smask.bit_count()
-                break
-    length = max(length, 8)
-    addresses = np.arange(2 if length < 31 else 0, 1 << (32 - length), dtype=np.uint32) + np.uint32(
-        base & mask_of(length)
-    )
-    routes = route_array(engine.node)
-    own = routes["dst"][np.isin(routes["kind"], (2, 3))]
-    addresses = addresses[~np.isin(addresses, own)]
-    if len(addresses) == 0:
-        raise InputError(f"no client address left in {to_text(base)}/{length}: all are the node's own")
-    return addresses
-
-
-def source_ports(work: Workload, n_clients: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Return the source port of every flow; flow k is opened by client k modulo n_clients."""
-    k = np.arange(work.flows)
-    size = HIGH_EPHEMERAL + 1 - LOW_EPHEMERAL
-    if work.sport == "any":
-        return rng.integers(1024, 65536, work.flows)
-    if work.sport is None or work.sport == "random":
-        return rng.integers(LOW_EPHEMERAL, HIGH_EPHEMERAL + 1, work.flows)
-    if work.sport == "sequential":
-        return LOW_EPHEMERAL + k // n_clients % size
-    return 1 + (int(work.sport) - 1 + k // n_clients) % 65535
-
-
-def destination_of(work: Workload, rng: np.random.Generator) -> NDArray[Any]:
-    """Return the number of the destination of every flow."""
-    if not work.weights:
-        return np.arange(work.flows) % len(work.destinations)
-    shares = np.array(work.weights) / sum(work.weights)
-    return rng.choice(len(work.destinations), work.flows, p=shares)
-
-
-def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock.
-
-    As independent of each other as a keyed hash's (RFC 6528), also where addresses and ports count up: the port search
-    compares a SYN with neighbours, and must not find all of them newer.
-    """
-    ends = scrambled(batch["src"].astype(np.uint64) << np.uint64(32) | batch["dst"])
-    ends = scrambled(ends + (batch["sport"].astype(np.uint64) << np.uint64(16) | batch["dport"])) >> np.uint64(32)
-    clock = (seconds * (1e9 / ISN_NS)).astype(np.uint64)
-    upper: NDArray[Any] = (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
-    return upper
-
-
-def scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return 64 bits each of which depends on all those given (the finalizer of SplitMix64)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return x ^ x >> np.uint64(31)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import fastnat
 from fastnat.cli import group
-from fastnat.exhaustion import Workload, remedy, report, scenario, simulation, sweep, variants, verdict, workload
+from fastnat.exhaustion import Workload, drawing, remedy, report, scenario, simulation, sweep, variants, verdict
 from fastnat.exhaustion.document import Document, load
 from fastnat.exhaustion.html import to_html
 from fastnat.exhaustion.report import occupancy_line
@@ -45,7 +45,7 @@ def test_ports_in_time_wait_are_taken_over_as_the_kernel_does(there, flows, held
 def test_sequence_numbers_of_neighbours_are_independent():
     """Ports that count up do not count in sequence numbers: a search would find 32 neighbours all newer, or none."""
     batch = fastnat.packets(proto="tcp", src="10.244.0.2", dst="203.0.113.10", sport=np.arange(1024, 9216), dport=443)
-    steps = np.diff(workload.initial_sequence(batch, np.zeros(len(batch))).astype(np.int64)) % 2**16
+    steps = np.diff(drawing.initial_sequence(batch, np.zeros(len(batch))).astype(np.int64)) % 2**16
     # of a progression there were two or three
     assert len(np.unique(steps)) > 7000
 
@@ -228,7 +228,8 @@ def test_every_flow_is_closed_however_short():
     """A flow that ended within the half slice before it was opened stayed open: 30 a second at 10,500/s."""
     r = simulation.Run(fastnat.Engine(NODE), Workload(WEB, "tcp", 40_000, rate=4000.0, hold="exp:1", sport="random"))
     simulation.open_all(r)
-    assert not (r.open & (r.ends < r.engine.now - 1)).any()
+    assert r.pool.open.any()
+    assert not (r.pool.open & (r.pool.ends < r.engine.now - 1)).any()
 
 
 def test_the_second_flow_of_a_tuple_leaves_nothing_behind():
@@ -237,7 +238,7 @@ def test_the_second_flow_of_a_tuple_leaves_nothing_behind():
     r = simulation.Run(fastnat.Engine(node_with(tcp_timeout_time_wait=1)), work)
     simulation.open_all(r)
     living = sum(fastnat.dtypes.TCP_STATES[c.state] == "ESTABLISHED" for c in r.engine.conntrack)
-    assert living <= r.open.sum()
+    assert living <= r.pool.open.sum()
 
 
 QUESTION = (
