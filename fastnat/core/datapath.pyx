@@ -745,6 +745,20 @@ cdef class Datapath:
             raise ValueError(f"no connection {ct}")
         return 0
 
+    def set_counted(self, uint32_t n):
+        """Say how many records of nft_conns are in use, from the first on."""
+        with self:
+            if n > self.e.max_nft_conns:
+                raise ValueError(f"{n} connections, and room for {self.e.max_nft_conns}")
+            self.e.n_nft_conns = n
+            self.e.free_nft_conn = 0
+
+    def set_slice(self, uint16_t first, uint16_t last):
+        """Let SNAT and MASQUERADE of nftables choose among these ports where a rule gives none."""
+        with self:
+            self.e.slice_first = first
+            self.e.slice_last = last
+
     def take_over(self, dict lists not None, list rng, list stats):
         """Go on where another engine of the same node was: its lists, its schedulers, its generator (two words), its counters.
 
@@ -915,6 +929,8 @@ cdef class Datapath:
             self.memory.update(arrays)
             self._attach()
             self._capacities()
+            self.e.n_nft_conns = 0
+            self.e.free_nft_conn = 0
             self._configure_node(config)
             find_servers(&self.e)
             forget_routes(&self.e)

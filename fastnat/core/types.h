@@ -842,6 +842,7 @@ typedef struct {
     uint32_t n_nft_conns, max_nft_conns, free_nft_conn; /* ever used; the last one released, plus one */
     uint32_t *nft_log;                                  /* rules whose expressions all held, while somebody traces: rule, then what it said */
     uint32_t n_nft_log, max_nft_log;
+    uint16_t slice_first, slice_last;                   /* ports of SNAT and MASQUERADE where a rule gives none; 0: any */
     target_t nft_range;                                 /* what the NAT statement that decided last gives */
 
     uint32_t *jump_stack;                               /* where the walk at hand goes on after the chains that it is in */

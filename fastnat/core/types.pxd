@@ -1302,6 +1302,8 @@ cdef extern from "types.h" nogil:
         uint32_t *nft_log
         uint32_t n_nft_log
         uint32_t max_nft_log
+        uint16_t slice_first
+        uint16_t slice_last
         target_t nft_range
         uint32_t *jump_stack
         uint32_t max_jumps

@@ -83,8 +83,6 @@ class EngineGroup:
         ]
         # first port of each slice, and the one behind the last
         self.starts = FIRST_PORT + np.arange(shards + 1) * PORTS // shards
-        if any(stack.program.bases for stack in self.engines[0].stacks.values()):
-            raise InputError("rules of nftables cannot be shared between engines: what they remember is one engine's")
         for k, engine in enumerate(self.engines):
             for stack in engine.stacks.values():
                 self._slice(stack, int(self.starts[k]), int(self.starts[k + 1]) - 1)
@@ -96,6 +94,7 @@ class EngineGroup:
     @staticmethod
     def _slice(stack: Stack, first: int, last: int) -> None:
         """Let every SNAT and MASQUERADE rule choose ports of a slice; rules with ports of their own keep them."""
+        stack.core.set_slice(first, last)
         targets = stack.core.writable("targets")
         for n in stack.ruleset.targets_of("SNAT", "MASQUERADE"):
             if not targets[n]["flags"] & PROTO_SPECIFIED:
@@ -107,6 +106,12 @@ class EngineGroup:
         family, ruleset = stack.family, stack.ruleset
         chosen = ruleset.targets[ruleset.targets_of("SNAT")]
         ranges = [(family.unpack(t["min_addr"]), family.unpack(t["max_addr"])) for t in chosen]
+        if stack.program.snat is None:
+            raise InputError(
+                "a rule of nftables takes the address of its snat from a packet, or from a map that rules fill: "
+                "a group needs to know them all; give them in the rule"
+            )
+        ranges += stack.program.snat
         for interface in self.node.interfaces.values():
             own = interface.addresses_of(family)
             ranges += [(a.local, a.local) for a in own]

@@ -23,31 +23,28 @@ from ..node import Node
 from ..util.files import open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
+from . import nft_state
 from .arrays import restore_rules
 from .saved_file import StateFile
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 8
+FORMAT = 9
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what Node.save writes
 NODE_FILES = (
     "addr.json", "route.json", "route6.json", "rule.json", "rule6.json",
-    "sysctl.conf", "rules.v4", "rules.v6", "ipset.save", "ipvs.save",
+    "sysctl.conf", "rules.v4", "rules.v6", "rules.nft", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # what rules and services remember
+NFT = ("nft_elements", "nft_words", "nft_states")
 LISTS = ("recent", "stamps", "hashlimits", "persists", "services", "elements")
 
 
 def save(engine: Engine, path: str | Path) -> None:
     """See Engine.save."""
-    if any(stack.program.bases for stack in engine.stacks.values()):
-        raise InputError(
-            "this engine cannot be saved: what rules of nftables remember (elements, limits, counters) has no place in "
-            "the file yet; fork() keeps it"
-        )
     with Output(path) as output:
         with ExitStack() as held:
             # no other thread may work in the engine meanwhile
@@ -84,6 +81,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
             f"connlimits{version}": core.connlimits(),
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
+            **{f"{name}{version}": array for name, array in nft_state.taken(core).items()},
         }
     return arrays
 
@@ -182,6 +180,10 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         core.adopt_connlimits(counted, stack.ruleset.connlimit_lists)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         restore_rules(core, _like(core, "matches", file, version), counters)
+        given = {name: _like(core, name, file, version) for name in NFT}
+        conns = core.arrays["nft_conns"]
+        given["nft_conns"] = file.take_some(f"nft_conns{version}", conns.dtype, len(conns))
+        nft_state.put_back(core, stack.program, given)
     if meta["random_fully"]:
         engine.set_random_fully()
     if engine.max_events:

@@ -19,7 +19,7 @@ from ..nftables.program import Program, source_nat
 from ..nftables.twins import twins
 from ..node import Node
 from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
-from . import arrays
+from . import arrays, nft_state
 from .settings import Settings, config_of
 
 DATAPATHS: dict[int, type[Datapath]] = {4: Datapath, 6: Datapath6}
@@ -123,6 +123,8 @@ class Stack:
             had = self._masquerading()
             old = dict(core.arrays)
             core.reload(tables, config)
+            if program.bases or self.program.bases:
+                nft_state.keep(core, old, self.program, program)
             arrays.keep_lists(core, old, before, ruleset)
             if same:
                 arrays.restore_rules(core, old["matches"], np.array([old["rules"]["packets"], old["rules"]["bytes"]]))

@@ -13,10 +13,12 @@ from .emit import Unsupported
 from .loader import Loader
 from .tree import (
     Assign,
+    Concat,
     Ct,
     Expression,
     Lookup,
     Meta,
+    Named,
     Nat,
     Option,
     Payload,
@@ -56,6 +58,8 @@ class Changes(Loader):
         flags = sum(NAT_FLAGS[f] for f in s.flags)
         registers = [NO_REGISTER] * 4
         target = NAT_KINDS[s.kind]
+        if s.kind == "snat" and s.address is not None:
+            self.note_addresses(s.address)
         if s.address is not None:
             found = self.nat_values(s.address, self.address_kind)
             if found is None:
@@ -73,6 +77,21 @@ class Changes(Loader):
         packed = sum(r << 8 * i for i, r in enumerate(registers))
         self.emit(NftExprKind.NAT, a=target, b=flags, c=packed)
         return False
+
+    def note_addresses(self, x: Expression) -> None:
+        """Note which addresses snat gives."""
+        said = [x]
+        if isinstance(x, Lookup):
+            named = self.table.sets.get(x.table.name) if isinstance(x.table, Named) else None
+            if named is not None and "dynamic" in named.flags:
+                self.snat = None
+            items = named.elements if named is not None else getattr(x.table, "items", ())
+            said = [e.data.items[0] if isinstance(e.data, Concat) else e.data for e in items if e.data is not None]
+        if self.snat is not None:
+            try:
+                self.snat += [self.bounds(part, self.address_kind) for part in said]
+            except ValueError:
+                self.snat = None
 
     def nat_values(self, x: Expression, kind: Datatype) -> list[int] | None:
         """Load what a NAT statement says; return the registers of the lowest and the highest, and those of ports."""

@@ -74,9 +74,10 @@ class Compiler(Changes):
     """Compiles the tables that one family sees."""
 
     def __init__(self, ruleset: Ruleset, iface_names: list[str], indexes: dict[int, int], family: Family) -> None:
-        super().__init__(Pool(iface_names), iface_names, indexes, family)
+        pool = Pool(iface_names)
+        super().__init__(pool, iface_names, indexes, family)
         self.ruleset = ruleset
-        self.program = Program(ruleset, {})
+        self.program = Program(ruleset, {}, places=self.places, dynamic=pool.dynamic)
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
@@ -103,6 +104,7 @@ class Compiler(Changes):
         if not self.bases:
             self.program.bases = {}
         self.program.tracking = self.tracking or self.program.nat
+        self.program.snat = self.snat
         return self.program
 
     def leave_out(self, table: Table) -> None:

@@ -56,6 +56,9 @@ class Emitter:
         self.tracking = False
         self.rule_key: tuple[object, ...] = ()
         self.statement_number = 0
+        self.places: dict[tuple[object, ...], int] = {}
+        # see Program.snat
+        self.snat: list[tuple[int, int]] | None = []
         self.reached: set[str] = set()
         self.known: dict[str, str] = {}
         self.code: list[tuple[int, ...]] = []

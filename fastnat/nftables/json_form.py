@@ -131,6 +131,7 @@ class Reader:
             return
         if kind == "flush" and "ruleset" in said:
             self.ruleset.tables.clear()
+            self.ruleset.emptied.add(("", ""))
             return
         if kind == "table":
             key = said["family"], str(said["name"])

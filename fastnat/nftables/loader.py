@@ -308,7 +308,10 @@ class Loader(Lookups):
     def load_numgen(self, x: Numgen, register: int) -> bool:
         """Load a number in turn or at random."""
         random = x.mode == "random"
-        state = 0 if random else self.pool.state(packets=x.modulus - 1)
+        state = 0
+        if not random:
+            state = self.pool.state(packets=x.modulus - 1)
+            self.places[(*self.rule_key, self.statement_number, "numgen", len(self.code))] = state
         self.emit(NftExprKind.NUMGEN, dreg=register, sreg=int(random), a=state, b=x.modulus, c=x.offset)
         return True
 

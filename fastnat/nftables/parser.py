@@ -96,6 +96,7 @@ class RulesetParser(StatementParser):
         """`flush ruleset [family]`."""
         self.next()
         family = self.next().text if self.token.text in FAMILIES else ""
+        self.ruleset.emptied.add((family, ""))
         for key in [k for k in self.ruleset.tables if family in ("", k[0])]:
             del self.ruleset.tables[key]
 
@@ -114,6 +115,7 @@ class RulesetParser(StatementParser):
                     chain.rules.clear()
             else:
                 self.ruleset.tables.pop(key, None)
+                self.ruleset.emptied.add(key)
             return
         family = self.family()
         key = family, self.name("the name of a table")

@@ -58,6 +58,7 @@ class Program:
     origin : list of Origin            of each rule of the core
     places : dict of (table, chain, rule, statement), or (table, kind, name), to a state
     sets : dict of (family, table, set) to the place in arrays["nft_sets"]
+    dynamic : set of int               the places of sets that rules change
     tracking, nat : bool               whether the kernel registers those hooks for these rules
     helpers : bool                     some rule gives connections a helper
     """
@@ -68,9 +69,12 @@ class Program:
     origin: list[Origin] = field(default_factory=list)
     places: dict[tuple[object, ...], int] = field(default_factory=dict)
     sets: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    dynamic: set[int] = field(default_factory=set)
     tracking: bool = False
     nat: bool = False
     helpers: bool = False
+    # first and last of the addresses that snat gives; None: nobody can tell
+    snat: list[tuple[int, int]] | None = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -99,6 +103,7 @@ class Pool:
         self.sets: list[tuple[int, ...]] = []
         self.elements: list[tuple[int, int, int, int]] = []
         self.slots: list[int] = []
+        self.dynamic: set[int] = set()
         self.counts = False
         for number, name in enumerate(iface_names):
             self.words += words_of(int.from_bytes(name.encode()[:15].ljust(16, b"\0"), "big") if number else 0, 4)

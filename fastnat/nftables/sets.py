@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..core.layout import FN_NFT_KEY, FN_NONE, NftSetKind
 from ..dtypes import HZ
 from .kinds import Kinds
@@ -61,6 +64,15 @@ def hash_of(words: Words) -> int:
     for word in words:
         h = (h ^ word) * 0x9E3779B1 & 0xFFFFFFFF
         h ^= h >> 15
+    return h
+
+
+def hashes_of(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return the hash of each key of uint32[n, words]."""
+    h = np.zeros(len(keys), np.uint32)
+    for word in keys.T:
+        h = (h ^ word) * np.uint32(0x9E3779B1)
+        h ^= h >> np.uint32(15)
     return h
 
 
@@ -177,6 +189,8 @@ class Writer:
                 len(layout.states), layout.state_exprs, 0,
             )
         )  # fmt: skip
+        if layout.dynamic:
+            pool.dynamic.add(len(pool.sets) - 1)
         return len(pool.sets) - 1
 
     def put(self, x: Entry, ends: int) -> None:
@@ -211,4 +225,4 @@ class Writer:
         return count - 1, len(self.pool.slots) - count
 
 
-__all__ = ["Layout", "add_set", "jiffies"]
+__all__ = ["Layout", "add_set", "hashes_of", "jiffies"]

@@ -444,5 +444,11 @@ class Ruleset:
     source: str = field(default="", compare=False)
     warnings: list[str] = field(default_factory=list, compare=False)
     lenient: bool = field(default=False, compare=False)
+    # tables that the text deletes before it makes them; an empty name: all of a family, or all
+    emptied: set[tuple[str, str]] = field(default_factory=set, compare=False)
     # some rule asks what connections have counted
     accounted: bool = field(default=False, compare=False)
+
+    def begins_empty(self, family: str, table: str) -> bool:
+        """Tell whether the text deletes a table that was there before."""
+        return ("", "") in self.emptied or (family, "") in self.emptied or (family, table) in self.emptied

@@ -267,7 +267,7 @@ def compare(case, nft, kernel, rng):
     node.load_nft(nft)
     engine, answer, talk, done = fastnat.Engine(node), None, case.traffic(), 0
     # within one jiffy `ct count` does not look which connections are over
-    step = 0.012 if "ct count" in nft else 0.001
+    step = 0.008 if "ct count" in nft else 0.001
     while True:
         try:
             iface, data = next(talk) if not done else talk.send(answer)

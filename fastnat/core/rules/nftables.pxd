@@ -267,6 +267,10 @@ cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const
     if min_proto != 0xff:
         r.min_proto = <uint16_t>regs[min_proto]
         r.max_proto = <uint16_t>regs[max_proto]
+    elif e.slice_last and (x.a == TARGET_SNAT or x.a == TARGET_MASQUERADE):
+        r.flags |= RANGE_PROTO_SPECIFIED
+        r.min_proto = e.slice_first
+        r.max_proto = e.slice_last
     p.target = r
     return x.a
 

@@ -1,0 +1,154 @@
+"""What rules of nftables remember: in a file, after a reload, and in a group."""
+
+import random
+
+import numpy as np
+import pytest
+from behaviour.test_nftables import FORWARD, POST, PRE, chain, engine_of, make_node, send, text, verdict
+
+import fastnat
+from fastnat.errors import InputError
+
+REMEMBERS = """
+    set seen { type ipv4_addr; flags dynamic,timeout; timeout 1m; }
+    set pairs { type ipv4_addr . inet_service; size 40; flags dynamic; counter; }
+    set few { type ipv4_addr; flags dynamic; }
+    set slow { type inet_service; flags dynamic; elements = { 7, 9 } }
+    set fixed { type ipv4_addr; timeout 30s; elements = { 10.244.1.5 } }
+    map marks { type ipv4_addr : mark; flags dynamic; elements = { 10.244.1.1 : 3 } }
+    counter c { packets 5 bytes 6 }
+    quota q { over 4000 bytes }
+"""
+RULES = """
+    ct count over 9 counter drop
+    numgen inc mod 3 == 1 meta mark set 7
+    add @seen { ip saddr timeout 30s } counter name c
+    update @pairs { ip saddr . udp dport }
+    add @few { ip saddr ct count over 3 } counter drop
+    add @slow { udp sport limit rate over 2/hour burst 2 packets } counter drop
+    udp sport 3 delete @seen { ip saddr } delete @slow { 7 }
+    ip saddr @fixed last counter drop
+    limit rate over 40/minute burst 9 packets counter drop
+    udp dport 5 add @marks { ip saddr : udp sport }
+    ip saddr map @marks 5 counter drop
+    quota name q drop
+    quota 3000 bytes counter
+"""
+
+
+def batch(engine, rng, n=60):
+    """Return packets drawn at random."""
+    fields = {
+        "proto": "udp", "iface": "cni0", "dst": [f"203.0.113.{rng.randrange(6)}" for _ in range(n)],
+        "src": [f"10.244.1.{rng.randrange(9)}" for _ in range(n)], "sport": [rng.randrange(12) for _ in range(n)],
+        "dport": [rng.randrange(8) for _ in range(n)],
+    }  # fmt: skip
+    return engine.packets(**fields)
+
+
+def answers(engine, seed, start):
+    """Run some batches; return what became of them, but for the places of connections, and the listing at the end."""
+    rng = random.Random(seed)
+    found = [engine.process(batch(engine, rng), now=start + 3.0 * k) for k in range(4)]
+    for results in found:
+        results["conn"] = 0
+    return [results.tobytes() for results in found], engine.list_nft()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_engine_out_of_a_file_goes_on_as_the_one_that_was_saved(tmp_path, seed):
+    rng = random.Random(seed)
+    lines = RULES.strip().splitlines()
+    rules = "\n".join(rng.sample(lines, rng.randrange(5, len(lines) + 1)))
+    text = chain(rules, FORWARD, REMEMBERS) + chain("snat to 198.51.100.20-198.51.100.29", POST).replace("ip t", "ip n")
+    engine = engine_of(text, seed=seed, epoch=0.0)
+    answers(engine, f"before {seed}", 0.0)
+    engine.save(tmp_path / "state")
+    restored = fastnat.Engine.restore(tmp_path / "state")
+    assert restored.list_nft() == engine.list_nft()
+    assert answers(restored, f"behind {seed}", 12.0) == answers(engine, f"behind {seed}", 12.0)
+    assert not restored.check()
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    engine = engine_of(chain("ct count over 9 drop; add @seen { ip saddr }", FORWARD, REMEMBERS), epoch=0.0)
+    answers(engine, 1, 0.0)
+    engine.save(tmp_path / "state")
+    with np.load(tmp_path / "state") as file:
+        arrays = dict(file)
+    assert len(arrays["nft_conns4"])
+    arrays["nft_conns4"]["next"] = 10_000
+    with (tmp_path / "broken").open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    with pytest.raises(InputError, match="connections are counted by a rule that is not there"):
+        fastnat.Engine.restore(tmp_path / "broken")
+
+
+def test_rules_that_were_not_loaded_again_keep_all():
+    engine, other = (engine_of(chain(RULES, FORWARD, REMEMBERS), epoch=0.0) for _ in range(2))
+    for one in (engine, other):
+        answers(one, 3, 0.0)
+    engine.node.add_route("192.0.2.0/24", dev="cni0")
+    engine.reload()
+    assert engine.list_nft() == other.list_nft()
+    assert answers(engine, 4, 12.0) == answers(other, 4, 12.0)
+
+
+@pytest.mark.parametrize("begin", ["", "flush ruleset\n", "table ip t\ndelete table ip t\n", "flush ruleset ip6\n"])
+def test_sets_and_objects_stay_unless_the_text_deletes_their_table(begin):
+    more = "set seen { type ipv4_addr; flags dynamic; elements = { 10.0.0.1 } }\ncounter c { }\n"
+    engine = engine_of(chain("udp dport 53 counter name c add @seen { ip saddr } accept", more=more))
+    send(engine)
+    engine.node.load_nft(begin + chain("ip saddr @seen counter name c counter drop", more=more))
+    engine.reload()
+    kept = begin in ("", "flush ruleset ip6\n")
+    assert verdict(send(engine)) == ("drop" if kept else "forward")
+    listed = engine.list_nft()
+    assert ("elements = { 10.0.0.1, 10.244.1.2 }" in listed) == kept
+    assert ("packets 2 bytes" in listed) == kept
+    assert "counter packets 1 bytes" in listed or not kept
+
+
+def test_a_set_of_another_type_begins_anew():
+    engine = engine_of(chain("add @s { ip saddr }", more="set s { type ipv4_addr; flags dynamic; }"))
+    send(engine)
+    engine.node.load_nft(
+        chain("add @s { ip saddr . udp dport }", more="set s { type ipv4_addr . inet_service; flags dynamic; }")
+    )
+    engine.reload()
+    assert "elements" not in engine.list_nft()
+
+
+@pytest.mark.parametrize("nat", ["masquerade", "snat to 198.51.100.20-198.51.100.22", "snat to ip saddr map @m"])
+def test_a_group_gives_each_shard_ports_of_its_own(nat):
+    more = "map m { type ipv4_addr : ipv4_addr; flags interval; elements = { 10.244.0.0/16 : 198.51.100.20 } }"
+    node = make_node(chain(nat, POST, more))
+    group = fastnat.EngineGroup(node, ["cni0"], 4)
+    n = 4000
+    fields = {"proto": "udp", "dst": "203.0.113.9", "dport": 53, "iface": "cni0", "sport": 4000}
+    out = group.process(group.packets(src=[f"10.244.{i >> 8}.{i & 255}" for i in range(512, 512 + n)], **fields))
+    assert (out["verdict"] == 0).all()
+    ends = {(text(row["src"]), int(row["sport"])) for row in out}
+    assert len(ends) == n
+    back = group.packets(
+        proto="udp", src="203.0.113.9", sport=53, dst=[text(r["src"]) for r in out], dport=out["sport"].tolist(),
+        iface="eth0",
+    )  # fmt: skip
+    answered = group.process(back)
+    assert (answered["verdict"] == 0).all()
+    assert {text(row["dst"]) for row in answered} == {f"10.244.{i >> 8}.{i & 255}" for i in range(512, 512 + n)}
+
+
+def test_a_group_has_to_know_the_addresses_of_snat():
+    more = "map m { type ipv4_addr : ipv4_addr; flags dynamic; }"
+    node = make_node(chain("add @m { ip saddr : 198.51.100.20 } snat to ip saddr map @m", POST, more))
+    with pytest.raises(InputError, match="a group needs to know them all"):
+        fastnat.EngineGroup(node, ["cni0"], 2)
+
+
+def test_a_group_takes_rules_that_choose_destinations():
+    group = fastnat.EngineGroup(make_node(chain("udp dport 53 dnat to 10.244.1.9:5353", PRE)), ["eth0"], 2)
+    out = group.process(
+        group.packets(proto="udp", src="203.0.113.9", dst="198.51.100.10", sport=5, dport=53, iface="eth0")
+    )
+    assert text(out[0]["dst"]) == "10.244.1.9"
