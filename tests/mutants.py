@@ -3,23 +3,29 @@
     python tests/mutants.py [--count 200] [--seed 1] [--jobs 2] [--only nat/l4proto]
 
 Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
-are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. The tests that belong to its
-step (mutants.toml) must fail within LIMIT seconds; who survives them meets all tests that need no root. What is left is
-printed with its line; mutants.toml says of some why no test can tell them apart.
+are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. A first run of all tests notes
+which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds; one that survives
+meets the rest of them. Who is left is printed with its line; mutants.toml says of some why no test can tell them.
 """
 
 import argparse
+import ctypes
 import os
+import pickle
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/mutants"
@@ -35,12 +41,16 @@ OWN = (
     "laboratory/test_docs.py",
 )
 ALL = ["tests/unit", "tests/behaviour", "tests/laboratory", *(f"--ignore=tests/{name}" for name in OWN)]
-KNOWN = tomllib.loads((ROOT / "tests/mutants.toml").read_text())
-TESTS, EQUIVALENT = KNOWN["tests"], KNOWN["equivalent"]
+# by name: why no test can tell it from the step
+EQUIVALENT = tomllib.loads((ROOT / "tests/mutants.toml").read_text())["equivalent"]
+# a walk that only tests ask for, and what is only fetched: neither gives an answer
+NO_STEPS = {"check", "rules/fetch_ahead"}
 
-HEADER = """
+HEADER = r"""
 #include <stdlib.h>
-static int fn_mutant;
+#define FN_SEEN __attribute__((visibility("default")))
+FN_SEEN int fn_mutant;
+FN_SEEN unsigned char fn_reached[COUNT + 1];
 __attribute__((constructor)) static void fn_choose_mutant(void)
 {
     const char *said = getenv("FASTNAT_MUTANT");
@@ -50,8 +60,15 @@ __attribute__((constructor)) static void fn_choose_mutant(void)
     if (*family && family[1] == (FN_V6 ? '6' : '4'))
         fn_mutant = atoi(said);
 }
+/* whether the process has this mutant; notes that the library has the code, and that the process has run it */
+static inline __attribute__((always_inline)) int fn_is(const int n)
+{
+    __asm__ volatile(".pushsection mutants,\"a\"\n.long %c0\n.popsection" : : "i"(n));
+    fn_reached[n] = 1;
+    return fn_mutant == n;
+}
 """
-EXTERN = 'cdef extern from "mutant.h" nogil:\n    int fn_mutant\n'
+EXTERN = 'cdef extern from "mutant.h" nogil:\n    bint fn_is(int n)\n'
 OPERATORS = (
     (r" < ", " <= "), (r" <= ", " < "), (r" > ", " >= "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "),
     (r" and ", " or "), (r" or ", " and "), (r" \+ ", " - "), (r" - ", " + "), (r"(?<=[ (])not ", ""), (r" & ~", " & "),
@@ -95,7 +112,7 @@ def candidates(step, text):
         goes_on = code.count("(") != code.count(")") or any(line.endswith(("\\", ",")) for line in (code, lines[n - 1]))
         if in_enum or goes_on:
             continue
-        if code.endswith(":") != follows and not HEAD.match(code):
+        if (code.endswith(":") or follows) and not HEAD.match(code):
             continue
         hidden = HINTS.search(code)
         if hidden and hidden[0] not in ("fn_likely", "fn_unlikely"):
@@ -122,12 +139,12 @@ def woven(text, chosen):
             # numbers, whatever the types of the conditions
             said = f"1 if ({head[3]}) else 0"
             for number, m in here.items():
-                said = f"(1 if ({HEAD.match(m.after)[3]}) else 0) if fn_mutant == {number} else ({said})"
+                said = f"(1 if ({HEAD.match(m.after)[3]}) else 0) if fn_is({number}) else ({said})"
             lines[n] = f"{head[1]}{head[2]} {said}:"
         else:
             made = []
             for k, (number, m) in enumerate(here.items()):
-                made.append(f"{indent}{'elif' if k else 'if'} fn_mutant == {number}:")
+                made.append(f"{indent}{'elif' if k else 'if'} fn_is({number}):")
                 made.append(f"    {m.after or indent + 'pass'}")
             lines[n] = "\n".join([*made, f"{indent}else:", f"    {code}"])
     first = next(k for k, line in enumerate(lines) if line.startswith("from "))
@@ -141,7 +158,7 @@ def choose(count, seed, only):
     found = []
     for path in sorted(core.rglob("*.pxd")):
         step = str(path.relative_to(core).with_suffix(""))
-        if step in TESTS and re.fullmatch(only, step):
+        if step not in NO_STEPS and not step.endswith(("types", "__init__")) and re.fullmatch(only, step):
             every = list(candidates(step, path.read_text()))
             # as many of each step as it has lines to change, in a fixed order
             random.Random(f"{seed} {step}").shuffle(every)
@@ -159,7 +176,7 @@ def build(mutants):
     shutil.copytree(ROOT / "fastnat", source / "fastnat", ignore=kept_out)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    (source / "fastnat/core/mutant.h").write_text(HEADER)
+    (source / "fastnat/core/mutant.h").write_text(HEADER.replace("COUNT", str(max(mutants))))
     words = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     log = BUILD / "build.log"
     while True:
@@ -182,48 +199,154 @@ def uncompilable(source, said):
     wrong = set()
     for path, line in re.findall(r"(fastnat/core/\S+\.pxd):(\d+):\d+: ", said):
         lines = (source / path).read_text().splitlines()[max(int(line) - 2, 0) : int(line)]
-        wrong |= {int(n) for n in re.findall(r"fn_mutant == (\d+)", " ".join(lines))}
+        wrong |= {int(n) for n in re.findall(r"fn_is\((\d+)\)", " ".join(lines))}
     return wrong
 
 
-def take_interrupts():
-    """Let Ctrl-C be noticed, which who runs in the background inherits as ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def compiled(library):
+    """Return the numbers of the mutants that a library has: not those in code of the other family."""
+    out = BUILD / "numbers"
+    subprocess.run(["objcopy", "-O", "binary", "--only-section=mutants", library, out], check=True)
+    return set(np.fromfile(out, np.int32).tolist())
 
 
-def fails(source, number, family, tests, limit):
-    """Tell whether tests notice a mutant: "failed", "crashed" or "endless"; "" where none does."""
-    # `python -P`: the package of the build, not that of the working folder
-    words = [
-        sys.executable,
-        "-P",
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not kernel and not slow",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(source), "FASTNAT_MUTANT": f"{number}:{family}"}
-    try:
-        done = subprocess.run(
-            [*words, *tests], cwd=ROOT, env=environment, timeout=limit, capture_output=True, preexec_fn=take_interrupts
-        )
-    except subprocess.TimeoutExpired:
-        return "endless"
-    if done.returncode not in (0, 1) and done.returncode > 0:
-        sys.exit(f"pytest {' '.join(tests)}: {done.stdout.decode()[-3000:]}")
-    return {0: "", 1: "failed"}.get(done.returncode, "crashed")
+class Libraries:
+    """The extensions of the build, for one family; the steps for the tests are of IPv4."""
+
+    def __init__(self, source):
+        self.of = {4: [], 6: []}
+        self.numbers = {4: set(), 6: set()}
+        for name, family in (("datapath", 4), ("_steps", 4), ("datapath6", 6)):
+            path = next((source / "fastnat/core").glob(f"{name}.*.so"))
+            self.of[family].append(ctypes.CDLL(str(path)))
+            self.numbers[family] |= compiled(path)
+
+    def choose(self, number, family):
+        """From now on this process has the mutant."""
+        for library in self.of[family]:
+            ctypes.c_int.in_dll(library, "fn_mutant").value = number
+
+    def reached(self, count, clear=False):
+        """Return by family the mutants whose lines have run since they were cleared last."""
+        found = {}
+        for family, libraries in self.of.items():
+            maps = [(ctypes.c_ubyte * (count + 1)).in_dll(lib, "fn_reached") for lib in libraries]
+            found[family] = {n for m in maps for n, was in enumerate(bytes(m)) if was}
+            for m in maps if clear else ():
+                ctypes.memset(m, 0, count + 1)
+        return found
 
 
-def judge(source, number, mutant):
-    """Return which family's tests notice a mutant, and how."""
-    said = {}
-    for family in TESTS[mutant.step].get("families", [4, 6]):
-        said[family] = fails(source, number, family, TESTS[mutant.step]["tests"], LIMIT)
-    return said
+def silence():
+    """Let this process print nothing more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for end in (1, 2):
+        os.dup2(nowhere, end)
+
+
+class Judge:
+    """A plugin of pytest that collects the tests once; each mutant meets those that reach it, in a forked process.
+
+    A first run of all tests without a mutant notes how long each takes, and which mutants' lines it reaches.
+    """
+
+    def __init__(self, mutants, source, jobs):
+        self.mutants, self.jobs, self.size = mutants, jobs, max(mutants)
+        self.libraries = Libraries(source)
+        self.failed = False
+        # by test: seconds, and mutants by family
+        self.seen = {}
+        # by number and family: "failed", "crashed", "endless", or "" for who survives
+        self.said = {}
+
+    def pytest_runtest_logreport(self, report):
+        self.failed |= report.failed
+
+    def pytest_runtestloop(self, session):
+        if session.testsfailed:
+            raise session.Failed("the tests cannot be collected")
+        self.note(session)
+        alive = [(n, f) for n in self.mutants for f in (4, 6) if n in self.libraries.numbers[f]]
+        print(f"{len(alive)} of them are compiled: code of one family is none of the other", flush=True)
+        for limit in (LIMIT, LONG):
+            waiting = [one for one in alive if not self.said.get(one)]
+            self.said |= self.judged(session, waiting, limit)
+            caught = sum(map(bool, self.said.values()))
+            print(f"{caught} of {len(alive)} caught within {limit} s", flush=True)
+        return True
+
+    def note(self, session):
+        """Run all tests once, without a mutant: each of the jobs has its part of them."""
+        notes = [BUILD / f"seen-{k}" for k in range(self.jobs)]
+        for k, path in enumerate(notes):
+            if not os.fork():
+                silence()
+                path.write_bytes(pickle.dumps(self.noted(session.items, range(k, len(session.items), self.jobs))))
+                os._exit(0)
+        if any(os.wait()[1] for _ in notes):
+            sys.exit((BUILD / "fails").read_text())
+        for path in notes:
+            self.seen |= pickle.loads(path.read_bytes())
+
+    def noted(self, items, places):
+        """Run some of the tests; return by place the seconds each takes, and by family the mutants that it reaches."""
+        seen = {}
+        self.libraries.reached(self.size, clear=True)
+        for n in places:
+            begun = time.monotonic()
+            items[n].config.hook.pytest_runtest_protocol(item=items[n], nextitem=None)
+            if self.failed:
+                (BUILD / "fails").write_text(f"{items[n].nodeid} fails without a mutant\n")
+                os._exit(1)
+            seen[n] = time.monotonic() - begun, self.libraries.reached(self.size, clear=True)
+        return seen
+
+    def belonging(self, number, family):
+        """Return the places of the tests that reach a mutant, the quickest of each file first, then by their time."""
+        mine = sorted((seconds, n) for n, (seconds, reached) in self.seen.items() if number in reached[family])
+        return [n for _, n in mine]
+
+    def judged(self, session, waiting, limit):
+        """Return what becomes of mutants that meet their tests for so many seconds."""
+        said, running, waiting = {}, {}, list(reversed(waiting))
+        while waiting or running:
+            while waiting and len(running) < self.jobs:
+                one = waiting.pop()
+                tests = self.belonging(*one)
+                pid = os.fork()
+                if not pid:
+                    self.meet(session, *one, tests, limit)
+                running[pid] = one, time.monotonic() + 2 * limit
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                (one, _), code = running.pop(pid), os.waitstatus_to_exitcode(status)
+                said[one] = {0: "", 1: "failed"}.get(code, "crashed")
+                if not said[one] and limit == LONG:
+                    print(f"  survives IPv{one[1]}: {self.mutants[one[0]].name}", flush=True)
+            for late, (one, until) in list(running.items()):
+                if time.monotonic() > until:
+                    os.kill(late, signal.SIGKILL)
+                    os.waitpid(late, 0)
+                    said[one] = "endless"
+                    del running[late]
+            time.sleep(0.01)
+        return said
+
+    def meet(self, session, number, family, tests, limit):
+        """Be the mutant, and meet tests in turn until one fails; ends this process."""
+        os.setpgid(0, 0)
+        os.environ["FASTNAT_MUTANT"] = f"{number}:{family}"
+        silence()
+        until = time.monotonic() + limit
+        self.libraries.choose(number, family)
+        for n in tests:
+            item = session.items[n]
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if self.failed:
+                os._exit(1)
+            if time.monotonic() > until:
+                break
+        os._exit(0)
 
 
 def main():
@@ -235,36 +358,33 @@ def main():
     parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
     mutants = choose(asked.count, asked.seed, asked.only)
-    print(
-        f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps, each for IPv4 and IPv6", flush=True
-    )
+    print(f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps", flush=True)
     source, mutants = build(mutants)
-    # a test that fails anyway would notice everything
-    every = sorted({test for m in mutants.values() for test in TESTS[m.step]["tests"]})
-    for tests in (every, ALL):
-        if fails(source, 0, 4, tests, LONG):
-            sys.exit(f"some of these tests fail without a mutant: {' '.join(tests)}")
-    caught, survivors = 0, []
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        judged = pool.map(lambda item: (item, judge(source, *item)), mutants.items())
-        for (number, mutant), said in judged:
-            for family, how in said.items():
-                caught += bool(how)
-                if not how:
-                    survivors.append((number, family, mutant))
-                    print(f"  survives IPv{family}: {mutant.name}", flush=True)
-    left = []
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        judged = pool.map(lambda one: fails(source, *one[:2], ALL, LONG), survivors)
-        for (_, family, mutant), how in zip(survivors, judged, strict=True):
-            known = EQUIVALENT.get(mutant.name)
-            said = "caught by all tests" if how else f"equivalent: {known}" if known else "SURVIVES"
-            print(f"{said} IPv{family} {mutant.name}", flush=True)
-            if not how and not known:
-                left.append(mutant)
-    total = caught + len(survivors)
-    print(f"{caught} of {total} caught by the tests of their step, {len(left)} survive all tests unexplained")
-    sys.exit(len(left) > total // 20)
+    os.environ["PYTHONPATH"] = str(source)
+    sys.path.insert(0, str(source))
+    judge = Judge(mutants, source, asked.jobs)
+    words = ["-q", "-s", "-p", "no:cacheprovider", "-m", "not kernel and not slow", *ALL]
+    if pytest.main(words, plugins=[judge]):
+        sys.exit(1)
+    sys.exit(report(mutants, judge.said))
+
+
+def report(mutants, said):
+    """Print who survived; return whether they are too many."""
+    left = Counter()
+    total, caught = Counter(), Counter()
+    for (number, family), how in said.items():
+        part = mutants[number].step.split("/")[0]
+        known = EQUIVALENT.get(mutants[number].name)
+        total[part] += not known
+        caught[part] += bool(how) and not known
+        if not how:
+            left[part] += not known
+            print(f"{f'equivalent: {known}' if known else 'SURVIVES'} IPv{family} {mutants[number].name}")
+    for part in sorted(total):
+        print(f"{part:<14} {caught[part]:>4} of {total[part]:>4}")
+    print(f"{caught.total()} of {total.total()} caught ({caught.total() / total.total():.1%})")
+    return left.total() > total.total() // 20
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
+from .rules.walk cimport APART_SHIFT
 from .shortcuts.established cimport pass_established
+from .shortcuts.hook_memo cimport varied_range
 from .shortcuts.opening cimport draws_port, open_masqueraded, complete_memo, bounds_hold, within_bounds, translated
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
@@ -104,6 +106,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     cdef ahead_t *ahead
     cdef const packet_t *in_
     cdef memo_t *memo
+    cdef const target_t *range_
     cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e) else NULL
     cdef tuple_t t
     for i in range(n):
@@ -114,9 +117,10 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         ahead.key[2] = 0
         if near == NULL or not within_bounds(&e.memo_bounds, in_):
             memo = complete_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
-            near = memo if memo != NULL else near
+            near = memo if memo != NULL and e.n_apart == 0 else near
         ahead.memo = memo
         ahead.drawn = FN_NONE
+        ahead.varied = FN_NONE
         ahead.source = source_tuple(t)
         ahead.checks = dst16_count(e, in_.src)[0] != 0
         ahead.reply[0] = swap_ends(t)
@@ -125,9 +129,13 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         if memo != NULL:
             ahead.born = memo.born
             ahead.reply[1].dst = memo.addr
-            if draws_port(e, memo, t):
+            ahead.target = memo.target_arg
+            if fn_unlikely(memo.varied != 0):
+                ahead.varied = varied_range(e, memo, in_.src, &ahead.reply[1].dst, &ahead.target)
+            range_ = &e.targets[ahead.target]
+            if draws_port(range_, t):
                 ahead.drawn = first_u16(e, g.number + misses[i])
-                ahead.reply[1] = translated(e, memo, t, ahead.drawn)
+                ahead.reply[1] = translated(range_, ahead.reply[1].dst, t, ahead.drawn)
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -161,7 +169,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
             # looked at by the long way alone
             g.found[i] = 0
     if n:
-        if e.widest_run != FN_NONE:
+        if e.n_wide:
             look_ahead_in_rules(e, g.packets, misses, n)
         n_lines = <uint32_t>(look_ahead(e, g, misses, n, g.lines + n_lines) - <const void **>g.lines)
     g.n_lines = n_lines
@@ -172,7 +180,8 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
     if ahead.key[2]:
         p.classified = p.t
         p.src_class = <uint32_t>ahead.key[0]
-        p.dst_class = <uint32_t>(ahead.key[0] >> 32)
+        p.dst_class = <uint32_t>(ahead.key[0] >> 32) & ~(<uint32_t>0xf << (APART_SHIFT - 32))
+        p.apart = <unsigned char>(ahead.key[0] >> APART_SHIFT)
         p.port_classes = ahead.key[2] & PORT_CLASSES
 
 

@@ -15,22 +15,25 @@
 #define FN_FAR_SLOTS        4096                  /* behind those, one turn of them each: 6.2 days ahead, later deadlines are looked at again */
 #define FN_CHUNK_IDS        14
 #define FN_WALK_RULES       (1 << 24)             /* rules evaluated for one packet in one table, beyond which it is dropped */
-#define FN_TABLE_MEMO_RULES 18                    /* rules that match on a walk through a table; one with more is not remembered */
-#define FN_MEMO_RULES       30                    /* of both walks through nat together */
-#define FN_RECENT_ENTRIES   100                   /* xt_recent.ip_list_tot */
-#define FN_HASHLIMIT_SLOTS  65536                 /* a list */
-#define FN_CONNLIMIT_HEADS  65536                 /* buckets of what -m connlimit has counted */
+/* runs of rules for sources that are no classes; runs whose rules are fetched ahead */
+#define FN_APART            4
+#define FN_WIDE             6
+#define FN_TABLE_MEMO_RULES 18          /* rules that match on a walk through a table; one with more is not remembered */
+#define FN_MEMO_RULES       30          /* of both walks through nat together */
+#define FN_RECENT_ENTRIES   100         /* xt_recent.ip_list_tot */
+#define FN_HASHLIMIT_SLOTS  65536       /* a list */
+#define FN_CONNLIMIT_HEADS  65536       /* buckets of what -m connlimit has counted */
 #define FN_EXPECT_HEADS     1024
-#define FN_PERSIST_SLOTS    65536                 /* clients of all persistent services */
-#define FN_RECENT_STAMPS    32                    /* a list without a larger --hitcount keeps so many (recent_mt_check) */
-#define FN_ONLY_BASES       0xfffffffeu           /* a hook_entry: no rule of iptables, but base chains of nftables */
-#define FN_NFT_REGISTERS    64                    /* of 32 bits each; the kernel has 20, nft takes no more */
-#define FN_NFT_JUMPS        16                    /* NFT_JUMP_STACK_SIZE */
-#define FN_NFT_KEY          16                    /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
+#define FN_PERSIST_SLOTS    65536       /* clients of all persistent services */
+#define FN_RECENT_STAMPS    32          /* a list without a larger --hitcount keeps so many (recent_mt_check) */
+#define FN_ONLY_BASES       0xfffffffeu /* a hook_entry: no rule of iptables, but base chains of nftables */
+#define FN_NFT_REGISTERS    64          /* of 32 bits each; the kernel has 20, nft takes no more */
+#define FN_NFT_JUMPS        16          /* NFT_JUMP_STACK_SIZE */
+#define FN_NFT_KEY          16          /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
 #define FN_ANY_IFACE        0xffffu
-#define FN_DST16            65536                 /* /16 networks by which destinations are counted */
-#define FN_ROUND_KEYS       5                     /* of the table hash, keyed_hash.h */
-#define FN_PAGE_PORTS       2048                  /* ports in a page of a bitmap */
+#define FN_DST16            65536       /* /16 networks by which destinations are counted */
+#define FN_ROUND_KEYS       5           /* of the table hash, keyed_hash.h */
+#define FN_PAGE_PORTS       2048        /* ports in a page of a bitmap */
 #define FN_PAGES            (65536 / FN_PAGE_PORTS)
 #define FN_PAGE_WORDS       (FN_PAGE_PORTS / 64)
 #define FN_PAGE_MAPS        3             /* bitmaps in a page: taken, known, firm */
@@ -456,12 +459,25 @@ enum rule_tests {
     RULE_TESTS_MATCH = 32,
     /* -f, or ! -f with bit 3 of `invert` */
     RULE_TESTS_FRAGMENT = 64,
+    /* nothing more: the rule is one of a run of alike rules, see dispatch_t */
+    RULE_TESTS_ALIKE = 128,
+};
+
+/* table_memo_t.varied: 1 + the place of the run in engine_t.apart, and which of the rules for one source it is */
+enum varied {
+    VARIED_RUN = 7,
+    VARIED_STEP = 8,
+    VARIED_STEPS = 32,
 };
 
 enum dispatch_key {
     DISPATCH_DST = 0,
     DISPATCH_DPORT = 1,
     DISPATCH_SRC = 2,
+    DISPATCH_MARK = 3,
+    DISPATCH_IN = 4,
+    /* --ctorigsrc */
+    DISPATCH_CT_SRC = 5,
 };
 
 /* match_t.kind; behind each its form, a 16-bit field if it uses one, and the option of iptables */

@@ -260,7 +260,13 @@ cdef class Datapath:
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
                 e.hook_policy[i][j] = FN_NONE
-        e.widest_run = config["widest_run"]
+        e.n_wide = len(config["wide"])
+        for i in range(e.n_wide):
+            e.wide[i] = config["wide"][i]
+        # without memos nobody asks for classes of what the runs leave out
+        e.n_apart = len(config["apart"]) if e.n_memos else 0
+        for i in range(e.n_apart):
+            e.apart[i] = config["apart"][i]
         for (i, j), entry in config["hook_entry"].items():
             e.hook_entry[i][j] = entry
         for (i, j), policy in config["hook_policy"].items():

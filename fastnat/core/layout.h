@@ -152,6 +152,9 @@ static_assert(offsetof(rule_t, packets) == (FN_V6 ? 96 : 48), "offsetof(rule_t, 
 static_assert(offsetof(rule_t, bytes) == (FN_V6 ? 104 : 56), "offsetof(rule_t, bytes)");
 static_assert(sizeof(dispatch_t) == 16, "sizeof(dispatch_t)");
 static_assert(offsetof(dispatch_t, kind) == 0, "offsetof(dispatch_t, kind)");
+static_assert(offsetof(dispatch_t, shift) == 1, "offsetof(dispatch_t, shift)");
+static_assert(offsetof(dispatch_t, apart) == 2, "offsetof(dispatch_t, apart)");
+static_assert(offsetof(dispatch_t, alike) == 3, "offsetof(dispatch_t, alike)");
 static_assert(offsetof(dispatch_t, mask) == 4, "offsetof(dispatch_t, mask)");
 static_assert(offsetof(dispatch_t, first_slot) == 8, "offsetof(dispatch_t, first_slot)");
 static_assert(offsetof(dispatch_t, pad) == 12, "offsetof(dispatch_t, pad)");
@@ -220,7 +223,7 @@ static_assert(offsetof(table_memo_t, walked) == 48, "offsetof(table_memo_t, walk
 static_assert(offsetof(table_memo_t, kind) == 50, "offsetof(table_memo_t, kind)");
 static_assert(offsetof(table_memo_t, n) == 51, "offsetof(table_memo_t, n)");
 static_assert(offsetof(table_memo_t, rules) == 52, "offsetof(table_memo_t, rules)");
-static_assert(offsetof(table_memo_t, pad) == 124, "offsetof(table_memo_t, pad)");
+static_assert(offsetof(table_memo_t, varied) == 124, "offsetof(table_memo_t, varied)");
 static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "sizeof(memo_t)");
 static_assert(offsetof(memo_t, key) == 0, "offsetof(memo_t, key)");
 static_assert(offsetof(memo_t, packets) == 24, "offsetof(memo_t, packets)");
@@ -234,7 +237,7 @@ static_assert(offsetof(memo_t, masq_iface) == (FN_V6 ? 66 : 54), "offsetof(memo_
 static_assert(offsetof(memo_t, kind) == (FN_V6 ? 68 : 56), "offsetof(memo_t, kind)");
 static_assert(offsetof(memo_t, n) == (FN_V6 ? 69 : 57), "offsetof(memo_t, n)");
 static_assert(offsetof(memo_t, complete) == (FN_V6 ? 70 : 58), "offsetof(memo_t, complete)");
-static_assert(offsetof(memo_t, pad) == (FN_V6 ? 71 : 59), "offsetof(memo_t, pad)");
+static_assert(offsetof(memo_t, varied) == (FN_V6 ? 71 : 59), "offsetof(memo_t, varied)");
 static_assert(offsetof(memo_t, target_arg) == (FN_V6 ? 72 : 60), "offsetof(memo_t, target_arg)");
 static_assert(offsetof(memo_t, mark) == (FN_V6 ? 76 : 64), "offsetof(memo_t, mark)");
 static_assert(offsetof(memo_t, rules) == (FN_V6 ? 80 : 68), "offsetof(memo_t, rules)");

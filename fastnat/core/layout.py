@@ -20,6 +20,8 @@ FN_WHEEL_SLOTS = 32768
 FN_FAR_SLOTS = 4096
 FN_CHUNK_IDS = 14
 FN_WALK_RULES = 16777216
+FN_APART = 4
+FN_WIDE = 6
 FN_TABLE_MEMO_RULES = 18
 FN_MEMO_RULES = 30
 FN_RECENT_ENTRIES = 100
@@ -473,6 +475,15 @@ class RuleTests(IntEnum):
     MATCHES = 16
     MATCH = 32
     FRAGMENT = 64
+    ALIKE = 128
+
+
+class Varied(IntEnum):
+    """table_memo_t.varied: 1 + the place of the run in engine_t.apart, and which of the rules for one source it is."""
+
+    RUN = 7
+    STEP = 8
+    STEPS = 32
 
 
 class DispatchKey(IntEnum):
@@ -481,6 +492,9 @@ class DispatchKey(IntEnum):
     DST = 0
     DPORT = 1
     SRC = 2
+    MARK = 3
+    IN = 4
+    CT_SRC = 5
 
 
 class MatchKind(IntEnum):
@@ -1148,7 +1162,10 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("bytes", "uint64", (), 0),
     ],
     "DISPATCH": [
-        ("kind", "uint32", (), 0),
+        ("kind", "uint8", (), 0),
+        ("shift", "uint8", (), 0),
+        ("apart", "uint8", (), 0),
+        ("alike", "uint8", (), 0),
         ("mask", "uint32", (), 0),
         ("first_slot", "uint32", (), 0),
         ("pad", "uint32", (), 0),
@@ -1226,7 +1243,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("kind", "uint8", (), 0),
         ("n", "uint8", (), 0),
         ("rules", "uint32", (18,), 0),
-        ("pad", "uint32", (), 0),
+        ("varied", "uint32", (), 0),
     ],
     "MEMO": [
         ("key", "uint64", (3,), 0),
@@ -1241,7 +1258,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("kind", "uint8", (), 0),
         ("n", "uint8", (), 0),
         ("complete", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
+        ("varied", "uint8", (), 0),
         ("target_arg", "uint32", (), 0),
         ("mark", "uint32", (), 0),
         ("rules", "uint32", (30,), 0),

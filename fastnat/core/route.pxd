@@ -7,6 +7,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
+from .rules.dispatch cimport apart_of
 from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
@@ -61,6 +62,8 @@ cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
         return
     if tuple_src(p.classified) != tuple_src(p.t):
         p.src_class = address_class(e, tuple_src(p.t))
+        if fn_unlikely(e.n_apart != 0):
+            p.apart = <unsigned char>apart_of(e, tuple_src(p.t))
     if tuple_dst(p.classified) != tuple_dst(p.t):
         p.dst_class = address_class(e, tuple_dst(p.t))
     if p.classified.rest != p.t.rest:

@@ -361,7 +361,11 @@ static_assert(sizeof(rule_t) == 4 * FN_ADDR_BYTES + 48, "one cache line a rule")
 /* A run of rules that all ask for one exact key: open addressing over `slots`, from the key to the first rule of
  * the run that asks for it; those that follow are linked by rule_t.next, so the first match stays the first. */
 typedef struct {
-    uint32_t kind, mask, first_slot, pad;
+    uint8_t kind;  /* DISPATCH_* */
+    uint8_t shift; /* of an address: the bits that its rules leave open */
+    uint8_t apart; /* 1 + its place in engine_t.apart, 0: it is not there */
+    uint8_t alike; /* with `apart`: its rules differ in nothing but the source and what SNAT makes of it */
+    uint32_t mask, first_slot, pad;
 } dispatch_t;
 
 typedef struct {
@@ -437,8 +441,9 @@ typedef struct {
     uint16_t walked;
     uint8_t kind;                        /* what do_table returned */
     uint8_t n;
-    uint32_t rules[FN_TABLE_MEMO_RULES]; /* those that matched and count */
-    uint32_t pad;
+    uint32_t rules[FN_TABLE_MEMO_RULES]; /* those that matched and count, but for a varied one */
+    uint32_t varied;                     /* VARIED_*: a rule of a run of alike rules matched, each source's own; 0 none. During the
+                                          * walk its index + 1 */
 } table_memo_t;
 static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 
@@ -453,7 +458,7 @@ typedef struct {
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
     uint8_t complete; /* it says the address, and whether the port is kept or drawn: all that shortcuts/opening.pxd asks */
-    uint8_t pad;
+    uint8_t varied;   /* as in a table_memo_t; then addr is one of many */
     uint32_t target_arg;
     uint32_t mark;
     uint32_t rules[FN_MEMO_RULES];
@@ -728,6 +733,8 @@ typedef struct {
     memo_t *memo;    /* NULL: there was none; it may be gone when it is wanted */
     uint32_t born;   /* of the memo */
     uint32_t drawn;  /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
+    uint32_t target; /* with a memo: the place of the range in engine_t.targets */
+    uint32_t varied; /* the rule of this source alone, FN_NONE none */
     uint8_t checks;  /* somebody may have reply[0]: its hash was computed, its bucket fetched */
 } ahead_t;
 
@@ -754,6 +761,7 @@ typedef struct {
     const table_memo_t *table_memo[2];          /* how the nat rules decided destination and source; NULL: not repeatable */
     uint16_t route;                             /* route index + 1, 0: not routed yet */
     uint8_t unrepeatable;                       /* a match was met whose answer depends on more than a memo's key */
+    uint8_t apart;                              /* bit per run in engine_t.apart: a rule of it asks for the source in `classified` */
     uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
     uint8_t has_seq;                            /* seq, ack and window were read, and options lie within the header */
     uint8_t untracked;                          /* NOTRACK, or ICMPv6 that conntrack leaves alone */
@@ -824,13 +832,15 @@ typedef struct {
     uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules, FN_NONE: there is no such chain */
     hook_count_t unruled[5][5]; /* [table][hook] packets that met no rule there, since somebody read the counters */
     hook_count_t passed;        /* forwarded by a short cut, past PREROUTING, FORWARD and POSTROUTING without a rule */
-    uint32_t widest_run;        /* of nat rules that each ask for a destination: the dispatch of so many that they do not stay
-                                * in the cache, FN_NONE none */
+    uint32_t wide[FN_WIDE];     /* dispatches of addresses, of so many that their rules do not stay in the cache */
+    uint32_t n_wide;
+    uint32_t apart[FN_APART];   /* dispatches of sources that are no classes, see rules/dispatch.pxd */
+    uint32_t n_apart;
 
-    base_t *bases;              /* in the order in which they are called */
-    uint32_t base_first[5][5];  /* [table][hook]: what is called at this step, its table of iptables included */
+    base_t *bases;             /* in the order in which they are called */
+    uint32_t base_first[5][5]; /* [table][hook]: what is called at this step, its table of iptables included */
     uint32_t base_count[5][5];
-    uint32_t n_bases;           /* 0: the node has no rules of nftables, and each step is its table of iptables */
+    uint32_t n_bases;          /* 0: the node has no rules of nftables, and each step is its table of iptables */
     nft_rule_t *nft_rules;
     nft_expr_t *nft_exprs;
     nft_set_t *nft_sets;

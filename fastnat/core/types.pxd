@@ -21,6 +21,8 @@ cdef extern from "types.h" nogil:
         FN_FAR_SLOTS
         FN_CHUNK_IDS
         FN_WALK_RULES
+        FN_APART
+        FN_WIDE
         FN_TABLE_MEMO_RULES
         FN_MEMO_RULES
         FN_RECENT_ENTRIES
@@ -331,10 +333,18 @@ cdef extern from "types.h" nogil:
         RULE_TESTS_MATCHES
         RULE_TESTS_MATCH
         RULE_TESTS_FRAGMENT
+        RULE_TESTS_ALIKE
+    enum:
+        VARIED_RUN
+        VARIED_STEP
+        VARIED_STEPS
     enum:
         DISPATCH_DST
         DISPATCH_DPORT
         DISPATCH_SRC
+        DISPATCH_MARK
+        DISPATCH_IN
+        DISPATCH_CT_SRC
     enum:
         MATCH_LISTED
         MATCH_SPORT
@@ -802,7 +812,10 @@ cdef extern from "types.h" nogil:
         uint64_t bytes
 
     ctypedef struct dispatch_t:
-        uint32_t kind
+        uint8_t kind
+        uint8_t shift
+        uint8_t apart
+        uint8_t alike
         uint32_t mask
         uint32_t first_slot
         uint32_t pad
@@ -880,7 +893,7 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t n
         uint32_t rules[18]
-        uint32_t pad
+        uint32_t varied
 
     ctypedef struct memo_t:
         uint64_t key[3]
@@ -895,7 +908,7 @@ cdef extern from "types.h" nogil:
         uint8_t kind
         uint8_t n
         uint8_t complete
-        uint8_t pad
+        uint8_t varied
         uint32_t target_arg
         uint32_t mark
         uint32_t rules[30]
@@ -1170,6 +1183,8 @@ cdef extern from "types.h" nogil:
         memo_t *memo
         uint32_t born
         uint32_t drawn
+        uint32_t target
+        uint32_t varied
         uint8_t checks
 
     ctypedef struct pkt_t:
@@ -1200,6 +1215,7 @@ cdef extern from "types.h" nogil:
         const table_memo_t *table_memo[2]
         uint16_t route
         uint8_t unrepeatable
+        uint8_t apart
         uint8_t ctinfo
         uint8_t dir
         uint8_t verdict
@@ -1283,7 +1299,10 @@ cdef extern from "types.h" nogil:
         uint32_t hook_policy[5][5]
         hook_count_t unruled[5][5]
         hook_count_t passed
-        uint32_t widest_run
+        uint32_t wide[6]
+        uint32_t n_wide
+        uint32_t apart[4]
+        uint32_t n_apart
         base_t *bases
         uint32_t base_first[5][5]
         uint32_t base_count[5][5]

@@ -58,7 +58,7 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "n_memos": MEMOS if settings.remember and r.repeatable and n_ifaces < 4096 and not program.bases else 0,
         "bases": program.bases,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
-        "hook_policy": r.hook_policy, "widest_run": r.widest_run,
+        "hook_policy": r.hook_policy, "wide": r.wide, "apart": r.apart,
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
         "nat_hooks": r.nat_hooks or program.nat,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),

@@ -15,6 +15,7 @@ from ..core.layout import (
     FN_ANY_IFACE,
     FN_NONE,
     FN_RECENT_STAMPS,
+    FN_WIDE,
     TARGET_FORMS,
     HashlimitBit,
     Hook,
@@ -35,8 +36,21 @@ from ..iptables.targets import PASSING
 from ..node.ipset import IpSet
 from ..util.memory import aligned, no_garbage
 from ..util.slots import Slots
+from .alike import SourceRun, set_apart
 from .forms import NO_MATCH, Row, match_row, row_of, second_row, view_of, with_need
-from .runs import BY_DPORT, BY_DST, BY_SRC, Run, address_cuts, find_runs, is_prefix, port_starts
+from .runs import (
+    BY_CT_SRC,
+    BY_DPORT,
+    BY_DST,
+    BY_IN,
+    BY_MARK,
+    BY_SRC,
+    Run,
+    address_cuts,
+    find_runs,
+    is_prefix,
+    port_starts,
+)
 
 # limit of different -i and -o patterns, as each is compared with each interface
 MAX_PATTERNS = 16_384
@@ -106,7 +120,8 @@ class Ruleset:
     repeatable : bool          these cuts cover all that rules test of addresses (no mask with holes)
     iface_match : uint8[sets * n_ifaces]
     hook_entry, hook_policy : dict of (table, hook) to the index of the first rule, and of the policy
-    widest_run : int           the dispatch in nat with most destinations; NO_RULE if none has WIDE_RUN of them
+    wide : list of int         dispatches of addresses and marks with at least WIDE_RUN slots, the greatest ones
+    apart : list of int        dispatches of sources that are no classes of addresses, see alike.py
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     jump_depth : int           how deep chains nest at most
     recent_rings : dict of list of -m recent to the stamps it keeps of an address
@@ -130,7 +145,8 @@ class Ruleset:
     iface_match: NDArray[Any]
     hook_entry: dict[tuple[int, int], int]
     hook_policy: dict[tuple[int, int], int]
-    widest_run: int
+    wide: list[int]
+    apart: list[int]
     tracking: bool
     nat_hooks: bool
     jump_depth: int
@@ -179,7 +195,9 @@ class Compiler:
     slots: list[int] = field(default_factory=list)
     dispatches: list[tuple[int, ...]] = field(default_factory=list)
     dispatch_slots: list[tuple[int, int]] = field(default_factory=list)
-    widest: tuple[int, int] = field(default_factory=lambda: (WIDE_RUN, NO_RULE))
+    # slots of a dispatch of addresses, and which it is
+    wide: list[tuple[int, int]] = field(default_factory=list)
+    source_runs: list[SourceRun] = field(default_factory=list)
     # what rules may not name, and why
     unsupported_sets: Mapping[str, str] = field(default_factory=dict)
     # whether the engine has a date
@@ -349,8 +367,9 @@ class Compiler:
     def table(self, table: Table) -> None:
         """Append a table's chains: their rules, with a dispatch before each run, and their end or policy."""
         # ports are looked up by hash only in nat, where conntrack has already rejected cut headers
-        kinds = (BY_DST, BY_SRC, BY_DPORT) if table.name == "nat" else (BY_DST, BY_SRC)
-        runs = {chain.name: find_runs(chain.rules, kinds, self.family.full) for chain in table.chains.values()}
+        kinds = (BY_DST, BY_SRC, BY_MARK, BY_IN, BY_CT_SRC, *([BY_DPORT] if table.name == "nat" else []))
+        ifaces = {name: n for n, name in enumerate(self.iface_names)}
+        runs = {chain.name: find_runs(chain.rules, kinds, self.family.full, ifaces) for chain in table.chains.values()}
         starts: dict[str, int] = {}
         at = len(self.rules)
         for chain in table.chains.values():
@@ -393,10 +412,12 @@ class Compiler:
         for key, rule in heads.items():
             slots[free.take((key * 0x9E3779B1 & 0xFFFFFFFF) >> 7)] = (key, rule)
         arg = len(self.dispatches)
-        if table.name == "nat" and run.kind == BY_DST:
-            self.widest = max(self.widest, (size, arg))
+        if size >= WIDE_RUN and run.kind in (BY_DST, BY_SRC, BY_CT_SRC, BY_MARK):
+            self.wide.append((size, arg))
+        if run.kind == BY_SRC:
+            self.source_runs.append(SourceRun(arg, first, chain.rules[run.start : run.end], run.keys))
         self.append((table.name, chain, None), target=TargetKind.DISPATCH, arg=arg, following=behind)
-        self.dispatches.append((run.kind, size - 1, len(self.dispatch_slots), 0))
+        self.dispatches.append((run.kind, run.shift, 0, 0, size - 1, len(self.dispatch_slots), 0))
         self.dispatch_slots += slots
         return following
 
@@ -559,21 +580,26 @@ def compile_rules(
         view_of(targets, forms["counts"])[at] = limits
     for at, period in c.periods:
         view_of(targets, forms["period"])[at] = period
+    rules, matches = aligned(c.rules, records.RULE), np.array(c.matches, MATCH)
+    dispatches = np.array(c.dispatches, DISPATCH)
+    apart, no_classes = set_apart(c.source_runs, rules, matches, targets, dispatches)
     return Ruleset(
-        aligned(c.rules, records.RULE),
-        np.array(c.matches, MATCH),
+        rules,
+        matches,
         targets,
         np.array(c.slots, np.uint16),
-        np.array(c.dispatches, DISPATCH),
+        dispatches,
         np.array(c.dispatch_slots, DISPATCH_SLOT),
-        address_cuts(every, family),
+        address_cuts(every, family, no_classes),
         port_starts(every, "sport"),
         port_starts(every, "dport"),
         all(is_prefix(r.smask, family.full) and is_prefix(r.dmask, family.full) for r in every),
         c.iface_table(),
         c.hook_entry,
         c.hook_policy,
-        c.widest[1],
+        # those by mark last, as others set it
+        sorted((arg for _, arg in sorted(c.wide, reverse=True)[:FN_WIDE]), key=lambda a: c.dispatches[a][0] == BY_MARK),
+        apart,
         tracking,
         "nat" in parsed.tables,
         max((jump_depth(t) for t in parsed.tables.values()), default=0),

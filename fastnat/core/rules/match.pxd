@@ -18,6 +18,7 @@ from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tu
 from ..validate cimport comes_from_there
 from .calendar cimport time_holds
 from .connlimit cimport connlimit_holds
+from .dispatch cimport count_rule, dispatch_key, dispatch_rule, rule_of_source
 from .hashlimit cimport hashlimit_holds
 from .headers cimport has_option, mss_holds, routing_holds
 from .owner cimport owner_holds
@@ -29,6 +30,8 @@ from .tcpmss cimport set_mss
 cdef enum:
     # bytes that tcp_mt needs, and none of the others
     TCP_HEADER = 20
+    # slots of a run with more keys than there are memos
+    MANY_SLOTS = 4096
 
 # why a packet is dropped, by what do_table returns; 0: it is not
 cdef extern from *:
@@ -44,20 +47,6 @@ cdef extern from *:
     static const conn_t fn_ct_template = {.status = IPS_CONFIRMED};
     """
     const conn_t ct_template "fn_ct_template"
-
-
-cdef inline uint32_t dispatch_hash(uint32_t key) noexcept nogil:
-    # dispatch_hash: multiplicative; rules/compiler.py fills the slots by the same rule.
-    return (key * <uint32_t>0x9e3779b1) >> 7
-
-
-cdef inline uint32_t dispatch_key(addr_t addr) noexcept nogil:
-    # dispatch_key: an address in 32 bits; rules whose addresses fold to the same key are tried one after the other.
-    cdef uint32_t key = <uint32_t>addr
-    cdef uint32_t i
-    for i in range(1, FN_ADDR_BITS // 32):
-        key ^= <uint32_t>(addr >> (32 * i))
-    return key
 
 
 cdef inline bint ports_listed(const engine_t *e, const match_t *m, uint32_t port) noexcept nogil:
@@ -347,32 +336,46 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p, b
     return True
 
 
-cdef inline uint32_t dispatch_slot(const dispatch_t *d, uint32_t key) noexcept nogil:
-    # dispatch_slot: => Where the search for a key begins.
-    return d.first_slot + (dispatch_hash(key) & d.mask)
-
-
-cdef inline uint32_t dispatch_rule(const engine_t *e, const dispatch_t *d, uint32_t key) noexcept nogil:
-    # dispatch_rule: the first rule of a run that asks for a key.
-    # => FN_NONE: none does.
-    cdef uint32_t slot = dispatch_slot(d, key)
-    while e.dispatch_slots[slot].rule != FN_NONE and e.dispatch_slots[slot].key != key:
-        slot = d.first_slot + ((slot - d.first_slot + 1) & d.mask)
-    return e.dispatch_slots[slot].rule
-
-
-cdef inline uint32_t dispatch(const engine_t *e, const rule_t *r, const pkt_t *p) noexcept nogil:
-    # dispatch: where in a run of rules that all ask for one exact key the packet's key stands first.
-    # => The index of that rule, or of the one behind the run.
-    cdef const dispatch_t *d = &e.dispatches[r.target_arg]
-    cdef uint32_t rule
-    if d.kind == DISPATCH_DPORT:
-        rule = dispatch_rule(e, d, tuple_proto(p.t) << 16 | tuple_dport(p.t))
+cdef inline bint run_key(const engine_t *e, const dispatch_t *d, pkt_t *p, uint32_t *key) noexcept nogil:
+    # run_key: what the rules of a run ask for.
+    # => False: its rules have to be walked.
+    if d.kind == DISPATCH_DST:
+        key[0] = dispatch_key(d, tuple_dst(p.t))
     elif d.kind == DISPATCH_SRC:
-        rule = dispatch_rule(e, d, dispatch_key(tuple_src(p.t)))
+        key[0] = dispatch_key(d, tuple_src(p.t))
+    elif d.kind == DISPATCH_DPORT:
+        key[0] = tuple_proto(p.t) << 16 | tuple_dport(p.t)
+    elif FN_V6 and p.part == PART_UNKNOWN:
+        # a rule that asks for a protocol drops the packet, whatever it would ask then
+        return False
+    elif d.kind == DISPATCH_MARK:
+        key[0] = p.mark
+        # a memo for each of so many marks would be met by nobody again
+        p.unrepeatable |= d.mask >= MANY_SLOTS
+    elif d.kind == DISPATCH_IN:
+        key[0] = p.in_iface if p.hook <= HOOK_FORWARD else 0
     else:
-        rule = dispatch_rule(e, d, dispatch_key(tuple_dst(p.t)))
-    return rule if rule != FN_NONE else r.next
+        # no memo's key has the original source
+        p.unrepeatable = True
+        if p.ct == FN_NONE:
+            return False
+        key[0] = dispatch_key(d, tuple_src(e.conns[p.ct].tuples[0]))
+    return True
+
+
+cdef inline uint32_t dispatch(const engine_t *e, uint32_t at, pkt_t *p) noexcept nogil:
+    # dispatch: where in the run of rules behind rule `at` the packet's key stands first.
+    # => The index of that rule, or of the one behind the run.
+    cdef const dispatch_t *d = &e.dispatches[e.rules[at].target_arg]
+    cdef uint32_t rule, key
+    if d.apart:
+        rule = rule_of_source(e, d, tuple_src(p.t))
+        p.unrepeatable |= rule != FN_NONE and not d.alike
+    elif run_key(e, d, p, &key):
+        rule = dispatch_rule(e, d, key)
+    else:
+        return at + 1
+    return rule if rule != FN_NONE else e.rules[at].next
 
 
 cdef inline bint lacks_header(const pkt_t *p, uint32_t need, bint *hotdrop) noexcept nogil:
@@ -469,8 +472,12 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
     return TARGET_NONE
 
 
-cdef inline void note_rule(table_memo_t *memo, uint32_t rule) noexcept nogil:
-    # note_rule: remember a rule that matched; one more than fit says that there were too many.
+cdef inline void note_rule(table_memo_t *memo, uint32_t rule, const rule_t *r, pkt_t *p) noexcept nogil:
+    # note_rule: remember a rule that matched; one more than fit says that there were too many. Of alike rules one may match.
+    if fn_unlikely(r.tests & RULE_TESTS_ALIKE):
+        p.unrepeatable |= memo.varied != 0
+        memo.varied = rule + 1
+        return
     if memo.n < FN_TABLE_MEMO_RULES:
         memo.rules[memo.n] = rule
     memo.n += memo.n <= FN_TABLE_MEMO_RULES
@@ -489,7 +496,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
     while True:
         r = &e.rules[at]
         if r.target == TARGET_DISPATCH:
-            at = dispatch(e, r, p)
+            at = dispatch(e, at, p)
             continue
         walked += 1
         if r.tests and (not rule_fits(e, r, p, &hotdrop)
@@ -503,9 +510,8 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
             continue
         kind = r.target
         if kind != TARGET_CHAIN_END:
-            r.packets += 1
-            r.bytes += p.length
-            note_rule(memo, at)
+            count_rule(e, at, p.length)
+            note_rule(memo, at, r, p)
         if kind == TARGET_JUMP:
             if fn_unlikely(walked >= FN_WALK_RULES or depth >= e.max_jumps):
                 p.unrepeatable = True

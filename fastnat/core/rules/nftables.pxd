@@ -521,6 +521,7 @@ cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base
     if base.kind == BASE_NFTABLES:
         return walk_chain(e, p, base)
     memo.n = 0
+    memo.varied = 0
     memo.target_arg = 0
     kind = do_table(e, table, p, &memo)
     p.target = &e.targets[memo.target_arg]

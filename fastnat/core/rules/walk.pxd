@@ -7,16 +7,22 @@
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..route cimport classify
-from ..tuples.tuple cimport tuple_proto
+from ..tuples.tuple cimport tuple_proto, tuple_src
+from .dispatch cimport count_rule, rule_of_source, varied_rule
 from .match cimport ct_state_bit, do_table
 from .nftables cimport run_bases
+
+
+cdef enum:
+    # where a key holds pkt_t.apart, above both classes
+    APART_SHIFT = 60
 
 
 cdef inline void table_memo_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:
     # table_memo_key: everything about the packet that a repeatable match may ask.
     cdef uint32_t state = ct_state_bit(e, p)
     classify(e, p)
-    key[0] = p.src_class | <uint64_t>p.dst_class << 32
+    key[0] = p.src_class | <uint64_t>p.dst_class << 32 | <uint64_t>p.apart << APART_SHIFT
     key[1] = (p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
               | <uint64_t>(table * 5 + p.hook) << 48 | <uint64_t>(state & 0xff) << 56)
     key[2] = p.in_iface | <uint64_t>p.out_iface << 12 | p.port_classes | <uint64_t>(state >> 14) << 60 | <uint64_t>1 << 63
@@ -50,6 +56,33 @@ cdef inline bint l4_cut(const pkt_t *p) noexcept nogil:
     return p.data != NULL and (p.len < p.l4off + need or p.part >= PART_LATER)
 
 
+cdef inline uint32_t varied_of(const engine_t *e, pkt_t *p, uint32_t rule) noexcept nogil:
+    # varied_of: => VARIED_* of an alike rule that matched; the packet is not repeatable if it has too many of its kind.
+    cdef uint32_t run, step, at
+    for run in range(e.n_apart):
+        if not (p.apart >> run) & 1:
+            continue
+        at = rule_of_source(e, &e.dispatches[e.apart[run]], tuple_src(p.t))
+        for step in range(VARIED_STEPS):
+            if at == rule:
+                return run + 1 + VARIED_STEP * step
+            # behind the last rule for this source the run is left
+            if not e.rules[at].tests & RULE_TESTS_ALIKE:
+                break
+            at = e.rules[at].next
+    p.unrepeatable = True
+    return 0
+
+
+cdef inline const target_t *varied_target(engine_t *e, const pkt_t *p, const table_memo_t *memo) noexcept nogil:
+    # varied_target: count the source's own rule of those that are alike.
+    # => The range that decides.
+    cdef uint32_t rule = varied_rule(e, memo.varied, tuple_src(p.t))
+    count_rule(e, rule, p.length)
+    # a rule for the source that lets the walk go on has no range
+    return &e.targets[e.rules[rule].target_arg if e.rules[rule].target == TARGET_SNAT else memo.target_arg]
+
+
 cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
     # walk_table: what the table's rules say about the packet, as do_table does.
     # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
@@ -61,6 +94,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
         fn_rarely()
         return run_bases(e, table, p)
     fresh.n = 0
+    fresh.varied = 0
     fresh.target_arg = 0
     if e.n_memos == 0 or l4_cut(p):
         fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
@@ -74,11 +108,15 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
         e.stats[STAT_RULES_WALKED] += memo.walked
         p.mark = memo.mark
         p.target = &e.targets[memo.target_arg]
+        if fn_unlikely(memo.varied != 0):
+            p.target = varied_target(e, p, memo)
         p.table_memo[p.hook == HOOK_POSTROUTING] = memo
         return memo.kind
     p.unrepeatable = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
     p.target = &e.targets[fresh.target_arg]
+    if fresh.varied:
+        fresh.varied = varied_of(e, p, fresh.varied - 1)
     if not p.unrepeatable and fresh.n <= FN_TABLE_MEMO_RULES:
         table_memo_flush(e, memo)
         fresh.packets = 0

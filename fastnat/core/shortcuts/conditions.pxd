@@ -57,8 +57,8 @@ cdef inline bint may_be_memorized(const table_memo_t *dst, const table_memo_t *s
     # a walk was not repeatable, or the second has taken the place of the first
     if dst == NULL or src == NULL or dst == src:
         return False
-    # DNAT changes the route, and with it which rules the source meets
-    if dst.kind != TARGET_ACCEPT or dst.n + src.n > FN_MEMO_RULES:
+    # DNAT changes the route, and with it which rules the source meets; of rules for single sources a memo has room for one
+    if dst.kind != TARGET_ACCEPT or dst.varied or dst.n + src.n > FN_MEMO_RULES:
         return False
     # REDIRECT and NETMAP choose by the packet's own address
     return src.kind == TARGET_ACCEPT or src.kind == TARGET_MASQUERADE or src.kind == TARGET_SNAT
@@ -84,7 +84,7 @@ cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, co
     if memo == NULL or memo.born != ahead.born:
         return False
     # a source that is the NAT address already keeps its port by other rules (null binding)
-    if t.src == memo.addr:
+    if t.src == ahead.reply[1].dst:
         return False
     # early drop, the chain limit, what a helper has announced, and accounting are looked at by the long way alone
     if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects | e.accounting) != 0):

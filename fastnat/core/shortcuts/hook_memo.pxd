@@ -11,7 +11,8 @@ from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
 from ..route cimport classify
-from ..rules.walk cimport count_rules, table_memo_flush, slot_of
+from ..rules.dispatch cimport count_rule, varied_rule
+from ..rules.walk cimport APART_SHIFT, count_rules, table_memo_flush, slot_of
 from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
 from .conditions cimport is_complete, may_be_memorized
 
@@ -31,7 +32,7 @@ cdef extern from *:
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
     # memo_key: everything about the packet that a rule of nat, a route or a martian check may ask. Bit 63: the key is in use.
     classify(e, p)
-    key[0] = p.src_class | <uint64_t>p.dst_class << 32
+    key[0] = p.src_class | <uint64_t>p.dst_class << 32 | <uint64_t>p.apart << APART_SHIFT
     key[1] = p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
     key[2] = p.in_iface | p.port_classes | <uint64_t>1 << 63
 
@@ -81,6 +82,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     range_ = &e.targets[src.target_arg]
     memo.target_arg = src.target_arg
     memo.kind = src.kind
+    memo.varied = <unsigned char>src.varied
     memo.mark = src.mark
     memo.route = p.route
     memo.out_iface = e.routes[p.route - 1].iface
@@ -103,10 +105,22 @@ cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept no
     return memo
 
 
+cdef inline uint32_t varied_range(const engine_t *e, const memo_t *memo, addr_t src, addr_t *addr, uint32_t *target) noexcept nogil:
+    # varied_range: the source's own rule of those that are alike; if it chooses the range, that, and its address if there is one.
+    # => The rule.
+    cdef uint32_t rule = varied_rule(e, memo.varied, src)
+    if e.rules[rule].target == TARGET_SNAT:
+        target[0] = e.rules[rule].target_arg
+        addr[0] = e.targets[target[0]].min_addr if memo.addr else <addr_t>0
+    return rule
+
+
 cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     # follow: the first packet of a connection, from conntrack to confirm, by a memo.
     # => REASON_NONE or why the packet is dropped.
     cdef conn_t *c = &e.conns[p.ct]
+    cdef addr_t addr = memo.addr
+    cdef uint32_t target = memo.target_arg
     cdef target_t range_
     memo.packets += 1
     memo.bytes += p.length
@@ -117,12 +131,14 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     p.hook = HOOK_POSTROUTING
     c.routes[0] = memo.route
     null_binding(e, p, MANIP_DST)
-    if memo.addr:
-        range_ = e.targets[memo.target_arg]
-        range_of_address(&range_, memo.addr)
+    if fn_unlikely(memo.varied != 0):
+        count_rule(e, varied_range(e, memo, tuple_src(p.t), &addr, &target), p.length)
+    if addr:
+        range_ = e.targets[target]
+        range_of_address(&range_, addr)
         c.masq_iface = memo.masq_iface
         setup_info(e, p, &range_, MANIP_SRC)
-    elif not source_target(e, p, memo.kind, &e.targets[memo.target_arg]):
+    elif not source_target(e, p, memo.kind, &e.targets[target]):
         return REASON_NO_ADDRESS
     p.t = invert_tuple(c.tuples[1])
     return confirm(e, p)

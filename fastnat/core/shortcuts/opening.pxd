@@ -16,9 +16,10 @@ from ..nat.l4proto cimport port_window
 from ..nat.port_bitmap cimport bitmap_note
 from ..nat.range cimport l4proto_in_range
 from ..route cimport address_class, address_last, port_class, port_last
-from ..rules.walk cimport slot_of
+from ..rules.dispatch cimport apart_of, count_rule
+from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_with_dst
+from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_with_dst
 from .conditions cimport may_ask_memo, may_open
 
 cdef extern from *:
@@ -72,33 +73,35 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
     cdef uint32_t slot
     if not may_ask_memo(e, in_):
         return NULL
-    key[0] = address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
+    key[0] = (address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
+              | <uint64_t>(apart_of(e, in_.src) if fn_unlikely(e.n_apart != 0) else 0) << APART_SHIFT)
     key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>PROTO_UDP << 40
     key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
     slot = slot_of(e, key)
     memo = &e.memos[slot]
     if not memo.complete or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return NULL
-    set_bounds(e, in_, key, slot)
+    # bounds are of one class, and a source may be none
+    if fn_likely(e.n_apart == 0):
+        set_bounds(e, in_, key, slot)
     return memo
 
 
-cdef inline bint draws_port(const engine_t *e, const memo_t *memo, tuple_t t) noexcept nogil:
+cdef inline bint draws_port(const target_t *range_, tuple_t t) noexcept nogil:
     # draws_port: whether the source port of t gives way to a random one in any case.
-    cdef const target_t *range_ = &e.targets[memo.target_arg]
     if range_.flags & RANGE_RANDOM_ALL:
         return True
     return range_.flags & RANGE_PROTO_SPECIFIED and not l4proto_in_range(t, MANIP_SRC, range_)
 
 
-cdef inline tuple_t translated(const engine_t *e, const memo_t *memo, tuple_t t, uint32_t drawn) noexcept nogil:
-    # translated: the reply tuple of t after the memo's manip; drawn: the offset of a search, FN_NONE: the port is kept.
+cdef inline tuple_t translated(const target_t *range_, addr_t addr, tuple_t t, uint32_t drawn) noexcept nogil:
+    # translated: the reply tuple of t from an address; drawn: the offset of a search in the range, FN_NONE: the port is kept.
     cdef tuple_t reply = swap_ends(t)
     cdef uint32_t min_, size
     cdef uint32_t port = tuple_dport(reply)
-    if drawn != FN_NONE and port_window(t, &e.targets[memo.target_arg], MANIP_SRC, &min_, &size):
+    if drawn != FN_NONE and port_window(t, range_, MANIP_SRC, &min_, &size):
         port = min_ + drawn % size
-    return tuple_with_dst(reply, memo.addr, port)
+    return tuple_with_dst(reply, addr, port)
 
 
 cdef inline bint is_clear(uint32_t look) noexcept nogil:
@@ -157,7 +160,7 @@ cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, c
     c.flags = CONN_LIVE
 
 
-cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, uint32_t port, result_t *out) noexcept nogil:
+cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, tuple_t reply, result_t *out) noexcept nogil:
     # answer: the result of a connection's first packet.
     if FN_V6:
         memset(out, 0, sizeof(result_t))
@@ -165,9 +168,9 @@ cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, ui
     out.ctinfo = IP_CT_NEW
     out.reason = REASON_NONE
     out.copied = 0
-    out.src = memo.addr
+    out.src = tuple_dst(reply)
     out.dst = in_.dst
-    out.sport = <uint16_t>port
+    out.sport = <uint16_t>tuple_dport(reply)
     out.dport = in_.dport
     out.out_iface = memo.out_iface
     out.probes = 2
@@ -231,7 +234,7 @@ cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t 
     return True
 
 
-cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead) noexcept nogil:
     # enter: what confirm does beside the tables: bitmaps, wheel, the record, counts.
     if fn_unlikely(e.n_bitmaps != 0):
         bitmap_note(e, ahead.reply[1], True)
@@ -242,7 +245,7 @@ cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead
     else:
         e.high_water += 1
     dst16_count(e, t.dst)[0] += 1
-    dst16_count(e, memo.addr)[0] += 1
+    dst16_count(e, ahead.reply[1].dst)[0] += 1
     e.count += 1
     e.confirmed += 1
 
@@ -258,6 +261,8 @@ cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *a
         e.stats[STAT_RANDOM_DRAWS] += 1
     memo.packets += 1
     memo.bytes += in_.length
+    if fn_unlikely(ahead.varied != FN_NONE):
+        count_rule(e, ahead.varied, in_.length)
     e.passed.packets += 1
     e.passed.bytes += in_.length
 
@@ -281,7 +286,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     if not put_all(e, ct, hash, ahead, &l):
         e.conns[ct].flags = 0
         return False
-    enter(e, ct, t, ahead, memo)
+    enter(e, ct, t, ahead)
     count_opened(e, in_, ahead, memo)
-    answer(in_, memo, ct, tuple_dport(ahead.reply[1]), out)
+    answer(in_, memo, ct, ahead.reply[1], out)
     return True
