@@ -395,22 +395,18 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
     return NULL
 
 
-cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nogil:
-    # check_bitmaps: each bitmap is found and queued, each page has one owner or is free.
+cdef inline const char *check_pages(const engine_t *e, room_t *r, uint32_t *live) noexcept nogil:
+    # check_pages: each bitmap in use is found, and no page has two owners.
+    # => live: bitmaps in use.
     cdef uint32_t b, i
-    cdef uint32_t live = 0
-    cdef uint32_t queued = 0
-    cdef uint32_t newer = FN_NONE
     cdef const char *wrong
     cdef const bitmap_key_t *key
-    if e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages:
-        return b"more bitmaps are used than there are"
     for b in range(e.n_bitmaps):
         key = &e.bitmap_keys[b]
         r.at = b
         if not key.live:
             continue
-        live += 1
+        live[0] += 1
         if bitmap_find(e, key.t) != <int>b:
             return b"a bitmap is not found"
         for i in range(FN_PAGES):
@@ -422,7 +418,14 @@ cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nog
             wrong = check_page(e, key, i, r)
             if wrong != NULL:
                 return wrong
-    b = e.newest_bitmap
+    return NULL
+
+
+cdef inline const char *check_queue(const engine_t *e, room_t *r, uint32_t live) noexcept nogil:
+    # check_queue: the bitmaps in use by their last search.
+    cdef uint32_t queued = 0
+    cdef uint32_t newer = FN_NONE
+    cdef uint32_t b = e.newest_bitmap
     while b != FN_NONE:
         r.at = b
         queued += 1
@@ -432,7 +435,13 @@ cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nog
         b = e.bitmap_keys[b].older
     if queued != live or e.oldest_bitmap != newer:
         return b"the queue of bitmaps is broken"
-    b = e.free_bitmap
+    return NULL
+
+
+cdef inline const char *check_free(const engine_t *e, room_t *r, uint32_t live) noexcept nogil:
+    # check_free: what is not in use is free, once.
+    cdef uint32_t i
+    cdef uint32_t b = e.free_bitmap
     while b != FN_NONE:
         live += 1
         if b >= e.n_bitmaps or e.bitmap_keys[b].live or live > e.n_bitmaps:
@@ -449,9 +458,23 @@ cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nog
         r.at = i
         if not r.pages[i]:
             return b"a page is lost"
-    if not (live == e.n_bitmaps):
+    if live != e.n_bitmaps:
         return b"a bitmap is lost"
     return NULL
+
+
+cdef inline const char *check_bitmaps(const engine_t *e, room_t *r) noexcept nogil:
+    # check_bitmaps: each bitmap is found and queued, each page has one owner or is free.
+    cdef uint32_t live = 0
+    cdef const char *wrong
+    if e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages:
+        return b"more bitmaps are used than there are"
+    wrong = check_pages(e, r, &live)
+    if wrong == NULL:
+        wrong = check_queue(e, r, live)
+    if wrong == NULL:
+        wrong = check_free(e, r, live)
+    return wrong
 
 
 cdef inline const char *check_connlimits(const engine_t *e, room_t *r) noexcept nogil:

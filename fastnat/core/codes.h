@@ -197,6 +197,8 @@ enum iface_flag {
     IFACE_REDIRECTS = 256,
     IFACE_SRC_VMARK = 512,
     IFACE_SOURCE_ROUTE = 1024,
+    /* it forwards, and looks for no way back */
+    IFACE_PLAIN = 2048,
 };
 
 /* set_t.dims */

@@ -383,7 +383,7 @@ static_assert(offsetof(target_t, period.date_start) == (FN_V6 ? 40 : 16), "offse
 static_assert(offsetof(target_t, period.date_stop) == (FN_V6 ? 44 : 20), "offsetof(target_t, period.date_stop)");
 static_assert(offsetof(target_t, period.day_start) == (FN_V6 ? 48 : 24), "offsetof(target_t, period.day_start)");
 static_assert(offsetof(target_t, period.day_stop) == (FN_V6 ? 52 : 28), "offsetof(target_t, period.day_stop)");
-static_assert(sizeof(route_t) == (FN_V6 ? 64 : 24), "sizeof(route_t)");
+static_assert(sizeof(route_t) == (FN_V6 ? 64 : 32), "sizeof(route_t)");
 static_assert(offsetof(route_t, dst) == 0, "offsetof(route_t, dst)");
 static_assert(offsetof(route_t, mask) == (FN_V6 ? 16 : 4), "offsetof(route_t, mask)");
 static_assert(offsetof(route_t, gateway) == (FN_V6 ? 32 : 8), "offsetof(route_t, gateway)");
@@ -393,6 +393,9 @@ static_assert(offsetof(route_t, iface) == (FN_V6 ? 54 : 18), "offsetof(route_t, 
 static_assert(offsetof(route_t, kind) == (FN_V6 ? 56 : 20), "offsetof(route_t, kind)");
 static_assert(offsetof(route_t, scope) == (FN_V6 ? 57 : 21), "offsetof(route_t, scope)");
 static_assert(offsetof(route_t, pad) == (FN_V6 ? 58 : 22), "offsetof(route_t, pad)");
+#if !FN_V6
+static_assert(offsetof(route_t, pad3) == 24, "offsetof(route_t, pad3)");
+#endif
 #if FN_V6
 static_assert(offsetof(route_t, pad2) == 60, "offsetof(route_t, pad2)");
 #endif

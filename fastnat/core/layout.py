@@ -192,6 +192,7 @@ class IfaceFlag(IntEnum):
     REDIRECTS = 256
     SRC_VMARK = 512
     SOURCE_ROUTE = 1024
+    PLAIN = 2048
 
 
 class SetDimension(IntEnum):
@@ -1411,6 +1412,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("scope", "uint8", (), 0),
         ("pad", "uint8", (2,), 0),
         ("pad2", "uint32", (), 6),
+        ("pad3", "uint32", (2,), 4),
     ],
     "FIB_RULE": [
         ("src", "addr", (), 0),

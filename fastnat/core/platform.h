@@ -47,6 +47,15 @@ static inline void fn_clear_packet(pkt_t *p)
 #endif
 }
 
+static_assert(offsetof(conn_t, state) == offsetof(conn_t, status) + 2 && offsetof(conn_t, flags) == offsetof(conn_t, status) + 3, "one load");
+/* fn_conn_bits: a connection's status, its state << 16, its flags << 24. */
+static inline uint32_t fn_conn_bits(const conn_t *c)
+{
+    uint32_t bits;
+    memcpy(&bits, &c->status, sizeof bits);
+    return bits;
+}
+
 /* fn_tags_equal: which of the 12 tags of a bucket equal `tag`.
  * => A bit mask, bit i for slot i. */
 static inline uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)

@@ -646,7 +646,11 @@ typedef struct {
 #ifdef FN_IPV6
     uint32_t pad2;
 #endif
+#ifndef FN_IPV6
+    uint32_t pad3[2];
+#endif
 } route_t;
+static_assert(sizeof(route_t) == (FN_V6 ? 64 : 32), "a power of two: found by a shift");
 
 /* A policy rule (struct fib_rule). */
 typedef struct {

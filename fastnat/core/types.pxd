@@ -142,6 +142,7 @@ cdef extern from "types.h" nogil:
         IFACE_REDIRECTS
         IFACE_SRC_VMARK
         IFACE_SOURCE_ROUTE
+        IFACE_PLAIN
     enum:
         DIM_NONE
         DIM_ADDRESS
@@ -1439,6 +1440,7 @@ cdef extern from "platform.h" nogil:
     void fn_rarely()
     uint32_t fn_tags_equal(const bucket_t *b, uint8_t tag)
     void fn_clear_packet(pkt_t *p)
+    uint32_t fn_conn_bits(const conn_t *c)
     uint32_t fn_bucket_look(const bucket_t *b, uint8_t tag)
     uint64_t fn_cycles()
     const uint64_t FN_SLICE

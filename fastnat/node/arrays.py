@@ -125,7 +125,7 @@ def _table_rows(node: Node, family: Family) -> list[list[Row]]:
 def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return the routes as ROUTE[n], table by table, ordered so that the first hit is the kernel's answer."""
     rows = [
-        (*map(family.pack, r[:3]), *r[3:], (0, 0), *_filler(family))
+        (*map(family.pack, r[:3]), *r[3:], (0, 0), (0, 0) if family is V4 else 0)
         for rows in _table_rows(node, family) for r in rows
     ]  # fmt: skip
     return np.array(rows, records_of(family).ROUTE)
@@ -248,6 +248,8 @@ def iface_flags(node: Node, family: Family = V4) -> NDArray[Any]:
     for number, (name, iface) in enumerate(node.interfaces.items(), 1):
         value = _flags4(node, name, iface) if family is V4 else int(IfaceFlag.FORWARD * _forwards6(node, name))
         value |= IfaceFlag.LOOPBACK * iface.loopback
+        if value & (IfaceFlag.FORWARD | IfaceFlag.RP_STRICT | IfaceFlag.RP_LOOSE) == IfaceFlag.FORWARD:
+            value |= IfaceFlag.PLAIN
         flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16
     return flags
 

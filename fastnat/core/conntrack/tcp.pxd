@@ -238,48 +238,71 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     return CT_ACCEPT
 
 
+cdef inline bint opens_anew(const tcp_t *t, uint32_t dir) noexcept nogil:
+    # opens_anew: a SYN behind the end of a connection: both ends have closed, or the sender has reset it.
+    return (t.flags[0] | t.flags[1]) & TCP_CLOSE_INIT or (t.last_dir == dir and t.last_index == CLASS_RST)
+
+
+cdef inline bint answers_ignored_syn(const tcp_t *t, const pkt_t *p) noexcept nogil:
+    # answers_ignored_syn: a SYN/ACK for the SYN that was ignored last: the other end knows no connection.
+    return (p.has_seq and p.tcp_class == CLASS_SYNACK and t.last_index == CLASS_SYN and t.last_dir == 1 - p.dir
+            and p.ack == t.last_end)
+
+
+cdef inline bint answers_challenge(const tcp_t *t, const pkt_t *p, uint32_t old) noexcept nogil:
+    # answers_challenge: the ACK that RFC 5961 has an end send for a SYN within a connection.
+    return (old == LA and p.tcp_class == CLASS_ACK and t.last_dir == 1 - p.dir and t.last_index == CLASS_SYN
+            and t.last_flags & TCP_EXP_CHALLENGE_ACK)
+
+
+cdef inline int judge_state(engine_t *e, pkt_t *p, uint32_t *old, uint32_t *new, int *check) noexcept nogil:
+    # judge_state: what the new state asks beside the window (the switch of nf_conntrack_tcp_packet).
+    # => CT_ACCEPT: go on, with check CHECK_WINDOW or another; else what tcp_packet returns.
+    cdef tcp_t *t = &e.tcp[p.ct]
+    if new[0] == IG:
+        if not answers_ignored_syn(t, p):
+            return remember_ignored(e, p, old[0])
+        old[0] = SS
+        new[0] = SR
+        resynchronise(e, p)
+    elif new[0] == TW:
+        if answers_challenge(t, p, old[0]):
+            t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
+            return CT_PASS
+    elif new[0] == S2:
+        t.last_flags |= TCP_SIMULTANEOUS_OPEN
+    elif new[0] == SR:
+        if p.dir == 1 and p.tcp_class == CLASS_ACK and t.last_flags & TCP_SIMULTANEOUS_OPEN:
+            new[0] = ES
+    elif new[0] == CL and p.tcp_class == CLASS_RST:
+        check[0] = judge_rst(e, p, old[0], new)
+        if check[0] == REFUSE:
+            return CT_INVALID
+    return CT_ACCEPT
+
+
 cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # tcp_packet: nf_conntrack_tcp_packet after the header checks.
     # => CT_REPEAT when the connection was deleted and the packet opens a new one.
     cdef conn_t *c = &e.conns[p.ct]
-    cdef tcp_t *t = &e.tcp[p.ct]
-    cdef uint32_t other = 1 - p.dir
     cdef uint32_t old, new
     cdef int check = CHECK_WINDOW
+    cdef int verdict
     p.tcp_class = <uint8_t>flag_class(p.tcp_flags)
     if not c.status & IPS_CONFIRMED and tcp_new(e, p) == CT_INVALID:
         return CT_INVALID
     old = c.state
     new = fn_tcp_next[p.dir][p.tcp_class][old]
     if new == SS and old >= TW and old <= CL:
-        if (t.flags[0] | t.flags[1]) & TCP_CLOSE_INIT or (t.last_dir == p.dir and t.last_index == CLASS_RST):
+        if opens_anew(&e.tcp[p.ct], p.dir):
             conn_delete(e, p.ct)
             return CT_REPEAT
         new = IG
     if new == IV:
         return CT_INVALID
-    if new == IG:
-        if (p.has_seq and p.tcp_class == CLASS_SYNACK and t.last_index == CLASS_SYN and t.last_dir == other
-                and p.ack == t.last_end):
-            old = SS
-            new = SR
-            resynchronise(e, p)
-        else:
-            return remember_ignored(e, p, old)
-    elif new == TW:
-        if (old == LA and p.tcp_class == CLASS_ACK and t.last_dir == other and t.last_index == CLASS_SYN
-                and t.last_flags & TCP_EXP_CHALLENGE_ACK):
-            t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
-            return CT_PASS
-    elif new == S2:
-        t.last_flags |= TCP_SIMULTANEOUS_OPEN
-    elif new == SR:
-        if p.dir == 1 and p.tcp_class == CLASS_ACK and t.last_flags & TCP_SIMULTANEOUS_OPEN:
-            new = ES
-    elif new == CL and p.tcp_class == CLASS_RST:
-        check = judge_rst(e, p, old, &new)
-        if check == REFUSE:
-            return CT_INVALID
+    verdict = judge_state(e, p, &old, &new, &check)
+    if verdict != CT_ACCEPT:
+        return verdict
     if check == CHECK_WINDOW and p.has_seq:
         check = in_window(e, p)
         if check == WINDOW_INVALID:

@@ -78,11 +78,22 @@ cdef inline int hex_digit(uint8_t c) noexcept nogil:
     return c - 87 if 97 <= c <= 102 else -1
 
 
+cdef inline uint32_t read_v4_end(const uint8_t *text, uint32_t n, uint8_t delimiter, uint32_t *words) noexcept nogil:
+    # read_v4_end: the last 32 bits of an IPv6 address written as an IPv4 address, as two words.
+    # => How many bytes it takes, 0: it is none.
+    cdef uint32_t last[4]
+    cdef uint32_t k = read_numbers(text, n, last, 4, 46, delimiter)
+    if k == 0 or last[0] > 255 or last[1] > 255 or last[2] > 255 or last[3] > 255:
+        return 0
+    words[0] = last[0] << 8 | last[1]
+    words[1] = last[2] << 8 | last[3]
+    return k
+
+
 cdef inline uint32_t read_v6(const uint8_t *text, uint32_t n, uint8_t delimiter, addr_t *addr) noexcept nogil:
     # read_v6: an IPv6 address up to a delimiter (in6_pton).
     # => How many bytes it takes, 0: it is none.
     cdef uint32_t words[8]
-    cdef uint32_t last[4]
     cdef uint32_t n_words = 0
     cdef uint32_t gap = 8
     cdef uint32_t at = 0
@@ -101,12 +112,9 @@ cdef inline uint32_t read_v6(const uint8_t *text, uint32_t n, uint8_t delimiter,
         if at == start or at == n:
             return 0
         if text[at] == 46 and n_words <= 6:
-            # the last 32 bits written as IPv4
-            k = read_numbers(text + start, n - start, last, 4, 46, delimiter)
-            if k == 0 or last[0] > 255 or last[1] > 255 or last[2] > 255 or last[3] > 255:
+            k = read_v4_end(text + start, n - start, delimiter, &words[n_words])
+            if k == 0:
                 return 0
-            words[n_words] = last[0] << 8 | last[1]
-            words[n_words + 1] = last[2] << 8 | last[3]
             n_words += 2
             at = start + k
             break

@@ -153,66 +153,114 @@ cdef inline int probe(engine_t *e, const bitmap_key_t *key, tuple_t t, uint32_t 
     return found
 
 
+cdef inline uint32_t first_offset(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip) noexcept nogil:
+    # first_offset: where in the window a search begins; without a reason for another place a draw, of the source at least.
+    if range_.flags & RANGE_PROTO_OFFSET:
+        return ((tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)) - range_.base_proto) & 0xffff
+    if e.profile == LINUX_5_4 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
+        return random_u16(e)
+    return 0
+
+
+cdef struct search_t:
+    uint32_t min_
+    uint32_t size
+    uint32_t manip
+    # its last probes of each round may evict
+    bint hard
+    # the reply tuple, whose port is left open
+    tuple_t reply
+    # the ports towards the peer, NULL: they are probed one by one
+    bitmap_key_t *key
+
+
+cdef inline uint32_t candidate_port(const search_t *s, uint32_t off) noexcept nogil:
+    # candidate_port: => The port at an offset of the window.
+    return s.min_ + (off & 0xffff) % s.size
+
+
+cdef inline tuple_t with_candidate(const search_t *s, tuple_t t, uint32_t off) noexcept nogil:
+    # with_candidate: => The tuple with the port at an offset of the window.
+    return with_key(t, s.manip, candidate_port(s, off))
+
+
+cdef inline bint may_have_bitmap(const engine_t *e, const search_t *s, tuple_t t) noexcept nogil:
+    # may_have_bitmap: bitmaps are of ports that the source may have.
+    return s.manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t))
+
+
+cdef inline void take_bitmap(search_t *s, engine_t *e, int bitmap) noexcept nogil:
+    # take_bitmap: by its place, below 0: there is none.
+    s.key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
+
+
+cdef inline uint32_t soft_attempts(const search_t *s, uint32_t attempts) noexcept nogil:
+    # soft_attempts: those of a round in front of the ones that may evict.
+    if not s.hard:
+        return attempts
+    return attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
+
+
+cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off, uint32_t attempts, pkt_t *p) noexcept nogil:
+    # search_round: so many candidates from an offset on.
+    # => Whether t is a free one; else it is the last.
+    cdef uint32_t i = 0
+    cdef uint32_t port
+    cdef int hit
+    if s.key != NULL:
+        i = soft_attempts(s, attempts)
+        hit = bitmap_round(e, s.key, s.reply, s.min_, s.size, off, i, p)
+        if hit >= 0:
+            t[0] = with_candidate(s, t[0], off + <uint32_t>hit)
+            return True
+    while i < attempts:
+        port = candidate_port(s, off + i)
+        t[0] = with_key(t[0], s.manip, port)
+        if probe(e, s.key, t[0], port, attempts - i, p) == TUPLE_FREE:
+            return True
+        i += 1
+        if s.key == NULL and i == e.bitmap_probes and may_have_bitmap(e, s, t[0]):
+            # a crowded peer: the rest of this search and all later ones read a bitmap
+            take_bitmap(s, e, bitmap_create(e, s.reply))
+            if s.key != NULL and not s.hard:
+                hit = bitmap_round(e, s.key, s.reply, s.min_, s.size, (off + i) & 0xffff, attempts - i, p)
+                if hit >= 0:
+                    t[0] = with_candidate(s, t[0], off + i + <uint32_t>hit)
+                    return True
+                break
+    t[0] = with_candidate(s, t[0], off + attempts - 1)
+    return False
+
+
 cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
                                          pkt_t *p) noexcept nogil:
-    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique.
+    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique (nf_nat_l4proto_unique_tuple).
     # => The last candidate when none was found; confirm then sees the clash.
-    cdef uint32_t min_, size, off, attempts, i, soft, port
-    cdef int bitmap = -1
-    cdef bitmap_key_t *key = NULL
-    # the last probes of each round may evict; it is the same in all of them
-    cdef bint hard = hard_probe(e, t, 0, p)
-    cdef int hit, found
-    cdef tuple_t reply
+    cdef uint32_t off, attempts
+    cdef int bitmap
+    cdef search_t s
     # GRE has keys to change only as the tunnel of PPTP
     if tuple_proto(t) == PROTO_GRE and not e.conns[p.ct].status & IPS_EXPECTED:
         return t
-    if not port_window(t, range_, manip, &min_, &size):
+    if not port_window(t, range_, manip, &s.min_, &s.size):
         return t
-    if range_.flags & RANGE_PROTO_OFFSET:
-        port = tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)
-        off = (port - range_.base_proto) & 0xffff
-    elif e.profile == LINUX_5_4 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
-        off = random_u16(e)
-    else:
-        off = 0
+    s.manip = manip
+    s.hard = hard_probe(e, t, 0, p)
+    s.key = NULL
+    off = first_offset(e, t, range_, manip)
     e.stats[STAT_PORT_SEARCHES] += 1
-    if manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
-        reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
-        bitmap = bitmap_find(e, reply)
+    if may_have_bitmap(e, &s, t):
+        s.reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
+        bitmap = bitmap_find(e, s.reply)
+        take_bitmap(&s, e, bitmap)
         if bitmap >= 0:
-            key = &e.bitmap_keys[bitmap]
             bitmap_searched(e, <uint32_t>bitmap)
-    attempts = size if size < MAX_ATTEMPTS else MAX_ATTEMPTS
-    while True:
-        i = 0
-        if bitmap >= 0:
-            soft = attempts
-            if hard:
-                soft = attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
-            hit = bitmap_round(e, key, reply, min_, size, off, soft, p)
-            i = soft if hit < 0 else <uint32_t>hit
-            if hit >= 0:
-                return with_key(t, manip, min_ + ((off + i) & 0xffff) % size)
-        while i < attempts:
-            port = min_ + ((off + i) & 0xffff) % size
-            t = with_key(t, manip, port)
-            found = probe(e, key, t, port, attempts - i, p)
-            if found == TUPLE_FREE:
-                return t
-            i += 1
-            if bitmap < 0 and i == e.bitmap_probes and manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t)):
-                # a crowded peer: the rest of this search and all later ones read a bitmap
-                bitmap = bitmap_create(e, reply)
-                key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
-                if key != NULL and not hard:
-                    hit = bitmap_round(e, key, reply, min_, size, (off + i) & 0xffff, attempts - i, p)
-                    if hit >= 0:
-                        return with_key(t, manip, min_ + ((off + i + <uint32_t>hit) & 0xffff) % size)
-                    break
-        t = with_key(t, manip, min_ + ((off + attempts - 1) & 0xffff) % size)
-        if attempts >= size or attempts < MIN_ATTEMPTS:
+    attempts = s.size if s.size < MAX_ATTEMPTS else MAX_ATTEMPTS
+    # each round has half of the attempts of the one before, from a place drawn anew
+    while not search_round(e, &s, &t, off, attempts, p):
+        if attempts >= s.size or attempts < MIN_ATTEMPTS:
             e.stats[STAT_PORT_SEARCH_FAILURES] += 1
-            return t
+            break
         attempts //= 2
         off = random_u16(e)
+    return t

@@ -483,8 +483,46 @@ cdef inline void note_rule(table_memo_t *memo, uint32_t rule, const rule_t *r, p
     memo.n += memo.n <= FN_TABLE_MEMO_RULES
 
 
+cdef inline bint rule_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
+    # rule_holds: all that a rule asks (ip_packet_match, xt_ematch_foreach of ipt_do_table).
+    # => hotdrop: the packet is dropped at once.
+    if r.tests == 0:
+        return True
+    if not rule_fits(e, r, p, hotdrop):
+        return False
+    if r.tests & RULE_TESTS_MATCH and not own_match_holds(e, r, p, hotdrop):
+        return False
+    return not r.tests & RULE_TESTS_MATCHES or matches_hold(e, r, p, hotdrop)
+
+
+cdef inline uint32_t caller_of(const engine_t *e, uint32_t table, uint32_t hook, uint32_t *depth) noexcept nogil:
+    # caller_of: where the walk goes on behind the end of a chain, or RETURN.
+    # a goto left the built-in chain, or RETURN stands in it: the policy, which counts
+    if depth[0] == 0:
+        return e.hook_policy[table][hook]
+    depth[0] -= 1
+    return e.jump_stack[depth[0]]
+
+
+cdef inline bint goes_on(uint32_t kind) noexcept nogil:
+    # goes_on: targets behind which the walk takes the next rule (XT_CONTINUE).
+    return kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS
+
+
+cdef inline uint32_t count_walk(engine_t *e, pkt_t *p, table_memo_t *memo, uint32_t walked, uint32_t kind) noexcept nogil:
+    # count_walk: the end of a walk. One of so many rules took long: the batch may pause behind it.
+    # => kind, a policy as what it says.
+    e.stats[STAT_RULES_WALKED] += walked
+    memo.walked = <uint16_t>walked if walked < 0xffff else 0xffff
+    p.unrepeatable |= walked >= 0xffff
+    p.pause |= walked >= 0xffff
+    if kind == TARGET_POLICY_ACCEPT:
+        return TARGET_ACCEPT
+    return TARGET_DROP if kind == TARGET_POLICY_DROP else kind
+
+
 cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_t *memo) noexcept nogil:
-    # do_table: walk the chain of p.hook in a table, which must exist.
+    # do_table: walk the chain of p.hook in a table, which must exist (ipt_do_table).
     # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; memo.target_arg is its range, memo.rules
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t depth = 0
@@ -499,9 +537,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
             at = dispatch(e, at, p)
             continue
         walked += 1
-        if r.tests and (not rule_fits(e, r, p, &hotdrop)
-                        or (r.tests & RULE_TESTS_MATCH and not own_match_holds(e, r, p, &hotdrop))
-                        or (r.tests & RULE_TESTS_MATCHES and not matches_hold(e, r, p, &hotdrop))):
+        if not rule_holds(e, r, p, &hotdrop):
             if hotdrop:
                 kind = TARGET_DROP
                 p.unrepeatable = True
@@ -519,18 +555,13 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
                 break
             e.jump_stack[depth] = r.next
             depth += 1
-            at = r.target_arg
             # a chain lies in one piece: its next rules come while the first is read
+            at = r.target_arg
         elif kind == TARGET_RETURN or kind == TARGET_CHAIN_END:
-            if depth == 0:
-                # a goto left the built-in chain, or RETURN stands in it: the policy, which counts
-                at = e.hook_policy[table][p.hook]
-            else:
-                depth -= 1
-                at = e.jump_stack[depth]
+            at = caller_of(e, table, p.hook, &depth)
         elif kind == TARGET_GOTO:
             at = r.target_arg
-        elif kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS:
+        elif goes_on(kind):
             kind = alter(e, p, kind, &e.targets[r.target_arg])
             if kind != TARGET_NONE:
                 break
@@ -538,12 +569,4 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
         else:
             memo.target_arg = r.target_arg
             break
-    e.stats[STAT_RULES_WALKED] += walked
-    memo.walked = <uint16_t>walked if walked < 0xffff else 0xffff
-    p.unrepeatable |= walked >= 0xffff
-    p.pause |= walked >= 0xffff
-    if kind == TARGET_POLICY_ACCEPT:
-        return TARGET_ACCEPT
-    if kind == TARGET_POLICY_DROP:
-        return TARGET_DROP
-    return kind
+    return count_walk(e, p, memo, walked, kind)

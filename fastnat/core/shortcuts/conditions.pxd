@@ -7,8 +7,7 @@
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
-from ..route cimport is_multicast
-from ..tuples.tuple cimport tuple_equal, tuple_proto, tuple_src
+from ..tuples.tuple cimport tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
 cdef enum:
@@ -101,29 +100,27 @@ cdef inline bint comes_by_way_back(const engine_t *e, const conn_t *c, uint32_t 
 cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, const packet_t *in_, tuple_t t, uint32_t dir) noexcept nogil:
     # passing_route: the route of a packet that its connection decides alone. dir: the direction in which c may have t.
     # => NULL: it takes the long way.
-    cdef int done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
-    cdef int looked_at = done | IPS_FIXED_TIMEOUT
+    cdef uint32_t wanted = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED | <uint32_t>CONN_LIVE << 24
+    cdef uint32_t looked_at = wanted | IPS_FIXED_TIMEOUT | <uint32_t>CONN_COUNTED << 24
     cdef const route_t *route
     cdef uint32_t flags
-    # a record that was released keeps its tuples until it is used again; accounting counts each packet
-    if not tuple_equal(c.tuples[dir], t) or c.flags & (CONN_LIVE | CONN_COUNTED) != CONN_LIVE \
-            or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
+    if not tuple_equal(c.tuples[dir], t) or <int32_t>(c.timeout - <uint32_t>e.now) <= 0:
         return NULL
-    # TCP has states and windows; a packet of the node itself begins in OUTPUT
-    if tuple_proto(t) != PROTO_UDP or in_.iface == 0 or in_.iface >= e.n_ifaces:
+    # a record that was released keeps its tuples until it is used again; nat rules have to have decided; a fixed timeout is
+    # not refreshed; accounting counts each packet
+    if fn_conn_bits(c) & looked_at != wanted:
         return NULL
-    # the first packet of a direction is routed, and nat rules have to have decided; a fixed timeout is not refreshed
-    if c.routes[dir] == 0 or c.status & looked_at != done:
+    # TCP has states and windows; the first packet of a direction is routed
+    if in_.proto != PROTO_UDP or c.routes[dir] == 0 or in_.iface >= e.n_ifaces:
         return NULL
-    # the device may not forward, or look for the way back of each packet: known where answers take it
-    flags = e.iface_flags[in_.iface] & (IFACE_FORWARD | IFACE_RP_STRICT | IFACE_RP_LOOSE)
-    if fn_unlikely(flags != IFACE_FORWARD) and not (flags & IFACE_FORWARD and comes_by_way_back(e, c, in_.iface, dir)):
+    # the device may not forward, as the node itself does not, which begins in OUTPUT; or look for the way back of each packet:
+    # known where answers take it
+    flags = e.iface_flags[in_.iface]
+    if fn_unlikely(not flags & IFACE_PLAIN) and not (flags & IFACE_FORWARD and comes_by_way_back(e, c, in_.iface, dir)):
         return NULL
     route = &e.routes[c.routes[dir] - 1]
-    # deliver_local, and a masqueraded connection that leaves by another device ends (nf_nat_oif_changed)
+    # deliver_local, and a masqueraded connection that leaves by another device ends (nf_nat_oif_changed). A route to a group is
+    # not kept
     if route.kind != ROUTE_UNICAST or (dir == 0 and c.masq_iface and c.masq_iface != route.iface):
         return NULL
-    # what `forward` and `route_received` of hooks refuse
-    if is_multicast(tuple_src(c.tuples[dir ^ 1])) or not may_be_forwarded(in_.src, in_.iface, route.iface):
-        return NULL
-    return route
+    return route if may_be_forwarded(in_.src, in_.iface, route.iface) else NULL
