@@ -398,7 +398,7 @@ typedef struct {
 typedef struct {
     uint32_t kind, key_words, data_words, stride;
     uint32_t first, used, size;     /* elements: ever used, and room */
-    uint32_t count, free;           /* elements in use; the last one that was released */
+    uint32_t count, free;           /* elements in use; the last one that was released, plus one, 0 none */
     uint32_t words;                 /* of the first element */
     uint32_t slot, mask;            /* heads of the chains of elements in nft_slots */
     uint32_t exact;                 /* of NFT_SET_RANGES: a word of 0 or ~0 for each word of a key, in nft_words */
@@ -410,7 +410,7 @@ typedef struct {
 } nft_set_t;
 
 typedef struct {
-    uint32_t next;             /* in its chain, or among the released ones */
+    uint32_t next;             /* in its chain, or among the released ones, plus one; 0 none */
     uint32_t expires, timeout; /* jiffies; timeout 0: never */
     uint32_t used;
 } nft_element_t;

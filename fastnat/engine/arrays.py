@@ -34,8 +34,11 @@ from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset
 from ..rules.forms import FORMS, view_of
 from ..util.memory import reserve
+from . import nft_state
 from .settings import MEMOS, Settings, expect_max, hash_buckets, is_accounted
 
+# arrays of sets of nftables, most of whose pages nobody has written
+SPARSE = ("nft_words", "nft_elements", "nft_states", "nft_slots")
 # core/tuples/table.pxd: items a group, on average, that make a table grow
 GROUP_LOAD = 115
 # most bitmaps of ports, and bytes of a page
@@ -136,9 +139,12 @@ def fork(core: Datapath) -> Datapath:
         }  # fmt: skip
         arrays = {}
         for name, array in core.arrays.items():
-            arrays[name] = reserve(len(array), array.dtype)
+            arrays[name] = reserve(len(array), array.dtype, sparse=name in SPARSE)
+            if name in SPARSE:
+                continue
             n = used.get(name, len(array))
             arrays[name][:n] = array[:n]
+        nft_state.copy_used(core.arrays, arrays)
         other = type(core)(arrays, None, core.packet_dtype, core.result_dtype)
         other.set_state(core.state())
         return other

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from ..core.datapath import Datapath
 from ..core.layout import FN_NONE, NftExprKind
-from ..nftables.program import Program
+from ..nftables.program import Program, link
 from ..nftables.sets import hashes_of
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 # of nft_state_t: what changes while the engine runs
 REMEMBERED = ("packets", "bytes", "tokens", "last")
+# the same of those that count connections, beside their lists
+COUNTING = ("tokens", "most")
 # a key of Program.places that names an object rather than a statement has so many parts
 OBJECT_PARTS = 4
 
@@ -74,6 +76,7 @@ def elements(arrays: Arrays, place: int) -> tuple[NDArray[np.uint32], NDArray[np
     """Return what a set that rules change holds: words uint32[n, stride], records [n], states [n, n_states]."""
     s = arrays["nft_sets"][place]
     first, size, stride, n_states = (int(s[name]) for name in ("first", "size", "stride", "n_states"))
+    size = int(s["used"])
     records = arrays["nft_elements"][first : first + size]
     used = records["used"] != 0
     words = arrays["nft_words"][int(s["words"]) : int(s["words"]) + size * stride].reshape(size, stride)
@@ -93,56 +96,99 @@ def put_elements(
     start, state = int(s["words"][0]), int(s["states"][0])
     core.writable("nft_words")[start : start + n * stride] = words[:n].ravel()
     here = core.writable("nft_elements")[first : first + size]
-    here["used"], here["next"] = 0, FN_NONE
+    here["used"][: int(s["used"][0])] = 0
+    here["next"][: max(int(s["used"][0]), n)] = 0
     for name in ("expires", "timeout"):
         here[name][:n] = records[name][:n]
     here["used"][:n] = 1
     mine = core.writable("nft_states")[state : state + n * n_states].reshape(n, n_states)
-    for name in REMEMBERED:
-        mine[name] = states[name][:n]
-    mine["tokens"] = np.minimum(mine["tokens"], mine["most"])
+    mine[:] = states[:n]
+    # a limit of bytes divides by it
+    mine["cost"] = np.maximum(mine["cost"], 1)
     slot, mask = int(s["slot"][0]), int(s["mask"][0])
     heads = core.writable("nft_slots")[slot : slot + mask + 1]
-    heads[:] = FN_NONE
+    if s["used"][0]:
+        heads[:] = 0
     if n:
-        bucket = hashes_of(words[:n, :keys]) & np.uint32(mask)
-        order = np.argsort(bucket, kind="stable")
-        same = bucket[order[1:]] == bucket[order[:-1]]
-        here["next"][order[:-1][same]] = first + order[1:][same]
-        begins = order[np.concatenate([[True], ~same])]
-        heads[bucket[begins]] = first + begins
-    s["used"], s["count"], s["free"] = n, n, FN_NONE
+        link(hashes_of(words[:n, :keys]), first, here, heads)
+    s["used"], s["count"], s["free"] = n, n, 0
 
 
-def taken(core: Datapath) -> dict[str, NDArray[Any]]:
-    """Return what the rules remember as arrays for a file."""
-    lists = counted(core.arrays)
-    conns = np.concatenate([core.arrays["nft_conns"][:0], *lists.values()])
-    # in a file the link of an entry is the state that counts it
-    conns["next"] = np.repeat([*lists], [len(entries) for entries in lists.values()]) if lists else 0
-    copies = {name: core.arrays[name].copy() for name in ("nft_elements", "nft_words", "nft_states")}
-    return copies | {"nft_conns": conns}
+def taken(core: Datapath, program: Program) -> dict[str, NDArray[Any]]:
+    """Return what the rules remember as arrays for a file: of sets that rules change all elements, of others their times."""
+    arrays = core.arrays
+    lists = counted(arrays)
+    conns = np.concatenate([arrays["nft_conns"][:0], *lists.values()])
+    # in a file the link of an entry is the number of the state that counts it: those of fixed(), then those of elements
+    of_elements = [states_of(arrays, place) for place in sorted(program.dynamic)]
+    numbers = {state: n for n, state in enumerate(np.concatenate([fixed(arrays, program), *of_elements]).tolist())}
+    conns["next"] = np.repeat([numbers[state] for state in lists], [len(c) for c in lists.values()]) if lists else 0
+    each = [elements(arrays, place) for place in sorted(program.dynamic)]
+    none = elements_of_none(arrays)
+    return {
+        "nft_sizes": np.array([len(records) for _, records, _ in each], np.uint32),
+        "nft_words": np.concatenate([none[0], *(words.ravel() for words, _, _ in each)]),
+        "nft_elements": np.concatenate([none[1], *(records for _, records, _ in each)]),
+        "nft_carried": np.concatenate([none[2], *(states.ravel() for _, _, states in each)]),
+        "nft_states": arrays["nft_states"][fixed(arrays, program)],
+        "nft_times": arrays["nft_elements"]["expires"][lasting(arrays, program)],
+        "nft_conns": conns,
+    }
+
+
+def elements_of_none(arrays: Arrays) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return no words, no elements and no states."""
+    return arrays["nft_words"][:0], arrays["nft_elements"][:0], arrays["nft_states"][:0]
+
+
+def states_of(arrays: Arrays, place: int) -> NDArray[np.int64]:
+    """Return the states of the elements of a set, in order."""
+    s = arrays["nft_sets"][place]
+    first, n_states = int(s["first"]), int(s["n_states"])
+    used = np.flatnonzero(arrays["nft_elements"]["used"][first : first + int(s["used"])])
+    return (int(s["states"]) + used[:, None] * n_states + np.arange(n_states)).ravel()
+
+
+def fixed(arrays: Arrays, program: Program) -> NDArray[np.int64]:
+    """Return the states that are not of elements of sets that rules change, but for the one that each may begin with."""
+    ends = [len(arrays["nft_states"])]
+    ends += [int(arrays["nft_sets"]["states"][place]) for place in program.dynamic]
+    return np.arange(min(ends))
+
+
+def lasting(arrays: Arrays, program: Program) -> NDArray[np.int64]:
+    """Return the elements of sets that no rule changes: those of the others lie behind them."""
+    ends = [len(arrays["nft_elements"])]
+    ends += [int(arrays["nft_sets"]["first"][place]) for place in program.dynamic]
+    return np.arange(min(ends))
 
 
 def put_back(core: Datapath, program: Program, given: Arrays) -> None:
     """Go on with what taken() returned, of an engine with the same rules; ValueError for what cannot be."""
-    own = core.arrays
-    states, times = core.writable("nft_states"), core.writable("nft_elements")
-    counts = counting(own)
-    for name in REMEMBERED:
-        states[name][~counts] = given["nft_states"][name][~counts]
-    states["tokens"][~counts] = np.minimum(states["tokens"], states["most"])[~counts]
-    lasting = np.ones(len(times), np.bool_)
-    for place in sorted(program.dynamic):
+    own, states = core.arrays, core.writable("nft_states")
+    mine = fixed(own, program)
+    counts = counting(own)[mine]
+    for which, names in ((~counts, REMEMBERED), (counts, COUNTING)):
+        for name in names:
+            states[name][mine[which]] = given["nft_states"][name][which]
+    core.writable("nft_elements")["expires"][lasting(own, program)] = given["nft_times"]
+    at = word = state = 0
+    for place, n in zip(sorted(program.dynamic), given["nft_sizes"].tolist(), strict=True):
         s = own["nft_sets"][place]
-        lasting[int(s["first"]) : int(s["first"]) + int(s["size"])] = False
-        put_elements(core, place, *elements({**own, **given}, place))
-    times["expires"][lasting] = given["nft_elements"]["expires"][lasting]
+        stride, n_states = int(s["stride"]), int(s["n_states"])
+        ends = at + n, word + n * stride, state + n * n_states
+        words, records = given["nft_words"][word : ends[1]], given["nft_elements"][at : ends[0]]
+        carried = given["nft_carried"][state : ends[2]]
+        if n > int(s["size"]) or (len(records), len(words), len(carried)) != (n, n * stride, n * n_states):
+            raise ValueError("a set holds more than it has room for, or less than is said")
+        put_elements(core, place, words.reshape(n, stride), records, carried.reshape(n, n_states))
+        at, word, state = ends
     entries = given["nft_conns"]
     numbers = entries["next"].astype(np.int64)
-    if len(numbers) and not (counts[np.minimum(numbers, len(counts) - 1)] & (numbers < len(counts))).all():
+    mine = np.concatenate([mine, *(states_of(own, place) for place in sorted(program.dynamic))])
+    if (numbers >= len(mine)).any() or not counting(own)[mine[numbers]].all():
         raise ValueError("connections are counted by a rule that is not there")
-    put_counted(core, {int(state): entries[numbers == state] for state in dict.fromkeys(numbers.tolist())})
+    put_counted(core, {int(mine[n]): entries[numbers == n] for n in dict.fromkeys(numbers.tolist())})
 
 
 def keep(core: Datapath, old: Arrays, before: Program, after: Program) -> None:
@@ -162,16 +208,17 @@ def keep(core: Datapath, old: Arrays, before: Program, after: Program) -> None:
             continue
         if counts[place]:
             lists[place] = before_lists.get(was, old["nft_conns"][:0])
+            for name in COUNTING:
+                states[name][place] = old["nft_states"][name][was]
             continue
         for name in REMEMBERED:
             states[name][place] = old["nft_states"][name][was]
-        states["tokens"][place] = min(states["tokens"][place], states["most"][place])
     for key, place in after.sets.items():
         there = before.sets.get(key)
         if there is None or (not same and after.ruleset.begins_empty(*key[:2])):
             continue
         if place in after.dynamic and there in before.dynamic and alike(core.arrays, place, old, there):
-            keep_set(core, place, old, there, same)
+            lists |= keep_set(core, place, old, there, before_lists, same)
     put_counted(core, lists)
 
 
@@ -187,11 +234,36 @@ def alike(arrays: Arrays, place: int, old: Arrays, there: int) -> bool:
     return form(arrays, place) == form(old, there)
 
 
-def keep_set(core: Datapath, place: int, old: Arrays, there: int, same: bool) -> None:
-    """Keep the elements of a set, in front of those that the new text gives it; `ct count` in elements begins anew."""
+def keep_set(
+    core: Datapath, place: int, old: Arrays, there: int, lists: Mapping[int, NDArray[np.void]], same: bool
+) -> dict[int, NDArray[np.void]]:
+    """Keep the elements of a set, in front of those that the new text gives it; return the connections that they count."""
+    states_there = states_of(old, there).tolist()
     mine, theirs = elements(core.arrays, place), elements(old, there)
     keys = int(core.arrays["nft_sets"]["key_words"][place])
     known = set(map(bytes, theirs[0][:, :keys].copy()))
     fresh = np.array([not same and bytes(row) not in known for row in mine[0][:, :keys].copy()], np.bool_)
     words, records, states = (np.concatenate([b, a[fresh]]) for a, b in zip(mine, theirs, strict=True))
     put_elements(core, place, words, records, states)
+    here = states_of(core.arrays, place).tolist()
+    return {now: lists[was] for now, was in zip(here, states_there, strict=False) if was in lists}
+
+
+def copy_used(arrays: Arrays, to: Mapping[str, NDArray[Any]]) -> None:
+    """Copy what sets hold to the arrays of another datapath; pages that nobody has written stay so."""
+    sets = arrays["nft_sets"]
+    columns = {name: sets[name].tolist() for name in ("words", "states", "first", "slot", "used", "size", "mask", "any")}
+    strides = sets["stride"].tolist(), sets["n_states"].tolist()
+    for name in ("words", "states"):
+        end = min(columns[name], default=len(arrays[f"nft_{name}"]))
+        to[f"nft_{name}"][:end] = arrays[f"nft_{name}"][:end]
+    rows = zip(*columns.values(), *strides, strict=True)
+    for words, states, first, slot, used, size, mask, any_, stride, n_states in rows:
+        ends = ((0, used), (size, size + 1))
+        parts = [("nft_words", words, stride), ("nft_states", states, n_states)]
+        for name, start, each in [*parts, ("nft_elements", first, 1)]:
+            for low, high in ends if name != "nft_elements" or any_ != FN_NONE else ends[:1]:
+                here = slice(start + low * each, start + high * each)
+                to[name][here] = arrays[name][here]
+        if used:
+            to["nft_slots"][slot : slot + mask + 1] = arrays["nft_slots"][slot : slot + mask + 1]

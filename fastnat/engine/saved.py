@@ -39,7 +39,11 @@ NODE_FILES = (
     "sysctl.conf", "rules.v4", "rules.v6", "rules.nft", "ipset.save", "ipvs.save",
 )  # fmt: skip
 # what rules and services remember
-NFT = ("nft_elements", "nft_words", "nft_states")
+# of rules of nftables, and the arrays whose type each has and than which it is not longer
+NFT = {
+    "nft_sizes": "nft_words", "nft_words": "nft_words", "nft_elements": "nft_elements", "nft_carried": "nft_states",
+    "nft_states": "nft_states", "nft_times": "nft_words", "nft_conns": "nft_conns",
+}  # fmt: skip
 LISTS = ("recent", "stamps", "hashlimits", "persists", "services", "elements")
 
 
@@ -81,7 +85,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
             f"connlimits{version}": core.connlimits(),
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
-            **{f"{name}{version}": array for name, array in nft_state.taken(core).items()},
+            **{f"{name}{version}": array for name, array in nft_state.taken(core, stack.program).items()},
         }
     return arrays
 
@@ -180,9 +184,10 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         core.adopt_connlimits(counted, stack.ruleset.connlimit_lists)
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         restore_rules(core, _like(core, "matches", file, version), counters)
-        given = {name: _like(core, name, file, version) for name in NFT}
-        conns = core.arrays["nft_conns"]
-        given["nft_conns"] = file.take_some(f"nft_conns{version}", conns.dtype, len(conns))
+        given = {
+            name: file.take_some(f"{name}{version}", core.arrays[like].dtype, len(core.arrays[like]))
+            for name, like in NFT.items()
+        }
         nft_state.put_back(core, stack.program, given)
     if meta["random_fully"]:
         engine.set_random_fully()

@@ -6,6 +6,7 @@ core/types.h describes the records (nft_expr_t and those behind it), core/codes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,8 @@ ARRAYS = {
     "bases": "BASE", "nft_rules": "NFT_RULE", "nft_exprs": "NFT_EXPR", "nft_sets": "NFT_SET",
     "nft_elements": "NFT_ELEMENT", "nft_states": "NFT_STATE",
 }  # fmt: skip
+# words that all sets together may have: their places are numbers of 32 bits
+MAX_WORDS = 1 << 31
 PLAIN = ("nft_slots", "nft_words", "nft_log")
 
 
@@ -92,6 +95,29 @@ def empty_arrays(family: Family) -> dict[str, NDArray[np.void]]:
     return found | {"nft_conns": np.zeros(0, records_of(family).NFT_CONN)}
 
 
+@dataclass
+class Made:
+    """A set on its way to the arrays: its record, its elements in order, the catch-all last, and their hashes."""
+
+    kind: int
+    key_words: int
+    data_words: int
+    stride: int
+    room: int
+    n: int
+    has_any: bool
+    slots: int
+    exact: int
+    timeout: int
+    states: list[tuple[int, ...]]
+    state_exprs: int
+    words: list[Words]
+    elements: list[tuple[int, int]]
+    carried: list[list[tuple[int, ...]]]
+    hashes: list[int]
+    dynamic: bool
+
+
 class Pool:
     """Collects the records of a program."""
 
@@ -100,9 +126,7 @@ class Pool:
         self.rules: list[tuple[int, int]] = []
         self.words: list[int] = []
         self.states: list[tuple[int, ...]] = []
-        self.sets: list[tuple[int, ...]] = []
-        self.elements: list[tuple[int, int, int, int]] = []
-        self.slots: list[int] = []
+        self.sets: list[Made] = []
         self.dynamic: set[int] = set()
         self.counts = False
         for number, name in enumerate(iface_names):
@@ -118,18 +142,100 @@ class Pool:
         self.states.append(tuple(said.get(name, 0) for name in COLUMNS))
         return len(self.states) - 1
 
+    def add(self, made: Made) -> int:
+        """Append a set; return its place."""
+        self.sets.append(made)
+        if made.dynamic:
+            self.dynamic.add(len(self.sets) - 1)
+        return len(self.sets) - 1
+
     def arrays(self, family: Family, bases: list[tuple[int, int, int, int]]) -> dict[str, NDArray[np.void]]:
         """Return the arrays."""
-        rows = {
-            "bases": bases, "nft_rules": self.rules, "nft_exprs": self.exprs, "nft_sets": self.sets,
-            "nft_elements": self.elements, "nft_states": self.states,
-        }  # fmt: skip
-        found = {name: np.array(rows[name], getattr(RECORDS4, record)) for name, record in ARRAYS.items()}
-        found["nft_slots"] = np.array(self.slots, np.uint32)
-        found["nft_words"] = np.array(self.words, np.uint32)
+        rows = {"bases": bases, "nft_rules": self.rules, "nft_exprs": self.exprs}
+        found = {name: np.array(row, getattr(RECORDS4, ARRAYS[name])) for name, row in rows.items()}
+        found |= Placement(self).arrays()
         found["nft_log"] = np.zeros(0, np.uint32)
         found["nft_conns"] = reserve(MAX_COUNTED if self.counts else 0, records_of(family).NFT_CONN)
         return found
+
+
+class Placement:
+    """Gives each set its place: those that rules change lie behind the others, in pages that nobody has touched yet."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.order = sorted(range(len(pool.sets)), key=lambda n: n in pool.dynamic)
+        changing = [pool.sets[n] for n in pool.dynamic]
+        width = sum(max(made.stride, 2 * len(made.states) * len(COLUMNS), 4) for made in changing)
+        # the room of each where all of them have more than places can tell
+        self.most = MAX_WORDS // max(width, 1)
+
+    def arrays(self) -> dict[str, NDArray[np.void]]:
+        """Return the arrays of sets, with the elements that they begin with."""
+        pool = self.pool
+        rooms = {n: self.room(pool.sets[n]) for n in self.order}
+        sizes = {
+            "nft_elements": sum(rooms[n] + pool.sets[n].has_any for n in self.order),
+            "nft_words": len(pool.words) + sum((rooms[n] + 1) * pool.sets[n].stride for n in self.order),
+            "nft_states": len(pool.states) + sum((rooms[n] + 1) * len(pool.sets[n].states) for n in self.order),
+            "nft_slots": sum(pool.sets[n].slots for n in self.order),
+        }
+        types = {"nft_elements": RECORDS4.NFT_ELEMENT, "nft_states": RECORDS4.NFT_STATE}
+        found: dict[str, NDArray[np.void]] = {
+            name: reserve(size, types.get(name, np.dtype(np.uint32)), sparse=True) for name, size in sizes.items()
+        }
+        found["nft_words"][: len(pool.words)] = pool.words
+        found["nft_states"][: len(pool.states)] = np.array(pool.states, RECORDS4.NFT_STATE)
+        rows: dict[int, tuple[int, ...]] = {}
+        first, words, states, slot = 0, len(pool.words), len(pool.states), 0
+        for n in self.order:
+            made, room = pool.sets[n], rooms[n]
+            rows[n] = (
+                made.kind, made.key_words, made.data_words, made.stride, first, made.n, room, made.n, 0, words, slot,
+                max(made.slots, 1) - 1, made.exact, made.timeout, first + room if made.has_any else FN_NONE, states,
+                len(made.states), made.state_exprs, 0,
+            )  # fmt: skip
+            self.fill(made, room, first, words, states, slot, found)
+            first, words = first + room + made.has_any, words + (room + 1) * made.stride
+            states, slot = states + (room + 1) * len(made.states), slot + made.slots
+        found["nft_sets"] = np.array([rows[n] for n in range(len(rows))], RECORDS4.NFT_SET)
+        return found
+
+    def room(self, made: Made) -> int:
+        """Return how many elements a set has room for."""
+        return max(min(made.room, self.most), made.n) if made.dynamic else made.n
+
+    def fill(
+        self, made: Made, room: int, first: int, words: int, states: int, slot: int, found: dict[str, NDArray[np.void]]
+    ) -> None:
+        """Write the elements that a set begins with, and the states of a new one behind all others."""
+        n = made.n
+        places = [*range(n), *([room] if made.has_any else [])]
+        records = found["nft_elements"][first : first + room + made.has_any]
+        if places:
+            records["expires"][places], records["timeout"][places] = np.array(made.elements, np.uint32).T
+            records["used"][places] = 1
+            rows = found["nft_words"][words : words + (room + 1) * made.stride].reshape(room + 1, made.stride)
+            if made.stride:
+                rows[places] = np.array(made.words, np.uint32)
+        if made.states:
+            mine = found["nft_states"][states : states + (room + 1) * len(made.states)]
+            mine = mine.reshape(room + 1, len(made.states))
+            mine[room] = np.array(made.states, RECORDS4.NFT_STATE)
+            for place, carried in zip(places, made.carried, strict=True):
+                mine[place] = np.array(carried, RECORDS4.NFT_STATE)
+        if made.hashes:
+            link(np.array(made.hashes, np.uint32), first, records, found["nft_slots"][slot : slot + made.slots])
+
+
+def link(hashes: NDArray[np.uint32], first: int, records: NDArray[np.void], slots: NDArray[Any]) -> None:
+    """Put elements into the chains of their hash, in order; all chains are empty. Links are places plus one."""
+    bucket = hashes & np.uint32(len(slots) - 1)
+    order = np.argsort(bucket, kind="stable")
+    same = bucket[order[1:]] == bucket[order[:-1]]
+    records["next"][order[:-1][same]] = first + order[1:][same] + 1
+    begins = order[np.concatenate([[True], ~same])]
+    slots[bucket[begins]] = first + begins + 1
 
 
 def words_of(number: int, words: int) -> Words:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.layout import FN_NFT_KEY, FN_NONE, NftSetKind
+from ..core.layout import FN_NFT_KEY, NftSetKind
 from ..dtypes import HZ
 from .kinds import Kinds
-from .program import Pool, Words, words_of
+from .program import Made, Pool, Words, words_of
 from .tree import Any, Concat, Element, Expression
 
 # how a value, range or prefix of a type is read: its first and last number
@@ -163,66 +163,37 @@ class Writer:
 
     def write(self, entries: list[Entry], any_: Entry | None) -> int:
         """Append the set; return its place. The catch-all element stands behind the room for all others."""
-        pool, layout = self.pool, self.layout
-        first, n = len(pool.elements), len(entries)
-        room = n if not layout.dynamic else max(layout.size or DEFAULT_SIZE, n)
+        pool, layout, n = self.pool, self.layout, len(entries)
+        room = max(layout.size or DEFAULT_SIZE, n) if layout.dynamic else n
         ends = 1 if self.kind is NftSetKind.HASH else 2
-        stride = ends * layout.key_words + layout.data_words
-        words = len(pool.words)
-        for x in entries:
-            self.put(x, ends)
-        pool.words += [0] * (stride * (room - n))
-        pool.elements += [(FN_NONE, 0, 0, 0)] * (room - n)
-        if any_ is not None:
-            self.put(any_, ends)
         exact = self.exact(entries)
-        mask, slot = self.link(entries, first, room, exact)
-        states = len(pool.states)
-        if layout.states:
-            carried = [layout.carried(x.element) for x in entries]
-            carried += [layout.states] * (room - n) + [layout.carried(any_.element) if any_ else layout.states]
-            pool.states += [row for rows in carried for row in rows]
-        pool.sets.append(
-            (
-                int(self.kind), layout.key_words, layout.data_words, stride, first, n, room, n, FN_NONE, words, slot,
-                mask, pool.constant(tuple(exact)), layout.timeout, FN_NONE if any_ is None else first + room, states,
-                len(layout.states), layout.state_exprs, 0,
-            )
+        everything = [*entries, *([any_] if any_ is not None else [])]
+        words = [x.low + (x.high if ends == 2 else ()) + x.data for x in everything]
+        carried = [layout.carried(x.element) if layout.states else [] for x in everything]
+        made = Made(
+            int(self.kind), layout.key_words, layout.data_words, ends * layout.key_words + layout.data_words, room, n,
+            any_ is not None, 0 if self.kind is NftSetKind.INTERVALS else 2 << max(room, 1).bit_length() - 1,
+            pool.constant(tuple(exact)), layout.timeout, layout.states, layout.state_exprs, words,
+            [self.element(x.element) for x in everything], carried,
+            [hash_of(self.hashed(x, exact)) for x in entries] if self.kind is not NftSetKind.INTERVALS else [],
+            layout.dynamic,
         )  # fmt: skip
-        if layout.dynamic:
-            pool.dynamic.add(len(pool.sets) - 1)
-        return len(pool.sets) - 1
+        return pool.add(made)
 
-    def put(self, x: Entry, ends: int) -> None:
-        """Append one element and its words."""
-        self.pool.words += x.low + (x.high if ends == 2 else ()) + x.data
-        self.pool.elements.append(self.element(x.element))
-
-    def element(self, e: Element) -> tuple[int, int, int, int]:
-        """Return the record of an element."""
+    def element(self, e: Element) -> tuple[int, int]:
+        """Return when an element is due, and after which time, in jiffies."""
         timeout = jiffies(e.timeout) if e.timeout is not None else self.layout.timeout
-        return FN_NONE, jiffies(e.expires) if e.expires is not None else timeout, timeout, 1
+        return jiffies(e.expires) if e.expires is not None else timeout, timeout
 
     def exact(self, entries: list[Entry]) -> list[int]:
         """Return the words of a key that are single values in all elements, as masks."""
+        if self.kind is not NftSetKind.RANGES:
+            return []
         return [0xFFFFFFFF * all(x.exact[i] for x in entries) for i in range(self.layout.key_words)]
 
-    def link(self, entries: list[Entry], first: int, room: int, exact: list[int]) -> tuple[int, int]:
-        """Put elements into the chains of their hash, in order; return the mask, and the place of the heads."""
-        if self.kind is NftSetKind.INTERVALS:
-            return 0, len(self.pool.slots)
-        count = 1 << max(room, 1).bit_length()
-        heads = [FN_NONE] * count
-        for n in reversed(range(len(entries))):
-            key = entries[n].low
-            if self.kind is NftSetKind.RANGES:
-                key = tuple(w & m for w, m in zip(key, exact, strict=True))
-            at = hash_of(key) & count - 1
-            _, expires, timeout, used = self.pool.elements[first + n]
-            self.pool.elements[first + n] = heads[at], expires, timeout, used
-            heads[at] = first + n
-        self.pool.slots += heads
-        return count - 1, len(self.pool.slots) - count
+    def hashed(self, x: Entry, exact: list[int]) -> Words:
+        """Return the words of a key that its hash is of."""
+        return tuple(w & m for w, m in zip(x.low, exact, strict=True)) if exact else x.low
 
 
 __all__ = ["Layout", "add_set", "hashes_of", "jiffies"]

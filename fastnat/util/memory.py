@@ -20,7 +20,7 @@ MAP_NORESERVE = 0x4000
 MADV_POPULATE_WRITE = 23
 
 
-def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray[Any]:
+def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False, sparse: bool = False) -> NDArray[Any]:
     """Return a zeroed array that takes memory only page by page, as it is written.
 
     Parameters
@@ -28,6 +28,7 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
     count : int      elements
     dtype : np.dtype
     prefault : bool  take all of the memory now, so that no later write waits for a page
+    sparse : bool    single records far from each other will be written: no huge pages
 
     Returns
     -------
@@ -48,7 +49,7 @@ def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False) -> NDArray
         why = getattr(error, "strerror", None) or "too many"
         raise FastnatError(f"no address space for {count:,} records of {dtype.itemsize} bytes ({why}): give fewer "
                            "max_connections or events, or raise the limit (ulimit -v)") from None  # fmt: skip
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    if hasattr(mmap, "MADV_HUGEPAGE") and not sparse:
         area.madvise(mmap.MADV_HUGEPAGE)
     raw = np.frombuffer(area, np.uint8)
     start = -raw.ctypes.data % HUGE_PAGE

@@ -1,8 +1,9 @@
 # Sets and maps of nftables: what is looked up in them, and what rules add to them.
 #
 # Source: nft_set_hash.c, nft_set_rbtree.c, nft_set_pipapo.c, nft_dynset.c (Linux 6.18).
-# Invariants: an element is in one chain of its set; one that is due is not found and gives way to a new one. An interval set
-# never changes while the engine runs, nor does a concatenation of intervals: the kernel refuses rules that add to those.
+# Invariants: an element is in one chain of its set; one that is due is not found and gives way to a new one. Links are places
+# plus one, 0 none, so that a set that nobody has touched takes no memory. An interval set never changes while the engine runs,
+# nor does a concatenation of intervals: the kernel refuses rules that add to those.
 # Differs from the kernel: elements that are due leave the set when it is full or when one is added, not by a timer.
 from libc.stdint cimport int32_t, uint32_t
 from libc.string cimport memcmp, memcpy
@@ -76,14 +77,14 @@ cdef inline uint32_t find_interval(const engine_t *e, const nft_set_t *s, const 
 
 cdef inline uint32_t find_chained(const engine_t *e, const nft_set_t *s, const uint32_t *key) noexcept nogil:
     # find_chained: an element of exactly this key, or of a concatenation that holds it.
-    cdef uint32_t at = e.nft_slots[s.slot + (key_hash(e, s, key) & s.mask)]
+    cdef uint32_t at = e.nft_slots[s.slot + (key_hash(e, s, key) & s.mask)] - 1
     while at != FN_NONE:
         if s.kind == NFT_SET_RANGES:
             if lies_between(e, s, at, key) and not is_due(e, &e.nft_elements[at]):
                 return at
         elif memcmp(element_words(e, s, at), key, 4 * s.key_words) == 0:
             return at
-        at = e.nft_elements[at].next
+        at = e.nft_elements[at].next - 1
     return FN_NONE
 
 
@@ -99,12 +100,12 @@ cdef inline uint32_t find_in_set(const engine_t *e, const nft_set_t *s, const ui
 cdef inline void remove_element(engine_t *e, nft_set_t *s, uint32_t element) noexcept nogil:
     # remove_element: take an element of a hash out of its chain.
     cdef uint32_t *link = &e.nft_slots[s.slot + (key_hash(e, s, element_words(e, s, element)) & s.mask)]
-    while link[0] != element:
-        link = &e.nft_elements[link[0]].next
+    while link[0] != element + 1:
+        link = &e.nft_elements[link[0] - 1].next
     link[0] = e.nft_elements[element].next
     e.nft_elements[element].used = 0
     e.nft_elements[element].next = s.free
-    s.free = element
+    s.free = element + 1
     s.count -= 1
 
 
@@ -125,8 +126,8 @@ cdef inline uint32_t new_element(engine_t *e, nft_set_t *s, const uint32_t *key)
         remove_due(e, s)
     if s.count == s.size:
         return FN_NONE
-    if s.free != FN_NONE:
-        at = s.free
+    if s.free:
+        at = s.free - 1
         s.free = e.nft_elements[at].next
     else:
         at = s.first + s.used
@@ -136,7 +137,7 @@ cdef inline uint32_t new_element(engine_t *e, nft_set_t *s, const uint32_t *key)
     head = &e.nft_slots[s.slot + (key_hash(e, s, key) & s.mask)]
     e.nft_elements[at].next = head[0]
     e.nft_elements[at].used = 1
-    head[0] = at
+    head[0] = at + 1
     return at
 
 
