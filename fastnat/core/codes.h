@@ -293,7 +293,7 @@ enum rule_table {
     TABLE_MANGLE = 1,
     TABLE_NAT = 2,
     TABLE_FILTER = 3,
-    /* no table of iptables: base chains of nftables behind those of a hook */
+    /* no table of iptables: base chains of nftables behind those of a hook; in FORWARD those at egress, behind confirm */
     TABLE_LAST = 4,
 };
 

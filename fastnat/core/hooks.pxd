@@ -77,6 +77,17 @@ cdef inline uint32_t mangle_and_dnat(engine_t *e, pkt_t *p) noexcept nogil:
     return reason if reason else nat_hook(e, p, MANIP_DST)
 
 
+cdef inline uint32_t egress(engine_t *e, pkt_t *p) noexcept nogil:
+    # egress: the base chains of nftables at the device by which a packet leaves (nf_hook_egress).
+    cdef uint32_t reason
+    if fn_likely(e.n_bases == 0) or e.base_count[TABLE_LAST][HOOK_FORWARD] == 0:
+        return REASON_NONE
+    p.hook = HOOK_FORWARD
+    reason = rule_reason[walk_table(e, TABLE_LAST, p)]
+    p.hook = HOOK_POSTROUTING
+    return reason
+
+
 cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
     # postrouting: the last hook of what leaves: mangle, nat of the source, confirm.
     cdef uint32_t reason
@@ -88,7 +99,7 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
         reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
-    return reason
+    return reason if reason else egress(e, p)
 
 
 cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:

@@ -422,7 +422,7 @@ typedef struct {
                                 last look at all connections, and nft_conn_t + 1 */
     uint64_t cost, most;     /* limit: nanoseconds of a packet, or rate and period of bytes; quota: bytes, in most; ct count:
                                 the connections after the last look, in most */
-    uint64_t period;
+    uint64_t period;         /* limit of bytes: nanoseconds; ct count of an element: the second in which its set was looked through */
 } nft_state_t;
 
 /* A connection that `ct count` counts (struct nf_conncount_tuple). */

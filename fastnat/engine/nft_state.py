@@ -252,7 +252,9 @@ def keep_set(
 def copy_used(arrays: Arrays, to: Mapping[str, NDArray[Any]]) -> None:
     """Copy what sets hold to the arrays of another datapath; pages that nobody has written stay so."""
     sets = arrays["nft_sets"]
-    columns = {name: sets[name].tolist() for name in ("words", "states", "first", "slot", "used", "size", "mask", "any")}
+    columns = {
+        name: sets[name].tolist() for name in ("words", "states", "first", "slot", "used", "size", "mask", "any")
+    }
     strides = sets["stride"].tolist(), sets["n_states"].tolist()
     for name in ("words", "states"):
         end = min(columns[name], default=len(arrays[f"nft_{name}"]))

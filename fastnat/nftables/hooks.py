@@ -7,8 +7,8 @@ priority in a hook that nft 1.0.6 does not have it in is taken, as newer version
 from __future__ import annotations
 
 INET = ("prerouting", "input", "forward", "output", "postrouting")
-# the hooks of a device, and those of IP in front of or behind which they lie
-OF_DEVICE = {"ingress": "prerouting", "egress": "postrouting"}
+# the hooks of a device, and in which step of the core their chains are called
+OF_DEVICE = {"ingress": "prerouting", "egress": "egress"}
 PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 BRIDGE = {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300}
 # where a priority is listed by its name: those hooks alone have it in nft 1.0.6

@@ -271,8 +271,9 @@ def base_rows(
         ) or TABLE_PRIORITIES[table]
         wanted.setdefault(at, []).append((priority, -ours, (int(BaseKind.IPTABLES), FN_NONE, 0, 0)))
     for order, chain in enumerate(chains):
-        hook = int(Hook[chain.hook.upper()])
-        steps = STEPS[chain.hook]
+        # see rule_table of core/codes.h
+        hook = int(Hook.FORWARD if chain.hook == "egress" else Hook[chain.hook.upper()])
+        steps = STEPS.get(chain.hook, ((END, RuleTable.LAST),))
         table = RuleTable.NAT if chain.type == "nat" else next(t for most, t in steps if chain.priority <= most)
         policy = int(TargetKind.DROP if chain.policy == "drop" else TargetKind.ACCEPT)
         row = (int(BaseKind.NFTABLES), chain.entry, policy, 0)

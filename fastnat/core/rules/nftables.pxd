@@ -208,12 +208,26 @@ cdef inline uint32_t stateful_says(engine_t *e, pkt_t *p, const nft_expr_t *x, u
     return GOES_ON
 
 
+cdef inline void collect_each_second(engine_t *e, nft_state_t *s) noexcept nogil:
+    # collect_each_second: connections that are over leave the list of an element when its set is looked through (nft_rhash_gc).
+    cdef uint64_t second = e.now // FN_HZ
+    if s.period == second:
+        return
+    s.period = second
+    if s.packets:
+        last_counted(e, s, NULL)
+        s.tokens = e.now + 1
+        s.most = s.packets
+
+
 cdef inline uint32_t carried_say(engine_t *e, pkt_t *p, const nft_set_t *s, uint32_t element) noexcept nogil:
     # carried_say: what an element carries, in order (nft_set_elem_update_expr).
     # => As stateful_says.
     cdef uint32_t first = s.states + (element - s.first) * s.n_states
     cdef uint32_t i, said
     for i in range(s.n_states):
+        if e.nft_exprs[s.state_exprs + i].kind == NFT_CONNLIMIT:
+            collect_each_second(e, &e.nft_states[first + i])
         said = stateful_says(e, p, &e.nft_exprs[s.state_exprs + i], first + i)
         if said != GOES_ON:
             return said
