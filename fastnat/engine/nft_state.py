@@ -115,7 +115,7 @@ def put_elements(
 
 
 def taken(core: Datapath, program: Program) -> dict[str, NDArray[Any]]:
-    """Return what the rules remember as arrays for a file: of sets that rules change all elements, of others their times."""
+    """Return what the rules remember as arrays for a file; of sets that no rule changes the times alone."""
     arrays = core.arrays
     lists = counted(arrays)
     conns = np.concatenate([arrays["nft_conns"][:0], *lists.values()])
@@ -150,7 +150,7 @@ def states_of(arrays: Arrays, place: int) -> NDArray[np.int64]:
 
 
 def fixed(arrays: Arrays, program: Program) -> NDArray[np.int64]:
-    """Return the states that are not of elements of sets that rules change, but for the one that each may begin with."""
+    """Return the states that are not of elements of sets that rules change: those lie behind them."""
     ends = [len(arrays["nft_states"])]
     ends += [int(arrays["nft_sets"]["states"][place]) for place in program.dynamic]
     return np.arange(min(ends))
@@ -237,7 +237,7 @@ def alike(arrays: Arrays, place: int, old: Arrays, there: int) -> bool:
 def keep_set(
     core: Datapath, place: int, old: Arrays, there: int, lists: Mapping[int, NDArray[np.void]], same: bool
 ) -> dict[int, NDArray[np.void]]:
-    """Keep the elements of a set, in front of those that the new text gives it; return the connections that they count."""
+    """Keep the elements of a set, in front of those of the new text; return the connections that they count."""
     states_there = states_of(old, there).tolist()
     mine, theirs = elements(core.arrays, place), elements(old, there)
     keys = int(core.arrays["nft_sets"]["key_words"][place])
