@@ -180,8 +180,8 @@ class Run:
             return out, np.zeros(0, np.int64)
         ends, there = self.part.ends[a:b], np.flatnonzero(good)
         if len(there) < n:
-            batch, taken, times, ends = (array.take(there) for array in (batch, out, times, ends))
-        slots = self.pool.take(batch, out if len(there) == n else taken, times, ends)
+            batch, times, ends = batch.take(there), times.take(there), ends.take(there)
+        slots = self.pool.take(batch, out if len(there) == n else out.take(there), times, ends)
         self.closing.put(np.maximum(self.grid.closes(ends), slice_), slots)
         return out, slots
 
