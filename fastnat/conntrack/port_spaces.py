@@ -47,6 +47,8 @@ class PortSpace:
     taken: NDArray[np.bool_]
     translated: int = 0
     zone: int = 0
+    # of taken, those that a SYN may take over; None where none can be
+    closing: NDArray[np.bool_] | None = None
 
     @property
     def name(self) -> Name:
@@ -98,7 +100,7 @@ def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "l
         closing = ports_of(port[here[closed[here] & translated[here]]]) if yields else None
         fails = used / PORTS * search_fails(taken, closing)
         figures = (len(here), used, waiting, fails, most, taken, int(counts[n]))
-        found.append(PortSpace(name.address, name.proto, name.dst, name.dport, *figures, name.zone))
+        found.append(PortSpace(name.address, name.proto, name.dst, name.dport, *figures, name.zone, closing))
     return found
 
 
@@ -133,26 +135,30 @@ def ports_of(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:
 def search_fails(taken: NDArray[np.bool_], closing: NDArray[np.bool_] | None = None) -> float:
     """Return the probability that the kernel's port search finds nothing.
 
-    taken: bool[64512], which of the ports 1024..65535 are in use. Each window begins at a random 16-bit offset modulo
-    64512, so the first 1024 ports are twice as likely as the others. closing: ports that a SYN may take over from a
-    closed connection (linux-6.18), in the last 32 probes of each window, and only if its sequence number is newer than
-    the old one. A dump does not show sequence numbers; they are independent, so half of the SYNs are newer.
+    taken: bool[n], which of the ports that the search may give are in use, 64,512 where no rule names fewer. Each
+    window begins at a random 16-bit offset modulo n, so the first ports are somewhat likelier than the others. closing:
+    ports that a SYN may take over from a closed connection (linux-6.18), in the last 32 probes of each window, and only
+    if its sequence number is newer than the old one. A dump does not show sequence numbers; they are independent, so
+    half of the SYNs are newer.
     """
-    weights = np.ones(PORTS)
-    weights[: 65536 - PORTS] = 2
+    size = len(taken)
+    weights = np.full(size, 65536 // size, np.float64)
+    weights[: 65536 % size] += 1
     weights /= 65536
+    # windows as long as all ports, or shorter than 16, are the last ones
+    windows = [size] if size <= WINDOWS[0] else list(WINDOWS)
 
     def around(ports: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(np.concatenate([ports, ports[: WINDOWS[0]]]).astype(np.int64))])
+        return np.concatenate([[0], np.cumsum(np.concatenate([ports, ports[: windows[0]]]).astype(np.int64))])
 
     sums = around(taken)
     yielding = None if closing is None else around(closing)
     chance = 1.0
-    for window in WINDOWS:
-        fails = (sums[window : window + PORTS] - sums[:PORTS] == window).astype(np.float64)
+    for window in windows:
+        fails = (sums[window : window + size] - sums[:size] == window).astype(np.float64)
         if yielding is not None:
             hard = min(window, HARDER)
-            fails *= 0.5 ** (yielding[window : window + PORTS] - yielding[window - hard : window - hard + PORTS])
+            fails *= 0.5 ** (yielding[window : window + size] - yielding[window - hard : window - hard + size])
         chance *= float((weights * fails).sum())
     return chance
 

@@ -88,7 +88,7 @@ def test_no_circle(graph):
 # what may import what: only parts that stand before it
 PARTS = [
     "_version", "_command", "core", "errors", "addresses", "dtypes", "util", "iptables", "nftables", "node", "rules",
-    "conntrack", "engine", "capture", "exhaustion", "bench", "cli",
+    "conntrack", "engine", "capture", "exhaustion", "diagnosis", "bench", "cli",
 ]  # fmt: skip
 
 

@@ -1,0 +1,158 @@
+"""fastnat doctor: which of the failures that look alike it is, out of whatever files are at hand."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ..diagnosis import remedies
+from ..diagnosis.causes import NAMES, Facts, Finding, facts_of, findings
+from ..diagnosis.recognise import COMMANDS, Evidence, collect
+from ..diagnosis.stale import Stale, stale
+from ..engine import Engine
+from ..engine.engine import MAX_CONNECTIONS
+from ..engine.settings import PROFILES
+from ..errors import InputError
+from ..util.escapes import json_text
+from .terminal import Bar, Terminal, answer_no, warn
+
+ANSWERS = {"yes": "yes", "no": "no", "unknown": "cannot tell"}
+MOST_GROUPS = 20
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--stale", "only_stale", is_flag=True, help="Only list entries that today's rules would treat otherwise.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@click.option("--no-simulation", is_flag=True, help="Do not try what would change it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation: bool, as_json: bool) -> None:
+    """Say which failure FILES show: any of `conntrack -L`, `conntrack -S` (once or twice), dmesg, sysctls, rules...
+
+    Files are recognised by their text, in any order; a node directory stands for the files in it. Exit status 1: a
+    failure was found.
+    """
+    evidence = collect(list(files))
+    # who asks for stale entries alone does not wait for the rest
+    facts = Facts(evidence) if only_stale else facts_of(evidence, profile)
+    console = Terminal()
+    with Bar("looking at the entries") as bar:
+        found = stale_of(evidence, facts, profile, bar)
+        answers = [*findings(facts), stale_finding(evidence, found)] if not only_stale else []
+        tried = [] if no_simulation or only_stale else tried_on(evidence, facts, answers, profile, bar)
+    if only_stale and found is None:
+        raise InputError(f"stale entries: {missing_for_stale(evidence)}")
+    if not only_stale and not (evidence.dumps or evidence.stats or evidence.logs or facts.limit is not None):
+        said = "; ".join(evidence.said)
+        wanted = ", ".join(COMMANDS[kind] for kind in ("connections", "counters", "kernel log"))
+        raise InputError(f"nothing here shows a failure ({said}); give {wanted}, or some of them")
+    ill = any(f.answer == "yes" for f in answers) or bool(only_stale and found and found.count)
+    if ill:
+        answer_no()
+    if as_json:
+        click.echo(json_text(document(evidence, answers, found, tried), indent=1))
+    else:
+        for line in evidence.said:
+            warn(f"fastnat: {line}")
+        if not only_stale:
+            show(console, answers, tried)
+        if found:
+            show_stale(console, found, whole=only_stale)
+    if ill:
+        sys.exit(1)
+
+
+def stale_of(evidence: Evidence, facts: Facts, profile: str, bar: Bar) -> Stale | None:
+    """Return the stale entries, None where files are missing."""
+    if missing_for_stale(evidence) or evidence.node is None:
+        return None
+    name, text = evidence.dumps[-1]
+    most = min(max(text.count("\n") + 16, 65_536), MAX_CONNECTIONS)
+    loaded = Engine(evidence.node, profile, max_connections=most, epoch=0.0)
+    left_out: list[str] = []
+    loaded.conntrack.load(text, name, left_out)
+    if left_out:
+        evidence.said.append(f"{name}: {len(left_out):,} lines are left out; the first: {left_out[0]}")
+    return stale(evidence.node, loaded, profile, lambda n: bar.advance(bar.task, n))
+
+
+def missing_for_stale(evidence: Evidence) -> str:
+    """Return which file is missing to judge entries by, "" if none is."""
+    wanted = {"connections": bool(evidence.dumps), "addresses": evidence.node is not None, "rules": evidence.has_rules}
+    missing = [COMMANDS[kind] for kind, there in wanted.items() if not there]
+    return f"give {' and '.join(missing)}" if missing else ""
+
+
+def stale_finding(evidence: Evidence, found: Stale | None) -> Finding:
+    """Return whether entries are stale."""
+    if found is None:
+        return Finding("stale", "unknown", "entries and today's rules are compared", missing_for_stale(evidence)[5:])
+    said = f"{found.count:,} of {found.judged:,} entries would be treated otherwise by today's rules"
+    return Finding("stale", "yes" if found.count else "no", said, figures={"stale": float(found.count)})
+
+
+def tried_on(
+    evidence: Evidence, facts: Facts, answers: list[Finding], profile: str, bar: Bar
+) -> list[remedies.Tried]:  # fmt: skip
+    """Return what would change a lack of ports."""
+    worst = max(facts.spaces, key=lambda s: s[2], default=None)
+    if worst is None or not evidence.dumps or not any(f.cause == "ports" and f.answer == "yes" for f in answers):
+        return []
+    bar.update(bar.task, description="trying what would change it")
+    name, text = evidence.dumps[-1]
+    space = worst[0]
+    node = evidence.node if evidence.node and evidence.has_rules else remedies.minimal_node(space)
+    limit = facts.limit if facts.limit is not None else MAX_CONNECTIONS // 4
+    return remedies.try_changes(node, space, text, name, profile, limit, lambda n: bar.advance(bar.task, n))
+
+
+def document(evidence: Evidence, answers: list[Finding], found: Stale | None, tried: list[Any]) -> dict[str, Any]:
+    """Return the answer for JSON."""
+    return {
+        "files": evidence.said, "findings": [asdict(f) for f in answers], "changes": [asdict(t) for t in tried],
+        "stale": None if found is None else {
+            "entries": found.count, "judged": found.judged, "left_out": found.left_out,
+            "groups": [asdict(g) for g in found.groups],
+        },
+    }  # fmt: skip
+
+
+def show(console: Terminal, answers: list[Finding], tried: list[remedies.Tried]) -> None:
+    """Print the answer first, then why, then what would change it."""
+    yes = [f for f in answers if f.answer == "yes"]
+    unknown = [f for f in answers if f.answer == "unknown"]
+    for f in yes:
+        console.say(f"{NAMES[f.cause][0].upper()}{NAMES[f.cause][1:]}: {f.because}.")
+    if not yes:
+        console.say(
+            "No failure is shown by these files." if unknown else "Nothing is wrong with connection tracking here."
+        )
+    rows = [[f.cause.replace("_", " "), ANSWERS[f.answer], f.because] for f in answers]
+    console.table(("failure", "answer", "because"), rows, left=3)
+    if tried:
+        console.say("Of the next connections to that destination fail (simulated from this dump on):")
+        console.table(("change", "fail"), [[t.change, f"{t.fails:.2%}"] for t in tried], left=1)
+    for needs in dict.fromkeys(f.needs for f in unknown if f.needs):
+        causes = ", ".join(f.cause.replace("_", " ") for f in unknown if f.needs == needs)
+        console.say(f"{needs} would tell about: {causes}.")
+
+
+def show_stale(console: Terminal, found: Stale, whole: bool) -> None:
+    """Print the stale entries, grouped."""
+    if not found.count and whole:
+        console.say(f"None of {found.judged:,} entries is stale: today's rules would treat each as it is.")
+    if found.count:
+        console.say(f"{found.count:,} of {found.judged:,} entries are stale: they go on as they began.")
+        groups = found.groups if whole else found.groups[:MOST_GROUPS]
+        rows = [[f"{g.count:,}", g.what, g.proto, g.towards, g.was, g.today, f"{g.dies:,.0f} s"] for g in groups]
+        console.table(("entries", "what", "proto", "to", "was", "today", "dies in"), rows, left=7)
+        for g in groups:
+            more = f"   # removes {g.others:,} other entries, too" if g.others else ""
+            console.say(f"{g.command}{more}")
+        if len(groups) < len(found.groups):
+            console.say(f"... and {len(found.groups) - len(groups):,} groups more: fastnat doctor --stale lists them")
+    for why, n in found.left_out.items():
+        console.say(f"{n:,} entries were not judged: {why}.")

@@ -1,0 +1,228 @@
+"""Which file an operator has given: recognised by its text, whatever its name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .. import iptables
+from ..addresses import V4, V6
+from ..errors import InputError
+from ..iptables.model import PROTO_SPECIFIED
+from ..node import Node
+from ..util.files import read_text, standard_input
+from ..util.text import excerpt
+from . import counters
+
+# lines of a text that are looked at, and of which share one kind must be
+LOOKED_AT, MOST = 400, 0.5
+SYSCTL = re.compile(r"\s*(?:/proc/sys/)?(net[./][\w./-]+)\s*(?:=|:)\s*(\S.*)?$")
+DMESG = re.compile(
+    r"nf_conntrack|nf_ct_|conntrack: |net_ratelimit|^\s*\[\s*\d+\.\d+\]|^\w{3}\s+\d+ [\d:]{8} |\bkernel: "
+)
+ENTRY = re.compile(r"(?:^|\s)src=\S+ dst=\S+ .*\bsrc=\S+ dst=\S+")
+EVENT = re.compile(r"\s*\[(?:NEW|UPDATE|DESTROY)\] ")
+RULE = re.compile(
+    r"\s*(?:\[\d+:\d+\]\s*)?(?:iptables\s+)?(?:-t \w+\s+)?-[AINP] "
+    r"|\s*\*(?:nat|filter|mangle|raw|security)\s*$|\s*:\w\S* "
+)
+NFT = re.compile(r"\s*(?:table (?:ip6?|inet|arp|bridge|netdev) |add table |chain \w)")
+# ports behind an address or alone, as in `masquerade to :1024-2047`
+NFT_PORTS = re.compile(r"(?:masquerade|snat)\b[^;\n]*?:(\d{1,5})-(\d{1,5})\b")
+IPVS = re.compile(r"\s*-[AaEe] -[tuf] ")
+IPSET = re.compile(r"\s*(?:create|add) \S+ ")
+TOOL = re.compile(r"conntrack v[\d.]+ \(conntrack-tools\): (\d+) flow entries have been shown")
+# what is left out, and what would be read instead
+OTHERS = (
+    (re.compile(r"\d+: \S+: <[A-Z_,]+> mtu"), "`ip addr` without -j", "`ip -j addr`"),
+    (re.compile(r"(?:default|[\d.]+(?:/\d+)?) (?:via \S+ )?dev \S+"), "`ip route` without -j", "`ip -j route`"),
+    (EVENT, "events of `conntrack -E`", "`conntrack -L`"),
+    (re.compile(r"Chain \S+ \("), "`iptables -L`", "`iptables-save -c`"),
+)
+# the file of a node directory that holds each kind
+FILES = {
+    "addresses": "addr.json", "routes": "route.json", "routes of IPv6": "route6.json", "rules": "rules.v4",
+    "rules of IPv6": "rules.v6", "rules of nftables": "rules.nft", "sets": "ipset.save", "IPVS services": "ipvs.save",
+    "policy rules": "rule.json", "policy rules of IPv6": "rule6.json",
+}  # fmt: skip
+COMMANDS = {
+    "connections": "`conntrack -L`", "counters": "`conntrack -S`", "kernel log": "`dmesg`", "addresses": "`ip -j addr`",
+    "rules": "`iptables-save -c` or `nft list ruleset`", "sysctls": "`sysctl -a`",
+}  # fmt: skip
+
+
+@dataclass
+class Evidence:
+    """What was recognised: texts by kind, with the names that errors give them.
+
+    dumps, stats, logs: (name, what it holds) in the order given; node: None without addresses; said: what was
+    recognised, left out, and what would help.
+    """
+
+    dumps: list[tuple[str, str]] = field(default_factory=list)
+    stats: list[tuple[str, counters.Counters]] = field(default_factory=list)
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    node: Node | None = None
+    has_rules: bool = False
+    # ports that rules of SNAT and MASQUERADE name, both included
+    windows: set[tuple[int, int]] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+
+    def sysctl(self, name: str) -> int | None:
+        """Return a sysctl of conntrack as a number, None if no file says it."""
+        text = self.sysctls.get(f"net.netfilter.nf_conntrack_{name}")
+        return int(text) if text is not None and re.fullmatch(r"\d{1,12}", text.strip()) else None
+
+
+def kind_of(text: str) -> str:
+    """Return what a text is: a key of FILES or COMMANDS, or "" for what is not recognised."""
+    start = text.lstrip()
+    if start.startswith(("{", "[")) and not start.startswith("[ ") and not re.match(r"\[\d", start):
+        return _kind_of_json(text)
+    if counters.is_counters(text):
+        return "counters"
+    lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return ""
+    tests: list[tuple[str, Callable[[str], object]]] = [
+        ("connections", lambda line: (ENTRY.search(line) and not EVENT.match(line)) or TOOL.match(line)),
+        ("sysctls", SYSCTL.match), ("IPVS services", IPVS.match), ("sets", IPSET.match), ("rules", RULE.match),
+        ("rules of nftables", NFT.match), ("kernel log", DMESG.search),
+    ]  # fmt: skip
+    for kind, test in tests:
+        count = sum(bool(test(line)) for line in lines)
+        # a rule set of nftables has few lines that say so: its first one has to
+        if count >= MOST * len(lines) or (kind == "rules of nftables" and test(lines[0])):
+            return _family_of_rules(text) if kind == "rules" else kind
+    return ""
+
+
+def _kind_of_json(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return ""
+    if isinstance(value, dict):
+        return "rules of nftables" if "nftables" in value else ""
+    first = next((entry for entry in value if isinstance(entry, dict) and entry), {})
+    six = any(
+        ":" in str(entry.get(key, ""))
+        for entry in value
+        if isinstance(entry, dict)
+        for key in ("dst", "gateway", "src")
+    )
+    if "ifname" in first:
+        return "addresses"
+    if "priority" in first:
+        return "policy rules of IPv6" if six else "policy rules"
+    if "dst" in first:
+        return "routes of IPv6" if six else "routes"
+    return ""
+
+
+def _family_of_rules(text: str) -> str:
+    six = re.search(r"-[sd] \S*:|ip6tables|icmp6|ipv6-icmp|--to-(?:source|destination) \S*\[", text)
+    return "rules of IPv6" if six else "rules"
+
+
+def collect(paths: list[str]) -> Evidence:
+    """Return what files and node directories hold; InputError where nothing can be used, or a file is broken."""
+    found = Evidence()
+    texts: dict[str, tuple[str, str]] = {}
+    for path in _files(paths):
+        name = "standard input" if path == "-" else str(path)
+        text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
+        kind = kind_of(text)
+        if not kind:
+            found.said.append(f"{name}: left out, {_why(text)}")
+            continue
+        found.said.append(f"{name}: {kind}")
+        if kind == "connections":
+            found.dumps.append((name, text))
+        elif kind == "counters":
+            found.stats.append((name, counters.parse(text, name)))
+        elif kind == "kernel log":
+            found.logs.append((name, text))
+        elif kind == "sysctls":
+            found.sysctls |= sysctls_of(text)
+        elif kind in texts:
+            raise InputError(f"{name}: {kind} again, after {texts[kind][0]}; give those of one node at one time")
+        else:
+            texts[kind] = (name, text)
+    for kind, (name, text) in texts.items():
+        found.windows |= windows_of(kind, name, text)
+    found.has_rules = any(kind.startswith("rules") for kind in texts)
+    if "addresses" in texts:
+        found.node = _node(texts, found)
+    return found
+
+
+def windows_of(kind: str, name: str, text: str) -> set[tuple[int, int]]:
+    """Return the ranges of ports that the SNAT and MASQUERADE rules of a text name."""
+    if kind == "rules of nftables":
+        return {(int(low), int(high)) for low, high in NFT_PORTS.findall(text)}
+    if kind not in ("rules", "rules of IPv6"):
+        return set()
+    parsed = iptables.parse(text, name, True, V6 if kind == "rules of IPv6" else V4)
+    targets = [rule.target for t in parsed.tables.values() for c in t.chains.values() for rule in c.rules]
+    named = [t for t in targets if t.name in ("SNAT", "MASQUERADE") and t.flags & PROTO_SPECIFIED]
+    return {(min(t.min_proto, t.max_proto), max(t.min_proto, t.max_proto)) for t in named}
+
+
+def _files(paths: list[str]) -> list[str | Path]:
+    """Return the files of node directories beside those that are given alone."""
+    found: list[str | Path] = []
+    for path in paths:
+        if path != "-" and Path(path).is_dir():
+            there = sorted(p for p in Path(path).iterdir() if p.is_file() and not p.name.startswith("."))
+            # what `route show table all` prints is not told apart from the main table by its text
+            found += [p for p in there if p.name not in ("route-all.json", "route6-all.json")]
+        else:
+            found.append(path)
+    return found
+
+
+def _why(text: str) -> str:
+    for form, what, instead in OTHERS:
+        if any(form.match(line) for line in text.splitlines()[:LOOKED_AT]):
+            return f"it is {what}; {instead} is read"
+    if not text.strip():
+        return "it is empty"
+    first = excerpt(text.strip().splitlines()[0], 60)
+    return f"not recognised: {first!r}; read are the outputs of {', '.join(COMMANDS.values())}"
+
+
+def sysctls_of(text: str) -> dict[str, str]:
+    """Return the sysctls of `sysctl -a`, or of `grep . /proc/sys/...`."""
+    found = {}
+    for line in text.splitlines():
+        match = SYSCTL.match(line)
+        if match and match[2] is not None:
+            found[match[1].replace("/", ".")] = match[2].strip()
+    return found
+
+
+def _node(texts: dict[str, tuple[str, str]], found: Evidence) -> Node:
+    """Return the node that the files describe; errors name the files as they were given."""
+    with TemporaryDirectory() as folder:
+        names = {}
+        for kind, (name, text) in texts.items():
+            path = Path(folder) / FILES[kind]
+            path.write_text(text, errors="surrogateescape")
+            names[str(path)] = name
+        (Path(folder) / "sysctl.conf").write_text("".join(f"{k} = {v}\n" for k, v in found.sysctls.items()))
+        names[str(Path(folder) / "sysctl.conf")] = "sysctls"
+        try:
+            node = Node.load(folder, lenient=True)
+        except InputError as error:
+            said = str(error)
+            for there, name in names.items():
+                said = said.replace(there, name)
+            raise InputError(said) from None
+    found.said += [f"note: {note}" for note in node.notes]
+    return node

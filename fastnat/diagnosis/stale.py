@@ -1,0 +1,307 @@
+"""Entries of a dump that today's rules would treat otherwise: they go on as they began until they die.
+
+An entry's first packet is run again through the node as it is now. Where rules choose by chance (statistic, numgen, a
+service with several backends), an entry is stale only if its own translation is none of those that come up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..addresses import FAMILIES, Family
+from ..dtypes import HZ, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
+from ..engine import Engine
+from ..engine.flows import interface_of
+from ..errors import InputError
+from ..exhaustion.drawing import folded, scrambled
+from ..node import Node
+
+SYN = 2
+# sources of entries that are alike, and packets of each, for which all translations that rules draw are looked for; of
+# these so many at first
+SOURCES, TRIES, FEW = 4, 2048, 64
+BATCH = 1 << 16
+MOST_CONNECTIONS = 1 << 25
+# what says more of routes, addresses or sysctls that were not given than of rules
+NOWHERE = (Reason.NO_ROUTE, Reason.MARTIAN, Reason.OUT_DEVICE, Reason.NOT_FORWARDING, Reason.INTERFACE)
+# of an entry whose first packet would be found again or find no port beside the others: engines that see fewer of them
+AGAIN = 6
+# protocols with ports: of the others a tuple has ids and keys
+WITH_PORTS = (6, 17, 132, 136)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries that are stale in one way.
+
+    was, today: in words; count; dies: seconds until the last of them does, if no packet renews it; command: removes
+    them; others: entries beside them that it removes, too.
+    """
+
+    what: str
+    proto: str
+    towards: str
+    was: str
+    today: str
+    count: int
+    dies: float
+    command: str
+    others: int
+
+
+@dataclass(frozen=True)
+class Stale:
+    """All that was found: groups, the largest first; judged: entries; left_out: entries that could not be, by why."""
+
+    groups: list[Group]
+    judged: int
+    left_out: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        """Entries that are stale."""
+        return sum(g.count for g in self.groups)
+
+
+def stale(
+    node: Node, loaded: Engine, profile: str = "linux-6.18", progress: Callable[[int], None] | None = None
+) -> Stale:
+    """Return which connections of an engine, into which a dump was loaded, a node would treat otherwise now."""
+    groups: list[Group] = []
+    left_out: dict[str, int] = {}
+    judged = 0
+    most = min(max(len(loaded.conntrack) + 1, 65_536), MOST_CONNECTIONS)
+    fresh = Engine(node, profile, seed=1, max_connections=most, epoch=0.0)
+    for version in loaded.stacks:
+        core = loaded.core_of(version)
+        records = core.arrays["conns"][: core.high_water]
+        records = records[records["flags"] & 1 != 0]
+        if not len(records):
+            continue
+        judge = Judge(fresh, FAMILIES[version], records, progress)
+        judge.run()
+        for why, n in judge.left_out().items():
+            left_out[why] = left_out.get(why, 0) + n
+        judged += int(judge.known.sum())
+        groups += judge.groups(core.now)
+    return Stale(sorted(groups, key=lambda g: -g.count), judged, left_out)
+
+
+class Judge:
+    """Compares the entries of one family with what their first packets would meet today.
+
+    known: bool[n], which entries were judged; same: which are as they would be; out: RESULT[n] of the last run.
+    """
+
+    def __init__(
+        self, fresh: Engine, family: Family, records: NDArray[Any], progress: Callable[[int], None] | None
+    ) -> None:
+        self.fresh, self.family, self.records, self.progress = fresh, family, records, progress
+        self.original, self.reply = records["tuples"][:, 0], records["tuples"][:, 1]
+        n = len(records)
+        self.batch, self.way = self.first_packets()
+        self.known, self.same = np.zeros((2, n), np.bool_)
+        self.out = np.zeros(n, records_of(family).RESULT)
+        self.zoned = (records["tuples"]["zone"] != 0).any(axis=1)
+
+    def first_packets(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the packets that opened the entries, and which of them have a way into the node."""
+        batch = np.zeros(len(self.records), records_of(self.family).PACKET)
+        for name in ("src", "dst", "sport", "dport", "proto"):
+            batch[name] = self.original[name]
+        batch["length"] = 60
+        batch["tcp_flags"] = np.where(batch["proto"] == PROTOCOLS["tcp"], SYN, 0)
+        unique, where = np.unique(batch["src"], return_inverse=True)
+        numbers = np.full(len(unique), -1)
+        for k, source in enumerate(unique):
+            try:
+                name = interface_of(self.fresh.node, self.family.to_text(self.family.unpack(source)))
+                numbers[k] = self.fresh.node.iface_number(name)
+            except InputError:
+                continue
+        found = numbers[where.reshape(-1)]
+        batch["iface"] = np.maximum(found, 0)
+        return batch, found >= 0
+
+    def run(self) -> None:
+        """Judge all entries that can be."""
+        pending = np.flatnonzero(self.way & ~self.zoned)
+        for _ in range(AGAIN):
+            pending = pending[~self.opened(pending)]
+            pending = pending[self.way[pending]]
+            if not len(pending):
+                break
+        self.same = self.known & self.as_it_was(np.arange(len(self.records)))
+        for members in self.alike():
+            if self.is_drawn(members):
+                self.same[members] = True
+
+    def opened(self, at: NDArray[Any]) -> NDArray[np.bool_]:
+        """Run first packets through an engine that has seen none; return which were judged, their results in out."""
+        engine = self.fresh.fork()
+        good = np.zeros(len(at), np.bool_)
+        for a in range(0, len(at), BATCH):
+            part = at[a : a + BATCH]
+            out = engine.process(self.batch[part], engine.now)
+            # among so many some find the tuple of another one, or no port
+            lost = (out["verdict"] == Verdict.DROP) & np.isin(out["reason"], (Reason.CLASH, Reason.TABLE_FULL))
+            fine = ~lost & np.isin(out["ctinfo"], (CtInfo.NEW, CtInfo.UNTRACKED))
+            fine |= (out["verdict"] == Verdict.DROP) & ~lost
+            nowhere = np.isin(out["reason"], NOWHERE)
+            self.way[part[nowhere]] = False
+            fine &= ~nowhere
+            self.out[part[fine]] = out[fine]
+            good[a : a + len(part)] = fine
+            if self.progress:
+                self.progress(len(part))
+        self.known[at[good]] = True
+        return good
+
+    def as_it_was(self, at: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which results translate as the entries do; of a SNAT only the address counts, as ports are drawn."""
+        out, reply = self.out[at], self.reply[at]
+        same = (out["dst"] == reply["src"]) & (out["src"] == reply["dst"]) & (out["verdict"] != Verdict.DROP)
+        ports = np.isin(self.batch["proto"][at], WITH_PORTS)
+        found: NDArray[np.bool_] = (
+            same & (~ports | (out["dport"] == reply["sport"])) & (out["ctinfo"] != CtInfo.UNTRACKED)
+        )
+        return found
+
+    def alike(self) -> list[NDArray[np.int64]]:
+        """Return the entries that differ, those together that were and would be translated in one way."""
+        differ = np.flatnonzero(self.known & ~self.same)
+        if not len(differ):
+            return []
+        o, r, out = self.original[differ], self.reply[differ], self.out[differ]
+        ports = np.isin(o["proto"], WITH_PORTS)
+        key = np.zeros(len(differ), np.uint64)
+        ends = [folded(a) for a in (o["dst"], r["src"], out["dst"])]
+        columns = [
+            o["proto"], out["verdict"], out["reason"], out["ctinfo"] == CtInfo.UNTRACKED, *ends,
+            *(np.where(ports, port, 0) for port in (o["dport"], r["sport"], out["dport"])),
+            *(np.where(near == o["src"], 0, folded(near)) for near in (r["dst"], out["src"])),
+        ]  # fmt: skip
+        for column in columns:
+            key = scrambled(key ^ column.astype(np.uint64))
+        _, where, counts = np.unique(key, return_inverse=True, return_counts=True)
+        order = np.argsort(where.reshape(-1), kind="stable")
+        return np.split(differ[order], np.cumsum(counts)[:-1])
+
+    def is_drawn(self, members: NDArray[np.int64]) -> bool:
+        """Tell whether the translation of these entries is one of those that rules draw for such packets today."""
+        sources, first = np.unique(self.original["src"][members], return_index=True)
+        some = members[first[np.linspace(0, len(sources) - 1, min(len(sources), SOURCES)).astype(int)]]
+        return any(self.comes_up(int(k)) for k in some)
+
+    def comes_up(self, k: int) -> bool:
+        """Tell whether packets as that of an entry are sometimes translated as it is."""
+        if self.out["verdict"][k] == Verdict.DROP or self.out["ctinfo"][k] == CtInfo.UNTRACKED:
+            return False
+        batch = np.repeat(self.batch[k : k + 1], TRIES)
+        if batch["proto"][0] in WITH_PORTS:
+            batch["sport"] = np.arange(1024, 1024 + TRIES)
+        else:
+            batch["sport"] += np.arange(TRIES, dtype=np.uint16)
+        engine, reply = self.fresh.fork(), self.reply[k]
+        for part in (batch[:FEW], batch[FEW:]):
+            out = engine.process(part, engine.now)
+            there = (out["dst"] == reply["src"]) & (out["src"] == reply["dst"])
+            if batch["proto"][0] in WITH_PORTS:
+                there &= out["dport"] == reply["sport"]
+            if there.any():
+                return True
+            # without chance the first packets have all been treated alike
+            if all((out[name] == out[name][0]).all() for name in ("dst", "src", "dport")):
+                break
+        return False
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many entries were not judged, by why."""
+        found = {
+            "in a zone": int(self.zoned.sum()),
+            "no route leads to their source or destination": int((~self.way & ~self.zoned).sum()),
+            "another entry of the dump has their tuple": int((~self.known & self.way & ~self.zoned).sum()),
+        }  # fmt: skip
+        return {why: n for why, n in found.items() if n}
+
+    def groups(self, now: float) -> list[Group]:
+        """Return the stale entries, grouped by what they were and would be."""
+        found: dict[tuple[str, ...], dict[str, list[NDArray[np.int64]]]] = {}
+        for members in self.alike():
+            what, proto, towards, was, today, which = self.words(int(members[0]))
+            found.setdefault((what, proto, towards, was, which), {}).setdefault(today, []).append(members)
+        return [
+            # where rules draw, entries that were alike would not be
+            self.group(key, next(iter(parts)) if len(parts) == 1 else f"one of {len(parts):,}", parts, now)
+            for key, parts in found.items()
+        ]
+
+    def words(self, k: int) -> tuple[str, ...]:
+        """Return (what, protocol, towards, was, today, filter of the command) of an entry."""
+        o, r, out = self.original[k], self.reply[k], self.out[k]
+        text, unpack = self.family.to_text, self.family.unpack
+        number = int(o["proto"])
+        proto, ports = PROTOCOL_NAMES.get(number, str(number)), number in WITH_PORTS
+
+        def end(address: Any, port: Any) -> str:
+            name = text(unpack(address))
+            return name if not ports else f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+        towards = end(o["dst"], o["dport"])
+        was, today = end(r["src"], r["sport"]), end(out["dst"], out["dport"])
+        aim = ["-d", text(unpack(o["dst"])), *(["--orig-port-dst", str(o["dport"])] if ports else [])]
+        near = ["-r", text(unpack(r["src"])), *(["--reply-port-src", str(r["sport"])] if ports else [])]
+        if out["verdict"] == Verdict.DROP:
+            reason = Reason(int(out["reason"])).name.lower().replace("_", " ")
+            return "dropped today", proto, towards, was, reason, " ".join([*aim, *near])
+        if out["ctinfo"] == CtInfo.UNTRACKED:
+            return "not tracked today", proto, towards, was, today, " ".join([*aim, *near])
+        if was != today:
+            what = "no DNAT today" if today == towards else "DNAT today" if was == towards else "another backend today"
+            return what, proto, towards, was, today, " ".join([*aim, *near])
+        was, today, own = (text(unpack(a)) for a in (r["dst"], out["src"], o["src"]))
+        what = "no SNAT today" if today == own else "SNAT today" if was == own else "another SNAT address today"
+        # clients that are no longer, or not yet, translated are one group
+        shown = (
+            ("(the client's own)", today)
+            if was == own
+            else (was, "(the client's own)")
+            if today == own
+            else (was, today)
+        )
+        which = ["-q", was] if was != own else aim
+        return what, proto, "any" if was != own else towards, *shown, " ".join(which)
+
+    def group(
+        self, key: tuple[str, ...], today: str, parts: dict[str, list[NDArray[np.int64]]], now: float
+    ) -> Group:  # fmt: skip
+        """Return one group with the command that removes it."""
+        what, proto, towards, was, which = key
+        members = np.concatenate([part for same in parts.values() for part in same])
+        left = (self.records["timeout"][members].astype(np.uint32) - np.uint32(int(now * HZ) & 0xFFFFFFFF)).astype(
+            np.int32
+        )
+        removed = self.matching(members[0], which)
+        family = "-f ipv6 " if self.family.version == 6 else ""
+        return Group(
+            what, proto, towards, was, today, len(members), max(float(left.max()) / HZ, 0.0),
+            f"conntrack -D {family}-p {proto} {which}", removed - len(members),
+        )  # fmt: skip
+
+    def matching(self, k: int, which: str) -> int:
+        """Return how many entries a command's filter removes."""
+        fields = {
+            "-d": ("original", "dst"), "--orig-port-dst": ("original", "dport"), "-r": ("reply", "src"),
+            "--reply-port-src": ("reply", "sport"), "-q": ("reply", "dst"),
+        }  # fmt: skip
+        there = self.original["proto"] == self.original["proto"][k]
+        for option in which.split()[::2]:
+            side, name = fields[option]
+            column = getattr(self, side)[name]
+            there &= column == column[k]
+        return int(there.sum())

@@ -1,0 +1,233 @@
+"""fastnat doctor: from all files always right, from some of them right or "cannot tell"."""
+
+import contextlib
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from laboratory import ill_nodes
+
+import fastnat
+from fastnat.cli import group
+from fastnat.diagnosis import counters, recognise
+from fastnat.errors import InputError
+
+
+def asked(folder, files, *words):
+    """Return the exit status and the answers to files that are given in this order, under names that say nothing."""
+    paths = []
+    for k, text in enumerate(files):
+        paths.append(folder / f"{k}.txt")
+        paths[-1].write_text(text)
+    result = CliRunner().invoke(group, ["doctor", *map(str, paths), "--json", *words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.output)
+
+
+def truth_of(nat, causes):
+    """Return which failures a node has had, by its own counters."""
+    stats = nat.stats
+    return {
+        "table": stats["drop"] > stats["insert_failed"], "early_drop": stats["early_drop"] > 0,
+        "ports": "ports" in causes,
+        "race": stats["insert_failed"] > stats["port_search_failures"], "invalid": stats["invalid"] > 100,
+        "stale": "stale" in causes,
+    }  # fmt: skip
+
+
+def diagnosed(folder, seed):
+    """Ask about one node, with all files or some of them; return how many answers were given."""
+    draw = random.Random(seed)
+    causes = tuple(draw.sample(ill_nodes.CAUSES, draw.choice([0, 1, 1, 2])))
+    files, profile, nat = ill_nodes.sick(seed, causes)
+    truth = truth_of(nat, causes)
+    whole = draw.random() < 0.4
+    names = list(files) if whole else draw.sample(list(files), draw.randint(1, len(files)))
+    if "stats" not in names and "stats before" in names:
+        # alone it tells truly of the time before anything happened
+        names.remove("stats before")
+    draw.shuffle(names)
+    words = ("--profile", profile, "--no-simulation")
+    if not {"dump", "stats", "log", "sysctls"} & set(names):
+        if names:
+            with pytest.raises(InputError, match="nothing here shows a failure"):
+                asked(folder, [files[n] for n in names], *words)
+        return 0
+    status, found = asked(folder, [files[n] for n in names], *words)
+    answers = {f["cause"]: f for f in found["findings"]}
+    for cause, ill in truth.items():
+        answer = answers[cause]["answer"]
+        told = f"{seed} {causes} {names}: {cause} {answer}: {answers[cause]['because']}"
+        if answer == "unknown":
+            # flows lost by a race cannot be told from those lost by a lack of ports
+            assert not whole or (cause == "race" and truth["ports"]), told
+            assert answers[cause]["needs"], told
+        else:
+            assert (answer == "yes") == ill, told
+    assert status == any(f["answer"] == "yes" for f in answers.values())
+    return sum(f["answer"] != "unknown" for f in answers.values())
+
+
+def test_ill_nodes_are_diagnosed(tmp_path):
+    assert sum(diagnosed(tmp_path, seed) for seed in range(16)) > 30
+
+
+@pytest.mark.slow
+def test_300_ill_nodes_are_diagnosed(tmp_path):
+    assert sum(diagnosed(tmp_path, seed) for seed in range(1000, 1300)) > 900
+
+
+def test_its_figures_are_those_of_the_simulation(tmp_path):
+    """The share that fails now, and what a second address changes, agree with opening the flows."""
+    files, profile, _ = ill_nodes.sick(8, ("ports",))
+    _, found = asked(
+        tmp_path, [files[n] for n in ("dump", "rules", "addresses", "routes", "sysctls")], "--profile", profile
+    )
+    ports = next(f for f in found["findings"] if f["cause"] == "ports")
+    changes = {c["change"]: c["fails"] for c in found["changes"]}
+    assert changes["as it is"] == pytest.approx(ports["figures"]["fails"], abs=0.1)
+    assert changes["one more SNAT address"] < changes["as it is"]
+
+
+def test_what_it_cannot_use_it_names(tmp_path):
+    files, _, _ = ill_nodes.sick(1, ())
+    others = [
+        "2: eth0: <BROADCAST,UP> mtu 1500\n",
+        "default via 10.0.0.1 dev eth0\n",
+        "    [NEW] udp 17 30 src=1.1.1.1\n",
+        "",
+    ]
+    _, found = asked(tmp_path, [files["dump"], *others, "nonsense\n"])
+    said = "\n".join(found["files"])
+    for words in (
+        "`ip -j addr` is read",
+        "`ip -j route` is read",
+        "conntrack -E",
+        "it is empty",
+        "not recognised: 'nonsense'",
+    ):
+        assert words in said
+
+
+def test_a_dump_of_another_machine_is_not_used(tmp_path):
+    files, _, _ = ill_nodes.sick(3, ("ports",))
+    mine = ill_nodes.ADDRESSES.replace("198.51.100.10", "192.0.2.77")
+    _, found = asked(tmp_path, [files["dump"], mine, files["routes"], files["rules"], files["sysctls"]])
+    assert "of another machine" in "\n".join(found["files"])
+    assert {f["cause"]: f["answer"] for f in found["findings"]}["ports"] == "unknown"
+
+
+def test_a_cut_dump_is_no_proof_of_free_ports(tmp_path):
+    files, _, _ = ill_nodes.sick(5, ("ports",))
+    lines = files["dump"].splitlines(keepends=True)
+    _, found = asked(tmp_path, ["".join(lines[: len(lines) // 3]), files["sysctls"], files["stats"]])
+    assert {f["cause"]: f["answer"] for f in found["findings"]}["ports"] != "no"
+    assert "cut" in "\n".join(found["files"])
+
+
+def test_counters_of_both_forms_say_the_same():
+    nat = fastnat.Engine(fastnat.Node.example())
+    nat.process(
+        nat.packets(
+            proto="tcp", src="10.244.1.2", dst="1.1.1.1", sport=np.arange(9), dport=9, iface="cni0", tcp_flags=3
+        )
+    )
+    proc = counters.parse(fastnat.conntrack.format_proc_stats(0, nat.stats), "proc")
+    tool = counters.parse(fastnat.conntrack.format_stats(nat.stats), "tool")
+    assert all(proc[name] == tool[name] for name in counters.NEEDED)
+    assert tool["invalid"] == 9
+
+
+@pytest.mark.parametrize("text", [
+    "cpu=0 found=1\n", "cpu=0 found=1 invalid=1 insert=0 insert_failed=0 drop=0 early_drop=0\ncpu=0 found=1\n",
+    "entries  clashres found\n00000001 x y\n", "cpu=0 found=1 invalid=x\n",
+])  # fmt: skip
+def test_broken_counters_are_one_error(text):
+    with pytest.raises(InputError):
+        counters.parse(text, "stats")
+
+
+@pytest.mark.parametrize(("kind", "text"), [
+    ("kernel log", "[ 12.3] nf_conntrack: nf_conntrack: table full, dropping packet\n"),
+    ("sysctls", "/proc/sys/net/netfilter/nf_conntrack_max:262144\n"),
+    ("sysctls", "net.netfilter.nf_conntrack_max = 5\n"),
+    ("rules", "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"),
+    ("rules of IPv6", "*nat\n-A POSTROUTING -s fd00::/8 -j MASQUERADE\n"),
+    ("rules of nftables", 'table ip nat {\n chain c {\n  type nat hook postrouting priority srcnat;\n }\n}\n'),
+    ("rules of nftables", '{"nftables": []}'), ("sets", "create a hash:ip\nadd a 1.2.3.4\n"),
+    ("IPVS services", "-A -t 10.0.0.1:80 -s rr\n"), ("", "hello\n"), ("", "[1, 2"),
+])  # fmt: skip
+def test_kinds_are_told_by_the_text(kind, text):
+    assert recognise.kind_of(text) == kind
+
+
+def test_any_bytes_are_recognised_or_left_out(tmp_path):
+    draw = np.random.default_rng(7)
+    pieces = [t for files in (ill_nodes.sick(2, ())[0],) for t in files.values()]
+    for n in range(60):
+        text = pieces[n % len(pieces)]
+        cut = text[: int(draw.integers(0, len(text)))]
+        mixed = "".join(draw.permutation(list(itertools.islice(cut, 300))).tolist()) if n % 3 == 0 else cut
+        with contextlib.suppress(InputError):
+            asked(tmp_path, [mixed, pieces[0]], "--no-simulation")
+
+
+OLD, NEW = "10.244.7.7", "10.244.9.9"
+PLAIN = ill_nodes.rules_of(None, None, OLD)
+CASES = [
+    (
+        ill_nodes.rules_of(None, None, NEW), "another backend today",
+        f"conntrack -D -p udp -d 10.96.0.10 --orig-port-dst 53 -r {OLD} --reply-port-src 53",
+    ),
+    ("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n", "no DNAT today", None),
+    (
+        PLAIN.replace("MASQUERADE", "SNAT --to-source 198.51.100.77"), "another SNAT address today",
+        "conntrack -D -p udp -q 198.51.100.10",
+    ),
+    (
+        f"*filter\n-A FORWARD -d 1.1.1.1 -m conntrack --ctstate NEW -j DROP\nCOMMIT\n{PLAIN}", "dropped today",
+        "conntrack -D -p udp -d 1.1.1.1 --orig-port-dst 53 -r 1.1.1.1 --reply-port-src 53",
+    ),
+    (f"*raw\n-A PREROUTING -d 1.1.1.1 -j CT --notrack\nCOMMIT\n{PLAIN}", "not tracked today", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "said", "command"), CASES)
+def test_stale_entries_are_named_with_what_removes_them(tmp_path, rules, said, command):
+    nat = fastnat.Engine(ill_nodes.node_of(ill_nodes.rules_of(None, None, OLD), 1000))
+    nat.process(
+        nat.packets(proto="udp", src="10.244.3.1", sport=range(5000, 5010), dst="10.96.0.10", dport=53, iface="cni0")
+    )
+    nat.process(nat.packets(proto="udp", src="10.244.3.1", sport=5000, dst="1.1.1.1", dport=53, iface="cni0"))
+    node = ["net.ipv4.ip_forward = 1\n", ill_nodes.ADDRESSES, ill_nodes.ROUTES]
+    status, found = asked(tmp_path, [nat.conntrack.format(), rules, *node], "--stale")
+    assert status == 1
+    groups = {g["what"]: g for g in found["stale"]["groups"]}
+    assert said in groups
+    assert command in (None, groups[said]["command"])
+    _, found = asked(tmp_path, [nat.conntrack.format(), ill_nodes.rules_of(None, None, OLD), *node], "--stale")
+    assert found["stale"] == {"entries": 0, "judged": 11, "left_out": {}, "groups": []}
+
+
+def test_a_backend_that_rules_draw_is_not_stale(tmp_path):
+    """Ten backends by chance: entries of each are as they would be, those of an eleventh are not."""
+    chain = "".join(
+        f"-A PREROUTING -d 10.96.0.10/32 -p udp -m statistic --mode random --probability {1 / (10 - k):.10f} -j DNAT "
+        f"--to-destination 10.244.8.{k}:53\n" for k in range(10)
+    )  # fmt: skip
+    rules = f"*nat\n{chain}-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+    nat = fastnat.Engine(ill_nodes.node_of(rules, 5000))
+    ports = range(5000, 5200)
+    nat.process(nat.packets(proto="udp", src="10.244.3.1", sport=ports, dst="10.96.0.10", dport=53, iface="cni0"))
+    text = nat.conntrack.format().replace("src=10.244.8.7 ", "src=10.244.8.99 ")
+    gone = text.count("src=10.244.8.99 ")
+    node = ["net.ipv4.ip_forward = 1\n", ill_nodes.ADDRESSES, ill_nodes.ROUTES]
+    _, found = asked(tmp_path, [text, rules, *node], "--stale")
+    assert gone > 5
+    assert [(g["what"], g["count"], g["was"]) for g in found["stale"]["groups"]] == [
+        ("another backend today", gone, "10.244.8.99:53")
+    ]
