@@ -32,6 +32,7 @@ from ..util.files import read_text
 from ..util.output import Output, Outputs
 from .terminal import (
     Bar,
+    Date,
     Interrupted,
     Number,
     Terminal,
@@ -86,6 +87,9 @@ class Rates:
 @click.option("--vary", metavar="FACTORS", help="Such as random-fully,addresses=1:2,tcp-time-wait=120:30.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Runs of each variant; 3 by default with --vary.")
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
+@click.option(
+    "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
+)
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--max-fail", type=Number(0, 1), help="Exit with 1 when a greater share of the flows fails.")
@@ -101,6 +105,7 @@ def exhaust(
     vary: str | None,
     seeds: int | None,
     start_from: str | None,
+    epoch: float | None,
     lenient: bool,
     seed: int,
     max_fail: float | None,
@@ -116,7 +121,7 @@ def exhaust(
         written["--plot"] = open_plot(outputs, plot)
         asked = scenario.load(Path(scenario_path)) if scenario_path is not None else None
         where = node if node is not None else str(asked.node) if asked and asked.node else None
-        loaded = load_node(where, lenient)
+        loaded = load_node(where, lenient, epoch if epoch is not None else asked.epoch if asked else None)
         work = workload(asked.work if asked else Workload((("203.0.113.10", 53),)), dst, options)
         warn_of_senders(loaded, work.iface)
         kernel, variants = variants_of(asked, random_fully, profile, vary)

@@ -16,7 +16,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Number, Terminal, load_node, say, warn_of_senders
+from .terminal import Bar, Date, Number, Terminal, load_node, say, warn_of_senders
 
 
 @click.command()
@@ -35,12 +35,15 @@ from .terminal import Bar, Number, Terminal, load_node, say, warn_of_senders
 @click.option(
     "--instances", type=click.IntRange(1), default=1, show_default=True, help="Instances behind the cloud's NAT."
 )
+@click.option(
+    "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(
     node: str | None, rate: float, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str, profile: str,
-    fails: float, cloud: str | None, instances: int, seed: int, plot: str | None,
+    fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int, plot: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
@@ -59,7 +62,7 @@ def plan(
         work = replace(work, replies=True)
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
-        loaded = load_node(node)
+        loaded = load_node(node, epoch=epoch)
         warn_of_senders(loaded, iface)
         with Bar("simulating") as bar:
             made = make(loaded, work, profile, fails, seed, bar.addresses)

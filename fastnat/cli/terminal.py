@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rich.text import Text
 
 from ..addresses import FAMILIES
 from ..engine import Engine
+from ..engine.engine import MAX_DATE
+from ..iptables.context import DATE_FORM
 from ..node import Node
 from ..util.escapes import plain
 from ..util.files import read_text
@@ -111,14 +114,43 @@ class Number(click.FloatRange):
         return number
 
 
+class Date(click.ParamType):  # type: ignore[type-arg]  # a class without arguments in click before 8.2
+    """Seconds since 1970, or a date of UTC as `-m time` writes it: 2026-11-26T20:00."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds since 1970; UsageError for anything else."""
+        try:
+            return seconds_of(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither seconds since 1970 nor {DATE_FORM}.", param, ctx)
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds since 1970 that a number or a date says; ValueError for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        day = datetime.fromisoformat(text.removesuffix("Z"))
+        number = (day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= number <= MAX_DATE:
+        raise ValueError(text)
+    return number
+
+
 def shown(text: object) -> Text:
     """Return text for a console or a cell of its tables, with control characters escaped."""
     return Text(plain(text))
 
 
-def load_node(path: str | None, lenient: bool = False) -> Node:
-    """Load a node directory, the packaged one for None; print to standard error what is assumed or not modelled."""
+def load_node(path: str | None, lenient: bool = False, epoch: float | None = None) -> Node:
+    """Load a node directory, the packaged one for None; print to standard error what is assumed or not modelled.
+
+    epoch: when virtual time 0 is, for rules with -m time [s since 1970].
+    """
     node = Node.load(path, lenient) if path is not None else Node.example()
+    node.epoch = epoch
     for note in node.notes:
         warn(f"fastnat: note: {note}")
     warn_of_rules(node)

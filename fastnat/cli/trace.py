@@ -13,7 +13,7 @@ from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
 from ..util.escapes import json_text
-from .terminal import Number, Terminal, load_node, never_matching, say, warn, warn_of_rules
+from .terminal import Date, Terminal, load_node, never_matching, say, warn, warn_of_rules
 from .terminal import start_from as load
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
@@ -31,7 +31,7 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--uid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the user that sends it.")
 @click.option("--gid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the group that sends it.")
-@click.option("--epoch", type=Number(0), help="When it comes, for -m time: seconds since 1970.")
+@click.option("--epoch", type=Date(), help="When it comes, for rules with -m time: seconds since 1970, or a date, UTC.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")

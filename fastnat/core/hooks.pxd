@@ -33,10 +33,11 @@ cdef enum:
     OWN_LOOPBACK = 0x7f000001
 
 
-cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
-    # filter_hook: a table that only lets pass, drops or marks, and the base chains of nftables around it.
-    if e.hook_entry[table][p.hook] == FN_NONE:
-        p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
+cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, uint32_t hook, pkt_t *p) noexcept nogil:
+    # filter_hook: a table that only lets pass, drops or marks, and the base chains of nftables around it. hook: p.hook, which the
+    # compiler knows where it is said.
+    if e.hook_entry[table][hook] == FN_NONE:
+        p.unruled |= <uint32_t>1 << (table * 5 + hook)
         return REASON_NONE
     return rule_reason[walk_table(e, table, p)]
 
@@ -61,9 +62,9 @@ cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
-cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
+cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
     # track: raw and conntrack, common to PREROUTING and OUTPUT.
-    cdef uint32_t reason = filter_hook(e, TABLE_RAW, p)
+    cdef uint32_t reason = filter_hook(e, TABLE_RAW, hook, p)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
         if fn_unlikely(p.expected):
@@ -71,10 +72,10 @@ cdef inline uint32_t track(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t mangle_and_dnat(engine_t *e, pkt_t *p) noexcept nogil:
+cdef inline uint32_t mangle_and_dnat(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
     # mangle_and_dnat: what follows conntrack in the same hook, up to nat.
-    cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, p)
-    return reason if reason else nat_hook(e, p, MANIP_DST)
+    cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, hook, p)
+    return reason if reason else nat_hook(e, hook, p, MANIP_DST)
 
 
 cdef inline uint32_t egress(engine_t *e, pkt_t *p) noexcept nogil:
@@ -92,9 +93,9 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
     # postrouting: the last hook of what leaves: mangle, nat of the source, confirm.
     cdef uint32_t reason
     p.hook = HOOK_POSTROUTING
-    reason = filter_hook(e, TABLE_MANGLE, p)
+    reason = filter_hook(e, TABLE_MANGLE, HOOK_POSTROUTING, p)
     if not reason:
-        reason = nat_hook(e, p, MANIP_SRC)
+        reason = nat_hook(e, HOOK_POSTROUTING, p, MANIP_SRC)
     if not reason:
         reason = last_hook(e, p)
     if not reason:
@@ -142,11 +143,11 @@ cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     p.verdict = VERDICT_FORWARD
     p.hook = HOOK_OUTPUT
-    reason = filter_hook(e, TABLE_RAW, p)
+    reason = filter_hook(e, TABLE_RAW, HOOK_OUTPUT, p)
     if not reason:
-        reason = mangle_and_dnat(e, p)
+        reason = mangle_and_dnat(e, HOOK_OUTPUT, p)
     if not reason:
-        reason = filter_hook(e, TABLE_FILTER, p)
+        reason = filter_hook(e, TABLE_FILTER, HOOK_OUTPUT, p)
     return reason if reason else postrouting(e, p)
 
 
@@ -156,9 +157,9 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     p.hook = HOOK_INPUT
     p.verdict = VERDICT_LOCAL
     p.out_iface = 0
-    reason = filter_hook(e, TABLE_MANGLE, p)
+    reason = filter_hook(e, TABLE_MANGLE, HOOK_INPUT, p)
     if not reason:
-        reason = filter_hook(e, TABLE_FILTER, p)
+        reason = filter_hook(e, TABLE_FILTER, HOOK_INPUT, p)
     if not reason and e.n_services:
         reason = from_server(e, p)
         if not reason:
@@ -170,7 +171,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
                 return reason if reason else send_to_server(e, p)
             p.out_iface = 0
     if not reason:
-        reason = nat_hook(e, p, MANIP_SRC)
+        reason = nat_hook(e, HOOK_INPUT, p, MANIP_SRC)
     if not reason:
         reason = last_hook(e, p)
     if not reason:
@@ -204,12 +205,16 @@ cdef inline uint32_t find_route(engine_t *e, pkt_t *p) noexcept nogil:
     return route
 
 
+cdef inline uint32_t kept_route(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # kept_route: the route that the packet's connection remembers for its direction, index + 1.
+    # => 0: none, or it is not the packet's.
+    return 0 if p.ct == FN_NONE or p.icmp_error or p.is_new else e.conns[p.ct].routes[p.dir]
+
+
 cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
     # set_route: the route of the packet's destination; a connection remembers it for each direction.
     # => REASON_NONE or REASON_NO_ROUTE.
-    cdef uint32_t route = 0
-    if p.ct != FN_NONE and not p.icmp_error and not p.is_new:
-        route = e.conns[p.ct].routes[p.dir]
+    cdef uint32_t route = kept_route(e, p)
     if route == 0:
         route = find_route(e, p)
         if leads_nowhere(e, route):
@@ -229,9 +234,9 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     if reason:
         return reason
     p.hook = HOOK_FORWARD
-    reason = filter_hook(e, TABLE_MANGLE, p)
+    reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
-        reason = filter_hook(e, TABLE_FILTER, p)
+        reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
     if not reason:
         reason = from_server(e, p)
     if not FN_V6 and fn_unlikely(p.options_changed):
@@ -266,31 +271,45 @@ cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline bint is_checked(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # is_checked: an earlier packet of this direction has passed the checks of its addresses, with the answer for this one, too.
-    if p.ct == FN_NONE or p.icmp_error or e.conns[p.ct].routes[p.dir] == 0:
-        return False
+    # is_checked: of a packet with a kept route: an earlier one of this direction has passed the checks of its addresses, with
+    # the answer for this one, too.
     return (not e.iface_flags[p.in_iface] & (IFACE_RP_STRICT | IFACE_RP_LOOSE)
             or comes_by_way_back(e, &e.conns[p.ct], p.in_iface, p.dir))
 
 
+cdef inline bint is_delivered(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # is_delivered: whether the packet's route leads to the node itself; a broadcast may go on to another device.
+    return is_local_kind(e, p.route) and not (e.routes[p.route - 1].kind == ROUTE_BROADCAST
+                                              and e.iface_flags[p.in_iface] & IFACE_BC_FORWARD)
+
+
+cdef inline uint32_t route_one(engine_t *e, pkt_t *p, bint *local) noexcept nogil:
+    # route_one: the route of a received packet for one destination, and the way back to its sender.
+    # => Why it is dropped; local: it is delivered.
+    cdef uint32_t reason = set_route(e, p)
+    if reason:
+        return reason
+    local[0] = is_delivered(e, p)
+    return REASON_MARTIAN if not FN_V6 and source_fails(e, p, 0 if local[0] else p.out_iface) else REASON_NONE
+
+
 cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
-    # route_received: from behind PREROUTING on: routing, and the hooks behind it.
+    # route_received: from behind PREROUTING on: routing, and the hooks behind it (ip_rcv_finish, ip_route_input_slow).
     cdef addr_t dst = tuple_dst(p.t)
-    cdef bint checked = is_checked(e, p)
-    cdef bint local
+    cdef uint32_t route = kept_route(e, p)
+    cdef bint local = False
     cdef uint32_t reason
-    if not checked:
+    if route and is_checked(e, p):
+        take_route(e, p, route)
+        local = is_delivered(e, p)
+    else:
         if source_is_martian(e, p) or destination_is_martian(e, p):
             return REASON_MARTIAN
         if is_multicast(dst) or is_limited_broadcast(dst) or (not FN_V6 and dst == 0):
             return receive_group(e, p)
-    reason = set_route(e, p)
-    if reason:
-        return reason
-    local = is_local_kind(e, p.route) and not (e.routes[p.route - 1].kind == ROUTE_BROADCAST
-                                               and e.iface_flags[p.in_iface] & IFACE_BC_FORWARD)
-    if not checked and not FN_V6 and source_fails(e, p, 0 if local else p.out_iface):
-        return REASON_MARTIAN
+        reason = route_one(e, p, &local)
+        if reason:
+            return reason
     if options_fail(e, p):
         return REASON_IP_HEADER
     return deliver_received(e, p) if local else forward(e, p)
@@ -304,7 +323,7 @@ cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
     if memo != NULL:
         p.unruled = FORWARDED
         return follow(e, p, memo)
-    reason = mangle_and_dnat(e, p)
+    reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = route_received(e, p)
     if not reason and p.verdict == VERDICT_FORWARD:
@@ -316,12 +335,12 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     # receive: a packet that came in on an interface.
     cdef uint32_t reason
     p.hook = HOOK_PREROUTING
-    reason = track(e, p)
+    reason = track(e, HOOK_PREROUTING, p)
     if reason:
         return reason
     if may_have_memo(e, p):
         return receive_first(e, p)
-    reason = mangle_and_dnat(e, p)
+    reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = last_hook(e, p)
     return reason if reason else route_received(e, p)
@@ -332,9 +351,9 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     p.in_iface = p.out_iface
     p.hook = HOOK_PREROUTING
-    reason = track(e, p)
+    reason = track(e, HOOK_PREROUTING, p)
     if not reason:
-        reason = mangle_and_dnat(e, p)
+        reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = last_hook(e, p)
     return reason if reason else deliver_local(e, p)
@@ -386,7 +405,7 @@ cdef inline uint32_t filter_output(engine_t *e, pkt_t *p, uint16_t out_iface) no
     cdef uint16_t leaves_by = p.out_iface
     cdef uint32_t reason
     p.out_iface = out_iface
-    reason = filter_hook(e, TABLE_FILTER, p)
+    reason = filter_hook(e, TABLE_FILTER, HOOK_OUTPUT, p)
     p.out_iface = leaves_by
     return reason
 
@@ -400,9 +419,9 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
-    reason = track(e, p)
+    reason = track(e, HOOK_OUTPUT, p)
     if not reason:
-        reason = mangle_and_dnat(e, p)
+        reason = mangle_and_dnat(e, HOOK_OUTPUT, p)
     if not reason:
         reason = reroute(e, p, dst, mark)
     if not reason:

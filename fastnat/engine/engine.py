@@ -123,6 +123,7 @@ class Engine:
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)
         self.key = whole("key", 0 if key is None else key, 0, 2**64 - 1)
         self.bitmap_bytes = whole("bitmap_bytes", bitmap_bytes, 0, MAX_BITMAP_BYTES)
+        epoch = node.epoch if epoch is None else epoch
         self._epoch = None if epoch is None else date_of(epoch)
         self._owner: dict[str, int | None] = {"uid": None, "gid": None}
         settings = Settings(

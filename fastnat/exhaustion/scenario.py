@@ -3,6 +3,7 @@
 [node]
 path = "node"                  # a node directory, from this file's folder; without it the packaged k8s-worker
 profile = "linux-6.18"
+epoch = 2026-11-26T20:00:00Z   # when it begins, for rules with -m time; or seconds since 1970
 
 [workload]
 proto = "tcp"
@@ -29,9 +30,11 @@ import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..engine.engine import MAX_DATE
 from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..util.files import read_text
@@ -42,7 +45,7 @@ from .variants import MAX_SEEDS, Variant, combinations
 from .workload import MAX_RATE, Workload, zipf
 
 SECTIONS = ("node", "workload", "stage", "vary", "run")
-NODE_KEYS = ("path", "profile")
+NODE_KEYS = ("path", "profile", "epoch")
 RUN_KEYS = ("seeds", "seed")
 STAGE_KEYS = ("for", "rate", "to")
 # characters of a scenario, parts of a dotted key: tomllib takes the square of the parts; tables [[stage]]
@@ -64,6 +67,8 @@ class Scenario:
     variants: list[Variant] = field(default_factory=list)
     seeds: int = 1
     seed: int = 0
+    # seconds since 1970
+    epoch: float | None = None
 
 
 def endpoints(text: str) -> list[tuple[str, int]]:
@@ -192,6 +197,13 @@ def profile_of(value: Any) -> str:
     return str(value)
 
 
+def moment(value: Any) -> float:
+    """Return seconds since 1970 of a number or a date; a date without a zone is UTC. ValueError for anything else."""
+    if isinstance(value, datetime):
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return finite(value, 0, MAX_DATE)
+
+
 def load(path: Path) -> Scenario:
     """Read a scenario; InputError names the file, the line and what is accepted there."""
     r = Reader(path)
@@ -208,7 +220,7 @@ def load(path: Path) -> Scenario:
     seeds = r.value(settings, "seeds", whole(1, MAX_SEEDS), 3 if len(variants) > 1 else 1)
     return Scenario(
         path.parent / where if where else None, r.value(node, "profile", profile_of, "linux-6.18"), work, variants,
-        seeds, r.value(settings, "seed", whole(0, 2**64 - 1 - MAX_SEEDS), 0),
+        seeds, r.value(settings, "seed", whole(0, 2**64 - 1 - MAX_SEEDS), 0), r.value(node, "epoch", moment, None),
     )  # fmt: skip
 
 

@@ -70,7 +70,8 @@ def factors_of(s: Scenario) -> list[str]:
 def question_of(s: Scenario) -> str:
     """Return a number that tells a question from others: node, workload and kernel, but neither variants nor seeds."""
     node = Node.load(s.node) if s.node else Node.example()
-    said = json.dumps([node.texts(), node.conntrack_text, s.profile, asdict(s.work)], sort_keys=True)
+    dated = [] if s.epoch is None else [s.epoch]
+    said = json.dumps([node.texts(), node.conntrack_text, s.profile, asdict(s.work), *dated], sort_keys=True)
     return hashlib.sha256(said.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -85,6 +86,7 @@ class Asked:
         """Run one job; return its row. Called in the workers."""
         s = self.scenario
         node = Node.load(s.node) if s.node else Node.example()
+        node.epoch = s.epoch
         changed, work, profile = apply(job.variant, node, s.work, s.profile)
         outcome = run(Engine(changed, profile, job.seed), work)
         key = job.key

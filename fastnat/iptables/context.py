@@ -24,6 +24,7 @@ HOUR = re.compile(r"0*([0-9]{1,2}):0*([0-9]{1,2})(?::0*([0-9]{1,2}))?")
 DATE = re.compile(
     r"0*([0-9]{4})(?:-0*([0-9]{1,2})(?:-0*([0-9]{1,2})(?:T0*([0-9]{1,2})(?::0*([0-9]{1,2})(?::0*([0-9]{1,2}))?)?)?)?)?"
 )
+RANGE = re.compile(r"([^-:]*)([-:]?)(.*)", re.DOTALL)
 DATE_FORM = "YYYY[-MM[-DD[Thh[:mm[:ss]]]]], UTC"
 ECN_CWR, ECN_ECE = 0x80, 0x40
 
@@ -46,9 +47,12 @@ class ContextMatches(RuleWords):
     grouped = False
 
     def _owner(self, part: OwnerPart, numbers: str) -> None:
-        low, sep, high = re.fullmatch(r"([^-:]*)([-:]?)(.*)", numbers, re.DOTALL).groups()  # type: ignore[union-attr]  # always
-        first = self._id(low)
-        last = self._id(high) if sep else first
+        names = self.ids[part is OwnerPart.GID]
+        # a name may have a dash, as www-data has
+        plain = numbers in names or numbers[:1].isalpha() or numbers[:1] == "_"
+        low, sep, high = (numbers, "", "") if plain else RANGE.fullmatch(numbers).groups()  # type: ignore[union-attr]  # always
+        first = self._id(part, low)
+        last = self._id(part, high) if sep else first
         if last < first:
             raise self.fail(f"option {self.option!r}: {excerpt(numbers)!r} ends before it begins")
         self._owner_match(part, first, last)
@@ -56,9 +60,10 @@ class ContextMatches(RuleWords):
     def _owner_match(self, part: OwnerPart, first: int, last: int) -> None:
         self.rule.matches.append(Match("owner", self.invert, (part, first, last), hooks=("OUTPUT", "POSTROUTING")))
 
-    def _id(self, text: str) -> int:
-        if text == "root":
-            return 0
+    def _id(self, part: OwnerPart, text: str) -> int:
+        names = {"root": 0} | self.ids[part is OwnerPart.GID]
+        if text in names:
+            return names[text]
         if text[:1].isalpha() or text[:1] == "_":
             why = refused.OPTIONS["-m owner --uid-owner NAME"]
             raise self.fail(f"option {self.option!r}: {excerpt(text)!r}: {why}{LENIENT}")

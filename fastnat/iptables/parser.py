@@ -18,6 +18,7 @@ from ..util.text import decimal, excerpt, text_of
 from . import listing, nesting
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table
 from .rule import RuleParser
+from .rule_words import Ids
 from .targets import TARGETS
 
 # blanks within a line only: a pattern that crosses lines is tried again from each of them
@@ -51,7 +52,7 @@ CONTENT = attrgetter(*(f.name for f in fields(Rule) if f.name not in ("line", "t
 MOVED = 64
 
 
-def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Family = V4) -> Rules:
+def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Family = V4, ids: Ids = ({}, {})) -> Rules:
     """Parse iptables-save, or `iptables -t nat -S`, text.
 
     Parameters
@@ -61,6 +62,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     source : str     the file name for messages
     family : Family  V4, or V6 for ip6tables-save text
     lenient : bool   keep an unknown rule as one that never matches, and name it in Rules.warnings
+    ids : (dict, dict)   of users and of groups, by name, for -m owner
 
     Returns
     -------
@@ -72,7 +74,7 @@ def parse(text: str, source: str = "<rules>", lenient: bool = False, family: Fam
     """
     text_of(text, source)
     with no_garbage():
-        reader = Reader(Rules({}, source, lenient=lenient), family, lenient)
+        reader = Reader(Rules({}, source, lenient=lenient), family, lenient, ids)
         listed = listing.is_listing(text)
         for number, line in listing.lines(text, source, reader.rules.warnings) if listed else _lines(text):
             reader.line(number, line)
@@ -117,8 +119,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 class Reader:
     """Reads the lines of one text, and counts what short lines can expand to."""
 
-    def __init__(self, rules: Rules, family: Family, lenient: bool) -> None:
-        self.rules, self.family, self.lenient = rules, family, lenient
+    def __init__(self, rules: Rules, family: Family, lenient: bool, ids: Ids = ({}, {})) -> None:
+        self.rules, self.family, self.lenient, self.ids = rules, family, lenient, ids
         self.source = rules.source
         self.table: Table | None = None
         # chains in which rules were put since they were flushed
@@ -217,7 +219,7 @@ class Reader:
         for one in self._expanded(number, text):
             parser, rule = None, None
             try:
-                parser = RuleParser(table.name, self.source, number, one, self.family)
+                parser = RuleParser(table.name, self.source, number, one, self.family, self.ids)
                 rule = parser.parse()
             except RuleError as error:
                 if not self.lenient:

@@ -97,11 +97,16 @@ def column_of(text: str, n: int) -> int:
     return found.start() + 1 if found else 1
 
 
+# the ids of users and of groups, by name
+Ids = tuple[dict[str, int], dict[str, int]]
+
+
 class RuleWords:
     """One rule line: a cursor over its words, and the rule made from them so far."""
 
-    def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4) -> None:
+    def __init__(self, table: str, source: str, line: int, text: str, family: Family = V4, ids: Ids = ({}, {})) -> None:
         self.table, self.source, self.line, self.text, self.family = table, source, line, text, family
+        self.ids = ids
         self.at = self.option_at = 0
         self.option = ""
         self.tokens = tokenize(text, self.fail)

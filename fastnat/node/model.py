@@ -27,6 +27,8 @@ from .ip_json import (
     policy_json,
     route_json,
 )
+from .names import load_ids
+from .names import text_of as ids_text
 from .parts import DEFAULT_RULES, MAX_INTERFACES, NATIVE, SCOPES, Address, Interface, PolicyRule, Route, check_interface
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Node:
     rules, rules6 : fastnat.iptables.Rules or None    the parsed text; read-only
     nft : fastnat.nftables.tree.Ruleset    the rules of nftables; nft_text: as load_nft() takes them
     sets : dict of name to IpSet
+    users, groups : dict of str to int   ids by name, of passwd and group, for rules that name them (-m owner)
+    epoch : float or None   when virtual time 0 is, for -m time: seconds since 1970; Engine(epoch=) goes before
     services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
     notes : list of str    what load() assumed, and what it found that is not modelled and may change answers
@@ -76,6 +80,9 @@ class Node:
         self.services: list[Service] = []
         self.services_text = ""
         self.conntrack_text = ""
+        self.users: dict[str, int] = {}
+        self.groups: dict[str, int] = {}
+        self.epoch: float | None = None
         self.notes: list[str] = []
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
@@ -216,7 +223,7 @@ class Node:
         """
         from .. import iptables
 
-        self.rules = iptables.parse(text, source, lenient)
+        self.rules = iptables.parse(text, source, lenient, ids=(self.users, self.groups))
         self._note_native(text, source)
         self.rules_text = text
         return self.rules.warnings
@@ -225,7 +232,7 @@ class Node:
         """Set the node's IPv6 rules from ip6tables-save text, as load_rules does for IPv4."""
         from .. import iptables
 
-        self.rules6 = iptables.parse(text, source, lenient, V6)
+        self.rules6 = iptables.parse(text, source, lenient, V6, (self.users, self.groups))
         self._note_native(text, source)
         self.rules6_text = text
         return self.rules6.warnings
@@ -295,6 +302,11 @@ class Node:
                 node._load_policy(family, path / rules)
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
+        # in front of the rules, which name them
+        if (path / "passwd").exists():
+            node.users = load_ids(path / "passwd")
+        if (path / "group").exists():
+            node.groups = load_ids(path / "group")
         if (path / "rules.nft").exists():
             node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path, lenient)
         if (path / "rules.v4").exists():
@@ -356,6 +368,8 @@ class Node:
             "rules.nft": self.nft_text,
             "ipset.save": self.sets_text,
             "ipvs.save": self.services_text,
+            "passwd": ids_text(self.users),
+            "group": ids_text(self.groups),
         }
         return found | {name: text for name, text in more.items() if text}
 

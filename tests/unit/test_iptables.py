@@ -27,7 +27,7 @@ def test_text_as_people_have_it():
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 70000", "'70000' not valid"),
         ("-A POSTROUTING -p udp -j MASQUERADE --to-ports 10-5", "funky"),
         ("-A POSTROUTING -j SNAT", "--to-source"),
-        ("-A OUTPUT -m owner --uid-owner istio -j RETURN", "names of the node's users and groups are not known"),
+        ("-A OUTPUT -m owner --uid-owner istio -j RETURN", "names of the node's users and groups are unknown"),
         ("-A PREROUTING -m owner --uid-owner 5 -j RETURN", "valid only in OUTPUT, POSTROUTING, not in PREROUTING"),
         ("-A OUTPUT -m cgroup --cgroup 5 -j RETURN", "packets here have no socket"),
         ("-A PREROUTING -j TPROXY --on-port 5", "it hands packets to a socket"),

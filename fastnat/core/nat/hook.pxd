@@ -55,26 +55,45 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
     return REASON_NONE
 
 
-cdef inline uint32_t nat_hook(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
-    # nat_hook: one of the four NAT hooks; p.hook says which, manip what it may change.
-    # => REASON_NONE or why the packet is dropped.
-    cdef conn_t *c
-    cdef uint32_t reason, bit
-    if p.ct == FN_NONE or not e.nat_hooks:
-        return REASON_NONE
-    c = &e.conns[p.ct]
+cdef inline uint32_t translate(pkt_t *p, const conn_t *c, uint32_t manip) noexcept nogil:
+    # translate: what the connection has decided, for this packet (nf_nat_packet).
+    cdef uint32_t bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
+    if c.status & bit and not manip_pkt(p, invert_tuple(conn_tuple(c, 1 - p.dir)), manip):
+        return REASON_TRUNCATED
+    return REASON_NONE
+
+
+cdef inline bint leaves_elsewhere(const conn_t *c, const pkt_t *p, uint32_t hook) noexcept nogil:
+    # leaves_elsewhere: a masqueraded connection leaves by another device than it did (nf_nat_oif_changed).
+    return hook == HOOK_POSTROUTING and p.dir == 0 and c.masq_iface and c.masq_iface != p.out_iface
+
+
+cdef inline uint32_t nat_first(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # nat_first: nat_hook for what may need a decision, an answer by ICMP, or an end.
+    cdef const conn_t *c = &e.conns[p.ct]
+    cdef uint32_t reason
     if p.icmp_error:
         return REASON_NONE if icmp_reply_translation(e, p, manip) else REASON_ICMP_TRANSLATION
     if (p.ctinfo == IP_CT_NEW or p.ctinfo == IP_CT_RELATED) and not c.status & (IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE):
         reason = decide_manip(e, p, manip)
         if reason:
             return reason
-    elif (p.hook == HOOK_POSTROUTING and p.dir == 0 and c.masq_iface and c.masq_iface != p.out_iface):
+    elif leaves_elsewhere(c, p, p.hook):
         if is_live(c) and c.status & IPS_CONFIRMED:
             conn_delete(e, p.ct)
             p.ct = FN_NONE
         return REASON_OUT_DEVICE
-    bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
-    if c.status & bit and not manip_pkt(p, invert_tuple(conn_tuple(c, 1 - p.dir)), manip):
-        return REASON_TRUNCATED
-    return REASON_NONE
+    return translate(p, c, manip)
+
+
+cdef inline uint32_t nat_hook(engine_t *e, uint32_t hook, pkt_t *p, uint32_t manip) noexcept nogil:
+    # nat_hook: one of the four NAT hooks; hook, p.hook, says which, manip what it may change (nf_nat_inet_fn).
+    # => REASON_NONE or why the packet is dropped.
+    cdef const conn_t *c
+    if p.ct == FN_NONE or not e.nat_hooks:
+        return REASON_NONE
+    c = &e.conns[p.ct]
+    if (p.ctinfo == IP_CT_ESTABLISHED or p.ctinfo == IP_CT_ESTABLISHED_REPLY) and not p.icmp_error \
+            and not leaves_elsewhere(c, p, hook):
+        return translate(p, c, manip)
+    return nat_first(e, p, manip)
