@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -165,8 +165,7 @@ class Replay:
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
         self.engine, self.iface = engine, iface
         self.reassembler = Reassembler(engine.node.sysctl)
-        # only packets one at a time may become longer
-        self.helpers = engine.has_helpers
+        self.lengthens = engine.lengthens_packets
         self.mtus = np.array([0xFFFF, *(i.mtu for i in engine.node.interfaces.values())], np.int64)
         self.start: float | None = None
         self.now = 0.0
@@ -183,7 +182,7 @@ class Replay:
                 self.numbers[name] = self.engine.node.iface_number(name)
             buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
             offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
-            if self.helpers or not _plain(buffer, offsets):
+            if self.lengthens or not _plain(buffer, offsets):
                 yield OneByOne([self.one(*packet) for packet in zip(batch.times, ifaces, batch.data, strict=True)])
             else:
                 yield self.together(batch, ifaces, buffer, offsets)
@@ -227,6 +226,9 @@ class Replay:
         self.n += 1
         if left is None:
             return Replayed(line, [])
+        if reason == Reason.UNTRACKED and whole.read:
+            # it is conntrack that reads headers in one piece
+            whole = replace(whole, read={})
         parts = [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out]))
         return Replayed(line, parts, left if copied else None)
 

@@ -199,7 +199,15 @@ enum iface_flag {
     IFACE_SOURCE_ROUTE = 1024,
     /* it forwards, and looks for no way back */
     IFACE_PLAIN = 2048,
+    /* the link layer addresses its packets to all, to groups and to one */
+    IFACE_LINK_LAYER = 4096,
+    /* of IPv6: it listens to the solicited-node groups of its addresses */
+    IFACE_SOLICITED = 8192,
+    IFACE_ROUTER = 16384,
 };
+
+/* element_t.port of a network that is in a hash:net,iface of whatever device */
+#define ANY_DEVICE 0xffffffffu
 
 /* set_t.dims */
 enum set_dimension {
@@ -528,6 +536,7 @@ enum match_kind {
     MATCH_ROUTING = 44,         /* routing: -m rt */
     MATCH_CONNLIMIT = 45,       /* connlimit + bits: -m connlimit */
     MATCH_CONNBYTES = 46,       /* connbytes: -m connbytes */
+    MATCH_ECN = 47,             /* byte: --ecn-tcp-cwr, --ecn-tcp-ece */
 };
 
 /* base_t.kind */

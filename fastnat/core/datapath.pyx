@@ -288,6 +288,7 @@ cdef class Datapath:
         e.checksum = config["checksum"]
         e.routes_by_packet = config["routes_by_packet"]
         e.multipath_policy = config["multipath_policy"]
+        e.dissects = config["dissects"]
         e.multipath_seed = config["multipath_seed"]
         e.loopback = config["loopback"]
         e.loose = config["loose"]

@@ -15,8 +15,10 @@ from .helpers.helper cimport follow_master, helper_hook
 from .ipvs cimport from_server, has_service, to_server
 from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
-from .multipath cimport choose_hop
-from .packet.options cimport forward_options, IP_HEADER, receive_options
+from .multipath cimport choose_hop, hop_varies
+from .packet.extensions cimport hops_sound, V6_HOPS
+from .packet.mangle cimport count_unruled
+from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
 from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
@@ -191,15 +193,17 @@ cdef inline bint may_be_kept(const engine_t *e, const pkt_t *p, uint32_t route) 
 
 
 cdef inline uint32_t find_route(engine_t *e, pkt_t *p) noexcept nogil:
-    # find_route: route_of, and of several next hops one. The node that sends to 0.0.0.0 means itself.
+    # find_route: route_of, and of several next hops one. The node that sends to 0.0.0.0 or :: means itself.
     cdef uint32_t route
-    if not FN_V6 and p.in_iface == 0 and tuple_dst(p.t) == 0:
-        return route_lookup(e, OWN_LOOPBACK)
+    if p.in_iface == 0 and tuple_dst(p.t) == 0:
+        return route_lookup(e, <addr_t>(1 if FN_V6 else OWN_LOOPBACK))
     route = route_of(e, p)
-    if route == 0:
-        return 0
-    if fn_unlikely(e.routes[route - 1].hops > 1):
+    if leads_nowhere(e, route):
+        return route
+    if fn_unlikely(e.routes[route - 1].hops > 1) and not is_link_local(tuple_dst(p.t)):
         route = choose_hop(e, p, route)
+        if hop_varies(e, p):
+            return route
     if may_be_kept(e, p, route):
         e.conns[p.ct].routes[p.dir] = <uint16_t>route
     return route
@@ -231,6 +235,8 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
     reason = age(e, p)
+    if not reason and fn_unlikely(is_off_route(e, p)):
+        reason = REASON_NO_ROUTE
     if reason:
         return reason
     p.hook = HOOK_FORWARD
@@ -312,7 +318,7 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
             return reason
     if options_fail(e, p):
         return REASON_IP_HEADER
-    return deliver_received(e, p) if local else forward(e, p)
+    return deliver_received(e, p) if local and not p.srr_hop_at else forward(e, p)
 
 
 cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
@@ -350,6 +356,8 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     # receive_own: what the node has sent comes back in by the device that it left by; it has its route.
     cdef uint32_t reason
     p.in_iface = p.out_iface
+    if FN_V6 and p.data != NULL and p.data[6] == V6_HOPS and not hops_sound(p.data, p.len):
+        return REASON_IP_HEADER
     p.hook = HOOK_PREROUTING
     reason = track(e, HOOK_PREROUTING, p)
     if not reason:
@@ -369,6 +377,7 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     # each of the two passes POSTROUTING
     copied = copied and postrouting(e, p) == REASON_NONE
+    count_unruled(e, p)
     reason = postrouting(e, p)
     if not copied:
         return reason
@@ -447,19 +456,13 @@ cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:
     return send(e, p) if p.in_iface == 0 else receive(e, p)
 
 
-cdef inline void count_policies(engine_t *e, const pkt_t *p) noexcept nogil:
+cdef inline void count_policies(engine_t *e, pkt_t *p) noexcept nogil:
     # count_policies: of the chains without rules that the packet has passed.
-    cdef uint32_t left = p.unruled
-    cdef hook_count_t *count
-    if fn_likely(left == FORWARDED):
+    if fn_likely(p.unruled == FORWARDED):
         e.passed.packets += 1
         e.passed.bytes += p.length
         return
-    while left:
-        count = &e.unruled[0][0] + fn_ctz(left)
-        count.packets += 1
-        count.bytes += p.length
-        left &= left - 1
+    count_unruled(e, p)
 
 
 cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:

@@ -392,14 +392,14 @@ static_assert(offsetof(route_t, hops) == (FN_V6 ? 52 : 16), "offsetof(route_t, h
 static_assert(offsetof(route_t, iface) == (FN_V6 ? 54 : 18), "offsetof(route_t, iface)");
 static_assert(offsetof(route_t, kind) == (FN_V6 ? 56 : 20), "offsetof(route_t, kind)");
 static_assert(offsetof(route_t, scope) == (FN_V6 ? 57 : 21), "offsetof(route_t, scope)");
-static_assert(offsetof(route_t, pad) == (FN_V6 ? 58 : 22), "offsetof(route_t, pad)");
+static_assert(offsetof(route_t, src) == (FN_V6 ? 58 : 22), "offsetof(route_t, src)");
 #if !FN_V6
 static_assert(offsetof(route_t, pad3) == 24, "offsetof(route_t, pad3)");
 #endif
 #if FN_V6
 static_assert(offsetof(route_t, pad2) == 60, "offsetof(route_t, pad2)");
 #endif
-static_assert(sizeof(fib_rule_t) == (FN_V6 ? 104 : 44), "sizeof(fib_rule_t)");
+static_assert(sizeof(fib_rule_t) == (FN_V6 ? 120 : 60), "sizeof(fib_rule_t)");
 static_assert(offsetof(fib_rule_t, src) == 0, "offsetof(fib_rule_t, src)");
 static_assert(offsetof(fib_rule_t, smask) == (FN_V6 ? 16 : 4), "offsetof(fib_rule_t, smask)");
 static_assert(offsetof(fib_rule_t, dst) == (FN_V6 ? 32 : 8), "offsetof(fib_rule_t, dst)");
@@ -408,15 +408,22 @@ static_assert(offsetof(fib_rule_t, suppressed) == (FN_V6 ? 64 : 16), "offsetof(f
 static_assert(offsetof(fib_rule_t, mark) == (FN_V6 ? 80 : 20), "offsetof(fib_rule_t, mark)");
 static_assert(offsetof(fib_rule_t, mask) == (FN_V6 ? 84 : 24), "offsetof(fib_rule_t, mask)");
 static_assert(offsetof(fib_rule_t, in_iface) == (FN_V6 ? 88 : 28), "offsetof(fib_rule_t, in_iface)");
-static_assert(offsetof(fib_rule_t, table) == (FN_V6 ? 90 : 30), "offsetof(fib_rule_t, table)");
-static_assert(offsetof(fib_rule_t, sport_min) == (FN_V6 ? 92 : 32), "offsetof(fib_rule_t, sport_min)");
-static_assert(offsetof(fib_rule_t, sport_max) == (FN_V6 ? 94 : 34), "offsetof(fib_rule_t, sport_max)");
-static_assert(offsetof(fib_rule_t, dport_min) == (FN_V6 ? 96 : 36), "offsetof(fib_rule_t, dport_min)");
-static_assert(offsetof(fib_rule_t, dport_max) == (FN_V6 ? 98 : 38), "offsetof(fib_rule_t, dport_max)");
-static_assert(offsetof(fib_rule_t, proto) == (FN_V6 ? 100 : 40), "offsetof(fib_rule_t, proto)");
-static_assert(offsetof(fib_rule_t, invert) == (FN_V6 ? 101 : 41), "offsetof(fib_rule_t, invert)");
-static_assert(offsetof(fib_rule_t, refuses) == (FN_V6 ? 102 : 42), "offsetof(fib_rule_t, refuses)");
-static_assert(offsetof(fib_rule_t, suppresses) == (FN_V6 ? 103 : 43), "offsetof(fib_rule_t, suppresses)");
+static_assert(offsetof(fib_rule_t, out_iface) == (FN_V6 ? 90 : 30), "offsetof(fib_rule_t, out_iface)");
+static_assert(offsetof(fib_rule_t, pad) == (FN_V6 ? 92 : 32), "offsetof(fib_rule_t, pad)");
+static_assert(offsetof(fib_rule_t, table) == (FN_V6 ? 94 : 34), "offsetof(fib_rule_t, table)");
+static_assert(offsetof(fib_rule_t, sport_min) == (FN_V6 ? 96 : 36), "offsetof(fib_rule_t, sport_min)");
+static_assert(offsetof(fib_rule_t, sport_max) == (FN_V6 ? 98 : 38), "offsetof(fib_rule_t, sport_max)");
+static_assert(offsetof(fib_rule_t, dport_min) == (FN_V6 ? 100 : 40), "offsetof(fib_rule_t, dport_min)");
+static_assert(offsetof(fib_rule_t, dport_max) == (FN_V6 ? 102 : 42), "offsetof(fib_rule_t, dport_max)");
+static_assert(offsetof(fib_rule_t, proto) == (FN_V6 ? 104 : 44), "offsetof(fib_rule_t, proto)");
+static_assert(offsetof(fib_rule_t, invert) == (FN_V6 ? 105 : 45), "offsetof(fib_rule_t, invert)");
+static_assert(offsetof(fib_rule_t, refuses) == (FN_V6 ? 106 : 46), "offsetof(fib_rule_t, refuses)");
+static_assert(offsetof(fib_rule_t, suppresses) == (FN_V6 ? 107 : 47), "offsetof(fib_rule_t, suppresses)");
+static_assert(offsetof(fib_rule_t, tos) == (FN_V6 ? 108 : 48), "offsetof(fib_rule_t, tos)");
+static_assert(offsetof(fib_rule_t, tos_mask) == (FN_V6 ? 109 : 49), "offsetof(fib_rule_t, tos_mask)");
+static_assert(offsetof(fib_rule_t, pad2) == (FN_V6 ? 110 : 50), "offsetof(fib_rule_t, pad2)");
+static_assert(offsetof(fib_rule_t, first_route) == (FN_V6 ? 112 : 52), "offsetof(fib_rule_t, first_route)");
+static_assert(offsetof(fib_rule_t, end_route) == (FN_V6 ? 116 : 56), "offsetof(fib_rule_t, end_route)");
 static_assert(sizeof(address_t) == (FN_V6 ? 56 : 16), "sizeof(address_t)");
 static_assert(offsetof(address_t, local) == 0, "offsetof(address_t, local)");
 static_assert(offsetof(address_t, mask) == (FN_V6 ? 16 : 4), "offsetof(address_t, mask)");

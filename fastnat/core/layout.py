@@ -45,6 +45,7 @@ FN_KNOWN = 32
 FN_FIRM = 64
 FN_STATS = 28
 FN_TIMEOUTS = 40
+ANY_DEVICE = 4294967295
 
 
 class IpProtocol(IntEnum):
@@ -193,6 +194,9 @@ class IfaceFlag(IntEnum):
     SRC_VMARK = 512
     SOURCE_ROUTE = 1024
     PLAIN = 2048
+    LINK_LAYER = 4096
+    SOLICITED = 8192
+    ROUTER = 16384
 
 
 class SetDimension(IntEnum):
@@ -545,6 +549,7 @@ class MatchKind(IntEnum):
     ROUTING = 44
     CONNLIMIT = 45
     CONNBYTES = 46
+    ECN = 47
 
 
 class BaseKind(IntEnum):
@@ -1066,6 +1071,12 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
             "ways": (12, "uint32"),
         }),
     ),
+    MatchKind.ECN: (
+        Form("byte", {
+            "mask": (4, "uint32"),
+            "value": (8, "uint32"),
+        }),
+    ),
 }
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
@@ -1410,7 +1421,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("iface", "uint16", (), 0),
         ("kind", "uint8", (), 0),
         ("scope", "uint8", (), 0),
-        ("pad", "uint8", (2,), 0),
+        ("src", "uint16", (), 0),
         ("pad2", "uint32", (), 6),
         ("pad3", "uint32", (2,), 4),
     ],
@@ -1423,6 +1434,8 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("mark", "uint32", (), 0),
         ("mask", "uint32", (), 0),
         ("in_iface", "uint16", (), 0),
+        ("out_iface", "uint16", (), 0),
+        ("pad", "uint16", (), 0),
         ("table", "uint16", (), 0),
         ("sport_min", "uint16", (), 0),
         ("sport_max", "uint16", (), 0),
@@ -1432,6 +1445,11 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("invert", "uint8", (), 0),
         ("refuses", "uint8", (), 0),
         ("suppresses", "uint8", (), 0),
+        ("tos", "uint8", (), 0),
+        ("tos_mask", "uint8", (), 0),
+        ("pad2", "uint8", (2,), 0),
+        ("first_route", "uint32", (), 0),
+        ("end_route", "uint32", (), 0),
     ],
     "ADDRESS": [
         ("local", "addr", (), 0),

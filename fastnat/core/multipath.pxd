@@ -2,13 +2,14 @@
 #
 # Source: fib_multipath_hash, rt6_multipath_hash, ip_multipath_l3_keys, __flow_hash_from_keys, fib_select_multipath, fib6_select_path
 # (Linux 6.18); siphash is Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
-# Invariants: all packets between two addresses, or of one connection, take one way; the way back has the same hash.
+# Invariants: packets with the same headers take one way; the way back has the same hash.
 # Differs from the kernel: a packet that the node sends is hashed with its source address; where net.ipv4.fib_multipath_hash_seed
 # is not set, the seed is drawn from the engine's.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from .types cimport *
-from .packet.checksum cimport load_addr, store_addr, store_be16
+from .packet.checksum cimport load_addr, load_be16, load_be32, store_addr, store_be16
+from .packet.extensions cimport extension_size, V6_FRAGMENT, V6_HEADER, V6_HOPS, V6_OPTIONS, V6_ROUTING
 from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
@@ -102,22 +103,54 @@ cdef inline void write_ports(uint8_t *keys, uint32_t sport, uint32_t dport) noex
 
 
 cdef inline bint has_two_ports(uint32_t proto) noexcept nogil:
-    # has_two_ports: the protocols of which the flow dissector reads ports.
-    return proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_SCTP or proto == PROTO_DCCP
+    # has_two_ports: the protocols of which the flow dissector reads ports; of ESP they are its SPI (proto_ports_offset).
+    return (proto == PROTO_TCP or proto == PROTO_UDP or proto == PROTO_UDPLITE or proto == PROTO_SCTP or proto == PROTO_DCCP
+            or proto == PROTO_ESP)
+
+
+cdef inline uint32_t dissect(const pkt_t *p, uint32_t *ports) noexcept nogil:
+    # dissect: __skb_flow_dissect: the protocol behind the headers that it knows, up to a fragment header.
+    # => Of a protocol that has them, ports: source << 16 | destination, or the SPI of ESP and AH; else 0.
+    cdef uint32_t proto = p.data[6] if FN_V6 else p.data[9]
+    cdef uint32_t at = V6_HEADER if FN_V6 else p.l4off
+    ports[0] = 0
+    if FN_V6:
+        while (proto == V6_HOPS or proto == V6_ROUTING or proto == V6_OPTIONS) and at + 2 <= p.len:
+            proto, at = p.data[at], at + extension_size(p.data + at, proto)
+        if proto == V6_FRAGMENT:
+            return p.data[at] if at + 8 <= p.len else proto
+    elif load_be16(p.data + 6) & 0x3fff:
+        return proto
+    at += 4 if proto == PROTO_AH else 0
+    if (has_two_ports(proto) or proto == PROTO_AH) and at + 4 <= p.len:
+        ports[0] = load_be32(p.data + at)
+    return proto
+
+
+cdef inline uint32_t flow_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
+    # flow_ports: dissect; of a packet without bytes what its tuple says.
+    cdef uint32_t proto = tuple_proto(p.t)
+    if p.data != NULL:
+        return dissect(p, ports)
+    ports[0] = tuple_sport(p.t) << 16 | tuple_dport(p.t) if has_two_ports(proto) else <uint32_t>0
+    return proto
 
 
 cdef inline bint quotes(const pkt_t *p) noexcept nogil:
-    # quotes: whether it is an ICMP error with the header of what it is about (icmp_is_err, icmpv6_is_err).
+    # quotes: whether it is an ICMP error with the header of what it is about, right behind the IP header (icmp_is_err, icmpv6_is_err).
     cdef uint32_t type_
-    if p.data == NULL or tuple_proto(p.t) != PROTO_ICMP or p.len < p.l4off + ICMP_HEADER + INNER_HEADER:
+    if p.len < p.l4off + ICMP_HEADER + INNER_HEADER or (p.data[6] if FN_V6 else p.data[9]) != PROTO_ICMP:
+        return False
+    if not FN_V6 and load_be16(p.data + 6) & 0x1fff:
         return False
     type_ = p.data[p.l4off]
     return 1 <= type_ <= 4 if FN_V6 else (3 <= type_ <= 5 or type_ == 11 or type_ == 12)
 
 
-cdef inline void write_addresses(uint8_t *keys, const pkt_t *p) noexcept nogil:
+cdef inline void write_addresses(const engine_t *e, uint8_t *keys, const pkt_t *p) noexcept nogil:
     # write_addresses: those of the IP header, or of the one that an ICMP error quotes; of IPv6 also label and next header.
     cdef const uint8_t *ip = p.data
+    cdef uint32_t ports
     if ip == NULL:
         write_ends(keys, tuple_src(p.t), tuple_dst(p.t))
         if FN_V6:
@@ -126,7 +159,13 @@ cdef inline void write_addresses(uint8_t *keys, const pkt_t *p) noexcept nogil:
     if quotes(p):
         ip = p.data + p.l4off + ICMP_HEADER
     write_ends(keys, load_addr(ip + SOURCE_AT), load_addr(ip + SOURCE_AT + FN_ADDR_BYTES))
-    if FN_V6:
+    if FN_V6 and e.dissects and ip == p.data and dissect(p, &ports) == PROTO_ICMP:
+        # what policy rules have dissected has the label in the byte order of the machine
+        keys[PROTO_AT] = PROTO_ICMP
+        keys[LABEL_AT] = ip[3]
+        keys[LABEL_AT + 1] = ip[2]
+        keys[LABEL_AT + 2] = ip[1] & 15
+    elif FN_V6:
         keys[PROTO_AT] = ip[6]
         keys[LABEL_AT + 1] = ip[1] & 15
         keys[LABEL_AT + 2] = ip[2]
@@ -137,18 +176,22 @@ cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil
     # flow_hash: 31 bits.
     cdef uint64_t words[FLOW_WORDS]
     cdef uint8_t *keys = <uint8_t *>words
-    cdef uint32_t proto = tuple_proto(p.t)
-    cdef uint32_t hash_
+    cdef uint32_t hash_, ports
     memset(words, 0, sizeof(words))
     if e.multipath_policy == BY_PORTS:
+        keys[PROTO_AT] = <uint8_t>flow_ports(p, &ports)
         write_ends(keys, tuple_src(p.t), tuple_dst(p.t))
-        keys[PROTO_AT] = <uint8_t>proto
-        if has_two_ports(proto):
-            write_ports(keys, tuple_sport(p.t), tuple_dport(p.t))
+        write_ports(keys, ports >> 16, ports & 0xffff)
     else:
-        write_addresses(keys, p)
+        write_addresses(e, keys, p)
     hash_ = <uint32_t>siphash(words, FLOW_WORDS, <uint64_t>e.multipath_seed << 32 | e.multipath_seed)
     return (hash_ if hash_ else 1) >> 1
+
+
+cdef inline bint hop_varies(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # hop_varies: whether packets of one connection may take different ways: the hash holds what no tuple does, as flow labels and SPIs.
+    cdef uint32_t proto = tuple_proto(p.t)
+    return FN_V6 or (e.multipath_policy == BY_PORTS and (proto == PROTO_ESP or proto == PROTO_AH or proto == PROTO_DCCP))
 
 
 cdef inline uint32_t choose_hop(const engine_t *e, const pkt_t *p, uint32_t route) noexcept nogil:

@@ -7,8 +7,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from .types cimport *
+from .multipath cimport flow_ports
+from .packet.mangle cimport tos_of
 from .rules.dispatch cimport apart_of
-from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_sport, tuple_src
+from .tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_sport, tuple_src
 
 cdef enum:
     # RTN_*, as bits of what a rule asks for
@@ -90,15 +92,17 @@ cdef struct flow_t:
     # what a route is asked for (struct flowi)
     addr_t src, dst
     uint32_t dst_class, mark
-    # 0: the node itself
-    uint32_t in_iface
-    uint32_t proto, sport, dport
+    # 0: the node itself; 0: nobody insists on one
+    uint32_t in_iface, out_iface
+    uint32_t proto, sport, dport, tos
 
 
 cdef inline bint rule_selects(const fib_rule_t *r, const flow_t *f) noexcept nogil:
     # rule_selects: fib4_rule_match and fib_rule_match, inversion included.
     cdef bint holds = (((f.src ^ r.src) & r.smask) | ((f.dst ^ r.dst) & r.dmask)) == 0
     holds = holds and (f.mark ^ r.mark) & r.mask == 0 and (r.in_iface == FN_ANY_IFACE or r.in_iface == f.in_iface)
+    holds = holds and (r.out_iface == FN_ANY_IFACE or r.out_iface == f.out_iface)
+    holds = holds and (f.tos ^ r.tos) & r.tos_mask == 0
     if r.proto:
         holds = holds and f.proto == r.proto
     if r.dport_max != 65535 or r.sport_max != 65535:
@@ -124,29 +128,34 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f) noexcept no
 
 
 cdef inline flow_t flow_to(const pkt_t *p) noexcept nogil:
-    # flow_to: the packet's own way. It is classified.
+    # flow_to: the packet's own way, its protocol and ports as the flow dissector reads them. It is classified.
+    cdef uint32_t ports
     cdef flow_t f
     f.src = tuple_src(p.t)
     f.dst = tuple_dst(p.t)
     f.dst_class = p.dst_class
     f.mark = p.mark
     f.in_iface = p.in_iface
-    f.proto = tuple_proto(p.t)
-    f.sport = tuple_sport(p.t)
-    f.dport = tuple_dport(p.t)
+    f.out_iface = 0
+    f.proto = flow_ports(p, &ports)
+    f.sport = ports >> 16
+    f.dport = ports & 0xffff
+    f.tos = tos_of(p)
     return f
 
 
 cdef inline flow_t flow_back(const pkt_t *p, uint32_t in_iface, uint32_t mark) noexcept nogil:
     # flow_back: the way of an answer that comes in by a device, 0 from the node itself, to the packet's sender. It is classified.
     cdef flow_t f = flow_to(p)
+    cdef uint32_t ports
     f.src = tuple_dst(p.t)
     f.dst = tuple_src(p.t)
     f.dst_class = p.src_class
     f.mark = mark
     f.in_iface = in_iface
-    f.sport = tuple_dport(p.t)
-    f.dport = tuple_sport(p.t)
+    ports = f.sport
+    f.sport = f.dport
+    f.dport = ports
     return f
 
 
@@ -162,19 +171,37 @@ cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
     return ruled_route(e, &f)
 
 
-cdef inline uint32_t route_on(const engine_t *e, addr_t dst, uint32_t iface) noexcept nogil:
-    # route_on: the route of a destination that belongs to one device alone (rt6_need_strict); 0: there is none on it.
+cdef inline uint32_t first_on(const engine_t *e, uint32_t first, uint32_t end, addr_t dst, uint32_t iface) noexcept nogil:
+    # first_on: of some routes, by their index, the first of a destination that leads to a device. => Its index + 1, 0: there is none.
     cdef uint32_t i
-    for i in range(e.n_routes):
+    for i in range(first, end):
         if (dst ^ e.routes[i].dst) & e.routes[i].mask == 0 and e.routes[i].iface == iface:
             return i + 1
+    return 0
+
+
+cdef inline uint32_t route_on(const engine_t *e, const flow_t *f, uint32_t iface) noexcept nogil:
+    # route_on: the route of a destination that belongs to one device alone (rt6_need_strict); 0: there is none on it.
+    cdef const fib_rule_t *r
+    cdef uint32_t i, route
+    if e.n_fib_rules == 0:
+        return first_on(e, 0, e.n_routes, f.dst, iface)
+    for i in range(e.n_fib_rules):
+        r = &e.fib_rules[i]
+        if not rule_selects(r, f):
+            continue
+        if r.refuses:
+            return 0
+        route = first_on(e, r.first_route, r.end_route, f.dst, iface)
+        if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed):
+            return route
     return 0
 
 
 cdef inline uint32_t route_back(const engine_t *e, pkt_t *p, const flow_t *f) noexcept nogil:
     # route_back: the route to the packet's sender; f: the way as policy rules see it. It is classified.
     if is_link_local(tuple_src(p.t)):
-        return route_on(e, tuple_src(p.t), p.in_iface)
+        return route_on(e, f, p.in_iface)
     return e.class_route[p.src_class] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, f)
 
 
@@ -192,11 +219,11 @@ cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
     # => Its index + 1, or 0: network unreachable.
     cdef flow_t f
     classify(e, p)
-    if FN_V6 and fn_unlikely(is_link_local(tuple_dst(p.t))):
-        return route_on(e, tuple_dst(p.t), p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
-    if fn_likely(e.n_fib_rules == 0):
+    if fn_likely(e.n_fib_rules == 0 and not is_link_local(tuple_dst(p.t))):
         return e.class_route[p.dst_class]
     f = flow_to(p)
+    if is_link_local(tuple_dst(p.t)):
+        return route_on(e, &f, p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
     return ruled_route(e, &f)
 
 
@@ -223,24 +250,44 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
 
 
 cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
-    # route_type6: what the routes say of an IPv6 address (match_lookup_rt6).
-    cdef uint32_t route = route_on(e, addr, iface) if is_link_local(addr) and iface != FN_ANY_IFACE else e.class_route[class_]
+    # route_type6: what the routes say of an IPv6 address that the node itself asks for, of one device alone (match_lookup_rt6).
     cdef const route_t *r
+    cdef uint32_t route
+    cdef flow_t f
+    if is_multicast(addr) and (iface == FN_ANY_IFACE or not e.iface_flags[iface] & IFACE_LOOPBACK):
+        # each device but lo has a route to all groups
+        return 0
+    memset(&f, 0, sizeof(f))
+    f.out_iface = iface if iface != FN_ANY_IFACE else <uint32_t>0
+    f.dst = addr
+    f.dst_class = class_
+    if iface != FN_ANY_IFACE:
+        route = route_on(e, &f, iface)
+    else:
+        route = e.class_route[class_] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, &f)
     if route == 0:
         return TYPE_UNREACHABLE
     r = &e.routes[route - 1]
     if r.kind == ROUTE_LOCAL:
         return TYPE_LOCAL if iface == FN_ANY_IFACE or r.iface == iface else 0
     if r.kind == ROUTE_ANYCAST:
-        return TYPE_LOCAL | TYPE_ANYCAST
+        return TYPE_LOCAL | TYPE_ANYCAST if iface == FN_ANY_IFACE else TYPE_ANYCAST
+    # of a network on the link also its first address (ipv6_anycast_destination)
+    if r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2):
+        return TYPE_ANYCAST
     return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0
+
+
+cdef inline bint is_unicast6(addr_t addr) noexcept nogil:
+    # is_unicast6: IPV6_ADDR_UNICAST: neither ::, nor a group, nor an IPv4 address that is mapped.
+    return addr != 0 and not is_multicast(addr) and addr >> (32 & (FN_ADDR_BITS - 1)) != 0xffff
 
 
 cdef inline bint has_type6(const engine_t *e, uint32_t types, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # has_type6: match_type6: kinds of address, which must all hold, and then what the routes say.
     if types & TYPE_MULTICAST and not is_multicast(addr):
         return False
-    if types & TYPE_UNICAST and (addr == 0 or is_multicast(addr)):
+    if types & TYPE_UNICAST and not is_unicast6(addr):
         return False
     if types & TYPE_UNSPEC and addr != 0:
         return False
@@ -256,8 +303,26 @@ cdef inline bint has_type(const engine_t *e, uint32_t types, addr_t addr, uint32
     return (types & addr_type(e, addr, class_, iface)) != 0
 
 
-cdef inline uint32_t packet_type(const engine_t *e, addr_t dst, uint32_t class_) noexcept nogil:
-    # packet_type: what the link layer would say of the packet: 0 for the node, 1 for all, 2 for a group.
+cdef inline uint32_t incoming(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # incoming: the interface that a hook is told the packet came in by, 0 none; POSTROUTING is told since Linux 5.7.
+    if p.hook == HOOK_OUTPUT or (p.hook == HOOK_POSTROUTING and e.profile == LINUX_5_4):
+        return 0
+    return p.in_iface
+
+
+cdef inline uint32_t outgoing(const pkt_t *p) noexcept nogil:
+    # outgoing: the interface that a hook is told the packet goes out by, 0 none.
+    return p.out_iface if p.hook >= HOOK_FORWARD else 0
+
+
+cdef inline uint32_t packet_type(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # packet_type: what the link layer says of the packet: 0 for the node, 1 for all, 2 for a group (eth_type_trans). What the node
+    # sends is 0, but the copy that it receives itself is always for many (pkttype_mt). It is classified.
+    cdef addr_t dst = tuple_dst(p.t)
+    if p.copied:
+        return 2 if FN_V6 or is_multicast(dst) else 1
+    if not e.iface_flags[p.in_iface] & IFACE_LINK_LAYER:
+        return 0
     if is_multicast(dst):
         return 2
-    return not FN_V6 and addr_type(e, dst, class_, FN_ANY_IFACE) == TYPE_BROADCAST
+    return not FN_V6 and addr_type(e, dst, p.dst_class, FN_ANY_IFACE) == TYPE_BROADCAST

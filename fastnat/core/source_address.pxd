@@ -10,6 +10,8 @@ from .tuples.tuple cimport tuple_dst
 
 cdef enum:
     SCOPE_UNIVERSE = 0
+    SCOPE_LINK = 253
+    SCOPE_HOST = 254
 
 
 cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
@@ -20,17 +22,18 @@ cdef inline addr_t next_hop(const engine_t *e, const pkt_t *p) noexcept nogil:
     return dst
 
 
-cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) noexcept nogil:
-    # select_addr: inet_select_addr(iface, hop, RT_SCOPE_UNIVERSE).
-    # => 0 when the node has no global address. e.addresses holds devices in order, each in its kernel order.
+cdef inline addr_t addr_within(const engine_t *e, uint32_t iface, addr_t hop, uint32_t scope) noexcept nogil:
+    # addr_within: inet_select_addr: an address that is valid as far as a scope; hop: in whose network it is best, 0 in any.
+    # => 0 when the node has none. e.addresses holds devices in order, each in its kernel order.
+    cdef uint32_t widest = SCOPE_LINK if e.iface_flags[iface] & IFACE_ROUTE_LOCALNET else SCOPE_HOST
     cdef addr_t first = 0
     cdef uint32_t i
     cdef const address_t *a
     for i in range(e.n_addresses):
         a = &e.addresses[i]
-        if a.iface != iface or a.flags & ADDRESS_SECONDARY or a.scope != SCOPE_UNIVERSE:
+        if a.iface != iface or a.flags & ADDRESS_SECONDARY or (a.scope if a.scope < widest else widest) > scope:
             continue
-        if (hop ^ a.peer) & a.mask == 0:
+        if hop == 0 or (hop ^ a.peer) & a.mask == 0:
             return a.local
         if first == 0:
             first = a.local
@@ -38,13 +41,28 @@ cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) no
         return first
     for i in range(e.n_addresses):
         a = &e.addresses[i]
-        if not (a.flags & ADDRESS_SECONDARY) and a.scope == SCOPE_UNIVERSE:
+        if not (a.flags & ADDRESS_SECONDARY) and a.scope != SCOPE_LINK and a.scope <= scope:
             return a.local
     return 0
 
 
+cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) noexcept nogil:
+    # select_addr: an address of global scope.
+    return addr_within(e, iface, hop, SCOPE_UNIVERSE)
+
+
+cdef inline addr_t route_source(const engine_t *e, uint32_t route) noexcept nogil:
+    # route_source: what a route, by its index + 1, takes as source (fib_result_prefsrc).
+    cdef const route_t *r = &e.routes[route - 1]
+    if r.src:
+        return e.addresses[r.src - 1].local
+    return addr_within(e, r.iface, r.gateway, SCOPE_UNIVERSE if r.gateway else SCOPE_LINK)
+
+
 cdef inline int scope6(addr_t addr) noexcept nogil:
-    # scope6: RFC 4291 scope of an address: 2 link, 5 site, 14 global; of ::1 1.
+    # scope6: RFC 4291 scope of an address: 2 link, 5 site, 14 global; of ::1 1, of :: none, which is less than any.
+    if addr == 0:
+        return -1
     if is_multicast(addr):
         return <int>(addr >> (FN_ADDR_BITS - 16)) & 15
     if addr == 1:
@@ -52,6 +70,14 @@ cdef inline int scope6(addr_t addr) noexcept nogil:
     if is_link_local(addr):
         return 2
     return 5 if addr >> (FN_ADDR_BITS - 10) == 0x3fb else 14
+
+
+cdef inline uint32_t scope_bits6(addr_t addr) noexcept nogil:
+    # scope_bits6: what of IPV6_ADDR_SCOPE_MASK an address's type has: loopback 16, link 32, site 64, an embedded IPv4 address 128.
+    cdef int scope = scope6(addr)
+    if addr >> (32 & (FN_ADDR_BITS - 1)) == 0 and addr > 1:
+        return 128
+    return 16 if scope == 1 else 32 if scope == 2 else 64 if scope == 5 else 0
 
 
 cdef inline uint32_t word6(addr_t addr, uint32_t i) noexcept nogil:
@@ -137,12 +163,13 @@ cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) 
     # that is usable and whose scope fits the destination's (nf_nat_redirect_ipv6).
     # => 0: there is none.
     cdef const address_t *a
+    cdef uint32_t wanted = scope_bits6(dst) if FN_V6 else <uint32_t>0
     cdef uint32_t i
     for i in range(e.n_addresses):
         a = &e.addresses[i]
         if a.iface != iface:
             continue
-        if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or scope6(a.local) != scope6(dst)):
+        if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or (wanted and not wanted & scope_bits6(a.local))):
             continue
         return a.local
     return 0

@@ -642,7 +642,8 @@ typedef struct {
     uint32_t bound; /* the largest hash of a flow that takes this next hop */
     uint16_t hops;  /* next hops of the route */
     uint16_t iface;
-    uint8_t kind, scope, pad[2];
+    uint8_t kind, scope;
+    uint16_t src; /* IPv4: that it prefers, by its place in engine_t.addresses + 1, 0 none */
 #ifdef FN_IPV6
     uint32_t pad2;
 #endif
@@ -655,12 +656,17 @@ static_assert(sizeof(route_t) == (FN_V6 ? 64 : 32), "a power of two: found by a 
 /* A policy rule (struct fib_rule). */
 typedef struct {
     addr_t src, smask, dst, dmask;
-    addr_t suppressed; /* with `suppresses`: routes with this mask, or a shorter one, do not count */
+    addr_t suppressed;  /* with `suppresses`: routes with this mask, or a shorter one, do not count */
     uint32_t mark, mask;
-    uint16_t in_iface; /* 0 the node itself, FN_ANY_IFACE any */
-    uint16_t table;    /* place among those of engine_t.class_route */
+    uint16_t in_iface;  /* 0 the node itself, FN_ANY_IFACE any */
+    uint16_t out_iface; /* that somebody insists on, FN_ANY_IFACE any */
+    uint16_t pad;
+    uint16_t table;     /* place among those of engine_t.class_route */
     uint16_t sport_min, sport_max, dport_min, dport_max;
     uint8_t proto, invert, refuses, suppresses;
+    uint8_t tos, tos_mask;           /* TOS or traffic class, and its bits that count */
+    uint8_t pad2[2];
+    uint32_t first_route, end_route; /* of the table, those of engine_t.routes */
 } fib_rule_t;
 
 typedef struct {
@@ -788,6 +794,7 @@ typedef struct {
     uint8_t part;                               /* PART_* */
     uint8_t record_at, stamp_at;                /* IPv4 options: where the node's address was entered, 0 nowhere */
     uint8_t options_changed;
+    uint8_t srr_at, srr_hop_at;                 /* IPv4 source route, and its address to which the packet goes on; 0: none */
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
     uint32_t mark_before;                       /* of its connection, where somebody asked for events */
     uint16_t status_before;
@@ -916,6 +923,7 @@ typedef struct {
     uint32_t routes_by_packet;          /* policy rules ask for mark or device: packets of a connection may be routed apart */
     uint32_t multipath_policy;          /* net.ipv4.fib_multipath_hash_policy, .ipv6. of IPv6 */
     uint32_t multipath_seed;            /* net.ipv4.fib_multipath_hash_seed */
+    uint32_t dissects;                  /* policy rules ask for protocol or ports */
     uint32_t loopback;                  /* number of lo */
     uint32_t *iface_flags;              /* per interface: IFACE_*, the MTU in the high half */
 

@@ -47,6 +47,7 @@ cdef extern from "types.h" nogil:
     const uint32_t FN_NONE
     const uint32_t FN_ONLY_BASES
     const uint32_t FN_ANY_IFACE
+    const uint32_t ANY_DEVICE
     enum:
         PROTO_TCP
         PROTO_UDP
@@ -143,6 +144,9 @@ cdef extern from "types.h" nogil:
         IFACE_SRC_VMARK
         IFACE_SOURCE_ROUTE
         IFACE_PLAIN
+        IFACE_LINK_LAYER
+        IFACE_SOLICITED
+        IFACE_ROUTER
     enum:
         DIM_NONE
         DIM_ADDRESS
@@ -391,6 +395,7 @@ cdef extern from "types.h" nogil:
         MATCH_ROUTING
         MATCH_CONNLIMIT
         MATCH_CONNBYTES
+        MATCH_ECN
     enum:
         BASE_IPTABLES
         BASE_NFTABLES
@@ -1090,7 +1095,7 @@ cdef extern from "types.h" nogil:
         uint16_t iface
         uint8_t kind
         uint8_t scope
-        uint8_t pad[2]
+        uint16_t src
 
     ctypedef struct fib_rule_t:
         addr_t src
@@ -1101,6 +1106,8 @@ cdef extern from "types.h" nogil:
         uint32_t mark
         uint32_t mask
         uint16_t in_iface
+        uint16_t out_iface
+        uint16_t pad
         uint16_t table
         uint16_t sport_min
         uint16_t sport_max
@@ -1110,6 +1117,11 @@ cdef extern from "types.h" nogil:
         uint8_t invert
         uint8_t refuses
         uint8_t suppresses
+        uint8_t tos
+        uint8_t tos_mask
+        uint8_t pad2[2]
+        uint32_t first_route
+        uint32_t end_route
 
     ctypedef struct address_t:
         addr_t local
@@ -1245,6 +1257,8 @@ cdef extern from "types.h" nogil:
         uint8_t record_at
         uint8_t stamp_at
         uint8_t options_changed
+        uint8_t srr_at
+        uint8_t srr_hop_at
         uint32_t payload
         uint32_t mark_before
         uint16_t status_before
@@ -1394,6 +1408,7 @@ cdef extern from "types.h" nogil:
         uint32_t routes_by_packet
         uint32_t multipath_policy
         uint32_t multipath_seed
+        uint32_t dissects
         uint32_t loopback
         uint32_t *iface_flags
         uint64_t key[10]

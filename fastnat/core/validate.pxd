@@ -102,6 +102,8 @@ cdef inline bint may_be_forwarded(addr_t src, uint32_t in_iface, uint32_t out_if
 cdef inline bint is_solicited(const engine_t *e, addr_t group, uint32_t iface) noexcept nogil:
     # is_solicited: the solicited-node group of an address of the device (addrconf_join_solict).
     cdef uint32_t i
+    if not e.iface_flags[iface] & IFACE_SOLICITED:
+        return False
     for i in range(e.n_addresses):
         if e.addresses[i].iface == iface and (e.addresses[i].local ^ group) & 0xffffff == 0:
             return True
@@ -121,7 +123,7 @@ cdef inline bint is_member(const engine_t *e, addr_t group, uint32_t iface) noex
         return False
     if low == 1:
         return scope == 1 or scope == 2
-    return low == 2 and (scope == 1 or scope == 2 or scope == 5) and e.iface_flags[iface] & IFACE_FORWARD
+    return low == 2 and (scope == 1 or scope == 2 or scope == 5) and e.iface_flags[iface] & IFACE_ROUTER
 
 
 cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) noexcept nogil:
@@ -140,6 +142,7 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
     back.sport = 0
     back.dport = 0
     back.proto = back.proto if FN_V6 else 0
+    back.out_iface = p.in_iface if FN_V6 and not flags & 1 else 0
     route = route_back(e, p, &back)
     if leads_nowhere(e, route):
         return False

@@ -365,8 +365,8 @@ class Engine:
     ) -> NDArray[np.void]:
         """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
 
-        A datagram that a helper (FTP) would make longer has no room here and is dropped with the reason NO_ROOM. If
-        has_helpers is true, use process_packet.
+        A datagram that would become longer, by a helper (FTP) or by TCPMSS, has no room here and is dropped with the
+        reason NO_ROOM. If lengthens_packets is true, use process_packet.
 
         Parameters
         ----------
@@ -396,6 +396,11 @@ class Engine:
         """Whether connections may get a helper, which may lengthen packets: CT --helper, or linux-5.4 by port."""
         rules = any(stack.ruleset.helpers or stack.program.helpers for stack in self.stacks.values())
         return rules or helpers_by_port(self.node, self.profile)
+
+    @property
+    def lengthens_packets(self) -> bool:
+        """Whether packets may become longer, one at a time: by a helper, or by TCPMSS, which adds an option."""
+        return self.has_helpers or any(stack.ruleset.targets_of("TCPMSS").size for stack in self.stacks.values())
 
     def is_tracking(self, version: int) -> bool:
         """Tell whether conntrack sees the packets of IPv4 or IPv6: some rule needs it, or a virtual service."""

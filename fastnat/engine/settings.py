@@ -21,6 +21,8 @@ BITMAP_PROBES = 16
 MEMOS = 512
 # exclusive-ored to the seed from which that of the multipath hash is drawn
 MULTIPATH = 0x6D756C7469706174
+# of a policy rule
+ANY_PORT = (0, 65535)
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
 
@@ -62,7 +64,8 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
         "nat_hooks": r.nat_hooks or program.nat,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
-        "routes_by_packet": any(p.iface or p.mask for p in node.policy_of(family)),
+        "routes_by_packet": any(p.iface or p.mask or p.tos_mask for p in node.policy_of(family)),
+        "dissects": any(p.proto or p.sports != ANY_PORT or p.dports != ANY_PORT for p in node.policy_of(family)),
         "multipath_policy": sysctl(f"net.ipv{family.version}.fib_multipath_hash_policy", 0),
         "multipath_seed": multipath_seed(node, settings), "loopback": node.iface_number("lo"),
         "loose": flag(prefix + "tcp_loose", 1),

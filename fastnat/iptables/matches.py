@@ -14,6 +14,7 @@ from ..util.text import excerpt
 from . import refused
 from .context import ContextMatches, TimeMatch
 from .model import Match
+from .needed import PROTOCOLS
 from .rule_words import LENIENT
 from .stateful import StatefulMatches
 
@@ -60,6 +61,8 @@ PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 MULTIPORT_SLOTS = 15
 # the hooks in which a packet has the device that it came in by, or the one that it goes out by
 WITH_DEVICE = {"in": ("PREROUTING", "INPUT", "FORWARD"), "out": ("FORWARD", "OUTPUT", "POSTROUTING")}
+# the number of a helper that nobody has
+NO_HELPER = 255
 CT_STATUS = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
 
 
@@ -99,11 +102,15 @@ class MatchOptions(StatefulMatches, ContextMatches):
         elif name in BARE:
             self.rule.matches.append(BARE[name](self.family.full))
             self.grouped = False
+        elif name in PROTOCOLS:
+            # -m udp and its kind: the packet has a header of the protocol, or is dropped, with or without an option
+            self.rule.matches.append(Match("l4-header"))
 
-    def add_header_match(self) -> None:
-        """Of -m udp and its kind alone: the packet has a header of the protocol, or is dropped."""
-        if not any(m.kind in L4_MATCHES for m in self.rule.matches):
-            self.add_match("l4-header")
+    def leave_header_match(self) -> None:
+        """Leave out what the match right behind it asks for as well."""
+        matches = self.rule.matches
+        same = [*((b.kind in L4_MATCHES and b.kind != "multiport") for b in matches[1:]), False]
+        self.rule.matches = [m for m, kept in zip(matches, same, strict=True) if m.kind != "l4-header" or not kept]
 
     def comment(self) -> None:
         """--comment TEXT."""
@@ -293,7 +300,8 @@ class MatchOptions(StatefulMatches, ContextMatches):
     def announced_by(self, name: str) -> None:
         """--helper NAME: a connection watched by this helper has announced that of the packet."""
         if name and name not in HELPERS:
-            self.add_match("const", 0)
+            # no connection has it, but the rule asks each
+            self.add_match("helper", NO_HELPER)
         else:
             self.add_match("helper", HELPERS[name][0] if name else 0)
 
@@ -371,7 +379,9 @@ class MatchOptions(StatefulMatches, ContextMatches):
     def ct_expire(self) -> None:
         """--ctexpire T[:U]: whole seconds left."""
         low, sep, high = self.take("seconds").partition(":")
-        self._of_connection("ctexpire", self.number(low), self.number(high if sep else low))
+        first = self.number(low) if low else 0
+        last = first if not sep else self.number(high) if high else 2**32 - 1
+        self._of_connection("ctexpire", first, last)
 
     def tcp_option(self) -> None:
         """--tcp-option N: the segment has this option; a packet header without bytes has none."""

@@ -105,10 +105,8 @@ class RuleParser(MatchOptions, TargetOptions):
             raise self.fail(f"{t.name} is valid only in the nat table, chains {', '.join(chains)}, and user chains")
         if t.name in TARGET_TABLES and self.table not in TARGET_TABLES[t.name]:
             raise self.fail(f"{t.name} is valid only in the {' or '.join(TARGET_TABLES[t.name])} table")
-        # these look at the header even when they have no option
-        if any(name in PROTOCOLS for name, _ in self.uses.matches):
-            self.add_header_match()
         if r.matches:
+            self.leave_header_match()
             self._check_protocol({m.kind for m in r.matches})
             self.check_statistic()
             self.check_time()

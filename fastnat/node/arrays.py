@@ -37,20 +37,26 @@ def sorted_routes(node: Node, family: Family = V4, table: str = "main") -> list[
 def address_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return all addresses as ADDRESS[n], devices in order, each in the kernel's list order."""
     rows = []
-    for number, iface in enumerate(node.interfaces.values(), 1):
-        for a in _kernel_order(iface.addresses) if family is V4 else iface.addresses6:
-            peer = a.local if a.peer is None else a.peer
-            row = (family.pack(a.local), family.pack(family.mask_of(a.prefix)), family.pack(peer), number)
-            rows.append((*row, a.scope, a.flags, *_filler(family)))
+    for number, a in _addresses(node, family):
+        peer = a.local if a.peer is None else a.peer
+        row = (family.pack(a.local), family.pack(family.mask_of(a.prefix)), family.pack(peer), number)
+        rows.append((*row, a.scope, a.flags, *_filler(family)))
     return np.array(rows, records_of(family).ADDRESS)
 
 
-# (dst, mask, gateway, bound, hops, interface, kind, scope), as ROUTE has it
-Row = tuple[int, int, int, int, int, int, int, int]
+def _addresses(node: Node, family: Family) -> Iterator[tuple[int, Address]]:
+    """Yield all addresses in the order of address_array(), each with the number of its device."""
+    for number, iface in enumerate(node.interfaces.values(), 1):
+        for a in _kernel_order(iface.addresses) if family is V4 else iface.addresses6:
+            yield number, a
 
 
-def _row(dst: int, mask: int, iface: int, kind: str, scope: int) -> Row:
-    return dst, mask, 0, 0, 1, iface, ROUTE_KINDS[kind], scope
+# (dst, mask, gateway, bound, hops, interface, kind, scope), as ROUTE has it, and its preferred source
+Row = tuple[int, int, int, int, int, int, int, int, int]
+
+
+def _row(dst: int, mask: int, iface: int, kind: str, scope: int, src: int) -> Row:
+    return dst, mask, 0, 0, 1, iface, ROUTE_KINDS[kind], scope, src
 
 
 def _local_routes(node: Node, family: Family) -> list[Row]:
@@ -59,9 +65,9 @@ def _local_routes(node: Node, family: Family) -> list[Row]:
     for number, iface in enumerate(node.interfaces.values(), 1):
         addresses = _kernel_order(iface.addresses) if family is V4 else iface.addresses6
         for a in addresses:
-            local.append(_row(a.local, family.full, number, "local", 254))
+            local.append(_row(a.local, family.full, number, "local", 254, a.local))
             more = _prefix_routes(a, iface.loopback) if family is V4 else _anycast_routes(node, a, iface)
-            local += [_row(dst, mask, number, kind, scope) for dst, mask, kind, scope in more]
+            local += [_row(dst, mask, number, kind, scope, a.local) for dst, mask, kind, scope in more]
     numbers = {name: n for n, name in enumerate(node.interfaces, 1)}
     for r in sorted_routes(node, family, "local"):
         local += _hops(r, family, numbers)
@@ -83,9 +89,9 @@ def _prefix_routes(a: Address, loopback: bool) -> Iterator[tuple[int, int, str, 
 
 
 def _anycast_routes(node: Node, a: Address, iface: Interface) -> Iterator[tuple[int, int, str, int]]:
-    """Yield the subnet-router anycast address that a forwarding node has (addrconf_join_anycast)."""
+    """Yield the subnet-router anycast address that a router has (addrconf_join_anycast)."""
     network = a.local & V6.mask_of(a.prefix)
-    if _forwards6(node, iface.name) and not iface.loopback and a.prefix < 127 and network:
+    if _is_router(node, iface.name) and not iface.loopback and a.prefix < 127 and network:
         yield network, V6.full, "anycast", 0
 
 
@@ -97,7 +103,7 @@ def _hops(r: Route, family: Family, numbers: dict[str, int]) -> list[Row]:
     for hop in hops:
         share += hop.weight
         bound = ((share << 31) + total // 2) // total - 1
-        rows.append((r.dst & mask, mask, hop.gateway, bound, len(hops), numbers.get(hop.iface, 0), kind, 0))
+        rows.append((r.dst & mask, mask, hop.gateway, bound, len(hops), numbers.get(hop.iface, 0), kind, 0, r.source))
     return rows
 
 
@@ -124,8 +130,11 @@ def _table_rows(node: Node, family: Family) -> list[list[Row]]:
 
 def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return the routes as ROUTE[n], table by table, ordered so that the first hit is the kernel's answer."""
+    own: dict[int, int] = {}
+    for n, address in enumerate(_addresses(node, family) if family is V4 else [], 1):
+        own.setdefault(address[1].local, n)
     rows = [
-        (*map(family.pack, r[:3]), *r[3:], (0, 0), (0, 0) if family is V4 else 0)
+        (*map(family.pack, r[:3]), *r[3:8], own.get(r[8], 0), (0, 0) if family is V4 else 0)
         for rows in _table_rows(node, family) for r in rows
     ]  # fmt: skip
     return np.array(rows, records_of(family).ROUTE)
@@ -135,6 +144,7 @@ def policy_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return the policy rules as FIB_RULE[n]; none where they are those of every node."""
     numbers = {name: n for n, name in enumerate(node.iface_names)} | {"": FN_ANY_IFACE, "lo": 0}
     tables = {tables[0]: n for n, tables in enumerate(tables_of(node, family))}
+    ends = np.cumsum([0, *map(len, _table_rows(node, family))]).tolist()
     rows = []
     for r in node.policy_of(family):
         smask, dmask = family.mask_of(r.src_prefix), family.mask_of(r.dst_prefix)
@@ -142,11 +152,13 @@ def policy_array(node: Node, family: Family = V4) -> NDArray[Any]:
         addresses = (r.src & smask, smask, r.dst & dmask, dmask, suppressed)
         # a device that is not there meets no packet
         iface = numbers.get(r.iface, len(numbers))
+        out = FN_ANY_IFACE if not r.out else numbers.get(r.out, len(numbers))
         table = 0 if r.refuses else tables[r.table]
         rows.append(
             (
-                *map(family.pack, addresses), r.mark & r.mask, r.mask, iface, table, *r.sports, *r.dports, r.proto,
-                r.invert, r.refuses, r.suppressed is not None,
+                *map(family.pack, addresses), r.mark & r.mask, r.mask, iface, out, 0, table, *r.sports, *r.dports,
+                r.proto, r.invert, r.refuses, r.suppressed is not None, r.tos & r.tos_mask, r.tos_mask, (0, 0),
+                ends[table], ends[table + 1],
             )
         )  # fmt: skip
     return np.array(rows, records_of(family).FIB_RULE)
@@ -163,7 +175,7 @@ def _answers(rows: list[Row], before: int, starts: list[int], family: Family) ->
             hops = row[4]
         hops -= 1
     for n in reversed(firsts):
-        dst, mask, *_, kind, _ = rows[n]
+        dst, mask, *_, kind, _, _ = rows[n]
         # behind a throw the look-up goes on with the next rule
         found = 0 if kind == ROUTE_KINDS["throw"] else before + n + 1
         answer[bisect_left(starts, dst) : bisect_right(starts, dst | ~mask & family.full)] = found
@@ -219,6 +231,17 @@ def _forwards6(node: Node, name: str) -> bool:
     return bool(node.sysctl("net.ipv6.conf.all.forwarding", 1) or forced)
 
 
+def _is_router(node: Node, name: str) -> bool:
+    """Tell whether the node is a router on an IPv6 device: all routers, and the router of each subnet, listen there."""
+    every = node.sysctl("net.ipv6.conf.all.forwarding", 1)
+    return bool(node.sysctl(f"net.ipv6.conf.{name}.forwarding", every))
+
+
+def _flags6(node: Node, name: str) -> int:
+    """Return the IFACE_* that the sysctls of a device say for IPv6."""
+    return int(IfaceFlag.FORWARD * _forwards6(node, name) | IfaceFlag.ROUTER * _is_router(node, name))
+
+
 def _flags4(node: Node, name: str, iface: Interface) -> int:
     """Return the IFACE_* that the sysctls of a device say: of `all` and the device either, or both, as each is read."""
 
@@ -246,8 +269,9 @@ def iface_flags(node: Node, family: Family = V4) -> NDArray[Any]:
     flags = np.zeros(len(node.interfaces) + 1, np.uint32)
     flags[0] = 0xFFFF << 16
     for number, (name, iface) in enumerate(node.interfaces.items(), 1):
-        value = _flags4(node, name, iface) if family is V4 else int(IfaceFlag.FORWARD * _forwards6(node, name))
-        value |= IfaceFlag.LOOPBACK * iface.loopback
+        value = _flags4(node, name, iface) if family is V4 else _flags6(node, name)
+        value |= IfaceFlag.LOOPBACK * iface.loopback | IfaceFlag.LINK_LAYER * iface.link_layer
+        value |= IfaceFlag.SOLICITED * iface.arp
         if value & (IfaceFlag.FORWARD | IfaceFlag.RP_STRICT | IfaceFlag.RP_LOOSE) == IfaceFlag.FORWARD:
             value |= IfaceFlag.PLAIN
         flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16

@@ -19,14 +19,18 @@ from .parts import DEFAULT_RULES, FLAGS6, SCOPES, TABLES, Address, Hop, Interfac
 
 # actions of a policy rule that end the look-up, and those that do nothing; what no packet here can be asked for
 REFUSING, NO_ACTION = ("unreachable", "blackhole", "prohibit"), ("nop",)
-NEVER = ("oif", "l3mdev", "uid_start", "tun_id")
+NEVER = ("l3mdev", "uid_start", "tun_id")
 # what a rule may say and is modelled
 SAID = {
     "priority", "src", "srclen", "dst", "dstlen", "iif", "iif_detached", "fwmark", "fwmask", "table", "action", "not",
     "suppress_prefixlen", "suppress_prefixlength", "ipproto", "sport", "sport_start", "sport_end", "dport",
-    "dport_start", "dport_end", "protocol", "flags",
+    "dport_start", "dport_end", "protocol", "flags", "tos", "dscp", "oif", "oif_detached",
 }  # fmt: skip
 PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136, "gre": 47}
+# link types whose frames have an address of the receiver; a device of which nothing is said is one of them
+LINK_LAYERS = ("ether", "infiniband", "ieee802", "ieee802.11", "fddi")
+# the bits of the octet with which `tos` of a rule is compared: of IPv4 IPTOS_RT_MASK, else the DSCP
+RULE_TOS, RULE_DSCP = 0x1C, 0xFC
 # raised by an object of another form
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
@@ -66,6 +70,8 @@ def _link(link: dict[str, Any]) -> Interface:
     name, mtu = _text(link["ifname"], "ifname"), _whole(link.get("mtu", 1500), "mtu", 0, 2**32 - 1)
     iface = Interface(name, _whole(link["ifindex"], "ifindex", 0, 2**31 - 1), mtu)
     iface.loopback = "LOOPBACK" in link.get("flags", [])
+    iface.link_layer = link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]) in LINK_LAYERS
+    iface.arp = "NOARP" not in link.get("flags", [])
     for info in link.get("addr_info", []):
         family = {"inet": V4, "inet6": V6}.get(info["family"])
         if family is None:
@@ -88,8 +94,8 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list
     """Return the routes of `ip -j route`, those of all tables that it shows; InputError as above."""
     routes = []
     for r in read_json(path):
-        # groups are known without a route
-        if not r or r.get("type") == "multicast":
+        # groups are known without a route; `show table all` shows both families, and `pref` of IPv6 alone
+        if not r or r.get("type") == "multicast" or (family is V4 and "pref" in r):
             continue
         try:
             routes.append(_route(r, family, interfaces))
@@ -119,7 +125,10 @@ def _route(r: dict[str, Any], family: Family, interfaces: Collection[str]) -> Ro
                 raise ValueError(f"interface {shown(hop.iface)} is not in addr.json")
     metric = _whole(r.get("metric", 0), "metric", 0, 2**32 - 1)
     table = _table(r.get("table", "main"))
-    return Route(dst, prefix, hops[0].iface, hops[0].gateway, kind, metric, table, hops if len(hops) > 1 else ())
+    source = family.to_int(_text(r["prefsrc"], "prefsrc")) if "prefsrc" in r else 0
+    return Route(
+        dst, prefix, hops[0].iface, hops[0].gateway, kind, metric, table, hops if len(hops) > 1 else (), source
+    )
 
 
 def _hop(h: dict[str, Any], family: Family) -> Hop:
@@ -181,11 +190,23 @@ def _policy_rule(r: dict[str, Any], family: Family) -> PolicyRule | None:
         "not" in r,
         action in REFUSING,
         None if suppressed is None else _whole(suppressed, "suppress_prefixlength", 0, family.bits),
+        *_tos(r, family),
+        _text(r.get("oif", ""), "oif"),
     )
 
 
 def _mark(value: object) -> int:
     return _whole(int(value, 0) if isinstance(value, str) else value, "mark", 0, 2**32 - 1)
+
+
+def _tos(r: dict[str, Any], family: Family) -> tuple[int, int]:
+    """Return the TOS or traffic class that a rule asks for, and its bits that count."""
+    if "dscp" in r:
+        value = r["dscp"]
+        return _whole(int(value, 0) if isinstance(value, str) else value, "dscp", 0, 63) << 2, RULE_DSCP
+    value = r.get("tos", 0)
+    value = _whole(int(value, 0) if isinstance(value, str) else value, "tos", 0, 255)
+    return value, (RULE_TOS if family is V4 else RULE_DSCP) if value else 0
 
 
 def _protocol(value: object) -> int:
@@ -225,8 +246,10 @@ def address_json(iface: Interface) -> dict[str, Any]:
             if a.broadcast is not None:
                 info["broadcast"] = family.to_text(a.broadcast)
             infos.append(info)
-    flags = ["LOOPBACK", "UP"] if iface.loopback else ["UP"]
-    return {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "addr_info": infos}
+    flags = [*(["LOOPBACK"] if iface.loopback else []), *([] if iface.arp else ["NOARP"]), "UP"]
+    link = "loopback" if iface.loopback else LINK_LAYERS[0] if iface.link_layer else "none"
+    head = {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "link_type": link}
+    return head | {"addr_info": infos}
 
 
 def route_json(r: Route, family: Family) -> dict[str, Any]:
@@ -238,6 +261,8 @@ def route_json(r: Route, family: Family) -> dict[str, Any]:
         out["gateway"] = family.to_text(r.gateway)
     if r.iface:
         out["dev"] = r.iface
+    if r.source:
+        out["prefsrc"] = family.to_text(r.source)
     if r.metric:
         out["metric"] = r.metric
     if r.table != "main":
@@ -267,6 +292,10 @@ def policy_json(r: PolicyRule, family: Family) -> dict[str, Any]:
     for name, (low, high) in (("sport", r.sports), ("dport", r.dports)):
         if (low, high) != (0, 65535):
             out |= {f"{name}_start": low, f"{name}_end": high}
+    if r.out:
+        out["oif"] = r.out
+    if r.tos_mask:
+        out["tos"] = hex(r.tos)
     if r.invert:
         out["not"] = None
     if r.suppressed is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, fold
-from ..core.layout import SetDimension
+from ..core.layout import ANY_DEVICE, SetDimension
 from ..dtypes import HZ, PROTOCOLS, SET, records_of
 from ..errors import InputError
 from ..iptables.matches import ICMP_TYPES, ICMPV6_TYPES
@@ -311,8 +311,11 @@ def _hash(e: Element) -> int:
 
 
 def on_interfaces(elements: list[Element], names: list[str]) -> list[Element]:
-    """Return elements with the number of their interface as port, a wildcard's for each that begins so."""
-    found = []
+    """Return elements with the number of their interface as port, a wildcard's for each that begins so.
+
+    Each network has another one with ANY_DEVICE: where it is in the set, of whatever device, no wider one is looked at.
+    """
+    found = list(dict.fromkeys(Element(e.addrs, ANY_DEVICE, e.prefix) for e in elements))
     for e in elements:
         for number, name in enumerate(names):
             if number and (name.startswith(e.iface) if e.wildcard else name == e.iface):

@@ -129,7 +129,10 @@ class Node:
         if family is V4:
             iface.addresses.append(Address(local, length, SCOPES[scope]))
         else:
-            iface.addresses6.insert(0, Address(local, length, SCOPES[scope]))
+            # the widest scope in front, of one scope the newest (ipv6_link_dev_addr)
+            narrower = (n for n, a in enumerate(iface.addresses6) if a.scope >= SCOPES[scope])
+            at = next(narrower, len(iface.addresses6))
+            iface.addresses6.insert(at, Address(local, length, SCOPES[scope]))
         if length < family.bits and name != "lo":
             self.routes_of(family).append(Route(local & family.mask_of(length), length, name))
 

@@ -40,6 +40,9 @@ class Interface:
     addresses: list[Address] = field(default_factory=list)
     addresses6: list[Address] = field(default_factory=list)
     loopback: bool = False
+    # whether its link layer addresses packets to all, groups and one; whether it asks for link-layer addresses
+    link_layer: bool = True
+    arp: bool = True
 
     def addresses_of(self, family: Family) -> list[Address]:
         """Return the addresses of one family, to be read or changed."""
@@ -71,6 +74,8 @@ class Route:
     metric: int = 0
     table: str = "main"
     hops: tuple[Hop, ...] = ()
+    # the address that the route prefers, 0 none
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class PolicyRule:
     """One rule of `ip rule`: which packets it is for, and the table in which they are looked up.
 
     Addresses and masks are in host byte order; `iface` "" is any device, "lo" the node itself; `refuses` stands for
-    the actions unreachable, blackhole and prohibit; `suppressed` is the prefix length up to which routes do not count.
+    the actions unreachable, blackhole and prohibit; `suppressed` is the prefix length up to which routes do not count;
+    `tos` under `tos_mask` is the TOS or traffic class; `out` is the device that somebody insists on.
     """
 
     priority: int
@@ -96,6 +102,9 @@ class PolicyRule:
     invert: bool = False
     refuses: bool = False
     suppressed: int | None = None
+    tos: int = 0
+    tos_mask: int = 0
+    out: str = ""
 
 
 # what every node has (fib_default_rules_init)

@@ -24,7 +24,7 @@ COMMANDS = {
     "route6.json": (("ip", "-j", "-6", "route"), True),
     "rule.json": (("ip", "-j", "rule"), True),
     "rule6.json": (("ip", "-j", "-6", "rule"), True),
-    "route-all.json": (("ip", "-j", "route", "show", "table", "all"), True),
+    "route-all.json": (("ip", "-j", "-4", "route", "show", "table", "all"), True),
     "route6-all.json": (("ip", "-j", "-6", "route", "show", "table", "all"), True),
     "rules.v4": (("iptables-save", "-c"), False),
     "rules.v6": (("ip6tables-save", "-c"), True),

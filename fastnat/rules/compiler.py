@@ -65,14 +65,12 @@ TARGET_CODES = {
 NO_RULE = FN_NONE
 # matches by the parser's names: tcp-flags for TCP_FLAGS, but ctaddr for CT_ADDR
 MATCH_CODES = {m.name.lower().replace("ct_", "ct").replace("_", "-"): m for m in MatchKind}
-# a bit of the TCP header; without the header it is not set, which drops nothing
-MATCH_CODES["ecn"] = MatchKind.TCP_FLAGS
 # a dispatch with this many slots has its rules, and those to which they lead, fetched ahead
 WIDE_RUN = 512
 # matches that a rule can hold itself, because save() need not keep anything that they remember
 STATELESS = {
     "sport", "dport", "tcp-flags", "icmp-type", "mark", "addrtype-src", "addrtype-dst", "ctstate", "ctproto", "random",
-    "length", "const", "ttl", "tos", "ecn", "owner",
+    "length", "const", "ttl", "tos", "owner",
 }  # fmt: skip
 # xt_limit: credit of a jiffy at HZ 250, and the unit of its rates a second
 # xt_hashlimit: credits of a microsecond, a jiffy being 2**39
@@ -87,7 +85,7 @@ MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
-TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "NOTRACK"}
+TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK"}
 TRACKING_MATCHES = {
     "ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper", "connlimit",
     "connbytes",
@@ -125,6 +123,7 @@ class Ruleset:
     tracking, nat_hooks : bool    whether the kernel registers those hooks for these rules
     jump_depth : int           how deep chains nest at most
     recent_rings : dict of list of -m recent to the stamps it keeps of an address
+    recent_masks : dict of list of -m recent to the mask of its addresses
     hashlimit_tables : dict of table of -m hashlimit to what its first rule says
     connlimit_lists : int      lists of -m connlimit, one for each rule
     helpers : bool             some rule gives connections a helper
@@ -151,6 +150,7 @@ class Ruleset:
     nat_hooks: bool
     jump_depth: int
     recent_rings: dict[str, int]
+    recent_masks: dict[str, int]
     hashlimit_tables: dict[str, HashlimitTable]
     connlimit_lists: int
     helpers: bool
@@ -175,6 +175,8 @@ class Compiler:
     source: str
     family: Family
     recent_rings: dict[str, int] = field(default_factory=dict)
+    recent_masks: dict[str, int] = field(default_factory=dict)
+    masks_before: dict[str, int] = field(default_factory=dict)
     # places among those two, by name
     recent_numbers: dict[str, int] = field(default_factory=dict)
     hashlimit_numbers: dict[str, int] = field(default_factory=dict)
@@ -306,21 +308,27 @@ class Compiler:
         self.matches.append(match_row(MatchKind.LIMIT, int(m.invert), cost=cost, most=most))
         self.matches.append(second_row("limit_more", credit=most, last=0))
 
-    def recent(self, m: RecentMatch) -> None:
-        """Append -m recent: two slots, and its list, whose ring is a power of two that holds the largest hit count."""
-        there = self.recent_rings.get(m.name, self.rings_before.get(m.name, 0))
-        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, there)
-        self.recent_rings[m.name] = ring
-        number = self.recent_numbers.setdefault(m.name, len(self.recent_numbers))
-        window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
-        self.matches.append(
-            match_row(MatchKind.RECENT, int(m.invert), bits=bits, list=number, window=window, hits=m.hits)
-        )
-        mask = self.family.full if m.address_mask is None else m.address_mask
-        self.matches.append(second_row("recent_more", at=self.addresses(mask, 0)))
+    def shared(self, table: Table) -> None:
+        """Make the lists and tables that rules of a table share, in the order in which the kernel is given its chains.
 
-    def hashlimit(self, m: HashlimitMatch) -> None:
-        """Append -m hashlimit. Key, masks and rate are those of the first rule that names the table."""
+        Those of the user stand behind the others, by their names (libiptc).
+        """
+        names = list(table.chains)
+        own = sorted(name for name in names if name not in HOOKS)
+        for name in [*(hook for hook in HOOKS if hook in names), *own]:
+            for m in (m for rule in table.chains[name].rules for m in rule.matches):
+                if isinstance(m, RecentMatch):
+                    self.mask_of_list(m)
+                elif isinstance(m, HashlimitMatch):
+                    self.table_of(m)
+
+    def mask_of_list(self, m: RecentMatch) -> int:
+        """Return the mask of a list of -m recent, made by the rule if it is the first that names it."""
+        mine = self.family.full if m.address_mask is None else m.address_mask
+        return self.recent_masks.setdefault(m.name, self.masks_before.get(m.name, mine))
+
+    def table_of(self, m: HashlimitMatch) -> HashlimitTable:
+        """Return the table of -m hashlimit, made by the rule if it is the first that names it."""
         cost, full = rate_of(m)
         mine = HashlimitTable(
             m.mode & ~HashlimitBit.ABOVE,
@@ -331,7 +339,26 @@ class Compiler:
             # of a byte rate the unit is none
             min((m.interval or (1 if m.in_bytes else m.unit)) * HZ, 2**31),
         )
-        table = self.hashlimit_tables.setdefault(m.name, self.hashlimits_before.get(m.name, mine))
+        return self.hashlimit_tables.setdefault(m.name, self.hashlimits_before.get(m.name, mine))
+
+    def recent(self, m: RecentMatch) -> None:
+        """Append -m recent: two slots, and its list, whose ring is a power of two that holds the largest hit count.
+
+        The mask is that of the first rule that names the list.
+        """
+        there = self.recent_rings.get(m.name, self.rings_before.get(m.name, 0))
+        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, there)
+        self.recent_rings[m.name] = ring
+        number = self.recent_numbers.setdefault(m.name, len(self.recent_numbers))
+        window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
+        self.matches.append(
+            match_row(MatchKind.RECENT, int(m.invert), bits=bits, list=number, window=window, hits=m.hits)
+        )
+        self.matches.append(second_row("recent_more", at=self.addresses(self.mask_of_list(m), 0)))
+
+    def hashlimit(self, m: HashlimitMatch) -> None:
+        """Append -m hashlimit. Key, masks and rate are those of the first rule that names the table."""
+        table = self.table_of(m)
         at = self.addresses(*map(self.family.mask_of, table.masks))
         self.rates.append((at, table.cost, table.full, table.window))
         number = self.hashlimit_numbers.setdefault(m.name, len(self.hashlimit_numbers))
@@ -561,11 +588,14 @@ def compile_rules(
     c.dated = dated
     if before is not None:
         c.rings_before, c.hashlimits_before = before.recent_rings, before.hashlimit_tables
+        c.masks_before = before.recent_masks
     records = records_of(family)
     every = []
     with no_garbage():
-        for name in TABLES:
-            if name in parsed.tables:
+        # in the order of the text, in which iptables-restore makes lists and tables that rules share
+        for name in parsed.tables:
+            if name in TABLES:
+                c.shared(parsed.tables[name])
                 c.table(parsed.tables[name])
                 every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
     tracking = any(
@@ -604,6 +634,7 @@ def compile_rules(
         "nat" in parsed.tables,
         max((jump_depth(t) for t in parsed.tables.values()), default=0),
         c.recent_rings,
+        c.recent_masks,
         c.hashlimit_tables,
         c.connlimit_lists,
         any(r.target.name == "CT" and r.target.mask2 for r in every),

@@ -160,12 +160,23 @@ def test_multicast_router_discovery(profile, reason):
     assert nat.run(bytes(packet), nat.node.iface_number("eth0"), 0.0)[4] == reason
 
 
-@pytest.mark.parametrize(("profile", "address"), [("linux-5.4", "fe80::1"), ("linux-6.18", "fd01::1")])
-def test_redirect_address(profile, address):
+@pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
+def test_redirect_address(profile):
+    """Addresses of a device stand by their scope, the widest first; where there is none of it, another will do."""
+    node = fastnat.Node()
+    node.add_interface("cni0", [])
+    node.load_rules6("*nat\n-A PREROUTING -p udp -j REDIRECT --to-ports 5353\nCOMMIT\n")
+    for address, wanted in (("fe80::1/64", "fe80::1"), ("fd01::1/64", "fd01::1"), ("fe80::2/64", "fd01::1")):
+        node.add_address("cni0", address, scope="link" if address.startswith("fe") else "global")
+        _, out = through(fastnat.Engine(node, profile), IPv6(src="fd01::2", dst="fd03::9") / LAYERS["udp"])
+        assert (out.dst, out[UDP].dport) == (wanted, 5353)
+
+
+def test_redirect_of_an_address_of_another_kind():
+    """An embedded IPv4 address has a kind of its own, of which the device has no address: the packet is dropped."""
     node = make_node("*nat\n-A PREROUTING -p udp -j REDIRECT --to-ports 5353\nCOMMIT\n")
-    node.add_address("cni0", "fe80::1/64", scope="link")
-    _, out = through(fastnat.Engine(node, profile), IPv6(src="fd01::2", dst="fd03::9") / LAYERS["udp"])
-    assert (out.dst, out[UDP].dport) == (address, 5353)
+    packet = bytes(IPv6(src="fd01::2", dst="::5") / LAYERS["udp"])
+    assert fastnat.Engine(node).process_packet(packet, "cni0")[0] == fastnat.Verdict.DROP
 
 
 def test_one_maximum_for_both_families():

@@ -59,17 +59,19 @@ def test_what_of_routing_is_not_modelled_is_said(node):
     assert (there.notes, there.policy) == ([], [])
     more = [
         {"priority": 9, "src": "10.89.0.2", "table": "2"}, {"priority": 8, "src": "all", "tos": "0x10", "table": "2"},
+        {"priority": 3, "src": "all", "oif": "eth0", "table": "2"},
         {"priority": 7, "src": "all", "fwmark": "0x1", "fwmask": "0x1", "table": "vpn"},
-        {"priority": 6, "src": "all", "oif": "eth0", "table": "3"}, {"priority": 5, "src": "all", "action": "nop"},
+        {"priority": 6, "src": "all", "l3mdev": None, "table": "3"}, {"priority": 4, "src": "all", "uid_range": "1-2"},
+        {"priority": 5, "src": "all", "action": "nop"},
     ]  # fmt: skip
     (node / "rule.json").write_text(json.dumps([*usual, *more]))
     there = fastnat.Node.load(node)
     assert [(r.priority, r.table) for r in there.policy] == [
-        (0, "local"), (7, "vpn"), (9, "2"), (32766, "main"), (32767, "default"),
+        (0, "local"), (3, "2"), (7, "vpn"), (8, "2"), (9, "2"), (32766, "main"), (32767, "default"),
     ]  # fmt: skip
     for words in (["check", node], ["exhaust", node, "--flows", "100", "--iface", "br0"]):
         said = run(*words).stderr
-        assert "a rule is ignored, as tos is not modelled" in said
+        assert "a rule is ignored, as uid_range is not modelled" in said
         assert "table vpn has no routes here" in said
     again = fastnat.Node.load(saved(there, node))
     assert (again.policy, again.routes) == (there.policy, there.routes)

@@ -160,7 +160,7 @@ cdef inline void conn_kill(engine_t *e, pkt_t *p) noexcept nogil:
     fn_hash_stage(e.key, messages, hashes, 3)
     tables_unlink(e, p.ct, hashes)
     conn_detach(e, p.ct, hashes[2])
-    c.flags &= CONN_MARKED
+    c.flags &= CONN_MARKED | CONN_COUNTED
     p.dying = True
 
 

@@ -4,7 +4,7 @@
 # Invariants: a packet without bytes keeps only its TTL; the IPv4 header checksum follows every change.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from ..types cimport FN_V6, pkt_t, target_t
+from ..types cimport engine_t, fn_ctz, FN_V6, hook_count_t, pkt_t, target_t
 from .checksum cimport csum_replace2, load_be16, store_be16
 
 
@@ -48,8 +48,19 @@ cdef inline void set_ttl(pkt_t *p, const target_t *t) noexcept nogil:
         set_octet(p, 7 if FN_V6 else 8, ttl)
 
 
-cdef inline void set_length(pkt_t *p, uint32_t length) noexcept nogil:
+cdef inline void count_unruled(engine_t *e, pkt_t *p) noexcept nogil:
+    # count_unruled: the policies of the chains without rules that the packet has passed count it, with its present length.
+    cdef hook_count_t *count
+    while p.unruled:
+        count = &e.unruled[0][0] + fn_ctz(p.unruled)
+        count.packets += 1
+        count.bytes += p.length
+        p.unruled &= p.unruled - 1
+
+
+cdef inline void set_length(engine_t *e, pkt_t *p, uint32_t length) noexcept nogil:
     # set_length: the datagram has another length; the IPv4 header says so with its checksum.
+    count_unruled(e, p)
     p.len = length
     p.length = <uint16_t>length
     if FN_V6:

@@ -1,17 +1,22 @@
 # The options of an IPv4 header that a node on the way reads and writes.
 #
-# Source: ip_rcv_options, __ip_options_compile, ip_forward_options, fib_compute_spec_dst (Linux 6.18); RFC 791, 1812.
+# Source: ip_rcv_options, __ip_options_compile, ip_forward_options, ip_options_rcv_srr, fib_compute_spec_dst (Linux 6.18); RFC 791, 1812.
 # Invariants: nothing is written outside the header; the header's checksum is right again when the packet is forwarded.
-# Differs from the kernel: the time of a time stamp is the engine's; a source route that names the node goes no further.
-from libc.stdint cimport uint8_t, uint32_t
+# Differs from the kernel: the time of a time stamp is as exact as a jiffy.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
 from ..types cimport *
-from ..route cimport addr_type, address_class, is_local_kind, TYPE_UNICAST
-from ..source_address cimport next_hop, select_addr
+from ..multipath cimport choose_hop
+from ..route cimport (addr_type, address_class, classify, flow_back, flow_t, is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere,
+                      route_back, route_of, TYPE_UNICAST)
+from ..source_address cimport addr_within, route_source, SCOPE_LINK, SCOPE_UNIVERSE
 from ..tuples.tuple cimport tuple_dst, tuple_src
+from ..validate cimport destination_is_martian, source_fails
 from .checksum cimport csum_fold, csum_partial, load_addr, store_addr, store_be16, store_be32
 
 cdef enum:
     IP_HEADER = 20
+    DESTINATION_AT = 16
     OPTION_END = 0
     OPTION_NOP = 1
     OPTION_RECORD_ROUTE = 7
@@ -32,11 +37,25 @@ cdef enum:
     SEEN_ROUTE = 4
 
 
-cdef inline addr_t specific_destination(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # specific_destination: the node's address as the sender sees it.
+cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept nogil:
+    # specific_destination: the node's address as the sender sees it (fib_compute_spec_dst).
+    cdef addr_t src = tuple_src(p.t)
+    cdef uint32_t scope = SCOPE_UNIVERSE if src >> (FN_ADDR_BITS - 8) else SCOPE_LINK
+    cdef uint32_t route
+    cdef flow_t f
     if is_local_kind(e, p.route) and e.routes[p.route - 1].kind == ROUTE_LOCAL:
         return tuple_dst(p.t)
-    return select_addr(e, p.in_iface, tuple_src(p.t))
+    if scope == SCOPE_UNIVERSE:
+        classify(e, p)
+        f = flow_back(p, 0, p.mark if e.iface_flags[p.in_iface] & IFACE_SRC_VMARK else 0)
+        f.src = 0
+        f.sport = 0
+        f.dport = 0
+        f.proto = 0
+        route = route_back(e, p, &f)
+        if not leads_nowhere(e, route):
+            return route_source(e, route)
+    return addr_within(e, p.in_iface, 0, scope)
 
 
 cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
@@ -91,21 +110,58 @@ cdef inline bint write_stamp(const engine_t *e, pkt_t *p, uint32_t at, uint32_t 
     if kind == STAMP_AND_ADDRESS:
         p.stamp_at = <uint8_t>(at + option[2] - 1)
         store_addr(place, specific_destination(e, p))
-    store_be32(place + step - 4, <uint32_t>(e.now * JIFFY_MS % DAY_MS))
+    store_be32(place + step - 4, <uint32_t>((e.epoch + e.now) * JIFFY_MS % DAY_MS))
     option[2] += <uint8_t>step
     p.options_changed = True
     return True
 
 
-cdef inline bint source_route(const engine_t *e, const pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
-    # source_route: => False: it is broken, refused by accept_source_route, or leads on from here.
-    cdef const uint8_t *option = p.data + at
-    if size < 3 or option[2] < 4 or not e.iface_flags[p.in_iface] & IFACE_SOURCE_ROUTE or p.route == 0:
+cdef inline bint leads_on(engine_t *e, pkt_t *p, addr_t hop, bint *local) noexcept nogil:
+    # leads_on: whether a packet from where it comes may go to an address of its source route, which gives it its route (ip_route_input).
+    # => local: the address is the node's own.
+    cdef tuple_t t = p.t
+    cdef uint32_t route
+    cdef bint fails
+    p.t.dst = hop
+    route = 0 if destination_is_martian(e, p) or is_multicast(hop) or is_limited_broadcast(hop) or hop == 0 else route_of(e, p)
+    if leads_nowhere(e, route):
+        p.t = t
+        return False
+    if e.routes[route - 1].hops > 1:
+        route = choose_hop(e, p, route)
+    local[0] = e.routes[route - 1].kind == ROUTE_LOCAL
+    fails = ((not local[0] and e.routes[route - 1].kind != ROUTE_UNICAST)
+             or source_fails(e, p, 0 if local[0] else e.routes[route - 1].iface))
+    p.t = t
+    p.route = <uint16_t>route
+    p.out_iface = e.routes[route - 1].iface
+    return not fails
+
+
+cdef inline bint source_route(engine_t *e, pkt_t *p) noexcept nogil:
+    # source_route: where the packet goes on to (ip_options_rcv_srr). Of the node's own addresses each leads to the next one.
+    # => False: the route is refused, broken, or leads nowhere.
+    cdef uint8_t *option = p.data + p.srr_at
+    cdef uint32_t at = option[2]
+    cdef bint local
+    if not e.iface_flags[p.in_iface] & IFACE_SOURCE_ROUTE or p.route == 0:
         return False
     if e.routes[p.route - 1].kind == ROUTE_UNICAST:
         # a strict one would have to name this node
         return option[0] == OPTION_LOOSE_ROUTE
-    return e.routes[p.route - 1].kind == ROUTE_LOCAL and option[2] > size
+    if e.routes[p.route - 1].kind != ROUTE_LOCAL:
+        return False
+    while at <= option[1]:
+        if at + 3 > option[1] or not leads_on(e, p, load_addr(option + at - 1), &local):
+            return False
+        p.options_changed = True
+        if not local:
+            p.srr_hop_at = <uint8_t>(p.srr_at + at - 1)
+            return True
+        p.t.dst = load_addr(option + at - 1)
+        memcpy(p.data + DESTINATION_AT, option + at - 1, FN_ADDR_BYTES)
+        at += FN_ADDR_BYTES
+    return True
 
 
 cdef inline bint take_option(engine_t *e, pkt_t *p, uint32_t at, uint32_t size, uint32_t *seen) noexcept nogil:
@@ -122,7 +178,8 @@ cdef inline bint take_option(engine_t *e, pkt_t *p, uint32_t at, uint32_t size, 
     if kind == OPTION_TIMESTAMP:
         return write_stamp(e, p, at, size)
     if once:
-        return source_route(e, p, at, size)
+        p.srr_at = <uint8_t>at
+        return size >= 3 and p.data[at + 2] >= 4
     # without a domain of NetLabel no label is valid
     return kind != OPTION_CIPSO and (kind != OPTION_ROUTER_ALERT or size >= 4)
 
@@ -146,16 +203,27 @@ cdef inline bint receive_options(engine_t *e, pkt_t *p) noexcept nogil:
         p.options_changed |= p.data[at] != OPTION_END
         p.data[at] = OPTION_END
         at += 1
-    return True
+    return p.srr_at == 0 or source_route(e, p)
+
+
+cdef inline bint is_off_route(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # is_off_route: a strict source route leads to a gateway (ip_forward).
+    return p.srr_at != 0 and p.data[p.srr_at] == OPTION_STRICT_ROUTE and e.routes[p.route - 1].gateway != 0
 
 
 cdef inline void forward_options(const engine_t *e, pkt_t *p) noexcept nogil:
-    # forward_options: where this node entered itself stands the address that the packet leaves by.
+    # forward_options: where this node entered itself stands the address that the packet leaves by; on a source route it takes the
+    # place of the next address.
     if not p.options_changed:
         return
     if p.record_at:
-        store_addr(p.data + p.record_at, select_addr(e, p.out_iface, next_hop(e, p)))
-    if p.stamp_at:
-        store_addr(p.data + p.stamp_at, select_addr(e, p.out_iface, next_hop(e, p)))
+        store_addr(p.data + p.record_at, route_source(e, p.route))
+    if p.srr_hop_at:
+        p.t.dst = load_addr(p.data + p.srr_hop_at)
+        memcpy(p.data + DESTINATION_AT, p.data + p.srr_hop_at, FN_ADDR_BYTES)
+        store_addr(p.data + p.srr_hop_at, route_source(e, p.route))
+        p.data[p.srr_at + 2] = <uint8_t>(p.srr_hop_at - p.srr_at + 1 + FN_ADDR_BYTES)
+        if p.stamp_at:
+            store_addr(p.data + p.stamp_at, route_source(e, p.route))
     store_be16(p.data + 10, 0)
     store_be16(p.data + 10, ~csum_fold(csum_partial(p.data, p.l4off, 0)) & 0xffff)

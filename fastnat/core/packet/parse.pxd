@@ -13,6 +13,12 @@ from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, l
 from .extensions cimport (CHAIN_CUT, chain_end, CHAIN_LATER, CHAIN_WHOLE, has_fragment_header, hops_sound, is_extension,
                          skip_extensions, V6_HEADER, V6_HOPS)
 
+cdef extern from *:
+    """
+    #define FN_FOREIGN_ICMP (FN_V6 ? 1 : 58)
+    """
+    const uint32_t FOREIGN_ICMP "FN_FOREIGN_ICMP"
+
 cdef enum:
     IP_HEADER = 20
     FRAGMENT_BITS = 0x3fff
@@ -100,7 +106,8 @@ cdef inline uint32_t parse_v6(const engine_t *e, pkt_t *p, const datagram_t *d, 
         p.part = PART_UNKNOWN
         proto[0] = 0
         header[0] = total[0]
-    p.tracked = end == CHAIN_WHOLE
+    # the ICMP of IPv4 is nothing that could be tracked
+    p.tracked = end == CHAIN_WHOLE and proto[0] != FOREIGN_ICMP
     return REASON_NONE
 
 
@@ -126,6 +133,7 @@ cdef inline uint32_t parse_v4(const engine_t *e, pkt_t *p, const datagram_t *d, 
         p.part = PART_LATER if load_be16(data + 6) & FRAGMENT_OFFSET else PART_FIRST
         p.tracked = p.part == PART_FIRST
     proto[0] = data[9]
+    p.tracked = p.tracked and proto[0] != FOREIGN_ICMP
     p.ttl = data[8]
     return REASON_NONE
 

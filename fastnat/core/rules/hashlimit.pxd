@@ -9,6 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be32
+from ..packet.extensions cimport chain_end, CHAIN_LATER, CHAIN_WHOLE, skip_extensions
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from .sets cimport folded
 
@@ -23,9 +24,16 @@ cdef enum:
 
 cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
     # key_ports: source << 16 | destination; of ESP and AH the SPI stands there, of others nothing (hashlimit_init_dst).
-    # => False: the datagram ends before them.
+    # => False: the datagram ends before them, or nothing follows the headers of IPv6.
     cdef uint32_t proto = tuple_proto(p.t)
-    cdef uint32_t at = p.l4off + (4 if proto == PROTO_AH else 0)
+    cdef uint32_t at = p.l4off
+    cdef chain_end end
+    if FN_V6 and p.data != NULL:
+        end = skip_extensions(p.data, p.len, &proto, &at)
+        ports[0] = 0
+        if end != CHAIN_WHOLE:
+            return end == CHAIN_LATER
+    at += 4 if proto == PROTO_AH else 0
     if p.data != NULL and (has_ports(proto) or proto == PROTO_DCCP or proto == PROTO_ESP or proto == PROTO_AH):
         if p.len < at + 4:
             return False

@@ -1,6 +1,6 @@
 # Matches that look into headers behind the fixed ones: TCP options, and the routing header of IPv6.
 #
-# Source: tcp_find_option (xt_tcpudp.c), xt_tcpmss.c, ip6t_rt.c, ipv6_find_hdr (exthdrs_core.c), Linux 6.18.
+# Source: tcp_find_option (xt_tcpudp.c), xt_tcpmss.c, xt_ecn.c, ip6t_rt.c, ipv6_find_hdr (exthdrs_core.c), Linux 6.18.
 # Invariants: no byte behind the datagram is read. A header-only packet has neither options nor extension headers.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t
@@ -22,20 +22,22 @@ cdef enum:
     CUT_HEADER = 1
 
 
-cdef inline bint has_option(const pkt_t *p, uint32_t wanted) noexcept nogil:
-    # has_option: whether a TCP option is in the header (tcp_find_option).
+cdef inline bint option_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
+    # option_holds: whether a TCP option is in the header; inversion included (tcp_find_option).
+    # => hotdrop: a header that ends too early, or says that it does.
     cdef uint32_t at, end
-    if p.data == NULL or p.len < p.l4off + TCP_HEADER:
-        return False
+    if p.data == NULL:
+        return m.invert
     at = p.l4off + TCP_HEADER
-    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
-    if end > p.len:
+    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4 if p.len >= at else 0
+    if end < at or end > p.len:
+        hotdrop[0] = True
         return False
     while at < end:
-        if p.data[at] == wanted:
-            return True
+        if p.data[at] == m.option.number:
+            return not m.invert
         at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
-    return False
+    return m.invert
 
 
 cdef inline bint mss_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
@@ -56,20 +58,31 @@ cdef inline bint mss_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noex
     return m.invert
 
 
+cdef inline bint ecn_holds(const match_t *m, const pkt_t *p) noexcept nogil:
+    # ecn_holds: flags of a TCP header, which must be there whole; inversion included (match_tcp of xt_ecn.c).
+    if p.data == NULL:
+        return ((p.tcp_flags & m.byte.mask) == m.byte.value) != m.invert
+    if p.len < p.l4off + TCP_HEADER:
+        return False
+    return ((p.data[p.l4off + 13] & m.byte.mask) == m.byte.value) != m.invert
+
+
 cdef inline uint32_t routing_header(const pkt_t *p) noexcept nogil:
     # routing_header: where the routing header of an IPv6 datagram begins (ipv6_find_hdr).
-    # => NO_HEADER, CUT_HEADER, or its offset, which is at least V6_HEADER; 8 bytes of it are there.
+    # => NO_HEADER, CUT_HEADER, or its offset, which is at least V6_HEADER; 4 bytes of it are there.
     cdef uint32_t at = V6_HEADER
     cdef uint32_t kind
     if p.data == NULL or not FN_V6:
         return NO_HEADER
     kind = p.data[6]
     while kind == V6_HOPS or kind == V6_ROUTING or kind == V6_OPTIONS or kind == V6_AUTH or kind == V6_FRAGMENT:
-        if at + 8 > p.len:
+        if at + (4 if kind == V6_ROUTING or kind == V6_FRAGMENT else 2) > p.len:
             return CUT_HEADER
         if kind == V6_ROUTING:
             return at
         if kind == V6_FRAGMENT:
+            if load_be16(p.data + at + 2) & 0xfff8:
+                return NO_HEADER
             kind = p.data[at]
             at += 8
             continue

@@ -10,9 +10,9 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
-from ..packet.checksum cimport load_be16
+from ..packet.checksum cimport load_be16, load_be32
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
-from ..route cimport classify, has_type, packet_type
+from ..route cimport classify, has_type, incoming, outgoing, packet_type
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from ..validate cimport comes_from_there
@@ -20,7 +20,7 @@ from .calendar cimport time_holds
 from .connlimit cimport connlimit_holds
 from .dispatch cimport count_rule, dispatch_key, dispatch_rule, rule_of_source
 from .hashlimit cimport hashlimit_holds
-from .headers cimport has_option, mss_holds, routing_holds
+from .headers cimport ecn_holds, mss_holds, option_holds, routing_holds
 from .owner cimport owner_holds
 from .recent cimport limit_holds, recent_holds
 from .sets cimport in_set
@@ -193,14 +193,14 @@ cdef inline bint asks_connection(uint32_t kind) noexcept nogil:
 cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
     # asks_more_than_key: kinds whose answer is another one for a packet of equal classes, or that count what they see.
     return (kind == MATCH_LENGTH or kind == MATCH_RANDOM or kind == MATCH_NTH or kind == MATCH_SET or kind == MATCH_RECENT
-            or kind == MATCH_LIMIT or kind == MATCH_TTL or kind == MATCH_TOS or kind == MATCH_TCP_OPTION
-            or kind == MATCH_HELPER or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME)
+            or kind == MATCH_LIMIT or kind == MATCH_TTL or kind == MATCH_TOS or kind == MATCH_HELPER
+            or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME)
 
 
 cdef inline bint decides_alone(uint32_t kind) noexcept nogil:
     # decides_alone: kinds that drop some packets at once, or whose answer is not always turned round by inversion.
     return (kind == MATCH_HASHLIMIT or kind == MATCH_TCP_MSS or kind == MATCH_ROUTING or kind == MATCH_CONNLIMIT
-            or kind == MATCH_CONNBYTES)
+            or kind == MATCH_CONNBYTES or kind == MATCH_ECN or kind == MATCH_TCP_OPTION)
 
 
 cdef inline bint of_connection_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
@@ -239,8 +239,6 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
         return m.range.low <= p.ttl <= m.range.high
     if kind == MATCH_TOS:
         return (tos_of(p) & m.byte.mask) == m.byte.value
-    if kind == MATCH_TCP_OPTION:
-        return has_option(p, m.option.number)
     if kind == MATCH_OWNER:
         return owner_holds(e, m, p)
     if kind == MATCH_QUOTA:
@@ -261,7 +259,21 @@ cdef inline bint alone_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotd
         return connlimit_holds(e, m, p, hotdrop) != m.invert
     if m.kind == MATCH_CONNBYTES:
         return connbytes_holds(e, m, p)
+    if m.kind == MATCH_TCP_OPTION:
+        return option_holds(m, p, hotdrop)
+    if m.kind == MATCH_ECN:
+        return ecn_holds(m, p)
     return hashlimit_holds(e, m, p, hotdrop) != m.invert
+
+
+cdef inline bint multiport_holds(const engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
+    # multiport_holds: multiport_mt of xt_multiport.c. The ports of DCCP, whose flows have none, stand in the packet alone.
+    cdef uint32_t ports = tuple_sport(p.t) << 16 | tuple_dport(p.t)
+    if fn_unlikely(tuple_proto(p.t) == PROTO_DCCP) and p.data != NULL and p.len >= p.l4off + 4:
+        p.unrepeatable = True
+        ports = load_be32(p.data + p.l4off)
+    return ((m.kind != MATCH_MULTIPORT_DST and ports_listed(e, m, ports >> 16))
+            or (m.kind != MATCH_MULTIPORT_SRC and ports_listed(e, m, ports & 0xffff)))
 
 
 cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
@@ -275,12 +287,8 @@ cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept 
         return (p.mark & m.mark.mask) == m.mark.value
     if kind == MATCH_ADDRTYPE_DST or kind == MATCH_ADDRTYPE_SRC:
         return type_holds(e, m, p, kind == MATCH_ADDRTYPE_DST)
-    if kind == MATCH_MULTIPORT_SRC:
-        return ports_listed(e, m, tuple_sport(p.t))
-    if kind == MATCH_MULTIPORT_DST:
-        return ports_listed(e, m, tuple_dport(p.t))
-    if kind == MATCH_MULTIPORT_EITHER:
-        return ports_listed(e, m, tuple_sport(p.t)) or ports_listed(e, m, tuple_dport(p.t))
+    if kind == MATCH_MULTIPORT_SRC or kind == MATCH_MULTIPORT_DST or kind == MATCH_MULTIPORT_EITHER:
+        return multiport_holds(e, m, p)
     if kind == MATCH_TCP_FLAGS:
         return (p.tcp_flags & m.byte.mask) == m.byte.value
     if kind == MATCH_ICMP_TYPE:
@@ -291,8 +299,11 @@ cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept 
         return (ct_state_bit(e, p) & m.ctstate.bits) != 0
     if kind == MATCH_PKT_TYPE:
         classify(e, p)
-        return packet_type(e, tuple_dst(p.t), p.dst_class) == m.pkt_type.type
+        return packet_type(e, p) == m.pkt_type.type
     if kind == MATCH_RPFILTER:
+        # policy rules may ask for what no key holds
+        if e.n_fib_rules:
+            p.unrepeatable = True
         return comes_from_there(e, p, m.rpfilter.flags)
     return m.constant.holds
 
@@ -324,9 +335,9 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p, b
             return False
     if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)) and not (FN_V6 and p.part == PART_UNKNOWN):
         return False
-    if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + (p.in_iface if p.hook <= HOOK_FORWARD else 0)]:
+    if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + incoming(e, p)]:
         return False
-    if tests & RULE_TESTS_OUT and not e.iface_match[r.out_set * e.n_ifaces + (p.out_iface if p.hook >= HOOK_FORWARD else 0)]:
+    if tests & RULE_TESTS_OUT and not e.iface_match[r.out_set * e.n_ifaces + outgoing(p)]:
         return False
     if fn_unlikely(tests & RULE_TESTS_FRAGMENT) and (p.part == PART_LATER) == (inv >> 3 & 1):
         return False
@@ -353,7 +364,7 @@ cdef inline bint run_key(const engine_t *e, const dispatch_t *d, pkt_t *p, uint3
         # a memo for each of so many marks would be met by nobody again
         p.unrepeatable |= d.mask >= MANY_SLOTS
     elif d.kind == DISPATCH_IN:
-        key[0] = p.in_iface if p.hook <= HOOK_FORWARD else 0
+        key[0] = incoming(e, p)
     else:
         # no memo's key has the original source
         p.unrepeatable = True

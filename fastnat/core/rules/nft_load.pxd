@@ -10,7 +10,8 @@ from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..route cimport addr_type, classify, flow_back, flow_t, flow_to, is_multicast, leads_nowhere, packet_type, route_lookup, ruled_route
+from ..route cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_multicast, is_unicast6, leads_nowhere, outgoing, packet_type,
+                      route_lookup, ruled_route)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
@@ -119,18 +120,6 @@ cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to)
     return True
 
 
-cdef inline uint32_t incoming(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # incoming: the interface that a hook is told the packet came in by, 0 none; POSTROUTING is told since Linux 5.7.
-    if p.hook == HOOK_OUTPUT or (p.hook == HOOK_POSTROUTING and e.profile == LINUX_5_4):
-        return 0
-    return p.in_iface
-
-
-cdef inline uint32_t outgoing(const pkt_t *p) noexcept nogil:
-    # outgoing: the interface that a hook is told the packet goes out by, 0 none.
-    return p.out_iface if p.hook >= HOOK_FORWARD else 0
-
-
 cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexcept nogil:
     # put_name: the name of an interface, which has four words; of none it is empty.
     cdef uint32_t i
@@ -179,7 +168,7 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         to[0] = tuple_proto(p.t)
     elif x.a == NFT_META_PKTTYPE:
         classify(e, p)
-        to[0] = packet_type(e, tuple_dst(p.t), p.dst_class)
+        to[0] = packet_type(e, p)
     elif x.a == NFT_META_SKUID or x.a == NFT_META_SKGID:
         return load_owner(e, p, x, to)
     elif NFT_META_TIME <= x.a <= NFT_META_HOUR:
@@ -269,7 +258,7 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t class_, 
         return kind
     if is_multicast(addr):
         return RTN_MULTICAST
-    return RTN_UNICAST if addr else RTN_UNSPEC
+    return RTN_UNICAST if is_unicast6(addr) else RTN_UNSPEC
 
 
 cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x) noexcept nogil:

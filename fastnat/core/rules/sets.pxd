@@ -8,6 +8,7 @@
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..nat.range cimport has_ports
+from ..route cimport incoming, outgoing
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
@@ -79,21 +80,18 @@ cdef inline bint packet_port(const pkt_t *p, bint src, bint with_proto, uint32_t
     return proto == PROTO_TCP or proto == PROTO_UDP
 
 
-cdef inline bint packet_iface(const pkt_t *p, bint src, uint32_t *port) noexcept nogil:
+cdef inline bint packet_iface(const engine_t *e, const pkt_t *p, bint src, uint32_t *port) noexcept nogil:
     # packet_iface: the number of the device that it came in by, or goes out by.
     # => False: there is none in this hook.
-    if src:
-        port[0] = p.in_iface
-        return p.hook <= HOOK_FORWARD
-    port[0] = p.out_iface
-    return p.hook >= HOOK_FORWARD
+    port[0] = incoming(e, p) if src else outgoing(p)
+    return port[0] != 0
 
 
-cdef inline bint packet_key(const set_t *s, uint32_t dim, const pkt_t *p, bint src, uint32_t *port) noexcept nogil:
+cdef inline bint packet_key(const engine_t *e, const set_t *s, uint32_t dim, const pkt_t *p, bint src, uint32_t *port) noexcept nogil:
     # packet_key: a dimension that is no address.
     # => False: the packet has none.
     if dim == DIM_IFACE:
-        return packet_iface(p, src, port)
+        return packet_iface(e, p, src, port)
     if dim == DIM_MARK:
         port[0] = p.mark
         return True
@@ -138,7 +136,7 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
     for i in range(s.n_dims):
         src = (m.set.sources >> i) & 1
         if s.dims[i] != DIM_ADDRESS and s.dims[i] != DIM_NETWORK:
-            if not packet_key(s, s.dims[i], p, src, &port):
+            if not packet_key(e, s, s.dims[i], p, src, &port):
                 return NULL
             continue
         addrs[at] = tuple_src(p.t) if src else tuple_dst(p.t)
@@ -158,6 +156,9 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
         x = find_element(e, s, addrs, port, <uint32_t>prefix, p.now)
         if x != NULL and extensions_hold(e, s, m, x, p, member):
             return x
+        # a network that is there for other devices alone ends the search (mtype_test_cidrs, IP_SET_HASH_WITH_MULTI)
+        if x == NULL and s.dims[1] == DIM_IFACE and find_element(e, s, addrs, ANY_DEVICE, <uint32_t>prefix, p.now) != NULL:
+            return NULL
     return NULL
 
 

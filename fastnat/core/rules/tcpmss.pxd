@@ -49,7 +49,7 @@ cdef inline uint32_t mss_option(const uint8_t *l4, uint32_t header) noexcept nog
     return 0
 
 
-cdef inline void add_option(pkt_t *p, uint32_t mss) noexcept nogil:
+cdef inline void add_option(engine_t *e, pkt_t *p, uint32_t mss) noexcept nogil:
     # add_option: an MSS option in front of all others. There is room for it.
     cdef uint8_t *l4 = p.data + p.l4off
     cdef uint32_t have = p.len - p.l4off
@@ -62,10 +62,10 @@ cdef inline void add_option(pkt_t *p, uint32_t mss) noexcept nogil:
     csum_replace4(l4 + 16, 0, load_be32(l4 + TCP_HEADER))
     l4[12] += MSS_LENGTH // 4 << 4
     csum_replace2(l4 + 16, before, load_be16(l4 + 12))
-    set_length(p, p.len + MSS_LENGTH)
+    set_length(e, p, p.len + MSS_LENGTH)
 
 
-cdef inline uint32_t set_mss(const engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
+cdef inline uint32_t set_mss(engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
     # set_mss: tcpmss_mangle_packet; op 1 clamps to the path MTU, 0 sets t.value. A packet without bytes has no options.
     # => TARGET_NONE: the walk goes on; TARGET_DROP, TARGET_NO_ROOM: it ends.
     cdef uint8_t *l4 = p.data + p.l4off
@@ -96,5 +96,5 @@ cdef inline uint32_t set_mss(const engine_t *e, pkt_t *p, const target_t *t) noe
         return TARGET_NONE
     if p.len + MSS_LENGTH > p.room:
         return TARGET_NO_ROOM
-    add_option(p, mss if mss < DEFAULT_MSS else DEFAULT_MSS)
+    add_option(e, p, mss if mss < DEFAULT_MSS else DEFAULT_MSS)
     return TARGET_NONE

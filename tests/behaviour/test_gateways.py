@@ -1,0 +1,59 @@
+"""Whole nodes as the running kernel was recorded as them: kernel/gateway.py.
+
+Each recording is a difference that random nodes beside the kernel once had, made small: `about` says of what kind.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from kernel import gateway
+
+import fastnat
+from fastnat.capture import Captured
+from fastnat.capture.replay import Replay, replay
+
+RECORDED = sorted(Path(gateway.__file__).with_name("gateways").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_same_as_recorded(path, tmp_path):
+    said = json.loads(path.read_text())
+    for name, text in said["files"].items():
+        (tmp_path / name).write_text(text)
+    engine = fastnat.Engine(fastnat.Node.load(tmp_path), epoch=said["epoch"])
+    pause = said["seconds"] / len(said["packets"])
+    captured = [
+        Captured(said["epoch"] + n * pause, iface, bytes.fromhex(data))
+        for n, (iface, data, _) in enumerate(said["packets"])
+    ]
+    answers = list(replay(engine, iter(captured)))
+    for n, (answer, (_, data, theirs)) in enumerate(zip(answers, said["packets"], strict=True)):
+        mine = [(answer.line.out, p) for p in answer.packets if answer.line.out != "local"]
+        assert gateway.shown(mine) == theirs, f"packet {n}: {data}: {answer.line}"
+    table = gateway.connections(engine.conntrack.format("extended"))
+    assert table.keys() == said["table"].keys()
+    assert {line: left for line, left in table.items() if abs(left - said["table"][line]) > 2} == {}
+    assert {c: engine.stats[c] for c in gateway.COUNTERS} == said["stats"]
+    for version, text in said["rules"].items():
+        raw = "*raw" in said["files"][f"rules.v{version}"]
+        assert gateway.counters(engine.save_rules(int(version)), raw) == gateway.counters(text, raw)
+
+
+def test_replay_in_batches_says_the_same(tmp_path):
+    """All packets of a recording in one batch leave as they do one by one."""
+    from fastnat.capture.pcap import Batch
+
+    for path in RECORDED:
+        said = json.loads(path.read_text())
+        for name, text in said["files"].items():
+            (tmp_path / name).write_text(text)
+        node = fastnat.Node.load(tmp_path)
+        for name in said["files"]:
+            (tmp_path / name).unlink()
+        ifaces, data = [p[0] for p in said["packets"]], [bytes.fromhex(p[1]) for p in said["packets"]]
+        times = [said["epoch"]] * len(ifaces)
+        one = list(replay(fastnat.Engine(node, epoch=0.0), map(Captured, times, ifaces, data)))
+        run = Replay(fastnat.Engine(node, epoch=0.0))
+        together = [line for answers in run.run([Batch(times, ifaces, data)]) for line in answers.lines()]
+        assert together == [a.line for a in one], path.stem

@@ -1,0 +1,237 @@
+"""A node with all that it has, in a namespace of the running kernel, and what a recording says of it.
+
+A node is a dict: `devices` (name to MTU), `ip` (words of `ip`, those of IPv6 behind "-6 "), `sysctls`, `sets` (ipset
+restore), `rules4` and `rules6` (None: there are no tables of the family). Packets go in and come out by TUN devices,
+whose writes and reads the kernel answers at once: nobody waits.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import platform
+import re
+import select
+import socket
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+TUNSETIFF, TUN_RAW, CLONE_NEWNET = 0x400454CA, 0x1001, 0x40000000
+FIRST = {
+    "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0,
+    "net.ipv6.conf.all.forwarding": 1, "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.all.accept_dad": 0,
+    "net.ipv6.conf.default.accept_ra": 0, "net.ipv6.conf.default.addr_gen_mode": 1,
+}  # fmt: skip
+TOOLS = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+# the node's own answers belong to no socket
+MUTE = "-A OUTPUT -m owner ! --uid-owner 0 -j DROP"
+# of sysctl -a, what a recording keeps
+SAID = re.compile(
+    r"net\.(ipv[46]\.(fib_multipath_hash_\w+|conf\.\S+\.(forwarding|force_forwarding|rp_filter|accept_local"
+    r"|route_localnet|bc_forwarding|send_redirects|src_valid_mark|accept_source_route))|ipv4\.ip_forward"
+    r"|netfilter\.nf_conntrack_(acct|checksum|tcp_\w+)) "
+)
+COUNTERS = ("invalid", "insert_failed", "drop", "early_drop", "error", "clash_resolve", "chaintoolong", "found")
+# connections that have less than this to live may be gone on one side [s]
+NEAR_THE_END = 3
+
+
+def sh(*words, text=None):
+    done = subprocess.run(words, check=False, capture_output=True, text=True, input=text)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr}\n{text or ''}")
+    return done.stdout
+
+
+def muted(text):
+    """Return rules with one in front of raw OUTPUT that drops the node's own answers."""
+    head, there, tail = text.partition("*raw\n")
+    if not there:
+        return f"{text}*raw\n{MUTE}\nCOMMIT\n"
+    lines = tail.splitlines()
+    at = next(n for n, line in enumerate(lines) if not line.startswith(":"))
+    return "\n".join([f"{head}*raw", *lines[:at], MUTE, *lines[at:], ""])
+
+
+class Gateway:
+    """The running kernel as such a node, in a namespace that this process enters and that goes with it."""
+
+    def __init__(self, node):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        self.libc, self.node, self.fds, self.raws = libc, node, {}, {}
+        try:
+            self._configure()
+        except BaseException:
+            self.close()
+            raise
+
+    def _configure(self):
+        node = self.node
+        for key, value in FIRST.items():
+            self.sysctl(key, value)
+        for name in node["devices"]:
+            self.fds[name] = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fcntl.ioctl(self.fds[name], TUNSETIFF, struct.pack("16sH22s", name.encode(), TUN_RAW, b""))
+        links = ["link set lo up"]
+        links += [f"link set {name} mtu {mtu} up" for name, mtu in node["devices"].items()]
+        four = [words for words in node["ip"] if not words.startswith("-6 ")]
+        six = [words[3:] for words in node["ip"] if words.startswith("-6 ")]
+        sh("ip", "-batch", "-", text="\n".join([*links, *four, ""]))
+        addresses = [words for words in six if words.startswith("addr")]
+        sh("ip", "-6", "-batch", "-", text="\n".join([*addresses, ""]))
+        # an IPv6 address is tentative for a moment
+        time.sleep(0.03)
+        sh("ip", "-6", "-batch", "-", text="\n".join([*(w for w in six if not w.startswith("addr")), ""]))
+        for key, value in node["sysctls"].items():
+            self.sysctl(key, value)
+        if node["sets"]:
+            sh("ipset", "restore", text=node["sets"])
+        self.load_rules()
+        time.sleep(0.02)
+        self.read()
+
+    def load_rules(self):
+        """Give the node its rules; those that are there already go."""
+        for version, tool in TOOLS.items():
+            if self.node[f"rules{version}"] is not None:
+                sh(f"{tool}-restore", text=f"*raw\n{MUTE}\nCOMMIT\n")
+                sh(f"{tool}-restore", "-c", text=muted(self.node[f"rules{version}"]))
+
+    @staticmethod
+    def sysctl(key, value):
+        Path("/proc/sys", key.replace(".", "/")).write_text(str(value))
+
+    def files(self):
+        """Return the files of the node's directory, by their names."""
+        found = {
+            "addr.json": sh("ip", "-j", "addr"), "rule.json": sh("ip", "-j", "rule"),
+            "rule6.json": sh("ip", "-j", "-6", "rule"),
+            "route-all.json": sh("ip", "-j", "-4", "route", "show", "table", "all"),
+            "route6-all.json": sh("ip", "-j", "-6", "route", "show", "table", "all"),
+            "sysctl.conf": "".join(line for line in sh("sysctl", "-a").splitlines(True) if SAID.match(line)),
+        }  # fmt: skip
+        found |= {f"rules.v{v}": self.node[f"rules{v}"] for v in TOOLS if self.node[f"rules{v}"] is not None}
+        return found | ({"ipset.save": sh("ipset", "save")} if self.node["sets"] else {})
+
+    def read(self):
+        """Return (device, bytes) of all that has come out."""
+        out = []
+        for name, fd in self.fds.items():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    out.append((name, os.read(fd, 65536)))
+        # who has addresses of IPv6 reports its groups
+        return [(name, data) for name, data in out if not (data[0] >> 4 == 6 and data[6] == 0 and data[40] == 58)]
+
+    def send(self, iface, data):
+        """Put one datagram in, or send it from the node itself."""
+        if iface != "local":
+            # too short to be one, or larger than the device
+            with contextlib.suppress(OSError):
+                os.write(self.fds[iface], data)
+            return
+        four = data[0] >> 4 == 4
+        family = socket.AF_INET if four else socket.AF_INET6
+        if family not in self.raws:
+            self.raws[family] = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            if four:
+                self.raws[family].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        with contextlib.suppress(OSError):
+            self.raws[family].sendto(data, (socket.inet_ntop(family, data[16:20] if four else data[24:40]), 0))
+
+    def go(self, iface, data, expected=0):
+        """Return what leaves in a packet's place; expected: how many the other side says, for which it waits."""
+        self.send(iface, data)
+        out = self.read()
+        end = time.monotonic() + 0.1
+        while len(out) < expected and time.monotonic() < end:
+            select.select(list(self.fds.values()), [], [], 0.01)
+            out += self.read()
+        return out
+
+    def told(self):
+        """Return the table, conntrack -S and the counters of rules, as texts."""
+        table = "".join(sh("conntrack", "-L", "-f", f"ipv{v}", "-o", "extended") for v in TOOLS)
+        saved = {v: sh(f"{tool}-save", "-c") for v, tool in TOOLS.items() if self.node[f"rules{v}"] is not None}
+        totals = {}
+        for word in sh("conntrack", "-S").split():
+            name, _, value = word.partition("=")
+            if name != "cpu":
+                totals[name] = totals.get(name, 0) + int(value)
+        return table, {c: totals.get(c, 0) for c in COUNTERS}, saved
+
+    def close(self):
+        for there in (*self.fds.values(), *self.raws.values()):
+            os.close(there if isinstance(there, int) else there.detach())
+        self.libc.setns(self.home, CLONE_NEWNET)
+        os.close(self.home)
+
+
+def without_chance(data):
+    """Return a packet without what the kernel draws or reads from a clock: numbers of IPv6 fragments, time stamps."""
+    made = bytearray(data)
+    if data[0] >> 4 == 4:
+        end = (data[0] & 15) * 4
+        if end > 24 and data[20] == 68:
+            made[10:12] = bytes(2)
+            step = 4 if data[23] & 15 == 0 else 8
+            for at in range(20 + step, min(20 + data[21], end), step):
+                made[at : at + 4] = bytes(4)
+        return bytes(made)
+    at, kind_at = 40, 6
+    while len(data) >= at + 8 and data[kind_at] in (0, 43, 60):
+        kind_at, at = at, at + (data[at + 1] + 1) * 8
+    if len(data) >= at + 8 and data[kind_at] == 44:
+        made[at + 4 : at + 8] = bytes(4)
+    return bytes(made)
+
+
+def shown(packets):
+    """Return what left as a list that can be compared and written."""
+    return sorted([name, without_chance(data).hex()] for name, data in packets)
+
+
+def connections(text):
+    """Return {line without timeout: seconds left} of `conntrack -L -o extended`."""
+    found = (re.match(r"(\S+ +\d+ \S+ +\d+) (\d+) (.*)", line) for line in text.splitlines())
+    return {re.sub(r" use=\d+", "", f"{m[1]} {m[3]}").strip(): int(m[2]) for m in found if m}
+
+
+def counters(text, raw=True):
+    """Return [table, chain, place, counters] of chains and rules; those of the recorder are left out."""
+    table, places, found = "", {}, []
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        words = line.split()
+        mine = line.endswith(MUTE.removeprefix("-A OUTPUT ")) and table == "raw"
+        if not line.startswith((":", "[")) or mine or (table == "raw" and not raw) or words[1] == "-":
+            continue
+        chain = words[0][1:] if line.startswith(":") else words[2]
+        place = places[table, chain] = places.get((table, chain), -1) + (line[0] == "[") + (line[0] == ":")
+        if not (table == "raw" and chain == "OUTPUT" and line[0] == ":"):
+            found.append([table, chain, line[0] + str(place), words[2] if line[0] == ":" else words[0]])
+    return sorted(found)
+
+
+def record(node, packets, path, about):
+    """Write what the running kernel makes of packets."""
+    kernel, begin = Gateway(node), time.monotonic()
+    try:
+        files, epoch = kernel.files(), time.time()
+        out = [[iface, data.hex(), shown(kernel.go(iface, data))] for iface, data in packets]
+        took = time.monotonic() - begin
+        table, stats, saved = kernel.told()
+    finally:
+        kernel.close()
+    said = {
+        "about": about, "kernel": platform.release(), "epoch": epoch, "seconds": took, "files": files, "packets": out,
+        "table": connections(table), "stats": stats, "rules": saved,
+    }  # fmt: skip
+    path.write_text(json.dumps(said, indent=0) + "\n")
