@@ -601,3 +601,25 @@ def test_a_field_of_some_types_of_icmp_asks_for_the_type():
     engine = engine_of(chain("icmp id 7 drop"))
     answers = [verdict(send(engine, proto="icmp", sport=7, dport=kind << 8)) for kind in (8, 13)]
     assert answers == ["drop", "forward"]
+
+
+@pytest.mark.parametrize(("profile", "dropped"), [("linux-6.18", "forward"), ("linux-5.4", "drop")])
+def test_the_last_byte_of_a_quota_is_within_it(profile, dropped):
+    """Recorded with Linux 6.18."""
+    engine = engine_of(chain("quota over 100 bytes drop"), profile=profile)
+    assert [verdict(send(engine, length=50)) for _ in range(3)] == ["forward", dropped, "drop"]
+
+
+def test_the_packet_that_ends_its_connection_is_still_counted():
+    """Recorded: nf_ct_kill_acct. A RST in place of an answer deletes the connection; rules see what it has counted."""
+    for nft, rules in (
+        (chain("ct packets > 1 drop"), ""),
+        (
+            "",
+            "*filter\n-A FORWARD -m connbytes --connbytes 2 --connbytes-dir both --connbytes-mode packets -j DROP\nCOMMIT\n",
+        ),
+    ):
+        engine = engine_of(nft, rules)
+        assert verdict(send(engine, **TCP)) == "forward"
+        answer = {"src": "203.0.113.10", "dst": "10.244.1.2", "sport": 80, "dport": 4000, "iface": "eth0"}
+        assert verdict(send(engine, **{**TCP, **answer, "tcp_flags": 4})) == "drop"

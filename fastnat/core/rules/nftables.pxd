@@ -104,10 +104,10 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
     return x.b & 1
 
 
-cdef inline bint quota_holds(const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
-    # quota_holds: nft_quota_do_eval.
+cdef inline bint quota_holds(const engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
+    # quota_holds: nft_quota_do_eval. Older kernels took the last byte of a quota as one too many.
     s.bytes += p.length
-    return (s.bytes >= s.most) == (x.b & 1)
+    return (s.bytes > s.most or (e.profile == LINUX_5_4 and s.bytes == s.most)) == (x.b & 1)
 
 
 cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *own) noexcept nogil:
@@ -200,7 +200,7 @@ cdef inline uint32_t stateful_says(engine_t *e, pkt_t *p, const nft_expr_t *x, u
     elif x.kind == NFT_LIMIT:
         return GOES_ON if limit_holds(e, p, x, s) else LEAVES
     elif x.kind == NFT_QUOTA:
-        return GOES_ON if quota_holds(p, x, s) else LEAVES
+        return GOES_ON if quota_holds(e, p, x, s) else LEAVES
     elif x.kind == NFT_CONNLIMIT:
         return count_says(e, p, x, s)
     else:
