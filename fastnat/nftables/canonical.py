@@ -75,6 +75,7 @@ def canonical(ruleset: Ruleset) -> Ruleset:
     """Bring a rule set into the form in which nft lists it; the same object is returned."""
     for table in ruleset.tables.values():
         writer = Writer(ruleset, table)
+        fill_by_rules(table)
         for named in table.sets.values():
             writer.named(named)
         for chain in table.chains.values():
@@ -82,6 +83,15 @@ def canonical(ruleset: Ruleset) -> Ruleset:
         for made in table.objects.values():
             object_words(table, made)
     return ruleset
+
+
+def fill_by_rules(table: Table) -> None:
+    """Give sets that rules add to the flag that says so, which the kernel needs."""
+    rules = (rule for chain in table.chains.values() for rule in chain.rules)
+    for s in (s for rule in rules for s in rule.statements if isinstance(s, Dynamic) and s.op != "meter"):
+        named = table.sets.get(s.table)
+        if named is not None and "dynamic" not in named.flags and not {"constant", "interval"} & set(named.flags):
+            named.flags = tuple(sorted((*named.flags, "dynamic")))
 
 
 def object_words(table: Table, made: Object) -> None:
@@ -409,7 +419,9 @@ def interval(low: int, high: int, kind: Datatype) -> Expression:
         return Value(kind.text(low))
     if kind.form == "address" and width & (width - 1) == 0 and low % width == 0:
         return Prefix(Value(kind.text(low)), kind.bits - width.bit_length() + 1)
-    return Range(Value(kind.text(low)), Value(kind.text(high)))
+    # of types with names, ranges are listed as numbers
+    ends = (str(low), str(high)) if kind.names and kind.form == "decimal" else (kind.text(low), kind.text(high))
+    return Range(*map(Value, ends))
 
 
 def range_of(x: Expression, kind: Datatype) -> Expression:

@@ -83,7 +83,23 @@ META = {
 # listed without `meta`; and written without it, as well
 BARE_META = frozenset(("iif", "iifname", "oif", "oifname", "iifgroup", "oifgroup", "ibrname", "obrname"))
 SHORT_META = BARE_META | frozenset(
-    ("mark", "nftrace", "iiftype", "oiftype", "skuid", "skgid", "rtclassid", "ibriport", "obriport", "cgroup")
+    (
+        "mark",
+        "nftrace",
+        "iiftype",
+        "oiftype",
+        "skuid",
+        "skgid",
+        "rtclassid",
+        "ibriport",
+        "obriport",
+        "cgroup",
+        "pkttype",
+        "cpu",
+        "day",
+        "hour",
+        "time",
+    )
 )
 CT = {
     "state": TYPES["ct_state"], "direction": TYPES["ct_dir"], "status": TYPES["ct_status"], "mark": MARK,
