@@ -610,16 +610,12 @@ def test_the_last_byte_of_a_quota_is_within_it(profile, dropped):
     assert [verdict(send(engine, length=50)) for _ in range(3)] == ["forward", dropped, "drop"]
 
 
-def test_the_packet_that_ends_its_connection_is_still_counted():
+@pytest.mark.parametrize("native", [True, False])
+def test_the_packet_that_ends_its_connection_is_still_counted(native):
     """Recorded: nf_ct_kill_acct. A RST in place of an answer deletes the connection; rules see what it has counted."""
-    for nft, rules in (
-        (chain("ct packets > 1 drop"), ""),
-        (
-            "",
-            "*filter\n-A FORWARD -m connbytes --connbytes 2 --connbytes-dir both --connbytes-mode packets -j DROP\nCOMMIT\n",
-        ),
-    ):
-        engine = engine_of(nft, rules)
-        assert verdict(send(engine, **TCP)) == "forward"
-        answer = {"src": "203.0.113.10", "dst": "10.244.1.2", "sport": 80, "dport": 4000, "iface": "eth0"}
-        assert verdict(send(engine, **{**TCP, **answer, "tcp_flags": 4})) == "drop"
+    match = "-m connbytes --connbytes 2 --connbytes-dir both --connbytes-mode packets"
+    rules = f"*filter\n-A FORWARD {match} -j DROP\nCOMMIT\n"
+    engine = engine_of(chain("ct packets > 1 drop") if native else "", "" if native else rules)
+    assert verdict(send(engine, **TCP)) == "forward"
+    answer = {"src": "203.0.113.10", "dst": "10.244.1.2", "sport": 80, "dport": 4000, "iface": "eth0"}
+    assert verdict(send(engine, **{**TCP, **answer, "tcp_flags": 4})) == "drop"

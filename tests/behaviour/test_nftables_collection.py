@@ -1,16 +1,15 @@
-"""Rule sets as firewalls, routers and container software write them: each loads strictly and decides as the kernel does.
+"""Rule sets as firewalls, routers and container software write them: each loads strictly and decides as expected.
 
-The files are our own, after the documentation of the software. tests/kernel/test_nftables.py runs random traffic through
-each of them and through the kernel.
+The files are our own, after the documentation of the software.
 """
 
 import re
 from pathlib import Path
 
 import pytest
+from behaviour.test_nftables import send, text, verdict
 
 import fastnat
-from behaviour.test_nftables import send, text, verdict
 from fastnat import nftables
 from fastnat.addresses import V4
 
