@@ -39,6 +39,7 @@ def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | N
     program = compile_ruleset(
         node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), dated=dated,
         seed=settings.seed ^ SALT[family.version],
+        owners={"uid": node.users, "gid": node.groups},
         twins=twins(node.nft, "ip" if family is V4 else "ip6", rules.tables),
     )  # fmt: skip
     return ruleset, program

@@ -8,6 +8,7 @@ Invariants: registers begin anew with each statement; what cannot be decided is 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from ..addresses import V4, Family
 from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftMeta, TargetKind
@@ -81,9 +82,9 @@ class Compiler(Changes):
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
-    def knows(self, dated: bool, seed: int) -> Compiler:
-        """Say whether the engine has a date, and from which seed jhash draws those that rules do not give."""
-        self.dated, self.draws = dated, random.Random(seed)
+    def knows(self, dated: bool, seed: int, owners: dict[str, Mapping[str, int]]) -> Compiler:
+        """Say whether there is a date, from which seed jhash draws those that rules do not give, and who has which id."""
+        self.dated, self.draws, self.owners = dated, random.Random(seed), owners
         return self
 
     def run(self, iptables: set[tuple[int, int]], iptables_first: bool, twins: set[tuple[str, str]]) -> Program:
@@ -494,14 +495,16 @@ def compile_ruleset(
     dated: bool = True,
     seed: int = 0,
     twins: set[tuple[str, str]] | None = None,
+    owners: dict[str, Mapping[str, int]] | None = None,
 ) -> Program:
     """Compile a canonical rule set for one family of a node.
 
     indexes: numbers of interfaces by the index that the kernel gives them; iptables: (table, hook) of the iptables
     rules beside it; iptables_first: those were loaded before these; dated: the engine has a date; seed: jhash draws
-    from it the seeds that rules do not give; twins: the tables that run as rules of iptables.
+    from it the seeds that rules do not give; twins: the tables that run as rules of iptables;
+    owners: ids by name, of users as "uid" and of groups as "gid".
     Raises RuleError, which names the place, for what is not supported and what the kernel would refuse.
     """
     with no_garbage():
-        compiler = Compiler(ruleset, iface_names, indexes, family).knows(dated, seed)
+        compiler = Compiler(ruleset, iface_names, indexes, family).knows(dated, seed, owners or {})
         return compiler.run(iptables or set(), iptables_first, twins or set())

@@ -6,7 +6,7 @@ Source: netlink_linearize.c of nftables 1.0.6.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..addresses import V4, Family
 from ..core.layout import (
@@ -51,6 +51,8 @@ class Emitter:
     def __init__(self, pool: Pool, iface_names: list[str], indexes: dict[int, int], family: Family) -> None:
         self.pool, self.family, self.indexes = pool, family, indexes
         self.dated, self.draws = True, random.Random(0)
+        # ids of users and groups by name
+        self.owners: dict[str, Mapping[str, int]] = {}
         self.ifaces = {name: n for n, name in enumerate(iface_names) if n}
         self.address_kind = TYPES["ipv4_addr" if family is V4 else "ipv6_addr"]
         self.tracking = False
@@ -152,7 +154,9 @@ class Emitter:
             return low, low | (1 << 8 * (16 - len(name))) - 1 if text.endswith("*") else low
         if kind.name == "string":
             return (code := self.helper_code(text) or NOBODY), code
-        number = kind.number(text)
+        number = self.owners.get(kind.name, {}).get(text)
+        if number is None:
+            number = kind.number(text)
         # conntrack counts in milliseconds
         number *= 1000 if kind.form == "time" else 1
         return number, number

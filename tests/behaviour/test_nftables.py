@@ -521,6 +521,16 @@ def test_what_connections_have_counted_turns_accounting_on():
     assert [verdict(send(engine, length=28)) for _ in range(3)] == ["forward", "drop", "drop"]
 
 
+def test_passwd_and_group_name_owners():
+    node = make_node(chain('meta skuid "proxy" meta skgid { www, 7 } drop', "type filter hook output priority 0;"))
+    node.users, node.groups = {"proxy": 13}, {"www": 33}
+    engine = fastnat.Engine(node)
+    engine.uid, engine.gid = 13, 33
+    assert verdict(send(engine, src=OUT, iface="local")) == "drop"
+    engine.uid = 14
+    assert verdict(send(engine, src=OUT, iface="local")) == "forward"
+
+
 def test_owners_are_those_of_local_packets_alone():
     base = "type filter hook postrouting priority filter;"
     engine = engine_of(chain("meta skuid 1000-1999 meta skgid != 5 drop", base))
