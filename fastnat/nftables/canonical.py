@@ -18,12 +18,14 @@ from .tree import (
     Any,
     Assign,
     Concat,
+    Counter,
     Ct,
     Dynamic,
     Element,
     Elements,
     Expression,
     Hash,
+    Limit,
     Listed,
     Lookup,
     Match,
@@ -43,6 +45,7 @@ from .tree import (
     Statement,
     Table,
     Value,
+    Verdict,
     VerdictMap,
 )
 
@@ -64,6 +67,8 @@ STATES_IN_TIME = (
     "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close", "syn_sent2",
     "retrans", "unack", "unreplied", "replied",
 )  # fmt: skip
+# what names no field of a header
+LEAVES = (Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit)
 # what a set has room for if it does not say, and rules add to it
 DYNAMIC_SIZE = 65_535
 DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
@@ -591,17 +596,15 @@ def implied_by(m: Match) -> tuple[str, str] | None:
 
 
 def payloads_of(statement: Statement) -> list[Payload]:
-    """Return the fields of headers that a statement names."""
+    """Return the fields of headers that a statement names; those of anonymous sets are values."""
     found: list[Payload] = []
-    visit(statement, lambda x: found.append(x) if isinstance(x, Payload) else None)
+    waiting: list[object] = [statement]
+    while waiting:
+        x = waiting.pop()
+        if isinstance(x, Payload):
+            found.append(x)
+        elif not isinstance(x, LEAVES):
+            inner = [getattr(x, name) for name in getattr(x, "__dataclass_fields__", ())]
+            parts = [part for value in inner for part in (value if isinstance(value, tuple) else (value,))]
+            waiting += reversed([part for part in parts if hasattr(part, "__dataclass_fields__")])
     return found
-
-
-def visit(x: object, each: Callable[[object], object]) -> None:
-    """Call a function for an expression or statement and all that it is made of."""
-    each(x)
-    for name in getattr(x, "__dataclass_fields__", ()):
-        inner = getattr(x, name)
-        for part in inner if isinstance(inner, tuple) else (inner,):
-            if hasattr(part, "__dataclass_fields__"):
-                visit(part, each)

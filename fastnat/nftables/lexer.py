@@ -53,6 +53,8 @@ class Sources:
         self.names: list[str] = []
         self.texts: list[str] = []
         self._starts: list[list[int]] = []
+        # the line that was asked for last
+        self._last = 0, 0
 
     def add(self, name: str, text: str) -> int:
         """Add a text; return its number."""
@@ -63,8 +65,11 @@ class Sources:
 
     def place(self, file: int, at: int) -> Place:
         """Return line and column, from 1."""
-        line = bisect_right(self._starts[file], at)
-        return line, at - self._starts[file][line - 1] + 1
+        starts, (last, line) = self._starts[file], self._last
+        if not (last == file and 0 < line < len(starts) and starts[line - 1] <= at < starts[line]):
+            line = bisect_right(starts, at)
+            self._last = file, line
+        return line, at - starts[line - 1] + 1
 
     def line(self, file: int, at: int) -> str:
         """Return the text of a line."""
