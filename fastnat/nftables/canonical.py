@@ -8,7 +8,6 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 from . import fields

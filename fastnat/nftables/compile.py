@@ -83,7 +83,7 @@ class Compiler(Changes):
         self.starts: dict[str, int] = {}
 
     def knows(self, dated: bool, seed: int, owners: dict[str, Mapping[str, int]]) -> Compiler:
-        """Say whether there is a date, from which seed jhash draws those that rules do not give, and who has which id."""
+        """Say whether there is a date, from which seed jhash draws missing ones, and who has which id."""
         self.dated, self.draws, self.owners = dated, random.Random(seed), owners
         return self
 

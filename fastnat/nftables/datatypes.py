@@ -134,7 +134,9 @@ class Datatype:
             except OSError:
                 raise ValueError(f"no service is called {text!r}; give its number") from None
         if self.names is ROOT:
-            raise ValueError(f"{text!r}: the names of the node's users and groups are not known; put its passwd and group there")
+            raise ValueError(
+                f"{text!r}: the names of the node's users and groups are not known; put its passwd and group there"
+            )
         known = ", ".join(list(self.names)[:12]) or "a number"
         raise ValueError(f"{text!r} is no {self.name}; expected {known}")
 
