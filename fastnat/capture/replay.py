@@ -21,7 +21,7 @@ from .fragments import Reassembler, Whole, split
 from .pcap import Batch, Captured
 from .reassembly import DELIVERED, ENTERING, SENT
 
-IPV4_HEADER = 20
+IPV4_HEADER, SCTP = 20, 132
 VERDICTS = [v.name.lower() for v in Verdict]
 CTINFO = {int(c): c.name for c in CtInfo}
 REASONS = {int(r): r.name.lower() for r in Reason}
@@ -227,8 +227,8 @@ class Replay:
         if left is None:
             return Replayed(line, [])
         if reason == Reason.UNTRACKED and whole.read:
-            # it is conntrack that reads headers in one piece
-            whole = replace(whole, read={})
+            # it is conntrack that reads a header of SCTP in one piece
+            whole = replace(whole, read={proto: size for proto, size in whole.read.items() if proto != SCTP})
         parts = [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out]))
         return Replayed(line, parts, left if copied else None)
 

@@ -17,7 +17,7 @@ from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
 from .multipath cimport choose_hop, hop_varies
 from .packet.extensions cimport hops_sound, V6_HOPS
-from .packet.mangle cimport count_unruled
+from .packet.mangle cimport count_unruled, tos_of
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
 from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .rules.match cimport rule_reason
@@ -230,7 +230,8 @@ cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     # forward: what goes on to another machine: TTL, FORWARD, POSTROUTING (ip_forward).
     cdef uint32_t reason
-    if not e.iface_flags[p.in_iface] & IFACE_FORWARD:
+    # bc_forwarding alone decides on what is sent to all of a network
+    if not e.iface_flags[p.in_iface] & IFACE_FORWARD and e.routes[p.route - 1].kind != ROUTE_BROADCAST:
         return REASON_NOT_FORWARDING
     if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
@@ -354,8 +355,17 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     # receive_own: what the node has sent comes back in by the device that it left by; it has its route.
+    cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t reason
+    # it may pass chains that it has passed before
+    count_unruled(e, p)
     p.in_iface = p.out_iface
+    if p.ct == FN_NONE and not p.untracked:
+        # conntrack has refused it, and looks at it anew
+        p.has_template = False
+        p.template_zone = 0
+        p.template_dir = 0
+        p.template_helper = 0
     if FN_V6 and p.data != NULL and p.data[6] == V6_HOPS and not hops_sound(p.data, p.len):
         return REASON_IP_HEADER
     p.hook = HOOK_PREROUTING
@@ -364,6 +374,9 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
         reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = last_hook(e, p)
+    if not reason and tuple_dst(p.t) != dst and not p.copied:
+        # translated only here: it needs another route
+        return route_received(e, p)
     return reason if reason else deliver_local(e, p)
 
 
@@ -396,14 +409,16 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t reroute(engine_t *e, pkt_t *p, addr_t dst, uint32_t mark) noexcept nogil:
-    # reroute: a packet of the node's that had another destination or mark when it was routed (ip_route_me_harder).
+cdef inline uint32_t reroute(engine_t *e, pkt_t *p, addr_t dst, uint32_t mark, uint32_t tos) noexcept nogil:
+    # reroute: a packet of the node's that had another destination, mark or TOS when it was routed (ip_route_me_harder).
     cdef uint32_t device
-    if tuple_dst(p.t) == dst and p.mark == mark:
+    if tuple_dst(p.t) == dst and p.mark == mark and tos_of(p) == tos:
         return REASON_NONE
     if is_multicast(tuple_dst(p.t)) or is_limited_broadcast(tuple_dst(p.t)):
-        # with a source address the device is the one that has it
+        # with a source address the device is the one that has it; IPv6 stays on the one that it has
         device = device_of(e, tuple_src(p.t))
+        if device == 0 and not FN_V6:
+            return REASON_NO_ROUTE
         p.out_iface = <uint16_t>device if device else p.out_iface
         return REASON_NONE
     return set_route(e, p) if tuple_dst(p.t) != dst or e.routes_by_packet else REASON_NONE
@@ -422,17 +437,24 @@ cdef inline uint32_t filter_output(engine_t *e, pkt_t *p, uint16_t out_iface) no
 cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # send: a packet of the node itself.
     cdef addr_t dst = tuple_dst(p.t)
-    cdef uint32_t mark = p.mark
+    cdef uint32_t tos = tos_of(p)
     cdef uint32_t reason = set_route(e, p)
+    cdef uint32_t mark
     cdef uint16_t out_iface = p.out_iface
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
     reason = track(e, HOOK_OUTPUT, p)
+    # what raw and nat mark has its route already
+    mark = p.mark
     if not reason:
-        reason = mangle_and_dnat(e, HOOK_OUTPUT, p)
+        reason = filter_hook(e, TABLE_MANGLE, HOOK_OUTPUT, p)
     if not reason:
-        reason = reroute(e, p, dst, mark)
+        reason = reroute(e, p, dst, mark, tos)
+    if not reason:
+        reason = nat_hook(e, HOOK_OUTPUT, p, MANIP_DST)
+    if not reason:
+        reason = reroute(e, p, dst, p.mark, tos_of(p))
     if not reason:
         reason = from_server(e, p)
     if not reason:
@@ -444,7 +466,8 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     if reason:
         return reason
     dst = tuple_dst(p.t)
-    if is_multicast(dst) or is_limited_broadcast(dst) or e.routes[p.route - 1].kind == ROUTE_BROADCAST:
+    if p.out_iface != e.loopback and (is_multicast(dst) or is_limited_broadcast(dst)
+                                      or e.routes[p.route - 1].kind == ROUTE_BROADCAST):
         return send_to_group(e, p)
     reason = postrouting(e, p)
     return receive_own(e, p) if not reason and p.out_iface == e.loopback else reason

@@ -271,7 +271,7 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     if r.kind == ROUTE_LOCAL:
         return TYPE_LOCAL if iface == FN_ANY_IFACE or r.iface == iface else 0
     if r.kind == ROUTE_ANYCAST:
-        return TYPE_LOCAL | TYPE_ANYCAST if iface == FN_ANY_IFACE else TYPE_ANYCAST
+        return TYPE_ANYCAST
     # of a network on the link also its first address (ipv6_anycast_destination)
     if r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2):
         return TYPE_ANYCAST

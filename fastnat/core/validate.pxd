@@ -141,7 +141,11 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
     back = flow_back(p, 0, p.mark if flags & 4 else 0)
     back.sport = 0
     back.dport = 0
-    back.proto = back.proto if FN_V6 else 0
+    if not FN_V6:
+        back.proto = 0
+    elif p.data != NULL:
+        # what the IP header says follows, be it an extension
+        back.proto = p.data[6]
     back.out_iface = p.in_iface if FN_V6 and not flags & 1 else 0
     route = route_back(e, p, &back)
     if leads_nowhere(e, route):

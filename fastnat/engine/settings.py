@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from ..addresses import FAMILIES, Family
+from ..addresses import FAMILIES, V6, Family
 from ..core.layout import Profile
 from ..dtypes import HZ
 from ..nftables.program import Program
@@ -53,6 +53,9 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
     def flag(name: str, default: int) -> int:
         return int(sysctl(name, default) != 0)
 
+    dissects = any(p.proto or p.sports != ANY_PORT or p.dports != ANY_PORT for p in node.policy_of(family))
+    # in front of a protocol IPv6 may have other headers in each packet
+    by_packet = any(p.iface or p.mask or p.tos_mask for p in node.policy_of(family)) or (dissects and family is V6)
     return {
         "seed": settings.seed, "key": settings.key, "secret": os.urandom(80),
         "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
@@ -64,8 +67,8 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
         "nat_hooks": r.nat_hooks or program.nat,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
-        "routes_by_packet": any(p.iface or p.mask or p.tos_mask for p in node.policy_of(family)),
-        "dissects": any(p.proto or p.sports != ANY_PORT or p.dports != ANY_PORT for p in node.policy_of(family)),
+        "routes_by_packet": by_packet,
+        "dissects": dissects,
         "multipath_policy": sysctl(f"net.ipv{family.version}.fib_multipath_hash_policy", 0),
         "multipath_seed": multipath_seed(node, settings), "loopback": node.iface_number("lo"),
         "loose": flag(prefix + "tcp_loose", 1),

@@ -11,6 +11,7 @@ from kernel import gateway
 
 import fastnat
 from fastnat.capture import Captured
+from fastnat.capture.pcap import Batch
 from fastnat.capture.replay import Replay, replay
 
 RECORDED = sorted(Path(gateway.__file__).with_name("gateways").glob("*.json"))
@@ -23,14 +24,11 @@ def test_same_as_recorded(path, tmp_path):
         (tmp_path / name).write_text(text)
     engine = fastnat.Engine(fastnat.Node.load(tmp_path), epoch=said["epoch"])
     pause = said["seconds"] / len(said["packets"])
-    captured = [
-        Captured(said["epoch"] + n * pause, iface, bytes.fromhex(data))
-        for n, (iface, data, _) in enumerate(said["packets"])
-    ]
-    answers = list(replay(engine, iter(captured)))
-    for n, (answer, (_, data, theirs)) in enumerate(zip(answers, said["packets"], strict=True)):
-        mine = [(answer.line.out, p) for p in answer.packets if answer.line.out != "local"]
-        assert gateway.shown(mine) == theirs, f"packet {n}: {data}: {answer.line}"
+    run = Replay(engine)
+    for n, (iface, data, theirs) in enumerate(said["packets"]):
+        answers = list(run.run([Batch([said["epoch"] + n * pause], [iface], [bytes.fromhex(data)])]))
+        mine = [(out, d) for answer in answers for _, out, d in answer.emitted() if out != "local"]
+        assert gateway.shown(mine) == theirs, f"packet {n}: {data}: {[*answers[0].lines()]}"
     table = gateway.connections(engine.conntrack.format("extended"))
     assert table.keys() == said["table"].keys()
     assert {line: left for line, left in table.items() if abs(left - said["table"][line]) > 2} == {}
@@ -42,8 +40,6 @@ def test_same_as_recorded(path, tmp_path):
 
 def test_replay_in_batches_says_the_same(tmp_path):
     """All packets of a recording in one batch leave as they do one by one."""
-    from fastnat.capture.pcap import Batch
-
     for path in RECORDED:
         said = json.loads(path.read_text())
         for name, text in said["files"].items():

@@ -19,6 +19,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import fastnat
+from fastnat.capture.pcap import Batch
+from fastnat.capture.replay import Replay
+
 TUNSETIFF, TUN_RAW, CLONE_NEWNET = 0x400454CA, 0x1001, 0x40000000
 FIRST = {
     "net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0,
@@ -218,6 +222,107 @@ def counters(text, raw=True):
         if not (table == "raw" and chain == "OUTPUT" and line[0] == ":"):
             found.append([table, chain, line[0] + str(place), words[2] if line[0] == ":" else words[0]])
     return sorted(found)
+
+
+class Difference(AssertionError):
+    """What differs, of which kind, behind which packets."""
+
+    def __init__(self, kind, what, packets):
+        super().__init__(f"{kind}: {what}")
+        self.kind, self.packets = kind, packets
+
+
+def compare(node, traffic, folder):
+    """Run packets through the running kernel and a replay; raise Difference where they do not agree.
+
+    traffic: `step()` gives a packet as (iface, bytes, ...), or None at the end, and `tell(step, packets)` is told what
+    left. It ends where a port is drawn at random, for the kernel draws another. Returns the number of packets.
+    """
+    kernel, packets = Gateway(node), []
+    try:
+        for name, text in kernel.files().items():
+            (folder / name).write_text(text)
+        epoch, start = time.time(), time.monotonic()
+        engine = fastnat.Engine(fastnat.Node.load(folder), epoch=epoch)
+        run = Replay(engine)
+        while (step := traffic.step()) is not None:
+            iface, data = step[:2]
+            packets.append((iface, data))
+            batch = Batch([epoch + time.monotonic() - start], [iface], [data])
+            mine = [(out, d) for answers in run.run([batch]) for _, out, d in answers.emitted() if out != "local"]
+            if engine.stats["random_draws"]:
+                return len(packets) - 1
+            theirs = kernel.go(iface, data, len(mine))
+            if shown(mine) != shown(theirs):
+                said = f"{data.hex()} by {iface}: kernel {shown(theirs)}, engine {shown(mine)}"
+                raise Difference("packet", said, packets)
+            traffic.tell(step, theirs)
+        compare_ends(kernel, engine, packets)
+    finally:
+        kernel.close()
+    return len(packets)
+
+
+def compare_ends(kernel, engine, packets):
+    """Compare the table with its timeouts, conntrack -S and the counters of rules."""
+    table, stats, saved = kernel.told()
+    theirs, mine = connections(table), connections(engine.conntrack.format("extended"))
+    lasting = [{line for line, left in side.items() if left > NEAR_THE_END} for side in (theirs, mine)]
+    if lasting[0] - mine.keys() or lasting[1] - theirs.keys():
+        only = lasting[0] - mine.keys(), lasting[1] - theirs.keys()
+        raise Difference("table", f"kernel only {only[0]}, engine only {only[1]}", packets)
+    late = [(line, theirs[line], mine[line]) for line in lasting[0] if abs(theirs[line] - mine[line]) > 2]
+    if late:
+        raise Difference("timeouts", late, packets)
+    other = {c: (stats[c], engine.stats[c]) for c in COUNTERS if stats[c] != engine.stats[c]}
+    if other:
+        raise Difference("counters", f"kernel and engine: {other}", packets)
+    for version, text in saved.items():
+        raw = "*raw" in kernel.node[f"rules{version}"]
+        sides = counters(text, raw), counters(engine.save_rules(version), raw)
+        if sides[0] != sides[1]:
+            only = [[row for row in a if row not in b] for a, b in (sides, sides[::-1])]
+            raise Difference("rules", f"IPv{version}: kernel {only[0]}, engine {only[1]}", packets)
+
+
+class Given:
+    """Traffic that is known."""
+
+    def __init__(self, packets):
+        self.left = list(packets)
+
+    def step(self):
+        return self.left.pop(0) if self.left else None
+
+    def tell(self, step, packets):
+        pass
+
+
+def differs(node, packets, folder, kind):
+    try:
+        compare(node, Given(packets), folder)
+    except Difference as difference:
+        return difference.kind == kind
+    return False
+
+
+def shrink(node, difference, folder, budget=60.0):
+    """Return a node with fewer rules, and fewer packets, that still differ in that way."""
+    packets, end = difference.packets, time.monotonic() + budget
+    size = max(len(packets) // 2, 1)
+    while size:
+        for at in range(len(packets) - size, -1, -size):
+            fewer = packets[:at] + packets[at + size :]
+            if fewer and time.monotonic() < end and differs(node, fewer, folder, difference.kind):
+                packets = fewer
+        size //= 2
+    for version in TOOLS:
+        name = f"rules{version}"
+        for line in [r for r in (node[name] or "").splitlines() if "-A " in r]:
+            fewer = node | {name: "".join(r + "\n" for r in node[name].splitlines() if r is not line and r != line)}
+            if time.monotonic() < end + budget and differs(fewer, packets, folder, difference.kind):
+                node = fewer
+    return node, packets
 
 
 def record(node, packets, path, about):

@@ -303,7 +303,7 @@ cdef inline uint32_t tcp_mss(const engine_t *e, const pkt_t *p) noexcept nogil:
     cdef uint32_t headers = 60 if FN_V6 else 40
     cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
     cdef uint32_t back = route_lookup(e, tuple_src(p.t))
-    if back and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
+    if back and e.routes[back - 1].kind == ROUTE_UNICAST and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
         mtu = e.iface_flags[e.routes[back - 1].iface] >> 16
     return mtu - headers if mtu > headers else 536
 

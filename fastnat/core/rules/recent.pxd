@@ -107,7 +107,8 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
     holds = recent_hits(e, m.recent.list, r, p.now, m.recent.window, m.recent.hits)
     if m.bits & RECENT_REAP:
         recent_reap(e, m.recent.list, p.now, m.recent.window)
-    if holds and op == RECENT_UPDATE and r.used:
+    # an inverted rule stamps whom it matches, who had no such hits
+    if holds != m.invert and op == RECENT_UPDATE and r.used:
         recent_stamp(e, m.recent.list, r, p.now, ttl)
     return holds
 

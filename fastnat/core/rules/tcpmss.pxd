@@ -31,10 +31,10 @@ cdef extern from *:
 
 
 cdef inline uint32_t smallest_mtu(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # smallest_mtu: of the way out and of the way back to the sender (tcpmss_reverse_mtu).
+    # smallest_mtu: of the way out and of the way back to the sender (tcpmss_reverse_mtu); to the node itself that is lo's.
     cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
     cdef uint32_t back = route_lookup(e, tuple_src(p.t))
-    if back and e.routes[back - 1].iface and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
+    if back and e.routes[back - 1].kind == ROUTE_UNICAST and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
         return e.iface_flags[e.routes[back - 1].iface] >> 16
     return mtu
 
