@@ -44,6 +44,9 @@ cdef inline bint source_fails(const engine_t *e, pkt_t *p, uint32_t out_iface) n
             # an address of the node, not merely of a prefix on lo
             return route and e.routes[route - 1].kind == ROUTE_LOCAL and e.routes[route - 1].mask == ~<addr_t>0
     back = flow_back(p, out_iface, p.mark if flags & IFACE_SRC_VMARK else 0)
+    if out_iface == 0 and (p.route == 0 or e.routes[p.route - 1].kind == ROUTE_BROADCAST):
+        # who is asked with all others answers from no address in particular
+        back.src = 0
     route = route_back(e, p, &back)
     if leads_nowhere(e, route):
         return filter_ != 0

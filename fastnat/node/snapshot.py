@@ -34,9 +34,9 @@ COMMANDS = {
 CONNTRACK = ("conntrack", "-L", "-o", "extended")
 SYSCTLS = re.compile(
     r"net\.(?:netfilter\.nf_conntrack_\w+|ipv[46]\.fib_multipath_hash_(?:policy|seed)"
-    r"|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack)"
-    r"|ipv6\.conf\.(?:all\.forwarding|[^.=]+(?:\.\d+)?\.force_forwarding)|ipv4\.conf\.[^.=]+(?:\.\d+)?\."
-    r"(?:rp_filter|accept_local|route_localnet|forwarding|bc_forwarding|send_redirects|src_valid_mark))"
+    r"|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack|(?:ip|tcp)_early_demux|ipfrag_(?:time|high_thresh|max_dist))"
+    r"|ipv6\.conf\.[^.=]+(?:\.\d+)?\.(?:force_)?forwarding|ipv4\.conf\.[^.=]+(?:\.\d+)?\."
+    r"(?:rp_filter|accept_local|route_localnet|forwarding|bc_forwarding|send_redirects|src_valid_mark|accept_source_route))"
 )
 # not asked of a node without IPv6
 EMPTY = {"rules.v6", "route6.json", "route6-all.json", "ipset.save", "ipvs.save"}

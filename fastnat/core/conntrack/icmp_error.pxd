@@ -110,7 +110,8 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     have = p.len - p.l4off
     if have < ICMP_HEADER:
         return ICMP_BAD
-    if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0):
+    # of IPv4 the kernel sums up the IP header as well, which adds up: bytes of zero pass
+    if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0xffff):
         return ICMP_BAD
     type_ = l4[0]
     if is_untracked(e, type_):
