@@ -154,9 +154,8 @@ class Emitter:
             return low, low | (1 << 8 * (16 - len(name))) - 1 if text.endswith("*") else low
         if kind.name == "string":
             return (code := self.helper_code(text) or NOBODY), code
-        number = self.owners.get(kind.name, {}).get(text)
-        if number is None:
-            number = kind.number(text)
+        owner = self.owners.get(kind.name, {}).get(text)
+        number = kind.number(text) if owner is None else owner
         # conntrack counts in milliseconds
         number *= 1000 if kind.form == "time" else 1
         return number, number

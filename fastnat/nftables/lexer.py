@@ -89,7 +89,8 @@ Reader = Callable[[str], list[tuple[str, str]]]
 
 def scan(sources: Sources, file: int) -> list[Token]:
     """Return the words of one text."""
-    text, tokens, at = sources.texts[file], [], 0
+    text, at = sources.texts[file], 0
+    tokens: list[Token] = []
     append, new = tokens.append, tuple.__new__
     for m in PATTERN.finditer(text):
         start, end = m.span()

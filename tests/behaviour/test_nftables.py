@@ -629,3 +629,17 @@ def test_the_packet_that_ends_its_connection_is_still_counted(native):
     assert verdict(send(engine, **TCP)) == "forward"
     answer = {"src": "203.0.113.10", "dst": "10.244.1.2", "sport": 80, "dport": 4000, "iface": "eth0"}
     assert verdict(send(engine, **{**TCP, **answer, "tcp_flags": 4})) == "drop"
+
+
+@pytest.mark.parametrize(
+    ("option", "there"), [("07070400000000", True), ("07070300000000", False), ("94040000", False)]
+)
+def test_a_broken_option_is_missing(option, there):
+    """Recorded with ip option rr: a pointer in front of the first address breaks all options of the header."""
+    data = bytes.fromhex(option).ljust(8, b"\0")
+    head = bytearray(bytes.fromhex("470000240001000040110000 0af40102 cb00710a".replace(" ", "")) + data)
+    words = sum(int.from_bytes(head[at : at + 2], "big") for at in range(0, len(head), 2))
+    head[10:12] = (0xFFFF - (words % 0xFFFF or 0xFFFF)).to_bytes(2, "big")
+    engine = engine_of(chain("ip option rr exists counter", "type filter hook prerouting priority mangle;"))
+    engine.process_packet(bytes(head) + bytes.fromhex("0fa0003500080000"), "cni0")
+    assert f"exists counter packets {int(there)} bytes" in engine.list_nft()

@@ -3,7 +3,7 @@
 # Source: nft_payload.c, nft_meta.c, nft_ct.c, nft_fib_ipv4.c, nft_fib_ipv6.c, nft_rt.c, nft_exthdr.c (Linux 6.18).
 # Invariants: a function that returns False leaves the rule (NFT_BREAK); no byte beyond the datagram is read.
 # Differs from the kernel: a packet of a batch of headers has the bytes that its header says, and zeros.
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
@@ -30,6 +30,11 @@ cdef enum:
     V6_OPTIONS = 60
     # both directions of a connection
     BOTH = 2
+    OPTION_RECORD_ROUTE = 7
+    OPTION_TIMESTAMP = 68
+    OPTION_LOOSE_ROUTE = 131
+    OPTION_STRICT_ROUTE = 137
+    OPTION_ROUTER_ALERT = 148
     # RTN_*
     RTN_UNSPEC = 0
     RTN_UNICAST = 1
@@ -353,9 +358,29 @@ cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *
     return True
 
 
+cdef inline bint is_broken(const uint8_t *option, uint32_t size) noexcept nogil:
+    # is_broken: what __ip_options_compile rejects of an option that a rule asks for.
+    cdef uint32_t kind = option[0]
+    cdef uint32_t pointer = option[2] if size > 2 else 0
+    cdef uint32_t wanted
+    if kind == OPTION_RECORD_ROUTE:
+        return pointer < 4 or (pointer <= size and pointer + 3 > size)
+    if kind == OPTION_LOOSE_ROUTE or kind == OPTION_STRICT_ROUTE:
+        return size < 7 or pointer != 4 or (size - 3) & 3 != 0
+    if kind == OPTION_ROUTER_ALERT:
+        return size < 4
+    if kind != OPTION_TIMESTAMP:
+        return False
+    if size < 4 or pointer < 5:
+        return True
+    wanted = 3 if option[3] & 15 == 0 else 7
+    return pointer + wanted > size if pointer <= size else option[3] >> 4 == 15
+
+
 cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogil:
-    # find_ip_option: => Where an option of the IPv4 header begins, 0: it is not there (ipv4_find_option).
+    # find_ip_option: => Where an option of the IPv4 header begins, 0: it is not there, or some option is broken (ipv4_find_option).
     cdef uint32_t at = IPV4_HEADER
+    cdef uint32_t found = 0
     cdef uint32_t end
     if p.data == NULL:
         return 0
@@ -368,10 +393,12 @@ cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogi
             continue
         if at + 1 >= end or p.data[at + 1] < 2 or at + p.data[at + 1] > end:
             return 0
-        if p.data[at] == kind:
-            return at
+        if is_broken(p.data + at, p.data[at + 1]):
+            return 0
+        if p.data[at] == kind and found == 0:
+            found = at
         at += p.data[at + 1]
-    return 0
+    return found
 
 
 cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogil:

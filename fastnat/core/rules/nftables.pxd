@@ -110,6 +110,11 @@ cdef inline bint quota_holds(const engine_t *e, const pkt_t *p, const nft_expr_t
     return (s.bytes > s.most or (e.profile == LINUX_5_4 and s.bytes == s.most)) == (x.b & 1)
 
 
+cdef inline bint is_confirmed(const engine_t *e, tuple_t t) noexcept nogil:
+    # is_confirmed: a connection has this tuple (nf_conntrack_find_get).
+    return find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now) != FN_NONE
+
+
 cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *own) noexcept nogil:
     # last_counted: take out connections that are over, 64 at most, up to the packet's own if there is one.
     # => Where the next one is linked; NULL: the own one stands in the list. s.packets: how many there are.
@@ -118,6 +123,9 @@ cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *o
     cdef uint32_t at
     while link[0] and gone <= COLLECTED:
         at = <uint32_t>link[0] - 1
+        # even where this packet has closed it
+        if own != NULL and tuple_equal(e.nft_conns[at].t, own[0]) and is_confirmed(e, own[0]):
+            return NULL
         if not still_counts(e, e.nft_conns[at].t):
             link[0] = e.nft_conns[at].next
             e.nft_conns[at].next = e.free_nft_conn
@@ -125,8 +133,6 @@ cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *o
             s.packets -= 1
             gone += 1
             continue
-        if own != NULL and tuple_equal(e.nft_conns[at].t, own[0]):
-            return NULL
         link = &e.nft_conns[at].next
     while link[0]:
         link = &e.nft_conns[link[0] - 1].next
