@@ -10,6 +10,7 @@ meets the rest of them. Who is left is printed with its line; mutants.toml says 
 
 import argparse
 import ctypes
+import hashlib
 import os
 import pickle
 import random
@@ -40,7 +41,7 @@ OWN = (
     "unit/test_forms.py",
     "laboratory/test_docs.py",
 )
-ALL = ["tests/unit", "tests/behaviour", "tests/laboratory", *(f"--ignore=tests/{name}" for name in OWN)]
+ALL = ["tests/unit", "tests/behaviour", *(f"--ignore=tests/{name}" for name in OWN)]
 # by name: why no test can tell it from the step
 EQUIVALENT = tomllib.loads((ROOT / "tests/mutants.toml").read_text())["equivalent"]
 # a walk that only tests ask for, and what is only fetched: neither gives an answer
@@ -247,17 +248,19 @@ def silence():
 class Judge:
     """A plugin of pytest that collects the tests once; each mutant meets those that reach it, in a forked process.
 
-    A first run of all tests without a mutant notes how long each takes, and which mutants' lines it reaches.
+    A first run of all tests without a mutant notes how long each takes, and which mutants' lines it reaches. Notes and
+    verdicts are kept beside the build: an interrupted run is gone on with.
     """
 
-    def __init__(self, mutants, source, jobs):
-        self.mutants, self.jobs, self.size = mutants, jobs, max(mutants)
+    def __init__(self, mutants, source, jobs, seed):
+        self.mutants, self.jobs, self.size, self.seed = mutants, jobs, max(mutants), seed
         self.libraries = Libraries(source)
         self.failed = False
         # by test: seconds, and mutants by family
         self.seen = {}
         # by number and family: "failed", "crashed", "endless", or "" for who survives
         self.said = {}
+        self.verdicts = BUILD / "verdicts"
 
     def pytest_runtest_logreport(self, report):
         self.failed |= report.failed
@@ -267,9 +270,16 @@ class Judge:
             raise session.Failed("the tests cannot be collected")
         self.note(session)
         alive = [(n, f) for n in self.mutants for f in (4, 6) if n in self.libraries.numbers[f]]
-        print(f"{len(alive)} of them are compiled: code of one family is none of the other", flush=True)
+        # so that what an interrupted run has judged stands for all of them
+        random.Random(self.seed).shuffle(alive)
+        print(f"{len(alive)} are compiled: code of one family is none of the other", flush=True)
         for limit in (LIMIT, LONG):
-            waiting = [one for one in alive if not self.said.get(one)]
+            for line in self.verdicts.read_text().splitlines() if self.verdicts.exists() else ():
+                number, family, until, how = line.split(" ")
+                if how or int(until) >= limit:
+                    self.said[int(number), int(family)] = how
+            waiting = [one for one in alive if not self.said.get(one) and (limit == LIMIT or one in self.said)]
+            waiting = [one for one in waiting if limit == LONG or one not in self.said]
             self.said |= self.judged(session, waiting, limit)
             caught = sum(map(bool, self.said.values()))
             print(f"{caught} of {len(alive)} caught within {limit} s", flush=True)
@@ -278,13 +288,15 @@ class Judge:
     def note(self, session):
         """Run all tests once, without a mutant: each of the jobs has its part of them."""
         notes = [BUILD / f"seen-{k}" for k in range(self.jobs)]
-        for k, path in enumerate(notes):
-            if not os.fork():
-                silence()
-                path.write_bytes(pickle.dumps(self.noted(session.items, range(k, len(session.items), self.jobs))))
-                os._exit(0)
-        if any(os.wait()[1] for _ in notes):
-            sys.exit((BUILD / "fails").read_text())
+        if not all(path.exists() for path in notes):
+            for k, path in enumerate(notes):
+                if not os.fork():
+                    silence()
+                    seen = self.noted(session.items, range(k, len(session.items), self.jobs))
+                    path.write_bytes(pickle.dumps(seen))
+                    os._exit(0)
+            if any(os.wait()[1] for _ in notes):
+                sys.exit((BUILD / "fails").read_text())
         for path in notes:
             self.seen |= pickle.loads(path.read_bytes())
 
@@ -302,7 +314,7 @@ class Judge:
         return seen
 
     def belonging(self, number, family):
-        """Return the places of the tests that reach a mutant, the quickest of each file first, then by their time."""
+        """Return the places of the tests that reach a mutant, the quickest in front."""
         mine = sorted((seconds, n) for n, (seconds, reached) in self.seen.items() if number in reached[family])
         return [n for _, n in mine]
 
@@ -321,16 +333,23 @@ class Judge:
             if pid:
                 (one, _), code = running.pop(pid), os.waitstatus_to_exitcode(status)
                 said[one] = {0: "", 1: "failed"}.get(code, "crashed")
-                if not said[one] and limit == LONG:
-                    print(f"  survives IPv{one[1]}: {self.mutants[one[0]].name}", flush=True)
+                self.keep(one, limit, said[one])
             for late, (one, until) in list(running.items()):
                 if time.monotonic() > until:
                     os.kill(late, signal.SIGKILL)
                     os.waitpid(late, 0)
                     said[one] = "endless"
+                    self.keep(one, limit, said[one])
                     del running[late]
             time.sleep(0.01)
         return said
+
+    def keep(self, one, limit, how):
+        """Note a verdict, and name who survives."""
+        with self.verdicts.open("a") as file:
+            file.write(f"{one[0]} {one[1]} {limit} {how}\n")
+        if not how:
+            print(f"  survives {limit} s IPv{one[1]}: {self.mutants[one[0]].name}", flush=True)
 
     def meet(self, session, number, family, tests, limit):
         """Be the mutant, and meet tests in turn until one fails; ends this process."""
@@ -357,16 +376,32 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
-    mutants = choose(asked.count, asked.seed, asked.only)
+    source, kept, now = BUILD / "src", BUILD / "mutants", state(asked)
+    before, mutants = pickle.loads(kept.read_bytes()) if kept.exists() else ("", {})
+    if before != now:
+        shutil.rmtree(BUILD, ignore_errors=True)
+        BUILD.mkdir(parents=True)
+        source, mutants = build(choose(asked.count, asked.seed, asked.only))
+        kept.write_bytes(pickle.dumps((now, mutants)))
     print(f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps", flush=True)
-    source, mutants = build(mutants)
     os.environ["PYTHONPATH"] = str(source)
     sys.path.insert(0, str(source))
-    judge = Judge(mutants, source, asked.jobs)
+    judge = Judge(mutants, source, asked.jobs, asked.seed)
     words = ["-q", "-s", "-p", "no:cacheprovider", "-m", "not kernel and not slow", *ALL]
     if pytest.main(words, plugins=[judge]):
         sys.exit(1)
     sys.exit(report(mutants, judge.said))
+
+
+def state(asked):
+    """Return what verdicts hold for: a checksum of the sources, the tests, and what is asked."""
+    found = hashlib.sha256(repr((asked.count, asked.seed, asked.only, asked.jobs)).encode())
+    for path in sorted(
+        [*(ROOT / "fastnat").rglob("*.p*"), *(ROOT / "fastnat/core").rglob("*.h"), *(ROOT / "tests").rglob("*.py")]
+    ):
+        if path.suffix in (".py", ".pyx", ".pxd", ".pxi", ".h"):
+            found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def report(mutants, said):

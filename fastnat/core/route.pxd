@@ -57,11 +57,9 @@ cdef inline uint64_t port_class(const engine_t *e, uint32_t which, uint32_t port
     return at
 
 
-cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
-    # classify: the classes of the packet's present addresses and ports; a search for what has changed since.
+cdef inline void classify_anew(const engine_t *e, pkt_t *p) noexcept nogil:
+    # classify_anew: a search for what has changed since the packet was classified.
     # => A fresh packet's classes are 0, those of its fresh `classified`: classes ascend from address 0 and port 0.
-    if tuple_equal(p.classified, p.t):
-        return
     if tuple_src(p.classified) != tuple_src(p.t):
         p.src_class = address_class(e, tuple_src(p.t))
         if fn_unlikely(e.n_apart != 0):
@@ -71,6 +69,12 @@ cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
     if p.classified.rest != p.t.rest:
         p.port_classes = port_class(e, 0, tuple_sport(p.t)) << 24 | port_class(e, 1, tuple_dport(p.t)) << 42
     p.classified = p.t
+
+
+cdef inline void classify(const engine_t *e, pkt_t *p) noexcept nogil:
+    # classify: the classes of the packet's present addresses and ports.
+    if not tuple_equal(p.classified, p.t):
+        classify_anew(e, p)
 
 
 cdef inline bint is_multicast(addr_t addr) noexcept nogil:

@@ -42,7 +42,8 @@ cdef inline int bitmap_find(const engine_t *e, tuple_t t) noexcept nogil:
     # bitmap_find: the bitmap of a tuple's peer.
     # => Its number, or -1.
     cdef uint32_t slot
-    if not e.bitmap_filter & filter_bit(t):
+    # most nodes have none at all
+    if fn_likely(e.bitmap_filter == 0) or not e.bitmap_filter & filter_bit(t):
         return -1
     t.rest = bitmap_key_rest(t)
     # what has just been searched is what is noted next

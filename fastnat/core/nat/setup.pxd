@@ -71,28 +71,38 @@ cdef inline void null_binding(engine_t *e, pkt_t *p, uint32_t manip) noexcept no
     setup_info(e, p, &range_, manip)
 
 
+cdef inline bint range_of_node(engine_t *e, pkt_t *p, uint32_t kind, uint32_t manip, target_t *range_) noexcept nogil:
+    # range_of_node: the one address that MASQUERADE and REDIRECT take of the node, and NETMAP makes of the packet's
+    # (nf_nat_masquerade_ipv4, nf_nat_redirect_ipv4, netmap_tg4).
+    # => False: there is none.
+    cdef addr_t addr, mask
+    if kind == TARGET_MASQUERADE:
+        addr = masquerade_addr(e, p)
+        e.conns[p.ct].masq_iface = p.out_iface if addr else e.conns[p.ct].masq_iface
+    elif kind == TARGET_REDIRECT:
+        addr = <addr_t>(1 if FN_V6 else 0x7f000001) if p.hook == HOOK_OUTPUT else redirect_addr(e, p.in_iface, tuple_dst(p.t))
+    else:
+        mask = ~(range_.min_addr ^ range_.max_addr)
+        addr = tuple_dst(p.t) if manip == MANIP_DST else tuple_src(p.t)
+        range_of_address(range_, (addr & ~mask) | (range_.min_addr & mask))
+        return True
+    range_of_address(range_, addr)
+    return addr != 0
+
+
 cdef inline bint nat_target(engine_t *e, pkt_t *p, uint32_t kind, const target_t *target, uint32_t manip) noexcept nogil:
     # nat_target: carry out SNAT, DNAT, MASQUERADE, REDIRECT or NETMAP.
     # => False: the packet is dropped, there is no address to give it.
-    cdef target_t range_ = target[0]
-    cdef addr_t addr, mask
-    if kind == TARGET_MASQUERADE:
-        if not FN_V6 and tuple_src(conn_tuple(&e.conns[p.ct], 0)) == 0:
-            return True
-        addr = masquerade_addr(e, p)
-        if addr == 0:
-            return False
-        e.conns[p.ct].masq_iface = p.out_iface
-        range_of_address(&range_, addr)
-    elif kind == TARGET_REDIRECT:
-        addr = <addr_t>(1 if FN_V6 else 0x7f000001) if p.hook == HOOK_OUTPUT else redirect_addr(e, p.in_iface, tuple_dst(p.t))
-        if addr == 0:
-            return False
-        range_of_address(&range_, addr)
-    elif kind == TARGET_NETMAP:
-        mask = ~(range_.min_addr ^ range_.max_addr)
-        addr = tuple_dst(p.t) if manip == MANIP_DST else tuple_src(p.t)
-        range_of_address(&range_, (addr & ~mask) | (target.min_addr & mask))
+    cdef target_t range_
+    if kind == TARGET_SNAT or kind == TARGET_DNAT:
+        setup_info(e, p, target, manip)
+        return True
+    # who has no address yet asks for one with this sender
+    if kind == TARGET_MASQUERADE and not FN_V6 and tuple_src(conn_tuple(&e.conns[p.ct], 0)) == 0:
+        return True
+    range_ = target[0]
+    if not range_of_node(e, p, kind, manip, &range_):
+        return False
     setup_info(e, p, &range_, manip)
     return True
 

@@ -83,45 +83,55 @@ cdef inline const target_t *varied_target(engine_t *e, const pkt_t *p, const tab
     return &e.targets[e.rules[rule].target_arg if e.rules[rule].target == TARGET_SNAT else memo.target_arg]
 
 
-cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
-    # walk_table: what the table's rules say about the packet, as do_table does.
-    # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
+cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo_t *memo, const uint64_t *key) noexcept nogil:
+    # walk_anew: walk, and remember in the place of memo how the packet fared; NULL: nowhere.
+    # => As walk_table.
     cdef table_memo_t fresh
-    cdef table_memo_t *memo
-    if e.hook_entry[table][p.hook] == FN_NONE:
-        return TARGET_ACCEPT
-    if fn_unlikely(e.n_bases != 0):
-        fn_rarely()
-        return run_bases(e, table, p)
     fresh.n = 0
     fresh.varied = 0
     fresh.target_arg = 0
-    if e.n_memos == 0 or l4_cut(p):
-        fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
-        p.target = &e.targets[fresh.target_arg]
-        return fresh.kind
-    table_memo_key(e, table, p, fresh.key)
-    memo = &e.table_memos[slot_of(e, fresh.key)]
-    if memo.key[0] == fresh.key[0] and memo.key[1] == fresh.key[1] and memo.key[2] == fresh.key[2]:
-        memo.packets += 1
-        memo.bytes += p.length
-        e.stats[STAT_RULES_WALKED] += memo.walked
-        p.mark = memo.mark
-        p.target = &e.targets[memo.target_arg]
-        if fn_unlikely(memo.varied != 0):
-            p.target = varied_target(e, p, memo)
-        p.table_memo[p.hook == HOOK_POSTROUTING] = memo
-        return memo.kind
     p.unrepeatable = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
     p.target = &e.targets[fresh.target_arg]
+    if memo == NULL:
+        return fresh.kind
     if fresh.varied:
         fresh.varied = varied_of(e, p, fresh.varied - 1)
     if not p.unrepeatable and fresh.n <= FN_TABLE_MEMO_RULES:
         table_memo_flush(e, memo)
+        fresh.key[0] = key[0]
+        fresh.key[1] = key[1]
+        fresh.key[2] = key[2]
         fresh.packets = 0
         fresh.bytes = 0
         fresh.mark = p.mark
         memo[0] = fresh
         p.table_memo[p.hook == HOOK_POSTROUTING] = memo
     return fresh.kind
+
+
+cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:
+    # walk_table: what the table's rules say about the packet, as do_table does.
+    # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
+    cdef uint64_t key[3]
+    cdef table_memo_t *memo
+    if e.hook_entry[table][p.hook] == FN_NONE:
+        return TARGET_ACCEPT
+    if fn_unlikely(e.n_bases != 0):
+        fn_rarely()
+        return run_bases(e, table, p)
+    if e.n_memos == 0 or l4_cut(p):
+        return walk_anew(e, table, p, NULL, NULL)
+    table_memo_key(e, table, p, key)
+    memo = &e.table_memos[slot_of(e, key)]
+    if memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
+        return walk_anew(e, table, p, memo, key)
+    memo.packets += 1
+    memo.bytes += p.length
+    e.stats[STAT_RULES_WALKED] += memo.walked
+    p.mark = memo.mark
+    p.target = &e.targets[memo.target_arg]
+    if fn_unlikely(memo.varied != 0):
+        p.target = varied_target(e, p, memo)
+    p.table_memo[p.hook == HOOK_POSTROUTING] = memo
+    return memo.kind
