@@ -9,6 +9,7 @@ is right, only that it is the same: a change of behaviour that is meant writes i
 
 import contextlib
 import json
+import random
 import sys
 import tempfile
 import zlib
@@ -17,7 +18,7 @@ from pathlib import Path
 import fastnat
 
 PATH = Path(__file__).resolve().parents[1] / "data/answers.json"
-CASES, PACKETS, PROGRAMS, CALLS, TALKS = 48, 150, 64, 30, 48
+CASES, PACKETS, PROGRAMS, CALLS, TALKS, NFT = 48, 150, 64, 30, 48, 40
 
 
 def state_of(nat):
@@ -41,6 +42,36 @@ def talk_answers(seed):
     from behaviour import talks
 
     return answers_to(fastnat.Engine(talks.node(seed % 2 == 1), seed=seed, events=100_000), talks.talk(seed), 1.0)
+
+
+def nft_answers(seed):
+    """Return checksums as case_answers does, for random rules of nftables; every other seed is of IPv6."""
+    from kernel.cases import INTERFACES, INTERFACES6, ROUTES, ROUTES6, Case
+    from kernel.random_traffic import traffic
+    from kernel.test_nftables import extended, ruleset
+
+    rng, family = random.Random(f"answers {seed}"), 6 if seed % 2 else 4
+    ends = (INTERFACES6, ROUTES6) if family == 6 else (INTERFACES, ROUTES)
+    case = Case("", *ends, lambda: traffic(f"answers {seed}", family, PACKETS), family=family)
+    while True:
+        node = case.node()
+        try:
+            node.load_nft(ruleset(rng, family))
+            nat = fastnat.Engine(node, seed=seed, events=100_000, epoch=1.7e9)
+            break
+        except fastnat.FastnatError:
+            # nft would refuse it as well
+            continue
+    return answers_to(nat, talk_of(case.traffic(), lambda data: extended(rng, data)), 20.0)
+
+
+def talk_of(talk, change):
+    """Yield the datagrams of a talk, changed; send it the answers."""
+    with contextlib.suppress(StopIteration):
+        iface, data = next(talk)
+        while True:
+            answer = yield iface, change(data)
+            iface, data = talk.send(answer)
 
 
 def answers_to(nat, talk, pause):
@@ -106,6 +137,7 @@ def main():
         "cases": [case_answers(seed) for seed in range(CASES)],
         "talks": [talk_answers(seed) for seed in range(TALKS)],
         "programs": [program_answers(seed) for seed in range(PROGRAMS)],
+        "nft": [nft_answers(seed) for seed in range(NFT)],
     }
     PATH.write_text(json.dumps(said, separators=(",", ":")).replace("],", "],\n") + "\n")
 

@@ -23,3 +23,8 @@ def test_random_programs_are_answered_as_before(seed):
     found, kept = answers.program_answers(seed), KEPT["programs"][seed]
     differs = next((n for n, (a, b) in enumerate(zip(found, kept, strict=True)) if a != b), None)
     assert differs is None, f"the answer to call {differs} of the program is another one"
+
+
+@pytest.mark.parametrize("seed", range(answers.NFT))
+def test_random_rules_of_nftables_are_answered_as_before(seed):
+    assert answers.nft_answers(seed) == KEPT["nft"][seed]

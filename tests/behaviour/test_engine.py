@@ -138,6 +138,37 @@ def test_bitmap_and_probing_give_the_same_ports(monkeypatch):
     fast.stacks[4].core.check_invariants()
 
 
+def test_bitmap_and_probing_give_the_same_ports_over_ipv6(monkeypatch):
+    """The same for IPv6: crowded peers in turn, connections that expire, and bitmaps that are taken again."""
+
+    def run():
+        made = fastnat.Node()
+        made.add_interface("cni0", ["2001:db8:a::1/64"])
+        made.add_interface("eth0", ["2001:db8:b::1/64"])
+        made.add_route("::/0", via="2001:db8:b::fe", dev="eth0")
+        snat = "-j SNAT --to-source [2001:db8:b::1]:2000-2400"
+        made.load_rules6(f"*nat\n-A POSTROUTING -o eth0 -p udp {snat}\nCOMMIT\n")
+        nat = fastnat.Engine(made, seed=2, bitmap_bytes=1 << 20)
+        said = []
+        for round_ in range(4):
+            for peer in range(30):
+                batch = nat.packets(
+                    proto="udp", src="2001:db8:a::2", sport=np.arange(400) + 5000, dst=f"2001:db8:c::{peer}", dport=53,
+                    iface="cni0",
+                )  # fmt: skip
+                said.append(nat.process(batch, 100.0 * round_).tobytes())
+        return nat, said
+
+    fast, one = run()
+    monkeypatch.setattr("fastnat.engine.settings.BITMAP_PROBES", 1 << 30)
+    slow, other = run()
+    assert one == other
+    assert fast.stats == slow.stats
+    assert fast.stacks[6].core.tables["bitmaps"] > 1
+    assert slow.stacks[6].core.tables["bitmaps"] == 0
+    fast.stacks[6].core.check_invariants()
+
+
 def test_unknown_interface_number_is_a_verdict(node):
     nat = fastnat.Engine(node)
     assert nat.process(flows(nat, 1, iface=99))["reason"][0] == Reason.INTERFACE
