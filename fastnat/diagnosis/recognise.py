@@ -191,7 +191,7 @@ def _why(text: str) -> str:
     for form, what, instead in OTHERS:
         if any(form.match(line) for line in text.splitlines()[:LOOKED_AT]):
             return f"it is {what}; {instead} is read"
-    if not text.strip():
+    if text.strip() in ("", "[]", "{}"):
         return "it is empty"
     first = excerpt(text.strip().splitlines()[0], 60)
     return f"not recognised: {first!r}; read are the outputs of {', '.join(COMMANDS.values())}"
