@@ -19,7 +19,8 @@ from ..util.output import is_full
 from .terminal import STATUS, ignore_interrupts, warn
 
 COMMANDS = (
-    "exhaust", "plan", "sweep", "report", "top", "doctor", "trace", "conntrack", "snapshot", "replay", "check", "bench",
+    "exhaust", "plan", "sweep", "report", "top", "doctor", "diff", "trace", "conntrack", "snapshot", "replay",
+    "check", "bench",
 )  # fmt: skip
 FAILED = 2
 EPILOG = (

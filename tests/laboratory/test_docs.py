@@ -63,6 +63,7 @@ def test_readme_api_example_runs(capsys):
 def test_every_command_of_the_readme_runs(tmp_path):
     """The table of questions: on the packaged node, a dump and a capture of its own."""
     fastnat.Node.example().save(tmp_path / "node")
+    fastnat.Node.example().save(tmp_path / "new")
     (tmp_path / "in.pcapng").write_bytes((ROOT / "tests" / "data" / "one-query.pcapng").read_bytes())
     (tmp_path / "question.toml").write_text("[workload]\nflows = 2000\n[vary]\naddresses = [1, 2]\n")
     dump = (ROOT / "docs" / "guides" / "dump.txt").read_text()

@@ -1,0 +1,109 @@
+"""fastnat diff: whether two nodes, or two kernels, decide alike."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..addresses import FAMILIES
+from ..diagnosis.differ import Compared, Difference, Pair, compare, packet_text
+from ..engine.settings import PROFILES
+from ..engine.trace import trace
+from ..errors import InputError
+from ..util.escapes import json_text
+from .terminal import Bar, Number, Terminal, answer_no, load_node
+
+MOST_RULES = 20
+
+
+@click.command()
+@click.argument("node_a")
+@click.argument("node_b", required=False)
+@click.option(
+    "--profile", metavar="A[,B]", default="linux-6.18", show_default=True, help="One kernel, or one for each."
+)
+@click.option("--seconds", type=Number(0.1, 86_400), default=10.0, show_default=True, help="How long to look.")
+@click.option("--packets", type=click.IntRange(1), default=10_000_000, help="How many packets to try at most.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(
+    node_a: str, node_b: str | None, profile: str, seconds: float, packets: int, seed: int, lenient: bool, as_json: bool
+) -> None:
+    """Send packets that cover the rules of NODE_A and NODE_B to both, and show the first one that they treat otherwise.
+
+    Without NODE_B: NODE_A under the two kernels of --profile. Exit status 1: they differ.
+    """
+    profiles = (profile.split(",") * 2)[:2]
+    for name in profiles:
+        if name not in PROFILES:
+            raise InputError(f"--profile {name!r}: known are {', '.join(PROFILES)}")
+    if node_b is None and profiles[0] == profiles[1]:
+        raise InputError("nothing to compare: give two nodes, or --profile with two kernels")
+    nodes = [load_node(node_a, lenient), load_node(node_b or node_a, lenient)]
+    with Bar("comparing") as bar:
+        result = compare(nodes, profiles, seconds, seed, packets, lambda n: bar.advance(bar.task, n))
+    names = (
+        [f"{node_a} ({profiles[0]})", f"{node_b or node_a} ({profiles[1]})"]
+        if profiles[0] != profiles[1]
+        else [node_a, node_b or node_a]
+    )
+    if result.difference:
+        answer_no()
+    if as_json:
+        click.echo(json_text(document(result, names), indent=1))
+    else:
+        show(result, names, Pair(nodes, profiles, seed))
+    if result.difference:
+        sys.exit(1)
+
+
+def document(result: Compared, names: list[str]) -> dict[str, object]:
+    """Return the answer for JSON."""
+    found = result.difference
+    return {
+        "nodes": names, "packets": result.packets, "alike": found is None,
+        "difference": None if found is None else {
+            "sequence": [packet_text(s) for s in found.sequence], "answers": list(found.answers), "drawn": found.drawn,
+        },
+        "unreached": [list(rules) for rules in result.unreached],
+    }  # fmt: skip
+
+
+def show(result: Compared, names: list[str], pair: Pair) -> None:
+    """Print the answer, and why."""
+    console = Terminal()
+    if result.difference is None:
+        console.say(f"No difference in {result.packets:,} packets.")
+        for name, rules in zip(names, result.unreached, strict=True):
+            if rules:
+                console.say(f"{name}: {len(rules):,} rules were never reached:")
+                for rule in rules[:MOST_RULES]:
+                    console.say(f"  {rule}")
+                if len(rules) > MOST_RULES:
+                    console.say(f"  ... and {len(rules) - MOST_RULES:,} more")
+        return
+    found = result.difference
+    console.say(f"They differ, after {result.packets:,} packets tried. The shortest sequence found:")
+    for sent in found.sequence:
+        console.say(f"  {packet_text(sent)}")
+    console.say("whose last packet is treated so:")
+    for name, answer in zip(names, found.answers, strict=True):
+        console.say(f"  {name}: {answer}")
+    if not found.drawn:
+        explain(console, found, names, pair)
+
+
+def explain(console: Terminal, found: Difference, names: list[str], pair: Pair) -> None:
+    """Print the rules that the last packet met in both."""
+    for which, (name, engine) in enumerate(zip(names, pair.fresh(), strict=True)):
+        for sent in found.sequence[:-1]:
+            engine.process(pair.batch(which, [sent.fields], FAMILIES[sent.version]), max(sent.now, engine.now))
+        last = found.sequence[-1]
+        seen = trace(engine, pair.batch(which, [last.fields], FAMILIES[last.version]), max(last.now, engine.now))
+        console.say(f"Rules met in {name}")
+        rows = [[s.hook, s.table, s.chain, f"{s.number}: {s.text}"] for s in seen.steps]
+        if rows:
+            console.table(("hook", "table", "chain", "rule"), rows, left=4)
+        console.say(f"chosen  {seen.mapping}")
