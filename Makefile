@@ -15,7 +15,8 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # the laboratory, the documents and the figures only do at length what the other tests do; the last four are about the release build
 # and the sources
 CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
-	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py) \
+	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
+	test_loads.py test_doctor.py test_diff.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 
 .PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
