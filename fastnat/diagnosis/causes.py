@@ -234,8 +234,6 @@ def _table(facts: Facts) -> Finding:
         return Finding(
             "table", "yes", f"{said}; {there}".rstrip("; "), figures=figures | {"dropped": float(counted.table_drops)}
         )
-    if full and not counted:
-        return Finding("table", "yes", there, figures=figures)
     if facts.full_lines and not counted:
         return Finding(
             "table", "yes", f"the kernel says so in {facts.full_lines:,} lines; {there}".rstrip("; "), figures=figures
@@ -254,6 +252,8 @@ def _table(facts: Facts) -> Finding:
         return Finding("table", "no", f"{said}; {there}".rstrip("; "), figures=figures)
     if share is not None and share < ROOMY:
         return Finding("table", "no", there, figures=figures)
+    if full:
+        there += ": new connections are dropped, or others early for them"
     needs = COMMANDS["counters"] if share is not None else f"{COMMANDS['sysctls']} and {COMMANDS['counters']}"
     return Finding("table", "unknown", there or "nothing says how many entries there are, or may be", needs)
 
