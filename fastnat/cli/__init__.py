@@ -50,8 +50,8 @@ class Commands(click.Group):
         return super().invoke(ctx)
 
 
-@click.group(cls=Commands, epilog=EPILOG)
-@click.version_option(__version__, prog_name="fastnat")
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="fastnat")
 def group() -> None:
     """Linux connection tracking and NAT on a virtual clock."""
 

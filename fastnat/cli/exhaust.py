@@ -32,6 +32,7 @@ from ..util.files import read_text
 from ..util.output import Output, Outputs
 from .terminal import (
     Bar,
+    Count,
     Date,
     Interrupted,
     Number,
@@ -71,8 +72,8 @@ class Rates:
 @click.option("--scenario", "scenario_path", metavar="FILE", help="The question as TOML; options given here go first.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), help="udp by default.")
-@click.option("--flows", type=click.IntRange(1), help="72000 by default.")
-@click.option("--clients", type=click.IntRange(0), help="Client addresses; 0, the default: one for each flow.")
+@click.option("--flows", type=Count(1), help="72000 by default.")
+@click.option("--clients", type=Count(0), help="Client addresses; 0, the default: one for each flow.")
 @click.option("--sport", help="Source port of every flow (40000), random, sequential or any.")
 @click.option("--rate", type=Number(0), help="Flows a second; 0: all at once.")
 @click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")

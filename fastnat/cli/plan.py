@@ -16,7 +16,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Date, Number, Terminal, load_node, say, warn_of_senders
+from .terminal import Bar, Count, Date, Number, Terminal, load_node, say, warn_of_senders
 
 
 @click.command()
@@ -25,7 +25,7 @@ from .terminal import Bar, Date, Number, Terminal, load_node, say, warn_of_sende
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
-@click.option("--clients", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--clients", type=Count(1), default=1000, show_default=True)
 @click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 @click.option(

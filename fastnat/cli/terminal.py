@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ STATUS = "fastnat.status"
 # lines of a dump, or rules, that are named one by one
 NAMED = 10
 NEVER = "never matches: "
+# numbers with a unit behind them
+WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)([kKMG]?)(/s|%)?")
+FACTORS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -103,12 +107,29 @@ class Bar(Progress):
         self.opened(flows, of)
 
 
-class Number(click.FloatRange):
-    """A number within a range; neither infinite nor NaN."""
+def without_unit(value: Any) -> Any:
+    """Return "3k", "3000/s", "5%" as the text of a number; anything else as it is."""
+    found = WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found or not (found[2] or found[3]):
+        return value
+    number = float(found[1]) * FACTORS[found[2]]
+    return repr(number / 100 if found[3] == "%" else int(number) if number.is_integer() else number)
+
+
+class Count(click.IntRange):
+    """A whole number within a range, also as 100k or 2M."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; UsageError for anything else."""
-        number = super().convert(value, param, ctx)
+        return super().convert(value if "%" in str(value) else without_unit(value), param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within a range, also as 3k, 3000/s or 5%; neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; UsageError for anything else."""
+        number = super().convert(without_unit(value), param, ctx)
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number

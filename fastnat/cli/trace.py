@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from ..engine import Engine
 from ..engine.settings import PROFILES
@@ -16,6 +19,8 @@ from ..util.escapes import json_text
 from .terminal import Date, Terminal, load_node, never_matching, say, warn, warn_of_rules
 from .terminal import start_from as load
 
+# types of what answers an echo, by protocol
+ECHO_REPLIES = {1: 0, 58: 129}
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
 
@@ -25,7 +30,7 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("-s", "--src", default="10.244.1.2", show_default=True)
 @click.option("--sport", type=click.IntRange(0, 65535), default=40_000, show_default=True, help="For ICMP: the id.")
 @click.option("-d", "--dst", default="203.0.113.10", show_default=True)
-@click.option("--dport", type=click.IntRange(0, 65535), default=53, show_default=True, help="For ICMP: type * 256.")
+@click.option("--dport", type=click.IntRange(0, 65535), help="53 by default; for ICMP type * 256, by default an echo.")
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
 @click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
 @click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
@@ -36,6 +41,7 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--reply", is_flag=True, help="Also show how the answer to it is treated.")
 @click.option("--kernel", is_flag=True, help="Print the lines that the kernel's TRACE target logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def trace(
@@ -44,7 +50,7 @@ def trace(
     src: str,
     sport: int,
     dst: str,
-    dport: int,
+    dport: int | None,
     iface: str,
     flags: str,
     mark: int,
@@ -55,6 +61,7 @@ def trace(
     start_from: str | None,
     lenient: bool,
     seed: int,
+    reply: bool,
     kernel: bool,
     as_json: bool,
 ) -> None:
@@ -69,6 +76,8 @@ def trace(
         load(engine, start_from)
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
+    if dport is None:
+        dport = {"icmp": 8 << 8, "1": 8 << 8, "icmpv6": 128 << 8, "ipv6-icmp": 128 << 8, "58": 128 << 8}.get(proto, 53)
     try:
         packet = engine.packets(
             proto=int(proto) if proto.isdigit() else proto, src=src, sport=sport, dst=dst, dport=dport, iface=iface,
@@ -81,14 +90,39 @@ def trace(
         asked = " and ".join(told.owner_assumed)
         remedy = " and ".join(f"--{name}" for name in told.owner_assumed)
         warn(f"fastnat: the answer depends on who sends the packet; {asked} 0 (root) is assumed: give {remedy}")
+    traces = [told, *([explain(engine, answer_to(engine, packet))] if reply and told.verdict != "drop" else [])]
     if as_json:
-        shown = asdict(told) | {"connection": str(told.connection) if told.connection else None}
-        click.echo(json_text(shown, indent=1))
-    elif kernel:
-        for line in told.lines():
-            say(line)
-    else:
-        show(told)
+        shown = [asdict(t) | {"connection": str(t.connection) if t.connection else None} for t in traces]
+        click.echo(json_text(shown[0] | ({"reply": shown[1]} if len(shown) > 1 else {}), indent=1))
+        return
+    for n, one in enumerate(traces):
+        if n:
+            say("The answer to it")
+        if kernel:
+            for line in one.lines():
+                say(line)
+        else:
+            show(one)
+
+
+def answer_to(engine: Engine, packet: NDArray[Any]) -> NDArray[Any]:
+    """Send a packet through the engine; return what its destination answers."""
+    out, back = engine.process(packet, engine.now), packet.copy()
+    for here, there in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+        back[here] = out[there]
+    if packet["proto"][0] in ECHO_REPLIES:
+        # an id stands where ports do, and the type of the answer is another one
+        back["sport"], back["dport"] = out["sport"], ECHO_REPLIES[int(packet["proto"][0])] << 8
+    back["iface"], back["mark"] = out["out_iface"], 0
+    back["tcp_flags"] = np.where(packet["tcp_flags"] & FLAGS["S"], FLAGS["S"] | FLAGS["A"], packet["tcp_flags"])
+    return back
+
+
+def dropped(told: Trace) -> str:
+    """Return in words why a packet was dropped."""
+    if told.reason == "clash" and told.probes > 1:
+        return f"{told.probes} ports were tried, none was free: lost at confirm (insert_failed, drop)"
+    return "another connection has its tuple: lost at confirm" if told.reason == "clash" else told.reason
 
 
 def show(told: Trace) -> None:
@@ -106,7 +140,7 @@ def show(told: Trace) -> None:
     src, sport, dst, dport = told.before
     console.say(f"in      {told.proto} {src}:{sport} > {dst}:{dport}")
     if told.verdict == "drop":
-        console.say(f"dropped: {told.reason}")
+        console.say(f"dropped: {dropped(told)}")
     else:
         src, sport, dst, dport = told.after
         where = "to the node itself" if told.verdict == "local" else f"on {told.out_iface}"
