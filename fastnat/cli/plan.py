@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from ..errors import InputError
 from ..exhaustion import Workload, scenario
+from ..exhaustion.outcome import PORTS
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
@@ -16,7 +18,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Count, Date, Number, Terminal, load_node, say, warn_of_senders
+from .terminal import Bar, Count, Date, Number, Terminal, answer_no, load_node, say, warn_of_senders
 
 
 @click.command()
@@ -31,7 +33,7 @@ from .terminal import Bar, Count, Date, Number, Terminal, load_node, say, warn_o
 @click.option(
     "--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share of flows that may fail."
 )
-@click.option("--cloud", help="A cloud's NAT instead of a node: one of its names, or 'list'.")
+@click.option("--cloud", help="A cloud's NAT instead of a node: a name, all, or list.")
 @click.option(
     "--instances", type=click.IntRange(1), default=1, show_default=True, help="Instances behind the cloud's NAT."
 )
@@ -111,13 +113,48 @@ def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instance
             say(f"{model.name}: {model.title}: {model.says}")
             click.echo(f"  {model.source}")
         return
+    if name == "all":
+        compare_clouds(known, rate, hold, fails, instances, as_json)
+        return
     if name not in known:
-        raise InputError(f"--cloud {name!r}: expected one of {', '.join(known)}")
+        raise InputError(f"--cloud {name!r}: expected all, list, or one of {', '.join(known)}")
     c: Cloud = known[name]
     made: dict[str, Any] = cloud_plan(c, rate, mean_hold(hold), fails, instances)
+    if not made["possible"]:
+        answer_no()
     if as_json:
         click.echo(json_text({"cloud": c.name, "source": c.source, **made}, indent=1))
-        return
+    else:
+        show_cloud(c, made)
+    if not made["possible"]:
+        sys.exit(1)
+
+
+def compare_clouds(
+    known: dict[str, Cloud], rate: float, hold: float | str, fails: float, instances: int, as_json: bool
+) -> None:  # fmt: skip
+    """Print in one table what a load needs in each cloud; exit status 1 if it fits into none."""
+    made = {c.name: cloud_plan(c, rate, mean_hold(hold), fails, instances) for c in known.values()}
+    fits = any(m["possible"] for m in made.values())
+    if not fits:
+        answer_no()
+    if as_json:
+        told = [{"cloud": name, "source": known[name].source, **m} for name, m in made.items()]
+        click.echo(json_text(told, indent=1))
+    else:
+        rows = [[
+            name, f"{m['live']:,.0f}",
+            f"{m['addresses']:,} address{'es' if m['addresses'] > 1 else ''}" if "addresses" in m else f"{m['ports_per_instance']:,} ports an instance",
+            f"{m['max_addresses']:,} addresses" if "addresses" in m else f"{PORTS:,} ports an instance",
+            f"{m['fails']:.3%}", "yes" if m["possible"] else "no",
+        ] for name, m in made.items()]  # fmt: skip
+        Terminal().table(("cloud", "ports in use", "needed", "at the most", "fails", "fits"), rows, left=1)
+    if not fits:
+        sys.exit(1)
+
+
+def show_cloud(c: Cloud, made: dict[str, Any]) -> None:
+    """Print in words what a load needs in one cloud."""
     say(f"{c.title}: {c.says} ({c.source})")
     say(f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.")
     if "addresses" in made:

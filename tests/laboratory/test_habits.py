@@ -67,3 +67,19 @@ def test_a_lack_of_ports_is_said_in_words(tmp_path):
     (tmp_path / "dump").write_text(nat.conntrack.format())
     said = run("trace", str(tmp_path / "node"), "--start-from", str(tmp_path / "dump")).output
     assert "ports were tried, none was free: lost at confirm (insert_failed, drop)" in said
+
+
+def test_clouds_are_compared_in_one_table():
+    result = run("plan", "--cloud", "all", "--rate", "1k/s", "--hold", "exp:5")
+    told = json.loads(run("plan", "--cloud", "all", "--rate", "1k/s", "--hold", "exp:5", "--json").output)
+    assert result.exit_code == 0
+    for cloud in told:
+        assert cloud["cloud"] in result.output
+        alone = json.loads(run("plan", "--cloud", cloud["cloud"], "--rate", "1k", "--hold", "exp:5", "--json").output)
+        assert alone == cloud
+
+
+def test_what_fits_into_no_cloud_is_a_no():
+    words = ("--rate", "100k/s", "--hold", "60")
+    assert run("plan", "--cloud", "all", *words).exit_code == 1
+    assert run("plan", "--cloud", "aws-nat-gateway", *words).exit_code == 1
