@@ -25,7 +25,8 @@ COMMANDS = (
 FAILED = 2
 EPILOG = (
     "Exit status: 0; 1 the answer is no (--max-fail or --fail-on exceeded, check or doctor found faults, diff a "
-    "difference); 2 usage, bad input, or an output that cannot be written; 130 Ctrl-C, after a line that says what is kept."
+    "difference); 2 usage, bad input, or an output that cannot be written; 130 Ctrl-C, after a line that says what is "
+    "kept."
 )
 
 

@@ -142,15 +142,21 @@ def compare_clouds(
         told = [{"cloud": name, "source": known[name].source, **m} for name, m in made.items()]
         click.echo(json_text(told, indent=1))
     else:
-        rows = [[
-            name, f"{m['live']:,.0f}",
-            f"{m['addresses']:,} address{'es' if m['addresses'] > 1 else ''}" if "addresses" in m else f"{m['ports_per_instance']:,} ports an instance",
-            f"{m['max_addresses']:,} addresses" if "addresses" in m else f"{PORTS:,} ports an instance",
-            f"{m['fails']:.3%}", "yes" if m["possible"] else "no",
-        ] for name, m in made.items()]  # fmt: skip
+        rows = [
+            [name, f"{m['live']:,.0f}", *needed_of(m), f"{m['fails']:.3%}", "yes" if m["possible"] else "no"]
+            for name, m in made.items()
+        ]
         Terminal().table(("cloud", "ports in use", "needed", "at the most", "fails", "fits"), rows, left=1)
     if not fits:
         sys.exit(1)
+
+
+def needed_of(made: dict[str, Any]) -> tuple[str, str]:
+    """Return what a load needs in a cloud, and what the cloud gives."""
+    if "addresses" in made:
+        plural = "es" if made["addresses"] > 1 else ""
+        return f"{made['addresses']:,} address{plural}", f"{made['max_addresses']:,} addresses"
+    return f"{made['ports_per_instance']:,} ports an instance", f"{PORTS:,} ports an instance"
 
 
 def show_cloud(c: Cloud, made: dict[str, Any]) -> None:
