@@ -48,6 +48,7 @@ def place(tmp_path_factory):
         "exhaust": [node, "--flows", "50"], "plan": [node, "--rate", "5", "--fails", "0.1"],
         "sweep": [str(folder / "s.toml"), "--out", str(folder / "rows.csv"), "--jobs", "1"],
         "report": [str(folder / "run.json")], "top": [str(folder / "dump")], "trace": [node], "conntrack": [node],
+        "doctor": [str(folder / "dump"), node], "diff": [node, node, "--packets", "600", "--seconds", "2"],
         "snapshot": [], "replay": [node, str(folder / "in.pcapng")], "check": [node],
         "bench": ["--from-json", str(folder / "bench.json"), "--compare", str(folder / "bench.json")],
     }  # fmt: skip
