@@ -114,8 +114,18 @@ cdef inline bint rule_selects(const fib_rule_t *r, const flow_t *f) noexcept nog
     return holds != r.invert
 
 
-cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f) noexcept nogil:
-    # ruled_route: the first rule whose table has a route, and does not suppress it.
+cdef inline uint32_t first_on(const engine_t *e, uint32_t first, uint32_t end, addr_t dst, uint32_t iface) noexcept nogil:
+    # first_on: of some routes, by their index, the first of a destination that leads to a device. => Its index + 1, 0: there is none.
+    cdef uint32_t i
+    for i in range(first, end):
+        if (dst ^ e.routes[i].dst) & e.routes[i].mask == 0 and e.routes[i].iface == iface:
+            return i + 1
+    return 0
+
+
+cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f, uint32_t iface) noexcept nogil:
+    # ruled_route: the first rule whose table has a route, and does not suppress it; of routes to a device alone, unless
+    # that is FN_ANY_IFACE.
     # => The route's index + 1, or 0: network unreachable.
     cdef const fib_rule_t *r
     cdef uint32_t i, route
@@ -125,7 +135,10 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f) noexcept no
             continue
         if r.refuses:
             return 0
-        route = e.class_route[r.table * e.n_classes + f.dst_class]
+        if iface == FN_ANY_IFACE:
+            route = e.class_route[r.table * e.n_classes + f.dst_class]
+        else:
+            route = first_on(e, r.first_route, r.end_route, f.dst, iface)
         if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed):
             return route
     return 0
@@ -172,41 +185,21 @@ cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
     memset(&f, 0, sizeof(f))
     f.dst = dst
     f.dst_class = address_class(e, dst)
-    return ruled_route(e, &f)
-
-
-cdef inline uint32_t first_on(const engine_t *e, uint32_t first, uint32_t end, addr_t dst, uint32_t iface) noexcept nogil:
-    # first_on: of some routes, by their index, the first of a destination that leads to a device. => Its index + 1, 0: there is none.
-    cdef uint32_t i
-    for i in range(first, end):
-        if (dst ^ e.routes[i].dst) & e.routes[i].mask == 0 and e.routes[i].iface == iface:
-            return i + 1
-    return 0
+    return ruled_route(e, &f, FN_ANY_IFACE)
 
 
 cdef inline uint32_t route_on(const engine_t *e, const flow_t *f, uint32_t iface) noexcept nogil:
     # route_on: the route of a destination that belongs to one device alone (rt6_need_strict); 0: there is none on it.
-    cdef const fib_rule_t *r
-    cdef uint32_t i, route
     if e.n_fib_rules == 0:
         return first_on(e, 0, e.n_routes, f.dst, iface)
-    for i in range(e.n_fib_rules):
-        r = &e.fib_rules[i]
-        if not rule_selects(r, f):
-            continue
-        if r.refuses:
-            return 0
-        route = first_on(e, r.first_route, r.end_route, f.dst, iface)
-        if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed):
-            return route
-    return 0
+    return ruled_route(e, f, iface)
 
 
 cdef inline uint32_t route_back(const engine_t *e, pkt_t *p, const flow_t *f) noexcept nogil:
     # route_back: the route to the packet's sender; f: the way as policy rules see it. It is classified.
     if is_link_local(tuple_src(p.t)):
         return route_on(e, f, p.in_iface)
-    return e.class_route[p.src_class] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, f)
+    return e.class_route[p.src_class] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, f, FN_ANY_IFACE)
 
 
 cdef inline uint32_t device_of(const engine_t *e, addr_t local) noexcept nogil:
@@ -228,7 +221,7 @@ cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
     f = flow_to(p)
     if is_link_local(tuple_dst(p.t)):
         return route_on(e, &f, p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
-    return ruled_route(e, &f)
+    return ruled_route(e, &f, FN_ANY_IFACE)
 
 
 cdef inline bint leads_nowhere(const engine_t *e, uint32_t route) noexcept nogil:
@@ -268,7 +261,7 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     if iface != FN_ANY_IFACE:
         route = route_on(e, &f, iface)
     else:
-        route = e.class_route[class_] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, &f)
+        route = e.class_route[class_] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, &f, FN_ANY_IFACE)
     if route == 0:
         return TYPE_UNREACHABLE
     r = &e.routes[route - 1]

@@ -65,7 +65,6 @@ def parse(text: str, source: str) -> Counters:
             raise InputError(f"{source}:{n}: {why}\n  in the line: {excerpt(line)}")
         cpus.add(found[1])
         for name, number in WORD.findall(found[2]):
-            name = {"chaintoolong": "chaintoolong", "chain_toolong": "chaintoolong"}.get(name, name)
             values[name] = values.get(name, 0) + int(number)
     return _complete(Counters(values, len(cpus)), source)
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ..addresses import FAMILIES, Family
 from ..dtypes import CONN_MARKED, HZ, PROTOCOL_NAMES, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
-from ..exhaustion.drawing import folded, scrambled
 from ..node import Node
+from ..util.mixing import folded, scrambled
 from .wanted import Fields, Wishes, family_versions
 
 # packets of a batch, the time between two of them [s], and packets after which both begin anew
@@ -145,12 +145,24 @@ class Comparison:
         self.wishes = {v: Wishes(pair.nodes, FAMILIES[v], self.draw) for v in family_versions(pair.nodes)}
         self.drawn: set[Towards] = set()
         self.result = Compared()
+        # packets that each rule has met, by family, of both
+        self.reached: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
+        self.engines: list[Engine] = []
         self.history: list[Sent] = []
         self.begin()
 
     def begin(self) -> None:
         """Go on with both as they were before any packet."""
+        self.note_reached()
         self.engines, self.history, self.now = self.pair.fresh(), [], 0.0
+
+    def note_reached(self) -> None:
+        """Add what the rules have counted beyond the counters of their text."""
+        for reached, made, engine in zip(self.reached, self.pair.made, self.engines or self.pair.made, strict=True):
+            for version, stack in engine.stacks.items():
+                before = made.stacks[version].core.rule_counters()["packets"]
+                met = stack.core.rule_counters()["packets"] - before
+                reached[version] = reached.get(version, 0) + met
 
     def round(self) -> None:
         """Send some batches of each family."""
@@ -168,7 +180,6 @@ class Comparison:
                     self.drawn.add(towards(sent[at]))
                 if at is not None or len(self.history) > MOST_HISTORY:
                     # what follows a difference, even one by chance, differs, too
-                    note_reached(self.pair, self.engines)
                     self.begin()
 
     def ask(self, fields: list[Fields], version: int) -> int | None:
@@ -219,8 +230,8 @@ def compare(
     result = comparison.result
     while result.difference is None and monotonic() < end and result.packets < most:
         comparison.round()
-    note_reached(comparison.pair, comparison.engines)
-    result.unreached = tuple(unreached(engine) for engine in comparison.pair.made)
+    comparison.note_reached()
+    result.unreached = tuple(map(unreached, comparison.pair.made, comparison.reached))
     return result
 
 
@@ -267,19 +278,10 @@ def towards(sent: Sent) -> Towards:
     return sent.version, sent.fields.proto, sent.fields.dst, sent.fields.dport
 
 
-def note_reached(pair: Pair, engines: list[Engine]) -> None:
-    """Add what rules of forks have counted to the counters of the engines that they come from."""
-    for engine, fork in zip(pair.made, engines, strict=True):
-        reached = engine.__dict__.setdefault("_reached", {})
-        for version, stack in fork.stacks.items():
-            counted = stack.core.rule_counters()["packets"].astype(np.uint64)
-            reached[version] = reached.get(version, 0) + counted
-
-
-def unreached(engine: Engine) -> list[str]:
-    """Return the rules of iptables that no packet has met, as they are written."""
+def unreached(engine: Engine, reached: dict[int, Any]) -> list[str]:
+    """Return the rules of iptables that no packet has met, as they are written; reached: packets by family and rule."""
     found = []
-    for version, counted in engine.__dict__.get("_reached", {}).items():
+    for version, counted in reached.items():
         for (table, chain, rule), n in zip(engine.stacks[version].ruleset.origin, counted.tolist(), strict=True):
             if rule is not None and not n:
                 tool = "ip6tables" if version == 6 else "iptables"

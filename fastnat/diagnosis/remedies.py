@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..addresses import family_of
 from ..conntrack.port_spaces import PortSpace
 from ..engine import Engine
 from ..errors import FastnatError
@@ -13,6 +14,7 @@ from ..exhaustion.outcome import Outcome
 from ..exhaustion.simulation import run
 from ..exhaustion.variants import Variant, apply
 from ..node import Node
+from ..node.model import LOCAL
 from ..node.timeouts import PREFIX
 
 FLOWS = 4000
@@ -88,12 +90,8 @@ def outcome_under(
 
 def entrance(node: Node, space: PortSpace) -> str:
     """Return an interface by which a node's clients enter: not the one with the NAT address."""
-    own = [name for name, i in node.interfaces.items() if not i.loopback]
-    return next((name for name in own if not _has(node, name, space.address)), own[0] if own else "local")
-
-
-def _has(node: Node, name: str, address: str) -> bool:
-    from ..addresses import family_of
-
-    family = family_of(address)
-    return any(a.local == family.to_int(address) for a in node.interfaces[name].addresses_of(family))
+    family = family_of(space.address)
+    address = family.to_int(space.address)
+    own = [i for i in node.interfaces.values() if not i.loopback]
+    inside = [i.name for i in own if all(a.local != address for a in i.addresses_of(family))]
+    return next(iter([*inside, *(i.name for i in own), LOCAL]))

@@ -18,8 +18,8 @@ from ..dtypes import HZ, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, rec
 from ..engine import Engine
 from ..engine.flows import interface_of
 from ..errors import InputError
-from ..exhaustion.drawing import folded, scrambled
 from ..node import Node
+from ..util.mixing import folded, scrambled
 
 SYN = 2
 # sources of entries that are alike, and packets of each, for which all translations that rules draw are looked for; of

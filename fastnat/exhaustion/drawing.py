@@ -18,7 +18,9 @@ from ..engine import Engine
 from ..engine.flows import interface_of
 from ..errors import InputError
 from ..node.arrays import route_array
-from .workload import ANY_CLIENTS, LOCAL, Workload, check_duration, holds, network_of, stage_points
+from ..node.model import LOCAL
+from ..util.mixing import folded, scrambled
+from .workload import ANY_CLIENTS, Workload, check_duration, holds, network_of, stage_points
 
 LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
 # initial sequence numbers grow by one every 64 ns, as Linux's do
@@ -207,19 +209,6 @@ class Drawing:
         return Drawn(times, batch, ends)
 
 
-def folded(addresses: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return addresses of either family as 64 bits each: those of IPv4 themselves, of IPv6 a hash."""
-    if addresses.dtype.names:
-        return scrambled(addresses["low"] ^ scrambled(addresses["high"]))
-    return addresses.astype(np.uint64)
-
-
-def ends_of(addresses: NDArray[Any], ports: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return destinations as one number each."""
-    ends: NDArray[np.uint64] = folded(addresses) << np.uint64(16) | ports
-    return ends
-
-
 def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArray[Any]:
     """Return the upper halves of the initial sequence numbers: a hash of the addresses and ports, plus a clock.
 
@@ -234,11 +223,3 @@ def initial_sequence(batch: NDArray[Any], seconds: NDArray[np.float64]) -> NDArr
     clock = (seconds * (1e9 / ISN_NS)).astype(np.uint64)
     upper: NDArray[Any] = (ends + clock & np.uint64(0xFFFFFFFF)) >> np.uint64(16)
     return upper
-
-
-def scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return 64 bits each of which depends on all those given (the finalizer of SplitMix64)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return x ^ x >> np.uint64(31)

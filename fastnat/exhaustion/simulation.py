@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from ..dtypes import Reason, Verdict, records_of
 from ..engine import Engine
 from ..errors import InputError
+from ..node.model import LOCAL
+from ..util.mixing import ends_of
 from .calendar import Calendar
-from .drawing import SYN, Drawing, ends_of
+from .drawing import SYN, Drawing
 from .outcome import Outcome, Row, quantile
 from .pool import Pool
 from .spaces import Spaces
-from .workload import DRAWS, LOCAL, Workload, busiest_share, holds, lifetime, lingers, mean_hold, span
+from .workload import DRAWS, Workload, busiest_share, holds, lifetime, lingers, mean_hold, span
 
 ROW = 1000
 FIN, RST, ACK = 1, 4, 16

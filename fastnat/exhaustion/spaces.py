@@ -16,7 +16,7 @@ from ..addresses import Family, end_text
 from ..dtypes import PROTOCOLS, Reason
 from ..engine import Engine
 from ..iptables.model import PROTO_SPECIFIED
-from .drawing import ends_of, folded, scrambled
+from ..util.mixing import ends_of, folded, scrambled
 
 # the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
 FIRST, LAST = 1024, 65535

@@ -291,14 +291,12 @@ def _on_dask(asked: Asked, todo: list[Job], scheduler: str) -> Generator[dict[st
     except ImportError:
         raise InputError("--scheduler needs distributed: pip install 'fastnat[sweep]'") from None
     try:
-        # distributed leaves Client without types
-        client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+        client: Any = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]  # distributed has no types
     except Exception as error:  # an address that it does not understand ends in any exception
         raise InputError(f"--scheduler {scheduler}: cannot be reached: {error or type(error).__name__}") from None
     with client:
         futures = [client.submit(asked.work_on, job, pure=False, retries=TRIES) for job in todo]
-        # and as_completed
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]  # distributed has no types
             yield future.result()
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # clients for rules that name no source: 10.244.0.0/14 and fd00:10:244::/64
 ANY_CLIENTS = {4: (0x0AF40000, 14), 6: (0xFD00_0010_0244 << 80, 64)}
-# the interface of what the node itself sends
-LOCAL = "local"
 SPORTS = ("random", "ephemeral", "sequential", "any")
 # how TCP flows end: by both sides, by a RST, never, or by one side alone (CLOSE_WAIT)
 CLOSES = ("fin", "rst", "none", "client", "server")

@@ -6,6 +6,7 @@ and |.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from . import fields
@@ -52,14 +53,14 @@ MAX_MODULUS = 2**32 - 1
 PORTS = {(0, 16): "sport", (16, 16): "dport"}
 
 
-class ExpressionParser(Cursor):
-    """Reads expressions; `statement` reads a statement of an element."""
+class ExpressionParser(Cursor, ABC):
+    """Reads expressions."""
 
     depth = 0
 
+    @abstractmethod
     def element_statement(self) -> Statement:
         """Read a statement that an element carries; see statements.py."""
-        raise NotImplementedError
 
     def expression(self) -> Expression:
         """Read `a . b map { ... }`: what may stand at the left of a comparison, or be assigned."""

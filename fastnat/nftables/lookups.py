@@ -5,6 +5,7 @@ Source: nf_tables_api.c (Linux 6.18) for what must agree between a set and who l
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -29,7 +30,7 @@ from .tree import (
 )
 
 
-class Lookups(Emitter):
+class Lookups(Emitter, ABC):
     """Makes the sets of a table as rules ask for them."""
 
     def set_of(self, x: Elements | Named, kinds: Kinds, *, verdicts: bool = False, objects: str = "") -> int:
@@ -161,6 +162,6 @@ class Lookups(Emitter):
         low, high = self.both_ends(e.data, kinds)
         return low + high
 
+    @abstractmethod
     def object_data(self, e: Element, kind: str) -> Words:
         """Return the place of the expression of the object that an element names."""
-        raise NotImplementedError

@@ -140,18 +140,22 @@ def dccp(src, dst, sp, dp, typ, seq=1):
     return put(s, 6, src, dst, 33)
 
 
+def cuts(length, sizes):
+    """Return begin and end of each piece of so many bytes; the rest is the last one."""
+    found, at = [], 0
+    for size in sizes:
+        if at + size < length:
+            found.append((at, at + size))
+            at += size
+    return [*found, (at, length)]
+
+
 def frags4(pkt, sizes):
     """Cut an IPv4 packet after these numbers of payload bytes."""
     hl = (pkt[0] & 15) * 4
     pl, h = pkt[hl:], pkt[:hl]
-    out, at = [], 0
-    cuts = []
-    for s in sizes:
-        if at + s < len(pl):
-            cuts.append((at, at + s))
-            at += s
-    cuts.append((at, len(pl)))
-    for lo, hi in cuts:
+    out = []
+    for lo, hi in cuts(len(pl), sizes):
         x = bytearray(h)
         o = (int.from_bytes(h[6:8], "big") & 0x5FFF) | lo // 8 | (0x2000 if hi < len(pl) else 0)
         x[2:4] = struct.pack(">H", hl + hi - lo)
@@ -169,13 +173,8 @@ def frags6(pkt, sizes, ident):
         kat, at = at, at + (pkt[at + 1] + 1) * 8
     nh, pl, h = pkt[kat], pkt[at:], bytearray(pkt[:at])
     h[kat] = 44
-    out, p, cuts = [], 0, []
-    for s in sizes:
-        if p + s < len(pl):
-            cuts.append((p, p + s))
-            p += s
-    cuts.append((p, len(pl)))
-    for lo, hi in cuts:
+    out = []
+    for lo, hi in cuts(len(pl), sizes):
         body = struct.pack(">BBHI", nh, 0, lo | (hi < len(pl)), ident) + pl[lo:hi]
         x = bytearray(h)
         x[4:6] = struct.pack(">H", at - 40 + len(body))

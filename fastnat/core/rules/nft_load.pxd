@@ -274,7 +274,7 @@ cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x) noexc
     f = flow_to(p) if x.a & NFT_FIB_DADDR else flow_back(p, 0, 0)
     f.in_iface = 0
     f.mark = p.mark if x.a & NFT_FIB_MARK else 0
-    return ruled_route(e, &f)
+    return ruled_route(e, &f, FN_ANY_IFACE)
 
 
 cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
