@@ -15,24 +15,22 @@ from .helpers.helper cimport follow_master, helper_hook
 from .ipvs cimport from_server, has_service, to_server
 from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
-from .multipath cimport choose_hop, hop_varies
 from .packet.extensions cimport hops_sound, V6_HOPS
-from .packet.mangle cimport count_unruled, tos_of
+from .packet.mangle cimport count_unruled
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
-from .route cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
+from .route cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_of
+from .routing cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
 from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
-from .validate cimport (destination_is_martian, is_loopback, is_member, may_be_forwarded, source_fails,
+from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
 
 cdef enum:
     # bytes of the longest IP header
     LONGEST_HEADER = 60
-    # 127.0.0.1
-    OWN_LOOPBACK = 0x7f000001
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, uint32_t hook, pkt_t *p) noexcept nogil:
@@ -122,15 +120,6 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
-cdef inline void take_route(const engine_t *e, pkt_t *p, uint32_t route) noexcept nogil:
-    # take_route: the packet leaves by a route, by its index + 1; what the node sends to itself by lo.
-    cdef const route_t *r = &e.routes[route - 1]
-    p.route = <uint16_t>route
-    p.out_iface = r.iface
-    if p.in_iface == 0 and (r.kind == ROUTE_LOCAL or r.kind == ROUTE_ANYCAST):
-        p.out_iface = <uint16_t>e.loopback
-
-
 cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # route_to_server: the destination has just become a real server's; the connection's own route is the service's.
     cdef uint32_t route = route_of(e, p)
@@ -179,52 +168,6 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     if not reason:
         reason = confirm_hook(e, p)
     return reason
-
-
-cdef inline bint may_be_kept(const engine_t *e, const pkt_t *p, uint32_t route) noexcept nogil:
-    # may_be_kept: whether every packet of the connection's direction takes this route, from whatever device it comes.
-    if e.routes_by_packet or p.ct == FN_NONE or p.icmp_error:
-        return False
-    # these are asked for the device each time: route_localnet, accept_local, bc_forwarding
-    if is_loopback(tuple_src(p.t)) or is_loopback(tuple_dst(p.t)) or is_local_kind(e, e.class_route[p.src_class]):
-        return False
-    # what goes to a group goes by it, and not by the route, where it comes in
-    return not (e.routes[route - 1].kind == ROUTE_BROADCAST or is_link_local(tuple_dst(p.t)) or is_multicast(tuple_dst(p.t)))
-
-
-cdef inline uint32_t find_route(engine_t *e, pkt_t *p) noexcept nogil:
-    # find_route: route_of, and of several next hops one. The node that sends to 0.0.0.0 or :: means itself.
-    cdef uint32_t route
-    if p.in_iface == 0 and tuple_dst(p.t) == 0:
-        return route_lookup(e, <addr_t>(1 if FN_V6 else OWN_LOOPBACK))
-    route = route_of(e, p)
-    if leads_nowhere(e, route):
-        return route
-    if fn_unlikely(e.routes[route - 1].hops > 1) and not is_link_local(tuple_dst(p.t)):
-        route = choose_hop(e, p, route)
-        if hop_varies(e, p):
-            return route
-    if may_be_kept(e, p, route):
-        e.conns[p.ct].routes[p.dir] = <uint16_t>route
-    return route
-
-
-cdef inline uint32_t kept_route(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # kept_route: the route that the packet's connection remembers for its direction, index + 1.
-    # => 0: none, or it is not the packet's.
-    return 0 if p.ct == FN_NONE or p.icmp_error or p.is_new else e.conns[p.ct].routes[p.dir]
-
-
-cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
-    # set_route: the route of the packet's destination; a connection remembers it for each direction.
-    # => REASON_NONE or REASON_NO_ROUTE.
-    cdef uint32_t route = kept_route(e, p)
-    if route == 0:
-        route = find_route(e, p)
-        if leads_nowhere(e, route):
-            return REASON_NO_ROUTE
-    take_route(e, p, route)
-    return REASON_NONE
 
 
 cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
@@ -409,19 +352,11 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t reroute(engine_t *e, pkt_t *p, addr_t dst, uint32_t mark, uint32_t tos) noexcept nogil:
-    # reroute: a packet of the node's that had another destination, mark or TOS when it was routed (ip_route_me_harder).
-    cdef uint32_t device
-    if tuple_dst(p.t) == dst and p.mark == mark and tos_of(p) == tos:
-        return REASON_NONE
-    if is_multicast(tuple_dst(p.t)) or is_limited_broadcast(tuple_dst(p.t)):
-        # with a source address the device is the one that has it; IPv6 stays on the one that it has
-        device = device_of(e, tuple_src(p.t))
-        if device == 0 and not FN_V6:
-            return REASON_NO_ROUTE
-        p.out_iface = <uint16_t>device if device else p.out_iface
-        return REASON_NONE
-    return set_route(e, p) if tuple_dst(p.t) != dst or e.routes_by_packet else REASON_NONE
+cdef inline uint32_t mangle_output(engine_t *e, pkt_t *p) noexcept nogil:
+    # mangle_output: rules of mangle may send a packet another way.
+    cdef way_t before = way_of(p)
+    cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, HOOK_OUTPUT, p)
+    return keep_way(e, p, &before) if e.n_bases == 0 and not reason else reason
 
 
 cdef inline uint32_t filter_output(engine_t *e, pkt_t *p, uint16_t out_iface) noexcept nogil:
@@ -429,32 +364,29 @@ cdef inline uint32_t filter_output(engine_t *e, pkt_t *p, uint16_t out_iface) no
     cdef uint16_t leaves_by = p.out_iface
     cdef uint32_t reason
     p.out_iface = out_iface
+    p.rerouted = False
     reason = filter_hook(e, TABLE_FILTER, HOOK_OUTPUT, p)
-    p.out_iface = leaves_by
+    if fn_likely(not p.rerouted):
+        p.out_iface = leaves_by
     return reason
 
 
 cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # send: a packet of the node itself.
     cdef addr_t dst = tuple_dst(p.t)
-    cdef uint32_t tos = tos_of(p)
     cdef uint32_t reason = set_route(e, p)
-    cdef uint32_t mark
     cdef uint16_t out_iface = p.out_iface
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
     reason = track(e, HOOK_OUTPUT, p)
-    # what raw and nat mark has its route already
-    mark = p.mark
     if not reason:
-        reason = filter_hook(e, TABLE_MANGLE, HOOK_OUTPUT, p)
-    if not reason:
-        reason = reroute(e, p, dst, mark, tos)
+        reason = mangle_output(e, p)
     if not reason:
         reason = nat_hook(e, HOOK_OUTPUT, p, MANIP_DST)
-    if not reason:
-        reason = reroute(e, p, dst, p.mark, tos_of(p))
+    # nat asks for the destination alone
+    if not reason and tuple_dst(p.t) != dst:
+        reason = reroute(e, p)
     if not reason:
         reason = from_server(e, p)
     if not reason:

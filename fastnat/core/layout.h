@@ -165,7 +165,7 @@ static_assert(sizeof(base_t) == 16, "sizeof(base_t)");
 static_assert(offsetof(base_t, kind) == 0, "offsetof(base_t, kind)");
 static_assert(offsetof(base_t, entry) == 4, "offsetof(base_t, entry)");
 static_assert(offsetof(base_t, policy) == 8, "offsetof(base_t, policy)");
-static_assert(offsetof(base_t, pad) == 12, "offsetof(base_t, pad)");
+static_assert(offsetof(base_t, routes) == 12, "offsetof(base_t, routes)");
 static_assert(sizeof(nft_expr_t) == 16, "sizeof(nft_expr_t)");
 static_assert(offsetof(nft_expr_t, kind) == 0, "offsetof(nft_expr_t, kind)");
 static_assert(offsetof(nft_expr_t, words) == 1, "offsetof(nft_expr_t, words)");

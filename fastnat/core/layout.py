@@ -1190,7 +1190,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("kind", "uint32", (), 0),
         ("entry", "uint32", (), 0),
         ("policy", "uint32", (), 0),
-        ("pad", "uint32", (), 0),
+        ("routes", "uint32", (), 0),
     ],
     "NFT_EXPR": [
         ("kind", "uint8", (), 0),

@@ -96,8 +96,10 @@ cdef struct flow_t:
     # what a route is asked for (struct flowi)
     addr_t src, dst
     uint32_t dst_class, mark
-    # 0: the node itself; 0: nobody insists on one
-    uint32_t in_iface, out_iface
+    # 0: the node itself
+    uint32_t in_iface
+    # 0: nobody insists on one
+    uint32_t out_iface
     uint32_t proto, sport, dport, tos
 
 
@@ -144,9 +146,9 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f, uint32_t if
     return 0
 
 
-cdef inline flow_t flow_to(const pkt_t *p) noexcept nogil:
-    # flow_to: the packet's own way, its protocol and ports as the flow dissector reads them. It is classified.
-    cdef uint32_t ports
+cdef inline flow_t flow_to(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # flow_to: the packet's own way; protocol and ports as the flow dissector reads them, where policy rules ask. It is classified.
+    cdef uint32_t ports = 0
     cdef flow_t f
     f.src = tuple_src(p.t)
     f.dst = tuple_dst(p.t)
@@ -154,16 +156,16 @@ cdef inline flow_t flow_to(const pkt_t *p) noexcept nogil:
     f.mark = p.mark
     f.in_iface = p.in_iface
     f.out_iface = 0
-    f.proto = flow_ports(p, &ports)
+    f.proto = flow_ports(p, &ports) if fn_unlikely(e.dissects != 0) else 0
     f.sport = ports >> 16
     f.dport = ports & 0xffff
     f.tos = tos_of(p)
     return f
 
 
-cdef inline flow_t flow_back(const pkt_t *p, uint32_t in_iface, uint32_t mark) noexcept nogil:
+cdef inline flow_t flow_back(const engine_t *e, const pkt_t *p, uint32_t in_iface, uint32_t mark) noexcept nogil:
     # flow_back: the way of an answer that comes in by a device, 0 from the node itself, to the packet's sender. It is classified.
-    cdef flow_t f = flow_to(p)
+    cdef flow_t f = flow_to(e, p)
     cdef uint32_t ports
     f.src = tuple_dst(p.t)
     f.dst = tuple_src(p.t)
@@ -186,6 +188,15 @@ cdef inline uint32_t route_lookup(const engine_t *e, addr_t dst) noexcept nogil:
     f.dst = dst
     f.dst_class = address_class(e, dst)
     return ruled_route(e, &f, FN_ANY_IFACE)
+
+
+cdef inline uint32_t smallest_mtu(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # smallest_mtu: of the way out and of the way back to the sender (tcpmss_reverse_mtu, get_tcpmss); to the node itself that is lo's.
+    cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
+    cdef uint32_t back = route_lookup(e, tuple_src(p.t))
+    if back and e.routes[back - 1].kind == ROUTE_UNICAST and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
+        return e.iface_flags[e.routes[back - 1].iface] >> 16
+    return mtu
 
 
 cdef inline uint32_t route_on(const engine_t *e, const flow_t *f, uint32_t iface) noexcept nogil:
@@ -218,7 +229,7 @@ cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
     classify(e, p)
     if fn_likely(e.n_fib_rules == 0 and not is_link_local(tuple_dst(p.t))):
         return e.class_route[p.dst_class]
-    f = flow_to(p)
+    f = flow_to(e, p)
     if is_link_local(tuple_dst(p.t)):
         return route_on(e, &f, p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
     return ruled_route(e, &f, FN_ANY_IFACE)
@@ -246,6 +257,11 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
     return TYPE_UNICAST
 
 
+cdef inline bint is_anycast6(const route_t *r, addr_t addr) noexcept nogil:
+    # is_anycast6: ipv6_anycast_destination: of a network on the link also its first address.
+    return r.kind == ROUTE_ANYCAST or (r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2))
+
+
 cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # route_type6: what the routes say of an IPv6 address that the node itself asks for, of one device alone (match_lookup_rt6).
     cdef const route_t *r
@@ -267,10 +283,7 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     r = &e.routes[route - 1]
     if r.kind == ROUTE_LOCAL:
         return TYPE_LOCAL if iface == FN_ANY_IFACE or r.iface == iface else 0
-    if r.kind == ROUTE_ANYCAST:
-        return TYPE_ANYCAST
-    # of a network on the link also its first address (ipv6_anycast_destination)
-    if r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2):
+    if is_anycast6(r, addr):
         return TYPE_ANYCAST
     return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0
 

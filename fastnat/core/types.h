@@ -377,7 +377,7 @@ typedef struct {
     uint32_t kind;   /* BASE_* */
     uint32_t entry;  /* of nftables: first rule in nft_rules */
     uint32_t policy; /* TARGET_ACCEPT or TARGET_DROP */
-    uint32_t pad;
+    uint32_t routes; /* the node's own packets are routed anew where it changes what routes depend on: type route, mangle */
 } base_t;
 
 /* One expression of a rule of nftables (struct nft_expr). Registers and words hold values of 32 bits in host order, the
@@ -794,6 +794,7 @@ typedef struct {
     uint8_t part;                               /* PART_* */
     uint8_t record_at, stamp_at;                /* IPv4 options: where the node's address was entered, 0 nowhere */
     uint8_t options_changed;
+    uint8_t rerouted;                           /* the node's own: rules have changed its way, and it was routed anew */
     uint8_t srr_at, srr_hop_at;                 /* IPv4 source route, and its address to which the packet goes on; 0: none */
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
     uint32_t mark_before;                       /* of its connection, where somebody asked for events */
@@ -843,7 +844,7 @@ typedef struct {
     uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules, FN_NONE: there is no such chain */
     hook_count_t unruled[5][5]; /* [table][hook] packets that met no rule there, since somebody read the counters */
     hook_count_t passed;        /* forwarded by a short cut, past PREROUTING, FORWARD and POSTROUTING without a rule */
-    uint32_t wide[FN_WIDE];     /* dispatches of addresses, of so many that their rules do not stay in the cache */
+    uint32_t wide[FN_WIDE];     /* dispatches of addresses and marks, of so many that their rules do not stay in the cache */
     uint32_t n_wide;
     uint32_t apart[FN_APART];   /* dispatches of sources that are no classes, see rules/dispatch.pxd */
     uint32_t n_apart;

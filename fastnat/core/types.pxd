@@ -834,7 +834,7 @@ cdef extern from "types.h" nogil:
         uint32_t kind
         uint32_t entry
         uint32_t policy
-        uint32_t pad
+        uint32_t routes
 
     ctypedef struct nft_expr_t:
         uint8_t kind
@@ -1257,6 +1257,7 @@ cdef extern from "types.h" nogil:
         uint8_t record_at
         uint8_t stamp_at
         uint8_t options_changed
+        uint8_t rerouted
         uint8_t srr_at
         uint8_t srr_hop_at
         uint32_t payload

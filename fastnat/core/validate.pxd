@@ -43,7 +43,7 @@ cdef inline bint source_fails(const engine_t *e, pkt_t *p, uint32_t out_iface) n
             route = e.class_route[p.src_class]
             # an address of the node, not merely of a prefix on lo
             return route and e.routes[route - 1].kind == ROUTE_LOCAL and e.routes[route - 1].mask == ~<addr_t>0
-    back = flow_back(p, out_iface, p.mark if flags & IFACE_SRC_VMARK else 0)
+    back = flow_back(e, p, out_iface, p.mark if flags & IFACE_SRC_VMARK else 0)
     if out_iface == 0 and (p.route == 0 or e.routes[p.route - 1].kind == ROUTE_BROADCAST):
         # who is asked with all others answers from no address in particular
         back.src = 0
@@ -141,7 +141,7 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
     if tuple_src(p.t) == 0 and (FN_V6 or is_limited_broadcast(dst) or dst >> 8 == <addr_t>0xe00000):
         return True
     classify(e, p)
-    back = flow_back(p, 0, p.mark if flags & 4 else 0)
+    back = flow_back(e, p, 0, p.mark if flags & 4 else 0)
     back.sport = 0
     back.dport = 0
     if not FN_V6:

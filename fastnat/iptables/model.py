@@ -16,6 +16,8 @@ BUILT_IN = {
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
 }
 IGNORED_TABLES = ("security",)
+# all that iptables, and iptables-nft, have
+TABLES = (*BUILT_IN, *IGNORED_TABLES)
 
 MAP_IPS, PERSISTENT = int(RangeFlag.MAP_IPS), int(RangeFlag.PERSISTENT)
 PROTO_SPECIFIED, PROTO_OFFSET = int(RangeFlag.PROTO_SPECIFIED), int(RangeFlag.PROTO_OFFSET)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import Family
-from ..core.layout import FN_NONE, BaseKind, Hook, NftExprKind, RuleTable, TargetKind
+from ..core.layout import FN_NONE, BaseKind, Hook, NftExprKind, NftSetKind, RuleTable, TargetKind
 from ..dtypes import RECORDS4, records_of
 from ..util.memory import reserve
 from .state import COLUMNS
@@ -85,6 +85,8 @@ ARRAYS = {
 }  # fmt: skip
 # words that all sets together may have: their places are numbers of 32 bits
 MAX_WORDS = 1 << 31
+# of a set that is not filled yet, as a power of two
+MAX_HEADS = 20
 PLAIN = ("nft_slots", "nft_words", "nft_log")
 
 
@@ -106,7 +108,6 @@ class Made:
     room: int
     n: int
     has_any: bool
-    slots: int
     exact: int
     timeout: int
     states: list[tuple[int, ...]]
@@ -174,11 +175,12 @@ class Placement:
         """Return the arrays of sets, with the elements that they begin with."""
         pool = self.pool
         rooms = {n: self.room(pool.sets[n]) for n in self.order}
+        heads = {n: self.heads(pool.sets[n], rooms[n]) for n in self.order}
         sizes = {
             "nft_elements": sum(rooms[n] + pool.sets[n].has_any for n in self.order),
             "nft_words": len(pool.words) + sum((rooms[n] + 1) * pool.sets[n].stride for n in self.order),
             "nft_states": len(pool.states) + sum((rooms[n] + 1) * len(pool.sets[n].states) for n in self.order),
-            "nft_slots": sum(pool.sets[n].slots for n in self.order),
+            "nft_slots": sum(heads.values()),
         }
         types = {"nft_elements": RECORDS4.NFT_ELEMENT, "nft_states": RECORDS4.NFT_STATE}
         found: dict[str, NDArray[np.void]] = {
@@ -192,12 +194,12 @@ class Placement:
             made, room = pool.sets[n], rooms[n]
             rows[n] = (
                 made.kind, made.key_words, made.data_words, made.stride, first, made.n, room, made.n, 0, words, slot,
-                max(made.slots, 1) - 1, made.exact, made.timeout, first + room if made.has_any else FN_NONE, states,
+                max(heads[n], 1) - 1, made.exact, made.timeout, first + room if made.has_any else FN_NONE, states,
                 len(made.states), made.state_exprs, 0,
             )  # fmt: skip
-            self.fill(made, room, first, words, states, slot, found)
+            self.fill(made, room, (first, words, states, slot, heads[n]), found)
             first, words = first + room + made.has_any, words + (room + 1) * made.stride
-            states, slot = states + (room + 1) * len(made.states), slot + made.slots
+            states, slot = states + (room + 1) * len(made.states), slot + heads[n]
         found["nft_sets"] = np.array([rows[n] for n in range(len(rows))], RECORDS4.NFT_SET)
         return found
 
@@ -205,10 +207,20 @@ class Placement:
         """Return how many elements a set has room for."""
         return max(min(made.room, self.most), made.n) if made.dynamic else made.n
 
+    def heads(self, made: Made, room: int) -> int:
+        """Return how many heads of chains a set is looked up by: two for an element; of empty room up to a limit."""
+        if made.kind == NftSetKind.INTERVALS:
+            return 0
+        return 1 << min(max(room, 1).bit_length(), max(MAX_HEADS, made.n.bit_length()))
+
     def fill(
-        self, made: Made, room: int, first: int, words: int, states: int, slot: int, found: dict[str, NDArray[np.void]]
+        self, made: Made, room: int, place: tuple[int, int, int, int, int], found: dict[str, NDArray[np.void]]
     ) -> None:
-        """Write the elements that a set begins with, and the states of a new one behind all others."""
+        """Write the elements that a set begins with, and the states of a new one behind all others.
+
+        place: its first element, word, state and head, and how many heads it has.
+        """
+        first, words, states, slot, heads = place
         n = made.n
         places = [*range(n), *([room] if made.has_any else [])]
         records = found["nft_elements"][first : first + room + made.has_any]
@@ -225,7 +237,7 @@ class Placement:
             for place, carried in zip(places, made.carried, strict=True):
                 mine[place] = np.array(carried, RECORDS4.NFT_STATE)
         if made.hashes:
-            link(np.array(made.hashes, np.uint32), first, records, found["nft_slots"][slot : slot + made.slots])
+            link(np.array(made.hashes, np.uint32), first, records, found["nft_slots"][slot : slot + heads])
 
 
 def link(hashes: NDArray[np.uint32], first: int, records: NDArray[np.void], slots: NDArray[Any]) -> None:
@@ -269,14 +281,15 @@ def base_rows(
         priority = {RuleTable.NAT: -100 if at[1] in (Hook.PREROUTING, Hook.OUTPUT) else 100}.get(
             table
         ) or TABLE_PRIORITIES[table]
-        wanted.setdefault(at, []).append((priority, -ours, (int(BaseKind.IPTABLES), FN_NONE, 0, 0)))
+        reroutes = int(at == (RuleTable.MANGLE, Hook.OUTPUT))
+        wanted.setdefault(at, []).append((priority, -ours, (int(BaseKind.IPTABLES), FN_NONE, 0, reroutes)))
     for order, chain in enumerate(chains):
         # see rule_table of core/codes.h
         hook = int(Hook.FORWARD if chain.hook == "egress" else Hook[chain.hook.upper()])
         steps = STEPS.get(chain.hook, ((END, RuleTable.LAST),))
         table = RuleTable.NAT if chain.type == "nat" else next(t for most, t in steps if chain.priority <= most)
         policy = int(TargetKind.DROP if chain.policy == "drop" else TargetKind.ACCEPT)
-        row = (int(BaseKind.NFTABLES), chain.entry, policy, 0)
+        row = (int(BaseKind.NFTABLES), chain.entry, policy, int(chain.type == "route"))
         wanted.setdefault((int(table), hook), []).append((chain.priority, -order, row))
     rows: list[tuple[int, int, int, int]] = []
     places = {}

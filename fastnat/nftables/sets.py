@@ -58,17 +58,8 @@ class Layout:
         return sum(k.words for k in self.key)
 
 
-def hash_of(words: Words) -> int:
-    """Return the hash of a key: key_hash of core/rules/nft_sets.pxd."""
-    h = 0
-    for word in words:
-        h = (h ^ word) * 0x9E3779B1 & 0xFFFFFFFF
-        h ^= h >> 15
-    return h
-
-
 def hashes_of(keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the hash of each key of uint32[n, words]."""
+    """Return the hash of each key of uint32[n, words]: key_hash of core/rules/nft_sets.pxd."""
     h = np.zeros(len(keys), np.uint32)
     for word in keys.T:
         h = (h ^ word) * np.uint32(0x9E3779B1)
@@ -172,10 +163,9 @@ class Writer:
         carried = [layout.carried(x.element) if layout.states else [] for x in everything]
         made = Made(
             int(self.kind), layout.key_words, layout.data_words, ends * layout.key_words + layout.data_words, room, n,
-            any_ is not None, 0 if self.kind is NftSetKind.INTERVALS else 2 << max(room, 1).bit_length() - 1,
-            pool.constant(tuple(exact)), layout.timeout, layout.states, layout.state_exprs, words,
+            any_ is not None, pool.constant(tuple(exact)), layout.timeout, layout.states, layout.state_exprs, words,
             [self.element(x.element) for x in everything], carried,
-            [hash_of(self.hashed(x, exact)) for x in entries] if self.kind is not NftSetKind.INTERVALS else [],
+            self.hashes(entries, exact) if self.kind is not NftSetKind.INTERVALS else [],
             layout.dynamic,
         )  # fmt: skip
         return pool.add(made)
@@ -191,9 +181,11 @@ class Writer:
             return []
         return [0xFFFFFFFF * all(x.exact[i] for x in entries) for i in range(self.layout.key_words)]
 
-    def hashed(self, x: Entry, exact: list[int]) -> Words:
-        """Return the words of a key that its hash is of."""
-        return tuple(w & m for w, m in zip(x.low, exact, strict=True)) if exact else x.low
+    def hashes(self, entries: list[Entry], exact: list[int]) -> list[int]:
+        """Return the hashes of the keys; exact: masks of the words that count where a key may be a range."""
+        keys = np.array([x.low for x in entries], np.uint32).reshape(len(entries), self.layout.key_words)
+        found: list[int] = hashes_of(keys & np.array(exact, np.uint32) if exact else keys).tolist()
+        return found
 
 
 __all__ = ["Layout", "add_set", "hashes_of", "jiffies"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..iptables.model import TABLES
 from ..iptables.model import Table as IptablesTable
 from .tree import Ruleset, Table
 
-IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 
@@ -20,7 +20,7 @@ def twins(ruleset: Ruleset, family: str, tables: Mapping[str, IptablesTable]) ->
     return {
         key
         for key, table in ruleset.tables.items()
-        if key[0] == family and key[1] in tables and key[1] in IPTABLES and is_twin(table, tables[key[1]])
+        if key[0] == family and key[1] in tables and key[1] in TABLES and is_twin(table, tables[key[1]])
     }
 
 

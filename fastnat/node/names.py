@@ -10,7 +10,6 @@ from ..util.text import decimal, excerpt
 
 # the largest id is no user's, and no group's
 MAX_ID = 2**32 - 2
-ROOT = {"root": 0}
 
 
 def load_ids(path: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..iptables.model import TABLES
 from ..util.output import Output, make_folder
 from .parts import NATIVE
 
@@ -42,8 +43,6 @@ SYSCTLS = re.compile(
 EMPTY = {"rules.v6", "route6.json", "route6-all.json", "ipset.save", "ipvs.save"}
 SECONDS = 60
 RULES = ("rules.v4", "rules.v6")
-# the tables of iptables-nft
-IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def native_tables(shown: dict[str, str]) -> str:
     for table in re.split(r"^(?=table )", text, flags=re.MULTILINE)[1:]:
         _, family, name = table.split(None, 3)[:3]
         hidden = set(NATIVE.findall(shown.get(family, "")))
-        if family not in shown or name not in IPTABLES or name in hidden:
+        if family not in shown or name not in TABLES or name in hidden:
             found.append(table)
     return "".join(found)
 

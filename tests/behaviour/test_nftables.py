@@ -3,9 +3,13 @@
 Outcomes follow nft(8) and nf_tables of Linux 6.18; rows with "recorded" in their name were run through that kernel.
 """
 
+import json
+
+import numpy as np
 import pytest
 
 import fastnat
+from fastnat.engine.nft_state import elements
 from fastnat.errors import RuleError
 from fastnat.nftables.compile import compile_ruleset
 from fastnat.nftables.program import STEPS
@@ -643,3 +647,45 @@ def test_a_broken_option_is_missing(option, there):
     engine = engine_of(chain("ip option rr exists counter", "type filter hook prerouting priority mangle;"))
     engine.process_packet(bytes(head) + bytes.fromhex("0fa0003500080000"), "cni0")
     assert f"exists counter packets {int(there)} bytes" in engine.list_nft()
+
+
+@pytest.mark.parametrize(("chains", "leaves"), [
+    ("chain c { type filter hook output priority -150; meta mark set 1; }", "eth0"),
+    ("chain c { type route hook output priority 0; meta mark set 1; }", "eth1"),
+    ("chain c { type route hook output priority -300; ip dscp set 4; }", "eth2"),
+    ("chain a { type route hook output priority -150; meta mark set 1; };"
+     " chain b { type filter hook output priority -149; ip dscp set 4; }", "eth1"),
+])  # fmt: skip
+def test_only_chains_of_type_route_route_own_packets_anew(tmp_path, chains, leaves):
+    """As recorded of the 6.18 kernel (kernel/test_reroute.py)."""
+    node = fastnat.Node()
+    for n, name in enumerate(("eth0", "eth1", "eth2")):
+        node.add_interface(name, [f"198.51.{100 + n}.10/24"])
+    node.save(tmp_path)
+    routes = [{"dst": "default", "dev": "eth0"}, {"dst": "default", "dev": "eth1", "table": "100"},
+              {"dst": "default", "dev": "eth2", "table": "200"}]  # fmt: skip
+    rules = [{"priority": 0, "src": "all", "table": "local"},
+             {"priority": 10, "src": "all", "tos": "0x10", "table": "200"},
+             {"priority": 20, "src": "all", "fwmark": "0x1", "table": "100"},
+             {"priority": 32766, "src": "all", "table": "main"}]  # fmt: skip
+    (tmp_path / "route-all.json").write_text(json.dumps(routes))
+    (tmp_path / "rule.json").write_text(json.dumps(rules))
+    (tmp_path / "rules.nft").write_text(f"table ip t {{ {chains}; }}")
+    engine = fastnat.Engine(fastnat.Node.load(tmp_path))
+    # 198.51.100.10:4000 to 203.0.113.9:53, with its checksum
+    frame = np.frombuffer(bytes.fromhex("4500001d0001000040111488c633640acb0071090fa000350009000061"), np.uint8).copy()
+    out = engine.process_frames(frame, np.array([0, len(frame)]), "local", 0.0)
+    assert engine.iface_names[out["out_iface"][0]] == leaves
+
+
+def test_the_largest_size_of_a_set_is_taken():
+    """Its heads were counted by what was asked for, not by the room that it got."""
+    sets = "".join(f"set s{n} {{ type ipv4_addr; flags dynamic; size 4294967295; }};" for n in range(2))
+    chain = "chain c { type filter hook forward priority 0; add @s0 { ip saddr }; add @s1 { ip saddr }; }"
+    node = fastnat.Node.example()
+    node.load_nft(f"table ip t {{ {sets} {chain}; }}")
+    engine = fastnat.Engine(node)
+    batch = engine.packets(proto="udp", src=["10.244.1.2", "10.244.1.3"], dst="203.0.113.10", dport=53, iface="cni0")
+    engine.process(batch, 0.0)
+    engine.reload()
+    assert [len(elements(engine.core_of(4).arrays, n)[0]) for n in (0, 1)] == [2, 2]

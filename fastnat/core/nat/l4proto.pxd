@@ -189,7 +189,7 @@ cdef inline bint may_have_bitmap(const engine_t *e, const search_t *s, tuple_t t
     return s.manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t))
 
 
-cdef inline void take_bitmap(search_t *s, engine_t *e, int bitmap) noexcept nogil:
+cdef inline void take_bitmap(engine_t *e, search_t *s, int bitmap) noexcept nogil:
     # take_bitmap: by its place, below 0: there is none.
     s.key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
 
@@ -221,7 +221,7 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
         i += 1
         if s.key == NULL and i == e.bitmap_probes and may_have_bitmap(e, s, t[0]):
             # a crowded peer: the rest of this search and all later ones read a bitmap
-            take_bitmap(s, e, bitmap_create(e, s.reply))
+            take_bitmap(e, s, bitmap_create(e, s.reply))
             if s.key != NULL and not s.hard:
                 hit = bitmap_round(e, s.key, s.reply, s.min_, s.size, (off + i) & 0xffff, attempts - i, p)
                 if hit >= 0:
@@ -252,7 +252,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     if may_have_bitmap(e, &s, t):
         s.reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
         bitmap = bitmap_find(e, s.reply)
-        take_bitmap(&s, e, bitmap)
+        take_bitmap(e, &s, bitmap)
         if bitmap >= 0:
             bitmap_searched(e, <uint32_t>bitmap)
     attempts = s.size if s.size < MAX_ATTEMPTS else MAX_ATTEMPTS

@@ -47,7 +47,7 @@ cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept no
         return tuple_dst(p.t)
     if scope == SCOPE_UNIVERSE:
         classify(e, p)
-        f = flow_back(p, 0, p.mark if e.iface_flags[p.in_iface] & IFACE_SRC_VMARK else 0)
+        f = flow_back(e, p, 0, p.mark if e.iface_flags[p.in_iface] & IFACE_SRC_VMARK else 0)
         f.src = 0
         f.sport = 0
         f.dport = 0
@@ -223,6 +223,7 @@ cdef inline void forward_options(const engine_t *e, pkt_t *p) noexcept nogil:
         memcpy(p.data + DESTINATION_AT, p.data + p.srr_hop_at, FN_ADDR_BYTES)
         store_addr(p.data + p.srr_hop_at, route_source(e, p.route))
         p.data[p.srr_at + 2] = <uint8_t>(p.srr_hop_at - p.srr_at + 1 + FN_ADDR_BYTES)
+        # ip_forward_options does so on a source route alone
         if p.stamp_at:
             store_addr(p.data + p.stamp_at, route_source(e, p.route))
     store_be16(p.data + 10, 0)

@@ -10,8 +10,8 @@ from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..route cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_multicast, is_unicast6, leads_nowhere, outgoing, packet_type,
-                      route_lookup, ruled_route)
+from ..route cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_multicast, is_unicast6,
+                      leads_nowhere, outgoing, packet_type, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
@@ -253,12 +253,13 @@ cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *t
     return True
 
 
-cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t device) noexcept nogil:
+cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, uint32_t device) noexcept nogil:
     # fib_type6: __nft_fib6_eval_type: => RTN_*, by the route, and where that says nothing by the address.
-    cdef uint32_t route = e.class_route[class_]
     cdef uint32_t kind = e.routes[route - 1].kind if route else ROUTE_UNREACHABLE
-    if kind > ROUTE_MULTICAST or kind == ROUTE_ANYCAST:
+    if kind > ROUTE_MULTICAST:
         return kind
+    if is_anycast6(&e.routes[route - 1], addr):
+        return ROUTE_ANYCAST
     if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or e.routes[route - 1].iface == device):
         return kind
     if is_multicast(addr):
@@ -271,7 +272,7 @@ cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x) noexc
     cdef flow_t f
     if e.n_fib_rules == 0:
         return e.class_route[p.dst_class if x.a & NFT_FIB_DADDR else p.src_class]
-    f = flow_to(p) if x.a & NFT_FIB_DADDR else flow_back(p, 0, 0)
+    f = flow_to(e, p) if x.a & NFT_FIB_DADDR else flow_back(e, p, 0, 0)
     f.in_iface = 0
     f.mark = p.mark if x.a & NFT_FIB_MARK else 0
     return ruled_route(e, &f, FN_ANY_IFACE)
@@ -288,7 +289,7 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
     if x.a & (NFT_FIB_IIF | NFT_FIB_OIF):
         device = incoming(e, p) if x.a & NFT_FIB_IIF else outgoing(p)
     if x.a & NFT_FIB_TYPE:
-        to[0] = fib_type6(e, addr, class_, device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
+        to[0] = fib_type6(e, addr, fib_route(e, p, x), device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
         return True
     route = fib_route(e, p, x)
     iface = 0 if leads_nowhere(e, route) else e.routes[route - 1].iface
@@ -306,10 +307,8 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
 cdef inline uint32_t tcp_mss(const engine_t *e, const pkt_t *p) noexcept nogil:
     # tcp_mss: get_tcpmss: the smaller MTU of the way there and the way back, without headers.
     cdef uint32_t headers = 60 if FN_V6 else 40
-    cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
-    cdef uint32_t back = route_lookup(e, tuple_src(p.t))
-    if back and e.routes[back - 1].kind == ROUTE_UNICAST and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
-        mtu = e.iface_flags[e.routes[back - 1].iface] >> 16
+    cdef uint32_t mtu = smallest_mtu(e, p)
+    # TCP_MSS_DEFAULT, in both families
     return mtu - headers if mtu > headers else 536
 
 

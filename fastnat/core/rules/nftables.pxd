@@ -12,6 +12,7 @@ from ..conntrack.lookup cimport find_tuple
 from ..helpers.expect cimport assign_helper
 from ..packet.checksum cimport csum_replace2, load_be16
 from ..packet.mangle cimport set_tos, set_ttl
+from ..routing cimport keep_way, way_of, way_t
 from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts
@@ -24,7 +25,7 @@ cdef enum:
     GOES_ON = 0
     LEAVES = 0xff
     NS_PER_JIFFY = 1000000000 // FN_HZ
-    # connections that are over which one packet takes out of a list (CONNCOUNT_GC_MAX_NODES)
+    # connections that are over, of which one packet takes one more out of a list (CONNCOUNT_GC_MAX_NODES)
     COLLECTED = 64
 
 
@@ -116,7 +117,7 @@ cdef inline bint is_confirmed(const engine_t *e, tuple_t t) noexcept nogil:
 
 
 cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *own) noexcept nogil:
-    # last_counted: take out connections that are over, 64 at most, up to the packet's own if there is one.
+    # last_counted: take out connections that are over, COLLECTED and one more at the most, up to the packet's own if there is one.
     # => Where the next one is linked; NULL: the own one stands in the list. s.packets: how many there are.
     cdef uint64_t *link = &s.last
     cdef uint32_t gone = 0
@@ -315,7 +316,7 @@ cdef inline void strip_option(pkt_t *p, uint32_t kind) noexcept nogil:
     cdef uint32_t i, n, high
     if at == 0:
         return
-    n = p.data[at + 1] if kind > 1 else 1
+    n = p.data[at + 1] if kind > 1 and p.data[at + 1] else 1
     for i in range(at, at + n):
         high = 8 if (i - p.l4off) % 2 == 0 else 0
         csum_replace2(p.data + p.l4off + 16, <uint32_t>p.data[i] << high, <uint32_t>1 << high)
@@ -533,9 +534,8 @@ cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexc
     return said
 
 
-cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base_t *base) noexcept nogil:
-    # base_says: what a base chain says, or the table of iptables at its place, of which nothing is remembered beside nftables.
-    # => As walk_chain.
+cdef inline uint32_t chain_says(engine_t *e, uint32_t table, pkt_t *p, const base_t *base) noexcept nogil:
+    # chain_says: base_says but for the way.
     cdef table_memo_t memo
     cdef uint32_t kind
     if base.kind == BASE_NFTABLES:
@@ -546,6 +546,20 @@ cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base
     kind = do_table(e, table, p, &memo)
     p.target = &e.targets[memo.target_arg]
     return kind
+
+
+cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base_t *base) noexcept nogil:
+    # base_says: what a base chain says, or the table of iptables at its place, of which nothing is remembered beside nftables.
+    # => As walk_chain; TARGET_DROP where it has changed the way of the node's own packet, and no route leads there.
+    cdef way_t before
+    cdef uint32_t said
+    if fn_likely(not base.routes):
+        return chain_says(e, table, p, base)
+    before = way_of(p)
+    said = chain_says(e, table, p, base)
+    if not rule_reason[said] and keep_way(e, p, &before):
+        return TARGET_DROP
+    return said
 
 
 cdef inline uint32_t run_bases(engine_t *e, uint32_t table, pkt_t *p) noexcept nogil:

@@ -8,8 +8,7 @@ from libc.string cimport memmove
 from ..types cimport *
 from ..packet.checksum cimport csum_replace2, csum_replace4, load_be16, load_be32, store_be16
 from ..packet.mangle cimport set_length
-from ..route cimport route_lookup
-from ..tuples.tuple cimport tuple_src
+from ..route cimport smallest_mtu
 
 cdef enum:
     TCP_HEADER = 20
@@ -28,15 +27,6 @@ cdef extern from *:
     """
     const uint32_t MSS_HEADERS "FN_MSS_HEADERS"
     const uint32_t DEFAULT_MSS "FN_DEFAULT_MSS"
-
-
-cdef inline uint32_t smallest_mtu(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # smallest_mtu: of the way out and of the way back to the sender (tcpmss_reverse_mtu); to the node itself that is lo's.
-    cdef uint32_t mtu = e.iface_flags[p.out_iface] >> 16
-    cdef uint32_t back = route_lookup(e, tuple_src(p.t))
-    if back and e.routes[back - 1].kind == ROUTE_UNICAST and e.iface_flags[e.routes[back - 1].iface] >> 16 < mtu:
-        return e.iface_flags[e.routes[back - 1].iface] >> 16
-    return mtu
 
 
 cdef inline uint32_t mss_option(const uint8_t *l4, uint32_t header) noexcept nogil:
