@@ -119,13 +119,15 @@ class Namespace:
         return sh("ip", "-n", self.name, "-j", *words)
 
     def send(self, data):
-        """Send one IPv4 datagram from the node itself."""
+        """Send one datagram from the node itself; all of one namespace are of one family."""
+        four = data[0] >> 4 == 4
         if self.raw is None:
             with self.inside():
-                self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                self.raw = socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
                 self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        dst = socket.inet_ntop(*((socket.AF_INET, data[16:20]) if four else (socket.AF_INET6, data[24:40])))
         with contextlib.suppress(OSError):
-            self.raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))
+            self.raw.sendto(data, (dst, 0))
 
     def inject(self, iface, data):
         os.write(self.fds[iface], data)
@@ -133,6 +135,10 @@ class Namespace:
     def pass_packet(self, iface, data, wait=0.02):
         """Inject one packet; return (interface, bytes) of what came out, or None."""
         self.inject(iface, data)
+        return self.came(wait)
+
+    def came(self, wait=0.02):
+        """Return (interface, bytes) of the next packet that comes out, or None."""
         ready, _, _ = select.select(list(self.fds.values()), [], [], wait)
         for name, fd in self.fds.items():
             if fd in ready:
