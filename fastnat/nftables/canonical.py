@@ -72,7 +72,9 @@ LEAVES = (Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Lim
 DYNAMIC_SIZE = 65_535
 DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
 CODES = {"icmp": TYPES["icmp_code"], "icmpv6": TYPES["icmpv6_code"], "icmpx": TYPES["icmpx_code"]}
-FAMILY_NUMBERS = {"ip": "ipv4", "ip6": "ipv6", "icmp": "ipv4", "icmpv6": "ipv6"}
+FAMILY_NUMBERS = {"ip": "ipv4", "ip6": "ipv6", "icmp": "ipv4", "icmpv6": "ipv6", "igmp": "ipv4"}
+# by what a reject in a table of both families answers a packet of one
+ANSWERS = {"ipv4": "icmp", "ipv6": "icmpv6"}
 
 
 def canonical(ruleset: Ruleset) -> Ruleset:
@@ -143,7 +145,8 @@ class Writer:
             replace(e, key=self.value(e.key, key), data=self.value(e.data, data) if e.data is not None else None)
             for e in items
         ]
-        if len(key) == 1 and any(isinstance(e.key, (Range, Prefix)) for e in found):
+        # a prefix of all bits makes intervals of a set, too
+        if len(key) == 1 and any(isinstance(e.key, (Range, Prefix)) for e in items):
             found = merged(found, key[0]) if merge else [replace(e, key=range_of(e.key, key[0])) for e in found]
         if len(key) > 1 and any(
             isinstance(part, (Range, Prefix)) for e in found for part in getattr(e.key, "items", ())
@@ -161,7 +164,7 @@ class Writer:
         pairs = list(
             zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
         )
-        pairs = without_own(self.table.family, pairs)
+        pairs = without_own(self.table.family, self.rejects(pairs))
         kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
         return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
 
@@ -176,12 +179,20 @@ class Writer:
         if isinstance(s, Nat):
             return self.nat(s)
         if isinstance(s, Dynamic):
-            return replace(s, element=self.changed(s))
+            size = DYNAMIC_SIZE if s.op == "meter" and s.size is None else s.size
+            return replace(s, element=self.changed(s), size=size)
         if isinstance(s, Reference):
             return replace(s, name=self.left(s.name))
-        if isinstance(s, Reject):
-            return self.reject(s)
         return s
+
+    def rejects(self, pairs: Pairs) -> Pairs:
+        """Rewrite rejects: by which protocol they answer follows from what the rule has asked before."""
+        asked, found = "", list(pairs)
+        for at, (s, place) in enumerate(pairs):
+            if isinstance(s, Reject):
+                found[at] = self.reject(s, asked), place
+            asked = ANSWERS.get(family_asked(s), asked)
+        return without_answered(found)
 
     def kinds(self, expression: Expression) -> Kinds:
         """Return the types of an expression."""
@@ -287,8 +298,10 @@ class Writer:
             address = self.nat_value(address, TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"])
             if self.table.family == "inet" and not family:
                 family = "ip6" if self._is_v6(replace(s, address=address)) else "ip"
+        if s.prefix and isinstance(address, Lookup):
+            address = with_prefixes(address, TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"])
         if self.table.family != "inet":
-            said = isinstance(address, Lookup) and self.says_ports(address)
+            said = isinstance(address, Lookup) and (s.prefix or self.says_ports(address))
             family = self.table.family if said else ""
         return replace(s, family=family, address=address, port=self.nat_value(s.port, TYPES["inet_service"]))
 
@@ -321,16 +334,16 @@ class Writer:
 
     def changed(self, s: Dynamic) -> Element:
         """Rewrite the element that a rule adds."""
-        e, named = s.element, self.table.sets.get(s.table)
+        e, named = s.element, None if s.op == "meter" else self.table.sets.get(s.table)
         key, data = kinds_of(self.table, named) if named is not None else ((), ())
         if named is not None and list(map(type, e.statements)) == list(map(type, named.statements)):
             # what all elements of the set carry
             e = replace(e, statements=())
         return replace(e, key=self.right(e.key, key), data=None if e.data is None else self.right(e.data, data))
 
-    def reject(self, s: Reject) -> Reject:
-        """Rewrite a reject: what is the default in this family is not said."""
-        kind = s.kind or {"ip": "icmp", "ip6": "icmpv6"}.get(self.table.family, "icmpx")
+    def reject(self, s: Reject, asked: str) -> Reject:
+        """Rewrite a reject: what is the default in this family is not said. asked: the protocol that fits the rule."""
+        kind = s.kind or {"ip": "icmp", "ip6": "icmpv6"}.get(self.table.family, asked or "icmpx")
         if kind == "tcp reset":
             return s
         code = CODES[kind].listing(s.code or DEFAULT_CODES[kind])
@@ -426,6 +439,14 @@ def interval(low: int, high: int, kind: Datatype) -> Expression:
     # of types with names, ranges are listed as numbers
     ends = (str(low), str(high)) if kind.names and kind.form == "decimal" else (kind.text(low), kind.text(high))
     return Range(*map(Value, ends))
+
+
+def with_prefixes(x: Lookup, kind: Datatype) -> Lookup:
+    """Return a map whose data are prefixes, those of one address as well."""
+    if isinstance(x.table, Named):
+        return x
+    items = [replace(e, data=Prefix(e.data, kind.bits)) if isinstance(e.data, Value) else e for e in x.table.items]
+    return Lookup(x.key, Elements(tuple(items)))
 
 
 def range_of(x: Expression, kind: Datatype) -> Expression:
@@ -536,6 +557,27 @@ def ports_in_order(pairs: Pairs) -> Pairs:
             left, right = getattr(first, "left", None), getattr(second, "left", None)
             if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
                 found[at], found[at + 1] = found[at + 1], found[at]
+    return found
+
+
+def family_asked(s: Statement) -> str:
+    """Return the family that a packet has of which a statement asks something, "" if that may be either."""
+    if isinstance(s, Match) and s.op == "==" and s.left == Meta("nfproto") and isinstance(s.right, Value):
+        return s.right.text
+    return next((FAMILY_NUMBERS[p.protocol] for p in payloads_of(s) if p.protocol in FAMILY_NUMBERS), "")
+
+
+def without_answered(pairs: Pairs) -> Pairs:
+    """Leave out the comparison of the family that a reject behind it says, unless a statement stands between them."""
+    found = list(pairs)
+    for at, (s, _) in enumerate(pairs):
+        if isinstance(s, Reject) and s.kind in FAMILY_NUMBERS:
+            before = at - 1
+            while before >= 0 and isinstance(pairs[before][0], Match):
+                if pairs[before][0] == Match("==", Meta("nfproto"), Value(FAMILY_NUMBERS[s.kind])):
+                    del found[before]
+                before -= 1
+            break
     return found
 
 

@@ -137,7 +137,8 @@ class Changes(Loader):
         if key.key == "mark":
             return self.assign_value(value, key, NftExprKind.SET_MARK, 0)
         if key.key in ("nftrace", "priority", "secmark"):
-            return True
+            # nobody here looks at it, but a map may say nothing
+            return not isinstance(value, Lookup) or self.load(value, self.kinds(key)) is not None or self.never()
         if key.key == "pkttype":
             raise Unsupported("meta pkttype set is not supported")
         raise Unsupported(f"meta {key.key} set is not supported")

@@ -207,6 +207,11 @@ class Compiler(Changes):
         """Append the rules of a chain, and its end."""
         for number, rule in enumerate(chain.rules):
             self.begin_rule((table.family, table.name, chain.name, number), reached)
+            if not self.answers(rule):
+                self.begin_statement(0)
+                self.never()
+                self.end_rule(Origin(table, chain, rule))
+                continue
             for n, statement in enumerate(rule.statements):
                 self.begin_statement(n)
                 try:
@@ -220,6 +225,11 @@ class Compiler(Changes):
         self.begin_rule((), reached)
         self.emit(NftExprKind.VERDICT, a=TargetKind.CHAIN_END)
         self.end_rule(Origin(table, chain, None))
+
+    def answers(self, rule: Rule) -> bool:
+        """Tell whether a rule holds for this family: one that rejects by ICMP of the other asks first which it is."""
+        kinds = {s.kind for s in rule.statements if isinstance(s, Reject)}
+        return ("icmpv6" if self.family is V4 else "icmp") not in kinds
 
     def refuse(self, error: RuleError) -> None:
         """Raise an error; of a rule set that is read leniently the rule never matches, and is named."""
@@ -449,7 +459,12 @@ class Compiler(Changes):
         """Return the set that a statement changes; a meter makes its own."""
         if s.op == "meter" and s.table not in self.table.sets:
             self.table.sets[s.table] = Set(
-                s.table, typeof=s.element.key, flags=("dynamic",), statements=s.element.statements
+                s.table,
+                typeof=s.element.key,
+                flags=("dynamic",),
+                size=s.size,
+                statements=s.element.statements,
+                meter=True,
             )
         if s.table not in self.table.sets:
             known = ", ".join(self.table.sets) or "none"

@@ -70,6 +70,9 @@ ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "vlan": 0x8100, "8021q": 0x8100, "802
 PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other": 3}
 # what nft reads of a user or a group by name, this is the only one that is the same everywhere
 ROOT = {"root": 0}
+# classes of tc: major and minor number, hexadecimal
+CLASSES = {"none": 0, "root": 0xFFFFFFFF}
+CLASS = re.compile(r"([0-9a-fA-F]{0,4}):([0-9a-fA-F]{0,4})")
 DAYS = {
     "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
 }  # fmt: skip
@@ -85,8 +88,8 @@ HARDWARE = {"ether": 1, "ppp": 512, "ipip": 768, "ipip6": 769, "loopback": 772, 
 class Datatype:
     """A type: its name, its bits, the names of its values, and in which form numbers are listed.
 
-    form: decimal, hex, short hex, address, name (of an interface), text, mac, port or time. flags: values are bits that
-    may stand side by side.
+    form: decimal, hex, short hex, address, name (of an interface), text, mac, port, class (of tc) or time. flags: values
+    are bits that may stand side by side.
     """
 
     name: str
@@ -117,6 +120,8 @@ class Datatype:
             return of_day(text)
         if self.form == "date":
             return nanoseconds(text)
+        if self.form == "class" and (m := CLASS.fullmatch(text)):
+            return int(m[1] or "0", 16) << 16 | int(m[2] or "0", 16)
         if self.form == "mac" and ":" in text:
             return int("".join(part.zfill(2) for part in text.split(":")), 16)
         try:
@@ -148,6 +153,8 @@ class Datatype:
             return V4.to_text(number) if self.bits == 32 else address6(number)
         if self.form == "mac":
             return ":".join(f"{b:02x}" for b in number.to_bytes(6, "big"))
+        if self.form == "class":
+            return f"{number >> 16:x}:{number & 0xFFFF:x}"
         if self.form == "hex":
             return f"0x{number:0{max(self.bits // 4, 2)}x}"
         if self.form == "short hex":
@@ -233,7 +240,7 @@ TYPES = {
         Datatype("hour", 32, form="hour"),
         _named("day", 8, DAYS),
         Datatype("date", 64, form="date"),
-        Datatype("classid", 32, form="text"),
+        Datatype("classid", 32, CLASSES, form="class", listed={0: "none", 0xFFFFFFFF: "root"}),
         TEXT,
         VERDICT,
         BOOLEAN,

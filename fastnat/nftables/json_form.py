@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any as Json
 
 from ..errors import RuleError
@@ -455,6 +456,14 @@ def dynamic(said: dict[str, Json]) -> Statement:
     )
 
 
+def meter(said: dict[str, Json]) -> Statement:
+    """Read a set that a rule makes by its name."""
+    key = said["key"] if "elem" in said["key"] else {"elem": {"val": said["key"]}}
+    return Dynamic(
+        "meter", said["name"], replace(element(key), statements=(statement(said["stmt"]),)), said.get("size")
+    )
+
+
 STATEMENTS: dict[str, Callable[[Json], Statement]] = {
     "match": match, "vmap": lambda s: VerdictMap(expression(s["key"]), elements(s["data"])), "counter": counter,
     "limit": limit, "quota": quota, "ct count": lambda s: CtCount(s["val"], bool(s.get("inv"))),
@@ -462,5 +471,5 @@ STATEMENTS: dict[str, Callable[[Json], Statement]] = {
     "mangle": lambda s: Assign(expression(s["key"]), expression(s["value"])), "notrack": lambda _: Notrack(),
     "set": dynamic,
     "map": dynamic, "reset": lambda s: Other("reset tcp option", (s["tcp option"]["name"],)),
-    "meter": lambda s: Dynamic("meter", s["name"], Element(expression(s["key"]), statements=(statement(s["stmt"]),))),
+    "meter": meter,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from ..errors import RuleError
 from ..util.text import excerpt
 from .tree import Place
 
-# an IPv6 address has two colons at least; a MAC address has five, of pairs
+# an IPv6 address has two colons at least; a MAC address has five, of pairs; a class of tc has one
 PATTERN = re.compile(
     r"""
     (?:[ \t\r]++|\\\r?\n|\#[^\n]*+)*+
@@ -23,9 +23,9 @@ PATTERN = re.compile(
   | (?P<address>(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}(?![\w:])
       | (?=[0-9a-fA-F]*:[0-9a-fA-F]*:)[0-9a-fA-F:]+(?:(?<=:)\d+\.\d+\.\d+\.\d+|(?:\.\d+){3})?(?![\w])
       | \d+\.\d+\.\d+\.\d+(?![\w.]))
-  | (?P<number>0x[0-9a-fA-F]+|\d+(?![\w]))
-  | (?P<word>[A-Za-z_](?:[\w/.\-]|\\(?=\S))*\*?|\d+[A-Za-z_][\w.]*)
-  | \$(?P<variable>\w+)
+  | (?P<number>0x[0-9a-fA-F]+|\d+(?![\w])(?!:[0-9a-fA-F]{1,4}(?![\w:.])))
+  | (?P<word>[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?![\w:.])|[A-Za-z_](?:[\w/.\-]|\\(?=\S))*\*?|\d+[A-Za-z_][\w.]*)
+  | \$(?P<variable>\w[\w/.\-]*)
   | (?P<sign>==|!=|<=|>=|<<|>>|[{}()\[\]=<>&|^!,:.+\-/*@~])
   | \Z)
     """,

@@ -99,7 +99,7 @@ class TableWriter:
         if table.comment:
             yield f'\tcomment "{table.comment}"'
         parts: list[list[str]] = [self.object(o) for o in table.objects.values()]
-        parts += [self.named(s) for s in table.sets.values()]
+        parts += [self.named(s) for s in table.sets.values() if not s.meter]
         parts += [self.flowtable(f) for f in table.flowtables.values()]
         parts += [self.chain(c) for c in table.chains.values()]
         for n, part in enumerate(parts):
@@ -146,7 +146,7 @@ class TableWriter:
         lines = [f"{'map' if is_map else 'set'} {s.name} {{" + self.handle(s.handle), "\t" + self.set_type(s)]
         if s.size is not None:
             lines.append(f"\tsize {s.size}")
-        if s.flags:
+        if s.flags and (s.flags != ("timeout",) or s.timeout is None):
             lines.append(f"\tflags {','.join(s.flags)}")
         lines += ["\t" + ("counter" if isinstance(x, Counter) else self.statement(x)) for x in s.statements]
         if s.timeout is not None:
@@ -314,7 +314,10 @@ class TableWriter:
     def dynamic(self, s: Dynamic) -> str:
         """Return a change of a set."""
         if s.op == "meter":
-            return f"meter {s.table} {{ {self.element(s.element)} }}"
+            e = s.element
+            said = self.expression(e.key) + (f" timeout {duration(e.timeout)}" if e.timeout is not None else "")
+            carried = " ".join("counter" if isinstance(x, Counter) else self.statement(x) for x in e.statements)
+            return f"meter {s.table} size {s.size} {{ {said} {carried} }}"
         return f"{s.op} @{s.table} {{ {self.element(s.element)} }}"
 
     def other(self, s: Other) -> str:

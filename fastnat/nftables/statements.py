@@ -22,7 +22,6 @@ from .tree import (
     Log,
     Lookup,
     Match,
-    Meta,
     Nat,
     Notrack,
     Operation,
@@ -114,7 +113,7 @@ class StatementParser(ExpressionParser):
             return VerdictMap(left, self.table())
         if self.token.text == "set" and self.token.kind == "word":
             self.next()
-            return Assign(left, self.class_id() if left == Meta("priority") else self.assigned())
+            return Assign(left, self.assigned())
         op = ""
         if self.token.text in COMPARISONS:
             op = self.next().text
@@ -125,16 +124,11 @@ class StatementParser(ExpressionParser):
         self.skip_lines()
         if self.token.kind in ("end", "eof") or self.token.text == "}":
             self.fail(f"expected what to compare with, or a statement, found {self.said()}")
-        right = self.class_id() if left == Meta("priority") else self.right()
+        right = self.right()
         if self.token.text == "/" and not op:
             self.next()
             return self.masked(left, right)
         return Match(op, left, right)
-
-    def class_id(self) -> Expression:
-        """Read a class of traffic control: `1:10`, or a word."""
-        said = self.next().text
-        return Value(f"{said}:{self.next().text}" if self.accept(":") else said)
 
     def masked(self, left: Expression, value: Expression) -> Statement:
         """Read `flags syn / syn,ack`."""
@@ -359,12 +353,11 @@ class StatementParser(ExpressionParser):
     def meter(self) -> Statement:
         """Read `meter name size 10 { key limit rate 5/second }`: a set that the rule makes, by its name."""
         name = self.name("the name of a meter")
-        if self.accept("size"):
-            self.number("a size")
+        size = self.number("a size") if self.accept("size") else None
         self.expect("{", f"meter {name}")
         element = self.changed()
         self.expect("}", f"meter {name}")
-        return Dynamic("meter", name, element)
+        return Dynamic("meter", name, element, size)
 
     def reset(self) -> Statement:
         """Read `reset tcp option x`."""

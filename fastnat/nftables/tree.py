@@ -304,11 +304,13 @@ class Notrack:
 
 @dataclass(frozen=True)
 class Dynamic:
-    """`update @set { key timeout 1m limit rate 5/second : data }`; op: add, update or delete."""
+    """`update @set { key timeout 1m limit rate 5/second : data }`; op: add, update, delete or meter."""
 
     op: str
     table: str
     element: Element
+    # room of a meter
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -387,6 +389,8 @@ class Set:
     intervals: bool = False
     comment: str = ""
     statements: tuple[Statement, ...] = ()
+    # a rule makes it by its name, and lists it
+    meter: bool = False
     elements: list[Element] = field(default_factory=list)
     handle: int = field(default=0, compare=False)
     place: Place = field(default=NOWHERE, compare=False)

@@ -175,6 +175,13 @@ def test_a_rule_and_a_packet(rules, fields, dropped):
         ("meta nfproto ipv4 drop", V6, False),
         ("meta nfproto ipv4 drop", {}, True),
         ("ip6 saddr ::1 drop", {}, False),
+        ("reject with icmpv6 type no-route", {}, False),
+        ("reject with icmpv6 type no-route", V6, True),
+        ("reject with icmp type host-unreachable", V6, False),
+        ("udp dport 53 counter reject with icmp type host-unreachable", {}, True),
+        ("reject with icmpx type no-route", V6, True),
+        ("meta priority set udp dport map { 80 : 1:1 } drop", {}, False),
+        ("meta priority set udp dport map { 53 : 1:1 } drop", {}, True),
     ],
 )  # fmt: skip
 def test_one_table_for_both_families(rules, fields, dropped):

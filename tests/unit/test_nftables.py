@@ -61,6 +61,8 @@ def rules(text, head="table ip t {\n", base=""):
     [
         ("tcp dport {ssh, 80,8000-8100} accept", "tcp dport { 22, 80, 8000-8100 } accept"),
         ("ip saddr {10.0.0.0/24,10.0.1.0/24} drop", "ip saddr { 10.0.0.0/23 } drop"),
+        ("ip saddr { 10.0.0.1/32, 10.0.0.2 } drop", "ip saddr { 10.0.0.1-10.0.0.2 } drop"),
+        ("ip saddr { 10.0.0.1, 10.0.0.2 } drop", "ip saddr { 10.0.0.1, 10.0.0.2 } drop"),
         ("ct state related,established accept", "ct state established,related accept"),
         ("mark and 0x4000 == 0 return", "meta mark & 0x00004000 == 0x00000000 return"),
         ("meta l4proto udp udp dport 53 counter", "udp dport 53 counter packets 0 bytes 0"),
@@ -78,6 +80,54 @@ def rules(text, head="table ip t {\n", base=""):
 def test_a_statement_as_it_is_written_and_as_it_is_listed(written, shown):
     head = "table ip t {\nset s { type ipv4_addr; flags dynamic,timeout; }\n"
     assert rules(written, head)[0] == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("ip saddr 10.0.0.1 reject", "ip saddr 10.0.0.1 reject with icmp port-unreachable"),
+        ("icmpv6 type echo-request counter reject", "icmpv6 type echo-request counter packets 0 bytes 0 reject with "
+         "icmpv6 port-unreachable"),
+        ("meta nfproto ipv6 iifname x tcp dport 53 reject", 'iifname "x" tcp dport 53 reject with icmpv6 '
+         "port-unreachable"),
+        ("meta nfproto ipv6 log reject", "meta nfproto ipv6 log reject with icmpv6 port-unreachable"),
+        ("meta nfproto ipv6 reject with icmpx type no-route", "meta nfproto ipv6 reject with icmpx no-route"),
+        ("meta nfproto != ipv6 reject", "meta nfproto != ipv6 reject"),
+        ("ct original ip saddr 10.0.0.1 reject", "ct original ip saddr 10.0.0.1 reject"),
+        ("update @s { ip saddr } reject", "update @s { ip saddr } reject with icmp port-unreachable"),
+        ("meter m { ip saddr timeout 10s limit rate over 5/second } drop", "meter m size 65535 { ip saddr timeout 10s "
+         "limit rate over 5/second } drop"),
+        ("meter m size 9 { ip saddr . tcp dport counter }", "meter m size 9 { ip saddr . tcp dport counter }"),
+        ("meta priority set 0x10060 accept", "meta priority set 1:60 accept"),
+        ("meta priority set ab:cd", "meta priority set ab:cd"),
+        ("meta priority set tcp dport map { 80 : 1:1, 443 : none }", "meta priority set tcp dport map { 80 : 1:1, "
+         "443 : none }"),
+        ("meta priority { 1:1, root } accept", "meta priority { 1:1, root } accept"),
+        ("dnat ip prefix to ip daddr map { 10.0.0.1 : 10.1.0.1/32 }", "dnat ip prefix to ip daddr map { 10.0.0.1 : "
+         "10.1.0.1/32 }"),
+    ],
+)  # fmt: skip
+def test_a_statement_of_both_families_as_it_is_listed(written, shown):
+    """As nft 1.0.6 lists it; `rules` are in a table of inet."""
+    head = "table inet t {\nset s { type ipv4_addr; flags dynamic,timeout; }\n"
+    found = rules(written, head)
+    assert found[0] == shown
+    assert rules(found[0], head) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "flags"),
+    [
+        ("timeout 1h;", None),
+        ("flags timeout; timeout 1h;", None),
+        ("flags timeout;", "flags timeout"),
+        ("flags interval, timeout; timeout 1h;", "flags interval,timeout"),
+        ("flags dynamic; timeout 1h;", "flags dynamic,timeout"),
+    ],
+)
+def test_a_time_of_all_elements_says_that_they_have_one(written, flags):
+    shown = listed(f"table ip t {{ set s {{ type ipv4_addr; {written} }}\n}}")
+    assert [line.strip() for line in shown.splitlines() if "flags" in line] == ([flags] if flags else [])
 
 
 def test_commands_change_what_stands_there():
@@ -109,6 +159,22 @@ def test_variables_stand_for_words_and_may_be_sets():
     rule = "iifname $wan tcp dport { $port, \\\n443 } drop"
     text = f'define wan = {{ "eth0", eth1 }}\ndefine port = 80\ntable ip t {{ chain c {{ {rule}; }} }}'
     assert 'iifname { "eth0", "eth1" } tcp dport { 80, 443 } drop' in listed(text)
+
+
+def test_the_name_of_a_variable_is_as_long_as_nft_reads_it():
+    text = """
+        define lan/net = 10.0.0.0/8
+        define web-ports = { 80, 443 }
+        define a.b_c = 53
+        table ip t { chain c {
+            ip saddr $lan/net tcp dport $web-ports accept
+            udp dport $a.b_c accept
+        }
+        }
+    """
+    assert "ip saddr 10.0.0.0/8 tcp dport { 80, 443 } accept" in listed(text)
+    with pytest.raises(RuleError, match=r"unknown variable \$lan/; defined before it: \$lan"):
+        listed("define lan = 10.0.0.0\ntable ip t { chain c { ip saddr $lan/ accept; } }")
 
 
 def test_files_beside_are_included(tmp_path):
