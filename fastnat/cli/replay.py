@@ -31,6 +31,7 @@ EVENTS = 1 << 20
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
 @click.option("--nft", metavar="OUT.nft", help="The rules of nftables with counters and elements, as nft list ruleset.")
+@click.option("--nft-json", metavar="OUT.json", help="The same as JSON, as nft -j list ruleset.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
 @click.option("--iface", help="Where packets enter, if the capture does not say, or to override it.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
@@ -46,6 +47,7 @@ def replay(
     stats: str | None,
     rules: str | None,
     nft: str | None,
+    nft_json: str | None,
     events: str | None,
     iface: str | None,
     profile: str,
@@ -59,7 +61,7 @@ def replay(
     """
     asked = {
         "--write": write, "--verdicts": verdicts, "--events": events, "--conntrack": conntrack, "--rules": rules,
-        "--nft": nft, "--stats": stats,
+        "--nft": nft, "--nft-json": nft_json, "--stats": stats,
     }  # fmt: skip
     counts = dict.fromkeys(VERDICTS, 0)
     stopped = False
@@ -80,7 +82,7 @@ def replay(
             ignore_interrupts()
         at_the_end: dict[str, Callable[[], str]] = {
             "--conntrack": lambda: engine.conntrack.format("extended"), "--rules": engine.save_rules,
-            "--nft": engine.list_nft,
+            "--nft": engine.list_nft, "--nft-json": lambda: engine.list_nft(as_json=True),
             "--stats": lambda: json.dumps(engine.stats, indent=1) + "\n",
         }  # fmt: skip
         for option, text in at_the_end.items():

@@ -506,13 +506,17 @@ class Engine:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
         return self.stack_of(version).save_rules()
 
-    def list_nft(self) -> str:
-        """Return the rules of nftables as `nft list ruleset` prints them, with this run's counters and elements."""
+    def list_nft(self, as_json: bool = False) -> str:
+        """Return the rules of nftables with this run's counters and elements, as `nft list ruleset` prints them.
+
+        as_json: as `nft -j list ruleset` does. Both read back as one rule set; times left are whole seconds in JSON.
+        """
         halves = [
             Half(stack.program, stack.core.arrays, int(stack.core.now * HZ + 0.5), self.iface_names)
             for stack in self.stacks.values()
         ]
-        return nftables.listing(counted(self.node.nft, halves))
+        found = counted(self.node.nft, halves)
+        return nftables.json_listing(found) if as_json else nftables.listing(found)
 
     @overload
     def connect(

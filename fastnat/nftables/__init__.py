@@ -9,12 +9,13 @@ from ..util.files import read_text
 from ..util.memory import no_garbage
 from .canonical import canonical
 from .json_form import parse_json
+from .json_listing import json_listing
 from .lexer import Reader
 from .listing import listing
 from .parser import parse
 from .tree import Ruleset
 
-__all__ = ["Ruleset", "listing", "load"]
+__all__ = ["Ruleset", "json_listing", "listing", "load"]
 
 
 def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, lenient: bool = False) -> Ruleset:

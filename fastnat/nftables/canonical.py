@@ -91,12 +91,21 @@ def canonical(ruleset: Ruleset) -> Ruleset:
     return ruleset
 
 
+def filled_by_rules(table: Table) -> list[Set]:
+    """Return the sets that rules change."""
+    rules = (rule for chain in table.chains.values() for rule in chain.rules)
+    names = {s.table for rule in rules for s in rule.statements if isinstance(s, Dynamic) and s.op != "meter"}
+    return [
+        named
+        for named in table.sets.values()
+        if named.name in names and not {"constant", "interval"} & set(named.flags)
+    ]
+
+
 def fill_by_rules(table: Table) -> None:
     """Give sets that rules add to the flag that says so, which the kernel needs."""
-    rules = (rule for chain in table.chains.values() for rule in chain.rules)
-    for s in (s for rule in rules for s in rule.statements if isinstance(s, Dynamic) and s.op != "meter"):
-        named = table.sets.get(s.table)
-        if named is not None and "dynamic" not in named.flags and not {"constant", "interval"} & set(named.flags):
+    for named in filled_by_rules(table):
+        if "dynamic" not in named.flags:
             named.flags = tuple(sorted((*named.flags, "dynamic")))
 
 

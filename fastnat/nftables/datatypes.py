@@ -88,8 +88,8 @@ HARDWARE = {"ether": 1, "ppp": 512, "ipip": 768, "ipip6": 769, "loopback": 772, 
 class Datatype:
     """A type: its name, its bits, the names of its values, and in which form numbers are listed.
 
-    form: decimal, hex, short hex, address, name (of an interface), text, mac, port, class (of tc) or time. flags: values
-    are bits that may stand side by side.
+    form: decimal, hex, short hex, address, name (of an interface), text, mac, port, class (of tc) or time.
+    flags: values are bits that may stand side by side.
     """
 
     name: str

@@ -14,8 +14,11 @@ from typing import Any as Json
 from ..errors import RuleError
 from ..util.text import excerpt, shown
 from . import fields
+from .datatypes import is_address
+from .hooks import OF_DEVICE
+from .listing import TableWriter
 from .parser import TABLE_FLAGS, parse_statement
-from .statements import LOG_OPTIONS, NAT_FLAGS, log_flags
+from .statements import LOG_OPTIONS, NAT_FLAGS, copy_words, log_flags, queue_words
 from .tree import (
     UNREAD,
     Any,
@@ -177,6 +180,10 @@ class Reader:
         """Read where a chain stands."""
         devices = said.get("dev", ())
         devices = (devices,) if isinstance(devices, str) else tuple(devices)
+        if not devices and said["hook"] in OF_DEVICE:
+            raise ValueError(
+                f"chain {said['name']}: nft leaves its device out of this JSON; give the text of `nft list ruleset`"
+            )
         return Base(said["type"], said["hook"], said["prio"], said.get("policy", "accept"), devices)
 
 
@@ -337,7 +344,8 @@ EXPRESSIONS: dict[str, Callable[[Json], Expression]] = {
     "sctp chunk": option("sctp"), "exthdr": option("exthdr"), "concat": lambda s: Concat(tuple(map(expression, s))),
     "numgen": lambda s: Numgen(s["mode"], s["mod"], s.get("offset", 0)), "jhash": hash_of, "socket": socket,
     "symhash": lambda s: Hash("symhash", s["mod"], offset=s.get("offset", 0)), "set": lambda s: elements({"set": s}),
-    "osf": lambda s: Socket(("osf", s["key"])), "prefix": lambda s: Prefix(expression(s["addr"]), s["len"]),
+    "osf": lambda s: Socket(("osf", *(("ttl", s["ttl"]) if "ttl" in s else ()), s["key"])),
+    "prefix": lambda s: Prefix(expression(s["addr"]), s["len"]),
     "range": lambda s: Range(expression(s[0]), expression(s[1])),
     "map": lambda s: Lookup(expression(s["key"]), elements(s["data"])), "elem": lambda s: expression(s["val"]),
 }  # fmt: skip
@@ -428,9 +436,14 @@ def kept(kind: str, said: Json) -> Statement:
         address = str(said.get("addr", ""))
         address = f"[{address}]" if ":" in address and "port" in said else address
         return Other(kind, (*family, "to", address + (f":{said['port']}" if "port" in said else "")))
-    if kind == "dup":
-        device = ("device", f'"{said["dev"]}"') if "dev" in said else ()
-        return Other(kind, ("to", str(said["addr"]), *device))
+    if kind in ("dup", "fwd"):
+        # dup names a device alone as if it was an address
+        alone = kind == "dup" and "dev" not in said and not is_address(str(said["addr"]))
+        address = "" if alone else str(said.get("addr", ""))
+        return Other(kind, copy_words(address, said["addr"] if alone else said.get("dev", ""), said.get("family", "")))
+    if kind == "queue":
+        numbers = TableWriter(Table("ip", "")).expression(expression((said or {}).get("num", 0)))
+        return Other(kind, queue_words(listed_words((said or {}).get("flags", ())), numbers))
     if kind == "synproxy" and isinstance(said, dict):
         flags = tuple(listed_words(said.get("flags", ())))
         return Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))

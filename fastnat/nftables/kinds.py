@@ -29,6 +29,7 @@ from .tree import (
     Raw,
     Route,
     Set,
+    Socket,
     Table,
     Verdict,
 )
@@ -78,6 +79,10 @@ def _simple(table: Table, x: Expression) -> Datatype | None:
         return option_kind(x)
     if isinstance(x, (Numgen, Hash)):
         return integer(32)
+    if isinstance(x, Socket):
+        return {"mark": TYPES["mark"], "transparent": integer(1), "wildcard": integer(1)}.get(
+            x.words[1], TYPES["string"]
+        )
     return VERDICT if isinstance(x, Verdict) else None
 
 

@@ -6,6 +6,7 @@ Source: `nft list ruleset` of nftables 1.0.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import cast
 
 from . import fields, hooks
@@ -103,7 +104,7 @@ class TableWriter:
         parts += [self.flowtable(f) for f in table.flowtables.values()]
         parts += [self.chain(c) for c in table.chains.values()]
         for n, part in enumerate(parts):
-            if n:
+            if n or table.flags:
                 yield ""
             yield from (f"\t{line}" if line else "" for line in part)
         yield "}"
@@ -144,19 +145,19 @@ class TableWriter:
         """Return the lines of a set or map."""
         is_map = bool(s.data) or s.data_typeof is not None
         lines = [f"{'map' if is_map else 'set'} {s.name} {{" + self.handle(s.handle), "\t" + self.set_type(s)]
+        if s.policy == "memory":
+            lines.append("\tpolicy memory")
         if s.size is not None:
             lines.append(f"\tsize {s.size}")
         if s.flags and (s.flags != ("timeout",) or s.timeout is None):
             lines.append(f"\tflags {','.join(s.flags)}")
-        lines += ["\t" + ("counter" if isinstance(x, Counter) else self.statement(x)) for x in s.statements]
+        if s.auto_merge:
+            lines.append("\tauto-merge")
+        lines += ["\t" + self.carried(x) for x in s.statements]
         if s.timeout is not None:
             lines.append(f"\ttimeout {duration(s.timeout)}")
         if s.gc_interval is not None:
             lines.append(f"\tgc-interval {duration(s.gc_interval)}")
-        if s.policy == "memory":
-            lines.append("\tpolicy memory")
-        if s.auto_merge:
-            lines.append("\tauto-merge")
         if s.comment:
             lines.append(f'\tcomment "{s.comment}"')
         if s.elements:
@@ -316,9 +317,16 @@ class TableWriter:
         if s.op == "meter":
             e = s.element
             said = self.expression(e.key) + (f" timeout {duration(e.timeout)}" if e.timeout is not None else "")
-            carried = " ".join("counter" if isinstance(x, Counter) else self.statement(x) for x in e.statements)
+            carried = " ".join(map(self.carried, e.statements))
             return f"meter {s.table} size {s.size} {{ {said} {carried} }}"
-        return f"{s.op} @{s.table} {{ {self.element(s.element)} }}"
+        said = self.element(replace(s.element, statements=()))
+        carried = "".join(f" {self.carried(x)}" for x in s.element.statements)
+        key = self.expression(s.element.key)
+        return f"{s.op} @{s.table} {{ {key}{carried}{said.removeprefix(key)} }}"
+
+    def carried(self, s: Statement) -> str:
+        """Return what each element of a set carries, as the set or the rule that adds one says it."""
+        return "counter" if isinstance(s, Counter) else self.statement(s)
 
     def other(self, s: Other) -> str:
         """Return a statement of which only the words are known."""

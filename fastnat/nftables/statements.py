@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from . import fields
 from .expressions import VERDICTS, ExpressionParser
+from .lexer import Token
 from .tree import (
     Assign,
     Counter,
@@ -42,6 +43,7 @@ SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30, "s
 PERIODS = ("second", "minute", "hour", "day", "week")
 LOG_OPTIONS = ("prefix", "group", "snaplen", "queue-threshold", "level", "flags")
 LOG_FLAGS = {"tcp": ("sequence", "options"), "ip": ("options",)}
+QUEUE_FLAGS = ("bypass", "fanout")
 NAT_FLAGS = ("random", "fully-random", "persistent")
 # fields of `ct` that a rule may set; and objects of that kind
 CT_OBJECTS = ("helper", "timeout", "expectation")
@@ -366,6 +368,38 @@ class StatementParser(ExpressionParser):
         option = self.name("a TCP option")
         return Other("reset tcp option", (fields.TCP_OPTION_NAMES.get(option, option),))
 
+    def queue(self) -> Statement:
+        """Read `queue flags bypass,fanout to 1-3`, or `queue num 1-3 bypass` as older versions wrote it."""
+        flags: list[str] = []
+        numbers = ""
+        while self.token.kind not in ("end", "eof") and self.token.text not in ("}", "comment"):
+            if self.accept("num", "to"):
+                start = self.at
+                self.expression() if self.token.kind == "word" else self.one_range()
+                numbers = spelled(self.tokens[start : self.at])
+            elif self.accept("flags", ","):
+                continue
+            elif self.token.text in QUEUE_FLAGS:
+                flags.append(self.next().text)
+            else:
+                self.fail(f"queue: expected num, to, {' or '.join(QUEUE_FLAGS)}, found {self.said()}")
+        return Other("queue", queue_words(flags, numbers))
+
+    def copy(self) -> Statement:
+        """Read `dup to 10.0.0.1 device "eth0"` or `fwd to "eth0"`."""
+        name = self.tokens[self.at - 1].text
+        family = self.next().text if self.token.text in ("ip", "ip6") else ""
+        self.expect("to", name)
+        after = self.peek()
+        alone = after.kind in ("end", "eof") or after.text in ("}", "comment", *VERDICTS)
+        if self.token.kind in ("word", "quoted") and alone:
+            return Other(name, copy_words("", self.next().text, family))
+        start = self.at
+        self.expression()
+        address = spelled(self.tokens[start : self.at])
+        device = self.name("the name of a device") if self.accept("device") else ""
+        return Other(name, copy_words(address, device, family))
+
     def other(self) -> Statement:
         """Read a statement whose words are only kept: it is decided, or refused, by its name."""
         name, glued = self.tokens[self.at - 1].text, False
@@ -384,6 +418,26 @@ class StatementParser(ExpressionParser):
         return Other(name, tuple(words))
 
 
+def spelled(tokens: list[Token]) -> str:
+    """Return words as they are listed, those of an address or a range as one."""
+    text = " ".join(f'"{t.text}"' if t.kind == "quoted" else t.text for t in tokens)
+    return text.replace(" - ", "-").replace("[ ", "[").replace(" ]", "]")
+
+
+def queue_words(flags: list[str], numbers: str) -> tuple[str, ...]:
+    """Return the words of a queue statement as they are listed."""
+    said = ("flags", ",".join(flag for flag in QUEUE_FLAGS if flag in flags)) if flags else ()
+    return (*said, "to", numbers or "0")
+
+
+def copy_words(address: str, device: str, family: str = "") -> tuple[str, ...]:
+    """Return the words of a dup or fwd statement as they are listed; without an address it names a device alone."""
+    said = (family,) if family else ()
+    if not address:
+        return (*said, "to", f'"{device}"')
+    return (*said, "to", address, *(("device", f'"{device}"') if device else ()))
+
+
 def log_flags(flags: list[str]) -> list[str]:
     """Return the flags of a log statement as they are listed, one `flags` each."""
     of_tcp = [flag.removeprefix("tcp ") for flag in ("tcp sequence", "tcp options") if flag in flags]
@@ -397,5 +451,6 @@ READERS: dict[str, Callable[[StatementParser], Statement]] = {
     "log": StatementParser.log, **dict.fromkeys(("snat", "dnat", "masquerade", "redirect"), StatementParser.nat),
     "notrack": StatementParser.notrack, **dict.fromkeys(("add", "update", "delete"), StatementParser.dynamic),
     "set": StatementParser.old_dynamic, "meter": StatementParser.meter, "reset": StatementParser.reset,
-    **dict.fromkeys(("flow", "queue", "dup", "fwd", "tproxy", "synproxy", "xt"), StatementParser.other),
+    **dict.fromkeys(("flow", "tproxy", "synproxy", "xt"), StatementParser.other), "queue": StatementParser.queue,
+    **dict.fromkeys(("dup", "fwd"), StatementParser.copy),
 }  # fmt: skip

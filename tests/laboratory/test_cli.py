@@ -3,8 +3,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from nodes import make_node
 
-from fastnat import InputError, capture
+from fastnat import InputError, capture, nftables
 from fastnat.cli import group
 
 
@@ -28,6 +29,49 @@ def test_exhaust_json():
     result = run("exhaust", "--flows", 2000, "--json", "-")
     doc = json.loads(result.output)
     assert (doc["format"], doc["runs"][0]["failed"]) == (1, 0)
+
+
+def with_sum(datagram):
+    """Return an IPv4 datagram with the sum of its header."""
+    total = sum(int.from_bytes(datagram[at : at + 2], "big") for at in range(0, 20, 2) if at != 10)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return datagram[:10] + (0xFFFF - total).to_bytes(2, "big") + datagram[12:]
+
+
+NFT = """table ip nat {
+    set seen { type ipv4_addr; flags dynamic,timeout; timeout 1h; }
+    chain post { type nat hook postrouting priority srcnat;
+        update @seen { ip daddr }
+        oifname "eth0" counter masquerade
+    }
+}
+"""
+
+
+def test_a_node_with_rules_of_nftables_alone(tmp_path):
+    node = make_node("")
+    node.load_nft(NFT)
+    node.save(tmp_path / "node")
+    for path in (tmp_path / "node").glob("rules.v*"):
+        path.unlink()
+    datagram = bytes.fromhex("4500001c000000004011000000000000cb00710afa000035000800000000")
+    datagram = datagram[:12] + bytes([10, 244, 1, 2]) + datagram[16:28]
+    with (tmp_path / "in.pcapng").open("wb") as f:
+        writer = capture.Writer(f)
+        for _ in range(3):
+            writer.write(0.0, "cni0", with_sum(datagram))
+    text, said = tmp_path / "out.nft", tmp_path / "out.json"
+    assert run("check", tmp_path / "node").exit_code == 0
+    result = run("replay", tmp_path / "node", tmp_path / "in.pcapng", "--nft", text, "--nft-json", said)
+    assert result.exit_code == 0, result.output
+    assert "counter packets 0 bytes 0" not in text.read_text() and "203.0.113." in text.read_text()
+    trees = [nftables.load(path.read_text()) for path in (text, said)]
+    assert nftables.json_listing(trees[0]) == nftables.json_listing(trees[1])
+    traced = run("trace", tmp_path / "node", "-s", "10.244.1.2", "-d", "203.0.113.9", "-i", "cni0")
+    assert traced.exit_code == 0 and 'oifname "eth0" counter packets 0 bytes 0 masquerade' in traced.output
+    asked = run("exhaust", tmp_path / "node", "--dst", "203.0.113.10:443", "--proto", "tcp", "--flows", "66000")
+    assert asked.exit_code == 0 and "SNAT ports to one destination ran out" in asked.output
 
 
 def test_check_and_replay(tmp_path):
