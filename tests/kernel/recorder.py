@@ -123,7 +123,9 @@ class Namespace:
         four = data[0] >> 4 == 4
         if self.raw is None:
             with self.inside():
-                self.raw = socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                self.raw = socket.socket(
+                    socket.AF_INET if four else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW
+                )
                 self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         dst = socket.inet_ntop(*((socket.AF_INET, data[16:20]) if four else (socket.AF_INET6, data[24:40])))
         with contextlib.suppress(OSError):
