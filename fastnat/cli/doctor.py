@@ -98,12 +98,12 @@ def tried_on(
     evidence: Evidence, facts: Facts, answers: list[Finding], profile: str, bar: Bar
 ) -> list[remedies.Tried]:  # fmt: skip
     """Return what would change a lack of ports."""
-    worst = max(facts.spaces, key=lambda s: s[2], default=None)
+    worst = facts.worst
     if worst is None or not evidence.dumps or not any(f.cause == "ports" and f.answer == "yes" for f in answers):
         return []
     bar.update(bar.task, description="trying what would change it")
     name, text = evidence.dumps[-1]
-    space = worst[0]
+    space = worst.space
     node = evidence.node if evidence.node and evidence.has_rules else remedies.minimal_node(space)
     limit = facts.limit if facts.limit is not None else MAX_CONNECTIONS // 4
     return remedies.try_changes(node, space, text, name, profile, limit, lambda n: bar.advance(bar.task, n))

@@ -5,23 +5,29 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
-from dataclasses import fields
+from itertools import islice
 from typing import Any, BinaryIO
 
 import click
 
-from ..addresses import FAMILIES, end_text, family_of
+from ..addresses import end_text
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, seconds_left, spaces_of
+from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, each_space, seconds_left, spaces_of
 from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node
+from ..node.nat_addresses import NatAddresses
 from ..node.timeouts import PREFIX
 from ..util.escapes import cell, json_text
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
 from .terminal import Number, Terminal, say, warn
+
+# of a port space in JSON, besides what is worked out from them
+FIELDS = (
+    "address", "proto", "dst", "dport", "zone", "connections", "translated", "used", "time_wait", "fails", "sources",
+)  # fmt: skip
 
 
 def open_dump(name: str) -> BinaryIO:
@@ -55,23 +61,23 @@ def top(
         drawing = open_plot(outputs, plot)
         with contextlib.closing(open_dump(dump)) as file:
             now = read(file, dump)
-        before: dict[Name, int] | None = None
+        before: dict[Name, PortSpace] | None = None
         if earlier is not None:
             with contextlib.closing(open_dump(earlier)) as file:
-                before = {s.name: s.used for s in spaces_of(read(file, earlier), 1 << 30, every=True)}
+                before = {s.name: s for s in each_space(read(file, earlier), every=True)}
         loaded = Node.load(node, lenient=True) if node is not None else None
-        spaces = spaces_of(now, 1 << 30 if loaded else rows, every or loaded is not None, profile)
-        if loaded:
-            own = nat_addresses(loaded)
-            spaces = [s for s in spaces if in_ranges(s.address, own)][:rows]
+        if loaded and (own := NatAddresses(loaded)).known:
+            spaces = list(islice((s for s in each_space(now, True, profile) if s.address in own), rows))
+        else:
+            spaces = spaces_of(now, rows, every, profile)
         if drawing and spaces:
             draw_ports(spaces[0], drawing)
         elif drawing:
             drawing.discard()
             warn(f"{plot}: not drawn, there is no port space")
-    growth = [
-        (s.used - before.get(s.name, 0)) / apart if before is not None and apart is not None else None for s in spaces
-    ]
+    growth: list[float | None] = [None] * len(spaces)
+    if before is not None and apart is not None:
+        growth = [(s.used - (before[s.name].used if s.name in before else 0)) / apart for s in spaces]
     left = [None if g is None else seconds_left(s.used, g) for s, g in zip(spaces, growth, strict=True)]
     if as_json:
         listed = [
@@ -96,24 +102,7 @@ def top(
 
 
 def _fields(s: PortSpace) -> dict[str, Any]:
-    return {f.name: getattr(s, f.name) for f in fields(s) if f.name != "taken"}
-
-
-def nat_addresses(node: Node) -> list[tuple[int, int]]:
-    """Return the ranges of a node's NAT addresses: its own, and those of its SNAT rules."""
-    own = [a for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)]
-    ranges = [(a.local, a.local) for a in own]
-    for parsed in map(node.rules_of, FAMILIES.values()):
-        for table in parsed.tables.values() if parsed else []:
-            targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
-            ranges += [(t.min_addr, t.max_addr) for t in targets if t.name in ("SNAT", "NETMAP")]
-    return ranges
-
-
-def in_ranges(address: str, ranges: list[tuple[int, int]]) -> bool:
-    """Tell whether an address lies in one of the ranges."""
-    number = family_of(address).to_int(address)
-    return any(low <= number <= high for low, high in ranges)
+    return {name: getattr(s, name) for name in FIELDS}
 
 
 def show_table(dump: Dump, limit: int) -> None:

@@ -9,7 +9,10 @@ Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -23,37 +26,84 @@ WINDOWS = (128, 64, 32, 16, 8)
 HARDER = 32
 # share of the ports in use above which the kernel's search begins to fail, measured
 PAIN = 0.84
+# what is not worth working out
+UNLIKELY = 1e-6
+
+
+@dataclass
+class Entries:
+    """The entries of a dump in one array for each field; see Dump."""
+
+    source: NDArray[np.uint64]
+    port: NDArray[np.uint16]
+    waits: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    translated: NDArray[np.bool_]
+    sources: dict[int, str]
 
 
 @dataclass
 class PortSpace:
-    """One port space: its connections, ports of 1024..65535 in use, connections in TIME_WAIT, and who has most of them.
+    """One port space, its connections, and those of them that came from another address; zone: of their replies.
 
-    translated: connections that came from another address; zone: of their replies.
-
-    fails: the probability that a new connection whose own source port is random finds none; taken: bool[64512], which
-    ports are in use.
+    All else is worked out when it is asked for: a dump may have a port space for each of its lines. here: which entries
+    are its own; yields: whether a SYN may take over the port of a closed connection.
     """
 
     address: str
     proto: str
     dst: str
     dport: int
+    zone: int
     connections: int
-    used: int
-    time_wait: int
-    fails: float
-    sources: list[tuple[str, int]]
-    taken: NDArray[np.bool_]
-    translated: int = 0
-    zone: int = 0
-    # of taken, those that a SYN may take over; None where none can be
-    closing: NDArray[np.bool_] | None = None
+    translated: int
+    entries: Entries = field(repr=False)
+    here: NDArray[np.int64] = field(repr=False)
+    yields: bool = False
 
     @property
     def name(self) -> Name:
         """The fields that identify it."""
         return Name(self.address, self.proto, self.dst, self.dport, self.zone)
+
+    @property
+    def taken(self) -> NDArray[np.bool_]:
+        """bool[64512], which of the ports 1024..65535 are in use."""
+        return ports_of(self.entries.port[self.here])
+
+    @property
+    def closing(self) -> NDArray[np.bool_] | None:
+        """Of `taken`, those that a SYN may take over; None where none can be."""
+        if not self.yields:
+            return None
+        closed = self.entries.closed[self.here] & self.entries.translated[self.here]
+        return ports_of(self.entries.port[self.here[closed]])
+
+    @cached_property
+    def used(self) -> int:
+        """Ports of 1024..65535 in use."""
+        ports = self.entries.port[self.here]
+        return len(np.unique(ports[ports >= FIRST]))
+
+    @property
+    def time_wait(self) -> int:
+        """Connections in TIME_WAIT."""
+        return int(self.entries.waits[self.here].sum())
+
+    @cached_property
+    def fails(self) -> float:
+        """The probability that a new connection whose own source port is random finds none; 0 if below a millionth."""
+        # however they lie
+        if at_most(self.used) < UNLIKELY:
+            return 0.0
+        return self.used / PORTS * search_fails(self.taken, self.closing)
+
+    @cached_property
+    def sources(self) -> list[tuple[str, int]]:
+        """The three addresses with most connections, and how many each has."""
+        holders, held = np.unique(self.entries.source[self.here], return_counts=True)
+        most = np.argsort(-held, kind="stable")[:3]
+        return [(self.entries.sources[int(holders[k])], int(held[k])) for k in most]
 
     @property
     def free(self) -> int:
@@ -71,41 +121,39 @@ def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "l
 
     An address to which no connection is translated is no NAT address: its port spaces are left out unless `every`.
     """
+    return list(islice(each_space(dump, every, profile), rows))
+
+
+def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> Iterator[PortSpace]:
+    """Yield what spaces_of returns, one at a time: those with most connections first."""
     if dump.connections == dump.others:
-        return []
-    space, source = np.concatenate(dump.space), np.concatenate(dump.source)
-    port, waits = np.concatenate(dump.port), np.concatenate(dump.waits)
-    translated, closed = np.concatenate(dump.translated), np.concatenate(dump.closed)
+        return
+    entries = Entries(
+        np.concatenate(dump.source), np.concatenate(dump.port), np.concatenate(dump.waits), np.concatenate(dump.closed),
+        np.concatenate(dump.translated), dump.sources,
+    )  # fmt: skip
+    space = np.concatenate(dump.space)
     # connections of one space stand together
     order = np.argsort(space, kind="stable")
     together = space[order]
     begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
-    names = together[begins]
-    counts = np.add.reduceat(translated[order].astype(np.int64), begins)
+    names = together[begins].tolist()
+    counts = np.add.reduceat(entries.translated[order].astype(np.int64), begins).tolist()
     begins = np.append(begins, len(space))
-    nat = None if every else {_text(dump, name).split(" ", 3)[2] for name in names[counts > 0]}
-    found: list[PortSpace] = []
-    for n in np.argsort(-np.diff(begins), kind="stable"):
-        name = name_of(_text(dump, names[n]))
-        if len(found) == rows:
-            break
-        if nat is not None and f"dst={name.address}" not in nat:
+    nat = None if every else {_address(dump.spaces[name]) for name, n in zip(names, counts, strict=True) if n}
+    for n in np.argsort(-np.diff(begins), kind="stable").tolist():
+        text = dump.spaces[names[n]]
+        if nat is not None and _address(text) not in nat:
             continue
+        name = name_of(text)
         here = order[begins[n] : begins[n + 1]]
-        holders, held = np.unique(source[here], return_counts=True)
-        most = [(dump.sources[int(holders[k])], int(held[k])) for k in np.argsort(-held, kind="stable")[:3]]
-        taken = ports_of(port[here])
-        used, waiting = int(taken.sum()), int(waits[here].sum())
         yields = name.proto == "tcp" and profile != "linux-5.4"
-        closing = ports_of(port[here[closed[here] & translated[here]]]) if yields else None
-        fails = used / PORTS * search_fails(taken, closing)
-        figures = (len(here), used, waiting, fails, most, taken, int(counts[n]))
-        found.append(PortSpace(name.address, name.proto, name.dst, name.dport, *figures, name.zone, closing))
-    return found
+        yield PortSpace(*name, len(here), counts[n], entries, here, yields)
 
 
-def _text(dump: Dump, space: np.uint64) -> str:
-    return dump.spaces[int(space)]
+def _address(space: str) -> str:
+    """Return the NAT address of a port space as Dump.spaces names it."""
+    return space.split(" ", 3)[2]
 
 
 class Name(NamedTuple):
@@ -160,6 +208,17 @@ def search_fails(taken: NDArray[np.bool_], closing: NDArray[np.bool_] | None = N
             hard = min(window, HARDER)
             fails *= 0.5 ** (yielding[window : window + size] - yielding[window - hard : window - hard + size])
         chance *= float((weights * fails).sum())
+    return chance
+
+
+def at_most(used: int) -> float:
+    """Return what `fails` is at most for this number of ports in use, however they lie.
+
+    A window of n ports is full at no more than used - n + 1 of its 64,512 beginnings; each is one or two of 65,536.
+    """
+    chance = used / PORTS
+    for window in WINDOWS:
+        chance *= min(2 * max(used - window + 1, 0) / 65536, 1)
     return chance
 
 

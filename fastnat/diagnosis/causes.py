@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..addresses import FAMILIES, end_text, family_of
+from ..addresses import end_text
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import FIRST, PAIN, PORTS, PortSpace, search_fails, spaces_of
+from ..conntrack.port_spaces import FIRST, PAIN, PORTS, PortSpace, each_space, search_fails
 from ..dtypes import PROTOCOLS
-from ..iptables.model import Target
-from ..node import Node
+from ..node.nat_addresses import NatAddresses
 from .counters import Counters
 from .recognise import COMMANDS, TOOL, Evidence
 
@@ -27,6 +26,8 @@ SUPPRESSED = re.compile(r"net_ratelimit: (\d+) callbacks suppressed")
 # and early drop set in; of the connections, above which invalid packets are more than the usual few
 FAILS, NEARLY_FULL, ROOMY, INVALID = 0.001, 0.95, 0.9, 0.01
 FEW_INVALID = 100
+# ports in use that say something of how many there are
+SMALL = 50
 # a dump that shows fewer entries than the tool or the kernel counted is cut
 WHOLE = 0.98
 NAMES = {
@@ -56,13 +57,18 @@ class Facts:
     dump: Dump | None = None
     entries: int | None = None
     whole: bool = True
-    spaces: list[tuple[PortSpace, int, float]] = field(default_factory=list)
+    spaces: list[Fullness] = field(default_factory=list)
     windows_known: bool = False
     counted: Counters | None = None
     # the counters are those of the time between two texts, not of all since the node's start
     between: bool = False
     limit: int | None = None
     full_lines: int = 0
+
+    @property
+    def worst(self) -> Fullness | None:
+        """The port space in which most new connections fail, the fullest of such."""
+        return max(self.spaces, key=lambda s: (s.fails, s.share), default=None)
 
 
 def facts_of(evidence: Evidence, profile: str) -> Facts:
@@ -93,51 +99,57 @@ def _read_dump(facts: Facts, profile: str) -> None:
         facts.whole = False
         facts.entries = max([*told, facts.entries])
         evidence.said.append(f"{name}: cut, {facts.dump.connections:,} of {facts.entries:,} entries are in it")
-    for space in spaces_of(facts.dump, 1 << 30, profile=profile):
-        facts.spaces.append(within(space, evidence.windows))
+    own, ours, first = NatAddresses(evidence.node) if evidence.node else None, False, ""
+    # in a space with fewer connections no search for a port fails, and nothing tells how many ports it has
+    least = min([high - low + 1 for low, high in evidence.windows] + [SMALL])
+    for space in each_space(facts.dump, profile=profile):
+        first = first or space.address
+        ours = ours or own is None or space.address in own
+        if space.connections >= least or not facts.spaces:
+            facts.spaces.append(within(space, evidence.windows))
+        elif ours:
+            break
     facts.windows_known = evidence.has_rules
-    if evidence.node and facts.spaces:
-        own = own_addresses(evidence.node)
-        ours = [s for s in facts.spaces if family_of(s[0].address).to_int(s[0].address) in own]
-        if own and not ours:
-            evidence.said.append(
-                f"{name}: none of its NAT addresses ({facts.spaces[0][0].address}, ...) is one of this node's: it is "
-                "taken to be of another machine, and left out"
-            )
-            facts.dump, facts.entries, facts.spaces = None, evidence.sysctl("count"), []
-            evidence.dumps.clear()
+    if facts.spaces and not ours:
+        evidence.said.append(
+            f"{name}: none of its NAT addresses ({first}, ...) is one of this node's: it is taken to be of another "
+            "machine, and left out"
+        )
+        facts.dump, facts.entries, facts.spaces = None, evidence.sysctl("count"), []
+        evidence.dumps.clear()
 
 
-def own_addresses(node: Node) -> set[int]:
-    """Return the addresses that a node translates to: its own, and those of its rules."""
-    own = {a.local for i in node.interfaces.values() for family in FAMILIES.values() for a in i.addresses_of(family)}
-    for target in targets_of(node):
-        if target.name in ("SNAT", "NETMAP"):
-            own.update(range(target.min_addr, min(target.max_addr, target.min_addr + 65_535) + 1))
-    # rules of nftables may name any address
-    return own if not node.nft_text else set()
+@dataclass(frozen=True)
+class Fullness:
+    """Ports in use, of those that rules allow; fails: the share of new connections that find none."""
+
+    space: PortSpace
+    used: int
+    ports: int
+    fails: float
+
+    @property
+    def share(self) -> float:
+        """Share of the ports in use."""
+        return self.used / self.ports
 
 
-def targets_of(node: Node) -> list[Target]:
-    """Return the targets of a node's iptables rules."""
-    parsed = [rules for rules in map(node.rules_of, FAMILIES.values()) if rules]
-    return [rule.target for p in parsed for t in p.tables.values() for c in t.chains.values() for rule in c.rules]
-
-
-def within(space: PortSpace, windows: set[tuple[int, int]]) -> tuple[PortSpace, int, float]:
-    """Return a port space, how many ports it has, and the share of new connections that find none.
+def within(space: PortSpace, windows: set[tuple[int, int]]) -> Fullness:
+    """Return how full a port space is.
 
     Where a rule names ports, and most of those in use are among them, it has only those.
     """
-    best = (space, PORTS, space.fails)
+    best = Fullness(space, space.used, PORTS, space.fails)
+    if not windows or PROTOCOLS.get(space.proto) not in (6, 17):
+        return best
+    taken, closing = space.taken, space.closing
     for window in windows:
         low, high = (max(port - FIRST, 0) for port in window)
-        inside = space.taken[low : high + 1]
+        inside = taken[low : high + 1]
         used = int(inside.sum())
-        if PROTOCOLS.get(space.proto) in (6, 17) and 0 < space.used <= 2 * used:
-            closing = None if space.closing is None else space.closing[low : high + 1]
-            if used / len(inside) > best[0].used / best[1]:
-                best = (replace(space, used=used), len(inside), search_fails(inside, closing))
+        if 0 < space.used <= 2 * used and used / len(inside) > best.share:
+            fails = search_fails(inside, None if closing is None else closing[low : high + 1])
+            best = Fullness(space, used, len(inside), fails)
     return best
 
 
@@ -169,32 +181,28 @@ def _when(facts: Facts) -> str:
     return "between the two readings of the counters" if facts.between else "since the node's start"
 
 
-def _worst(facts: Facts) -> tuple[PortSpace, int, float] | None:
-    return max(facts.spaces, key=lambda s: s[2], default=None)
-
-
 def _crowded(facts: Facts) -> bool:
     """Tell whether some port space is so full that its search begins to fail."""
-    return any(fails >= FAILS or space.used >= PAIN * window for space, window, fails in facts.spaces)
+    return any(s.fails >= FAILS or s.used >= PAIN * s.ports for s in facts.spaces)
 
 
 def _ports(facts: Facts) -> Finding:
-    counted, worst = facts.counted, _worst(facts)
+    counted, worst = facts.counted, facts.worst
     lost = counted["insert_failed"] if counted else None
-    if worst and worst[2] >= FAILS:
-        space, window, fails = worst
-        where = f"{space.name.address} to {space.proto} {end_text(space.dst, space.dport)}"
+    if worst and worst.fails >= FAILS:
+        space = worst.space
+        where = f"{space.address} to {space.proto} {end_text(space.dst, space.dport)}"
         said = (
-            f"{space.used:,} of the {window:,} ports of {where} are in use, {space.time_wait:,} of them in TIME_WAIT; "
+            f"{worst.used:,} of the {worst.ports:,} ports of {where} are in use, {space.time_wait:,} of them in "
+            f"TIME_WAIT; of new connections there {worst.fails:.1%} fail now"
         )
-        said += f"of new connections there {fails:.1%} fail now"
-        figures = {"used": float(space.used), "ports": float(window), "fails": fails}
+        figures = {"used": float(worst.used), "ports": float(worst.ports), "fails": worst.fails}
         if lost is not None:
             said += f"; {lost:,} flows were lost at confirm (insert_failed) {_when(facts)}"
         return Finding("ports", "yes", said, figures=figures)
     if lost == 0:
         return Finding("ports", "no", f"no flow was lost at confirm (insert_failed 0) {_when(facts)}")
-    fullest = f"; the fullest port space has {_share(worst)} of its ports in use" if worst else ""
+    fullest = f"; the fullest port space has {worst.share:.1%} of its ports in use" if worst else ""
     if facts.dump is None:
         why = (
             f"{lost:,} flows were lost at confirm (insert_failed): by ports or by a race" if lost else "nothing says so"
@@ -212,15 +220,11 @@ def _ports(facts: Facts) -> Finding:
 
 def _some_small(facts: Facts) -> bool:
     """Tell whether the ports in use of some space lie so close together that a rule may limit them."""
-    for space, _, _ in facts.spaces:
-        taken = np.flatnonzero(space.taken)
-        if len(taken) >= 50 and len(taken) >= 0.5 * (taken[-1] - taken[0] + 1) and taken[-1] - taken[0] < PORTS // 2:
+    for fullness in facts.spaces:
+        taken = np.flatnonzero(fullness.space.taken)
+        if len(taken) >= SMALL and len(taken) >= 0.5 * (taken[-1] - taken[0] + 1) and taken[-1] - taken[0] < PORTS // 2:
             return True
     return False
-
-
-def _share(worst: tuple[PortSpace, int, float]) -> str:
-    return f"{worst[0].used / worst[1]:.1%}"
 
 
 def _table(facts: Facts) -> Finding:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import itertools
 import json
 from itertools import cycle
 
@@ -15,7 +16,7 @@ from nodes import examples, flows, make_node
 
 import fastnat
 from fastnat.cli import group
-from fastnat.conntrack import parse_line
+from fastnat.conntrack import parse_line, port_spaces
 from fastnat.conntrack.dump import read
 from fastnat.conntrack.port_spaces import PORTS, search_fails, seconds_left, spaces_of
 from fastnat.errors import InputError
@@ -245,3 +246,70 @@ def test_a_node_says_which_addresses_are_its_own_and_how_full_its_table_is(tmp_p
     assert "1.1.1.1" not in shown
     assert "Table: 3 of nf_conntrack_max 2, 150%: the table is full" in shown
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_fail_is_not_searched(monkeypatch):
+    """A gateway has a port space for each destination: hundreds of thousands in which one port is in use."""
+    line = "udp 17 29 src=10.0.0.1 dst=9.9.{0}.{1} sport={2} dport=53 src=9.9.{0}.{1} dst=1.1.1.1 sport=53 dport={2}\n"
+    text = "".join(line.format(k >> 8, k & 255, 2000 + k) for k in range(2000))
+    text += "".join(line.format(9, 9, 5000 + k) for k in range(3000))
+    dump = read(io.BytesIO(text.encode()))
+
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(port_spaces, "search_fails", refuse)
+    found = spaces_of(dump, 5000)
+    assert [s.fails for s in found] == [0.0] * 2001
+    assert (found[0].used, found[1].used, len(found)) == (3000, 1, 2001)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_distribution_of_ports_fails_more_than_at_most(seed):
+    draw = np.random.default_rng(seed)
+    taken = np.zeros(PORTS, np.bool_)
+    begin, used = int(draw.integers(0, PORTS)), int(draw.integers(1, PORTS))
+    # one block, which fails most, with some ports elsewhere
+    block = used if seed % 2 else used * 3 // 4
+    taken[(begin + np.arange(block)) % PORTS] = True
+    taken[draw.permutation(np.flatnonzero(~taken))[: used - block]] = True
+    assert used / PORTS * search_fails(taken) <= port_spaces.at_most(used)
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+@pytest.mark.parametrize(("proto", "version"), list(itertools.product(["tcp", "udp", "sctp"], [4, 6])))
+def test_every_form_prints_every_protocol(tmp_path, form, proto, version):
+    """--json of a TCP dump once ended in a traceback."""
+    node = fastnat.Node()
+    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
+    node.add_interface("eth0", ["198.51.100.10/24", "2001:db8::10/64"])
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    node.add_route("default", via="2001:db8::1", dev="eth0")
+    node.load_rules("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    nat = fastnat.Engine(node)
+    src, dst = {4: ("10.244.1.2", "203.0.113.9"), 6: ("fd00:1::2", "2001:db8:9::9")}[version]
+    flags = {"tcp_flags": 2} if proto == "tcp" else {}
+    fields = {"src": src, "dst": dst, "sport": range(5000, 5200), "dport": 80, "iface": "cni0"}
+    nat.process(nat.packets(proto=proto, **fields, **flags))
+    path = tmp_path / "dump"
+    path.write_text(nat.conntrack.format("extended"))
+    result = CliRunner().invoke(group, ["top", str(path), form])
+    assert result.exit_code == 0, result.exception
+    if form == "--json":
+        (found,) = json.loads(result.output)["spaces"]
+        assert (found["proto"], found["used"], found["connections"], found["free"]) == (proto, 200, 200, PORTS - 200)
+        assert found["sources"] == [[src, 200]]
+    else:
+        assert f",{proto},{dst},80,200," in result.output
+
+
+def test_with_rules_of_nftables_any_address_may_be_one_of_the_node(tmp_path):
+    node = fastnat.Node()
+    node.add_interface("eth0", ["198.51.100.10/24"])
+    node.load_nft("table ip t { chain c { type nat hook postrouting priority 100; snat to 192.0.2.7 } }")
+    node.save(tmp_path / "node")
+    line = "udp 17 29 src=10.0.0.1 dst=9.9.9.9 sport=1 dport=53 src=9.9.9.9 dst=192.0.2.7 sport=53 dport=1\n"
+    (tmp_path / "dump").write_text(line)
+    result = CliRunner().invoke(group, ["top", str(tmp_path / "dump"), "--node", str(tmp_path / "node")])
+    assert "192.0.2.7" in result.output
