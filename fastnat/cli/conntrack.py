@@ -12,7 +12,7 @@ from ..engine import Engine
 from ..errors import InputError
 from ..node import Node
 from ..util.escapes import json_text
-from .terminal import Number, say
+from .terminal import Seconds, say
 from .terminal import start_from as load
 
 
@@ -22,7 +22,7 @@ from .terminal import start_from as load
 @click.option("-o", "--output", type=click.Choice(["conntrack", "extended", "proc", "json"]), default="conntrack")
 @click.option("-p", "--proto", help="List only this protocol: udp, tcp...")
 @click.option("--count", is_flag=True, help="Print only their number (conntrack -C).")
-@click.option("--after", type=Number(0, 1e9), default=0.0, help="Seconds that pass before the listing.")
+@click.option("--after", type=Seconds(0, 1e9), default=0.0, help="Time that passes before the listing: 30, 5m, 2h.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 def conntrack(
     node: str, start_from: str | None, output: str, proto: str | None, count: bool, after: float, profile: str

@@ -12,7 +12,7 @@ from ..engine.settings import PROFILES
 from ..engine.trace import trace
 from ..errors import InputError
 from ..util.escapes import json_text
-from .terminal import Bar, Count, Number, Terminal, answer_no, load_node
+from .terminal import Bar, Count, Seconds, Terminal, answer_no, load_node
 
 MOST_RULES = 20
 
@@ -23,8 +23,14 @@ MOST_RULES = 20
 @click.option(
     "--profile", metavar="A[,B]", default="linux-6.18", show_default=True, help="One kernel, or one for each."
 )
-@click.option("--seconds", type=Number(0.1, 86_400), default=10.0, show_default=True, help="How long to look.")
-@click.option("--packets", type=Count(1), default=10_000_000, help="How many packets to try at most.")
+@click.option("--seconds", type=Seconds(0.1, 86_400), default=10.0, show_default=True, help="How long to look: 10, 5m.")
+@click.option(
+    "--packets",
+    type=Count(1),
+    default=10_000_000,
+    show_default=True,
+    help="How many packets to try at most: 5000, 10M.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

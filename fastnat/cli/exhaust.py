@@ -17,12 +17,12 @@ from ..addresses import end_text
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..errors import InputError
-from ..exhaustion import COLUMNS, Workload, report, scenario
+from ..exhaustion import COLUMNS, Workload, report, scenario, steady
 from ..exhaustion.document import Document
 from ..exhaustion.factors import sport_of
 from ..exhaustion.outcome import Outcome, remedy, verdict, words_of
 from ..exhaustion.plots import draw, open_plot
-from ..exhaustion.steady import MAX_FLOWS, Rate, Steady, sustainable_rate
+from ..exhaustion.steady import MAX_FLOWS, Steady, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
 from ..exhaustion.workload import CLOSES
@@ -35,7 +35,8 @@ from .terminal import (
     Count,
     Date,
     Interrupted,
-    Number,
+    Rate,
+    Share,
     Terminal,
     answer_no,
     ignore_interrupts,
@@ -72,10 +73,10 @@ class Rates:
 @click.option("--scenario", "scenario_path", metavar="FILE", help="The question as TOML; options given here go first.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), help="udp by default.")
-@click.option("--flows", type=Count(1), help="72000 by default.")
+@click.option("--flows", type=Count(1), help="How many flows (72000, 72k); 72000 by default.")
 @click.option("--clients", type=Count(0), help="Client addresses; 0, the default: one for each flow.")
 @click.option("--sport", help="Source port of every flow (40000), random, sequential or any.")
-@click.option("--rate", type=Number(0), help="Flows a second; 0: all at once.")
+@click.option("--rate", type=Rate(0), help="Flows a second (3000, 3k/s, 180k/min); 0, the default: all at once.")
 @click.option("--poisson", is_flag=True, default=None, help="Arrivals at random instead of evenly spaced.")
 @click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
 @click.option("--replies", is_flag=True, default=None, help="UDP flows are answered.")
@@ -93,7 +94,7 @@ class Rates:
 )
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--max-fail", type=Number(0, 1), help="Exit with 1 when a greater share of the flows fails.")
+@click.option("--max-fail", type=Share(), help="Exit with 1 when a greater share of the flows fails.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
 @click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; - for standard output.")
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
@@ -296,7 +297,7 @@ def show_curve(console: Terminal, outcome: Outcome) -> None:
 
 def rates_of(asked: Rates, console: Terminal) -> None:
     """Print up to which rate each variant carries held flows."""
-    found: list[Rate] = []
+    found: list[steady.Rate] = []
     stopped = False
     work, variants = asked.work, asked.variants
     with Bar("looking for the rate") as bar:

@@ -18,25 +18,29 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Count, Date, Number, Terminal, answer_no, load_node, say, warn_of_senders
+from .terminal import Bar, Count, Date, Rate, Share, Terminal, answer_no, load_node, say, warn_of_senders
 
 
 @click.command()
 @click.argument("node", required=False)
-@click.option("--rate", type=Number(0.001, 1e9), required=True, help="Flows a second, all together.")
+@click.option(
+    "--rate", type=Rate(0.001, 1e9), required=True, help="Flows a second (3000, 3k/s, 180k/min), all together."
+)
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
-@click.option("--clients", type=Count(1), default=1000, show_default=True)
+@click.option("--clients", type=Count(1), default=1000, show_default=True, help="Client addresses.")
 @click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
 @click.option("--profile", default="linux-6.18", show_default=True)
 @click.option(
-    "--fails", type=Number(0, 1, min_open=True), default=0.001, show_default=True, help="Share of flows that may fail."
+    "--fails",
+    type=Share(min_open=True),
+    default=0.001,
+    show_default=True,
+    help="Share of flows that may fail: 0.001, 0.1%.",
 )
 @click.option("--cloud", help="A cloud's NAT instead of a node: a name, all, or list.")
-@click.option(
-    "--instances", type=click.IntRange(1), default=1, show_default=True, help="Instances behind the cloud's NAT."
-)
+@click.option("--instances", type=Count(1), default=1, show_default=True, help="Instances behind the cloud's NAT.")
 @click.option(
     "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
 )

@@ -12,7 +12,7 @@ from ..exhaustion.html import to_html
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.report import MAX_FAIL, to_junit, to_markdown, to_prometheus, to_text
 from ..util.output import Outputs
-from .terminal import Number
+from .terminal import Share
 
 FORMS: dict[str, Callable[[Document], str]] = {
     "text": to_text, "md": to_markdown, "html": to_html, "prometheus": to_prometheus,
@@ -24,7 +24,7 @@ FORMS: dict[str, Callable[[Document], str]] = {
 @click.option("-o", "--output", type=click.Choice([*FORMS, "junit"]), default="text", show_default=True)
 @click.option(
     "--max-fail",
-    type=Number(0, 1),
+    type=Share(),
     default=MAX_FAIL,
     show_default=True,
     help="Share of flows that may fail, for JUnit.",

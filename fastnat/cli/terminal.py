@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from ..engine import Engine
 from ..engine.engine import MAX_DATE
 from ..iptables.context import DATE_FORM
 from ..node import Node
+from ..util import units
 from ..util.escapes import plain
 from ..util.files import read_text
 
@@ -32,9 +32,6 @@ STATUS = "fastnat.status"
 # lines of a dump, or rules, that are named one by one
 NAMED = 10
 NEVER = "never matches: "
-# numbers with a unit behind them
-WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)([kKMG]?)(/s|%)?")
-FACTORS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -107,32 +104,56 @@ class Bar(Progress):
         self.opened(flows, of)
 
 
-def without_unit(value: Any) -> Any:
-    """Return "3k", "3000/s", "5%" as the text of a number; anything else as it is."""
-    found = WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
-    if not found or not (found[2] or found[3]):
-        return value
-    number = float(found[1]) * FACTORS[found[2]]
-    return repr(number / 100 if found[3] == "%" else int(number) if number.is_integer() else number)
+class Quantity(click.FloatRange):
+    """A number of a unit within a range; neither infinite nor NaN."""
 
-
-class Count(click.IntRange):
-    """A whole number within a range, also as 100k or 2M."""
+    unit: units.Unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; UsageError for anything else."""
-        return super().convert(value if "%" in str(value) else without_unit(value), param, ctx)
-
-
-class Number(click.FloatRange):
-    """A number within a range, also as 3k, 3000/s or 5%; neither infinite nor NaN."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number; UsageError for anything else."""
-        number = super().convert(without_unit(value), param, ctx)
+        try:
+            number = super().convert(self.unit.read(value), param, ctx)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
-        return number
+        return int(number) if self.unit.whole else number
+
+
+class Count(Quantity):
+    """How many: 72000, 72k, 2M."""
+
+    name, unit = "count", units.COUNT
+
+
+class Rate(Quantity):
+    """Flows a second: 3000, 3k/s, 180k/min."""
+
+    name, unit = "rate", units.RATE
+
+
+class Share(Quantity):
+    """A share of all: 0.05 or 5%."""
+
+    name, unit = "share", units.SHARE
+
+    def __init__(self, min_open: bool = False) -> None:
+        super().__init__(0, 1, min_open=min_open)
+
+
+class Seconds(Quantity):
+    """A time [s]: 90, 90s, 5m, 2h, 300ms."""
+
+    name, unit = "time", units.TIME
+
+
+class Mark(Quantity):
+    """A packet's mark: 16 or 0x10."""
+
+    name, unit = "mark", units.MARK
+
+    def __init__(self) -> None:
+        super().__init__(0, 2**32 - 1)
 
 
 class Date(click.ParamType):  # type: ignore[type-arg]  # a class without arguments in click before 8.2

@@ -22,7 +22,7 @@ from ..node.timeouts import PREFIX
 from ..util.escapes import cell, json_text
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
-from .terminal import Number, Terminal, say, warn
+from .terminal import Count, Seconds, Terminal, say, warn
 
 # of a port space in JSON, besides what is worked out from them
 FIELDS = (
@@ -37,9 +37,9 @@ def open_dump(name: str) -> BinaryIO:
 
 @click.command()
 @click.argument("dump", default="-")
-@click.option("--rows", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--rows", type=Count(1), default=10, show_default=True, help="Port spaces shown.")
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
-@click.option("--apart", type=Number(0, min_open=True), help="Seconds between the two dumps.")
+@click.option("--apart", type=Seconds(0, min_open=True), help="Time between the two dumps: 60, 5m.")
 @click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max, and its own addresses.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
 @click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")

@@ -16,7 +16,7 @@ from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
 from ..util.escapes import json_text
-from .terminal import Date, Terminal, load_node, never_matching, say, warn, warn_of_rules
+from .terminal import Date, Mark, Terminal, load_node, never_matching, say, warn, warn_of_rules
 from .terminal import start_from as load
 
 # types of what answers an echo, by protocol
@@ -33,7 +33,7 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("--dport", type=click.IntRange(0, 65535), help="53 by default; for ICMP type * 256, by default an echo.")
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
 @click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
-@click.option("--mark", type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option("--mark", type=Mark(), default=0, help="The packet's mark: 16 or 0x10.")
 @click.option("--uid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the user that sends it.")
 @click.option("--gid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the group that sends it.")
 @click.option("--epoch", type=Date(), help="When it comes, for rules with -m time: seconds since 1970, or a date, UTC.")

@@ -12,6 +12,7 @@ from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from ..util.text import decimal, excerpt, finite, shown
+from ..util.units import COUNT, RATE, TIME, Unit
 from .times import hold_of
 from .workload import MAX_RATE, SPORTS, hold_spec
 
@@ -24,6 +25,8 @@ SYSCTLS = {
     **{f"sctp-{name.replace('_', '-')}": f"{PREFIX}sctp_timeout_{name}" for name, _, _ in SCTP_TIMEOUTS},
     "max": PREFIX + "max", "buckets": PREFIX + "buckets", "tcp-loose": PREFIX + "tcp_loose",
 }  # fmt: skip
+# those that are no times
+NUMBERS = ("max", "buckets", "tcp-loose")
 # NAT addresses of one rule
 MAX_ADDRESSES = 65_536
 
@@ -47,6 +50,12 @@ def whole(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
+def _of_unit(unit: Unit, low: int, high: int) -> Callable[[object], int]:
+    """Return what reads a whole number in low..high that may have a unit: 10k, 2m."""
+    number = whole(low, high)
+    return lambda given: number(unit.read(given) if isinstance(given, str) else given)
+
+
 def _flag(given: object) -> bool:
     if isinstance(given, bool):
         return given
@@ -56,7 +65,7 @@ def _flag(given: object) -> bool:
 
 
 def _rate(given: object) -> float:
-    rate = finite(float(given) if isinstance(given, str) else given, 0, MAX_RATE)
+    rate = finite(RATE.read(given), 0, MAX_RATE)
     if not rate:
         raise ValueError("a rate of 0 opens nothing")
     return rate
@@ -94,15 +103,15 @@ def sport_of(given: object) -> int | str:
 
 FACTORS = {
     "random-fully": Factor("random-fully", _flag),
-    "addresses": Factor("addresses=N", whole(1, MAX_ADDRESSES)),
+    "addresses": Factor("addresses=N", _of_unit(COUNT, 1, MAX_ADDRESSES)),
     "ports": Factor("ports=FIRST-LAST", _ports),
     "profile": Factor("profile=NAME", _profile),
     "rate": Factor("rate", _rate),
     "hold": Factor("hold", _hold),
-    "clients": Factor("clients", whole(1, 2**32 - 1)),
+    "clients": Factor("clients", _of_unit(COUNT, 1, 2**32 - 1)),
     "cpus": Factor("cpus", whole(1, 256)),
     "sport": Factor("sport", sport_of),
-    **{name: Factor(name, whole(0, 2**32 - 1)) for name in SYSCTLS},
+    **{name: Factor(name, _of_unit(COUNT if name in NUMBERS else TIME, 0, 2**32 - 1)) for name in SYSCTLS},
 }
 
 

@@ -9,7 +9,7 @@ epoch = 2026-11-26T20:00:00Z   # when it begins, for rules with -m time; or seco
 proto = "tcp"
 destinations = ["203.0.113.10:443", "203.0.113.11:443"]
 zipf = 1.1                     # or weights = [3, 1]
-rate = 800                     # flows a second, or [[stage]] tables
+rate = 800                     # flows a second, "1.5k/s" in quotes; or [[stage]] tables
 hold = "exp:5s"
 clients = 200
 sport = "random"
@@ -39,6 +39,7 @@ from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..util.files import read_text
 from ..util.text import decimal, excerpt, finite, shown
+from ..util.units import COUNT, RATE
 from .factors import sport_of
 from .times import hold_of, seconds
 from .variants import MAX_SEEDS, Variant, combinations
@@ -146,6 +147,7 @@ def whole(low: int, high: int) -> Any:
     """Return what makes an integer in low..high out of a value of TOML."""
 
     def make(value: Any) -> int:
+        value = COUNT.read(value) if isinstance(value, str) else value
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -158,6 +160,11 @@ def whole(low: int, high: int) -> Any:
 def number(low: float, high: float) -> Any:
     """Return what makes a number in low..high out of a value of TOML."""
     return lambda value: finite(value, low, high)
+
+
+def rate_of(value: Any) -> float:
+    """Return flows a second of TOML, a number or "3k/s"; ValueError for anything else."""
+    return finite(RATE.read(value), 0, MAX_RATE)
 
 
 def text(value: Any) -> str:
@@ -229,7 +236,7 @@ def _workload(r: Reader) -> Workload:
     given: dict[str, Any] = {}
     makers = {
         "destinations": destinations, "weights": listed(number(0, 1e300)),
-        "hold": hold_of, "rate": number(0, MAX_RATE), "flows": whole(1, 2**63), "clients": whole(0, 2**32),
+        "hold": hold_of, "rate": rate_of, "flows": whole(1, 2**63), "clients": whole(0, 2**32),
         "cpus": whole(1, 256), "poisson": flag, "replies": flag, "proto": text, "iface": text, "network": text,
         "close": text, "sport": sport_of,
     }  # fmt: skip
@@ -250,8 +257,8 @@ def _workload(r: Reader) -> Workload:
     made = []
     for stage in stages:
         r.known(stage, "stage", STAGE_KEYS)
-        rate = r.value(stage, "rate", number(0, MAX_RATE), 0.0)
-        made.append((r.value(stage, "for", seconds, 60.0), rate, r.value(stage, "to", number(0, MAX_RATE), rate)))
+        rate = r.value(stage, "rate", rate_of, 0.0)
+        made.append((r.value(stage, "for", seconds, 60.0), rate, r.value(stage, "to", rate_of, rate)))
     given["stages"] = tuple(made)
     requests = r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0)
     if requests != 1.0:

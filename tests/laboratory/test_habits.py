@@ -2,16 +2,27 @@
 
 import json
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import fastnat
 from fastnat.cli import COMMANDS, group
-from fastnat.cli.terminal import Count, Number
+from fastnat.cli.terminal import Count, Mark, Quantity, Rate, Seconds, Share
+from fastnat.exhaustion import scenario, variants
+
+# whole numbers that count nothing of which there are thousands, and names that are numbers
+BARE = ("--cpus", "--seed", "--seeds", "--jobs", "--sport", "--dport", "--uid", "--gid")
 
 
 def run(*words):
     return CliRunner().invoke(group, list(words))
+
+
+def options():
+    """Return every option of every command, and the command's name."""
+    commands = [(name, group.get_command(click.Context(group), name)) for name in COMMANDS]
+    return [(name, p) for name, c in commands for p in c.params if isinstance(p, click.Option)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -24,20 +35,43 @@ def test_the_version_has_a_short_form():
 
 
 @pytest.mark.parametrize(("kind", "text", "number"), [
-    (Number(0), "3000/s", 3000), (Number(0), "2.5k", 2500), (Number(0), "3k/s", 3000), (Number(0, 1), "5%", 0.05),
-    (Count(1), "100k", 100_000), (Count(1), "2M", 2_000_000), (Count(1), "7", 7), (Number(0), "1e3", 1000),
+    (Rate(0), "3000/s", 3000), (Rate(0), "2.5k", 2500), (Rate(0), "3k/s", 3000), (Rate(0), "180k/min", 3000),
+    (Rate(0), "1e3", 1000), (Share(), "5%", 0.05), (Share(), "7%", 0.07), (Share(), ".05", 0.05), (Mark(), "0x10", 16),
+    (Count(1), "100k", 100_000), (Count(1), "2M", 2_000_000), (Count(1), "7", 7), (Count(1), "1.005k", 1005),
+    (Seconds(0), "5m", 300), (Seconds(0), "300ms", 0.3), (Seconds(0), "2h", 7200), (Seconds(0), "1d", 86_400),
+    (Seconds(0), "90", 90), (Seconds(0), " 90s ", 90), (Mark(), "16", 16),
 ])  # fmt: skip
 def test_numbers_take_units(kind, text, number):
     assert kind.convert(text, None, None) == number
 
 
 @pytest.mark.parametrize(("kind", "text"), [
-    (Count(1), "1.5"), (Count(1), "5%"), (Count(1), "k"), (Count(1), "1.0001k"), (Number(0), "5 apples"),
-    (Number(0, 1), "200%"),
+    (Count(1), "1.5"), (Count(1), "5%"), (Count(1), "k"), (Count(1), "1.0001k"), (Rate(0), "5 apples"),
+    (Share(), "200%"), (Share(), "5k"), (Rate(0), "5%"), (Rate(0), "5s"), (Seconds(0), "5k"), (Seconds(0), "5/s"),
+    (Rate(0), "nan"), (Rate(0), "1e999"), (Seconds(0), "-1s"), (Count(1), "0x10"), (Mark(), "0x100000000"),
+    (Mark(), "1.5"), (Rate(0), "1e9999999"), (Rate(0), "\u0663"),
 ])  # fmt: skip
 def test_other_units_are_wrong_usage(kind, text):
-    with pytest.raises(fastnat.cli.click.exceptions.BadParameter):
+    with pytest.raises(click.BadParameter):
         kind.convert(text, None, None)
+
+
+def test_every_number_of_every_command_takes_its_unit():
+    """A plain number of click is one that has none; what has one says so in the help, which shows an example of it."""
+    for command, option in options():
+        if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType)):
+            assert isinstance(option.type, Quantity) or option.opts[-1] in BARE, (command, option.opts)
+
+
+def test_factors_and_scenarios_take_the_same_units(tmp_path):
+    (found,) = variants.parse("rate=3k/s,hold=5m,clients=2k,tcp-time-wait=2m,addresses=1,max=1M")
+    assert dict(found.factors) == {
+        "rate": 3000, "hold": 300, "clients": 2000, "tcp-time-wait": 120, "addresses": 1, "max": 1_000_000
+    }  # fmt: skip
+    path = tmp_path / "s.toml"
+    path.write_text('[workload]\nflows = "72k"\nhold = "exp:1m"\n[[stage]]\nfor = "2m"\nrate = "6k/min"\nto = 200\n')
+    work = scenario.load(path).work
+    assert (work.flows, work.hold, work.stages) == (72_000, "exp:60.0", ((120, 100, 200),))
 
 
 def test_units_reach_the_question():
