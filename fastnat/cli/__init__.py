@@ -18,16 +18,46 @@ from ..errors import FastnatError
 from ..util.output import is_full
 from .terminal import STATUS, ignore_interrupts, warn
 
-COMMANDS = (
-    "exhaust", "plan", "sweep", "report", "top", "doctor", "diff", "trace", "conntrack", "snapshot", "replay",
-    "check", "bench",
-)  # fmt: skip
+# what each is for, in a few words
+COMMANDS = {
+    "exhaust": "when SNAT ports run out, and what changes it",
+    "plan": "how many SNAT addresses and what table a load needs",
+    "sweep": "a grid of questions, on all cores or a cluster",
+    "report": "a run as text, a page, JUnit XML, metrics",
+    "top": "the fullest port spaces of a dump",
+    "doctor": "which failure the files of a node show",
+    "diff": "whether two nodes, or two kernels, decide alike",
+    "trace": "which rules a packet meets",
+    "conntrack": "the connections of a node, as conntrack -L",
+    "snapshot": "collect a node directory on a live node",
+    "replay": "a capture through a node",
+    "check": "whether a node's rules load",
+    "bench": "what the engine takes on a node",
+}
 FAILED = 2
-EPILOG = (
+STATUS_WORDS = (
     "Exit status: 0; 1 the answer is no (--max-fail or --fail-on exceeded, check or doctor found faults, diff a "
-    "difference); 2 usage, bad input, or an output that cannot be written; 130 Ctrl-C, after a line that says what is "
-    "kept."
+    "difference, a load fits no cloud); 2 usage, bad input, or an output that cannot be written; 130 Ctrl-C, after a "
+    "line that says what is kept."
 )
+# pairs of the words of a command and what they do
+EXAMPLES = (
+    ("exhaust", "when a packaged Kubernetes worker runs out of SNAT ports, and how"),
+    ("snapshot node/", "collects your own node, as root"),
+    ("exhaust node/ --proto tcp --dst 203.0.113.10:443", "asks it the same question"),
+)
+
+
+def examples_text(examples: Sequence[tuple[str, str]]) -> str:
+    """Return examples as the end of a help text, which keeps its lines."""
+    lines = [line for words, what in examples for line in (f"  fastnat {words}", f"      {what}")]
+    return "\n".join(["\b", "Examples:", *lines])
+
+
+def examples_of(cmd_name: str) -> Sequence[tuple[str, str]]:
+    """Return the examples of a command: pairs of its words and what they do."""
+    found: Sequence[tuple[str, str]] = import_module(f".{cmd_name}", __name__).EXAMPLES
+    return found
 
 
 class Commands(click.Group):
@@ -42,7 +72,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
-        command.epilog = EPILOG
+        command.short_help = COMMANDS[cmd_name]
+        command.epilog = f"{examples_text(examples_of(cmd_name))}\n\n{STATUS_WORDS}"
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -51,15 +82,24 @@ class Commands(click.Group):
         return super().invoke(ctx)
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    epilog=f"{examples_text(EXAMPLES)}\n\n{STATUS_WORDS}",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="fastnat")
 def group() -> None:
-    """Linux connection tracking and NAT on a virtual clock."""
+    """Linux connection tracking and NAT on a virtual clock.
+
+    Numbers take units: 72k flows, 3k/s, 5%, 30s or 5m, marks such as 0x10. Every command takes -o text, json, csv or
+    md; files are written only where an option names them. NODE is a directory that `fastnat snapshot` wrote.
+    """
 
 
 def main() -> None:
     """Run the command line and exit; every error is one message, whatever the input."""
     if "_FASTNAT_COMPLETE" in os.environ:
+        import_module(".completion", __name__)
         group.main(prog_name="fastnat")
     status = _standard_streams() or run(sys.argv[1:])
     ignore_interrupts()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,18 @@ from ..bench.paired import instructions, sides
 from ..exhaustion.plots import draw_history, open_plot
 from ..exhaustion.report import attribute
 from ..node import Node
-from ..util.escapes import json_text, markdown, plain
+from ..util.escapes import json_text, markdown
 from ..util.output import Outputs, make_folder
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
 from .terminal import Terminal, answer_no
+
+HEADER = ("figure", "unit", "value", "low", "high", "change_percent")
+EXAMPLES = (
+    ("bench", "what rules, lookups and the port search of the packaged node take"),
+    ("bench node/ --size 1m --json figures.json", "of your node, kept"),
+    ("bench node/ --compare figures.json --fail-on 'probes_p99>+0'", "exit status 1 where a count has grown"),
+)
 
 # counts that are the kernel's as much as the engine's
 KERNELS = (
@@ -45,7 +54,7 @@ KERNELS = (
 @click.argument("node", required=False)
 @click.option("--size", "sizes", multiple=True, type=click.Choice(list(SIZES)), help="Live connections; 100k and 1m.")
 @click.option("--iface", default="cni0", show_default=True, help="Interface on which the flows enter.")
-@click.option("--profile", default="linux-6.18", show_default=True)
+@profile_option()
 @click.option("--instructions", "count", is_flag=True, help="Count the instructions of an operation, too (valgrind).")
 @click.option("--json", "json_path", metavar="FILE", help="Save the figures.")
 @click.option("--compare", metavar="OLD.json", help="Show which counts changed since then.")
@@ -59,17 +68,13 @@ KERNELS = (
     help="Exit with 1 if one of these holds: probes_p99>+0, new>+5%. Counts need --compare, times --against.",
 )  # fmt: skip
 @click.option("--from-json", metavar="FILE", help="Take these figures instead of measuring.")
-@click.option(
-    "-o", "--output", default="text", show_default=True,
-    type=click.Choice(["text", "json", "md", "junit", "github", "bencher"]),
-    help="github: for github-action-benchmark, customSmallerIsBetter; bencher: Bencher Metric Format.",
-)  # fmt: skip
 @click.option("--history", metavar="DIR", help="Keep the figures there, one file a run.")
 @click.option("--plot", metavar="PNG", help="With --history: draw every run (needs fastnat[report]).")
+@forms("junit", "github", "bencher")
 def bench(
     node: str | None, sizes: tuple[str, ...], iface: str, profile: str, count: bool, json_path: str | None,
-    compare: str | None, against: str | None, fail_on: tuple[str, ...], from_json: str | None, output: str,
-    history: str | None, plot: str | None,
+    compare: str | None, against: str | None, fail_on: tuple[str, ...], from_json: str | None,
+    history: str | None, plot: str | None, form: str,
 ) -> None:  # fmt: skip
     """Measure NAT set-up, lookups, port search, rules and memory on NODE (default: the packaged k8s-worker)."""
     wanted = conditions(fail_on)
@@ -111,7 +116,7 @@ def bench(
         broken = [c.text for c in wanted if failing(c, found, there)]
     if broken:
         answer_no()
-    click.echo(FORMS[output](Told(doc, found, broken, pairs, before)), nl=False)
+    tell(form, answer(Told(doc, found, broken, pairs, before)))
     if broken:
         sys.exit(1)
 
@@ -180,10 +185,18 @@ def _said(change: Change | None) -> str:
     return f"{change.percent:+.1f} % from {change.before:,.6g}" if change.sure else "same"
 
 
-def to_text(told: Told) -> str:
-    """Return tables: what the kernel pays for these rules, too, then what only the engine does."""
-    file = StringIO()
-    console = Terminal(file=file)
+def bare_rows(told: Told) -> list[list[Any]]:
+    """Return the figures as bare numbers: name, unit, value, interval, and the change [%] where one was measured."""
+    changed = {c.name: c.percent for c in told.found}
+    rows: list[list[Any]] = []
+    for part, unit in (("counters", "count"), ("instructions", "instructions")):
+        rows += [[name, unit, value, None, None, changed.get(name)] for name, value in told.doc[part].items()]
+    rows += [[name, "ns", t["ns"], t["low"], t["high"], None] for name, t in told.doc["times"].items()]
+    return rows + [[p.name, "ns", p.ns, None, None, p.percent] for p in told.pairs]
+
+
+def show(console: Paper, told: Told) -> None:
+    """Write tables: what the kernel pays for these rules, too, then what only the engine does."""
     header = ("figure", "value", "95 % of the median", "change")
     console.table(
         header, rows_of(told, KERNELS.__contains__), left=4,
@@ -191,15 +204,14 @@ def to_text(told: Told) -> str:
     )  # fmt: skip
     console.say("")
     console.table(header, rows_of(told, lambda name: name not in KERNELS), left=4, title="What the engine takes")
-    ends = [*told.notes(), *(f"FAILED {e}" for e in told.broken)]
-    return file.getvalue() + "".join(f"{plain(line)}\n" for line in ends)
+    for line in [*told.notes(), *(f"FAILED {e}" for e in told.broken)]:
+        console.say(line)
 
 
-def to_json(told: Told) -> str:
-    """Return the figures and changes as JSON."""
+def document(told: Told) -> dict[str, Any]:
+    """Return the figures and changes for JSON."""
     listed = [{**vars(c), "percent": c.percent, "sure": c.sure} for c in told.found]
-    more = {"changes": listed, "notes": told.notes(), "failed": told.broken}
-    return json_text({**told.doc, **more}, indent=1) + "\n"
+    return {**told.doc, "changes": listed, "notes": told.notes(), "failed": told.broken}
 
 
 def to_markdown(told: Told) -> str:
@@ -243,6 +255,8 @@ def to_bencher(told: Told) -> str:
     return json_text(said, indent=1) + "\n"
 
 
-FORMS = {
-    "text": to_text, "json": to_json, "md": to_markdown, "junit": to_junit, "github": to_github, "bencher": to_bencher,
-}  # fmt: skip
+def answer(told: Told) -> Answer:
+    """Return a run's figures in every form."""
+    own = {"md": to_markdown, "junit": to_junit, "github": to_github, "bencher": to_bencher}
+    more = {name: functools.partial(made, told) for name, made in own.items()}
+    return Answer(lambda paper: show(paper, told), lambda: document(told), HEADER, lambda: bare_rows(told), more)

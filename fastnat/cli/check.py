@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -12,13 +13,20 @@ from ..addresses import FAMILIES
 from ..engine import Engine
 from ..errors import FastnatError, InputError
 from ..node import Node
-from .terminal import answer_no, say, warn
+from .forms import Answer, Paper, forms, tell
+from .terminal import answer_no, warn
+
+EXAMPLES = (
+    ("check node/", "whether the rules of a node load, and what is assumed"),
+    ("check node/ --lenient -o json", "which rules are not supported, for a program"),
+)
 
 
 @click.command()
 @click.argument("node")
 @click.option("--lenient", is_flag=True, help="List unsupported rules, and load them as never matching.")
-def check(node: str, lenient: bool) -> None:
+@forms()
+def check(node: str, lenient: bool, form: str) -> None:
     """Load the node directory NODE and say what it holds; exit 1 with the reason if it cannot be used."""
     look_at(Path(node))
     try:
@@ -27,25 +35,51 @@ def check(node: str, lenient: bool) -> None:
     except FastnatError as error:
         answer_no()
         warn(f"fastnat: {error}")
+        if form not in ("text", "md"):
+            tell(form, answer(Checked(node, error=str(error))))
         sys.exit(1)
     warnings = [w for parsed in map(loaded.rules_of, FAMILIES.values()) if parsed for w in parsed.warnings]
-    for warning in warnings + loaded.nft.warnings:
-        warn(warning)
     rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
     rules += sum(len(chain.rules) for table in loaded.nft.tables.values() for chain in table.chains.values())
-    for note in dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings):
-        warn(note)
-    for note in loaded.notes:
-        warn(note)
+    of_programs = dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings)
+    said = [*warnings, *loaded.nft.warnings, *of_programs, *loaded.notes]
+    for line in said:
+        warn(line)
     missing = any("native nftables" in note for note in loaded.notes)
     if missing:
         answer_no()
-    judged = "some of the node's rules are not read, see above" if missing else "fine"
-    say(f"{node}: {len(engine.iface_names) - 1} interfaces, {len(engine.node.routes)} routes, {rules} rules: {judged}")
-    if not any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values()):
-        say("no rule uses connection tracking: nothing is tracked or translated")
+    tracks = any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values())
+    counts = (len(engine.iface_names) - 1, len(engine.node.routes), rules)
+    tell(form, answer(Checked(node, not missing, *counts, tracks, said)))
     if missing:
         sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a node directory holds, and whether it can be used; tracks: a rule uses connection tracking."""
+
+    node: str
+    fine: bool = False
+    interfaces: int = 0
+    routes: int = 0
+    rules: int = 0
+    tracks: bool = False
+    warnings: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+def answer(c: Checked) -> Answer:
+    """Return what was found in every form."""
+
+    def show(paper: Paper) -> None:
+        judged = "fine" if c.fine else "some of the node's rules are not read, see above"
+        paper.say(f"{c.node}: {c.interfaces} interfaces, {c.routes} routes, {c.rules} rules: {judged}")
+        if not c.tracks:
+            paper.say("no rule uses connection tracking: nothing is tracked or translated")
+
+    row = {**asdict(c), "warnings": len(c.warnings)}
+    return Answer(show, lambda: asdict(c), list(row), lambda: [list(row.values())])
 
 
 def look_at(node: Path) -> None:

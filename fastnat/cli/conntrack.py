@@ -11,21 +11,31 @@ from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..errors import InputError
 from ..node import Node
-from ..util.escapes import json_text
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
 from .terminal import Seconds, say
 from .terminal import start_from as load
+
+HEADER = (
+    "proto", "src", "dst", "sport", "dport", "reply_src", "reply_dst", "reply_sport", "reply_dport", "timeout",
+    "status", "mark", "zone",
+)  # fmt: skip
+EXAMPLES = (
+    ("conntrack node/ -p udp -o extended", "the connections of UDP, as conntrack -L -o extended"),
+    ("conntrack node/ --start-from dump.txt --after 2m --count", "how many of a dump are left after two minutes"),
+)
 
 
 @click.command()
 @click.argument("node")
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text instead of the node's conntrack.txt.")
-@click.option("-o", "--output", type=click.Choice(["conntrack", "extended", "proc", "json"]), default="conntrack")
 @click.option("-p", "--proto", help="List only this protocol: udp, tcp...")
 @click.option("--count", is_flag=True, help="Print only their number (conntrack -C).")
 @click.option("--after", type=Seconds(0, 1e9), default=0.0, help="Time that passes before the listing: 30, 5m, 2h.")
-@click.option("--profile", default="linux-6.18", show_default=True)
+@profile_option()
+@forms("conntrack", "extended", "proc")
 def conntrack(
-    node: str, start_from: str | None, output: str, proto: str | None, count: bool, after: float, profile: str
+    node: str, start_from: str | None, proto: str | None, count: bool, after: float, profile: str, form: str
 ) -> None:
     """List the connections that NODE starts with, as conntrack -L does."""
     loaded = Node.load(node, with_conntrack=start_from is None)
@@ -39,11 +49,28 @@ def conntrack(
     wanted = [c for c in engine.conntrack if number in (None, c.proto)]
     if count:
         click.echo(len(wanted))
-    elif output == "json":
-        click.echo(json_text([as_dict(c) for c in wanted], indent=1))
-    else:
+    elif form in ("text", "conntrack", "extended", "proc"):
+        # as they are found: a table may be long
         for c in wanted:
-            say(format_line(c, extended=output == "extended", proc=output == "proc"))
+            say(format_line(c, extended=form == "extended", proc=form == "proc"))
+    else:
+        tell(form, answer(wanted))
+
+
+def answer(wanted: list[Connection]) -> Answer:
+    """Return the connections in the forms that are not those of conntrack."""
+
+    def rows() -> list[list[Any]]:
+        told = [as_dict(c) for c in wanted]
+        return [
+            [d["proto"], *d["original"].values(), *(d["reply"].values()), *(d[name] for name in HEADER[9:])]
+            for d in told
+        ]
+
+    def show(paper: Paper) -> None:
+        paper.table(HEADER, [[str(value) for value in row] for row in rows()], left=0)
+
+    return Answer(show, lambda: [as_dict(c) for c in wanted], HEADER, rows)
 
 
 def as_dict(c: Connection) -> dict[str, Any]:

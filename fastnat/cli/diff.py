@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -11,17 +12,29 @@ from ..diagnosis.differ import Compared, Difference, Pair, compare, packet_text
 from ..engine.settings import PROFILES
 from ..engine.trace import trace
 from ..errors import InputError
-from ..util.escapes import json_text
-from .terminal import Bar, Count, Seconds, Terminal, answer_no, load_node
+from .forms import Answer, Paper, forms, tell
+from .options import complete_profiles
+from .terminal import Bar, Count, Seconds, Whole, answer_no, load_node
 
 MOST_RULES = 20
+HEADER = ("kind", "number", "text")
+EXAMPLES = (
+    ("diff node/ new/", "whether new rules decide as the old ones do"),
+    ("diff node/ --profile linux-6.18,linux-5.4", "whether two kernels do"),
+    ("diff node/ new/ --seconds 5m -o json", "a longer look, for a program"),
+)
 
 
 @click.command()
 @click.argument("node_a")
 @click.argument("node_b", required=False)
 @click.option(
-    "--profile", metavar="A[,B]", default="linux-6.18", show_default=True, help="One kernel, or one for each."
+    "--profile",
+    metavar="A[,B]",
+    default="linux-6.18",
+    show_default=True,
+    help="One kernel, or one for each.",
+    shell_complete=complete_profiles,
 )
 @click.option("--seconds", type=Seconds(0.1, 86_400), default=10.0, show_default=True, help="How long to look: 10, 5m.")
 @click.option(
@@ -31,11 +44,11 @@ MOST_RULES = 20
     show_default=True,
     help="How many packets to try at most: 5000, 10M.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@forms(flags=["json"])
 def diff(
-    node_a: str, node_b: str | None, profile: str, seconds: float, packets: int, seed: int, lenient: bool, as_json: bool
+    node_a: str, node_b: str | None, profile: str, seconds: float, packets: int, seed: int, lenient: bool, form: str
 ) -> None:
     """Send packets that cover the rules of NODE_A and NODE_B to both, and show the first one that they treat otherwise.
 
@@ -57,12 +70,23 @@ def diff(
     )
     if result.difference:
         answer_no()
-    if as_json:
-        click.echo(json_text(document(result, names), indent=1))
-    else:
-        show(result, names, Pair(nodes, profiles, seed))
+    told = Answer(
+        lambda paper: show(paper, result, names, Pair(nodes, profiles, seed)), lambda: document(result, names), HEADER,
+        lambda: rows_of(result, names),
+    )  # fmt: skip
+    tell(form, told)
     if result.difference:
         sys.exit(1)
+
+
+def rows_of(result: Compared, names: list[str]) -> list[list[Any]]:
+    """Return the packets of the difference with what became of the last one, and the rules that none reached."""
+    found = result.difference
+    sent = found.sequence if found else []
+    answers = [f"{name}: {answer}" for name, answer in zip(names, found.answers, strict=True)] if found else []
+    rows: list[list[Any]] = [["packet", n, packet_text(s)] for n, s in enumerate(sent, 1)]
+    rows += [["answer", n, said] for n, said in enumerate(answers, 1)]
+    return rows + [["unreached", n, rule] for n, rules in enumerate(result.unreached, 1) for rule in rules]
 
 
 def document(result: Compared, names: list[str]) -> dict[str, object]:
@@ -77,9 +101,8 @@ def document(result: Compared, names: list[str]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def show(result: Compared, names: list[str], pair: Pair) -> None:
+def show(console: Paper, result: Compared, names: list[str], pair: Pair) -> None:
     """Print the answer, and why."""
-    console = Terminal()
     if result.difference is None:
         console.say(f"No difference in {result.packets:,} packets.")
         for name, rules in zip(names, result.unreached, strict=True):
@@ -101,7 +124,7 @@ def show(result: Compared, names: list[str], pair: Pair) -> None:
         explain(console, found, names, pair)
 
 
-def explain(console: Terminal, found: Difference, names: list[str], pair: Pair) -> None:
+def explain(console: Paper, found: Difference, names: list[str], pair: Pair) -> None:
     """Print the rules that the last packet met in both."""
     for which, (name, engine) in enumerate(zip(names, pair.fresh(), strict=True)):
         for sent in found.sequence[:-1]:

@@ -14,22 +14,28 @@ from ..diagnosis.recognise import COMMANDS, Evidence, collect
 from ..diagnosis.stale import Stale, stale
 from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
-from ..engine.settings import PROFILES
 from ..errors import InputError
-from ..util.escapes import json_text
-from .terminal import Bar, Terminal, answer_no, warn
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
+from .terminal import Bar, answer_no, warn
 
 ANSWERS = {"yes": "yes", "no": "no", "unknown": "cannot tell"}
 MOST_GROUPS = 20
+STALE = ("count", "what", "proto", "towards", "was", "today", "dies", "command", "others")
+EXAMPLES = (
+    ("doctor dump.txt node/", "which failure a dump of a node shows"),
+    ("doctor before.txt after.txt dmesg.txt", "conntrack -S, twice, and the kernel's log"),
+    ("doctor dump.txt node/ --stale -o csv", "every entry that today's rules would treat otherwise"),
+)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option("--stale", "only_stale", is_flag=True, help="Only list entries that today's rules would treat otherwise.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@profile_option()
 @click.option("--no-simulation", is_flag=True, help="Do not try what would change it.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation: bool, as_json: bool) -> None:
+@forms(flags=["json"])
+def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation: bool, form: str) -> None:
     """Say which failure FILES show: any of `conntrack -L`, `conntrack -S` (once or twice), dmesg, sysctls, rules...
 
     Files are recognised by their text, in any order; a node directory stands for the files in it. Exit status 1: a
@@ -38,7 +44,6 @@ def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation
     evidence = collect(list(files))
     # who asks for stale entries alone does not wait for the rest
     facts = Facts(evidence) if only_stale else facts_of(evidence, profile)
-    console = Terminal()
     with Bar("looking at the entries") as bar:
         found = stale_of(evidence, facts, profile, bar)
         answers = [*findings(facts), stale_finding(evidence, found)] if not only_stale else []
@@ -52,15 +57,22 @@ def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation
     ill = any(f.answer == "yes" for f in answers) or bool(only_stale and found and found.count)
     if ill:
         answer_no()
-    if as_json:
-        click.echo(json_text(document(evidence, answers, found, tried), indent=1))
-    else:
+    if form in ("text", "md"):
         for line in evidence.said:
             warn(f"fastnat: {line}")
+
+    def write(paper: Paper) -> None:
         if not only_stale:
-            show(console, answers, tried)
+            show(paper, answers, tried)
         if found:
-            show_stale(console, found, whole=only_stale)
+            show_stale(paper, found, whole=only_stale)
+
+    rows = [[f.cause, f.answer, f.because, f.needs] for f in answers]
+    header: tuple[str, ...] = ("failure", "answer", "because", "needs")
+    if only_stale and found:
+        header = STALE
+        rows = [[getattr(g, name) for name in header] for g in found.groups]
+    tell(form, Answer(write, lambda: document(evidence, answers, found, tried), header, lambda: rows))
     if ill:
         sys.exit(1)
 
@@ -120,7 +132,7 @@ def document(evidence: Evidence, answers: list[Finding], found: Stale | None, tr
     }  # fmt: skip
 
 
-def show(console: Terminal, answers: list[Finding], tried: list[remedies.Tried]) -> None:
+def show(console: Paper, answers: list[Finding], tried: list[remedies.Tried]) -> None:
     """Print the answer first, then why, then what would change it."""
     yes = [f for f in answers if f.answer == "yes"]
     unknown = [f for f in answers if f.answer == "unknown"]
@@ -140,7 +152,7 @@ def show(console: Terminal, answers: list[Finding], tried: list[remedies.Tried])
         console.say(f"{needs} would tell about: {causes}.")
 
 
-def show_stale(console: Terminal, found: Stale, whole: bool) -> None:
+def show_stale(console: Paper, found: Stale, whole: bool) -> None:
     """Print the stale entries, grouped."""
     if not found.count and whole:
         console.say(f"None of {found.judged:,} entries is stale: today's rules would treat each as it is.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from io import StringIO
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,24 @@ from ..addresses import end_text
 from ..engine import Engine
 from ..engine.settings import PROFILES
 from ..errors import InputError
-from ..exhaustion import COLUMNS, Workload, report, scenario, steady
+from ..exhaustion import Workload, scenario, steady
 from ..exhaustion.document import Document
 from ..exhaustion.factors import sport_of
-from ..exhaustion.outcome import Outcome, remedy, verdict, words_of
+from ..exhaustion.outcome import words_of
 from ..exhaustion.plots import draw, open_plot
+from ..exhaustion.question import now
 from ..exhaustion.steady import MAX_FLOWS, Steady, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
 from ..exhaustion.workload import CLOSES
 from ..node import Node
-from ..util.escapes import cell, json_text
+from ..util.escapes import json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
+from .completion import complete_factors
+from .forms import COMMON, Answer, Paper, csv_text, forms, tell
+from .options import PACKAGED, complete_profiles
+from .runs import run_answer, run_rows
 from .terminal import (
     Bar,
     Count,
@@ -38,6 +41,7 @@ from .terminal import (
     Rate,
     Share,
     Terminal,
+    Whole,
     answer_no,
     ignore_interrupts,
     load_node,
@@ -51,8 +55,16 @@ DEMO = [
     Variant((("random-fully", True),), "--random-fully"),
     Variant((("addresses", 2),), "two addresses"),
 ]
+RATES = ("variant", "rate", "too_high", "fails", "width", "flows", "seconds", "cause")
+EXAMPLES = (
+    ("exhaust", "the packaged node: what changes with --random-fully, or with a second address"),
+    ("exhaust node/ --proto tcp --dst 203.0.113.10:443 --max-fail 5%", "exit status 1 where more fail"),
+    ("exhaust node/ --proto tcp --hold exp:5 --clients 200 --sport random", "which rate is too much"),
+    ("exhaust node/ --rate 3k/s --hold 30s --vary addresses=1:2 -o html >run.html", "a page for others"),
+    ("exhaust node/ --json run.json", "keeps the run, for `fastnat report`"),
+)
 NEXT = """Your own node:
-  fastnat snapshot -o node/                                        collects it (on the node, as root)
+  fastnat snapshot node/                                           collects it (on the node, as root)
   fastnat exhaust node/ --dst 203.0.113.10:443 --proto tcp         asks it the same question"""
 
 
@@ -66,6 +78,7 @@ class Rates:
     variants: list[Variant]
     seed: int
     prepare: Callable[[Engine], None]
+    name: str
 
 
 @click.command()
@@ -81,23 +94,30 @@ class Rates:
 @click.option("--hold", metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30, ... Without --rate: which rate?")
 @click.option("--replies", is_flag=True, default=None, help="UDP flows are answered.")
 @click.option("--close", type=click.Choice(CLOSES), help="How TCP flows end; fin by default; client, server: one side.")
-@click.option("--cpus", type=click.IntRange(1, 256), help="Packets that race between set-up and confirm.")
+@click.option("--cpus", type=Whole(1, 256), help="Packets that race between set-up and confirm.")
 @click.option("--iface", help="Interface on which the flows enter; cni0 by default; local: the node opens them.")
 @click.option("--network", metavar="NET", help="Addresses of the clients; by default of the first SNAT rule.")
 @click.option("--random-fully", is_flag=True, help="As if every MASQUERADE and SNAT rule had the flag.")
-@click.option("--profile", metavar="A[,B]", help="linux-6.18 (default), linux-5.4, or both.")
-@click.option("--vary", metavar="FACTORS", help="Such as random-fully,addresses=1:2,tcp-time-wait=120:30.")
-@click.option("--seeds", type=click.IntRange(1, 100), help="Runs of each variant; 3 by default with --vary.")
+@click.option(
+    "--profile", metavar="A[,B]", help="The kernel: linux-6.18 (default), linux-5.4, or both.",
+    shell_complete=complete_profiles,
+)  # fmt: skip
+@click.option(
+    "--vary", metavar="FACTORS", help="What is compared: random-fully,addresses=1:2,tcp-time-wait=2m:30s.",
+    shell_complete=complete_factors,
+)  # fmt: skip
+@click.option("--seeds", type=Whole(1, 100), help="Runs of each variant; 3 by default with --vary.")
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections that are there already.")
 @click.option(
     "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
 )
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @click.option("--max-fail", type=Share(), help="Exit with 1 when a greater share of the flows fails.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
-@click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; - for standard output.")
+@click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; -: -o json.")
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
+@forms("html", "junit", "prometheus")
 def exhaust(
     node: str | None,
     scenario_path: str | None,
@@ -114,10 +134,15 @@ def exhaust(
     csv_path: str | None,
     json_path: str | None,
     plot: str | None,
+    form: str,
     **options: Any,
 ) -> None:
     """Open flows through NODE (default: the packaged k8s-worker) until its SNAT ports run out."""
-    files = {"--csv": csv_path, "--json": None if json_path == "-" else json_path}
+    if json_path == "-":
+        if form not in ("text", "json"):
+            raise click.UsageError(f"--json - and -o {form} exclude each other")
+        form, json_path = "json", None
+    files = {"--csv": csv_path, "--json": json_path}
     with Outputs() as outputs:
         written = {option: outputs.open(option, path) for option, path in files.items()}
         written["--plot"] = open_plot(outputs, plot)
@@ -138,17 +163,23 @@ def exhaust(
                 take_over(engine, text, start_from, quiet=bool(told))
                 told.append(True)
 
-        console = Terminal()
+        name = where if where is not None else PACKAGED
         if work.hold is not None and not work.rate and not work.stages:
             variants = variants if not demo else [Variant()]
-            none = {**files, "--json -": json_path, "--plot": plot, "--max-fail": max_fail, "--seeds": seeds}
+            none = {
+                **files,
+                f"-o {form}": None if form in COMMON else form,
+                "--plot": plot,
+                "--max-fail": max_fail,
+                "--seeds": seeds,
+            }
             refuse_without_run(none, variants)
-            rates_of(Rates(loaded, work, kernel, variants, seed or (asked.seed if asked else 0), prepare), console)
+            rates_of(Rates(loaded, work, kernel, variants, seed or (asked.seed if asked else 0), prepare, name), form)
             return
         n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
         first_seed = seed or (asked.seed if asked else 0)
         stopped: StoppedBetween | None = None
-        with Progress(console=Terminal(stderr=True), transient=True, disable=not console.is_terminal) as bar:
+        with Progress(console=Terminal(stderr=True), transient=True, disable=not Terminal().is_terminal) as bar:
             task = bar.add_task("opening flows", total=work.flows * len(variants) * n_seeds)
             try:
                 results = compare(
@@ -159,20 +190,16 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        name = where if where is not None else "k8s-worker (packaged)"
         notes = tuple(idle(variants, work))
-        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes)
+        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now())
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:
             answer_no()
         write(written, doc, results[:1] if demo else results, draw_it=not stopped)
-    if json_path == "-":
-        click.echo(json_text(doc.to_json(), indent=1))
-    else:
-        show(console, doc)
-        if demo:
-            console.print(NEXT, soft_wrap=True)
+    tell(form, run_answer(doc, results[:1] if demo else results))
+    if demo and form == "text":
+        Terminal().print(NEXT, soft_wrap=True)
     if stopped:
         sys.stdout.flush()
         raise Interrupted(kept(stopped, written))
@@ -205,7 +232,7 @@ def write(written: dict[str, Output | None], doc: Document, results: list[Compar
         if output is None:
             continue
         if option == "--csv":
-            output.write_text(to_csv(results))
+            output.write_text(csv_text(*run_rows(results)))
         elif option == "--json":
             output.write_text(json_text(doc.to_json()) + "\n")
         elif draw_it:
@@ -248,54 +275,7 @@ def variants_of(
     return kernels[0], parse(",".join(words)) if words or not asked else asked.variants
 
 
-def to_csv(results: list[Compared]) -> str:
-    """Return one row per 1000 flows; several variants are told apart by a last column."""
-    several = len(results) > 1
-    file = StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow((*COLUMNS, "variant") if several else COLUMNS)
-    for result in results:
-        name = [cell(result.variant.label)] if several else []
-        for r in result.outcomes[0].rows:
-            shares = (f"{r.occupancy:.5f}", f"{r.fail:.5f}", f"{r.probes_per_conn:.2f}", f"{r.ns_per_conn:.1f}")
-            writer.writerow((r.sent, r.count, *shares, *name))
-    return file.getvalue()
-
-
-def show(console: Terminal, doc: Document) -> None:
-    """Print the curve of a single run, or the comparison of several, and the answer."""
-    baseline = doc.baseline
-    if len(doc.results) == 1:
-        show_curve(console, baseline)
-    if doc.incomplete:
-        console.say(doc.incomplete)
-    console.say(verdict(baseline))
-    if baseline.one_in_thousand:
-        console.say(f"Pain (1 flow in 1000 fails) starts within the first {baseline.one_in_thousand:,} flows.")
-    if remedy(baseline):
-        console.say(remedy(baseline))
-    if len(doc.results) > 1:
-        header, rows = report.table(doc)
-        console.table(header, rows)
-    console.say(report.occupancy_line(doc.firsts[0][1]))
-    for line in doc.comparison:
-        console.say(line)
-
-
-def show_curve(console: Terminal, outcome: Outcome) -> None:
-    """Print the rows where something happens."""
-    rows = []
-    last = len(outcome.rows) - 1
-    step = max(last // 24, 1) if last > 100 else 10
-    for i, r in enumerate(outcome.rows):
-        if i == last or (i + 1) % step == 0 or (last <= 100 and 0 < r.fail < 1):
-            rows.append([
-                f"{r.sent:,}", f"{r.count:,}", f"{r.occupancy:.1%}", f"{r.fail:.1%}", f"{r.probes_per_conn:.1f}"
-            ])  # fmt: skip
-    console.table(("flows", "connections", "occupancy", "failed", "probes"), rows, left=0)
-
-
-def rates_of(asked: Rates, console: Terminal) -> None:
+def rates_of(asked: Rates, form: str) -> None:
     """Print up to which rate each variant carries held flows."""
     found: list[steady.Rate] = []
     stopped = False
@@ -312,6 +292,25 @@ def rates_of(asked: Rates, console: Terminal) -> None:
             if not found:
                 raise
             stopped = True
+    told = list(zip(variants, found, strict=not stopped))
+    tell(form, Answer(lambda paper: show_rates(paper, asked, found, stopped), lambda: {
+        "node": asked.name, "profile": asked.kernel, "workload": asdict(work), "incomplete": stopped,
+        "rates": [{"variant": v.label, **as_figures(r)} for v, r in told],
+    }, RATES, lambda: [[v.label, *as_figures(r).values()] for v, r in told]))  # fmt: skip
+    if stopped:
+        sys.stdout.flush()
+        raise Interrupted(f"the rates of {len(found)} of {len(variants)} variants were found, and are shown above")
+
+
+def as_figures(r: steady.Rate) -> dict[str, Any]:
+    """Return a rate [flows/s] and what confirmed it as figures."""
+    figures = {"rate": r.rate, "too_high": r.too_high, "fails": r.found.fails, "width": r.found.width}
+    return {**figures, "flows": r.found.flows, "seconds": r.found.seconds, "cause": r.found.outcome.kind}
+
+
+def show_rates(console: Paper, asked: Rates, found: list[steady.Rate], stopped: bool) -> None:
+    """Write up to which rate the first variant carries the flows, and what the others change."""
+    work, variants = asked.work, asked.variants
     where = " ".join(end_text(*end) for end in work.destinations[:3])
     name = "" if variants[0].label == AS_IT_IS else f"{variants[0].label}: up"
     console.say(
@@ -327,9 +326,6 @@ def rates_of(asked: Rates, console: Terminal) -> None:
         console.say(f"{variant.label}: from {found[0].rate:,.0f} to {other.rate:,.0f} flows/s; {other.found}.")
     for line in idle(variants, replace(work, rate=found[0].rate)):
         console.say(line)
-    if stopped:
-        sys.stdout.flush()
-        raise Interrupted(f"the rates of {len(found)} of {len(variants)} variants were found, and are shown above")
 
 
 def by(found: Steady) -> str:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import click
 
 from ..errors import InputError
 from ..exhaustion import Workload, scenario
+from ..exhaustion.html import clouds_page, plan_page
 from ..exhaustion.outcome import PORTS
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
+from ..exhaustion.question import day_of, hold_in_words, now, question
 from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
-from ..util.escapes import json_text
 from ..util.output import Outputs
-from .terminal import Bar, Count, Date, Rate, Share, Terminal, answer_no, load_node, say, warn_of_senders
+from .completion import complete_clouds
+from .forms import Answer, Paper, forms, tell
+from .options import PACKAGED, profile_option
+from .terminal import Bar, Count, Date, Rate, Share, Whole, answer_no, load_node, warn_of_senders
+
+CLOUDS = ("cloud", "ports in use", "needed", "at the most", "fails", "fits")
+EXAMPLES = (
+    ("plan node/ --rate 1k/s --hold exp:5", "how many addresses, and what table, a load needs"),
+    ("plan --rate 500/s --hold 30s --fails 0.1% -o html >plan.html", "a page for others, with parts of the load"),
+    ("plan --rate 3k/s --hold 2s --cloud all", "which cloud's NAT carries it"),
+)
 
 
 @click.command()
@@ -28,10 +41,10 @@ from .terminal import Bar, Count, Date, Rate, Share, Terminal, answer_no, load_n
 )
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
-@click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True)
+@click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True, help="Of the flows.")
 @click.option("--clients", type=Count(1), default=1000, show_default=True, help="Client addresses.")
 @click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
-@click.option("--profile", default="linux-6.18", show_default=True)
+@profile_option()
 @click.option(
     "--fails",
     type=Share(min_open=True),
@@ -39,18 +52,21 @@ from .terminal import Bar, Count, Date, Rate, Share, Terminal, answer_no, load_n
     show_default=True,
     help="Share of flows that may fail: 0.001, 0.1%.",
 )
-@click.option("--cloud", help="A cloud's NAT instead of a node: a name, all, or list.")
+@click.option(
+    "--cloud", metavar="NAME", help="A cloud's NAT instead of a node: a name, all, or list.",
+    shell_complete=complete_clouds,
+)  # fmt: skip
 @click.option("--instances", type=Count(1), default=1, show_default=True, help="Instances behind the cloud's NAT.")
 @click.option(
     "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@forms("html", flags=["json"])
 def plan(
     node: str | None, rate: float, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str, profile: str,
     fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int, plot: str | None,
-    as_json: bool,
+    form: str,
 ) -> None:  # fmt: skip
     """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     try:
@@ -60,7 +76,7 @@ def plan(
     if cloud is not None:
         if plot is not None:
             raise InputError("--plot: a cloud's plan cannot be drawn; leave --plot out, or give a node")
-        in_a_cloud(cloud, rate, held, fails, instances, as_json)
+        in_a_cloud(cloud, Load(rate, held, fails, instances), form)
         return
     destinations = tuple(end for d in dst for end in scenario.endpoints(d)) or (("203.0.113.10", 443),)
     work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
@@ -72,16 +88,18 @@ def plan(
         warn_of_senders(loaded, iface)
         with Bar("simulating") as bar:
             made = make(loaded, work, profile, fails, seed, bar.addresses)
-            if drawing:
+            points: list[tuple[float, int]] = []
+            if drawing or form == "html":
                 rates = [rate * k / 4 for k in (1, 2, 3)]
                 loads = [replace(work, rate=r) for r in rates]
-                points = [make(loaded, load, profile, fails, seed, bar.addresses).addresses for load in loads]
+                less = [make(loaded, load, profile, fails, seed, bar.addresses).addresses for load in loads]
+                points = [*zip(rates, less, strict=True), (rate, made.addresses)]
+        asked = question(work, node if node is not None else PACKAGED, profile, now(), counted=False)
         if drawing:
-            draw_plan([*zip(rates, points, strict=True), (rate, made.addresses)], drawing)
-    if as_json:
-        click.echo(json_text(as_figures(made), indent=1))
-        return
-    show(made, work, fails)
+            draw_plan(asked, points, drawing)
+    figures, said = as_figures(made), words_of(made, held, fails)
+    page = {"html": lambda: plan_page(asked, said, figures, points)}
+    tell(form, Answer(spoken(said), lambda: figures, list(figures), lambda: [list(figures.values())], page))
 
 
 def as_figures(made: Plan) -> dict[str, Any]:
@@ -91,68 +109,125 @@ def as_figures(made: Plan) -> dict[str, Any]:
     return {**figures, **run, "with_one_address_less": made.fewer.fails if made.fewer else None}
 
 
-def show(made: Plan, work: Workload, fails: float) -> None:
-    """Print a plan in words."""
-    say = Terminal().say
+def words_of(made: Plan, held: float | str, fails: float) -> list[str]:
+    """Return a plan in words."""
     plural = "es" if made.addresses > 1 else ""
-    say(f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.")
     less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
-    say(f"Simulated: {made.found}{less}.")
-    say(
-        f"Each flow keeps its port for {made.lifetime:.0f} s (held {work.hold} s, then the timeout): "
-        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; {made.size:,} ports an address."
-    )
+    said = [
+        f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.",
+        f"Simulated: {made.found}{less}.",
+        f"Each flow keeps its port for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout: "
+        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; {made.size:,} ports an address.",
+    ]
     if made.addresses > made.by_arithmetic:
-        say(f"Arithmetic says {made.by_arithmetic}: the port search gives up before all ports are taken.")
+        said.append(f"Arithmetic says {made.by_arithmetic}: the port search gives up before all ports are taken.")
     elif made.busiest > made.size * made.addresses:
-        say("That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN.")
-    say(f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets} (a quarter above the load).")
+        said.append(
+            "That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN."
+        )
+    table = f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets}"
+    return [*said, f"{table} (a quarter above the load)."]
 
 
-def in_a_cloud(name: str, rate: float, hold: float | str, fails: float, instances: int, as_json: bool) -> None:
-    """Print what a load to one destination needs behind a cloud's NAT."""
+def spoken(lines: list[str]) -> Callable[[Paper], None]:
+    """Return what writes these lines."""
+
+    def show(paper: Paper) -> None:
+        for line in lines:
+            paper.say(line)
+
+    return show
+
+
+@dataclass(frozen=True)
+class Load:
+    """What clouds are asked for: rate [flows/s], hold time, share that may fail, instances."""
+
+    rate: float
+    hold: float | str
+    fails: float
+    instances: int
+
+    def plan(self, cloud: Cloud) -> dict[str, Any]:
+        """Return what it needs in a cloud."""
+        return cloud_plan(cloud, self.rate, mean_hold(self.hold), self.fails, self.instances)
+
+    def compared(self, cloud: Cloud) -> dict[str, Any]:
+        """Return what it needs in a cloud among others: one that is far too small is no error."""
+        live = self.rate * (mean_hold(self.hold) + cloud.reuse_after)
+        try:
+            return self.plan(cloud)
+        except InputError:
+            if not math.isfinite(live):
+                raise
+            return {"live": live, "possible": False}
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        behind = f" from {self.instances:,} instances" if self.instances > 1 else ""
+        return (
+            f"{self.rate:,g} flows a second to one destination{behind}, {hold_in_words(self.hold)}, of which "
+            f"{self.fails:.3%} may fail{day_of(now())}."
+        )
+
+
+def in_a_cloud(name: str, load: Load, form: str) -> None:
+    """Print what a load to one destination needs behind a cloud's NAT; exit status 1 if it fits into none asked for."""
     known = clouds()
     if name == "list":
-        for model in known.values():
-            say(f"{model.name}: {model.title}: {model.says}")
-            click.echo(f"  {model.source}")
+        tell(form, listing(known))
         return
-    if name == "all":
-        compare_clouds(known, rate, hold, fails, instances, as_json)
-        return
-    if name not in known:
+    if name not in ("all", *known):
         raise InputError(f"--cloud {name!r}: expected all, list, or one of {', '.join(known)}")
-    c: Cloud = known[name]
-    made: dict[str, Any] = cloud_plan(c, rate, mean_hold(hold), fails, instances)
-    if not made["possible"]:
-        answer_no()
-    if as_json:
-        click.echo(json_text({"cloud": c.name, "source": c.source, **made}, indent=1))
-    else:
-        show_cloud(c, made)
-    if not made["possible"]:
-        sys.exit(1)
-
-
-def compare_clouds(
-    known: dict[str, Cloud], rate: float, hold: float | str, fails: float, instances: int, as_json: bool
-) -> None:  # fmt: skip
-    """Print in one table what a load needs in each cloud; exit status 1 if it fits into none."""
-    made = {c.name: cloud_plan(c, rate, mean_hold(hold), fails, instances) for c in known.values()}
+    asked = list(known.values()) if name == "all" else [known[name]]
+    made = {c.name: load.compared(c) if name == "all" else load.plan(c) for c in asked}
     fits = any(m["possible"] for m in made.values())
     if not fits:
         answer_no()
-    if as_json:
-        told = [{"cloud": name, "source": known[name].source, **m} for name, m in made.items()]
-        click.echo(json_text(told, indent=1))
-    else:
-        rows = [
-            [name, f"{m['live']:,.0f}", *needed_of(m), f"{m['fails']:.3%}", "yes" if m["possible"] else "no"]
-            for name, m in made.items()
-        ]
-        Terminal().table(("cloud", "ports in use", "needed", "at the most", "fails", "fits"), rows, left=1)
+    told = [{"cloud": n, "source": known[n].source, **m} for n, m in made.items()]
+    header = list(dict.fromkeys(key for t in told for key in t))
+    cells = rows_of(made)
+
+    def show(paper: Paper) -> None:
+        if name == "all":
+            paper.table(CLOUDS, cells)
+        else:
+            spoken(cloud_words(known[name], made[name]))(paper)
+
+    def page() -> str:
+        fitting = [n for n, m in made.items() if m["possible"]]
+        said = f"It fits {', '.join(fitting)}." if fitting else "It fits none of them."
+        more = cloud_words(known[name], made[name]) if name != "all" else []
+        sources = [f"{c.title}: {c.says} ({c.source})" for c in asked]
+        return clouds_page(str(load), [said, *more[1:]], CLOUDS, cells, sources)
+
+    document = told if name == "all" else told[0]
+    rows = [[t.get(key) for key in header] for t in told]
+    tell(form, Answer(show, lambda: document, header, lambda: rows, {"html": page}))
     if not fits:
         sys.exit(1)
+
+
+def listing(known: dict[str, Cloud]) -> Answer:
+    """Return what is known of the clouds."""
+
+    def show(paper: Paper) -> None:
+        for model in known.values():
+            paper.say(f"{model.name}: {model.title}: {model.says}")
+            paper.say(f"  {model.source}")
+
+    header = [f.name for f in fields(Cloud)]
+    rows = [[getattr(c, name) for name in header] for c in known.values()]
+    return Answer(show, lambda: [asdict(c) for c in known.values()], header, lambda: rows)
+
+
+def rows_of(made: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each cloud."""
+    return [
+        [name, f"{m['live']:,.0f}", *needed_of(m), f"{m['fails']:.3%}" if "fails" in m else "-",
+         "yes" if m["possible"] else "no"]
+        for name, m in made.items()
+    ]  # fmt: skip
 
 
 def needed_of(made: dict[str, Any]) -> tuple[str, str]:
@@ -160,20 +235,25 @@ def needed_of(made: dict[str, Any]) -> tuple[str, str]:
     if "addresses" in made:
         plural = "es" if made["addresses"] > 1 else ""
         return f"{made['addresses']:,} address{plural}", f"{made['max_addresses']:,} addresses"
+    if "ports_per_instance" not in made:
+        return "far more than it has", "-"
     return f"{made['ports_per_instance']:,} ports an instance", f"{PORTS:,} ports an instance"
 
 
-def show_cloud(c: Cloud, made: dict[str, Any]) -> None:
-    """Print in words what a load needs in one cloud."""
-    say(f"{c.title}: {c.says} ({c.source})")
-    say(f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.")
+def cloud_words(c: Cloud, made: dict[str, Any]) -> list[str]:
+    """Return in words what a load needs in one cloud."""
+    said = [
+        f"{c.title}: {c.says} ({c.source})",
+        f"{made['live']:,.0f} ports in use at a time, {c.reuse_after:.0f} s of rest after each flow included.",
+    ]
     if "addresses" in made:
         limit = "" if made["possible"] else f"; it takes at most {made['max_addresses']}"
-        say(f"{made['addresses']} addresses: {made['fails']:.3%} of the flows fail{limit}.")
+        said.append(f"{made['addresses']} addresses: {made['fails']:.3%} of the flows fail{limit}.")
     else:
-        say(
+        said.append(
             f"{made['ports_per_instance']:,} ports an instance: {made['fails']:.3%} of the flows fail; "
             f"with the default of {made['default']:,}: {made['fails_by_default']:.1%}."
         )
     if not made["possible"]:
-        say("That is more than it offers: spread the load over more destinations, or hold flows open.")
+        said.append("That is more than it offers: spread the load over more destinations, or hold flows open.")
+    return said

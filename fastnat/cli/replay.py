@@ -13,13 +13,28 @@ from .. import capture
 from ..capture.replay import VERDICTS, Replay
 from ..conntrack import format_event
 from ..engine import Engine
-from ..engine.settings import PROFILES
 from ..util.output import Output, Outputs
-from .terminal import Interrupted, held, ignore_interrupts, load_node, never_matching, say, warn_of_owner, warn_of_rules
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
+from .terminal import (
+    Interrupted,
+    Whole,
+    held,
+    ignore_interrupts,
+    load_node,
+    never_matching,
+    warn_of_owner,
+    warn_of_rules,
+)
 from .terminal import start_from as load
 
 # between two packets all connections of a full table may expire at once
 EVENTS = 1 << 20
+EXAMPLES = (
+    ("replay node/ in.pcapng -w out.pcapng --verdicts out.jsonl", "what becomes of a capture, packet by packet"),
+    ("replay node/ in.pcapng --conntrack table.txt --events events.txt", "the table at the end, and how it came about"),
+    ("replay node/ in.pcapng -o json", "the counts of the verdicts, for a program"),
+)
 
 
 @click.command()
@@ -34,10 +49,11 @@ EVENTS = 1 << 20
 @click.option("--nft-json", metavar="OUT.json", help="The same as JSON, as nft -j list ruleset.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
 @click.option("--iface", help="Where packets enter, if the capture does not say, or to override it.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@profile_option()
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
+@forms()
 def replay(
     node: str,
     captured: str,
@@ -54,6 +70,7 @@ def replay(
     start_from: str | None,
     lenient: bool,
     seed: int,
+    form: str,
 ) -> None:
     """Run CAPTURE (pcap or pcapng) through the node directory NODE.
 
@@ -90,7 +107,12 @@ def replay(
             if output:
                 output.write_text(text())
     warn_of_owner(engine)
-    say(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")
+    found = {**counts, "connections": len(engine.conntrack)}
+
+    def show(paper: Paper) -> None:
+        paper.say(", ".join(f"{n} {what}" for what, n in counts.items()) + f"; {len(engine.conntrack)} connections")
+
+    tell(form, Answer(show, lambda: found, list(found), lambda: [list(found.values())]))
     if stopped:
         sys.stdout.flush()
         names = " and ".join(path for path in asked.values() if path is not None) or "the line above"

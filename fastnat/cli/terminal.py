@@ -104,6 +104,12 @@ class Bar(Progress):
         self.opened(flows, of)
 
 
+class Whole(click.IntRange):
+    """A whole number within a range, without a unit."""
+
+    name = "number"
+
+
 class Quantity(click.FloatRange):
     """A number of a unit within a range; neither infinite nor NaN."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import sys
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -13,16 +11,23 @@ import click
 from ..addresses import end_text
 from ..conntrack.dump import Dump, read
 from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, each_space, seconds_left, spaces_of
-from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node
 from ..node.nat_addresses import NatAddresses
 from ..node.timeouts import PREFIX
-from ..util.escapes import cell, json_text
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
-from .terminal import Count, Seconds, Terminal, say, warn
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
+from .terminal import Count, Seconds, warn
+
+HEADER = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
+EXAMPLES = (
+    ("top dump.txt", "the port spaces of `conntrack -L >dump.txt`, the fullest first"),
+    ("top dump.txt --earlier earlier.txt --apart 5m", "when they run out, if they go on growing"),
+    ("top - --node node/ -o csv <dump.txt", "of standard input, for a spreadsheet"),
+)
 
 # of a port space in JSON, besides what is worked out from them
 FIELDS = (
@@ -41,22 +46,19 @@ def open_dump(name: str) -> BinaryIO:
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
 @click.option("--apart", type=Seconds(0, min_open=True), help="Time between the two dumps: 60, 5m.")
 @click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max, and its own addresses.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@profile_option()
 @click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")
 @click.option("--plot", metavar="PNG", help="The ports of the fullest port space (needs fastnat[report]).")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@forms(flags=["csv", "json"])
 def top(
     dump: str, rows: int, earlier: str | None, apart: float | None, node: str | None, profile: str,
-    every: bool, plot: str | None, as_csv: bool, as_json: bool,
+    every: bool, plot: str | None, form: str,
 ) -> None:  # fmt: skip
     """Show which SNAT port spaces of DUMP (`conntrack -L` text, - for standard input) are nearest to exhaustion."""
     if dump == earlier == "-":
         raise InputError("--earlier -: DUMP is standard input already; give a file")
     if (earlier is None) != (apart is None):
         raise InputError("a forecast needs both: --earlier FILE and --apart SECONDS, the time between the dumps")
-    if as_csv and as_json:
-        raise InputError("--csv and --json exclude each other")
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
         with contextlib.closing(open_dump(dump)) as file:
@@ -79,24 +81,26 @@ def top(
     if before is not None and apart is not None:
         growth = [(s.used - (before[s.name].used if s.name in before else 0)) / apart for s in spaces]
     left = [None if g is None else seconds_left(s.used, g) for s, g in zip(spaces, growth, strict=True)]
-    if as_json:
+
+    def document() -> Any:
         listed = [
             {**_fields(s), "free": s.free, "occupancy": s.occupancy, "growth": g, "seconds_left": t}
             for s, g, t in zip(spaces, growth, left, strict=True)
         ]
-        counted = {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
-        click.echo(json_text(counted, indent=1))
-    elif as_csv:
-        writer = csv.writer(sys.stdout)
-        names = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
-        writer.writerow(names)
-        for s, t in zip(spaces, left, strict=True):
-            texts = (cell(s.address), cell(s.proto), cell(s.dst))
-            writer.writerow((*texts, s.dport, s.used, s.free, s.time_wait, f"{s.fails:.6f}", t, s.zone))
-    else:
-        show(now, spaces, growth)
+        return {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
+
+    def table() -> list[list[Any]]:
+        return [
+            [s.address, s.proto, s.dst, s.dport, s.used, s.free, s.time_wait, float(f"{s.fails:.6f}"), t, s.zone]
+            for s, t in zip(spaces, left, strict=True)
+        ]
+
+    def write(paper: Paper) -> None:
+        show(paper, now, spaces, growth)
         if loaded:
-            show_table(now, loaded.sysctl(PREFIX + "max", 262_144))
+            show_table(paper, now, loaded.sysctl(PREFIX + "max", 262_144))
+
+    tell(form, Answer(write, document, HEADER, table))
     if now.cut:
         raise InputError(f"{now.cut}; the lines before it are counted above")
 
@@ -105,18 +109,17 @@ def _fields(s: PortSpace) -> dict[str, Any]:
     return {name: getattr(s, name) for name in FIELDS}
 
 
-def show_table(dump: Dump, limit: int) -> None:
+def show_table(paper: Paper, dump: Dump, limit: int) -> None:
     """Print how full the conntrack table is."""
     share = dump.connections / limit
     what = "the table is full: new connections are dropped, whatever ports are free" if share >= 1 else "room is left"
     if 0.95 <= share < 1:
         what = "nearly full: connections without an answer are dropped early"
-    say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
+    paper.say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
 
 
-def show(dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:
+def show(console: Paper, dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:
     """Print the table, and say how near to exhaustion the fullest port space is."""
-    console = Terminal()
     ports = dump.connections - dump.others
     if not spaces:
         why = "; none is translated to a NAT address (--all shows every address)" if ports else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,40 +11,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import Engine
-from ..engine.settings import PROFILES
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
-from ..util.escapes import json_text
-from .terminal import Date, Mark, Terminal, load_node, never_matching, say, warn, warn_of_rules
+from .forms import Answer, Paper, forms, tell
+from .options import profile_option
+from .terminal import Date, Mark, Whole, load_node, never_matching, warn, warn_of_rules
 from .terminal import start_from as load
 
 # types of what answers an echo, by protocol
 ECHO_REPLIES = {1: 0, 58: 129}
+HEADER = ("packet", "hook", "table", "chain", "rule", "skipped", "text")
+EXAMPLES = (
+    ("trace node/ -p udp -s 10.244.1.2 -d 203.0.113.10 --dport 53 -i cni0", "which rules a packet meets"),
+    ("trace node/ -p tcp --dport 443 --reply", "also how the answer to it is treated"),
+    ("trace node/ -p icmp --mark 0x10 -o kernel", "as the kernel's TRACE target logs it"),
+)
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 
 
 @click.command()
 @click.argument("node", required=False)
 @click.option("-p", "--proto", default="udp", show_default=True, help="udp, tcp, icmp, sctp or a number.")
-@click.option("-s", "--src", default="10.244.1.2", show_default=True)
-@click.option("--sport", type=click.IntRange(0, 65535), default=40_000, show_default=True, help="For ICMP: the id.")
-@click.option("-d", "--dst", default="203.0.113.10", show_default=True)
-@click.option("--dport", type=click.IntRange(0, 65535), help="53 by default; for ICMP type * 256, by default an echo.")
+@click.option("-s", "--src", default="10.244.1.2", show_default=True, help="Its source address.")
+@click.option("--sport", type=Whole(0, 65535), default=40_000, show_default=True, help="For ICMP: the id.")
+@click.option("-d", "--dst", default="203.0.113.10", show_default=True, help="Its destination address.")
+@click.option("--dport", type=Whole(0, 65535), help="53 by default; for ICMP type * 256, by default an echo.")
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
 @click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
 @click.option("--mark", type=Mark(), default=0, help="The packet's mark: 16 or 0x10.")
-@click.option("--uid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the user that sends it.")
-@click.option("--gid", type=click.IntRange(0, MAX_ID), help="Of the node's own packet: the group that sends it.")
+@click.option("--uid", type=Whole(0, MAX_ID), help="Of the node's own packet: the user that sends it.")
+@click.option("--gid", type=Whole(0, MAX_ID), help="Of the node's own packet: the group that sends it.")
 @click.option("--epoch", type=Date(), help="When it comes, for rules with -m time: seconds since 1970, or a date, UTC.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="linux-6.18", show_default=True)
+@profile_option()
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @click.option("--reply", is_flag=True, help="Also show how the answer to it is treated.")
-@click.option("--kernel", is_flag=True, help="Print the lines that the kernel's TRACE target logs.")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@forms("kernel", flags=["kernel", "json"])
 def trace(
     node: str | None,
     proto: str,
@@ -62,8 +68,7 @@ def trace(
     lenient: bool,
     seed: int,
     reply: bool,
-    kernel: bool,
-    as_json: bool,
+    form: str,
 ) -> None:
     """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
     loaded = load_node(node, lenient)
@@ -91,18 +96,31 @@ def trace(
         remedy = " and ".join(f"--{name}" for name in told.owner_assumed)
         warn(f"fastnat: the answer depends on who sends the packet; {asked} 0 (root) is assumed: give {remedy}")
     traces = [told, *([explain(engine, answer_to(engine, packet))] if reply and told.verdict != "drop" else [])]
-    if as_json:
+    tell(form, answer(traces))
+
+
+def answer(traces: list[Trace]) -> Answer:
+    """Return the traces of a packet, and of the answer to it, in every form."""
+
+    def write(paper: Paper, one: Callable[[Paper, Trace], None]) -> None:
+        for n, told in enumerate(traces):
+            if n:
+                paper.say("The answer to it")
+            one(paper, told)
+
+    def document() -> Any:
         shown = [asdict(t) | {"connection": str(t.connection) if t.connection else None} for t in traces]
-        click.echo(json_text(shown[0] | ({"reply": shown[1]} if len(shown) > 1 else {}), indent=1))
-        return
-    for n, one in enumerate(traces):
-        if n:
-            say("The answer to it")
-        if kernel:
-            for line in one.lines():
-                say(line)
-        else:
-            show(one)
+        return shown[0] | ({"reply": shown[1]} if len(shown) > 1 else {})
+
+    def lines() -> str:
+        said = [line for n, told in enumerate(traces) for line in (["The answer to it"] * (n > 0) + told.lines())]
+        return "".join(f"{line}\n" for line in said)
+
+    rows = [
+        [way, s.hook, s.table, s.chain, s.number, s.skipped, s.text]
+        for way, told in zip(("packet", "answer"), traces, strict=False) for s in told.steps
+    ]  # fmt: skip
+    return Answer(lambda paper: write(paper, show), document, HEADER, lambda: rows, {"kernel": lines})
 
 
 def answer_to(engine: Engine, packet: NDArray[Any]) -> NDArray[Any]:
@@ -125,9 +143,8 @@ def dropped(told: Trace) -> str:
     return "another connection has its tuple: lost at confirm" if told.reason == "clash" else told.reason
 
 
-def show(told: Trace) -> None:
+def show(console: Paper, told: Trace) -> None:
     """Print a trace for people."""
-    console = Terminal()
     if told.steps:
         console.say("Rules that matched, in order")
         rows = []

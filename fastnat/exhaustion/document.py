@@ -30,8 +30,8 @@ DERIVED = ("kind", "peak", "steady_occupancy", "steady_fail", "probes_mean", "pr
 class Document:
     """A question and its answer: node (a name), profile, workload, and the results, the baseline first.
 
-    version: of the fastnat that ran it. incomplete: a sentence where Ctrl-C came, else "". notes: sentences about what
-    was asked, such as a factor that can change nothing.
+    version: of the fastnat that ran it. date: when, in UTC, "" where that is not known. incomplete: a sentence where
+    Ctrl-C came, else "". notes: sentences about what was asked, such as a factor that can change nothing.
     """
 
     node: str
@@ -41,6 +41,7 @@ class Document:
     incomplete: str = ""
     version: str = __version__
     notes: tuple[str, ...] = ()
+    date: str = ""
 
     @property
     def baseline(self) -> Outcome:
@@ -65,7 +66,7 @@ class Document:
     def to_json(self) -> dict[str, Any]:
         """Return what `load` reads, for json.dumps."""
         made = {
-            "format": FORMAT, "fastnat": self.version, "node": self.node, "profile": self.profile,
+            "format": FORMAT, "fastnat": self.version, "date": self.date, "node": self.node, "profile": self.profile,
             "workload": asdict(self.work), "verdict": verdict(self.baseline), "remedy": remedy(self.baseline),
             "comparison": self.comparison,
             "notes": list(self.notes),
@@ -90,6 +91,8 @@ def load(path: Path) -> Document:
     try:
         _check(doc, DOCUMENT, "the file")
         _check(doc["workload"], WORKLOAD, "workload")
+        _check({**WORKLOAD_DEFAULTS, **doc["workload"]}, WORKLOAD_LATER, "workload")
+        _check({"date": "", **doc}, {"date": _is_text}, "the file")
         results: dict[str, Compared] = {}
         for n, given in enumerate(doc["runs"], 1):
             name, outcome = _loaded(given, f"run {n}")
@@ -104,7 +107,9 @@ def load(path: Path) -> Document:
         raise InputError(f"{path}: {error}: the file is damaged") from None
     work = _workload(doc["workload"])
     runs = list(results.values())
-    return Document(doc["node"], doc["profile"], work, runs, incomplete, doc["fastnat"], tuple(notes))
+    return Document(
+        doc["node"], doc["profile"], work, runs, incomplete, doc["fastnat"], tuple(notes), doc.get("date", "")
+    )
 
 
 def _loaded(given: Any, where: str) -> tuple[str, Outcome]:
@@ -139,7 +144,8 @@ def _workload(given: dict[str, Any]) -> Workload:
     """Return the workload of a document as far as reports tell of it."""
     ends = tuple((str(a), int(p)) for a, p in given["destinations"])
     stages = tuple((float(t), float(a), float(b)) for t, a, b in given["stages"])
-    return Workload(ends, given["proto"], rate=float(given["rate"]), stages=stages)
+    said = {name: given[name] for name in WORKLOAD_LATER if name in given}
+    return Workload(ends, given["proto"], rate=float(given["rate"]), stages=stages, **said)
 
 
 def _number(value: object) -> bool:
@@ -166,6 +172,10 @@ def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 def _is_text(value: object) -> bool:
     # a lone surrogate cannot be printed
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_end(value: object) -> bool:
@@ -199,6 +209,13 @@ DOCUMENT = {
 WORKLOAD = {
     "rate": _number, "stages": _list_of(_is_stage), "destinations": _list_of(_is_end), "proto": _is_text,
 }  # fmt: skip
+# what the question in words tells beside these
+WORKLOAD_LATER = {
+    "flows": _count, "clients": _count, "poisson": _is_flag, "replies": _is_flag, "close": _is_text, "iface": _is_text,
+    "hold": _maybe(lambda value: _number(value) or _is_text(value)),
+    "sport": _maybe(lambda value: _count(value) or _is_text(value)),
+}  # fmt: skip
+WORKLOAD_DEFAULTS = {f.name: f.default for f in fields(Workload) if f.name in WORKLOAD_LATER}
 RUN = {
     "variant": _is_text, "rows": lambda value: isinstance(value, list), "stats": _is_counts, "reasons": _is_counts,
     "failed": _count, "opened": _count, "first_failure": _maybe(_count), "first_failure_time": _maybe(_number),

@@ -73,7 +73,7 @@ def clients_of(engine: Engine, work: Workload) -> Clients:
     if work.network is not None:
         base, length = network_of(work.network, family)
     else:
-        for _, _, rule in engine.stacks[family.version].ruleset.origin:
+        for _, _, rule in engine.stack_of(family.version).ruleset.origin:
             if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.smask and not rule.invert_src:
                 base, length = rule.src, rule.smask.bit_count()
                 break

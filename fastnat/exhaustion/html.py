@@ -1,113 +1,118 @@
-"""A run as one HTML file that needs nothing else: the answer in words, the comparison, plots as inline SVG."""
+"""Pages of runs, plans and sweeps: the question, the answer, the figures, charts, and what the words mean."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ..addresses import end_text
-from ..util.escapes import markup
+from . import glossary
+from .chart import Axis, Line, figure
 from .document import Document
-from .outcome import Outcome, Row
-from .report import answer, occupancy_line, table
+from .outcome import Row
+from .page import page, paragraph, section, sentences, table, tiles
+from .question import question
+from .report import answer, occupancy_line
+from .report import table as comparison
 
-COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a5a9e", "#b8860b", "#4a4e69", "#008080", "#a0522d")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 300, 56, 40, 12
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:1rem auto;padding:0 1rem;color:#222;background:#fff}
-.answer{font-size:1.15rem;border-left:.3rem solid #1b6ca8;padding:.2rem .8rem}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-svg{width:100%;height:auto;max-width:40rem;display:block}
-svg text{font:11px system-ui,sans-serif;fill:#444}
-figure{margin:1.5rem 0}figcaption{font-weight:600}
-.key{display:inline-block;margin-right:1rem}
-"""
-# reads the value under the pointer out of the points that each line carries
-SCRIPT = """
-for (const svg of document.querySelectorAll('svg')) {
-  const out = svg.parentNode.querySelector('output');
-  svg.addEventListener('pointermove', event => {
-    const box = svg.getBoundingClientRect();
-    const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-    out.textContent = [...svg.querySelectorAll('polyline')].map(line => {
-      const points = JSON.parse(line.dataset.points);
-      const best = points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
-      return line.dataset.name + ': ' + best[1];
-    }).join('   ');
-  });
-}
-"""
+AGAINST = Axis("flows opened")
+TIME = Axis("time", "time")
+LOGARITHMIC = "The scale is logarithmic: each line is ten times the one below it; 0 stands at the foot."
 
 
 def to_html(doc: Document) -> str:
     """Return a run as a self-contained page."""
-    header, rows = table(doc)
-    head = "".join(f"<th>{markup(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{markup(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    along = "time" if doc.timed else "sent"
-    unit = "seconds" if doc.timed else "flows opened"
-    figures = [
-        plot("Share of new flows that fail", unit, doc.firsts, along, lambda r: r.fail, percent=True),
-        plot("Occupancy of the fullest port space", unit, doc.firsts, along, lambda r: r.occupancy, percent=True),
-        plot("Probes of the port search per flow", unit, doc.firsts, along, lambda r: r.probes_per_conn),
-    ]
-    said = "".join(f"<li>{markup(w)}</li>" for w in doc.comparison)
-    destinations = ", ".join(end_text(*end) for end in doc.work.destinations[:3])
-    what = f"{doc.work.proto} to {destinations}; node {doc.node}; {doc.profile}"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>SNAT port exhaustion</title><style>{STYLE}</style></head><body>
-<h1>SNAT port exhaustion</h1>
-<p class="answer">{markup(" ".join(answer(doc)))}</p>
-<p>{markup(occupancy_line(doc.firsts[0][1]))}</p>
-<ul>{said}</ul>
-<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-{"".join(figures)}
-<p><small>{markup(what)}; fastnat {markup(doc.version)}</small></p>
-<script>{SCRIPT}</script></body></html>
-"""
+    header, rows = comparison(doc)
+    texts = (0, header.index("cause"))
+    return page(
+        "When do the SNAT ports run out?", question(doc.work, doc.node, doc.profile, doc.date), answer(doc),
+        [
+            tiles(run_figures(doc)),
+            section("What changes it", table("The variants", header, rows, texts), sentences(doc.comparison)),
+            section("How it comes about", *run_charts(doc), paragraph(occupancy_line(doc.baseline))),
+        ],
+        glossary.OF_RUN, doc.version,
+    )  # fmt: skip
 
 
-def plot(
-    title: str, unit: str, runs: list[tuple[str, Outcome]], along: str, of: Callable[[Row], float],
-    percent: bool = False,
+def run_figures(doc: Document) -> list[tuple[str, str]]:
+    """Return what matters most of a run's baseline."""
+    o = doc.baseline
+    flows = o.opened + o.failed
+    first = f"flow {o.first_failure:,}" if o.first_failure else "never"
+    if o.first_failure and doc.timed:
+        first = f"{o.first_failure_time:,.0f} s"
+    return [
+        (f"{o.failed / flows:.2%}", f"of {flows:,} flows fail"), (first, "first failure"),
+        (f"{max(r.occupancy for r in o.rows):.1%}", "of the fullest port space in use, at the most"),
+        (f"{o.peak:,}", f"entries at the most, of {o.max_connections:,} in the table"),
+    ]  # fmt: skip
+
+
+def run_charts(doc: Document) -> list[str]:
+    """Return the charts of a run; none of failures where there are none."""
+    along = TIME if doc.timed else AGAINST
+
+    def lines(of: Callable[[Row], float]) -> list[Line]:
+        return [Line(name, [(r.time if doc.timed else r.sent, of(r)) for r in o.rows]) for name, o in doc.firsts]
+
+    fails = ""
+    if any(r.fail for _, o in doc.firsts for r in o.rows):
+        axis = Axis("share of new flows that fail", "log share")
+        fails = figure("New flows that fail", lines(lambda r: r.fail), along, axis, LOGARITHMIC)
+    return [
+        fails,
+        figure(
+            "Ports in use", lines(lambda r: r.occupancy), along, Axis("share of the fullest port space", "share")
+        ),
+        figure("What the port search takes", lines(lambda r: r.probes_per_conn), along, Axis("ports tried for a flow")),
+    ]  # fmt: skip
+
+
+def plan_page(asked: str, said: Sequence[str], figures: Mapping[str, Any], points: Sequence[tuple[float, int]]) -> str:
+    """Return a plan as a self-contained page; points: (flows a second, addresses that these need)."""
+    chart = figure(
+        "Addresses for parts of this load", [Line("addresses needed", [(float(r), n) for r, n in points])],
+        Axis("flows a second"), Axis("SNAT addresses", "count"),
+    )  # fmt: skip
+    plural = "es" if figures["addresses"] > 1 else ""
+    tell = [
+        (f"{figures['addresses']:,}", f"SNAT address{plural} needed"),
+        (f"{figures['fails']:.3%}", "of the flows fail then"),
+        (f"{figures['live']:,.0f}", "connections at a time"), (f"{figures['max_connections']:,}", "nf_conntrack_max"),
+    ]  # fmt: skip
+    header = ("flows a second", "SNAT addresses")
+    rows = [[f"{rate:,.6g}", f"{n:,}"] for rate, n in points]
+    parts = [tiles(tell), section("How it grows", chart, table("Addresses by rate", header, rows, ()))]
+    return page("How many SNAT addresses does this load need?", asked, said, parts, glossary.OF_PLAN)
+
+
+def clouds_page(
+    asked: str, said: Sequence[str], header: Sequence[str], rows: Sequence[Sequence[str]], sources: Sequence[str]
 ) -> str:  # fmt: skip
-    """Return a figure with one line a run."""
-    furthest = max(max(getattr(r, along) for r in o.rows) for _, o in runs) or 1
-    highest = max(max(of(r) for r in o.rows) for _, o in runs) or (0.01 if percent else 1)
-    across, up = (WIDTH - LEFT - 8) / furthest, (HEIGHT - BOTTOM - TOP) / highest
+    """Return the plans of clouds as a self-contained page; sources: what is assumed of each, and where that is said."""
+    parts = [
+        section("The clouds", table("The clouds", header, rows, (0, 2, 3, 5))),
+        section("What is assumed", sentences(sources)),
+    ]
+    return page("Which cloud's NAT carries this load?", asked, said, parts, glossary.OF_CLOUDS)
 
-    def said(value: float) -> str:
-        return f"{value:.1%}" if percent else f"{value:,.4g}"
 
-    lines, keys = [], []
-    for (variant, o), colour in zip(runs, COLOURS * (len(runs) // len(COLOURS) + 1), strict=False):
-        rows = [(getattr(r, along), of(r)) for r in o.rows]
-        points = [(round(LEFT + x * across, 1), round(HEIGHT - BOTTOM - y * up, 1), y) for x, y in rows]
-        data = markup("[" + ",".join(f'[{x},"{said(v)}"]' for x, _, v in points) + "]")
-        name = markup(variant)
-        path = " ".join(f"{x},{y}" for x, y, _ in points)
-        lines.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" data-name="{name}" data-points="{data}" '
-            f'points="{path}"/>'
-        )
-        keys.append(f'<span class="key"><span style="color:{colour}">&#9632;</span> {name}</span>')
-    marks = []
-    for part in range(5):
-        y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part / 4
-        x = LEFT + (WIDTH - LEFT - 8) * part / 4
-        marks.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y}" y2="{y}" stroke="#e5e5e5"/>')
-        marks.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{said(highest * part / 4)}</text>')
-        # the last one would stand out of the picture
-        anchor = "middle" if part < 4 else "end"
-        said_x = f"{furthest * part / 4:,.0f}"
-        marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{said_x}</text>')
-    marks.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{unit}</text>')
-    return (
-        f'<figure><figcaption>{markup(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{markup(title)}">{"".join(marks)}{"".join(lines)}</svg>'
-        f"<div>{''.join(keys)}</div><output></output></figure>\n"
-    )
+def sweep_page(
+    asked: str, said: Sequence[str], count: str, header: Sequence[str], rows: Sequence[Sequence[str]],
+    firsts: Sequence[Line], fails: Sequence[Line],
+) -> str:  # fmt: skip
+    """Return a sweep as a self-contained page.
+
+    count: of its rows in words; firsts, fails: over rates, where the sweep varies them.
+    """
+    charts = []
+    rate = Axis("flows a second")
+    if any(line.points for line in firsts):
+        charts.append(figure("When the first flow fails", firsts, rate, Axis("time to it", "time")))
+    if any(share for line in fails for _, share in line.points):
+        charts.append(figure("Flows that fail", fails, rate, Axis("share of all flows", "log share"), LOGARITHMIC))
+    parts = [
+        section("The variants", table("The variants", header, rows, (0, len(header) - 1)), paragraph(count)),
+        section("Over the rate", *charts),
+    ]
+    return page("What changes the failures?", asked, said, parts, glossary.OF_SWEEP)

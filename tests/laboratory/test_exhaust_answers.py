@@ -274,3 +274,10 @@ def test_a_sweep_does_not_go_on_with_rows_of_another_question(tmp_path):
     out.write_text("variant,seed," + ",".join(sweep.FIGURES) + "\n")
     with pytest.raises(fastnat.InputError, match="do not say their question"):
         swept(QUESTION.format(flows=1000))
+
+
+@pytest.mark.parametrize("more", [[], ["--hold", "5"], ["--vary", "addresses=2"]])
+def test_a_node_without_ipv6_says_so(more):
+    result = CliRunner().invoke(group, ["exhaust", "--dst", "[2001:db8::9]:443", *more])
+    assert isinstance(result.exception, fastnat.InputError)
+    assert "has no IPv6" in str(result.exception)

@@ -4,9 +4,7 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -24,7 +22,6 @@ from fastnat.exhaustion.document import Document, load
 DNS = (("203.0.113.10", 53),)
 WEB = Workload((("203.0.113.10", 443),), "tcp", rate=520.0, hold="exp:5", clients=200, sport="random")
 NODE = fastnat.Node.example()
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def run(*words):
@@ -321,43 +318,6 @@ def test_a_damaged_run_is_named(tmp_path, text, word):
     result = run("report", tmp_path / "run.json")
     assert isinstance(result.exception, InputError)
     assert re.search(rf"run\.json.*{word}", str(result.exception))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
-def test_the_page_opens_in_a_browser(doc, tmp_path):
-    """Offline, without console errors, plots drawn, nothing wider than a telephone."""
-    probe = (
-        "<script>document.body.dataset.wide = document.documentElement.scrollWidth;"
-        "document.body.dataset.lines ="
-        "[...document.querySelectorAll('polyline')].filter(l => l.getTotalLength() > 50).length;"
-        "document.querySelector('svg').dispatchEvent(new PointerEvent('pointermove', {clientX: 200, clientY: 100}));"
-        "</script></body>"
-    )
-    from fastnat.exhaustion.html import to_html
-
-    page = to_html(doc)
-    assert not re.search(r'(?:src|href)="|https?://(?!www\.w3\.org)', page)
-    # a frame of 400 px: windows of the browser are not that narrow
-    inner = page.replace("</body>", probe).replace("&", "&amp;").replace('"', "&quot;")
-    frame = f'<body><iframe width="400" height="900" srcdoc="{inner}"></iframe></body>'
-    script = (
-        "<script>onload = () => { const d = frames[0].document;"
-        "document.body.dataset.said = JSON.stringify([d.body.dataset.wide, d.body.dataset.lines,"
-        "d.querySelector('output').textContent]); }</script>"
-    )
-    (tmp_path / "run.html").write_text("<!doctype html>" + frame + script)
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", f"file://{tmp_path / 'run.html'}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in done.stderr
-    said = re.search(r'data-said="([^"]*)"', done.stdout)
-    wide, lines, shown = json.loads(said[1].replace("&quot;", '"'))
-    assert int(wide) <= 400
-    assert int(lines) == 12
-    assert "as it is: " in shown
 
 
 @pytest.mark.slow
