@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORE   := $(shell find fastnat/core -name "*.px[di]" -o -name "*.pyx" -o -name "*.h")
 PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
+# two tests at a time: more would need more memory than CI has
+PAIR   := -n 2 --dist worksteal
 # Python with the sanitizers, before the program's own name; libstdc++ beside them, as matplotlib throws C++ exceptions before it is
 # loaded otherwise; Python itself never frees everything, and by its own allocator it would hide where an object ends; what asks for
 # more than 3 GB at once is refused, as by the limit that test_any_option.py sets elsewhere
@@ -14,7 +16,7 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some
 # the laboratory, the documents and the figures only do at length what the other tests do; the last four are about the release build
 # and the sources
-CHECK  := $(BIN)/python -P -m pytest -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
+CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
 	test_loads.py test_doctor.py test_diff.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
@@ -40,7 +42,7 @@ rest: $(VENV)/.built
 	$(MAKE) package
 	$(MAKE) bench-instructions
 slow: $(VENV)/.built
-	FASTNAT_LONG=1 $(BIN)/python -m pytest -m "slow or drawn" tests/unit tests/behaviour tests/laboratory
+	FASTNAT_LONG=1 $(BIN)/python -m pytest $(PAIR) -m "slow or drawn" tests/unit tests/behaviour tests/laboratory
 	$(BIN)/python -m pytest tests/fuzz
 bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q

@@ -3,6 +3,7 @@
 `PYTHONPATH=tests python -m kernel.exhaustion` (root) writes tests/data/exhaustion-small-6.18.json.
 """
 
+import contextlib
 import json
 import random
 import time
@@ -23,6 +24,8 @@ INTERFACES = {
 }  # fmt: skip
 ROUTES = {4: cases.ROUTES, 6: ["default via 2001:db8:1::1 dev eth0"]}
 RATE, FLOWS = 100.0, 800
+# seconds; runs that the machine was too busy for are made again so many times
+LATE, TRIES = 0.1, 5
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ def node_of(name):
     node = case_of(name).node()
     node.sysctls.update({f"net.netfilter.nf_conntrack_{k}": str(v) for k, v in TIMEOUTS.items()})
     return node
+
+
+class BusyMachineError(Exception):
+    """Flows were opened so late that the run says nothing."""
 
 
 class Flow:
@@ -135,8 +142,15 @@ class Flow:
         self.pass_packet("eth0", self.version(**ends) / tcp)
 
 
-def measure(name, seed=0):
+def measure(name):
     """Open the flows of a case in the kernel at their times; return time of the first failure [s], and which failed."""
+    for attempt in range(TRIES - 1):
+        with contextlib.suppress(BusyMachineError):
+            return measure_once(name, attempt)
+    return measure_once(name, TRIES)
+
+
+def measure_once(name, seed):
     rng = random.Random(seed)
     kernel = recorder.Namespace(case_of(name))
     failed, first, waiting = [], None, []
@@ -151,6 +165,8 @@ def measure(name, seed=0):
                 time.sleep(max(at - time.monotonic(), 0))
                 flow.close()
             time.sleep(max(due - time.monotonic(), 0))
+            if time.monotonic() > due + LATE:
+                raise BusyMachineError(f"flow {number} was {time.monotonic() - due:.2f} s late")
             flow = Flow(kernel, CASES[name], number, rng)
             if not flow.open():
                 failed.append(number)

@@ -54,6 +54,9 @@ class Ill:
         self.ports = f" --to-ports {low}-{low + 199}" if "ports" in causes or draw.random() < 0.5 else ""
         case = cases.Case(rules_of(self.ports, BACKENDS[0]), INTERFACES, cases.ROUTES, None)
         self.kernel = recorder.Namespace(case)
+        for name in ("udp_timeout", "udp_timeout_stream"):
+            # however long it takes to fill the table
+            self.kernel.run("sysctl", "-qw", f"net.netfilter.nf_conntrack_{name}=600")
 
     def inject(self, iface, data):
         """Let a packet in; nothing that comes out is of interest, but it must not stand in the way."""
@@ -183,7 +186,7 @@ def test_nodes_that_the_kernel_made_ill_are_diagnosed(seed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("causes", [("table",), ("early_drop",), ("stale", "table"), ("stale", "early_drop")])
+@pytest.mark.parametrize("causes", [("stale", "table"), ("stale", "early_drop")])
 def test_full_tables_of_the_kernel_are_diagnosed(causes, tmp_path):
     agree(tmp_path, random.Random(0), causes)
 
