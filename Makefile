@@ -18,11 +18,11 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # and the sources
 CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
-	test_loads.py test_doctor.py test_diff.py) \
+	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 
 .PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
-	mutants fuzz soak package layout
+	mutants fuzz soak package layout man
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
 # without root, network namespaces, a fixed port or a clock
@@ -86,10 +86,14 @@ soak: build/asan/.built
 	$(BIN)/python tests/fuzz/kill_while_saving.py $(or $(KILLS),1000)
 package: $(VENV)/.built
 	.ci/package $(BIN)/python
+# the manual pages out of the help
+man: $(VENV)/.built
+	$(BIN)/python -m fastnat.cli.man docs/man
 layout:
 	$(PYTHON) fastnat/core/make_layout.py
 lint: $(VENV)/.built
 	$(BIN)/python fastnat/core/make_layout.py --check
+	$(BIN)/python -m fastnat.cli.man docs/man --check
 	$(BIN)/ruff format --check fastnat tests benchmarks setup.py
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
 	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE)))
