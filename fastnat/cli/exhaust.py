@@ -21,7 +21,7 @@ from ..exhaustion.factors import sport_of
 from ..exhaustion.outcome import words_of
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.question import now
-from ..exhaustion.steady import MAX_FLOWS, Steady, sustainable_rate
+from ..exhaustion.steady import MAX_FLOWS, Steady, estimate, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
 from ..exhaustion.workload import CLOSES
@@ -46,6 +46,7 @@ from .terminal import (
     ignore_interrupts,
     load_node,
     take_over,
+    warn,
     warn_of_senders,
 )
 
@@ -287,6 +288,9 @@ def rates_of(asked: Rates, form: str) -> None:
                 changed, load, profile = apply(variant, asked.node, work, asked.kernel)
                 engine = Engine(changed, profile, asked.seed)
                 asked.prepare(engine)
+                if not found:
+                    first = estimate(engine, load)
+                    warn(f"fastnat: a first estimate, by arithmetic: {first:,.0f} flows/s; looking closer takes a while")
                 found.append(sustainable_rate(engine, load, progress=bar.opened, loaded=len(engine.conntrack) > 0))
         except KeyboardInterrupt:
             if not found:

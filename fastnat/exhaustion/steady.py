@@ -30,6 +30,8 @@ PARTS, STUDENT_9, NORMAL = 10, 2.26, 1.96
 HOPELESS = 3
 # how near the rate is found; the highest one that is tried
 NEAR, MOST_RATE = 1.03, 1e6
+# of what arithmetic allows
+FIRST_TRY = 0.83
 # a rate so many times below what arithmetic allows is no answer
 HOPELESSLY_LOW = 100
 NO_MEAN = "hold time: this distribution has no finite mean, so no number of ports is enough"
@@ -202,6 +204,16 @@ def sustainable_rate(
     raise InputError(f"at no rate do so few flows fail{already}: give --rate, and see how they fail")
 
 
+def estimate(base: Engine, work: Workload) -> float:
+    """Return about which rate few enough flows fail at, by arithmetic alone; InputError for hold times without a mean.
+
+    The port search finds nothing, now and then, from some five sixths of the ports in use on.
+    """
+    if not math.isfinite(lifetime(base.node, work, base.profile)):
+        raise InputError(NO_MEAN)
+    return FIRST_TRY * ceiling(base, work, ports_of(base, work))
+
+
 def ceiling(base: Engine, work: Workload, ports: int) -> float:
     """Return a rate beyond which more ports or table entries are needed than there are, whatever the search finds."""
     lasts = lifetime(base.node, work, base.profile)
@@ -217,7 +229,7 @@ def ceiling(base: Engine, work: Workload, ports: int) -> float:
 def bracket(high: float, fits: Callable[[float], bool]) -> tuple[float, float]:
     """Return two rates near each other, of which the first one fits and the second one does not, by short runs."""
     # the port search gives up somewhat before the ports are gone
-    low, middle, least = 0.0, 0.83 * high, high / HOPELESSLY_LOW
+    low, middle, least = 0.0, FIRST_TRY * high, high / HOPELESSLY_LOW
     while middle > least and high > low * NEAR:
         if fits(middle):
             low = middle

@@ -130,6 +130,7 @@ def test_a_rate_holds_to_its_steady_state(proto, profile):
     found = steady.sustainable_rate(fastnat.Engine(node, profile), work, SHARE)
     assert found.found.lifetimes == pytest.approx(2.5, abs=0.05)
     assert found.found.fails <= SHARE
+    assert steady.estimate(fastnat.Engine(node, profile), work) == pytest.approx(found.rate, rel=0.25)
     engine = fastnat.Engine(node, profile, seed=5)
     again, more = (
         steady.steady(engine, Workload(**{**work.__dict__, "rate": found.rate * k}), SHARE) for k in (1, 1.15)
