@@ -290,7 +290,9 @@ def rates_of(asked: Rates, form: str) -> None:
                 asked.prepare(engine)
                 if not found:
                     first = estimate(engine, load)
-                    warn(f"fastnat: a first estimate, by arithmetic: {first:,.0f} flows/s; looking closer takes a while")
+                    warn(
+                        f"fastnat: a first estimate, by arithmetic: {first:,.0f} flows/s; looking closer takes a while"
+                    )
                 found.append(sustainable_rate(engine, load, progress=bar.opened, loaded=len(engine.conntrack) > 0))
         except KeyboardInterrupt:
             if not found:
