@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..addresses import Family
 from ..engine import Engine
 from ..errors import InputError
-from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY
 from ..node import Node
 from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .factors import SYSCTLS, Value, read, text_of
 from .outcome import Outcome, listed, remedy, words_of
 from .simulation import Run, Stopped, run
+from .source_nat import Change
 from .workload import Workload
 
 # combinations of one run, runs of each
@@ -122,7 +121,7 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
     assert ports is None or isinstance(ports, tuple)
     if settings.get("random-fully") or addresses > 1 or ports:
         base = translated_address(node, work, profile) if addresses > 1 else 0
-        change_rules(changed, work.family, settings.get("random-fully") is True, ports, addresses, base)
+        Change(work.family, settings.get("random-fully") is True, ports, addresses, base).apply(changed)
     return changed, work, profile
 
 
@@ -133,32 +132,6 @@ def translated_address(node: Node, work: Workload, profile: str) -> int:
     if not first.spaces.addresses:
         raise InputError("addresses=N: the flow is not translated, so there is no SNAT address to add to")
     return work.family.unpack(out["src"][0])
-
-
-def change_rules(
-    node: Node, family: Family, random_fully: bool, ports: tuple[int, int] | None, addresses: int, base: int
-) -> None:  # fmt: skip
-    """Change every SNAT and MASQUERADE rule of a node: the flag, the ports, `addresses` addresses from base on."""
-    rules = node.rules_of(family)
-    if rules is None:
-        return
-    for table in rules.tables.values():
-        for chain in table.chains.values():
-            for rule in chain.rules:
-                t = rule.target
-                if t.name not in ("SNAT", "MASQUERADE"):
-                    continue
-                if random_fully:
-                    t.flags |= RANDOM_FULLY
-                if ports and rule.proto in (0, 6, 17):
-                    t.min_proto, t.max_proto = ports
-                    t.flags |= PROTO_SPECIFIED
-                if addresses > 1:
-                    low = t.min_addr if t.name == "SNAT" else base
-                    if low + addresses - 1 > family.full:
-                        raise InputError(f"addresses={addresses}: there are not so many behind {family.to_text(low)}")
-                    t.name, t.min_addr, t.max_addr = "SNAT", low, low + addresses - 1
-                    t.flags |= MAP_IPS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""What-if changes of rules do the same to rules of iptables and of nftables, in both families."""
+
+import itertools
+
+import pytest
+
+import fastnat
+from fastnat.errors import InputError
+from fastnat.exhaustion import Workload
+from fastnat.exhaustion.variants import compare, parse
+
+WAYS = {
+    "masquerade": ("-j MASQUERADE --to-ports 1024-1535", "masquerade to :1024-1535"),
+    "snat": ("-j SNAT --to-source {0}:1024-1535", "snat {1}to {0}:1024-1535"),
+    "random": ("-j MASQUERADE --to-ports 1024-1535 --random", "masquerade to :1024-1535 random"),
+    "all ports": ("-j SNAT --to-source {0}", "snat {1}to {0}"),
+}
+VARY = ("random-fully", "addresses=1:3", "ports=1024-1535:3000-3999", "addresses=2,ports=2000-2255")
+OWN = {4: "198.51.100.10", 6: "2001:db8::10"}
+SERVER = {4: "203.0.113.9", 6: "2001:db8:9::9"}
+
+
+def node_of(rules4="", rules6="", native=""):
+    node = fastnat.Node()
+    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
+    node.add_interface("eth0", [f"{OWN[4]}/24", f"{OWN[6]}/64"])
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    node.add_route("default", via="2001:db8::1", dev="eth0")
+    if rules4:
+        node.load_rules(rules4)
+    if rules6:
+        node.load_rules6(rules6)
+    if native:
+        node.load_nft(native)
+    return node
+
+
+def figures(node, vary, version, proto="udp"):
+    work = Workload(((SERVER[version], 80),), proto, flows=1500, iface="cni0")
+    found = compare(node, work, parse(vary), seeds=1)
+    return [
+        (r.variant.label, r.outcomes[0].failed, r.outcomes[0].first_failure, r.outcomes[0].addresses) for r in found
+    ]
+
+
+@pytest.mark.parametrize("family", ["ip", "inet"])
+@pytest.mark.parametrize(("way", "vary", "version"), list(itertools.product(WAYS, VARY, [4, 6])))
+def test_both_kinds_of_rules_are_changed_alike(way, vary, version, family):
+    iptables, nft = WAYS[way]
+    end = OWN[version] if version == 4 else f"[{OWN[6]}]"
+    rule = f"*nat\n-A POSTROUTING -o eth0 -p udp {iptables.format(end)}\nCOMMIT\n"
+    if family == "ip" and version == 6:
+        family = "ip6"
+    said = nft.format(end, {4: "ip ", 6: "ip6 "}[version] if family == "inet" else "")
+    chain = f'type nat hook postrouting priority 100; oifname "eth0" udp dport 0-65535 {said};'
+    native = f"table {family} t {{ chain c {{ {chain} }} }}"
+    old = node_of(**{f"rules{version}": rule})
+    new = node_of(native=native)
+    was = new.nft_text
+    found = figures(old, vary, version)
+    assert found == figures(new, vary, version)
+    # they do change something, and not the node that was given
+    assert len({f[1:] for f in found}) > 1 or vary == "random-fully" or len(found) == 1
+    assert new.nft_text == was
+
+
+@pytest.mark.parametrize("vary", ["random-fully", "ports=1024-2000", "addresses=2"])
+def test_without_a_rule_to_change_it_says_so(vary):
+    with pytest.raises(InputError):
+        figures(node_of(native="table ip t { chain c { type nat hook postrouting priority 100; } }"), vary, 4)
+
+
+def test_addresses_that_a_map_says_are_not_changed():
+    native = (
+        "table ip t { chain c { type nat hook postrouting priority 100; "
+        "snat to ip saddr map { 10.244.0.0/16 : 198.51.100.10 }; } }"
+    )
+    with pytest.raises(InputError, match="from a map"):
+        figures(node_of(native=native), "addresses=2", 4)
+    assert figures(node_of(native=native), "random-fully", 4)
