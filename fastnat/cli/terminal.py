@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ STATUS = "fastnat.status"
 # lines of a dump, or rules, that are named one by one
 NAMED = 10
 NEVER = "never matches: "
+# of rules of nftables, those that ask for the owner
+SENDER = re.compile(r"\bsk[ug]id\b")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -223,9 +226,10 @@ def warn_of_rules(node: Node, told: int = 0) -> None:
 
 def warn_of_senders(node: Node, iface: str) -> None:
     """Say that rules ask who sends the flows of the node itself, where they do and the flows are that."""
-    asked = (m for rules in map(node.rules_of, FAMILIES.values()) if rules for t in rules.tables.values()
-             for chain in t.chains.values() for rule in chain.rules for m in rule.matches)  # fmt: skip
-    if iface == "local" and any(m.kind == "owner" for m in asked):
+    asked = any(m.kind == "owner" for rules in map(node.rules_of, FAMILIES.values()) if rules
+                for t in rules.tables.values() for chain in t.chains.values() for rule in chain.rules
+                for m in rule.matches) or SENDER.search(node.nft_text)  # fmt: skip
+    if iface == "local" and asked:
         warn("fastnat: rules ask who sends the flows of the node itself: root (uid 0, gid 0) is assumed")
 
 

@@ -1,19 +1,22 @@
-"""What-if changes of a node's SNAT and MASQUERADE rules, of iptables and of nftables."""
+"""The SNAT and MASQUERADE rules of a node, of iptables and of nftables: which ports they give, and what-if changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from ..addresses import Family
+from ..dtypes import PROTOCOLS
 from ..errors import FastnatError, InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from ..nftables import listing
-from ..nftables.tree import Expression, Nat, Prefix, Range, Statement, Table, Value
+from ..nftables.tree import Expression, Match, Meta, Nat, Payload, Prefix, Range, Rule, Statement, Table, Value
 from ..node import Node
 
 # tables of nftables that a family's packets pass
 TABLES = {4: ("ip", "inet"), 6: ("ip6", "inet")}
 NFT_RANDOM_FULLY = "fully-random"
+# the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
+ANY = (1024, 65535)
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,39 @@ class Change:
         except (FastnatError, ValueError):
             pass
         raise InputError("addresses=N: a snat statement of nftables takes its addresses from a map; change it there")
+
+
+def port_windows(node: Node, family: Family, proto: str) -> set[tuple[int, int]]:
+    """Return the first and last ports that rules name for a protocol; `ANY` for those that name none, or by a map."""
+    found = set()
+    rules = node.rules_of(family)
+    for table in rules.tables.values() if rules else ():
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                t = rule.target
+                if t.name in ("SNAT", "MASQUERADE") and rule.proto in (0, PROTOCOLS[proto]):
+                    low, high = sorted((t.min_proto, t.max_proto))
+                    found.add((low, high) if t.flags & PROTO_SPECIFIED else ANY)
+    change = Change(family)
+    for native in node.nft.tables.values():
+        for nft_rule in (r for c in native.chains.values() for r in c.rules if native.family in TABLES[family.version]):
+            if asked_of(nft_rule) in ("", proto):
+                found.update(window_of(s) for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s))
+    return found
+
+
+def asked_of(rule: Rule) -> str:
+    """Return the protocol that a rule of nftables asks for, "" if none or several."""
+    for s in rule.statements:
+        if isinstance(s, Match) and isinstance(s.left, Payload) and s.left.protocol in PROTOCOLS:
+            return s.left.protocol
+        if isinstance(s, Match) and s.left == Meta("l4proto") and s.op == "==" and isinstance(s.right, Value):
+            return s.right.text
+    return ""
+
+
+def window_of(s: Nat) -> tuple[int, int]:
+    """Return the ports that a statement names."""
+    ends = (s.port.low, s.port.high) if isinstance(s.port, Range) else (s.port, s.port)
+    numbers = [int(e.text) for e in ends if isinstance(e, Value) and e.text.isdecimal()]
+    return (min(numbers), max(numbers)) if len(numbers) == len(ends) else ANY

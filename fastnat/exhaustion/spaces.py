@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from ..addresses import Family, end_text
 from ..dtypes import PROTOCOLS, Reason
 from ..engine import Engine
-from ..iptables.model import PROTO_SPECIFIED
 from ..util.mixing import ends_of, folded, scrambled
+from .source_nat import ANY, port_windows
 
-# the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
-FIRST, LAST = 1024, 65535
 # spaces that ran out, of which an outcome keeps the worst
 MOST_NAMED = 8
 Key = tuple[int, int, int, int]
@@ -48,13 +46,8 @@ class Space:
 
 def window_of(engine: Engine, proto: str, family: Family) -> tuple[int, int]:
     """Return the first and last port that SNAT gives: those of the rules where all of them name the same ones."""
-    windows = set()
-    for _, _, rule in engine.stack_of(family.version).ruleset.origin:
-        if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.proto in (0, PROTOCOLS[proto]):
-            target = rule.target
-            low, high = sorted((target.min_proto, target.max_proto))
-            windows.add((low, high) if target.flags & PROTO_SPECIFIED else (FIRST, LAST))
-    return windows.pop() if len(windows) == 1 else (FIRST, LAST)
+    windows = port_windows(engine.node, family, proto)
+    return windows.pop() if len(windows) == 1 else ANY
 
 
 class Spaces:

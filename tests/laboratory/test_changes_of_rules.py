@@ -3,10 +3,14 @@
 import itertools
 
 import pytest
+from click.testing import CliRunner
 
 import fastnat
+from fastnat.addresses import V4
+from fastnat.cli import group
 from fastnat.errors import InputError
 from fastnat.exhaustion import Workload
+from fastnat.exhaustion.spaces import window_of
 from fastnat.exhaustion.variants import compare, parse
 
 WAYS = {
@@ -39,7 +43,9 @@ def figures(node, vary, version, proto="udp"):
     work = Workload(((SERVER[version], 80),), proto, flows=1500, iface="cni0")
     found = compare(node, work, parse(vary), seeds=1)
     return [
-        (r.variant.label, r.outcomes[0].failed, r.outcomes[0].first_failure, r.outcomes[0].addresses) for r in found
+        (r.variant.label, o.failed, o.first_failure, o.addresses, o.window, o.fullest, o.bound)
+        for r in found
+        for o in r.outcomes
     ]
 
 
@@ -78,3 +84,26 @@ def test_addresses_that_a_map_says_are_not_changed():
     with pytest.raises(InputError, match="from a map"):
         figures(node_of(native=native), "addresses=2", 4)
     assert figures(node_of(native=native), "random-fully", 4)
+
+
+@pytest.mark.parametrize(("rule", "window"), [
+    ("udp dport 53 masquerade to :2000-2999", (2000, 2999)), ("meta l4proto udp masquerade to :2000", (2000, 2000)),
+    ("tcp dport 53 masquerade to :2000-2999; masquerade", (1024, 65535)), ("masquerade", (1024, 65535)),
+    ("udp dport 53 masquerade to :2000-2999; tcp dport 53 masquerade", (2000, 2999)),
+    ("meta l4proto udp masquerade to :2000-2999; meta l4proto udp masquerade to :2000-3999", (1024, 65535)),
+    ("meta l4proto udp snat to 198.51.100.10:numgen random mod 9 offset 2000", (1024, 65535)),
+])  # fmt: skip
+def test_the_ports_of_a_space_are_those_of_the_rules(rule, window):
+    native = f"table ip t {{ chain c {{ type nat hook postrouting priority 100; {rule}; }}; }}"
+    node = node_of(native=native)
+    assert window_of(fastnat.Engine(node), "udp", V4) == window
+
+
+def test_rules_that_ask_for_the_sender_are_named(tmp_path):
+    node = node_of(
+        native="table ip t { chain c { type nat hook postrouting priority 100; meta skuid 0 masquerade; }; }"
+    )
+    node.save(tmp_path / "node")
+    words = ["exhaust", str(tmp_path / "node"), "--iface", "local", "--flows", "100"]
+    result = CliRunner().invoke(group, words)
+    assert "root (uid 0, gid 0) is assumed" in result.output
