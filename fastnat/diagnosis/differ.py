@@ -22,6 +22,7 @@ from ..dtypes import CONN_MARKED, HZ, PROTOCOL_NAMES, CtInfo, Reason, Verdict, r
 from ..engine import Engine
 from ..node import Node
 from ..util.mixing import folded, scrambled
+from .nft_reach import Watched
 from .wanted import Fields, Wishes, family_versions
 
 # packets of a batch, the time between two of them [s], and packets after which both begin anew
@@ -67,13 +68,14 @@ class Compared:
 
 
 class Pair:
-    """Two engines that are asked the same."""
+    """Two engines that are asked the same. watched: their rules of nftables count who reaches them."""
 
-    def __init__(self, nodes: list[Node], profiles: list[str], seed: int = 0) -> None:
+    def __init__(self, nodes: list[Node], profiles: list[str], seed: int = 0, watched: bool = False) -> None:
         self.nodes, self.profiles, self.seed = nodes, profiles, seed
+        self.watched = [Watched.of(node) for node in nodes] if watched else []
         self.made = [
             Engine(node, profile, seed, max_connections=ROOM, epoch=0.0)
-            for node, profile in zip(nodes, profiles, strict=True)
+            for node, profile in zip([w.node for w in self.watched] or nodes, profiles, strict=True)
         ]
         self.numbers = [{name: n for n, name in enumerate(engine.iface_names)} for engine in self.made]
 
@@ -163,6 +165,8 @@ class Comparison:
                 before = made.stacks[version].core.rule_counters()["packets"]
                 met = stack.core.rule_counters()["packets"] - before
                 reached[version] = reached.get(version, 0) + met
+        for watched, engine in zip(self.pair.watched, self.engines, strict=bool(self.engines)):
+            watched.note(engine)
 
     def round(self) -> None:
         """Send some batches of each family."""
@@ -225,13 +229,17 @@ def compare(
 
     Raises InputError, RuleError if a node cannot be used.
     """
-    comparison = Comparison(Pair(nodes, profiles, seed), seed, progress)
+    comparison = Comparison(Pair(nodes, profiles, seed, watched=True), seed, progress)
     end = monotonic() + seconds
     result = comparison.result
     while result.difference is None and monotonic() < end and result.packets < most:
         comparison.round()
     comparison.note_reached()
-    result.unreached = tuple(map(unreached, comparison.pair.made, comparison.reached))
+    pair = comparison.pair
+    result.unreached = tuple(
+        unreached(made, reached) + watched.unreached
+        for made, reached, watched in zip(pair.made, comparison.reached, pair.watched, strict=True)
+    )
     return result
 
 

@@ -202,3 +202,17 @@ def test_rules_that_lead_to_a_chain_count():
     assert [(w.chain, sorted(w.roles), w.protos, w.leads) for w in wants] == [
         ("PREROUTING", ["dport", "dst"], [6], ["SVC"]), ("SVC", ["src"], [], ["SEP"]), ("SEP", [], [], ["DNAT"]),
     ]  # fmt: skip
+
+
+def test_rules_of_nftables_that_no_packet_reaches_are_named():
+    native = (
+        'table inet t { chain d { drop; }; chain f { type filter hook forward priority 0; iifname "nope0" accept; '
+        'tcp dport 80 limit rate 5/second accept; udp dport 77 goto d; }; '
+        'chain c { type nat hook postrouting priority srcnat; oifname "eth0" masquerade; }; }'
+    )  # fmt: skip
+    nodes = [node(native=native) for _ in range(2)]
+    was = nodes[0].nft_text
+    found = compare(nodes, ["linux-6.18"] * 2, seconds=60, most=20_000)
+    assert found.difference is None
+    assert found.unreached == (['nft inet t f: iifname "nope0" accept'],) * 2
+    assert nodes[0].nft_text == was
