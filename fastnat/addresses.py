@@ -14,6 +14,17 @@ AddressLike = str | int | np.integer[Any] | ipaddress.IPv4Address | ipaddress.IP
 
 # characters of an address with zeros and a zone
 LONGEST = 80
+# what is one address, or none: of bytes each would be a number
+ONE: tuple[type[Any], ...] = (
+    str,
+    int,
+    np.integer,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    bytes,
+    bytearray,
+    memoryview,
+)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -22,7 +33,11 @@ def parse_text(text: str, version: int) -> int:
     if len(text) > LONGEST:
         raise ValueError(f"{text[:LONGEST]!r}... is not an IPv{version} address")
     if version == 6:
-        return int(ipaddress.IPv6Address(text))
+        try:
+            return int(ipaddress.IPv6Address(text))
+        except ValueError as error:
+            why = f": {error}" if ":" in text else ""
+            raise ValueError(f"{text!r} is not an IPv6 address{why}") from None
     try:
         return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
     except (OSError, ValueError):
@@ -45,7 +60,7 @@ class Family:
 
     def to_int(self, address: AddressLike) -> int:
         """Return an address of this family as a host-order integer; ValueError for anything else."""
-        if isinstance(address, (int, np.integer)):
+        if isinstance(address, (int, np.integer)) and not isinstance(address, bool):
             if not 0 <= int(address) <= self.full:
                 raise ValueError(f"{address} is not an IPv{self.version} address")
             return int(address)
@@ -98,8 +113,11 @@ def fold(address: int) -> int:
 def to_array(addresses: Any) -> Any:
     """Return IPv4 addresses of any form as a uint32 scalar or array."""
     if isinstance(addresses, np.ndarray) and addresses.dtype.kind in "iu":
+        if addresses.dtype != np.uint32 and addresses.size:
+            for extreme in (addresses.min(), addresses.max()):
+                to_int(extreme)
         return addresses.astype(np.uint32, copy=False)
-    if isinstance(addresses, (str, int, np.integer, ipaddress.IPv4Address)):
+    if isinstance(addresses, ONE):
         return np.uint32(to_int(addresses))
     return np.array([to_int(a) for a in addresses], np.uint32)
 
@@ -108,6 +126,6 @@ def to_array6(addresses: Any, dtype: np.dtype[Any]) -> Any:
     """Return IPv6 addresses of any form as an array of (low, high) records."""
     if isinstance(addresses, np.ndarray) and addresses.dtype == dtype:
         return addresses
-    if isinstance(addresses, (str, int, ipaddress.IPv6Address)):
+    if isinstance(addresses, ONE):
         return np.array(V6.pack(V6.to_int(addresses)), dtype)
     return np.array([V6.pack(V6.to_int(a)) for a in addresses], dtype)

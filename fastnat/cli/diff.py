@@ -68,14 +68,14 @@ def diff(
         if profiles[0] != profiles[1]
         else [node_a, node_b or node_a]
     )
-    if result.difference:
+    if not result.alike:
         answer_no()
     told = Answer(
         lambda paper: show(paper, result, names, Pair(nodes, profiles, seed)), lambda: document(result, names), HEADER,
         lambda: rows_of(result, names),
     )  # fmt: skip
     tell(form, told)
-    if result.difference:
+    if not result.alike:
         sys.exit(1)
 
 
@@ -86,14 +86,22 @@ def rows_of(result: Compared, names: list[str]) -> list[list[Any]]:
     answers = [f"{name}: {answer}" for name, answer in zip(names, found.answers, strict=True)] if found else []
     rows: list[list[Any]] = [["packet", n, packet_text(s)] for n, s in enumerate(sent, 1)]
     rows += [["answer", n, said] for n, said in enumerate(answers, 1)]
+    if result.without_ipv6 is not None:
+        rows.append(["without_ipv6", result.without_ipv6 + 1, names[result.without_ipv6]])
     return rows + [["unreached", n, rule] for n, rules in enumerate(result.unreached, 1) for rule in rules]
+
+
+def ipv6_in_words(lacking: int, names: list[str]) -> str:
+    """Return which node has IPv6, and which has none."""
+    return f"{names[lacking]} has neither IPv6 addresses nor rules.v6, {names[1 - lacking]} has"
 
 
 def document(result: Compared, names: list[str]) -> dict[str, object]:
     """Return the answer for JSON."""
     found = result.difference
     return {
-        "nodes": names, "packets": result.packets, "alike": found is None,
+        "nodes": names, "packets": result.packets, "alike": result.alike,
+        "without_ipv6": None if result.without_ipv6 is None else names[result.without_ipv6],
         "difference": None if found is None else {
             "sequence": [packet_text(s) for s in found.sequence], "answers": list(found.answers), "drawn": found.drawn,
         },
@@ -103,11 +111,15 @@ def document(result: Compared, names: list[str]) -> dict[str, object]:
 
 def show(console: Paper, result: Compared, names: list[str], pair: Pair) -> None:
     """Print the answer, and why."""
+    if result.without_ipv6 is not None:
+        console.say(f"They differ in IPv6, which was not compared: {ipv6_in_words(result.without_ipv6, names)}.")
     if result.difference is None:
-        console.say(f"No difference in {result.packets:,} packets.")
+        of = "" if result.without_ipv6 is None else " of IPv4"
+        console.say(f"No difference in {result.packets:,} packets{of}.")
         for name, rules in zip(names, result.unreached, strict=True):
             if rules:
-                console.say(f"{name}: {len(rules):,} rules were never reached:")
+                plural = "rules were" if len(rules) > 1 else "rule was"
+                console.say(f"{name}: {len(rules):,} {plural} never reached:")
                 for rule in rules[:MOST_RULES]:
                     console.say(f"  {rule}")
                 if len(rules) > MOST_RULES:

@@ -43,6 +43,7 @@ from .terminal import (
     Terminal,
     Whole,
     answer_no,
+    given,
     ignore_interrupts,
     load_node,
     take_over,
@@ -113,7 +114,7 @@ class Rates:
     "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
 )
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
-@click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
+@click.option("--seed", type=Whole(0), help="What random numbers begin with; 0 by default.")
 @click.option("--max-fail", type=Share(), help="Exit with 1 when a greater share of the flows fails.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row per 1000 flows.")
 @click.option("--json", "json_path", metavar="FILE", help="The whole run, for `fastnat report`; -: -o json.")
@@ -130,7 +131,7 @@ def exhaust(
     start_from: str | None,
     epoch: float | None,
     lenient: bool,
-    seed: int,
+    seed: int | None,
     max_fail: float | None,
     csv_path: str | None,
     json_path: str | None,
@@ -156,7 +157,7 @@ def exhaust(
         demo = not (where is not None or asked or vary or random_fully or profile)
         # two kernels are of the same rank: both are named
         variants = DEMO if demo else named(variants, loaded, work, "" if profile and "," in profile else kernel)
-        text = read_text(Path(start_from)) if start_from is not None else ""
+        text = read_text(given(start_from)) if start_from is not None else ""
         told: list[bool] = []
 
         def prepare(engine: Engine) -> None:
@@ -165,6 +166,7 @@ def exhaust(
                 told.append(True)
 
         name = where if where is not None else PACKAGED
+        first_seed = seed if seed is not None else asked.seed if asked else 0
         if work.hold is not None and not work.rate and not work.stages:
             variants = variants if not demo else [Variant()]
             none = {
@@ -175,10 +177,9 @@ def exhaust(
                 "--seeds": seeds,
             }
             refuse_without_run(none, variants)
-            rates_of(Rates(loaded, work, kernel, variants, seed or (asked.seed if asked else 0), prepare, name), form)
+            rates_of(Rates(loaded, work, kernel, variants, first_seed, prepare, name), form)
             return
         n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
-        first_seed = seed or (asked.seed if asked else 0)
         stopped: StoppedBetween | None = None
         with Progress(console=Terminal(stderr=True), transient=True, disable=not Terminal().is_terminal) as bar:
             task = bar.add_task("opening flows", total=work.flows * len(variants) * n_seeds)
@@ -192,7 +193,9 @@ def exhaust(
                 stopped, results = stop, stop.results
                 ignore_interrupts()
         notes = tuple(idle(variants, work))
-        doc = Document(name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now())
+        doc = Document(
+            name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now(), seed=first_seed
+        )
         first = results[0].outcomes[0]
         no = max_fail is not None and first.failed > max_fail * (first.failed + first.opened)
         if no:

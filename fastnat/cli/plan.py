@@ -111,6 +111,15 @@ def as_figures(made: Plan) -> dict[str, Any]:
 
 def words_of(made: Plan, held: float | str, fails: float) -> list[str]:
     """Return a plan in words."""
+    table = f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets}"
+    table += " (a quarter above the load)."
+    if not made.addresses:
+        return [
+            "No SNAT address is needed: these rules do not SNAT this traffic, so no SNAT port can run out.",
+            f"Each flow keeps its entry for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout: "
+            f"{made.live:,.0f} at a time.",
+            table,
+        ]
     plural = "es" if made.addresses > 1 else ""
     less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
     said = [
@@ -125,8 +134,7 @@ def words_of(made: Plan, held: float | str, fails: float) -> list[str]:
         said.append(
             "That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN."
         )
-    table = f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets}"
-    return [*said, f"{table} (a quarter above the load)."]
+    return [*said, table]
 
 
 def spoken(lines: list[str]) -> Callable[[Paper], None]:

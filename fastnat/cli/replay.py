@@ -19,6 +19,7 @@ from .options import profile_option
 from .terminal import (
     Interrupted,
     Whole,
+    given,
     held,
     ignore_interrupts,
     load_node,
@@ -72,7 +73,7 @@ def replay(
     seed: int,
     form: str,
 ) -> None:
-    """Run CAPTURE (pcap or pcapng) through the node directory NODE.
+    """Run CAPTURE (pcap or pcapng; - for standard input) through the node directory NODE.
 
     Ctrl-C ends the run at the end of a batch; the files then describe the packets up to that point.
     """
@@ -127,7 +128,7 @@ def run(
     out, lines, told = cast("BinaryIO | None", files["--write"]), files["--verdicts"], files["--events"]
     packets = capture.Writer(out) if out else None
     replayed = Replay(engine, iface)
-    for batch in capture.read_batches(captured):
+    for batch in capture.read_batches(given(captured)):
         with held():
             for answers in replayed.run([batch]):
                 for name, n in zip(VERDICTS, answers.counts(), strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ..exhaustion.document import load
@@ -12,7 +10,7 @@ from ..exhaustion.report import MAX_FAIL, to_text
 from ..util.output import Outputs
 from .forms import forms, tell
 from .runs import run_answer
-from .terminal import Share
+from .terminal import Share, given
 
 EXAMPLES = (
     ("report run.json -o html >run.html", "a page that shows the run to others"),
@@ -33,10 +31,10 @@ EXAMPLES = (
 @click.option("--plot", metavar="PNG", help="Failures, occupancy and probes (needs fastnat[report]).")
 @forms("html", "junit", "prometheus")
 def report(run: str, form: str, max_fail: float, plot: str | None) -> None:
-    """Print RUN, a file that `fastnat exhaust --json` wrote, in another form."""
+    """Print RUN, a file that `fastnat exhaust --json` wrote (- for standard input), in another form."""
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
-        doc = load(Path(run))
+        doc = load(given(run))
         if drawing:
             draw(doc, drawing)
     tell(form, run_answer(doc, doc.results, max_fail, text=lambda: to_text(doc)))

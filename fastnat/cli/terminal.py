@@ -7,6 +7,7 @@ import errno
 import math
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from rich.text import Text
 from ..addresses import FAMILIES
 from ..engine import Engine
 from ..engine.engine import MAX_DATE
+from ..errors import InputError
 from ..iptables.context import DATE_FORM
 from ..node import Node
 from ..util import units
@@ -233,9 +235,18 @@ def warn_of_senders(node: Node, iface: str) -> None:
         warn("fastnat: rules ask who sends the flows of the node itself: root (uid 0, gid 0) is assumed")
 
 
+def given(name: str) -> Path:
+    """Return the path of an input; of standard input for -."""
+    if name != "-":
+        return Path(name)
+    if sys.stdin is None:
+        raise InputError("-: standard input is closed; give a file")
+    return Path("/dev/stdin")
+
+
 def start_from(engine: Engine, path: str) -> None:
     """Load the connections of a dump; name and count the impossible lines on standard error."""
-    take_over(engine, read_text(Path(path)), path)
+    take_over(engine, read_text(given(path)), path)
 
 
 def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None:

@@ -44,7 +44,7 @@ def open_dump(name: str) -> BinaryIO:
 @click.argument("dump", default="-")
 @click.option("--rows", type=Count(1), default=10, show_default=True, help="Port spaces shown.")
 @click.option("--earlier", metavar="FILE", help="An earlier dump of the same node, for a forecast.")
-@click.option("--apart", type=Seconds(0, min_open=True), help="Time between the two dumps: 60, 5m.")
+@click.option("--apart", type=Seconds(1e-3, 1e10), help="Time between the two dumps: 60, 5m.")
 @click.option("--node", metavar="NODE", help="The node's directory: nf_conntrack_max, and its own addresses.")
 @profile_option()
 @click.option("--all", "every", is_flag=True, help="Also show addresses to which nothing is translated.")

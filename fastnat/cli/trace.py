@@ -10,11 +10,14 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from ..addresses import end_text, family_of
+from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
+from ..util.arguments import protocol
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
 from .terminal import Date, Mark, Whole, load_node, never_matching, warn, warn_of_rules
@@ -22,6 +25,8 @@ from .terminal import start_from as load
 
 # types of what answers an echo, by protocol
 ECHO_REPLIES = {1: 0, 58: 129}
+# types of an echo
+ECHOES = {1: 8, 58: 128}
 HEADER = ("packet", "hook", "table", "chain", "rule", "skipped", "text")
 EXAMPLES = (
     ("trace node/ -p udp -s 10.244.1.2 -d 203.0.113.10 --dport 53 -i cni0", "which rules a packet meets"),
@@ -81,12 +86,15 @@ def trace(
         load(engine, start_from)
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
-    if dport is None:
-        dport = {"icmp": 8 << 8, "1": 8 << 8, "icmpv6": 128 << 8, "ipv6-icmp": 128 << 8, "58": 128 << 8}.get(proto, 53)
     try:
+        number = protocol(int(proto) if proto.isascii() and proto.isdigit() else proto.lower())
+        if dport is None:
+            dport = ECHOES[number] << 8 if number in ECHOES else 53
+        if family_of(src) is not family_of(dst):
+            raise InputError(f"{src} and {dst} are addresses of two families; give both, --src and --dst")
         packet = engine.packets(
-            proto=int(proto) if proto.isdigit() else proto, src=src, sport=sport, dst=dst, dport=dport, iface=iface,
-            tcp_flags=sum(FLAGS[f] for f in flags) if proto in ("tcp", "6") else 0, mark=mark,
+            proto=number, src=src, sport=sport, dst=dst, dport=dport, iface=iface,
+            tcp_flags=sum(FLAGS[f] for f in flags) if number == PROTOCOLS["tcp"] else 0, mark=mark,
         )  # fmt: skip
     except (KeyError, ValueError, OverflowError) as error:
         raise InputError(f"no such packet: {error}") from None
@@ -143,6 +151,12 @@ def dropped(told: Trace) -> str:
     return "another connection has its tuple: lost at confirm" if told.reason == "clash" else told.reason
 
 
+def ends_text(ends: tuple[str, int, str, int]) -> str:
+    """Return where a packet comes from and goes to."""
+    src, sport, dst, dport = ends
+    return f"{end_text(src, sport)} > {end_text(dst, dport)}"
+
+
 def show(console: Paper, told: Trace) -> None:
     """Print a trace for people."""
     if told.steps:
@@ -154,14 +168,12 @@ def show(console: Paper, told: Trace) -> None:
         console.table(("hook", "table", "chain", "rule"), rows, left=4)
     else:
         console.say("No rule was asked.")
-    src, sport, dst, dport = told.before
-    console.say(f"in      {told.proto} {src}:{sport} > {dst}:{dport}")
+    console.say(f"in      {told.proto} {ends_text(told.before)}")
     if told.verdict == "drop":
         console.say(f"dropped: {dropped(told)}")
     else:
-        src, sport, dst, dport = told.after
         where = "to the node itself" if told.verdict == "local" else f"on {told.out_iface}"
-        console.say(f"out     {told.proto} {src}:{sport} > {dst}:{dport} {where} ({told.ctinfo})")
+        console.say(f"out     {told.proto} {ends_text(told.after)} {where} ({told.ctinfo})")
     console.say(f"chosen  {told.mapping}")
     if told.connection:
         console.say(f"entry   {told.connection}")

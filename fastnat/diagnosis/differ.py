@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import FAMILIES, Family
+from ..addresses import FAMILIES, V6, Family
 from ..dtypes import CONN_MARKED, HZ, PROTOCOL_NAMES, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
 from ..node import Node
@@ -60,11 +60,20 @@ class Difference:
 
 @dataclass
 class Compared:
-    """What a comparison found: packets sent, the first difference, and the rules that no packet reached."""
+    """What a comparison found: packets sent, the first difference, and the rules that no packet reached.
+
+    without_ipv6: which node has no IPv6 where the other has, None if both have or neither has.
+    """
 
     packets: int = 0
+    without_ipv6: int | None = None
     difference: Difference | None = None
     unreached: tuple[list[str], ...] = ()
+
+    @property
+    def alike(self) -> bool:
+        """Tell that nothing was found in which both differ."""
+        return self.difference is None and self.without_ipv6 is None
 
 
 class Pair:
@@ -232,6 +241,8 @@ def compare(
     comparison = Comparison(Pair(nodes, profiles, seed, watched=True), seed, progress)
     end = monotonic() + seconds
     result = comparison.result
+    have = [V6 in node.more_families for node in nodes]
+    result.without_ipv6 = have.index(False) if any(have) and not all(have) else None
     while result.difference is None and monotonic() < end and result.packets < most:
         comparison.round()
     comparison.note_reached()

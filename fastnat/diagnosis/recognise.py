@@ -49,6 +49,8 @@ FILES = {
     "rules of IPv6": "rules.v6", "rules of nftables": "rules.nft", "sets": "ipset.save", "IPVS services": "ipvs.save",
     "policy rules": "rule.json", "policy rules of IPv6": "rule6.json",
 }  # fmt: skip
+# of which family a file is that its text does not tell: `*nat ... -j MASQUERADE`, a default route, a rule for all
+NAMES = {file: kind for kind, file in FILES.items()}
 COMMANDS = {
     "connections": "`conntrack -L`", "counters": "`conntrack -S`", "kernel log": "`dmesg`", "addresses": "`ip -j addr`",
     "rules": "`iptables-save -c` or `nft list ruleset`", "sysctls": "`sysctl -a`",
@@ -102,6 +104,12 @@ def kind_of(text: str) -> str:
     return ""
 
 
+def _named(file: str, kind: str) -> str:
+    """Return a kind with the family that the name of a node's file says."""
+    named = NAMES.get(file, "")
+    return named if named.removesuffix(" of IPv6") == kind.removesuffix(" of IPv6") else kind
+
+
 def _kind_of_json(text: str) -> str:
     try:
         value = json.loads(text)
@@ -137,7 +145,7 @@ def collect(paths: list[str]) -> Evidence:
     for path in _files(paths):
         name = "standard input" if path == "-" else str(path)
         text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
-        kind = kind_of(text)
+        kind = _named(Path(name).name, kind_of(text))
         if not kind:
             found.said.append(f"{name}: left out, {_why(text)}")
             continue

@@ -110,8 +110,9 @@ def _to_array6(value: Any) -> Any:
 
 
 def _is_v6(addresses: Any) -> bool:
-    if isinstance(addresses, np.ndarray):
+    if isinstance(addresses, np.ndarray) and addresses.dtype.kind not in "OU":
         return bool(addresses.dtype == RECORDS6.ADDR)
-    if isinstance(addresses, (list, tuple)):
-        return bool(addresses) and family_of(addresses[0]) is V6
+    if isinstance(addresses, (list, tuple, np.ndarray)):
+        first = next(iter(addresses.flat if isinstance(addresses, np.ndarray) else addresses), None)
+        return first is not None and family_of(first) is V6
     return addresses is not None and family_of(addresses) is V6

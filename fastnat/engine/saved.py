@@ -20,7 +20,7 @@ from ..core.layout import FN_NONE
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
-from ..util.files import open_file
+from ..util.files import name_of, open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
 from . import nft_state
@@ -129,7 +129,8 @@ def oldest_first(conns: NDArray[np.void]) -> NDArray[np.int64]:
 
 def restore(path: str | Path, new: type[Engine]) -> Engine:
     """See Engine.restore. new: the class of the engine."""
-    where = excerpt(str(path))
+    path = name_of(path)
+    where = excerpt(path)
     try:
         with open_file(path) as raw, StateFile(raw) as file:
             meta = file.meta()

@@ -31,7 +31,8 @@ class Document:
     """A question and its answer: node (a name), profile, workload, and the results, the baseline first.
 
     version: of the fastnat that ran it. date: when, in UTC, "" where that is not known. incomplete: a sentence where
-    Ctrl-C came, else "". notes: sentences about what was asked, such as a factor that can change nothing.
+    Ctrl-C came, else "". notes: sentences about what was asked, such as a factor that can change nothing. seed: of the
+    first run of each variant; the others count on from it.
     """
 
     node: str
@@ -42,6 +43,7 @@ class Document:
     version: str = __version__
     notes: tuple[str, ...] = ()
     date: str = ""
+    seed: int = 0
 
     @property
     def baseline(self) -> Outcome:
@@ -70,7 +72,7 @@ class Document:
             "workload": asdict(self.work), "verdict": verdict(self.baseline), "remedy": remedy(self.baseline),
             "comparison": self.comparison,
             "notes": list(self.notes),
-            "runs": [_run(r.variant, n, o) for r in self.results for n, o in enumerate(r.outcomes)],
+            "runs": [_run(r.variant, n, o) for r in self.results for n, o in enumerate(r.outcomes, self.seed)],
         }  # fmt: skip
         return {**made, "incomplete": self.incomplete} if self.incomplete else made
 
@@ -100,6 +102,9 @@ def load(path: Path) -> Document:
         incomplete = doc.get("incomplete", "")
         if not _is_text(incomplete):
             raise ValueError(f"incomplete cannot be {shown(incomplete, 60)}")
+        seed = doc["runs"][0].get("seed", 0)
+        if not isinstance(seed, int) or not 0 <= seed < 1 << 64:
+            raise ValueError(f"run 1: seed cannot be {shown(seed, 60)}")
         notes = doc.get("notes", [])
         if not _list_of(_is_text)(notes):
             raise ValueError(f"notes cannot be {shown(notes, 60)}")
@@ -108,7 +113,15 @@ def load(path: Path) -> Document:
     work = _workload(doc["workload"])
     runs = list(results.values())
     return Document(
-        doc["node"], doc["profile"], work, runs, incomplete, doc["fastnat"], tuple(notes), doc.get("date", "")
+        doc["node"],
+        doc["profile"],
+        work,
+        runs,
+        incomplete,
+        doc["fastnat"],
+        tuple(notes),
+        doc.get("date", ""),
+        seed,
     )
 
 

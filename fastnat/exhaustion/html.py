@@ -74,7 +74,7 @@ def plan_page(asked: str, said: Sequence[str], figures: Mapping[str, Any], point
         "Addresses for parts of this load", [Line("addresses needed", [(float(r), n) for r, n in points])],
         Axis("flows a second"), Axis("SNAT addresses", "count"),
     )  # fmt: skip
-    plural = "es" if figures["addresses"] > 1 else ""
+    plural = "" if figures["addresses"] == 1 else "es"
     tell = [
         (f"{figures['addresses']:,}", f"SNAT address{plural} needed"),
         (f"{figures['fails']:.3%}", "of the flows fail then"),

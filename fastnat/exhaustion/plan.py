@@ -17,7 +17,7 @@ from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
-from .outcome import PORTS
+from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
 from .steady import MAX_FLOWS, NO_MEAN, Progress, Steady, keeps_for, steady
 from .variants import Variant, apply
@@ -30,6 +30,8 @@ SEEDS, SHORTEST_RUN = 3, 1.2
 # nf_conntrack_max leaves room for this much beyond the connections expected, and buckets are a quarter of it
 HEADROOM = 1.25
 MAX_ADDRESSES = 64
+# failures that more addresses, or a larger table, may end
+BY_NUMBERS = ("ports", "table", "early_drop", "race")
 # beyond these a cloud's NAT is not what is asked for: ports of an instance, addresses
 MOST_EACH, MOST_ADDRESSES = 16 * PORTS, 1000
 
@@ -37,6 +39,8 @@ MOST_EACH, MOST_ADDRESSES = 16 * PORTS, 1000
 @dataclass(frozen=True)
 class Plan:
     """What a load needs on Linux: lifetime [s] of a flow's entry, live entries, addresses and table.
+
+    addresses, by_arithmetic: 0 where the rules do not translate the flows.
 
     found: the run that showed it; fewer: the one with an address less, None where arithmetic rules that out; size: the
     ports of an address towards one destination.
@@ -103,7 +107,7 @@ def plan(
 
     Each number is simulated to steady state, from the smallest that arithmetic does not rule out; progress is told the
     number, the flows opened by the last step, and how many there will be. Raises InputError for a workload without
-    rate, or when more than 64 addresses would be needed.
+    rate, when more than 64 addresses would be needed, and when flows fail for which addresses are no help.
     """
     if not work.rate:
         raise InputError("a plan needs a rate: flows per second")
@@ -122,11 +126,15 @@ def plan(
         found, table = trial.run(addresses, table)
         there = max(found.outcome.addresses, addresses)
         if found.allows(share):
-            # the rules of the node itself may give more than one address
+            # the rules of the node itself may give more than one address, or none
+            none = found.outcome.kind == "untranslated"
+            there, least = (0, 0) if none else (there, max(math.ceil(busiest / size), 1))
             return Plan(
-                lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1), table, table // 4,
-                found, fewer, size,
+                lasts, live, busiest, there, found.fails, least, table, table // 4, found, fewer, size
             )  # fmt: skip
+        if found.outcome.kind not in BY_NUMBERS:
+            helps = remedy(found.outcome) or "It is not ports that are missing."
+            raise InputError(f"no number of SNAT addresses is enough. {verdict(found.outcome)} {helps}")
         fewer, addresses = found, there + 1
     raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
 

@@ -183,7 +183,7 @@ def draw_plan(asked: str, points: list[tuple[float, int]], path: str | Output) -
     axes.plot(rates, needed, marker="o")
     axes.set_xlabel("flows a second")
     axes.set_ylabel("SNAT addresses needed")
-    axes.set_ylim(0, max(needed) * 1.1)
+    axes.set_ylim(0, max(*needed, 1) * 1.1)
     axes.set_xlim(left=0)
     axes.yaxis.get_major_locator().set_params(integer=True)
     counted(axes.xaxis)

@@ -14,7 +14,7 @@ from .. import nftables
 from ..addresses import V4, V6, AddressLike, Family, family_of
 from ..errors import ArgumentError, InputError
 from ..nftables.tree import Ruleset
-from ..util.files import read_sysctls, read_text
+from ..util.files import name_of, read_sysctls, read_text
 from ..util.output import Output, make_folder
 from ..util.text import decimal, excerpt, shown, text_of
 from .arrays import ROUTE_KINDS, sorted_routes
@@ -289,9 +289,11 @@ class Node:
 
         Raises InputError naming the file and its fault.
         """
-        path = Path(directory)
-        if not path.is_dir():
-            raise InputError(f"{path}: no such directory; a node directory holds addr.json, route.json and rules.v4")
+        name = name_of(directory)
+        path = Path(name)
+        if not name or not path.is_dir():
+            said = name or repr(name)
+            raise InputError(f"{said}: no such directory; a node directory holds addr.json, route.json and rules.v4")
         node = cls()
         for iface in load_addresses(path / "addr.json"):
             node.interfaces[iface.name] = iface

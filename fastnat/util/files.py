@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError
+from ..errors import ArgumentError, InputError
 from .text import excerpt
 
 # how long a turn of waiting for a pipe is [ms]
@@ -20,6 +20,13 @@ TURN = 200
 # bytes of a file that is read as one text; `fastnat top` reads dumps of any size
 MAX_TEXT = 1 << 29
 CHUNK = 1 << 22
+
+
+def name_of(path: object) -> str:
+    """Return a path that was given as text, bytes or a Path as text; ArgumentError for anything else."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise ArgumentError(f"expected a path, got {type(path).__name__}")
+    return os.fsdecode(path)
 
 
 class Pipe(io.RawIOBase):
@@ -61,12 +68,13 @@ class Pipe(io.RawIOBase):
 
 def open_file(path: Path | str) -> BinaryIO:
     """Return a file or pipe to read; InputError says why it cannot be opened."""
+    path = Path(name_of(path))
     try:
         # without waiting for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         if stat.S_ISREG(os.fstat(descriptor).st_mode) or stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            return Path(path).open("rb")
+            return path.open("rb")
         return io.BufferedReader(Pipe(descriptor))
     except (OSError, ValueError) as error:
         raise InputError(f"{excerpt(str(path))}: {getattr(error, 'strerror', None) or error}") from None

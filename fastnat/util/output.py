@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import InputError, OutputError
+from .files import name_of
 
 OPEN_FILES = "/proc/self/fd"
 DEV_FULL = os.makedev(1, 7)
@@ -44,7 +45,7 @@ class Output:
     """
 
     def __init__(self, path: str | Path, option: str = "") -> None:
-        self.path = os.fspath(path)
+        self.path = name_of(path)
         self.said = f"{option} {self.path}" if option else self.path
         # of a regular file: its final place, and its name until then
         self.target: Path | None = None
@@ -211,8 +212,12 @@ def is_full(there: os.stat_result) -> bool:
 
 def make_folder(path: str | Path, option: str = "") -> Path:
     """Return a writable folder, created if missing; OutputError if that fails."""
-    folder, said = Path(path), f"{option} {path}" if option else f"{path}"
+    name = name_of(path)
+    folder, said = Path(name), f"{option} {name}" if option else name
     try:
+        if not name:
+            # Path("") is the working directory
+            raise ValueError("the name is empty")
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "")

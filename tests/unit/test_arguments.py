@@ -1,7 +1,9 @@
 """What callers give: every argument of the wrong kind or size is one FastnatError, and changes nothing."""
 
 import contextlib
+import ipaddress
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from nodes import make_node
 
 import fastnat
-from fastnat import ArgumentError, ClockError, EngineGroup, FastnatError, InputError
+from fastnat import ArgumentError, ClockError, EngineGroup, FastnatError, InputError, capture
 
 NODE = make_node()
 ENDS = ("udp", "10.244.0.2", 40_000, "203.0.113.10", 53)
@@ -140,3 +142,63 @@ def test_errors_name_the_argument(call, kind, says):
     with pytest.raises(kind, match=re.escape(says)):
         call(nat)
     assert len(nat.conntrack) == 0
+
+
+ADDRESSES = {
+    4: (["10.244.0.2", "10.244.0.9"], [0x0AF40002, 0x0AF40009], "203.0.113.10"),
+    6: (["fd00:10:244::2", "fd00:10:244::9"], None, "2001:db8::9"),
+}
+
+
+@pytest.mark.parametrize("version", ADDRESSES)
+def test_every_form_of_addresses_is_the_same(version):
+    """Text, objects and numbers; in lists, tuples, arrays and whatever can be gone through."""
+    texts, numbers, dst = ADDRESSES[version]
+    objects = [ipaddress.ip_address(t) for t in texts]
+    forms = [texts, tuple(texts), np.array(texts), np.array(texts, "O"), objects, np.array(objects, "O"), iter(texts)]
+    forms += [np.array(numbers, kind) for kind in ("<u4", ">u4", "<i8", ">u8", "<i4")] if numbers else []
+    forms += [range(numbers[0], numbers[0] + 8, 7)] if numbers else []
+    batches = [fastnat.packets(proto="udp", src=form, dst=dst) for form in forms]
+    for made, form in zip(batches, forms, strict=True):
+        assert (made == batches[0]).all(), form
+    assert len(batches[0]) == 2
+
+
+@pytest.mark.parametrize("odd", [
+    np.array([-1]), np.array([2**32]), np.array([2**40, 5]), np.array([2**64 - 1], np.uint64), np.array([-5], np.int8),
+    b"10.0.0.1", bytearray(b"10.0.0.1"), memoryview(b"10.0.0.1"), True, np.bool_(True), [True], np.array([True]),
+    np.array("::1"), np.ones(2), [b"10.0.0.1"], {"10.0.0.1": 1, "::1": 2},
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["src", "dst"])
+def test_what_is_no_address_is_refused(name, odd):
+    """Neither cut to 32 bits nor taken byte by byte."""
+    with pytest.raises(FastnatError):
+        fastnat.packets(**{"proto": "udp", "src": "10.244.0.2", "dst": "203.0.113.10", name: odd})
+
+
+def test_addresses_of_two_families_are_named():
+    with pytest.raises(InputError, match=r"src: '10\.0\.0\.1' is not an IPv6 address"):
+        fastnat.packets(proto="udp", src="10.0.0.1", dst="::1")
+
+
+@pytest.mark.parametrize("form", [str, Path, lambda name: str(name).encode(), lambda name: type("S", (str,), {})(name)])
+def test_every_form_of_a_path_is_taken(tmp_path, form):
+    nat = engine()
+    NODE.save(form(tmp_path / "node"))
+    assert fastnat.Engine(fastnat.Node.load(form(tmp_path / "node")))
+    nat.save(form(tmp_path / "state"))
+    assert fastnat.Engine.restore(form(tmp_path / "state")).now == nat.now
+    with (tmp_path / "c.pcapng").open("wb") as file:
+        capture.Writer(file).write(0.0, "cni0", b"\x45" + bytes(19))
+    assert len(list(capture.read(form(tmp_path / "c.pcapng")))) == 1
+
+
+@pytest.mark.parametrize("odd", [None, 5, 1.5, [], object(), "", b"", "\0", b"a\0b"])
+def test_odd_paths_are_refused_and_nothing_is_written(tmp_path, monkeypatch, odd):
+    monkeypatch.chdir(tmp_path)
+    nat = engine()
+    calls = (NODE.save, fastnat.Node.load, nat.save, fastnat.Engine.restore, lambda path: list(capture.read(path)))
+    for call in calls:
+        with pytest.raises(FastnatError):
+            call(odd)
+    assert not list(tmp_path.iterdir())
