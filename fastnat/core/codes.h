@@ -398,9 +398,6 @@ enum timeout_index {
     TIMEOUT_GRE_STREAM = 17,
     /* 21 to 29: SCTP states */
     TIMEOUT_SCTP = 20,
-    /* PPTP_GRE_TIMEOUT, PPTP_GRE_STREAM_TIMEOUT */
-    TIMEOUT_PPTP = 30,
-    TIMEOUT_PPTP_STREAM = 31,
 };
 
 /* service_t.scheduler */

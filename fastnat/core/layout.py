@@ -406,8 +406,6 @@ class TimeoutIndex(IntEnum):
     GRE = 16
     GRE_STREAM = 17
     SCTP = 20
-    PPTP = 30
-    PPTP_STREAM = 31
 
 
 class Scheduler(IntEnum):

@@ -284,8 +284,6 @@ cdef extern from "types.h" nogil:
         TIMEOUT_GRE
         TIMEOUT_GRE_STREAM
         TIMEOUT_SCTP
-        TIMEOUT_PPTP
-        TIMEOUT_PPTP_STREAM
     enum:
         SCHEDULE_RR
         SCHEDULE_WRR

@@ -145,7 +145,6 @@ class Changes(Loader):
 
     def assign_ct(self, key: Ct, value: Expression) -> bool:
         """Compile `ct mark set` and `ct zone set`."""
-        self.tracking = True
         if key.key == "mark":
             return self.assign_value(value, key, NftExprKind.SET_MARK, 1)
         if key.key == "zone":

@@ -21,6 +21,7 @@ from .emit import Unsupported
 from .program import BESIDE, BaseChain, Origin, Pool, Program, base_rows
 from .sets import jiffies
 from .state import state_row, stateful
+from .tracking import turns_tracking_on
 from .tree import (
     UNREAD,
     Assign,
@@ -96,15 +97,17 @@ class Compiler(Changes):
                     f"table {table.family} {table.name} of {self.ruleset.source} is that of iptables-nft: its rules "
                     "run once, as iptables-save shows them, which says more"
                 )
-            elif table.family in own and "dormant" not in table.flags:
-                self.compile_table(table)
+            elif table.family in own:
+                if table.family != "netdev":
+                    self.program.tracking |= turns_tracking_on(table, own[2])
+                if "dormant" not in table.flags:
+                    self.compile_table(table)
             elif table.family in ("arp", "bridge"):
                 self.leave_out(table)
         rows, self.program.bases = base_rows(self.bases, iptables, iptables_first)
         self.program.arrays = self.pool.arrays(self.family, rows if self.bases else [])
         if not self.bases:
             self.program.bases = {}
-        self.program.tracking = self.tracking or self.program.nat
         self.program.snat = self.snat
         return self.program
 
@@ -295,7 +298,6 @@ class Compiler(Changes):
         elif isinstance(s, Dynamic):
             return self.dynamic(s)
         elif isinstance(s, Notrack):
-            self.tracking = True
             self.emit(NftExprKind.NOTRACK)
         elif isinstance(s, Other) and s.name == "reset tcp option":
             return self.strip(s)
@@ -364,7 +366,6 @@ class Compiler(Changes):
     def emit_stateful(self, s: Statement, state: int) -> None:
         """Append the expression of what remembers."""
         kind, b, c = stateful(s)
-        self.tracking |= isinstance(s, CtCount)
         self.pool.counts |= isinstance(s, CtCount)
         self.emit(kind, a=state, b=b, c=c)
 
@@ -422,7 +423,6 @@ class Compiler(Changes):
         """Compile `ct helper set`: helpers that this engine does not have announce no connections."""
         words = dict(made.words)
         kind, protocol = self.helper_code(words.get("type", "")), 17 if words.get("protocol") == "udp" else 6
-        self.tracking = True
         if kind:
             self.program.helpers = True
             self.emit(NftExprKind.SET_HELPER, a=kind, b=protocol)

@@ -55,7 +55,6 @@ class Emitter:
         self.owners: dict[str, Mapping[str, int]] = {}
         self.ifaces = {name: n for n, name in enumerate(iface_names) if n}
         self.address_kind = TYPES["ipv4_addr" if family is V4 else "ipv6_addr"]
-        self.tracking = False
         self.rule_key: tuple[object, ...] = ()
         self.statement_number = 0
         self.places: dict[tuple[object, ...], int] = {}

@@ -224,7 +224,6 @@ class Loader(Lookups):
 
     def load_ct(self, x: Ct, register: int) -> bool:
         """Load what conntrack knows."""
-        self.tracking = True
         if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
             return False
         if x.key == "l3proto":

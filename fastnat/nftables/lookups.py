@@ -94,7 +94,6 @@ class Lookups(Emitter, ABC):
         first = len(self.pool.exprs)
         self.pool.exprs += [(int(kind), 1, 0, 0, 0, b, c) for kind, b, c in map(stateful, statements)]
         self.pool.counts |= any(isinstance(s, CtCount) for s in statements)
-        self.tracking |= any(isinstance(s, CtCount) for s in statements)
         return [state_columns(s) for s in statements], first
 
     def states_in(self, element: Element, states: list[tuple[int, ...]]) -> list[tuple[int, ...]]:

@@ -30,13 +30,8 @@ TIMEOUTS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 # the one of these that is not of a family
 OF_THE_OTHER = {4: "icmpv6_timeout", 6: "icmp_timeout"}
-# in seconds: SYN_SENT2 and no state at all, the tunnel of PPTP
-WITHOUT_SYSCTL: dict[int, int] = {
-    TcpState.NONE: 120,
-    TcpState.SYN_SENT2: 120,
-    TimeoutIndex.PPTP: 600,
-    TimeoutIndex.PPTP_STREAM: 5 * 3600,
-}
+# in seconds: SYN_SENT2 and no state at all
+WITHOUT_SYSCTL: dict[int, int] = {TcpState.NONE: 120, TcpState.SYN_SENT2: 120}
 SCTP_TIMEOUTS = (  # states 1 to 9: sysctl sctp_timeout_*, default seconds of linux-5.4 and linux-6.18
     ("closed", 10, 10), ("cookie_wait", 3, 3), ("cookie_echoed", 3, 3), ("established", 432000, 210),
     ("shutdown_sent", 0.3, 3), ("shutdown_recd", 0.3, 3), ("shutdown_ack_sent", 3, 3), ("heartbeat_sent", 30, 30),

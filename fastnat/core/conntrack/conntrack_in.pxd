@@ -43,9 +43,8 @@ cdef inline int handle(engine_t *e, pkt_t *p) noexcept nogil:
         return sctp_packet(e, p)
     if proto == PROTO_UDPLITE:
         return replied_packet(e, p, TIMEOUT_UDP, TIMEOUT_UDP_STREAM)
-    if proto == PROTO_GRE and e.conns[p.ct].status & IPS_EXPECTED:
-        return replied_packet(e, p, TIMEOUT_PPTP, TIMEOUT_PPTP_STREAM)
     if proto == PROTO_GRE:
+        # recorded: that of a PPTP tunnel as well, whose own timeouts the tracker forgets again
         return replied_packet(e, p, TIMEOUT_GRE, TIMEOUT_GRE_STREAM)
     refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_GENERIC])
     return CT_ACCEPT

@@ -143,6 +143,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
         if p.len < p.l4off + HEADER + INIT_CHUNK or vtag:
             return CT_INVALID
         s.vtag[1] = load_be32(l4 + HEADER + CHUNK_HEADER)
+        s.init[0] = 1
         return CT_ACCEPT
     if has(seen, HEARTBEAT):
         s.vtag[0] = vtag
@@ -195,11 +196,14 @@ cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_
     # note_init: an INIT or INIT ACK names the tag that the other side must carry.
     # => False: an INIT ACK that belongs to none of two INITs that crossed.
     if e.profile != LINUX_5_4:
-        if type_ == INIT:
+        if s.vtag[1 - dir] == tag:
+            # recorded: an INIT that comes again opens nothing, and ends no collision
+            pass
+        elif type_ == INIT:
             if s.init[dir] and s.init[1 - dir]:
                 s.init[1 - dir] = 0
             s.init[dir] = 1
-        elif s.vtag[1 - dir] != tag:
+        else:
             # recorded: where two INITs crossed an INIT ACK must repeat the tag of its sender's INIT
             if s.init[dir] and s.init[1 - dir]:
                 return False
