@@ -1,8 +1,8 @@
 """A node with all that it has, in a namespace of the running kernel, and what a recording says of it.
 
 A node is a dict: `devices` (name to MTU), `ip` (words of `ip`, those of IPv6 behind "-6 "), `sysctls`, `sets` (ipset
-restore), `rules4` and `rules6` (None: there are no tables of the family). Packets go in and come out by TUN devices,
-whose writes and reads the kernel answers at once: nobody waits.
+restore), `rules4` and `rules6` (None: there are no tables of the family), and maybe `nft`. Packets go in and come out
+by TUN devices, whose writes and reads the kernel answers at once: nobody waits.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ MUTE = "-A OUTPUT -m owner ! --uid-owner 0 -j DROP"
 SAID = re.compile(
     r"net\.(ipv[46]\.(fib_multipath_hash_\w+|conf\.\S+\.(forwarding|force_forwarding|rp_filter|accept_local"
     r"|route_localnet|bc_forwarding|send_redirects|src_valid_mark|accept_source_route))|ipv4\.ip_forward"
-    r"|netfilter\.nf_conntrack_(acct|checksum|tcp_\w+)) "
+    r"|netfilter\.nf_conntrack_(acct|checksum|tcp_\w+|sctp_\w+)) "
 )
 COUNTERS = ("invalid", "insert_failed", "drop", "early_drop", "error", "clash_resolve", "chaintoolong", "found")
 # connections that have less than this to live may be gone on one side [s]
@@ -58,6 +58,11 @@ def muted(text):
     lines = tail.splitlines()
     at = next(n for n, line in enumerate(lines) if not line.startswith(":"))
     return "\n".join([f"{head}*raw", *lines[:at], MUTE, *lines[at:], ""])
+
+
+def reports_groups(data):
+    """Return whether a packet is a report of multicast listeners, behind a hop-by-hop header."""
+    return len(data) > 48 and data[0] >> 4 == 6 and (data[6], data[40]) == (0, 58) and data[48] in (131, 132, 143)
 
 
 class Gateway:
@@ -106,6 +111,8 @@ class Gateway:
             if self.node[f"rules{version}"] is not None:
                 sh(f"{tool}-restore", text=f"*raw\n{MUTE}\nCOMMIT\n")
                 sh(f"{tool}-restore", "-c", text=muted(self.node[f"rules{version}"]))
+        if "nft" in self.node:
+            sh("nft", "-f", "-", text=self.node["nft"])
 
     @staticmethod
     def sysctl(key, value):
@@ -121,6 +128,8 @@ class Gateway:
             "sysctl.conf": "".join(line for line in sh("sysctl", "-a").splitlines(True) if SAID.match(line)),
         }  # fmt: skip
         found |= {f"rules.v{v}": self.node[f"rules{v}"] for v in TOOLS if self.node[f"rules{v}"] is not None}
+        if "nft" in self.node:
+            found["rules.nft"] = self.node["nft"]
         return found | ({"ipset.save": sh("ipset", "save")} if self.node["sets"] else {})
 
     def read(self):
@@ -131,7 +140,7 @@ class Gateway:
                 while True:
                     out.append((name, os.read(fd, 65536)))
         # who has addresses of IPv6 reports its groups
-        return [(name, data) for name, data in out if not (data[0] >> 4 == 6 and data[6] == 0 and data[40] == 58)]
+        return [(name, data) for name, data in out if not reports_groups(data)]
 
     def send(self, iface, data):
         """Put one datagram in, or send it from the node itself."""
@@ -160,9 +169,11 @@ class Gateway:
         return out
 
     def told(self):
-        """Return the table, conntrack -S and the counters of rules, as texts."""
+        """Return the table, conntrack -S and the counters of rules, those of nftables as "nft", as texts."""
         table = "".join(sh("conntrack", "-L", "-f", f"ipv{v}", "-o", "extended") for v in TOOLS)
         saved = {v: sh(f"{tool}-save", "-c") for v, tool in TOOLS.items() if self.node[f"rules{v}"] is not None}
+        if "nft" in self.node:
+            saved["nft"] = sh("nft", "list", "ruleset")
         totals = {}
         for word in sh("conntrack", "-S").split():
             name, _, value = word.partition("=")
@@ -224,6 +235,18 @@ def counters(text, raw=True):
     return sorted(found)
 
 
+def rules_of(engine, version):
+    """Return the engine's rules with their counters, in the form of Gateway.told()."""
+    return engine.list_nft() if version == "nft" else engine.save_rules(int(version))
+
+
+def rules_told(version, text, raw):
+    """Return the counters of rules as a list; raw: the node has rules in the table raw."""
+    if version == "nft":
+        return list(enumerate(re.findall(r"packets \d+ bytes \d+", text)))
+    return counters(text, raw)
+
+
 class Difference(AssertionError):
     """What differs, of which kind, behind which packets."""
 
@@ -278,11 +301,11 @@ def compare_ends(kernel, engine, packets):
     if other:
         raise Difference("counters", f"kernel and engine: {other}", packets)
     for version, text in saved.items():
-        raw = "*raw" in kernel.node[f"rules{version}"]
-        sides = counters(text, raw), counters(engine.save_rules(version), raw)
+        raw = "*raw" in kernel.node.get(f"rules{version}", "")
+        sides = rules_told(version, text, raw), rules_told(version, rules_of(engine, version), raw)
         if sides[0] != sides[1]:
             only = [[row for row in a if row not in b] for a, b in (sides, sides[::-1])]
-            raise Difference("rules", f"IPv{version}: kernel {only[0]}, engine {only[1]}", packets)
+            raise Difference("rules", f"{version}: kernel {only[0]}, engine {only[1]}", packets)
 
 
 class Given:
@@ -325,8 +348,8 @@ def shrink(node, difference, folder, budget=60.0):
     return node, packets
 
 
-def record(node, packets, path, about):
-    """Write what the running kernel makes of packets."""
+def recorded(node, packets, about):
+    """Return what the running kernel makes of packets."""
     kernel, begin = Gateway(node), time.monotonic()
     try:
         files, epoch = kernel.files(), time.time()
@@ -335,8 +358,32 @@ def record(node, packets, path, about):
         table, stats, saved = kernel.told()
     finally:
         kernel.close()
-    said = {
+    return {
         "about": about, "kernel": platform.release(), "epoch": epoch, "seconds": took, "files": files, "packets": out,
         "table": connections(table), "stats": stats, "rules": saved,
     }  # fmt: skip
-    path.write_text(json.dumps(said, indent=0) + "\n")
+
+
+def record(node, packets, path, about):
+    """Write what the running kernel makes of packets."""
+    path.write_text(json.dumps(recorded(node, packets, about), indent=0) + "\n")
+
+
+def check(said, folder):
+    """Assert that the engine does as a recording says; folder: an empty one for the node's files."""
+    for name, text in said["files"].items():
+        (folder / name).write_text(text)
+    engine = fastnat.Engine(fastnat.Node.load(folder), epoch=said["epoch"])
+    pause = said["seconds"] / len(said["packets"])
+    run = Replay(engine)
+    for n, (iface, data, theirs) in enumerate(said["packets"]):
+        answers = list(run.run([Batch([said["epoch"] + n * pause], [iface], [bytes.fromhex(data)])]))
+        mine = [(out, d) for answer in answers for _, out, d in answer.emitted() if out != "local"]
+        assert shown(mine) == theirs, f"packet {n}: {data}: {[*answers[0].lines()]}"
+    table = connections(engine.conntrack.format("extended"))
+    assert table.keys() == said["table"].keys()
+    assert {line: left for line, left in table.items() if abs(left - said["table"][line]) > 2} == {}
+    assert {c: engine.stats[c] for c in COUNTERS} == said["stats"]
+    for version, text in said["rules"].items():
+        raw = "*raw" in said["files"].get(f"rules.v{version}", "")
+        assert rules_told(version, rules_of(engine, version), raw) == rules_told(version, text, raw)
