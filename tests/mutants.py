@@ -1,16 +1,19 @@
 """Mutants of the core's steps: does a test notice when one line of a step says something else?
 
-    python tests/mutants.py [--count 200] [--seed 1] [--jobs 2] [--only nat/l4proto]
+    python tests/mutants.py [--count 200] [--most 300] [--seed 1] [--jobs 2] [--only nat/l4proto]
 
 Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
 are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. A first run of all tests notes
-which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds; one that survives
-meets the rest of them. Who is left is printed with its line; mutants.toml says of some why no test can tell them.
+which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds of a processor. Who is
+left is printed with its line; mutants.toml says of some why no test can tell them.
 """
 
 import argparse
+import ast
 import ctypes
 import hashlib
+import json
+import mmap
 import os
 import pickle
 import random
@@ -30,9 +33,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/mutants"
-LIMIT = 60
-# the whole of the tests, for who survives those of its step [s]
-LONG = 600
+# of a processor, for the tests of one mutant [s]
+LIMIT = 120
 # but those that read the sources or judge a build
 OWN = (
     "unit/test_build.py",
@@ -92,10 +94,55 @@ class Mutant:
     before: str
     after: str
 
+    def belongs_to(self, family):
+        """Return whether the change is in code of a family: of `this if FN_V6 else that` it has one half."""
+        return halved(self.before, family) != halved(self.after, family)
+
     @property
     def name(self):
         """What EQUIVALENT calls it."""
         return f"{self.step}: {self.before.strip()} -> {self.after.strip() or 'nothing'}"
+
+
+class Halving(ast.NodeTransformer):
+    """Leaves of an expression what a family has: FN_V6 is known."""
+
+    def __init__(self, family):
+        self.family = family
+
+    def visit_Name(self, node):
+        return ast.Constant(self.family == 6) if node.id == "FN_V6" else node
+
+    def visit_UnaryOp(self, node):
+        self.generic_visit(node)
+        known = isinstance(node.op, ast.Not) and isinstance(node.operand, ast.Constant)
+        return ast.Constant(not node.operand.value) if known else node
+
+    def visit_BoolOp(self, node):
+        self.generic_visit(node)
+        ends = isinstance(node.op, ast.Or)
+        if any(isinstance(v, ast.Constant) and v.value is ends for v in node.values):
+            return ast.Constant(ends)
+        return node
+
+    def visit_IfExp(self, node):
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Constant):
+            return node.body if node.test.value else node.orelse
+        return node
+
+
+def halved(line, family):
+    """Return what a line says to a family, in a form that can be compared."""
+    said = HEAD.match(line.split("  # ")[0].rstrip())
+    # casts and addresses are not Python
+    text = re.sub(r"<\w+ ?\**>|&(?=\w)", "", said[3] if said else line.split("  # ")[0].strip())
+    if "FN_V6" not in text:
+        return line
+    try:
+        return ast.dump(Halving(family).visit(ast.parse(text)))
+    except SyntaxError:
+        return line
 
 
 def candidates(step, text):
@@ -170,11 +217,8 @@ def choose(count, seed, only):
 
 
 def build(mutants):
-    """Build a copy of the package with all of them that compile; return its folder, and those."""
-    shutil.rmtree(BUILD / "src", ignore_errors=True)
-    source = BUILD / "src"
-    kept_out = shutil.ignore_patterns("*.so", "__pycache__", "*.c")
-    shutil.copytree(ROOT / "fastnat", source / "fastnat", ignore=kept_out)
+    """Build a copy of the package with all of them that compile; return those."""
+    source = copied()
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     (source / "fastnat/core/mutant.h").write_text(HEADER.replace("COUNT", str(max(mutants))))
@@ -186,13 +230,22 @@ def build(mutants):
             here = {n: m for n, m in mutants.items() if m.step == step}
             (source / f"fastnat/core/{step}.pxd").write_text(woven(text, here))
         with log.open("w") as file:
-            done = subprocess.run(words, cwd=source, env={**os.environ, "FASTNAT_STEPS": "1"}, stdout=file, stderr=file)
+            done = subprocess.run(
+                words, cwd=source, env={**os.environ, "FASTNAT_BUILD": "mutants"}, stdout=file, stderr=file
+            )
         if not done.returncode:
-            return source, mutants
+            return mutants
         wrong = uncompilable(source, log.read_text())
         if not wrong:
             sys.exit(f"the mutants do not compile: see {log}")
         mutants = {n: m for n, m in mutants.items() if n not in wrong}
+
+
+def copied():
+    """Copy the package, but for what is built; return the folder."""
+    kept_out = shutil.ignore_patterns("*.so", "__pycache__", "*.c")
+    shutil.copytree(ROOT / "fastnat", BUILD / "src/fastnat", ignore=kept_out, dirs_exist_ok=True)
+    return BUILD / "src"
 
 
 def uncompilable(source, said):
@@ -248,19 +301,21 @@ def silence():
 class Judge:
     """A plugin of pytest that collects the tests once; each mutant meets those that reach it, in a forked process.
 
-    A first run of all tests without a mutant notes how long each takes, and which mutants' lines it reaches. Notes and
-    verdicts are kept beside the build: an interrupted run is gone on with.
+    A first run of the tests without a mutant notes how long each takes, and which mutants' lines it reaches. Notes and
+    verdicts are kept beside the build and hold for a test as long as its file does: an interrupted run is gone on with,
+    and after a change of tests a survivor meets those that it has not met.
     """
 
-    def __init__(self, mutants, source, jobs, seed):
-        self.mutants, self.jobs, self.size, self.seed = mutants, jobs, max(mutants), seed
+    def __init__(self, mutants, source, asked):
+        self.mutants, self.size = mutants, max(mutants)
+        self.jobs, self.seed, self.most = asked.jobs, asked.seed, asked.most
         self.libraries = Libraries(source)
         self.failed = False
-        # by test: seconds, and mutants by family
+        # by name of a test with the checksum of its file: seconds, and mutants by family
         self.seen = {}
-        # by number and family: "failed", "crashed", "endless", or "" for who survives
-        self.said = {}
-        self.verdicts = BUILD / "verdicts"
+        # by number and family: "failed", "crashed", "endless", or "" for who survives; the tests that it has met
+        self.said, self.met = {}, {}
+        self.notes, self.verdicts = BUILD / "notes", BUILD / "verdicts"
 
     def pytest_runtest_logreport(self, report):
         self.failed |= report.failed
@@ -268,142 +323,158 @@ class Judge:
     def pytest_runtestloop(self, session):
         if session.testsfailed:
             raise session.Failed("the tests cannot be collected")
+        marks = checksums()
+        self.items = {f"{marks[item.path]} {item.nodeid}": item for item in session.items}
         self.note(session)
-        alive = [(n, f) for n in self.mutants for f in (4, 6) if n in self.libraries.numbers[f]]
+        both = [(n, f) for n in self.mutants for f in (4, 6) if n in self.libraries.numbers[f]]
         # so that what an interrupted run has judged stands for all of them
-        random.Random(self.seed).shuffle(alive)
+        random.Random(self.seed).shuffle(both)
+        alive = [(n, f) for n, f in both if self.mutants[n].belongs_to(f)]
         print(f"{len(alive)} are compiled: code of one family is none of the other", flush=True)
-        for limit in (LIMIT, LONG):
-            for line in self.verdicts.read_text().splitlines() if self.verdicts.exists() else ():
-                number, family, until, how = line.split(" ")
-                if how or int(until) >= limit:
-                    self.said[int(number), int(family)] = how
-            waiting = [one for one in alive if not self.said.get(one) and (limit == LIMIT or one in self.said)]
-            waiting = [one for one in waiting if limit == LONG or one not in self.said]
-            self.said |= self.judged(session, waiting, limit)
-            caught = sum(map(bool, self.said.values()))
-            print(f"{caught} of {len(alive)} caught within {limit} s", flush=True)
+        self.remember()
+        asked = {*alive[: self.most], *self.met}
+        self.judge([one for one in alive if one in asked and not self.said.get(one)])
         return True
 
     def note(self, session):
-        """Run all tests once, without a mutant: each of the jobs has its part of them."""
-        notes = [BUILD / f"seen-{k}" for k in range(self.jobs)]
-        if not all(path.exists() for path in notes):
-            for k, path in enumerate(notes):
-                if not os.fork():
-                    silence()
-                    seen = self.noted(session.items, range(k, len(session.items), self.jobs))
-                    path.write_bytes(pickle.dumps(seen))
-                    os._exit(0)
-            if any(os.wait()[1] for _ in notes):
-                raise session.Failed("a test ends the process without a mutant")
-        for path in notes:
+        """Run the tests without notes once, without a mutant: each of the jobs has its part of them."""
+        self.seen = pickle.loads(self.notes.read_bytes()) if self.notes.exists() else {}
+        new = [name for name in self.items if name not in self.seen]
+        parts = [BUILD / f"notes-{k}" for k in range(self.jobs)]
+        for k, path in enumerate(parts):
+            if not os.fork():
+                silence()
+                path.write_bytes(pickle.dumps(self.noted(new[k :: self.jobs])))
+                os._exit(0)
+        ends = [os.wait()[1] for _ in parts]
+        if any(ends):
+            raise session.Failed("a test ends the process without a mutant")
+        for path in parts:
             self.seen |= pickle.loads(path.read_bytes())
+        self.notes.write_bytes(pickle.dumps(self.seen))
 
-    def noted(self, items, places):
-        """Run some of the tests; return by place the seconds each takes, and by family the mutants that it reaches."""
+    def noted(self, names):
+        """Run some of the tests; return by name the seconds each takes, and by family the mutants that it reaches."""
         seen = {}
         self.libraries.reached(self.size, clear=True)
-        for n in places:
-            begun = time.monotonic()
-            items[n].config.hook.pytest_runtest_protocol(item=items[n], nextitem=None)
+        for name in names:
+            begun = time.process_time()
+            self.run(name)
+            seen[name] = time.process_time() - begun, self.libraries.reached(self.size, clear=True)
             # it would notice everything: it asks for a terminal, or for the whole of a session
             if self.failed:
                 self.failed = False
+                seen[name] = 0, {4: set(), 6: set()}
                 with (BUILD / "left-out").open("a") as file:
-                    file.write(f"{items[n].nodeid}\n")
-                self.libraries.reached(self.size, clear=True)
-                continue
-            seen[n] = time.monotonic() - begun, self.libraries.reached(self.size, clear=True)
+                    file.write(f"{name}\n")
         return seen
 
-    def belonging(self, number, family):
-        """Return the places of the tests that reach a mutant, the quickest in front."""
-        mine = sorted((seconds, n) for n, (seconds, reached) in self.seen.items() if number in reached[family])
-        return [n for _, n in mine]
+    def run(self, name):
+        """Run one test."""
+        item = self.items[name]
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
-    def judged(self, session, waiting, limit):
-        """Return what becomes of mutants that meet their tests for so many seconds."""
-        said, running, waiting = {}, {}, list(reversed(waiting))
+    def belonging(self, number, family):
+        """Return the tests that reach a mutant and that it has not met, the quickest in front."""
+        met = self.met.get((number, family), ())
+        mine = ((self.seen[name][0], name) for name in self.items if number in self.seen[name][1][family])
+        return [name for _, name in sorted(mine) if name not in met]
+
+    def remember(self):
+        """Take over the verdicts of an earlier run, of tests that are still the same."""
+        for line in self.verdicts.read_text().splitlines() if self.verdicts.exists() else ():
+            number, family, how, *tests = json.loads(line)
+            if not how:
+                self.met[number, family] = self.met.get((number, family), set()) | set(tests)
+            elif tests[0] in self.items:
+                self.said[number, family] = how
+
+    def judge(self, waiting):
+        """Let mutants meet their tests, some at a time."""
+        running, waiting = {}, list(reversed(waiting))
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 one = waiting.pop()
                 tests = self.belonging(*one)
+                place = mmap.mmap(-1, 8)
                 pid = os.fork()
                 if not pid:
-                    self.meet(session, *one, tests, limit)
-                running[pid] = one, time.monotonic() + 2 * limit
+                    self.meet(*one, tests, place)
+                running[pid] = one, tests, place, time.monotonic() + 20 * LIMIT
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid:
-                (one, _), code = running.pop(pid), os.waitstatus_to_exitcode(status)
-                said[one] = {0: "", 1: "failed"}.get(code, "crashed")
-                self.keep(one, limit, said[one])
-            for late, (one, until) in list(running.items()):
+            # who waits for something needs no processor
+            for late, (*_, until) in running.items() if not pid else ():
                 if time.monotonic() > until:
-                    os.kill(late, signal.SIGKILL)
-                    os.waitpid(late, 0)
-                    said[one] = "endless"
-                    self.keep(one, limit, said[one])
-                    del running[late]
-            time.sleep(0.01)
-        return said
+                    os.kill(late, signal.SIGPROF)
+            if not pid:
+                time.sleep(0.01)
+                continue
+            one, tests, place, _ = running.pop(pid)
+            how = {0: "", 1: "failed", -signal.SIGPROF: "endless"}.get(os.waitstatus_to_exitcode(status), "crashed")
+            self.said[one] = how
+            n = int.from_bytes(place, "little")
+            with self.verdicts.open("a") as file:
+                file.write(json.dumps([*one, how, *([tests[n]] if how else tests[:n])]) + "\n")
+            if not how:
+                print(f"  survives {n} tests of {len(tests)}: {self.mutants[one[0]].name} IPv{one[1]}", flush=True)
 
-    def keep(self, one, limit, how):
-        """Note a verdict, and name who survives."""
-        with self.verdicts.open("a") as file:
-            file.write(f"{one[0]} {one[1]} {limit} {how}\n")
-        if not how:
-            print(f"  survives {limit} s IPv{one[1]}: {self.mutants[one[0]].name}", flush=True)
-
-    def meet(self, session, number, family, tests, limit):
-        """Be the mutant, and meet tests in turn until one fails; ends this process."""
+    def meet(self, number, family, tests, place):
+        """Be the mutant, and meet tests in turn until one fails; place says at which it is. Ends this process."""
         os.setpgid(0, 0)
         os.environ["FASTNAT_MUTANT"] = f"{number}:{family}"
         silence()
-        until = time.monotonic() + limit
         self.libraries.choose(number, family)
-        for n in tests:
-            item = session.items[n]
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        until = time.process_time() + LIMIT
+        for n, name in enumerate(tests):
+            if time.process_time() > until:
+                os._exit(0)
+            place[:] = n.to_bytes(8, "little")
+            # the processor's time, whatever else the machine does: SIGPROF ends the process
+            signal.setitimer(signal.ITIMER_PROF, 10 + 10 * self.seen[name][0])
+            self.run(name)
             if self.failed:
                 os._exit(1)
-            if time.monotonic() > until:
-                break
+        place[:] = len(tests).to_bytes(8, "little")
         os._exit(0)
+
+
+def checksums():
+    """Return by file of tests a checksum of it: so long notes and verdicts hold; `rm -r build/mutants` begins anew."""
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in (ROOT / "tests").rglob("test_*.py")}
 
 
 def main():
     """Make, build and judge mutants; end with 1 when more than 5 of 100 survive."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--most", type=int, help="judge no more than so many of them, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
-    source, kept, now = BUILD / "src", BUILD / "mutants", state(asked)
+    kept, now = BUILD / "mutants", state(asked)
     before, mutants = pickle.loads(kept.read_bytes()) if kept.exists() else ("", {})
     if before != now:
         shutil.rmtree(BUILD, ignore_errors=True)
         BUILD.mkdir(parents=True)
-        source, mutants = build(choose(asked.count, asked.seed, asked.only))
+        mutants = build(choose(asked.count, asked.seed, asked.only))
         kept.write_bytes(pickle.dumps((now, mutants)))
+    source = copied()
     print(f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps", flush=True)
     os.environ["PYTHONPATH"] = str(source)
     sys.path.insert(0, str(source))
-    judge = Judge(mutants, source, asked.jobs, asked.seed)
-    words = ["-q", "-s", "-p", "no:cacheprovider", "-m", "not kernel and not slow", *ALL]
+    judge = Judge(mutants, source, asked)
+    words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", "not kernel and not slow", *ALL]
     if pytest.main(words, plugins=[judge]):
         sys.exit(1)
     sys.exit(report(mutants, judge.said))
 
 
 def state(asked):
-    """Return what verdicts hold for: a checksum of the sources, the tests, and what is asked."""
-    found = hashlib.sha256(repr((asked.count, asked.seed, asked.only, asked.jobs)).encode())
-    for path in sorted(
-        [*(ROOT / "fastnat").rglob("*.p*"), *(ROOT / "fastnat/core").rglob("*.h"), *(ROOT / "tests").rglob("*.py")]
-    ):
-        if path.suffix in (".py", ".pyx", ".pxd", ".pxi", ".h"):
+    """Return what a build holds for: a checksum of the core, and what is asked."""
+    found = hashlib.sha256(repr((asked.count, asked.seed, asked.only, HEADER, OPERATORS)).encode())
+    for path in sorted((ROOT / "fastnat/core").rglob("*.[hp]*")):
+        if path.suffix in (".pyx", ".pxd", ".pxi", ".h"):
             found.update(path.read_bytes())
     return found.hexdigest()
 
@@ -422,7 +493,7 @@ def report(mutants, said):
             print(f"{f'equivalent: {known}' if known else 'SURVIVES'} IPv{family} {mutants[number].name}")
     for part in sorted(total):
         print(f"{part:<14} {caught[part]:>4} of {total[part]:>4}")
-    print(f"{caught.total()} of {total.total()} caught ({caught.total() / total.total():.1%})")
+    print(f"{caught.total()} of {total.total()} caught ({caught.total() / max(total.total(), 1):.1%})")
     return left.total() > total.total() // 20
 
 
