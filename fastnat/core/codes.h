@@ -109,6 +109,8 @@ enum conn_flag {
     CONN_ADRIFT = 32,
     /* nf_conntrack_acct was on when it began: it has an acct_t */
     CONN_COUNTED = 64,
+    /* a rule gave it to a proxy on the node: tproxy, TPROXY */
+    CONN_PROXIED = 128,
 };
 
 /* enum tcp_conntrack */
@@ -354,6 +356,8 @@ enum reason {
     REASON_HELPER = 21,
     REASON_NO_ROOM = 22,
     REASON_TOO_MANY_RULES = 23,
+    /* a proxy has it, and its route leads on to another machine */
+    REASON_PROXIED = 24,
 };
 
 /* indices of engine_t.stats; dtypes.STATS names them in this order */
@@ -453,6 +457,7 @@ enum target_kind {
     TARGET_TCPMSS = 22,
     /* no rule's: TCPMSS has no room for its option */
     TARGET_NO_ROOM = 23,
+    TARGET_TPROXY = 24, /* marks and accepts; drops what no proxy can have */
 };
 
 /* rule_t.tests */
@@ -534,6 +539,7 @@ enum match_kind {
     MATCH_CONNLIMIT = 45,       /* connlimit + bits: -m connlimit */
     MATCH_CONNBYTES = 46,       /* connbytes: -m connbytes */
     MATCH_ECN = 47,             /* byte: --ecn-tcp-cwr, --ecn-tcp-ece */
+    MATCH_SOCKET = 48,          /* constant: -m socket --transparent */
 };
 
 /* base_t.kind */
@@ -588,10 +594,13 @@ enum nft_expr_kind {
     NFT_SET_TTL = 29,
     NFT_SET_MSS = 30,
     NFT_NOTRACK = 31,
-    NFT_NAT = 32,   /* TARGET_*, RANGE_*; c: registers of min_addr, max_addr, min_proto, max_proto, a byte each, 255 none */
+    NFT_NAT = 32,         /* TARGET_*, RANGE_*; c: registers of min_addr, max_addr, min_proto, max_proto, a byte each, 255 none */
     NFT_ZERO_CHECKSUM = 33,
-    NFT_ADD = 34,   /* what is added to the register */
-    NFT_STRIP = 35, /* kind of the TCP option of which NOPs are made */
+    NFT_ADD = 34,         /* what is added to the register */
+    NFT_STRIP = 35,       /* kind of the TCP option of which NOPs are made */
+    NFT_SET_ADDRESS = 36, /* MANIP_* */
+    NFT_SET_PORT = 37,    /* MANIP_* */
+    NFT_TPROXY = 38,
 };
 
 enum nft_base {
@@ -643,6 +652,8 @@ enum nft_meta {
     NFT_META_PKTTYPE = 17,
     NFT_META_L4PROTO = 16,
     NFT_META_RANDOM = 24,
+    /* beyond those of the kernel: 1 where a proxy's socket has the connection */
+    NFT_META_TRANSPARENT = 200,
 };
 
 enum nft_ct {

@@ -165,6 +165,8 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
         reason = nat_hook(e, HOOK_INPUT, p, MANIP_SRC)
     if not reason:
         reason = last_hook(e, p)
+    if fn_unlikely(p.proxied) and p.ct != FN_NONE:
+        e.conns[p.ct].flags |= CONN_PROXIED
     if not reason:
         reason = confirm_hook(e, p)
     return reason
@@ -243,6 +245,14 @@ cdef inline uint32_t route_one(engine_t *e, pkt_t *p, bint *local) noexcept nogi
     return REASON_MARTIAN if not FN_V6 and source_fails(e, p, 0 if local[0] else p.out_iface) else REASON_NONE
 
 
+cdef inline uint32_t refuse_proxied(engine_t *e, pkt_t *p) noexcept nogil:
+    # refuse_proxied: what a proxy has goes on to no other machine (ip_forward, ip6_forward).
+    # => Why it is dropped.
+    if options_fail(e, p):
+        return REASON_IP_HEADER
+    return REASON_PROXIED if e.iface_flags[p.in_iface] & IFACE_FORWARD else REASON_NOT_FORWARDING
+
+
 cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
     # route_received: from behind PREROUTING on: routing, and the hooks behind it (ip_rcv_finish, ip_route_input_slow).
     cdef addr_t dst = tuple_dst(p.t)
@@ -260,6 +270,8 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
         reason = route_one(e, p, &local)
         if reason:
             return reason
+        if fn_unlikely(p.proxied) and not local:
+            return refuse_proxied(e, p)
     if options_fail(e, p):
         return REASON_IP_HEADER
     return deliver_received(e, p) if local and not p.srr_hop_at else forward(e, p)

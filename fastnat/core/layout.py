@@ -98,6 +98,7 @@ class ConnFlag(IntEnum):
     HELPED = 16
     ADRIFT = 32
     COUNTED = 64
+    PROXIED = 128
 
 
 class TcpState(IntEnum):
@@ -361,6 +362,7 @@ class Reason(IntEnum):
     HELPER = 21
     NO_ROOM = 22
     TOO_MANY_RULES = 23
+    PROXIED = 24
 
 
 class StatIndex(IntEnum):
@@ -466,6 +468,7 @@ class TargetKind(IntEnum):
     TOO_FAR = 21
     TCPMSS = 22
     NO_ROOM = 23
+    TPROXY = 24
 
 
 class RuleTests(IntEnum):
@@ -548,6 +551,7 @@ class MatchKind(IntEnum):
     CONNLIMIT = 45
     CONNBYTES = 46
     ECN = 47
+    SOCKET = 48
 
 
 class BaseKind(IntEnum):
@@ -604,6 +608,9 @@ class NftExprKind(IntEnum):
     ZERO_CHECKSUM = 33
     ADD = 34
     STRIP = 35
+    SET_ADDRESS = 36
+    SET_PORT = 37
+    TPROXY = 38
 
 
 class NftBase(IntEnum):
@@ -667,6 +674,7 @@ class NftMeta(IntEnum):
     PKTTYPE = 17
     L4PROTO = 16
     RANDOM = 24
+    TRANSPARENT = 200
 
 
 class NftCt(IntEnum):
@@ -1073,6 +1081,11 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
         Form("byte", {
             "mask": (4, "uint32"),
             "value": (8, "uint32"),
+        }),
+    ),
+    MatchKind.SOCKET: (
+        Form("constant", {
+            "holds": (4, "uint32"),
         }),
     ),
 }

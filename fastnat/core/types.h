@@ -794,6 +794,7 @@ typedef struct {
     uint8_t part;                               /* PART_* */
     uint8_t record_at, stamp_at;                /* IPv4 options: where the node's address was entered, 0 nowhere */
     uint8_t options_changed;
+    uint8_t proxied;                            /* a rule gave it to a proxy on the node */
     uint8_t rerouted;                           /* the node's own: rules have changed its way, and it was routed anew */
     uint8_t srr_at, srr_hop_at;                 /* IPv4 source route, and its address to which the packet goes on; 0: none */
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */

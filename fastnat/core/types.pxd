@@ -84,6 +84,7 @@ cdef extern from "types.h" nogil:
         CONN_HELPED
         CONN_ADRIFT
         CONN_COUNTED
+        CONN_PROXIED
     enum:
         TCP_NONE
         TCP_SYN_SENT
@@ -247,6 +248,7 @@ cdef extern from "types.h" nogil:
         REASON_HELPER
         REASON_NO_ROOM
         REASON_TOO_MANY_RULES
+        REASON_PROXIED
     enum:
         STAT_FOUND
         STAT_INVALID
@@ -328,6 +330,7 @@ cdef extern from "types.h" nogil:
         TARGET_TOO_FAR
         TARGET_TCPMSS
         TARGET_NO_ROOM
+        TARGET_TPROXY
     enum:
         RULE_TESTS_ADDRESSES
         RULE_TESTS_PROTO
@@ -394,6 +397,7 @@ cdef extern from "types.h" nogil:
         MATCH_CONNLIMIT
         MATCH_CONNBYTES
         MATCH_ECN
+        MATCH_SOCKET
     enum:
         BASE_IPTABLES
         BASE_NFTABLES
@@ -438,6 +442,9 @@ cdef extern from "types.h" nogil:
         NFT_ZERO_CHECKSUM
         NFT_ADD
         NFT_STRIP
+        NFT_SET_ADDRESS
+        NFT_SET_PORT
+        NFT_TPROXY
     enum:
         NFT_BASE_NETWORK
         NFT_BASE_TRANSPORT
@@ -477,6 +484,7 @@ cdef extern from "types.h" nogil:
         NFT_META_PKTTYPE
         NFT_META_L4PROTO
         NFT_META_RANDOM
+        NFT_META_TRANSPARENT
     enum:
         NFT_CT_STATE
         NFT_CT_DIRECTION
@@ -1255,6 +1263,7 @@ cdef extern from "types.h" nogil:
         uint8_t record_at
         uint8_t stamp_at
         uint8_t options_changed
+        uint8_t proxied
         uint8_t rerouted
         uint8_t srr_at
         uint8_t srr_hop_at

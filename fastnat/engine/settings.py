@@ -67,7 +67,8 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
         "nat_hooks": r.nat_hooks or program.nat,
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
-        "routes_by_packet": by_packet,
+        # what rules write into packets is not in the tuples of their connection
+        "routes_by_packet": by_packet or program.writes,
         "dissects": dissects,
         "multipath_policy": sysctl(f"net.ipv{family.version}.fib_multipath_hash_policy", 0),
         "multipath_seed": multipath_seed(node, settings), "loopback": node.iface_number("lo"),

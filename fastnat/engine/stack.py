@@ -40,6 +40,7 @@ def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | N
         node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), dated=dated,
         seed=settings.seed ^ SALT[family.version],
         owners={"uid": node.users, "gid": node.groups},
+        devices={name: (i.group, i.link_type, i.kind) for name, i in node.interfaces.items()},
         twins=twins(node.nft, "ip" if family is V4 else "ip6", rules.tables),
     )  # fmt: skip
     return ruleset, program

@@ -327,6 +327,13 @@ class MatchOptions(StatefulMatches, ContextMatches):
         last.values = (last.values[0] | bit,)
         last.invert = last.invert or self.option == "--invert"
 
+    def socket_flag(self) -> None:
+        """--transparent and --nowildcard of socket."""
+        if self.modules[-1:] != ["socket"]:
+            raise self.fail(f"{self.option} needs -m socket in front of it")
+        if self.option == "--restore-skmark":
+            raise self.fail(f"{self.option}: {refused.OPTIONS['-m socket --restore-skmark']}{LENIENT}")
+
     def policy_dir(self) -> None:
         """--dir of policy."""
         direction = self.take("in or out")
@@ -405,6 +412,7 @@ class MatchOptions(StatefulMatches, ContextMatches):
 # what a module says before its first option; it is told all bits of an address
 BARE: dict[str, Callable[[int], Match]] = {
     "rpfilter": lambda full: Match("rpfilter", values=(0,), hooks=("PREROUTING",)),
+    "socket": lambda full: Match("socket", values=(1,), hooks=("PREROUTING", "INPUT")),
     "time": lambda full: TimeMatch("time"), "connlimit": lambda full: Match("connlimit", values=(0, 0, full)),
     "connbytes": lambda full: Match("connbytes", values=(0, 2**64 - 1, 0, 0)),
     "policy": lambda full: Match("const", values=(0,), name="policy"),
@@ -414,5 +422,5 @@ KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "hashlimit", "ttl", "hl", "dscp",
     "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter", "owner", "time", "ecn",
-    "tcpmss", "rt", "connlimit", "quota", "connbytes",
+    "tcpmss", "rt", "connlimit", "quota", "connbytes", "socket",
 }  # fmt: skip

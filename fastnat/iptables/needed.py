@@ -69,6 +69,7 @@ OF_MATCH: dict[str, tuple[str, ...]] = {
     "time": TIME, "ecn": ECN, "tcpmss": ("--mss",), "quota": ("--quota",),
     "connbytes": ("--connbytes", "--connbytes-dir", "--connbytes-mode"),
     "connlimit": (*CONNLIMIT, *SIDES, "--connlimit-mask"),
+    "socket": ("--transparent", "--nowildcard", "--restore-skmark"),
     "rt": ("--rt-type", "--rt-segsleft", "--rt-len", "--rt-0-res", "--rt-0-addrs", "--rt-0-not-strict"),
 }  # fmt: skip
 # matches, and of their options groups of which each must have one that is used
@@ -90,7 +91,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "TOS": ("--set-tos", "--and-tos", "--or-tos", "--xor-tos"), "DSCP": ("--set-dscp", "--set-dscp-class"),
     "TTL": SETS_TTL, "HL": SETS_HL, "MARK": SETS_MARK, "CONNMARK": (*SETS_MARK, "--save-mark", "--restore-mark"),
     "TCPMSS": ("--set-mss", "--clamp-mss-to-pmtu"), "CLASSIFY": ("--set-class",), "CHECKSUM": ("--checksum-fill",),
-    "SECMARK": ("--selctx",), "AUDIT": ("--type",),
+    "SECMARK": ("--selctx",), "AUDIT": ("--type",), "TPROXY": ("--on-port",), "TEE": ("--gateway",),
 }  # fmt: skip
 # matches that the kernel binds to a protocol
 PROTOCOLS = {"tcp": 6, "tcpmss": 6, "udp": 17, "udplite": 136, "sctp": 132, "icmp": 1, "icmp6": 58, "icmpv6": 58}

@@ -14,7 +14,7 @@ from .model import BUILT_IN, Chain, Rule, Table
 # the hooks to which the kernel binds a target (xt_target.hooks)
 TARGET_HOOKS = {
     "MASQUERADE": ("POSTROUTING",), "SNAT": ("POSTROUTING", "INPUT"), "DNAT": ("PREROUTING", "OUTPUT"),
-    "REDIRECT": ("PREROUTING", "OUTPUT"), "CLASSIFY": ("OUTPUT", "FORWARD", "POSTROUTING"),
+    "REDIRECT": ("PREROUTING", "OUTPUT"), "TPROXY": ("PREROUTING",), "CLASSIFY": ("OUTPUT", "FORWARD", "POSTROUTING"),
 }  # fmt: skip
 # a file is worth a warning if a packet may meet this many rules
 MANY_RULES = 1_000_000

@@ -1,7 +1,6 @@
 """Matches, targets and options that simulated packets cannot answer, and why; docs/unsupported.md lists them."""
 
 MODULES = {
-    "socket": "packets here have no socket",
     "cgroup": "packets here have no socket, and so no cgroup",
     "qtaguid": "packets here have no socket, and so no owner (Android)",
     "mac": "packets here are IP datagrams without a link-layer address",
@@ -40,6 +39,9 @@ MODULES = {
     "mh": "mobility headers are not looked at",
 }
 OPTIONS = {
+    "-m socket": "without --transparent it asks for sockets of the node's own services, which are not known",
+    "-m socket --restore-skmark": "the marks of sockets are not known",
+    "-j NFQUEUE": "another program decides, unless it says --queue-bypass",
     "-m sctp --chunk-types": "rules here do not look at SCTP chunks",
     "-m rt --rt-0-addrs": "the addresses of a routing header are not compared",
     "-m owner --uid-owner NAME": "the names of the node's users and groups are unknown: put its passwd and group there",
@@ -47,11 +49,8 @@ OPTIONS = {
     "-j CT --helper NAME": "the helpers are ftp, tftp and pptp",
 }
 TARGETS = {
-    "TPROXY": "it hands packets to a socket, and there are none here",
-    "NFQUEUE": "another program decides",
     "QUEUE": "another program decides",
     "SET": "sets do not change here",
-    "TEE": "packets are not copied",
     "SYNPROXY": "it answers for the server",
     "TARPIT": "it answers for the server (xtables-addons)",
     "HMARK": "not supported",

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from ..dtypes import PROTOCOL_NAMES
 from ..util.text import excerpt
+from . import refused
 from .matches import KNOWN_MODULES, MatchOptions
 from .model import BUILT_IN, MAP_IPS, PROTO_SPECIFIED, Rule
 from .needed import PROTOCOLS
+from .rule_words import LENIENT
 from .targets import TARGET_CHAINS, TARGET_TABLES, TARGETS, TargetOptions
 
 SHORT = {
@@ -83,7 +85,7 @@ class RuleParser(MatchOptions, TargetOptions):
         missing = self.uses.missing(t.name)
         if missing:
             raise self.fail(missing)
-        if self.uses.matches or t.name == "TCPMSS":
+        if self.uses.matches or t.name in ("TCPMSS", "TPROXY", "NFQUEUE"):
             self._check_kernel_side()
         if t.name == "REJECT" and self.resets and (r.proto != 6 or r.invert_proto):
             raise self.fail("REJECT --reject-with tcp-reset needs -p tcp")
@@ -125,8 +127,14 @@ class RuleParser(MatchOptions, TargetOptions):
                 raise self.fail(f"match {name!r} needs -p {PROTOCOL_NAMES[proto]} in front of it")
             if name == "rpfilter" and self.table not in ("raw", "mangle"):
                 raise self.fail("match 'rpfilter' is valid only in the raw and mangle tables")
+            if name == "socket" and "--transparent" not in self.uses.used:
+                raise self.fail(f"match 'socket': {refused.OPTIONS['-m socket']}{LENIENT}")
             if name == "rt" and self.family.version == 4:
                 raise self.fail("match 'rt' is one of IPv6")
+        if r.target.name == "TPROXY" and (r.proto not in (6, 17) or r.invert_proto):
+            raise self.fail("TPROXY works only with -p tcp or -p udp")
+        if r.target.name == "NFQUEUE" and "--queue-bypass" not in self.uses.used:
+            raise self.fail(f"target NFQUEUE is not supported: {refused.OPTIONS['-j NFQUEUE']}{LENIENT}")
         if r.target.name == "TCPMSS":
             syn = any(m.kind == "tcp-flags" and m.values[1] & 2 and not m.invert for m in r.matches)
             if r.proto != 6 or r.invert_proto or not syn:
@@ -293,6 +301,11 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--nflog-range": RuleParser.passing_option, "--nflog-size": RuleParser.passing_option,
     "--nflog-threshold": RuleParser.passing_option, "--set-mss": RuleParser.set_mss,
     "--set-class": RuleParser.passing_option, "--selctx": RuleParser.passing_option,
+    "--transparent": RuleParser.socket_flag, "--nowildcard": RuleParser.socket_flag,
+    "--restore-skmark": RuleParser.socket_flag, "--gateway": RuleParser.passing_option,
+    "--on-port": RuleParser.proxy_option, "--on-ip": RuleParser.proxy_option, "--tproxy-mark": RuleParser.proxy_mark,
+    "--queue-num": RuleParser.queue_option, "--queue-balance": RuleParser.queue_option,
+    "--queue-bypass": RuleParser.queue_option, "--queue-cpu-fanout": RuleParser.queue_option,
     "--timeout": RuleParser.passing_option, "--label": RuleParser.passing_option,
     "--type": RuleParser.passing_option, "--clamp-mss-to-pmtu": RuleParser.clamp_mss,
     "--checksum-fill": RuleParser.passing_flag, "--save": RuleParser.passing_flag,

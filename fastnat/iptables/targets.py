@@ -17,10 +17,10 @@ from .rule_words import LENIENT, SERVICES, RuleWords
 TARGETS = {
     "ACCEPT", "DROP", "RETURN", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP", "MARK", "CONNMARK", "CT", "NOTRACK",
     "REJECT", "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "TCPMSS", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK",
-    "IDLETIMER", "TOS", "DSCP", "TTL", "HL",
+    "IDLETIMER", "TOS", "DSCP", "TTL", "HL", "TPROXY", "NFQUEUE", "TEE",
 }  # fmt: skip
 # targets that do not end the walk, and change neither tuple nor mark
-PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER")
+PASSING = ("NFLOG", "ULOG", "TRACE", "AUDIT", "CLASSIFY", "CHECKSUM", "SECMARK", "CONNSECMARK", "IDLETIMER", "TEE")
 # what their options may be at most
 PASSING_NUMBERS = {
     "--nflog-group": 65_535, "--nflog-range": 2**32 - 1, "--nflog-size": 2**32 - 1, "--nflog-threshold": 65_535,
@@ -34,7 +34,7 @@ TARGET_CHAINS = {
 # the tables in which the kernel accepts a target
 TARGET_TABLES = {
     "REJECT": ("filter",), "CT": ("raw",), "NOTRACK": ("raw",), "CHECKSUM": ("mangle",), "TTL": ("mangle",),
-    "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",), "TRACE": ("raw",),
+    "HL": ("mangle",), "TOS": ("mangle",), "DSCP": ("mangle",), "TRACE": ("raw",), "TPROXY": ("mangle",),
 }  # fmt: skip
 
 REJECTS = (
@@ -315,6 +315,26 @@ class TargetOptions(RuleWords):
                 raise self.fail(f"log level {excerpt(level)!r} unknown: 0..7, or {', '.join(LOG_LEVELS)}")
         elif self.option not in ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid"):
             self.take("a value")
+
+    def proxy_option(self) -> None:
+        """--on-port P and --on-ip A of TPROXY: where the proxy listens."""
+        self._of("TPROXY")
+        if self.option == "--on-port":
+            self._nat_port(self.take("a port"))
+        else:
+            self.network(self.take("an address"))
+
+    def proxy_mark(self) -> None:
+        """--tproxy-mark V[/M]."""
+        t = self._of("TPROXY")
+        t.value, t.mask = self.mask_value(self.take("a mark"))
+
+    def queue_option(self) -> None:
+        """--queue-num, --queue-balance and the flags of NFQUEUE."""
+        self._of("NFQUEUE")
+        if self.option in ("--queue-num", "--queue-balance"):
+            for number in self.take("numbers of queues").split(":"):
+                self.number(number, 65_535)
 
     def passing_option(self) -> None:
         """Take an option of a target that changes no decision: NFLOG, CLASSIFY, SECMARK, AUDIT."""

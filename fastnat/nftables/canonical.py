@@ -8,7 +8,9 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any as Untyped
 
 from . import fields
 from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
@@ -33,6 +35,7 @@ from .tree import (
     Nat,
     Object,
     Operation,
+    Other,
     Payload,
     Prefix,
     Range,
@@ -68,6 +71,8 @@ STATES_IN_TIME = (
 )  # fmt: skip
 # what names no field of a header
 LEAVES = (Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit)
+# protocols whose ports `th` names
+WITH_PORTS = ("tcp", "udp", "udplite", "sctp", "dccp")
 # what a set has room for if it does not say, and rules add to it
 DYNAMIC_SIZE = 65_535
 DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
@@ -135,16 +140,19 @@ class Writer:
 
     def __init__(self, ruleset: Ruleset, table: Table) -> None:
         self.ruleset, self.table = ruleset, table
+        self.filled = {named.name for named in filled_by_rules(table)}
 
     def named(self, named: Set) -> None:
         """Rewrite a named set, its elements in the order in which they are listed."""
         key, data = kinds_of(self.table, named)
-        if "dynamic" in named.flags and named.size is None:
+        if "dynamic" in named.flags and named.size is None and named.name in self.filled:
             named.size = DYNAMIC_SIZE
         if named.timeout is not None and "timeout" not in named.flags:
             named.flags = (*named.flags, "timeout")
         named.intervals = named.intervals or (bool(data) and has_wide_data(named.elements))
         named.elements[:] = self.items(named.elements, key, data, named.auto_merge)
+        if named.intervals and len(data) == 1 and data[0].form == "address":
+            named.elements[:] = with_prefixes(named.elements, data[0])
 
     def items(
         self, items: list[Element] | tuple[Element, ...], key: Kinds, data: Kinds, merge: bool = False
@@ -173,7 +181,7 @@ class Writer:
         pairs = list(
             zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
         )
-        pairs = without_own(self.table.family, self.rejects(pairs))
+        pairs = without_own(self.table.family, self.rejects(with_protocol(pairs)))
         kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
         return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
 
@@ -192,6 +200,8 @@ class Writer:
             return replace(s, element=self.changed(s), size=size)
         if isinstance(s, Reference):
             return replace(s, name=self.left(s.name))
+        if isinstance(s, Other) and s.name == "tproxy" and s.words[0] == self.table.family:
+            return replace(s, words=s.words[1:])
         return s
 
     def rejects(self, pairs: Pairs) -> Pairs:
@@ -229,7 +239,7 @@ class Writer:
             op = "!="
         if kinds and kinds[0].form == "hour" and op in ("==", "!="):
             op, right = across_midnight(op, right, kinds[0])
-        return self.flag_test(Match(op, left, right), kinds)
+        return self.flag_test(masked_prefix(Match(op, left, right), kinds), kinds)
 
     def flag_test(self, m: Match, kinds: Kinds) -> Match:
         """Rewrite `flags & a == 0` and its kind: some of the flags are set, or none."""
@@ -307,10 +317,12 @@ class Writer:
             address = self.nat_value(address, TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"])
             if self.table.family == "inet" and not family:
                 family = "ip6" if self._is_v6(replace(s, address=address)) else "ip"
-        if s.prefix and isinstance(address, Lookup):
-            address = with_prefixes(address, TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"])
+        wide = isinstance(s.address, Lookup) and self.says_intervals(s.address)
+        if (s.prefix or wide) and isinstance(address, Lookup) and isinstance(address.table, Elements):
+            kind = TYPES["ipv6_addr" if self._is_v6(s) else "ipv4_addr"]
+            address = Lookup(address.key, Elements(tuple(with_prefixes(address.table.items, kind))))
         if self.table.family != "inet":
-            said = isinstance(address, Lookup) and (s.prefix or self.says_ports(address))
+            said = isinstance(address, Lookup) and (s.prefix or wide or self.says_ports(address))
             family = self.table.family if said else ""
         return replace(s, family=family, address=address, port=self.nat_value(s.port, TYPES["inet_service"]))
 
@@ -320,6 +332,12 @@ class Writer:
             named = self.table.sets.get(x.table.name)
             return named is not None and len(kinds_of(self.table, named)[1]) > 1
         return any(isinstance(e.data, Concat) for e in x.table.items)
+
+    def says_intervals(self, x: Lookup) -> bool:
+        """Tell whether a map says intervals of addresses."""
+        if isinstance(x.table, Named):
+            return x.table.name in self.table.sets and self.table.sets[x.table.name].intervals
+        return has_wide_data(x.table.items)
 
     def nat_value(self, x: Expression | None, kind: Datatype) -> Expression | None:
         """Rewrite an address or port, a range of them, or a map that says it."""
@@ -412,7 +430,7 @@ def masked(x: Operation, kinds: Kinds) -> Expression:
 
 def prefix_of(x: Prefix, kind: Datatype | None) -> Expression:
     """Return a prefix without the bits behind it; a whole address is no prefix."""
-    if kind is None or kind.form != "address" or not isinstance(x.address, Value):
+    if kind is None or (kind.form != "address" and kind.name != "mark") or not isinstance(x.address, Value):
         return x
     try:
         number = kind.number(x.address.text)
@@ -421,6 +439,20 @@ def prefix_of(x: Prefix, kind: Datatype | None) -> Expression:
     if x.length >= kind.bits:
         return Value(kind.text(number))
     return Prefix(Value(kind.text(number >> (kind.bits - x.length) << (kind.bits - x.length))), x.length)
+
+
+def masked_prefix(m: Match, kinds: Kinds) -> Match:
+    """Return a comparison of the first bits of a mark as one with a prefix."""
+    x = m.left
+    if not (kinds and kinds[0].name == "mark" and m.op in ("==", "!=") and isinstance(m.right, Value)):
+        return m
+    if not (isinstance(x, Operation) and x.op == "&" and isinstance(x.right, Value)):
+        return m
+    mask, bits = first_number(x.right, kinds[0]), kinds[0].bits
+    length = bits - ((mask ^ ((1 << bits) - 1)) + 1).bit_length() + 1
+    if mask == 0 or mask != (1 << bits) - (1 << bits - length) or length == bits:
+        return m
+    return Match(m.op, x.left, Prefix(m.right, length))
 
 
 def bounds(x: Expression, kind: Datatype) -> tuple[int, int] | None:
@@ -450,12 +482,9 @@ def interval(low: int, high: int, kind: Datatype) -> Expression:
     return Range(*map(Value, ends))
 
 
-def with_prefixes(x: Lookup, kind: Datatype) -> Lookup:
-    """Return a map whose data are prefixes, those of one address as well."""
-    if isinstance(x.table, Named):
-        return x
-    items = [replace(e, data=Prefix(e.data, kind.bits)) if isinstance(e.data, Value) else e for e in x.table.items]
-    return Lookup(x.key, Elements(tuple(items)))
+def with_prefixes(items: Iterable[Element], kind: Datatype) -> list[Element]:
+    """Return elements whose data are intervals: a single address is a prefix of all bits."""
+    return [replace(e, data=Prefix(e.data, kind.bits)) if isinstance(e.data, Value) else e for e in items]
 
 
 def range_of(x: Expression, kind: Datatype) -> Expression:
@@ -537,6 +566,28 @@ def first_number(x: Expression, kind: Datatype) -> int:
 Pairs = list[tuple[Statement, tuple[int, int]]]
 
 
+def with_protocol(pairs: Pairs) -> Pairs:
+    """Name the protocol of ports where the rule has asked for it."""
+    found, known = [], ""
+    for statement, place in pairs:
+        said = implied_by(statement) if isinstance(statement, Match) and statement.op == "==" else None
+        found.append((named_ports(statement, known) if known else statement, place))
+        if said is not None and said[0] == "l4":
+            known = next((name for name in WITH_PORTS if str(fields.L4_PROTOCOLS[name]) == said[1]), "")
+    return found
+
+
+def named_ports(x: Untyped, protocol: str) -> Untyped:
+    """Return a part of a tree in which ports are those of a protocol."""
+    if isinstance(x, Payload) and x.protocol == "th":
+        return replace(x, protocol=protocol)
+    if isinstance(x, tuple):
+        return tuple(named_ports(part, protocol) for part in x)
+    if isinstance(x, LEAVES) or not hasattr(x, "__dataclass_fields__"):
+        return x
+    return replace(x, **{name: named_ports(part, protocol) for name, part in vars(x).items()})
+
+
 def without_implied(family: str, pairs: Pairs) -> Pairs:
     """Leave out comparisons of the protocol that a later field of its header says again."""
     dropped: set[int] = set()
@@ -554,6 +605,8 @@ def without_implied(family: str, pairs: Pairs) -> Pairs:
             # in inet, `ip protocol` asks for IPv4, too
             if said and not (family == "inet" and isinstance(statement.left, Payload)):
                 waiting[said[0]] = at, said[1]
+        elif not isinstance(statement, Match):
+            waiting.clear()
     return [pair for at, pair in enumerate(pairs) if at not in dropped]
 
 

@@ -7,7 +7,7 @@ each may stand.
 from __future__ import annotations
 
 from ..addresses import V4
-from ..core.layout import NftExprKind, TargetKind
+from ..core.layout import Manip, NftExprKind, TargetKind
 from .datatypes import Datatype
 from .emit import Unsupported
 from .loader import Loader
@@ -39,6 +39,9 @@ NAT_HOOKS = {
 MAP_IPS, PROTO_SPECIFIED = 1, 2
 NAT_FLAGS = {"random": 4, "persistent": 8, "fully-random": 16}
 NO_REGISTER = 0xFF
+ADDRESSES = {"saddr": Manip.SRC, "daddr": Manip.DST}
+PORTS = {"sport": Manip.SRC, "dport": Manip.DST}
+WITH_PORTS = ("tcp", "udp", "udplite", "sctp")
 # bits of the octet of an IP header that stay, and how far a value is moved to the left
 OCTETS = {"dscp": (0x03, 2), "ecn": (0xFC, 0)}
 
@@ -181,6 +184,12 @@ class Changes(Loader):
         if (key.protocol, key.field) == ("udp", "checksum") and value == Value("0"):
             self.emit(NftExprKind.ZERO_CHECKSUM)
             return True
+        if key.field in ADDRESSES and key.protocol in ("ip", "ip6"):
+            self.writes = True
+            return self.assign_value(value, key, NftExprKind.SET_ADDRESS, ADDRESSES[key.field])
+        if key.field in PORTS and key.protocol in WITH_PORTS:
+            self.writes = True
+            return self.assign_value(value, key, NftExprKind.SET_PORT, PORTS[key.field])
         raise Unsupported(
             f"{key.protocol} {key.field} set is not supported; take the rule out to see what the others do"
         )

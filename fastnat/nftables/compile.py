@@ -17,7 +17,7 @@ from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import fields, hooks
 from .changes import Changes
-from .emit import Unsupported
+from .emit import Device, Unsupported
 from .program import BESIDE, BaseChain, Origin, Pool, Program, base_rows
 from .sets import jiffies
 from .state import state_row, stateful
@@ -63,11 +63,13 @@ CHANGING = (Assign, Nat, Notrack, Reject, Other, Dynamic)
 STATEFUL = (Counter, Limit, Quota, CtCount, Last)
 # statements that change no answer of this engine
 WITHOUT_EFFECT = {
+    "dup": "copies are not sent here",
     "flow": "packets of a flow in a flow table pass by the rules behind ingress; here every packet meets all of them",
 }  # fmt: skip
 REFUSED = {
-    "queue": "a program would decide", "dup": "a copy would be sent", "fwd": "only chains of netdev have it",
-    "tproxy": "packets here have no sockets to be given to", "synproxy": "it answers connections in place of a server",
+    "queue": "a program decides, unless it says bypass", "fwd": "it takes packets out of the node's way",
+    "synproxy": "it answers connections in place of a server",
+    "fullcone": "it is not part of the kernel",
     "xt": "iptables-nft made it, and nft does not list what it says: give iptables-save of the same moment as rules.v4",
 }  # fmt: skip
 
@@ -83,9 +85,11 @@ class Compiler(Changes):
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
-    def knows(self, dated: bool, seed: int, owners: dict[str, Mapping[str, int]]) -> Compiler:
-        """Say whether there is a date, from which seed jhash draws missing ones, and who has which id."""
-        self.dated, self.draws, self.owners = dated, random.Random(seed), owners
+    def knows(
+        self, dated: bool, seed: int, owners: dict[str, Mapping[str, int]], devices: Mapping[str, Device]
+    ) -> Compiler:
+        """Say whether there is a date, from which seed jhash draws, who has which id, and what devices are."""
+        self.dated, self.draws, self.owners, self.devices = dated, random.Random(seed), owners, devices
         return self
 
     def run(self, iptables: set[tuple[int, int]], iptables_first: bool, twins: set[tuple[str, str]]) -> Program:
@@ -108,7 +112,7 @@ class Compiler(Changes):
         self.program.arrays = self.pool.arrays(self.family, rows if self.bases else [])
         if not self.bases:
             self.program.bases = {}
-        self.program.snat = self.snat
+        self.program.snat, self.program.writes = self.snat, self.writes
         return self.program
 
     def leave_out(self, table: Table) -> None:
@@ -303,6 +307,12 @@ class Compiler(Changes):
             return self.strip(s)
         elif isinstance(s, Other) and s.name == UNREAD:
             return self.never()
+        elif isinstance(s, Other) and s.name == "tproxy":
+            return self.tproxy(s)
+        elif isinstance(s, Other) and s.name == "queue" and "bypass" in s.words[1].split(","):
+            self.note("queue", "packets pass, as the kernel lets them where no program listens (bypass)")
+            self.emit(NftExprKind.VERDICT, a=TargetKind.ACCEPT)
+            return False
         elif isinstance(s, Other):
             self.other(s)
         elif not isinstance(s, Log):
@@ -326,9 +336,24 @@ class Compiler(Changes):
             raise Unsupported(
                 f"{s.name} is not supported{': ' + why if why else ''}; take the rule out to see what the others do"
             )
-        said = f"{s.name}: {WITHOUT_EFFECT[s.name]}"
+        self.note(s.name, WITHOUT_EFFECT[s.name])
+
+    def note(self, name: str, why: str) -> None:
+        """Say once what becomes of a statement."""
+        said = f"{name}: {why}"
         if said not in self.program.warnings:
             self.program.warnings.append(said)
+
+    def tproxy(self, s: Other) -> bool:
+        """Compile `tproxy`: the packet goes to a proxy on the node, if its route leads there."""
+        wrong = [hook for hook in self.reached if hook != "filter prerouting"]
+        if wrong:
+            raise ValueError(f"tproxy is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it")
+        if s.words[0] in ("ip", "ip6") and s.words[0] != ("ip" if self.family is V4 else "ip6"):
+            return self.never()
+        self.note("tproxy", "a proxy is taken to listen where the rules send packets")
+        self.emit(NftExprKind.TPROXY)
+        return True
 
     def verdict(self, v: Verdict) -> bool:
         """Compile a verdict; `continue` says nothing."""
@@ -511,15 +536,16 @@ def compile_ruleset(
     seed: int = 0,
     twins: set[tuple[str, str]] | None = None,
     owners: dict[str, Mapping[str, int]] | None = None,
+    devices: Mapping[str, Device] | None = None,
 ) -> Program:
     """Compile a canonical rule set for one family of a node.
 
     indexes: numbers of interfaces by the index that the kernel gives them; iptables: (table, hook) of the iptables
     rules beside it; iptables_first: those were loaded before these; dated: the engine has a date; seed: jhash draws
     from it the seeds that rules do not give; twins: the tables that run as rules of iptables;
-    owners: ids by name, of users as "uid" and of groups as "gid".
+    owners: ids by name, of users as "uid" and of groups as "gid"; devices: what is known of interfaces, by name.
     Raises RuleError, which names the place, for what is not supported and what the kernel would refuse.
     """
     with no_garbage():
-        compiler = Compiler(ruleset, iface_names, indexes, family).knows(dated, seed, owners or {})
+        compiler = Compiler(ruleset, iface_names, indexes, family).knows(dated, seed, owners or {}, devices or {})
         return compiler.run(iptables or set(), iptables_first, twins or set())

@@ -82,6 +82,8 @@ IGMP_TYPES = {
 }  # fmt: skip
 CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?")
 HARDWARE = {"ether": 1, "ppp": 512, "ipip": 768, "ipip6": 769, "loopback": 772, "sit": 776, "ipgre": 778}
+# as `ip` calls those that nft has no name for, or another one
+LINK_TYPES = HARDWARE | {"tunnel6": 769, "gre": 778, "gre6": 823, "none": 65534, "ieee802.11": 801, "infiniband": 32}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ from .tree import (
 
 # an interface or helper that is not there: no packet has it
 NOBODY = 0xFFFFFFFF
+# of an interface: its group, the type of its link layer, its kind, None: not known
+Device = tuple[str, str, str | None]
 MOST_NAME = 15
 
 
@@ -53,6 +55,7 @@ class Emitter:
         self.dated, self.draws = True, random.Random(0)
         # ids of users and groups by name
         self.owners: dict[str, Mapping[str, int]] = {}
+        self.devices: Mapping[str, Device] = {}
         self.ifaces = {name: n for n, name in enumerate(iface_names) if n}
         self.address_kind = TYPES["ipv4_addr" if family is V4 else "ipv6_addr"]
         self.rule_key: tuple[object, ...] = ()
@@ -60,6 +63,7 @@ class Emitter:
         self.places: dict[tuple[object, ...], int] = {}
         # see Program.snat
         self.snat: list[tuple[int, int]] | None = []
+        self.writes = False
         self.reached: set[str] = set()
         self.known: dict[str, str] = {}
         self.code: list[tuple[int, ...]] = []

@@ -328,7 +328,15 @@ def option(kind: str) -> Callable[[dict[str, Json]], Expression]:
 
 def hash_of(said: dict[str, Json]) -> Expression:
     """Read jhash."""
-    return Hash("jhash", said["mod"], expression(said["expr"]), said.get("seed"), said.get("offset", 0))
+    seed = of_machine(said["seed"]) if "seed" in said else None
+    return Hash("jhash", of_machine(said["mod"]), expression(said["expr"]), seed, of_machine(said.get("offset", 0)))
+
+
+def of_machine(number: Json) -> int:
+    """Return a number of 32 bits; nft prints large ones as negative."""
+    if isinstance(number, bool) or not isinstance(number, int) or not -(2**31) <= number < 2**32:
+        raise ValueError(f"{number!r} is no number of 32 bits")
+    return number & 0xFFFFFFFF
 
 
 def socket(said: dict[str, Json]) -> Expression:
@@ -342,8 +350,10 @@ EXPRESSIONS: dict[str, Callable[[Json], Expression]] = {
     "fib": lambda s: Fib(tuple(f for f in fields.FIB_FLAGS if f in s["flags"]), s["result"]),
     "rt": lambda s: Route(s["key"], s.get("family", "")), "tcp option": option("tcp"), "ip option": option("ip"),
     "sctp chunk": option("sctp"), "exthdr": option("exthdr"), "concat": lambda s: Concat(tuple(map(expression, s))),
-    "numgen": lambda s: Numgen(s["mode"], s["mod"], s.get("offset", 0)), "jhash": hash_of, "socket": socket,
-    "symhash": lambda s: Hash("symhash", s["mod"], offset=s.get("offset", 0)), "set": lambda s: elements({"set": s}),
+    "numgen": lambda s: Numgen(s["mode"], of_machine(s["mod"]), of_machine(s.get("offset", 0))), "jhash": hash_of,
+    "socket": socket,
+    "symhash": lambda s: Hash("symhash", of_machine(s["mod"]), offset=of_machine(s.get("offset", 0))),
+    "set": lambda s: elements({"set": s}),
     "osf": lambda s: Socket(("osf", *(("ttl", s["ttl"]) if "ttl" in s else ()), s["key"])),
     "prefix": lambda s: Prefix(expression(s["addr"]), s["len"]),
     "range": lambda s: Range(expression(s[0]), expression(s[1])),
@@ -448,7 +458,7 @@ def kept(kind: str, said: Json) -> Statement:
         flags = tuple(listed_words(said.get("flags", ())))
         return Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
     if kind == "flow":
-        return Other("flow", (said.get("op", "add"), "@", said["flowtable"].removeprefix("@")))
+        return Other("flow", (said.get("op", "add"), "@" + said["flowtable"].removeprefix("@")))
     if isinstance(said, str):
         return Other(kind, ("name", f'"{said}"'))
     return Other(kind, tuple(f"{k} {shown(v)}" for k, v in (said or {}).items()))

@@ -23,7 +23,7 @@ from ..core.layout import (
 )
 from . import fields
 from .canonical import ACCOUNTS, TYPES_WITH, implied_by
-from .datatypes import TYPES
+from .datatypes import LINK_TYPES, TYPES
 from .emit import Unsupported
 from .kinds import Kinds
 from .lookups import Lookups
@@ -69,10 +69,9 @@ CTS = {
 OF_IPV4, OF_IPV6 = ("ip", "icmp", "igmp"), ("ip6", "icmpv6")
 # why something cannot be asked
 NO_SOCKET = "packets here have no socket, and so no owner"
-UNKNOWN_META = {
-    "cgroup": NO_SOCKET, "iiftype": "the kinds of interfaces are not known",
-    "oiftype": "the kinds of interfaces are not known",
-}  # fmt: skip
+UNKNOWN_META = {"cgroup": NO_SOCKET}
+# what is known of an interface: see Device of emit.py
+TRAITS = {"group": 0, "type": 1, "kind": 2}
 UNKNOWN_CT = {"label": "connections carry no labels here", "id": "the kernel draws it"}
 DATES = ("time", "day", "hour")
 # of packets and bytes: both directions together
@@ -209,8 +208,10 @@ class Loader(Lookups):
             "protocol": 0x0800 if self.family is V4 else 0x86DD,
             "nftrace": 0,
         }
-        constants |= {"iifgroup": 0, "oifgroup": 0, "ipsec": 0}
-        if x.key in constants:
+        constants |= {"ipsec": 0}
+        if x.key[3:] in TRAITS:
+            self.load_trait(x, register)
+        elif x.key in constants:
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])
         elif x.key in DATES and not self.dated:
             raise Unsupported(f"meta {x.key} asks for a date; give Engine(epoch=...), or --epoch")
@@ -221,6 +222,26 @@ class Loader(Lookups):
                 f"meta {x.key} is not supported: {UNKNOWN_META.get(x.key, 'packets here do not have it')}"
             )
         return True
+
+    def load_trait(self, x: Meta, register: int) -> None:
+        """Load what an interface is; one of which that is not known, and a packet without one, end the rule."""
+        at, kind = TRAITS[x.key[3:]], fields.META[x.key]
+        known = {name: device[at] for name, device in self.devices.items()}
+        if at == TRAITS["kind"] and None in known.values():
+            raise Unsupported(
+                f"meta {x.key}: addr.json does not say of which kind interfaces are; make it with `ip -j -d addr`"
+            )
+        elements = []
+        for name, said in known.items():
+            number = LINK_TYPES.get(said or "") if at == TRAITS["type"] else said
+            if at == TRAITS["group"] and said != "default" and not (said or "").isdecimal():
+                raise Unsupported(f"meta {x.key}: the number of group {said!r} is not known; let `ip -N` print it")
+            if number not in (None, ""):
+                elements.append(Element(Value(name), Value(str(number))))
+        index = self.allocate(1)
+        self.emit(NftExprKind.META, dreg=index, a=NftMeta.IIF if x.key[0] == "i" else NftMeta.OIF)
+        place, _ = self.map_of(Elements(tuple(elements)), (TYPES["iface_index"],), (kind,))
+        self.emit(NftExprKind.LOOKUP, sreg=index, dreg=register, a=place, b=NftLookup.MAP)
 
     def load_ct(self, x: Ct, register: int) -> bool:
         """Load what conntrack knows."""
@@ -339,7 +360,10 @@ class Loader(Lookups):
         return True
 
     def load_socket(self, x: Socket, register: int) -> bool:
-        """Packets here have no sockets."""
+        """Load whether a proxy's socket has the connection: packets here have no others."""
+        if x.words == ("socket", "transparent"):
+            self.emit(NftExprKind.META, dreg=register, a=NftMeta.TRANSPARENT)
+            return True
         raise Unsupported(f"{' '.join(x.words)} is not supported: packets here have no socket")
 
     def load_operation(self, x: Operation, kinds: Kinds) -> Loaded | None:

@@ -62,6 +62,7 @@ class Program:
     dynamic : set of int               the places of sets that rules change
     tracking, nat : bool               whether the kernel registers those hooks for these rules
     helpers : bool                     some rule gives connections a helper
+    writes : bool                      some rule writes addresses or ports into packets
     """
 
     ruleset: Ruleset
@@ -74,6 +75,7 @@ class Program:
     tracking: bool = False
     nat: bool = False
     helpers: bool = False
+    writes: bool = False
     # first and last of the addresses that snat gives; None: nobody can tell
     snat: list[tuple[int, int]] | None = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

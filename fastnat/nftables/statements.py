@@ -400,18 +400,41 @@ class StatementParser(ExpressionParser):
         device = self.name("the name of a device") if self.accept("device") else ""
         return Other(name, copy_words(address, device, family))
 
-    def other(self) -> Statement:
-        """Read a statement whose words are only kept: it is decided, or refused, by its name."""
-        name, glued = self.tokens[self.at - 1].text, False
+    def tproxy(self) -> Statement:
+        """Read `tproxy ip to 127.0.0.1:3128`, or without the address, or without the port."""
+        family = (self.next().text,) if self.token.text in ("ip", "ip6") else ()
+        self.expect("to", "tproxy")
+        start = self.at
+        if self.token.text != ":":
+            self.nat_value()
+        if self.accept(":"):
+            self.nat_value()
+        # an address and its port are one word
+        return Other("tproxy", (*family, "to", "".join(t.text for t in self.tokens[start : self.at])))
+
+    def synproxy(self) -> Statement:
+        """Read `synproxy mss 1460 wscale 7 timestamp sack-perm`, or `synproxy name x`."""
         words: list[str] = []
+        while self.token.text in ("mss", "wscale", "timestamp", "sack-perm", "name"):
+            words.append(self.next().text)
+            if words[-1] in ("mss", "wscale"):
+                words.append(str(self.number(words[-1], 65_535)))
+            elif words[-1] == "name":
+                words.append(f'"{self.name("the name of a synproxy")}"')
+        return Other("synproxy", tuple(words))
+
+    def flow(self) -> Statement:
+        """Read `flow add @f`; older versions wrote offload for add."""
+        if not self.accept("add", "offload"):
+            self.fail(f"flow: expected add, found {self.said()}")
+        self.expect("@", "flow add")
+        return Other("flow", ("add", "@" + self.name("the name of a flow table")))
+
+    def other(self) -> Statement:
+        """Read a statement whose words are only kept: it is refused by its name."""
+        name, words = self.tokens[self.at - 1].text, []
         while self.token.kind not in ("end", "eof") and self.token.text not in ("}", "comment", *VERDICTS):
-            word = f'"{self.token.text}"' if self.token.kind == "quoted" else self.token.text
-            # an address and its port are one word
-            if words and (glued or (name == "tproxy" and word in "]:" and words[-1] != "to")):
-                words[-1] += word
-            else:
-                words.append(word)
-            glued = name == "tproxy" and word in "[:"
+            words.append(f'"{self.token.text}"' if self.token.kind == "quoted" else self.token.text)
             self.next()
             if len(words) > MAX_WORDS:
                 self.fail(f"{name}: more than {MAX_WORDS} words")
@@ -451,6 +474,7 @@ READERS: dict[str, Callable[[StatementParser], Statement]] = {
     "log": StatementParser.log, **dict.fromkeys(("snat", "dnat", "masquerade", "redirect"), StatementParser.nat),
     "notrack": StatementParser.notrack, **dict.fromkeys(("add", "update", "delete"), StatementParser.dynamic),
     "set": StatementParser.old_dynamic, "meter": StatementParser.meter, "reset": StatementParser.reset,
-    **dict.fromkeys(("flow", "tproxy", "synproxy", "xt"), StatementParser.other), "queue": StatementParser.queue,
+    "flow": StatementParser.flow, "tproxy": StatementParser.tproxy, "synproxy": StatementParser.synproxy,
+    **dict.fromkeys(("xt", "fullcone"), StatementParser.other), "queue": StatementParser.queue,
     **dict.fromkeys(("dup", "fwd"), StatementParser.copy),
 }  # fmt: skip

@@ -28,6 +28,8 @@ SAID = {
 }  # fmt: skip
 PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136, "gre": 47}
 # link types whose frames have an address of the receiver; a device of which nothing is said is one of them
+# what `ip -d` says of a link, and `ip` does not
+DETAILS = frozenset(("linkinfo", "promiscuity", "min_mtu"))
 LINK_LAYERS = ("ether", "infiniband", "ieee802", "ieee802.11", "fddi")
 # the bits of the octet with which `tos` of a rule is compared: of IPv4 IPTOS_RT_MASK, else the DSCP
 RULE_TOS, RULE_DSCP = 0x1C, 0xFC
@@ -72,6 +74,11 @@ def _link(link: dict[str, Any]) -> Interface:
     iface.loopback = "LOOPBACK" in link.get("flags", [])
     iface.link_layer = link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]) in LINK_LAYERS
     iface.arp = "NOARP" not in link.get("flags", [])
+    iface.group = str(link.get("group", "default"))
+    iface.link_type = str(link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]))
+    # what `ip -d` says of each
+    if not DETAILS.isdisjoint(link):
+        iface.kind = _text(link.get("linkinfo", {}).get("info_kind", ""), "info_kind")
     for info in link.get("addr_info", []):
         family = {"inet": V4, "inet6": V6}.get(info["family"])
         if family is None:
@@ -247,8 +254,13 @@ def address_json(iface: Interface) -> dict[str, Any]:
                 info["broadcast"] = family.to_text(a.broadcast)
             infos.append(info)
     flags = [*(["LOOPBACK"] if iface.loopback else []), *([] if iface.arp else ["NOARP"]), "UP"]
-    link = "loopback" if iface.loopback else LINK_LAYERS[0] if iface.link_layer else "none"
+    link = "loopback" if iface.loopback else iface.link_type
+    if not iface.loopback and iface.link_layer != (link in LINK_LAYERS):
+        link = LINK_LAYERS[0] if iface.link_layer else "none"
     head = {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "link_type": link}
+    head |= {"group": iface.group} if iface.group != "default" else {}
+    if iface.kind is not None:
+        head["linkinfo"] = {"info_kind": iface.kind} if iface.kind else {}
     return head | {"addr_info": infos}
 
 

@@ -43,6 +43,11 @@ class Interface:
     # whether its link layer addresses packets to all, groups and one; whether it asks for link-layer addresses
     link_layer: bool = True
     arp: bool = True
+    # its group, by number or name; the type of its link layer; of which kind it is, None: nobody has said, "": a device
+    # that no driver of links has made
+    group: str = "default"
+    link_type: str = "ether"
+    kind: str | None = None
 
     def addresses_of(self, family: Family) -> list[Address]:
         """Return the addresses of one family, to be read or changed."""

@@ -20,7 +20,7 @@ from .parts import NATIVE
 
 # file: the command that fills it, and whether it may be missing
 COMMANDS = {
-    "addr.json": (("ip", "-j", "addr"), False),
+    "addr.json": (("ip", "-j", "-d", "addr"), False),
     "route.json": (("ip", "-j", "route"), False),
     "route6.json": (("ip", "-j", "-6", "route"), True),
     "rule.json": (("ip", "-j", "rule"), True),

@@ -57,7 +57,13 @@ MAX_PATTERNS = 16_384
 TABLES = {t.name.lower(): int(t) for t in RuleTable}
 HOOKS = {h.name: int(h) for h in Hook}
 # targets that do the same as another one, or nothing that this engine shows
-SAME_TARGETS = {"REJECT": TargetKind.DROP, "CT": TargetKind.CT_ZONE, "DSCP": TargetKind.TOS, "HL": TargetKind.TTL}
+SAME_TARGETS = {
+    "REJECT": TargetKind.DROP,
+    "NFQUEUE": TargetKind.ACCEPT,
+    "CT": TargetKind.CT_ZONE,
+    "DSCP": TargetKind.TOS,
+    "HL": TargetKind.TTL,
+}
 TARGET_CODES = {
     **{t.name: int(t) for t in TargetKind}, **{name: int(t) for name, t in SAME_TARGETS.items()},
     **dict.fromkeys(("", "LOG", *PASSING), int(TargetKind.NONE)),

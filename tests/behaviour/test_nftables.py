@@ -424,8 +424,10 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
     [
         (chain("meta cgroup 5 drop"), "meta cgroup is not supported: packets here have no socket"),
         (chain("meta skuid nobody drop"), "the names of the node's users and groups are not known"),
-        (chain("queue num 1"), "queue is not supported: a program would decide"),
-        (chain("socket transparent 1 drop"), "socket transparent is not supported"),
+        (chain("queue num 1"), "queue is not supported: a program decides, unless it says bypass"),
+        (chain("queue flags fanout to 1-3"), "queue is not supported: a program decides, unless it says bypass"),
+        (chain("socket wildcard 1 drop"), "socket wildcard is not supported"),
+        (chain("meta l4proto tcp tproxy to :80"), "tproxy is reached from a chain of type and hook filter forward"),
         (chain("ether saddr 00:11:22:33:44:55 drop"), "packets here begin with their IP header"),
         (chain("ct label 5 drop"), "ct label is not supported: connections carry no labels here"),
         (chain("ip6 flowlabel set 5", family="ip6"), "ip6 flowlabel set is not supported"),
@@ -450,7 +452,9 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         ),
         (chain("udp dport 60-50 drop"), "Range negative size"),
         (chain("counter name \"x\""), "no counter x in table ip t; there are: none"),
-        (chain("udp sport set 5"), "udp sport set is not supported"),
+        (chain("th sport set 5"), "th sport set is not supported"),
+        (chain("tcp window set 5"), "tcp window set is not supported"),
+        (chain('meta iifkind "veth" drop'), "addr.json does not say of which kind interfaces are"),
         (chain("add @s { ip saddr }", more="set s { type ipv4_addr; flags interval; }"), "so no rule can change it"),
         (chain("meta time > \"2020-01-01\" drop"), "meta time asks for a date; give Engine\\(epoch"),
     ],
@@ -696,3 +700,144 @@ def test_the_largest_size_of_a_set_is_taken():
     engine.process(batch, 0.0)
     engine.reload()
     assert [len(elements(engine.core_of(4).arrays, n)[0]) for n in (0, 1)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "answer"),
+    [
+        ("ip daddr set 203.0.113.77", {}, ("10.244.1.2", "203.0.113.77", 4000, 53)),
+        ("ip saddr set 198.51.100.77 udp sport set 9 udp dport set 10", {}, ("198.51.100.77", "203.0.113.10", 9, 10)),
+        ("ip daddr set ip daddr map { 203.0.113.10 : 203.0.113.11 }", {}, ("10.244.1.2", "203.0.113.11", 4000, 53)),
+        ("ip daddr set ip daddr map { 203.0.113.9 : 203.0.113.11 } drop", {}, ("10.244.1.2", "203.0.113.10", 4000, 53)),
+        ("tcp dport set 10", {}, ("10.244.1.2", "203.0.113.10", 4000, 53)),
+        ("ip saddr set ip daddr", {}, ("203.0.113.10", "203.0.113.10", 4000, 53)),
+        ("ip6 daddr set 2001:db8:7::5", V6, ("fd00:1::2", "2001:db8:7::5", 4000, 53)),
+        ("udp sport set udp dport", V6, ("fd00:1::2", "2001:db8:7::1", 53, 53)),
+    ],
+)  # fmt: skip
+def test_what_rules_write_into_packets(rules, fields, answer):
+    result = send(engine_of(chain(rules, family="inet")), **fields)
+    assert (text(result["src"]), text(result["dst"]), result["sport"], result["dport"]) == answer
+
+
+def test_addresses_without_state_both_ways():
+    """Conntrack meets what the rules have written; behind it, the connection stays what it was."""
+    nft = """table ip t {
+        chain raw { type filter hook prerouting priority raw
+            iifname "cni0" ip saddr 10.244.1.2 ip saddr set 198.51.100.2
+            iifname "eth0" ip daddr 198.51.100.2 ip daddr set 10.244.1.2
+            ct state new counter
+        }
+    }"""
+    engine = engine_of(nft)
+    assert text(send(engine)["src"]) == "198.51.100.2"
+    back = {"src": "203.0.113.10", "dst": "198.51.100.2", "sport": 53, "dport": 4000, "iface": "eth0"}
+    assert text(send(engine, **back)["dst"]) == "10.244.1.2"
+    lines = [(c.original, c.reply) for c in engine.conntrack]
+    assert len(lines) == 2
+
+
+def test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node(tmp_path):
+    node = make_node("""table ip t {
+        chain pre { type filter hook prerouting priority mangle
+            ct state invalid drop
+            meta l4proto tcp socket transparent 1 counter meta mark set 1 accept
+            tcp dport 80 tproxy to 127.0.0.1:3128 meta mark set 1
+            tcp dport 81 tproxy to :3128
+            udp dport 53 tproxy to :3128 meta mark set 1
+        }
+    }""")
+    node.save(tmp_path)
+    (tmp_path / "rule.json").write_text(
+        json.dumps(
+            [
+                {"priority": 0, "src": "all", "table": "local"},
+                {"priority": 5, "src": "all", "fwmark": "0x1", "table": "100"},
+                {"priority": 32766, "src": "all", "table": "main"},
+            ]
+        )
+    )
+    routes = json.loads((tmp_path / "route.json").read_text())
+    (tmp_path / "route-all.json").write_text(
+        json.dumps([*routes, {"type": "local", "dst": "default", "dev": "lo", "table": "100", "scope": "host"}])
+    )
+    engine = fastnat.Engine(fastnat.Node.load(tmp_path))
+    assert any("a proxy is taken to listen" in said for said in engine.stack_of(4).program.warnings)
+    first = send(engine, **TCP)
+    assert (verdict(first), text(first["dst"])) == ("local", "203.0.113.10")
+    assert verdict(send(engine, **TCP)) == "local"
+    assert "socket transparent 1 counter packets 1 " in engine.list_nft()
+    led_on = send(engine, **{**TCP, "dport": 81})
+    assert (verdict(led_on), led_on["reason"]) == ("drop", fastnat.Reason.PROXIED)
+    assert verdict(send(engine)) == "local"
+    assert verdict(send(engine, dport=54)) == "forward"
+
+
+def test_what_a_proxy_has_does_not_take_the_route_that_its_connection_keeps():
+    engine = engine_of("""table ip t {
+        chain pre { type filter hook prerouting priority mangle
+            ct state new,established counter
+            meta length > 100 meta l4proto udp tproxy to :3128
+        }
+    }""")
+    back = {"src": "203.0.113.10", "dst": "10.244.1.2", "sport": 53, "dport": 4000, "iface": "eth0"}
+    for _ in range(2):
+        assert verdict(send(engine)) == "forward"
+        led_on = send(engine, length=200)
+        assert (verdict(led_on), led_on["reason"]) == ("drop", fastnat.Reason.PROXIED)
+        assert verdict(send(engine, **back)) == "forward"
+
+
+@pytest.mark.parametrize(
+    ("rules", "dropped"),
+    [
+        ("queue flags bypass to 0; drop", False),
+        ("queue num 1-3 bypass,fanout; drop", False),
+        ("udp dport 54 queue num 0 bypass; drop", True),
+        ("dup to 192.0.2.1 device eth0; udp dport 53 drop", True),
+        ("dup to 192.0.2.1; accept", False),
+    ],
+)
+def test_copies_and_queues_that_let_pass(rules, dropped):
+    assert verdict(send(engine_of(chain(rules)))) == ("drop" if dropped else "forward")
+
+
+LINKS = [
+    {"ifname": "lo", "ifindex": 1, "flags": ["LOOPBACK"], "link_type": "loopback", "group": "default", "min_mtu": 0},
+    {"ifname": "cni0", "ifindex": 2, "link_type": "ether", "group": "default", "linkinfo": {"info_kind": "bridge"},
+     "addr_info": [{"family": "inet", "local": "10.244.1.1", "prefixlen": 16}]},
+    {"ifname": "wg0", "ifindex": 3, "link_type": "none", "group": "7", "linkinfo": {"info_kind": "wireguard"},
+     "addr_info": [{"family": "inet", "local": "198.51.100.10", "prefixlen": 24}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "dropped"),
+    [
+        ('meta iifkind "bridge" drop', True),
+        ('meta iifkind { "veth", "wireguard" } drop', False),
+        ('meta oifkind "wireguard" drop', True),
+        ("meta oifgroup 7 drop", True),
+        ("oifgroup default drop", False),
+        ("iifgroup default drop", True),
+        ("meta iiftype ether drop", True),
+        ("meta oiftype != ether drop", True),
+        ("meta oiftype ppp drop", False),
+        ('meta iifkind . meta oifgroup { "bridge" . 7 } drop', True),
+    ],
+)
+def test_groups_kinds_and_types_of_interfaces(tmp_path, rule, dropped):
+    (tmp_path / "addr.json").write_text(json.dumps(LINKS))
+    (tmp_path / "route.json").write_text(json.dumps([{"dst": "default", "dev": "wg0"}]))
+    (tmp_path / "rules.nft").write_text(chain(rule))
+    node = fastnat.Node.load(tmp_path)
+    assert verdict(send(fastnat.Engine(node))) == ("drop" if dropped else "forward")
+    node.save(tmp_path / "again")
+    assert verdict(send(fastnat.Engine(fastnat.Node.load(tmp_path / "again")))) == ("drop" if dropped else "forward")
+
+
+def test_a_packet_without_the_interface_ends_the_rule():
+    out = "type filter hook output priority filter;"
+    own = {"src": OUT, "iface": "local"}
+    assert verdict(send(engine_of(chain("iifgroup != 5 drop", out)), **own)) == "forward"
+    assert verdict(send(engine_of(chain("oifgroup != 5 drop", out)), **own)) == "drop"

@@ -67,6 +67,11 @@ CHANGES = [
     "meta mark set ip dscp map {{ cs0 : 1, * : 2 }}", "counter name c", "last",
     "meta mark set jhash ip saddr mod 7 seed 3",
     "add @marks {{ ip saddr : {} }}", "meta mark set ip saddr map @marks",
+    "ip saddr set 10.244.1.{}", "ip daddr set 203.0.113.{}",
+    "ip daddr set ip daddr map {{ 203.0.113.9 : 203.0.113.10 }}", "ip saddr set ip saddr & 255.255.255.0 | 0.0.0.{}",
+    "udp dport set 5{}", "tcp sport set 4000{}", "tcp dport set 8{}",
+    "udp sport set udp dport", "meta priority set 1:{}", "meta priority set udp dport map {{ 53 : 1:1 }}",
+    "reject with icmpx type no-route",
 ]  # fmt: skip
 SETS = """
 set some { type ipv4_addr; flags interval; elements = { 10.244.1.2-10.244.1.9, 203.0.113.0/28 } }

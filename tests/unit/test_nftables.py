@@ -138,6 +138,17 @@ def rules(text, head="table ip t {\n", base=""):
     [
         ("tcp dport {ssh, 80,8000-8100} accept", "tcp dport { 22, 80, 8000-8100 } accept"),
         ("ip saddr {10.0.0.0/24,10.0.1.0/24} drop", "ip saddr { 10.0.0.0/23 } drop"),
+        ("meta l4proto tcp th dport 53 accept", "tcp dport 53 accept"),
+        ("meta l4proto udp counter th sport 53", "meta l4proto udp counter packets 0 bytes 0 udp sport 53"),
+        ("ip protocol tcp th dport vmap { 53 : drop }", "tcp dport vmap { 53 : drop }"),
+        ("meta l4proto { tcp, udp } th dport 53", "meta l4proto { tcp, udp } th dport 53"),
+        ("meta mark & 0xff000000 == 0x1000000", "meta mark 0x01000000/8"),
+        ("ct mark and 0x80000000 != 0", "ct mark != 0x00000000/1"),
+        ("meta mark & 0xff == 1", "meta mark & 0x000000ff == 0x00000001"),
+        ("meta l4proto tcp tproxy ip to 127.0.0.1:80 meta mark set 1",
+         "meta l4proto tcp tproxy to 127.0.0.1:80 meta mark set 0x00000001"),
+        ("snat to ip saddr map { 10.0.0.0/24 : 192.0.2.1-192.0.2.9, 10.0.1.0/24 : 192.0.2.20/32 }",
+         "snat ip to ip saddr map { 10.0.0.0/24 : 192.0.2.1-192.0.2.9, 10.0.1.0/24 : 192.0.2.20/32 }"),
         ("ip saddr { 10.0.0.1/32, 10.0.0.2 } drop", "ip saddr { 10.0.0.1-10.0.0.2 } drop"),
         ("ip saddr { 10.0.0.1, 10.0.0.2 } drop", "ip saddr { 10.0.0.1, 10.0.0.2 } drop"),
         ("ct state related,established accept", "ct state established,related accept"),
@@ -205,6 +216,21 @@ def test_a_statement_of_both_families_as_it_is_listed(written, shown):
 def test_a_time_of_all_elements_says_that_they_have_one(written, flags):
     shown = listed(f"table ip t {{ set s {{ type ipv4_addr; {written} }}\n}}")
     assert [line.strip() for line in shown.splitlines() if "flags" in line] == ([flags] if flags else [])
+
+
+def test_numbers_of_json_that_nft_prints_as_negative():
+    hashed = {"jhash": {"mod": 5, "seed": -2, "expr": {"payload": {"protocol": "ip", "field": "saddr"}}}}
+    for left, shown in (
+        ({"numgen": {"mode": "inc", "mod": 8, "offset": -1062705976}}, "numgen inc mod 8 offset 3232261320 5"),
+        (hashed, "jhash ip saddr mod 5 seed 0xfffffffe 5"),
+    ):
+        rule = {"family": "ip", "table": "t", "chain": "c", "expr": [{"match": {"op": "==", "left": left, "right": 5}}]}
+        place = {"family": "ip", "table": "t", "name": "c"}
+        objects = [{"table": {"family": "ip", "name": "t"}}, {"chain": place}, {"rule": rule}]
+        assert shown in listed(json.dumps({"nftables": objects}))
+        left[next(iter(left))]["mod"] = 2**40
+        with pytest.raises(RuleError, match="1099511627776 is no number of 32 bits"):
+            listed(json.dumps({"nftables": objects}))
 
 
 def test_commands_change_what_stands_there():

@@ -22,6 +22,7 @@ from .dispatch cimport count_rule, dispatch_key, dispatch_rule, rule_of_source
 from .hashlimit cimport hashlimit_holds
 from .headers cimport ecn_holds, mss_holds, option_holds, routing_holds
 from .owner cimport owner_holds
+from .proxy cimport give_to_proxy, has_transparent
 from .recent cimport limit_holds, recent_holds
 from .sets cimport in_set
 from .tcpmss cimport set_mss
@@ -194,7 +195,7 @@ cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
     # asks_more_than_key: kinds whose answer is another one for a packet of equal classes, or that count what they see.
     return (kind == MATCH_LENGTH or kind == MATCH_RANDOM or kind == MATCH_NTH or kind == MATCH_SET or kind == MATCH_RECENT
             or kind == MATCH_LIMIT or kind == MATCH_TTL or kind == MATCH_TOS or kind == MATCH_HELPER
-            or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME)
+            or kind == MATCH_OWNER or kind == MATCH_QUOTA or kind == MATCH_TIME or kind == MATCH_SOCKET)
 
 
 cdef inline bint decides_alone(uint32_t kind) noexcept nogil:
@@ -245,6 +246,8 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
         return quota_holds(m, p)
     if kind == MATCH_TIME:
         return time_holds(e, m)
+    if kind == MATCH_SOCKET:
+        return has_transparent(e, p)
     return announced_by(e, p, m.helper.helper)
 
 
@@ -463,6 +466,14 @@ cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept 
         p.template_helper = <unsigned char>t.mask2
 
 
+cdef inline uint32_t tproxy(engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
+    # tproxy: tproxy_tg4, tproxy_tg6.
+    if not give_to_proxy(e, p):
+        return TARGET_DROP
+    target_mark(p, t)
+    return TARGET_ACCEPT
+
+
 cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t *t) noexcept nogil:
     # alter: a target after which the walk goes on.
     # => TARGET_NONE, or how the walk ends after all.
@@ -478,6 +489,8 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
             set_ttl(p, t)
         elif kind == TARGET_TCPMSS:
             return set_mss(e, p, t)
+        elif kind == TARGET_TPROXY:
+            return tproxy(e, p, t)
         else:
             target_ct(p, kind, t)
     return TARGET_NONE

@@ -17,6 +17,7 @@ from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from ..validate cimport uses_device
 from .match cimport ct_state_bit
+from .proxy cimport has_transparent
 
 cdef enum:
     NS_PER_SECOND = 1000000000
@@ -176,6 +177,9 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         to[0] = packet_type(e, p)
     elif x.a == NFT_META_SKUID or x.a == NFT_META_SKGID:
         return load_owner(e, p, x, to)
+    elif x.a == NFT_META_TRANSPARENT:
+        to[0] = 1
+        return has_transparent(e, p)
     elif NFT_META_TIME <= x.a <= NFT_META_HOUR:
         load_date(e, x, to)
     else:

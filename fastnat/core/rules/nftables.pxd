@@ -19,6 +19,8 @@ from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
 from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
+from .nft_store cimport set_address, set_port
+from .proxy cimport give_to_proxy
 
 cdef enum:
     # what an expression says beside TARGET_*: the rule goes on, or it is left
@@ -428,6 +430,16 @@ cdef inline bint loaded(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to
     return load_tcp_option(p, x, to)
 
 
+cdef inline bint stored(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
+    # stored: an address or a port that a rule writes, or a proxy to which it gives the packet.
+    # => False: the rule ends here.
+    if x.kind == NFT_SET_ADDRESS:
+        return set_address(e, p, x.a, get_addr(regs + x.sreg))
+    if x.kind == NFT_SET_PORT:
+        return set_port(e, p, x.a, regs[x.sreg] & 0xffff)
+    return give_to_proxy(e, p)
+
+
 cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *regs, uint32_t *chain) noexcept nogil:
     # evaluate: one expression.
     # => GOES_ON, LEAVES, or a verdict, TARGET_*.
@@ -471,6 +483,8 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
         return dynset(e, p, x, regs)
     elif kind == NFT_NAT:
         return nat_range(e, p, x, regs)
+    elif kind >= NFT_SET_ADDRESS:
+        return GOES_ON if stored(e, p, x, regs) else LEAVES
     else:
         assign(e, p, x, regs)
     return GOES_ON
