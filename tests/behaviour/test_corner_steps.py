@@ -70,6 +70,7 @@ def test_ids_of_echos_come_from_all_numbers(family):
     assert np.histogram(found[1:], 4, (0, 65536))[0].min() > 25
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_a_crowded_window_that_begins_anew_at_65536_is_searched_as_by_single_probes(family, monkeypatch):
     """Offsets wrap at 16 bits before the modulo: bitmaps know that as single probes do."""

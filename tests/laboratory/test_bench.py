@@ -121,6 +121,7 @@ def test_another_environment_is_said_and_counts_are_compared_all_the_same(doc, t
     assert "the counts are those of different nodes or profiles" in said
 
 
+@pytest.mark.slow
 def test_times_of_two_builds_are_measured_in_turns(doc, monkeypatch):
     """The same build on both sides; with a wide margin nothing is told."""
     monkeypatch.setattr(paired_module, "PAIRS", 2)

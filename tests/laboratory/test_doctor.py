@@ -81,6 +81,7 @@ def test_many_ill_nodes_are_diagnosed(tmp_path):
     assert sum(diagnosed(tmp_path, seed) for seed in range(1000, 1300)) > 900
 
 
+@pytest.mark.slow
 def test_its_figures_are_those_of_the_simulation(tmp_path):
     """The share that fails now, and what a second address changes, agree with opening the flows."""
     files, profile, _ = ill_nodes.sick(8, ("ports",))

@@ -35,7 +35,11 @@ def load(version, **fields):
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("fields", [{}, {"rate": 20.0, "hold": "exp:5"}, {"rate": 40.0, "hold": 5.0, "close": "rst"}])
+@pytest.mark.parametrize("fields", [
+    {}, *(pytest.param(fields, marks=pytest.mark.slow) for fields in (
+        {"rate": 20.0, "hold": "exp:5"}, {"rate": 40.0, "hold": 5.0, "close": "rst"},
+    )),
+])  # fmt: skip
 def test_both_families_run_out_alike(version, fields):
     """300 ports are 300 ports: the share that fails differs only by what is drawn."""
     found = [run(fastnat.Engine(node(), "linux-5.4", seed=seed), load(version, **fields)) for seed in range(3)]

@@ -84,6 +84,7 @@ def refuted(ports, every):
     return found
 
 
+@pytest.mark.slow
 def test_no_plan_is_refuted_by_exhaust():
     """A grid with 2,048 ports an address; the long form is over all of them."""
     assert len(questions(2048)) == 50
