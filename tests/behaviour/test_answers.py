@@ -8,23 +8,28 @@ from behaviour import answers
 KEPT = json.loads(answers.PATH.read_text())
 
 
-@pytest.mark.parametrize("seed", range(answers.CASES))
+def half(n):
+    """Return numbers below n, every other one for `make slow` alone."""
+    return [pytest.param(k, marks=pytest.mark.slow if k % 2 else []) for k in range(n)]
+
+
+@pytest.mark.parametrize("seed", half(answers.CASES))
 def test_random_cases_are_answered_as_before(seed):
     assert answers.case_answers(seed) == KEPT["cases"][seed]
 
 
-@pytest.mark.parametrize("seed", range(answers.TALKS))
+@pytest.mark.parametrize("seed", half(answers.TALKS))
 def test_random_control_connections_are_answered_as_before(seed):
     assert answers.talk_answers(seed) == KEPT["talks"][seed]
 
 
-@pytest.mark.parametrize("seed", range(answers.PROGRAMS))
+@pytest.mark.parametrize("seed", half(answers.PROGRAMS))
 def test_random_programs_are_answered_as_before(seed):
     found, kept = answers.program_answers(seed), KEPT["programs"][seed]
     differs = next((n for n, (a, b) in enumerate(zip(found, kept, strict=True)) if a != b), None)
     assert differs is None, f"the answer to call {differs} of the program is another one"
 
 
-@pytest.mark.parametrize("seed", range(answers.NFT))
+@pytest.mark.parametrize("seed", half(answers.NFT))
 def test_random_rules_of_nftables_are_answered_as_before(seed):
     assert answers.nft_answers(seed) == KEPT["nft"][seed]
