@@ -23,7 +23,7 @@ from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
 from .packet.parse cimport datagram_entry, datagram_t
 from .reload cimport find_servers, forget_routes, pick_up_windows
-from .route cimport route_lookup
+from .fib cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard

@@ -18,8 +18,8 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
 from .packet.mangle cimport count_unruled
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
-from .route cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_of
-from .routing cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
+from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_of
+from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
@@ -365,7 +365,7 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t mangle_output(engine_t *e, pkt_t *p) noexcept nogil:
-    # mangle_output: rules of mangle may send a packet another way.
+    # mangle_output: rules of mangle may send a packet another way; beside nftables base_says looks for that.
     cdef way_t before = way_of(p)
     cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, HOOK_OUTPUT, p)
     return keep_way(e, p, &before) if e.n_bases == 0 and not reason else reason

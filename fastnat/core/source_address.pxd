@@ -5,7 +5,7 @@
 # Differs from the kernel: no VRF.
 from libc.stdint cimport uint32_t
 from .types cimport *
-from .route cimport is_limited_broadcast, is_link_local, is_multicast
+from .fib cimport is_limited_broadcast, is_link_local, is_multicast
 from .tuples.tuple cimport tuple_dst
 
 cdef enum:

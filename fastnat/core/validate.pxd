@@ -6,7 +6,7 @@
 # Differs from the kernel: groups that a program has joined are not known.
 from libc.stdint cimport uint32_t
 from .types cimport *
-from .route cimport (classify, flow_back, flow_t, is_limited_broadcast, is_link_local, is_multicast, leads_nowhere,
+from .fib cimport (classify, flow_back, flow_t, is_limited_broadcast, is_link_local, is_multicast, leads_nowhere,
                      route_back)
 from .tuples.tuple cimport tuple_dst, tuple_src
 

@@ -10,7 +10,7 @@ from ..packet.checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load
 from ..packet.extensions cimport CHAIN_WHOLE, skip_extensions
 from ..packet.parse cimport pseudo_header, read_l4, SOURCE_AT
 from ..packet.rewrite cimport manip_bytes, manip_pkt
-from ..route cimport is_link_local
+from ..fib cimport is_link_local
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_invertible, tuple_make, tuple_sport, tuple_src
 from .lookup cimport find_in_zone
 

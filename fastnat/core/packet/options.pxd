@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 from ..types cimport *
 from ..multipath cimport choose_hop
-from ..route cimport (addr_type, address_class, classify, flow_back, flow_t, is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere,
+from ..fib cimport (addr_type, address_class, classify, flow_back, flow_t, is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere,
                       route_back, route_of, TYPE_UNICAST)
 from ..source_address cimport addr_within, route_source, SCOPE_LINK, SCOPE_UNIVERSE
 from ..tuples.tuple cimport tuple_dst, tuple_src

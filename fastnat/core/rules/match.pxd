@@ -12,7 +12,7 @@ from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..packet.checksum cimport load_be16, load_be32
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
-from ..route cimport classify, has_type, incoming, outgoing, packet_type
+from ..fib cimport classify, has_type, incoming, outgoing, packet_type
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from ..validate cimport comes_from_there

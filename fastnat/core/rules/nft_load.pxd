@@ -10,7 +10,7 @@ from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..route cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_multicast, is_unicast6,
+from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_multicast, is_unicast6,
                       leads_nowhere, outgoing, packet_type, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64

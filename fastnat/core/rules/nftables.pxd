@@ -12,7 +12,7 @@ from ..conntrack.lookup cimport find_tuple
 from ..helpers.expect cimport assign_helper
 from ..packet.checksum cimport csum_replace2, load_be16
 from ..packet.mangle cimport set_tos, set_ttl
-from ..routing cimport keep_way, way_of, way_t
+from ..route cimport keep_way, way_of, way_t
 from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts

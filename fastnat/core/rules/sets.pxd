@@ -8,7 +8,7 @@
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..nat.range cimport has_ports
-from ..route cimport incoming, outgoing
+from ..fib cimport incoming, outgoing
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:

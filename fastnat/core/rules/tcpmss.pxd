@@ -8,7 +8,7 @@ from libc.string cimport memmove
 from ..types cimport *
 from ..packet.checksum cimport csum_replace2, csum_replace4, load_be16, load_be32, store_be16
 from ..packet.mangle cimport set_length
-from ..route cimport smallest_mtu
+from ..fib cimport smallest_mtu
 
 cdef enum:
     TCP_HEADER = 20

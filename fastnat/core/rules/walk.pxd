@@ -6,7 +6,7 @@
 # makes the walk unrepeatable, and then nothing is remembered. Counters of a memo are those of all its rules.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..route cimport classify
+from ..fib cimport classify
 from ..tuples.tuple cimport tuple_proto, tuple_src
 from .dispatch cimport count_rule, rule_of_source, varied_rule
 from .match cimport ct_state_bit, do_table

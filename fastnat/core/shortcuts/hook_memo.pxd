@@ -10,7 +10,7 @@ from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
-from ..route cimport classify
+from ..fib cimport classify
 from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, count_rules, table_memo_flush, slot_of
 from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src

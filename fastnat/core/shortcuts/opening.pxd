@@ -15,7 +15,7 @@ from ..nat.bysource cimport bysource_head
 from ..nat.l4proto cimport port_window
 from ..nat.port_bitmap cimport bitmap_note
 from ..nat.range cimport l4proto_in_range
-from ..route cimport address_class, address_last, port_class, port_last
+from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
