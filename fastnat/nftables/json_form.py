@@ -13,62 +13,12 @@ from typing import Any as Json
 
 from ..errors import RuleError
 from ..util.text import excerpt, shown
-from . import fields
+from . import fields, tree
 from .datatypes import is_address
 from .hooks import OF_DEVICE
 from .listing import TableWriter
 from .parser import TABLE_FLAGS, parse_statement
 from .statements import LOG_OPTIONS, NAT_FLAGS, copy_words, log_flags, queue_words
-from .tree import (
-    UNREAD,
-    Any,
-    Assign,
-    Base,
-    Chain,
-    Concat,
-    Counter,
-    Ct,
-    CtCount,
-    Dynamic,
-    Element,
-    Elements,
-    Expression,
-    Fib,
-    Flowtable,
-    Hash,
-    Last,
-    Limit,
-    Listed,
-    Log,
-    Lookup,
-    Match,
-    Meta,
-    Named,
-    Nat,
-    Notrack,
-    Numgen,
-    Object,
-    Operation,
-    Option,
-    Other,
-    Payload,
-    Prefix,
-    Quota,
-    Range,
-    Raw,
-    Reference,
-    Reject,
-    Route,
-    Rule,
-    Ruleset,
-    Set,
-    Socket,
-    Statement,
-    Table,
-    Value,
-    Verdict,
-    VerdictMap,
-)
 
 OPERATORS = ("&", "|", "^", "<<", ">>")
 SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30}
@@ -81,7 +31,7 @@ WORDS = {
 KEPT = ("queue", "dup", "fwd", "tproxy", "synproxy", "flow", "xt")
 
 
-def parse_json(text: str, source: str = "<rules.json>", lenient: bool = False) -> Ruleset:
+def parse_json(text: str, source: str = "<rules.json>", lenient: bool = False) -> tree.Ruleset:
     """Parse JSON as it stands; see canonical.py. lenient: rules that cannot be read never match.
 
     Raises RuleError, which names the object that cannot be read.
@@ -93,7 +43,7 @@ def parse_json(text: str, source: str = "<rules.json>", lenient: bool = False) -
         raise RuleError(f"{source}: this is no JSON: {error}; give the output of `nft -j list ruleset`") from None
     except (TypeError, KeyError):
         raise RuleError(f'{source}: no list "nftables"; give the output of `nft -j list ruleset`') from None
-    reader = Reader(Ruleset(source=source, lenient=lenient))
+    reader = Reader(tree.Ruleset(source=source, lenient=lenient))
     if not isinstance(objects, list):
         raise RuleError(f'{source}: "nftables" is no list; give the output of `nft -j list ruleset`')
     for number, item in enumerate(objects):
@@ -109,7 +59,7 @@ def parse_json(text: str, source: str = "<rules.json>", lenient: bool = False) -
 class Reader:
     """Reads one object after the other."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
+    def __init__(self, ruleset: tree.Ruleset) -> None:
         self.ruleset = ruleset
 
     def leave_out(self, item: Json, why: str) -> bool:
@@ -121,7 +71,7 @@ class Reader:
         chain = table.chains.get(str(said.get("chain"))) if table is not None else None
         if chain is None:
             return False
-        chain.rules.append(Rule((Other(UNREAD, (json.dumps(said.get("expr")),)),)))
+        chain.rules.append(tree.Rule((tree.Other(tree.UNREAD, (json.dumps(said.get("expr")),)),)))
         self.ruleset.warnings.append(f"never matches: {why}")
         return True
 
@@ -141,7 +91,7 @@ class Reader:
             key = said["family"], str(said["name"])
             flags = tuple(f for f in TABLE_FLAGS if f in said.get("flags", ()))
             self.ruleset.tables.setdefault(
-                key, Table(*key, flags, said.get("comment", ""), handle=said.get("handle", 0))
+                key, tree.Table(*key, flags, said.get("comment", ""), handle=said.get("handle", 0))
             )
             return
         key = said["family"], str(said["table"])
@@ -149,18 +99,18 @@ class Reader:
             raise ValueError(f"no table {key[0]} {key[1]} stands before it")
         self.part(self.ruleset.tables[key], kind, said)
 
-    def part(self, table: Table, kind: str, said: dict[str, Json]) -> None:
+    def part(self, table: tree.Table, kind: str, said: dict[str, Json]) -> None:
         """Read what stands in a table."""
         name, handle = str(said.get("name", "")), said.get("handle", 0)
         if kind == "chain":
             base = self.base(said) if "hook" in said else None
-            table.chains[name] = Chain(name, base, comment=said.get("comment", ""), handle=handle)
+            table.chains[name] = tree.Chain(name, base, comment=said.get("comment", ""), handle=handle)
         elif kind == "rule":
             statements = tuple(map(statement, said["expr"]))
             if said["chain"] not in table.chains:
                 raise ValueError(f"no chain {said['chain']} stands before it")
             table.chains[said["chain"]].rules.append(
-                Rule(statements, said.get("comment", ""), handle, text=excerpt(json.dumps(said["expr"])))
+                tree.Rule(statements, said.get("comment", ""), handle, text=excerpt(json.dumps(said["expr"])))
             )
         elif kind in ("set", "map"):
             table.sets[name] = named_set(said)
@@ -168,7 +118,7 @@ class Reader:
             table.sets[name].elements += map(element, said["elem"])
         elif kind == "flowtable":
             devices = said.get("dev", ())
-            table.flowtables[name] = Flowtable(
+            table.flowtables[name] = tree.Flowtable(
                 name, said["prio"], said["hook"], (devices,) if isinstance(devices, str) else tuple(devices),
                 bool(said.get("counter")), tuple(listed_words(said.get("flags", ()))), handle,
             )  # fmt: skip
@@ -176,7 +126,7 @@ class Reader:
             table.objects[kind, name] = named_object(kind, said)
 
     @staticmethod
-    def base(said: dict[str, Json]) -> Base:
+    def base(said: dict[str, Json]) -> tree.Base:
         """Read where a chain stands."""
         devices = said.get("dev", ())
         devices = (devices,) if isinstance(devices, str) else tuple(devices)
@@ -184,7 +134,7 @@ class Reader:
             raise ValueError(
                 f"chain {said['name']}: nft leaves its device out of this JSON; give the text of `nft list ruleset`"
             )
-        return Base(said["type"], said["hook"], said["prio"], said.get("policy", "accept"), devices)
+        return tree.Base(said["type"], said["hook"], said["prio"], said.get("policy", "accept"), devices)
 
 
 def listed_words(said: Json) -> list[str]:
@@ -192,18 +142,18 @@ def listed_words(said: Json) -> list[str]:
     return [said] if isinstance(said, str) else list(said)
 
 
-def types_of(said: Json) -> tuple[tuple[str, ...], Expression | None]:
+def types_of(said: Json) -> tuple[tuple[str, ...], tree.Expression | None]:
     """Return the types of a set, or the expressions by which it is declared."""
     if isinstance(said, dict):
         return (), expression(said.get("typeof", said))
     return tuple(part for word in listed_words(said) for part in word.split(" . ")), None
 
 
-def named_set(said: dict[str, Json]) -> Set:
+def named_set(said: dict[str, Json]) -> tree.Set:
     """Read a set or map."""
     key, typeof = types_of(said["type"])
     data, data_typeof = types_of(said.get("map", ()))
-    return Set(
+    return tree.Set(
         str(said["name"]), key, data, typeof, data_typeof,
         tuple(f for f in ("constant", "dynamic", "interval", "timeout") if f in listed_words(said.get("flags", ()))),
         said.get("timeout"), said.get("gc-interval"), said.get("size"), said.get("policy", ""),
@@ -212,13 +162,13 @@ def named_set(said: dict[str, Json]) -> Set:
     )  # fmt: skip
 
 
-def named_object(kind: str, said: dict[str, Json]) -> Object:
+def named_object(kind: str, said: dict[str, Json]) -> tree.Object:
     """Read a counter, quota, limit, ct helper and their kind."""
-    says: Statement | None = None
+    says: tree.Statement | None = None
     if kind == "counter":
-        says = Counter(said["packets"], said["bytes"])
+        says = tree.Counter(said["packets"], said["bytes"])
     elif kind == "quota":
-        says = Quota(said["bytes"], said.get("used", 0), bool(said.get("inv")))
+        says = tree.Quota(said["bytes"], said.get("used", 0), bool(said.get("inv")))
     elif kind == "limit":
         says = limit(said)
     elif kind not in WORDS:
@@ -227,7 +177,7 @@ def named_object(kind: str, said: dict[str, Json]) -> Object:
     if kind == "synproxy" and said.get("flags"):
         first, *more = listed_words(said["flags"])
         words.append((first, " ".join(more)))
-    return Object(kind, str(said["name"]), says, tuple(words), said.get("comment", ""), said.get("handle", 0))
+    return tree.Object(kind, str(said["name"]), says, tuple(words), said.get("comment", ""), said.get("handle", 0))
 
 
 def object_word(kind: str, word: str, said: Json) -> str:
@@ -237,24 +187,24 @@ def object_word(kind: str, word: str, said: Json) -> str:
     return f"{said}ms" if (kind, word) == ("ct expectation", "timeout") else str(said)
 
 
-def element(said: Json) -> Element:
+def element(said: Json) -> tree.Element:
     """Read an element: a key, or a key and its data."""
     data = None
     if isinstance(said, list):
         said, data = said[0], expression(said[1])
     if not isinstance(said, dict) or "elem" not in said:
-        return Element(expression(said), data)
+        return tree.Element(expression(said), data)
     inner = said["elem"]
     statements = [statement({k: inner[k]}) for k in ("counter", "limit", "quota", "ct count", "last") if k in inner]
     timeout, expires = (None if inner.get(k) is None else float(inner[k]) for k in ("timeout", "expires"))
-    return Element(expression(inner["val"]), data, timeout, expires, inner.get("comment", ""), tuple(statements))
+    return tree.Element(expression(inner["val"]), data, timeout, expires, inner.get("comment", ""), tuple(statements))
 
 
-def elements(said: Json) -> Elements | Named:
+def elements(said: Json) -> tree.Elements | tree.Named:
     """Read an anonymous set or map, or the name of one."""
     if isinstance(said, str):
-        return Named(said.removeprefix("@"))
-    return Elements(tuple(map(element, listed_items(said["set"]))))
+        return tree.Named(said.removeprefix("@"))
+    return tree.Elements(tuple(map(element, listed_items(said["set"]))))
 
 
 def listed_items(said: Json) -> list[Json]:
@@ -265,71 +215,73 @@ def listed_items(said: Json) -> list[Json]:
 # --- expressions
 
 
-def expression(said: Json) -> Expression:
+def expression(said: Json) -> tree.Expression:
     """Read an expression."""
     if isinstance(said, bool):
-        return Value("exists" if said else "missing")
+        return tree.Value("exists" if said else "missing")
     if isinstance(said, (int, str)):
         if isinstance(said, str) and said[:1] == "@" and not said.startswith("@@"):
-            return Named(said[1:])
-        return Any() if said == "*" else Value(str(said))
+            return tree.Named(said[1:])
+        return tree.Any() if said == "*" else tree.Value(str(said))
     if isinstance(said, list):
-        return Listed(tuple(map(expression, said)))
+        return tree.Listed(tuple(map(expression, said)))
     ((kind, inner),) = said.items()
     if kind in OPERATORS:
         found = expression(inner[0])
         for part in inner[1:]:
-            found = Operation(kind, found, expression(part))
+            found = tree.Operation(kind, found, expression(part))
         return found
     if kind in ("accept", "drop", "continue", "return"):
-        return Verdict(kind)
+        return tree.Verdict(kind)
     if kind in ("jump", "goto"):
-        return Verdict(kind, inner["target"])
+        return tree.Verdict(kind, inner["target"])
     if kind not in EXPRESSIONS:
         raise ValueError(f"expression {kind!r} is not known")
     return EXPRESSIONS[kind](inner)
 
 
-def payload(said: dict[str, Json]) -> Expression:
+def payload(said: dict[str, Json]) -> tree.Expression:
     """Read a field of a header, or bits by their place."""
     if "base" in said:
-        return Raw(said["base"], said["offset"], said["len"])
+        return tree.Raw(said["base"], said["offset"], said["len"])
     if said["field"] not in fields.HEADERS.get(said["protocol"], ()):
         raise ValueError(f"field {said['protocol']} {said['field']} is not known")
-    return Payload(said["protocol"], said["field"])
+    return tree.Payload(said["protocol"], said["field"])
 
 
-def meta(said: dict[str, Json]) -> Expression:
+def meta(said: dict[str, Json]) -> tree.Expression:
     """Read a key of meta."""
     if said["key"] not in fields.META:
         raise ValueError(f"meta {said['key']} is not known")
-    return Meta(said["key"])
+    return tree.Meta(said["key"])
 
 
-def ct(said: dict[str, Json]) -> Expression:
+def ct(said: dict[str, Json]) -> tree.Expression:
     """Read a key of conntrack."""
     family, _, key = said["key"].rpartition(" ")
     if key not in fields.CT:
         raise ValueError(f"ct {key} is not known")
-    return Ct(key, said.get("dir", ""), said.get("family", family))
+    return tree.Ct(key, said.get("dir", ""), said.get("family", family))
 
 
-def option(kind: str) -> Callable[[dict[str, Json]], Expression]:
+def option(kind: str) -> Callable[[dict[str, Json]], tree.Expression]:
     """Return a reader of an option of a kind."""
 
-    def read(said: dict[str, Json]) -> Expression:
+    def read(said: dict[str, Json]) -> tree.Expression:
         if "base" in said:
-            return Option(kind, f"{said['base']},{said['offset']},{said['len']}", "raw")
+            return tree.Option(kind, f"{said['base']},{said['offset']},{said['len']}", "raw")
         name = fields.TCP_OPTION_NAMES.get(said["name"], said["name"]) if kind == "tcp" else said["name"]
-        return Option(kind, str(name), said.get("field", ""))
+        return tree.Option(kind, str(name), said.get("field", ""))
 
     return read
 
 
-def hash_of(said: dict[str, Json]) -> Expression:
+def hash_of(said: dict[str, Json]) -> tree.Expression:
     """Read jhash."""
     seed = of_machine(said["seed"]) if "seed" in said else None
-    return Hash("jhash", of_machine(said["mod"]), expression(said["expr"]), seed, of_machine(said.get("offset", 0)))
+    return tree.Hash(
+        "jhash", of_machine(said["mod"]), expression(said["expr"]), seed, of_machine(said.get("offset", 0))
+    )
 
 
 def of_machine(number: Json) -> int:
@@ -339,132 +291,135 @@ def of_machine(number: Json) -> int:
     return number & 0xFFFFFFFF
 
 
-def socket(said: dict[str, Json]) -> Expression:
+def socket(said: dict[str, Json]) -> tree.Expression:
     """Read what the socket says."""
     words = ["socket", said["key"]]
-    return Socket((*words, "level", str(said["level"])) if "level" in said else tuple(words))
+    return tree.Socket((*words, "level", str(said["level"])) if "level" in said else tuple(words))
 
 
-EXPRESSIONS: dict[str, Callable[[Json], Expression]] = {
+EXPRESSIONS: dict[str, Callable[[Json], tree.Expression]] = {
     "payload": payload, "meta": meta, "ct": ct,
-    "fib": lambda s: Fib(tuple(f for f in fields.FIB_FLAGS if f in s["flags"]), s["result"]),
-    "rt": lambda s: Route(s["key"], s.get("family", "")), "tcp option": option("tcp"), "ip option": option("ip"),
-    "sctp chunk": option("sctp"), "exthdr": option("exthdr"), "concat": lambda s: Concat(tuple(map(expression, s))),
-    "numgen": lambda s: Numgen(s["mode"], of_machine(s["mod"]), of_machine(s.get("offset", 0))), "jhash": hash_of,
+    "fib": lambda s: tree.Fib(tuple(f for f in fields.FIB_FLAGS if f in s["flags"]), s["result"]),
+    "rt": lambda s: tree.Route(s["key"], s.get("family", "")), "tcp option": option("tcp"), "ip option": option("ip"),
+    "sctp chunk": option("sctp"), "exthdr": option("exthdr"),
+    "concat": lambda s: tree.Concat(tuple(map(expression, s))),
+    "numgen": lambda s: tree.Numgen(s["mode"], of_machine(s["mod"]), of_machine(s.get("offset", 0))), "jhash": hash_of,
     "socket": socket,
-    "symhash": lambda s: Hash("symhash", of_machine(s["mod"]), offset=of_machine(s.get("offset", 0))),
+    "symhash": lambda s: tree.Hash("symhash", of_machine(s["mod"]), offset=of_machine(s.get("offset", 0))),
     "set": lambda s: elements({"set": s}),
-    "osf": lambda s: Socket(("osf", *(("ttl", s["ttl"]) if "ttl" in s else ()), s["key"])),
-    "prefix": lambda s: Prefix(expression(s["addr"]), s["len"]),
-    "range": lambda s: Range(expression(s[0]), expression(s[1])),
-    "map": lambda s: Lookup(expression(s["key"]), elements(s["data"])), "elem": lambda s: expression(s["val"]),
+    "osf": lambda s: tree.Socket(("osf", *(("ttl", s["ttl"]) if "ttl" in s else ()), s["key"])),
+    "prefix": lambda s: tree.Prefix(expression(s["addr"]), s["len"]),
+    "range": lambda s: tree.Range(expression(s[0]), expression(s[1])),
+    "map": lambda s: tree.Lookup(expression(s["key"]), elements(s["data"])), "elem": lambda s: expression(s["val"]),
 }  # fmt: skip
 
 
 # --- statements
 
 
-def statement(said: Json) -> Statement:
+def statement(said: Json) -> tree.Statement:
     """Read a statement."""
     if isinstance(said, str):
         return parse_statement(said)
     ((kind, inner),) = said.items()
     if kind in ("accept", "drop", "continue", "return", "jump", "goto"):
         found = expression(said)
-        assert isinstance(found, Verdict)
+        assert isinstance(found, tree.Verdict)
         return found
     if kind in NAT_KINDS:
         return nat(kind, inner or {})
     if kind in KEPT:
         return kept(kind, inner)
     if kind.startswith("ct ") and kind != "ct count":
-        return Reference(kind, expression(inner))
+        return tree.Reference(kind, expression(inner))
     if kind not in STATEMENTS:
         raise ValueError(f"statement {kind!r} is not known")
     return STATEMENTS[kind](inner)
 
 
-def match(said: dict[str, Json]) -> Statement:
+def match(said: dict[str, Json]) -> tree.Statement:
     """Read a comparison."""
-    return Match(said["op"], expression(said["left"]), expression(said["right"]))
+    return tree.Match(said["op"], expression(said["left"]), expression(said["right"]))
 
 
-def counter(said: Json) -> Statement:
+def counter(said: Json) -> tree.Statement:
     """Read a counter, or the name of one."""
     if said is None:
-        return Counter()
+        return tree.Counter()
     if isinstance(said, dict) and "packets" in said:
-        return Counter(said["packets"], said["bytes"])
-    return Reference("counter", expression(said))
+        return tree.Counter(said["packets"], said["bytes"])
+    return tree.Reference("counter", expression(said))
 
 
-def limit(said: Json) -> Statement:
+def limit(said: Json) -> tree.Statement:
     """Read a limit, or the name of one."""
     if not isinstance(said, dict) or "rate" not in said:
-        return Reference("limit", expression(said))
+        return tree.Reference("limit", expression(said))
     unit, over = said.get("rate_unit", "packets"), bool(said.get("inv"))
     if unit == "packets":
-        return Limit(said["rate"], said["per"], "packets", said.get("burst", 5), over)
+        return tree.Limit(said["rate"], said["per"], "packets", said.get("burst", 5), over)
     burst = said.get("burst", 0) * SIZES[said.get("burst_unit", "bytes")]
-    return Limit(said["rate"] * SIZES[unit], said["per"], "bytes", burst, over)
+    return tree.Limit(said["rate"] * SIZES[unit], said["per"], "bytes", burst, over)
 
 
-def quota(said: Json) -> Statement:
+def quota(said: Json) -> tree.Statement:
     """Read a quota, or the name of one."""
     if not isinstance(said, dict) or "val" not in said:
-        return Reference("quota", expression(said))
+        return tree.Reference("quota", expression(said))
     used = said.get("used", 0) * SIZES[said.get("used_unit", "bytes")]
-    return Quota(said["val"] * SIZES[said.get("val_unit", "bytes")], used, bool(said.get("inv")))
+    return tree.Quota(said["val"] * SIZES[said.get("val_unit", "bytes")], used, bool(said.get("inv")))
 
 
-def reject(said: Json) -> Statement:
+def reject(said: Json) -> tree.Statement:
     """Read a reject."""
-    return Reject((said or {}).get("type", ""), str((said or {}).get("expr", "")))
+    return tree.Reject((said or {}).get("type", ""), str((said or {}).get("expr", "")))
 
 
-def log(said: Json) -> Statement:
+def log(said: Json) -> tree.Statement:
     """Read a log statement."""
     options = [(o, str(said[o])) for o in LOG_OPTIONS if o in (said or {}) and o != "flags"]
-    return Log((*options, *(("flags", flag) for flag in log_flags(listed_words((said or {}).get("flags", ()))))))
+    return tree.Log((*options, *(("flags", flag) for flag in log_flags(listed_words((said or {}).get("flags", ()))))))
 
 
 NAT_KINDS = ("snat", "dnat", "masquerade", "redirect")
 
 
-def nat(kind: str, said: dict[str, Json]) -> Statement:
+def nat(kind: str, said: dict[str, Json]) -> tree.Statement:
     """Read a NAT statement."""
     address, port = (expression(said[k]) if k in said else None for k in ("addr", "port"))
     flags = listed_words(said.get("flags", ()))
     prefix = "prefix" in listed_words(said.get("type_flags", ()))
-    return Nat(kind, said.get("family", ""), address, port, tuple(f for f in NAT_FLAGS if f in flags), prefix)
+    return tree.Nat(kind, said.get("family", ""), address, port, tuple(f for f in NAT_FLAGS if f in flags), prefix)
 
 
-def kept(kind: str, said: Json) -> Statement:
+def kept(kind: str, said: Json) -> tree.Statement:
     """Read a statement of which only the words are kept."""
     if kind == "tproxy":
         family = (said["family"],) if "family" in said else ()
         address = str(said.get("addr", ""))
         address = f"[{address}]" if ":" in address and "port" in said else address
-        return Other(kind, (*family, "to", address + (f":{said['port']}" if "port" in said else "")))
+        return tree.Other(kind, (*family, "to", address + (f":{said['port']}" if "port" in said else "")))
     if kind in ("dup", "fwd"):
         # dup names a device alone as if it was an address
         alone = kind == "dup" and "dev" not in said and not is_address(str(said["addr"]))
         address = "" if alone else str(said.get("addr", ""))
-        return Other(kind, copy_words(address, said["addr"] if alone else said.get("dev", ""), said.get("family", "")))
+        return tree.Other(
+            kind, copy_words(address, said["addr"] if alone else said.get("dev", ""), said.get("family", ""))
+        )
     if kind == "queue":
-        numbers = TableWriter(Table("ip", "")).expression(expression((said or {}).get("num", 0)))
-        return Other(kind, queue_words(listed_words((said or {}).get("flags", ())), numbers))
+        numbers = TableWriter(tree.Table("ip", "")).expression(expression((said or {}).get("num", 0)))
+        return tree.Other(kind, queue_words(listed_words((said or {}).get("flags", ())), numbers))
     if kind == "synproxy" and isinstance(said, dict):
         flags = tuple(listed_words(said.get("flags", ())))
-        return Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
+        return tree.Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
     if kind == "flow":
-        return Other("flow", (said.get("op", "add"), "@" + said["flowtable"].removeprefix("@")))
+        return tree.Other("flow", (said.get("op", "add"), "@" + said["flowtable"].removeprefix("@")))
     if isinstance(said, str):
-        return Other(kind, ("name", f'"{said}"'))
-    return Other(kind, tuple(f"{k} {shown(v)}" for k, v in (said or {}).items()))
+        return tree.Other(kind, ("name", f'"{said}"'))
+    return tree.Other(kind, tuple(f"{k} {shown(v)}" for k, v in (said or {}).items()))
 
 
-def dynamic(said: dict[str, Json]) -> Statement:
+def dynamic(said: dict[str, Json]) -> tree.Statement:
     """Read a change of a set or a map."""
     found = element(
         {"elem": {"val": said["elem"]}}
@@ -474,25 +429,27 @@ def dynamic(said: dict[str, Json]) -> Statement:
     statements = tuple(map(statement, said.get("stmt", ())))
     data = expression(said["data"]) if "data" in said else None
     name = said.get("set", said.get("map", "")).removeprefix("@")
-    return Dynamic(
-        said["op"], name, Element(found.key, data, found.timeout, None, found.comment, found.statements + statements)
+    return tree.Dynamic(
+        said["op"],
+        name,
+        tree.Element(found.key, data, found.timeout, None, found.comment, found.statements + statements),
     )
 
 
-def meter(said: dict[str, Json]) -> Statement:
+def meter(said: dict[str, Json]) -> tree.Statement:
     """Read a set that a rule makes by its name."""
     key = said["key"] if "elem" in said["key"] else {"elem": {"val": said["key"]}}
-    return Dynamic(
+    return tree.Dynamic(
         "meter", said["name"], replace(element(key), statements=(statement(said["stmt"]),)), said.get("size")
     )
 
 
-STATEMENTS: dict[str, Callable[[Json], Statement]] = {
-    "match": match, "vmap": lambda s: VerdictMap(expression(s["key"]), elements(s["data"])), "counter": counter,
-    "limit": limit, "quota": quota, "ct count": lambda s: CtCount(s["val"], bool(s.get("inv"))),
-    "last": lambda s: Last(None if not s or "used" not in s else s["used"]), "reject": reject, "log": log,
-    "mangle": lambda s: Assign(expression(s["key"]), expression(s["value"])), "notrack": lambda _: Notrack(),
+STATEMENTS: dict[str, Callable[[Json], tree.Statement]] = {
+    "match": match, "vmap": lambda s: tree.VerdictMap(expression(s["key"]), elements(s["data"])), "counter": counter,
+    "limit": limit, "quota": quota, "ct count": lambda s: tree.CtCount(s["val"], bool(s.get("inv"))),
+    "last": lambda s: tree.Last(None if not s or "used" not in s else s["used"]), "reject": reject, "log": log,
+    "mangle": lambda s: tree.Assign(expression(s["key"]), expression(s["value"])), "notrack": lambda _: tree.Notrack(),
     "set": dynamic,
-    "map": dynamic, "reset": lambda s: Other("reset tcp option", (s["tcp option"]["name"],)),
+    "map": dynamic, "reset": lambda s: tree.Other("reset tcp option", (s["tcp option"]["name"],)),
     "meter": meter,
 }  # fmt: skip

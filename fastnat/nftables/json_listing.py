@@ -13,67 +13,21 @@ from collections.abc import Callable, Iterator
 from typing import Any as Json
 from typing import cast
 
+from . import tree
 from .canonical import filled_by_rules
 from .datatypes import Datatype, integer, seconds
 from .json_form import SIZES
 from .kinds import Kinds, kinds_of
 from .listing import TableWriter
-from .tree import (
-    Any,
-    Assign,
-    Chain,
-    Concat,
-    Counter,
-    Ct,
-    CtCount,
-    Dynamic,
-    Element,
-    Elements,
-    Expression,
-    Fib,
-    Flowtable,
-    Hash,
-    Last,
-    Limit,
-    Listed,
-    Log,
-    Lookup,
-    Match,
-    Meta,
-    Named,
-    Nat,
-    Notrack,
-    Numgen,
-    Object,
-    Operation,
-    Option,
-    Other,
-    Payload,
-    Prefix,
-    Quota,
-    Range,
-    Raw,
-    Reference,
-    Reject,
-    Route,
-    Ruleset,
-    Set,
-    Socket,
-    Statement,
-    Table,
-    Value,
-    Verdict,
-    VerdictMap,
-)
 
 Said = dict[str, Json]
-# numbers of these forms are numbers in JSON, whatever their text looks like
 # an address and a port
 PROXY = re.compile(r"(\[[0-9a-f:.]+\]|[0-9.]+)?(?::(\d+))?")
+# numbers of these forms are numbers in JSON, whatever their text looks like
 NUMERIC = ("port", "decimal", "hex", "short hex", "time")
 
 
-def json_listing(ruleset: Ruleset) -> str:
+def json_listing(ruleset: tree.Ruleset) -> str:
     """Return the JSON of a canonical rule set, one object a line."""
     objects = [{"metainfo": {"json_schema_version": 1}}]
     objects += [said for table in ruleset.tables.values() for said in JsonWriter(table).objects()]
@@ -88,7 +42,7 @@ def several(items: tuple[str, ...] | list[str]) -> Json:
 class JsonWriter:
     """Writes what stands in one table."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: tree.Table) -> None:
         self.table, self.text = table, TableWriter(table)
         self.place = {"family": table.family, "table": table.name}
         self.filled = {named.name for named in filled_by_rules(table)}
@@ -109,15 +63,15 @@ class JsonWriter:
                 said |= {"comment": rule.comment} if rule.comment else {}
                 yield {"rule": {**said, "expr": list(map(self.statement, rule.statements))}}
 
-    def object(self, o: Object) -> Said:
+    def object(self, o: tree.Object) -> Said:
         """Return a counter, quota, limit, ct helper and their kind."""
         said: Said = {**self.place, "name": o.name, "handle": o.handle}
         said |= {"comment": o.comment} if o.comment else {}
-        if isinstance(o.says, Quota):
+        if isinstance(o.says, tree.Quota):
             said |= {"bytes": o.says.bytes, "used": o.says.used, "inv": o.says.over}
-        elif isinstance(o.says, Limit):
+        elif isinstance(o.says, tree.Limit):
             said |= self.limit(o.says)
-        elif isinstance(o.says, Counter):
+        elif isinstance(o.says, tree.Counter):
             said |= {"packets": o.says.packets, "bytes": o.says.bytes}
         flags: list[str] = []
         for word, value in o.words:
@@ -132,7 +86,7 @@ class JsonWriter:
                 said[word] = int(value) if value.isdecimal() else value
         return {o.kind: said | ({"flags": several(flags)} if flags else {})}
 
-    def chain(self, c: Chain) -> Said:
+    def chain(self, c: tree.Chain) -> Said:
         """Return a chain without its rules."""
         said: Said = {**self.place, "name": c.name, "handle": c.handle}
         if c.base is not None:
@@ -141,14 +95,14 @@ class JsonWriter:
             said |= {"dev": several(b.devices)} if b.devices else {}
         return {"chain": said | ({"comment": c.comment} if c.comment else {})}
 
-    def flowtable(self, f: Flowtable) -> Said:
+    def flowtable(self, f: tree.Flowtable) -> Said:
         """Return a flow table."""
         said: Said = {**self.place, "name": f.name, "handle": f.handle, "hook": f.hook, "prio": f.priority}
         said |= {"dev": several(f.devices)} if f.devices else {}
         said |= {"flags": several(f.flags)} if f.flags else {}
         return {"flowtable": said | ({"counter": True} if f.counter else {})}
 
-    def named(self, s: Set) -> Said:
+    def named(self, s: tree.Set) -> Said:
         """Return a set or map with its elements."""
         is_map = bool(s.data) or s.data_typeof is not None
         key, data = kinds_of(self.table, s)
@@ -165,11 +119,11 @@ class JsonWriter:
         }  # fmt: skip
         return {"map" if is_map else "set": said | {name: value for name, value in more.items() if value}}
 
-    def types(self, names: tuple[str, ...], typeof: Expression | None) -> Json:
+    def types(self, names: tuple[str, ...], typeof: tree.Expression | None) -> Json:
         """Return the types of a set, or the expression that has them."""
         return several(names) if typeof is None else {"typeof": self.expression(typeof)}
 
-    def element(self, e: Element, key: Kinds, data: Kinds) -> Json:
+    def element(self, e: tree.Element, key: Kinds, data: Kinds) -> Json:
         """Return an element: its key with what it carries, and its data."""
         found = self.expression(e.key, key)
         inner: Said = {"val": found}
@@ -180,72 +134,72 @@ class JsonWriter:
         said = {"elem": inner} if len(inner) > 1 else found
         return said if e.data is None else [said, self.expression(e.data, data)]
 
-    def carried(self, s: Statement) -> Said:
+    def carried(self, s: tree.Statement) -> Said:
         """Return what each element of a set carries."""
-        return {"counter": None} if isinstance(s, Counter) else self.statement(s)
+        return {"counter": None} if isinstance(s, tree.Counter) else self.statement(s)
 
     # --- expressions
 
-    def expression(self, x: Expression, kinds: Kinds = ()) -> Json:
+    def expression(self, x: tree.Expression, kinds: Kinds = ()) -> Json:
         """Return an expression; kinds: the types of its other side."""
-        if isinstance(x, Value):
+        if isinstance(x, tree.Value):
             return value(x.text, kinds[0] if kinds else None)
-        if isinstance(x, Concat):
+        if isinstance(x, tree.Concat):
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return {"concat": [self.expression(i, k) for i, k in zip(x.items, each, strict=True)]}
-        if isinstance(x, Range):
+        if isinstance(x, tree.Range):
             return {"range": [self.expression(x.low, kinds), self.expression(x.high, kinds)]}
-        if isinstance(x, Prefix):
+        if isinstance(x, tree.Prefix):
             return {"prefix": {"addr": self.expression(x.address, kinds), "len": x.length}}
-        if isinstance(x, Listed):
+        if isinstance(x, tree.Listed):
             return [self.expression(i, kinds) for i in x.items]
-        if isinstance(x, Elements):
+        if isinstance(x, tree.Elements):
             return {"set": [self.element(e, kinds, ()) for e in x.items]}
-        if isinstance(x, Operation):
+        if isinstance(x, tree.Operation):
             return self.operation(x, kinds)
-        if isinstance(x, Lookup):
+        if isinstance(x, tree.Lookup):
             return {"map": self.looked_up(x.key, x.table, kinds)}
-        return cast(Callable[[JsonWriter, Expression], Json], EXPRESSIONS[type(x)])(self, x)
+        return cast(Callable[[JsonWriter, tree.Expression], Json], EXPRESSIONS[type(x)])(self, x)
 
-    def operation(self, x: Operation, kinds: Kinds) -> Said:
+    def operation(self, x: tree.Operation, kinds: Kinds) -> Said:
         """Return an operation."""
         own = kinds_of(self.table, x)[0] or kinds
         right = own if x.op in "&|^" else (integer(32),)
         return {x.op: [self.expression(x.left, own), self.expression(x.right, right)]}
 
-    def looked_up(self, key: Expression, table: Elements | Named, data: Kinds) -> Said:
+    def looked_up(self, key: tree.Expression, table: tree.Elements | tree.Named, data: Kinds) -> Said:
         """Return a key and what it is looked up in."""
-        if isinstance(table, Named):
+        if isinstance(table, tree.Named):
             return {"key": self.expression(key), "data": f"@{table.name}"}
         kinds = kinds_of(self.table, key)[0]
         return {"key": self.expression(key), "data": {"set": [self.element(e, kinds, data) for e in table.items]}}
 
-    def payload(self, x: Payload) -> Said:
+    def payload(self, x: tree.Payload) -> Said:
         """Return a field of a header."""
         return {"payload": {"protocol": x.protocol, "field": x.field}}
 
-    def raw(self, x: Raw) -> Said:
+    def raw(self, x: tree.Raw) -> Said:
         """Return bits by their place."""
         return {"payload": {"base": x.base, "offset": x.offset, "len": x.length}}
 
-    def meta(self, x: Meta) -> Said:
+    def meta(self, x: tree.Meta) -> Said:
         """Return a key of meta."""
         return {"meta": {"key": x.key}}
 
-    def ct(self, x: Ct) -> Said:
+    def ct(self, x: tree.Ct) -> Said:
         """Return a key of conntrack."""
         said = {"key": f"{x.family} {x.key}" if x.family else x.key}
         return {"ct": said | ({"dir": x.direction} if x.direction else {})}
 
-    def fib(self, x: Fib) -> Said:
+    def fib(self, x: tree.Fib) -> Said:
         """Return a question to the routing table."""
         return {"fib": {"result": x.result, "flags": list(x.flags)}}
 
-    def route(self, x: Route) -> Said:
+    def route(self, x: tree.Route) -> Said:
         """Return a key of the route."""
         return {"rt": {"key": x.key} | ({"family": x.family} if x.family else {})}
 
-    def option(self, x: Option) -> Said:
+    def option(self, x: tree.Option) -> Said:
         """Return the field of an option, or the option."""
         kind = {"tcp": "tcp option", "ip": "ip option", "sctp": "sctp chunk", "exthdr": "exthdr"}[x.kind]
         if x.field == "raw":
@@ -253,18 +207,18 @@ class JsonWriter:
             return {kind: {"base": base, "offset": offset, "len": length}}
         return {kind: {"name": x.name} | ({"field": x.field} if x.field else {})}
 
-    def numgen(self, x: Numgen) -> Said:
+    def numgen(self, x: tree.Numgen) -> Said:
         """Return a number in turn or at random."""
         return {"numgen": {"mode": x.mode, "mod": x.modulus, "offset": x.offset}}
 
-    def hash(self, x: Hash) -> Said:
+    def hash(self, x: tree.Hash) -> Said:
         """Return a hash."""
         said: Said = {"mod": x.modulus}
         said |= {"seed": x.seed} if x.seed is not None else {}
         said |= {"offset": x.offset} if x.offset else {}
         return {x.kind: said | ({"expr": self.expression(x.of)} if x.of is not None else {})}
 
-    def socket(self, x: Socket) -> Said:
+    def socket(self, x: tree.Socket) -> Said:
         """Return what the socket says, or its system."""
         kind, *words = x.words
         said: Said = {"key": words[-1]}
@@ -272,42 +226,42 @@ class JsonWriter:
             return {"osf": said | ({"ttl": words[1]} if words[0] == "ttl" else {})}
         return {"socket": {"key": words[0]} | ({"level": int(words[2])} if "level" in words else {})}
 
-    def named_set(self, x: Named) -> str:
+    def named_set(self, x: tree.Named) -> str:
         """Return the name of a set."""
         return f"@{x.name}"
 
-    def any(self, _: Any) -> str:
+    def any(self, _: tree.Any) -> str:
         """Return the catch-all."""
         return "*"
 
-    def verdict(self, v: Verdict) -> Said:
+    def verdict(self, v: tree.Verdict) -> Said:
         """Return a verdict."""
         return {v.kind: {"target": v.chain} if v.chain else None}
 
     # --- statements
 
-    def statement(self, s: Statement) -> Json:
+    def statement(self, s: tree.Statement) -> Json:
         """Return a statement; one of which only the words are known as text."""
-        return cast(Callable[[JsonWriter, Statement], Json], STATEMENTS[type(s)])(self, s)
+        return cast(Callable[[JsonWriter, tree.Statement], Json], STATEMENTS[type(s)])(self, s)
 
-    def match(self, m: Match) -> Said:
+    def match(self, m: tree.Match) -> Said:
         """Return a comparison."""
         right = self.expression(m.right, kinds_of(self.table, m.left)[0])
         return {"match": {"op": m.op, "left": self.expression(m.left), "right": right}}
 
-    def verdict_map(self, s: VerdictMap) -> Said:
+    def verdict_map(self, s: tree.VerdictMap) -> Said:
         """Return a look-up in a verdict map."""
         return {"vmap": self.looked_up(s.key, s.table, ())}
 
-    def counter(self, s: Counter) -> Said:
+    def counter(self, s: tree.Counter) -> Said:
         """Return a counter with what it counted."""
         return {"counter": {"packets": s.packets, "bytes": s.bytes}}
 
-    def limit_statement(self, s: Limit) -> Said:
+    def limit_statement(self, s: tree.Limit) -> Said:
         """Return a limit."""
         return {"limit": self.limit(s)}
 
-    def limit(self, s: Limit) -> Said:
+    def limit(self, s: tree.Limit) -> Said:
         """Return what a limit says."""
         said: Said = {"rate": s.rate, "burst": s.burst, "per": s.per}
         if s.unit == "bytes":
@@ -317,25 +271,25 @@ class JsonWriter:
                 said["burst"], said["burst_unit"] = sized(s.burst)
         return said | ({"inv": True} if s.over else {})
 
-    def quota(self, s: Quota) -> Said:
+    def quota(self, s: tree.Quota) -> Said:
         """Return a quota."""
         said: Said = dict(zip(("val", "val_unit"), sized(s.bytes), strict=True))
         said |= dict(zip(("used", "used_unit"), sized(s.used), strict=True)) if s.used else {}
         return {"quota": said | ({"inv": True} if s.over else {})}
 
-    def ct_count(self, s: CtCount) -> Said:
+    def ct_count(self, s: tree.CtCount) -> Said:
         """Return a limit of connections."""
         return {"ct count": {"val": s.count} | ({"inv": True} if s.over else {})}
 
-    def last(self, s: Last) -> Said:
+    def last(self, s: tree.Last) -> Said:
         """Return when a packet came last."""
         return {"last": None if s.used is None else {"used": s.used}}
 
-    def reference(self, s: Reference) -> Said:
+    def reference(self, s: tree.Reference) -> Said:
         """Return the use of a named object."""
-        return {s.kind: s.name.text if isinstance(s.name, Value) else self.expression(s.name)}
+        return {s.kind: s.name.text if isinstance(s.name, tree.Value) else self.expression(s.name)}
 
-    def nat(self, s: Nat) -> Said:
+    def nat(self, s: tree.Nat) -> Said:
         """Return a NAT statement."""
         said: Said = {"family": s.family} if s.family else {}
         if s.address is not None:
@@ -347,17 +301,17 @@ class JsonWriter:
         said |= {"type_flags": "prefix"} if s.prefix else {}
         return {s.kind: said or None}
 
-    def assign(self, s: Assign) -> Said:
+    def assign(self, s: tree.Assign) -> Said:
         """Return an assignment."""
         kinds = kinds_of(self.table, s.key)[0]
         return {"mangle": {"key": self.expression(s.key), "value": self.expression(s.value, kinds)}}
 
-    def reject(self, s: Reject) -> Said:
+    def reject(self, s: tree.Reject) -> Said:
         """Return a reject."""
         said = {"type": s.kind} | ({"expr": s.code} if s.code else {})
         return {"reject": said if s.kind else None}
 
-    def log(self, s: Log) -> Said:
+    def log(self, s: tree.Log) -> Said:
         """Return a log statement."""
         said: Said = {}
         flags: list[str] = []
@@ -370,11 +324,11 @@ class JsonWriter:
                 said[option] = int(text) if text.isdecimal() and option != "prefix" else text
         return {"log": said | ({"flags": several(flags)} if flags else {}) or None}
 
-    def notrack(self, _: Notrack) -> Said:
+    def notrack(self, _: tree.Notrack) -> Said:
         """Return notrack."""
         return {"notrack": None}
 
-    def dynamic(self, s: Dynamic) -> Said:
+    def dynamic(self, s: tree.Dynamic) -> Said:
         """Return a change of a set or a map, or a set that the rule makes."""
         e = s.element
         more: Said = {"timeout": int(e.timeout)} if e.timeout is not None else {}
@@ -392,7 +346,7 @@ class JsonWriter:
         said |= {"data": self.expression(e.data, data)} if e.data is not None else {}
         return {kind: said | ({"stmt": carried} if carried else {})}
 
-    def other(self, s: Other) -> Json:
+    def other(self, s: tree.Other) -> Json:
         """Return a statement of which only the words are known."""
         if s.name == "flow":
             return {"flow": {"op": "add", "flowtable": "@" + s.words[-1].removeprefix("@")}}
@@ -480,14 +434,35 @@ KEPT: dict[str, Callable[[list[str]], Json]] = {
     "queue": queue_said, "dup": copy_said, "fwd": forward_said, "tproxy": tproxy_said, "synproxy": synproxy_said,
 }  # fmt: skip
 STATEMENTS = {
-    Match: JsonWriter.match, Verdict: JsonWriter.verdict, VerdictMap: JsonWriter.verdict_map,
-    Counter: JsonWriter.counter, Limit: JsonWriter.limit_statement, Quota: JsonWriter.quota,
-    CtCount: JsonWriter.ct_count, Last: JsonWriter.last, Reference: JsonWriter.reference, Nat: JsonWriter.nat,
-    Assign: JsonWriter.assign, Reject: JsonWriter.reject, Log: JsonWriter.log, Notrack: JsonWriter.notrack,
-    Dynamic: JsonWriter.dynamic, Other: JsonWriter.other,
-}  # fmt: skip
+    tree.Match: JsonWriter.match,
+    tree.Verdict: JsonWriter.verdict,
+    tree.VerdictMap: JsonWriter.verdict_map,
+    tree.Counter: JsonWriter.counter,
+    tree.Limit: JsonWriter.limit_statement,
+    tree.Quota: JsonWriter.quota,
+    tree.CtCount: JsonWriter.ct_count,
+    tree.Last: JsonWriter.last,
+    tree.Reference: JsonWriter.reference,
+    tree.Nat: JsonWriter.nat,
+    tree.Assign: JsonWriter.assign,
+    tree.Reject: JsonWriter.reject,
+    tree.Log: JsonWriter.log,
+    tree.Notrack: JsonWriter.notrack,
+    tree.Dynamic: JsonWriter.dynamic,
+    tree.Other: JsonWriter.other,
+}
 EXPRESSIONS = {
-    Payload: JsonWriter.payload, Raw: JsonWriter.raw, Meta: JsonWriter.meta, Ct: JsonWriter.ct, Fib: JsonWriter.fib,
-    Route: JsonWriter.route, Option: JsonWriter.option, Numgen: JsonWriter.numgen, Hash: JsonWriter.hash,
-    Socket: JsonWriter.socket, Named: JsonWriter.named_set, Any: JsonWriter.any, Verdict: JsonWriter.verdict,
-}  # fmt: skip
+    tree.Payload: JsonWriter.payload,
+    tree.Raw: JsonWriter.raw,
+    tree.Meta: JsonWriter.meta,
+    tree.Ct: JsonWriter.ct,
+    tree.Fib: JsonWriter.fib,
+    tree.Route: JsonWriter.route,
+    tree.Option: JsonWriter.option,
+    tree.Numgen: JsonWriter.numgen,
+    tree.Hash: JsonWriter.hash,
+    tree.Socket: JsonWriter.socket,
+    tree.Named: JsonWriter.named_set,
+    tree.Any: JsonWriter.any,
+    tree.Verdict: JsonWriter.verdict,
+}
