@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -38,27 +38,60 @@ EQUALS, NEWLINE, SPACE = (ord(c) for c in "=\n ")
 
 
 @dataclass
-class Dump:
-    """A whole dump: the number of connections, of those without ports (ICMP and the like), and fields of the others.
+class Part:
+    """What some lines of a dump hold: connections, and of those with ports a field in each array.
 
-    Untranslated connections count, too: they occupy a port of their own address. `translated`
-    says which ones have another address in the reply than their own, `waits` which are in TIME_WAIT, `closed` which
-    are in TIME_WAIT, CLOSE or SYN_SENT2. Texts are kept once, by a hash of 64 bits: `sources` of addresses, `spaces`
-    of "proto X dst=Y sport=P zone=N", the reply tuple and its zone.
-    cut: what is wrong with a last line that was cut off, "" if none was.
+    translated: which have another address in the reply than their own; waits: which are in TIME_WAIT; closed: in
+    TIME_WAIT, CLOSE or SYN_SENT2. Texts are kept once, by a hash of 64 bits: `sources` of addresses, `spaces` of
+    "proto X dst=Y sport=P zone=N", the reply tuple and its zone.
     """
 
-    connections: int = 0
-    others: int = 0
-    space: list[NDArray[np.uint64]] = field(default_factory=list)
-    source: list[NDArray[np.uint64]] = field(default_factory=list)
-    port: list[NDArray[np.uint16]] = field(default_factory=list)
-    waits: list[NDArray[np.bool_]] = field(default_factory=list)
-    closed: list[NDArray[np.bool_]] = field(default_factory=list)
-    translated: list[NDArray[np.bool_]] = field(default_factory=list)
+    connections: int
+    space: NDArray[np.uint64]
+    source: NDArray[np.uint64]
+    port: NDArray[np.uint16]
+    waits: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    translated: NDArray[np.bool_]
+    spaces: dict[int, str]
+    sources: dict[int, str]
+
+
+@dataclass
+class Dump:
+    """A whole dump, in the parts in which it was read.
+
+    Untranslated connections count, too: they occupy a port of their own address. cut: what is wrong with a last line
+    that was cut off, "" if none was.
+    """
+
+    parts: list[Part] = field(default_factory=list)
     spaces: dict[int, str] = field(default_factory=dict)
     sources: dict[int, str] = field(default_factory=dict)
     cut: str = ""
+
+    def add(self, part: Part) -> None:
+        """Add the next part of the text; all parts share the texts that came first."""
+        for there, new in ((self.spaces, part.spaces), (self.sources, part.sources)):
+            for h, text in new.items():
+                there.setdefault(h, text)
+        self.parts.append(replace(part, spaces=self.spaces, sources=self.sources))
+
+    @property
+    def connections(self) -> int:
+        """Return the number of connections."""
+        return sum(part.connections for part in self.parts)
+
+    @property
+    def others(self) -> int:
+        """Return how many have no ports: ICMP and the like."""
+        return sum(part.connections - len(part.space) for part in self.parts)
+
+    def whole(self) -> Part:
+        """Return all parts as one; there is at least one."""
+        arrays = ("space", "source", "port", "waits", "closed", "translated")
+        joined = {name: np.concatenate([getattr(part, name) for part in self.parts]) for name in arrays}
+        return Part(self.connections, **joined, spaces=self.spaces, sources=self.sources)
 
 
 def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
@@ -82,45 +115,15 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
             if first > MAX_LINES:
                 raise InputError(f"{source}:{first}: more than {MAX_LINES:,} lines, the limit of a dump")
             if len(reading) == 4:
-                _add(dump, reading.popleft().result())
+                dump.add(reading.popleft().result())
         for part in reading:
-            _add(dump, part.result())
+            dump.add(part.result())
     if not chunk.endswith(b"\n"):
         try:
-            _add(dump, _read_lines(chunk + b"\n", 1, source, first))
+            dump.add(_read_lines(chunk + b"\n", 1, source, first))
         except InputError as error:
             dump.cut = str(error)
     return dump
-
-
-@dataclass
-class Part:
-    """What one chunk of a dump holds, as Dump does."""
-
-    connections: int
-    space: NDArray[np.uint64]
-    source: NDArray[np.uint64]
-    port: NDArray[np.uint16]
-    waits: NDArray[np.bool_]
-    closed: NDArray[np.bool_]
-    translated: NDArray[np.bool_]
-    spaces: dict[int, str]
-    sources: dict[int, str]
-
-
-def _add(dump: Dump, part: Part) -> None:
-    """Add a chunk to the dump: in the order of the text, whichever thread was done first."""
-    dump.connections += part.connections
-    dump.others += part.connections - len(part.space)
-    dump.space.append(part.space)
-    dump.source.append(part.source)
-    dump.port.append(part.port)
-    dump.waits.append(part.waits)
-    dump.closed.append(part.closed)
-    dump.translated.append(part.translated)
-    for there, new in ((dump.spaces, part.spaces), (dump.sources, part.sources)):
-        for h, name in new.items():
-            there.setdefault(h, name)
 
 
 def _read_lines(chunk: bytes, n_lines: int, source: str, first: int) -> Part:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .dump import Dump
+from .dump import Dump, Part
 
 FIRST, PORTS = 1024, 64512
 WINDOWS = (128, 64, 32, 16, 8)
@@ -28,18 +28,6 @@ HARDER = 32
 PAIN = 0.84
 # what is not worth working out
 UNLIKELY = 1e-6
-
-
-@dataclass
-class Entries:
-    """The entries of a dump in one array for each field; see Dump."""
-
-    source: NDArray[np.uint64]
-    port: NDArray[np.uint16]
-    waits: NDArray[np.bool_]
-    closed: NDArray[np.bool_]
-    translated: NDArray[np.bool_]
-    sources: dict[int, str]
 
 
 @dataclass
@@ -57,7 +45,7 @@ class PortSpace:
     zone: int
     connections: int
     translated: int
-    entries: Entries = field(repr=False)
+    entries: Part = field(repr=False)
     here: NDArray[np.int64] = field(repr=False)
     yields: bool = False
 
@@ -128,21 +116,17 @@ def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> 
     """Yield what spaces_of returns, one at a time: those with most connections first."""
     if dump.connections == dump.others:
         return
-    entries = Entries(
-        np.concatenate(dump.source), np.concatenate(dump.port), np.concatenate(dump.waits), np.concatenate(dump.closed),
-        np.concatenate(dump.translated), dump.sources,
-    )  # fmt: skip
-    space = np.concatenate(dump.space)
+    entries = dump.whole()
     # connections of one space stand together
-    order = np.argsort(space, kind="stable")
-    together = space[order]
+    order = np.argsort(entries.space, kind="stable")
+    together = entries.space[order]
     begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
     names = together[begins].tolist()
     counts = np.add.reduceat(entries.translated[order].astype(np.int64), begins).tolist()
-    begins = np.append(begins, len(space))
-    nat = None if every else {_address(dump.spaces[name]) for name, n in zip(names, counts, strict=True) if n}
+    begins = np.append(begins, len(entries.space))
+    nat = None if every else {_address(entries.spaces[name]) for name, n in zip(names, counts, strict=True) if n}
     for n in np.argsort(-np.diff(begins), kind="stable").tolist():
-        text = dump.spaces[names[n]]
+        text = entries.spaces[names[n]]
         if nat is not None and _address(text) not in nat:
             continue
         name = name_of(text)
@@ -152,7 +136,7 @@ def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> 
 
 
 def _address(space: str) -> str:
-    """Return the NAT address of a port space as Dump.spaces names it."""
+    """Return the NAT address of a port space as Part.spaces names it."""
     return space.split(" ", 3)[2]
 
 
@@ -167,7 +151,7 @@ class Name(NamedTuple):
 
 
 def name_of(text: str) -> Name:
-    """Return a port space as Dump.spaces names it: "proto X dst=Y sport=P zone=N"."""
+    """Return a port space as Part.spaces names it: "proto X dst=Y sport=P zone=N"."""
     proto, far, *named = text.split(" ")
     near, far_port, zone = (word.partition("=")[2] for word in named)
     return Name(near, proto, far, int(far_port), int(zone))
