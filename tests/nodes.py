@@ -7,12 +7,41 @@ import fastnat
 MASQUERADE = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
 
 
+# the grid of a small sweep
+SWEEP = """
+[workload]
+flows = 3000
+clients = 50
+sport = "random"
+rate = 100
+[vary]
+rate = [100, 200, 400]
+ports = ["1024-1500", "1024-2000"]
+udp = ["30s", "2m"]
+[run]
+seeds = 1
+"""
+
+
 def make_node(rules=MASQUERADE, eth0=("198.51.100.10/24",)):
     node = fastnat.Node()
     node.add_interface("cni0", ["10.244.1.1/16"])
     node.add_interface("eth0", list(eth0))
     node.add_route("default", via="198.51.100.1", dev="eth0")
     node.load_rules(rules)
+    return node
+
+
+def make_dual(rules="", rules6="", native=""):
+    """Return a node of both families, with rules of iptables, ip6tables and nftables."""
+    node = fastnat.Node()
+    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
+    node.add_interface("eth0", ["198.51.100.10/24", "2001:db8::10/64"])
+    node.add_route("default", via="198.51.100.1", dev="eth0")
+    node.add_route("default", via="2001:db8::1", dev="eth0")
+    for load, text in ((node.load_rules, rules), (node.load_rules6, rules6), (node.load_nft, native)):
+        if text:
+            load(text)
     return node
 
 

@@ -47,7 +47,7 @@ def talk_answers(seed):
 def nft_answers(seed):
     """Return checksums as case_answers does, for random rules of nftables; every other seed is of IPv6."""
     from kernel.cases import INTERFACES, INTERFACES6, ROUTES, ROUTES6, Case
-    from kernel.random_traffic import traffic
+    from kernel.random_traffic import changed, traffic
     from kernel.test_nftables import extended, ruleset
 
     rng, family = random.Random(f"answers {seed}"), 6 if seed % 2 else 4
@@ -62,16 +62,7 @@ def nft_answers(seed):
         except fastnat.FastnatError:
             # nft would refuse it as well
             continue
-    return answers_to(nat, talk_of(case.traffic(), lambda data: extended(rng, data)), 20.0)
-
-
-def talk_of(talk, change):
-    """Yield the datagrams of a talk, changed; send it the answers."""
-    with contextlib.suppress(StopIteration):
-        iface, data = next(talk)
-        while True:
-            answer = yield iface, change(data)
-            iface, data = talk.send(answer)
+    return answers_to(nat, changed(case.traffic(), lambda data: extended(rng, data)), 20.0)
 
 
 def answers_to(nat, talk, pause):

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from nodes import MASQUERADE, make_dual
 
 import fastnat
 from fastnat import EngineGroup, Verdict
@@ -102,12 +103,7 @@ def test_a_time_that_goes_back_stops_every_shard_before_it_begins(group):
 
 
 def test_ipv6_flows_are_spread_and_come_home():
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/24", "fd00:1::1/64"])
-    node.add_interface("eth0", ["198.51.100.10/24", "2001:db8::10/64"])
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.add_route("default", via="2001:db8::1", dev="eth0")
-    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    node = make_dual(rules6=MASQUERADE)
     group = EngineGroup(node, ["cni0"], shards=3)
     sources = [f"fd00:1::{k:x}" for k in range(2, 3002)]
     asked = group.packets(proto="udp", src=sources, sport=40_000, dst="2001:db8:1::5", dport=53, iface="cni0")

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from nodes import make_dual
 
 import fastnat
 from fastnat.engine.nft_state import elements
@@ -20,20 +21,8 @@ PRE = "type nat hook prerouting priority dstnat;"
 OUT = "198.51.100.10"
 
 
-def make_node(nft, rules=""):
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
-    node.add_interface("eth0", [f"{OUT}/24", "2001:db8::10/64"])
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.add_route("default", via="2001:db8::1", dev="eth0")
-    node.load_nft(nft)
-    if rules:
-        node.load_rules(rules)
-    return node
-
-
 def engine_of(nft, rules="", **settings):
-    return fastnat.Engine(make_node(nft, rules), **settings)
+    return fastnat.Engine(make_dual(rules, native=nft), **settings)
 
 
 def send(engine, now=0.0, **fields):
@@ -483,7 +472,7 @@ def test_ten_thousand_services_cost_as_many_rules_as_ten():
 
 def test_a_dormant_table_and_other_families_are_left_out():
     assert verdict(send(engine_of(f"table ip t {{ flags dormant; chain c {{ {FORWARD} drop; }} }}"))) == "forward"
-    node = make_node("table bridge b { chain c { type filter hook forward priority 0; drop; } }")
+    node = make_dual(native="table bridge b { chain c { type filter hook forward priority 0; drop; } }")
     program = compile_ruleset(node.nft, node.iface_names, {}, fastnat.addresses.V4)
     assert program.warnings == ["table bridge b is left out: packets here begin behind the rules of that family"]
 
@@ -537,7 +526,9 @@ def test_what_connections_have_counted_turns_accounting_on():
 
 
 def test_passwd_and_group_name_owners():
-    node = make_node(chain('meta skuid "proxy" meta skgid { www, 7 } drop', "type filter hook output priority 0;"))
+    node = make_dual(
+        native=chain('meta skuid "proxy" meta skgid { www, 7 } drop', "type filter hook output priority 0;")
+    )
     node.users, node.groups = {"proxy": 13}, {"www": 33}
     engine = fastnat.Engine(node)
     engine.uid, engine.gid = 13, 33
@@ -606,7 +597,7 @@ def test_rules_that_iptables_made_run_once():
 
 
 def test_a_rule_that_is_not_supported_never_matches_leniently():
-    node = make_node(chain(""))
+    node = make_dual(native=chain(""))
     node.load_nft(chain("what is this { 1,\n2 }\nether saddr 00:11:22:33:44:55 drop\nudp dport 53 drop"), lenient=True)
     assert verdict(send(fastnat.Engine(node))) == "drop"
     assert [said.split(": ")[0] for said in node.nft.warnings] == ["never matches"] * 2
@@ -738,7 +729,8 @@ def test_addresses_without_state_both_ways():
 
 
 def test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node(tmp_path):
-    node = make_node("""table ip t {
+    node = make_dual(
+        native="""table ip t {
         chain pre { type filter hook prerouting priority mangle
             ct state invalid drop
             meta l4proto tcp socket transparent 1 counter meta mark set 1 accept
@@ -746,7 +738,8 @@ def test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node(tmp_path)
             tcp dport 81 tproxy to :3128
             udp dport 53 tproxy to :3128 meta mark set 1
         }
-    }""")
+    }"""
+    )
     node.save(tmp_path)
     (tmp_path / "rule.json").write_text(
         json.dumps(

@@ -4,7 +4,8 @@ import random
 
 import numpy as np
 import pytest
-from behaviour.test_nftables import FORWARD, POST, PRE, chain, engine_of, make_node, send, text, verdict
+from behaviour.test_nftables import FORWARD, POST, PRE, chain, engine_of, send, text, verdict
+from nodes import make_dual
 
 import fastnat
 from fastnat.errors import InputError
@@ -122,7 +123,7 @@ def test_a_set_of_another_type_begins_anew():
 @pytest.mark.parametrize("nat", ["masquerade", "snat to 198.51.100.20-198.51.100.22", "snat to ip saddr map @m"])
 def test_a_group_gives_each_shard_ports_of_its_own(nat):
     more = "map m { type ipv4_addr : ipv4_addr; flags interval; elements = { 10.244.0.0/16 : 198.51.100.20 } }"
-    node = make_node(chain(nat, POST, more))
+    node = make_dual(native=chain(nat, POST, more))
     group = fastnat.EngineGroup(node, ["cni0"], 4)
     n = 4000
     fields = {"proto": "udp", "dst": "203.0.113.9", "dport": 53, "iface": "cni0", "sport": 4000}
@@ -141,13 +142,13 @@ def test_a_group_gives_each_shard_ports_of_its_own(nat):
 
 def test_a_group_has_to_know_the_addresses_of_snat():
     more = "map m { type ipv4_addr : ipv4_addr; flags dynamic; }"
-    node = make_node(chain("add @m { ip saddr : 198.51.100.20 } snat to ip saddr map @m", POST, more))
+    node = make_dual(native=chain("add @m { ip saddr : 198.51.100.20 } snat to ip saddr map @m", POST, more))
     with pytest.raises(InputError, match="a group needs to know them all"):
         fastnat.EngineGroup(node, ["cni0"], 2)
 
 
 def test_a_group_takes_rules_that_choose_destinations():
-    group = fastnat.EngineGroup(make_node(chain("udp dport 53 dnat to 10.244.1.9:5353", PRE)), ["eth0"], 2)
+    group = fastnat.EngineGroup(make_dual(native=chain("udp dport 53 dnat to 10.244.1.9:5353", PRE)), ["eth0"], 2)
     out = group.process(
         group.packets(proto="udp", src="203.0.113.9", dst="198.51.100.10", sport=5, dport=53, iface="eth0")
     )

@@ -3,6 +3,7 @@
 Every flow has a source port, id or address of its own, so that the kernel never has a port to draw.
 """
 
+import contextlib
 import random
 import struct
 from dataclasses import dataclass, field
@@ -233,3 +234,12 @@ class Traffic:
 
 def traffic(seed, family, n):
     return iter(Traffic(random.Random(seed), family, n))
+
+
+def changed(talk, change):
+    """Yield the datagrams of a talk, changed; send it the answers."""
+    with contextlib.suppress(StopIteration):
+        iface, data = next(talk)
+        while True:
+            answer = yield iface, change(data)
+            iface, data = talk.send(answer)

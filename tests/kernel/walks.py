@@ -99,15 +99,7 @@ def nftables(seed):
     nft = re.sub(r"ct count (over )?\d", "", test_nftables.ruleset(rng, family))
     # reports of multicast listeners would count in tables of inet
     node = node_of(family, {"net.ipv6.conf.all.disable_ipv6": 1} if family == 4 else {}, nft=nft)
-    return node, Walk(_changed(talk, lambda data: test_nftables.extended(rng, data)))
-
-
-def _changed(talk, change):
-    with contextlib.suppress(StopIteration):
-        iface, data = next(talk)
-        while True:
-            answer = yield iface, change(data)
-            iface, data = talk.send(answer)
+    return node, Walk(random_traffic.changed(talk, lambda data: test_nftables.extended(rng, data)))
 
 
 def streams(seed, kind):
@@ -124,7 +116,7 @@ def calls(seed):
     if seed % 2:
         family, nat = (6 if seed // 2 % 2 else 4), True
         rng = random.Random(f"sack {seed}")
-        talk = _changed(talks.talk(seed // 2), lambda data: random_calls.with_sack(rng, data, family))
+        talk = random_traffic.changed(talks.talk(seed // 2), lambda data: random_calls.with_sack(rng, data, family))
     else:
         family, nat, talk = random_calls.talk(seed // 2)
     node = node_of(family, **{f"rules{family}": random_calls.rules(family, nat)})

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from click.testing import CliRunner
+from nodes import make_dual
 
 import fastnat
 from fastnat.addresses import V4
@@ -22,21 +23,6 @@ WAYS = {
 VARY = ("random-fully", "addresses=1:3", "ports=1024-1535:3000-3999", "addresses=2,ports=2000-2255")
 OWN = {4: "198.51.100.10", 6: "2001:db8::10"}
 SERVER = {4: "203.0.113.9", 6: "2001:db8:9::9"}
-
-
-def node_of(rules4="", rules6="", native=""):
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
-    node.add_interface("eth0", [f"{OWN[4]}/24", f"{OWN[6]}/64"])
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.add_route("default", via="2001:db8::1", dev="eth0")
-    if rules4:
-        node.load_rules(rules4)
-    if rules6:
-        node.load_rules6(rules6)
-    if native:
-        node.load_nft(native)
-    return node
 
 
 def figures(node, vary, version, proto="udp"):
@@ -66,8 +52,8 @@ def test_both_kinds_of_rules_are_changed_alike(way, vary, version, family):
     said = nft.format(end, {4: "ip ", 6: "ip6 "}[version] if family == "inet" else "")
     chain = f'type nat hook postrouting priority 100; oifname "eth0" udp dport 0-65535 {said};'
     native = f"table {family} t {{ chain c {{ {chain} }} }}"
-    old = node_of(**{f"rules{version}": rule})
-    new = node_of(native=native)
+    old = make_dual(**{"rules" if version == 4 else "rules6": rule})
+    new = make_dual(native=native)
     was = new.nft_text
     found = figures(old, vary, version)
     assert found == figures(new, vary, version)
@@ -79,7 +65,7 @@ def test_both_kinds_of_rules_are_changed_alike(way, vary, version, family):
 @pytest.mark.parametrize("vary", ["random-fully", "ports=1024-2000", "addresses=2"])
 def test_without_a_rule_to_change_it_says_so(vary):
     with pytest.raises(InputError):
-        figures(node_of(native="table ip t { chain c { type nat hook postrouting priority 100; } }"), vary, 4)
+        figures(make_dual(native="table ip t { chain c { type nat hook postrouting priority 100; } }"), vary, 4)
 
 
 def test_addresses_that_a_map_says_are_not_changed():
@@ -88,8 +74,8 @@ def test_addresses_that_a_map_says_are_not_changed():
         "snat to ip saddr map { 10.244.0.0/16 : 198.51.100.10 }; } }"
     )
     with pytest.raises(InputError, match="from a map"):
-        figures(node_of(native=native), "addresses=2", 4)
-    assert figures(node_of(native=native), "random-fully", 4)
+        figures(make_dual(native=native), "addresses=2", 4)
+    assert figures(make_dual(native=native), "random-fully", 4)
 
 
 @pytest.mark.parametrize(("rule", "window"), [
@@ -101,12 +87,12 @@ def test_addresses_that_a_map_says_are_not_changed():
 ])  # fmt: skip
 def test_the_ports_of_a_space_are_those_of_the_rules(rule, window):
     native = f"table ip t {{ chain c {{ type nat hook postrouting priority 100; {rule}; }}; }}"
-    node = node_of(native=native)
+    node = make_dual(native=native)
     assert window_of(fastnat.Engine(node), "udp", V4) == window
 
 
 def test_rules_that_ask_for_the_sender_are_named(tmp_path):
-    node = node_of(
+    node = make_dual(
         native="table ip t { chain c { type nat hook postrouting priority 100; meta skuid 0 masquerade; }; }"
     )
     node.save(tmp_path / "node")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from nodes import SWEEP
 
 from fastnat.cli import group
 from fastnat.exhaustion.chart import MOST_POINTS, Axis, Line, Scale, exactly, figure, step_of, thinned
@@ -23,17 +24,6 @@ VIEWS = [
     (400, "dark", False),
     (700, "dark", True),
 ]
-SWEEP = """
-[workload]
-flows = 3000
-clients = 50
-sport = "random"
-rate = 100
-[vary]
-rate = [100, 200, 400]
-ports = ["1024-1500", "1024-2000"]
-udp = ["30s", "2m"]
-"""
 TWELVE = "ports=1024-1500:1024-2500:1024-4500,addresses=1:2,random-fully,profile=linux-6.18:linux-5.4"
 COMMANDS = {
     "demo": "exhaust",

@@ -4,24 +4,13 @@ from itertools import combinations
 
 import pytest
 from click.testing import CliRunner
+from nodes import SWEEP
 
 from fastnat.cli import group
 from fastnat.exhaustion import plots
 
 Text = pytest.importorskip("matplotlib.text", reason="needs matplotlib").Text
 
-SWEEP = """
-[workload]
-flows = 1000
-clients = 50
-sport = "random"
-rate = 100
-[vary]
-rate = [100, 200, 400]
-ports = ["1024-1300", "1024-1500"]
-[run]
-seeds = 1
-"""
 MANY = "ports=1024-1500:1024-2500,addresses=1:2,random-fully"
 DUMP = (
     "udp 17 29 src=10.244.1.1 dst=2.2.2.2 sport={0} dport=53 "

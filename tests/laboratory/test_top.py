@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nodes import examples, flows, make_node
+from nodes import MASQUERADE, examples, flows, make_dual, make_node
 
 import fastnat
 from fastnat.cli import group
@@ -280,14 +280,7 @@ def test_no_distribution_of_ports_fails_more_than_at_most(seed):
 @pytest.mark.parametrize(("proto", "version"), list(itertools.product(["tcp", "udp", "sctp"], [4, 6])))
 def test_every_form_prints_every_protocol(tmp_path, form, proto, version):
     """--json of a TCP dump once ended in a traceback."""
-    node = fastnat.Node()
-    node.add_interface("cni0", ["10.244.1.1/16", "fd00:1::1/64"])
-    node.add_interface("eth0", ["198.51.100.10/24", "2001:db8::10/64"])
-    node.add_route("default", via="198.51.100.1", dev="eth0")
-    node.add_route("default", via="2001:db8::1", dev="eth0")
-    node.load_rules("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
-    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
-    nat = fastnat.Engine(node)
+    nat = fastnat.Engine(make_dual(MASQUERADE, MASQUERADE))
     src, dst = {4: ("10.244.1.2", "203.0.113.9"), 6: ("fd00:1::2", "2001:db8:9::9")}[version]
     flags = {"tcp_flags": 2} if proto == "tcp" else {}
     fields = {"src": src, "dst": dst, "sport": range(5000, 5200), "dport": 80, "iface": "cni0"}
