@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng
 
 from .._version import __version__
 from ..dtypes import NO_CONN, RESULT
@@ -106,7 +107,7 @@ class Bench:
         """Return the time of a new connection and of an established packet with this many live connections."""
         nat = self.live(size)
         out = np.empty(BATCH, RESULT)
-        numbers = np.random.default_rng(SEED).integers(0, size, (ROUNDS, BATCH))
+        numbers = default_rng(SEED).integers(0, size, (ROUNDS, BATCH))
         known = [self.flows(nat, row) for row in numbers]
         fresh = self.flows(nat, np.arange(size, size + ROUNDS * BATCH)).reshape(ROUNDS, BATCH)
         established = timed([partial(nat.process, p, 0.0, out) for p in known], BATCH)
@@ -116,7 +117,7 @@ class Bench:
     def search(self, occupancy: int) -> Timed:
         """Return the time of a new connection that must search, with this percentage of the ports in use."""
         nat = self.engine(262_144)
-        ports = np.random.default_rng(2).permutation(np.arange(1024, 65536))[: 64_512 * occupancy // 100]
+        ports = default_rng(2).permutation(np.arange(1024, 65536))[: 64_512 * occupancy // 100]
         holder = int(self.sources[-1])
         fields = {"proto": "udp", "dst": "192.0.2.1", "dport": 53, "iface": self.iface}
         nat.process(nat.packets(src=holder, sport=ports, **fields))

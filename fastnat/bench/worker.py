@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng
 
 import fastnat
 
@@ -31,7 +32,7 @@ class Side:
         self.opened = 0
         while self.opened < LIVE:
             self.nat.process(self.fresh())
-        self.rng = np.random.default_rng(SEED)
+        self.rng = default_rng(SEED)
         self.crowded: Any = None
         self.taken = self.port = 0
 
@@ -66,7 +67,7 @@ class Side:
         fields = {"proto": "udp", "dst": "192.0.2.1", "dport": 53, "iface": self.iface}
         if self.crowded is None:
             self.crowded = fastnat.Engine(self.node, self.profile, SEED, max_connections=1 << 18)
-            ports = np.random.default_rng(2).permutation(np.arange(1024, 65536))[: 64_512 * 99 // 100]
+            ports = default_rng(2).permutation(np.arange(1024, 65536))[: 64_512 * 99 // 100]
             for part in np.array_split(ports, 300):
                 self.crowded.process(self.crowded.packets(src=self.first, sport=part, **fields))
             self.port = int(ports[0])

@@ -76,10 +76,13 @@ class Commands(click.Group):
         command.epilog = f"{examples_text(examples_of(cmd_name))}\n\n{STATUS_WORDS}"
         return command
 
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command that was asked for."""
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Load the module of the command that was asked for."""
+        found = super().resolve_command(ctx, args)
         _command.loaded()
-        return super().invoke(ctx)
+        return found
 
 
 @click.group(
@@ -121,6 +124,8 @@ def run(words: Sequence[str]) -> int:
         return _flushed(end.code if isinstance(end.code, int) else FAILED)
     except KeyboardInterrupt as stopped:
         ignore_interrupts()
+        # if Ctrl-C left an exec() of text, as in making a dataclass, Python ends itself by SIGINT; another undoes that
+        exec("")
         _flushed(0)
         warn(f"fastnat: interrupted: {str(stopped) or 'nothing is kept, no file was changed'}")
         return _command.INTERRUPTED

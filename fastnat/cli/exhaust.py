@@ -213,7 +213,7 @@ def exhaust(
 
 def left_out(stopped: StoppedBetween) -> str:
     """Return in a sentence that a run is not the whole of what was asked for."""
-    what = f"{stopped.done} of {stopped.asked} runs are finished"
+    what = f"{stopped.done:,} of {stopped.asked:,} runs are finished"
     if not stopped.done:
         first = stopped.results[0].outcomes[0]
         what = f"no run is finished, this one came to {first.opened + first.failed:,} flows"

@@ -53,7 +53,9 @@ class Loader:
         self, cores: dict[int, Datapath], max_connections: int, seed: int, source: str, left_out: list[str] | None
     ) -> None:
         self.cores, self.max_connections, self.source, self.left_out = cores, max_connections, source, left_out
-        self.rng = np.random.default_rng(seed)
+        # the first use loads extension modules, which take Ctrl-C as a module that is missing
+        with uninterrupted():
+            self.rng = np.random.default_rng(seed)
         self.texts: list[str] = []
         self.done: list[tuple[Datapath, NDArray[np.uint32]]] = []
         self.broken: list[tuple[int, str]] = []

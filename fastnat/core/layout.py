@@ -5,7 +5,7 @@ Made by make_layout.py; change codes.h or types.h and run `make layout`.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import EnumMeta, IntEnum
 from typing import NamedTuple
 
 FN_HZ = 250
@@ -48,7 +48,17 @@ FN_TIMEOUTS = 40
 ANY_DEVICE = 4294967295
 
 
-class IpProtocol(IntEnum):
+class CodeMeta(EnumMeta):
+    """Enumerations that NumPy may compare with arrays.
+
+    It asks a class for __array_ufunc__ and the like and takes every exception as a no. EnumMeta of Python 3.11 looks
+    for them in Python, and a Ctrl-C at that moment was lost; type looks in C.
+    """
+
+    __getattr__ = type.__getattribute__
+
+
+class IpProtocol(IntEnum, metaclass=CodeMeta):
     """enum ip_protocol of codes.h."""
 
     TCP = 6
@@ -61,7 +71,7 @@ class IpProtocol(IntEnum):
     UDPLITE = 136
 
 
-class Status(IntEnum):
+class Status(IntEnum, metaclass=CodeMeta):
     """enum ip_conntrack_status."""
 
     EXPECTED = 1
@@ -79,7 +89,7 @@ class Status(IntEnum):
     HELPER = 8192
 
 
-class AddressFlag(IntEnum):
+class AddressFlag(IntEnum, metaclass=CodeMeta):
     """address_t.flags."""
 
     SECONDARY = 1
@@ -88,7 +98,7 @@ class AddressFlag(IntEnum):
     TEMPORARY = 8
 
 
-class ConnFlag(IntEnum):
+class ConnFlag(IntEnum, metaclass=CodeMeta):
     """conn_t.flags."""
 
     LIVE = 1
@@ -101,7 +111,7 @@ class ConnFlag(IntEnum):
     PROXIED = 128
 
 
-class TcpState(IntEnum):
+class TcpState(IntEnum, metaclass=CodeMeta):
     """enum tcp_conntrack."""
 
     NONE = 0
@@ -116,14 +126,14 @@ class TcpState(IntEnum):
     SYN_SENT2 = 9
 
 
-class Profile(IntEnum):
+class Profile(IntEnum, metaclass=CodeMeta):
     """The kernels whose decisions are taken: engine_t.profile."""
 
     LINUX_5_4 = 54
     LINUX_6_18 = 618
 
 
-class Helper(IntEnum):
+class Helper(IntEnum, metaclass=CodeMeta):
     """help_t.kind."""
 
     NONE = 0
@@ -132,7 +142,7 @@ class Helper(IntEnum):
     PPTP = 3
 
 
-class ExpectKind(IntEnum):
+class ExpectKind(IntEnum, metaclass=CodeMeta):
     """expect_t.kind: what happens when it comes true."""
 
     FREE = 0
@@ -142,7 +152,7 @@ class ExpectKind(IntEnum):
     GRE_KEY = 4
 
 
-class CtInfo(IntEnum):
+class CtInfo(IntEnum, metaclass=CodeMeta):
     """enum ip_conntrack_info; INVALID: the packet has no connection."""
 
     ESTABLISHED = 0
@@ -154,14 +164,14 @@ class CtInfo(IntEnum):
     INVALID = 8
 
 
-class Direction(IntEnum):
+class Direction(IntEnum, metaclass=CodeMeta):
     """enum direction of codes.h."""
 
     ORIGINAL = 0
     REPLY = 1
 
 
-class DatagramPart(IntEnum):
+class DatagramPart(IntEnum, metaclass=CodeMeta):
     """pkt_t.part: of a datagram that nobody has put together."""
 
     WHOLE = 0
@@ -170,7 +180,7 @@ class DatagramPart(IntEnum):
     UNKNOWN = 3
 
 
-class Hook(IntEnum):
+class Hook(IntEnum, metaclass=CodeMeta):
     """enum nf_inet_hooks."""
 
     PREROUTING = 0
@@ -180,7 +190,7 @@ class Hook(IntEnum):
     POSTROUTING = 4
 
 
-class IfaceFlag(IntEnum):
+class IfaceFlag(IntEnum, metaclass=CodeMeta):
     """engine_t.iface_flags; the MTU stands in the high half."""
 
     RP_STRICT = 1
@@ -200,7 +210,7 @@ class IfaceFlag(IntEnum):
     ROUTER = 16384
 
 
-class SetDimension(IntEnum):
+class SetDimension(IntEnum, metaclass=CodeMeta):
     """set_t.dims."""
 
     NONE = 0
@@ -212,7 +222,7 @@ class SetDimension(IntEnum):
     MARK = 6
 
 
-class SetBit(IntEnum):
+class SetBit(IntEnum, metaclass=CodeMeta):
     """-m set, in match_t.bits."""
 
     RETURN_NOMATCH = 1
@@ -223,7 +233,7 @@ class SetBit(IntEnum):
     BYTES_NOT = 32
 
 
-class RecentOperation(IntEnum):
+class RecentOperation(IntEnum, metaclass=CodeMeta):
     """-m recent, in match_t.bits: an operation, and bits beside it."""
 
     SET = 0
@@ -232,7 +242,7 @@ class RecentOperation(IntEnum):
     REMOVE = 3
 
 
-class RecentBit(IntEnum):
+class RecentBit(IntEnum, metaclass=CodeMeta):
     """enum recent_bit of codes.h."""
 
     OPERATION = 3
@@ -241,7 +251,7 @@ class RecentBit(IntEnum):
     TTL = 16
 
 
-class HashlimitBit(IntEnum):
+class HashlimitBit(IntEnum, metaclass=CodeMeta):
     """-m hashlimit, in match_t.bits: parts of the key, whether it asks for what is above, the kind of rate."""
 
     DST = 1
@@ -253,7 +263,7 @@ class HashlimitBit(IntEnum):
     RATE_MATCH = 64
 
 
-class CountedPart(IntEnum):
+class CountedPart(IntEnum, metaclass=CodeMeta):
     """-m connbytes: what is counted, in which directions."""
 
     PACKETS = 0
@@ -261,14 +271,14 @@ class CountedPart(IntEnum):
     AVERAGE = 2
 
 
-class CountedWay(IntEnum):
+class CountedWay(IntEnum, metaclass=CodeMeta):
     """enum counted_way of codes.h."""
 
     ORIGINAL = 1
     REPLY = 2
 
 
-class OwnerPart(IntEnum):
+class OwnerPart(IntEnum, metaclass=CodeMeta):
     """-m owner: what of the socket it asks for."""
 
     SOCKET = 0
@@ -276,7 +286,7 @@ class OwnerPart(IntEnum):
     GID = 2
 
 
-class RoutingPart(IntEnum):
+class RoutingPart(IntEnum, metaclass=CodeMeta):
     """-m rt: what of the routing header it asks for."""
 
     SEGMENTS_LEFT = 0
@@ -285,20 +295,20 @@ class RoutingPart(IntEnum):
     RESERVED = 3
 
 
-class TimeBit(IntEnum):
+class TimeBit(IntEnum, metaclass=CodeMeta):
     """-m time, in match_t.bits: a bit for each weekday from Monday 1 to Sunday 7, and --contiguous."""
 
     WEEKDAYS = 254
     CONTIGUOUS = 256
 
 
-class ConnlimitBit(IntEnum):
+class ConnlimitBit(IntEnum, metaclass=CodeMeta):
     """-m connlimit, in match_t.bits."""
 
     DST = 1
 
 
-class RuleTable(IntEnum):
+class RuleTable(IntEnum, metaclass=CodeMeta):
     """enum rule_table of codes.h."""
 
     RAW = 0
@@ -308,14 +318,14 @@ class RuleTable(IntEnum):
     LAST = 4
 
 
-class Manip(IntEnum):
+class Manip(IntEnum, metaclass=CodeMeta):
     """enum manip of codes.h."""
 
     SRC = 0
     DST = 1
 
 
-class RangeFlag(IntEnum):
+class RangeFlag(IntEnum, metaclass=CodeMeta):
     """NF_NAT_RANGE_*."""
 
     MAP_IPS = 1
@@ -327,7 +337,7 @@ class RangeFlag(IntEnum):
     RANDOM_ALL = 20
 
 
-class Verdict(IntEnum):
+class Verdict(IntEnum, metaclass=CodeMeta):
     """What became of a packet."""
 
     FORWARD = 0
@@ -335,7 +345,7 @@ class Verdict(IntEnum):
     DROP = 2
 
 
-class Reason(IntEnum):
+class Reason(IntEnum, metaclass=CodeMeta):
     """Why a packet was dropped, or passed untranslated (INVALID, UNTRACKED)."""
 
     NONE = 0
@@ -365,7 +375,7 @@ class Reason(IntEnum):
     PROXIED = 24
 
 
-class StatIndex(IntEnum):
+class StatIndex(IntEnum, metaclass=CodeMeta):
     """Indices of engine_t.stats; dtypes.STATS names them in this order."""
 
     FOUND = 0
@@ -395,7 +405,7 @@ class StatIndex(IntEnum):
     EXPECT_DELETE = 24
 
 
-class TimeoutIndex(IntEnum):
+class TimeoutIndex(IntEnum, metaclass=CodeMeta):
     """Indices of engine_t.timeouts; TCP states first, by their number."""
 
     TCP = 0
@@ -410,7 +420,7 @@ class TimeoutIndex(IntEnum):
     SCTP = 20
 
 
-class Scheduler(IntEnum):
+class Scheduler(IntEnum, metaclass=CodeMeta):
     """service_t.scheduler."""
 
     RR = 0
@@ -420,14 +430,14 @@ class Scheduler(IntEnum):
     SH = 4
 
 
-class TableKind(IntEnum):
+class TableKind(IntEnum, metaclass=CodeMeta):
     """enum table_kind of codes.h."""
 
     TUPLES = 0
     SOURCES = 1
 
 
-class RouteKind(IntEnum):
+class RouteKind(IntEnum, metaclass=CodeMeta):
     """enum route_kind of codes.h."""
 
     UNICAST = 1
@@ -441,7 +451,7 @@ class RouteKind(IntEnum):
     THROW = 9
 
 
-class TargetKind(IntEnum):
+class TargetKind(IntEnum, metaclass=CodeMeta):
     """enum target_kind of codes.h."""
 
     NONE = 0
@@ -471,7 +481,7 @@ class TargetKind(IntEnum):
     TPROXY = 24
 
 
-class RuleTests(IntEnum):
+class RuleTests(IntEnum, metaclass=CodeMeta):
     """rule_t.tests."""
 
     ADDRESSES = 1
@@ -484,7 +494,7 @@ class RuleTests(IntEnum):
     ALIKE = 128
 
 
-class Varied(IntEnum):
+class Varied(IntEnum, metaclass=CodeMeta):
     """table_memo_t.varied: 1 + the place of the run in engine_t.apart, and which of the rules for one source it is."""
 
     RUN = 7
@@ -492,7 +502,7 @@ class Varied(IntEnum):
     STEPS = 32
 
 
-class DispatchKey(IntEnum):
+class DispatchKey(IntEnum, metaclass=CodeMeta):
     """enum dispatch_key of codes.h."""
 
     DST = 0
@@ -503,7 +513,7 @@ class DispatchKey(IntEnum):
     CT_SRC = 5
 
 
-class MatchKind(IntEnum):
+class MatchKind(IntEnum, metaclass=CodeMeta):
     """match_t.kind; behind each its form, a 16-bit field if it uses one, and the option of iptables."""
 
     LISTED = 0
@@ -554,14 +564,14 @@ class MatchKind(IntEnum):
     SOCKET = 48
 
 
-class BaseKind(IntEnum):
+class BaseKind(IntEnum, metaclass=CodeMeta):
     """base_t.kind."""
 
     IPTABLES = 0
     NFTABLES = 1
 
 
-class NftSetKind(IntEnum):
+class NftSetKind(IntEnum, metaclass=CodeMeta):
     """nft_set_t.kind."""
 
     HASH = 0
@@ -569,7 +579,7 @@ class NftSetKind(IntEnum):
     RANGES = 2
 
 
-class NftExprKind(IntEnum):
+class NftExprKind(IntEnum, metaclass=CodeMeta):
     """nft_expr_t.kind; behind each what a, b and c are. "words": a place in engine_t.nft_words."""
 
     VERDICT = 0
@@ -613,7 +623,7 @@ class NftExprKind(IntEnum):
     TPROXY = 38
 
 
-class NftBase(IntEnum):
+class NftBase(IntEnum, metaclass=CodeMeta):
     """enum nft_base of codes.h."""
 
     NETWORK = 1
@@ -621,7 +631,7 @@ class NftBase(IntEnum):
     INNER = 3
 
 
-class NftCmp(IntEnum):
+class NftCmp(IntEnum, metaclass=CodeMeta):
     """enum nft_cmp of codes.h."""
 
     EQ = 0
@@ -632,7 +642,7 @@ class NftCmp(IntEnum):
     GTE = 5
 
 
-class NftBoolean(IntEnum):
+class NftBoolean(IntEnum, metaclass=CodeMeta):
     """enum nft_boolean of codes.h."""
 
     AND = 0
@@ -640,7 +650,7 @@ class NftBoolean(IntEnum):
     XOR = 2
 
 
-class NftLookup(IntEnum):
+class NftLookup(IntEnum, metaclass=CodeMeta):
     """enum nft_lookup of codes.h."""
 
     SET = 0
@@ -649,7 +659,7 @@ class NftLookup(IntEnum):
     VERDICT = 3
 
 
-class NftDynset(IntEnum):
+class NftDynset(IntEnum, metaclass=CodeMeta):
     """enum nft_dynset of codes.h."""
 
     ADD = 0
@@ -657,7 +667,7 @@ class NftDynset(IntEnum):
     DELETE = 2
 
 
-class NftMeta(IntEnum):
+class NftMeta(IntEnum, metaclass=CodeMeta):
     """enum nft_meta of codes.h."""
 
     LEN = 0
@@ -677,7 +687,7 @@ class NftMeta(IntEnum):
     TRANSPARENT = 200
 
 
-class NftCt(IntEnum):
+class NftCt(IntEnum, metaclass=CodeMeta):
     """enum nft_ct of codes.h."""
 
     STATE = 0
@@ -698,7 +708,7 @@ class NftCt(IntEnum):
     ZONE = 17
 
 
-class NftFib(IntEnum):
+class NftFib(IntEnum, metaclass=CodeMeta):
     """Bits of a fib expression."""
 
     DADDR = 1
@@ -710,14 +720,14 @@ class NftFib(IntEnum):
     MARK = 64
 
 
-class NftRt(IntEnum):
+class NftRt(IntEnum, metaclass=CodeMeta):
     """enum nft_rt of codes.h."""
 
     NEXTHOP = 0
     TCPMSS = 3
 
 
-class Event(IntEnum):
+class Event(IntEnum, metaclass=CodeMeta):
     """What an event says: nf_conntrack_events as conntrack -E names them."""
 
     NEW = 1
@@ -725,7 +735,7 @@ class Event(IntEnum):
     DESTROY = 3
 
 
-class EventWhat(IntEnum):
+class EventWhat(IntEnum, metaclass=CodeMeta):
     """What an UPDATE is about, bits (enum ip_conntrack_events)."""
 
     REPLY = 1

@@ -323,10 +323,20 @@ PYTHON = '''"""Codes and records as codes.h and types.h have them.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import EnumMeta, IntEnum
 from typing import NamedTuple
 
 {numbers}
+
+
+class CodeMeta(EnumMeta):
+    """Enumerations that NumPy may compare with arrays.
+
+    It asks a class for __array_ufunc__ and the like and takes every exception as a no. EnumMeta of Python 3.11 looks
+    for them in Python, and a Ctrl-C at that moment was lost; type looks in C.
+    """
+
+    __getattr__ = type.__getattribute__
 {enums}
 
 
@@ -418,7 +428,7 @@ def python(h: Headers) -> str:
     for enum in h.enums:
         doc = (enum.doc or f"enum {enum.name} of codes.h").rstrip(".")
         doc = doc if re.match(r"enum|\w*[_.]", doc) else doc[:1].upper() + doc[1:]
-        enums += ["", "", f"class {class_name(enum)}(IntEnum):", f'    """{doc}."""', ""]
+        enums += ["", "", f"class {class_name(enum)}(IntEnum, metaclass=CodeMeta):", f'    """{doc}."""', ""]
         enums += [f"    {n} = {v}" for n, v in members_of(enum).items()]
     records = []
     for struct in h.shown():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from ..addresses import V6, Family
@@ -111,7 +112,7 @@ def client_addresses(engine: Engine, network: str | None) -> NDArray[Any]:
 class Arrivals:
     """When flows are opened, in seconds from the beginning, rising."""
 
-    def __init__(self, work: Workload, rng: np.random.Generator) -> None:
+    def __init__(self, work: Workload, rng: Generator) -> None:
         self.work, self.rng, self.count = work, rng, 0.0
         self.points = stage_points(work.stages) if work.stages else None
 
@@ -142,12 +143,12 @@ class Arrivals:
         return times
 
 
-def arrival_times(work: Workload, rng: np.random.Generator) -> NDArray[np.float64]:
+def arrival_times(work: Workload, rng: Generator) -> NDArray[np.float64]:
     """Return when each flow of a workload is opened, in seconds from the beginning, rising."""
     return Arrivals(work, rng).next(work.flows)
 
 
-def source_ports(work: Workload, k: NDArray[np.int64], n_clients: int, rng: np.random.Generator) -> NDArray[Any]:
+def source_ports(work: Workload, k: NDArray[np.int64], n_clients: int, rng: Generator) -> NDArray[Any]:
     """Return the source ports of the flows with these numbers; flow k is opened by client k modulo n_clients."""
     size = HIGH_EPHEMERAL + 1 - LOW_EPHEMERAL
     if work.sport == "any":
@@ -159,7 +160,7 @@ def source_ports(work: Workload, k: NDArray[np.int64], n_clients: int, rng: np.r
     return 1 + (int(work.sport) - 1 + k // n_clients) % 65535
 
 
-def destination_of(work: Workload, k: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
+def destination_of(work: Workload, k: NDArray[np.int64], rng: Generator) -> NDArray[Any]:
     """Return the number of the destination of the flows with these numbers."""
     if not work.weights:
         return k % len(work.destinations)
@@ -174,7 +175,7 @@ class Drawing:
         check_duration(work)
         # when the first flow can be opened: the engine's clock moves on
         self.work, self.start = work, engine.now
-        self.rng = np.random.default_rng(engine.seed)
+        self.rng = default_rng(engine.seed)
         family = work.family
         self.clients = clients_of(engine, work)
         self.n_clients = min(self.clients.count, work.clients or work.flows)

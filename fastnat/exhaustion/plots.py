@@ -14,6 +14,7 @@ import numpy as np
 from ..addresses import end_text
 from ..errors import InputError
 from ..util.escapes import plain
+from ..util.interrupts import uninterrupted
 from ..util.output import Output, Outputs
 from .document import Document
 from .question import question
@@ -30,7 +31,9 @@ MARKERS = ("o", "s", "^", "D")
 def figure_of(width: float, height: float) -> Any:
     """Return an empty figure [inches]; InputError without matplotlib."""
     try:
-        from matplotlib.figure import Figure
+        # extension modules take Ctrl-C while they are loaded as a module that is missing
+        with uninterrupted():
+            from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--plot needs matplotlib: pip install 'fastnat[report]'") from None
     return Figure(figsize=(width, height), layout="constrained")

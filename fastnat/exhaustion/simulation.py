@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from ..dtypes import Reason, Verdict, records_of
@@ -156,7 +157,7 @@ class Run:
 
     def check_keeping(self) -> None:
         """Raise InputError when the packets that keep UDP flows are too many; from a sample of hold times."""
-        lasts, lengths = span(self.work), holds(self.work.hold or 0.0, DRAWS, np.random.default_rng(0))
+        lasts, lengths = span(self.work), holds(self.work.hold or 0.0, DRAWS, default_rng(0))
         # what is opened later has less time to the end of the run
         left = np.linspace(lasts, 0, DRAWS)
         kept = float((np.minimum(lengths, left) // KEEPALIVE).mean()) * self.work.flows

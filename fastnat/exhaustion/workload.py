@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from ..addresses import V4, Family, family_of
@@ -117,7 +118,7 @@ class Workload:
         if self.hold is not None and not self.rate and not self.stages:
             raise InputError("holding flows needs a rate: without one all of them are opened at the same time")
         if self.hold is not None:
-            holds(self.hold, 1, np.random.default_rng(0))
+            holds(self.hold, 1, default_rng(0))
 
     def _check_ends(self) -> None:
         """Check who speaks to whom."""
@@ -150,7 +151,7 @@ def zipf(n: int, exponent: float) -> tuple[float, ...]:
     return tuple(float(1 / rank**exponent) for rank in range(1, n + 1))
 
 
-def holds(spec: float | str, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def holds(spec: float | str, n: int, rng: Generator) -> NDArray[np.float64]:
     """Draw how long n flows last [s]; InputError for a distribution that is not understood."""
     kind, numbers = hold_spec(spec)
     if kind == "":
@@ -215,7 +216,7 @@ def share_of_streams(work: Workload) -> float:
     """Return the share of UDP flows that are answered for so long that conntrack takes them for streams."""
     if not work.replies or work.hold is None:
         return 0.0
-    return float((holds(work.hold, DRAWS, np.random.default_rng(0)) > STREAM_AFTER).mean())
+    return float((holds(work.hold, DRAWS, default_rng(0)) > STREAM_AFTER).mean())
 
 
 def lingers(work: Workload) -> str:

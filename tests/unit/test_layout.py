@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastnat
@@ -89,3 +91,17 @@ def test_numpy_puts_every_field_where_the_compiler_does(records, family):
 def test_codes_of_python_are_those_of_the_core():
     for enum in make_layout.Headers(*HEADERS).enums:
         assert {m.name: m.value for m in getattr(layout, make_layout.class_name(enum))} == make_layout.members_of(enum)
+
+
+@pytest.mark.parametrize("code", [fastnat.Verdict.DROP, fastnat.Reason.NONE, layout.TcpState.SYN_SENT], ids=repr)
+def test_numpy_compares_a_code_without_python(code):
+    """NumPy takes an exception in Python code that it calls for its own purposes as an answer: Ctrl-C would be lost."""
+    array, called = np.zeros(8, np.uint8), []
+    sys.setprofile(lambda frame, event, what: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        equal, more = array == code, code < array
+    finally:
+        sys.setprofile(None)
+    assert called == []
+    assert (equal == (array == int(code))).all()
+    assert (more == (int(code) < array)).all()
