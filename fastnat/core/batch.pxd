@@ -13,7 +13,7 @@ from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
-from .rules.walk cimport APART_SHIFT
+from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
 from .shortcuts.opening cimport draws_port, open_masqueraded, complete_memo, bounds_hold, within_bounds, translated
@@ -30,8 +30,9 @@ cdef enum:
     PROBE = 1
     DECIDE = 2
     RING = 3
-    # lines that look_ahead names for a packet, at most
-    AHEAD_LINES = 4
+    # lines of a record, at most, and those that look_ahead names for a packet
+    RECORD_LINES = 1 + 2 * FN_V6
+    AHEAD_LINES = 4 + RECORD_LINES
     GROUP_LINES = FN_STAGE * AHEAD_LINES
     # bytes of the longest datagram
     DATAGRAM_ROOM = 65536
@@ -54,7 +55,8 @@ cdef struct group_t:
     # the table id that is probably the packet's, FN_NONE: it will probably open a connection
     uint32_t found[FN_STAGE]
     ahead_t ahead[FN_STAGE]
-    # what the next stage of this group will touch
+    # what the next stages of this group will touch: the home bucket of each packet, then what was found there
+    const void *homes[FN_STAGE]
     uint32_t n_lines
     const void *lines[GROUP_LINES]
 
@@ -89,18 +91,38 @@ cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const pack
     g.packets = in_
     g.n = n
     g.number = number
-    g.n_lines = n
     for i in range(n):
         g.tuples[i] = packet_tuple(in_ + i)
     fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
-        g.lines[i] = bucket_home(&e.tuples, g.hashes[i])
+        g.homes[i] = bucket_home(&e.tuples, g.hashes[i])
+
+
+cdef inline const void **name_record(const engine_t *e, uint32_t ct, uint32_t proto, const void **lines) noexcept nogil:
+    # name_record: the lines of a record, and of the state that its protocol has beside it.
+    # => Their end.
+    cdef const char *record = <const char *>&e.conns[ct]
+    lines[0] = record
+    lines += 1
+    if FN_V6:
+        lines[0] = record + 64
+        lines[1] = record + sizeof(conn_t) - 1
+        lines += 2
+    if proto == PROTO_TCP:
+        lines[0] = &e.tcp[ct]
+        lines += 1
+    return lines
+
+
+cdef inline uint32_t ahead_record(const engine_t *e, uint32_t i) noexcept nogil:
+    # ahead_record: the record that the i-th connection to be opened from here on will probably have.
+    return e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free
 
 
 cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port or takes the first that it draws: buckets of both reply tuples,
-    # bysource bucket, next free record.
+    # bysource bucket, next free record and its TCP state.
     # => The end of the lines, at most AHEAD_LINES a packet. None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
@@ -119,6 +141,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
             memo = complete_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
             near = memo if memo != NULL and e.n_apart == 0 else near
         ahead.memo = memo
+        ahead.proto = in_.proto
         ahead.drawn = FN_NONE
         ahead.varied = FN_NONE
         ahead.source = source_tuple(t)
@@ -141,8 +164,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         ahead = &g.ahead[misses[i]]
         lines[0] = bucket_home(&e.tuples, ahead.reply_hash[1])
         lines[1] = bucket_home(&e.sources, ahead.source_hash)
-        lines[2] = &e.conns[e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free]
-        lines += 3
+        lines = name_record(e, ahead_record(e, i), ahead.proto, lines + 2)
         if ahead.checks:
             lines[0] = bucket_home(&e.tuples, ahead.reply_hash[0])
             lines += 1
@@ -153,15 +175,14 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     # stage_probe: which record each packet of a group is probably of; for the others, look ahead.
     cdef uint32_t misses[FN_STAGE]
     cdef uint32_t n = 0
-    cdef uint32_t n_lines = 0
+    cdef const void **lines = <const void **>g.lines
     cdef uint32_t i, found
     for i in range(g.n):
         # the home bucket, if it has not been split meanwhile; then the packet takes the long way
-        found = candidate(e, <const bucket_t *>g.lines[i], g.hashes[i], &g.tuples[i])
+        found = candidate(e, <const bucket_t *>g.homes[i], g.hashes[i], &g.tuples[i])
         g.found[i] = found
         if found != FN_NONE:
-            g.lines[n_lines] = &e.conns[found >> 1]
-            n_lines += 1
+            lines = name_record(e, found >> 1, tuple_proto(g.tuples[i]), lines)
         elif tuple_proto(g.tuples[i]) != PROTO_ICMP:
             misses[n] = i
             n += 1
@@ -171,8 +192,8 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     if n:
         if e.n_wide:
             look_ahead_in_rules(e, g.packets, misses, n)
-        n_lines = <uint32_t>(look_ahead(e, g, misses, n, g.lines + n_lines) - <const void **>g.lines)
-    g.n_lines = n_lines
+        lines = look_ahead(e, g, misses, n, lines)
+    g.n_lines = <uint32_t>(lines - <const void **>g.lines)
 
 
 cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
@@ -180,7 +201,7 @@ cdef inline void take_classes(pkt_t *p, const ahead_t *ahead) noexcept nogil:
     if ahead.key[2]:
         p.classified = p.t
         p.src_class = <uint32_t>ahead.key[0]
-        p.dst_class = <uint32_t>(ahead.key[0] >> 32) & ~(<uint32_t>0xf << (APART_SHIFT - 32))
+        p.dst_class = <uint32_t>(ahead.key[0] >> 32) & DST_CLASS
         p.apart = <unsigned char>(ahead.key[0] >> APART_SHIFT)
         p.port_classes = ahead.key[2] & PORT_CLASSES
 
@@ -234,12 +255,12 @@ cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, bint shortly, resul
     return decide_at_length(e, g, i, missed, out)
 
 
-cdef inline void fetch(const group_t *g) noexcept nogil:
-    # fetch: all lines of a group at once. A fetch retires when its address is translated; where that takes long, only
+cdef inline void fetch(const void *const *lines, uint32_t n) noexcept nogil:
+    # fetch: all lines of a stage at once. A fetch retires when its address is translated; where that takes long, only
     #    fetches side by side overlap.
     cdef uint32_t k
-    for k in range(g.n_lines):
-        fn_prefetch_write(g.lines[k])
+    for k in range(n):
+        fn_prefetch_write(lines[k])
 
 
 cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, double last,
@@ -251,7 +272,10 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
     cdef uint64_t tick
     cdef bint shortly = e.only_nat_rules
     for part in range(2):
-        fetch(probed if part else hashed)
+        if part:
+            fetch(probed.lines, probed.n_lines)
+        else:
+            fetch(hashed.homes, hashed.n)
         end = (part + 1) * HALF
         for i in range(part * HALF, end if end < g.n else g.n):
             if times != NULL:
@@ -279,6 +303,7 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
     cdef uint64_t number = e.stats[STAT_PACKETS]
     cdef uint64_t begun = fn_cycles()
     cdef uint32_t decided
+    idle.n = 0
     idle.n_lines = 0
     for k in range(n_groups + DECIDE):
         hashed = idle
@@ -297,8 +322,8 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
             if fn_unlikely(decided < group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
                 return at + decided
             continue
-        fetch(hashed)
-        fetch(probed)
+        fetch(hashed.homes, hashed.n)
+        fetch(probed.lines, probed.n_lines)
     return n
 
 

@@ -258,7 +258,7 @@ static_assert(offsetof(memo_bounds_t, dport_width) == (FN_V6 ? 78 : 30), "offset
 static_assert(offsetof(memo_bounds_t, mark) == (FN_V6 ? 80 : 32), "offsetof(memo_bounds_t, mark)");
 static_assert(offsetof(memo_bounds_t, iface) == (FN_V6 ? 84 : 36), "offsetof(memo_bounds_t, iface)");
 static_assert(offsetof(memo_bounds_t, tcp_flags) == (FN_V6 ? 86 : 38), "offsetof(memo_bounds_t, tcp_flags)");
-static_assert(offsetof(memo_bounds_t, pad) == (FN_V6 ? 87 : 39), "offsetof(memo_bounds_t, pad)");
+static_assert(offsetof(memo_bounds_t, proto) == (FN_V6 ? 87 : 39), "offsetof(memo_bounds_t, proto)");
 static_assert(sizeof(set_t) == 48, "sizeof(set_t)");
 static_assert(offsetof(set_t, prefixes) == 0, "offsetof(set_t, prefixes)");
 static_assert(offsetof(set_t, mask) == 24, "offsetof(set_t, mask)");

@@ -1311,7 +1311,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("mark", "uint32", (), 0),
         ("iface", "uint16", (), 0),
         ("tcp_flags", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
+        ("proto", "uint8", (), 0),
     ],
     "SET": [
         ("prefixes", "uint64", (3,), 0),

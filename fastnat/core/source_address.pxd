@@ -151,6 +151,26 @@ cdef inline addr_t select_addr6(const engine_t *e, uint32_t iface, addr_t dst) n
     return best.local if best != NULL else <addr_t>0
 
 
+cdef inline addr_t only_addr6(const engine_t *e, uint32_t iface, addr_t first, addr_t last) noexcept nogil:
+    # only_addr6: what select_addr6 gives for each destination of a range, none of them an address of the node.
+    # => 0: it has to be asked for each.
+    cdef addr_t only = 0
+    cdef const address_t *a
+    cdef uint32_t i
+    # destinations of narrower scope want other addresses: fe80::/10, what is above it, and ::1
+    if first <= 1 or last >> (FN_ADDR_BITS - 10) >= 0x3fa:
+        return 0
+    for i in range(e.n_addresses):
+        a = &e.addresses[i]
+        if a.iface != iface or a.flags & (ADDRESS_TENTATIVE | ADDRESS_DEPRECATED) or scope6(a.local) != 14:
+            continue
+        # of several the labels decide, and how many leading bits are the destination's
+        if only:
+            return 0
+        only = a.local
+    return only
+
+
 cdef inline addr_t masquerade_addr(const engine_t *e, const pkt_t *p) noexcept nogil:
     # masquerade_addr: nf_nat_masquerade_ipv4 asks for the next hop, nf_nat_masquerade_ipv6 for the destination.
     if FN_V6:

@@ -475,7 +475,7 @@ typedef struct {
     uint16_t sport, sport_width, dport, dport_width;
     uint32_t mark;
     uint16_t iface;
-    uint8_t tcp_flags, pad;
+    uint8_t tcp_flags, proto;
 } memo_bounds_t;
 
 /* An ipset: open addressing over the elements from first_slot. Dimensions are 0 none, 1 address, 2 network, 3 protocol
@@ -746,6 +746,7 @@ typedef struct {
     uint32_t target; /* with a memo: the place of the range in engine_t.targets */
     uint32_t varied; /* the rule of this source alone, FN_NONE none */
     uint8_t checks;  /* somebody may have reply[0]: its hash was computed, its bucket fetched */
+    uint8_t proto;
 } ahead_t;
 
 /* A packet on its way through the hooks. All of it is empty at first but for what pkt_reset of packet/packet sets; each step

@@ -939,7 +939,7 @@ cdef extern from "types.h" nogil:
         uint32_t mark
         uint16_t iface
         uint8_t tcp_flags
-        uint8_t pad
+        uint8_t proto
 
     ctypedef struct set_t:
         uint64_t prefixes[3]
@@ -1205,6 +1205,7 @@ cdef extern from "types.h" nogil:
         uint32_t target
         uint32_t varied
         uint8_t checks
+        uint8_t proto
 
     ctypedef struct pkt_t:
         tuple_t t

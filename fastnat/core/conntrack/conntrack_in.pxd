@@ -14,8 +14,8 @@ from .events cimport watch
 from .icmp_error cimport icmp_error, ICMP_ATTACHED, ICMP_BAD, ICMP_UNTRACKED
 from .insert cimport conn_alloc, conn_release
 from .lookup cimport find_in_zone, find_tuple
-from .protocols cimport (account, CT_ACCEPT, CT_DROP, CT_INVALID, CT_PASS, CT_REPEAT, icmp_packet, refresh, replied_packet,
-                         udp_packet)
+from .protocols cimport (account, CT_ACCEPT, CT_DROP, CT_INVALID, CT_PASS, CT_REPEAT, ctinfo_of, icmp_packet, refresh,
+                         replied_packet, udp_packet)
 from .sctp cimport sctp_packet
 from .tcp cimport tcp_packet
 
@@ -132,14 +132,10 @@ cdef inline bint take_icmp(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline void attach(engine_t *e, pkt_t *p, uint32_t id_) noexcept nogil:
     # attach: the packet belongs to the connection and direction of a table id (resolve_normal_ct).
-    cdef const conn_t *c = &e.conns[id_ >> 1]
     p.ct = id_ >> 1
     p.dir = id_ & 1
     watch(e, p)
-    if p.dir:
-        p.ctinfo = IP_CT_ESTABLISHED_REPLY
-    else:
-        p.ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
+    p.ctinfo = <unsigned char>ctinfo_of(&e.conns[p.ct], p.dir)
 
 
 cdef inline uint32_t refuse(engine_t *e, pkt_t *p, int said) noexcept nogil:

@@ -35,6 +35,13 @@ cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeou
         wheel_bring_forward(e, ct)
 
 
+cdef inline uint32_t ctinfo_of(const conn_t *c, uint32_t dir) noexcept nogil:
+    # ctinfo_of: => IP_CT_* of a packet that was found in a direction of its connection (resolve_normal_ct).
+    if c.status & IPS_SEEN_REPLY:
+        return IP_CT_ESTABLISHED_REPLY if dir else IP_CT_ESTABLISHED
+    return IP_CT_ESTABLISHED_REPLY if dir else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
+
+
 cdef inline void account(engine_t *e, const pkt_t *p) noexcept nogil:
     # account: one packet more of the connection and its direction (nf_ct_acct_update).
     if fn_unlikely(e.conns[p.ct].flags & CONN_COUNTED):

@@ -79,17 +79,23 @@ cdef inline uint32_t flag_class(uint32_t flags) noexcept nogil:
     return CLASS_ACK if flags & 0x10 else CLASS_NONE
 
 
+cdef inline void begin_state(tcp_t *t, uint32_t end, uint32_t window) noexcept nogil:
+    # begin_state: what a SYN without options says, whose sequence number is followed by `end`.
+    memset(t, 0, FN_TCP_STATE)
+    t.td_end[0] = end
+    t.td_maxend[0] = end
+    t.td_maxwin[0] = window
+    t.last_index = CLASS_NONE
+
+
 cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
     # tcp_new: the first packet; a SYN, or with `loose` an ACK of a connection older than the table.
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t window = p.window if p.window else 1
     if fn_tcp_next[0][p.tcp_class][NO] == IV:
         return CT_INVALID
-    memset(t, 0, FN_TCP_STATE)
-    t.td_end[0] = p.end
-    t.td_maxwin[0] = window
+    begin_state(t, p.end, window)
     if p.tcp_class == CLASS_SYN:
-        t.td_maxend[0] = p.end
         tcp_options(p, &t.scale[0], &t.flags[0])
     elif not e.loose:
         return CT_INVALID
@@ -97,7 +103,6 @@ cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
         t.td_maxend[0] = p.end + window
         t.flags[0] = TCP_SACK_PERM | TCP_BE_LIBERAL
         t.flags[1] = TCP_SACK_PERM | TCP_BE_LIBERAL
-    t.last_index = CLASS_NONE
     return CT_ACCEPT
 
 
@@ -194,34 +199,50 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
         wheel_bring_forward(e, p.ct)
 
 
-cdef inline uint32_t state_timeout(const engine_t *e, const pkt_t *p, uint32_t new) noexcept nogil:
-    # state_timeout: => Jiffies that a connection lasts in its new state.
-    cdef const tcp_t *t = &e.tcp[p.ct]
+cdef inline uint32_t state_timeout(const engine_t *e, const tcp_t *t, uint32_t segment, bint has_seq, uint32_t new) noexcept nogil:
+    # state_timeout: => Jiffies that a connection lasts in the state that a segment of class `segment` led to.
     cdef uint32_t own = e.timeouts[TIMEOUT_TCP + new]
     if t.retrans >= e.max_retrans and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
         return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
-    if p.tcp_class == CLASS_RST:
+    if segment == CLASS_RST:
         return e.timeouts[TIMEOUT_TCP + CL]
     if (t.flags[0] | t.flags[1]) & TCP_DATA_UNACK and own > e.timeouts[TIMEOUT_TCP_UNACK]:
         return e.timeouts[TIMEOUT_TCP_UNACK]
-    if p.has_seq and t.last_win == 0 and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
+    if has_seq and t.last_win == 0 and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
         return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
     return own
+
+
+cdef inline void enter_state(engine_t *e, uint32_t ct, uint32_t dir, uint32_t segment, uint32_t old, uint32_t new) noexcept nogil:
+    # enter_state: a segment of class `segment` counts.
+    cdef conn_t *c = &e.conns[ct]
+    cdef tcp_t *t = &e.tcp[ct]
+    t.last_index = <uint8_t>segment
+    t.last_dir = <uint8_t>dir
+    c.state = <uint8_t>new
+    if fn_unlikely(e.n_bitmaps != 0) and old < TW <= new:
+        note_closing(e, conn_tuple(c, 1))
+    if new == FW and old != FW:
+        t.flags[dir] |= TCP_CLOSE_INIT
+
+
+cdef inline void renew(engine_t *e, uint32_t ct, uint32_t now, uint32_t old, uint32_t new, uint32_t timeout) noexcept nogil:
+    # renew: refresh a connection that has come from one state into another, and assure it once both ends have agreed.
+    cdef conn_t *c = &e.conns[ct]
+    if not c.status & IPS_SEEN_REPLY:
+        if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
+            timeout = e.timeouts[TIMEOUT_TCP_UNACK]
+    elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
+        c.status |= IPS_ASSURED
+    refresh(e, ct, now, timeout)
 
 
 cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) noexcept nogil:
     # tcp_accepted: the packet counts: enter the state, choose the timeout.
     cdef conn_t *c = &e.conns[p.ct]
-    cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t timeout
-    t.last_index = p.tcp_class
-    t.last_dir = p.dir
-    c.state = <uint8_t>new
-    if fn_unlikely(e.n_bitmaps != 0) and old < TW <= new:
-        note_closing(e, conn_tuple(c, 1))
-    if new == FW and old != FW:
-        t.flags[p.dir] |= TCP_CLOSE_INIT
-    timeout = state_timeout(e, p, new)
+    enter_state(e, p.ct, p.dir, p.tcp_class, old, new)
+    timeout = state_timeout(e, &e.tcp[p.ct], p.tcp_class, p.has_seq, new)
     if not c.status & IPS_SEEN_REPLY:
         if fn_unlikely(p.tcp_class == CLASS_RST):
             account(e, p)
@@ -230,11 +251,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
             return CT_PASS
         if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
             return CT_PASS
-        if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
-            timeout = e.timeouts[TIMEOUT_TCP_UNACK]
-    elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
-        c.status |= IPS_ASSURED
-    refresh(e, p.ct, p.now, timeout)
+    renew(e, p.ct, p.now, old, new, timeout)
     return CT_ACCEPT
 
 
@@ -311,3 +328,40 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         if check != WINDOW_ACCEPT:
             return CT_PASS
     return tcp_accepted(e, p, old, new)
+
+
+cdef inline uint32_t plain_next(const engine_t *e, uint32_t ct, uint32_t dir, uint32_t flags) noexcept nogil:
+    # plain_next: the state to which a segment without sequence numbers leads where tcp_packet asks nothing but the present one:
+    # an ACK or FIN of a connection that both ends have opened.
+    # => NO: tcp_packet has to judge it.
+    cdef uint32_t segment = flag_class(flags)
+    cdef uint32_t new
+    if not flags_valid(flags) or (segment != CLASS_ACK and segment != CLASS_FIN):
+        return NO
+    new = fn_tcp_next[dir][segment][e.conns[ct].state]
+    if new < ES or new > TW:
+        return NO
+    # it may answer a challenge
+    return NO if new == TW and e.tcp[ct].last_flags & TCP_EXP_CHALLENGE_ACK else new
+
+
+cdef inline void pass_plain(engine_t *e, uint32_t ct, uint32_t dir, uint32_t flags, uint32_t new) noexcept nogil:
+    # pass_plain: tcp_packet for a segment of which plain_next told the next state.
+    cdef uint32_t old = e.conns[ct].state
+    cdef uint32_t segment = flag_class(flags)
+    enter_state(e, ct, dir, segment, old, new)
+    renew(e, ct, <uint32_t>e.now, old, new, state_timeout(e, &e.tcp[ct], segment, False, new))
+
+
+cdef inline uint32_t open_plain(engine_t *e, uint32_t ct, uint32_t end) noexcept nogil:
+    # open_plain: tcp_packet for the SYN, without sequence numbers but one, that opens a connection; end: what follows that.
+    # => Jiffies that it lasts.
+    cdef tcp_t *t = &e.tcp[ct]
+    begin_state(t, end, 1)
+    enter_state(e, ct, 0, CLASS_SYN, NO, SS)
+    return state_timeout(e, t, CLASS_SYN, False, SS)
+
+
+cdef inline bint is_plain_syn(uint32_t flags) noexcept nogil:
+    # is_plain_syn: whether a segment opens a connection.
+    return flags_valid(flags) and flag_class(flags) == CLASS_SYN

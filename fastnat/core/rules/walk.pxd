@@ -16,6 +16,8 @@ from .nftables cimport run_bases
 cdef enum:
     # where a key holds pkt_t.apart, above both classes
     APART_SHIFT = 60
+    # of its upper half, the class of the destination
+    DST_CLASS = 0xfffffff
 
 
 cdef inline void table_memo_key(const engine_t *e, uint32_t table, pkt_t *p, uint64_t *key) noexcept nogil:

@@ -7,6 +7,7 @@
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
+from ..conntrack.tcp cimport is_plain_syn
 from ..tuples.tuple cimport tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
@@ -73,8 +74,10 @@ cdef inline bint is_complete(const memo_t *memo, const target_t *range_) noexcep
 
 cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:
     # may_ask_memo: whether a header may be opened from a complete memo alone, as far as the header itself goes.
-    # UDP has no state that a first packet could fail; a packet of the node itself begins in OUTPUT
-    return in_.proto == PROTO_UDP and e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
+    # a SYN and any packet of UDP may open a connection; a packet of the node itself begins in OUTPUT
+    if in_.proto != PROTO_UDP and not (in_.proto == PROTO_TCP and is_plain_syn(in_.tcp_flags)):
+        return False
+    return e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
 
 
 cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
@@ -110,8 +113,8 @@ cdef inline const route_t *passing_route(const engine_t *e, const conn_t *c, con
     # not refreshed; accounting counts each packet
     if fn_conn_bits(c) & looked_at != wanted:
         return NULL
-    # TCP has states and windows; the first packet of a direction is routed
-    if in_.proto != PROTO_UDP or c.routes[dir] == 0 or in_.iface >= e.n_ifaces:
+    # the first packet of a direction is routed
+    if c.routes[dir] == 0 or in_.iface >= e.n_ifaces:
         return NULL
     # the device may not forward, as the node itself does not, which begins in OUTPUT; or look for the way back of each packet:
     # known where answers take it

@@ -1,4 +1,4 @@
-# Packets of a connection that nothing but its tuples decides any more: the short way through the hooks.
+# Packets of a connection whose tuples, and for TCP its state, decide everything: the short way through the hooks.
 #
 # Source: the steps of hooks.pxd for such a packet (what the kernel calls the flow-table fast path gives the
 # same answer); nf_conntrack_in, nf_nat_packet (Linux 6.18).
@@ -8,6 +8,8 @@
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
 from ..types cimport *
+from ..conntrack.protocols cimport ctinfo_of
+from ..conntrack.tcp cimport pass_plain, plain_next
 from ..conntrack.timing_wheel cimport wheel_bring_forward
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
 from .conditions cimport passing_route
@@ -33,26 +35,10 @@ cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept no
         wheel_bring_forward(e, ct)
 
 
-cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
-    # pass_established: forward a UDP packet whose connection knows its manips and its route. id_: a table id that may be
-    # the packet's.
-    # => False: take the long way. Ports of UDP are all that may change, so the inverse of the other
-    #    direction's tuple is the packet that leaves.
-    cdef uint32_t dir = id_ & 1
-    cdef uint32_t ctinfo
-    cdef conn_t *c = &e.conns[id_ >> 1]
+cdef inline void answer(const conn_t *c, uint32_t ct, uint32_t dir, uint32_t ctinfo, const route_t *route, result_t *out) noexcept nogil:
+    # answer: the result of a packet of direction dir. Addresses and ports are all that may change, so the inverse of the other
+    # direction's tuple is the packet that leaves.
     cdef const tuple_t *back = &c.tuples[dir ^ 1]
-    cdef const route_t *route = passing_route(e, c, in_, t, dir)
-    if route == NULL:
-        return False
-    e.passed.packets += 1
-    e.passed.bytes += in_.length
-    ctinfo = IP_CT_ESTABLISHED if c.status & IPS_SEEN_REPLY else IP_CT_NEW
-    refresh_udp(e, id_ >> 1, <uint32_t>e.now)
-    if dir:
-        ctinfo = IP_CT_ESTABLISHED_REPLY
-        if not c.status & IPS_SEEN_REPLY:
-            c.status |= IPS_SEEN_REPLY
     if FN_V6:
         memset(out, 0, sizeof(result_t))
     out.verdict = VERDICT_FORWARD
@@ -65,5 +51,51 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
     out.dport = <uint16_t>tuple_sport(back[0])
     out.out_iface = route.iface
     out.probes = 0
-    out.conn = id_ >> 1
+    out.conn = ct
+
+
+cdef inline bint pass_datagram(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
+    # pass_datagram: pass_established for UDP.
+    cdef uint32_t dir = id_ & 1
+    cdef conn_t *c = &e.conns[id_ >> 1]
+    cdef uint32_t ctinfo
+    cdef const route_t *route = passing_route(e, c, in_, t, dir)
+    if route == NULL:
+        return False
+    e.passed.packets += 1
+    e.passed.bytes += in_.length
+    ctinfo = ctinfo_of(c, dir)
+    refresh_udp(e, id_ >> 1, <uint32_t>e.now)
+    if dir and not c.status & IPS_SEEN_REPLY:
+        c.status |= IPS_SEEN_REPLY
+    answer(c, id_ >> 1, dir, ctinfo, route, out)
     return True
+
+
+cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
+    # pass_segment: pass_established for TCP.
+    cdef uint32_t dir = id_ & 1
+    cdef conn_t *c = &e.conns[id_ >> 1]
+    cdef uint32_t ctinfo, state
+    cdef const route_t *route = passing_route(e, c, in_, t, dir)
+    if route == NULL:
+        return False
+    state = plain_next(e, id_ >> 1, dir, in_.tcp_flags)
+    if not state:
+        return False
+    e.passed.packets += 1
+    e.passed.bytes += in_.length
+    ctinfo = ctinfo_of(c, dir)
+    pass_plain(e, id_ >> 1, dir, in_.tcp_flags, state)
+    if dir:
+        c.status |= IPS_SEEN_REPLY
+    answer(c, id_ >> 1, dir, ctinfo, route, out)
+    return True
+
+
+cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
+    # pass_established: forward a packet whose connection knows its manips and its route. id_: a table id that may be the packet's.
+    # => False: take the long way. Other protocols have trackers of their own.
+    if in_.proto == PROTO_UDP:
+        return pass_datagram(e, in_, t, id_, out)
+    return in_.proto == PROTO_TCP and pass_segment(e, in_, t, id_, out)

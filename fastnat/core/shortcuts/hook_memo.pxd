@@ -10,9 +10,10 @@ from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
-from ..fib cimport classify
+from ..fib cimport address_last, classify
 from ..rules.dispatch cimport count_rule, varied_rule
-from ..rules.walk cimport APART_SHIFT, count_rules, table_memo_flush, slot_of
+from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
+from ..source_address cimport only_addr6
 from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
 from .conditions cimport is_complete, may_be_memorized
 
@@ -44,11 +45,15 @@ cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
     memo.bytes = 0
 
 
-cdef inline addr_t only_addr(const engine_t *e, const pkt_t *p, const table_memo_t *src, const target_t *range_) noexcept nogil:
-    # only_addr: the SNAT address that all packets of the memo have.
+cdef inline addr_t only_addr(const engine_t *e, const pkt_t *p, const uint64_t *key, const table_memo_t *src,
+                             const target_t *range_) noexcept nogil:
+    # only_addr: the SNAT address that all packets of the memo have. key: the memo's.
     # => 0: it has to be asked for each time.
-    # towards a gateway the next hop, and with it the address, is the same; of IPv6 it depends on the destination
-    if src.kind == TARGET_MASQUERADE and not FN_V6 and e.routes[p.route - 1].gateway:
+    cdef uint32_t dst = <uint32_t>(key[0] >> 32) & DST_CLASS
+    if FN_V6 and src.kind == TARGET_MASQUERADE:
+        return only_addr6(e, e.routes[p.route - 1].iface, e.class_start[dst], address_last(e, dst))
+    # towards a gateway the next hop, and with it the address, is the same
+    if src.kind == TARGET_MASQUERADE and e.routes[p.route - 1].gateway:
         return tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
     if src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
         return range_.min_addr
@@ -87,7 +92,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.route = p.route
     memo.out_iface = e.routes[p.route - 1].iface
     memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
-    memo.addr = only_addr(e, p, src, range_)
+    memo.addr = only_addr(e, p, key, src, range_)
     memo.complete = is_complete(memo, range_)
     e.n_memos_made += 1
     memo.born = e.n_memos_made

@@ -10,6 +10,7 @@ from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
+from ..conntrack.tcp cimport open_plain
 from ..conntrack.timing_wheel cimport wheel_add
 from ..nat.bysource cimport bysource_head
 from ..nat.l4proto cimport port_window
@@ -36,7 +37,7 @@ cdef inline bint within_bounds(const memo_bounds_t *r, const packet_t *in_) noex
     # within_bounds: whether the packet is one of those that the memo of r stands for.
     return (<addr_t>(in_.src - r.src) <= r.src_width and <addr_t>(in_.dst - r.dst) <= r.dst_width
             and <uint16_t>(in_.sport - r.sport) <= r.sport_width and <uint16_t>(in_.dport - r.dport) <= r.dport_width
-            and in_.proto == PROTO_UDP and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
+            and in_.proto == r.proto and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
 
 
 cdef inline bint bounds_hold(const engine_t *e) noexcept nogil:
@@ -64,10 +65,11 @@ cdef inline void set_bounds(engine_t *e, const packet_t *in_, const uint64_t *ke
     r.mark = in_.mark
     r.iface = in_.iface
     r.tcp_flags = in_.tcp_flags
+    r.proto = in_.proto
 
 
 cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
-    # complete_memo: what was decided for a UDP packet that no rule or route can tell from this one, see shortcuts/hook_memo.
+    # complete_memo: what was decided for a packet that no rule or route can tell from this one, see shortcuts/hook_memo.
     # => NULL: nothing, or not down to the address; key: its classes, where they had to be looked up.
     cdef memo_t *memo
     cdef uint32_t slot
@@ -75,7 +77,7 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
         return NULL
     key[0] = (address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
               | <uint64_t>(apart_of(e, in_.src) if fn_unlikely(e.n_apart != 0) else 0) << APART_SHIFT)
-    key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>PROTO_UDP << 40
+    key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>in_.proto << 40
     key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
     slot = slot_of(e, key)
     memo = &e.memos[slot]
@@ -142,22 +144,27 @@ cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahea
     return True
 
 
-cdef inline void fill(engine_t *e, conn_t *c, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
+cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, const ahead_t *ahead, const memo_t *memo) noexcept nogil:
     # fill: the record as confirm leaves it, but for its place in the wheel.
     cdef uint32_t now = <uint32_t>e.now
+    cdef conn_t *c = &e.conns[ct]
     c.tuples[0] = t
     c.tuples[1] = ahead.reply[1]
-    c.timeout = now + e.timeouts[TIMEOUT_UDP]
     c.bysource_next = FN_NONE
     c.bysource_prev = FN_NONE
-    c.stream_ts = now + STREAM_AFTER * FN_HZ
     c.routes[0] = memo.route
     c.routes[1] = 0
     c.masq_iface = memo.masq_iface
     c.zone = 0
     c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
-    c.state = 0
     c.flags = CONN_LIVE
+    if in_.proto == PROTO_TCP:
+        c.stream_ts = 0
+        c.timeout = now + open_plain(e, ct, <uint32_t>in_.isn << 16)
+    else:
+        c.state = 0
+        c.stream_ts = now + STREAM_AFTER * FN_HZ
+        c.timeout = now + e.timeouts[TIMEOUT_UDP]
 
 
 cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, tuple_t reply, result_t *out) noexcept nogil:
@@ -282,7 +289,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
     ct = next_record(e)
     if ct == FN_NONE:
         return False
-    fill(e, &e.conns[ct], t, ahead, memo)
+    fill(e, ct, in_, t, ahead, memo)
     if not put_all(e, ct, hash, ahead, &l):
         e.conns[ct].flags = 0
         return False
