@@ -5,7 +5,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 import fastnat
-from fastnat import Reason, RuleError, Verdict
+from fastnat import CtInfo, Reason, RuleError, Verdict
 
 CLIENT, SERVER, NAT = "10.244.1.7", "203.0.113.20", "198.51.100.10"
 RULES = (
@@ -224,3 +224,20 @@ def test_a_tunnel_ends_with_its_control_connection(first):
     assert len(nat.conntrack) == 0
     for engine in (nat, gone):
         engine.stacks[4].core.check_invariants()
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_an_announced_connection_is_related_until_it_is_answered(remember):
+    """By the short way, too, which the packets take once no rule of raw is left."""
+    nat = fastnat.Engine(node(), remember=remember)
+    request = IP(src=CLIENT, dst=SERVER) / UDP(sport=2000, dport=69) / b"\0\1file\0octet\0"
+    assert nat.process_packet(bytes(request), "cni0", 0.0)[0] == Verdict.FORWARD
+    nat.node.load_rules(RULES.partition("*raw")[0])
+    nat.reload()
+    ends = {"proto": "udp", "src": SERVER, "dst": NAT, "sport": 3000, "dport": 2000, "iface": "eth0"}
+    data = nat.process(nat.packets(**ends, length=[516] * 3), np.array([1.0, 1.0, 2.0]))
+    assert data["ctinfo"].tolist() == [CtInfo.RELATED] * 3
+    ends = {"proto": "udp", "src": CLIENT, "dst": SERVER, "sport": 2000, "dport": 3000, "iface": "cni0"}
+    nat.process(nat.packets(**ends), 3.0)
+    ends = {"proto": "udp", "src": SERVER, "dst": NAT, "sport": 3000, "dport": 2000, "iface": "eth0"}
+    assert nat.process(nat.packets(**ends), 4.0)["ctinfo"].tolist() == [CtInfo.ESTABLISHED]
