@@ -6,6 +6,7 @@ names of operations: only those. The counts belong to a
 compiler: with another one than instructions.json names they are only shown.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from workloads import DNAT, FRAMES, FRAMES_TCP, IPV6, TCP, crowded, live, masqueraded
+from workloads import DNAT, FRAMES, FRAMES_TCP, IPV6, TCP, Services, crowded, live, masqueraded, nft_services, services
 
 BASELINE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.01
@@ -63,6 +64,25 @@ def port_search_99(batches):
         nat.process(nat.packets(proto="udp", src=sources, **fields))
 
 
+def to_services(kind, batches):
+    """First packets to services: what is counted begins behind the first of them."""
+    nat = kind.live(LIVE)
+    for n in range(batches):
+        if n == FEW:
+            instrument()
+        kind.run(nat, np.arange(n * BATCH, (n + 1) * BATCH))
+
+
+def instrument():
+    """Let callgrind count from here on: reading ten thousand services while it counts would take minutes."""
+    source = "#include <valgrind/callgrind.h>\nvoid start(void) { CALLGRIND_START_INSTRUMENTATION; }\n"
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "start.so"
+        cc = sysconfig.get_config_var("CC").split()[0]
+        subprocess.run([cc, "-shared", "-fPIC", "-xc", "-", "-o", library], input=source, text=True, check=True)
+        ctypes.CDLL(str(library)).start()
+
+
 # operations counted: the difference of two runs, so that what both do falls out
 OPERATIONS = {
     "new": new_example,
@@ -79,6 +99,13 @@ OPERATIONS = {
     "new_frames_tcp": partial(new, FRAMES_TCP),
     "established_frames_tcp": partial(established, FRAMES_TCP),
 }
+# operations counted in one run, from the FEW-th batch on, as they take long to begin
+LATE = {
+    "services_10": partial(to_services, Services(services, 10)),
+    "services_10000": partial(to_services, Services(services, 10_000)),
+    "nft_services_10": partial(to_services, Services(nft_services, 10)),
+    "nft_services_10000": partial(to_services, Services(nft_services, 10_000)),
+}
 
 
 def callgrind(operation, batches, folder):
@@ -86,7 +113,8 @@ def callgrind(operation, batches, folder):
     out = Path(folder) / f"{operation}-{batches}"
     subprocess.run(
         ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=__pyx_pw_*8Datapath_*process*",
-         f"--callgrind-out-file={out}", "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
+         f"--instr-atstart={'no' if operation in LATE else 'yes'}", f"--callgrind-out-file={out}",
+         "--", sys.executable, "-P", __file__, "--work", operation, str(batches)],
         check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
     return out
@@ -102,9 +130,11 @@ def count(operation, batches):
 def measure(operations):
     """Return instructions per operation."""
     with ThreadPoolExecutor(2) as pool:
-        jobs = {(o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY)}
+        jobs = {
+            (o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY) if n == MANY or o in OPERATIONS
+        }
         counts = {key: job.result() for key, job in jobs.items()}
-    return {o: round((counts[o, MANY] - counts[o, FEW]) / ((MANY - FEW) * BATCH), 1) for o in operations}
+    return {o: round((counts[o, MANY] - counts.get((o, FEW), 0)) / ((MANY - FEW) * BATCH), 1) for o in operations}
 
 
 def compiler():
@@ -114,7 +144,8 @@ def compiler():
 
 
 def main():
-    found = measure([o for o in OPERATIONS if o in sys.argv[1:]] or list(OPERATIONS))
+    every = OPERATIONS | LATE
+    found = measure([o for o in every if o in sys.argv[1:]] or list(every))
     if "--write" in sys.argv:
         BASELINE.write_text(json.dumps({"compiler": compiler(), "instructions": found}, indent=1) + "\n")
         return 0
@@ -136,6 +167,6 @@ def main():
 
 if __name__ == "__main__":
     if "--work" in sys.argv:
-        OPERATIONS[sys.argv[-2]](int(sys.argv[-1]))
+        (OPERATIONS | LATE)[sys.argv[-2]](int(sys.argv[-1]))
     else:
         sys.exit(main())

@@ -1,5 +1,6 @@
 """Nodes and packets of the benchmarks: seeded and append-only, so that figures stay comparable."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,33 @@ def _checksum(total):
     return (~total & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
 
 
+@dataclass(frozen=True)
+class Services:
+    """First packets of connections from pods to one service of many after another, in random order."""
+
+    rules: Callable[..., str]
+    n: int
+
+    def live(self, _):
+        """Return an engine with rules for so many services of one endpoint each."""
+        node = dual_stack_node()
+        text = self.rules(self.n, endpoints=1)
+        node.load_rules("" if self.rules is nft_services else text)
+        node.load_nft(text if self.rules is nft_services else "")
+        return fastnat.Engine(node, max_connections=200_000)
+
+    def run(self, nat, numbers):
+        """Process a first packet of each of the connections with these numbers; fails where one meets no service."""
+        k = np.asarray(numbers, np.uint64)
+        services = np.random.default_rng(int(k[0])).integers(0, self.n, len(k)).astype(np.uint32)
+        batch = nat.packets(
+            proto="tcp", tcp_flags=2, src=(0x0AF40300 + k % 60_000).astype(np.uint32), sport=1024, dport=80,
+            dst=0x0A600000 + services, iface="cni0",
+        )  # fmt: skip
+        if (nat.process(batch)["dport"] != 8080).any():
+            raise RuntimeError("a packet of the benchmark met no service")
+
+
 TCP = Kind(proto="tcp", dport=443)
 IPV6 = Kind(src=0x20010DB8000A00000000000000000300, dst=0x20010DB8000C00000000000000000100)
 DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False)
@@ -137,21 +165,32 @@ def crowded(occupancy):
     return nat, ports
 
 
-def services(n, endpoints=3):
-    """iptables-save text as kube-proxy writes it for n services of up to three endpoints each."""
+# of a family: the addresses of services and of their endpoints, the network of pods, how rules write an endpoint's
+# port, and the bits of an address
+SERVICES_OF = {
+    "ip": ("10.{}.{}.{}", "10.244.{}.{}", "10.244.0.0/16", "{}:8080", 32),
+    "ip6": ("2001:db8:5e:{:x}::{:x}:{:x}", "2001:db8:a:{:x}::{:x}", "2001:db8:a::/48", "[{}]:8080", 128),
+}
+
+
+def services(n, endpoints=3, family="ip", protos=("tcp",)):
+    """iptables-save text as kube-proxy writes it for n services of up to three endpoints, these protocols in turn."""
+    service, pod, _, to, bits = SERVICES_OF[family]
     chains, rules = [], []
     for k in range(n):
-        vip = f"10.{96 + (k >> 16)}.{k >> 8 & 255}.{k & 255}"
+        vip, proto = f"{service.format(96 + (k >> 16), k >> 8 & 255, k & 255)}/{bits}", protos[k % len(protos)]
         chains.append(f":SVC-{k} - [0:0]")
-        rules.append(f"-A KUBE-SERVICES -d {vip}/32 -p tcp -m comment --comment svc-{k} -m tcp --dport 80 -j SVC-{k}")
+        rules.append(
+            f"-A KUBE-SERVICES -d {vip} -p {proto} -m comment --comment svc-{k} -m {proto} --dport 80 -j SVC-{k}"
+        )
         for i, probability in enumerate(("0.33333333349", "0.50000000000", None)[-endpoints:]):
             chains.append(f":SEP-{k}-{i} - [0:0]")
             chance = f"-m statistic --mode random --probability {probability} " if probability else ""
-            backend = f"10.244.{(3 * k + i) % 250}.{k % 250 + 2}"
+            backend = pod.format((3 * k + i) % 250, k % 250 + 2)
             rules += [
                 f"-A SVC-{k} {chance}-j SEP-{k}-{i}",
-                f"-A SEP-{k}-{i} -s {backend}/32 -j KUBE-MARK-MASQ",
-                f"-A SEP-{k}-{i} -p tcp -m tcp -j DNAT --to-destination {backend}:8080",
+                f"-A SEP-{k}-{i} -s {backend}/{bits} -j KUBE-MARK-MASQ",
+                f"-A SEP-{k}-{i} -p {proto} -m {proto} -j DNAT --to-destination {to.format(backend)}",
             ]
     head = [":KUBE-SERVICES - [0:0]", ":KUBE-MARK-MASQ - [0:0]", ":KUBE-POSTROUTING - [0:0]", *chains]
     tail = [
@@ -162,3 +201,113 @@ def services(n, endpoints=3):
         "-A KUBE-POSTROUTING -j MASQUERADE --random-fully",
     ]
     return "\n".join(["*nat", *head, *tail, *rules, "COMMIT", ""])
+
+
+def nft_services(n, endpoints=3, family="ip", protos=("tcp",)):
+    """The table of kube-proxy in its nftables mode for n services of so many endpoints each, as nft lists it."""
+    service, pod, pods, to, _ = SERVICES_OF[family]
+    vips, elements, chains = [], [], []
+    for k in range(n):
+        vip, proto = service.format(96 + (k >> 16), k >> 8 & 255, k & 255), protos[k % len(protos)]
+        name = f"ns{k % 50}/svc-{k}/{proto}/http"
+        backends = [pod.format((3 * k + i) % 250, k % 250 + 2) for i in range(endpoints)]
+        ends = [f"endpoint-{8 * k + i:08X}-{name}__{b.replace(':', '.')}/8080" for i, b in enumerate(backends)]
+        vips.append(vip)
+        elements.append(f"{vip} . {proto} . 80 : goto service-{k:08X}-{name}")
+        ways = ", ".join(f"{i} : goto {end}" for i, end in enumerate(ends))
+        chains.append(
+            f"\tchain service-{k:08X}-{name} {{\n"
+            f"\t\t{family} daddr {vip} {family} saddr != {pods} jump mark-for-masquerade\n"
+            f"\t\tnumgen random mod {endpoints} vmap {{ {ways} }}\n\t}}\n"
+        )
+        chains += [
+            f"\tchain {end} {{\n"
+            f"\t\t{family} saddr {backend} jump mark-for-masquerade\n"
+            f"\t\tmeta l4proto {proto} dnat to {to.format(backend)}\n\t}}\n"
+            for end, backend in zip(ends, backends, strict=True)
+        ]
+    listed = [",\n\t\t\t     ".join(items) for items in (vips, elements)]
+    address = "ipv4_addr" if family == "ip" else "ipv6_addr"
+    said = {"family": family, "address": address, "vips": listed[0], "elements": listed[1]}
+    return NFT_SERVICES % {**said, "chains": "\n".join(chains)}
+
+
+# what kube-proxy writes beside its services
+NFT_SERVICES = """table %(family)s kube-proxy {
+	comment "rules for kube-proxy"
+	set cluster-ips {
+		type %(address)s
+		comment "Active ClusterIPs"
+		elements = { %(vips)s }
+	}
+
+	map firewall-ips {
+		type %(address)s . inet_proto . inet_service : verdict
+		comment "destinations that are subject to LoadBalancerSourceRanges"
+	}
+
+	map no-endpoint-services {
+		type %(address)s . inet_proto . inet_service : verdict
+	}
+
+	map service-ips {
+		type %(address)s . inet_proto . inet_service : verdict
+		comment "ClusterIP, ExternalIP and LoadBalancer IP traffic"
+		elements = { %(elements)s }
+	}
+
+	chain filter-prerouting-pre-dnat {
+		type filter hook prerouting priority dstnat - 10; policy accept;
+		ct state new jump firewall-check
+	}
+
+	chain filter-forward {
+		type filter hook forward priority filter; policy accept;
+		ct state new jump service-endpoints-check
+		ct state new jump cluster-ips-check
+	}
+
+	chain cluster-ips-check {
+		%(family)s daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"
+	}
+
+	chain service-endpoints-check {
+		%(family)s daddr . meta l4proto . th dport vmap @no-endpoint-services
+	}
+
+	chain firewall-check {
+		%(family)s daddr . meta l4proto . th dport vmap @firewall-ips
+	}
+
+	chain mark-for-masquerade {
+		meta mark set meta mark | 0x00004000
+	}
+
+	chain masquerading {
+		meta mark & 0x00004000 == 0x00000000 return
+		meta mark set meta mark ^ 0x00004000
+		masquerade fully-random
+	}
+
+	chain nat-prerouting {
+		type nat hook prerouting priority dstnat; policy accept;
+		jump services
+	}
+
+	chain nat-output {
+		type nat hook output priority -100; policy accept;
+		jump services
+	}
+
+	chain nat-postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		jump masquerading
+	}
+
+	chain services {
+		%(family)s daddr . meta l4proto . th dport vmap @service-ips
+	}
+
+%(chains)s
+}
+"""

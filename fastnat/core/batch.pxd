@@ -13,6 +13,7 @@ from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
+from .rules.nft_fetch_ahead cimport look_ahead_in_chains
 from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
@@ -192,6 +193,9 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     if n:
         if e.n_wide:
             look_ahead_in_rules(e, g.packets, misses, n)
+        if fn_unlikely(e.n_nft_wide != 0):
+            fn_rarely()
+            look_ahead_in_chains(e, g.packets, misses, n, g.number)
         lines = look_ahead(e, g, misses, n, lines)
     g.n_lines = <uint32_t>(lines - <const void **>g.lines)
 

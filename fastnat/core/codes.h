@@ -601,6 +601,7 @@ enum nft_expr_kind {
     NFT_SET_ADDRESS = 36, /* MANIP_* */
     NFT_SET_PORT = 37,    /* MANIP_* */
     NFT_TPROXY = 38,
+    NFT_CHOOSE = 39,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
 };
 
 enum nft_base {

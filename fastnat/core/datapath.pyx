@@ -263,6 +263,9 @@ cdef class Datapath:
         e.n_wide = len(config["wide"])
         for i in range(e.n_wide):
             e.wide[i] = config["wide"][i]
+        e.n_nft_wide = len(config["nft_wide"])
+        for i in range(e.n_nft_wide):
+            e.nft_wide[i] = config["nft_wide"][i]
         # without memos nobody asks for classes of what the runs leave out
         e.n_apart = len(config["apart"]) if e.n_memos else 0
         for i in range(e.n_apart):

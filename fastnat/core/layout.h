@@ -196,7 +196,7 @@ static_assert(offsetof(nft_set_t, any) == 56, "offsetof(nft_set_t, any)");
 static_assert(offsetof(nft_set_t, states) == 60, "offsetof(nft_set_t, states)");
 static_assert(offsetof(nft_set_t, n_states) == 64, "offsetof(nft_set_t, n_states)");
 static_assert(offsetof(nft_set_t, state_exprs) == 68, "offsetof(nft_set_t, state_exprs)");
-static_assert(offsetof(nft_set_t, pad) == 72, "offsetof(nft_set_t, pad)");
+static_assert(offsetof(nft_set_t, timed) == 72, "offsetof(nft_set_t, timed)");
 static_assert(sizeof(nft_element_t) == 16, "sizeof(nft_element_t)");
 static_assert(offsetof(nft_element_t, next) == 0, "offsetof(nft_element_t, next)");
 static_assert(offsetof(nft_element_t, expires) == 4, "offsetof(nft_element_t, expires)");

@@ -621,6 +621,7 @@ class NftExprKind(IntEnum, metaclass=CodeMeta):
     SET_ADDRESS = 36
     SET_PORT = 37
     TPROXY = 38
+    CHOOSE = 39
 
 
 class NftBase(IntEnum, metaclass=CodeMeta):
@@ -1245,7 +1246,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("states", "uint32", (), 0),
         ("n_states", "uint32", (), 0),
         ("state_exprs", "uint32", (), 0),
-        ("pad", "uint32", (), 0),
+        ("timed", "uint32", (), 0),
     ],
     "NFT_ELEMENT": [
         ("next", "uint32", (), 0),

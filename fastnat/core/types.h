@@ -406,7 +406,7 @@ typedef struct {
     uint32_t any;                   /* the catch-all element, FN_NONE none */
     uint32_t states;                /* of the first element */
     uint32_t n_states, state_exprs; /* what an element carries, and its expressions: their `a` counts from its first state */
-    uint32_t pad;
+    uint32_t timed;                 /* elements may have a timeout */
 } nft_set_t;
 
 typedef struct {
@@ -851,10 +851,12 @@ typedef struct {
     uint32_t apart[FN_APART];   /* dispatches of sources that are no classes, see rules/dispatch.pxd */
     uint32_t n_apart;
 
-    base_t *bases;             /* in the order in which they are called */
-    uint32_t base_first[5][5]; /* [table][hook]: what is called at this step, its table of iptables included */
+    base_t *bases;              /* in the order in which they are called */
+    uint32_t base_first[5][5];  /* [table][hook]: what is called at this step, its table of iptables included */
     uint32_t base_count[5][5];
-    uint32_t n_bases;          /* 0: the node has no rules of nftables, and each step is its table of iptables */
+    uint32_t n_bases;           /* 0: the node has no rules of nftables, and each step is its table of iptables */
+    uint32_t nft_wide[FN_WIDE]; /* rules that look addresses up in verdict maps of so many that these do not stay in the cache */
+    uint32_t n_nft_wide;
     nft_rule_t *nft_rules;
     nft_expr_t *nft_exprs;
     nft_set_t *nft_sets;

@@ -445,6 +445,7 @@ cdef extern from "types.h" nogil:
         NFT_SET_ADDRESS
         NFT_SET_PORT
         NFT_TPROXY
+        NFT_CHOOSE
     enum:
         NFT_BASE_NETWORK
         NFT_BASE_TRANSPORT
@@ -874,7 +875,7 @@ cdef extern from "types.h" nogil:
         uint32_t states
         uint32_t n_states
         uint32_t state_exprs
-        uint32_t pad
+        uint32_t timed
 
     ctypedef struct nft_element_t:
         uint32_t next
@@ -1331,6 +1332,8 @@ cdef extern from "types.h" nogil:
         uint32_t base_first[5][5]
         uint32_t base_count[5][5]
         uint32_t n_bases
+        uint32_t nft_wide[6]
+        uint32_t n_nft_wide
         nft_rule_t *nft_rules
         nft_expr_t *nft_exprs
         nft_set_t *nft_sets

@@ -61,7 +61,7 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "max_connections": settings.max_connections, "bitmap_probes": BITMAP_PROBES, "groups": 1,
         # rules of nftables are met by each packet: nothing that other packets of its kind met is remembered
         "n_memos": MEMOS if settings.remember and r.repeatable and n_ifaces < 4096 and not program.bases else 0,
-        "bases": program.bases,
+        "bases": program.bases, "nft_wide": program.wide,
         "remember": settings.remember, "n_ifaces": n_ifaces, "hook_entry": r.hook_entry,
         "hook_policy": r.hook_policy, "wide": r.wide, "apart": r.apart,
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),

@@ -7,7 +7,7 @@ each may stand.
 from __future__ import annotations
 
 from ..addresses import V4
-from ..core.layout import Manip, NftExprKind, TargetKind
+from ..core.layout import Manip, NftExprKind, NftLookup, TargetKind
 from .datatypes import Datatype
 from .emit import Unsupported
 from .loader import Loader
@@ -115,7 +115,7 @@ class Changes(Loader):
             return None
         place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)
         register = self.allocate(sum(k.words for k in data) * 2)
-        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=2)
+        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=NftLookup.MAP)
         high = register + sum(k.words for k in data) * self.has_intervals(place)
         if len(data) == 2:
             words = data[0].words

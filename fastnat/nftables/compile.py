@@ -11,14 +11,15 @@ import random
 from collections.abc import Mapping
 
 from ..addresses import V4, Family
-from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftMeta, TargetKind
+from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetKind
 from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import fields, hooks
 from .changes import Changes
 from .emit import Device, Unsupported
-from .program import BESIDE, BaseChain, Origin, Pool, Program, base_rows
+from .kinds import Kinds
+from .program import BESIDE, BaseChain, Origin, Pool, Program, Words, base_rows, wide_rules
 from .sets import jiffies
 from .state import state_row, stateful
 from .tracking import turns_tracking_on
@@ -30,12 +31,14 @@ from .tree import (
     CtCount,
     Dynamic,
     Element,
+    Elements,
     Expression,
     Last,
     Limit,
     Log,
     Lookup,
     Match,
+    Named,
     Nat,
     Notrack,
     Object,
@@ -112,6 +115,7 @@ class Compiler(Changes):
         self.program.arrays = self.pool.arrays(self.family, rows if self.bases else [])
         if not self.bases:
             self.program.bases = {}
+        self.program.wide = wide_rules(self.program.arrays)
         self.program.snat, self.program.writes = self.snat, self.writes
         return self.program
 
@@ -168,6 +172,7 @@ class Compiler(Changes):
         """Return the chains that base chains lead to, each with the hooks from which it is reached."""
         found: dict[str, set[str]] = {}
         depths: dict[str, int] = {}
+        ways = {name: [(r, t) for r in c.rules for t in targets_of(table, r)] for name, c in table.chains.items()}
 
         def visit(chain: Chain, hook: str, way: tuple[str, ...]) -> None:
             if chain.name in way:
@@ -185,11 +190,10 @@ class Compiler(Changes):
                 return
             found[chain.name].add(hook)
             depths[chain.name] = max(depths.get(chain.name, 0), len(way))
-            for rule in chain.rules:
-                for target in targets_of(table, rule):
-                    if target not in table.chains:
-                        raise self.error(table, chain, rule, f"no chain {target} in table {table.family} {table.name}")
-                    visit(table.chains[target], hook, (*way, chain.name))
+            for rule, target in ways[chain.name]:
+                if target not in table.chains:
+                    raise self.error(table, chain, rule, f"no chain {target} in table {table.family} {table.name}")
+                visit(table.chains[target], hook, (*way, chain.name))
 
         for chain in table.chains.values():
             if chain.base is not None and (chain.base.hook in hooks.INET or chain.base.hook in hooks.OF_DEVICE):
@@ -378,9 +382,29 @@ class Compiler(Changes):
         loaded = self.load(s.key)
         if loaded is None:
             return self.never()
+        chosen = self.in_turn(s.table, loaded.kinds)
+        if chosen:
+            self.emit(NftExprKind.CHOOSE, sreg=loaded.register, a=self.pool.constant(chosen), b=len(chosen) // 2)
+            return True
         place = self.set_of(s.table, loaded.kinds, verdicts=True)
-        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=3)
+        self.emit(NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=NftLookup.VERDICT)
         return True
+
+    def in_turn(self, x: Elements | Named, kinds: Kinds) -> Words:
+        """Return the verdicts of an anonymous map of 0, 1, 2 and so on, in this order; of any other nothing."""
+        if not isinstance(x, Elements) or len(kinds) > 1 or kinds[0].words > 1:
+            return ()
+        said: dict[int, Words] = {}
+        for e in x.items:
+            if not isinstance(e.key, Value):
+                return ()
+            low, high = self.bounds(e.key, kinds[0])
+            if low != high or low in said:
+                return ()
+            said[low] = self.verdict_words(e.data)
+        if sorted(said) != list(range(len(said))):
+            return ()
+        return tuple(word for n in range(len(said)) for word in said[n])
 
     def stateful(self, s: Counter | Limit | Quota | CtCount | Last) -> None:
         """Compile what remembers."""
@@ -429,7 +453,7 @@ class Compiler(Changes):
             if loaded is None:
                 return self.never()
             place = self.set_of(s.name.table, loaded.kinds, objects=s.kind)
-            self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=0, a=place, b=2)
+            self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=0, a=place, b=NftLookup.MAP)
             self.emit(NftExprKind.OBJECT, sreg=0)
             return True
         if not isinstance(s.name, Value):
@@ -515,8 +539,8 @@ def targets_of(table: Table, rule: Rule) -> list[str]:
     """Return the chains to which a rule leads, those of named maps included."""
     found: list[str] = []
     for s in rule.statements:
-        if isinstance(s, Verdict) and s.chain:
-            found.append(s.chain)
+        if isinstance(s, Verdict):
+            found += [s.chain] if s.chain else []
         elif isinstance(s, VerdictMap):
             named = getattr(s.table, "name", None)
             items = table.sets[named].elements if named in table.sets else getattr(s.table, "items", ())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import Family
-from ..core.layout import FN_NONE, BaseKind, Hook, NftExprKind, NftSetKind, RuleTable, TargetKind
+from ..core.layout import FN_NONE, FN_WIDE, BaseKind, Hook, NftExprKind, NftLookup, NftSetKind, RuleTable, TargetKind
 from ..dtypes import RECORDS4, records_of
 from ..util.memory import reserve
 from .state import COLUMNS
@@ -33,6 +33,8 @@ STEPS: dict[str, tuple[tuple[int, RuleTable], ...]] = {
 }
 # priorities of the tables of iptables in these steps
 TABLE_PRIORITIES = {RuleTable.RAW: -300, RuleTable.MANGLE: -150, RuleTable.FILTER: 0, RuleTable.LAST: 2**31}
+# a verdict map with this many elements has what it leads to fetched ahead
+WIDE_MAP = 256
 # connections that all `ct count` of a rule set may count together
 MAX_COUNTED = 1 << 20
 
@@ -63,6 +65,7 @@ class Program:
     tracking, nat : bool               whether the kernel registers those hooks for these rules
     helpers : bool                     some rule gives connections a helper
     writes : bool                      some rule writes addresses or ports into packets
+    wide : list of int                 rules that look up verdict maps of at least WIDE_MAP elements, the greatest first
     """
 
     ruleset: Ruleset
@@ -76,6 +79,7 @@ class Program:
     nat: bool = False
     helpers: bool = False
     writes: bool = False
+    wide: list[int] = field(default_factory=list)
     # first and last of the addresses that snat gives; None: nobody can tell
     snat: list[tuple[int, int]] | None = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -120,6 +124,11 @@ class Made:
     hashes: list[int]
     dynamic: bool
 
+    @property
+    def timed(self) -> bool:
+        """Whether elements may have a timeout."""
+        return self.dynamic or any(timeout for _, timeout in self.elements)
+
 
 class Pool:
     """Collects the records of a program."""
@@ -132,13 +141,16 @@ class Pool:
         self.sets: list[Made] = []
         self.dynamic: set[int] = set()
         self.counts = False
+        self._constants: dict[Words, int] = {}
         for number, name in enumerate(iface_names):
             self.words += words_of(int.from_bytes(name.encode()[:15].ljust(16, b"\0"), "big") if number else 0, 4)
 
     def constant(self, words: Words) -> int:
-        """Append words; return their place."""
-        self.words += words
-        return len(self.words) - len(words)
+        """Return the place of words, which those of all rules that say the same share."""
+        place = self._constants.setdefault(words, len(self.words))
+        if place == len(self.words):
+            self.words += words
+        return place
 
     def state(self, **said: int) -> int:
         """Append what an expression remembers; return its place."""
@@ -197,7 +209,7 @@ class Placement:
             rows[n] = (
                 made.kind, made.key_words, made.data_words, made.stride, first, made.n, room, made.n, 0, words, slot,
                 max(heads[n], 1) - 1, made.exact, made.timeout, first + room if made.has_any else FN_NONE, states,
-                len(made.states), made.state_exprs, 0,
+                len(made.states), made.state_exprs, int(made.timed),
             )  # fmt: skip
             self.fill(made, room, (first, words, states, slot, heads[n]), found)
             first, words = first + room + made.has_any, words + (room + 1) * made.stride
@@ -299,6 +311,19 @@ def base_rows(
         places[at] = len(rows), len(calls)
         rows += [row for _, _, row in sorted(calls, key=lambda c: c[:2])]
     return rows, places
+
+
+def wide_rules(arrays: dict[str, NDArray[np.void]]) -> list[int]:
+    """Return the rules by which packets find their way among thousands of services, see core/rules/nft_fetch_ahead."""
+    exprs, sets = arrays["nft_exprs"], arrays["nft_sets"]
+    looks = np.flatnonzero((exprs["kind"] == NftExprKind.LOOKUP) & (exprs["b"] == NftLookup.VERDICT))
+    asked = sets[exprs["a"][looks]]
+    wide = (asked["kind"] == NftSetKind.HASH) & (asked["count"] >= WIDE_MAP)
+    rules = np.searchsorted(arrays["nft_rules"]["first"], looks[wide], side="right") - 1
+    by_size: dict[tuple[int, int], int] = {}
+    for at, size, rule in zip(exprs["a"][looks[wide]], asked["count"][wide], rules, strict=True):
+        by_size.setdefault((-int(size), int(at)), int(rule))
+    return [by_size[key] for key in sorted(by_size)][:FN_WIDE]
 
 
 def source_nat(exprs: NDArray[np.void]) -> NDArray[np.bool_]:

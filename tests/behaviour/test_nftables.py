@@ -470,6 +470,67 @@ def test_ten_thousand_services_cost_as_many_rules_as_ten():
     assert walked[0] == walked[1]
 
 
+@pytest.mark.parametrize(
+    ("said", "goes"),
+    [
+        ("0 : goto a, 1 : goto b, 2 : goto c2", "abc-"),
+        ("2 : goto c2, 0 : goto a, 1 : goto b", "abc-"),
+        ("1 : goto a, 2 : goto b, 3 : goto c2", "-abc"),
+        ("0 : goto a, 1 : drop, 2 : continue, 3 : jump b", "a!-b"),
+        ("0 : goto a, 2 : goto c2, * : goto b", "abcb"),
+        ("0-1 : goto a, 2 : goto b", "aab-"),
+    ],
+)
+def test_verdicts_by_number_are_those_of_the_map(said, goes):
+    marks = "".join(f"chain {name} {{ meta mark set {n}; }}\n" for n, name in enumerate(("a", "b", "c2"), 1))
+    rules = f"numgen inc mod 4 offset 0 vmap {{ {said} }}\nmeta mark 0 udp dport set 9"
+    post = f"chain last {{ {POST}\nmeta mark 1 snat to :1; meta mark 2 snat to :2; meta mark 3 snat to :3 }}"
+    engine = engine_of(chain(rules, more=marks + post))
+    out = [send(engine, dst=f"203.0.113.{n}") for n in range(4)]
+    told = ["!" if verdict(o) == "drop" else "-" if o["dport"] == 9 else " abc"[int(o["sport"])] for o in out]
+    assert "".join(told) == goes
+
+
+def services_of(n, family):
+    """A table that sends n services, by a verdict map and numgen, to two backends each; some by more chains."""
+    vip, to = ("10.96.{}.{}", "10.244.{}.{}:80") if family == "ip" else ("fd00:5::{:x}:{:x}", "[fd00:1::{:x}:{:x}]:80")
+    parts, elements = [], []
+    for k in range(n):
+        address = vip.format(k >> 8, k & 255)
+        said = ("goto", "jump", "drop", "goto")[k % 4]
+        elements.append(f"{address} . udp . 53 : {said if said == 'drop' else f'{said} first{k}'}")
+        parts.append(f"chain first{k} {{ {'meta mark set 1; goto s' if k % 3 else 'goto s'}{k}; }}")
+        parts.append(
+            f"chain s{k} {{ {family} daddr {address} {family} saddr != {address} meta mark set 1\n"
+            f"numgen {('random', 'inc')[k % 5 == 0]} mod 2 vmap {{ 0 : goto a{k}, 1 : goto b{k} }}; }}"
+        )
+        for name, at in (("a", 64), ("b", 128)):
+            parts.append(f"chain {name}{k} {{ meta l4proto udp dnat to {to.format(at | k >> 8, k & 255)}; }}")
+    key = f"type {'ipv4_addr' if family == 'ip' else 'ipv6_addr'} . inet_proto . inet_service : verdict"
+    rules = f"{family} daddr . meta l4proto . th dport vmap @m"
+    more = f"map m {{ {key}; elements = {{ {', '.join(elements)} }}; }}\n" + "\n".join(parts)
+    return chain(rules, PRE, more, family)
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+def test_fetching_services_ahead_changes_no_answer(family, monkeypatch):
+    found = []
+    for wide in (256, 1_000_000):
+        monkeypatch.setattr("fastnat.nftables.program.WIDE_MAP", wide)
+        nat = fastnat.Engine(make_dual(native=services_of(600, family)), seed=3)
+        k = np.arange(2000)
+        source, vip = ("10.244.{}.{}", "10.96.{}.{}") if family == "ip" else ("fd00:1::{:x}:{:x}", "fd00:5::{:x}:{:x}")
+        packets = nat.packets(
+            # every seventh is of a service that is not there
+            proto=np.where(k % 11, 17, 1 if family == "ip" else 58), sport=1024, dport=53, iface="cni0",
+            src=[source.format(i % 200, 2 + i // 200) for i in k], dst=[vip.format(i % 7 * 37 % 3, i % 251) for i in k],
+        )  # fmt: skip
+        out = nat.process(packets)
+        found.append((out.tobytes(), nat.stats))
+        assert len({text(a) for a in out["dst"][out["dport"] == 80]}) > 300
+    assert found[0] == found[1]
+
+
 def test_a_dormant_table_and_other_families_are_left_out():
     assert verdict(send(engine_of(f"table ip t {{ flags dormant; chain c {{ {FORWARD} drop; }} }}"))) == "forward"
     node = make_dual(native="table bridge b { chain c { type filter hook forward priority 0; drop; } }")

@@ -42,6 +42,11 @@ cdef enum:
     RTN_MULTICAST = 5
 
 
+cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
+    # scaled: reciprocal_scale.
+    return <uint32_t>(<uint64_t>value * modulus >> 32)
+
+
 cdef inline void put_addr(uint32_t *to, addr_t addr) noexcept nogil:
     # put_addr: an address in registers, its first 32 bits first.
     cdef uint32_t i
@@ -102,10 +107,25 @@ cdef inline uint32_t made_size(const pkt_t *p, uint32_t base) noexcept nogil:
     return 20 if tuple_proto(p.t) == PROTO_TCP else 8
 
 
+cdef inline bint load_made(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_made: the fields that most rules ask for, of a header-only packet, without a detour by bytes: addresses and ports.
+    # => False: another field.
+    cdef uint32_t addresses = 8 if FN_V6 else 12
+    if x.a == NFT_BASE_NETWORK and x.c == FN_ADDR_BYTES and (x.b == addresses or x.b == addresses + FN_ADDR_BYTES):
+        put_addr(to, tuple_src(p.t) if x.b == addresses else tuple_dst(p.t))
+        return True
+    if x.a == NFT_BASE_TRANSPORT and x.c == 2 and (x.b == 0 or x.b == 2) and has_ports(tuple_proto(p.t)):
+        to[0] = tuple_dport(p.t) if x.b else tuple_sport(p.t)
+        return True
+    return False
+
+
 cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_payload: bytes of a header as a number (nft_payload_eval). x.b: the first byte, x.c: their number.
     cdef uint32_t start = x.b
     cdef uint32_t i, byte_
+    if p.data == NULL and load_made(p, x, to):
+        return True
     memset(to, 0, 4 * x.words)
     if x.a == NFT_BASE_INNER or (x.a == NFT_BASE_TRANSPORT and tuple_proto(p.t) == 0):
         return False

@@ -25,6 +25,11 @@ cdef inline bint is_due(const engine_t *e, const nft_element_t *x) noexcept nogi
     return x.timeout and <int32_t>(x.expires - <uint32_t>e.now) <= 0
 
 
+cdef inline bint is_over(const engine_t *e, const nft_set_t *s, uint32_t element) noexcept nogil:
+    # is_over: is_due of an element of a set; of one without times its record stays where it is, a cache line less.
+    return s.timed and is_due(e, &e.nft_elements[element])
+
+
 cdef inline int compare_words(const uint32_t *a, const uint32_t *b, uint32_t n) noexcept nogil:
     # compare_words: => Less than 0, 0 or more, as numbers whose most significant word stands first.
     cdef uint32_t i
@@ -80,7 +85,7 @@ cdef inline uint32_t find_chained(const engine_t *e, const nft_set_t *s, const u
     cdef uint32_t at = e.nft_slots[s.slot + (key_hash(e, s, key) & s.mask)] - 1
     while at != FN_NONE:
         if s.kind == NFT_SET_RANGES:
-            if lies_between(e, s, at, key) and not is_due(e, &e.nft_elements[at]):
+            if lies_between(e, s, at, key) and not is_over(e, s, at):
                 return at
         elif memcmp(element_words(e, s, at), key, 4 * s.key_words) == 0:
             return at
@@ -91,10 +96,10 @@ cdef inline uint32_t find_chained(const engine_t *e, const nft_set_t *s, const u
 cdef inline uint32_t find_in_set(const engine_t *e, const nft_set_t *s, const uint32_t *key) noexcept nogil:
     # find_in_set: => The element that holds a key, else the catch-all, else FN_NONE.
     cdef uint32_t at = find_interval(e, s, key) if s.kind == NFT_SET_INTERVALS else find_chained(e, s, key)
-    if at != FN_NONE and not is_due(e, &e.nft_elements[at]):
+    if at != FN_NONE and not is_over(e, s, at):
         return at
     at = s.any
-    return at if at != FN_NONE and not is_due(e, &e.nft_elements[at]) else FN_NONE
+    return at if at != FN_NONE and not is_over(e, s, at) else FN_NONE
 
 
 cdef inline void remove_element(engine_t *e, nft_set_t *s, uint32_t element) noexcept nogil:

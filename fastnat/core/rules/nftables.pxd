@@ -17,7 +17,7 @@ from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
-from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option
+from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option, scaled
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
 from .nft_store cimport set_address, set_port
 from .proxy cimport give_to_proxy
@@ -74,11 +74,6 @@ cdef inline void combine(const nft_expr_t *x, uint32_t *regs) noexcept nogil:
             regs[x.dreg + i] = regs[x.sreg + i] | regs[x.a + i]
         else:
             regs[x.dreg + i] = regs[x.sreg + i] ^ regs[x.a + i]
-
-
-cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
-    # scaled: reciprocal_scale.
-    return <uint32_t>(<uint64_t>value * modulus >> 32)
 
 
 cdef inline uint32_t numgen(engine_t *e, const nft_expr_t *x) noexcept nogil:
@@ -264,6 +259,16 @@ cdef inline uint32_t lookup(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
         chain[0] = data[1]
         return data[0]
     return GOES_ON
+
+
+cdef inline uint32_t choose(const engine_t *e, const nft_expr_t *x, const uint32_t *regs, uint32_t *chain) noexcept nogil:
+    # choose: look a number up in a verdict map of 0, 1, 2 and so on, as those behind numgen are.
+    # => As lookup.
+    cdef uint32_t at = x.a + 2 * regs[x.sreg]
+    if regs[x.sreg] >= x.b:
+        return LEAVES
+    chain[0] = e.nft_words[at + 1]
+    return e.nft_words[at]
 
 
 cdef inline uint32_t dynset(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
@@ -453,6 +458,8 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     if kind == NFT_VERDICT:
         chain[0] = x.b
         return x.a
+    if kind == NFT_CHOOSE:
+        return choose(e, x, regs, chain)
     if kind == NFT_IMMEDIATE:
         if x.words == 1:
             regs[x.dreg] = x.a
