@@ -16,6 +16,7 @@ from . import fields
 from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
 from .kinds import Kinds, has_wide_data, kinds_of
 from .tree import (
+    NOWHERE,
     Any,
     Assign,
     Concat,
@@ -33,10 +34,12 @@ from .tree import (
     Meta,
     Named,
     Nat,
+    Numgen,
     Object,
     Operation,
     Other,
     Payload,
+    Place,
     Prefix,
     Range,
     Reference,
@@ -69,8 +72,9 @@ STATES_IN_TIME = (
     "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close", "syn_sent2",
     "retrans", "unack", "unreplied", "replied",
 )  # fmt: skip
+PROTOCOL = Meta("protocol")
 # what names no field of a header
-LEAVES = (Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit)
+LEAVES = frozenset((Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit, Numgen))
 # protocols whose ports `th` names
 WITH_PORTS = ("tcp", "udp", "udplite", "sctp", "dccp")
 # what a set has room for if it does not say, and rules add to it
@@ -159,9 +163,12 @@ class Writer:
     ) -> list[Element]:
         """Rewrite elements; merge: those that touch one another become one."""
         found = [
-            replace(e, key=self.value(e.key, key), data=self.value(e.data, data) if e.data is not None else None)
+            Element(
+                self.value(e.key, key), self.value(e.data, data) if e.data is not None else None, e.timeout, e.expires,
+                e.comment, e.statements,
+            )
             for e in items
-        ]
+        ]  # fmt: skip
         # a prefix of all bits makes intervals of a set, too
         if len(key) == 1 and any(isinstance(e.key, (Range, Prefix)) for e in items):
             found = merged(found, key[0]) if merge else [replace(e, key=range_of(e.key, key[0])) for e in found]
@@ -178,17 +185,22 @@ class Writer:
 
     def rule(self, rule: Rule) -> Rule:
         """Rewrite a rule."""
-        pairs = list(
-            zip(map(self.statement, rule.statements), rule.places or ((0, 0),) * len(rule.statements), strict=True)
-        )
+        statements = tuple(map(self.statement, rule.statements))
+        if not depend_on_others(statements):
+            rule.statements = statements
+            return rule
+        pairs = list(zip(statements, rule.places or (NOWHERE,) * len(statements), strict=True))
         pairs = without_own(self.table.family, self.rejects(with_protocol(pairs)))
         kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
-        return replace(rule, statements=tuple(s for s, _ in kept), places=tuple(p for _, p in kept))
+        rule.statements, rule.places = tuple(s for s, _ in kept), tuple(p for _, p in kept)
+        return rule
 
     def statement(self, s: Statement) -> Statement:
         """Rewrite a statement."""
         if isinstance(s, Match):
             return self.match(s)
+        if isinstance(s, (Verdict, Counter)):
+            return s
         if isinstance(s, VerdictMap):
             return VerdictMap(self.left(s.key), self.table_of(s.table, self.kinds(s.key)))
         if isinstance(s, Assign):
@@ -289,7 +301,10 @@ class Writer:
         """Rewrite values of these types."""
         kind = kinds[0] if kinds else None
         if isinstance(x, Value):
-            return Value(kind.listing(x.text)) if kind else x
+            text = kind.listing(x.text) if kind else x.text
+            return x if text == x.text else Value(text)
+        if isinstance(x, Verdict):
+            return x
         if isinstance(x, Concat):
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
@@ -324,7 +339,7 @@ class Writer:
         if self.table.family != "inet":
             said = isinstance(address, Lookup) and (s.prefix or wide or self.says_ports(address))
             family = self.table.family if said else ""
-        return replace(s, family=family, address=address, port=self.nat_value(s.port, TYPES["inet_service"]))
+        return Nat(s.kind, family, address, self.nat_value(s.port, TYPES["inet_service"]), s.flags, s.prefix)
 
     def says_ports(self, x: Lookup) -> bool:
         """Tell whether a map says addresses and ports: nft lists the family with it."""
@@ -563,7 +578,25 @@ def first_number(x: Expression, kind: Datatype) -> int:
         return 0
 
 
-Pairs = list[tuple[Statement, tuple[int, int]]]
+Pairs = list[tuple[Statement, Place]]
+
+
+def depend_on_others(statements: tuple[Statement, ...]) -> bool:
+    """Tell whether the form of a statement may follow from others of its rule; in most rules it does not."""
+    said = [x for s in statements for x in payloads_of(s)]
+    if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field in ("sport", "dport") for x in said) > 1:
+        return True
+    for s in statements:
+        if isinstance(s, Reject) or (isinstance(s, Match) and may_imply(s.left) and (said or s.left == PROTOCOL)):
+            return True
+    return False
+
+
+def may_imply(x: Expression) -> bool:
+    """Tell whether a comparison of this may ask for a protocol, see implied_by."""
+    if isinstance(x, Meta):
+        return x.key in ("l4proto", "nfproto", "protocol")
+    return isinstance(x, Payload) and (x.protocol, x.field) in (("ip", "protocol"), ("ip6", "nexthdr"))
 
 
 def with_protocol(pairs: Pairs) -> Pairs:
@@ -583,9 +616,9 @@ def named_ports(x: Untyped, protocol: str) -> Untyped:
         return replace(x, protocol=protocol)
     if isinstance(x, tuple):
         return tuple(named_ports(part, protocol) for part in x)
-    if isinstance(x, LEAVES) or not hasattr(x, "__dataclass_fields__"):
+    if type(x) in LEAVES or not hasattr(x, "__dataclass_fields__"):
         return x
-    return replace(x, **{name: named_ports(part, protocol) for name, part in vars(x).items()})
+    return replace(x, **{name: named_ports(getattr(x, name), protocol) for name in x.__dataclass_fields__})
 
 
 def without_implied(family: str, pairs: Pairs) -> Pairs:
@@ -645,7 +678,7 @@ def without_answered(pairs: Pairs) -> Pairs:
 
 def without_own(family: str, pairs: Pairs) -> Pairs:
     """Leave out `meta protocol` where it says what the table says, unless it is all that the rule says."""
-    own = Match("==", Meta("protocol"), Value(family))
+    own = Match("==", PROTOCOL, Value(family))
     return pairs if len(pairs) == 1 else [pair for pair in pairs if pair[0] != own]
 
 
@@ -690,23 +723,25 @@ def with_tcp(pairs: Pairs) -> Pairs:
 def implied_by(m: Match) -> tuple[str, str] | None:
     """Return the layer and the protocol that a comparison asks for, if a field of a header says it again."""
     text = m.right.text if isinstance(m.right, Value) else ""
-    if m.left in (Meta("l4proto"), Payload("ip", "protocol"), Payload("ip6", "nexthdr")):
-        number = int(text) if text.isdecimal() else PROTOCOL_NAMES.get(text)
-        return None if number is None else ("l4", str(number))
+    if not may_imply(m.left) or m.left == PROTOCOL:
+        return None
     if m.left == Meta("nfproto"):
         return "l3", text
-    return None
+    number = int(text) if text.isdecimal() else PROTOCOL_NAMES.get(text)
+    return None if number is None else ("l4", str(number))
 
 
 def payloads_of(statement: Statement) -> list[Payload]:
     """Return the fields of headers that a statement names; those of anonymous sets are values."""
+    if type(statement) is Match and type(statement.right) in LEAVES and type(statement.left) in (Payload, *LEAVES):
+        return [statement.left] if isinstance(statement.left, Payload) else []
     found: list[Payload] = []
     waiting: list[object] = [statement]
     while waiting:
         x = waiting.pop()
         if isinstance(x, Payload):
             found.append(x)
-        elif not isinstance(x, LEAVES):
+        elif type(x) not in LEAVES:
             inner = [getattr(x, name) for name in getattr(x, "__dataclass_fields__", ())]
             parts = [part for value in inner for part in (value if isinstance(value, tuple) else (value,))]
             waiting += reversed([part for part in parts if hasattr(part, "__dataclass_fields__")])

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from ..addresses import V4, V6
 
@@ -82,6 +81,8 @@ IGMP_TYPES = {
 }  # fmt: skip
 CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?")
 HARDWARE = {"ether": 1, "ppp": 512, "ipip": 768, "ipip6": 769, "loopback": 772, "sit": 776, "ipgre": 778}
+# values of a type whose listing is remembered
+MOST_KNOWN = 1 << 16
 # as `ip` calls those that nft has no name for, or another one
 LINK_TYPES = HARDWARE | {"tunnel6": 769, "gre": 778, "gre6": 823, "none": 65534, "ieee802.11": 801, "infiniband": 32}
 
@@ -100,6 +101,8 @@ class Datatype:
     form: str = "decimal"
     flags: bool = False
     listed: Mapping[int, str] = field(default_factory=dict, hash=False)
+    # how values that were asked for are listed
+    known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def words(self) -> int:
@@ -173,15 +176,16 @@ class Datatype:
         """Return the text of a value in the form in which nft lists it; unchanged where it is of another type."""
         if self.form in ("name", "text"):
             return text
-        try:
-            return _listing(self, text)
-        except ValueError:
-            return text
-
-
-@lru_cache(maxsize=1 << 16)
-def _listing(kind: Datatype, text: str) -> str:
-    return kind.text(kind.number(text))
+        found = self.known.get(text)
+        if found is None:
+            try:
+                found = self.text(self.number(text))
+            except ValueError:
+                return text
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[text] = found
+        return found
 
 
 def address6(number: int) -> str:

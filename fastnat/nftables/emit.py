@@ -70,7 +70,8 @@ class Emitter:
         self.next_register = 0
         self.named: dict[str, int] = {}
         self.interval_maps: set[int] = set()
-        # what the elements carry that rules add to a set
+        # the sets that rules of the table change, and what the elements carry that they add
+        self.changed_by_rules: set[str] = set()
         self.carried: dict[str, tuple[Statement, ...]] = {}
 
     def enter(self, table: Table, verdict_words: Callable[[Expression | None], tuple[int, int]]) -> None:
@@ -78,8 +79,10 @@ class Emitter:
         self.table, self.say_verdict = table, verdict_words
         self.named = {}
         self.carried = {}
-        for s in (s for c in table.chains.values() for r in c.rules for s in r.statements):
-            if isinstance(s, Dynamic) and s.element.statements:
+        changes = [s for c in table.chains.values() for r in c.rules for s in r.statements if isinstance(s, Dynamic)]
+        self.changed_by_rules = {s.table for s in changes}
+        for s in changes:
+            if s.element.statements:
                 self.carried.setdefault(s.table, s.element.statements)
 
     def begin_rule(self, key: tuple[object, ...], reached: set[str]) -> None:

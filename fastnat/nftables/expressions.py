@@ -73,7 +73,7 @@ class ExpressionParser(Cursor, ABC):
         """Read `a . b`."""
         item = item or self.arithmetic
         first = item()
-        if self.token.text != ".":
+        if self.tokens[self.at].text != ".":
             return first
         items = [first]
         while self.accept("."):
@@ -94,9 +94,10 @@ class ExpressionParser(Cursor, ABC):
 
     def primary(self) -> Expression:
         """Read one value or field, or an expression in brackets."""
-        token = self.token
+        token = self.tokens[self.at]
         if token.kind in ("number", "address", "quoted"):
-            return Value(self.next().text)
+            self.at += 1
+            return Value(token.text)
         if token.text == "(":
             return self.bracketed()
         if token.text == "@":
@@ -126,9 +127,9 @@ class ExpressionParser(Cursor, ABC):
 
     def word(self) -> Expression:
         """Read what begins with a word: a field, a key, or a name."""
-        word, after = self.token.text, self.peek()
+        word, after = self.tokens[self.at].text, self.peek()
         if word in fields.HEADERS and after.kind == "word" and self._is_field(word, after.text):
-            self.next()
+            self.at += 1
             return self.payload(word)
         if word in fields.EXTENSIONS and after.text in (*fields.EXTENSIONS[word][1], "exists", "missing"):
             self.next()
@@ -297,10 +298,11 @@ class ExpressionParser(Cursor, ABC):
     def one_range(self) -> Expression:
         """Read a value, a range or a prefix."""
         first = self.arithmetic()
-        if self.token.text == "-":
+        token = self.tokens[self.at]
+        if token.text == "-":
             self.next()
             return Range(first, self.arithmetic())
-        if self.token.text == "/" and self.peek().kind == "number":
+        if token.text == "/" and self.peek().kind == "number":
             self.next()
             return Prefix(first, self.number("the length of a prefix", 128))
         return first
@@ -338,9 +340,9 @@ class ExpressionParser(Cursor, ABC):
     def element(self) -> Element:
         """Read an element: its key, what it carries, and its data."""
         key = self.ranged()
-        timeout = expires = None
+        timeout = expires = data = None
         comment, statements = "", []
-        while self.token.kind == "word":
+        while self.tokens[self.at].kind == "word":
             if self.accept("timeout"):
                 timeout = self.time()
             elif self.accept("expires"):
@@ -351,7 +353,6 @@ class ExpressionParser(Cursor, ABC):
                 expires = self.time()
             else:
                 statements.append(self.element_statement())
-        data = None
         if self.accept(":"):
             self.skip_lines()
             data = self.data()

@@ -31,8 +31,9 @@ PATTERN = re.compile(
     """,
     re.VERBOSE,
 )
-# kinds of words whose first character is not part of their text
-QUOTING = ("quoted", "variable")
+# by the number of its group: the kind of a word, and how many characters in front of its text belong to it
+KINDS = {group: kind for kind, group in PATTERN.groupindex.items()}
+QUOTED = {group: int(kind in ("quoted", "variable")) for group, kind in KINDS.items()}
 # files that include one another, and words that variables may grow to
 MAX_DEPTH, MAX_TOKENS = 16, 20_000_000
 
@@ -71,6 +72,18 @@ class Sources:
             self._last = file, line
         return line, at - starts[line - 1] + 1
 
+    def places(self, tokens: list[Token]) -> tuple[Place, ...]:
+        """Return lines and columns of words that mostly stand in one line."""
+        found: list[Place] = []
+        starts, line, begin, end = self._starts[tokens[0].file] if tokens else [0], 0, 0, 0
+        for token in tokens:
+            if not begin <= token.at < end:
+                line = self.place(token.file, token.at)[0]
+                starts = self._starts[token.file]
+                begin, end = starts[line - 1], starts[line] if line < len(starts) else token.at + 1
+            found.append((line, token.at - begin + 1))
+        return tuple(found)
+
     def line(self, file: int, at: int) -> str:
         """Return the text of a line."""
         starts, line = self._starts[file], self.place(file, at)[0]
@@ -89,18 +102,17 @@ Reader = Callable[[str], list[tuple[str, str]]]
 
 def scan(sources: Sources, file: int) -> list[Token]:
     """Return the words of one text."""
-    text, at = sources.texts[file], 0
+    text = sources.texts[file]
     tokens: list[Token] = []
     append, new = tokens.append, tuple.__new__
-    for m in PATTERN.finditer(text):
-        start, end = m.span()
-        if start != at:
-            break
-        at = end
-        kind = m.lastgroup
-        if kind is not None:
+    m = None
+    # the scanner of re, which typeshed does not know, finds one word right behind the other
+    for m in iter(PATTERN.scanner(text).match, None):  # type: ignore[attr-defined]
+        group = m.lastindex
+        if group is not None:
             # Token(...) would take twice the time
-            append(new(Token, (kind, m[kind], file, m.start(kind) - (kind in QUOTING))))
+            append(new(Token, (KINDS[group], m[group], file, m.start(group) - QUOTED[group])))
+    at = m.end() if m is not None else 0
     if at != len(text):
         at += len(text[at:]) - len(text[at:].lstrip(" \t\r"))
         bad = Token("", text[at : at + 1], file, at)

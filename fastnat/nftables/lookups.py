@@ -19,7 +19,6 @@ from .tree import (
     Concat,
     Counter,
     CtCount,
-    Dynamic,
     Element,
     Elements,
     Limit,
@@ -67,7 +66,7 @@ class Lookups(Emitter, ABC):
             return self.named[named.name]
         key, data = self.kinds_of_set(named)
         states, exprs = self.states_of(carried or named.statements or self.carried.get(named.name, ()))
-        dynamic = "dynamic" in named.flags or named.name in self.changed_by_rules()
+        dynamic = "dynamic" in named.flags or named.name in self.changed_by_rules
         words, say = self.data_of(named, data)
         wide = bool(data) and words == sum(k.words for k in data) and has_wide_data(named.elements)
         if wide:
@@ -83,11 +82,6 @@ class Lookups(Emitter, ABC):
         if wide:
             self.interval_maps.add(place)
         return place
-
-    def changed_by_rules(self) -> set[str]:
-        """Return the sets that rules of the table change."""
-        rules = (rule for chain in self.table.chains.values() for rule in chain.rules)
-        return {s.table for rule in rules for s in rule.statements if isinstance(s, Dynamic)}
 
     def states_of(self, statements: tuple[Statement, ...]) -> tuple[list[tuple[int, ...]], int]:
         """Return the states that an element begins with, and the place of their expressions."""

@@ -27,7 +27,6 @@ from .tree import (
     Notrack,
     Operation,
     Other,
-    Place,
     Quota,
     Reference,
     Reject,
@@ -56,29 +55,30 @@ class StatementParser(ExpressionParser):
 
     def rule(self) -> Rule:
         """Read a rule up to the end of its line."""
-        start, place = self.token, self.place()
+        tokens, first = self.tokens, self.at
         statements: list[Statement] = []
-        places: list[Place] = []
+        begins: list[Token] = [tokens[first]]
         comment = ""
-        while self.token.kind not in ("end", "eof") and self.token.text != "}":
-            if self.token.text == "comment" and self.token.kind == "word":
+        while (token := tokens[self.at]).kind not in ("end", "eof") and token.text != "}":
+            if token.text == "comment" and token.kind == "word":
                 self.next()
                 comment = self.name("a comment")
                 continue
-            places.append(self.place())
+            begins.append(token)
             statements.append(self.statement())
-        text = self.sources.line(start.file, start.at)
+        place, *places = self.sources.places(begins)
+        text = self.sources.line(begins[0].file, begins[0].at)
         return Rule(tuple(statements), comment, place=place, places=tuple(places), text=text)
 
     def statement(self) -> Statement:
         """Read one statement."""
-        token = self.token
+        token = self.tokens[self.at]
         if token.kind == "word":
             if token.text in VERDICTS:
                 return self.verdict()
             reader = READERS.get(token.text)
             if reader is not None and self._begins(token.text):
-                self.next()
+                self.at += 1
                 return reader(self)
         return self.comparison()
 
@@ -113,21 +113,20 @@ class StatementParser(ExpressionParser):
             self.fail(f"{start.text!r} begins no statement here; {says}", start)
         if self.accept("vmap"):
             return VerdictMap(left, self.table())
-        if self.token.text == "set" and self.token.kind == "word":
+        token, op = self.tokens[self.at], ""
+        if token.text == "set" and token.kind == "word":
             self.next()
             return Assign(left, self.assigned())
-        op = ""
-        if self.token.text in COMPARISONS:
+        if token.text in COMPARISONS or token.text == "!":
             op = self.next().text
-        elif self.token.text in COMPARISON_WORDS and self.token.kind == "word":
+        elif token.text in COMPARISON_WORDS and token.kind == "word":
             op = COMPARISON_WORDS[self.next().text]
-        elif self.token.text == "!":
-            op = self.next().text
         self.skip_lines()
-        if self.token.kind in ("end", "eof") or self.token.text == "}":
+        token = self.tokens[self.at]
+        if token.kind in ("end", "eof") or token.text == "}":
             self.fail(f"expected what to compare with, or a statement, found {self.said()}")
         right = self.right()
-        if self.token.text == "/" and not op:
+        if not op and self.token.text == "/":
             self.next()
             return self.masked(left, right)
         return Match(op, left, right)
