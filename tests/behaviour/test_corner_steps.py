@@ -9,7 +9,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 
 import fastnat
-from fastnat import Reason, Verdict
+from fastnat import CtInfo, Reason, Verdict
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 LAYERS = {4: IP, 6: IPv6}
@@ -226,3 +226,17 @@ def test_without_its_tunnel_a_pptp_connection_has_no_keys():
     nat.advance(now)
     assert [line for line in nat.conntrack.format().splitlines() if "srckey" in line] == []
     assert tunnel() == ["0x0"]
+
+
+@FAMILIES
+def test_of_a_host_that_speaks_to_itself_the_reply_is_found_wherever_the_table_grows(family):
+    """Of two equal tuples the kernel finds the reply, which it puts in front (__nf_conntrack_hash_insert)."""
+    for key in range(6):
+        nat = fastnat.Engine(router(family, MASQUERADE.format("")), key=key)
+        for host in clients(family, 1000):
+            packet = nat.packets(proto="udp", src=host, dst=host, sport=9, dport=9, iface="r1")
+            assert nat.process(packet)["ctinfo"][0] == CtInfo.NEW
+        again = nat.packets(
+            proto="udp", src=clients(family, 1000), dst=clients(family, 1000), sport=9, dport=9, iface="r1"
+        )
+        assert set(nat.process(again)["ctinfo"].tolist()) == {CtInfo.ESTABLISHED_REPLY}

@@ -10,7 +10,7 @@ from ..nat.port_bitmap cimport bitmap_note
 from ..nat.used_tuple cimport allows_clash
 from ..tuples.hash cimport random_u64, tuple_hash
 from ..tuples.rehash cimport rehash_for
-from ..tuples.table cimport table_insert
+from ..tuples.table cimport make_room, table_insert
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
@@ -75,6 +75,7 @@ cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noe
 cdef inline bint link_both(engine_t *e, pkt_t *p, uint64_t h_reply) noexcept nogil:
     # link_both: the reply tuple first: where a host speaks to itself both are the same, and the kernel finds the reply.
     # => False: there is no room; it is in the table by neither.
+    make_room(e, &e.tuples, 2)
     if not link_tuple(e, p, 1, h_reply):
         return False
     if not link_tuple(e, p, 0, p.hash):

@@ -19,7 +19,7 @@ from ..nat.range cimport l4proto_in_range
 from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
-from ..tuples.table cimport bucket_home, further_bits, has_room, table_insert, table_remove, tag_of
+from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
 from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_with_dst
 from .conditions cimport may_ask_memo, may_open
 
@@ -132,6 +132,7 @@ cdef inline void put(table_t *t, bucket_t *b, uint32_t look, uint64_t h, uint32_
 cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead) noexcept nogil:
     # put_growing: into the table by both tuples and into bysource, where a table grows or a bucket is full.
     # => False: there is no room; then it is in none.
+    make_room(e, &e.tuples, 2)
     if not table_insert(e, &e.tuples, ahead.reply_hash[1], ct << 1 | 1):
         return False
     if not table_insert(e, &e.tuples, hash, ct << 1):

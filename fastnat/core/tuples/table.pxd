@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ..types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_hash_stage, fn_prefetch, fn_prefetch_write,
                       fn_tags_equal, FN_GROUP_BUCKETS, FN_ID_BITS, fn_unlikely, table_t, TABLE_KIND_TUPLES, tuple_t)
 from .hash cimport source_tuple, tuple_hash
-from .tuple cimport conn_tuple
+from .tuple cimport conn_tuple, tuple_equal
 
 cdef enum:
     ID_MASK = (1 << 26) - 1
@@ -156,68 +156,6 @@ cdef inline void read_window(const engine_t *e, const table_t *t, bucket_t *b) n
             used &= used - 1
 
 
-cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
-    # table_split: divide the next group in two.
-    # => t.groups < t.max_groups. Displaced items are put again from their hash; the others keep their
-    #    place in whichever half they belong to.
-    cdef bucket_t *low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
-    cdef bucket_t *high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
-    cdef uint32_t displaced[384]
-    cdef uint32_t n = 0
-    cdef uint32_t i
-    cdef uint32_t bit = t.level % HASH_BITS
-    if bit == 0 and t.level > 0:
-        read_window(e, t, low)
-    for i in range(FN_GROUP_BUCKETS):
-        n += fn_bucket_split(low + i, high + i, FN_ID_BITS + bit, displaced + n)
-    t.groups += 1
-    t.n_buckets += FN_GROUP_BUCKETS
-    t.split += 1
-    if t.split > t.level_mask:
-        t.level_mask = t.level_mask * 2 + 1
-        t.half = t.bucket_mask + 1
-        t.bucket_mask = t.bucket_mask * 2 + 1
-        t.split = 0
-        t.level += 1
-        # items of a window that has just ended are read again by the first split of the next level
-        t.window = t.level // HASH_BITS * HASH_BITS
-    for i in range(n):
-        table_put(t, item_hash(e, t, displaced[i]), displaced[i])
-    if t.groups < t.max_groups:
-        low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
-        high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
-        for i in range(FN_GROUP_BUCKETS):
-            fn_prefetch_write(low + i)
-            fn_prefetch_write(high + i)
-
-
-cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
-    # has_room: whether n items more would not make the table grow.
-    return t.used + n <= <uint64_t>t.groups * GROUP_LOAD
-
-
-cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
-    # table_insert: add an item; the caller knows that it is absent.
-    # => False: a whole group of 384 slots is full. With a secret key chance does not do that: see tuples/rehash.pxd.
-    if fn_unlikely(t.used >= <uint64_t>t.groups * GROUP_LOAD) and t.groups < t.max_groups:
-        table_split(e, t)
-    if not table_put(t, h, id_):
-        t.crowded = 1
-        return False
-    t.used += 1
-    return True
-
-
-cdef inline bint table_insert_growing(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
-    # table_insert_growing: grow until it fits.
-    # => False: the table may not grow any more.
-    while not table_insert(e, t, h, id_):
-        if t.groups == t.max_groups:
-            return False
-        table_split(e, t)
-    return True
-
-
 cdef inline uint32_t *table_slot(const table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     # table_slot: where an item that must be present lies.
     # => The address of its id word, or NULL.
@@ -251,4 +189,85 @@ cdef inline bint table_remove(table_t *t, uint64_t h, uint32_t id_) noexcept nog
     offset = (<uint64_t>slot - <uint64_t>t.buckets)
     t.buckets[offset >> 6].tags[((offset & 63) - 16) >> 2] = 0
     t.used -= 1
+    return True
+
+
+cdef inline void put_displaced(engine_t *e, table_t *t, uint32_t id_) noexcept nogil:
+    # put_displaced: an item again, after a split. Where a host speaks to itself its reply stays in front.
+    cdef uint64_t h = item_hash(e, t, id_)
+    if (t.kind == TABLE_KIND_TUPLES and id_ & 1 == 0
+            and fn_unlikely(tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[id_ >> 1], 1)))
+            and table_remove(t, h, id_ | 1)):
+        t.used += 1
+        table_put(t, h, id_ | 1)
+    table_put(t, h, id_)
+
+
+cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
+    # table_split: divide the next group in two.
+    # => t.groups < t.max_groups. Displaced items are put again from their hash; the others keep their
+    #    place in whichever half they belong to.
+    cdef bucket_t *low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
+    cdef bucket_t *high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
+    cdef uint32_t displaced[384]
+    cdef uint32_t n = 0
+    cdef uint32_t i
+    cdef uint32_t bit = t.level % HASH_BITS
+    if bit == 0 and t.level > 0:
+        read_window(e, t, low)
+    for i in range(FN_GROUP_BUCKETS):
+        n += fn_bucket_split(low + i, high + i, FN_ID_BITS + bit, displaced + n)
+    t.groups += 1
+    t.n_buckets += FN_GROUP_BUCKETS
+    t.split += 1
+    if t.split > t.level_mask:
+        t.level_mask = t.level_mask * 2 + 1
+        t.half = t.bucket_mask + 1
+        t.bucket_mask = t.bucket_mask * 2 + 1
+        t.split = 0
+        t.level += 1
+        # items of a window that has just ended are read again by the first split of the next level
+        t.window = t.level // HASH_BITS * HASH_BITS
+    for i in range(2 * n):
+        # replies first, as when they came
+        if (displaced[i % n] & 1) == (i < n):
+            put_displaced(e, t, displaced[i % n])
+    if t.groups < t.max_groups:
+        low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
+        high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
+        for i in range(FN_GROUP_BUCKETS):
+            fn_prefetch_write(low + i)
+            fn_prefetch_write(high + i)
+
+
+cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
+    # has_room: whether n items more would not make the table grow.
+    return t.used + n <= <uint64_t>t.groups * GROUP_LOAD
+
+
+cdef inline void make_room(engine_t *e, table_t *t, uint32_t n) noexcept nogil:
+    # make_room: grow before n items come, not between them: of two that are equal the first lies in front.
+    if fn_unlikely(not has_room(t, n)) and t.groups < t.max_groups:
+        table_split(e, t)
+
+
+cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_insert: add an item; the caller knows that it is absent.
+    # => False: a whole group of 384 slots is full. With a secret key chance does not do that: see tuples/rehash.pxd.
+    if fn_unlikely(t.used >= <uint64_t>t.groups * GROUP_LOAD) and t.groups < t.max_groups:
+        table_split(e, t)
+    if not table_put(t, h, id_):
+        t.crowded = 1
+        return False
+    t.used += 1
+    return True
+
+
+cdef inline bint table_insert_growing(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
+    # table_insert_growing: grow until it fits.
+    # => False: the table may not grow any more.
+    while not table_insert(e, t, h, id_):
+        if t.groups == t.max_groups:
+            return False
+        table_split(e, t)
     return True
