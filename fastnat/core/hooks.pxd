@@ -172,8 +172,8 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
-    # forward: what goes on to another machine: TTL, FORWARD, POSTROUTING (ip_forward).
+cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
+    # forward_once: what goes on to another machine: TTL, FORWARD, POSTROUTING (ip_forward).
     cdef uint32_t reason
     # bc_forwarding alone decides on what is sent to all of a network
     if not e.iface_flags[p.in_iface] & IFACE_FORWARD and e.routes[p.route - 1].kind != ROUTE_BROADCAST:
@@ -196,6 +196,40 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
     if not reason:
         reason = postrouting(e, p)
     return reason
+
+
+cdef inline uint32_t enter_by_lo(engine_t *e, pkt_t *p) noexcept nogil:
+    # enter_by_lo: what has left by lo comes in by it, up to the end of PREROUTING.
+    cdef uint32_t reason
+    # it may pass chains that it has passed before
+    count_unruled(e, p)
+    p.in_iface = p.out_iface
+    if p.ct == FN_NONE and not p.untracked:
+        # conntrack has refused it, and looks at it anew
+        p.has_template = False
+        p.template_zone = 0
+        p.template_dir = 0
+        p.template_helper = 0
+    if FN_V6 and p.data != NULL and p.data[6] == V6_HOPS and not hops_sound(p.data, p.len):
+        return REASON_IP_HEADER
+    p.hook = HOOK_PREROUTING
+    reason = track(e, HOOK_PREROUTING, p)
+    if not reason:
+        reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
+    return reason if reason else last_hook(e, p)
+
+
+cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
+    # forward: forward_once; what leaves by lo comes back with its route, and goes round until its TTL ends.
+    cdef uint32_t reason
+    while True:
+        reason = forward_once(e, p)
+        if fn_likely(reason or p.out_iface != e.loopback):
+            return reason
+        # a header alone has no TTL
+        reason = REASON_TTL if p.data == NULL else enter_by_lo(e, p)
+        if reason:
+            return reason
 
 
 cdef inline bint options_fail(engine_t *e, pkt_t *p) noexcept nogil:
@@ -311,24 +345,7 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     # receive_own: what the node has sent comes back in by the device that it left by; it has its route.
     cdef addr_t dst = tuple_dst(p.t)
-    cdef uint32_t reason
-    # it may pass chains that it has passed before
-    count_unruled(e, p)
-    p.in_iface = p.out_iface
-    if p.ct == FN_NONE and not p.untracked:
-        # conntrack has refused it, and looks at it anew
-        p.has_template = False
-        p.template_zone = 0
-        p.template_dir = 0
-        p.template_helper = 0
-    if FN_V6 and p.data != NULL and p.data[6] == V6_HOPS and not hops_sound(p.data, p.len):
-        return REASON_IP_HEADER
-    p.hook = HOOK_PREROUTING
-    reason = track(e, HOOK_PREROUTING, p)
-    if not reason:
-        reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
-    if not reason:
-        reason = last_hook(e, p)
+    cdef uint32_t reason = enter_by_lo(e, p)
     if not reason and tuple_dst(p.t) != dst and not p.copied:
         # translated only here: it needs another route
         return route_received(e, p)

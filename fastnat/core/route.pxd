@@ -33,6 +33,9 @@ cdef inline bint may_be_kept(const engine_t *e, const pkt_t *p, uint32_t route) 
     # these are asked for the device each time: route_localnet, accept_local, bc_forwarding
     if is_loopback(tuple_src(p.t)) or is_loopback(tuple_dst(p.t)) or is_local_kind(e, e.class_route[p.src_class]):
         return False
+    # what leaves by lo comes back
+    if e.routes[route - 1].iface == e.loopback and e.routes[route - 1].kind == ROUTE_UNICAST:
+        return False
     # what goes to a group goes by it, and not by the route, where it comes in
     return not (e.routes[route - 1].kind == ROUTE_BROADCAST or is_link_local(tuple_dst(p.t)) or is_multicast(tuple_dst(p.t)))
 
