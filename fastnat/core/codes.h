@@ -321,6 +321,8 @@ enum range_flag {
     RANGE_PROTO_RANDOM_FULLY = 16,
     RANGE_PROTO_OFFSET = 32,
     RANGE_RANDOM_ALL = 20,
+    /* none of the kernel's: a prefix of IPv4 in nftables, of whose addresses nft_nat_setup_netmap leaves 12 bytes as they are */
+    RANGE_UNSET_BYTES = 64,
 };
 
 /* What became of a packet. */

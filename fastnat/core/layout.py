@@ -335,6 +335,7 @@ class RangeFlag(IntEnum, metaclass=CodeMeta):
     PROTO_RANDOM_FULLY = 16
     PROTO_OFFSET = 32
     RANDOM_ALL = 20
+    UNSET_BYTES = 64
 
 
 class Verdict(IntEnum, metaclass=CodeMeta):

@@ -219,6 +219,7 @@ cdef extern from "types.h" nogil:
         RANGE_PROTO_RANDOM_FULLY
         RANGE_PROTO_OFFSET
         RANGE_RANDOM_ALL
+        RANGE_UNSET_BYTES
     enum:
         VERDICT_FORWARD
         VERDICT_LOCAL

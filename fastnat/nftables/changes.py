@@ -7,7 +7,7 @@ each may stand.
 from __future__ import annotations
 
 from ..addresses import V4
-from ..core.layout import Manip, NftExprKind, NftLookup, TargetKind
+from ..core.layout import Manip, NftExprKind, NftLookup, RangeFlag, TargetKind
 from .datatypes import Datatype
 from .emit import Unsupported
 from .loader import Loader
@@ -36,8 +36,11 @@ NAT_HOOKS = {
     "snat": ("postrouting", "input"), "masquerade": ("postrouting",), "dnat": ("prerouting", "output"),
     "redirect": ("prerouting", "output"),
 }  # fmt: skip
-MAP_IPS, PROTO_SPECIFIED = 1, 2
-NAT_FLAGS = {"random": 4, "persistent": 8, "fully-random": 16}
+MAP_IPS, PROTO_SPECIFIED, UNSET_BYTES = map(int, (RangeFlag.MAP_IPS, RangeFlag.PROTO_SPECIFIED, RangeFlag.UNSET_BYTES))
+NAT_FLAGS = {
+    "random": int(RangeFlag.PROTO_RANDOM), "persistent": int(RangeFlag.PERSISTENT),
+    "fully-random": int(RangeFlag.PROTO_RANDOM_FULLY),
+}  # fmt: skip
 NO_REGISTER = 0xFF
 ADDRESSES = {"saddr": Manip.SRC, "daddr": Manip.DST}
 PORTS = {"sport": Manip.SRC, "dport": Manip.DST}
@@ -72,6 +75,7 @@ class Changes(Loader):
                 registers[2:], flags = found[2:], flags | PROTO_SPECIFIED
             if s.prefix:
                 target = TargetKind.NETMAP
+                flags |= UNSET_BYTES if self.family is V4 else 0
         if s.port is not None:
             found = self.nat_values(s.port, self.port_kind)
             if found is None:
