@@ -1,15 +1,16 @@
 # The options of an IPv4 header that a node on the way reads and writes.
 #
-# Source: ip_rcv_options, __ip_options_compile, ip_forward_options, ip_options_rcv_srr, fib_compute_spec_dst (Linux 6.18); RFC 791, 1812.
+# Source: ip_rcv_options, __ip_options_compile, ip_forward_options, ip_options_rcv_srr, fib_compute_spec_dst,
+# ip_rt_get_source (Linux 6.18); RFC 791, 1812.
 # Invariants: nothing is written outside the header; the header's checksum is right again when the packet is forwarded.
 # Differs from the kernel: the time of a time stamp is as exact as a jiffy.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 from ..types cimport *
 from ..multipath cimport choose_hop
-from ..fib cimport (addr_type, address_class, classify, flow_back, flow_t, is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere,
-                      route_back, route_of, TYPE_UNICAST)
-from ..source_address cimport addr_within, route_source, SCOPE_LINK, SCOPE_UNIVERSE
+from ..fib cimport (addr_type, address_class, classify, flow_back, flow_t, flow_to, is_limited_broadcast, is_local_kind, is_multicast,
+                    leads_nowhere, route_back, route_of, ruled_route, TYPE_UNICAST)
+from ..source_address cimport addr_within, next_hop, route_source, SCOPE_LINK, SCOPE_UNIVERSE
 from ..tuples.tuple cimport tuple_dst, tuple_src
 from ..validate cimport destination_is_martian, source_fails
 from .checksum cimport csum_fold, csum_partial, load_addr, store_addr, store_be16, store_be32
@@ -55,7 +56,7 @@ cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept no
         route = route_back(e, p, &f)
         if not leads_nowhere(e, route):
             return route_source(e, route)
-    return addr_within(e, p.in_iface, 0, scope)
+    return addr_within(e, p.in_iface, src, scope)
 
 
 cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t size) noexcept nogil:
@@ -211,20 +212,38 @@ cdef inline bint is_off_route(const engine_t *e, const pkt_t *p) noexcept nogil:
     return p.srr_at != 0 and p.data[p.srr_at] == OPTION_STRICT_ROUTE and e.routes[p.route - 1].gateway != 0
 
 
+cdef inline addr_t leaving_source(const engine_t *e, pkt_t *p) noexcept nogil:
+    # leaving_source: the node's address as the next machine sees it: of the route for the packet's addresses alone, on the device by
+    # which it leaves (ip_rt_get_source).
+    cdef uint32_t route = p.route
+    cdef flow_t f
+    if e.n_fib_rules:
+        f = flow_to(e, p)
+        f.dst_class = address_class(e, f.dst)
+        f.out_iface = p.out_iface
+        f.proto = 0
+        f.sport = 0
+        f.dport = 0
+        route = ruled_route(e, &f, p.out_iface)
+        if leads_nowhere(e, route):
+            return addr_within(e, p.out_iface, next_hop(e, p), SCOPE_UNIVERSE)
+    return route_source(e, route)
+
+
 cdef inline void forward_options(const engine_t *e, pkt_t *p) noexcept nogil:
     # forward_options: where this node entered itself stands the address that the packet leaves by; on a source route it takes the
     # place of the next address.
     if not p.options_changed:
         return
     if p.record_at:
-        store_addr(p.data + p.record_at, route_source(e, p.route))
+        store_addr(p.data + p.record_at, leaving_source(e, p))
     if p.srr_hop_at:
         p.t.dst = load_addr(p.data + p.srr_hop_at)
         memcpy(p.data + DESTINATION_AT, p.data + p.srr_hop_at, FN_ADDR_BYTES)
-        store_addr(p.data + p.srr_hop_at, route_source(e, p.route))
+        store_addr(p.data + p.srr_hop_at, leaving_source(e, p))
         p.data[p.srr_at + 2] = <uint8_t>(p.srr_hop_at - p.srr_at + 1 + FN_ADDR_BYTES)
         # ip_forward_options does so on a source route alone
         if p.stamp_at:
-            store_addr(p.data + p.stamp_at, route_source(e, p.route))
+            store_addr(p.data + p.stamp_at, leaving_source(e, p))
     store_be16(p.data + 10, 0)
     store_be16(p.data + 10, ~csum_fold(csum_partial(p.data, p.l4off, 0)) & 0xffff)
