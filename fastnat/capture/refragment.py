@@ -81,7 +81,8 @@ def _kept_cuts(whole: Whole, data: bytes, header: int, room: int) -> tuple[int, 
         return None
     cuts = tuple(cut + whole.header - header for cut in whole.cuts)
     sizes = [b - a for a, b in zip((0, *cuts), (*cuts, len(data) - header), strict=True)]
-    fits = min(sizes) > 0 and max(sizes) <= room and not any(size % 8 for size in sizes[:-1])
+    # of IPv6 nothing may be left of a first part whose extension headers every part repeats
+    fits = min(sizes) >= 0 and max(sizes) <= room and not any(size % 8 for size in sizes[:-1])
     return cuts if fits else None
 
 

@@ -102,7 +102,7 @@ class MatchOptions(StatefulMatches, ContextMatches):
         elif name in BARE:
             self.rule.matches.append(BARE[name](self.family.full))
             self.grouped = False
-        elif name in PROTOCOLS:
+        elif name in PROTOCOLS and name != "tcpmss":
             # -m udp and its kind: the packet has a header of the protocol, or is dropped, with or without an option
             self.rule.matches.append(Match("l4-header"))
 
@@ -367,7 +367,7 @@ class MatchOptions(StatefulMatches, ContextMatches):
     def ct_address(self) -> None:
         """--ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst A[/M]."""
         which = ("--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst").index(self.option)
-        self._of_connection("ctaddr", *self.network(self.take("an address")), which)
+        self._of_connection("ctaddr", *self.prefix(self.take("an address")), which)
 
     def ct_port(self) -> None:
         """--ctorigsrcport, --ctorigdstport and their reply forms."""

@@ -210,6 +210,14 @@ class RuleWords:
             mask = self.family.mask_of(self.number(length, self.family.bits))
         return self.address(address) & mask, mask
 
+    def prefix(self, text: str) -> tuple[int, int]:
+        """Return "address[/length or mask]" as address and mask; a mask that is no prefix counts as that of a host."""
+        address, mask = self.network(text)
+        rest = ~mask & self.family.full
+        if rest & rest + 1:
+            return self.address(text.partition("/")[0]), self.family.full
+        return address, mask
+
     def add_match(self, kind: str, *values: int) -> None:
         """Append a match to the rule, inverted if a `!` stood before it."""
         self.rule.matches.append(Match(kind, self.invert, values))

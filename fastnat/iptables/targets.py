@@ -145,7 +145,7 @@ class TargetOptions(RuleWords):
     def to(self) -> None:
         """--to NETWORK of NETMAP."""
         t = self._of("NETMAP")
-        network, mask = self.network(self.take("a network"))
+        network, mask = self.prefix(self.take("a network"))
         t.min_addr, t.max_addr = network, network | ~mask & self.family.full
         t.flags |= MAP_IPS
 

@@ -97,7 +97,9 @@ cdef inline uint32_t parse_v6(const engine_t *e, pkt_t *p, const datagram_t *d, 
             return REASON_MARTIAN
         if data[6] == V6_HOPS and not hops_sound(data, total[0]):
             return REASON_IP_HEADER
-    if is_extension(data[6]) and e.tracking and d.entry == ENTRY_HOOKS and has_fragment_header(data, total[0]):
+    # a payload length of 0 is that of a jumbogram, which has no fragments (nf_ct_frag6_gather)
+    if (is_extension(data[6]) and e.tracking and d.entry == ENTRY_HOOKS and total[0] != V6_HEADER
+            and has_fragment_header(data, total[0])):
         return REASON_FRAGMENT
     p.ttl = data[7]
     end = skip_extensions(data, total[0], proto, header)

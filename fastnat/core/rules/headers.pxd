@@ -22,6 +22,12 @@ cdef enum:
     CUT_HEADER = 1
 
 
+cdef inline uint32_t tcp_at(const pkt_t *p) noexcept nogil:
+    # tcp_at: where matches that do not ask for fragments read a TCP header. Of a part of an IPv6 datagram that is not its first
+    # nobody tells them: they read the IPv6 header (ipv6_find_hdr leaves the offset as it is).
+    return 0 if FN_V6 and p.part == PART_LATER else p.l4off
+
+
 cdef inline bint option_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
     # option_holds: whether a TCP option is in the header; inversion included (tcp_find_option).
     # => hotdrop: a header that ends too early, or says that it does.
@@ -43,11 +49,12 @@ cdef inline bint option_holds(const match_t *m, const pkt_t *p, bint *hotdrop) n
 cdef inline bint mss_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noexcept nogil:
     # mss_holds: whether the segment's MSS option lies in the range (tcpmss_mt).
     # => hotdrop: a header that ends too early, or says that it does.
+    cdef uint32_t header = tcp_at(p)
     cdef uint32_t at, end
     if p.data == NULL:
         return m.invert
-    at = p.l4off + TCP_HEADER
-    end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4 if p.len >= at else 0
+    at = header + TCP_HEADER
+    end = header + (p.data[header + 12] >> 4) * 4 if p.len >= at else 0
     if end < at or end > p.len:
         hotdrop[0] = True
         return False
@@ -60,11 +67,12 @@ cdef inline bint mss_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noex
 
 cdef inline bint ecn_holds(const match_t *m, const pkt_t *p) noexcept nogil:
     # ecn_holds: flags of a TCP header, which must be there whole; inversion included (match_tcp of xt_ecn.c).
+    cdef uint32_t header = tcp_at(p)
     if p.data == NULL:
         return ((p.tcp_flags & m.byte.mask) == m.byte.value) != m.invert
-    if p.len < p.l4off + TCP_HEADER:
+    if p.len < header + TCP_HEADER:
         return False
-    return ((p.data[p.l4off + 13] & m.byte.mask) == m.byte.value) != m.invert
+    return ((p.data[header + 13] & m.byte.mask) == m.byte.value) != m.invert
 
 
 cdef inline uint32_t routing_header(const pkt_t *p) noexcept nogil:
