@@ -31,7 +31,7 @@ from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, policy_array, route_array
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
-from ..rules.compiler import Ruleset
+from ..rules.compiler import Ruleset, lasting
 from ..rules.forms import FORMS, view_of
 from ..util.memory import reserve
 from . import nft_state
@@ -228,17 +228,18 @@ def keep_lists(core: Datapath, old: Mapping[str, NDArray[Any]], before: Ruleset,
 
     A list of -m recent that a larger hit count makes longer begins empty (recent_table_flush).
     """
+    kept = lasting(before.parsed, after.parsed)
     recent, stamps, buckets = core.writable("recent"), core.writable("stamps"), core.writable("hashlimits")
     froms, tos = old["recent_lists"], core.arrays["recent_lists"]
     lists = {name: n for n, name in enumerate(before.recent_rings)}
     tables = {name: n for n, name in enumerate(before.hashlimit_tables)}
     for n, (name, ring) in enumerate(after.recent_rings.items()):
-        if before.recent_rings.get(name) == ring:
+        if before.recent_rings.get(name) == ring and ("recent", name) in kept:
             m, size = lists[name], FN_RECENT_ENTRIES
             recent[n * size : (n + 1) * size] = old["recent"][m * size : (m + 1) * size]
             here, there = int(tos["first"][n]), int(froms["first"][m])
             stamps[here : here + ring * size] = old["stamps"][there : there + ring * size]
     for n, name in enumerate(after.hashlimit_tables):
-        if name in before.hashlimit_tables:
+        if ("hashlimit", name) in kept:
             m, size = tables[name], FN_HASHLIMIT_SLOTS
             buckets[n * size : (n + 1) * size] = old["hashlimits"][m * size : (m + 1) * size]

@@ -572,6 +572,26 @@ def _iface_fits(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("+") else name == pattern
 
 
+def named(table: Table) -> set[tuple[str, str]]:
+    """Return what rules of a table share by name: lists of -m recent and tables of -m hashlimit, as (kind, name)."""
+    every = (m for chain in table.chains.values() for r in chain.rules for m in r.matches)
+    return {(m.kind, m.name) for m in every if isinstance(m, (RecentMatch, HashlimitMatch))}
+
+
+def lasting(before: Rules, after: Rules) -> set[tuple[str, str]]:
+    """Return which lists and tables stay when iptables-restore loads other rules.
+
+    It exchanges one table after the other, in the order of the text, and what no rule names in between is gone.
+    """
+    used = {name: named(table) for name, table in before.tables.items()}
+    lasts = set().union(*used.values())
+    for name in (*after.tables, *(before.tables.keys() - after.tables.keys())):
+        # the new rules are there before the old ones go
+        used[name] = named(after.tables[name]) if name in after.tables else set()
+        lasts &= set().union(*used.values())
+    return lasts
+
+
 def compile_rules(
     parsed: Rules,
     iface_names: list[str],
@@ -593,8 +613,11 @@ def compile_rules(
     c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
     c.dated = dated
     if before is not None:
-        c.rings_before, c.hashlimits_before = before.recent_rings, before.hashlimit_tables
-        c.masks_before = before.recent_masks
+        kept = lasting(before.parsed, parsed)
+        c.rings_before = {name: ring for name, ring in before.recent_rings.items() if ("recent", name) in kept}
+        c.masks_before = {name: mask for name, mask in before.recent_masks.items() if ("recent", name) in kept}
+        tables = before.hashlimit_tables
+        c.hashlimits_before = {name: table for name, table in tables.items() if ("hashlimit", name) in kept}
     records = records_of(family)
     every = []
     with no_garbage():
