@@ -3,6 +3,9 @@
 A node is a dict: `devices` (name to MTU), `ip` (words of `ip`, those of IPv6 behind "-6 "), `sysctls`, `sets` (ipset
 restore), `rules4` and `rules6` (None: there are no tables of the family), and maybe `nft`. Packets go in and come out
 by TUN devices, whose writes and reads the kernel answers at once: nobody waits.
+
+A packet is (device, bytes). Among packets two other pairs may stand: (RELOAD, parts of the node that are loaded anew,
+with `counters` for iptables-restore -c) and (PAUSE, seconds).
 """
 
 import contextlib
@@ -30,13 +33,14 @@ FIRST = {
     "net.ipv6.conf.default.accept_ra": 0, "net.ipv6.conf.default.addr_gen_mode": 1,
 }  # fmt: skip
 TOOLS = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+RELOAD, PAUSE = "reload", "pause"
 # the node's own answers belong to no socket
 MUTE = "-A OUTPUT -m owner ! --uid-owner 0 -j DROP"
 # of sysctl -a, what a recording keeps
 SAID = re.compile(
     r"net\.(ipv[46]\.(fib_multipath_hash_\w+|conf\.\S+\.(forwarding|force_forwarding|rp_filter|accept_local"
     r"|route_localnet|bc_forwarding|send_redirects|src_valid_mark|accept_source_route))|ipv4\.ip_forward"
-    r"|netfilter\.nf_conntrack_(acct|checksum|tcp_\w+|sctp_\w+)) "
+    r"|netfilter\.nf_conntrack_(acct|checksum|tcp_\w+|\w*timeout\w*)) "
 )
 COUNTERS = ("invalid", "insert_failed", "drop", "early_drop", "error", "clash_resolve", "chaintoolong", "found")
 # connections that have less than this to live may be gone on one side [s]
@@ -61,8 +65,9 @@ def muted(text):
 
 
 def reports_groups(data):
-    """Return whether a packet is a report of multicast listeners, behind a hop-by-hop header."""
-    return len(data) > 48 and data[0] >> 4 == 6 and (data[6], data[40]) == (0, 58) and data[48] in (131, 132, 143)
+    """Return whether a packet is a report of multicast listeners to a group, behind a hop-by-hop header."""
+    at_all = len(data) > 48 and data[0] >> 4 == 6 and data[24] == 0xFF
+    return at_all and (data[6], data[40]) == (0, 58) and data[48] in (131, 132, 143)
 
 
 class Gateway:
@@ -113,6 +118,15 @@ class Gateway:
                 sh(f"{tool}-restore", "-c", text=muted(self.node[f"rules{version}"]))
         if "nft" in self.node:
             sh("nft", "-f", "-", text=self.node["nft"])
+
+    def reload(self, parts):
+        """Load some rules anew; what they do not name stays."""
+        self.node = self.node | parts
+        for version, tool in TOOLS.items():
+            if f"rules{version}" in parts:
+                sh(f"{tool}-restore", *(["-c"] if parts["counters"] else []), text=muted(parts[f"rules{version}"]))
+        if "nft" in parts:
+            sh("nft", "-f", "-", text=f"flush ruleset\n{parts['nft']}")
 
     @staticmethod
     def sysctl(key, value):
@@ -247,6 +261,30 @@ def rules_told(version, text, raw):
     return counters(text, raw)
 
 
+def reload(engine, parts):
+    """Load some rules of the engine's node anew."""
+    readers = {"rules4": engine.node.load_rules, "rules6": engine.node.load_rules6, "nft": engine.node.load_nft}
+    for name, text in parts.items():
+        if name in readers:
+            readers[name](text)
+    engine.reload(counters=parts["counters"])
+
+
+def answers_of(run, now, steps):
+    """Return what leaves in place of each packet of a batch, as the replay of a node says."""
+    # each has its time, by which its answers are known
+    times = [now + n * 1e-6 for n in range(len(steps))]
+    batch = Batch(times, [step[0] for step in steps], [step[1] for step in steps])
+    left = [e for answers in run.run([batch]) for e in answers.emitted()]
+    return [[(out, data) for t, out, data in left if t == at and out != "local"] for at in times]
+
+
+def catch_up(run, now):
+    """Let the time of a replay's engine pass up to now."""
+    if run.start is not None:
+        run.engine.advance(max(run.engine.now, now - run.start))
+
+
 class Difference(AssertionError):
     """What differs, of which kind, behind which packets."""
 
@@ -258,8 +296,9 @@ class Difference(AssertionError):
 def compare(node, traffic, folder):
     """Run packets through the running kernel and a replay; raise Difference where they do not agree.
 
-    traffic: `step()` gives a packet as (iface, bytes, ...), or None at the end, and `tell(step, packets)` is told what
-    left. It ends where a port is drawn at random, for the kernel draws another. Returns the number of packets.
+    traffic: `step()` gives a packet as (iface, bytes, ...), a list of them that the engine gets in one batch, RELOAD or
+    PAUSE, or None at the end, and `tell(step, packets)` is told what left. It ends where a port is drawn at random, for
+    the kernel draws another. Returns the number of packets.
     """
     kernel, packets = Gateway(node), []
     try:
@@ -269,17 +308,29 @@ def compare(node, traffic, folder):
         engine = fastnat.Engine(fastnat.Node.load(folder), epoch=epoch)
         run = Replay(engine)
         while (step := traffic.step()) is not None:
-            iface, data = step[:2]
-            packets.append((iface, data))
-            batch = Batch([epoch + time.monotonic() - start], [iface], [data])
-            mine = [(out, d) for answers in run.run([batch]) for _, out, d in answers.emitted() if out != "local"]
+            if step[0] == PAUSE:
+                packets.append(step)
+                time.sleep(step[1])
+                continue
+            if step[0] == RELOAD:
+                catch_up(run, epoch + time.monotonic() - start)
+                compare_ends(kernel, engine, packets)
+                packets.append(step)
+                kernel.reload(step[1])
+                reload(engine, step[1])
+                continue
+            steps = step if isinstance(step, list) else [step]
+            mine = answers_of(run, epoch + time.monotonic() - start, steps)
             if engine.stats["random_draws"]:
-                return len(packets) - 1
-            theirs = kernel.go(iface, data, len(mine))
-            if shown(mine) != shown(theirs):
-                said = f"{data.hex()} by {iface}: kernel {shown(theirs)}, engine {shown(mine)}"
-                raise Difference("packet", said, packets)
-            traffic.tell(step, theirs)
+                return len(packets)
+            for one, left in zip(steps, mine, strict=True):
+                packets.append(one[:2])
+                theirs = kernel.go(*one[:2], len(left))
+                if shown(left) != shown(theirs):
+                    said = f"{one[1].hex()} by {one[0]}: kernel {shown(theirs)}, engine {shown(left)}"
+                    raise Difference("packet", said, packets)
+                traffic.tell(one, theirs)
+        catch_up(run, epoch + time.monotonic() - start)
         compare_ends(kernel, engine, packets)
     finally:
         kernel.close()
@@ -329,6 +380,11 @@ def differs(node, packets, folder, kind):
     return False
 
 
+def without(text, rule):
+    """Return rules without one of them."""
+    return "".join(f"{line}\n" for line in text.splitlines() if line != rule)
+
+
 def shrink(node, difference, folder, budget=60.0):
     """Return a node with fewer rules, and fewer packets, that still differ in that way."""
     packets, end = difference.packets, time.monotonic() + budget
@@ -339,13 +395,28 @@ def shrink(node, difference, folder, budget=60.0):
             if fewer and time.monotonic() < end and differs(node, fewer, folder, difference.kind):
                 packets = fewer
         size //= 2
-    for version in TOOLS:
-        name = f"rules{version}"
-        for line in [r for r in (node[name] or "").splitlines() if "-A " in r]:
-            fewer = node | {name: "".join(r + "\n" for r in node[name].splitlines() if r is not line and r != line)}
-            if time.monotonic() < end + budget and differs(fewer, packets, folder, difference.kind):
-                node = fewer
+    end += budget
+    reloads = [(n, parts) for n, (kind, parts) in enumerate(packets) if kind == RELOAD]
+    for at, parts in [(None, node), *reloads]:
+        for name in ("rules4", "rules6"):
+            for rule in [r for r in (parts.get(name) or "").splitlines() if "-A " in r]:
+                fewer, left = parts | {name: without(parts[name], rule)}, list(packets)
+                if at is not None:
+                    left[at] = (RELOAD, fewer)
+                if time.monotonic() < end and differs(fewer if at is None else node, left, folder, difference.kind):
+                    parts, packets, node = fewer, left, fewer if at is None else node
     return node, packets
+
+
+def told_of(kernel, iface, data):
+    """Return a packet and what left in its place, or what else was done, as recordings have it."""
+    if iface == PAUSE:
+        time.sleep(data)
+        return [iface, data, []]
+    if iface == RELOAD:
+        kernel.reload(data)
+        return [iface, data, []]
+    return [iface, data.hex(), shown(kernel.go(iface, data))]
 
 
 def recorded(node, packets, about):
@@ -353,8 +424,8 @@ def recorded(node, packets, about):
     kernel, begin = Gateway(node), time.monotonic()
     try:
         files, epoch = kernel.files(), time.time()
-        out = [[iface, data.hex(), shown(kernel.go(iface, data))] for iface, data in packets]
-        took = time.monotonic() - begin
+        out = [told_of(kernel, *packet) for packet in packets]
+        took = time.monotonic() - begin - sum(what for kind, what in packets if kind == PAUSE)
         table, stats, saved = kernel.told()
     finally:
         kernel.close()
@@ -374,10 +445,14 @@ def check(said, folder):
     for name, text in said["files"].items():
         (folder / name).write_text(text)
     engine = fastnat.Engine(fastnat.Node.load(folder), epoch=said["epoch"])
-    pause = said["seconds"] / len(said["packets"])
-    run = Replay(engine)
+    step, run, now = said["seconds"] / len(said["packets"]), Replay(engine), said["epoch"]
     for n, (iface, data, theirs) in enumerate(said["packets"]):
-        answers = list(run.run([Batch([said["epoch"] + n * pause], [iface], [bytes.fromhex(data)])]))
+        if iface == RELOAD:
+            reload(engine, data)
+        if iface in (RELOAD, PAUSE):
+            now += data if iface == PAUSE else 0
+            continue
+        answers, now = list(run.run([Batch([now], [iface], [bytes.fromhex(data)])])), now + step
         mine = [(out, d) for answer in answers for _, out, d in answer.emitted() if out != "local"]
         assert shown(mine) == theirs, f"packet {n}: {data}: {[*answers[0].lines()]}"
     table = connections(engine.conntrack.format("extended"))

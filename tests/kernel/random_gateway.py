@@ -8,6 +8,7 @@ looks at no connection again, and packets come faster than that here.
 # ruff: noqa: B023, E501  one line is one rule of iptables; closures are called within the turn of the loop that makes them
 import random
 import struct
+from ipaddress import IPv4Address, IPv4Interface
 
 from kernel.handmade import (
     chunk,
@@ -28,6 +29,13 @@ from kernel.handmade import (
 
 
 # ---------------------------------------------------------------- node
+def on_link(gateway, ip, name):
+    """Tell whether a gateway of IPv4 lies in a network of a device."""
+    words = [w.split() for w in ip]
+    there = [w[2] for w in words if w[:2] == ["addr", "add"] and w[-1] == name and "peer" not in w]
+    return name != "wan1" and any(IPv4Address(gateway) in IPv4Interface(a).network for a in there)
+
+
 def make_node(r, fams):
     devs = {}
     names = ["lan0", "wan0", "wan1", "dmz0"][: r.choice([2, 3, 4, 4])]
@@ -98,7 +106,7 @@ def make_node(r, fams):
             g = gw[f][n]
             return (
                 f"via {g} dev {n}"
-                + (" onlink" if r.random() < 0.1 or not addrs[n][f] or (n in ("wan1",) and f == 4) else "")
+                + (" onlink" if r.random() < 0.1 or not addrs[n][f] or (f == 4 and not on_link(g, ip, n)) else "")
                 if r.random() < 0.8
                 else f"dev {n}"
             )
@@ -1370,12 +1378,21 @@ class Traffic:
                 fl["out"] = outs[0]
 
 
-def random_gateway(seed):
-    """Return the node of a seed, as gateway.Gateway has it, and its traffic."""
+def gateway_of(seed):
+    """Return the node of a seed, as gateway.Gateway has it, its traffic, and what makes other rules of a family for it."""
     rng = random.Random(seed)
     families = rng.choice([[4], [4], [6], [6], [4, 6]])
     node, names, addrs, _, special = make_node(rng, families)
     node["sets"], sets = make_sets(rng, families)
+
+    def rules(f):
+        return make_rules(rng, f, names, addrs, sets, special)
+
     for f in (4, 6):
-        node[f"rules{f}"] = make_rules(rng, f, names, addrs, sets, special) if f in families else None
-    return node, Traffic(random.Random(seed * 7 + 1), families, names, addrs, special)
+        node[f"rules{f}"] = rules(f) if f in families else None
+    return node, Traffic(random.Random(seed * 7 + 1), families, names, addrs, special), rules
+
+
+def random_gateway(seed):
+    """Return the node of a seed and its traffic."""
+    return gateway_of(seed)[:2]

@@ -1,0 +1,30 @@
+"""Random gateways that change beside the running kernel: rules loaded anew, time that passes, packets in batches."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kernel import gateway
+from kernel.gateway import PAUSE, RELOAD
+from kernel.random_changes import changing_gateway
+from kernel.test_live import pytestmark as needs_kernel
+
+pytestmark = needs_kernel
+
+SEEDS = int(os.environ.get("FASTNAT_SEEDS", "6"))
+PACKETS = int(os.environ.get("FASTNAT_PACKETS", "400"))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("kinds", [(RELOAD,), (PAUSE, RELOAD)], ids=["rules", "time"])
+def test_random_changes(seed, kinds, tmp_path):
+    """More: FASTNAT_SEEDS=500 FASTNAT_PACKETS=2000. A difference is shrunk and kept in gateways/."""
+    node, traffic = changing_gateway(seed, PACKETS, kinds)
+    try:
+        gateway.compare(node, traffic, tmp_path)
+    except gateway.Difference as difference:
+        smaller, packets = gateway.shrink(node, difference, tmp_path)
+        path = Path(gateway.__file__).with_name("gateways") / f"found-changes-{seed}.json"
+        gateway.record(smaller, packets, path, f"seed {seed}: {difference.kind}")
+        pytest.fail(f"{difference}\nkept in {path}")
