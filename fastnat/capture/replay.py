@@ -165,7 +165,6 @@ class Replay:
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
         self.engine, self.iface = engine, iface
         self.reassembler = Reassembler(engine.node.sysctl)
-        self.lengthens = engine.lengthens_packets
         self.mtus = np.array([0xFFFF, *(i.mtu for i in engine.node.interfaces.values())], np.int64)
         self.start: float | None = None
         self.now = 0.0
@@ -182,7 +181,7 @@ class Replay:
                 self.numbers[name] = self.engine.node.iface_number(name)
             buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
             offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
-            if self.lengthens or not _plain(buffer, offsets):
+            if self.engine.lengthens_packets or not _plain(buffer, offsets):
                 yield OneByOne([self.one(*packet) for packet in zip(batch.times, ifaces, batch.data, strict=True)])
             else:
                 yield self.together(batch, ifaces, buffer, offsets)

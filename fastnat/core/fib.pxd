@@ -146,6 +146,11 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f, uint32_t if
     return 0
 
 
+cdef inline uint32_t as_rules_see(const engine_t *e, uint32_t iface) noexcept nogil:
+    # as_rules_see: where a packet comes from: lo is the node itself, also for what has come back in by it.
+    return 0 if iface == e.loopback else iface
+
+
 cdef inline flow_t flow_to(const engine_t *e, const pkt_t *p) noexcept nogil:
     # flow_to: the packet's own way; protocol and ports as the flow dissector reads them, where policy rules ask. It is classified.
     cdef uint32_t ports = 0
@@ -154,7 +159,7 @@ cdef inline flow_t flow_to(const engine_t *e, const pkt_t *p) noexcept nogil:
     f.dst = tuple_dst(p.t)
     f.dst_class = p.dst_class
     f.mark = p.mark
-    f.in_iface = p.in_iface
+    f.in_iface = as_rules_see(e, p.in_iface)
     f.out_iface = 0
     f.proto = flow_ports(p, &ports) if fn_unlikely(e.dissects != 0) else 0
     f.sport = ports >> 16
@@ -171,7 +176,7 @@ cdef inline flow_t flow_back(const engine_t *e, const pkt_t *p, uint32_t in_ifac
     f.dst = tuple_src(p.t)
     f.dst_class = p.src_class
     f.mark = mark
-    f.in_iface = in_iface
+    f.in_iface = as_rules_see(e, in_iface)
     ports = f.sport
     f.sport = f.dport
     f.dport = ports

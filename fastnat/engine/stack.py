@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import iptables
-from ..addresses import V4, Family
+from ..addresses import V4, V6, Family
 from ..core.datapath import Datapath
 from ..core.datapath6 import Datapath as Datapath6
 from ..dtypes import HZ, Records, records_of
@@ -18,7 +18,7 @@ from ..nftables.compile import compile_ruleset
 from ..nftables.program import Program, source_nat
 from ..nftables.twins import twins
 from ..node import Node
-from ..rules.compiler import Ruleset, compile_rules, with_arrays_of
+from ..rules.compiler import Ruleset, compile_rules, shared_lists, with_arrays_of
 from . import arrays, nft_state
 from .settings import Settings, config_of
 
@@ -34,7 +34,8 @@ def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | N
     """
     rules = node.rules_of(family) or iptables.parse("")
     dated = settings.epoch is not None
-    ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated, before)
+    shared = shared_lists(node.rules_of(V4), node.rules_of(V6))
+    ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated, before, shared)
     indexes = {iface.index: number for number, iface in enumerate(node.interfaces.values(), 1)}
     program = compile_ruleset(
         node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), dated=dated,

@@ -142,7 +142,9 @@ def route_array(node: Node, family: Family = V4) -> NDArray[Any]:
 
 def policy_array(node: Node, family: Family = V4) -> NDArray[Any]:
     """Return the policy rules as FIB_RULE[n]; none where they are those of every node."""
-    numbers = {name: n for n, name in enumerate(node.iface_names)} | {"": FN_ANY_IFACE, "lo": 0}
+    numbers = {name: n for n, name in enumerate(node.iface_names)} | {"": FN_ANY_IFACE}
+    # what comes from lo comes from the node itself
+    sources = numbers | {"lo": 0}
     tables = {tables[0]: n for n, tables in enumerate(tables_of(node, family))}
     ends = np.cumsum([0, *map(len, _table_rows(node, family))]).tolist()
     rows = []
@@ -151,8 +153,7 @@ def policy_array(node: Node, family: Family = V4) -> NDArray[Any]:
         suppressed = family.mask_of(r.suppressed or 0)
         addresses = (r.src & smask, smask, r.dst & dmask, dmask, suppressed)
         # a device that is not there meets no packet
-        iface = numbers.get(r.iface, len(numbers))
-        out = FN_ANY_IFACE if not r.out else numbers.get(r.out, len(numbers))
+        iface, out = sources.get(r.iface, len(sources)), numbers.get(r.out, len(numbers))
         table = 0 if r.refuses else tables[r.table]
         rows.append(
             (

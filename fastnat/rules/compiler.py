@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, Family
+from ..addresses import V4, V6, Family
 from ..core.datapath import Datapath
 from ..core.layout import (
     FN_ANY_IFACE,
@@ -353,7 +353,7 @@ class Compiler:
         The mask is that of the first rule that names the list.
         """
         there = self.recent_rings.get(m.name, self.rings_before.get(m.name, 0))
-        ring = max(1 << max(m.hits - 1, 0).bit_length(), FN_RECENT_STAMPS, there)
+        ring = max(ring_of(m.hits), there)
         self.recent_rings[m.name] = ring
         number = self.recent_numbers.setdefault(m.name, len(self.recent_numbers))
         window, bits = min(m.seconds, MAX_SECONDS) * HZ, m.operation | m.bits
@@ -592,6 +592,35 @@ def lasting(before: Rules, after: Rules) -> set[tuple[str, str]]:
     return lasts
 
 
+def recent_of(rules: Rules) -> Iterator[RecentMatch]:
+    """Yield the matches of -m recent in the order of the text."""
+    for table in rules.tables.values():
+        for chain in table.chains.values():
+            yield from (m for r in chain.rules for m in r.matches if isinstance(m, RecentMatch))
+
+
+def shared_lists(rules4: Rules | None, rules6: Rules | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what the families share of lists that both name: stamps of an address, and masks of IPv6.
+
+    The list is made by the first rule, and rules of IPv4 are loaded first: their mask is that of the upper 32 bits.
+    """
+    if rules4 is None or rules6 is None:
+        return {}, {}
+    both = {m.name for m in recent_of(rules4)} & {m.name for m in recent_of(rules6)}
+    rings: dict[str, int] = {}
+    masks: dict[str, int] = {}
+    for m in (*recent_of(rules4), *recent_of(rules6)):
+        if m.name in both:
+            rings[m.name] = max(rings.get(m.name, 0), ring_of(m.hits))
+            masks.setdefault(m.name, V6.full if m.address_mask is None else m.address_mask << 96)
+    return rings, masks
+
+
+def ring_of(hits: int) -> int:
+    """Return how many stamps a list keeps of an address: a power of two that holds a hit count."""
+    return max(1 << max(hits - 1, 0).bit_length(), FN_RECENT_STAMPS)
+
+
 def compile_rules(
     parsed: Rules,
     iface_names: list[str],
@@ -600,22 +629,26 @@ def compile_rules(
     unsupported_sets: Mapping[str, str] | None = None,
     dated: bool = True,
     before: Ruleset | None = None,
+    shared: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {}),
 ) -> Ruleset:
     """Compile parsed rules for a node with these interfaces (number 0 stands for "no interface") and ipsets.
 
     dated: whether the engine knows the date; before: the rules that these take the place of, whose lists of -m recent
-    are not made smaller, and whose tables of -m hashlimit stay as they are. Raises RuleError for a rule that names a
-    missing set, or one of the other family, and for one that asks for the date of an engine without.
+    are not made smaller, and whose tables of -m hashlimit stay as they are; shared: see shared_lists. Raises RuleError
+    for a rule that names a missing set, or one of the other family, and for one that asks for the date of an engine
+    without.
     """
     sets = sets or {}
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
     c.dated = dated
+    c.rings_before, c.masks_before = dict(shared[0]), dict(shared[1]) if family is V6 else {}
     if before is not None:
         kept = lasting(before.parsed, parsed)
-        c.rings_before = {name: ring for name, ring in before.recent_rings.items() if ("recent", name) in kept}
-        c.masks_before = {name: mask for name, mask in before.recent_masks.items() if ("recent", name) in kept}
+        for name in (name for name in before.recent_rings if ("recent", name) in kept):
+            c.rings_before[name] = max(before.recent_rings[name], shared[0].get(name, 0))
+            c.masks_before[name] = before.recent_masks[name]
         tables = before.hashlimit_tables
         c.hashlimits_before = {name: table for name, table in tables.items() if ("hashlimit", name) in kept}
     records = records_of(family)
