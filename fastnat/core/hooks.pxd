@@ -226,6 +226,7 @@ cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
         reason = forward_once(e, p)
         if fn_likely(reason or p.out_iface != e.loopback):
             return reason
+        fn_rarely()
         # a header alone has no TTL
         reason = REASON_TTL if p.data == NULL else enter_by_lo(e, p)
         if reason:

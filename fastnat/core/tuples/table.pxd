@@ -6,7 +6,7 @@
 # reached 15 stays there. Growth splits one group at a time, so no insert ever moves more than 384 items.
 # Hash bits: 56..63 tag, 0..4 bucket in the group, 5.. group.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from ..types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_hash_stage, fn_prefetch, fn_prefetch_write,
+from ..types cimport (bucket_t, engine_t, fn_bucket_split, fn_ctz, fn_hash_stage, fn_prefetch, fn_prefetch_write, fn_rarely,
                       fn_tags_equal, FN_GROUP_BUCKETS, FN_ID_BITS, fn_unlikely, table_t, TABLE_KIND_TUPLES, tuple_t)
 from .hash cimport source_tuple, tuple_hash
 from .tuple cimport conn_tuple, tuple_equal
@@ -248,6 +248,7 @@ cdef inline bint has_room(const table_t *t, uint32_t n) noexcept nogil:
 cdef inline void make_room(engine_t *e, table_t *t, uint32_t n) noexcept nogil:
     # make_room: grow before n items come, not between them: of two that are equal the first lies in front.
     if fn_unlikely(not has_room(t, n)) and t.groups < t.max_groups:
+        fn_rarely()
         table_split(e, t)
 
 
