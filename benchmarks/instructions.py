@@ -19,7 +19,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from workloads import DNAT, FRAMES, FRAMES_TCP, IPV6, TCP, Services, crowded, live, masqueraded, nft_services, services
+from workloads import (
+    DNAT,
+    FRAMES,
+    FRAMES_TCP,
+    IPV6,
+    IPV6_TCP,
+    TCP,
+    Services,
+    crowded,
+    live,
+    masqueraded,
+    nft_services,
+    services,
+)
 
 BASELINE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.01
@@ -92,6 +105,8 @@ OPERATIONS = {
     "established_tcp": partial(established, TCP),
     "new_ipv6": partial(new, IPV6),
     "established_ipv6": partial(established, IPV6),
+    "new_ipv6_tcp": partial(new, IPV6_TCP),
+    "established_ipv6_tcp": partial(established, IPV6_TCP),
     "new_dnat": partial(new, DNAT),
     "established_dnat": partial(established, DNAT),
     "new_frames": partial(new, FRAMES),

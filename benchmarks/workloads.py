@@ -1,7 +1,7 @@
 """Nodes and packets of the benchmarks: seeded and append-only, so that figures stay comparable."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -150,6 +150,7 @@ class Services:
 
 TCP = Kind(proto="tcp", dport=443)
 IPV6 = Kind(src=0x20010DB8000A00000000000000000300, dst=0x20010DB8000C00000000000000000100)
+IPV6_TCP = replace(IPV6, proto="tcp", dport=443)
 DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False)
 FRAMES = Kind(frames=True)
 FRAMES_TCP = Kind(proto="tcp", dport=443, frames=True)
