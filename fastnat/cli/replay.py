@@ -13,6 +13,7 @@ from .. import capture
 from ..capture.replay import VERDICTS, Replay
 from ..conntrack import format_event
 from ..engine import Engine
+from ..util.interrupts import uninterrupted
 from ..util.output import Output, Outputs
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
@@ -20,7 +21,6 @@ from .terminal import (
     Interrupted,
     Whole,
     given,
-    held,
     ignore_interrupts,
     load_node,
     never_matching,
@@ -129,7 +129,7 @@ def run(
     packets = capture.Writer(out) if out else None
     replayed = Replay(engine, iface)
     for batch in capture.read_batches(given(captured)):
-        with held():
+        with uninterrupted():
             for answers in replayed.run([batch]):
                 for name, n in zip(VERDICTS, answers.counts(), strict=True):
                     counts[name] += n

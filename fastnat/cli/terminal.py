@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -285,23 +285,6 @@ def warn(text: object) -> None:
 def answer_no() -> None:
     """Note that the answer is no, exit status 1, before anything is printed."""
     click.get_current_context().meta[STATUS] = 1
-
-
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block, so that the block runs completely or not at all."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 def ignore_interrupts() -> None:

@@ -106,8 +106,8 @@ def scan(sources: Sources, file: int) -> list[Token]:
     tokens: list[Token] = []
     append, new = tokens.append, tuple.__new__
     m = None
-    # the scanner of re, which typeshed does not know, finds one word right behind the other
-    for m in iter(PATTERN.scanner(text).match, None):  # type: ignore[attr-defined]
+    # it finds one word right behind the other
+    for m in iter(PATTERN.scanner(text).match, None):  # type: ignore[attr-defined]  # typeshed has no scanner of re
         group = m.lastindex
         if group is not None:
             # Token(...) would take twice the time
