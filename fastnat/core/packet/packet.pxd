@@ -5,7 +5,7 @@
 # Differs from the kernel: nothing.
 from libc.string cimport memset
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from ..types cimport fn_clear_packet, FN_NONE, FN_V6, IP_CT_INVALID, packet_t, pkt_t, result_t, tuple_t
+from ..types cimport fn_clear_packet, FN_NONE, FN_V6, IP_CT_INVALID, packet_t, pkt_t, REASON_NONE, result_t, tuple_t, VERDICT_FORWARD
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_make, tuple_sport, tuple_src
 
 
@@ -53,3 +53,21 @@ cdef inline void store(const pkt_t *p, result_t *out) noexcept nogil:
     out.out_iface = p.out_iface
     out.probes = <uint16_t>p.probes
     out.conn = p.ct
+
+
+cdef inline void store_forwarded(result_t *out, const tuple_t *back, uint32_t ct, uint32_t ctinfo, uint16_t out_iface,
+                                 uint16_t probes) noexcept nogil:
+    # store_forwarded: store for a packet that a short cut forwards. back: the tuple of the other direction, whose inverse leaves.
+    if FN_V6:
+        memset(out, 0, sizeof(result_t))
+    out.verdict = VERDICT_FORWARD
+    out.ctinfo = <unsigned char>ctinfo
+    out.reason = REASON_NONE
+    out.copied = 0
+    out.src = tuple_dst(back[0])
+    out.dst = tuple_src(back[0])
+    out.sport = <uint16_t>tuple_dport(back[0])
+    out.dport = <uint16_t>tuple_sport(back[0])
+    out.out_iface = out_iface
+    out.probes = probes
+    out.conn = ct

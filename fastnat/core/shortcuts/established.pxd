@@ -5,13 +5,12 @@
 # Invariants: gives exactly what `walk` would give, or declines and changes nothing: shortcuts/conditions says when. It is asked
 # only where engine_t.only_nat_rules holds, and then every hook but conntrack's and NAT's is empty.
 # Differs from the kernel: nothing.
-from libc.stdint cimport int32_t, uint16_t, uint32_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.protocols cimport ctinfo_of
 from ..conntrack.tcp cimport pass_plain, plain_next
 from ..conntrack.timing_wheel cimport wheel_bring_forward
-from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src
+from ..packet.packet cimport store_forwarded
 from .conditions cimport passing_route
 
 
@@ -35,25 +34,6 @@ cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept no
         wheel_bring_forward(e, ct)
 
 
-cdef inline void answer(const conn_t *c, uint32_t ct, uint32_t dir, uint32_t ctinfo, const route_t *route, result_t *out) noexcept nogil:
-    # answer: the result of a packet of direction dir. Addresses and ports are all that may change, so the inverse of the other
-    # direction's tuple is the packet that leaves.
-    cdef const tuple_t *back = &c.tuples[dir ^ 1]
-    if FN_V6:
-        memset(out, 0, sizeof(result_t))
-    out.verdict = VERDICT_FORWARD
-    out.ctinfo = <unsigned char>ctinfo
-    out.reason = REASON_NONE
-    out.copied = 0
-    out.src = tuple_dst(back[0])
-    out.dst = tuple_src(back[0])
-    out.sport = <uint16_t>tuple_dport(back[0])
-    out.dport = <uint16_t>tuple_sport(back[0])
-    out.out_iface = route.iface
-    out.probes = 0
-    out.conn = ct
-
-
 cdef inline bint pass_datagram(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
     # pass_datagram: pass_established for UDP.
     cdef uint32_t dir = id_ & 1
@@ -68,7 +48,7 @@ cdef inline bint pass_datagram(engine_t *e, const packet_t *in_, tuple_t t, uint
     refresh_udp(e, id_ >> 1, <uint32_t>e.now)
     if dir and not c.status & IPS_SEEN_REPLY:
         c.status |= IPS_SEEN_REPLY
-    answer(c, id_ >> 1, dir, ctinfo, route, out)
+    store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     return True
 
 
@@ -89,7 +69,7 @@ cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint3
     pass_plain(e, id_ >> 1, dir, in_.tcp_flags, state)
     if dir:
         c.status |= IPS_SEEN_REPLY
-    answer(c, id_ >> 1, dir, ctinfo, route, out)
+    store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     return True
 
 

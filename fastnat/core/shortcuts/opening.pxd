@@ -6,7 +6,6 @@
 # when. It declines as soon as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
@@ -16,11 +15,12 @@ from ..nat.bysource cimport bysource_head
 from ..nat.l4proto cimport port_window
 from ..nat.port_bitmap cimport bitmap_note
 from ..nat.range cimport l4proto_in_range
+from ..packet.packet cimport store_forwarded
 from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_with_dst
+from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_with_dst
 from .conditions cimport may_ask_memo, may_open
 
 cdef extern from *:
@@ -168,23 +168,6 @@ cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, 
         c.timeout = now + e.timeouts[TIMEOUT_UDP]
 
 
-cdef inline void answer(const packet_t *in_, const memo_t *memo, uint32_t ct, tuple_t reply, result_t *out) noexcept nogil:
-    # answer: the result of a connection's first packet.
-    if FN_V6:
-        memset(out, 0, sizeof(result_t))
-    out.verdict = VERDICT_FORWARD
-    out.ctinfo = IP_CT_NEW
-    out.reason = REASON_NONE
-    out.copied = 0
-    out.src = tuple_dst(reply)
-    out.dst = in_.dst
-    out.sport = <uint16_t>tuple_dport(reply)
-    out.dport = in_.dport
-    out.out_iface = memo.out_iface
-    out.probes = 2
-    out.conn = ct
-
-
 cdef struct looks_t:
     # the buckets that a new connection enters, and what one look into each has told (fn_bucket_look); the last: of the
     # untranslated reply tuple, which enters none
@@ -296,5 +279,5 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         return False
     enter(e, ct, t, ahead)
     count_opened(e, in_, ahead, memo)
-    answer(in_, memo, ct, ahead.reply[1], out)
+    store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, 2)
     return True

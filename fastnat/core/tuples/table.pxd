@@ -228,10 +228,13 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
         t.level += 1
         # items of a window that has just ended are read again by the first split of the next level
         t.window = t.level // HASH_BITS * HASH_BITS
-    for i in range(2 * n):
-        # replies first, as when they came
-        if (displaced[i % n] & 1) == (i < n):
-            put_displaced(e, t, displaced[i % n])
+    # replies first, as when they came
+    for i in range(n):
+        if displaced[i] & 1:
+            put_displaced(e, t, displaced[i])
+    for i in range(n):
+        if not displaced[i] & 1:
+            put_displaced(e, t, displaced[i])
     if t.groups < t.max_groups:
         low = t.buckets + <uint64_t>t.split * FN_GROUP_BUCKETS
         high = t.buckets + <uint64_t>t.groups * FN_GROUP_BUCKETS
