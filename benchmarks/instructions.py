@@ -167,7 +167,7 @@ def main():
     baseline = json.loads(BASELINE.read_text())
     comparable = baseline["compiler"] == compiler()
     most = {name: before * (1 + TOLERANCE) for name, before in baseline["instructions"].items()}
-    # a batch that waits for a processor pauses in the middle, which costs instructions: what seems worse is counted again
+    # a batch that waits for a processor pauses in the middle, which costs instructions: what seems worse is run again
     again = measure([name for name, now in found.items() if comparable and now > most[name]])
     found |= {name: min(now, found[name]) for name, now in again.items()}
     worse = [name for name, now in found.items() if now > most[name]]
