@@ -275,8 +275,12 @@ def answers_of(run, now, steps):
     # each has its time, by which its answers are known
     times = [now + n * 1e-6 for n in range(len(steps))]
     batch = Batch(times, [step[0] for step in steps], [step[1] for step in steps])
-    left = [e for answers in run.run([batch]) for e in answers.emitted()]
-    return [[(out, data) for t, out, data in left if t == at and out != "local"] for at in times]
+    left = {at: [] for at in times}
+    for answers in run.run([batch]):
+        for at, out, data in answers.emitted():
+            if out != "local":
+                left[at].append((out, data))
+    return list(left.values())
 
 
 def catch_up(run, now):
@@ -440,21 +444,31 @@ def record(node, packets, path, about):
     path.write_text(json.dumps(recorded(node, packets, about), indent=0) + "\n")
 
 
-def check(said, folder):
-    """Assert that the engine does as a recording says; folder: an empty one for the node's files."""
+def check(said, folder, at_once=1):
+    """Assert that the engine does as a recording says; folder: an empty one for the node's files.
+
+    at_once: how many packets the engine gets in one batch, for recordings without RELOAD and PAUSE.
+    """
     for name, text in said["files"].items():
         (folder / name).write_text(text)
     engine = fastnat.Engine(fastnat.Node.load(folder), epoch=said["epoch"])
     step, run, now = said["seconds"] / len(said["packets"]), Replay(engine), said["epoch"]
-    for n, (iface, data, theirs) in enumerate(said["packets"]):
-        if iface == RELOAD:
-            reload(engine, data)
-        if iface in (RELOAD, PAUSE):
-            now += data if iface == PAUSE else 0
+    for n in range(0, len(said["packets"]), at_once):
+        some = said["packets"][n : n + at_once]
+        if some[0][0] == RELOAD:
+            reload(engine, some[0][1])
+        if some[0][0] in (RELOAD, PAUSE):
+            now += some[0][1] if some[0][0] == PAUSE else 0
             continue
-        answers, now = list(run.run([Batch([now], [iface], [bytes.fromhex(data)])])), now + step
-        mine = [(out, d) for answer in answers for _, out, d in answer.emitted() if out != "local"]
-        assert shown(mine) == theirs, f"packet {n}: {data}: {[*answers[0].lines()]}"
+        mine = answers_of(run, now, [(iface, bytes.fromhex(data)) for iface, data, _ in some])
+        now += step * len(some)
+        for k, (left, (_, data, theirs)) in enumerate(zip(mine, some, strict=True)):
+            assert shown(left) == theirs, f"packet {n + k}: {data}"
+    check_ends(said, engine)
+
+
+def check_ends(said, engine):
+    """Assert that an engine has the table, the counters and the rules that a recording ends with."""
     table = connections(engine.conntrack.format("extended"))
     assert table.keys() == said["table"].keys()
     assert {line: left for line, left in table.items() if abs(left - said["table"][line]) > 2} == {}

@@ -78,40 +78,64 @@ cdef inline int hex_digit(uint8_t c) noexcept nogil:
     return c - 87 if 97 <= c <= 102 else -1
 
 
+cdef inline bint ends_address(uint8_t c, uint8_t delimiter) noexcept nogil:
+    # ends_address: => Whether an address ends at a byte: a NUL does as well as the delimiter (xdigit2bin).
+    return c == delimiter or c == 0
+
+
 cdef inline uint32_t read_v4_end(const uint8_t *text, uint32_t n, uint8_t delimiter, uint32_t *words) noexcept nogil:
-    # read_v4_end: the last 32 bits of an IPv6 address written as an IPv4 address, as two words.
-    # => How many bytes it takes, 0: it is none.
-    cdef uint32_t last[4]
-    cdef uint32_t k = read_numbers(text, n, last, 4, 46, delimiter)
-    if k == 0 or last[0] > 255 or last[1] > 255 or last[2] > 255 or last[3] > 255:
-        return 0
-    words[0] = last[0] << 8 | last[1]
-    words[1] = last[2] << 8 | last[3]
-    return k
+    # read_v4_end: the last 32 bits of an IPv6 address written as an IPv4 address, as two words (in4_pton).
+    # => How many bytes it takes, 0: it is none. Recorded: a colon ends it too, and is then taken for the delimiter.
+    cdef uint32_t addr = 0
+    cdef uint32_t value = 0
+    cdef uint32_t digits = 0
+    cdef uint32_t dots = 0
+    cdef uint32_t k
+    for k in range(n):
+        if is_digit(text[k]):
+            value = value * 10 + text[k] - 48
+            digits += 1
+            # leading zeros are as many as one likes
+            if value > 255:
+                return 0
+            continue
+        if digits == 0:
+            return 0
+        addr = addr << 8 | value
+        if ends_address(text[k], delimiter) or text[k] == 58:
+            words[0] = addr >> 16
+            words[1] = addr & 0xffff
+            return k if dots == 3 else 0
+        if text[k] != 46 or dots == 3:
+            return 0
+        dots += 1
+        value = 0
+        digits = 0
+    return 0
 
 
 cdef inline uint32_t read_v6(const uint8_t *text, uint32_t n, uint8_t delimiter, addr_t *addr) noexcept nogil:
-    # read_v6: an IPv6 address up to a delimiter (in6_pton).
+    # read_v6: an IPv6 address up to a delimiter (in6_pton), which may be a character of addresses itself and ends them then.
     # => How many bytes it takes, 0: it is none.
     cdef uint32_t words[8]
     cdef uint32_t n_words = 0
     cdef uint32_t gap = 8
     cdef uint32_t at = 0
     cdef uint32_t start, value, k
-    if n >= 2 and text[0] == 58 and text[1] == 58:
+    if n >= 2 and delimiter != 58 and text[0] == 58 and text[1] == 58:
         gap = 0
         at = 2
-    while at < n and text[at] != delimiter:
-        if n_words == 8:
-            return 0
+    while at < n and not ends_address(text[at], delimiter):
         start = at
         value = 0
-        while at < n and value < 0x1000 and hex_digit(text[at]) >= 0:
+        # a fifth digit is one too many, unless those in front are zeros
+        while at < n and value < 0x1000 and text[at] != delimiter and hex_digit(text[at]) >= 0:
             value = value << 4 | <uint32_t>hex_digit(text[at])
             at += 1
         if at == start or at == n:
             return 0
-        if text[at] == 46 and n_words <= 6:
+        # four bytes are the place of two words
+        if text[at] == 46 and delimiter != 46 and n_words <= 6:
             k = read_v4_end(text + start, n - start, delimiter, &words[n_words])
             if k == 0:
                 return 0
@@ -120,16 +144,18 @@ cdef inline uint32_t read_v6(const uint8_t *text, uint32_t n, uint8_t delimiter,
             break
         words[n_words] = value
         n_words += 1
-        if text[at] == delimiter:
+        if ends_address(text[at], delimiter):
             break
-        if text[at] != 58:
+        # behind eight words not even a gap of none may stand
+        if text[at] != 58 or n_words == 8:
             return 0
         at += 1
         if at < n and text[at] == 58 and gap == 8:
             gap = n_words
             at += 1
-        elif at == n or text[at] == delimiter:
+        elif at == n or ends_address(text[at], delimiter):
             return 0
+    # without a gap there are eight words, with one fewer
     if at == n or (gap == 8) != (n_words == 8):
         return 0
     addr[0] = 0

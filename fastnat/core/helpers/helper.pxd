@@ -20,6 +20,7 @@ cdef inline uint32_t helper_hook(engine_t *e, pkt_t *p) noexcept nogil:
     # helper_hook: what stands right before confirm.
     # => REASON_NONE or why the packet is dropped.
     cdef help_t *help = help_of(e, p.ct)
+    # nf_confirm asks before the helper runs: the first segment that becomes longer keeps its number
     cdef bint adjust = (e.conns[p.ct].status & IPS_SEQ_ADJUST) != 0
     cdef bint hung_up = False
     cdef uint32_t reason = REASON_NONE
@@ -31,8 +32,9 @@ cdef inline uint32_t helper_hook(engine_t *e, pkt_t *p) noexcept nogil:
         reason = pptp_help(e, p, &hung_up)
     if hung_up:
         delete_siblings(e, p.ct)
-    if not reason and adjust:
-        seq_adjust(e, p)
+    if not reason and adjust and not seq_adjust(e, p):
+        e.stats[STAT_DROP] += 1
+        return REASON_HELPER
     return reason
 
 

@@ -31,8 +31,9 @@ cdef inline void replace_number(pkt_t *p, uint8_t *at, uint32_t new) noexcept no
     store_be32(at, new)
 
 
-cdef inline void sack_adjust(const help_t *help, pkt_t *p) noexcept nogil:
+cdef inline bint sack_adjust(const help_t *help, pkt_t *p) noexcept nogil:
     # sack_adjust: the edges of selective acknowledgements; options were checked to lie in the header.
+    # => False: an option is cut. What stands in front of it is changed all the same.
     cdef uint32_t n = option_bytes(p)
     cdef uint8_t *at = p.data + p.l4off + 20
     cdef uint32_t size, i
@@ -42,22 +43,25 @@ cdef inline void sack_adjust(const help_t *help, pkt_t *p) noexcept nogil:
             at += 1
             continue
         if n < 2:
-            return
+            return False
         size = at[1]
         if size < 2 or size > n:
-            return
+            return False
         if at[0] == 5 and size >= 10 and (size - 2) % 8 == 0:
             for i in range((size - 2) // 4):
                 replace_number(p, at + 2 + 4 * i, ack_before(help, 1 - p.dir, load_be32(at + 2 + 4 * i)))
         n -= size
         at += size
+    return True
 
 
-cdef inline void seq_adjust(engine_t *e, pkt_t *p) noexcept nogil:
+cdef inline bint seq_adjust(engine_t *e, pkt_t *p) noexcept nogil:
     # seq_adjust: give the segment the numbers that its receiver knows.
+    # => False: its options are broken, and it is dropped; only those of a segment that acknowledges are looked at.
     cdef const help_t *help = help_of(e, p.ct)
     cdef uint8_t *l4 = p.data + p.l4off
     replace_number(p, l4 + 4, p.seq + seq_offset(help, p.dir, p.seq))
-    if p.tcp_flags & 0x10:
-        replace_number(p, l4 + 8, ack_before(help, 1 - p.dir, p.ack))
-        sack_adjust(help, p)
+    if not p.tcp_flags & 0x10:
+        return True
+    replace_number(p, l4 + 8, ack_before(help, 1 - p.dir, p.ack))
+    return sack_adjust(help, p)

@@ -1,0 +1,16 @@
+"""Packets at the bounds of what the kernel compares, as it answered them: kernel/bounds.py."""
+
+import json
+import lzma
+
+import pytest
+from kernel import bounds, gateway
+
+RECORDED = {path.name.split(".")[0]: json.loads(lzma.decompress(path.read_bytes())) for path in bounds.FOLDER.iterdir()}
+EVERY = [(kind, said["about"]) for kind, found in RECORDED.items() for said in found]
+
+
+@pytest.mark.parametrize(("kind", "about"), EVERY)
+def test_same_as_the_kernel(kind, about, tmp_path):
+    said = next(one for one in RECORDED[kind] if one["about"] == about)
+    gateway.check(said, tmp_path, at_once=1000)
