@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-CORE   := $(shell find fastnat/core -name "*.px[di]" -o -name "*.pyx" -o -name "*.h")
+CORE   := $(shell find fastnat -name "*.px[di]" -o -name "*.pyx" -o -name "*.h")
 PACKAGE := $(shell find fastnat -name "*.py" -o -name "*.toml") $(CORE)
 # two tests at a time: more would need more memory than CI has
 PAIR   := -n 2 --dist worksteal
@@ -99,7 +99,7 @@ lint: $(VENV)/.built
 	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE)))
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps fastnat.conntrack.lines --allowlist tests/stubtest-allowlist.txt
 
 # where there is no wheel of it, run.py says that it goes without
 $(VENV)/.fuzz: $(VENV)/.built

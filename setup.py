@@ -1,4 +1,7 @@
-"""Build the extensions: the datapath of each family, the steps for the tests; the rest is in pyproject.toml."""
+"""Build the extensions: the datapath of each family, the reader of dumps, the steps for the tests.
+
+The rest is in pyproject.toml.
+"""
 
 import os
 import platform
@@ -68,10 +71,12 @@ C_FLAGS = [
 HEADERS = sorted(map(str, Path("fastnat/core").rglob("*.h")))
 
 
-def extension(name: str, macros: tuple[tuple[str, str], ...] = (), folder: str = "fastnat/core") -> Extension:
-    """One extension over the header-only steps in fastnat/core."""
+def extension(
+    name: str, macros: tuple[tuple[str, str], ...] = (), folder: str = "fastnat/core", package: str = "fastnat.core"
+) -> Extension:
+    """One extension; those of the core are over its header-only steps."""
     return Extension(
-        f"fastnat.core.{name}",
+        f"{package}.{name}",
         [f"{folder}/{name}.pyx"],
         define_macros=list(macros),
         include_dirs=["fastnat/core"],
@@ -115,6 +120,7 @@ setup(
         [
             extension("datapath"),
             extension("datapath6", (("FN_IPV6", "1"),), f"build/cython-{mode}"),
+            extension("lines", folder="fastnat/conntrack", package="fastnat.conntrack"),
             *([extension("_steps")] if with_steps else []),
         ],
         build_dir=f"build/cython-{mode}",

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import click
 
 from ..addresses import end_text
-from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import PAIN, PORTS, Name, PortSpace, each_space, seconds_left, spaces_of
+from ..conntrack.dump import Dump, Name, read
+from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, seconds_left, spaces_of
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import V4, V6, Family
+from ..addresses import FAMILIES, V4, V6
 from ..core.datapath import Datapath
 from ..dtypes import ACCT, CONN_COUNTED, HELP, HELPERS, HZ, PROTOCOLS, Status, TcpState, records_of
 from ..errors import InputError
@@ -17,23 +15,16 @@ from ..node.timeouts import MAX_TIMEOUT
 from ..util.interrupts import uninterrupted
 from ..util.memory import no_garbage
 from ..util.text import excerpt
-from .text import Connection, parse_line
+from .lines import FLAGS
+from .rows import Rows, decoded, encoded, read_rows
 
 # states in which a SYN that is short of ports may take the tuple over (nf_nat_used_tuple_harder)
 CLOSED = (TcpState.TIME_WAIT, TcpState.CLOSE, TcpState.SYN_SENT2)
-ADDRESS, PORT, STATES = r"((?:[0-9]{1,3}\.){3}[0-9]{1,3})", "([0-9]{1,5})", "|".join(TcpState.__members__)
-TUPLE = rf"src={ADDRESS} dst={ADDRESS} sport={PORT} dport={PORT} "
-# the lines that a large dump is made of; all others are read by parse_line, and so is what is wrong with one of these
-COUNTS = "(?:packets=([0-9]{1,19}) bytes=([0-9]{1,19}) )?"
-PLAIN = re.compile(
-    rf"(?:ipv4 +2 )?(?:udp +17 ([0-9]{{1,9}}) |tcp +6 ([0-9]{{1,9}}) ({STATES}) )"
-    rf"{TUPLE}{COUNTS}(\[UNREPLIED\] )?{TUPLE}{COUNTS}(\[ASSURED\] )?mark=([0-9]{{1,9}}) (?:use=[0-9]+)?\s*"
-)
 
 
 @dataclass
 class Lines:
-    """The lines of one family: their numbers, CONN[n] as insert_many takes them, marks, ACCT[n], helpers by place."""
+    """The lines of one family: numbers from 1 on, CONN[n] for insert_many, marks, ACCT[n], helpers by place."""
 
     numbers: NDArray[np.int64]
     records: NDArray[np.void]
@@ -56,13 +47,13 @@ class Loader:
         # the first use loads extension modules, which take Ctrl-C as a module that is missing
         with uninterrupted():
             self.rng = np.random.default_rng(seed)
-        self.texts: list[str] = []
+        self.text = b""
         self.done: list[tuple[Datapath, NDArray[np.uint32]]] = []
         self.broken: list[tuple[int, str]] = []
 
     def load(self, text: str) -> int:
         """Load the connections; return how many."""
-        self.texts = text.splitlines()
+        self.text = encoded(text)
         with no_garbage():
             families = [(version, lines) for version, lines in self.read().items() if len(lines.numbers)]
         if self.left_out is None:
@@ -80,37 +71,23 @@ class Loader:
         return sum(len(numbers) for _, numbers in self.done)
 
     def read(self) -> dict[int, Lines]:
-        """Return the parsed lines, by 4 and 6; note the ones that cannot be parsed."""
-        found = [PLAIN.fullmatch(text) for text in self.texts]
-        plain = [n for n, match in enumerate(found) if match]
-        try:
-            fast = plain_lines(plain, [match.groups() for match in found if match])
-        except (OSError, ValueError):
-            # some address or port is invalid: looking at the lines one by one finds which
-            plain, fast = [], plain_lines([], [])
-        there = set(plain)
-        others: dict[int, list[tuple[int, Connection]]] = {4: [], 6: []}
-        for n, text in enumerate(self.texts):
-            if n in there or not text.strip() or text.startswith("conntrack v"):
-                continue
-            try:
-                c = parse_line(text)
-            except InputError as error:
-                self.broken.append((n, str(error)))
-                continue
-            if c.family.version in self.cores:
-                others[c.family.version].append((n, c))
-            else:
-                self.broken.append((n, "this node has no IPv6"))
-        return {4: merged(fast, parsed_lines(V4, others[4])), 6: parsed_lines(V6, others[6])}
+        """Return the lines that can be parsed, by 4 and 6; note those that cannot."""
+        found = read_rows(self.text)
+        self.broken += found.broken
+        versions = found.rows["version"]
+        for version in {4, 6} - self.cores.keys():
+            away = found.rows["number"][versions == version].tolist()
+            self.broken += [(number, f"this node has no IPv{version}") for number in away]
+        return {version: lines_of(found, np.flatnonzero(versions == version), version) for version in self.cores}
 
     def tell(self) -> None:
         """Raise InputError for the first impossible line, or describe all of them in left_out."""
+        lines = self.text.split(b"\n") if self.broken else []
         for n, why in sorted(self.broken):
-            said = f"{self.source}:{n + 1}: {excerpt(why, 1000)}"
+            said, line = f"{self.source}:{n}: {excerpt(why, 1000)}", excerpt(decoded(lines[n - 1]))
             if self.left_out is None:
-                raise InputError(f"{said}\n  in the line: {excerpt(self.texts[n])}")
-            self.left_out.append(f"{said}; in the line: {excerpt(self.texts[n])}")
+                raise InputError(f"{said}\n  in the line: {line}")
+            self.left_out.append(f"{said}; in the line: {line}")
 
     def look_for_room(self, families: list[tuple[int, Lines]]) -> None:
         """Raise InputError for the first line that does not fit, before any is loaded."""
@@ -163,79 +140,44 @@ class Loader:
             core.writable("tcp")["td_end"][numbers[closed]] = ends
 
 
-def plain_lines(numbers: list[int], groups: list[tuple[str | None, ...]]) -> Lines:
-    """Return the lines that PLAIN matched, a column at a time; OSError, ValueError if one of them is impossible."""
-    records = np.zeros(len(groups), records_of(V4).CONN)
-    columns: list[tuple[str, ...]] = list(zip(*groups, strict=True)) or [()] * PLAIN.groups
-    udp, tcp, states, src, dst, sport, dport, *counts, unreplied, rsrc, rdst, rsport, rdport = columns[:14]
-    assured, marks = columns[16:]
+def lines_of(found: Rows, here: NDArray[np.intp], version: int) -> Lines:
+    """Return those of the rows, all of one family, as the tables of the core take them."""
+    rows = found.rows[here]
+    records = np.zeros(len(rows), records_of(FAMILIES[version]).CONN)
     near, far = records["tuples"][:, 0], records["tuples"][:, 1]
-    for t, column in ((near, (src, dst, sport, dport)), (far, (rsrc, rdst, rsport, rdport))):
-        t["src"], t["dst"] = quads(column[0]), quads(column[1])
-        for name, texts in (("sport", column[2]), ("dport", column[3])):
-            ports = np.array(list(map(int, texts)), np.int64)
-            if (ports > 0xFFFF).any():
-                raise ValueError("a port of more than 16 bits")
-            t[name] = ports
-        t["proto"] = np.where([state is None for state in states], PROTOCOLS["udp"], PROTOCOLS["tcp"])
-    status = np.where([word is None for word in unreplied], int(Status.SEEN_REPLY), 0)
-    status |= np.where([word is None for word in assured], 0, int(Status.ASSURED))
-    is_snat = (far["dst"] != near["src"]) | (far["dport"] != near["sport"])
-    is_dnat = (far["src"] != near["dst"]) | (far["sport"] != near["dport"])
-    status |= np.where(is_snat, int(Status.SRC_NAT), 0) | np.where(is_dnat, int(Status.DST_NAT), 0)
-    known: dict[str | None, int] = {None: 0, **{name: int(state) for name, state in TcpState.__members__.items()}}
-    seconds = [int(a or b) for a, b in zip(udp, tcp, strict=True)]
-    records["status"], records["state"] = status, [known[state] for state in states]
-    records["timeout"] = ticks(np.array(seconds, np.float64))
-    acct = np.zeros(len(groups), ACCT)
-    for direction, (packets, octets) in enumerate((counts, columns[14:16])):
-        acct["packets"][:, direction] = [int(text or 0) for text in packets]
-        acct["bytes"][:, direction] = [int(text or 0) for text in octets]
-    return Lines(np.array(numbers, np.int64), records, np.array(list(map(int, marks)), np.uint32), acct)
-
-
-def quads(texts: tuple[str, ...]) -> NDArray[np.uint32]:
-    """Return IPv4 addresses as numbers; OSError for anything else."""
-    known = {text: socket.inet_pton(socket.AF_INET, text) for text in set(texts)}
-    packed = b"".join(map(known.__getitem__, texts))
-    return np.frombuffer(packed, ">u4").astype(np.uint32)
-
-
-def parsed_lines(family: Family, found: list[tuple[int, Connection]]) -> Lines:
-    """Return the lines that parse_line understood."""
-    records = np.zeros(len(found), records_of(family).CONN)
-    for k, (_, c) in enumerate(found):
-        row = records[k]
-        for direction, (src, dst, sport, dport) in enumerate((c.original, c.reply)):
-            zone = c.zone if c.zone_dir >> direction & 1 else 0
-            row["tuples"][direction] = (family.pack(src), family.pack(dst), sport, dport, c.proto, 0, zone)
-        row["status"], row["state"], row["zone"] = c.status, c.state, c.zone
-    records["timeout"] = ticks(np.array([c.timeout for _, c in found], np.float64))
-    helpers = {k: c.helper for k, (_, c) in enumerate(found) if c.helper}
-    marks = np.array([c.mark for _, c in found], np.uint32)
-    acct = np.zeros(len(found), ACCT)
-    for k, (_, c) in enumerate(found):
-        if c.counts is not None:
-            acct["packets"][k], acct["bytes"][k] = zip(*c.counts, strict=True)
-    return Lines(np.array([n for n, _ in found], np.int64), records, marks, acct, helpers)
+    for direction, t in enumerate((near, far)):
+        for k, name in enumerate(("src", "dst")):
+            high, low = rows["ends"][:, 2 * direction + k].T
+            if version == 4:
+                t[name] = low
+            else:
+                t[name]["high"], t[name]["low"] = high, low
+        t["sport"], t["dport"] = rows["ports"][:, 2 * direction : 2 * direction + 2].T
+        t["proto"] = rows["proto"]
+        t["zone"] = np.where(rows["zone_dir"] >> direction & 1, rows["zone"], 0)
+    # of ICMP the id is the port of both ends
+    has_id = rows["proto"] == FAMILIES[version].icmp
+    is_snat = (far["dst"] != near["src"]) | (np.where(has_id, far["sport"], far["dport"]) != near["sport"])
+    is_dnat = (far["src"] != near["dst"]) | (~has_id & (far["sport"] != near["dport"]))
+    records["status"] = (
+        np.where(rows["flags"] & FLAGS["UNREPLIED"], 0, int(Status.SEEN_REPLY))
+        | np.where(rows["flags"] & FLAGS["ASSURED"], int(Status.ASSURED), 0)
+        | np.where(is_snat, int(Status.SRC_NAT), 0)
+        | np.where(is_dnat, int(Status.DST_NAT), 0)
+    )
+    records["state"], records["zone"] = rows["state"], rows["zone"]
+    records["timeout"] = ticks(rows["timeout"].astype(np.float64))
+    acct = np.zeros(len(rows), ACCT)
+    acct["packets"], acct["bytes"] = rows["packets"], rows["bytes"]
+    place = dict(zip(here.tolist(), range(len(here)), strict=True)) if found.helpers else {}
+    helpers = {place[k]: helper for k, helper in found.helpers.items() if k in place}
+    return Lines(rows["number"].astype(np.int64), records, rows["mark"].copy(), acct, helpers)
 
 
 def ticks(seconds: NDArray[np.float64]) -> NDArray[np.uint32]:
     """Return the jiffies left; an entry that is due at once lives for one jiffy."""
     left: NDArray[np.uint32] = np.maximum(np.minimum(seconds, MAX_TIMEOUT) * HZ, 1).astype(np.uint32)
     return left
-
-
-def merged(a: Lines, b: Lines) -> Lines:
-    """Return the lines of both in the order of the dump, since the first of two lines with one tuple is loaded."""
-    numbers = np.concatenate([a.numbers, b.numbers])
-    order = np.argsort(numbers, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    helpers = {int(place[len(a.numbers) + k]): helper for k, helper in b.helpers.items()}
-    records, marks = np.concatenate([a.records, b.records]), np.concatenate([a.marks, b.marks])
-    acct = np.concatenate([a.acct, b.acct])
-    return Lines(numbers[order], records[order], marks[order], acct[order], helpers)
 
 
 def is_there(core: Datapath, record: NDArray[np.void]) -> bool:

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dump import Dump, Part
+from .dump import Dump, Entries, Name
 
 FIRST, PORTS = 1024, 64512
 WINDOWS = (128, 64, 32, 16, 8)
@@ -45,7 +44,7 @@ class PortSpace:
     zone: int
     connections: int
     translated: int
-    entries: Part = field(repr=False)
+    entries: Entries = field(repr=False)
     here: NDArray[np.int64] = field(repr=False)
     yields: bool = False
 
@@ -57,26 +56,26 @@ class PortSpace:
     @property
     def taken(self) -> NDArray[np.bool_]:
         """bool[64512], which of the ports 1024..65535 are in use."""
-        return ports_of(self.entries.port[self.here])
+        return ports_of(self.entries.records["port"][self.here])
 
     @property
     def closing(self) -> NDArray[np.bool_] | None:
         """Of `taken`, those that a SYN may take over; None where none can be."""
         if not self.yields:
             return None
-        closed = self.entries.closed[self.here] & self.entries.translated[self.here]
-        return ports_of(self.entries.port[self.here[closed]])
+        closed = self.entries.records["closed"][self.here] & self.entries.records["translated"][self.here]
+        return ports_of(self.entries.records["port"][self.here[closed]])
 
     @cached_property
     def used(self) -> int:
         """Ports of 1024..65535 in use."""
-        ports = self.entries.port[self.here]
+        ports = self.entries.records["port"][self.here]
         return len(np.unique(ports[ports >= FIRST]))
 
     @property
     def time_wait(self) -> int:
         """Connections in TIME_WAIT."""
-        return int(self.entries.waits[self.here].sum())
+        return int(self.entries.records["waits"][self.here].sum())
 
     @cached_property
     def fails(self) -> float:
@@ -89,9 +88,9 @@ class PortSpace:
     @cached_property
     def sources(self) -> list[tuple[str, int]]:
         """The three addresses with most connections, and how many each has."""
-        holders, held = np.unique(self.entries.source[self.here], return_counts=True)
+        holders, held = np.unique(self.entries.records["source"][self.here], return_counts=True)
         most = np.argsort(-held, kind="stable")[:3]
-        return [(self.entries.sources[int(holders[k])], int(held[k])) for k in most]
+        return [(self.entries.address(int(holders[k])), int(held[k])) for k in most]
 
     @property
     def free(self) -> int:
@@ -116,45 +115,25 @@ def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> 
     """Yield what spaces_of returns, one at a time: those with most connections first."""
     if dump.connections == dump.others:
         return
-    entries = dump.whole()
+    entries = dump.entries()
     # connections of one space stand together
-    order = np.argsort(entries.space, kind="stable")
-    together = entries.space[order]
+    number = entries.records["space"]
+    order = np.argsort(number, kind="stable")
+    together = number[order]
     begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
-    names = together[begins].tolist()
-    counts = np.add.reduceat(entries.translated[order].astype(np.int64), begins).tolist()
-    begins = np.append(begins, len(entries.space))
-    nat = None if every else {_address(entries.spaces[name]) for name, n in zip(names, counts, strict=True) if n}
+    spaces, near = together[begins], entries.nat_addresses()
+    counts = np.add.reduceat(entries.records["translated"][order].astype(np.int64), begins)
+    shown = np.ones(len(spaces), np.bool_)
+    if not every:
+        shown = np.isin(near[spaces], near[spaces[counts > 0]])
+    begins = np.append(begins, len(order))
     for n in np.argsort(-np.diff(begins), kind="stable").tolist():
-        text = entries.spaces[names[n]]
-        if nat is not None and _address(text) not in nat:
+        if not shown[n]:
             continue
-        name = name_of(text)
+        name = entries.name_of(int(spaces[n]))
         here = order[begins[n] : begins[n + 1]]
         yields = name.proto == "tcp" and profile != "linux-5.4"
-        yield PortSpace(*name, len(here), counts[n], entries, here, yields)
-
-
-def _address(space: str) -> str:
-    """Return the NAT address of a port space as Part.spaces names it."""
-    return space.split(" ", 3)[2]
-
-
-class Name(NamedTuple):
-    """The fields that identify a port space."""
-
-    address: str
-    proto: str
-    dst: str
-    dport: int
-    zone: int
-
-
-def name_of(text: str) -> Name:
-    """Return a port space as Part.spaces names it: "proto X dst=Y sport=P zone=N"."""
-    proto, far, *named = text.split(" ")
-    near, far_port, zone = (word.partition("=")[2] for word in named)
-    return Name(near, proto, far, int(far_port), int(zone))
+        yield PortSpace(*name, len(here), int(counts[n]), entries, here, yields)
 
 
 def ports_of(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:

@@ -270,6 +270,9 @@ def _parse_counts(pairs: dict[str, list[str]]) -> tuple[tuple[int, int], tuple[i
 
 def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int) -> tuple[int, int, int, int]:
     keys = {family.icmp: ("id", "type"), 47: ("srckey", "dstkey")}.get(proto, ("sport", "dport"))
+    if proto == family.icmp and len(pairs.get("id", [])) == 3:
+        # the last is the connection's own, with `-o id`
+        del pairs["id"][2]
     has_ports = proto in (6, 17, 33, 47, 132, 136, family.icmp)
     if has_ports and any(len(pairs.get(k, [])) != 2 for k in keys):
         raise ValueError(f"expected {keys[0]}= and {keys[1]}= in both tuples: is the line cut?")

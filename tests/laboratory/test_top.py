@@ -173,7 +173,8 @@ GOOD = "udp      17 29 src=10.0.0.1 dst=2.2.2.2 sport=5 dport=53 src=2.2.2.2 dst
     "line",
     [
         "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 mark=0",
-        "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 and dst=1.1.1.1 sport=2 dport=1",
+        "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2",
+        "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.256 sport=2 dport=1",
         "src= src= dport=",
         "=src==dport=src=",
     ],
