@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import FAMILIES, Family
+from ..core.layout import MatchKind, NftExprKind
 from ..dtypes import HZ, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
 from ..engine.flows import interface_of
@@ -26,6 +27,18 @@ SYN = 2
 # these so many at first
 SOURCES, TRIES, FEW = 4, 2048, 64
 BATCH = 1 << 16
+# entries for which a few packets are tried in one engine
+TOGETHER = 512
+# whether the translation of an entry is one of those that rules draw
+UNKNOWN, COMES_UP, NEVER = range(3)
+# of iptables and of nftables: what other packets change
+COUNTING = (
+    MatchKind.NTH, MatchKind.RECENT, MatchKind.LIMIT, MatchKind.HASHLIMIT, MatchKind.QUOTA, MatchKind.CONNLIMIT,
+)  # fmt: skip
+NFT_COUNTING = (
+    NftExprKind.LIMIT, NftExprKind.QUOTA, NftExprKind.CONNLIMIT, NftExprKind.OBJECT, NftExprKind.DYNSET,
+    NftExprKind.LAST,
+)  # fmt: skip
 MOST_CONNECTIONS = 1 << 25
 # what says more of routes, addresses or sysctls that were not given than of rules
 NOWHERE = (Reason.NO_ROUTE, Reason.MARTIAN, Reason.OUT_DEVICE, Reason.NOT_FORWARDING, Reason.INTERFACE)
@@ -92,6 +105,20 @@ def stale(
     return Stale(sorted(groups, key=lambda g: -g.count), judged, left_out)
 
 
+def may_depend_on_others(engine: Engine) -> bool:
+    """Tell whether rules, sets or virtual services decide by what earlier packets did."""
+    if engine.node.services:
+        return True
+    for stack in engine.stacks.values():
+        there = stack.core.arrays
+        exprs = there["nft_exprs"]
+        in_turn = (exprs["kind"] == NftExprKind.NUMGEN) & (exprs["sreg"] != 1)
+        counted = np.isin(there["matches"]["kind"], COUNTING).any() or np.isin(exprs["kind"], NFT_COUNTING).any()
+        if counted or in_turn.any():
+            return True
+    return False
+
+
 class Judge:
     """Compares the entries of one family with what their first packets would meet today.
 
@@ -137,9 +164,9 @@ class Judge:
             if not len(pending):
                 break
         self.same = self.known & self.as_it_was(np.arange(len(self.records)))
-        for members in self.alike():
-            if self.is_drawn(members):
-                self.same[members] = True
+        groups = self.alike()
+        for members, drawn in zip(groups, self.are_drawn(groups), strict=True):
+            self.same[members] |= drawn
 
     def opened(self, at: NDArray[Any]) -> NDArray[np.bool_]:
         """Run first packets through an engine that has seen none; return which were judged, their results in out."""
@@ -192,16 +219,56 @@ class Judge:
         order = np.argsort(where.reshape(-1), kind="stable")
         return np.split(differ[order], np.cumsum(counts)[:-1])
 
-    def is_drawn(self, members: NDArray[np.int64]) -> bool:
-        """Tell whether the translation of these entries is one of those that rules draw for such packets today."""
+    def are_drawn(self, groups: list[NDArray[np.int64]]) -> list[bool]:
+        """Tell of which groups the translation is one of those that rules draw for such packets today."""
+        samples = [self.samples(members) for members in groups]
+        if not samples:
+            return []
+        every = np.concatenate(samples)
+        told = np.full(len(every), UNKNOWN)
+        told[(self.out["verdict"][every] == Verdict.DROP) | (self.out["ctinfo"][every] == CtInfo.UNTRACKED)] = NEVER
+        together = np.flatnonzero((told == UNKNOWN) & np.isin(self.original["proto"][every], WITH_PORTS))
+        told[together] = self.first_look(every[together])
+        drawn, begin = [], 0
+        for mine in samples:
+            said = told[begin : begin + len(mine)]
+            begin += len(mine)
+            drawn.append(bool((said == COMES_UP).any()) or any(self.comes_up(int(k)) for k in mine[said == UNKNOWN]))
+        return drawn
+
+    def samples(self, members: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return some of a group's entries, of different sources."""
         sources, first = np.unique(self.original["src"][members], return_index=True)
-        some = members[first[np.linspace(0, len(sources) - 1, min(len(sources), SOURCES)).astype(int)]]
-        return any(self.comes_up(int(k)) for k in some)
+        chosen: NDArray[np.int64] = members[
+            first[np.linspace(0, len(sources) - 1, min(len(sources), SOURCES)).astype(int)]
+        ]
+        return chosen
+
+    def first_look(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Try a few packets for each of these entries, with those of many others; tell what that says about each.
+
+        Entries of one source, destination and protocol share their packets.
+        """
+        o, reply = self.original[at], self.reply[at]
+        _, first, where = np.unique(o[["src", "dst", "dport", "proto"]], return_index=True, return_inverse=True)
+        where, told = where.reshape(-1), np.full(len(at), UNKNOWN)
+        alone = may_depend_on_others(self.fresh)
+        for a in range(0, len(first), TOGETHER):
+            batch = np.repeat(self.batch[at[first[a : a + TOGETHER]]], FEW)
+            batch["sport"] = np.tile(np.arange(1024, 1024 + FEW), len(batch) // FEW)
+            engine = self.fresh.fork()
+            out = engine.process(batch, engine.now).reshape(-1, FEW)
+            mine = np.flatnonzero((where >= a) & (where < a + TOGETHER))
+            tried, entry = out[where[mine] - a], reply[mine, np.newaxis]
+            there = (tried["dst"] == entry["src"]) & (tried["src"] == entry["dst"]) & (tried["dport"] == entry["sport"])
+            alike = np.isin(tried["reason"], (Reason.CLASH, Reason.TABLE_FULL), invert=True).all(axis=1)
+            for name in ("dst", "src", "dport"):
+                alike &= (tried[name] == tried[name][:, :1]).all(axis=1)
+            told[mine] = np.where(there.any(axis=1), COMES_UP, np.where(alike & (not alone), NEVER, UNKNOWN))
+        return told
 
     def comes_up(self, k: int) -> bool:
         """Tell whether packets as that of an entry are sometimes translated as it is."""
-        if self.out["verdict"][k] == Verdict.DROP or self.out["ctinfo"][k] == CtInfo.UNTRACKED:
-            return False
         batch = np.repeat(self.batch[k : k + 1], TRIES)
         if batch["proto"][0] in WITH_PORTS:
             batch["sport"] = np.arange(1024, 1024 + TRIES)
