@@ -39,7 +39,7 @@ def check(node: str, lenient: bool, form: str) -> None:
             tell(form, answer(Checked(node, error=str(error))))
         sys.exit(1)
     warnings = [w for parsed in map(loaded.rules_of, FAMILIES.values()) if parsed for w in parsed.warnings]
-    rules = sum(rule is not None for _, _, rule in engine.stacks[4].ruleset.origin)
+    rules = sum(rule is not None for stack in engine.stacks.values() for _, _, rule in stack.ruleset.origin)
     rules += sum(len(chain.rules) for table in loaded.nft.tables.values() for chain in table.chains.values())
     of_programs = dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings)
     said = [*warnings, *loaded.nft.warnings, *of_programs, *loaded.notes]
@@ -49,7 +49,7 @@ def check(node: str, lenient: bool, form: str) -> None:
     if missing:
         answer_no()
     tracks = any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values())
-    counts = (len(engine.iface_names) - 1, len(engine.node.routes), rules)
+    counts = (len(engine.iface_names) - 1, len(loaded.routes) + len(loaded.routes6), rules)
     tell(form, answer(Checked(node, not missing, *counts, tracks, said)))
     if missing:
         sys.exit(1)
@@ -74,12 +74,18 @@ def answer(c: Checked) -> Answer:
 
     def show(paper: Paper) -> None:
         judged = "fine" if c.fine else "some of the node's rules are not read, see above"
-        paper.say(f"{c.node}: {c.interfaces} interfaces, {c.routes} routes, {c.rules} rules: {judged}")
+        counts = (counted(c.interfaces, "interface"), counted(c.routes, "route"), counted(c.rules, "rule"))
+        paper.say(f"{c.node}: {', '.join(counts)}: {judged}")
         if not c.tracks:
             paper.say("no rule uses connection tracking: nothing is tracked or translated")
 
     row = {**asdict(c), "warnings": len(c.warnings)}
     return Answer(show, lambda: asdict(c), list(row), lambda: [list(row.values())])
+
+
+def counted(n: int, what: str) -> str:
+    """Return how many of something there are, in words."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def look_at(node: Path) -> None:

@@ -18,19 +18,31 @@ from ..errors import InputError
 from ..exhaustion import Workload, scenario, steady
 from ..exhaustion.document import Document
 from ..exhaustion.factors import sport_of
+from ..exhaustion.html import rates_page
 from ..exhaustion.outcome import words_of
 from ..exhaustion.plots import draw, open_plot
-from ..exhaustion.question import now
+from ..exhaustion.question import hold_in_words, now, question
 from ..exhaustion.steady import MAX_FLOWS, Steady, estimate, sustainable_rate
 from ..exhaustion.times import hold_of
-from ..exhaustion.variants import AS_IT_IS, Compared, StoppedBetween, Variant, apply, compare, idle, named, parse
-from ..exhaustion.workload import CLOSES
+from ..exhaustion.variants import (
+    AS_IT_IS,
+    Compared,
+    StoppedBetween,
+    Variant,
+    apply,
+    compare,
+    idle,
+    named,
+    parse,
+    with_rate_of,
+)
+from ..exhaustion.workload import CLOSES, cut_short
 from ..node import Node
 from ..util.escapes import json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
 from .completion import complete_factors
-from .forms import COMMON, Answer, Paper, csv_text, forms, tell
+from .forms import COMMON, Answer, csv_text, forms, spoken, tell
 from .options import PACKAGED, complete_profiles
 from .runs import run_answer, run_rows
 from .terminal import (
@@ -157,6 +169,8 @@ def exhaust(
         demo = not (where is not None or asked or vary or random_fully or profile)
         # two kernels are of the same rank: both are named
         variants = DEMO if demo else named(variants, loaded, work, "" if profile and "," in profile else kernel)
+        # only now: a rate that is varied is named in each label
+        work = with_rate_of(variants, work)
         text = read_text(given(start_from)) if start_from is not None else ""
         told: list[bool] = []
 
@@ -171,12 +185,12 @@ def exhaust(
             variants = variants if not demo else [Variant()]
             none = {
                 **files,
-                f"-o {form}": None if form in COMMON else form,
+                f"-o {form}": None if form in (*COMMON, "html") else form,
                 "--plot": plot,
                 "--max-fail": max_fail,
                 "--seeds": seeds,
             }
-            refuse_without_run(none, variants)
+            refuse_without_run(none)
             rates_of(Rates(loaded, work, kernel, variants, first_seed, prepare, name), form)
             return
         n_seeds = seeds or (asked.seeds if asked else 1 if demo or not vary else 3)
@@ -192,7 +206,7 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        notes = tuple(idle(variants, work))
+        notes = tuple(filter(None, [*idle(variants, work), cut_short(*apply(variants[0], loaded, work, kernel))]))
         doc = Document(
             name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now(), seed=first_seed
         )
@@ -302,10 +316,20 @@ def rates_of(asked: Rates, form: str) -> None:
                 raise
             stopped = True
     told = list(zip(variants, found, strict=not stopped))
-    tell(form, Answer(lambda paper: show_rates(paper, asked, found, stopped), lambda: {
+    said = words_of_rates(asked, found, stopped)
+
+    def page() -> str:
+        asked_of = question(work, asked.name, asked.kernel, now(), counted=False)
+        rows = [
+            [v.label, f"{r.rate:,.0f}", f"{r.too_high:,.0f}", f"{r.found.fails:.3%}", words_of(r.found.outcome.kind)]
+            for v, r in told
+        ]
+        return rates_page(asked_of, said, as_figures(found[0]), rows)
+
+    tell(form, Answer(spoken(said), lambda: {
         "node": asked.name, "profile": asked.kernel, "workload": asdict(work), "incomplete": stopped,
         "rates": [{"variant": v.label, **as_figures(r)} for v, r in told],
-    }, RATES, lambda: [[v.label, *as_figures(r).values()] for v, r in told]))  # fmt: skip
+    }, RATES, lambda: [[v.label, *as_figures(r).values()] for v, r in told], {"html": page}))  # fmt: skip
     if stopped:
         sys.stdout.flush()
         raise Interrupted(f"the rates of {len(found)} of {len(variants)} variants were found, and are shown above")
@@ -317,24 +341,25 @@ def as_figures(r: steady.Rate) -> dict[str, Any]:
     return {**figures, "flows": r.found.flows, "seconds": r.found.seconds, "cause": r.found.outcome.kind}
 
 
-def show_rates(console: Paper, asked: Rates, found: list[steady.Rate], stopped: bool) -> None:
-    """Write up to which rate the first variant carries the flows, and what the others change."""
+def words_of_rates(asked: Rates, found: list[steady.Rate], stopped: bool) -> list[str]:
+    """Return up to which rate the first variant carries the flows, and what the others change."""
     work, variants = asked.work, asked.variants
     where = " ".join(end_text(*end) for end in work.destinations[:3])
     name = "" if variants[0].label == AS_IT_IS else f"{variants[0].label}: up"
-    console.say(
-        f"{name or 'Up'} to {found[0].rate:,.0f} flows/s of {work.proto} to {where}, held {work.hold} s each, "
-        "at most 1 in 1000 fails."
-    )
-    said = found[0].found
-    console.say(f"At that rate {said}; {found[0].too_high:,.0f} flows/s were too many{by(said)}.")
-    if said.lifetimes < 1:
-        console.say(f"A longer run takes more than {MAX_FLOWS:,} flows: beyond a lifetime nothing is known.")
+    first = found[0].found
+    said = [
+        f"{name or 'Up'} to {found[0].rate:,.0f} flows/s of {work.proto} to {where}, {hold_in_words(work.hold or 0)}, "
+        "at most 1 in 1000 fails.",
+        f"At that rate {first}; {found[0].too_high:,.0f} flows/s were too many{by(first)}.",
+    ]
+    if first.lifetimes < 1:
+        said.append(f"A longer run takes more than {MAX_FLOWS:,} flows: beyond a lifetime nothing is known.")
     others = zip(variants[1:], found[1:], strict=not stopped)
     for variant, other in sorted(others, key=lambda pair: -pair[1].rate):
-        console.say(f"{variant.label}: from {found[0].rate:,.0f} to {other.rate:,.0f} flows/s; {other.found}.")
-    for line in idle(variants, replace(work, rate=found[0].rate)):
-        console.say(line)
+        said.append(f"{variant.label}: from {found[0].rate:,.0f} to {other.rate:,.0f} flows/s; {other.found}.")
+    said += idle(variants, replace(work, rate=found[0].rate))
+    short = cut_short(*apply(variants[0], asked.node, work, asked.kernel))
+    return [*said, short] if short else said
 
 
 def by(found: Steady) -> str:
@@ -342,10 +367,8 @@ def by(found: Steady) -> str:
     return f" (by {words_of(found.outcome.kind)})" if found.outcome.failed else ""
 
 
-def refuse_without_run(given: dict[str, Any], variants: list[Variant]) -> None:
+def refuse_without_run(given: dict[str, Any]) -> None:
     """Raise InputError for what has no meaning where a rate is looked for."""
     for option, value in given.items():
         if value is not None:
             raise InputError(f"{option}: looking for a rate has no run; give --rate")
-    if any(name == "rate" for v in variants for name, _ in v.factors):
-        raise InputError("--vary rate: without --rate the rate is what is looked for; give --rate, or leave the factor")

@@ -92,6 +92,16 @@ def tell(form: str, answer: Answer) -> None:
         answer.show(Terminal())
 
 
+def spoken(lines: Sequence[str]) -> Callable[[Paper], None]:
+    """Return what writes these lines."""
+
+    def show(paper: Paper) -> None:
+        for line in lines:
+            paper.say(line)
+
+    return show
+
+
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV: text that no spreadsheet evaluates, numbers as they are, None as nothing."""
     file = StringIO(newline="")

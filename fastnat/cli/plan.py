@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -13,20 +12,23 @@ import click
 from ..errors import InputError
 from ..exhaustion import Workload, scenario
 from ..exhaustion.html import clouds_page, plan_page
-from ..exhaustion.outcome import PORTS
+from ..exhaustion.outcome import PORTS, verdict
 from ..exhaustion.plan import Cloud, Plan, cloud_plan, clouds
 from ..exhaustion.plan import plan as make
 from ..exhaustion.plots import draw_plan, open_plot
 from ..exhaustion.question import day_of, hold_in_words, now, question
 from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
+from ..node.timeouts import PREFIX
 from ..util.output import Outputs
 from .completion import complete_clouds
-from .forms import Answer, Paper, forms, tell
+from .forms import Answer, Paper, forms, spoken, tell
 from .options import PACKAGED, profile_option
 from .terminal import Bar, Count, Date, Rate, Share, Whole, answer_no, load_node, warn_of_senders
 
 CLOUDS = ("cloud", "ports in use", "needed", "at the most", "fails", "fits")
+# what a plan holds beside its figures
+NO_FIGURES = ("found", "fewer", "size", "of_the_rules", "cut_short")
 EXAMPLES = (
     ("plan node/ --rate 1k/s --hold exp:5", "how many addresses, and what table, a load needs"),
     ("plan --rate 500/s --hold 30s --fails 0.1% -o html >plan.html", "a page for others, with parts of the load"),
@@ -97,54 +99,53 @@ def plan(
         asked = question(work, node if node is not None else PACKAGED, profile, now(), counted=False)
         if drawing:
             draw_plan(asked, points, drawing)
-    figures, said = as_figures(made), words_of(made, held, fails)
+    figures, said = as_figures(made), words_of(made, held, fails, loaded.sysctl(PREFIX + "max", 262_144))
     page = {"html": lambda: plan_page(asked, said, figures, points)}
     tell(form, Answer(spoken(said), lambda: figures, list(figures), lambda: [list(figures.values())], page))
 
 
 def as_figures(made: Plan) -> dict[str, Any]:
     """Return a plan for JSON: its figures, and those of the run that showed it."""
-    figures = {f.name: getattr(made, f.name) for f in fields(made) if f.name not in ("found", "fewer", "size")}
+    figures = {f.name: getattr(made, f.name) for f in fields(made) if f.name not in NO_FIGURES}
     run = {name: getattr(made.found, name) for name in ("width", "flows", "seconds", "lifetimes")}
     return {**figures, **run, "with_one_address_less": made.fewer.fails if made.fewer else None}
 
 
-def words_of(made: Plan, held: float | str, fails: float) -> list[str]:
-    """Return a plan in words."""
+def words_of(made: Plan, held: float | str, fails: float, there: int) -> list[str]:
+    """Return a plan in words; there: the node's nf_conntrack_max."""
+    if made.found.outcome.kind == "untracked":
+        return [f"No SNAT address is needed. {verdict(made.found.outcome)}"]
     table = f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets}"
-    table += " (a quarter above the load)."
+    table += " (a quarter above the load)" + (f"; this node has {there}." if there < made.max_connections else ".")
+    lasts = f"for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout"
+    if made.cut_short:
+        lasts = f"for {made.lifetime:.0f} s on average, {hold_in_words(held)}"
     if not made.addresses:
-        return [
+        said = [
             "No SNAT address is needed: these rules do not SNAT this traffic, so no SNAT port can run out.",
-            f"Each flow keeps its entry for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout: "
-            f"{made.live:,.0f} at a time.",
-            table,
+            f"Each flow keeps its entry {lasts}: {made.live:,.0f} at a time.",
         ]
+        return [line for line in (*said, made.cut_short, table) if line]
     plural = "es" if made.addresses > 1 else ""
+    own = ", as the rules have them, are enough" if made.of_the_rules else ""
     less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
     said = [
-        f"{made.addresses} SNAT address{plural}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.",
+        f"{made.addresses} SNAT address{plural}{own}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.",
         f"Simulated: {made.found}{less}.",
-        f"Each flow keeps its port for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout: "
-        f"{made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest destination; {made.size:,} ports an address.",
+        f"Each flow keeps its port {lasts}: {made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest "
+        f"destination; {made.size:,} port{'s' if made.size > 1 else ''} an address.",
+        made.cut_short,
     ]
-    if made.addresses > made.by_arithmetic:
+    if made.of_the_rules:
+        if made.addresses > made.by_arithmetic:
+            said.append(f"By arithmetic {made.by_arithmetic} would do; fewer than the rules have are not tried.")
+    elif made.addresses > made.by_arithmetic:
         said.append(f"Arithmetic says {made.by_arithmetic}: the port search gives up before all ports are taken.")
-    elif made.busiest > made.size * made.addresses:
+    elif made.busiest > made.size * made.addresses and made.found.outcome.stats.get("evicted", 0):
         said.append(
             "That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN."
         )
-    return [*said, table]
-
-
-def spoken(lines: list[str]) -> Callable[[Paper], None]:
-    """Return what writes these lines."""
-
-    def show(paper: Paper) -> None:
-        for line in lines:
-            paper.say(line)
-
-    return show
+    return [line for line in (*said, table) if line]
 
 
 @dataclass(frozen=True)

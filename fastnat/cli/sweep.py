@@ -17,6 +17,7 @@ from ..exhaustion.question import now, question
 from ..exhaustion.summary import SUMMARY, best, over_rate, summary
 from ..exhaustion.sweep import StoppedSweep, jobs_of, rows_file
 from ..exhaustion.sweep import sweep as run
+from ..exhaustion.variants import with_rate_of
 from ..util.output import Outputs
 from .forms import Answer, Paper, forms, tell
 from .options import PACKAGED
@@ -82,7 +83,8 @@ def in_words(asked: scenario.Scenario) -> str:
         for factor, value in variant.factors:
             varied.setdefault(factor, {})[text_of(value)] = None
     said = "; ".join(f"{factor} {listed(list(values), 8)}" for factor, values in varied.items())
-    return question(asked.work, name, asked.profile, now()) + (f" Varied: {said}." if said else "")
+    work = with_rate_of(asked.variants, asked.work)
+    return question(work, name, asked.profile, now()) + (f" Varied: {said}." if said else "")
 
 
 def answer(asked: scenario.Scenario, said: str, rows: list[dict[str, str]]) -> Answer:

@@ -529,6 +529,9 @@ def port_spaces(const line_t[::1] rows, Interned addresses, Interned spaces, uns
             row = rows[k]
             if row.proto not in (TCP, UDP, DCCP, SCTP, UDPLITE):
                 continue
+            # /proc of a kernel since 6.17 shows no ports of DCCP
+            if row.proto == DCCP and row.ports[2] == 0 and row.ports[3] == 0:
+                continue
             entry = <entry_t *>&entries[there * <Py_ssize_t>sizeof(entry_t)]
             entry.source = addresses.id_of(row.ends[0][0], row.ends[0][1], row.version)
             far = addresses.id_of(row.ends[2][0], row.ends[2][1], row.version)

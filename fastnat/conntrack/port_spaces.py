@@ -56,11 +56,20 @@ class PortSpace:
     @property
     def taken(self) -> NDArray[np.bool_]:
         """bool[64512], which of the ports 1024..65535 are in use."""
-        return ports_of(self.entries.records["port"][self.here])
+        return self.every_port()[FIRST:]
 
     @property
     def closing(self) -> NDArray[np.bool_] | None:
         """Of `taken`, those that a SYN may take over; None where none can be."""
+        closing = self.every_closing()
+        return None if closing is None else closing[FIRST:]
+
+    def every_port(self) -> NDArray[np.bool_]:
+        """Return bool[65536], which ports are in use: rules may name those below 1024, too."""
+        return ports_of(self.entries.records["port"][self.here])
+
+    def every_closing(self) -> NDArray[np.bool_] | None:
+        """Return which of every_port() a SYN may take over; None where none can be."""
         if not self.yields:
             return None
         closed = self.entries.records["closed"][self.here] & self.entries.records["translated"][self.here]
@@ -104,30 +113,35 @@ class PortSpace:
 
 
 def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:
-    """Return the port spaces with most connections, the fullest first; `fails` holds for one kernel.
+    """Return the port spaces with most ports in use, the fullest first; `fails` holds for one kernel.
 
     An address to which no connection is translated is no NAT address: its port spaces are left out unless `every`.
     """
     return list(islice(each_space(dump, every, profile), rows))
 
 
-def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> Iterator[PortSpace]:
-    """Yield what spaces_of returns, one at a time: those with most connections first."""
+def each_space(
+    dump: Dump, every: bool = False, profile: str = "linux-6.18", by_connections: bool = False
+) -> Iterator[PortSpace]:
+    """Yield what spaces_of returns, one at a time: those with most ports in use first, or with most connections."""
     if dump.connections == dump.others:
         return
     entries = dump.entries()
-    # connections of one space stand together
-    number = entries.records["space"]
-    order = np.argsort(number, kind="stable")
-    together = number[order]
+    # connections of one space stand together, and in it those of one port
+    keys = entries.records["space"].astype(np.int64) << 16 | entries.records["port"]
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    together, first = keys >> 16, np.concatenate([[True], keys[1:] != keys[:-1]]) & ((keys & 0xFFFF) >= FIRST)
     begins = np.flatnonzero(np.concatenate([[True], together[1:] != together[:-1]]))
     spaces, near = together[begins], entries.nat_addresses()
     counts = np.add.reduceat(entries.records["translated"][order].astype(np.int64), begins)
     shown = np.ones(len(spaces), np.bool_)
     if not every:
         shown = np.isin(near[spaces], near[spaces[counts > 0]])
+    used = np.add.reduceat(first.astype(np.int64), begins)
     begins = np.append(begins, len(order))
-    for n in np.argsort(-np.diff(begins), kind="stable").tolist():
+    sizes = np.diff(begins)
+    for n in np.lexsort((-sizes,) if by_connections else (-sizes, -used)).tolist():
         if not shown[n]:
             continue
         name = entries.name_of(int(spaces[n]))
@@ -137,9 +151,9 @@ def each_space(dump: Dump, every: bool = False, profile: str = "linux-6.18") -> 
 
 
 def ports_of(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Return bool[64512], which of the ports 1024..65535 are among these."""
-    there = np.zeros(PORTS, np.bool_)
-    there[numbers[numbers >= FIRST].astype(np.int64) - FIRST] = True
+    """Return bool[65536], which ports are among these."""
+    there = np.zeros(FIRST + PORTS, np.bool_)
+    there[numbers] = True
     return there
 
 

@@ -273,7 +273,8 @@ def _parse_tuple(family: Family, proto: int, pairs: dict[str, list[str]], n: int
     if proto == family.icmp and len(pairs.get("id", [])) == 3:
         # the last is the connection's own, with `-o id`
         del pairs["id"][2]
-    has_ports = proto in (6, 17, 33, 47, 132, 136, family.icmp)
+    # /proc of a kernel since 6.17 shows no ports of DCCP
+    has_ports = proto in (6, 17, 47, 132, 136, family.icmp) or (proto == 33 and "sport" in pairs)
     if has_ports and any(len(pairs.get(k, [])) != 2 for k in keys):
         raise ValueError(f"expected {keys[0]}= and {keys[1]}= in both tuples: is the line cut?")
     sport, dport = (_end(pairs[k][n], k, 0xFF if k == "type" else 0xFFFF) for k in keys) if has_ports else (0, 0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..addresses import end_text
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import FIRST, PAIN, PORTS, PortSpace, each_space, search_fails
+from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, search_fails
 from ..dtypes import PROTOCOLS
 from ..node.nat_addresses import NatAddresses
 from .counters import Counters
@@ -102,7 +102,7 @@ def _read_dump(facts: Facts, profile: str) -> None:
     own, ours, first = NatAddresses(evidence.node) if evidence.node else None, False, ""
     # in a space with fewer connections no search for a port fails, and nothing tells how many ports it has
     least = min([high - low + 1 for low, high in evidence.windows] + [SMALL])
-    for space in each_space(facts.dump, profile=profile):
+    for space in each_space(facts.dump, profile=profile, by_connections=True):
         first = first or space.address
         ours = ours or own is None or space.address in own
         if space.connections >= least or not facts.spaces:
@@ -142,12 +142,12 @@ def within(space: PortSpace, windows: set[tuple[int, int]]) -> Fullness:
     best = Fullness(space, space.used, PORTS, space.fails)
     if not windows or PROTOCOLS.get(space.proto) not in (6, 17):
         return best
-    taken, closing = space.taken, space.closing
-    for window in windows:
-        low, high = (max(port - FIRST, 0) for port in window)
+    taken, closing = space.every_port(), space.every_closing()
+    every = int(taken.sum())
+    for low, high in windows:
         inside = taken[low : high + 1]
         used = int(inside.sum())
-        if 0 < space.used <= 2 * used and used / len(inside) > best.share:
+        if 0 < every <= 2 * used and used / len(inside) > best.share:
             fails = search_fails(inside, None if closing is None else closing[low : high + 1])
             best = Fullness(space, used, len(inside), fails)
     return best
@@ -259,7 +259,16 @@ def _table(facts: Facts) -> Finding:
     if full:
         there += ": new connections are dropped, or others early for them"
     needs = COMMANDS["counters"] if share is not None else f"{COMMANDS['sysctls']} and {COMMANDS['counters']}"
-    return Finding("table", "unknown", there or "nothing says how many entries there are, or may be", needs)
+    return Finding("table", "unknown", there or _half(entries, limit), needs)
+
+
+def _half(entries: int | None, limit: int | None) -> str:
+    """Say which half of the table's fullness is known."""
+    if entries is not None:
+        return f"{entries:,} entries; nothing says how many there may be (nf_conntrack_max)"
+    if limit is not None:
+        return f"nf_conntrack_max is {limit:,}; nothing says how many entries there are"
+    return "nothing says how many entries there are, or may be"
 
 
 def _early_drop(facts: Facts) -> Finding:

@@ -14,7 +14,7 @@ from ..addresses import V4, V6
 from ..errors import InputError
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
-from ..util.files import read_text, standard_input
+from ..util.files import read_text, standard_input, sysctl_name
 from ..util.text import excerpt
 from . import counters
 
@@ -211,7 +211,7 @@ def sysctls_of(text: str) -> dict[str, str]:
     for line in text.splitlines():
         match = SYSCTL.match(line)
         if match and match[2] is not None:
-            found[match[1].replace("/", ".")] = match[2].strip()
+            found[sysctl_name(match[1])] = match[2].strip()
     return found
 
 

@@ -238,9 +238,11 @@ RUN = {
 # figures that files of before do not have
 LATER = {
     "window": lambda value: _count(value) and value > 0, "spaces": _count, "fullest": _maybe(_is_space),
-    "ran_out": _list_of(_is_space), "demand": _mean, "lingers": lambda value: value in LINGERS,
+    "ran_out": _list_of(_is_space), "demand": _mean, "untracked": _count, "lingers": lambda value: value in LINGERS,
 }  # fmt: skip
-LATER_DEFAULTS: dict[str, Any] = {"window": 1, "spaces": 0, "fullest": None, "ran_out": [], "demand": 0, "lingers": ""}
+LATER_DEFAULTS: dict[str, Any] = {
+    "window": 1, "spaces": 0, "fullest": None, "ran_out": [], "demand": 0, "lingers": "", "untracked": 0,
+}  # fmt: skip
 ROW = {
     "sent": _count, "count": _count, "occupancy": _number, "fail": _number, "probes_per_conn": _number,
     "ns_per_conn": _number, "time": _number, "probes_p50": _count, "probes_p99": _count,

@@ -30,6 +30,7 @@ OF_RUN = (
     "probes", "p99", "table", "TIME_WAIT",
 )  # fmt: skip
 OF_PLAN = ("flow", "SNAT port", "port space", "addresses", "hold", "TIME_WAIT", "table")
+OF_RATES = ("flow", "SNAT port", "port space", "variant", "hold", "cause", "TIME_WAIT", "table")
 OF_CLOUDS = ("flow", "SNAT port", "port space", "addresses", "hold", "fits")
 OF_SWEEP = (
     "flow",

@@ -86,6 +86,20 @@ def plan_page(asked: str, said: Sequence[str], figures: Mapping[str, Any], point
     return page("How many SNAT addresses does this load need?", asked, said, parts, glossary.OF_PLAN)
 
 
+def rates_page(
+    asked: str, said: Sequence[str], figures: Mapping[str, Any], rows: Sequence[Sequence[str]]
+) -> str:  # fmt: skip
+    """Return the rates of the variants as a self-contained page; figures: of the first one."""
+    tell = [
+        (f"{figures['rate']:,.0f}", "flows a second are carried"),
+        (f"{figures['too_high']:,.0f}", "flows a second were too many"),
+        (f"{figures['fails']:.3%}", "of the flows fail at the first rate"),
+    ]
+    header = ("variant", "rate", "too many", "fails", "cause")
+    parts = [tiles(tell), section("What changes it", table("The variants", header, rows, (0, 4)))]
+    return page("Which rate of flows is too much?", asked, said, parts, glossary.OF_RATES)
+
+
 def clouds_page(
     asked: str, said: Sequence[str], header: Sequence[str], rows: Sequence[Sequence[str]], sources: Sequence[str]
 ) -> str:  # fmt: skip

@@ -63,6 +63,7 @@ class Outcome:
     fullest : Space or None         the port space that was fullest
     ran_out : list of Space         those in which flows found no port, the worst first; at most eight
     demand : float                  what is expected of the busiest destination, as a share of its port spaces
+    untracked : int                 flows without an entry in the table, because nothing tracks them
     lingers : str                   the sysctl that says how long a flow keeps its port behind its end, "" none
     """
 
@@ -88,6 +89,7 @@ class Outcome:
     ran_out: list[Space] = field(default_factory=list)
     demand: float = 0.0
     lingers: str = ""
+    untracked: int = 0
 
     @property
     def peak(self) -> int:
@@ -136,12 +138,14 @@ class Outcome:
 
     @property
     def kind(self) -> str:
-        """What happened: "fine", "untranslated", "early_drop" of others, or the cause of most failures."""
+        """What happened: "fine", "untranslated", "untracked", "early_drop" of others, or the cause of most failures."""
         if self.failed:
             return next(iter(self.causes))
         if self.stats.get("early_drop", 0):
             return "early_drop"
-        return "fine" if self.translated else "untranslated"
+        if self.translated:
+            return "fine"
+        return "untracked" if self.untracked == self.opened else "untranslated"
 
 
 WORDS = {
@@ -152,9 +156,12 @@ WORDS = {
     "(insert_failed, drop), although ports were free",
     "no_address": "MASQUERADE found no address on the interface that the flows leave by",
     "no_route": "No route leads to the destination",
+    "rule_drop": "A rule, or the policy of a chain, dropped flows",
+    "not_forwarding": "The node does not forward what enters by this interface (net.ipv4.ip_forward and its kind)",
+    "martian": "The node does not take the clients' addresses from this interface (rp_filter, or its own addresses)",
 }
 # a cause in a cell of a table
-CELLS = {"ports": "ports", "table": "table full", "race": "race", "fine": "-", "untranslated": "-"}
+CELLS = {"ports": "ports", "table": "table full", "race": "race", "fine": "-", "untranslated": "-", "untracked": "-"}
 TABLE = "A larger nf_conntrack_max (and nf_conntrack_buckets)"
 REMEDIES = {
     "race": "--random-fully makes races of different clients rare; two packets of one socket are not helped by it.",
@@ -180,6 +187,11 @@ def verdict(o: Outcome) -> str:
     kind = o.kind
     if kind == "untranslated":
         return "No flow was translated: these rules do not SNAT this traffic, so no SNAT port can run out."
+    if kind == "untracked":
+        return (
+            "No flow is tracked: it has no entry in the conntrack table and is not translated, so neither SNAT ports "
+            "nor the table can run out."
+        )
     passed = "found a port" if o.translated else "passed"
     if kind == "fine":
         return f"All {o.opened:,} flows {passed}."

@@ -19,9 +19,9 @@ from ..errors import InputError
 from ..node import Node
 from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
-from .steady import MAX_FLOWS, NO_MEAN, Progress, Steady, keeps_for, steady
+from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, is_tracked, keeps_for, steady
 from .variants import Variant, apply
-from .workload import Workload, busiest_share, lifetime
+from .workload import Workload, busiest_share, cut_short, lifetime
 
 # arithmetic rules out what is less than this part of what it needs
 CERTAIN = 0.95
@@ -40,10 +40,11 @@ MOST_EACH, MOST_ADDRESSES = 16 * PORTS, 1000
 class Plan:
     """What a load needs on Linux: lifetime [s] of a flow's entry, live entries, addresses and table.
 
-    addresses, by_arithmetic: 0 where the rules do not translate the flows.
+    addresses, by_arithmetic: 0 where the rules do not translate the flows; lifetime, live, busiest, max_connections,
+    buckets: 0 where nothing tracks them. of_the_rules: the rules give so many addresses as they are.
 
     found: the run that showed it; fewer: the one with an address less, None where arithmetic rules that out; size: the
-    ports of an address towards one destination.
+    ports of an address towards one destination; cut_short: a sentence where entries end before their flows.
     """
 
     lifetime: float
@@ -57,6 +58,8 @@ class Plan:
     found: Steady
     fewer: Steady | None = None
     size: int = PORTS
+    of_the_rules: bool = False
+    cut_short: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ def plan(
 ) -> Plan:  # fmt: skip
     """Return how many SNAT addresses let at most this share of the flows fail, and the table that they need.
 
-    Each number is simulated to steady state, from the smallest that arithmetic does not rule out; progress is told the
-    number, the flows opened by the last step, and how many there will be. Raises InputError for a workload without
+    Numbers are simulated to steady state, from the smallest that arithmetic does not rule out on, in growing steps up
+    to one that is enough, then between it and the last one that is not; progress is told the number, the flows opened
+    by the last step, and how many there will be. Raises InputError for a workload without
     rate, when more than 64 addresses would be needed, and when flows fail for which addresses are no help.
     """
     if not work.rate:
@@ -116,27 +120,49 @@ def plan(
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
     busiest = live * busiest_share(work)
-    size = Spaces(Engine(node, profile, max_connections=16), work.proto, work.family).size
+    base = Engine(node, profile, seed)
+    size = Spaces(base, work.proto, work.family).size
+    if not is_tracked(base, work):
+        found = steady(base, work, share, SHORTEST)
+        return Plan(0.0, 0.0, 0.0, 0, found.fails, 0, 0, 0, found, size=size)
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
     # with fewer the share that fails is no less than what finds no port at all; a lifetime is only a mean
-    addresses = max(math.ceil(CERTAIN * busiest * keeps_for(work, lasts, profile) / lasts * (1 - share) / size), 1)
-    fewer: Steady | None = None
+    kept = keeps_for(work, lasts, profile) / lasts if lasts else 0.0
+    addresses = max(math.ceil(CERTAIN * busiest * kept * (1 - share) / size), 1)
+    enough: tuple[int, Steady] | None = None
+    fewer: tuple[int, Steady] | None = None
+    step = 1
     while addresses <= MAX_ADDRESSES:
         trial = Trial(node, work, profile, share, seed, lambda *n, k=addresses: progress(k, *n) if progress else None)
         found, table = trial.run(addresses, table)
+        # the rules of the node itself may give more than one address, or none
         there = max(found.outcome.addresses, addresses)
         if found.allows(share):
-            # the rules of the node itself may give more than one address, or none
-            none = found.outcome.kind == "untranslated"
-            there, least = (0, 0) if none else (there, max(math.ceil(busiest / size), 1))
-            return Plan(
-                lasts, live, busiest, there, found.fails, least, table, table // 4, found, fewer, size
-            )  # fmt: skip
-        if found.outcome.kind not in BY_NUMBERS:
+            if found.outcome.kind == "untranslated":
+                enough = (0, found)
+                break
+            enough = (addresses, found)
+        elif found.outcome.kind not in BY_NUMBERS:
             helps = remedy(found.outcome) or "It is not ports that are missing."
             raise InputError(f"no number of SNAT addresses is enough. {verdict(found.outcome)} {helps}")
-        fewer, addresses = found, there + 1
-    raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
+        else:
+            fewer = (there, found)
+        if enough and (not fewer or enough[0] - fewer[0] <= 1):
+            break
+        if enough and fewer:
+            addresses = (enough[0] + fewer[0]) // 2
+        elif addresses == MAX_ADDRESSES:
+            break
+        else:
+            addresses, step = max(min(there + step, MAX_ADDRESSES), addresses + 1), 2 * step
+    if not enough:
+        raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
+    tried, found = enough
+    there = max(found.outcome.addresses, tried) if tried else 0
+    return Plan(
+        lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1) if tried else 0, table, table // 4,
+        found, fewer[1] if fewer else None, size, there > tried, cut_short(node, work, profile),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def flows_of(work: Workload, counted: bool = True) -> str:
         ]
         return f"{kind}: {listed(ramps, 3)},"
     if not work.rate:
-        return f"{kind} all at once"
+        # flows that last are asked for their rate
+        return f"{kind} all at once" if work.hold is None else f"As many {work.proto.upper()} flows a second as pass"
     spaced = " at random" if work.poisson else ""
     return f"{kind} at a rate of {work.rate:,g} a second{spaced}"
 

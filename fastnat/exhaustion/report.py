@@ -63,12 +63,11 @@ def occupancy_line(o: Outcome) -> str:
     table = f"table {o.peak:,} of {o.max_connections:,}; early drops {o.stats.get('early_drop', 0):,}."
     if o.fullest is None:
         return f"Occupancy: {table}"
+    ports = f"{o.window:,} port{'s' if o.window != 1 else ''}"
     among = f", the fullest of {o.spaces:,} port spaces" if o.spaces > 1 else ""
     expected = f" by arithmetic {o.demand:.0%};" if o.demand else ""
-    return (
-        f"Occupancy: at the most {max(r.occupancy for r in o.rows):.1%} of the {o.window:,} ports of "
-        f"{o.fullest.name}{among};{expected} {table}"
-    )
+    most = max(r.occupancy for r in o.rows)
+    return f"Occupancy: at the most {most:.1%} of the {ports} of {o.fullest.name}{among};{expected} {table}"
 
 
 def answer(doc: Document) -> list[str]:

@@ -42,7 +42,7 @@ from ..util.text import decimal, excerpt, finite, shown
 from ..util.units import COUNT, RATE
 from .factors import sport_of
 from .times import hold_of, seconds
-from .variants import MAX_SEEDS, Variant, combinations
+from .variants import MAX_SEEDS, Variant, combinations, with_rate_of
 from .workload import MAX_RATE, Workload, zipf
 
 SECTIONS = ("node", "workload", "stage", "vary", "run")
@@ -218,12 +218,12 @@ def load(path: Path) -> Scenario:
     node = r.known(r.data.get("node", {}), "node", NODE_KEYS)
     settings = r.known(r.data.get("run", {}), "run", RUN_KEYS)
     where = r.value(node, "path", text, None)
+    variants = _variants(r)
     work = _workload(r)
     try:
-        work.check()
+        with_rate_of(variants, work).check()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    variants = _variants(r)
     seeds = r.value(settings, "seeds", whole(1, MAX_SEEDS), 3 if len(variants) > 1 else 1)
     return Scenario(
         path.parent / where if where else None, r.value(node, "profile", profile_of, "linux-6.18"), work, variants,

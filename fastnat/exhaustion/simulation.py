@@ -19,7 +19,7 @@ import numpy as np
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
-from ..dtypes import Reason, Verdict, records_of
+from ..dtypes import NO_CONN, Reason, Verdict, records_of
 from ..engine import Engine
 from ..errors import InputError
 from ..node.model import LOCAL
@@ -29,12 +29,10 @@ from .drawing import SYN, Drawing
 from .outcome import Outcome, Row, quantile
 from .pool import Pool
 from .spaces import Spaces
-from .workload import DRAWS, Workload, busiest_share, holds, lifetime, lingers, mean_hold, span
+from .workload import DRAWS, KEEPALIVE, Workload, busiest_share, holds, lifetime, lingers, mean_hold, span
 
 ROW = 1000
 FIN, RST, ACK = 1, 4, 16
-# seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
-KEEPALIVE = 20.0
 # a slice is this part of the mean hold time, within limits [s]; slices are counted up to here
 SLICE_PART, SHORTEST_SLICE, LONGEST_SLICE, LAST_SLICE = 40, 0.01, 0.5, 1 << 50
 # slices in which UDP flows are kept, and packets that keep them: some minutes
@@ -100,6 +98,7 @@ class Tally:
     first_failure: int | None = None
     first_failure_time: float | None = None
     translated: int = 0
+    untracked: int = 0
     reasons: dict[int, int] = field(default_factory=dict)
     lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
@@ -208,6 +207,7 @@ class Run:
         tally.opened += n
         tally.failed += bad
         tally.translated += int((changed & good).sum())
+        tally.untracked += int((good & (out["conn"] == NO_CONN)).sum())
         self.bad += bad
         self.row_probes += int(out["probes"].sum())
         self.of_row += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
@@ -370,6 +370,7 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         one_in_thousand=pain,
         reasons=reasons,
         translated=tally.translated,
+        untracked=tally.untracked,
         first_failure_time=tally.first_failure_time,
         races=races,
         addresses=len(r.spaces.addresses),

@@ -150,14 +150,30 @@ def keeps_for(work: Workload, lasts: float, profile: str) -> float:
     linux-6.18 takes ports of closed TCP connections over: only a connection that lives keeps its port.
     """
     yields = work.proto == "tcp" and profile != "linux-5.4" and work.hold is not None and work.close != "none"
-    return mean_hold(work.hold or 0.0) if yields else lasts
+    return min(mean_hold(work.hold or 0.0), lasts) if yields else lasts
 
 
 def ports_of(base: Engine, work: Workload) -> int:
-    """Return the ports that the flows of a workload get, of all its NAT addresses together; 0: none is translated."""
+    """Return the ports that the flows of a workload get, of all its NAT addresses together; 0: none is translated.
+
+    Raises InputError where nothing tracks the flows.
+    """
+    first = first_flows(base, work)
+    if first.tally.untracked == SHORTEST:
+        raise InputError("the flows are not tracked, so neither SNAT ports nor the table limit their rate")
+    return len(first.spaces.addresses) * first.spaces.size
+
+
+def first_flows(base: Engine, work: Workload) -> Run:
+    """Return a run that has opened a workload's first flows, all at once."""
     first = Run(base.fork(base.seed), replace(work, flows=SHORTEST, hold=None, rate=0.0, stages=()))
     first.first_packets(SHORTEST)
-    return len(first.spaces.addresses) * first.spaces.size
+    return first
+
+
+def is_tracked(base: Engine, work: Workload) -> bool:
+    """Tell whether some of a workload's first flows have an entry in the table, or are lost."""
+    return first_flows(base, work).tally.untracked < SHORTEST
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,12 @@ def combinations(given: list[tuple[str, list[object]]]) -> list[Variant]:
     return [Variant(c, label_of(c, NEUTRAL)) for c in product(*columns)]
 
 
+def with_rate_of(variants: list[Variant], work: Workload) -> Workload:
+    """Return a workload without a rate with that of the first variant, where rates are varied."""
+    rate = dict(variants[0].factors).get("rate") if variants else None
+    return replace(work, rate=rate) if isinstance(rate, float) and not work.rate and not work.stages else work
+
+
 def label_of(factors: Factors, as_it_is: Mapping[str, Value | None]) -> str:
     """Return what a combination changes, in words; as_it_is: the values that change nothing."""
     changed = [(name, value) for name, value in factors if as_it_is.get(name) != value]

@@ -33,6 +33,8 @@ TAILS = {
 MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 # of a lognormal hold time: its mean is e**50 times its median
 MAX_SIGMA = 10
+# seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
+KEEPALIVE = 20.0
 # UDP flows answered for longer than this are streams
 STREAM_AFTER = 2.0
 # hold times from which a share of a distribution is read
@@ -201,15 +203,68 @@ def mean_hold(spec: float | str) -> float:
 
 
 def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
-    """Return how long the entry of a flow stays in the table on average [s]: its hold time and what follows it."""
+    """Return how long a flow has an entry in the table on average [s]: its hold time and what follows it.
+
+    Where a timeout is shorter than the time between two packets of a flow, the entry is gone in between.
+    """
     timeouts = timeouts_of(node, profile)
-    hold = mean_hold(work.hold or 0.0)
     if work.proto == "udp":
-        streams = share_of_streams(work)
-        return hold + (streams * timeouts[TimeoutIndex.UDP_STREAM] + (1 - streams) * timeouts[TimeoutIndex.UDP]) / HZ
+        return lifetime_of_udp(work, timeouts[TimeoutIndex.UDP] / HZ, timeouts[TimeoutIndex.UDP_STREAM] / HZ)
     if work.hold is None:
         return timeouts[TcpState.SYN_SENT] / HZ
-    return hold + timeouts[TAILS[work.close]] / HZ
+    tail, silent = timeouts[TAILS[work.close]] / HZ, timeouts[TcpState.ESTABLISHED] / HZ
+    if work.close == "none":
+        return tail
+    if not math.isfinite(mean_hold(work.hold)):
+        return math.inf
+    lengths = holds(work.hold, DRAWS, default_rng(0))
+    if (lengths <= silent).all():
+        return mean_hold(work.hold) + tail
+    return float(np.where(lengths <= silent, lengths + tail, silent).mean())
+
+
+def lifetime_of_udp(work: Workload, timeout: float, stream: float) -> float:
+    """Return the same of UDP flows, with these timeouts [s]."""
+    if work.hold is None:
+        return timeout
+    streams = share_of_streams(work)
+    gaps = [timeout, stream] if streams else [timeout]
+    if min(gaps) >= KEEPALIVE or not math.isfinite(mean_hold(work.hold)):
+        return mean_hold(work.hold) + streams * stream + (1 - streams) * timeout
+    gaps_of, rest = np.divmod(holds(work.hold, DRAWS, default_rng(0)), KEEPALIVE)
+    # an entry that is gone begins anew with the next packet, and is not a stream then; behind a whole gap it is one
+    first, second = timeout, timeout if timeout < KEEPALIVE else stream
+    now = np.where(gaps_of % 2, second, first)
+    there = np.ceil(gaps_of / 2) * min(first, KEEPALIVE) + gaps_of // 2 * min(second, KEEPALIVE)
+    last = np.where((rest > now) | (timeout < KEEPALIVE), timeout, min(gaps))
+    return float((there + np.minimum(rest, now) + last).mean())
+
+
+def cut_short(node: Node, work: Workload, profile: str) -> str:
+    """Return in a sentence that entries end before their flows do, "" where they do not."""
+    if work.hold is None or (work.proto == "tcp" and work.close == "none"):
+        return ""
+    timeouts = timeouts_of(node, profile)
+    lengths = holds(work.hold, DRAWS, default_rng(0))
+    if work.proto == "udp":
+        streams = share_of_streams(work) > 0
+        names = [("nf_conntrack_udp_timeout", TimeoutIndex.UDP)]
+        names += [("nf_conntrack_udp_timeout_stream", TimeoutIndex.UDP_STREAM)] if streams else []
+        name, seconds = min(((name, timeouts[k] / HZ) for name, k in names), key=lambda pair: pair[1])
+        silent = min(float(lengths.max()), KEEPALIVE)
+        why = f"flows are silent for up to {silent:,g} s"
+        share = 1.0 if seconds < silent else 0.0
+    else:
+        name, seconds = "nf_conntrack_tcp_timeout_established", timeouts[TcpState.ESTABLISHED] / HZ
+        share = float((lengths > seconds).mean())
+        who = "all" if share == 1 else f"{share:.0%} of the" if share >= 0.01 else "some"
+        why = f"{who} flows are silent for longer"
+    if not share:
+        return ""
+    return (
+        f"Entries end before their flows do: {name} is {seconds:,g} s, and {why}; what such a flow sends then is "
+        "invalid, or begins a new entry."
+    )
 
 
 def share_of_streams(work: Workload) -> float:

@@ -14,7 +14,7 @@ from .. import nftables
 from ..addresses import V4, V6, AddressLike, Family, family_of
 from ..errors import ArgumentError, InputError
 from ..nftables.tree import Ruleset
-from ..util.files import name_of, read_sysctls, read_text
+from ..util.files import ALIASES, name_of, read_sysctls, read_text
 from ..util.output import Output, make_folder
 from ..util.text import decimal, excerpt, shown, text_of
 from .arrays import ROUTE_KINDS, sorted_routes
@@ -408,6 +408,9 @@ class Node:
     def sysctl(self, name: str, default: int) -> int:
         """Return a sysctl as a number; InputError if it is not one, or does not fit into 32 bits."""
         text = self.sysctls.get(name)
+        if text is None:
+            # files are read with the first name; who fills `sysctls` may use the second one
+            text = next((self.sysctls[a] for a, of in ALIASES.items() if of == name and a in self.sysctls), None)
         if text is None:
             return default
         try:

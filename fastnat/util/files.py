@@ -19,6 +19,8 @@ from .text import excerpt
 TURN = 200
 # bytes of a file that is read as one text; `fastnat top` reads dumps of any size
 MAX_TEXT = 1 << 29
+# sysctls with a second name
+ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
 CHUNK = 1 << 22
 
 
@@ -158,5 +160,11 @@ def read_sysctls(path: Path) -> dict[str, str]:
         key, eq, value = text.lstrip("-").partition("=")
         if not eq:
             raise InputError(f"{path}:{number}: {excerpt(text)!r}: expected key = value")
-        values[key.strip().replace("/", ".")] = value.strip()
+        values[sysctl_name(key.strip())] = value.strip()
     return values
+
+
+def sysctl_name(text: str) -> str:
+    """Return the one name of a sysctl that people write in several ways."""
+    name = text.replace("/", ".")
+    return ALIASES.get(name, name)

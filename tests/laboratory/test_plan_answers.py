@@ -169,7 +169,7 @@ def test_a_rate_honours_what_is_there_and_what_is_varied(tmp_path):
     assert "tcp-time-wait can change nothing here: all flows are UDP." in shown
 
 
-@pytest.mark.parametrize(("words", "why"), [(("--vary", "rate=1:2"), "--vary rate"), (("--seeds", 2), "--seeds")])
+@pytest.mark.parametrize(("words", "why"), [(("-o", "junit"), "-o junit"), (("--seeds", 2), "--seeds")])
 def test_a_search_for_a_rate_refuses_what_it_cannot_use(words, why):
     with pytest.raises(fastnat.InputError, match=why):
         ran("exhaust", "--hold", 5, *words)

@@ -1,0 +1,220 @@
+"""What answers say in words about nodes where the usual sentence is wrong: nothing tracked, entries too short..."""
+
+import io
+import random
+
+import pytest
+from laboratory.test_any_node import ask, nat, router, strict
+
+import fastnat
+from fastnat.conntrack.dump import read
+from fastnat.conntrack.port_spaces import each_space
+from fastnat.exhaustion import Workload
+from fastnat.exhaustion.simulation import run
+from fastnat.exhaustion.workload import cut_short, lifetime
+
+MASQUERADE = "-A POSTROUTING -o eth0 -j MASQUERADE"
+NOT_TRACKED = {
+    "iptables": ("*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n" + nat(MASQUERADE), ""),
+    "nftables": (
+        "", "table inet r { chain p { type filter hook prerouting priority raw; notrack; } }\n"
+        'table inet n { chain p { type nat hook postrouting priority srcnat; oifname "eth0" masquerade; } }\n',
+    ),
+    "no rule": ("", ""), "a filter alone": ("*filter\n-A FORWARD -j ACCEPT\nCOMMIT\n", ""),
+}  # fmt: skip
+
+
+def saved(folder, rules="", native="", rules6=None, **sysctls):
+    """Save a router with these rules; return its directory."""
+    node = router("none", None if rules6 is None else "none", native)
+    if rules:
+        node.load_rules(rules)
+    if rules6:
+        node.load_rules6(rules6)
+    node.sysctls |= {f"net.netfilter.nf_conntrack_{name}": str(value) for name, value in sysctls.items()}
+    node.save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", NOT_TRACKED)
+def test_flows_that_nothing_tracks_have_no_entries(tmp_path, kind):
+    """`plan` speaks of none, `exhaust` says why nothing runs out, and a rate has no limit."""
+    folder = saved(tmp_path / "n", *NOT_TRACKED[kind])
+    said = ask("plan", folder, "--rate", "50")[1]
+    assert said.startswith("No SNAT address is needed. No flow is tracked")
+    assert "at a time" not in said
+    told = strict(ask("plan", folder, "--rate", "50", "-o", "json")[1])
+    assert (told["addresses"], told["live"], told["lifetime"], told["max_connections"]) == (0, 0, 0, 0)
+    assert "No flow is tracked" in ask("plan", folder, "--rate", "50", "-o", "html")[1]
+    run_ = ask("exhaust", folder, "--flows", "1500", "-o", "json")[1]
+    told = strict(run_)["runs"][0]
+    assert (told["kind"], told["untracked"], told["peak"]) == ("untracked", 1500, 0)
+    (tmp_path / "run.json").write_text(run_)
+    assert "No flow is tracked" in ask("report", tmp_path / "run.json")[1]
+    status, _, why = ask("exhaust", folder, "--hold", "5")
+    assert (status, "not tracked" in why) == (2, True)
+
+
+def test_a_plan_tells_addresses_of_the_rules_from_those_that_are_needed(tmp_path):
+    """Four addresses of a range, or one for each client of a NETMAP: not because a port search gives up."""
+    for name, rule in {
+        "range": "-A POSTROUTING -o eth0 -j SNAT --to-source 198.51.100.20-198.51.100.23",
+        "netmap": "-A POSTROUTING -s 10.244.0.0/16 -o eth0 -j NETMAP --to 100.64.0.0/16",
+    }.items():
+        said = ask("plan", saved(tmp_path / name, nat(rule)), "--rate", "10", "--clients", "80")[1]
+        assert " SNAT addresses, as the rules have them, are enough: " in said
+        assert "gives up" not in said
+
+
+@pytest.mark.slow
+def test_a_plan_of_one_port_an_address_takes_few_runs(tmp_path, monkeypatch):
+    """Numbers of addresses are tried in growing steps; the answer says what one less does."""
+    from fastnat.exhaustion import plan as module
+
+    tried = []
+    run_ = module.Trial.run
+    monkeypatch.setattr(module.Trial, "run", lambda self, n, table: tried.append(n) or run_(self, n, table))
+    folder = saved(tmp_path / "n", nat("-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 5000"))
+    status, _, why = ask("plan", folder, "--rate", "5", "--profile", "linux-5.4")
+    assert (status, "more than 64 SNAT addresses" in why) == (2, True)
+    tried.clear()
+    folder = saved(tmp_path / "m", nat("-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 5000-5009"))
+    told = strict(ask("plan", folder, "--rate", "3", "--fails", "8%", "--profile", "linux-5.4", "-o", "json")[1])
+    assert told["with_one_address_less"] > 0.08 >= told["fails"]
+    assert {told["addresses"], told["addresses"] - 1} <= set(tried)
+    assert len(tried) <= 12 < told["addresses"]
+
+
+def test_a_plan_says_that_the_table_of_the_node_is_too_small(tmp_path):
+    said = ask("plan", saved(tmp_path / "n", nat(MASQUERADE), max=1000), "--rate", "20")[1]
+    assert (
+        "nf_conntrack_max = 4096, nf_conntrack_buckets = 1024 (a quarter above the load); this node has 1000." in said
+    )
+
+
+@pytest.mark.parametrize("name", ["net.netfilter.nf_conntrack_max", "net.nf_conntrack_max", "net/nf_conntrack_max"])
+def test_nf_conntrack_max_has_two_names(tmp_path, name):
+    folder = saved(tmp_path / "n", nat(MASQUERADE))
+    (folder / "sysctl.conf").write_text(f"{name} = 700\n")
+    assert strict(ask("exhaust", folder, "--flows", "900", "-o", "json")[1])["runs"][0]["max_connections"] == 700
+    node = fastnat.Node.load(folder)
+    node.sysctls = {name.replace("/", "."): "701"}
+    assert fastnat.Engine(node).max_connections == 701
+    dump = tmp_path / "dump"
+    dump.write_text("udp 17 9 src=10.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=198.51.100.10 sport=2 dport=1\n")
+    assert "1 entries of nf_conntrack_max 700" in ask("doctor", dump, folder)[1]
+
+
+LOADS = [
+    ("udp", {"udp_timeout": 5}, 50.0, False), ("udp", {"udp_timeout": 3, "udp_timeout_stream": 7}, 70.0, True),
+    ("tcp", {"tcp_timeout_established": 10}, 40.0, False), ("tcp", {"tcp_timeout_established": 6}, "exp:10", False),
+    ("udp", {"udp_timeout": 25, "udp_timeout_stream": 4}, 60.0, True), ("udp", {"udp_timeout": 0}, 30.0, True),
+    ("tcp", {"tcp_timeout_established": 300}, 40.0, False), ("udp", {}, 50.0, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("proto", "sysctls", "hold", "replies"),
+    [load if n % 3 == 0 else pytest.param(*load, marks=pytest.mark.slow) for n, load in enumerate(LOADS)],
+)
+def test_entries_that_end_before_their_flows(tmp_path, proto, sysctls, hold, replies):
+    """By arithmetic there are as many entries at a time as in the run, and answers say that flows lose theirs."""
+    folder = saved(tmp_path / "n", nat(MASQUERADE), **sysctls)
+    node = fastnat.Node.load(folder)
+    work = Workload((("203.0.113.10", 53),), proto, 5000, clients=500, sport="random", rate=20.0, hold=hold,
+                    replies=replies)  # fmt: skip
+    outcome = run(fastnat.Engine(node), work)
+    live = sum(row.count for row in outcome.rows[3:]) / len(outcome.rows[3:])
+    assert live == pytest.approx(20 * lifetime(node, work), rel=0.25, abs=10)
+    short = bool(cut_short(node, work, "linux-6.18"))
+    assert short == (min([20, *sysctls.values()]) < 20)
+    said = ask("exhaust", folder, "--proto", proto, "--hold", hold, "--rate", "20", "--flows", "1500",
+               *(["--replies"] * replies))[1]  # fmt: skip
+    assert ("Entries end before their flows do: nf_conntrack_" in said) == short
+    said = ask("plan", folder, "--proto", proto, "--hold", hold, "--rate", "1")[1]
+    # flows of UDP are answered there
+    assert ("Entries end before their flows do: nf_conntrack_" in said) == short
+
+
+def test_check_counts_both_families(tmp_path):
+    folder = saved(tmp_path / "n", nat(MASQUERADE), rules6=nat(MASQUERADE))
+    told = strict(ask("check", folder, "-o", "json")[1])
+    node = fastnat.Node.load(folder)
+    assert (told["rules"], told["routes"]) == (2, len(node.routes) + len(node.routes6))
+    assert f": 3 interfaces, {told['routes']} routes, 2 rules: fine" in ask("check", folder)[1]
+    assert " 1 rule: fine" in ask("check", saved(tmp_path / "m", nat(MASQUERADE)))[1]
+
+
+def test_a_rate_that_is_varied_needs_no_other(tmp_path):
+    """In a scenario and on the command line, with --hold: a run for each rate, the first one is the baseline."""
+    question = tmp_path / "q.toml"
+    question.write_text(
+        '[workload]\nproto = "tcp"\nhold = 5\nclients = 50\nsport = "random"\nflows = 1500\n'
+        "[vary]\nrate = [50, 300]\n[run]\nseeds = 1\n"
+    )
+    load = ("--proto", "tcp", "--hold", "5", "--clients", "50", "--sport", "random", "--flows", "1500", "--seeds", "1")
+    for words in (("--scenario", question), ("--vary", "rate=50:300", *load)):
+        told = strict(ask("exhaust", *words, "-o", "json")[1])
+        assert [run["variant"] for run in told["runs"]] == ["rate=50", "rate=300"]
+        assert [round(run["rows"][0]["time"]) for run in told["runs"]] == [20, 3]
+        assert told["workload"]["rate"] == 50
+    assert ask("sweep", question, "--out", tmp_path / "rows.csv", "--jobs", "1")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_page_says_which_rate_is_too_much(tmp_path):
+    folder = saved(tmp_path / "n", nat("-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 1024-1123"))
+    words = ("exhaust", folder, "--proto", "tcp", "--hold", "2", "--clients", "40", "--sport", "random", "--profile",
+             "linux-5.4")  # fmt: skip
+    told = strict(ask(*words, "-o", "json")[1])
+    page = ask(*words, "-o", "html")[1]
+    assert f"<strong>{told['rates'][0]['rate']:,.0f}</strong>flows a second are carried" in page
+    assert "As many TCP flows a second as pass to 203.0.113.10:53, held 2 s" in page
+    assert ask(*words)[1].splitlines()[0].replace("'", "") in page
+
+
+def test_doctor_sees_the_ports_below_1024_that_rules_give(tmp_path):
+    """--to-ports 600-1023: `exhaust` finds them used up, `doctor` does so in a dump."""
+    folder = saved(tmp_path / "n", nat("-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 600-699"))
+    engine = fastnat.Engine(fastnat.Node.load(folder))
+    engine.process(engine.packets(proto="udp", src="10.244.1.2", sport=range(2000, 2300), dst="203.0.113.10", dport=53,
+                                  iface="cni0"))  # fmt: skip
+    dump = tmp_path / "dump"
+    dump.write_text(engine.conntrack.format())
+    assert "100 of the 100 ports of 198.51.100.10 to udp 203.0.113.10:53 are in use" in ask("doctor", dump, folder)[1]
+    assert "ran out (198.51.100.10 to udp" in ask("exhaust", folder, "--flows", "1000")[1]
+
+
+def test_doctor_says_what_it_knows_of_the_table(tmp_path):
+    dump = tmp_path / "dump"
+    dump.write_text("udp 17 9 src=10.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=198.51.100.10 sport=2 dport=1\n")
+    assert "1 entries; nothing says how many there may be (nf_conntrack_max)" in ask("doctor", dump)[1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_fullest_port_space_has_most_ports_in_use(seed):
+    """Not most connections: ports below 1024, and lines that stand twice, are none of 1024..65535."""
+    draw = random.Random(seed)
+    lines = [
+        f"udp 17 9 src=10.1.1.{draw.randrange(9)} dst=2.2.2.{far} sport=5 dport=53 src=2.2.2.{far} dst=5.5.5.5 "
+        f"sport=53 dport={draw.choice([draw.randrange(1, 1024), draw.randrange(1, 65536), 40_000])}\n"
+        for far in draw.choices(range(8), k=400)
+    ]
+    spaces = list(each_space(read(io.BytesIO("".join(lines).encode()))))
+    used = [space.used for space in spaces]
+    assert used == sorted(used, reverse=True)
+    assert sum(space.connections for space in spaces) == 400
+    for space in spaces:
+        ports = {int(line.rsplit("=", 1)[1]) for line in lines if f" dst={space.dst} " in line}
+        assert space.used == len([p for p in ports if p >= 1024])
+        assert space.every_port().nonzero()[0].tolist() == sorted(ports)
+
+
+def test_dccp_without_ports_is_read_back():
+    """As /proc of a kernel since 6.17 shows it."""
+    engine = fastnat.Engine(router("masquerade"))
+    line = "ipv4     2 unknown  33 29 src=10.2.0.2 dst=8.8.8.8 src=8.8.8.8 dst=10.2.0.2 [ASSURED] mark=0 zone=0 use=2\n"
+    assert engine.conntrack.load(line) == 1
+    assert engine.conntrack.format("proc") == line
+    dump = read(io.BytesIO(line.encode()))
+    assert (dump.connections, dump.others, list(each_space(dump, every=True))) == (1, 1, [])
