@@ -209,7 +209,7 @@ class Loader(Lookups):
             "nftrace": 0,
         }
         constants |= {"ipsec": 0}
-        if x.key[3:] in TRAITS:
+        if x.key[:3] in ("iif", "oif") and x.key[3:] in TRAITS:
             self.load_trait(x, register)
         elif x.key in constants:
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])

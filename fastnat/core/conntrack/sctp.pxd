@@ -113,11 +113,13 @@ cdef inline uint32_t chunks_of(const pkt_t *p) noexcept nogil:
     cdef uint32_t seen = 0
     cdef bint alone = False
     cdef uint32_t type_, length
+    # the last chunk may be cut: only its header is asked for (for_each_sctp_chunk)
     while at + 4 <= have:
         type_ = l4[at]
         length = load_be16(l4 + at + 2)
         if type_ == INIT or type_ == INIT_ACK or type_ == SHUTDOWN_COMPLETE:
             alone = True
+        # with length 0 the walk would not end
         if length == 0 or (n and (alone or type_ == COOKIE_ECHO or type_ == COOKIE_ACK)):
             return 0
         seen |= <uint32_t>1 << (type_ if type_ < 15 else 15)
@@ -139,6 +141,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
     if has(seen, ABORT) or has(seen, SHUTDOWN_COMPLETE) or has(seen, COOKIE_ACK) or seen & STATELESS:
         return CT_INVALID
     memset(s, 0, FN_TCP_STATE)
+    # RFC 9260, 8.5.1: an INIT carries no tag, and names the one that answers to it will carry
     if has(seen, INIT):
         if p.len < p.l4off + HEADER + INIT_CHUNK or vtag:
             return CT_INVALID
@@ -155,6 +158,7 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
 cdef inline bint heartbeat_sound(sctp_t *s, uint32_t type_, uint32_t dir, uint32_t vtag, uint32_t seen, bint *ignore) noexcept nogil:
     # heartbeat_sound: a heartbeat may teach the tag of a path that was never set up here.
     # => False: invalid. *ignore: the packet passes and changes nothing.
+    # the other path of an association whose INIT went another way
     if s.vtag[dir] == 0:
         s.vtag[dir] = vtag
         return True
@@ -163,6 +167,7 @@ cdef inline bint heartbeat_sound(sctp_t *s, uint32_t type_, uint32_t dir, uint32
         return True
     if has(seen, DATA) or ignore[0]:
         return False
+    # a first HEARTBEAT with another tag may be a restart: the answer of the other end will tell
     if type_ == HEARTBEAT:
         s.flags |= VTAG_FAILED
         s.last_dir = <uint8_t>dir
@@ -187,6 +192,7 @@ cdef inline bint tag_sound(const engine_t *e, const sctp_t *s, uint32_t type_, u
         return vtag == s.vtag[dir] or vtag == s.vtag[1 - dir]
     if type_ == SHUTDOWN_COMPLETE and e.profile == LINUX_5_4:
         return vtag == s.vtag[dir] or (chunk_flags & T_FLAG and vtag == s.vtag[1 - dir]) or not chunk_flags & T_FLAG
+    # with the T bit the sender had no association, and reflects the tag that it was sent
     if type_ == ABORT or type_ == SHUTDOWN_COMPLETE:
         return vtag == s.vtag[1 - dir if chunk_flags & T_FLAG else dir]
     return True
@@ -282,6 +288,7 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         return CT_INVALID
     if p.is_new and sctp_new(e, p, seen) != CT_ACCEPT:
         return CT_INVALID
+    # all other packets carry the tag of the end that they go to
     if not seen & own_rule and load_be32(l4 + 4) != sctp_of(e, p.ct).vtag[p.dir]:
         return CT_INVALID
     while at + CHUNK_HEADER <= have:
@@ -289,6 +296,7 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         if enter_chunk(e, p, l4 + at, have - at, seen, &ignore) == CT_INVALID:
             return CT_INVALID
         at += (load_be16(l4 + at + 2) + 3) & ~<uint32_t>3
+    # neither the time of the connection nor its reply bit: as if the packet had not come
     if ignore:
         return CT_PASS
     refresh(e, p.ct, p.now, e.timeouts[TIMEOUT_SCTP + c.state])

@@ -92,6 +92,7 @@ cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
     # tcp_new: the first packet; a SYN, or with `loose` an ACK of a connection older than the table.
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t window = p.window if p.window else 1
+    # a SYN/ACK, FIN or RST opens nothing
     if fn_tcp_next[0][p.tcp_class][NO] == IV:
         return CT_INVALID
     begin_state(t, p.end, window)
@@ -100,6 +101,7 @@ cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
     elif not e.loose:
         return CT_INVALID
     else:
+        # nothing is known of scaling: whatever the ends send is taken
         t.td_maxend[0] = p.end + window
         t.flags[0] = TCP_SACK_PERM | TCP_BE_LIBERAL
         t.flags[1] = TCP_SACK_PERM | TCP_BE_LIBERAL
@@ -156,17 +158,22 @@ cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) no
     cdef bint settled = old == ES and (c.status & IPS_ASSURED) != 0
     if not p.has_seq:
         return SKIP_WINDOW
+    # no data is at stake any more
     if modern and FW <= old <= CL:
         return SKIP_WINDOW
     if t.flags[other] & TCP_MAXACK_SET and not (modern and t.last_index == CLASS_SYN):
         if modern and p.seq == 0 and not settled:
             return CHECK_WINDOW
+        # RFC 5961: below what the other end has acknowledged nobody sends a RST
         if before_seq(p.seq, t.td_maxack[other]) and not (modern and e.ignore_invalid_rst):
             return REFUSE
+        # exactly the number that the other end waits for
         if not settled or p.seq == t.td_maxack[other]:
             return CHECK_WINDOW
+        # right behind its last ACK, which the other end has not acknowledged yet
         if t.last_index == CLASS_ACK and t.last_dir == p.dir and p.seq == t.last_end:
             return CHECK_WINDOW
+        # the end may answer with a challenge ACK: the connection stays, with the timeout of CLOSE
         new[0] = old
     if p.ack == t.last_end:
         # recorded: 6.18 believes a RST that answers a SYN only when the other side sent that SYN
@@ -188,6 +195,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
         return
     if p.tcp_class != CLASS_FIN and p.tcp_class != CLASS_RST:
         return
+    # the first of the two is only remembered
     if t.last_dir == p.dir or (t.last_index != CLASS_FIN and t.last_index != CLASS_RST):
         t.last_index = p.tcp_class
         t.last_dir = p.dir
@@ -202,6 +210,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t state_timeout(const engine_t *e, const tcp_t *t, uint32_t segment, bint has_seq, uint32_t new) noexcept nogil:
     # state_timeout: => Jiffies that a connection lasts in the state that a segment of class `segment` led to.
     cdef uint32_t own = e.timeouts[TIMEOUT_TCP + new]
+    # in the order of the kernel's ifs: only one of these shortens
     if t.retrans >= e.max_retrans and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
         return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
     if segment == CLASS_RST:
@@ -230,6 +239,7 @@ cdef inline void renew(engine_t *e, uint32_t ct, uint32_t now, uint32_t old, uin
     # renew: refresh a connection that has come from one state into another, and assure it once both ends have agreed.
     cdef conn_t *c = &e.conns[ct]
     if not c.status & IPS_SEEN_REPLY:
+        # picked up in the middle, and nobody has answered yet
         if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
             timeout = e.timeouts[TIMEOUT_TCP_UNACK]
     elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
@@ -245,10 +255,12 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     timeout = state_timeout(e, &e.tcp[p.ct], p.tcp_class, p.has_seq, new)
     if not c.status & IPS_SEEN_REPLY:
         if fn_unlikely(p.tcp_class == CLASS_RST):
+            # nobody answered but to refuse: the entry would only be in the way of the next SYN
             account(e, p)
             if c.status & IPS_CONFIRMED:
                 conn_kill(e, p)
             return CT_PASS
+        # SYNs that come again must not keep an entry alive for ever
         if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
             return CT_PASS
     renew(e, p.ct, p.now, old, new, timeout)

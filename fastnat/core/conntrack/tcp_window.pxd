@@ -71,7 +71,7 @@ cdef inline uint32_t option_bytes(const pkt_t *p) noexcept nogil:
 
 
 cdef inline void tcp_options(const pkt_t *p, uint8_t *scale, uint8_t *flags) noexcept nogil:
-    # tcp_options: window scale and SACK-permitted of a SYN.
+    # tcp_options: window scale and SACK-permitted of a SYN. An option that is cut ends the walk, what stood in front of it holds.
     # => Without any options neither is touched; otherwise both start at nothing, BE_LIBERAL excepted.
     cdef uint32_t n = option_bytes(p)
     cdef const uint8_t *at
@@ -96,6 +96,7 @@ cdef inline void tcp_options(const pkt_t *p, uint8_t *scale, uint8_t *flags) noe
         if at[0] == 4 and size == 2:
             flags[0] |= TCP_SACK_PERM
         elif at[0] == 3 and size == 3:
+            # RFC 7323, 2.3: a larger one counts as 14
             scale[0] = at[2] if at[2] < MAX_SCALE else MAX_SCALE
             flags[0] |= TCP_WINDOW_SCALE
         n -= size
@@ -282,6 +283,7 @@ cdef inline int outside(const engine_t *e, tcp_t *t, const segment_t *g, uint32_
 
 cdef inline void slide_sender(tcp_t *t, const segment_t *g, uint32_t win) noexcept nogil:
     # slide_sender: what the segment says about its own end: how far it has sent, how much it takes, what it has seen.
+    # what SACK says has arrived is no longer on the way: the window reaches as much further
     cdef uint32_t swin = win + (g.sack - g.ack)
     if t.td_maxwin[g.s] < swin:
         t.td_maxwin[g.s] = swin
@@ -314,6 +316,7 @@ cdef inline void slide_receiver(tcp_t *t, const segment_t *g, uint32_t win) noex
 cdef inline void count_repeat(tcp_t *t, const segment_t *g) noexcept nogil:
     # count_repeat: a pure ACK equal to the last one is a retransmission; many of them shorten the timeout.
     if t.last_dir == g.s and t.last_seq == g.seq and t.last_ack == g.ack and t.last_end == g.end and t.last_win == g.win:
+        # one byte; nf_conntrack_tcp_max_retrans is at most 255, too
         if t.retrans < 255:
             t.retrans += 1
         return

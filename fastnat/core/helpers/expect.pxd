@@ -160,6 +160,7 @@ cdef inline int expect_related(engine_t *e, const expect_t *given) noexcept nogi
     cdef uint32_t at = expect_head(e, x.t)[0]
     while at != FN_NONE:
         if e.expects[at].kind != EXPECT_GRE_KEY and expects_tuple(&e.expects[at], x.t, x.any_sport):
+            # of its own master it is a retransmission (expect_matches), of another one it clashes
             if e.expects[at].master != x.master or e.expects[at].any_sport != x.any_sport:
                 return EXPECT_BUSY
             unlink_expect(e, at)
@@ -171,6 +172,7 @@ cdef inline int expect_related(engine_t *e, const expect_t *given) noexcept nogi
     x.expires = <uint32_t>e.now + EXPECT_LIFETIME * FN_HZ
     if link_expect(e, &x) == FN_NONE:
         return EXPECT_REFUSED
+    # all live equally long, so a newer one is never due earlier
     if e.n_expects == 1:
         e.next_expect = x.expires
     e.stats[STAT_EXPECT_CREATE] += 1

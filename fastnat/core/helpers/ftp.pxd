@@ -48,6 +48,7 @@ cdef inline uint32_t read_numbers(const uint8_t *text, uint32_t n, uint32_t *num
         if is_digit(text[k]):
             numbers[i] = numbers[i] * 10 + text[k] - 48
         elif text[k] == sep:
+            # two separators side by side leave a number at 0; what does not fit in 32 bits wraps, as in the kernel
             i += 1
             if i == count:
                 return 0
@@ -63,6 +64,7 @@ cdef inline uint32_t read_port(const uint8_t *text, uint32_t start, uint32_t n, 
     for k in range(start, n):
         if text[k] == delimiter:
             port[0] = value
+            # no port at all is not accepted, but one beyond 16 bits wraps (get_port)
             return k + 1 if value else 0
         if not is_digit(text[k]):
             return 0
@@ -179,7 +181,7 @@ cdef inline uint32_t read_rfc959(ftp_t *f, const uint8_t *text, uint32_t n, uint
 
 
 cdef inline bint is_delimiter(uint8_t c) noexcept nogil:
-    # is_delimiter: => Whether EPRT may separate its fields by a byte.
+    # is_delimiter: => Whether EPRT may separate its fields by a byte: RFC 2428 allows any that prints, even letters.
     return not is_digit(c) and 33 <= c <= 126
 
 
@@ -217,6 +219,7 @@ cdef inline int find_pattern(ftp_t *f, const char *word, uint8_t skip, uint32_t 
     # => 1 found, 0 not, -1: it is begun or wrong, and no one can tell what the other side will make of it.
     cdef uint32_t i
     cdef uint8_t c
+    # a segment may end within the word: what there is of it has to agree
     for i in range(4 if f.end > 4 else f.end):
         c = f.text[i]
         if (c & 0xdf if 97 <= c <= 122 else c) != <uint8_t>word[i]:
@@ -245,6 +248,7 @@ cdef inline int find_pattern(ftp_t *f, const char *word, uint8_t skip, uint32_t 
 
 cdef inline int find_command(ftp_t *f, uint32_t dir, uint32_t *form) noexcept nogil:
     # find_command: what this direction may announce.
+    # only clients send commands, only servers reply
     cdef int found = find_pattern(f, b"PORT", 32, FTP_PORT) if dir == 0 else find_pattern(f, b"227 ", 0, FTP_PASV)
     form[0] = FTP_PORT if dir == 0 else FTP_PASV
     if found == 0:
@@ -265,6 +269,7 @@ cdef inline bint begins_line(const help_t *help, uint32_t dir, uint32_t seq) noe
 cdef inline void note_line_end(help_t *help, uint32_t dir, uint32_t seq) noexcept nogil:
     # note_line_end: the newest two are kept (update_nl_seq).
     cdef uint32_t oldest
+    # a retransmission of the last line
     if begins_line(help, dir, seq):
         return
     if help.n_ends[dir] < LINE_ENDS:
@@ -272,6 +277,7 @@ cdef inline void note_line_end(help_t *help, uint32_t dir, uint32_t seq) noexcep
         help.n_ends[dir] += 1
         return
     oldest = 0 if before_seq(help.line_ends[dir][0], help.line_ends[dir][1]) else 1
+    # an old segment must not push out what newer ones have ended
     if after_seq(seq, help.line_ends[dir][oldest]):
         help.line_ends[dir][oldest] = seq
 
@@ -348,6 +354,7 @@ cdef inline uint32_t expect_port(engine_t *e, expect_t *x) noexcept nogil:
             return port
         if said != EXPECT_BUSY:
             return 0
+        # linux-5.4 goes through all ports above, later kernels draw a few
         if e.profile == LINUX_5_4:
             port += 1
             if port > 65535:
@@ -365,9 +372,11 @@ cdef inline uint32_t announce(engine_t *e, pkt_t *p, const ftp_t *f, uint32_t fo
     # => REASON_NONE or why the segment is dropped.
     cdef conn_t *c = &e.conns[p.ct]
     cdef tuple_t back = conn_tuple(c, 1 - p.dir)
+    # "|2|", 39 characters of an address, "|65535|"
     cdef uint8_t text[64]
     cdef uint32_t port, size
     cdef expect_t x
+    # the data connection goes against the direction of the announcement, from a port that nobody knows
     x.t = tuple_make(tuple_src(back), tuple_dst(back), 0, f.port, PROTO_TCP, c.zone)
     x.master = p.ct
     x.any_sport = True
@@ -381,6 +390,7 @@ cdef inline uint32_t announce(engine_t *e, pkt_t *p, const ftp_t *f, uint32_t fo
     if port == 0:
         return REASON_HELPER
     size = format_command(text, form, tuple_dst(back), port)
+    # who could not be told where to connect must not be expected there
     if not mangle_tcp(e, p, tcp_payload_at(p) + f.at, f.n, text, size):
         forget_expects(e, p.ct, EXPECTATIONS)
         return REASON_NO_ROOM
@@ -398,12 +408,14 @@ cdef inline uint32_t ftp_help(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t behind
     cdef bint ends_line
     cdef int found
+    # before the handshake is over nobody says anything
     if p.ctinfo != IP_CT_ESTABLISHED and p.ctinfo != IP_CT_ESTABLISHED_REPLY:
         return REASON_NONE
     if at >= p.len:
         return REASON_NONE
     f.text = p.data + at
     f.end = p.len - at
+    # both as the segment came: what announce writes is longer or shorter, and the next one begins behind this
     behind = p.seq + f.end
     ends_line = f.text[f.end - 1] == 10
     if begins_line(help, p.dir, p.seq):

@@ -28,7 +28,8 @@ cdef inline uint32_t helper_hook(engine_t *e, pkt_t *p) noexcept nogil:
         reason = ftp_help(e, p)
     elif help.kind == HELPER_TFTP:
         reason = tftp_help(e, p)
-    elif help.kind == HELPER_PPTP:
+    elif not FN_V6 and help.kind == HELPER_PPTP:
+        # of IPv6 the kernel has no such helper
         reason = pptp_help(e, p, &hung_up)
     if hung_up:
         delete_siblings(e, p.ct)
@@ -68,17 +69,20 @@ cdef inline void follow_master(engine_t *e, pkt_t *p) noexcept nogil:
     cdef bint tunnel = x.kind == EXPECT_PPTP
     if tunnel:
         forget_other_half(e, p)
+    # without NAT the addresses are as they should be
     if x.kind == EXPECT_PLAIN or not e.conns[x.master].status & (IPS_SRC_NAT | IPS_DST_NAT):
         return
     # one who is not the master's end keeps its own address
     if tunnel or tuple_src(conn_tuple(&e.conns[p.ct], 0)) == tuple_src(conn_tuple(&e.conns[x.master], x.dir)):
         range_.flags = 0
         range_of_address(&range_, tuple_dst(other))
+        # the client's call as the server knows it (pptp_nat_expected)
         if tunnel and x.dir == 0:
             map_port(&range_, x.saved_port)
         setup_info(e, p, &range_, MANIP_SRC)
     range_.flags = 0
     range_of_address(&range_, tuple_src(other))
+    # where the client listens, which may not be the port that was announced for it
     if not tunnel or x.dir == 1:
         map_port(&range_, x.saved_port)
     setup_info(e, p, &range_, MANIP_DST)

@@ -75,6 +75,7 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
     back = out
     back.dir = 1
     if nat:
+        # the server's packets carry the call that it was told, the client's own call is behind NAT
         help.far_call = help.pac_call
         out.t = gre_tuple(e, ct, 0, help.own_call, help.pac_call)
         out.saved_port = help.pns_call
@@ -87,6 +88,7 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
         back.saved_port = 0
     if expect_related(e, &out) != EXPECT_DONE:
         return
+    # half a tunnel is none
     if expect_related(e, &back) != EXPECT_DONE:
         unlink_expect(e, find_expect(e, out.t))
         return
@@ -97,6 +99,7 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
 cdef inline bint from_client(help_t *help, uint32_t message, const uint8_t *at) noexcept nogil:
     # from_client: PNS to PAC (pptp_outbound_pkt).
     # => False: out of place, it changes nothing.
+    # states only restrain: what is out of place passes, and the helper looks away (pptp_outbound_pkt says "invalid")
     if message == START_SESSION_REQUEST:
         if help.session != SESSION_NONE:
             return False
@@ -111,6 +114,7 @@ cdef inline bint from_client(help_t *help, uint32_t message, const uint8_t *at) 
     elif message == IN_CALL_REPLY:
         if (help.call != CALL_IN_REQ and help.call != CALL_IN_REP) or help.pac_call != load_be16(at + 2):
             return False
+        # result 1: connected, accepted, stopped, in every reply of RFC 2637
         if at[4] == 1:
             help.call = CALL_IN_REP
             help.pns_call = <uint16_t>load_be16(at)
@@ -129,10 +133,12 @@ cdef inline bint from_server(help_t *help, uint32_t message, const uint8_t *at, 
     # from_server: PAC to PNS (pptp_inbound_pkt); *tunnel: GRE will come.
     # => False: out of place, it changes nothing.
     if message == START_SESSION_REPLY:
+        # a second reply may come: the order of the states is that of the enum, and the kernel compares them so
         if help.session < SESSION_REQUESTED:
             return False
         help.session = SESSION_CONFIRMED if at[2] == 1 else SESSION_ERROR
     elif message == STOP_SESSION_REPLY:
+        # nobody asked for it; an error may stop as well
         if help.session > SESSION_STOPREQ:
             return False
         help.session = SESSION_NONE if at[0] == 1 else SESSION_ERROR
@@ -210,6 +216,7 @@ cdef inline uint32_t pptp_help(engine_t *e, pkt_t *p, bint *hung_up) noexcept no
         return REASON_NONE
     message = load_be16(p.data + at + 8)
     at += PPTP_HEADERS
+    # a message that is cut would be read beyond its end; the kernel lets it pass
     if message > PPTP_MSG_MAX or have < PPTP_HEADERS + fn_pptp_size[message]:
         return REASON_NONE
     if p.dir == 0:

@@ -14,6 +14,7 @@ cdef inline void seqadj_set(engine_t *e, const pkt_t *p, uint32_t by) noexcept n
     # seqadj_set: the present segment has become longer by so much.
     cdef help_t *help = help_of(e, p.ct)
     e.conns[p.ct].status |= IPS_SEQ_ADJUST
+    # a retransmission of the segment that changed lengths changes them no second time; of several changes the last two are known
     if help.before[p.dir] == help.after[p.dir] or before_seq(help.pos[p.dir], p.seq):
         help.pos[p.dir] = p.seq
         help.before[p.dir] = help.after[p.dir]

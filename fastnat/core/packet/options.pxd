@@ -64,8 +64,10 @@ cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t
     cdef uint8_t *option = p.data + at
     if size < 3 or option[2] < 4:
         return False
+    # full: the packet goes on without this node's address
     if option[2] > size:
         return True
+    # room for a part of an address is an error
     if option[2] + 3 > size:
         return False
     p.record_at = <uint8_t>(at + option[2] - 1)
@@ -80,6 +82,7 @@ cdef inline bint overflow_stamp(pkt_t *p, uint8_t *option) noexcept nogil:
     # => False: it cannot be counted any more.
     if option[3] & 15 == STAMP_PRESPECIFIED:
         return True
+    # four bits count the nodes that found no room
     if option[3] >> 4 == 15:
         return False
     option[3] += 16
@@ -171,6 +174,7 @@ cdef inline bint take_option(engine_t *e, pkt_t *p, uint32_t at, uint32_t size, 
     cdef uint32_t kind = p.data[at]
     cdef uint32_t once = (SEEN_RECORD if kind == OPTION_RECORD_ROUTE else SEEN_STAMP if kind == OPTION_TIMESTAMP
                           else SEEN_ROUTE if kind == OPTION_LOOSE_ROUTE or kind == OPTION_STRICT_ROUTE else 0)
+    # RFC 791: at most one of each
     if seen[0] & once:
         return False
     seen[0] |= once
@@ -200,6 +204,7 @@ cdef inline bint receive_options(engine_t *e, pkt_t *p) noexcept nogil:
             if size < 2 or at + size > p.l4off or not take_option(e, p, at, size, &seen):
                 return False
         at += size
+    # what stands behind the end is cleared (__ip_options_compile), and the checksum follows
     while at < p.l4off:
         p.options_changed |= p.data[at] != OPTION_END
         p.data[at] = OPTION_END

@@ -63,6 +63,7 @@ cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint3
     # => False: too short for a tuple, or a GRE that cannot be tracked.
     sport[0] = 0
     dport[0] = 0
+    # an identifier is read in any message of ICMP, and is none in most; type and code stand in the place of a port
     if proto == PROTO_ICMP:
         if have < 8:
             return False
@@ -73,6 +74,7 @@ cdef inline bint read_l4(const uint8_t *l4, uint32_t have, uint32_t proto, uint3
             return False
         sport[0] = load_be16(l4)
         dport[0] = load_be16(l4 + 2)
+    # of version 0 there are no keys; version 1 is PPTP, whose protocol is always PPP
     elif proto == PROTO_GRE and have >= 8 and (l4[1] & 7) == 1:
         if load_be16(l4 + 2) != 0x880b:
             return False
@@ -183,6 +185,7 @@ cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4,
     length = load_be16(l4 + 4)
     if length < 8 or length > have:
         return False
+    # no checksum is allowed, over IPv6 as well; what the node sends itself has none yet
     if load_be16(l4 + 6) == 0 or not e.checksum or p.hook != HOOK_PREROUTING:
         return True
     return csum_ok(l4, have, pseudo_header(p, PROTO_UDP, have))
@@ -215,6 +218,7 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
     if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_TCP, have)):
         return False
     p.payload = have - header
+    # SYN and FIN take a number each
     p.end = p.seq + p.payload + ((p.tcp_flags >> 1) & 1) + (p.tcp_flags & 1)
     return flags_valid(p.tcp_flags)
 

@@ -33,6 +33,7 @@ cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
         ports[0] = 0
         if end != CHAIN_WHOLE:
             return end == CHAIN_LATER
+    # proto_ports_offset: 4 bytes at an offset; those of AH stand behind its lengths
     at += 4 if proto == PROTO_AH else 0
     if p.data != NULL and (has_ports(proto) or proto == PROTO_DCCP or proto == PROTO_ESP or proto == PROTO_AH):
         if p.len < at + 4:
@@ -51,6 +52,7 @@ cdef inline void renew(hashlimit_t *bucket, const match_t *m, const target_t *sa
     cdef uint64_t full = said.rate.full
     cdef uint32_t bits = CREDIT_BITS
     if m.bits & HASHLIMIT_RATE_MATCH:
+        # at the end of an interval the rate is judged, and the next one begins with nothing counted
         if ticks and ticks >= said.window.jiffies:
             bucket.last = now
             bucket.bursts = bucket.credit * said.window.jiffies > ticks * said.rate.cost
@@ -60,6 +62,7 @@ cdef inline void renew(hashlimit_t *bucket, const match_t *m, const target_t *sa
         full = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
         bits = BYTE_CREDIT_BITS
     bucket.last = now
+    # the first: what a long time adds does not fit in 64 bits
     if ticks > full >> bits or bucket.credit + (<uint64_t>ticks << bits) > full:
         bucket.credit = full
     else:
@@ -118,6 +121,7 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
                 bucket.seen = p.now
                 return bucket
             continue
+        # an expired one may be taken, but others of this key may stand behind it; behind one never used nobody stands
         if free == NULL:
             free = bucket
         if not bucket.used:

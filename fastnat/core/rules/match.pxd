@@ -129,7 +129,8 @@ cdef inline bint icmp_holds(const match_t *m, const pkt_t *p) noexcept nogil:
     # icmp_holds: icmp_type_code_match of xt_tcpudp.c; the tuple carries type and code in place of a port.
     cdef uint32_t type_ = tuple_dport(p.t) >> 8
     cdef uint32_t code = tuple_dport(p.t) & 0xff
-    return m.icmp.type == 0xff or (type_ == m.icmp.type and m.icmp.low <= code <= m.icmp.high)
+    # "any" of IPv4; of ICMPv6, type 255 is a type as all others
+    return (not FN_V6 and m.icmp.type == 0xff) or (type_ == m.icmp.type and m.icmp.low <= code <= m.icmp.high)
 
 
 cdef inline bint in_range(const engine_t *e, const match_t *m, addr_t addr) noexcept nogil:
@@ -151,6 +152,7 @@ cdef inline bint type_holds(engine_t *e, const match_t *m, pkt_t *p, bint dst) n
 
 cdef inline bint nth_holds(match_t *m) noexcept nogil:
     # nth_holds: statistic_mt of xt_statistic.c, mode nth.
+    # last is --every less one; --packet is where the count began
     m.nth.count = 0 if m.nth.count == m.nth.last else m.nth.count + 1
     return m.nth.count == 0
 
@@ -159,6 +161,7 @@ cdef inline bint quota_holds(match_t *m, const pkt_t *p) noexcept nogil:
     # quota_holds: the bytes left suffice for the packet, which then uses them up (quota_mt of xt_quota.c).
     cdef uint64_t left = m.quota.low | <uint64_t>m.quota.high << 32
     cdef bint enough = left >= p.length
+    # one that is too large takes the rest away, so no smaller one passes behind it
     left = left - p.length if enough else 0
     m.quota.low = <uint32_t>left
     m.quota.high = <uint32_t>(left >> 32)
@@ -334,6 +337,7 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p, b
     if tests & RULE_TESTS_ADDRESSES:
         src_differs = ((tuple_src(p.t) ^ r.src) & r.smask) != 0
         dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
+        # bit 0 of invert turns the source's test round, bit 1 the destination's
         if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
             return False
     if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)) and not (FN_V6 and p.part == PART_UNKNOWN):
@@ -461,6 +465,7 @@ cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept 
         p.ctinfo = IP_CT_UNTRACKED
     else:
         p.has_template = True
+        # --zone mark, or a number
         p.template_zone = <uint16_t>(p.mark & 0xffff if t.op else t.value)
         p.template_dir = <unsigned char>t.mask
         p.template_helper = <unsigned char>t.mask2
@@ -537,6 +542,7 @@ cdef inline uint32_t count_walk(engine_t *e, pkt_t *p, table_memo_t *memo, uint3
     # count_walk: the end of a walk. One of so many rules took long: the batch may pause behind it.
     # => kind, a policy as what it says.
     e.stats[STAT_RULES_WALKED] += walked
+    # a memo counts walked rules in 16 bits
     memo.walked = <uint16_t>walked if walked < 0xffff else 0xffff
     p.unrepeatable |= walked >= 0xffff
     p.pause |= walked >= 0xffff

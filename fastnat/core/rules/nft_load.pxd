@@ -31,6 +31,9 @@ cdef enum:
     V6_OPTIONS = 60
     # both directions of a connection
     BOTH = 2
+    # what is not where an option of TCP begins
+    OPTION_MISSING = 0
+    OPTION_CUT = 1
     OPTION_RECORD_ROUTE = 7
     OPTION_TIMESTAMP = 68
     OPTION_LOOSE_ROUTE = 131
@@ -120,17 +123,76 @@ cdef inline bint load_made(const pkt_t *p, const nft_expr_t *x, uint32_t *to) no
     return False
 
 
+cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogil:
+    # find_extension: => Where an extension header of IPv6 begins, 0: it is not there (ipv6_find_hdr). Of fragments that are not
+    # the first, nothing behind the fragment header is found.
+    cdef uint32_t at = IPV6_HEADER
+    cdef uint32_t next_
+    if p.data == NULL:
+        return 0
+    next_ = p.data[6]
+    while next_ in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS):
+        # as many bytes as the kernel reads of each, of the one that is looked for as well
+        if at + (4 if next_ == V6_ROUTING or next_ == V6_FRAGMENT else 2) > p.len:
+            return 0
+        if next_ == kind:
+            return at
+        if next_ == V6_FRAGMENT:
+            if load_be16(p.data + at + 2) & 0xfff8:
+                return 0
+            next_, at = p.data[at], at + 8
+        else:
+            next_, at = p.data[at], at + ((p.data[at + 1] + 2) * 4 if next_ == V6_AUTH else (p.data[at + 1] + 1) * 8)
+    return at if next_ == kind else 0
+
+
+cdef inline bint find_transport6(const pkt_t *p, uint32_t *proto, uint32_t *at) noexcept nogil:
+    # find_transport6: find_transport behind extension headers (ipv6_find_hdr with IP6_FH_F_AUTH).
+    cdef uint32_t next_ = p.data[6]
+    cdef uint32_t place = IPV6_HEADER
+    # conntrack and iptables look behind an authentication header; here it is a transport header itself
+    while next_ in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_OPTIONS):
+        if place + (4 if next_ == V6_ROUTING or next_ == V6_FRAGMENT else 2) > p.len:
+            return False
+        if next_ != V6_FRAGMENT:
+            next_, place = p.data[place], place + (p.data[place + 1] + 1) * 8
+        elif load_be16(p.data + place + 2) & 0xfff8:
+            # a fragment that is not the first: the kernel leaves the offset at 0, the beginning of the datagram
+            proto[0] = p.data[place]
+            at[0] = 0
+            return proto[0] not in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS)
+        else:
+            next_, place = p.data[place], place + 8
+    proto[0] = next_
+    at[0] = place
+    return next_ != V6_AUTH or place + 2 <= p.len
+
+
+cdef inline bint find_transport(const pkt_t *p, uint32_t *proto, uint32_t *at) noexcept nogil:
+    # find_transport: protocol and offset of the transport header as nft_set_pktinfo has them.
+    # => False: the headers of IPv6 are cut, and nobody can tell.
+    proto[0] = tuple_proto(p.t)
+    at[0] = p.l4off
+    if FN_V6 and p.data != NULL and fn_unlikely(p.l4off != IPV6_HEADER or p.part == PART_UNKNOWN):
+        return find_transport6(p, proto, at)
+    return True
+
+
 cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_payload: bytes of a header as a number (nft_payload_eval). x.b: the first byte, x.c: their number.
     cdef uint32_t start = x.b
-    cdef uint32_t i, byte_
+    cdef uint32_t i, byte_, proto, at
     if p.data == NULL and load_made(p, x, to):
         return True
     memset(to, 0, 4 * x.words)
-    if x.a == NFT_BASE_INNER or (x.a == NFT_BASE_TRANSPORT and tuple_proto(p.t) == 0):
+    if x.a == NFT_BASE_INNER or (x.a == NFT_BASE_TRANSPORT and not find_transport(p, &proto, &at)):
+        return False
+    # recorded: only nft_payload_eval asks whether the packet is a later fragment; nft_payload_fast_eval, which reads 1, 2 or 4
+    # bytes at a multiple of their number, takes its data for a header
+    if fn_unlikely(p.part == PART_LATER) and x.a == NFT_BASE_TRANSPORT and (x.c not in (1, 2, 4) or x.b % x.c != 0):
         return False
     if p.data != NULL:
-        start += p.l4off if x.a == NFT_BASE_TRANSPORT else 0
+        start += at if x.a == NFT_BASE_TRANSPORT else 0
         if start + x.c > p.len:
             return False
     elif start + x.c > made_size(p, x.a):
@@ -178,6 +240,7 @@ cdef inline void load_date(const engine_t *e, const nft_expr_t *x, uint32_t *to)
 
 cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_meta: nft_meta_get_eval.
+    cdef uint32_t at
     if x.a == NFT_META_LEN:
         to[0] = p.length
     elif x.a == NFT_META_MARK:
@@ -191,7 +254,7 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
     elif x.a == NFT_META_OIFNAME:
         put_name(e, outgoing(p), to)
     elif x.a == NFT_META_L4PROTO:
-        to[0] = tuple_proto(p.t)
+        return find_transport(p, to, &at)
     elif x.a == NFT_META_PKTTYPE:
         classify(e, p)
         to[0] = packet_type(e, p)
@@ -347,33 +410,39 @@ cdef inline bint load_rt(const engine_t *e, const pkt_t *p, const nft_expr_t *x,
     return True
 
 
-cdef inline uint32_t find_tcp_option(const pkt_t *p, uint32_t kind, uint32_t need) noexcept nogil:
-    # find_tcp_option: => Where an option with `need` bytes or more begins, 0: it is not there (nft_exthdr_tcp_eval).
-    cdef uint32_t at, end, size
-    if p.data == NULL or tuple_proto(p.t) != PROTO_TCP or p.len < p.l4off + 20:
+cdef inline uint32_t tcp_header_end(const pkt_t *p) noexcept nogil:
+    # tcp_header_end: => Where the options of TCP end, 0: there is no whole header (nft_tcp_header_pointer).
+    cdef uint32_t end
+    if p.data == NULL or tuple_proto(p.t) != PROTO_TCP or p.part == PART_LATER or p.len < p.l4off + 20:
         return 0
-    at = p.l4off + 20
     end = p.l4off + (p.data[p.l4off + 12] >> 4) * 4
-    if end > p.len:
-        return 0
+    return end if p.l4off + 20 <= end <= p.len else 0
+
+
+cdef inline uint32_t find_tcp_option(const pkt_t *p, uint32_t kind, uint32_t need) noexcept nogil:
+    # find_tcp_option: => Where an option with `need` bytes or more begins (nft_exthdr_tcp_eval), OPTION_MISSING, or OPTION_CUT: it
+    # has not so many, or not all that it says.
+    cdef uint32_t at = p.l4off + 20
+    cdef uint32_t end = tcp_header_end(p)
+    cdef uint32_t size
     while at + 1 < end:
         size = 1 if p.data[at] < 2 else p.data[at + 1]
         if size == 0:
             size = 1
         if p.data[at] == kind:
-            return at if at + size <= end and need <= size else 0
+            return at if at + size <= end and need <= size else OPTION_CUT
         at += size
-    return 0
+    return OPTION_MISSING
 
 
 cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_tcp_option: a field of an option, or whether the option is there.
     cdef uint32_t at = find_tcp_option(p, x.a, x.b + x.c)
     cdef uint32_t i
-    to[0] = at != 0
+    to[0] = at > OPTION_CUT
     if x.c == 0:
         return True
-    if at == 0:
+    if at <= OPTION_CUT:
         return False
     to[0] = 0
     for i in range(x.c):
@@ -418,30 +487,11 @@ cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogi
             return 0
         if is_broken(p.data + at, p.data[at + 1]):
             return 0
-        if p.data[at] == kind and found == 0:
+        # a router alert of another value than 0 is none (__ip_options_compile)
+        if p.data[at] == kind and found == 0 and not (kind == OPTION_ROUTER_ALERT and load_be16(p.data + at + 2)):
             found = at
         at += p.data[at + 1]
     return found
-
-
-cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogil:
-    # find_extension: => Where an extension header of IPv6 begins, 0: it is not there (ipv6_find_hdr). Of fragments that are not
-    # the first, nothing behind the fragment header is found.
-    cdef uint32_t at = IPV6_HEADER
-    cdef uint32_t next_
-    if p.data == NULL:
-        return 0
-    next_ = p.data[6]
-    while next_ != kind:
-        if next_ not in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS) or at + 8 > p.len:
-            return 0
-        if next_ == V6_FRAGMENT:
-            if load_be16(p.data + at + 2) & 0xfff8:
-                return 0
-            next_, at = p.data[at], at + 8
-        else:
-            next_, at = p.data[at], at + ((p.data[at + 1] + 2) * 4 if next_ == V6_AUTH else (p.data[at + 1] + 1) * 8)
-    return at if at < p.len else 0
 
 
 cdef inline bint load_extension(const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:

@@ -86,27 +86,29 @@ cdef inline bint set_address(const engine_t *e, pkt_t *p, uint32_t manip, addr_t
 
 
 cdef inline bint set_port(const engine_t *e, pkt_t *p, uint32_t manip, uint32_t port) noexcept nogil:
-    # set_port: `tcp sport set`, `udp dport set` and their kind, of a packet of that protocol. UDP without a checksum gets a wrong one.
+    # set_port: `tcp sport set`, `udp dport set` and their kind, of a packet of that protocol. UDP without a checksum gets a wrong one;
+    # nft asks for none of UDP-Lite, whose checksum becomes wrong (recorded).
     # => False: the header is cut off.
     cdef uint8_t after[2]
     cdef uint32_t proto = tuple_proto(p.t)
-    cdef uint32_t sum_at = TCP_SUM if proto == PROTO_TCP else UDP_SUM if proto == PROTO_UDP or proto == PROTO_UDPLITE else NO_SUM
-    cdef uint32_t have
+    cdef uint32_t sum_at = TCP_SUM if proto == PROTO_TCP else UDP_SUM if proto == PROTO_UDP else NO_SUM
+    cdef uint32_t have = 0
     cdef uint8_t *at
     if p.data != NULL:
         have = p.len - p.l4off if p.len > p.l4off else 0
         at = p.data + p.l4off + (0 if manip == MANIP_SRC else 2)
-        if have < (sum_at + 2 if sum_at != NO_SUM else 4) or (proto == PROTO_SCTP and have < SCTP_CRC + 4):
+        if have < (sum_at + 2 if sum_at != NO_SUM else 4):
             return False
         store_be16(after, port)
         if sum_at != NO_SUM:
             replace_sum(p.data + p.l4off + sum_at, at, after, 2)
         memcpy(at, after, 2)
-        if proto == PROTO_SCTP:
+        if proto == PROTO_SCTP and have >= SCTP_CRC + 4:
             store_be32(p.data + p.l4off + SCTP_CRC, fn_bswap32(fn_sctp_crc(p.data + p.l4off, have)))
     if manip == MANIP_SRC:
         p.t = tuple_with_src(p.t, tuple_src(p.t), port)
     else:
         p.t = tuple_with_dst(p.t, tuple_dst(p.t), port)
     renamed(e, p)
-    return True
+    # the kernel sums up what it has written already (nft_payload_csum_sctp)
+    return p.data == NULL or proto != PROTO_SCTP or have >= SCTP_CRC + 4

@@ -17,7 +17,8 @@ from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
-from .nft_load cimport find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option, scaled
+from .nft_load cimport (find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option,
+                       OPTION_CUT, OPTION_MISSING, scaled, tcp_header_end)
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
 from .nft_store cimport set_address, set_port
 from .proxy cimport give_to_proxy
@@ -81,6 +82,7 @@ cdef inline uint32_t numgen(engine_t *e, const nft_expr_t *x) noexcept nogil:
     cdef nft_state_t *s = &e.nft_states[x.a]
     if x.sreg:
         return scaled(<uint32_t>(random_u64(e) >> 32), x.b) + x.c
+    # the kernel adds before it answers, and begins one below the modulus: the first answer is 0
     s.packets = s.packets + 1 if s.packets + 1 < x.b else 0
     return <uint32_t>s.packets + x.c
 
@@ -92,6 +94,7 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
     cdef uint64_t tokens = s.tokens + now - s.last
     if x.b & 2:
         cost = s.period * p.length // s.cost
+    # a bucket is never fuller than the burst
     if tokens > s.most:
         tokens = s.most
     s.last = now
@@ -265,6 +268,7 @@ cdef inline uint32_t choose(const engine_t *e, const nft_expr_t *x, const uint32
     # choose: look a number up in a verdict map of 0, 1, 2 and so on, as those behind numgen are.
     # => As lookup.
     cdef uint32_t at = x.a + 2 * regs[x.sreg]
+    # no element: the rule does not hold
     if regs[x.sreg] >= x.b:
         return LEAVES
     chain[0] = e.nft_words[at + 1]
@@ -289,6 +293,7 @@ cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const
     cdef uint32_t max_proto = x.c >> 24
     memset(r, 0, sizeof(target_t))
     r.flags = <uint16_t>x.b
+    # 0xff: the statement names no register
     if min_addr != 0xff:
         r.min_addr = get_addr(regs + min_addr)
         r.max_addr = get_addr(regs + max_addr)
@@ -303,31 +308,44 @@ cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const
     return x.a
 
 
-cdef inline void set_mss(pkt_t *p, uint32_t mss) noexcept nogil:
-    # set_mss: nft_exthdr_tcp_set_eval: a maximum segment size only gets smaller.
-    cdef uint32_t at = find_tcp_option(p, 2, 4)
-    cdef uint32_t before
-    if at == 0:
-        return
+cdef inline uint32_t set_mss(pkt_t *p, uint32_t mss) noexcept nogil:
+    # set_mss: nft_exthdr_tcp_set_eval: a maximum segment size only gets smaller. A header without the option stays as it is.
+    # => GOES_ON, or LEAVES: the header or the option is cut.
+    cdef uint32_t at, before
+    if p.data == NULL:
+        return GOES_ON
+    at = find_tcp_option(p, 2, 4)
+    if at == OPTION_CUT or tcp_header_end(p) == 0:
+        return LEAVES
+    if at == OPTION_MISSING:
+        return GOES_ON
     before = load_be16(p.data + at + 2)
     if before <= mss:
-        return
+        return GOES_ON
     p.data[at + 2] = <uint8_t>(mss >> 8)
     p.data[at + 3] = <uint8_t>mss
     csum_replace2(p.data + p.l4off + 16, before, mss)
+    return GOES_ON
 
 
-cdef inline void strip_option(pkt_t *p, uint32_t kind) noexcept nogil:
+cdef inline uint32_t strip_option(pkt_t *p, uint32_t kind) noexcept nogil:
     # strip_option: nft_exthdr_tcp_strip_eval: NOPs in place of an option.
-    cdef uint32_t at = find_tcp_option(p, kind, 0)
-    cdef uint32_t i, n, high
-    if at == 0:
-        return
+    # => GOES_ON, LEAVES: there is no whole header, or TARGET_DROP: the option is cut, and cannot be taken away.
+    cdef uint32_t at, i, n, high
+    if p.data == NULL:
+        return GOES_ON
+    at = find_tcp_option(p, kind, 0)
+    if at == OPTION_CUT:
+        return TARGET_DROP
+    if at == OPTION_MISSING:
+        return GOES_ON if tcp_header_end(p) else LEAVES
     n = p.data[at + 1] if kind > 1 and p.data[at + 1] else 1
     for i in range(at, at + n):
+        # the checksum is over words: a byte at an even place is the higher half of one
         high = 8 if (i - p.l4off) % 2 == 0 else 0
         csum_replace2(p.data + p.l4off + 16, <uint32_t>p.data[i] << high, <uint32_t>1 << high)
         p.data[i] = 1
+    return GOES_ON
 
 
 cdef inline uint32_t jhash(const uint32_t *k, uint32_t length, uint32_t seed) noexcept nogil:
@@ -381,13 +399,15 @@ cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil
 
 cdef inline void set_helper(engine_t *e, const pkt_t *p, uint32_t helper, uint32_t proto) noexcept nogil:
     # set_helper: nft_ct_helper_obj_eval: a new connection of the helper's protocol gets it, unless it has one by a rule already.
+    # a confirmed connection has its extensions, and gets no other
     if not p.is_new or tuple_proto(e.conns[p.ct].tuples[0]) != proto or e.conns[p.ct].status & IPS_HELPER:
         return
     assign_helper(e, p.ct, helper, IPS_HELPER)
 
 
-cdef inline void assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
+cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
     # assign: what a rule sets: mark, zone, helper, TOS, TTL, MSS, a checksum of 0.
+    # => As evaluate; what only bytes have is set in those that are there.
     cdef target_t t
     memset(&t, 0, sizeof(target_t))
     t.value = regs[x.sreg]
@@ -408,14 +428,15 @@ cdef inline void assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32
     elif x.kind == NFT_NOTRACK:
         target_ct(p, TARGET_NOTRACK, &t)
     elif x.kind == NFT_SET_MSS:
-        set_mss(p, regs[x.sreg])
+        return set_mss(p, regs[x.sreg])
     elif x.kind == NFT_STRIP:
-        strip_option(p, x.a)
+        return strip_option(p, x.a)
     elif x.kind == NFT_SET_HELPER:
         set_helper(e, p, x.a, x.b)
     elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
         p.data[p.l4off + 6] = 0
         p.data[p.l4off + 7] = 0
+    return GOES_ON
 
 
 cdef inline bint loaded(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
@@ -451,6 +472,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     cdef uint32_t kind = x.kind
     if kind == NFT_CMP:
         return GOES_ON if cmp_holds(e, x, regs + x.sreg) else LEAVES
+    # codes.h keeps the kinds that load side by side
     if NFT_PAYLOAD <= kind <= NFT_EXTHDR:
         return GOES_ON if loaded(e, p, x, regs + x.dreg) else LEAVES
     if kind == NFT_LOOKUP:
@@ -493,7 +515,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     elif kind >= NFT_SET_ADDRESS:
         return GOES_ON if stored(e, p, x, regs) else LEAVES
     else:
-        assign(e, p, x, regs)
+        return assign(e, p, x, regs)
     return GOES_ON
 
 
@@ -535,6 +557,7 @@ cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexc
         if said == GOES_ON or said == LEAVES:
             continue
         if said == TARGET_JUMP:
+            # the kernel's own bound is checked when rules are loaded; the other one ends walks that take for ever
             if fn_unlikely(depth == FN_NFT_JUMPS or walked >= FN_WALK_RULES):
                 said = TARGET_TOO_FAR
                 break

@@ -59,6 +59,7 @@ cdef inline bint recent_hits(const engine_t *e, uint32_t list_, const recent_t *
     cdef uint32_t n = 0
     cdef uint32_t i
     for i in range(r.n_stamps):
+        # the last jiffy of the window counts (time_after)
         if window and <int32_t>(stamps[i] + window - now) < 0:
             continue
         n += 1
@@ -89,6 +90,7 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
     cdef bint holds
     addr &= e.targets[more.recent_more.at].masks.src
     r = recent_find(e, m.recent.list, addr, ttl, m.bits & RECENT_TTL)
+    # who is not in the list is added by --set alone
     if r == NULL:
         if op != RECENT_SET:
             return False
