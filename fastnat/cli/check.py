@@ -14,7 +14,7 @@ from ..engine import Engine
 from ..errors import FastnatError, InputError
 from ..node import Node
 from .forms import Answer, Paper, forms, tell
-from .terminal import answer_no, warn
+from .terminal import answer_no, warn, working
 
 EXAMPLES = (
     ("check node/", "whether the rules of a node load, and what is assumed"),
@@ -30,8 +30,9 @@ def check(node: str, lenient: bool, form: str) -> None:
     """Load the node directory NODE and say what it holds; exit 1 with the reason if it cannot be used."""
     look_at(Path(node))
     try:
-        loaded = Node.load(node, lenient)
-        engine = Engine(loaded, max_connections=1, epoch=0.0)
+        with working("loading the node"):
+            loaded = Node.load(node, lenient)
+            engine = Engine(loaded, max_connections=1, epoch=0.0)
     except FastnatError as error:
         answer_no()
         warn(f"fastnat: {error}")

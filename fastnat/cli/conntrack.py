@@ -7,13 +7,11 @@ from typing import Any
 import click
 
 from ..conntrack import Connection, format_line
-from ..dtypes import PROTOCOLS
 from ..engine import Engine
-from ..errors import InputError
 from ..node import Node
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
-from .terminal import Seconds, say
+from .terminal import Seconds, protocol_of, say, working
 from .terminal import start_from as load
 
 HEADER = (
@@ -38,14 +36,13 @@ def conntrack(
     node: str, start_from: str | None, proto: str | None, count: bool, after: float, profile: str, form: str
 ) -> None:
     """List the connections that NODE starts with, as conntrack -L does."""
-    loaded = Node.load(node, with_conntrack=start_from is None)
-    engine = Engine(loaded, profile)
+    with working("loading the node"):
+        loaded = Node.load(node, with_conntrack=start_from is None)
+        engine = Engine(loaded, profile)
     if start_from is not None:
         load(engine, start_from)
     engine.advance(after)
-    number = PROTOCOLS.get(proto or "")
-    if proto is not None and number is None:
-        raise InputError(f"--proto {proto!r}: expected one of {', '.join(PROTOCOLS)}")
+    number = None if proto is None else protocol_of(proto)
     wanted = [c for c in engine.conntrack if number in (None, c.proto)]
     if count:
         click.echo(len(wanted))

@@ -17,7 +17,7 @@ from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
-from .terminal import Bar, answer_no, warn
+from .terminal import Bar, answer_no, warn, working
 
 ANSWERS = {"yes": "yes", "no": "no", "unknown": "cannot tell"}
 MOST_GROUPS = 20
@@ -41,9 +41,10 @@ def doctor(files: tuple[str, ...], only_stale: bool, profile: str, no_simulation
     Files are recognised by their text, in any order; a node directory stands for the files in it. Exit status 1: a
     failure was found.
     """
-    evidence = collect(list(files))
-    # who asks for stale entries alone does not wait for the rest
-    facts = Facts(evidence) if only_stale else facts_of(evidence, profile)
+    with working("reading the files"):
+        evidence = collect(list(files))
+        # who asks for stale entries alone does not wait for the rest
+        facts = Facts(evidence) if only_stale else facts_of(evidence, profile)
     with Bar("looking at the entries") as bar:
         found = stale_of(evidence, facts, profile, bar)
         answers = [*findings(facts), stale_finding(evidence, found)] if not only_stale else []

@@ -39,8 +39,9 @@ EXAMPLES = (
 @click.command()
 @click.argument("node", required=False)
 @click.option(
-    "--rate", type=Rate(0.001, 1e9), required=True, help="Flows a second (3000, 3k/s, 180k/min), all together."
-)
+    "--rate", type=Rate(0.001, 1e9),
+    help="Flows a second (3000, 3k/s, 180k/min), all together; required, but for --cloud list.",
+)  # fmt: skip
 @click.option("--hold", default="1", show_default=True, metavar="TIME", help="How long a flow lasts: 30, 5m, exp:30.")
 @click.option("--dst", multiple=True, metavar="IP:PORT", help="[IPv6]:PORT and NET/LEN:PORT, too; repeatable.")
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True, help="Of the flows.")
@@ -66,11 +67,16 @@ EXAMPLES = (
 @click.option("--plot", metavar="PNG", help="Addresses needed for a quarter, half... of the rate (fastnat[report]).")
 @forms("html", flags=["json"])
 def plan(
-    node: str | None, rate: float, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str, profile: str,
-    fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int, plot: str | None,
+    node: str | None, rate: float | None, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str,
+    profile: str, fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int, plot: str | None,
     form: str,
 ) -> None:  # fmt: skip
     """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
+    if cloud == "list":
+        tell(form, listing(clouds()))
+        return
+    if rate is None:
+        raise click.UsageError("Missing option '--rate'.")
     try:
         held = hold_of(hold)
     except ValueError as error:
@@ -183,9 +189,6 @@ class Load:
 def in_a_cloud(name: str, load: Load, form: str) -> None:
     """Print what a load to one destination needs behind a cloud's NAT; exit status 1 if it fits into none asked for."""
     known = clouds()
-    if name == "list":
-        tell(form, listing(known))
-        return
     if name not in ("all", *known):
         raise InputError(f"--cloud {name!r}: expected all, list, or one of {', '.join(known)}")
     asked = list(known.values()) if name == "all" else [known[name]]

@@ -26,6 +26,7 @@ from .terminal import (
     never_matching,
     warn_of_owner,
     warn_of_rules,
+    working,
 )
 from .terminal import start_from as load
 
@@ -128,14 +129,16 @@ def run(
     out, lines, told = cast("BinaryIO | None", files["--write"]), files["--verdicts"], files["--events"]
     packets = capture.Writer(out) if out else None
     replayed = Replay(engine, iface)
-    for batch in capture.read_batches(given(captured)):
-        with uninterrupted():
-            for answers in replayed.run([batch]):
-                for name, n in zip(VERDICTS, answers.counts(), strict=True):
-                    counts[name] += n
-                if lines:
-                    lines.write_text("".join(line.json() for line in answers.lines()))
-                if told:
-                    told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
-                if packets:
-                    packets.write_all(answers.emitted())
+    with working("replaying") as say:
+        for batch in capture.read_batches(given(captured)):
+            with uninterrupted():
+                for answers in replayed.run([batch]):
+                    for name, n in zip(VERDICTS, answers.counts(), strict=True):
+                        counts[name] += n
+                    if lines:
+                        lines.write_text("".join(line.json() for line in answers.lines()))
+                    if told:
+                        told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
+                    if packets:
+                        packets.write_all(answers.emitted())
+                say(f"replaying: {sum(counts.values()):,} packets")

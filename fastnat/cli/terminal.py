@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import click
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ..addresses import FAMILIES
@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..iptables.context import DATE_FORM
 from ..node import Node
 from ..util import units
+from ..util.arguments import protocol
 from ..util.escapes import plain
 from ..util.files import read_text
 
@@ -35,6 +36,8 @@ STATUS = "fastnat.status"
 # lines of a dump, or rules, that are named one by one
 NAMED = 10
 NEVER = "never matches: "
+# seconds of silence
+PATIENCE = 1.0
 # of rules of nftables, those that ask for the owner
 SENDER = re.compile(r"\bsk[ug]id\b")
 
@@ -81,11 +84,11 @@ class Terminal(Console):
                 self.print("-" * width, soft_wrap=True)
 
     def _cards(self, lines: list[list[str]]) -> None:
-        """Print each row as lines of name and value, headed by its first value."""
+        """Print each row as lines of name and value, headed by its first one."""
         header, *rows = lines
         name = max(map(cell_len, header))
         for row in rows:
-            self.print(Text(row[0], style="bold"), soft_wrap=True)
+            self.print(Text(f"{header[0]} {row[0]}", style="bold"), soft_wrap=True)
             for said, cell in zip(header[1:], row[1:], strict=True):
                 self.print(Text(f"  {said}{' ' * (name - cell_len(said))}  {cell}"), soft_wrap=True)
 
@@ -107,6 +110,35 @@ class Bar(Progress):
         """Note the same of a run with n addresses."""
         self.update(self.task, description=f"{self.what} {n} SNAT address{'es' if n > 1 else ''}")
         self.opened(flows, of)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Say what is being done, and for how long already, once it takes a second; on a terminal only.
+
+    Yields what changes the words.
+    """
+    console, done, words = Terminal(stderr=True), threading.Event(), [what]
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+
+    def show() -> None:
+        if done.wait(PATIENCE):
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(words[0], total=None)
+            while not done.wait(0.2):
+                bar.update(task, description=words[0])
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield lambda said: words.__setitem__(0, said)
+    finally:
+        done.set()
+        thread.join()
 
 
 class Whole(click.IntRange):
@@ -180,6 +212,11 @@ class Date(click.ParamType):  # type: ignore[type-arg]  # a class without argume
             self.fail(f"{value!r} is neither seconds since 1970 nor {DATE_FORM}.", param, ctx)
 
 
+def protocol_of(text: str) -> int:
+    """Return the number of a protocol that a name or a number says; InputError for anything else."""
+    return protocol(int(text) if text.isascii() and text.isdigit() else text.lower())
+
+
 def seconds_of(text: str) -> float:
     """Return the seconds since 1970 that a number or a date says; ValueError for anything else."""
     try:
@@ -202,7 +239,8 @@ def load_node(path: str | None, lenient: bool = False, epoch: float | None = Non
 
     epoch: when virtual time 0 is, for rules with -m time [s since 1970].
     """
-    node = Node.load(path, lenient) if path is not None else Node.example()
+    with working("loading the node"):
+        node = Node.load(path, lenient) if path is not None else Node.example()
     node.epoch = epoch
     for note in node.notes:
         warn(f"fastnat: note: {note}")
@@ -252,7 +290,8 @@ def start_from(engine: Engine, path: str) -> None:
 def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None:
     """Load the connections of a dump's text; unless `quiet`, name and count the impossible lines."""
     left_out: list[str] = []
-    loaded = engine.conntrack.load(text, path, left_out)
+    with working(f"loading {plain(path)}"):
+        loaded = engine.conntrack.load(text, path, left_out)
     if quiet or not left_out:
         return
     for said in left_out[:NAMED]:

@@ -16,11 +16,12 @@ from ..exhaustion.plots import draw_ports, open_plot
 from ..node import Node
 from ..node.nat_addresses import NatAddresses
 from ..node.timeouts import PREFIX
+from ..util.escapes import plain
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
-from .terminal import Count, Seconds, warn
+from .terminal import Count, Seconds, warn, working
 
 HEADER = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
 EXAMPLES = (
@@ -61,13 +62,14 @@ def top(
         raise InputError("a forecast needs both: --earlier FILE and --apart SECONDS, the time between the dumps")
     with Outputs() as outputs:
         drawing = open_plot(outputs, plot)
-        with contextlib.closing(open_dump(dump)) as file:
+        with contextlib.closing(open_dump(dump)) as file, working(f"reading {plain(dump)}"):
             now = read(file, dump)
         before: dict[Name, PortSpace] | None = None
         if earlier is not None:
-            with contextlib.closing(open_dump(earlier)) as file:
+            with contextlib.closing(open_dump(earlier)) as file, working(f"reading {plain(earlier)}"):
                 before = {s.name: s for s in each_space(read(file, earlier), every=True)}
-        loaded = Node.load(node, lenient=True) if node is not None else None
+        with working("loading the node"):
+            loaded = Node.load(node, lenient=True) if node is not None else None
         if loaded and (own := NatAddresses(loaded)).known:
             spaces = list(islice((s for s in each_space(now, True, profile) if s.address in own), rows))
         else:
@@ -87,7 +89,8 @@ def top(
             {**_fields(s), "free": s.free, "occupancy": s.occupancy, "growth": g, "seconds_left": t}
             for s, g, t in zip(spaces, growth, left, strict=True)
         ]
-        return {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
+        told = {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
+        return told | ({"nf_conntrack_max": limit_of(loaded)} if loaded else {})
 
     def table() -> list[list[Any]]:
         return [
@@ -98,7 +101,7 @@ def top(
     def write(paper: Paper) -> None:
         show(paper, now, spaces, growth)
         if loaded:
-            show_table(paper, now, loaded.sysctl(PREFIX + "max", 262_144))
+            show_table(paper, now, limit_of(loaded))
 
     tell(form, Answer(write, document, HEADER, table))
     if now.cut:
@@ -109,10 +112,16 @@ def _fields(s: PortSpace) -> dict[str, Any]:
     return {name: getattr(s, name) for name in FIELDS}
 
 
+def limit_of(node: Node) -> int:
+    """Return how many entries a node's table may have."""
+    return node.sysctl(PREFIX + "max", 262_144)
+
+
 def show_table(paper: Paper, dump: Dump, limit: int) -> None:
     """Print how full the conntrack table is."""
     share = dump.connections / limit
-    what = "the table is full: new connections are dropped, whatever ports are free" if share >= 1 else "room is left"
+    full = "the table is full: new connections are dropped, or unanswered ones early for them, whatever ports are free"
+    what = full if share >= 1 else "room is left"
     if 0.95 <= share < 1:
         what = "nearly full: connections without an answer are dropped early"
     paper.say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")

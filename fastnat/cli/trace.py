@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from ..addresses import end_text, family_of
 from ..dtypes import PROTOCOLS
 from ..engine import Engine
+from ..engine.reasons import REASONS
 from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
-from ..util.arguments import protocol
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
-from .terminal import Date, Mark, Whole, load_node, never_matching, warn, warn_of_rules
+from .terminal import Date, Mark, Whole, load_node, never_matching, protocol_of, warn, warn_of_rules, working
 from .terminal import start_from as load
 
 # types of what answers an echo, by protocol
@@ -78,7 +78,8 @@ def trace(
     """Show how NODE (default: the packaged k8s-worker) treats one packet, rule by rule."""
     loaded = load_node(node, lenient)
     known = len(never_matching(loaded))
-    engine = Engine(loaded, profile=profile, seed=seed, epoch=epoch)
+    with working("loading the node"):
+        engine = Engine(loaded, profile=profile, seed=seed, epoch=epoch)
     # those whose sets are missing, or that ask for a date
     warn_of_rules(loaded, known)
     engine.uid, engine.gid = uid, gid
@@ -87,7 +88,7 @@ def trace(
     if set(flags) - set(FLAGS):
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
     try:
-        number = protocol(int(proto) if proto.isascii() and proto.isdigit() else proto.lower())
+        number = protocol_of(proto)
         if dport is None:
             dport = ECHOES[number] << 8 if number in ECHOES else 53
         if family_of(src) is not family_of(dst):
@@ -148,7 +149,9 @@ def dropped(told: Trace) -> str:
     """Return in words why a packet was dropped."""
     if told.reason == "clash" and told.probes > 1:
         return f"{told.probes} ports were tried, none was free: lost at confirm (insert_failed, drop)"
-    return "another connection has its tuple: lost at confirm" if told.reason == "clash" else told.reason
+    if told.reason == "clash":
+        return "another connection has its tuple: lost at confirm"
+    return f"{told.reason}: {REASONS[told.reason]}" if told.reason in REASONS else told.reason
 
 
 def ends_text(ends: tuple[str, int, str, int]) -> str:

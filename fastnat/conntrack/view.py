@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,12 @@ class Conntrack:
         self._cores = cores
         self.gre_lifetimes = gre_lifetimes
         self._max_connections, self._seed = max_connections, seed
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied by the module copy: it is a view of its engine's tables."""
+        raise ArgumentError(
+            "a Conntrack is a view of its engine and neither pickled nor copied: to_numpy() and format() return copies"
+        )
 
     def __len__(self) -> int:
         """Return their number, as `conntrack -C` does; it includes those with NAT_CLASH, which listings hide."""

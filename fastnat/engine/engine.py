@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -423,11 +422,19 @@ class Engine:
         without one, the same as this engine. It ignores changes to the node since this engine was made.
         """
         seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
-        other = copy(self)
+        other = object.__new__(Engine)
+        other.__dict__.update(self.__dict__)
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
         other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed)
         return other
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied by the module copy: two engines must not share tables."""
+        raise ArgumentError(
+            "an Engine is neither pickled nor copied: fork() makes an independent one in the same state; save(path) "
+            "and Engine.restore(path) take it to another process. A Node can be pickled"
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a file: node, connections, what rules remember, clock, generator, counters.

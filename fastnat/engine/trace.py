@@ -216,6 +216,8 @@ def _mapping(
     if found is None and verdict != Verdict.DROP:
         return "not tracked: no translation"
     if not delta["new"]:
+        if verdict == Verdict.DROP and found is not None:
+            return "an established connection: it lasts, only the packet was dropped"
         if verdict == Verdict.DROP:
             return "none of it lasts: the packet was dropped"
         return "an established connection: its own translation, no rule was asked"

@@ -14,6 +14,7 @@ from typing import Any
 # how a cell begins that a spreadsheet takes for a formula. "-" is left: rules and negative numbers begin with it
 FORMULA = ("=", "+", "@", "\t", "\r")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+SURROGATE, HALVES_OF_PAIRS = re.compile("[\ud800-\udfff]"), re.compile(r"\\ud[89a-f]")
 # at the begin of a line these make a heading, a list, a rule or a title of what stands above
 MARKDOWN_BLOCK = re.compile(r"#|[+-](?=\s|$)|[=-](?=[=\-\s]*$)|\d{1,9}(?=[.)](?:\s|$))")
 
@@ -23,7 +24,12 @@ def plain(text: object) -> str:
     said = str(text)
     if said.isprintable():
         return said
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
+    return "".join(c if c.isprintable() else _escaped(c) for c in said)
+
+
+def _escaped(c: str) -> str:
+    """Return the escape of a character; of a byte of a file's name that is no UTF-8 that of the byte."""
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()
 
 
 def markup(text: object) -> str:
@@ -50,8 +56,23 @@ def label(text: object) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON; DEL is the one control character that json.dumps leaves as it is."""
-    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
+    """Return a value as JSON; DEL is the one control character that json.dumps leaves as it is.
+
+    Half a surrogate pair, as names that are no UTF-8 have it, is escaped: strict readers refuse it.
+    """
+    text = json.dumps(value, indent=indent)
+    if HALVES_OF_PAIRS.search(text):
+        text = json.dumps(_whole(value), indent=indent)
+    return text.replace("\x7f", "\\u007f")
+
+
+def _whole(value: Any) -> Any:
+    """Return a value of JSON without halves of surrogate pairs."""
+    if isinstance(value, str):
+        return SURROGATE.sub(lambda half: _escaped(half[0]), value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inner) for key, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def cell(text: object) -> str:

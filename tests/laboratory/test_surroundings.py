@@ -1,10 +1,16 @@
 """Closed pipes, full devices and odd surroundings of a real process: the right status, and one line at the most."""
 
+import copy
+import json
 import os
+import pickle
+import pty
+import re
 import subprocess
 import sys
 
 import pytest
+from laboratory.test_any_node import ask
 
 import fastnat
 
@@ -78,3 +84,71 @@ def test_the_status_of_check(place):
     assert check("node/addr.json") == (2, 1)
     assert check("/dev/null") == (2, 1)
     assert check("node", "--nothing")[0] == 2
+
+
+def test_names_that_are_no_utf_8(place):
+    """They are shown with the bytes escaped; a run about such a node is saved and reported; JSON has no half pair."""
+    node, dump, run = (os.fsdecode(name) for name in (b"no\xffde", b"d\xfe.txt", b"r\xfd.json"))
+    (place / "node").rename(place / node)
+    (place / dump).write_text(LINE.format(7))
+    assert ask("check", node)[1].startswith(r"no\xffde: ")
+    assert json.loads(ask("check", node, "-o", "json")[1])["node"] == r"no\xffde"
+    assert ask("exhaust", node, "--flows", "500", "--json", run)[0] == 0
+    assert (place / run).read_text().isascii()
+    assert "All 500 flows found a port." in ask("report", run)[1]
+    assert r"node no\xffde, kernel" in ask("report", run, "-o", "html")[1]
+    assert ask("top", dump)[0] == ask("conntrack", node, "--start-from", dump)[0] == 0
+    done = subprocess.run([*COMMAND, "check", f"{node}/none"], capture_output=True, check=False)
+    assert rb"no\xffde/none: No such" in done.stderr
+
+
+def on_a_terminal(words, columns):
+    """Run a command on a terminal of so many columns; return its exit status and what it showed."""
+    pid, fd = pty.fork()
+    if not pid:
+        os.environ.update(COLUMNS=str(columns), TERM="xterm")
+        os.execv(COMMAND[0], [*COMMAND, *words])
+    said = b""
+    while True:
+        try:
+            more = os.read(fd, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        said += more
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_of_40_columns(place):
+    """Each row of a table becomes lines, all of them with the name of what they are."""
+    (place / "dump").write_text(LINE.format(2000))
+    status, said = on_a_terminal(["top", "dump"], 40)
+    assert status == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    assert "NAT address 5.5.5.5\n  proto        udp\n  destination  2.2.2.2:2\n  used         1\n" in text
+
+
+def test_what_takes_longer_than_a_second_says_so(place, monkeypatch):
+    """Loading, reading, replaying: a line on the terminal that is gone afterwards; at once here."""
+    (place / "dump").write_text("".join(LINE.format(n) for n in range(1, 60_000)))
+    (place / "sitecustomize.py").write_text("import fastnat.cli.terminal as t\nt.PATIENCE = 0.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    status, said = on_a_terminal(["conntrack", "node", "--start-from", "dump", "--count"], 80)
+    assert (status, said.rstrip().endswith("59999")) == (0, True)
+    assert "loading the node" in said
+    assert "loading dump" in said
+    done = subprocess.run([*COMMAND, "top", "dump"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+def test_an_engine_is_forked_or_saved_not_copied(make):
+    node = fastnat.Node.example()
+    engine = fastnat.Engine(node)
+    for thing, remedy in ((engine, "fork"), (engine.conntrack, "to_numpy")):
+        with pytest.raises(fastnat.ArgumentError, match=remedy):
+            make(thing)
+    assert len(engine.fork().conntrack) == 0
+    assert pickle.loads(pickle.dumps(node)).rules_text == node.rules_text

@@ -218,3 +218,43 @@ def test_dccp_without_ports_is_read_back():
     assert engine.conntrack.format("proc") == line
     dump = read(io.BytesIO(line.encode()))
     assert (dump.connections, dump.others, list(each_space(dump, every=True))) == (1, 1, [])
+
+
+def test_a_trace_says_in_words_why_a_packet_was_dropped(tmp_path):
+    """And that a connection lasts of which one packet was."""
+    folder = saved(tmp_path / "n", "*filter\n-A FORWARD -p udp -j DROP\nCOMMIT\n" + nat(MASQUERADE))
+    said = ask("trace", folder, "-p", "udp")[1]
+    assert "dropped: rule_drop: by a rule, or by the policy of a chain\n" in said
+    assert "chosen  none of it lasts" in said
+    dump = tmp_path / "dump"
+    dump.write_text(
+        "udp 17 29 src=10.244.1.2 dst=203.0.113.10 sport=40000 dport=53 src=203.0.113.10 dst=198.51.100.10 sport=53 "
+        "dport=40000 mark=0 use=1\n"
+    )
+    said = ask("trace", folder, "-p", "udp", "--start-from", dump)[1]
+    assert "chosen  an established connection: it lasts, only the packet was dropped\n" in said
+    (folder / "sysctl.conf").write_text("net.ipv4.ip_forward = 0\n")
+    assert "(net.ipv4.ip_forward and its kind)" in ask("trace", folder)[1]
+
+
+def test_clouds_are_listed_without_a_load():
+    status, said, _ = ask("plan", "--cloud", "list")
+    assert (status, "aws-nat-gateway: " in said) == (0, True)
+    assert ask("plan")[0] == 2
+
+
+def test_conntrack_takes_protocols_as_trace_does(tmp_path):
+    dump = tmp_path / "dump"
+    dump.write_text("udp 17 9 src=10.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=198.51.100.10 sport=2 dport=1\n")
+    folder = saved(tmp_path / "n", nat(MASQUERADE))
+    for given, n in {"udp": 1, "UDP": 1, "17": 1, "tcp": 0, "6": 0}.items():
+        assert ask("conntrack", folder, "--start-from", dump, "-p", given, "--count")[1] == f"{n}\n"
+    assert ask("conntrack", folder, "-p", "nothing")[0] == 2
+
+
+def test_top_tells_programs_the_limit_that_it_tells_people(tmp_path):
+    dump = tmp_path / "dump"
+    dump.write_text("udp 17 9 src=10.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=198.51.100.10 sport=2 dport=1\n")
+    folder = saved(tmp_path / "n", nat(MASQUERADE), max=1)
+    assert strict(ask("top", dump, "--node", folder, "-o", "json")[1])["nf_conntrack_max"] == 1
+    assert "or unanswered ones early for them" in ask("top", dump, "--node", folder)[1]
