@@ -31,12 +31,13 @@ from ..exhaustion.variants import (
     Variant,
     apply,
     compare,
+    cut_shorts,
     idle,
     named,
     parse,
     with_rate_of,
 )
-from ..exhaustion.workload import CLOSES, cut_short
+from ..exhaustion.workload import CLOSES
 from ..node import Node
 from ..util.escapes import json_text
 from ..util.files import read_text
@@ -206,7 +207,7 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        notes = tuple(filter(None, [*idle(variants, work), cut_short(*apply(variants[0], loaded, work, kernel))]))
+        notes = (*idle(variants, work), *cut_shorts(variants, loaded, work, kernel))
         doc = Document(
             name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now(), seed=first_seed
         )
@@ -358,8 +359,7 @@ def words_of_rates(asked: Rates, found: list[steady.Rate], stopped: bool) -> lis
     for variant, other in sorted(others, key=lambda pair: -pair[1].rate):
         said.append(f"{variant.label}: from {found[0].rate:,.0f} to {other.rate:,.0f} flows/s; {other.found}.")
     said += idle(variants, replace(work, rate=found[0].rate))
-    short = cut_short(*apply(variants[0], asked.node, work, asked.kernel))
-    return [*said, short] if short else said
+    return [*said, *cut_shorts(variants, asked.node, work, asked.kernel)]
 
 
 def by(found: Steady) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, BinaryIO
 
 import click
 
-from ..addresses import end_text
+from ..addresses import FAMILIES, end_text, family_of
 from ..conntrack.dump import Dump, Name, read
-from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, seconds_left, spaces_of
+from ..conntrack.port_spaces import PAIN, PortSpace, each_space, narrowed, seconds_left, spaces_of
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
+from ..exhaustion.source_nat import ANY, port_windows
 from ..node import Node
 from ..node.nat_addresses import NatAddresses
 from ..node.timeouts import PREFIX
@@ -24,6 +27,8 @@ from .options import profile_option
 from .terminal import Count, Seconds, warn, working
 
 HEADER = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
+# port spaces among which those of few ports are looked for
+MOST_LOOKED_AT = 1000
 EXAMPLES = (
     ("top dump.txt", "the port spaces of `conntrack -L >dump.txt`, the fullest first"),
     ("top dump.txt --earlier earlier.txt --apart 5m", "when they run out, if they go on growing"),
@@ -71,7 +76,7 @@ def top(
         with working("loading the node"):
             loaded = Node.load(node, lenient=True) if node is not None else None
         if loaded and (own := NatAddresses(loaded)).known:
-            spaces = list(islice((s for s in each_space(now, True, profile) if s.address in own), rows))
+            spaces = fullest((s for s in each_space(now, True, profile) if s.address in own), loaded, rows)
         else:
             spaces = spaces_of(now, rows, every, profile)
         if drawing and spaces:
@@ -81,12 +86,12 @@ def top(
             warn(f"{plot}: not drawn, there is no port space")
     growth: list[float | None] = [None] * len(spaces)
     if before is not None and apart is not None:
-        growth = [(s.used - (before[s.name].used if s.name in before else 0)) / apart for s in spaces]
-    left = [None if g is None else seconds_left(s.used, g) for s, g in zip(spaces, growth, strict=True)]
+        growth = [(s.used - used_before(before, s)) / apart for s in spaces]
+    left = [None if g is None else seconds_left(s.free, g) for s, g in zip(spaces, growth, strict=True)]
 
     def document() -> Any:
         listed = [
-            {**_fields(s), "free": s.free, "occupancy": s.occupancy, "growth": g, "seconds_left": t}
+            {**_fields(s), "ports": s.ports, "free": s.free, "occupancy": s.occupancy, "growth": g, "seconds_left": t}
             for s, g, t in zip(spaces, growth, left, strict=True)
         ]
         told = {"profile": profile, "connections": now.connections, "without_ports": now.others, "spaces": listed}
@@ -110,6 +115,26 @@ def top(
 
 def _fields(s: PortSpace) -> dict[str, Any]:
     return {name: getattr(s, name) for name in FIELDS}
+
+
+def fullest(spaces: Iterator[PortSpace], node: Node, rows: int) -> list[PortSpace]:
+    """Return the port spaces of which the greatest share is in use, of the ports that the rules of a node give."""
+    windows = {
+        (version, proto): port_windows(node, family, proto) - {ANY}
+        for version, family in FAMILIES.items() for proto in ("tcp", "udp")
+    }  # fmt: skip
+    if not any(windows.values()):
+        return list(islice(spaces, rows))
+    found = [
+        narrowed(s, windows.get((family_of(s.address).version, s.proto), set()))
+        for s in islice(spaces, max(rows, MOST_LOOKED_AT))
+    ]  # fmt: skip
+    return sorted(found, key=lambda s: -s.occupancy)[:rows]
+
+
+def used_before(before: Mapping[Name, PortSpace], s: PortSpace) -> int:
+    """Return how many of a port space's ports were in use in the earlier dump."""
+    return replace(before[s.name], window=s.window).used if s.name in before else 0
 
 
 def limit_of(node: Node) -> int:
@@ -148,12 +173,13 @@ def show(console: Paper, dump: Dump, spaces: list[PortSpace], growth: list[float
     console.table([*names, "zone"] if zoned else names, rows, left=3)
     s, g = spaces[0], growth[0]
     where = f"{s.address} towards {s.proto} {end_text(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
+    its = f"{s.ports:,} port{'' if s.ports == 1 else 's'}"
     if s.fails >= 0.001:
         word = f"Ports are running out now: of new connections from {where} {s.fails:.1%} fail."
     elif s.occupancy >= PAIN:
-        word = f"At the edge: {where} uses {s.occupancy:.1%} of its {PORTS:,} ports; {s.fails:.2%} of new ones fail."
+        word = f"At the edge: {where} uses {s.occupancy:.1%} of its {its}; {s.fails:.2%} of new ones fail."
     else:
-        word = f"No port space is exhausted; the fullest, {where}, uses {s.occupancy:.1%} of its {PORTS:,} ports."
+        word = f"No port space is exhausted; the fullest, {where}, uses {s.occupancy:.1%} of its {its}."
     console.say(word)
     if g is not None:
         console.say(forecast(s, g))

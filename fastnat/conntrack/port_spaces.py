@@ -10,7 +10,7 @@ Source: the search of nf_nat_l4proto_unique_tuple: windows of 128, 64, 32, 16 an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
@@ -34,7 +34,8 @@ class PortSpace:
     """One port space, its connections, and those of them that came from another address; zone: of their replies.
 
     All else is worked out when it is asked for: a dump may have a port space for each of its lines. here: which entries
-    are its own; yields: whether a SYN may take over the port of a closed connection.
+    are its own; yields: whether a SYN may take over the port of a closed connection. window: the first and the last of
+    its ports, those of the rules where they name fewer than 1024..65535.
     """
 
     address: str
@@ -47,6 +48,7 @@ class PortSpace:
     entries: Entries = field(repr=False)
     here: NDArray[np.int64] = field(repr=False)
     yields: bool = False
+    window: tuple[int, int] = (FIRST, FIRST + PORTS - 1)
 
     @property
     def name(self) -> Name:
@@ -55,14 +57,23 @@ class PortSpace:
 
     @property
     def taken(self) -> NDArray[np.bool_]:
-        """bool[64512], which of the ports 1024..65535 are in use."""
-        return self.every_port()[FIRST:]
+        """bool[ports], which of its ports are in use: bool[64512] of 1024..65535 where no rule names fewer."""
+        return self.within(self.every_port())
 
     @property
     def closing(self) -> NDArray[np.bool_] | None:
         """Of `taken`, those that a SYN may take over; None where none can be."""
         closing = self.every_closing()
-        return None if closing is None else closing[FIRST:]
+        return None if closing is None else self.within(closing)
+
+    def within(self, every: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return what of bool[65536] stands for its ports."""
+        return every[self.window[0] : self.window[1] + 1]
+
+    @property
+    def ports(self) -> int:
+        """How many ports it has."""
+        return self.window[1] - self.window[0] + 1
 
     def every_port(self) -> NDArray[np.bool_]:
         """Return bool[65536], which ports are in use: rules may name those below 1024, too."""
@@ -77,9 +88,9 @@ class PortSpace:
 
     @cached_property
     def used(self) -> int:
-        """Ports of 1024..65535 in use."""
+        """Its ports in use."""
         ports = self.entries.records["port"][self.here]
-        return len(np.unique(ports[ports >= FIRST]))
+        return len(np.unique(ports[(ports >= self.window[0]) & (ports <= self.window[1])]))
 
     @property
     def time_wait(self) -> int:
@@ -89,6 +100,9 @@ class PortSpace:
     @cached_property
     def fails(self) -> float:
         """The probability that a new connection whose own source port is random finds none; 0 if below a millionth."""
+        if self.ports != PORTS:
+            # the client's own port is hardly among them
+            return search_fails(self.taken, self.closing)
         # however they lie
         if at_most(self.used) < UNLIKELY:
             return 0.0
@@ -103,13 +117,27 @@ class PortSpace:
 
     @property
     def free(self) -> int:
-        """Ports of 1024..65535 not in use."""
-        return PORTS - self.used
+        """Its ports not in use."""
+        return self.ports - self.used
 
     @property
     def occupancy(self) -> float:
         """Share of the ports in use."""
-        return self.used / PORTS
+        return self.used / self.ports
+
+
+def narrowed(space: PortSpace, windows: set[tuple[int, int]]) -> PortSpace:
+    """Return a port space with the ports that a rule names, if most of those in use are among them.
+
+    windows: the first and last ports that rules name. Of several the fullest is taken.
+    """
+    best, every = space, space.every_port()
+    in_use = int(every.sum())
+    for window in windows:
+        there = replace(space, window=window)
+        if 0 < in_use <= 2 * there.used and there.occupancy > best.occupancy:
+            best = there
+    return best
 
 
 def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:
@@ -199,6 +227,6 @@ def at_most(used: int) -> float:
     return chance
 
 
-def seconds_left(used: int, growth: float) -> float | None:
-    """Return the seconds until all ports are in use at this growth [ports/s]; None if it does not grow."""
-    return (PORTS - used) / growth if growth > 0 else None
+def seconds_left(free: int, growth: float) -> float | None:
+    """Return the seconds until no port is free at this growth [ports/s]; None if it does not grow."""
+    return free / growth if growth > 0 else None

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..addresses import end_text
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, search_fails
+from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, narrowed
 from ..dtypes import PROTOCOLS
 from ..node.nat_addresses import NatAddresses
 from .counters import Counters
@@ -139,18 +139,9 @@ def within(space: PortSpace, windows: set[tuple[int, int]]) -> Fullness:
 
     Where a rule names ports, and most of those in use are among them, it has only those.
     """
-    best = Fullness(space, space.used, PORTS, space.fails)
-    if not windows or PROTOCOLS.get(space.proto) not in (6, 17):
-        return best
-    taken, closing = space.every_port(), space.every_closing()
-    every = int(taken.sum())
-    for low, high in windows:
-        inside = taken[low : high + 1]
-        used = int(inside.sum())
-        if 0 < every <= 2 * used and used / len(inside) > best.share:
-            fails = search_fails(inside, None if closing is None else closing[low : high + 1])
-            best = Fullness(space, used, len(inside), fails)
-    return best
+    if PROTOCOLS.get(space.proto) in (6, 17):
+        space = narrowed(space, windows)
+    return Fullness(space, space.used, space.ports, space.fails)
 
 
 def _read_counters(facts: Facts) -> None:
@@ -191,7 +182,8 @@ def _ports(facts: Facts) -> Finding:
     lost = counted["insert_failed"] if counted else None
     if worst and worst.fails >= FAILS:
         space = worst.space
-        where = f"{space.address} to {space.proto} {end_text(space.dst, space.dport)}"
+        zone = f" in zone {space.zone}" if space.zone else ""
+        where = f"{space.address} to {space.proto} {end_text(space.dst, space.dport)}{zone}"
         said = (
             f"{worst.used:,} of the {worst.ports:,} ports of {where} are in use, {space.time_wait:,} of them in "
             f"TIME_WAIT; of new connections there {worst.fails:.1%} fail now"

@@ -166,9 +166,9 @@ def draw_ports(space: PortSpace, path: str | Output) -> None:
     """Write a raster of the ports 1024..65535 of one port space, 256 a row, those in use dark."""
     figure = figure_of(7, 7)
     axes = figure.subplots()
-    axes.imshow(space.taken.reshape(-1, 256), cmap="Greys", aspect="auto", extent=(0, 256, 65536, 1024))
+    axes.imshow(space.every_port()[1024:].reshape(-1, 256), cmap="Greys", aspect="auto", extent=(0, 256, 65536, 1024))
     where = f"{space.address} to {space.proto} {end_text(space.dst, space.dport)}"
-    titled(figure, axes, f"{space.used:,} of 64,512 ports are in use (dark)", where)
+    titled(figure, axes, f"{space.used:,} of {space.ports:,} ports are in use (dark)", where)
     axes.set_xlabel("port within a row of 256")
     axes.set_ylabel("first port of the row")
     axes.set_xticks(range(0, 257, 32))

@@ -19,7 +19,7 @@ from .factors import SYSCTLS, Value, read, text_of
 from .outcome import Outcome, listed, remedy, words_of
 from .simulation import Run, Stopped, run
 from .source_nat import Change
-from .workload import Workload
+from .workload import Workload, cut_short
 
 # combinations of one run, runs of each
 MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000
@@ -129,6 +129,21 @@ def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[N
         base = translated_address(node, work, profile) if addresses > 1 else 0
         Change(work.family, settings.get("random-fully") is True, ports, addresses, base).apply(changed)
     return changed, work, profile
+
+
+def cut_shorts(variants: list[Variant], node: Node, work: Workload, profile: str) -> list[str]:
+    """Return a sentence for each variant in which entries end before their flows do; the first one has no name."""
+    said: dict[str, str] = {}
+    for n, variant in enumerate(variants):
+        settings = dict(variant.factors)
+        # rules, which take long to copy, have no part in it
+        changed = copy.copy(node)
+        changed.sysctls = {**node.sysctls, **{SYSCTLS[k]: str(v) for k, v in settings.items() if k in SYSCTLS}}
+        loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
+        found = cut_short(changed, replace(work, **loads), str(settings.get("profile", profile)))
+        if found and found not in said:
+            said[found] = f"{variant.label}: {found}" if n else found
+    return list(said.values())
 
 
 def translated_address(node: Node, work: Workload, profile: str) -> int:

@@ -79,7 +79,7 @@ def test_command_says_what_is_near(tmp_path):
     assert "At +69.8/s, as between the two dumps, it is full in 38 s." in grown
     grown = CliRunner().invoke(group, ["top", "-", "--csv"], input=now.read_bytes()).output
     assert next(csv.DictReader(io.StringIO(grown)))["dport"] == "53"
-    assert seconds_left(20_000, 10_000 / 60) == pytest.approx((PORTS - 20_000) / 10_000 * 60)
+    assert seconds_left(PORTS - 20_000, 10_000 / 60) == pytest.approx((PORTS - 20_000) / 10_000 * 60)
 
 
 def test_a_dump_cut_in_the_middle_names_the_line(tmp_path):

@@ -258,3 +258,31 @@ def test_top_tells_programs_the_limit_that_it_tells_people(tmp_path):
     folder = saved(tmp_path / "n", nat(MASQUERADE), max=1)
     assert strict(ask("top", dump, "--node", folder, "-o", "json")[1])["nf_conntrack_max"] == 1
     assert "or unanswered ones early for them" in ask("top", dump, "--node", folder)[1]
+
+
+@pytest.mark.parametrize("low", [600, 5000])
+def test_top_knows_the_ports_that_the_rules_of_a_node_give(tmp_path, low):
+    """100 of 100 are in use: `top --node` says what `doctor` and `exhaust` say of them."""
+    rule = f"-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports {low}-{low + 99}"
+    folder, dump = saved(tmp_path / "n", nat(rule)), tmp_path / "dump"
+    engine = fastnat.Engine(fastnat.Node.load(folder))
+    ends = {"proto": "udp", "src": "10.244.1.2", "sport": range(2000, 2300), "iface": "cni0"}
+    engine.process(engine.packets(**ends, dst="203.0.113.10", dport=53))
+    engine.process(engine.packets(**ends | {"proto": "tcp"}, dst="203.0.113.11", dport=53, tcp_flags=2))
+    dump.write_text(engine.conntrack.format())
+    words = ("top", dump, "--node", folder)
+    first = strict(ask(*words, "-o", "json")[1])["spaces"][0]
+    assert (first["proto"], first["used"], first["ports"], first["free"], first["fails"]) == ("udp", 100, 100, 0, 1)
+    said = ask(*words)[1]
+    assert "Ports are running out now: of new connections from 198.51.100.10 towards udp 203.0.113.10:53 100.0%" in said
+    assert "100 of the 100 ports of 198.51.100.10 to udp 203.0.113.10:53" in ask("doctor", dump, folder)[1]
+    # without the node nobody knows
+    assert "No port space is exhausted" in ask("top", dump)[1]
+
+
+def test_variants_in_which_entries_end_early_are_named(tmp_path):
+    folder = saved(tmp_path / "n", nat(MASQUERADE))
+    said = ask("exhaust", folder, "--proto", "tcp", "--hold", "60", "--rate", "20", "--flows", "1200", "--seeds", "1",
+               "--vary", "tcp-established=432000:10")[1]  # fmt: skip
+    assert "\ntcp-established=10: Entries end before their flows do: nf_conntrack_tcp_timeout_established is 10" in said
+    assert said.count("Entries end") == 1
