@@ -14,6 +14,7 @@ from ..engine import Engine
 from ..errors import FastnatError, InputError
 from ..node import Node
 from .forms import Answer, Paper, forms, tell
+from .options import order_option, take_order
 from .terminal import answer_no, warn, working
 
 EXAMPLES = (
@@ -24,6 +25,7 @@ EXAMPLES = (
 
 @click.command()
 @click.argument("node")
+@order_option()
 @click.option("--lenient", is_flag=True, help="List unsupported rules, and load them as never matching.")
 @forms()
 def check(node: str, lenient: bool, form: str) -> None:
@@ -32,6 +34,7 @@ def check(node: str, lenient: bool, form: str) -> None:
     try:
         with working("loading the node"):
             loaded = Node.load(node, lenient)
+            take_order(loaded)
             engine = Engine(loaded, max_connections=1, epoch=0.0)
     except FastnatError as error:
         answer_no()

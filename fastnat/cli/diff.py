@@ -13,7 +13,7 @@ from ..engine.settings import PROFILES
 from ..engine.trace import trace
 from ..errors import InputError
 from .forms import Answer, Paper, forms, tell
-from .options import complete_profiles
+from .options import complete_profiles, order_option
 from .terminal import Bar, Count, Seconds, Whole, answer_no, load_node
 
 MOST_RULES = 20
@@ -45,6 +45,7 @@ EXAMPLES = (
     help="How many packets to try at most: 5000, 10M.",
 )
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
+@order_option()
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @forms(flags=["json"])
 def diff(

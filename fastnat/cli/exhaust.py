@@ -44,7 +44,7 @@ from ..util.files import read_text
 from ..util.output import Output, Outputs
 from .completion import complete_factors
 from .forms import COMMON, Answer, csv_text, forms, spoken, tell
-from .options import PACKAGED, complete_profiles
+from .options import PACKAGED, complete_profiles, order_option
 from .runs import run_answer, run_rows
 from .terminal import (
     Bar,
@@ -126,6 +126,7 @@ class Rates:
 @click.option(
     "--epoch", type=Date(), help="When it begins, for rules with -m time: seconds since 1970, or a date, UTC."
 )
+@order_option()
 @click.option("--lenient", is_flag=True, help="Take rules that are not supported as never matching.")
 @click.option("--seed", type=Whole(0), help="What random numbers begin with; 0 by default.")
 @click.option("--max-fail", type=Share(), help="Exit with 1 when a greater share of the flows fails.")

@@ -23,7 +23,7 @@ from ..node.timeouts import PREFIX
 from ..util.output import Outputs
 from .completion import complete_clouds
 from .forms import Answer, Paper, forms, spoken, tell
-from .options import PACKAGED, profile_option
+from .options import PACKAGED, order_option, profile_option
 from .terminal import Bar, Count, Date, Rate, Share, Whole, answer_no, load_node, warn_of_senders
 
 CLOUDS = ("cloud", "ports in use", "needed", "at the most", "fails", "fits")
@@ -48,6 +48,7 @@ EXAMPLES = (
 @click.option("--clients", type=Count(1), default=1000, show_default=True, help="Client addresses.")
 @click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
 @profile_option()
+@order_option()
 @click.option(
     "--fails",
     type=Share(min_open=True),

@@ -16,7 +16,7 @@ from ..engine import Engine
 from ..util.interrupts import uninterrupted
 from ..util.output import Output, Outputs
 from .forms import Answer, Paper, forms, tell
-from .options import profile_option
+from .options import order_option, profile_option
 from .terminal import (
     Interrupted,
     Whole,
@@ -53,6 +53,7 @@ EXAMPLES = (
 @click.option("--iface", help="Where packets enter, if the capture does not say, or to override it.")
 @profile_option()
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
+@order_option()
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @forms()

@@ -30,6 +30,7 @@ from ..util import units
 from ..util.arguments import protocol
 from ..util.escapes import plain
 from ..util.files import read_text
+from .options import take_order
 
 # a command notes its exit status here before it prints, so that `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
@@ -242,6 +243,7 @@ def load_node(path: str | None, lenient: bool = False, epoch: float | None = Non
     with working("loading the node"):
         node = Node.load(path, lenient) if path is not None else Node.example()
     node.epoch = epoch
+    take_order(node)
     for note in node.notes:
         warn(f"fastnat: note: {note}")
     warn_of_rules(node)

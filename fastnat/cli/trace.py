@@ -19,7 +19,7 @@ from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
 from .forms import Answer, Paper, forms, tell
-from .options import profile_option
+from .options import order_option, profile_option
 from .terminal import Date, Mark, Whole, load_node, never_matching, protocol_of, warn, warn_of_rules, working
 from .terminal import start_from as load
 
@@ -51,6 +51,7 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.option("--epoch", type=Date(), help="When it comes, for rules with -m time: seconds since 1970, or a date, UTC.")
 @profile_option()
 @click.option("--start-from", metavar="FILE", help="`conntrack -L` text of the connections to start with.")
+@order_option()
 @click.option("--lenient", is_flag=True, help="Load unsupported rules as never matching.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="What random numbers begin with.")
 @click.option("--reply", is_flag=True, help="Also show how the answer to it is treated.")

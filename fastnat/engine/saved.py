@@ -20,6 +20,7 @@ from ..core.layout import FN_NONE
 from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
+from ..node.model import NODE_FILES
 from ..util.files import name_of, open_file
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 FORMAT = 9
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
-# what Node.save writes
-NODE_FILES = (
-    "addr.json", "route.json", "route6.json", "rule.json", "rule6.json",
-    "sysctl.conf", "rules.v4", "rules.v6", "rules.nft", "ipset.save", "ipvs.save",
-)  # fmt: skip
 # what rules and services remember
 # of rules of nftables, and the arrays whose type each has and than which it is not longer
 NFT = {

@@ -38,7 +38,7 @@ def compiled(node: Node, family: Family, settings: Settings, before: Ruleset | N
     ruleset = compile_rules(rules, node.iface_names, node.sets, family, node.unsupported_sets, dated, before, shared)
     indexes = {iface.index: number for number, iface in enumerate(node.interfaces.values(), 1)}
     program = compile_ruleset(
-        node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), dated=dated,
+        node.nft, node.iface_names, indexes, family, set(ruleset.hook_entry), node.nft_last, dated=dated,
         seed=settings.seed ^ SALT[family.version],
         owners={"uid": node.users, "gid": node.groups},
         devices={name: (i.group, i.link_type, i.kind) for name, i in node.interfaces.items()},

@@ -39,6 +39,15 @@ if TYPE_CHECKING:
 LOCAL = "local"
 
 
+# a file of a node directory that need not hold anything
+NFT_LAST = "nft-last"
+# what Node.texts() may return
+NODE_FILES = (
+    "addr.json", "route.json", "route6.json", "rule.json", "rule6.json", "sysctl.conf", "rules.v4", "rules.v6",
+    "rules.nft", NFT_LAST, "ipset.save", "ipvs.save", "passwd", "group",
+)  # fmt: skip
+
+
 class Node:
     """What a host's NAT depends on: interfaces, addresses, routes, sysctls and rules.
 
@@ -53,6 +62,7 @@ class Node:
     rules_text, rules6_text : str     iptables-save and ip6tables-save text
     rules, rules6 : fastnat.iptables.Rules or None    the parsed text; read-only
     nft : fastnat.nftables.tree.Ruleset    the rules of nftables; nft_text: as load_nft() takes them
+    nft_last : bool    rules of nftables were loaded after those of iptables: at equal priority their chains run first
     sets : dict of name to IpSet
     users, groups : dict of str to int   ids by name, of passwd and group, for rules that name them (-m owner)
     epoch : float or None   when virtual time 0 is, for -m time: seconds since 1970; Engine(epoch=) goes before
@@ -74,6 +84,7 @@ class Node:
         self.rules6_text = ""
         self.nft = Ruleset()
         self.nft_text = ""
+        self.nft_last = False
         self.sets: dict[str, IpSet] = {}
         self.unsupported_sets: dict[str, str] = {}
         self.sets_text = ""
@@ -312,6 +323,7 @@ class Node:
             node.users = load_ids(path / "passwd")
         if (path / "group").exists():
             node.groups = load_ids(path / "group")
+        node.nft_last = (path / NFT_LAST).exists()
         if (path / "rules.nft").exists():
             node.load_nft(read_text(path / "rules.nft"), str(path / "rules.nft"), path, lenient)
         if (path / "rules.v4").exists():
@@ -371,6 +383,7 @@ class Node:
         more = {
             "rules.v6": self.rules6_text,
             "rules.nft": self.nft_text,
+            NFT_LAST: "rules.nft was loaded after rules.v4 and rules.v6\n" if self.nft_last else "",
             "ipset.save": self.sets_text,
             "ipvs.save": self.services_text,
             "passwd": ids_text(self.users),

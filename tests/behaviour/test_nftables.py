@@ -292,6 +292,19 @@ def test_iptables_and_nftables_run_together_and_the_later_one_first_at_equal_pri
     assert [text(send(engine, src=f"10.244.1.{n}")["src"]) for n in (4, 6)] == ["198.51.100.55", "198.51.100.44"]
 
 
+def test_a_node_may_say_that_nftables_was_loaded_later(tmp_path):
+    rules = "*nat\n-A POSTROUTING -s 10.244.1.4 -j SNAT --to-source 198.51.100.55\nCOMMIT\n"
+    node = engine_of(chain("snat to 198.51.100.44", POST), rules).node
+    assert text(send(fastnat.Engine(node), src="10.244.1.4")["src"]) == "198.51.100.55"
+    node.nft_last = True
+    engine = fastnat.Engine(node)
+    assert text(send(engine, src="10.244.1.4")["src"]) == "198.51.100.44"
+    node.save(tmp_path / "node")
+    engine.save(tmp_path / "state")
+    for other in (fastnat.Engine(fastnat.Node.load(tmp_path / "node")), fastnat.Engine.restore(tmp_path / "state")):
+        assert text(send(other, src="10.244.1.4", sport=7)["src"]) == "198.51.100.44"
+
+
 def test_a_chain_in_postrouting_is_told_where_the_packet_came_in():
     nft = chain('iifname "cni0" snat to 198.51.100.44', POST)
     assert text(send(engine_of(nft))["src"]) == "198.51.100.44"

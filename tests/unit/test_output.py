@@ -16,6 +16,7 @@ from fuzz.kill_while_saving import engines, killed
 
 import fastnat
 from fastnat.errors import FastnatError, InputError, OutputError
+from fastnat.node.model import NODE_FILES, PolicyRule
 from fastnat.util import output
 from fastnat.util.output import Output, Outputs
 
@@ -212,6 +213,20 @@ def test_errors_of_save_are_one_kind(tmp_path):
         assert isinstance(caught.value, OSError)
     with pytest.raises(OutputError, match="cannot be written"):
         nat.node.save("/dev/null/x")
+
+
+def test_every_file_that_a_node_may_have_is_restored(tmp_path):
+    """A node with users was once saved in a state that could not be restored."""
+    node = fastnat.Node.example()
+    node.users, node.groups, node.nft_last = {"istio": 1337}, {"www": 33}, True
+    node.load_rules6("*filter\n-A FORWARD -s fd00::9 -j DROP\nCOMMIT\n")
+    node.load_nft("table ip t { chain c { type filter hook output priority 1; meta skuid istio drop } }")
+    node.load_sets("create s hash:ip family inet hashsize 1024 maxelem 65536\nadd s 10.0.0.1\n")
+    node.load_services("-A -t 10.96.0.1:53 -s rr\n-a -t 10.96.0.1:53 -r 10.244.1.3:53 -m -w 1\n")
+    node.policy, node.policy6 = [PolicyRule(100, "main")], [PolicyRule(100, "main")]
+    assert set(node.texts()) == set(NODE_FILES)
+    fastnat.Engine(node).save(tmp_path / "state")
+    assert fastnat.Engine.restore(tmp_path / "state").node.texts() == node.texts()
 
 
 def test_a_save_that_fails_keeps_the_old_state(tmp_path):
