@@ -241,3 +241,32 @@ def test_an_announced_connection_is_related_until_it_is_answered(remember):
     nat.process(nat.packets(**ends), 3.0)
     ends = {"proto": "udp", "src": SERVER, "dst": NAT, "sport": 3000, "dport": 2000, "iface": "eth0"}
     assert nat.process(nat.packets(**ends), 4.0)["ctinfo"].tolist() == [CtInfo.ESTABLISHED]
+
+
+@pytest.mark.parametrize(("rule", "arrived"), [
+    ("-m helper --helper ftp", False), ("-m helper --helper tftp", True), ("-m helper --helper pptp", True),
+    ("-p tcp --dport 40000 -m helper ! --helper ftp", True), ("-p tcp --dport 40000 -m helper ! --helper tftp", False),
+])  # fmt: skip
+def test_who_announced_a_connection(rule, arrived):
+    nat = fastnat.Engine(node(RULES + f"*filter\n-A FORWARD {rule} -j DROP\nCOMMIT\n"))
+    login(nat)
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert arrives(nat, 40000, 2.0) == arrived
+
+
+@pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
+def test_a_port_that_dnat_takes_away_has_no_helper(profile):
+    """nf_conntrack_alter_reply looks again: behind NAT the server's port is another."""
+    rules = (
+        "*nat\n-A PREROUTING -p tcp --dport 21 -j DNAT --to-destination :2121\n"
+        "-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+    )
+    nat = fastnat.Engine(node(rules, nf_conntrack_helper=1), profile)
+    for iface, packet in (
+        ("cni0", out(100, 0, flags="S")), ("eth0", back(200, 101, flags="SA", sport=2121)),
+        ("cni0", out(101, 201, flags="A")), ("eth0", back(201, 101, b"220 .\n", sport=2121)),
+        ("cni0", out(101, 207, b"USER\r\n")),
+    ):  # fmt: skip
+        assert nat.process_packet(packet, iface)[0] == Verdict.FORWARD
+    _, data = nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert bytes(IP(data)[TCP].payload) == PORT
