@@ -240,3 +240,39 @@ def test_of_a_host_that_speaks_to_itself_the_reply_is_found_wherever_the_table_g
             proto="udp", src=clients(family, 1000), dst=clients(family, 1000), sport=9, dport=9, iface="r1"
         )
         assert set(nat.process(again)["ctinfo"].tolist()) == {CtInfo.ESTABLISHED_REPLY}
+
+
+@FAMILIES
+def test_reap_forgets_whom_nobody_has_seen_for_long(family):
+    """recent_entry_reap: the entry unused longest goes when another one is asked for, one at a time."""
+    rules = (
+        "*filter\n-A FORWARD -p udp --sport 1 -m recent --name R --set --rsource\n"
+        "-A FORWARD -p udp --sport 2 -m recent --name R --rcheck --seconds 5 --reap --rsource\n"
+        "-A FORWARD -p udp --sport 3 -m recent --name R --rcheck --rsource -j DROP\nCOMMIT\n"
+    )
+    nat, (first, second, third) = fastnat.Engine(router(family, rules)), clients(family, 3)
+    for now, client, sport, verdict in (
+        (0.0, first, 1, Verdict.FORWARD), (1.0, second, 1, Verdict.FORWARD), (6.0, third, 1, Verdict.FORWARD),
+        (6.0, third, 2, Verdict.FORWARD), (6.0, first, 3, Verdict.FORWARD), (6.0, second, 3, Verdict.DROP),
+        # the last jiffy of the window counts
+        (6.0, third, 2, Verdict.FORWARD), (6.0, second, 3, Verdict.DROP), (6.004, third, 2, Verdict.FORWARD),
+        (6.004, second, 3, Verdict.FORWARD), (6.004, third, 3, Verdict.DROP),
+    ):  # fmt: skip
+        batch = nat.packets(proto="udp", src=client, sport=sport, dst=SERVER[family], dport=53, iface="r0")
+        assert nat.process(batch, now)["verdict"][0] == verdict, (now, client, sport)
+
+
+@FAMILIES
+@pytest.mark.parametrize(("code", "there"), [(0, True), (1, False)])
+def test_a_set_holds_type_and_code_in_place_of_a_port(family, code, there):
+    kind, named = (8, "icmp:8/0") if family == 4 else (128, "icmpv6:128/0")
+    node = router(family)
+    node.load_sets(f"create S hash:ip,port family inet{6 if family == 6 else ''}\nadd S {SERVER[family]},{named}\n")
+    rules = "*filter\n-A FORWARD -m set --match-set S dst,dst -j DROP\nCOMMIT\n"
+    (node.load_rules if family == 4 else node.load_rules6)(rules)
+    nat = fastnat.Engine(node)
+    proto = "icmp" if family == 4 else 58
+    batch = nat.packets(
+        proto=proto, src=CLIENT[family], sport=7, dst=SERVER[family], dport=kind << 8 | code, iface="r0"
+    )
+    assert (nat.process(batch)["verdict"][0] == Verdict.DROP) == there

@@ -930,8 +930,8 @@ def test_headers_alone_have_the_bytes_of_their_packet(family, proto):
     rules = []
     for base, header in (("nh", ip), ("th", l4)):
         for size in (1, 2, 4, 16):
-            for at in range(len(header) - size + 1):
-                rules.append(f"@{base},{8 * at},{8 * size} 0x{header[at : at + size].hex()} counter")
+            places = range(len(header) - size + 1)
+            rules += [f"@{base},{8 * at},{8 * size} 0x{header[at : at + size].hex()} counter" for at in places]
     own = "ip" if family == 4 else "ip6"
     node = fastnat.Node()
     node.add_interface("r0", ["10.1.0.1/16", "fd01::1/64"])

@@ -274,7 +274,7 @@ ASKED = [
     *(f"quota {over}{n} bytes" for over in ("", "over ") for n in (1, 28, 29, 56, 1000, 20000)),
     *(f"numgen inc mod {n} offset {k} == {k + m}" for n, k, m in ((1, 0, 0), (2, 0, 1), (3, 5, 2), (7, 0, 6))),
     *(f"jhash {fields} mod {n} seed {seed} {{ 0-{n // 2} }}" for fields in ("ip saddr", "ip saddr . ip daddr", "ip saddr . th dport",
-      "ip saddr . ip daddr . th sport . th dport", "th sport", "ip daddr . ip saddr . th dport . ip daddr") for n, seed in ((2, 1), (7, 0x12345), (1000, 0))),
+      "ip saddr . ip daddr . th sport . th dport", "th sport", "ip saddr . th sport . th dport", "ip daddr . ip saddr . th dport . ip daddr") for n, seed in ((2, 1), (7, 0x12345), (1000, 0))),
     *(f"ct {said}" for said in ("state new", "state established", "state ! new", "state { new, related }", "status seen-reply", "status ! assured",
       "status snat", "direction reply", "direction original", "mark 0x53", "mark != 0x13", "mark & 0x1f == 0x13", "zone 0", "protocol udp",
       "original ip saddr 10.244.1.5", "reply ip daddr 10.244.1.5", "original proto-src 1000", "reply proto-dst 1000-2000", "original proto-dst != 53",
@@ -340,7 +340,8 @@ WRITES = [
 def extension_packets(family):
     """Yield datagrams with options of IPv4, or with headers of IPv6, some of them broken; of every kind of corners.py."""
     if family == 4:
-        for n, option in enumerate(corners.OPTIONS):
+        behind_nops = [b"\1" + option for option in (b"\7\7\4" + bytes(4), b"\x94\4\0\0", b"\1\7\7\4" + bytes(4))]
+        for n, option in enumerate([*corners.OPTIONS, *behind_nops]):
             yield datagram(4, 17, udp(*ENDS[4][:2], 4000 + n, 53, b"x"), options=option + bytes(-len(option) % 4))
         return
     for way in (corners.hop_by_hop, corners.chains):
