@@ -67,6 +67,7 @@ cdef inline bint was_expected(engine_t *e, pkt_t *p) noexcept nogil:
     if at == FN_NONE:
         return False
     master = e.expects[at].master
+    # one that is about to be confirmed may still be dropped (nf_ct_find_expectation)
     if not e.conns[master].status & IPS_CONFIRMED:
         return False
     e.expected = e.expects[at]
@@ -79,6 +80,7 @@ cdef inline bint was_expected(engine_t *e, pkt_t *p) noexcept nogil:
         help.master_kind = help_of(e, master).kind
         help.master = master
         help.master_serial = help_of(e, master).serial
+    # init_conntrack: rules that know a connection by its mark know its children
     if e.conns[master].flags & CONN_MARKED:
         e.tcp[p.ct].mark = e.tcp[master].mark
         e.conns[p.ct].flags |= CONN_MARKED
@@ -101,6 +103,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     p.dir = 0
     p.ctinfo = IP_CT_NEW
     p.is_new = True
+    # who was announced gets no helper of its own: the first of these that holds decides, as in init_conntrack
     if fn_unlikely(e.n_expects != 0) and was_expected(e, p):
         p.ctinfo = IP_CT_RELATED
     elif fn_unlikely(p.template_helper != 0):
@@ -168,6 +171,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         return untrackable(e, p)
     if tuple_proto(p.t) == PROTO_ICMP and take_icmp(e, p):
         return REASON_NONE
+    # the tunnel's packets carry the receiver's key alone; what a helper has noted gives the sender's
     if fn_unlikely(e.n_gre_keys != 0) and tuple_proto(p.t) == PROTO_GRE and tuple_dport(p.t):
         p.t.rest |= gre_key(e, tuple_in_zone(p.t, p.template_zone))
         p.hash = tuple_hash(e, p.t)
@@ -182,6 +186,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
             if reason:
                 return reason
         said = handle(e, p) if l4_sound(e, p) else CT_INVALID
+        # what the tracker ignores is translated, but counts and renews nothing
         if said == CT_ACCEPT:
             account(e, p)
             break

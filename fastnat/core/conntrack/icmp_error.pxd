@@ -50,6 +50,7 @@ cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexc
     else:
         proto = ip[9]
         header = (ip[0] & 15) * 4
+        # a later fragment quotes no ports
         if header > have or load_be16(ip + 6) & 0x1fff:
             return False
     if not read_l4(ip + header, have - header, proto, &sport, &dport):
@@ -75,6 +76,7 @@ cdef inline int redirect6(const pkt_t *p, const uint8_t *l4, uint32_t have) noex
         return ICMP_BAD
     if l4[1] != 0:
         return ICMP_NOT_ERROR
+    # RFC 4861, 8.1: nobody further away can have sent it
     if p.ttl != 255 or not is_link_local(tuple_src(p.t)):
         return ICMP_BAD
     if have < REDIRECT_OPTION + 2 or l4[REDIRECT_OPTION + 1] == 0:
@@ -157,10 +159,12 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         if not csum_ok(l4, have, pseudo):
             return False
     if l4[0] == (NDISC_REDIRECT if FN_V6 else ICMP_REDIRECT):
+        # a redirect names a gateway for an address: translated it would tell the sender a lie
         if (c.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE)) != (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE):
             return False
         if c.status & (IPS_SRC_NAT | IPS_DST_NAT):
             return False
+    # a hook undoes in one direction what it does in the other
     bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
     if not c.status & bit:
         return True
@@ -179,6 +183,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
     if not manip_bytes(inner, have - quote, MANIP_SRC if manip == MANIP_DST else MANIP_DST,
                        tuple_src(other) if manip == MANIP_DST else tuple_dst(other), port):
         return False
+    # the quotation is part of what the outer checksum covers
     store_be16(l4 + 2, 0)
     store_be16(l4 + 2, ~csum_fold(csum_partial(l4, have, pseudo)) & 0xffff)
     other = tuple_make(tuple_dst(other), tuple_src(other), tuple_sport(p.t), tuple_dport(p.t), PROTO_ICMP, 0)
