@@ -29,6 +29,8 @@
 #define FN_ONLY_BASES       0xfffffffeu /* a hook_entry: no rule of iptables, but base chains of nftables */
 #define FN_NFT_REGISTERS    64          /* of 32 bits each; the kernel has 20, nft takes no more */
 #define FN_NFT_JUMPS        16          /* NFT_JUMP_STACK_SIZE */
+#define FN_NFT_BARE         2           /* of nft_element_t.used: it carries nothing, where others of its set do */
+#define FN_NFT_TIMELESS     4           /* of nft_element_t.used: a rule added it without a timeout, and nothing gives it one */
 #define FN_NFT_KEY          16          /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
 #define FN_ANY_IFACE        0xffffu
 #define FN_DST16            65536       /* /16 networks by which destinations are counted */

@@ -412,7 +412,7 @@ typedef struct {
 typedef struct {
     uint32_t next;             /* in its chain, or among the released ones, plus one; 0 none */
     uint32_t expires, timeout; /* jiffies; timeout 0: never */
-    uint32_t used;
+    uint32_t used;             /* 0 free; else 1 with FN_NFT_BARE, FN_NFT_TIMELESS */
 } nft_element_t;
 
 /* What an expression remembers: a counter, limit, quota, last, or numgen. */

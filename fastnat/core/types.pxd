@@ -33,6 +33,8 @@ cdef extern from "types.h" nogil:
         FN_RECENT_STAMPS
         FN_NFT_REGISTERS
         FN_NFT_JUMPS
+        FN_NFT_BARE
+        FN_NFT_TIMELESS
         FN_NFT_KEY
         FN_DST16
         FN_ROUND_KEYS

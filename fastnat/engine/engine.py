@@ -15,14 +15,15 @@ from ..conntrack import Connection, Conntrack
 from ..core.datapath import Datapath
 from ..core.layout import OwnerPart
 from ..dtypes import HZ, PACKET6, STATS, Verdict
-from ..errors import ArgumentError, ClockError, InputError
+from ..errors import ArgumentError, ClockError, FastnatError, InputError
 from ..iptables.context import MAX_ID
-from ..nftables.counted import Half, counted
+from ..nftables.counted import Half, counted, keep_unreached, with_elements
+from ..nftables.program import Program
 from ..node import Node
 from ..node.ipvs import format_services
 from ..util.arguments import address, datagram, port, protocol
 from ..util.interrupts import uninterrupted
-from ..util.text import finite, shown, whole
+from ..util.text import finite, shown, text_of, whole
 from . import flows, reload, saved
 from .packets import packets, packets_from
 from .settings import PROFILES, Settings, helpers_by_port, jiffies_of
@@ -465,7 +466,11 @@ class Engine:
         an address that the node has lost are deleted (masq_inet_event). Interfaces may be added, not removed. Raises
         the errors of Engine(); then nothing has changed.
         """
-        exchanges = reload.prepare(self.stacks, self.node, self.iface_names, counters)
+        self._apply(counters)
+
+    def _apply(self, counters: bool, commands: bool = False) -> None:
+        """Apply the node; commands: they made its rules of nftables out of those before."""
+        exchanges = reload.prepare(self.stacks, self.node, self.iface_names, counters, commands)
         files = self.node.texts()
         # half an exchange would leave two sets of rules
         with uninterrupted():
@@ -513,17 +518,55 @@ class Engine:
         """Return the rules as `iptables-save -c` prints them, with the counters of this run."""
         return self.stack_of(version).save_rules()
 
-    def list_nft(self, as_json: bool = False) -> str:
+    def change_nft(self, commands: str, source: str = "<commands>", folder: Path | None = None) -> None:
+        """Carry out commands of nft on the rules that the engine has, and apply them, as `nft -f` does.
+
+        What the commands do not name goes on: rules, sets and objects keep their counters, limits and elements, also
+        those that rules have added; `delete element` finds those. Numbers of rules (`delete rule ... handle 7`) are
+        those that list_nft(handles=True) prints. The node's rules are then those; other changes of the node apply, too.
+
+        folder: where the files of `include` lie. Raises RuleError naming line, column and command; then nothing has
+        changed.
+        """
+        if self.node.nft is not self.program.ruleset:
+            self.reload()
+        before, text = self.node.nft, self.node.nft_text
+        before.number()
+        halves = self._halves()
+        had, found = counted(before, halves), with_elements(before, halves)
+        for table in found.tables.values():
+            for named in table.sets.values():
+                named.fresh.clear()
+        self.node.nft = nftables.change(found, text_of(commands, source), source, folder)
+        try:
+            self._apply(counters=False, commands=True)
+        except FastnatError:
+            self.node.nft, self.node.nft_text = before, text
+            raise
+        keep_unreached(self.node.nft, had, [stack.program for stack in self.stacks.values()])
+        self.node.nft_text = nftables.listing(self.node.nft)
+        self.node_files = self.node.texts()
+
+    @property
+    def program(self) -> Program:
+        """What the engine runs of rules of nftables, of IPv4."""
+        return self.stacks[4].program
+
+    def _halves(self) -> list[Half]:
+        """Return what each family has counted."""
+        return [
+            Half(stack.program, stack.core.arrays, int(stack.core.now * HZ + 0.5), self.iface_names, version)
+            for version, stack in self.stacks.items()
+        ]
+
+    def list_nft(self, as_json: bool = False, handles: bool = False) -> str:
         """Return the rules of nftables with this run's counters and elements, as `nft list ruleset` prints them.
 
-        as_json: as `nft -j list ruleset` does. Both read back as one rule set; times left are whole seconds in JSON.
+        as_json: as `nft -j list ruleset` does; handles: with numbers of rules, as `nft -a` does. All read back as one
+        rule set; times left are whole seconds in JSON.
         """
-        halves = [
-            Half(stack.program, stack.core.arrays, int(stack.core.now * HZ + 0.5), self.iface_names)
-            for stack in self.stacks.values()
-        ]
-        found = counted(self.node.nft, halves)
-        return nftables.json_listing(found) if as_json else nftables.listing(found)
+        found = counted(self.node.nft, self._halves())
+        return nftables.json_listing(found) if as_json else nftables.listing(found, handles)
 
     @overload
     def connect(

@@ -16,6 +16,7 @@ from ..core.datapath import Datapath
 from ..core.layout import FN_NONE, NftExprKind
 from ..nftables.program import Program, link
 from ..nftables.sets import hashes_of
+from ..nftables.tree import Ruleset
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 # of nft_state_t: what changes while the engine runs
@@ -24,6 +25,8 @@ REMEMBERED = ("packets", "bytes", "tokens", "last")
 COUNTING = ("tokens", "most")
 # a key of Program.places that names an object rather than a statement has so many parts
 OBJECT_PARTS = 4
+# so many parts of such a key name the rule, or the object
+PART = 4
 
 
 def counting(arrays: Arrays) -> NDArray[np.bool_]:
@@ -98,9 +101,8 @@ def put_elements(
     here = core.writable("nft_elements")[first : first + size]
     here["used"][: int(s["used"][0])] = 0
     here["next"][: max(int(s["used"][0]), n)] = 0
-    for name in ("expires", "timeout"):
+    for name in ("expires", "timeout", "used"):
         here[name][:n] = records[name][:n]
-    here["used"][:n] = 1
     mine = core.writable("nft_states")[state : state + n * n_states].reshape(n, n_states)
     mine[:] = states[:n]
     # a limit of bytes divides by it
@@ -191,12 +193,16 @@ def put_back(core: Datapath, program: Program, given: Arrays) -> None:
     put_counted(core, {int(mine[n]): entries[numbers == n] for n in dict.fromkeys(numbers.tolist())})
 
 
-def keep(core: Datapath, old: Arrays, before: Program, after: Program) -> None:
+def keep(core: Datapath, old: Arrays, before: Program, after: Program, commands: bool = False) -> None:
     """Keep what stays when rules take the place of others: all if they are the same, else sets and named objects.
 
-    old: the arrays of the datapath under the rules before. A table that the new text deletes begins empty.
+    old: the arrays of the datapath under the rules before; commands: of nft made the rules out of those before, so that
+    what they do not name stays. A table that the new text deletes begins empty.
     """
     same = after.ruleset is before.ruleset
+    if commands:
+        keep_unchanged(core, old, before, after)
+        return
     states = core.writable("nft_states")
     before_lists = counted(old)
     lists: dict[int, NDArray[np.void]] = {}
@@ -217,9 +223,95 @@ def keep(core: Datapath, old: Arrays, before: Program, after: Program) -> None:
         there = before.sets.get(key)
         if there is None or (not same and after.ruleset.begins_empty(*key[:2])):
             continue
-        if place in after.dynamic and there in before.dynamic and alike(core.arrays, place, old, there):
+        if not alike(core.arrays, place, old, there):
+            continue
+        if place in after.dynamic and there in before.dynamic:
             lists |= keep_set(core, place, old, there, before_lists, same)
+        elif same:
+            keep_elements(core, place, old, there, before_lists, {})
     put_counted(core, lists)
+
+
+def keep_unchanged(core: Datapath, old: Arrays, before: Program, after: Program) -> None:
+    """Keep what all rules, objects and elements remember that are there before and after commands."""
+    same, had = same_parts(before.ruleset, after.ruleset), counted(old)
+    states, counts = core.writable("nft_states"), counting(core.arrays)
+    lists: dict[int, NDArray[np.void]] = {}
+    for key, place in after.places.items():
+        part = same.get(key[:PART])
+        was = None if part is None else before.places.get((*part, *key[PART:]))
+        if was is None:
+            continue
+        for name in COUNTING if counts[place] else REMEMBERED:
+            states[name][place] = old["nft_states"][name][was]
+        if counts[place]:
+            lists[place] = had.get(was, old["nft_conns"][:0])
+    for set_key, place in after.sets.items():
+        there = before.sets.get(set_key) if set_key in same else None
+        if there is not None and alike(core.arrays, place, old, there):
+            lists |= keep_elements(core, place, old, there, had, after.fresh.get(place, {}))
+    put_counted(core, lists)
+
+
+def same_parts(before: Ruleset, after: Ruleset) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """Return under which key each rule, object and set of before stands after commands, which leave handles alone.
+
+    Keys are those of Program.places up to a statement, and of Program.sets.
+    """
+    found: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for key, table in after.tables.items():
+        was = before.tables.get(key)
+        if was is None or was.handle != table.handle:
+            continue
+        places = {r.handle: (*key, c.name, n) for c in was.chains.values() for n, r in enumerate(c.rules)}
+        for chain in table.chains.values():
+            rules = enumerate(chain.rules)
+            found |= {(*key, chain.name, n): places[r.handle] for n, r in rules if r.handle in places}
+        for name, made in table.objects.items():
+            if name in was.objects and was.objects[name].handle == made.handle:
+                found[*key, *name] = (*key, *name)
+        for set_name, named in table.sets.items():
+            if set_name in was.sets and was.sets[set_name].handle == named.handle:
+                found[*key, set_name] = (*key, set_name)
+    return found
+
+
+def rows_of(arrays: Arrays, place: int) -> dict[bytes, int]:
+    """Return the elements of a set by the words of their keys, the catch-all by none: their numbers in the set."""
+    s = arrays["nft_sets"][place]
+    first, used, size, stride = (int(s[name]) for name in ("first", "used", "size", "stride"))
+    words = arrays["nft_words"][int(s["words"]) : int(s["words"]) + used * stride].reshape(used, stride)
+    keys = words[:, : stride - int(s["data_words"])].copy()
+    there = np.flatnonzero(arrays["nft_elements"]["used"][first : first + used]).tolist()
+    found = {keys[n].tobytes(): n for n in there}
+    return found | ({b"": size} if s["any"] != FN_NONE else {})
+
+
+def keep_elements(
+    core: Datapath, place: int, old: Arrays, there: int, had: Mapping[int, NDArray[np.void]], fresh: Mapping[int, bool]
+) -> dict[int, NDArray[np.void]]:
+    """Keep the times and states of the elements that a set had before; fresh: what commands did to some of them.
+
+    Returns the connections that they count.
+    """
+    arrays, lists = core.arrays, {}
+    s, t = arrays["nft_sets"][place], old["nft_sets"][there]
+    records, states, n_states = core.writable("nft_elements"), core.writable("nft_states"), int(s["n_states"])
+    if not s["timed"] and not n_states:
+        return {}
+    before = rows_of(old, there)
+    for key, row in rows_of(arrays, place).items():
+        was = before.get(key)
+        if was is None or fresh.get(row):
+            continue
+        for name in ("used",) if row in fresh else ("expires", "timeout", "used"):
+            records[name][int(s["first"]) + row] = old["nft_elements"][name][int(t["first"]) + was]
+        for n in range(n_states):
+            now, then = int(s["states"]) + row * n_states + n, int(t["states"]) + was * n_states + n
+            states[now] = old["nft_states"][then]
+            if then in had:
+                lists[now] = had[then]
+    return lists
 
 
 def alike(arrays: Arrays, place: int, old: Arrays, there: int) -> bool:

@@ -101,16 +101,18 @@ class Stack:
             core.reseed(seed ^ SALT[self.version])
         return replace(self, core=core, ruleset=with_arrays_of(self.ruleset, core))
 
-    def prepare_reload(self, node: Node, counters: bool) -> Callable[[], Stack]:
+    def prepare_reload(self, node: Node, counters: bool, commands: bool = False) -> Callable[[], Stack]:
         """Compile a node as it is now; return a function that exchanges the tables and returns the new stack.
 
-        counters: rules that were loaded anew begin with the counters of their text (iptables-restore -c). Raises the
-        errors of Engine(), before anything has changed. The exchange deletes the connections masqueraded with an
-        address that the node has lost (masq_inet_event).
+        counters: rules that were loaded anew begin with the counters of their text (iptables-restore -c); commands: the
+        rules of nftables are those before, changed by commands. Raises the errors of Engine(), before anything has
+        changed. The exchange deletes the connections masqueraded with an address that the node has lost
+        (masq_inet_event).
         """
         core, before = self.core, self.ruleset
         ruleset, program = compiled(node, self.family, self.settings, before)
-        now = int(core.now * HZ)
+        now = int(core.now * HZ + 0.5)
+        program.begin(now)
         connections = self.settings.max_connections
         tables = arrays.node_tables(node, self.family, ruleset, program, connections, now)
         config = config_of(node, self.family, ruleset, program, self.settings)
@@ -127,7 +129,7 @@ class Stack:
             old = dict(core.arrays)
             core.reload(tables, config)
             if program.bases or self.program.bases:
-                nft_state.keep(core, old, self.program, program)
+                nft_state.keep(core, old, self.program, program, commands)
             arrays.keep_lists(core, old, before, ruleset)
             if same:
                 arrays.restore_rules(core, old["matches"], np.array([old["rules"]["packets"], old["rules"]["bytes"]]))

@@ -12,10 +12,11 @@ from .json_form import parse_json
 from .json_listing import json_listing
 from .lexer import Reader
 from .listing import listing
+from .parser import change as carry_out
 from .parser import parse
 from .tree import Ruleset
 
-__all__ = ["Ruleset", "json_listing", "listing", "load"]
+__all__ = ["Ruleset", "change", "json_listing", "listing", "load"]
 
 
 def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, lenient: bool = False) -> Ruleset:
@@ -28,6 +29,15 @@ def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, len
         if text.lstrip()[:1] == "{":
             return canonical(parse_json(text, source, lenient))
         return canonical(parse(text, source, None if folder is None else beside(folder), lenient))
+
+
+def change(ruleset: Ruleset, text: str, source: str = "<commands>", folder: Path | None = None) -> Ruleset:
+    """Carry out commands of nft on a canonical rule set, as `nft -f` does; the same object is returned.
+
+    folder: as of load(). Raises RuleError, which names the place; then the rule set is of no use any more.
+    """
+    with no_garbage():
+        return canonical(carry_out(ruleset, text, source, None if folder is None else beside(folder)))
 
 
 def beside(folder: Path) -> Reader:

@@ -154,23 +154,30 @@ class Writer:
         if named.timeout is not None and "timeout" not in named.flags:
             named.flags = (*named.flags, "timeout")
         named.intervals = named.intervals or (bool(data) and has_wide_data(named.elements))
-        named.elements[:] = self.items(named.elements, key, data, named.auto_merge)
+        named.elements[:] = self.items(named.elements, key, data, named.auto_merge, named.auto_merge)
+        if named.timeout is not None or named.statements:
+            named.elements[:] = [with_own(e, named) for e in named.elements]
         if named.intervals and len(data) == 1 and data[0].form == "address":
             named.elements[:] = with_prefixes(named.elements, data[0])
 
     def items(
-        self, items: list[Element] | tuple[Element, ...], key: Kinds, data: Kinds, merge: bool = False
+        self,
+        items: list[Element] | tuple[Element, ...],
+        key: Kinds,
+        data: Kinds,
+        merge: bool = False,
+        intervals: bool = False,
     ) -> list[Element]:
-        """Rewrite elements; merge: those that touch one another become one."""
+        """Rewrite elements; merge: those that touch one another become one; intervals: the set may have some."""
         found = [
             Element(
                 self.value(e.key, key), self.value(e.data, data) if e.data is not None else None, e.timeout, e.expires,
-                e.comment, e.statements,
+                e.comment, e.statements, e.timeless, e.grown,
             )
             for e in items
         ]  # fmt: skip
         # a prefix of all bits makes intervals of a set, too
-        if len(key) == 1 and any(isinstance(e.key, (Range, Prefix)) for e in items):
+        if len(key) == 1 and (intervals or any(isinstance(e.key, (Range, Prefix)) for e in items)):
             found = merged(found, key[0]) if merge else [replace(e, key=range_of(e.key, key[0])) for e in found]
         if len(key) > 1 and any(
             isinstance(part, (Range, Prefix)) for e in found for part in getattr(e.key, "items", ())
@@ -508,6 +515,12 @@ def range_of(x: Expression, kind: Datatype) -> Expression:
     return x if found is None else interval(*found, kind)
 
 
+def with_own(e: Element, named: Set) -> Element:
+    """Return an element without the time that all of its set have, and with what all of them carry."""
+    timeout = None if e.timeout == named.timeout else e.timeout
+    return replace(e, timeout=timeout, statements=e.statements or named.statements)
+
+
 def merged(items: list[Element], kind: Datatype) -> list[Element]:
     """Return the elements of a set of intervals, those that touch one another as one."""
     known = [(b, e) for e in items if (b := bounds(e.key, kind)) is not None]
@@ -607,6 +620,7 @@ def with_protocol(pairs: Pairs) -> Pairs:
         found.append((named_ports(statement, known) if known else statement, place))
         if said is not None and said[0] == "l4":
             known = next((name for name in WITH_PORTS if str(fields.L4_PROTOCOLS[name]) == said[1]), "")
+        known = next((p.protocol for p in payloads_of(statement) if p.protocol in WITH_PORTS), known)
     return found
 
 

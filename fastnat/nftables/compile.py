@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ..addresses import V4, Family
 from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetKind
 from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
-from . import fields, hooks
+from . import fields, hooks, uses
 from .changes import Changes
 from .emit import Device, Unsupported
 from .kinds import Kinds
@@ -116,6 +117,8 @@ class Compiler(Changes):
         if not self.bases:
             self.program.bases = {}
         self.program.wide = wide_rules(self.program.arrays)
+        self.program.keys = {place: made.keys for place, made in enumerate(self.pool.sets) if made.keys}
+        self.program.fresh = {place: made.fresh for place, made in enumerate(self.pool.sets) if made.fresh}
         self.program.snat, self.program.writes = self.snat, self.writes
         return self.program
 
@@ -161,12 +164,30 @@ class Compiler(Changes):
                 self.program.nat |= b.type == "nat"
             elif b is not None and b.hook in hooks.OF_DEVICE:
                 at_devices.append(chain)
+        for name, chain in table.chains.items():
+            if name in reached:
+                continue
+            for rule in chain.rules:
+                missing = next(uses.missing(table, rule), None)
+                if missing is not None:
+                    self.refuse(self.error(table, chain, rule, missing))
         for name in reached:
             self.compile_chain(table, table.chains[name], reached[name])
         for chain in at_devices:
             self.compile_guard(table, chain)
+        self.keep_unused(table)
         for name, place in self.named.items():
             self.program.sets[table.family, table.name, name] = place
+
+    def keep_unused(self, table: Table) -> None:
+        """Make what remembers and is named by no rule: the next rules may name it."""
+        for made in table.objects.values():
+            if made.kind in ("counter", "quota", "limit"):
+                self.object_state(made)
+        for named in table.sets.values():
+            if named.name not in self.named and {"dynamic", "timeout"} & set(named.flags):
+                with suppress(ValueError, Unsupported):
+                    self.named_set(named)
 
     def reachable(self, table: Table) -> dict[str, set[str]]:
         """Return the chains that base chains lead to, each with the hooks from which it is reached."""
@@ -492,6 +513,10 @@ class Compiler(Changes):
         loaded = self.load(s.element.key, key)
         if loaded is None:
             return self.never()
+        if self.carried.get(s.table, s.element.statements) != s.element.statements and s.element.statements:
+            raise Unsupported(
+                f"rules add elements to {s.table} that carry different statements; give each of them a set of its own"
+            )
         place = self.named_set(named, self.carried_by(s, named))
         operation = {"add": 0, "update": 1, "delete": 2, "meter": 1}[s.op]
         dreg = 0
@@ -501,6 +526,8 @@ class Compiler(Changes):
                 return self.never()
             dreg, operation = said.register, operation | 1 << 8
         timeout = jiffies(s.element.timeout)
+        if timeout and "timeout" not in named.flags and s.op != "meter":
+            raise ValueError(f"set {s.table} has no `flags timeout`, so the kernel refuses a timeout of its elements")
         self.emit(NftExprKind.DYNSET, sreg=loaded.register, dreg=dreg, words=0, a=place, b=operation, c=timeout)
         return True
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.layout import FN_NONE
+from ..addresses import V4
+from ..core.layout import FN_NFT_BARE, FN_NFT_TIMELESS, FN_NONE
 from ..dtypes import HZ
 from .canonical import canonical
 from .datatypes import Datatype
@@ -33,8 +34,11 @@ from .tree import (
     Set,
     Statement,
     Value,
+    Verdict,
 )
 
+# so many parts of a key of Program.places name the rule
+PART = 4
 STATEFUL = (Counter, Limit, Quota, CtCount, Last)
 
 
@@ -46,11 +50,12 @@ class Half:
     arrays: Mapping[str, NDArray[np.void]]
     now: int
     iface_names: list[str]
+    version: int
 
 
 def counted(ruleset: Ruleset, halves: list[Half]) -> Ruleset:
     """Return a copy of a canonical rule set with what it has counted, and the elements that its sets have now."""
-    found = copy.deepcopy(ruleset)
+    found = with_elements(ruleset, halves)
     for key, table in found.tables.items():
         for chain in table.chains.values():
             for number, rule in enumerate(chain.rules):
@@ -59,15 +64,43 @@ def counted(ruleset: Ruleset, halves: list[Half]) -> Ruleset:
         for made in table.objects.values():
             if made.says is not None:
                 made.says = now(made.says, states(halves, (*key, made.kind, made.name)))
+    return canonical(found)
+
+
+def with_elements(ruleset: Ruleset, halves: list[Half]) -> Ruleset:
+    """Return a copy of a rule set with the elements that its sets have now."""
+    found = copy.deepcopy(ruleset)
+    for key, table in found.tables.items():
         for named in table.sets.values():
+            both = False
             for half in halves:
                 place = half.program.sets.get((*key, named.name))
-                if place is not None and changes(half, place):
-                    kinds = kinds_of(table, named)
-                    known = {e.key: e for e in named.elements} if half is not halves[0] else {}
+                kinds = kinds_of(table, named)
+                if place is not None and not of_other_family(half, kinds[0]) and changes(half, place):
+                    known = {e.key: e for e in named.elements} if both else {}
+                    both = True
                     here = {e.key: e for e in elements(half, place, named, kinds)}
                     named.elements[:] = (known | here).values()
-    return canonical(found)
+    return found
+
+
+def keep_unreached(ruleset: Ruleset, had: Ruleset, programs: list[Program]) -> None:
+    """Write what rules have counted into a rule set where no chain leads to them any more; had: with all counters."""
+    run = {key[:PART] for program in programs for key in program.places}
+    for key, table in ruleset.tables.items():
+        was = had.tables.get(key)
+        if was is None or was.handle != table.handle:
+            continue
+        known = {rule.handle: rule for chain in was.chains.values() for rule in chain.rules}
+        for chain in table.chains.values():
+            for number, rule in enumerate(chain.rules):
+                if rule.handle in known and (*key, chain.name, number) not in run:
+                    rule.statements = known[rule.handle].statements
+
+
+def of_other_family(half: Half, key: Kinds) -> bool:
+    """Tell whether no packet of this family has such a key."""
+    return any(kind.name == ("ipv6_addr" if half.version == V4.version else "ipv4_addr") for kind in key)
 
 
 def states(halves: list[Half], key: tuple[object, ...]) -> list[tuple[NDArray[np.void], int]]:
@@ -97,14 +130,14 @@ def changes(half: Half, place: int) -> bool:
     """Tell whether the elements of a set change: rules add some, they carry something, or their time runs out."""
     named = half.arrays["nft_sets"][place]
     elements = half.arrays["nft_elements"][int(named["first"]) : int(named["first"]) + int(named["used"])]
-    return bool(named["size"] != named["used"] or named["n_states"] or elements["timeout"].any())
+    return bool(place in half.program.dynamic or named["n_states"] or elements["timeout"].any())
 
 
 def elements(half: Half, place: int, named: Set, kinds: tuple[Kinds, Kinds]) -> Iterator[Element]:
     """Yield the elements that a set has now. Those of intervals stand as they were written."""
     s = half.arrays["nft_sets"][place]
     if s["kind"]:
-        yield from named.elements
+        yield from elements_of_ranges(half, place, named)
         return
     written = {e.key: e for e in named.elements}
     carried = named.statements or carried_by(half, named)
@@ -116,16 +149,51 @@ def elements(half: Half, place: int, named: Set, kinds: tuple[Kinds, Kinds]) -> 
             continue
         words = half.arrays["nft_words"][int(s["words"]) + n * int(s["stride"]) :][: int(s["stride"])].tolist()
         key = said(words[:n_key], kinds[0], half.iface_names)
-        old = written.get(key)
-        if old is None:
-            data = said(words[n_key:], kinds[1], half.iface_names) if kinds[1] else None
-            old = Element(key, data, timeout_of(element, s))
+        old = written.get(key, Element(key, grown=True))
+        data = old.data
+        if kinds[1] and place in half.program.dynamic and not isinstance(data, Verdict):
+            # a rule may have put it there again
+            data = said(words[n_key:], kinds[1], half.iface_names)
         state = int(s["states"]) + n * int(s["n_states"])
         rows = half.arrays["nft_states"][state : state + int(s["n_states"])]
         statements = tuple(now(c, [(row, half.now)]) for c, row in zip(carried, rows, strict=False))
-        yield replace(old, expires=left / HZ if element["timeout"] else None, statements=statements)
+        statements = () if element["used"] & FN_NFT_BARE else statements
+        yield replace(
+            old, data=data, timeout=timeout_of(element, s), statements=statements,
+            expires=left / HZ if element["timeout"] else None,
+            timeless=bool(element["used"] & FN_NFT_TIMELESS),
+        )  # fmt: skip
     if s["any"] != FN_NONE:
         yield named.elements[-1]
+
+
+def elements_of_ranges(half: Half, place: int, named: Set) -> Iterator[Element]:
+    """Yield the elements of a set of intervals that are not due, as they were written, with what they have counted.
+
+    One that the core holds in pieces has counted in each of them.
+    """
+    s = half.arrays["nft_sets"][place]
+    n_states, carried = int(s["n_states"]), named.statements
+    rows: dict[Expression, list[int]] = {}
+    for row, key in enumerate(half.program.keys[place]):
+        rows.setdefault(key, []).append(row)
+    if s["any"] != FN_NONE:
+        rows[named.elements[-1].key] = [int(s["size"])]
+    for e in named.elements:
+        if e.key not in rows:
+            # the other family's
+            continue
+        records = half.arrays["nft_elements"][[int(s["first"]) + row for row in rows[e.key]]]
+        left = (int(records["expires"][0]) - half.now) & 0xFFFFFFFF
+        timed = bool(records["timeout"][0])
+        if timed and (left == 0 or left >> 31):
+            continue
+        firsts = [int(s["states"]) + row * n_states for row in rows[e.key]]
+        statements = tuple(
+            now(c, [(half.arrays["nft_states"][first + n], half.now) for first in firsts])
+            for n, c in enumerate(carried[:n_states])
+        )
+        yield replace(e, expires=left / HZ if timed else None, statements=statements or e.statements)
 
 
 def carried_by(half: Half, named: Set) -> tuple[Statement, ...]:
@@ -134,7 +202,8 @@ def carried_by(half: Half, named: Set) -> tuple[Statement, ...]:
         for s in origin.rule.statements if origin.rule is not None else ():
             if isinstance(s, Dynamic) and s.table == named.name and s.element.statements:
                 return tuple(Counter() if isinstance(x, Counter) else x for x in s.element.statements)
-    return ()
+    # of a rule that is gone
+    return next((e.statements for e in named.elements if e.statements), ())
 
 
 def timeout_of(element: NDArray[np.void], s: NDArray[np.void]) -> float | None:

@@ -65,14 +65,29 @@ class Lookups(Emitter, ABC):
         if named.name in self.named:
             return self.named[named.name]
         key, data = self.kinds_of_set(named)
-        states, exprs = self.states_of(carried or named.statements or self.carried.get(named.name, ()))
+        # of a rule that is gone elements keep what it gave them
+        left = next((e.statements for e in named.elements if e.statements), ())
+        states, exprs = self.states_of(carried or named.statements or self.carried.get(named.name, left))
         dynamic = "dynamic" in named.flags or named.name in self.changed_by_rules
+        if "timeout" not in named.flags and any(e.timeout or e.expires for e in named.elements):
+            raise ValueError(f"set {named.name}: an element has a timeout, for which the set needs `flags timeout`")
         words, say = self.data_of(named, data)
         wide = bool(data) and words == sum(k.words for k in data) and has_wide_data(named.elements)
         if wide:
             words, say = 2 * words, partial(self.interval_data, kinds=data)
         timeout = jiffies(named.timeout)
-        layout = Layout(key, words, dynamic, named.size, timeout, states, lambda e: self.states_in(e, states), exprs)
+        layout = Layout(
+            key,
+            words,
+            dynamic,
+            named.size,
+            timeout,
+            states,
+            lambda e: self.states_in(e, states),
+            exprs,
+            named.fresh,
+            partial(self.is_bare, named=named),
+        )
         try:
             place = self.add(layout, named.elements, say)
         except (ValueError, Unsupported) as error:
@@ -89,6 +104,11 @@ class Lookups(Emitter, ABC):
         self.pool.exprs += [(int(kind), 1, 0, 0, 0, b, c) for kind, b, c in map(stateful, statements)]
         self.pool.counts |= any(isinstance(s, CtCount) for s in statements)
         return [state_columns(s) for s in statements], first
+
+    @staticmethod
+    def is_bare(element: Element, named: Set) -> bool:
+        """Tell whether an element carries nothing, though those do that rules add to its set."""
+        return not element.statements and not named.statements
 
     def states_in(self, element: Element, states: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Return what an element of a set carries at the start: its own counters, or those of a new one."""

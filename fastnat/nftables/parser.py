@@ -6,14 +6,17 @@ Source: nft(8), COMMANDS, RULESET, TABLES, CHAINS, RULES, SETS, MAPS, ELEMENTS, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..errors import RuleError
-from . import hooks
+from . import hooks, uses
+from .canonical import Writer
 from .datatypes import TYPES
+from .kinds import kinds_of
 from .lexer import Reader, Token, tokens_of
 from .statements import StatementParser
-from .tree import UNREAD, Base, Chain, Flowtable, Object, Other, Rule, Ruleset, Set, Statement, Table
+from .tree import UNREAD, Base, Chain, Element, Flowtable, Object, Other, Quota, Rule, Ruleset, Set, Statement, Table
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
@@ -29,6 +32,8 @@ class RulesetParser(StatementParser):
 
     ruleset: Ruleset
     handles = 0
+    # the rule set was there before: its values are canonical already
+    changes = False
 
     def run(self, ruleset: Ruleset) -> Ruleset:
         """Carry out all commands."""
@@ -161,16 +166,28 @@ class RulesetParser(StatementParser):
         name = self.name("the name of a chain")
         if verb == "create" and name in table.chains:
             self.fail(f"chain {name} exists already in table {table.family} {table.name}", token)
-        if name not in table.chains:
+        known = name in table.chains
+        if not known:
             table.chains[name] = Chain(name, handle=self.handle(), place=place)
         chain = table.chains[name]
+        before = chain.base
         if self.accept("{"):
             self.skip_ends()
             while not self.accept("}"):
                 self.chain_line(table, chain)
+                if known and chain.base is not before:
+                    self.same_base(chain, before, token)
+                    before = chain.base
                 if self.token.text != "}" and self.token.kind != "end":
                     self.fail(f"chain {name}: expected the end of the line, found {self.said()}")
                 self.skip_ends()
+
+    def same_base(self, chain: Chain, before: Base | None, token: Token) -> None:
+        """Refuse to call a chain otherwise than it is called already; its policy stays until another is said."""
+        now = chain.base
+        if before is None or now is None or replace(now, policy=before.policy) != before:
+            self.fail(f"chain {chain.name} is there already with another type, hook or priority, or with none", token)
+        now.policy = before.policy
 
     def chain_line(self, table: Table, chain: Chain) -> None:
         """Read one line of a chain: what it is, or a rule."""
@@ -315,9 +332,14 @@ class RulesetParser(StatementParser):
             chain.name = self.name("a new name")
             table.chains[chain.name] = chain
         else:
-            if chain.rules:
-                self.fail(f"delete chain {chain.name}: it has rules; flush it before", self.tokens[self.at - 1])
+            self.unused(table, uses.of_chain(chain.name), f"chain {chain.name}", chain)
             del table.chains[chain.name]
+
+    def unused(self, table: Table, test: uses.Test, what: str, without: Chain | None = None) -> None:
+        """Refuse to delete what a rule or a map uses; without: a chain whose own rules go with it."""
+        user = uses.user(table, test, without)
+        if user:
+            self.fail(f"delete {what}: {user} uses it, so the kernel refuses that", self.tokens[self.at - 1])
 
     # --- sets and maps
 
@@ -337,7 +359,9 @@ class RulesetParser(StatementParser):
             self.fail(f"set {name}: its type is missing", token)
         if is_map and not made.data and made.data_typeof is None:
             self.fail(f"map {name}: the type of its data is missing", token)
-        table.sets.setdefault(name, made)
+        self.check_times(table.sets.get(name, made), made.elements)
+        if table.sets.setdefault(name, made) is not made:
+            self.add_elements(table, table.sets[name], made.elements)
 
     def map_block(self, table: Table, verb: str) -> None:
         """Read a map."""
@@ -416,6 +440,7 @@ class RulesetParser(StatementParser):
             if verb == "flush":
                 found.elements.clear()
             else:
+                self.unused(table, uses.of_set(found.name), f"{'map' if is_map else 'set'} {found.name}")
                 del table.sets[found.name]
 
     def map_command(self, verb: str) -> None:
@@ -429,19 +454,55 @@ class RulesetParser(StatementParser):
         token = self.token
         items = self.elements().items
         if verb in ("add", "create"):
-            found.elements += items
+            self.check_times(found, items)
+            self.add_elements(table, found, items)
             return
-        keys = {item.key for item in items}
+        keys = {item.key for item in (self.canonical_items(table, found, items) if self.changes else items)}
         left = [e for e in found.elements if e.key not in keys]
         if verb == "delete" and len(found.elements) - len(left) < len(keys):
             self.fail(f"delete element: an element is not in {found.name}", token)
         found.elements[:] = left
+
+    def check_times(self, named: Set, items: Iterable[Element]) -> None:
+        """Refuse elements with a time in a set whose elements stay for ever."""
+        if "timeout" not in named.flags and named.timeout is None and any(e.timeout or e.expires for e in items):
+            self.fail(f"set {named.name} has no `flags timeout`, so the kernel refuses a timeout of its elements")
+
+    def add_elements(self, table: Table, named: Set, items: Iterable[Element]) -> None:
+        """Add elements to a set; those that it has stay as they are."""
+        if not self.changes:
+            named.elements += items
+            return
+        known = {e.key: n for n, e in enumerate(named.elements)}
+        for e in self.canonical_items(table, named, items):
+            at = known.get(e.key)
+            if at is None:
+                named.elements.append(e)
+                named.fresh[e.key] = True
+            elif e.data != named.elements[at].data:
+                self.fail(f"{named.name} says something else of one of these keys already", self.tokens[self.at - 1])
+            elif not self.same_time(named, named.elements[at], e):
+                # nft_add_set_elem: the element stays, its time begins anew
+                named.elements[at] = replace(named.elements[at], timeout=e.timeout, expires=e.expires)
+                named.fresh.setdefault(e.key, False)
+
+    @staticmethod
+    def same_time(named: Set, old: Element, new: Element) -> bool:
+        """Tell whether the time of an element goes on when it is added again: it does if it has the same timeout."""
+        timeouts = (named.timeout if e.timeout is None else e.timeout for e in (old, new))
+        return old.timeless or (new.expires is None and next(timeouts) == next(timeouts))
+
+    def canonical_items(self, table: Table, named: Set, items: Iterable[Element]) -> list[Element]:
+        """Return elements in the form in which those of a set stand."""
+        return Writer(self.ruleset, table).items(tuple(items), *kinds_of(table, named))
 
     # --- objects
 
     def object_block(self, table: Table, verb: str, kind: str) -> None:
         """Read the name of an object and what it says."""
         place, name = self.place(), self.name(f"the name of a {kind}")
+        if verb == "create" and (kind, name) in table.objects:
+            self.fail(f"{kind} {name} exists already in table {table.family} {table.name}", self.tokens[self.at - 1])
         made = Object(kind, name, handle=self.handle(), place=place)
         braces = self.accept("{")
         if braces:
@@ -460,7 +521,10 @@ class RulesetParser(StatementParser):
 
             self.at += 1
             made.says = Counter()
-        table.objects.setdefault((kind, name), made)
+        there = table.objects.setdefault((kind, name), made)
+        if isinstance(made.says, Quota) and isinstance(there.says, Quota):
+            # nft_quota_obj_update: of all objects quotas alone take what is said again
+            there.says = replace(made.says, used=there.says.used)
 
     def object_line(self, made: Object) -> None:
         """Read one line of an object."""
@@ -503,6 +567,8 @@ class RulesetParser(StatementParser):
             self.object_block(table, verb, kind)
             return
         token, name = self.token, self.name("the name of an object")
+        if (kind, name) in table.objects:
+            self.unused(table, uses.of_object(table, kind, name), f"{kind} {name}")
         if table.objects.pop((kind, name), None) is None and verb != "destroy":
             self.fail(f"no {kind} {name} in table {table.family} {table.name}", token)
 
@@ -564,6 +630,17 @@ def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None, le
     """
     sources, tokens = tokens_of(text, source, read)
     return RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient))
+
+
+def change(ruleset: Ruleset, text: str, source: str, read: Reader | None = None) -> Ruleset:
+    """Carry out commands on a canonical rule set, as `nft -f` does on what is there; the same object is returned.
+
+    Raises RuleError; then the rule set is half changed.
+    """
+    sources, tokens = tokens_of(text, source, read)
+    parser = RulesetParser(sources, tokens)
+    parser.changes, parser.handles = True, ruleset.number()
+    return parser.run(ruleset)
 
 
 def parse_statement(text: str) -> Statement:

@@ -16,7 +16,7 @@ from ..core.layout import FN_NONE, FN_WIDE, BaseKind, Hook, NftExprKind, NftLook
 from ..dtypes import RECORDS4, records_of
 from ..util.memory import reserve
 from .state import COLUMNS
-from .tree import Chain, Rule, Ruleset, Table
+from .tree import Chain, Expression, Rule, Ruleset, Table
 
 Words = tuple[int, ...]
 # above every priority, those of chains at a device moved behind all others included
@@ -80,9 +80,20 @@ class Program:
     helpers: bool = False
     writes: bool = False
     wide: list[int] = field(default_factory=list)
+    # by the place of a set: of one of intervals the keys of its elements; what commands have done to elements
+    keys: dict[int, list[Expression]] = field(default_factory=dict)
+    fresh: dict[int, dict[int, bool]] = field(default_factory=dict)
     # first and last of the addresses that snat gives; None: nobody can tell
     snat: list[tuple[int, int]] | None = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def begin(self, now: int) -> None:
+        """Let the times of elements count from now on [jiffies]."""
+        sets, elements = self.arrays["nft_sets"], self.arrays["nft_elements"]
+        for s in sets[sets["timed"] != 0]:
+            last = () if s["any"] == FN_NONE else (int(s["any"]),)
+            here = np.array([*range(int(s["first"]), int(s["first"]) + int(s["used"])), *last], np.intp)
+            elements["expires"][here] += np.uint32(now & 0xFFFFFFFF) * (elements["timeout"][here] != 0)
 
 
 ARRAYS = {
@@ -119,15 +130,17 @@ class Made:
     states: list[tuple[int, ...]]
     state_exprs: int
     words: list[Words]
-    elements: list[tuple[int, int]]
+    elements: list[tuple[int, int, int]]
     carried: list[list[tuple[int, ...]]]
     hashes: list[int]
     dynamic: bool
+    keys: list[Expression]
+    fresh: dict[int, bool]
 
     @property
     def timed(self) -> bool:
         """Whether elements may have a timeout."""
-        return self.dynamic or any(timeout for _, timeout in self.elements)
+        return self.dynamic or any(timeout for _, timeout, _ in self.elements)
 
 
 class Pool:
@@ -239,8 +252,8 @@ class Placement:
         places = [*range(n), *([room] if made.has_any else [])]
         records = found["nft_elements"][first : first + room + made.has_any]
         if places:
-            records["expires"][places], records["timeout"][places] = np.array(made.elements, np.uint32).T
-            records["used"][places] = 1
+            for name, column in zip(("expires", "timeout", "used"), np.array(made.elements, np.uint32).T, strict=True):
+                records[name][places] = column
             rows = found["nft_words"][words : words + (room + 1) * made.stride].reshape(room + 1, made.stride)
             if made.stride:
                 rows[places] = np.array(made.words, np.uint32)

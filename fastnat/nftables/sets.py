@@ -5,13 +5,13 @@ Source: nft_set_hash.c, nft_set_rbtree.c, nft_set_pipapo.c (Linux 6.18); segtree
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.layout import FN_NFT_KEY, NftSetKind
+from ..core.layout import FN_NFT_BARE, FN_NFT_KEY, NftSetKind
 from ..dtypes import HZ
 from .kinds import Kinds
 from .program import Made, Pool, Words, words_of
@@ -51,6 +51,10 @@ class Layout:
     states: list[tuple[int, ...]]
     carried: Callable[[Element], list[tuple[int, ...]]]
     state_exprs: int
+    # keys of the elements that commands have added, or given another time, see Set of tree.py
+    fresh: Mapping[Expression, bool] = field(default_factory=dict)
+    # an element that carries nothing, where others do
+    bare: Callable[[Element], bool] = lambda _: False
 
     @property
     def key_words(self) -> int:
@@ -155,7 +159,7 @@ class Writer:
     def write(self, entries: list[Entry], any_: Entry | None) -> int:
         """Append the set; return its place. The catch-all element stands behind the room for all others."""
         pool, layout, n = self.pool, self.layout, len(entries)
-        room = max(layout.size or DEFAULT_SIZE, n) if layout.dynamic else n
+        room = self.room(n)
         ends = 1 if self.kind is NftSetKind.HASH else 2
         exact = self.exact(entries)
         everything = [*entries, *([any_] if any_ is not None else [])]
@@ -166,14 +170,27 @@ class Writer:
             any_ is not None, pool.constant(tuple(exact)), layout.timeout, layout.states, layout.state_exprs, words,
             [self.element(x.element) for x in everything], carried,
             self.hashes(entries, exact) if self.kind is not NftSetKind.INTERVALS else [],
-            layout.dynamic,
+            layout.dynamic, [x.element.key for x in entries] if ends == 2 else [], self.fresh(entries, any_),
         )  # fmt: skip
         return pool.add(made)
 
-    def element(self, e: Element) -> tuple[int, int]:
-        """Return when an element is due, and after which time, in jiffies."""
+    def fresh(self, entries: list[Entry], any_: Entry | None) -> dict[int, bool]:
+        """Return what commands have done to elements, by their numbers; the catch-all has that of the set's room."""
+        said = self.layout.fresh
+        found = {n: said[x.element.key] for n, x in enumerate(entries) if x.element.key in said} if said else {}
+        if any_ is not None and any_.element.key in said:
+            found[self.room(len(entries))] = said[any_.element.key]
+        return found
+
+    def room(self, n: int) -> int:
+        """Return how many elements a set of n has room for."""
+        return max(self.layout.size or DEFAULT_SIZE, n) if self.layout.dynamic else n
+
+    def element(self, e: Element) -> tuple[int, int, int]:
+        """Return when an element is due, and after which time, in jiffies; and that it is there."""
         timeout = jiffies(e.timeout) if e.timeout is not None else self.layout.timeout
-        return jiffies(e.expires) if e.expires is not None else timeout, timeout
+        used = 1 | (FN_NFT_BARE if self.layout.states and self.layout.bare(e) else 0)
+        return jiffies(e.expires) if e.expires is not None else timeout, timeout, used
 
     def exact(self, entries: list[Entry]) -> list[int]:
         """Return the words of a key that are single values in all elements, as masks."""

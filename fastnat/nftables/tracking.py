@@ -20,8 +20,8 @@ def turns_tracking_on(table: Table, own: str) -> bool:
     """Tell whether a table, dormant or not, turns conntrack on for a family, own: "ip" or "ip6"."""
     if any(kind in OBJECTS for kind, _ in table.objects):
         return True
-    # not what a set was declared with
-    held = [(made.statements, made.elements) for made in table.sets.values()]
+    # not what a set was declared with; what elements carry that rules added is a copy, which asks for nothing
+    held = [(made.statements, [e for e in made.elements if not e.grown]) for made in table.sets.values()]
     return any(asks(node, own) for node in nodes([*table.chains.values(), *held]))
 
 

@@ -167,6 +167,10 @@ class Element:
     expires: float | None = None
     comment: str = ""
     statements: tuple[Statement, ...] = ()
+    # a rule added it without a time, so that commands give it none
+    timeless: bool = field(default=False, compare=False)
+    # a rule added it
+    grown: bool = field(default=False, compare=False)
 
 
 @record
@@ -404,6 +408,8 @@ class Set:
     elements: list[Element] = field(default_factory=list)
     handle: int = field(default=0, compare=False)
     place: Place = field(default=NOWHERE, compare=False)
+    # keys of the elements that commands have added (True), or given another time (False)
+    fresh: dict[Expression, bool] = field(default_factory=dict, compare=False)
 
 
 @dataclass
@@ -462,6 +468,18 @@ class Ruleset:
     emptied: set[tuple[str, str]] = field(default_factory=set, compare=False)
     # some rule asks what connections have counted
     accounted: bool = field(default=False, compare=False)
+
+    def number(self) -> int:
+        """Give a handle to all that has none; return the greatest one."""
+        parts: list[Table | Chain | Rule | Set | Object | Flowtable] = []
+        for table in self.tables.values():
+            parts += [table, *table.chains.values(), *table.sets.values(), *table.objects.values()]
+            parts += [*table.flowtables.values(), *(rule for c in table.chains.values() for rule in c.rules)]
+        last = max((part.handle for part in parts), default=0)
+        for part in parts:
+            if not part.handle:
+                part.handle = last = last + 1
+        return last
 
     def begins_empty(self, family: str, table: str) -> bool:
         """Tell whether the text deletes a table that was there before."""

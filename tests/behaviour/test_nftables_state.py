@@ -8,7 +8,7 @@ from behaviour.test_nftables import FORWARD, POST, PRE, chain, engine_of, send, 
 from nodes import make_dual
 
 import fastnat
-from fastnat.errors import InputError
+from fastnat.errors import InputError, RuleError
 
 REMEMBERS = """
     set seen { type ipv4_addr; flags dynamic,timeout; timeout 1m; }
@@ -118,6 +118,135 @@ def test_a_set_of_another_type_begins_anew():
     )
     engine.reload()
     assert "elements" not in engine.list_nft()
+
+
+def changed(more, commands, rules="udp dport 53 counter"):
+    """Return an engine behind one packet of 10.244.1.2 at 5 s, and commands at 7 s."""
+    engine = engine_of(chain(rules, more=more))
+    send(engine, now=5.0)
+    engine.advance(7.0)
+    engine.change_nft(commands)
+    return engine
+
+
+@pytest.mark.parametrize(("commands", "left"), [
+    ("add rule ip t c counter", ["udp dport 53 counter packets 1 bytes 60", "counter packets 0 bytes 0"]),
+    ("insert rule ip t c counter", ["counter packets 0 bytes 0", "udp dport 53 counter packets 1 bytes 60"]),
+    ("flush chain ip t c; add rule ip t c udp dport 53 counter", ["udp dport 53 counter packets 0 bytes 0"]),
+    ("delete table ip t; add table ip t", []),
+    ("chain ip t c { policy drop; }", ["udp dport 53 counter packets 1 bytes 60"]),
+])  # fmt: skip
+def test_commands_leave_other_rules_alone(commands, left):
+    listed = changed("", commands).list_nft().splitlines()
+    assert [line.strip() for line in listed if "counter" in line] == left
+
+
+@pytest.mark.parametrize(("made", "commands", "left"), [
+    ("flags dynamic; elements = { 9.9.9.9 }", "add element ip t s { 8.8.8.8 }", "8.8.8.8, 9.9.9.9, 10.244.1.2"),
+    ("flags dynamic;", "delete element ip t s { 10.244.1.2 }; add element ip t s { 8.8.8.8 }", "8.8.8.8"),
+    ("flags dynamic;", "flush set ip t s; add element ip t s { 8.8.8.8 }", "8.8.8.8"),
+    # the same timeout goes on, another begins anew; what a rule added without one stays for ever
+    ("flags timeout; elements = { 8.8.8.8 timeout 9s }", "add element ip t s { 8.8.8.8 timeout 9s }",
+     "8.8.8.8 timeout 9s expires 2s, 10.244.1.2"),
+    ("flags timeout; elements = { 8.8.8.8 timeout 9s }", "add element ip t s { 8.8.8.8 timeout 8s }",
+     "8.8.8.8 timeout 8s expires 8s, 10.244.1.2"),
+    ("flags timeout; timeout 9s;", "add element ip t s { 10.244.1.2 timeout 8s }", "10.244.1.2 timeout 8s expires 8s"),
+    ("flags timeout;", "add element ip t s { 10.244.1.2 timeout 8s }", "10.244.1.2"),
+])  # fmt: skip
+def test_commands_find_what_rules_have_added(made, commands, left):
+    engine = changed(f"set s {{ type ipv4_addr; {made} }}", commands, "add @s { ip saddr }")
+    assert f"elements = {{ {left} }}" in " ".join(engine.list_nft().split())
+
+
+@pytest.mark.parametrize(("commands", "why"), [
+    ("delete chain ip t sub", "chain c uses it"), ("delete set ip t s", "chain c uses it"),
+    ("delete counter ip t n", "chain c uses it"), ("delete element ip t s { 1.1.1.1 }", "an element is not in s"),
+    ("create counter ip t n", "exists already"), ("add element ip t m { 1 : 3 }", "says something else"),
+    ("add element ip t s { 1.1.1.1 timeout 3s }", "no `flags timeout`"),
+    ("chain ip t sub { type filter hook input priority 0; }", "there already"),
+    ("add rule ip t c add @s { ip saddr timeout 3s }", "no `flags timeout`"),
+    ("delete rule ip t c handle 99", "no rule with handle 99"),
+])  # fmt: skip
+def test_what_the_kernel_refuses_changes_nothing(commands, why):
+    more = (
+        "set s { type ipv4_addr; flags dynamic; }\nmap m { type inet_service : mark; elements = { 1 : 2 } }\n"
+        "counter n { }\nchain sub { counter; }\n"
+    )
+    engine = engine_of(chain("counter name n; add @s { ip saddr }; jump sub", more=more))
+    send(engine)
+    before = engine.list_nft()
+    with pytest.raises(RuleError, match=why):
+        engine.change_nft(f"add rule ip t c counter; {commands}")
+    assert engine.list_nft() == before
+    engine.reload()
+    assert engine.list_nft() == before
+
+
+def test_what_a_rule_names_has_to_be_there_though_nothing_leads_to_it():
+    for rule in ("ip saddr @gone", "counter name gone", "add @gone { ip saddr }", "jump gone", "udp dport vmap @gone"):
+        with pytest.raises(RuleError, match="gone"):
+            engine_of(chain("counter", more=f"chain sub {{ {rule}; }}"))
+
+
+def test_rules_that_nothing_leads_to_any_more_keep_what_they_counted():
+    engine = changed("chain sub { counter; }", "flush chain ip t c; add rule ip t c counter", "jump sub")
+    assert "counter packets 1 bytes 60" in engine.list_nft()
+    engine.change_nft("add rule ip t c jump sub")
+    send(engine, sport=7, now=8.0)
+    assert engine.list_nft().count("counter packets 2 bytes 120") == 1
+
+
+def test_an_update_without_a_time_ends_an_element_that_has_one():
+    made = "set s { type ipv4_addr; flags dynamic,timeout; elements = { 10.244.1.2 timeout 1h, 10.244.1.3 } }"
+    engine = engine_of(chain("update @s { ip saddr }", more=made))
+    send(engine)
+    assert "elements = { 10.244.1.3 }" in engine.list_nft()
+    send(engine, sport=7)
+    assert "elements = { 10.244.1.2, 10.244.1.3 }" in engine.list_nft()
+
+
+def test_elements_of_new_rules_have_all_of_their_time():
+    text = chain(
+        "ip saddr @s counter", more="set s { type ipv4_addr; flags timeout; elements = { 10.244.1.2 timeout 9s } }"
+    )
+    engine = engine_of(text)
+    engine.advance(20.0)
+    assert "elements" not in engine.list_nft()
+    engine.node.load_nft(f"flush ruleset\n{text}")
+    engine.reload()
+    assert "10.244.1.2 timeout 9s expires 9s" in engine.list_nft()
+    engine.advance(24.0)
+    # a reload of anything else does not touch them
+    engine.node.add_route("192.0.2.0/24", dev="cni0")
+    engine.reload()
+    assert "10.244.1.2 timeout 9s expires 5s" in engine.list_nft()
+
+
+def test_intervals_count():
+    made = "set s { type ipv4_addr; flags interval; counter; elements = { 10.244.0.0/16, 9.9.9.9 } }"
+    engine = engine_of(chain("ip saddr @s", more=made))
+    send(engine)
+    listed = "10.244.0.0/16 counter packets 1 bytes 60"
+    assert listed in engine.list_nft()
+    engine.node.add_route("192.0.2.0/24", dev="cni0")
+    engine.reload()
+    assert listed in engine.list_nft()
+
+
+def test_statements_that_differ_from_rule_to_rule_are_refused():
+    rules = "add @s { ip saddr limit rate 1/second }; add @s { ip saddr limit rate 2/second }"
+    with pytest.raises(RuleError, match="carry different statements"):
+        engine_of(chain(rules, more="set s { type ipv4_addr; flags dynamic; }"))
+
+
+def test_a_state_goes_on_behind_commands(tmp_path):
+    engine = engine_of(chain(RULES, FORWARD, REMEMBERS), epoch=0.0)
+    answers(engine, 5, 0.0)
+    engine.change_nft("add rule ip t c counter; add element ip t slow { 11 }")
+    engine.save(tmp_path / "state")
+    restored = fastnat.Engine.restore(tmp_path / "state")
+    assert restored.list_nft() == engine.list_nft()
+    assert answers(restored, 6, 12.0) == answers(engine, 6, 12.0)
 
 
 @pytest.mark.parametrize("nat", ["masquerade", "snat to 198.51.100.20-198.51.100.22", "snat to ip saddr map @m"])

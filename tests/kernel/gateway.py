@@ -5,7 +5,7 @@ restore), `rules4` and `rules6` (None: there are no tables of the family), and m
 by TUN devices, whose writes and reads the kernel answers at once: nobody waits.
 
 A packet is (device, bytes). Among packets two other pairs may stand: (RELOAD, parts of the node that are loaded anew,
-with `counters` for iptables-restore -c) and (PAUSE, seconds).
+with `counters` for iptables-restore -c; `commands` are those of nft, which may be refused) and (PAUSE, seconds).
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import time
+from difflib import unified_diff
 from pathlib import Path
 
 import fastnat
@@ -45,6 +46,10 @@ SAID = re.compile(
 COUNTERS = ("invalid", "insert_failed", "drop", "early_drop", "error", "clash_resolve", "chaintoolong", "found")
 # connections that have less than this to live may be gone on one side [s]
 NEAR_THE_END = 3
+# within one jiffy nobody looks which of the counted connections are over [s]
+COUNTING, PACE = re.compile("ct count|connlimit"), 0.009
+# by so much the time of elements may differ between two listings [s]
+SKEW = 0.4
 
 
 def sh(*words, text=None):
@@ -120,13 +125,22 @@ class Gateway:
             sh("nft", "-f", "-", text=self.node["nft"])
 
     def reload(self, parts):
-        """Load some rules anew; what they do not name stays."""
+        """Load some rules anew, or carry out commands of nft; what they do not name stays.
+
+        Returns whether the kernel took the commands.
+        """
         self.node = self.node | parts
         for version, tool in TOOLS.items():
             if f"rules{version}" in parts:
                 sh(f"{tool}-restore", *(["-c"] if parts["counters"] else []), text=muted(parts[f"rules{version}"]))
         if "nft" in parts:
             sh("nft", "-f", "-", text=f"flush ruleset\n{parts['nft']}")
+        if "commands" in parts:
+            try:
+                sh("nft", "-f", "-", text=with_handles(parts["commands"], sh("nft", "-a", "list", "ruleset")))
+            except RuntimeError:
+                return False
+        return True
 
     @staticmethod
     def sysctl(key, value):
@@ -184,10 +198,10 @@ class Gateway:
 
     def told(self):
         """Return the table, conntrack -S and the counters of rules, those of nftables as "nft", as texts."""
+        # elements of sets may have a second or two: they come first
+        saved = {"nft": sh("nft", "list", "ruleset")} if "nft" in self.node else {}
         table = "".join(sh("conntrack", "-L", "-f", f"ipv{v}", "-o", "extended") for v in TOOLS)
-        saved = {v: sh(f"{tool}-save", "-c") for v, tool in TOOLS.items() if self.node[f"rules{v}"] is not None}
-        if "nft" in self.node:
-            saved["nft"] = sh("nft", "list", "ruleset")
+        saved |= {v: sh(f"{tool}-save", "-c") for v, tool in TOOLS.items() if self.node[f"rules{v}"] is not None}
         totals = {}
         for word in sh("conntrack", "-S").split():
             name, _, value = word.partition("=")
@@ -254,20 +268,88 @@ def rules_of(engine, version):
     return engine.list_nft() if version == "nft" else engine.save_rules(int(version))
 
 
-def rules_told(version, text, raw):
-    """Return the counters of rules as a list; raw: the node has rules in the table raw."""
-    if version == "nft":
-        return list(enumerate(re.findall(r"packets \d+ bytes \d+", text)))
-    return counters(text, raw)
+def seconds(text):
+    """Return a time as nft prints it, `1m2s30ms`, in seconds."""
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)(ms|[dhms])", text))
+
+
+def sets_of(text):
+    """Return the elements of the sets of a listing: {set: {element: seconds left, None for ever}}.
+
+    One that counts connections goes when the kernel next looks, within a second, and has none: it is left out.
+    """
+    found = {}
+    for table in re.finditer(r"^table (.+?) \{\n(.*?)^\}", text, re.M | re.S):
+        for one in re.finditer(r"^\t(?:set|map) (\S+) \{\n(.*?)^\t\}", table[2], re.M | re.S):
+            elements = found[table[1], one[1]] = {}
+            block = re.search(r"elements = \{(.*?)\}", one[2], re.S)
+            for said in block[1].split(",") if block else ():
+                left = re.search(r" expires ([0-9a-z]+)", said)
+                if " ct count " not in said:
+                    elements[re.sub(r" expires [0-9a-z]+", "", said).strip()] = seconds(left[1]) if left else None
+    return found
+
+
+def counted(text):
+    """Return what the rules and objects of a listing of nftables have counted."""
+    return re.findall(
+        r"packets \d+ bytes \d+|over \S+ bytes|used \S+ bytes", re.sub(r"elements = \{.*?\}", "", text, flags=re.S)
+    )
+
+
+def other_rules(theirs, mine):
+    """Return what two listings of nftables do not have in common, apart from elements that are about to end."""
+    found = [*unified_diff(counted(theirs), counted(mine), "kernel", "engine", "", "", 1, "")]
+    sides = sets_of(theirs), sets_of(mine)
+    for name in sides[0].keys() & sides[1].keys():
+        here, there = (side[name] for side in sides)
+        for key in here.keys() | there.keys():
+            times = [SKEW if side[key] is None else side[key] for side in (here, there) if key in side]
+            if (len(times) == 1 and times[0] >= SKEW) or (len(times) == 2 and abs(times[0] - times[1]) > SKEW):
+                found.append(f"set {name}: {key}: kernel {here.get(key, 'none')}, engine {there.get(key, 'none')}")
+    return found
+
+
+def with_handles(commands, listing):
+    """Return commands of nft where rules are named by their place: `handle @2` of the third rule of its chain."""
+    table, chain, places = "", "", {}
+    for line in listing.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = " ".join(words[1:3])
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif (m := re.search(r" # handle (\d+)$", line)) and words[0] not in (
+            "set",
+            "map",
+            "counter",
+            "quota",
+            "limit",
+        ):
+            places.setdefault((table, chain), []).append(m[1])
+
+    def handle(m):
+        there = places.get((m[1], m[2]), [])
+        return f"rule {m[1]} {m[2]} {m[3]} {there[int(m[4])] if int(m[4]) < len(there) else 999999}"
+
+    return re.sub(r"rule (\S+ \S+) (\S+) (handle|position) @(\d+)", handle, commands)
 
 
 def reload(engine, parts):
-    """Load some rules of the engine's node anew."""
+    """Load some rules of the engine's node anew, as Gateway.reload() does; return whether it took commands of nft."""
     readers = {"rules4": engine.node.load_rules, "rules6": engine.node.load_rules6, "nft": engine.node.load_nft}
+    if "commands" in parts:
+        try:
+            engine.change_nft(with_handles(parts["commands"], engine.list_nft(handles=True)))
+        except fastnat.RuleError:
+            return False
+        return True
     for name, text in parts.items():
         if name in readers:
             readers[name](text)
     engine.reload(counters=parts["counters"])
+    return True
 
 
 def answers_of(run, now, steps):
@@ -300,15 +382,17 @@ class Difference(AssertionError):
 def compare(node, traffic, folder):
     """Run packets through the running kernel and a replay; raise Difference where they do not agree.
 
-    traffic: `step()` gives a packet as (iface, bytes, ...), a list of them that the engine gets in one batch, RELOAD or
-    PAUSE, or None at the end, and `tell(step, packets)` is told what left. It ends where a port is drawn at random, for
-    the kernel draws another. Returns the number of packets.
+    Where connections are counted, packets come one a jiffy. traffic: `step()` gives a packet as (iface, bytes, ...), a
+    list of them that the engine gets in one batch, RELOAD or PAUSE, or None at the end, `tell(step, packets)` is told
+    what left, and `refused(step)` that commands were. It ends where a port is drawn at random, for the kernel draws
+    another. Returns the number of packets.
     """
     kernel, packets = Gateway(node), []
     try:
         for name, text in kernel.files().items():
             (folder / name).write_text(text)
         epoch, start = time.time(), time.monotonic()
+        pace = pace_of(node)
         engine = fastnat.Engine(fastnat.Node.load(folder), epoch=epoch)
         run = Replay(engine)
         while (step := traffic.step()) is not None:
@@ -320,8 +404,13 @@ def compare(node, traffic, folder):
                 catch_up(run, epoch + time.monotonic() - start)
                 compare_ends(kernel, engine, packets)
                 packets.append(step)
-                kernel.reload(step[1])
-                reload(engine, step[1])
+                pace = max(pace, pace_of(step[1]))
+                taken = kernel.reload(step[1])
+                catch_up(run, epoch + time.monotonic() - start)
+                if reload(engine, step[1]) != taken:
+                    raise Difference("refused", f"the kernel has {'not ' * (not taken)}taken {step[1]}", packets)
+                if not taken:
+                    traffic.refused(step)
                 continue
             steps = step if isinstance(step, list) else [step]
             mine = answers_of(run, epoch + time.monotonic() - start, steps)
@@ -329,6 +418,7 @@ def compare(node, traffic, folder):
                 return len(packets)
             for one, left in zip(steps, mine, strict=True):
                 packets.append(one[:2])
+                time.sleep(pace)
                 theirs = kernel.go(*one[:2], len(left))
                 if shown(left) != shown(theirs):
                     said = f"{one[1].hex()} by {one[0]}: kernel {shown(theirs)}, engine {shown(left)}"
@@ -356,8 +446,13 @@ def compare_ends(kernel, engine, packets):
     if other:
         raise Difference("counters", f"kernel and engine: {other}", packets)
     for version, text in saved.items():
+        if version == "nft":
+            other = other_rules(text, rules_of(engine, version))
+            if other:
+                raise Difference("rules", "\n".join(other), packets)
+            continue
         raw = "*raw" in kernel.node.get(f"rules{version}", "")
-        sides = rules_told(version, text, raw), rules_told(version, rules_of(engine, version), raw)
+        sides = counters(text, raw), counters(rules_of(engine, version), raw)
         if sides[0] != sides[1]:
             only = [[row for row in a if row not in b] for a, b in (sides, sides[::-1])]
             raise Difference("rules", f"{version}: kernel {only[0]}, engine {only[1]}", packets)
@@ -373,6 +468,9 @@ class Given:
         return self.left.pop(0) if self.left else None
 
     def tell(self, step, packets):
+        pass
+
+    def refused(self, step):
         pass
 
 
@@ -412,7 +510,12 @@ def shrink(node, difference, folder, budget=60.0):
     return node, packets
 
 
-def told_of(kernel, iface, data):
+def pace_of(said):
+    """Return how far apart packets come for a node, or for what is loaded later [s]."""
+    return PACE if COUNTING.search(json.dumps(said)) else 0
+
+
+def told_of(kernel, iface, data, pace):
     """Return a packet and what left in its place, or what else was done, as recordings have it."""
     if iface == PAUSE:
         time.sleep(data)
@@ -420,6 +523,7 @@ def told_of(kernel, iface, data):
     if iface == RELOAD:
         kernel.reload(data)
         return [iface, data, []]
+    time.sleep(pace)
     return [iface, data.hex(), shown(kernel.go(iface, data))]
 
 
@@ -428,7 +532,8 @@ def recorded(node, packets, about):
     kernel, begin = Gateway(node), time.monotonic()
     try:
         files, epoch = kernel.files(), time.time()
-        out = [told_of(kernel, *packet) for packet in packets]
+        pace = max(pace_of(said) for said in [node, *(what for kind, what in packets if kind == RELOAD)])
+        out = [told_of(kernel, *packet, pace) for packet in packets]
         took = time.monotonic() - begin - sum(what for kind, what in packets if kind == PAUSE)
         table, stats, saved = kernel.told()
     finally:
@@ -456,6 +561,7 @@ def check(said, folder, at_once=1):
     for n in range(0, len(said["packets"]), at_once):
         some = said["packets"][n : n + at_once]
         if some[0][0] == RELOAD:
+            catch_up(run, now)
             reload(engine, some[0][1])
         if some[0][0] in (RELOAD, PAUSE):
             now += some[0][1] if some[0][0] == PAUSE else 0
@@ -464,6 +570,7 @@ def check(said, folder, at_once=1):
         now += step * len(some)
         for k, (left, (_, data, theirs)) in enumerate(zip(mine, some, strict=True)):
             assert shown(left) == theirs, f"packet {n + k}: {data}"
+    catch_up(run, now)
     check_ends(said, engine)
 
 
@@ -474,5 +581,8 @@ def check_ends(said, engine):
     assert {line: left for line, left in table.items() if abs(left - said["table"][line]) > 2} == {}
     assert {c: engine.stats[c] for c in COUNTERS} == said["stats"]
     for version, text in said["rules"].items():
+        if version == "nft":
+            assert other_rules(text, rules_of(engine, version)) == []
+            continue
         raw = "*raw" in said["files"].get(f"rules.v{version}", "")
-        assert rules_told(version, rules_of(engine, version), raw) == rules_told(version, text, raw)
+        assert counters(rules_of(engine, version), raw) == counters(text, raw)

@@ -3,7 +3,8 @@
     python tests/kernel/walks.py [KIND...]      as root, writes walks/KIND.json.xz anew: recordings of gateway.py
 
 Kinds: `gateways` of random_gateway.py, `nftables` with the rules of test_nftables.py, `calls` that helpers read, and
-`segments` and `chunks`, conversations of TCP and SCTP behind rules that write what conntrack makes of a packet into it.
+`segments` and `chunks`, conversations of TCP and SCTP behind rules that write what conntrack makes of a packet into it,
+and `turns`, where rules of nftables change meanwhile.
 The engine goes each walk first; where it differs from the kernel nothing is written.
 """
 
@@ -22,6 +23,7 @@ from behaviour import talks
 
 from kernel import cases, gateway, random_calls, random_streams, random_traffic, test_nftables
 from kernel.random_gateway import random_gateway
+from kernel.random_turns import turning_gateway
 
 FOLDER = Path(__file__).with_name("walks")
 DEVICES = {"cni0": 1500, "eth0": 1500}
@@ -72,6 +74,9 @@ class Sent:
         if said:
             self.packets.append(said[:2])
         return said
+
+    def refused(self, step):
+        self.traffic.refused(step)
 
 
 def node_of(family, sysctls=(), **rules):
@@ -135,6 +140,11 @@ def chunks(seed):
     return streams(seed, "sctp")
 
 
+def turns(seed):
+    """Rules of nftables that commands change meanwhile."""
+    return turning_gateway(seed, 90)
+
+
 # with the number of walks
 KINDS = {
     "gateways": (gateways, 60),
@@ -142,6 +152,7 @@ KINDS = {
     "calls": (calls, 80),
     "segments": (segments, 40),
     "chunks": (chunks, 30),
+    "turns": (turns, 45),
 }
 # a walk that a port drawn at random ends before so many packets is none
 SHORT = 10

@@ -177,8 +177,11 @@ cdef inline uint32_t change_set(engine_t *e, const nft_expr_t *x, const uint32_t
         start_states(e, s, at)
         e.nft_elements[at].timeout = timeout
         e.nft_elements[at].expires = <uint32_t>e.now + timeout
-    elif op == NFT_DYNSET_UPDATE and timeout:
-        e.nft_elements[at].timeout = timeout
+        if not timeout:
+            e.nft_elements[at].used = 1 | FN_NFT_TIMELESS
+    elif op == NFT_DYNSET_UPDATE and e.nft_elements[at].timeout:
+        # one that stays for ever goes on doing so, and its own timeout is what it was; where neither the statement nor the
+        # set says a time, it ends at once
         e.nft_elements[at].expires = <uint32_t>e.now + timeout
     element[0] = at
     return 1

@@ -232,6 +232,8 @@ cdef inline uint32_t carried_say(engine_t *e, pkt_t *p, const nft_set_t *s, uint
     # => As stateful_says.
     cdef uint32_t first = s.states + (element - s.first) * s.n_states
     cdef uint32_t i, said
+    if e.nft_elements[element].used & FN_NFT_BARE:
+        return GOES_ON
     for i in range(s.n_states):
         if e.nft_exprs[s.state_exprs + i].kind == NFT_CONNLIMIT:
             collect_each_second(e, &e.nft_states[first + i])
