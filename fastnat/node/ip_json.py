@@ -125,7 +125,10 @@ def _route(r: dict[str, Any], family: Family, interfaces: Collection[str]) -> Ro
     kind = str(r.get("type", "unicast"))
     if kind not in ROUTE_KINDS:
         raise ValueError(f"kind {shown(kind)}")
-    hops = tuple(_hop(h, family) for h in r.get("nexthops") or [r])
+    said = r.get("nexthops") or [r]
+    # fib_rebalance: those of a device that is down, or has no address any more, are not chosen
+    live = [h for h in said if "dead" not in h.get("flags", [])]
+    hops = tuple(_hop(h, family) for h in live or said)
     if kind == "unicast":
         for hop in hops:
             if hop.iface not in interfaces:

@@ -5,7 +5,8 @@ restore), `rules4` and `rules6` (None: there are no tables of the family), and m
 by TUN devices, whose writes and reads the kernel answers at once: nobody waits.
 
 A packet is (device, bytes). Among packets two other pairs may stand: (RELOAD, parts of the node that are loaded anew,
-with `counters` for iptables-restore -c; `commands` are those of nft, which may be refused) and (PAUSE, seconds).
+with `counters` for iptables-restore -c; `commands` are those of nft, which may be refused; `ip` and `sysctls` change
+the node, whose files then stand beside them) and (PAUSE, seconds).
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import select
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from difflib import unified_diff
 from pathlib import Path
@@ -135,12 +137,27 @@ class Gateway:
                 sh(f"{tool}-restore", *(["-c"] if parts["counters"] else []), text=muted(parts[f"rules{version}"]))
         if "nft" in parts:
             sh("nft", "-f", "-", text=f"flush ruleset\n{parts['nft']}")
+        if "ip" in parts:
+            self.move(parts)
         if "commands" in parts:
             try:
                 sh("nft", "-f", "-", text=with_handles(parts["commands"], sh("nft", "-a", "list", "ruleset")))
             except RuntimeError:
                 return False
         return True
+
+    def move(self, parts):
+        """Change addresses, routes, policy rules and sysctls as far as the kernel lets; note the files of the node."""
+        for words in parts["ip"]:
+            with contextlib.suppress(RuntimeError):
+                sh("ip", *words.split())
+        for key, value in parts["sysctls"].items():
+            with contextlib.suppress(FileNotFoundError):
+                self.sysctl(key, value)
+        # an IPv6 address is tentative for a moment, and those who have lost one are flushed a moment later
+        time.sleep(0.05)
+        self.read()
+        parts["files"] = {name: text for name, text in self.files().items() if name.endswith((".json", ".conf"))}
 
     @staticmethod
     def sysctl(key, value):
@@ -339,6 +356,8 @@ def with_handles(commands, listing):
 def reload(engine, parts):
     """Load some rules of the engine's node anew, as Gateway.reload() does; return whether it took commands of nft."""
     readers = {"rules4": engine.node.load_rules, "rules6": engine.node.load_rules6, "nft": engine.node.load_nft}
+    if "files" in parts:
+        move(engine.node, parts["files"])
     if "commands" in parts:
         try:
             engine.change_nft(with_handles(parts["commands"], engine.list_nft(handles=True)))
@@ -350,6 +369,16 @@ def reload(engine, parts):
             readers[name](text)
     engine.reload(counters=parts["counters"])
     return True
+
+
+def move(node, files):
+    """Give a node the addresses, routes, policy rules and sysctls of other files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            Path(folder, name).write_text(text)
+        fresh = fastnat.Node.load(folder)
+    for name in ("interfaces", "routes", "routes6", "policy", "policy6", "sysctls"):
+        setattr(node, name, getattr(fresh, name))
 
 
 def answers_of(run, now, steps):

@@ -4,7 +4,7 @@
 
 Kinds: `gateways` of random_gateway.py, `nftables` with the rules of test_nftables.py, `calls` that helpers read, and
 `segments` and `chunks`, conversations of TCP and SCTP behind rules that write what conntrack makes of a packet into it,
-and `turns`, where rules of nftables change meanwhile.
+and `turns`, where rules of nftables change meanwhile, and `moves`, where addresses, routes and sysctls do.
 The engine goes each walk first; where it differs from the kernel nothing is written.
 """
 
@@ -23,6 +23,7 @@ from behaviour import talks
 
 from kernel import cases, gateway, random_calls, random_streams, random_traffic, test_nftables
 from kernel.random_gateway import random_gateway
+from kernel.random_moves import moving_gateway
 from kernel.random_turns import turning_gateway
 
 FOLDER = Path(__file__).with_name("walks")
@@ -145,6 +146,11 @@ def turns(seed):
     return turning_gateway(seed, 90)
 
 
+def moves(seed):
+    """Gateways whose addresses, routes, policy rules and sysctls change meanwhile."""
+    return moving_gateway(seed, 80)
+
+
 # with the number of walks
 KINDS = {
     "gateways": (gateways, 60),
@@ -153,6 +159,7 @@ KINDS = {
     "segments": (segments, 40),
     "chunks": (chunks, 30),
     "turns": (turns, 45),
+    "moves": (moves, 18),
 }
 # a walk that a port drawn at random ends before so many packets is none
 SHORT = 10

@@ -46,6 +46,14 @@ def test_connected_routes_follow_from_addresses(node):
     assert "out     udp 192.0.2.1" in traced.output
 
 
+def test_a_next_hop_that_is_dead_is_not_chosen(node):
+    hops = [{"dev": "eth0", "weight": 1, "flags": ["onlink", "dead"]}, {"dev": "br0", "weight": 1, "flags": []}]
+    (node / "route.json").write_text(json.dumps([{"dst": "198.51.100.0/24", "nexthops": hops}]))
+    (node / "route6.json").write_text("[]")
+    (route,) = [r for r in fastnat.Node.load(node).routes if r.prefix == 24 and r.dst == 0xC6336400]
+    assert (route.iface, route.hops) == ("br0", ())
+
+
 def test_what_of_routing_is_not_modelled_is_said(node):
     routes = [
         {}, {"dst": "default", "gateway": "192.0.2.254", "dev": "eth0"}, {"dst": "default", "dev": "br0", "table": "2"},
