@@ -38,7 +38,7 @@ CHOSEN = {
         "test_only_chains_of_type_route_route_own_packets_anew",
         "test_helpers_are_given_to_new_connections_of_their_protocol", "test_what_rules_write_into_packets",
         "test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node",
-        "test_groups_kinds_and_types_of_interfaces",
+        "test_groups_kinds_and_types_of_interfaces", "test_headers_alone_have_the_bytes_of_their_packet",
     ),
     test_races: ("test_hidden_connection_translates_replies_for_one_second",),
     test_runs_of_rules: ("test_datagrams", "test_every_kind_of_run_is_looked_up"),
