@@ -10,7 +10,7 @@ from kernel import gateway
 from kernel.random_turns import turning_gateway
 from kernel.test_live import pytestmark as needs_kernel
 
-pytestmark = [needs_kernel, pytest.mark.skipif(not shutil.which("nft"), reason="needs nft")]
+pytestmark = [*needs_kernel, pytest.mark.skipif(not shutil.which("nft"), reason="needs nft")]
 
 SEEDS = int(os.environ.get("FASTNAT_SEEDS", "6"))
 PACKETS = int(os.environ.get("FASTNAT_PACKETS", "400"))
