@@ -30,7 +30,8 @@ class Watched:
     @classmethod
     def of(cls, node: Node) -> Watched:
         """Return a copy of a node in which each rule counts."""
-        watched = cls(copy.deepcopy(node))
+        watched = cls(copy.copy(node))
+        watched.node.nft = copy.deepcopy(node.nft)
         for name, table in watched.node.nft.tables.items():
             for chain in table.chains.values():
                 for number, rule in enumerate(chain.rules):

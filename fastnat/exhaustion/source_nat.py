@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
-from ..addresses import Family
+from ..addresses import V4, Family
 from ..dtypes import PROTOCOLS
 from ..errors import FastnatError, InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY, Target
+from ..iptables.model import Rule as IptablesRule
 from ..nftables import listing
 from ..nftables.tree import Expression, Match, Meta, Nat, Payload, Prefix, Range, Rule, Statement, Table, Value
 from ..node import Node
 
 # tables of nftables that a family's packets pass
 TABLES = {4: ("ip", "inet"), 6: ("ip6", "inet")}
+SOURCE_NAT = ("SNAT", "MASQUERADE")
 NFT_RANDOM_FULLY = "fully-random"
 # the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
 ANY = (1024, 65535)
@@ -32,24 +35,42 @@ class Change:
     addresses: int = 1
     base: int = 0
 
-    def apply(self, node: Node) -> None:
-        """Change a node's rules. InputError if it has none of them, or addresses that a map says cannot be changed."""
-        if self.of_iptables(node) + self.of_nftables(node) == 0:
+    def apply(self, node: Node) -> Node:
+        """Return a node with these changes; what they do not concern it shares with the other.
+
+        InputError if it has no such rules, or addresses that a map says, which cannot be changed.
+        """
+        changed = copy.copy(node)
+        if self.of_iptables(changed) + self.of_nftables(changed) == 0:
             raise InputError("the node has no rule of SNAT or MASQUERADE that random-fully, addresses or ports change")
+        return changed
 
     def of_iptables(self, node: Node) -> int:
-        """Change rules of iptables; return how many."""
-        rules = node.rules_of(self.family)
-        targets = [
-            (rule.target, rule.proto)
-            for table in (rules.tables.values() if rules else ())
-            for chain in table.chains.values()
-            for rule in chain.rules
-            if rule.target.name in ("SNAT", "MASQUERADE")
-        ]
-        for target, proto in targets:
-            self.change_target(target, proto)
-        return len(targets)
+        """Give a node changed rules of iptables; return how many were changed."""
+        rules, changed = node.rules_of(self.family), 0
+        if rules is None:
+            return 0
+        tables = dict(rules.tables)
+        for name, table in rules.tables.items():
+            chains = {
+                chain.name: replace(chain, rules=[self.rule(rule) for rule in chain.rules])
+                for chain in table.chains.values() if any(rule.target.name in SOURCE_NAT for rule in chain.rules)
+            }  # fmt: skip
+            tables[name] = replace(table, chains=table.chains | chains)
+            changed += sum(rule.target.name in SOURCE_NAT for name in chains for rule in table.chains[name].rules)
+        if self.family is V4:
+            node.rules = replace(rules, tables=tables)
+        else:
+            node.rules6 = replace(rules, tables=tables)
+        return changed
+
+    def rule(self, rule: IptablesRule) -> IptablesRule:
+        """Return a rule of iptables, changed if it is one of those."""
+        if rule.target.name not in SOURCE_NAT:
+            return rule
+        target = replace(rule.target)
+        self.change_target(target, rule.proto)
+        return replace(rule, target=target)
 
     def change_target(self, t: Target, proto: int) -> None:
         """Change one target; proto: the protocol that its rule asks for, 0 for any."""
@@ -71,17 +92,22 @@ class Change:
         return low, low + self.addresses - 1
 
     def of_nftables(self, node: Node) -> int:
-        """Change rules of nftables; return how many statements."""
-        changed = 0
-        for table in node.nft.tables.values():
+        """Give a node changed rules of nftables; return how many statements were changed."""
+        tables, changed = dict(node.nft.tables), 0
+        for key, table in node.nft.tables.items():
             if table.family not in TABLES[self.family.version]:
                 continue
+            chains = dict(table.chains)
             for chain in table.chains.values():
-                for rule in chain.rules:
-                    statements = tuple(self.statement(s, table) for s in rule.statements)
-                    changed += sum(map(self.concerns, rule.statements))
-                    rule.statements = statements
+                concerned = sum(self.concerns(s) for rule in chain.rules for s in rule.statements)
+                if concerned:
+                    said = [tuple(self.statement(s, table) for s in rule.statements) for rule in chain.rules]
+                    rules = [replace(r, statements=mine) for r, mine in zip(chain.rules, said, strict=True)]
+                    chains[chain.name] = replace(chain, rules=rules)
+                    changed += concerned
+            tables[key] = replace(table, chains=chains)
         if changed:
+            node.nft = replace(node.nft, tables=tables)
             node.nft_text = listing(node.nft)
         return changed
 
@@ -125,7 +151,7 @@ def port_windows(node: Node, family: Family, proto: str) -> set[tuple[int, int]]
         for chain in table.chains.values():
             for rule in chain.rules:
                 t = rule.target
-                if t.name in ("SNAT", "MASQUERADE") and rule.proto in (0, PROTOCOLS[proto]):
+                if t.name in SOURCE_NAT and rule.proto in (0, PROTOCOLS[proto]):
                     low, high = sorted((t.min_proto, t.max_proto))
                     found.add((low, high) if t.flags & PROTO_SPECIFIED else ANY)
     change = Change(family)

@@ -114,33 +114,31 @@ def present(node: Node, name: str, profile: str) -> int | None:
 
 def apply(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[Node, Workload, str]:
     """Return node, workload and profile with the changes of a variant; what was given stays as it is."""
-    changed = copy.deepcopy(node)
+    changed, work, profile = set_up(variant, node, work, profile)
     settings = dict(variant.factors)
-    for name, value in variant.factors:
-        if name in SYSCTLS:
-            changed.sysctls[SYSCTLS[name]] = str(value)
-    loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
-    work = replace(work, **loads)
-    profile = str(settings.get("profile", profile))
     addresses, ports = settings.get("addresses", 1), settings.get("ports")
     assert isinstance(addresses, int)
     assert ports is None or isinstance(ports, tuple)
     if settings.get("random-fully") or addresses > 1 or ports:
         base = translated_address(node, work, profile) if addresses > 1 else 0
-        Change(work.family, settings.get("random-fully") is True, ports, addresses, base).apply(changed)
+        changed = Change(work.family, settings.get("random-fully") is True, ports, addresses, base).apply(changed)
     return changed, work, profile
+
+
+def set_up(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[Node, Workload, str]:
+    """Return the same with all changes but those of rules, which the node that is returned shares with the other."""
+    settings = dict(variant.factors)
+    changed = copy.copy(node)
+    changed.sysctls = {**node.sysctls, **{SYSCTLS[k]: str(v) for k, v in settings.items() if k in SYSCTLS}}
+    loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
+    return changed, replace(work, **loads), str(settings.get("profile", profile))
 
 
 def cut_shorts(variants: list[Variant], node: Node, work: Workload, profile: str) -> list[str]:
     """Return a sentence for each variant in which entries end before their flows do; the first one has no name."""
     said: dict[str, str] = {}
     for n, variant in enumerate(variants):
-        settings = dict(variant.factors)
-        # rules, which take long to copy, have no part in it
-        changed = copy.copy(node)
-        changed.sysctls = {**node.sysctls, **{SYSCTLS[k]: str(v) for k, v in settings.items() if k in SYSCTLS}}
-        loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
-        found = cut_short(changed, replace(work, **loads), str(settings.get("profile", profile)))
+        found = cut_short(*set_up(variant, node, work, profile))
         if found and found not in said:
             said[found] = f"{variant.label}: {found}" if n else found
     return list(said.values())

@@ -1,5 +1,6 @@
 """What-if changes of rules do the same to rules of iptables and of nftables, in both families."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,12 +8,12 @@ from click.testing import CliRunner
 from nodes import make_dual
 
 import fastnat
-from fastnat.addresses import V4
+from fastnat.addresses import FAMILIES, V4
 from fastnat.cli import group
 from fastnat.errors import InputError
 from fastnat.exhaustion import Workload
 from fastnat.exhaustion.spaces import window_of
-from fastnat.exhaustion.variants import compare, parse
+from fastnat.exhaustion.variants import apply, compare, parse
 
 WAYS = {
     "masquerade": ("-j MASQUERADE --to-ports 1024-1535", "masquerade to :1024-1535"),
@@ -99,3 +100,26 @@ def test_rules_that_ask_for_the_sender_are_named(tmp_path):
     words = ["exhaust", str(tmp_path / "node"), "--iface", "local", "--flows", "100"]
     result = CliRunner().invoke(group, words)
     assert "root (uid 0, gid 0) is assumed" in result.output
+
+
+@pytest.mark.parametrize("vary", VARY)
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_was_given_stays_as_it_is_and_lends_what_does_not_change(vary, version):
+    end = OWN[version] if version == 4 else f"[{OWN[6]}]"
+    rules = f"*nat\n:OTHER - [0:0]\n-A OTHER -j ACCEPT\n-A POSTROUTING -o eth0 -j SNAT --to-source {end}\nCOMMIT\n"
+    node = make_dual(*(rules if v == version else "" for v in (4, 6)))
+    chains = "chain other { accept }\nchain c { type nat hook postrouting priority 101; masquerade }"
+    node.load_nft(f"table inet t {{ {chains} }}")
+    node.sysctls["a.b"] = "1"
+    before, rules_before = copy.deepcopy(node.nft), copy.deepcopy(node.rules_of(FAMILIES[version]))
+    (*_, variant) = parse(f"{vary},tcp-time-wait=30")
+    changed = apply(variant, node, Workload(((SERVER[version], 80),), iface="cni0"), "linux-6.18")[0]
+    assert (node.nft, node.rules_of(FAMILIES[version]), node.sysctls["a.b"]) == (before, rules_before, "1")
+    assert len(node.sysctls) < len(changed.sysctls)
+    mine, other = (n.rules_of(FAMILIES[version]).tables["nat"].chains for n in (changed, node))
+    assert mine["OTHER"] is other["OTHER"]
+    assert mine["POSTROUTING"].rules[0].target != other["POSTROUTING"].rules[0].target
+    mine, other = (n.nft.tables["inet", "t"].chains for n in (changed, node))
+    assert mine["other"] is other["other"]
+    assert mine["c"] != other["c"]
+    assert changed.nft_text != node.nft_text
