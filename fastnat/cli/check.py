@@ -13,6 +13,7 @@ from ..addresses import FAMILIES
 from ..engine import Engine
 from ..errors import FastnatError, InputError
 from ..node import Node
+from ..util.text import number_of
 from .forms import Answer, Paper, forms, tell
 from .options import order_option, take_order
 from .terminal import answer_no, warn, working
@@ -78,18 +79,13 @@ def answer(c: Checked) -> Answer:
 
     def show(paper: Paper) -> None:
         judged = "fine" if c.fine else "some of the node's rules are not read, see above"
-        counts = (counted(c.interfaces, "interface"), counted(c.routes, "route"), counted(c.rules, "rule"))
+        counts = (number_of(c.interfaces, "interface"), number_of(c.routes, "route"), number_of(c.rules, "rule"))
         paper.say(f"{c.node}: {', '.join(counts)}: {judged}")
         if not c.tracks:
             paper.say("no rule uses connection tracking: nothing is tracked or translated")
 
     row = {**asdict(c), "warnings": len(c.warnings)}
     return Answer(show, lambda: asdict(c), list(row), lambda: [list(row.values())])
-
-
-def counted(n: int, what: str) -> str:
-    """Return how many of something there are, in words."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def look_at(node: Path) -> None:

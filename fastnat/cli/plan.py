@@ -21,6 +21,7 @@ from ..exhaustion.times import hold_of
 from ..exhaustion.workload import mean_hold
 from ..node.timeouts import PREFIX
 from ..util.output import Outputs
+from ..util.text import number_of
 from .completion import complete_clouds
 from .forms import Answer, Paper, forms, spoken, tell
 from .options import PACKAGED, order_option, profile_option
@@ -133,14 +134,14 @@ def words_of(made: Plan, held: float | str, fails: float, there: int) -> list[st
             f"Each flow keeps its entry {lasts}: {made.live:,.0f} at a time.",
         ]
         return [line for line in (*said, made.cut_short, table) if line]
-    plural = "es" if made.addresses > 1 else ""
     own = ", as the rules have them, are enough" if made.of_the_rules else ""
     less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
     said = [
-        f"{made.addresses} SNAT address{plural}{own}: then {made.fails:.3%} of the flows fail, {fails:.3%} may.",
+        f"{number_of(made.addresses, 'SNAT address', 'es')}{own}: then {made.fails:.3%} of the flows fail, "
+        f"{fails:.3%} may.",
         f"Simulated: {made.found}{less}.",
         f"Each flow keeps its port {lasts}: {made.live:,.0f} at a time, {made.busiest:,.0f} to the busiest "
-        f"destination; {made.size:,} port{'s' if made.size > 1 else ''} an address.",
+        f"destination; {number_of(made.size, 'port')} an address.",
         made.cut_short,
     ]
     if made.of_the_rules:
@@ -246,11 +247,10 @@ def rows_of(made: dict[str, dict[str, Any]]) -> list[list[str]]:
 def needed_of(made: dict[str, Any]) -> tuple[str, str]:
     """Return what a load needs in a cloud, and what the cloud gives."""
     if "addresses" in made:
-        plural = "es" if made["addresses"] > 1 else ""
-        return f"{made['addresses']:,} address{plural}", f"{made['max_addresses']:,} addresses"
+        return number_of(made["addresses"], "address", "es"), number_of(made["max_addresses"], "address", "es")
     if "ports_per_instance" not in made:
         return "far more than it has", "-"
-    return f"{made['ports_per_instance']:,} ports an instance", f"{PORTS:,} ports an instance"
+    return f"{number_of(made['ports_per_instance'], 'port')} an instance", f"{PORTS:,} ports an instance"
 
 
 def cloud_words(c: Cloud, made: dict[str, Any]) -> list[str]:

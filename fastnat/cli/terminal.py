@@ -30,6 +30,7 @@ from ..util import units
 from ..util.arguments import protocol
 from ..util.escapes import plain
 from ..util.files import read_text
+from ..util.text import number_of
 from .options import take_order
 
 # a command notes its exit status here before it prints, so that `| head` does not turn a no into a yes
@@ -109,7 +110,7 @@ class Bar(Progress):
 
     def addresses(self, n: int, flows: int, of: int) -> None:
         """Note the same of a run with n addresses."""
-        self.update(self.task, description=f"{self.what} {n} SNAT address{'es' if n > 1 else ''}")
+        self.update(self.task, description=f"{self.what} {number_of(n, 'SNAT address', 'es')}")
         self.opened(flows, of)
 
 

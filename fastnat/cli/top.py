@@ -22,6 +22,7 @@ from ..node.timeouts import PREFIX
 from ..util.escapes import plain
 from ..util.files import open_file, standard_input
 from ..util.output import Outputs
+from ..util.text import number_of
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
 from .terminal import Count, Seconds, warn, working
@@ -173,7 +174,7 @@ def show(console: Paper, dump: Dump, spaces: list[PortSpace], growth: list[float
     console.table([*names, "zone"] if zoned else names, rows, left=3)
     s, g = spaces[0], growth[0]
     where = f"{s.address} towards {s.proto} {end_text(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
-    its = f"{s.ports:,} port{'' if s.ports == 1 else 's'}"
+    its = number_of(s.ports, "port")
     if s.fails >= 0.001:
         word = f"Ports are running out now: of new connections from {where} {s.fails:.1%} fail."
     elif s.occupancy >= PAIN:

@@ -24,7 +24,6 @@ cdef enum:
     UDPLITE = 136
     ICMP = 1
     ICMPV6 = 58
-    NO_PORT = 0x10000
 
     # line_t.flags
     UNREPLIED = 1

@@ -18,7 +18,6 @@ from ..dtypes import HZ, PACKET6, STATS, Verdict
 from ..errors import ArgumentError, ClockError, FastnatError, InputError
 from ..iptables.context import MAX_ID
 from ..nftables.counted import Half, counted, keep_unreached, with_elements
-from ..nftables.program import Program
 from ..node import Node
 from ..node.ipvs import format_services
 from ..util.arguments import address, datagram, port, protocol
@@ -528,7 +527,7 @@ class Engine:
         folder: where the files of `include` lie. Raises RuleError naming line, column and command; then nothing has
         changed.
         """
-        if self.node.nft is not self.program.ruleset:
+        if self.node.nft is not self.stacks[4].program.ruleset:
             self.reload()
         before, text = self.node.nft, self.node.nft_text
         before.number()
@@ -546,11 +545,6 @@ class Engine:
         keep_unreached(self.node.nft, had, [stack.program for stack in self.stacks.values()])
         self.node.nft_text = nftables.listing(self.node.nft)
         self.node_files = self.node.texts()
-
-    @property
-    def program(self) -> Program:
-        """What the engine runs of rules of nftables, of IPv4."""
-        return self.stacks[4].program
 
     def _halves(self) -> list[Half]:
         """Return what each family has counted."""

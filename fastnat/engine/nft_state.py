@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.datapath import Datapath
 from ..core.layout import FN_NONE, NftExprKind
-from ..nftables.program import Program, link
+from ..nftables.program import KEY_PARTS, Program, link
 from ..nftables.sets import hashes_of
 from ..nftables.tree import Ruleset
 
@@ -23,10 +23,6 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 REMEMBERED = ("packets", "bytes", "tokens", "last")
 # the same of those that count connections, beside their lists
 COUNTING = ("tokens", "most")
-# a key of Program.places that names an object rather than a statement has so many parts
-OBJECT_PARTS = 4
-# so many parts of such a key name the rule, or the object
-PART = 4
 
 
 def counting(arrays: Arrays) -> NDArray[np.bool_]:
@@ -209,7 +205,7 @@ def keep(core: Datapath, old: Arrays, before: Program, after: Program, commands:
     counts = counting(core.arrays)
     for key, place in after.places.items():
         was = before.places.get(key)
-        stays = same or (len(key) == OBJECT_PARTS and not after.ruleset.begins_empty(str(key[0]), str(key[1])))
+        stays = same or (len(key) == KEY_PARTS and not after.ruleset.begins_empty(str(key[0]), str(key[1])))
         if was is None or not stays:
             continue
         if counts[place]:
@@ -238,8 +234,8 @@ def keep_unchanged(core: Datapath, old: Arrays, before: Program, after: Program)
     states, counts = core.writable("nft_states"), counting(core.arrays)
     lists: dict[int, NDArray[np.void]] = {}
     for key, place in after.places.items():
-        part = same.get(key[:PART])
-        was = None if part is None else before.places.get((*part, *key[PART:]))
+        part = same.get(key[:KEY_PARTS])
+        was = None if part is None else before.places.get((*part, *key[KEY_PARTS:]))
         if was is None:
             continue
         for name in COUNTING if counts[place] else REMEMBERED:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 REASONS = {
     "table_full": "the conntrack table is full (nf_conntrack_max), and early drop found no entry to end",
-    "no_address": "MASQUERADE found no address on the interface that it would leave by",
-    "no_route": "no route leads to its destination",
-    "ttl": "its TTL or hop limit ends at this node",
+    "no_address": "MASQUERADE found no address on the interface of the way out",
+    "no_route": "no route leads to the destination",
+    "ttl": "the TTL or hop limit ends at this node",
     "martian": "the node takes no packet with these addresses from this interface (rp_filter, its own addresses, ...)",
     "rule_drop": "by a rule, or by the policy of a chain",
     "not_forwarding": "the node does not forward what enters by this interface (net.ipv4.ip_forward and its kind)",
-    "too_big": "it is larger than the MTU of the way out, and must not be cut",
+    "too_big": "larger than the MTU of the way out, and not to be cut",
     "chain_too_long": "lost at confirm: the hash chain of its tuple is too long",
     "no_server": "the virtual service has no real server",
-    "too_many_rules": "it met more rules than are followed for one packet",
-    "proxied": "a proxy has it, and its route leads on to another machine",
+    "too_many_rules": "more rules were met than are followed for one packet",
+    "proxied": "a proxy has the packet, and the route leads on to another machine",
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.reasons import REASONS
 from .spaces import Space
 
 PORTS = 64512
@@ -154,11 +155,6 @@ WORDS = {
     "table": "The conntrack table is full (nf_conntrack_max): packets are dropped before NAT is asked",
     "race": "Flows raced between CPUs: two chose one port between set-up and confirm, and the later one was lost "
     "(insert_failed, drop), although ports were free",
-    "no_address": "MASQUERADE found no address on the interface that the flows leave by",
-    "no_route": "No route leads to the destination",
-    "rule_drop": "A rule, or the policy of a chain, dropped flows",
-    "not_forwarding": "The node does not forward what enters by this interface (net.ipv4.ip_forward and its kind)",
-    "martian": "The node does not take the clients' addresses from this interface (rp_filter, or its own addresses)",
 }
 # a cause in a cell of a table
 CELLS = {"ports": "ports", "table": "table full", "race": "race", "fine": "-", "untranslated": "-", "untracked": "-"}
@@ -200,7 +196,7 @@ def verdict(o: Outcome) -> str:
             f"All {o.opened:,} flows {passed}, but the conntrack table was full (nf_conntrack_max): "
             f"{o.stats['early_drop']:,} earlier connections without an answer were dropped for them (early_drop)."
         )
-    what = WORDS.get(kind, f"Flows were dropped: {kind.replace('_', ' ')}")
+    what = WORDS.get(kind) or f"Flows were dropped: {REASONS.get(kind, kind.replace('_', ' '))}"
     if kind == "ports" and o.ran_out:
         what = what.replace(":", f" ({listed([space.name for space in o.ran_out])}):", 1)
     others = "".join(f", {n:,} of them by {words_of(name)}" for name, n in list(o.causes.items())[1:])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from ..addresses import end_text
 from ..errors import InputError
+from ..util.text import number_of
 from .outcome import listed
 from .workload import Workload, hold_spec
 
@@ -78,7 +79,7 @@ def clients_of(work: Workload) -> str:
     """Return who opens the flows, with which source ports."""
     if work.iface == "local":
         return "opened by the node itself"
-    who = f"from {work.clients:,} client{'s' if work.clients > 1 else ''}"
+    who = f"from {number_of(work.clients, 'client')}"
     who = who if work.clients else "each from a client of its own"
     if isinstance(work.sport, int):
         return f"{who}, with source port {work.sport}" + (" and those behind it" if work.clients else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..util.escapes import label, markdown, markup, plain
+from ..util.text import number_of
 from .document import Document
 from .outcome import PORTS, Outcome, remedy, verdict, words_of
 
@@ -63,7 +64,7 @@ def occupancy_line(o: Outcome) -> str:
     table = f"table {o.peak:,} of {o.max_connections:,}; early drops {o.stats.get('early_drop', 0):,}."
     if o.fullest is None:
         return f"Occupancy: {table}"
-    ports = f"{o.window:,} port{'s' if o.window != 1 else ''}"
+    ports = number_of(o.window, "port")
     among = f", the fullest of {o.spaces:,} port spaces" if o.spaces > 1 else ""
     expected = f" by arithmetic {o.demand:.0%};" if o.demand else ""
     most = max(r.occupancy for r in o.rows)

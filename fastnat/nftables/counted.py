@@ -19,7 +19,7 @@ from ..dtypes import HZ
 from .canonical import canonical
 from .datatypes import Datatype
 from .kinds import Kinds, kinds_of
-from .program import Program
+from .program import KEY_PARTS, Program
 from .tree import (
     Concat,
     Counter,
@@ -37,8 +37,6 @@ from .tree import (
     Verdict,
 )
 
-# so many parts of a key of Program.places name the rule
-PART = 4
 STATEFUL = (Counter, Limit, Quota, CtCount, Last)
 
 
@@ -86,7 +84,7 @@ def with_elements(ruleset: Ruleset, halves: list[Half]) -> Ruleset:
 
 def keep_unreached(ruleset: Ruleset, had: Ruleset, programs: list[Program]) -> None:
     """Write what rules have counted into a rule set where no chain leads to them any more; had: with all counters."""
-    run = {key[:PART] for program in programs for key in program.places}
+    run = {key[:KEY_PARTS] for program in programs for key in program.places}
     for key, table in ruleset.tables.items():
         was = had.tables.get(key)
         if was is None or was.handle != table.handle:

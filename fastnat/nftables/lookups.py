@@ -77,17 +77,9 @@ class Lookups(Emitter, ABC):
             words, say = 2 * words, partial(self.interval_data, kinds=data)
         timeout = jiffies(named.timeout)
         layout = Layout(
-            key,
-            words,
-            dynamic,
-            named.size,
-            timeout,
-            states,
-            lambda e: self.states_in(e, states),
-            exprs,
-            named.fresh,
-            partial(self.is_bare, named=named),
-        )
+            key, words, dynamic, named.size, timeout, states, carried=lambda e: self.states_in(e, states),
+            state_exprs=exprs, fresh=named.fresh, bare=partial(self.is_bare, named=named),
+        )  # fmt: skip
         try:
             place = self.add(layout, named.elements, say)
         except (ValueError, Unsupported) as error:

@@ -19,6 +19,8 @@ from .state import COLUMNS
 from .tree import Chain, Expression, Rule, Ruleset, Table
 
 Words = tuple[int, ...]
+# so many parts of a key of Program.places name a rule, all of an object's key; the rest a statement of the rule
+KEY_PARTS = 4
 # above every priority, those of chains at a device moved behind all others included
 END = 2**33
 # by how much a chain at a device is called before, or after, all chains of IP

@@ -7,10 +7,7 @@ not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-
-from .tree import Ct, CtCount, Nat, Other, Table
+from .tree import Ct, CtCount, Nat, Other, Table, nodes
 
 # named objects that ask for conntrack, in rules or not
 OBJECTS = {"ct helper", "ct expectation", "ct timeout", "synproxy"}
@@ -30,14 +27,3 @@ def asks(node: object, own: str) -> bool:
     if isinstance(node, Nat):
         return node.family in ("", own)
     return isinstance(node, Ct | CtCount) or (isinstance(node, Other) and node.name in ("synproxy", "flow"))
-
-
-def nodes(tree: object) -> Iterator[object]:
-    """Yield all records in lists and records."""
-    if isinstance(tree, list | tuple):
-        for part in tree:
-            yield from nodes(part)
-    elif is_dataclass(tree):
-        yield tree
-        for field in fields(tree):
-            yield from nodes(getattr(tree, field.name))

@@ -6,7 +6,8 @@ canonical.py; what a value means depends on the type of what it is compared with
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TypeAlias, TypeVar, Union, dataclass_transform
 
 # line and column in the text, counted from 1; 0 where there is none
@@ -484,3 +485,14 @@ class Ruleset:
     def begins_empty(self, family: str, table: str) -> bool:
         """Tell whether the text deletes a table that was there before."""
         return ("", "") in self.emptied or (family, "") in self.emptied or (family, table) in self.emptied
+
+
+def nodes(tree: object) -> Iterator[object]:
+    """Yield all records in lists and records."""
+    if isinstance(tree, list | tuple):
+        for part in tree:
+            yield from nodes(part)
+    elif is_dataclass(tree):
+        yield tree
+        for one in fields(tree):
+            yield from nodes(getattr(tree, one.name))

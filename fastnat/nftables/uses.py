@@ -6,26 +6,16 @@ Source: nf_tables_api.c (Linux 6.18): nft_use_inc, nf_tables_delchain, nf_tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 
-from .tree import Chain, Dynamic, Element, Named, Reference, Rule, Table, Value, Verdict
+from .tree import Chain, Dynamic, Element, Named, Reference, Rule, Table, Value, Verdict, nodes
 
 Test = Callable[[object], bool]
-
-
-def parts(x: object) -> Iterator[object]:
-    """Yield a part of the tree and all parts in it."""
-    yield x
-    inner = x if isinstance(x, tuple) else [getattr(x, f.name) for f in fields(x)] if is_dataclass(x) else ()
-    for part in inner:
-        if isinstance(part, tuple) or is_dataclass(part):
-            yield from parts(part)
 
 
 def user(table: Table, test: Test, without: Chain | None = None) -> str:
     """Return which chain, or which map, has a part of which the test holds; "" if none has."""
     for chain in table.chains.values():
-        if chain is not without and any(test(part) for rule in chain.rules for part in parts(rule.statements)):
+        if chain is not without and any(test(part) for rule in chain.rules for part in nodes(rule.statements)):
             return f"chain {chain.name}"
     for named in table.sets.values():
         if any(test(e.data) for e in named.elements if e.data is not None):
@@ -49,7 +39,7 @@ def of_object(table: Table, kind: str, name: str) -> Test:
 
     def test(part: object) -> bool:
         if isinstance(part, Reference) and part.kind == kind:
-            inner = list(parts(part.name))
+            inner = list(nodes(part.name))
             named = any(isinstance(p, Named) and p.name in maps for p in inner)
             return (
                 part.name == Value(name)
@@ -63,7 +53,7 @@ def of_object(table: Table, kind: str, name: str) -> Test:
 
 def missing(table: Table, rule: Rule) -> Iterator[str]:
     """Yield what a rule names and the table does not have, which the kernel refuses wherever the rule stands."""
-    for part in parts(rule.statements):
+    for part in nodes(rule.statements):
         if isinstance(part, Named) and part.name not in table.sets:
             yield f"no set or map {part.name} in table {table.family} {table.name}"
         elif isinstance(part, Dynamic) and part.op != "meter" and part.table not in table.sets:

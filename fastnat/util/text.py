@@ -34,6 +34,11 @@ def decimal(text: str, low: int, high: int, what: str = "number") -> int:
     return int(text)
 
 
+def number_of(n: int, what: str, plural: str = "s") -> str:
+    """Return how many of something there are: "1 port", "64,512 ports"."""
+    return f"{n:,} {what}{'' if n == 1 else plural}"
+
+
 def whole(name: str, value: Any, low: int, high: int) -> int:
     """Return an argument that is an integer of any kind, not a bool; InputError names it, the value and the limits."""
     try:

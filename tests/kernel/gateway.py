@@ -25,6 +25,8 @@ import time
 from difflib import unified_diff
 from pathlib import Path
 
+import pytest
+
 import fastnat
 from fastnat.capture.pcap import Batch
 from fastnat.capture.replay import Replay
@@ -50,6 +52,8 @@ COUNTERS = ("invalid", "insert_failed", "drop", "early_drop", "error", "clash_re
 NEAR_THE_END = 3
 # within one jiffy nobody looks which of the counted connections are over [s]
 COUNTING, PACE = re.compile("ct count|connlimit"), 0.009
+# what has a handle and is no rule
+NAMED = ("set", "map", "counter", "quota", "limit")
 # by so much the time of elements may differ between two listings [s]
 SKEW = 0.4
 
@@ -337,13 +341,7 @@ def with_handles(commands, listing):
             table = " ".join(words[1:3])
         elif words[:1] == ["chain"]:
             chain = words[1]
-        elif (m := re.search(r" # handle (\d+)$", line)) and words[0] not in (
-            "set",
-            "map",
-            "counter",
-            "quota",
-            "limit",
-        ):
+        elif (m := re.search(r" # handle (\d+)$", line)) and words[0] not in NAMED:
             places.setdefault((table, chain), []).append(m[1])
 
     def handle(m):
@@ -576,6 +574,25 @@ def recorded(node, packets, about):
 def record(node, packets, path, about):
     """Write what the running kernel makes of packets."""
     path.write_text(json.dumps(recorded(node, packets, about), indent=0) + "\n")
+
+
+def compare_and_keep(node, traffic, folder, name, by_chance=None):
+    """Compare a gateway with the running kernel; fail where they differ, and keep a shrunk recording by that name.
+
+    by_chance: a list to which a difference is added, instead of failing, that is not there again in both of two
+    repetitions.
+    """
+    try:
+        compare(node, traffic, folder)
+    except Difference as difference:
+        again = by_chance is None or all(differs(node, difference.packets, folder, difference.kind) for _ in range(2))
+        if not again:
+            by_chance.append(f"{name}: {difference}")
+            return
+        smaller, packets = shrink(node, difference, folder)
+        path = Path(__file__).with_name("gateways") / f"found-{name}.json"
+        record(smaller, packets, path, f"{name}: {difference.kind}")
+        pytest.fail(f"{difference}\nkept in {path}")
 
 
 def check(said, folder, at_once=1):

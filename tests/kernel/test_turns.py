@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -16,20 +15,21 @@ SEEDS = int(os.environ.get("FASTNAT_SEEDS", "6"))
 PACKETS = int(os.environ.get("FASTNAT_PACKETS", "400"))
 
 
+# at most one of so many runs differs by chance: the kernel looks when it likes which counted connections are over
+CHANCE = 10
+
+
+@pytest.fixture(scope="module")
+def by_chance():
+    """Differences that were not there again; of all runs of the module together few may have one."""
+    found = []
+    yield found
+    assert len(found) <= 1 + 2 * SEEDS // CHANCE, found
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("slow", [False, True], ids=["commands", "time"])
-def test_random_turns(seed, slow, tmp_path):
-    """More: FASTNAT_SEEDS=500 FASTNAT_PACKETS=2000. A difference that is there again is kept in gateways/.
-
-    When the kernel looks which counted connections are over is chance: what is not there again is none.
-    """
+def test_random_turns(seed, slow, by_chance, tmp_path):
+    """More: FASTNAT_SEEDS=500 FASTNAT_PACKETS=2000. A difference that comes again is shrunk and kept in gateways/."""
     node, traffic = turning_gateway(seed, min(PACKETS, 120) if slow else PACKETS, slow)
-    try:
-        gateway.compare(node, traffic, tmp_path)
-    except gateway.Difference as difference:
-        if not all(gateway.differs(node, difference.packets, tmp_path, difference.kind) for _ in range(2)):
-            return
-        smaller, packets = gateway.shrink(node, difference, tmp_path)
-        path = Path(gateway.__file__).with_name("gateways") / f"found-turns-{slow:d}-{seed}.json"
-        gateway.record(smaller, packets, path, f"seed {seed}: {difference.kind}")
-        pytest.fail(f"{difference}\nkept in {path}")
+    gateway.compare_and_keep(node, traffic, tmp_path, f"turns-{slow:d}-{seed}", by_chance)

@@ -170,7 +170,7 @@ def test_a_plan_of_what_is_dropped_says_so(tmp_path):
     router("all dropped").save(tmp_path / "n")
     status, _, why = ask("plan", tmp_path / "n", "--rate", "5")
     assert status == 2
-    assert "A rule, or the policy of a chain, dropped flows." in why
+    assert "Flows were dropped: by a rule, or by the policy of a chain." in why
     assert "not translated" not in why
 
 

@@ -236,6 +236,9 @@ def test_a_backend_that_rules_draw_is_not_stale(tmp_path):
     ]
 
 
+SERVICE_LINE = (
+    "udp 17 29 src=10.244.3.{0} dst=10.96.0.{0} sport=900 dport=53 src={1} dst=10.244.3.{0} sport=53 dport=900"
+)
 DNAT = "-A PREROUTING -d 10.96.0.{} -p udp {} -j DNAT --to-destination 10.244.8.{}:53"
 # how rules choose among backends, and whether earlier packets of other entries change what they choose
 CHOICES = {
@@ -248,22 +251,25 @@ CHOICES = {
 }
 
 
+def judge_of(lines, backends):
+    """Return a judge under rules, of entries to services 1, 2, ... which have these backends."""
+    fresh = fastnat.Engine(ill_nodes.node_of("\n".join(["*nat", *lines, "COMMIT", ""]), 5000), seed=1)
+    loaded = fastnat.Engine(fresh.node)
+    loaded.conntrack.load("\n".join(SERVICE_LINE.format(k, backend) for k, backend in enumerate(backends, 1)))
+    records = loaded.stacks[4].core.arrays["conns"]
+    return Judge(fresh, V4, records[records["flags"] & 1 != 0], None)
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_many_entries_are_looked_at_together_only_where_none_changes_what_another_meets(choice):
     match, depends = CHOICES[choice]
     services = range(1, 40)
     lines = [line for k in services for line in (DNAT.format(k, match, k), DNAT.format(k, "", 100 + k))]
     lines = ["-A PREROUTING -m recent --name seen --set"] * (choice == "recent") + lines
-    fresh = fastnat.Engine(ill_nodes.node_of("\n".join(["*nat", *lines, "COMMIT", ""]), 5000), seed=1)
     # what the entries have: either backend of today's rules, or one that is gone
-    backends = [f"10.244.8.{(k, 100 + k, 200)[k % 3]}" for k in services]
-    line = "udp 17 29 src=10.244.3.{0} dst=10.96.0.{0} sport=900 dport=53 src={1} dst=10.244.3.{0} sport=53 dport=900"
-    loaded = fastnat.Engine(fresh.node)
-    loaded.conntrack.load("\n".join(line.format(k, backend) for k, backend in zip(services, backends, strict=True)))
-    records = loaded.stacks[4].core.arrays["conns"]
-    judge = Judge(fresh, V4, records[records["flags"] & 1 != 0], None)
+    judge = judge_of(lines, [f"10.244.8.{(k, 100 + k, 200)[k % 3]}" for k in services])
     told = judge.first_look(np.arange(len(judge.records)))
-    assert may_depend_on_others(fresh) == depends
+    assert may_depend_on_others(judge.fresh) == depends
     assert len(told) == len(services)
     gone = judge.reply["src"] == to_int("10.244.8.200")
     for k, said in enumerate(told):
@@ -278,12 +284,7 @@ def test_many_entries_are_looked_at_together_only_where_none_changes_what_anothe
 
 def test_what_rules_do_not_draw_is_told_at_once():
     lines = [DNAT.format(k, "", 100 + k) for k in range(1, 40)]
-    fresh = fastnat.Engine(ill_nodes.node_of("*nat\n" + "\n".join(lines) + "\nCOMMIT\n", 5000), seed=1)
-    line = "udp 17 29 src=10.244.3.{0} dst=10.96.0.{0} sport=900 dport=53 src={1} dst=10.244.3.{0} sport=53 dport=900"
-    loaded = fastnat.Engine(fresh.node)
-    loaded.conntrack.load("\n".join(line.format(k, f"10.244.8.{100 + k if k % 2 else 200}") for k in range(1, 40)))
-    records = loaded.stacks[4].core.arrays["conns"]
-    judge = Judge(fresh, V4, records[records["flags"] & 1 != 0], None)
+    judge = judge_of(lines, [f"10.244.8.{100 + k if k % 2 else 200}" for k in range(1, 40)])
     told = judge.first_look(np.arange(39))
     odd = judge.original["dst"] % 2 == 1
     assert (told == np.where(odd, COMES_UP, NEVER)).all()

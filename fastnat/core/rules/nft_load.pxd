@@ -31,6 +31,10 @@ cdef enum:
     V6_OPTIONS = 60
     # both directions of a connection
     BOTH = 2
+    # what follow_extension came upon
+    EXTENSION_NEXT = 0
+    EXTENSION_CUT = 1
+    EXTENSION_LATER = 2
     # what is not where an option of TCP begins
     OPTION_MISSING = 0
     OPTION_CUT = 1
@@ -123,49 +127,57 @@ cdef inline bint load_made(const pkt_t *p, const nft_expr_t *x, uint32_t *to) no
     return False
 
 
+cdef inline bint is_extension(uint32_t kind) noexcept nogil:
+    # is_extension: => Whether ipv6_find_hdr follows a header to the next one.
+    return kind in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS)
+
+
+cdef inline int follow_extension(const pkt_t *p, uint32_t *kind, uint32_t *at) noexcept nogil:
+    # follow_extension: from an extension header of IPv6 to what stands behind it.
+    # => EXTENSION_CUT, EXTENSION_LATER: *kind lies in a fragment in front of this one, or EXTENSION_NEXT.
+    cdef const uint8_t *header = p.data + at[0]
+    cdef uint32_t here = kind[0]
+    # as many bytes as the kernel reads of each
+    if at[0] + (4 if here == V6_ROUTING or here == V6_FRAGMENT else 2) > p.len:
+        return EXTENSION_CUT
+    kind[0] = header[0]
+    if here == V6_FRAGMENT:
+        at[0] += 8
+        return EXTENSION_LATER if load_be16(header + 2) & 0xfff8 else EXTENSION_NEXT
+    at[0] += (header[1] + 2) * 4 if here == V6_AUTH else (header[1] + 1) * 8
+    return EXTENSION_NEXT
+
+
 cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogil:
     # find_extension: => Where an extension header of IPv6 begins, 0: it is not there (ipv6_find_hdr). Of fragments that are not
     # the first, nothing behind the fragment header is found.
     cdef uint32_t at = IPV6_HEADER
-    cdef uint32_t next_
+    cdef uint32_t next_, was, here
+    cdef int said = EXTENSION_NEXT
     if p.data == NULL:
         return 0
     next_ = p.data[6]
-    while next_ in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS):
-        # as many bytes as the kernel reads of each, of the one that is looked for as well
-        if at + (4 if next_ == V6_ROUTING or next_ == V6_FRAGMENT else 2) > p.len:
-            return 0
-        if next_ == kind:
-            return at
-        if next_ == V6_FRAGMENT:
-            if load_be16(p.data + at + 2) & 0xfff8:
-                return 0
-            next_, at = p.data[at], at + 8
-        else:
-            next_, at = p.data[at], at + ((p.data[at + 1] + 2) * 4 if next_ == V6_AUTH else (p.data[at + 1] + 1) * 8)
-    return at if next_ == kind else 0
+    while said == EXTENSION_NEXT and is_extension(next_):
+        was, here = next_, at
+        said = follow_extension(p, &next_, &at)
+        if was == kind and said != EXTENSION_CUT:
+            return here
+    return at if said == EXTENSION_NEXT and next_ == kind else 0
 
 
 cdef inline bint find_transport6(const pkt_t *p, uint32_t *proto, uint32_t *at) noexcept nogil:
     # find_transport6: find_transport behind extension headers (ipv6_find_hdr with IP6_FH_F_AUTH).
-    cdef uint32_t next_ = p.data[6]
-    cdef uint32_t place = IPV6_HEADER
+    cdef int said = EXTENSION_NEXT
+    proto[0] = p.data[6]
+    at[0] = IPV6_HEADER
     # conntrack and iptables look behind an authentication header; here it is a transport header itself
-    while next_ in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_OPTIONS):
-        if place + (4 if next_ == V6_ROUTING or next_ == V6_FRAGMENT else 2) > p.len:
-            return False
-        if next_ != V6_FRAGMENT:
-            next_, place = p.data[place], place + (p.data[place + 1] + 1) * 8
-        elif load_be16(p.data + place + 2) & 0xfff8:
-            # a fragment that is not the first: the kernel leaves the offset at 0, the beginning of the datagram
-            proto[0] = p.data[place]
-            at[0] = 0
-            return proto[0] not in (V6_HOPS, V6_ROUTING, V6_FRAGMENT, V6_AUTH, V6_OPTIONS)
-        else:
-            next_, place = p.data[place], place + 8
-    proto[0] = next_
-    at[0] = place
-    return next_ != V6_AUTH or place + 2 <= p.len
+    while said == EXTENSION_NEXT and is_extension(proto[0]) and proto[0] != V6_AUTH:
+        said = follow_extension(p, proto, at)
+    if said == EXTENSION_LATER:
+        # the kernel leaves the offset at 0, the beginning of the datagram
+        at[0] = 0
+        return not is_extension(proto[0])
+    return said == EXTENSION_NEXT and (proto[0] != V6_AUTH or at[0] + 2 <= p.len)
 
 
 cdef inline bint find_transport(const pkt_t *p, uint32_t *proto, uint32_t *at) noexcept nogil:
