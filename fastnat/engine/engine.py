@@ -25,7 +25,7 @@ from ..util.interrupts import uninterrupted
 from ..util.text import finite, shown, text_of, whole
 from . import flows, reload, saved
 from .packets import packets, packets_from
-from .settings import PROFILES, Settings, helpers_by_port, jiffies_of
+from .settings import ACCOUNTING, PROFILES, Settings, helpers_by_port, is_accounted, jiffies_of
 from .stack import Stack, stacks_of
 from .trace import Trace, trace
 
@@ -139,6 +139,8 @@ class Engine:
         self._take_stacks(stacks_of(node, settings))
         # the tables were made from this; the node itself may change before reload()
         self.node_files = node.texts()
+        # whether connections that begin are counted, and what the node's sysctl said
+        self.accounted = is_accounted(node), node.sysctls.get(ACCOUNTING)
         self.random_fully = False
         self._name_interfaces()
         gre = tuple(int(node.sysctl(f"net.netfilter.nf_conntrack_gre_timeout{s}", n)) for s, n in GRE_LIFETIMES)
@@ -469,13 +471,22 @@ class Engine:
 
     def _apply(self, counters: bool, commands: bool = False) -> None:
         """Apply the node; commands: they made its rules of nftables out of those before."""
-        exchanges = reload.prepare(self.stacks, self.node, self.iface_names, counters, commands)
+        sysctls = self.node.sysctls
+        if self.accounted == (True, sysctls.get(ACCOUNTING)):
+            # rules that may be gone have turned it on as sysctl does: it stays
+            self.node.sysctls = sysctls | {ACCOUNTING: "1"}
+        try:
+            exchanges = reload.prepare(self.stacks, self.node, self.iface_names, counters, commands)
+        except FastnatError:
+            self.node.sysctls = sysctls
+            raise
         files = self.node.texts()
         # half an exchange would leave two sets of rules
         with uninterrupted():
             self.stacks = {version: exchange() for version, exchange in exchanges.items()}
             self._name_interfaces()
             self.node_files = files
+            self.accounted = is_accounted(self.node), self.node.sysctls.get(ACCOUNTING)
             if self.random_fully:
                 self.set_random_fully()
 

@@ -25,6 +25,7 @@ MULTIPATH = 0x6D756C7469706174
 ANY_PORT = (0, 65535)
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
+ACCOUNTING = PREFIX + "acct"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
 
 def is_accounted(node: Node) -> bool:
     """Tell whether connections that begin now are counted: nf_conntrack_acct, which -m connbytes and ct bytes set."""
-    if node.sysctl(PREFIX + "acct", 0) or node.nft.accounted:
+    if node.sysctl(ACCOUNTING, 0) or node.nft.accounted:
         return True
     tables = [t for rules in map(node.rules_of, FAMILIES.values()) if rules for t in rules.tables.values()]
     every = (rule for table in tables for chain in table.chains.values() for rule in chain.rules)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, RuleError
 from ..util.files import read_text
 from ..util.memory import no_garbage
 from .canonical import canonical
+from .elements import refused
 from .json_form import parse_json
 from .json_listing import json_listing
+from .kinds import kinds_of
 from .lexer import Reader
 from .listing import listing
 from .parser import change as carry_out
@@ -27,8 +29,20 @@ def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, len
     """
     with no_garbage():
         if text.lstrip()[:1] == "{":
-            return canonical(parse_json(text, source, lenient))
-        return canonical(parse(text, source, None if folder is None else beside(folder), lenient))
+            return checked(canonical(parse_json(text, source, lenient)))
+        return checked(canonical(parse(text, source, None if folder is None else beside(folder), lenient)))
+
+
+def checked(ruleset: Ruleset) -> Ruleset:
+    """Return a canonical rule set whose sets the kernel takes; RuleError for one that it does not, unless lenient."""
+    for table in ruleset.tables.values() if not ruleset.lenient else ():
+        for named in table.sets.values():
+            why = refused(named, kinds_of(table, named)[0], (), named.elements)
+            if why:
+                line, column = named.place
+                where = f":{line}:{column}" if line else f": table {table.family} {table.name}"
+                raise RuleError(f"{ruleset.source}{where}: set {why}, so the kernel refuses that")
+    return ruleset
 
 
 def change(ruleset: Ruleset, text: str, source: str = "<commands>", folder: Path | None = None) -> Ruleset:

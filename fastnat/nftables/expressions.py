@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from . import fields
 from .datatypes import seconds
-from .lexer import Cursor
+from .lexer import Cursor, Sources, Token
 from .tree import (
     Any,
     Concat,
@@ -58,6 +58,16 @@ class ExpressionParser(Cursor, ABC):
 
     depth = 0
 
+    def __init__(self, sources: Sources, tokens: list[Token]) -> None:
+        super().__init__(sources, tokens)
+        # what the command at hand names, see uses.py, and the places of these words
+        self.used: list[tuple[str, str, int]] = []
+
+    def use(self, kind: str, name: str) -> str:
+        """Note that the word before is the name of a thing that the table has to have; return it."""
+        self.used.append((kind, name, self.at - 1))
+        return name
+
     @abstractmethod
     def element_statement(self) -> Statement:
         """Read a statement that an element carries; see statements.py."""
@@ -66,7 +76,7 @@ class ExpressionParser(Cursor, ABC):
         """Read `a . b map { ... }`: what may stand at the left of a comparison, or be assigned."""
         left = self.concatenation()
         if self.accept("map"):
-            return Lookup(left, self.table())
+            return Lookup(left, self.table("map"))
         return left
 
     def concatenation(self, item: Callable[[], Expression] | None = None) -> Expression:
@@ -177,7 +187,7 @@ class ExpressionParser(Cursor, ABC):
         self.expect("@", "bits of the packet")
         base = self.name("a set, or ll, nh, th or ih")
         if self.token.text != "," or base not in ("ll", "nh", "th", "ih"):
-            return Named(base)
+            return Named(self.use("set", base))
         self.next()
         offset = self.number("an offset in bits", 1 << 16)
         self.expect(",", f"@{base}")
@@ -307,13 +317,13 @@ class ExpressionParser(Cursor, ABC):
             return Prefix(first, self.number("the length of a prefix", 128))
         return first
 
-    def table(self) -> Elements | Named:
-        """Read what a key is looked up in: `{ ... }` or `@name`."""
+    def table(self, kind: str) -> Elements | Named:
+        """Read what a key is looked up in: `{ ... }` or `@name`, a map or a vmap."""
         if self.token.text == "{":
             return self.elements()
         if not self.accept("@"):
             self.fail(f"expected {{ ... }} or @name, found {self.said()}")
-        return Named(self.name("the name of a map"))
+        return Named(self.use(kind, self.name("the name of a map")))
 
     def elements(self) -> Elements:
         """Read the elements between braces; those of a variable in braces of its own are among them."""
@@ -369,7 +379,7 @@ class ExpressionParser(Cursor, ABC):
     def verdict(self) -> Verdict:
         """Read a verdict."""
         kind = self.next().text
-        return Verdict(kind, self.name("the name of a chain") if kind in ("jump", "goto") else "")
+        return Verdict(kind, self.use("chain", self.name("the name of a chain")) if kind in ("jump", "goto") else "")
 
     def time(self) -> float:
         """Read a time, in seconds."""

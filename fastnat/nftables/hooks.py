@@ -24,6 +24,15 @@ TYPES = {
 }
 # how far from its number a priority is listed by name
 NEAR = 10
+# where packets get their connection
+CONNTRACK = -200
+
+
+def too_early(kind: str, priority: int) -> str:
+    """Return why a chain cannot have a priority, or nothing: NAT needs the connection."""
+    if kind == "nat" and priority <= CONNTRACK:
+        return f"a chain of type nat has a priority above {CONNTRACK}, where connections are looked up"
+    return ""
 
 
 def wrong(family: str, kind: str, hook: str) -> str:

@@ -10,13 +10,28 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..errors import RuleError
-from . import hooks, uses
+from . import elements, hooks, uses
 from .canonical import Writer
 from .datatypes import TYPES
-from .kinds import kinds_of
-from .lexer import Reader, Token, tokens_of
+from .kinds import OBJECTS, kinds_of
+from .lexer import Reader, Sources, Token, tokens_of
 from .statements import StatementParser
-from .tree import UNREAD, Base, Chain, Element, Flowtable, Object, Other, Quota, Rule, Ruleset, Set, Statement, Table
+from .tree import (
+    UNREAD,
+    Base,
+    Chain,
+    Element,
+    Flowtable,
+    Object,
+    Other,
+    Quota,
+    Rule,
+    Ruleset,
+    Set,
+    Statement,
+    Table,
+    Value,
+)
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
@@ -32,8 +47,18 @@ class RulesetParser(StatementParser):
 
     ruleset: Ruleset
     handles = 0
-    # the rule set was there before: its values are canonical already
+    # the rule set was there before: its values are canonical already; the greatest handle in it
     changes = False
+    before = 0
+    # the table of the command at hand
+    here: Table | None = None
+
+    def __init__(self, sources: Sources, tokens: list[Token]) -> None:
+        super().__init__(sources, tokens)
+        # chains get their new names at the end
+        self.renames: list[tuple[Table, Chain, str]] = []
+        # sets and meters that rules of the text name: up to its end they are in use, also if the rule goes
+        self.bound: set[tuple[str, str, str]] = set()
 
     def run(self, ruleset: Ruleset) -> Ruleset:
         """Carry out all commands."""
@@ -41,10 +66,26 @@ class RulesetParser(StatementParser):
         self.skip_ends()
         while self.token.kind != "eof":
             self.command()
+            self.check_used()
             if self.token.kind not in ("end", "eof"):
                 self.fail(f"expected the end of the command, found {self.said()}")
             self.skip_ends()
+        for table, chain, name in self.renames:
+            uses.rename(table, chain, name)
         return ruleset
+
+    def check_used(self) -> None:
+        """Refuse what the command named and its table does not have: the kernel looks for it at once."""
+        (used, self.used), table = (self.used, []), self.here
+        for kind, name, at in used if not self.ruleset.lenient else ():
+            assert table is not None
+            why, key = uses.wrong(table, kind, name), (table.family, table.name, name)
+            if kind == "meter" and key in self.bound:
+                why = f"there is a meter or set {name} already"
+            if why:
+                self.fail(why, self.tokens[at])
+            if kind in ("set", "map", "vmap", "filled", "meter"):
+                self.bound.add(key)
 
     def handle(self) -> int:
         """Return the next handle."""
@@ -79,6 +120,7 @@ class RulesetParser(StatementParser):
         if table is None:
             known = ", ".join(f"{f} {n}" for f, n in self.ruleset.tables) or "none yet"
             self.fail(f"no table {family} {name}; there are: {known}; add `table {family} {name}` before", token)
+        self.here = table
         return table
 
     def chain_of(self, table: Table) -> Chain:
@@ -126,7 +168,7 @@ class RulesetParser(StatementParser):
         key = family, self.name("the name of a table")
         if verb == "create" and key in self.ruleset.tables:
             self.fail(f"table {family} {key[1]} exists already", token)
-        table = self.ruleset.tables.setdefault(key, Table(family, key[1], handle=self.handle()))
+        self.here = table = self.ruleset.tables.setdefault(key, Table(family, key[1], handle=self.handle()))
         if self.accept("{"):
             self.table_block(table)
 
@@ -245,7 +287,11 @@ class RulesetParser(StatementParser):
             self.fail(f"chain {chain.name}: {why}", start)
         devices = self.devices() if self.token.text in ("device", "devices") else ()
         self.expect("priority", f"chain {chain.name}")
-        return Base(kind, hook, self.priority(table.family, hook), "accept", devices)
+        priority = self.priority(table.family, hook)
+        why = hooks.too_early(kind, priority)
+        if why:
+            self.fail(f"chain {chain.name}: {why}", start)
+        return Base(kind, hook, priority, "accept", devices)
 
     def devices(self) -> tuple[str, ...]:
         """Read `device eth0` or `devices = { eth0, eth1 }`."""
@@ -328,12 +374,19 @@ class RulesetParser(StatementParser):
         if verb == "flush":
             chain.rules.clear()
         elif verb == "rename":
-            del table.chains[chain.name]
-            chain.name = self.name("a new name")
-            table.chains[chain.name] = chain
+            self.rename(table, chain)
         else:
             self.unused(table, uses.of_chain(chain.name), f"chain {chain.name}", chain)
             del table.chains[chain.name]
+
+    def rename(self, table: Table, chain: Chain) -> None:
+        """Read the new name of a chain; its old one stands for it up to the end of the text."""
+        if chain.handle > self.before:
+            self.fail(f"rename chain {chain.name}: the same text makes it, so the kernel does not find it yet")
+        name = self.name("a new name")
+        if name in table.chains or any(t is table and n == name for t, _, n in self.renames):
+            self.fail(f"chain {name} exists already in table {table.family} {table.name}", self.tokens[self.at - 1])
+        self.renames.append((table, chain, name))
 
     def unused(self, table: Table, test: uses.Test, what: str, without: Chain | None = None) -> None:
         """Refuse to delete what a rule or a map uses; without: a chain whose own rules go with it."""
@@ -359,9 +412,18 @@ class RulesetParser(StatementParser):
             self.fail(f"set {name}: its type is missing", token)
         if is_map and not made.data and made.data_typeof is None:
             self.fail(f"map {name}: the type of its data is missing", token)
-        self.check_times(table.sets.get(name, made), made.elements)
-        if table.sets.setdefault(name, made) is not made:
-            self.add_elements(table, table.sets[name], made.elements)
+        there = table.sets.get(name)
+        if there is not None and not elements.alike(table, there, made):
+            self.fail(f"{name} is there already with other types, flags or statements", token)
+        self.check_times(there or made, made.elements)
+        self.use_objects(made, made.elements)
+        if there is None:
+            items, made.elements = made.elements, []
+            table.sets[name] = made
+            self.add_elements(table, made, items)
+            made.fresh.clear()
+        else:
+            self.add_elements(table, there, made.elements)
 
     def map_block(self, table: Table, verb: str) -> None:
         """Read a map."""
@@ -436,8 +498,11 @@ class RulesetParser(StatementParser):
         elif verb == "destroy" and self.token.text not in table.sets:
             self.next()
         else:
-            found = self.set_of(table)
+            token, found = self.token, self.set_of(table)
+            if verb == "flush" and is_map != elements.is_map(found):
+                self.fail(f"{found.name} is a {'set, not a map' if is_map else 'map, not a set'}", token)
             if verb == "flush":
+                self.check_constant(table, found)
                 found.elements.clear()
             else:
                 self.unused(table, uses.of_set(found.name), f"{'map' if is_map else 'set'} {found.name}")
@@ -453,9 +518,11 @@ class RulesetParser(StatementParser):
         found = self.set_of(table)
         token = self.token
         items = self.elements().items
+        self.check_constant(table, found)
         if verb in ("add", "create"):
             self.check_times(found, items)
-            self.add_elements(table, found, items)
+            self.use_objects(found, items)
+            self.add_elements(table, found, items, verb == "create")
             return
         keys = {item.key for item in (self.canonical_items(table, found, items) if self.changes else items)}
         left = [e for e in found.elements if e.key not in keys]
@@ -468,19 +535,44 @@ class RulesetParser(StatementParser):
         if "timeout" not in named.flags and named.timeout is None and any(e.timeout or e.expires for e in items):
             self.fail(f"set {named.name} has no `flags timeout`, so the kernel refuses a timeout of its elements")
 
-    def add_elements(self, table: Table, named: Set, items: Iterable[Element]) -> None:
-        """Add elements to a set; those that it has stay as they are."""
-        if not self.changes:
-            named.elements += items
+    def check_constant(self, table: Table, named: Set) -> None:
+        """Refuse to change a constant set into which a rule looks."""
+        if "constant" not in named.flags:
             return
+        bound = (table.family, table.name, named.name) in self.bound
+        user = "a rule" if bound else uses.user(table, uses.of_set(named.name))
+        if user:
+            self.fail(f"{named.name} has the flag constant and {user} uses it, so the kernel refuses that")
+
+    def use_objects(self, named: Set, items: Iterable[Element]) -> None:
+        """Note which objects the elements of a map name."""
+        for kind in named.data if named.data[:1] and named.data[0] in OBJECTS else ():
+            for e in items:
+                if isinstance(e.data, Value):
+                    self.use(kind, e.data.text)
+
+    def add_elements(self, table: Table, named: Set, items: Iterable[Element], create: bool = False) -> None:
+        """Add elements to a set; those that it has stay as they are, or are refused."""
+        if not self.changes:
+            if create and {e.key for e in items} & {e.key for e in named.elements}:
+                self.fail(f"an element is in {named.name} already", self.tokens[self.at - 1])
+            named.elements += items
+            if named.size is not None and len(named.elements) > named.size < len({e.key for e in named.elements}):
+                self.fail(f"{named.name} has room for {named.size} elements", self.tokens[self.at - 1])
+            return
+        fresh = self.canonical_items(table, named, items)
+        why = elements.refused(named, kinds_of(table, named)[0], named.elements, fresh)
+        if why:
+            self.fail(f"{why}, so the kernel refuses that", self.tokens[self.at - 1])
         known = {e.key: n for n, e in enumerate(named.elements)}
-        for e in self.canonical_items(table, named, items):
+        for e in fresh:
             at = known.get(e.key)
             if at is None:
+                known[e.key] = len(named.elements)
                 named.elements.append(e)
                 named.fresh[e.key] = True
-            elif e.data != named.elements[at].data:
-                self.fail(f"{named.name} says something else of one of these keys already", self.tokens[self.at - 1])
+            elif create:
+                self.fail(f"an element is in {named.name} already", self.tokens[self.at - 1])
             elif not self.same_time(named, named.elements[at], e):
                 # nft_add_set_elem: the element stays, its time begins anew
                 named.elements[at] = replace(named.elements[at], timeout=e.timeout, expires=e.expires)
@@ -639,7 +731,8 @@ def change(ruleset: Ruleset, text: str, source: str, read: Reader | None = None)
     """
     sources, tokens = tokens_of(text, source, read)
     parser = RulesetParser(sources, tokens)
-    parser.changes, parser.handles = True, ruleset.number()
+    parser.changes, parser.before = True, ruleset.number()
+    parser.handles = parser.before
     return parser.run(ruleset)
 
 

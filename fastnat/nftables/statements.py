@@ -112,7 +112,7 @@ class StatementParser(ExpressionParser):
             )
             self.fail(f"{start.text!r} begins no statement here; {says}", start)
         if self.accept("vmap"):
-            return VerdictMap(left, self.table())
+            return VerdictMap(left, self.table("vmap"))
         token, op = self.tokens[self.at], ""
         if token.text == "set" and token.kind == "word":
             self.next()
@@ -147,10 +147,8 @@ class StatementParser(ExpressionParser):
 
     def counter(self) -> Statement:
         """Read `counter`, `counter packets 1 bytes 2`, or `counter name "x"`."""
-        if self.accept("name"):
-            return Reference("counter", self.named())
-        if self.token.kind == "quoted":
-            return Reference("counter", Value(self.next().text))
+        if self.accept("name") or self.token.kind == "quoted":
+            return self.reference("counter")
         packets = count = 0
         while self.token.text in ("packets", "bytes"):
             if self.next().text == "packets":
@@ -159,16 +157,18 @@ class StatementParser(ExpressionParser):
                 count = self.number("a number of bytes")
         return Counter(packets, count)
 
-    def named(self) -> Expression:
+    def reference(self, kind: str) -> Reference:
         """Read the name of an object, or a look-up that says it."""
-        if self.token.kind == "quoted":
-            return Value(self.next().text)
-        return self.expression()
+        said = Value(self.next().text) if self.token.kind == "quoted" else self.expression()
+        for x in [said, *(e.data for e in getattr(getattr(said, "table", None), "items", ()))]:
+            if isinstance(x, Value):
+                self.use(kind, x.text)
+        return Reference(kind, said)
 
     def limit(self) -> Statement:
         """Read `limit rate over 10/second burst 5 packets`."""
         if self.accept("name"):
-            return Reference("limit", self.named())
+            return self.reference("limit")
         return self.limit_says()
 
     def limit_says(self) -> Limit:
@@ -197,10 +197,8 @@ class StatementParser(ExpressionParser):
 
     def quota(self) -> Statement:
         """Read `quota over 10 mbytes used 2 bytes`."""
-        if self.accept("name"):
-            return Reference("quota", self.named())
-        if self.token.kind == "quoted":
-            return Reference("quota", Value(self.next().text))
+        if self.accept("name") or self.token.kind == "quoted":
+            return self.reference("quota")
         return self.quota_says()
 
     def quota_says(self) -> Quota:
@@ -234,7 +232,7 @@ class StatementParser(ExpressionParser):
                 self.accept("until")
             return CtCount(self.number("a number of connections", 2**32 - 1), over)
         self.expect("set", f"ct {kind}")
-        return Reference(f"ct {kind}", self.named())
+        return self.reference(f"ct {kind}")
 
     def reject(self) -> Statement:
         """Read `reject`, `reject with tcp reset` or `reject with icmpx type port-unreachable`."""
@@ -309,7 +307,7 @@ class StatementParser(ExpressionParser):
         """Read an address or a port, a range of them, or a map that says it."""
         value = self.ranged()
         if self.accept("map"):
-            return Lookup(value, self.table())
+            return Lookup(value, self.table("map"))
         return value
 
     def notrack(self) -> Statement:
@@ -320,7 +318,7 @@ class StatementParser(ExpressionParser):
         """Read `update @set { key ... }`."""
         op = self.tokens[self.at - 1].text
         self.expect("@", op)
-        name = self.name("the name of a set")
+        name = self.use("filled", self.name("the name of a set"))
         self.expect("{", f"{op} @{name}")
         self.skip_lines()
         element = self.changed()
@@ -349,11 +347,11 @@ class StatementParser(ExpressionParser):
         key = self.expression()
         timeout = self.time() if self.accept("timeout") else None
         self.expect("@", f"set {op}")
-        return Dynamic(op, self.name("the name of a set"), Element(key, timeout=timeout))
+        return Dynamic(op, self.use("filled", self.name("the name of a set")), Element(key, timeout=timeout))
 
     def meter(self) -> Statement:
         """Read `meter name size 10 { key limit rate 5/second }`: a set that the rule makes, by its name."""
-        name = self.name("the name of a meter")
+        name = self.use("meter", self.name("the name of a meter"))
         size = self.number("a size") if self.accept("size") else None
         self.expect("{", f"meter {name}")
         element = self.changed()

@@ -6,10 +6,84 @@ Source: nf_tables_api.c (Linux 6.18): nft_use_inc, nf_tables_delchain, nf_tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from .tree import Chain, Dynamic, Element, Named, Reference, Rule, Table, Value, Verdict, nodes
+from .tree import (
+    Chain,
+    Dynamic,
+    Element,
+    Elements,
+    Named,
+    Reference,
+    Rule,
+    Statement,
+    Table,
+    Value,
+    Verdict,
+    VerdictMap,
+    nodes,
+)
 
 Test = Callable[[object], bool]
+# sets of these kinds are changed by no rule
+UNCHANGED = ("constant", "interval")
+
+
+def wrong(table: Table, kind: str, name: str) -> str:
+    """Return why a rule or an element cannot name a thing; "" if it can.
+
+    kind: "chain" to which it leads, "set", "map" or "vmap" into which it looks, "filled" a set that it changes, "meter"
+    one that it makes, else that of an object.
+    """
+    where = f"in table {table.family} {table.name}"
+    if kind == "chain":
+        if name not in table.chains:
+            return f"no chain {name} {where}"
+        base = table.chains[name].base is not None
+        return f"chain {name} is a base chain, to which no rule can jump or go" if base else ""
+    if kind not in ("set", "map", "vmap", "filled", "meter"):
+        there = ", ".join(n for k, n in table.objects if k == kind) or "none"
+        return "" if (kind, name) in table.objects else f"no {kind} {name} {where}; there are: {there}"
+    if kind == "meter":
+        return f"there is a set {name} already {where}" if name in table.sets else ""
+    if name not in table.sets:
+        return f"no set or map {name} {where}; there are: {', '.join(list(table.sets)[:20]) or 'none'}"
+    named = table.sets[name]
+    if kind == "filled":
+        flag = next((flag for flag in UNCHANGED if flag in named.flags), "")
+        return f"{name} has the flag {flag}, so no rule can change it" if flag else ""
+    if kind in ("map", "vmap") and not named.data and named.data_typeof is None:
+        return f"{name} is a set, not a map"
+    verdicts = named.data == ("verdict",)
+    return (
+        f"{name} says {'no ' * (kind == 'vmap')}verdicts"
+        if kind in ("map", "vmap") and verdicts != (kind == "vmap")
+        else ""
+    )
+
+
+def rename(table: Table, chain: Chain, name: str) -> None:
+    """Give a chain another name, also where rules and maps lead to it."""
+
+    def element(e: Element) -> Element:
+        return replace(e, data=replace(e.data, chain=name)) if test(e.data) and isinstance(e.data, Verdict) else e
+
+    def statement(s: Statement) -> Statement:
+        if isinstance(s, Verdict):
+            return replace(s, chain=name) if test(s) else s
+        if isinstance(s, VerdictMap) and isinstance(s.table, Elements):
+            return replace(s, table=Elements(tuple(map(element, s.table.items))))
+        return s
+
+    test = of_chain(chain.name)
+    for other in table.chains.values():
+        for rule in other.rules:
+            rule.statements = tuple(map(statement, rule.statements))
+    for named in table.sets.values():
+        named.elements[:] = map(element, named.elements)
+    # the order of chains stays
+    table.chains = {name if c is chain else n: c for n, c in table.chains.items()}
+    chain.name = name
 
 
 def user(table: Table, test: Test, without: Chain | None = None) -> str:

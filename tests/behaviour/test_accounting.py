@@ -125,3 +125,27 @@ def test_short_ways_and_long_ones_count_alike():
         rng = np.random.default_rng(5)
     assert answers[0] == answers[1]
     assert answers[0][1] == 4000
+
+
+@pytest.mark.parametrize("how", ["iptables", "nftables"])
+def test_accounting_that_rules_turn_on_stays_on(how):
+    """xt_connbytes and nft_ct set nf_conntrack_acct; nothing sets it back but sysctl."""
+    nat = engine(0)
+    before = nat.save_rules()
+    exchange(nat)
+    if how == "iptables":
+        asked = "-m connbytes --connbytes 9 --connbytes-dir both --connbytes-mode bytes"
+        nat.node.load_rules(f"{before}*filter\n-A FORWARD {asked}\nCOMMIT\n")
+    else:
+        nat.node.load_nft("table ip t {\nchain c {\ntype filter hook forward priority 0; ct bytes > 9 accept;\n}\n}")
+    nat.reload()
+    nat.node.load_rules(before)
+    nat.node.load_nft("table ip t { }\n")
+    for _ in range(2):
+        nat.reload()
+    assert nat.node.sysctls[ACCT] == "1"
+    nat.process(nat.packets(**THERE, **{**UDP, "sport": 4001}, length=30))
+    nat.node.sysctls[ACCT] = "0"
+    nat.reload()
+    nat.process(nat.packets(**THERE, **{**UDP, "sport": 4002}, length=30))
+    assert counts(nat) == [None, ((1, 30), (0, 0)), None]

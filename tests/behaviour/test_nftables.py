@@ -443,7 +443,7 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         (chain("masquerade"), "masquerade is reached from a chain of type and hook filter forward"),
         (chain("snat to 192.0.2.1", PRE), "snat is reached from a chain of type and hook nat prerouting"),
         (chain("jump nowhere"), "no chain nowhere in table ip t"),
-        (chain("jump c"), "chain c leads back to itself"),
+        (chain("jump c"), "chain c is a base chain, to which no rule can jump or go"),
         (chain("ip saddr @nothing drop"), "no set or map nothing in table ip t"),
         (chain("udp dport @s drop", more="set s { type ipv4_addr; }"), "datatype mismatch: inet_service is looked up"),
         (chain("udp dport 70000 drop"), "70000 is not in 0..65535"),

@@ -1031,7 +1031,8 @@ class Traffic:
             if k < 0.93
             else self.odd(f)
         )
-        if dev == "local" and f == 6 and dst.startswith(("fe80", "ff")):
+        # the kernel takes a socket's :: for ::1
+        if dev == "local" and f == 6 and (dst == "::" or dst.startswith(("fe80", "ff"))):
             dst = self.far(f)
         if r.random() < 0.03:
             src = self.odd(f) if dev != "local" else src

@@ -79,9 +79,11 @@ class Moving:
             self.rules.remove(words)
             return words.replace("rule add", "rule del")
         front = r.choice(self.fronts)
-        what = r.choice(
-            ["fwmark 1/0x3", "fwmark 2/0x3", f"iif {r.choice(self.names)}", "ipproto udp", "ipproto tcp dport 443"]
-        )
+        asked = ["fwmark 1/0x3", "fwmark 2/0x3", f"iif {r.choice(self.names)}"]
+        if not self.traffic.local_ok:
+            # of the node's own packets the kernel asks their socket
+            asked += ["ipproto udp", "ipproto tcp dport 443"]
+        what = r.choice(asked)
         then = r.choice(["lookup 100", "lookup 101", "unreachable", "lookup main suppress_prefixlength 0"])
         words = f"{front}rule add pref {r.randrange(900, 2000)} {what} {then}"
         self.rules.append(words)

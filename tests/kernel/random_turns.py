@@ -47,13 +47,14 @@ def server(r, f):
 class Table:
     """A table of one family: its parts as texts, by their names."""
 
-    def __init__(self, r, family, name, version, timeouts):
+    def __init__(self, r, family, name, version, timeouts, most):
         self.timeouts, self.per = timeouts, "second" if timeouts is SHORT else "day"
         self.r, self.family, self.name, self.f = r, family, name, version
         self.ip = "ip" if version == 4 else "ip6"
         self.kind = "ipv4_addr" if version == 4 else "ipv6_addr"
         self.head = f"{family} {name}"
-        self.most = r.randrange(1, 4)
+        # elements of one set carry the same: docs/nftables.md
+        self.most = most
         self.sets, self.objects, self.chains, self.full = {}, {}, {}, {}
         self.make()
 
@@ -201,7 +202,7 @@ class Turns:
     def __init__(self, seed, most, slow):
         self.r, self.left, self.slow = random.Random(f"turns {seed}"), most, slow
         self.begun, self.rested, self.port, self.flows = False, True, 20000, []
-        self.versions = self.r.choice([(4,), (6,), (4, 6)])
+        self.versions, self.most = self.r.choice([(4,), (6,), (4, 6)]), self.r.randrange(1, 4)
         self.tables = self.make_tables()
         self.before = self.tables
 
@@ -210,7 +211,7 @@ class Turns:
         for name in ("a", "b")[: r.choice([1, 2])]:
             version = r.choice(self.versions)
             family = r.choice(["ip" if version == 4 else "ip6", "inet"])
-            found.append(Table(r, family, name, version, SHORT if self.slow else LONG))
+            found.append(Table(r, family, name, version, SHORT if self.slow else LONG, self.most))
         return found
 
     def text(self):
@@ -243,7 +244,7 @@ class Turns:
         return r.choice([*kinds, self.objects, self.policy, self.sets])(t)
 
     def table_anew(self, t):
-        made = t if self.r.random() < 0.5 else Table(self.r, t.family, t.name, t.f, t.timeouts)
+        made = t if self.r.random() < 0.5 else Table(self.r, t.family, t.name, t.f, t.timeouts, t.most)
         self.tables = [made if x is t else x for x in self.tables]
         return f"delete table {t.head}\n{made.text()}"
 

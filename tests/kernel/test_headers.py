@@ -77,10 +77,11 @@ def ends_of(data):
     return family.to_text(int.from_bytes(src)), family.to_text(int.from_bytes(dst)), sport, dport
 
 
-def run(seed, number, folder):
-    """Compare batches up to a port that is drawn at random; return how many packets."""
+def run(seed, number, folder, meet=lambda node: None):
+    """Compare batches up to a port that is drawn at random; return how many packets. meet: is told the node."""
     rng, family = random.Random(f"headers {seed}"), 6 if seed % 3 == 2 else 4
     node, known, done = random_node(rng, family), [], 0
+    meet(node)
     kernel = gateway.Gateway(node)
     try:
         for name, text in kernel.files().items():

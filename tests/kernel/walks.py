@@ -90,17 +90,21 @@ def node_of(family, sysctls=(), **rules):
     return node | {f"rules{family}": ""} | rules
 
 
-def gateways(seed):
+def gateways(seed, most=150):
     """A node with rules of every kind, and whatever packets."""
     node, traffic = random_gateway(7000 + seed)
-    return node, Reactive(traffic, 150)
+    return node, Reactive(traffic, most)
 
 
-def nftables(seed):
+def nftables(seed, most=120):
     """Rules of nftables; every other seed is of IPv6."""
-    family = 6 if seed % 2 else 4
+    return rules_of_nftables(seed, 6 if seed % 2 else 4, most)
+
+
+def rules_of_nftables(seed, family, most):
+    """Rules of nftables of a family."""
     rng = random.Random(f"walk {seed}")
-    talk = random_traffic.traffic(f"walk {seed}", family, 120)
+    talk = random_traffic.traffic(f"walk {seed}", family, most)
     # within one jiffy the kernel does not look again which connections are over
     nft = re.sub(r"ct count (over )?\d", "", test_nftables.ruleset(rng, family))
     # reports of multicast listeners would count in tables of inet
@@ -108,13 +112,13 @@ def nftables(seed):
     return node, Walk(random_traffic.changed(talk, lambda data: test_nftables.extended(rng, data)))
 
 
-def streams(seed, kind):
-    """Conversations of one protocol; every other seed is of IPv6."""
+def streams(seed, kind, most=35):
+    """So many conversations of one protocol; every other seed is of IPv6."""
     family = 6 if seed % 2 else 4
     rng = random.Random(f"{kind} {seed}")
     rules = {f"rules{family}": random_streams.rules(kind, family)}
     node = node_of(family, random_streams.sysctls(kind, rng), **rules)
-    return node, Walk(random_streams.traffic(kind, family, rng, 35))
+    return node, Walk(random_streams.traffic(kind, family, rng, most))
 
 
 def calls(seed):
