@@ -87,6 +87,11 @@ cdef inline bint is_limited_broadcast(addr_t addr) noexcept nogil:
     return not FN_V6 and addr == <addr_t>0xffffffff
 
 
+cdef inline bint is_for_link(addr_t addr) noexcept nogil:
+    # is_for_link: => Whether an IPv4 address is that of all, or of a group that no router forwards, 224.0.0.0/24.
+    return not FN_V6 and (addr == <addr_t>0xffffffff or addr >> 8 == <addr_t>0xe00000)
+
+
 cdef inline bint is_link_local(addr_t addr) noexcept nogil:
     # is_link_local: fe80::/10; IPv4's 169.254/16 is forwarded like any other.
     return FN_V6 and addr >> (FN_ADDR_BITS - 10) == 0x3fa
@@ -116,6 +121,11 @@ cdef inline bint rule_selects(const fib_rule_t *r, const flow_t *f) noexcept nog
     return holds != r.invert
 
 
+cdef inline bint leads_nowhere(const engine_t *e, uint32_t route) noexcept nogil:
+    # leads_nowhere: => Whether there is no route, by its index + 1, or one that refuses packets.
+    return route == 0 or e.routes[route - 1].kind >= ROUTE_BLACKHOLE
+
+
 cdef inline uint32_t first_on(const engine_t *e, uint32_t first, uint32_t end, addr_t dst, uint32_t iface) noexcept nogil:
     # first_on: of some routes, by their index, the first of a destination that leads to a device. => Its index + 1, 0: there is none.
     cdef uint32_t i
@@ -141,7 +151,8 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f, uint32_t if
             route = e.class_route[r.table * e.n_classes + f.dst_class]
         else:
             route = first_on(e, r.first_route, r.end_route, f.dst, iface)
-        if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed):
+        # a route that refuses ends the search whatever its length: fib_rules_lookup suppresses what a table has found, not an error
+        if route and not (r.suppresses and e.routes[route - 1].mask <= r.suppressed and not leads_nowhere(e, route)):
             return route
     return 0
 
@@ -238,11 +249,6 @@ cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
     if is_link_local(tuple_dst(p.t)):
         return route_on(e, &f, p.in_iface if p.in_iface else device_of(e, tuple_src(p.t)))
     return ruled_route(e, &f, FN_ANY_IFACE)
-
-
-cdef inline bint leads_nowhere(const engine_t *e, uint32_t route) noexcept nogil:
-    # leads_nowhere: => Whether there is no route, by its index + 1, or one that refuses packets.
-    return route == 0 or e.routes[route - 1].kind >= ROUTE_BLACKHOLE
 
 
 cdef inline bint is_local_kind(const engine_t *e, uint32_t route) noexcept nogil:

@@ -248,11 +248,8 @@ cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef addr_t dst = tuple_dst(p.t)
     if is_multicast(dst) and not is_member(e, dst, p.in_iface):
         return REASON_NO_ROUTE
-    if not FN_V6 and tuple_src(p.t) == 0:
-        # who has no address yet asks all, or the groups of its link
-        if is_multicast(dst) and dst >> 8 != <addr_t>0xe00000:
-            return REASON_MARTIAN
-    elif not FN_V6 and source_fails(e, p, 0):
+    # who has no address yet asks all, or the groups of its link (source_is_martian lets no other pass)
+    if not FN_V6 and tuple_src(p.t) != 0 and source_fails(e, p, 0):
         return REASON_MARTIAN
     return REASON_IP_HEADER if options_fail(e, p) else deliver_received(e, p)
 

@@ -85,8 +85,14 @@ cdef inline uint32_t word6(addr_t addr, uint32_t i) noexcept nogil:
     return <uint32_t>(addr >> ((96 - 32 * i) & (FN_ADDR_BITS - 1)))
 
 
+cdef inline bint is_orchid(addr_t addr) noexcept nogil:
+    # is_orchid: => Whether an address is a cryptographic hash, 2001:10::/28 (RFC 4843), that no router knows.
+    return addr >> (FN_ADDR_BITS - 28) == 0x2001001
+
+
 cdef inline uint32_t label6(addr_t addr) noexcept nogil:
-    # label6: the default label table of RFC 6724 as addrlabel.c has it.
+    # label6: the default label table of RFC 6724 as addrlabel.c has it, with site-local addresses and those of the 6bone, which
+    # the RFC has dropped meanwhile.
     cdef uint32_t top = word6(addr, 0)
     if addr == 1:
         return 0
@@ -96,11 +102,15 @@ cdef inline uint32_t label6(addr_t addr) noexcept nogil:
         return 4
     if top >> 25 == 0x7e:
         return 5
+    if top >> 22 == 0x3fb:
+        return 11
+    if top >> 16 == 0x3ffe:
+        return 12
     if top >> 16 == 0x2002:
         return 2
     if top == 0x20010000:
         return 6
-    return 7 if top >> 4 == 0x2001001 else 1
+    return 7 if is_orchid(addr) else 1
 
 
 cdef inline uint32_t common_prefix(addr_t a, addr_t b, addr_t mask) noexcept nogil:
@@ -132,6 +142,9 @@ cdef inline int better6(const address_t *a, const address_t *best, addr_t dst, u
         return label6(a.local) == label6(dst)
     if (a.flags & ADDRESS_TEMPORARY) != (best.flags & ADDRESS_TEMPORARY):
         return not a.flags & ADDRESS_TEMPORARY
+    # no rule of the RFC: a hash is for who is named by one (IPV6_SADDR_RULE_ORCHID)
+    if is_orchid(a.local) != is_orchid(best.local):
+        return is_orchid(a.local) == is_orchid(dst)
     return common_prefix(a.local, dst, a.mask) > common_prefix(best.local, dst, best.mask)
 
 
@@ -164,7 +177,7 @@ cdef inline addr_t only_addr6(const engine_t *e, uint32_t iface, addr_t first, a
         a = &e.addresses[i]
         if a.iface != iface or a.flags & (ADDRESS_TENTATIVE | ADDRESS_DEPRECATED) or scope6(a.local) != 14:
             continue
-        # of several the labels decide, and how many leading bits are the destination's
+        # of several the labels decide, ORCHID or not, and how many leading bits are the destination's
         if only:
             return 0
         only = a.local

@@ -6,7 +6,7 @@
 # Differs from the kernel: groups that a program has joined are not known.
 from libc.stdint cimport uint32_t
 from .types cimport *
-from .fib cimport (classify, flow_back, flow_t, is_limited_broadcast, is_link_local, is_multicast, leads_nowhere,
+from .fib cimport (classify, flow_back, flow_t, is_for_link, is_limited_broadcast, is_link_local, is_multicast, leads_nowhere,
                      route_back)
 from .tuples.tuple cimport tuple_dst, tuple_src
 
@@ -70,8 +70,9 @@ cdef inline bint source_is_martian(const engine_t *e, const pkt_t *p) noexcept n
     # who asks all may have any address
     if is_limited_broadcast(tuple_dst(p.t)):
         return False
+    # nor does a group of the link ask who speaks: ip_mc_validate_source refuses 0.0.0.0 towards other groups alone
     if src == 0:
-        return tuple_dst(p.t) != 0
+        return tuple_dst(p.t) != 0 and not is_for_link(tuple_dst(p.t))
     # who asks 127/8 for something is refused for the destination
     return is_loopback(src) and not flags & (IFACE_LOOPBACK | IFACE_ROUTE_LOCALNET)
 
@@ -138,7 +139,7 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
     # also what the node has sent to all
     if e.iface_flags[p.in_iface] & IFACE_LOOPBACK or p.copied:
         return True
-    if tuple_src(p.t) == 0 and (FN_V6 or is_limited_broadcast(dst) or dst >> 8 == <addr_t>0xe00000):
+    if tuple_src(p.t) == 0 and (FN_V6 or is_for_link(dst)):
         return True
     classify(e, p)
     back = flow_back(e, p, 0, p.mark if flags & 4 else 0)

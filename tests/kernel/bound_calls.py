@@ -4,8 +4,9 @@ import itertools
 import struct
 
 from kernel import random_calls
-from kernel.bound_streams import Ends
-from kernel.handmade import ip4
+from kernel.bound_rules import datagram
+from kernel.bound_streams import ENDS, Ends
+from kernel.handmade import ip4, udp
 from kernel.walks import node_of
 
 
@@ -313,3 +314,50 @@ def calls_of_pptp():
             node = node_of(4, {"net.netfilter.nf_conntrack_tcp_be_liberal": 1}, rules4=random_calls.rules(4, nat))
             packets = [list(talk(n)) for n, talk in enumerate(make(nat))]
             yield f"{name}, {'NAT' if nat else 'no NAT'}", node, packets
+
+
+# ---------------------------------------------------------------- TFTP
+def transfers(family, nat):
+    """Requests of every opcode and length, from either end, once or twice, and who answers from which port."""
+    talks = []
+    whole = b"\0\1boot\0octet\0"
+    said = [whole[:size] for size in range(4)] + [
+        whole,
+        *(struct.pack(">H", op) + b"x\0y\0" for op in range(8)),
+        b"\1\1x\0",
+        b"\2\0x\0",
+    ]
+    for text, times, way in itertools.product(said, (1, 2), (0, 1)):
+
+        def talk(n, text=text, times=times, way=way):
+            client, server = ENDS[family][0], other_end(family, 1, n)
+            seen = ENDS[family][2] if nat else client
+            there, back = (client, server, 20_000 + n, 69), (server, seen, 69, 20_000 + n)
+            if way:
+                yield "cni0", datagram(family, 17, udp(*there, b"\0\4\0\0"), ends=there[:2])
+            for _ in range(times):
+                ends = back if way else there
+                yield ("eth0" if way else "cni0"), datagram(family, 17, udp(*ends, text), ends=ends[:2])
+            for other, sport in (
+                (server, 69),
+                (other_end(family, 1, n + 1), 1024),
+                (server, 1024),
+                (server, 1025),
+                (server, 1024),
+            ):
+                ends = other, seen, sport, 20_000 + n
+                yield "eth0", datagram(family, 17, udp(*ends, b"\0\3\0\1"), ends=ends[:2])
+            ends = client, server, 20_000 + n, 1024
+            yield "cni0", datagram(family, 17, udp(*ends, b"\0\4\0\1"), ends=ends[:2])
+
+        talks.append(talk)
+    return talks
+
+
+def calls_of_tftp():
+    """Requests of TFTP and the transfers that they announce."""
+    for family, nat in itertools.product((4, 6), (True, False)):
+        node = node_of(family, **{f"rules{family}": random_calls.rules(family, nat)})
+        node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+        packets = [list(talk(n)) for n, talk in enumerate(transfers(family, nat))]
+        yield f"{'NAT' if nat else 'no NAT'}, IPv{family}", node, packets

@@ -17,9 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kernel import gateway
-from kernel.bound_calls import calls_of_ftp, calls_of_pptp
+from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
 from kernel.bound_rules import matches, nftables
 from kernel.bound_streams import chunks, segments
+from kernel.bound_ways import ways
 
 FOLDER = Path(__file__).with_name("bounds")
 # names, nodes and conversations: lists of packets
@@ -28,8 +29,10 @@ KINDS = {
     "chunks": chunks,
     "ftp": calls_of_ftp,
     "pptp": calls_of_pptp,
+    "tftp": calls_of_tftp,
     "matches": matches,
     "nftables": nftables,
+    "ways": ways,
 }
 
 

@@ -8,10 +8,11 @@ from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
+from ..multipath cimport choose_hop
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_multicast, is_unicast6,
-                      leads_nowhere, outgoing, packet_type, ruled_route, smallest_mtu)
+from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_for_link, is_link_local,
+                      is_multicast, is_unicast6, outgoing, packet_type, route_on, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
@@ -366,14 +367,23 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, u
     return RTN_UNICAST if is_unicast6(addr) else RTN_UNSPEC
 
 
-cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x) noexcept nogil:
-    # fib_route: => The index + 1 of the route to the packet's destination, or back to its source. It is classified.
+cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x, addr_t addr, uint32_t device) noexcept nogil:
+    # fib_route: => The index + 1 of the route to the packet's destination, or back to its source. addr: whichever it is. It is
+    # classified.
     cdef flow_t f
-    if e.n_fib_rules == 0:
+    cdef bint on_link = is_link_local(addr)
+    if e.n_fib_rules == 0 and not on_link:
         return e.class_route[p.dst_class if x.a & NFT_FIB_DADDR else p.src_class]
     f = flow_to(e, p) if x.a & NFT_FIB_DADDR else flow_back(e, p, 0, 0)
-    f.in_iface = 0
+    # behind FORWARD policy rules see the way back as one that comes in where the packet leaves
+    f.in_iface = p.out_iface if p.hook == HOOK_FORWARD and not x.a & NFT_FIB_DADDR and x.a & NFT_FIB_IIF else 0
+    # nft_fib4_eval and nft_fib6_flowi_init fill in the protocol, but no ports
+    f.sport = 0
+    f.dport = 0
     f.mark = p.mark if x.a & NFT_FIB_MARK else 0
+    if on_link:
+        # RT6_LOOKUP_F_IFACE: every device has a route of its own
+        return route_on(e, &f, device if device != FN_ANY_IFACE else p.in_iface)
     return ruled_route(e, &f, FN_ANY_IFACE)
 
 
@@ -382,19 +392,26 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
     cdef bint dst = x.a & NFT_FIB_DADDR
     cdef addr_t addr = tuple_dst(p.t) if dst else tuple_src(p.t)
     cdef uint32_t device = FN_ANY_IFACE
-    cdef uint32_t class_, route, iface
+    cdef uint32_t class_, route, kind, iface
     classify(e, p)
     class_ = p.dst_class if dst else p.src_class
     if x.a & (NFT_FIB_IIF | NFT_FIB_OIF):
         device = incoming(e, p) if x.a & NFT_FIB_IIF else outgoing(p)
     if x.a & NFT_FIB_TYPE:
-        to[0] = fib_type6(e, addr, fib_route(e, p, x), device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
+        to[0] = fib_type6(e, addr, fib_route(e, p, x, addr, device), device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
         return True
-    route = fib_route(e, p, x)
-    iface = 0 if leads_nowhere(e, route) else e.routes[route - 1].iface
+    route = fib_route(e, p, x, addr, device)
+    if FN_V6 and route and e.routes[route - 1].hops > 1:
+        # ip6_route_lookup hashes the packet itself, be it on its way there or back; fib_lookup of IPv4 stays with the first hop
+        route = choose_hop(e, p, route)
+    # a way to the node itself leads out of no device
+    kind = ROUTE_UNREACHABLE if route == 0 else e.routes[route - 1].kind
+    iface = 0 if kind >= ROUTE_BLACKHOLE or kind == ROUTE_LOCAL or kind == ROUTE_ANYCAST else e.routes[route - 1].iface
     if iface and device != FN_ANY_IFACE:
-        iface = device if uses_device(e, route, device) else 0
-    if p.hook == HOOK_PREROUTING and e.iface_flags[p.in_iface] & IFACE_LOOPBACK and p.in_iface:
+        iface = device if (iface == device if FN_V6 else uses_device(e, route, device)) else 0
+    # what lo has brought, and who has no address yet and asks all, has come from where it came
+    if (p.hook == HOOK_PREROUTING and e.iface_flags[p.in_iface] & IFACE_LOOPBACK and p.in_iface) or (
+            tuple_src(p.t) == 0 and is_for_link(tuple_dst(p.t))):
         iface = p.in_iface
     if x.a & NFT_FIB_OIFNAME:
         put_name(e, iface, to)
