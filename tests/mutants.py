@@ -5,7 +5,8 @@
 Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
 are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. A first run of all tests notes
 which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds of a processor. Who is
-left is printed with its line; mutants.toml says of some why no test can tell them.
+left is printed with its line; mutants.toml says of some why no test can tell them. The same command again, with --slow,
+lets them meet the tests of `make slow`.
 """
 
 import argparse
@@ -83,8 +84,10 @@ CONSTANT = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
 # statements that may go: what they store, or whom they call, is missing then
 DROPPED = re.compile(r"\s+(?:[\w.\[\]&]+(?:\[[^=]*\])? [-+|&^]?= .*|(?!fn_prefetch|PyErr|memset)\w+\(.*\))$")
 HEAD = re.compile(r"(\s+)(if|elif|while) (.*):$")
-# hints to the compiler and to the cache change no answer
-HINTS = re.compile(r"fn_(?:un)?likely|fn_prefetch|cdef |static_assert|assert |lambda")
+# hints to the compiler and to the cache change no answer, nor does when a batch pauses (FN_SLICE)
+HINTS = re.compile(r"fn_(?:un)?likely|fn_prefetch|\blines\b|\bn_lines\b|FN_SLICE|cdef |static_assert|assert |lambda")
+# a variable, or what a caller's pointer points to
+VARIABLE = re.compile(r"(\w+)(?:\[\d\])? = ")
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,7 @@ def candidates(step, text):
             continue
         if (code.endswith(":") or follows) and not HEAD.match(code):
             continue
-        hidden = HINTS.search(code)
-        if hidden and hidden[0] not in ("fn_likely", "fn_unlikely"):
+        if any(hint not in ("fn_likely", "fn_unlikely") for hint in HINTS.findall(code)):
             continue
         for pattern, other in OPERATORS:
             for found in re.finditer(pattern, code):
@@ -175,8 +177,35 @@ def candidates(step, text):
         for found in CONSTANT.finditer(code):
             changed = str(int(found[0]) + 1)
             yield Mutant(step, n, line, code[: found.start()] + changed + code[found.end() :])
-        if DROPPED.match(code):
+        if DROPPED.match(code) and not is_first(lines, n):
             yield Mutant(step, n, line, "")
+
+
+def is_first(lines, n):
+    """Return whether a line gives a local variable, or what a parameter points to, its first value.
+
+    Without that the value is undefined, and a compiler takes the only one that the program names: the step's own.
+    """
+    target = VARIABLE.match(lines[n].strip())
+    if not target:
+        return False
+    given = re.compile(rf"(?:cdef (?:const )?\w+ \**)?{re.escape(target[0].removesuffix(' = '))} = ")
+    depth = len(lines[n]) - len(lines[n].lstrip())
+    for k, line in reversed([*enumerate(lines[:n])]):
+        if line.startswith("cdef inline"):
+            head = "".join(lines[k : k + 3]).partition("noexcept")[0]
+            # the caller gives parameters their values, but not always what they point to; a pointer that the function
+            # has made itself points into a table
+            if "[" in target[0]:
+                return bool(re.search(rf"\*{target[1]}\b", head))
+            return not re.search(rf"\b{target[1]}\b", head)
+        indent = len(line) - len(line.lstrip())
+        # only what stands in a block around the line, in front of it, is certain to have run
+        if line.strip() and indent <= depth:
+            depth = indent
+            if given.match(line.strip()):
+                return False
+    return False
 
 
 def woven(text, chosen):
@@ -454,6 +483,7 @@ def main():
     parser.add_argument("--most", type=int, help="judge no more than so many of them, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--slow", action="store_true", help="who is left meets the tests of `make slow`, too")
     parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
     kept, now = BUILD / "mutants", state(asked)
@@ -468,7 +498,8 @@ def main():
     os.environ["PYTHONPATH"] = str(source)
     sys.path.insert(0, str(source))
     judge = Judge(mutants, source, asked)
-    words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", "not kernel and not slow", *ALL]
+    some = "not kernel" if asked.slow else "not kernel and not slow"
+    words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", some, *ALL]
     if pytest.main(words, plugins=[judge]):
         sys.exit(1)
     sys.exit(report(mutants, judge.said))

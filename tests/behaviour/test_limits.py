@@ -1,0 +1,209 @@
+"""Bounds of the engine's own: room for exactly one more connection or element, the jiffy of a stream, the way back."""
+
+import ipaddress
+
+import numpy as np
+import pytest
+from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, SERVER, clients, router
+
+import fastnat
+from fastnat import CtInfo, InputError, Reason, Verdict
+
+
+def queries(nat, family, n, **fields):
+    """Return packets of n clients, each of which opens a connection."""
+    given = {
+        "proto": "udp",
+        "src": clients(family, n),
+        "sport": 4000,
+        "dst": SERVER[family],
+        "dport": 53,
+        "iface": "r0",
+    }
+    return nat.packets(**given | fields)
+
+
+@FAMILIES
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_packets(family, most):
+    """nf_conntrack_max connections, and not one more, where none may be dropped early."""
+    nat = fastnat.Engine(router(family, MASQUERADE.format("")), max_connections=most)
+    batch = queries(nat, family, most + 1)
+    out = nat.process(batch[:most])
+    back = {"src": out["dst"], "sport": out["dport"], "dst": out["src"], "dport": out["sport"], "iface": 2, "proto": 17}
+    answers = np.zeros(most, batch.dtype)
+    for name, values in back.items():
+        answers[name] = values
+    # twice, so that they are assured: the second answer comes when the stream is older than 2 s
+    for now in (0.0, 3.0):
+        nat.process(answers, now)
+        nat.process(batch[:most], now)
+    assert (nat.process(answers, 3.0)["verdict"] == Verdict.FORWARD).all()
+    assert len(nat.conntrack) == most
+    late = nat.process(batch[most:], 3.0)[0]
+    assert (late["verdict"], late["reason"]) == (Verdict.DROP, Reason.TABLE_FULL)
+    nat.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_conntrack_insert(family, most):
+    nat = fastnat.Engine(router(family), max_connections=most)
+    server = SERVER[family]
+    lines = [
+        f"udp      17 30 src={client} dst={server} sport=1 dport=2 src={server} dst={client} sport=2 dport=1"
+        for client in clients(family, most + 1)
+    ]
+    assert nat.conntrack.load("\n".join(lines[:most])) == most
+    before = nat.conntrack.format()
+    with pytest.raises(InputError):
+        nat.conntrack.load(lines[most])
+    assert nat.conntrack.format() == before
+    nat.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("less", [0, 1])
+def test_restore(family, less, tmp_path):
+    """A saved engine has its own limit: what it held comes back whole, and the next packet meets the limit."""
+    nat = fastnat.Engine(router(family, MASQUERADE.format("")), max_connections=5)
+    nat.process(queries(nat, family, 5 - less))
+    assert len(nat.conntrack) == 5 - less
+    nat.save(tmp_path / "state")
+    for other in (fastnat.Engine.restore(tmp_path / "state"), nat.fork()):
+        assert other.conntrack.format() == nat.conntrack.format()
+        # nobody has been answered: one is dropped early for each newcomer
+        out = other.process(queries(other, family, 3, sport=9))
+        assert (out["verdict"] == Verdict.FORWARD).all()
+        assert len(other.conntrack) == 5
+        assert other.stats["early_drop"] == nat.stats["early_drop"] + 3 - less
+        other.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("jiffies", [-2, -1, 0, 1, 2, 250])
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+def test_when_a_datagram_makes_a_stream(family, jiffies, profile):
+    """udp_packet: what comes behind two seconds from the first packet on: by the short way as by the long one."""
+    said = []
+    for remember in (True, False):
+        nat = fastnat.Engine(router(family, MASQUERADE.format("")), profile, remember=remember)
+        sent = queries(nat, family, 40)
+        out = nat.process(sent, 1.0)
+        back = sent.copy()
+        for name, value in (("src", out["dst"]), ("dst", out["src"]), ("sport", out["dport"]), ("dport", out["sport"])):
+            back[name] = value
+        back["iface"] = 2
+        nat.process(back, 1.1)
+        at = 3.0 + jiffies / 250
+        seen = [nat.process(sent, at), nat.process(back, at), nat.process(sent, at + 0.004)]
+        said.append((np.concatenate(seen).tobytes(), nat.conntrack.format("proc"), nat.conntrack.to_numpy().tobytes()))
+        assured = nat.conntrack.format().count("ASSURED")
+        assert assured == (40 if profile == "linux-5.4" or jiffies >= 0 else 0)
+        nat.check()
+    assert said[0] == said[1]
+
+
+DEVICES = ("r0", "r1", "r2")
+SYSCTLS = ("rp_filter", "accept_local", "forwarding", "send_redirects", "src_valid_mark")
+
+
+def filtered(rng, family):
+    """Return a node of three devices and of whatever checks of the way back; two of them lead to the same networks."""
+    node = router(family, MASQUERADE.format("") if rng.random() < 0.5 else "")
+    node.add_interface("r2", ["10.3.0.1/24", "fd04::1/64"])
+    if rng.random() < 0.5:
+        to = ("45.7.0.0/16", "10.3.0.9") if family == 4 else ("2600:7::/32", "fd04::9")
+        node.add_route(to[0], via=to[1], dev="r2")
+    for device in (*DEVICES, "all"):
+        for name in SYSCTLS:
+            if rng.random() < 0.3 and (device, name) != ("all", "forwarding"):
+                value = int(rng.integers(0, 3)) if name == "rp_filter" else int(rng.random() < 0.7)
+                node.sysctls[f"net.ipv{family}.conf.{device}.{name}"] = str(value)
+    return node
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", range(24))
+def test_who_comes_by_another_device(family, seed):
+    """Both directions of connections come by each device: short ways ask what the long way asks of the way back."""
+    found = []
+    for remember in (True, False):
+        rng = np.random.default_rng(seed)
+        nat = fastnat.Engine(filtered(rng, family), seed=seed, remember=remember)
+        ends = {4: ("10.1.0.2", "10.1.0.3", "45.7.7.7", "203.0.113.9", "10.3.0.5"),
+                6: ("fd01::2", "fd01::3", "2600:7::7", "fd03::9", "fd04::5")}[family]  # fmt: skip
+        n = 1200
+        pairs = [(ends[a], ends[b]) for a, b in rng.integers(0, len(ends), (n, 2)).tolist()]
+        proto = rng.choice([17, 17, 6], n)
+        batch = nat.packets(
+            proto=proto, src=[p[0] for p in pairs], dst=[p[1] for p in pairs], sport=rng.choice([4000, 53], n),
+            dport=rng.choice([4000, 53], n), iface=rng.integers(0, 4, n), tcp_flags=rng.choice([2, 16, 18], n),
+            length=rng.integers(60, 90, n), mark=rng.choice([0, 1], n),
+        )  # fmt: skip
+        out = nat.process(batch, np.cumsum(rng.choice([0.0, 0.004, 0.5], n)))
+        nat.check()
+        found.append((out, nat.conntrack.format("proc"), nat.stats))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1:] == found[1][1:]
+    # without rules nobody is tracked
+    assert (out["ctinfo"] <= CtInfo.RELATED).sum() > 20 or not nat.stats["new"]
+
+
+@FAMILIES
+@pytest.mark.parametrize("proto", ["udp", "tcp", "icmp"])
+def test_rules_of_nftables_find_nothing_behind_the_end_of_a_header(family, proto):
+    """A packet of headers alone ends where its transport header does."""
+    own, sizes = ("ip" if family == 4 else "ip6"), {"nh": 20 if family == 4 else 40, "th": 20 if proto == "tcp" else 8}
+    rules = [
+        f"@{base},{8 * at},{8 * size} >= 0 counter"
+        for base, end in sizes.items() for size in (1, 2, 4, 16) for at in range(max(end - size + 1, 0), end + 17)
+    ]  # fmt: skip
+    nft = f"table {own} t {{\nchain c {{\ntype filter hook prerouting priority 0;\n" + "\n".join(rules) + "\n}\n}\n"
+    nat = fastnat.Engine(router(family, nft=nft))
+    number = {"udp": 17, "tcp": 6, "icmp": 1 if family == 4 else 58}[proto]
+    nat.process(nat.packets(proto=number, src=CLIENT[family], dst=SERVER[family], sport=1, dport=2048, iface="r0"))
+    met = [line for line in nat.list_nft().splitlines() if "counter packets" in line and "packets 0" not in line]
+    assert met == []
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", range(6))
+def test_sets_of_nftables_that_fill_and_empty(family, seed):
+    """Elements that rules add, keep for longer and delete, in sets that are soon full: a dict does the same."""
+    size, rng = 4, np.random.default_rng(seed)
+    own, kind = ("ip", "ipv4_addr") if family == 4 else ("ip6", "ipv6_addr")
+    changes = [("add", "plain", ""), ("delete", "plain", ""), ("add", "timed", ""), ("update", "timed", ""),
+               ("delete", "timed", ""), ("add", "timed", " timeout 7s")]  # fmt: skip
+    text = "\n".join([
+        f"table {own} t {{",
+        f"set plain {{ type {kind}; flags dynamic; size {size}; }}",
+        f"set timed {{ type {kind}; flags dynamic,timeout; timeout 3s; size {size}; }}",
+        "chain c {", "type filter hook prerouting priority 0;",
+        *(f"udp dport {port} {op} @{name} {{ {own} saddr{more} }} counter"
+          for port, (op, name, more) in enumerate(changes, 1)),
+        "}", "}", "",
+    ])  # fmt: skip
+    nat = fastnat.Engine(router(family, nft=text))
+    sources, now = clients(family, 9), 0.0
+    plain, timed = set(), {}
+    for _ in range(400):
+        now += float(rng.choice([0.0, 0.25, 0.25, 1.0]))
+        op, who = int(rng.integers(1, 7)), sources[int(rng.integers(0, 9))]
+        nat.process(nat.packets(proto="udp", src=str(who), dst=SERVER[family], sport=1, dport=op, iface="r0"), now)
+        timed = {key: end for key, end in timed.items() if end > now}
+        if op == 1 and len(plain) < size:
+            plain.add(who)
+        elif op == 2:
+            plain.discard(who)
+        elif op in (3, 4, 6) and (who in timed or len(timed) < size):
+            if who not in timed or op == 4:
+                timed[who] = now + (7 if op == 6 else 3)
+        elif op == 5:
+            timed.pop(who, None)
+        listed = nat.list_nft()
+        for name, held in (("plain", plain), ("timed", timed)):
+            block = listed.partition(f"set {name} {{")[2].partition("\n\t}")[0]
+            inside = block.partition("elements = {")[2].partition("}")[0]
+            there = {ipaddress.ip_address(part.split()[0]) for part in inside.split(",") if part.strip()}
+            assert there == set(held), (now, op, who)
