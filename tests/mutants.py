@@ -84,6 +84,10 @@ CONSTANT = re.compile(r"(?<![\w.\[])\d+(?![\w.])")
 # statements that may go: what they store, or whom they call, is missing then
 DROPPED = re.compile(r"\s+(?:[\w.\[\]&]+(?:\[[^=]*\])? [-+|&^]?= .*|(?!fn_prefetch|PyErr|memset)\w+\(.*\))$")
 HEAD = re.compile(r"(\s+)(if|elif|while) (.*):$")
+# a function of one statement
+ONE_RETURN = re.compile(r"^cdef inline bint (\w+)\([^\n]*:\n(?:    #[^\n]*\n)*    return ([^\n]+)\n(?=\n)", re.M)
+# by family, see fixed()
+FIXED = {4: {}, 6: {}}
 # hints to the compiler and to the cache change no answer, nor does when a batch pauses (FN_SLICE)
 HINTS = re.compile(r"fn_(?:un)?likely|fn_prefetch|\blines\b|\bn_lines\b|FN_SLICE|cdef |static_assert|assert |lambda")
 # a variable, or what a caller's pointer points to
@@ -123,11 +127,20 @@ class Halving(ast.NodeTransformer):
         known = isinstance(node.op, ast.Not) and isinstance(node.operand, ast.Constant)
         return ast.Constant(not node.operand.value) if known else node
 
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        known = FIXED[self.family].get(getattr(node.func, "id", None))
+        return node if known is None else ast.Constant(known)
+
     def visit_BoolOp(self, node):
         self.generic_visit(node)
         ends = isinstance(node.op, ast.Or)
         if any(isinstance(v, ast.Constant) and v.value is ends for v in node.values):
             return ast.Constant(ends)
+        left = [v for v in node.values if not (isinstance(v, ast.Constant) and v.value is not ends)]
+        if len(left) < 2:
+            return left[0] if left else ast.Constant(not ends)
+        node.values = left
         return node
 
     def visit_IfExp(self, node):
@@ -142,12 +155,30 @@ def halved(line, family):
     said = HEAD.match(line.split("  # ")[0].rstrip())
     # casts and addresses are not Python
     text = re.sub(r"<\w+ ?\**>|&(?=\w)", "", said[3] if said else line.split("  # ")[0].strip())
-    if "FN_V6" not in text:
+    if "FN_V6" not in text and not any(f"{name}(" in text for name in FIXED[family]):
         return line
     try:
         return ast.dump(Halving(family).visit(ast.parse(text)))
     except SyntaxError:
         return line
+
+
+def fixed(family):
+    """Return the functions of the core that say one thing to a family whatever they are asked, as is_limited_broadcast.
+
+    They have a single statement, that FN_V6 decides.
+    """
+    found = {}
+    for path in sorted((ROOT / "fastnat/core").rglob("*.pxd")):
+        for name, said in ONE_RETURN.findall(path.read_text()):
+            if "FN_V6" in said:
+                value = Halving(family).visit(ast.parse(re.sub(r"<\w+ ?\**>", "", said), mode="eval").body)
+                if isinstance(value, ast.Constant) and isinstance(value.value, bool):
+                    found[name] = value.value
+    return found
+
+
+FIXED.update({family: fixed(family) for family in (4, 6)})
 
 
 def candidates(step, text):

@@ -79,6 +79,7 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
     for i in range(e.n_free):
         ct = e.free_ids[i]
         r.at = ct
+        # the number first: the list itself may be what is broken, and nothing is read through it before
         if ct >= e.high_water or is_live(&e.conns[ct]) or r.seen[ct]:
             return b"a record is free twice, or in use"
         r.seen[ct] = 1
@@ -86,10 +87,12 @@ cdef inline const char *check_records(const engine_t *e, room_t *r) noexcept nog
         c = &e.conns[i]
         r.at = i
         if not is_live(c):
+            # a record that is in neither list would never be used again; flags of a free one would be taken over by its next owner
             if c.flags or not r.seen[i]:
                 return b"a record is neither in use nor free"
             continue
         live += 1
+        # between two packets nobody is on the way: what was not confirmed has gone with its packet
         if not c.status & IPS_CONFIRMED or c.status & IPS_DYING:
             return b"a connection is in use that is not confirmed"
         if c.masq_iface >= e.n_ifaces or c.routes[0] > e.n_routes or c.routes[1] > e.n_routes:
@@ -107,6 +110,7 @@ cdef inline bint has_twin(const engine_t *e, tuple_t t, uint64_t h, uint32_t ct,
     # has_twin: another connection has this tuple, zones being counted for each direction by itself.
     cdef uint32_t at = 0
     cdef uint32_t id_ = next_with(e, t, h, &at)
+    # it is due, and stands in nobody's way any more
     if is_expired(&e.conns[ct], <uint32_t>e.now):
         return False
     while id_ != FN_NONE:
@@ -129,11 +133,13 @@ cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogi
         if not is_live(&e.conns[i]):
             continue
         r.at = i
+        # of a connection that lost a race the original tuple is the winner's (IPS_NAT_CLASH)
         for dir in range(directions(&e.conns[i]), 2):
             t = conn_tuple(&e.conns[i], dir)
             h = tuple_hash(e, t)
             if table_slot(&e.tuples, h, i << 1 | dir) == NULL:
                 return b"a connection is not in the table by one of its tuples"
+            # not merely there: overflow counters and tags have to lead a lookup to it
             if not is_expired(&e.conns[i], <uint32_t>e.now) and find_tuple(e, t, h, <uint32_t>e.now) == FN_NONE:
                 return b"a connection is not found by one of its tuples"
             if has_twin(e, t, h, i, dir):
@@ -165,6 +171,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
     if t.groups > t.max_groups or t.n_buckets != t.groups * FN_GROUP_BUCKETS:
         return b"a table is larger than its memory"
     for group in range(t.groups):
+        # an overflow never leaves its group, so groups can be counted one by one
         memset(away, 0, sizeof(away))
         for i in range(FN_GROUP_BUCKETS):
             b = t.buckets + <uint64_t>group * FN_GROUP_BUCKETS + i
@@ -189,6 +196,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
             for k in range(8):
                 counted = overflow_count(b, <uint8_t>k)
                 r.at = group * FN_GROUP_BUCKETS + i
+                # a counter that was full once counts no more, and sends lookups on for nothing at worst
                 if counted != away[8 * i + k] and counted != STICKY:
                     return b"the items that left a bucket are counted wrongly"
     r.at = <uint32_t>items
@@ -209,6 +217,7 @@ cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nog
             continue
         have += 1
         r.at = i
+        # the lists are walked from their newest, which alone the table names
         if e.conns[i].bysource_prev != FN_NONE:
             continue
         heads += 1
@@ -219,9 +228,11 @@ cdef inline const char *check_sources(const engine_t *e, room_t *r) noexcept nog
         before = FN_NONE
         while at != FN_NONE:
             r.at = at
+            # more entries than records: the list is a ring
             if at >= e.high_water or not is_live(&e.conns[at]) or e.conns[at].bysource_prev != before or listed == e.high_water:
                 return b"a list of a source is broken"
             other = conn_tuple(&e.conns[at], 0)
+            # a reuse of its mapping would be given to another host
             if other.src != t.src or source_rest(other) != source_rest(t):
                 return b"a list of a source has a connection of another one"
             listed += 1
@@ -243,6 +254,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
         if (e.wheel[slot] != FN_NONE) != ((e.wheel_busy[slot >> 6] >> (slot & 63)) & 1):
             return b"a slot of the wheel is not marked as it is"
         ahead = slot_ahead(e, slot)
+        # advance_to looks at next_far alone: before that no far slot is dealt out, whatever is in it
         if slot >= FN_WHEEL_SLOTS and e.wheel[slot] != FN_NONE and e.now + ahead < e.next_far:
             return b"a far slot of the wheel would be dealt out too late"
         c = e.wheel[slot]
@@ -251,6 +263,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
             chunks += 1
             if c >= e.n_chunks or chunks > e.n_chunks or e.chunks[c].slot != slot or e.chunks[c].count > FN_CHUNK_IDS:
                 return b"a slot of the wheel has a chunk that cannot be"
+            # wheel_remove fills a gap from the head of the slot; the pool is large enough only if the others are full
             if e.chunks[c].count == 0 or (not head and e.chunks[c].count != FN_CHUNK_IDS):
                 return b"a chunk of the wheel has a gap"
             for i in range(e.chunks[c].count):
@@ -260,6 +273,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
                     return b"a place in the wheel is not its connection's"
                 if e.may_share_tuple == 0 and is_expired(&e.conns[ct], <uint32_t>e.now):
                     return b"a connection is due and still there"
+                # it would be found too late; a place in front of the timeout is right, since packets only move the timeout
                 if ahead > 1 and <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
                     return b"a place in the wheel lies behind its connection's timeout"
                 places += 1
@@ -290,15 +304,18 @@ cdef inline const char *check_helps(const engine_t *e, room_t *r) noexcept nogil
         if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_HELPED:
             continue
         r.at = i
+        # two with one help would delete each other's expectations
         if e.tcp[i].help >= e.n_helps or r.helps[e.tcp[i].help]:
             return b"a connection has another one's help"
         r.helps[e.tcp[i].help] = 1
         used += 1
         help = help_of(e, i)
+        # a child knows its master by record and serial, for the record may be another's by now
         if help.serial == 0 or help.serial > e.help_serial:
             return b"a help has a number that was never given"
         at = help.first
         while at != FN_NONE:
+            # an expectation whose master is gone would let strangers in
             if at >= e.expect_high or r.expects[at] or e.expects[at].kind == EXPECT_FREE or e.expects[at].master != i:
                 return b"the list of a master's expectations is broken"
             r.expects[at] = 1
@@ -379,6 +396,7 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
             if firm:
                 return b"a bitmap knows an owner of a port that it does not know"
             continue
+        # a key leaves the port open; with it, it is a tuple as the table has it
         t = key.t
         t.rest |= <uint64_t>(page * FN_PAGE_PORTS + i) << 16
         r.at = page * FN_PAGE_PORTS + i
@@ -407,6 +425,7 @@ cdef inline const char *check_pages(const engine_t *e, room_t *r, uint32_t *live
         if not key.live:
             continue
         live[0] += 1
+        # a bitmap that nobody finds is not kept up, and wrong as soon as somebody does
         if bitmap_find(e, key.t) != <int>b:
             return b"a bitmap is not found"
         for i in range(FN_PAGES):
@@ -453,6 +472,7 @@ cdef inline const char *check_free(const engine_t *e, room_t *r, uint32_t live) 
         if i >= e.n_pages or r.pages[i]:
             return b"a page is free twice, or in use"
         r.pages[i] = 1
+        # see bitmap_drop: a free page names the next one
         i = <uint32_t>page_words(e, i)[0]
     for i in range(e.n_pages):
         r.at = i
@@ -493,6 +513,7 @@ cdef inline const char *check_connlimits(const engine_t *e, room_t *r) noexcept 
                 return b"a bucket of connlimit is broken"
             at = e.connlimits[at - 1].next
     at = e.free_connlimit
+    # the list may be a ring, too
     while at and met <= e.n_connlimits:
         met += 1
         at = e.connlimits[at - 1].next

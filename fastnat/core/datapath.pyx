@@ -79,9 +79,11 @@ cdef tuple WHY_NO_HELP = ("", "its numbers cannot be", "not of its protocol", ""
 cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
     # array_of: the raw array behind a one-dimensional contiguous ndarray of exactly this dtype.
     cdef fn_ndarray *raw
+    # a subclass may lay out its memory otherwise
     if type(array) is not NDARRAY:
         raise ArgumentError(f"expected a numpy array of {dtype}, got {type(array).__name__}")
     raw = <fn_ndarray *><void *>array
+    # identity first: structured dtypes are compared field by field
     if array.dtype is not dtype and array.dtype != dtype:
         raise ArgumentError(f"expected a numpy array of {dtype}, got {array.dtype}")
     if raw.nd != 1 or raw.flags & flags != flags:
@@ -92,6 +94,7 @@ cdef fn_ndarray *array_of(object array, object dtype, int flags) except NULL:
 cdef void *table_data(dict arrays, str name, uint64_t itemsize) except? NULL:
     # table_data: the memory of one of the arrays that Python allocated; NULL only for an empty one.
     array = arrays[name]
+    # the one place where Python's records meet those of C: a wrong size would be a wrong address for ever after
     if array.itemsize != itemsize or not array.flags.c_contiguous or not array.flags.writeable:
         raise ValueError(f"array {name!r} does not fit its record of {itemsize} bytes")
     return <void *>(<fn_ndarray *><void *>array).data
@@ -171,6 +174,7 @@ cdef class Datapath:
     cdef int _start(self, dict config) except -1:
         cdef bytes secret = config["secret"]
         cdef engine_t *e = &self.e
+        # before anything is put into a table
         start_keys(e, config["key"], config["seed"])
         if len(secret) != sizeof(e.secret):
             raise InputError(f"the secret has {len(secret)} bytes, not {sizeof(e.secret)}")
@@ -180,6 +184,7 @@ cdef class Datapath:
 
     cdef int begin(self) except -1:
         # begin: from here to end() this thread alone uses the engine.
+        # a signal handler runs in the thread that it interrupts: it has the engine, but a batch is at work
         if fn_claim(&self.owner, PyThread_get_thread_ident()) == 0 or self.running:
             raise BusyError("this engine is at work in another call: one thread at a time; give each thread an engine of its own, "
                             "or see EngineGroup")
@@ -240,6 +245,7 @@ cdef class Datapath:
 
     cdef int _configure(self, dict config) except -1:
         cdef engine_t *e = &self.e
+        # of both families together: max_conns of the core is what the other one leaves of it (_leave_room)
         self.limit = config["max_connections"]
         e.max_conns = self.limit
         e.bitmap_probes = config["bitmap_probes"]
@@ -255,6 +261,7 @@ cdef class Datapath:
         cdef uint32_t i, j
         e.n_ifaces = config["n_ifaces"]
         e.n_memos = config["n_memos"]
+        # rules and classes are others: no bounds hold
         e.memo_bounds.born = 0
         for i in range(5):
             for j in range(5):
@@ -358,6 +365,7 @@ cdef class Datapath:
             last[0] = self.clock
             for i in range(n):
                 t = times[0][i]
+                # so written, NaN is refused as well
                 if not t >= last[0]:
                     raise ClockError(f"time goes back from {last[0]} s to {t} s at packet {i}")
                 last[0] = t
@@ -367,6 +375,7 @@ cdef class Datapath:
             last[0] = t
             if not t >= self.clock:
                 raise ClockError(f"time goes back from {self.clock} s to {t} s")
+        # 2^64 jiffies of 4 ms are 7e16 s; timeouts are added to it
         if t > 1e15:
             raise ClockError(f"time {t} s is beyond what 64-bit jiffies hold")
         return 0
@@ -393,6 +402,7 @@ cdef class Datapath:
             self.clock = time_before(times[done - 1], last)
         if is_crowded(&self.e):
             rehash(&self.e)
+        # between two packets only: a handler sees whole tables, and an exception leaves what was decided
         if done < n:
             PyErr_CheckSignals()
         return 0
@@ -404,6 +414,7 @@ cdef class Datapath:
         b.packets = <const packet_t *>raw.data
         raw = self._results(out, b.n)
         b.results = <result_t *>raw.data
+        # before begin: nothing to undo if it raises
         self._apart(raw, b.n, b.packets, b.n * sizeof(packet_t), "packets")
         self.begin()
         try:
@@ -442,6 +453,7 @@ cdef class Datapath:
         self._begin_batch(&b, packets, now, out)
         try:
             if meet is not None:
+                # now that nothing can be refused any more: a rejected call must not let time pass in the other family
                 self._leave_room(meet())
             if b.times == NULL:
                 with nogil:
@@ -529,6 +541,7 @@ cdef class Datapath:
         cdef pkt_t p
         cdef result_t r
         d.data = &self.scratch.room[0]
+        # no IP header says more than 65,535; what is longer has bytes behind its datagram
         d.length = <uint32_t>min(len(given), DATAGRAM_ROOM - 1)
         d.room = DATAGRAM_ROOM
         d.iface = iface
@@ -544,6 +557,7 @@ cdef class Datapath:
             walk_datagram(&self.e, &d, &p)
             store(&p, &r)
             self.clock = now
+            # copied while the engine is ours: the room is shared by all packets
             rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
         finally:
             self.end()
@@ -568,6 +582,7 @@ cdef class Datapath:
         i = first_outside(f)
         if i < f.n:
             raise InputError(f"frame {i}: offsets {f.offs[i]} to {f.offs[i + 1]} do not lie in the buffer of {f.size} bytes")
+        # a packet that writes its own offsets could send the next one anywhere
         if overlap(f.data, f.size, f.offs, (f.n + 1) * sizeof(int64_t)) or overlap(f.data, f.size, f.ifaces, f.n * sizeof(uint16_t)):
             raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
         return 0
@@ -744,6 +759,7 @@ cdef class Datapath:
         cdef const expect_t *x = <const expect_t *>raw.data
         cdef int64_t i
         with self:
+            # the next look finds out which of them is due first
             self.e.next_expect = <uint32_t>self.e.now
             for i in range(raw.dimensions[0]):
                 self._check_conn(x[i].master)

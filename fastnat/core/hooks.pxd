@@ -56,6 +56,7 @@ cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
         reason = helper_hook(e, p)
         if reason:
             return reason
+    # helper_hook comes first: a helper may still drop the packet that would confirm
     if p.is_new:
         return REASON_NONE if p.held else confirm(e, p)
     note_changes(e, p)
@@ -146,6 +147,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     # deliver_local: INPUT, for packets addressed to the node; those for a virtual service leave it again.
     cdef uint32_t reason
     p.hook = HOOK_INPUT
+    # before the rules: what INPUT drops was addressed to the node
     p.verdict = VERDICT_LOCAL
     p.out_iface = 0
     reason = filter_hook(e, TABLE_MANGLE, HOOK_INPUT, p)
@@ -162,6 +164,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
                 return reason if reason else send_to_server(e, p)
             p.out_iface = 0
     if not reason:
+        # SNAT of what the node receives, after filter: rules there see the true sender
         reason = nat_hook(e, HOOK_INPUT, p, MANIP_SRC)
     if not reason:
         reason = last_hook(e, p)
@@ -203,6 +206,7 @@ cdef inline uint32_t enter_by_lo(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     # it may pass chains that it has passed before
     count_unruled(e, p)
+    # loopback_xmit: it arrives by the device that it left by
     p.in_iface = p.out_iface
     if p.ct == FN_NONE and not p.untracked:
         # conntrack has refused it, and looks at it anew
@@ -295,6 +299,7 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
         take_route(e, p, route)
         local = is_delivered(e, p)
     else:
+        # a kept route has been through this: martians leave no connection to keep one
         if source_is_martian(e, p) or destination_is_martian(e, p):
             return REASON_MARTIAN
         if is_multicast(dst) or is_limited_broadcast(dst) or (not FN_V6 and dst == 0):
@@ -314,6 +319,7 @@ cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint64_t key[3]
     cdef uint32_t reason
     cdef memo_t *memo = remembered(e, p, key)
+    # nat's chains are in the memo; the policies of the empty ones count at the end
     if memo != NULL:
         p.unruled = FORWARDED
         return follow(e, p, memo)
@@ -359,6 +365,7 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), out_iface)
     cdef uint32_t reason
     # each of the two passes POSTROUTING
+    # ip_mc_output clones first: the copy meets POSTROUTING before the original does
     copied = copied and postrouting(e, p) == REASON_NONE
     count_unruled(e, p)
     reason = postrouting(e, p)
@@ -371,6 +378,7 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     p.copied = receive_own(e, p) == REASON_NONE
     if p.data != NULL:
         memcpy(p.data, header, size)
+    # the copy has gone its own way, and left its traces in the one record that both have here
     p.mark = mark
     p.in_iface = 0
     p.out_iface = out_iface

@@ -61,11 +61,13 @@ cdef inline uint64_t siphash(const uint64_t *words, uint32_t n, uint64_t key) no
     cdef uint64_t v[4]
     cdef uint32_t i, _
     cdef uint64_t word
+    # "somepseudorandomlygeneratedbytes", as the paper has it
     v[0] = key ^ <uint64_t>0x736f6d6570736575
     v[1] = key ^ <uint64_t>0x646f72616e646f6d
     v[2] = key ^ <uint64_t>0x6c7967656e657261
     v[3] = key ^ <uint64_t>0x7465646279746573
     for i in range(n + 1):
+        # the last word says how many bytes there were, and there are none behind the last whole word
         word = words[i] if i < n else <uint64_t>(n * 8) << 56
         v[3] ^= word
         for _ in range(2):
@@ -82,6 +84,7 @@ cdef inline void write_ends(uint8_t *keys, addr_t src, addr_t dst) noexcept nogi
     cdef uint8_t ends[2][FN_ADDR_BYTES]
     cdef uint32_t a, b
     cdef bint swap
+    # both directions of a flow are to take one way, so the order of the ends must not count
     store_addr(ends[0], src)
     store_addr(ends[1], dst)
     if FN_V6:
@@ -119,8 +122,10 @@ cdef inline uint32_t dissect(const pkt_t *p, uint32_t *ports) noexcept nogil:
             proto, at = p.data[at], at + extension_size(p.data + at, proto)
         if proto == V6_FRAGMENT:
             return p.data[at] if at + 8 <= p.len else proto
+    # a later fragment has no ports, and the first one is not to go another way than they
     elif load_be16(p.data + 6) & 0x3fff:
         return proto
+    # the SPI of AH stands behind next header, length and a reserved word
     at += 4 if proto == PROTO_AH else 0
     if (has_two_ports(proto) or proto == PROTO_AH) and at + 4 <= p.len:
         ports[0] = load_be32(p.data + at)
@@ -157,6 +162,7 @@ cdef inline void write_addresses(const engine_t *e, uint8_t *keys, const pkt_t *
             keys[PROTO_AT] = <uint8_t>tuple_proto(p.t)
         return
     if quotes(p):
+        # an error takes the way of the flow that it is about, so that it reaches its sender where several share an address (anycast)
         ip = p.data + p.l4off + ICMP_HEADER
     write_ends(keys, load_addr(ip + SOURCE_AT), load_addr(ip + SOURCE_AT + FN_ADDR_BYTES))
     if FN_V6 and e.dissects and ip == p.data and dissect(p, &ports) == PROTO_ICMP:
@@ -185,6 +191,7 @@ cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil
     else:
         write_addresses(e, keys, p)
     hash_ = <uint32_t>siphash(words, FLOW_WORDS, <uint64_t>e.multipath_seed << 32 | e.multipath_seed)
+    # 0 says that there is no hash yet; bounds are 31 bits wide, so that the last one can be 2^31 - 1
     return (hash_ if hash_ else 1) >> 1
 
 
@@ -199,6 +206,7 @@ cdef inline uint32_t choose_hop(const engine_t *e, const pkt_t *p, uint32_t rout
     cdef uint32_t hash_ = flow_hash(e, p)
     cdef uint32_t i
     for i in range(e.routes[route - 1].hops):
+        # bounds ascend with the sum of the weights; the last one lets everything pass
         if hash_ <= e.routes[route - 1 + i].bound:
             return route + i
     return route

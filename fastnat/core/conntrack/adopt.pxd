@@ -40,15 +40,19 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
     if not tuple_invertible(from_.tuples[0]) or not tuple_invertible(from_.tuples[1]) \
             or tuple_proto(from_.tuples[1]) != proto or not from_.status & IPS_CONFIRMED:
         return ADOPT_TUPLES
+    # a state is an index into tables of timeouts, an interface one into those of flags: out of range they would read beyond
     if from_.state > LAST_STATE or from_.masq_iface >= e.n_ifaces or from_.status & ~STATUS_BITS:
         return ADOPT_STATE
+    # RFC 7323: a scale above 14 is taken for 14, so none was ever stored; a direction is an index
     if proto == PROTO_TCP and (beside.scale[0] > 14 or beside.scale[1] > 14 or beside.last_dir > 1
                                or beside.last_index > 5 or beside.last_wscale > 14):
         return ADOPT_TCP
+    # its numbers are rewritten in a TCP header, and other headers have other things there
     if from_.status & IPS_SEQ_ADJUST and proto != PROTO_TCP:
         return ADOPT_SEQADJ
     if proto == PROTO_SCTP and (<const sctp_t *>beside).last_dir > 1:
         return ADOPT_SCTP
+    # the wheel would look at it in the next jiffy alone, and a lookup before that would not find what is in the table
     if is_expired(from_, <uint32_t>e.now):
         return ADOPT_DUE
     return ADOPTED
@@ -58,6 +62,7 @@ cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept
     # give_server: note a connection's real server, which counts it (ip_vs_bind_dest).
     e.conns[ct].flags |= CONN_SERVICE
     conn_server(e, ct)[0] = server
+    # as a new one begins; count_active moves it if its state is that of an active one
     e.servers[server].inactive += 1
     count_active(e, ct)
 
@@ -65,14 +70,17 @@ cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept
 cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside, const acct_t *had) noexcept nogil:
     # take_record: all but the tables' own links, as it is before confirm.
     cdef conn_t *c = &e.conns[ct]
+    # from the first connection with a zone on a tuple may be there twice
     e.may_share_tuple |= from_.zone != 0
     c.tuples[1] = from_.tuples[1]
     c.zone = from_.zone
     c.state = from_.state
     c.stream_ts = from_.stream_ts
     c.masq_iface = from_.masq_iface
+    # what is left of it: until confirm a timeout is a length of time, as in the kernel
     c.timeout = from_.timeout - <uint32_t>e.now
     c.flags = CONN_LIVE | from_.flags & (CONN_MARKED | CONN_COUNTED)
+    # these say in which tables it is, and it is in none yet
     c.status = from_.status & ~(IPS_CONFIRMED | IPS_DYING | IPS_SRC_NAT_DONE) & 0xffff
     e.tcp[ct] = beside[0]
     if c.flags & CONN_COUNTED:
@@ -84,6 +92,7 @@ cdef inline void add_to_source(engine_t *e, pkt_t *p) noexcept nogil:
     cdef tuple_t t = conn_tuple(&e.conns[p.ct], 0)
     cdef uint64_t h = source_hash(e, t)
     cdef uint32_t head = bysource_head(e, t, h)
+    # a saved table may be crowded on purpose; another key takes the crowd apart
     if not bysource_add(e, p.ct, h, head):
         rehash_for(e, p)
         bysource_add(e, p.ct, source_hash(e, t), head)
@@ -103,18 +112,21 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
     p.now = <uint32_t>e.now
     p.hash = tuple_hash(e, from_.tuples[0])
     h = tuple_hash(e, from_.tuples[1])
+    # a hidden one (NAT_CLASH) shares its original tuple with the one that won the race; only its reply leads to it
     if (not hidden and find_tuple(e, from_.tuples[0], p.hash, p.now) != FN_NONE) \
             or find_tuple(e, from_.tuples[1], h, p.now) != FN_NONE:
         return ADOPT_TAKEN
     if e.count >= e.max_conns:
         return ADOPT_MAXIMUM
     if from_.flags & CONN_SERVICE:
+        # the number of a server may be another one here: its address and port are what was saved
         server = server_like(e, n_servers, from_.tuples[1])
         if server == FN_NONE:
             return ADOPT_SERVER
     p.ct = conn_alloc(e, from_.tuples[0], p.hash)
     if p.ct == FN_NONE:
         return ADOPT_RECORDS_FULL
+    # now already: the caller puts helpers and masters beside it by this number
     here[0] = p.ct
     take_record(e, p.ct, from_, beside, had)
     if server != FN_NONE:

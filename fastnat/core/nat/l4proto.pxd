@@ -37,6 +37,7 @@ cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
         return False
     if range_.flags & RANGE_PROTO_SPECIFIED:
         min_[0] = range_.min_proto
+        # rules may give the ends in either order
         max_ = range_.max_proto
         if max_ < min_[0]:
             min_[0], max_ = max_, min_[0]
@@ -65,6 +66,7 @@ cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
 cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept nogil:
     # with_key: the tuple with another port or ICMP id at the end that nat changes.
     if manip == MANIP_SRC or tuple_proto(t) == PROTO_ICMP:
+        # of ICMP the id stands where other protocols have their source port, also where the destination is translated
         return tuple_with_src(t, tuple_src(t), key & 0xffff)
     return tuple_with_dst(t, tuple_dst(t), key & 0xffff)
 
@@ -85,6 +87,7 @@ cdef inline uint32_t free_in_page(engine_t *e, uint64_t *taken, tuple_t reply, u
     while at < end:
         free = ~taken[at >> 6] >> (at & 63)
         if free == 0:
+            # all 64 are taken, known or not: a bit is set only where somebody has been found
             at = (at | 63) + 1
             continue
         at += <uint32_t>fn_ctz64(free)
@@ -118,6 +121,7 @@ cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint
         at = off % size
         port = min_ + at
         run = n - done
+        # a run may not wrap: neither at the end of the window, nor where the 16-bit offset begins anew, nor at that of a page
         if run > size - at:
             run = size - at
         if run > 0x10000 - off:
@@ -131,6 +135,7 @@ cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint
         if hit < run:
             done += hit
             p.probes += done + 1
+            # one by one each taken port would have counted once (conntrack -S `found`)
             e.stats[STAT_FOUND] += done
             return <int>done
         done += run
@@ -155,8 +160,10 @@ cdef inline int probe(engine_t *e, const bitmap_key_t *key, tuple_t t, uint32_t 
 
 cdef inline uint32_t first_offset(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip) noexcept nogil:
     # first_offset: where in the window a search begins; without a reason for another place a draw, of the source at least.
+    # DNAT to a base port keeps the distance that the packet's port has from it
     if range_.flags & RANGE_PROTO_OFFSET:
         return ((tuple_sport(t) if manip == MANIP_SRC else tuple_dport(t)) - range_.base_proto) & 0xffff
+    # for a destination 6.18 draws only if asked to; else it takes the ports of the range in their order
     if e.profile == LINUX_5_4 or range_.flags & RANGE_RANDOM_ALL or manip == MANIP_SRC:
         return random_u16(e)
     return 0
@@ -219,6 +226,7 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
         if probe(e, s.key, t[0], port, attempts - i, p) == TUPLE_FREE:
             return True
         i += 1
+        # few probes are the rule; a bitmap for each of those peers would take more memory than it saves time
         if s.key == NULL and i == e.bitmap_probes and may_have_bitmap(e, s, t[0]):
             # a crowded peer: the rest of this search and all later ones read a bitmap
             take_bitmap(e, s, bitmap_create(e, s.reply))
@@ -245,6 +253,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     if not port_window(t, range_, manip, &s.min_, &s.size):
         return t
     s.manip = manip
+    # as if no attempt were left: whether any probe of this search may evict
     s.hard = hard_probe(e, t, 0, p)
     s.key = NULL
     off = first_offset(e, t, range_, manip)
@@ -258,6 +267,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     attempts = s.size if s.size < MAX_ATTEMPTS else MAX_ATTEMPTS
     # each round has half of the attempts of the one before, from a place drawn anew
     while not search_round(e, &s, &t, off, attempts, p):
+        # a window that is no larger than a round has been searched whole; the round of 8 is the last, 128 + 64 + 32 + 16 + 8 = 248
         if attempts >= s.size or attempts < MIN_ATTEMPTS:
             e.stats[STAT_PORT_SEARCH_FAILURES] += 1
             break

@@ -35,6 +35,7 @@ cdef inline uint32_t bitmap_slot(const engine_t *e, tuple_t t) noexcept nogil:
 
 cdef inline uint64_t filter_bit(tuple_t t) noexcept nogil:
     # filter_bit: of a key, or of any tuple that would have it.
+    # the upper bits of a product hold something of every bit of the factor; 0x9E3779B1 is 2^32 divided by the golden ratio
     return <uint64_t>1 << (((<uint32_t>t.dst ^ (<uint32_t>t.rest & 0xffff)) * <uint32_t>0x9E3779B1) >> 26)
 
 
@@ -89,6 +90,7 @@ cdef inline void join_queue(engine_t *e, uint32_t b) noexcept nogil:
 
 cdef inline void bitmap_searched(engine_t *e, uint32_t b) noexcept nogil:
     # bitmap_searched: it is the last that gives way.
+    # a clock of searches, not of time: what is idle is so because others are searched, however fast packets come
     e.bitmap_clock += 1
     e.bitmap_keys[b].last_search = e.bitmap_clock
     if fn_unlikely(e.newest_bitmap != b):
@@ -101,6 +103,7 @@ cdef inline void index_remove(engine_t *e, uint32_t b) noexcept nogil:
     cdef uint32_t mask = e.bitmap_index_mask
     cdef uint32_t gap = bitmap_slot(e, e.bitmap_keys[b].t)
     cdef uint32_t at, home
+    # by its number, not by its key: no comparison of tuples is needed, and the bitmap is certain to be there
     while e.bitmap_index[gap] != b:
         gap = (gap + 1) & mask
     at = gap
@@ -124,6 +127,7 @@ cdef inline void bitmap_drop(engine_t *e, uint32_t b) noexcept nogil:
     leave_queue(e, b)
     for i in range(FN_PAGES):
         if key.pages[i] != FN_NONE:
+            # a free page holds the number of the next one: it needs no memory beside the pages
             page_words(e, key.pages[i])[0] = e.free_page
             e.free_page = key.pages[i]
     key.live = 0
@@ -134,6 +138,7 @@ cdef inline void bitmap_drop(engine_t *e, uint32_t b) noexcept nogil:
 cdef inline bint drop_idle(engine_t *e) noexcept nogil:
     # drop_idle: make room if the bitmap searched longest ago has been idle for long.
     cdef uint32_t b = e.oldest_bitmap
+    # else two peers that are searched in turn would take each other's bitmap each time, and both would begin anew for ever
     if b == FN_NONE or e.bitmap_clock - e.bitmap_keys[b].last_search <= IDLE_SEARCHES * e.max_bitmaps:
         return False
     bitmap_drop(e, b)
@@ -159,6 +164,7 @@ cdef inline int bitmap_create(engine_t *e, tuple_t t) noexcept nogil:
     e.bitmap_keys[b].last_search = e.bitmap_clock
     for i in range(FN_PAGES):
         e.bitmap_keys[b].pages[i] = FN_NONE
+    # a bit stays when its bitmap goes: others may share it, and a bit too many only costs a look
     e.bitmap_filter |= filter_bit(t)
     join_queue(e, b)
     slot = bitmap_slot(e, t)
@@ -181,6 +187,7 @@ cdef inline bint new_page(engine_t *e, uint32_t *page) noexcept nogil:
         e.n_pages += 1
     else:
         return False
+    # nothing is known yet; a page that was free still has the ports of its last bitmap
     memset(page_words(e, page[0]), 0, FN_PAGE_MAPS * FN_PAGE_WORDS * 8)
     return True
 
@@ -188,6 +195,7 @@ cdef inline bint new_page(engine_t *e, uint32_t *page) noexcept nogil:
 cdef inline bint has_page(engine_t *e, bitmap_key_t *key, uint32_t port) noexcept nogil:
     # has_page: the page of a port, a new one if need be.
     cdef uint32_t *page = &key.pages[port >> PAGE_SHIFT]
+    # a page for each 2048 ports: a bitmap of a narrow range takes one of 32
     return fn_likely(page[0] != FN_NONE) or new_page(e, page)
 
 
@@ -221,6 +229,7 @@ cdef inline void note_closing(engine_t *e, tuple_t t) noexcept nogil:
     cdef uint32_t port = <uint32_t>(t.rest >> 16) & 0xffff
     cdef uint64_t *word = word_of(e, &e.bitmap_keys[b], port) if b >= 0 else NULL
     if word != NULL:
+        # `taken` stays: whether the owner does give way depends on the SYN that asks
         word[FN_FIRM] &= ~(<uint64_t>1 << (port & 63))
 
 
@@ -236,6 +245,7 @@ cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
     if word == NULL:
         return
     word[FN_KNOWN] |= bit
+    # who comes in place of the last owner has not been looked at
     word[FN_FIRM] &= ~bit
     if taken:
         word[0] |= bit

@@ -39,6 +39,7 @@ cdef inline void table_clear(table_t *t) noexcept nogil:
 cdef inline void put_again(engine_t *e, uint32_t ct, uint32_t dir) noexcept nogil:
     # put_again: into the table by one tuple, under the new key.
     cdef uint64_t h = tuple_hash(e, conn_tuple(&e.conns[ct], dir))
+    # with a secret key a group that is full is chance, and a larger table has room
     table_insert_growing(e, &e.tuples, h, ct << 1 | dir)
     if e.n_chains:
         chain_of(e, h)[0] += 1
@@ -70,9 +71,11 @@ cdef inline void rehash(engine_t *e) noexcept nogil:
         c = &e.conns[i]
         if not is_live(c):
             continue
+        # the table names the newest of a source; the others hang on it, whatever the key
         if c.status & IPS_SRC_NAT_DONE and c.bysource_prev == FN_NONE:
             table_insert_growing(e, &e.sources, source_hash(e, conn_tuple(c, 0)), i << 1)
         if c.status & IPS_CONFIRMED:
+            # replies first, as confirm inserts them: of a host that speaks to itself both tuples are equal, and the reply has to be found
             put_again(e, i, 1)
             if not c.status & IPS_NAT_CLASH:
                 put_again(e, i, 0)
@@ -90,6 +93,8 @@ cdef inline void rehash_for(engine_t *e, pkt_t *p) noexcept nogil:
     # behind it.
     rehash(e)
     p.hash = tuple_hash(e, conn_tuple(&e.conns[p.ct], 0))
+    # what was checked was checked by a hash of the old key
     p.verified = False
     p.ahead = NULL
+    # the hashes of the packets behind it in the batch are of the old key as well
     p.pause = True
