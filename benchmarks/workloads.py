@@ -66,6 +66,7 @@ class Kind:
     dport: int = 53
     iface: str = "cni0"
     spread: bool = True
+    own_ports: bool = False
     frames: bool = False
 
     def live(self, connections, room=200_000):
@@ -79,7 +80,8 @@ class Kind:
         """Process a packet of each of the connections with these numbers; fails where one is not tracked."""
         k = np.asarray(numbers, np.uint64) % 60_000
         fields = {
-            "proto": self.proto, "src": self._addresses(self.src, k), "sport": 1024,
+            "proto": self.proto, "src": self._addresses(self.src, k),
+            "sport": 1024 + (k * self.own_ports).astype(np.uint16),
             "dst": self._addresses(self.dst, k * self.spread), "dport": self.dport, "iface": self.iface,
             "tcp_flags": 0 if self.proto == "udp" else 0x02 if opening else 0x10,
         }  # fmt: skip
@@ -151,7 +153,7 @@ class Services:
 TCP = Kind(proto="tcp", dport=443)
 IPV6 = Kind(src=0x20010DB8000A00000000000000000300, dst=0x20010DB8000C00000000000000000100)
 IPV6_TCP = replace(IPV6, proto="tcp", dport=443)
-DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False)
+DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False, own_ports=True)
 FRAMES = Kind(frames=True)
 FRAMES_TCP = Kind(proto="tcp", dport=443, frames=True)
 

@@ -15,9 +15,10 @@ from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
 from .rules.nft_fetch_ahead cimport look_ahead_in_chains
 from .rules.walk cimport APART_SHIFT, DST_CLASS
+from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.opening cimport draws_port, open_masqueraded, complete_memo, bounds_hold, within_bounds, translated
+from .shortcuts.opening cimport draws_port, open_by_memo, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
@@ -160,6 +161,8 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
             if draws_port(range_, t):
                 ahead.drawn = first_u16(e, g.number + misses[i])
                 ahead.reply[1] = translated(range_, ahead.reply[1].dst, t, ahead.drawn)
+            if fn_unlikely(memo.complete != COMPLETE_SOURCE):
+                look_behind_dnat(memo, t, ahead)
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -228,7 +231,7 @@ cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *misse
         if pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
             return True
         missed[0] = was_mistaken(e, g, i)
-    return missed[0] and open_masqueraded(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
+    return missed[0] and open_by_memo(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
 
 
 cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint missed, result_t *out) noexcept nogil:

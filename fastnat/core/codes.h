@@ -19,7 +19,7 @@
 #define FN_APART            4
 #define FN_WIDE             6
 #define FN_TABLE_MEMO_RULES 18          /* rules that match on a walk through a table; one with more is not remembered */
-#define FN_MEMO_RULES       30          /* of both walks through nat together */
+#define FN_MEMO_RULES       28          /* of both walks through nat together */
 #define FN_RECENT_ENTRIES   100         /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS  65536       /* a list */
 #define FN_CONNLIMIT_HEADS  65536       /* buckets of what -m connlimit has counted */

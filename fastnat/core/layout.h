@@ -224,7 +224,7 @@ static_assert(offsetof(table_memo_t, kind) == 50, "offsetof(table_memo_t, kind)"
 static_assert(offsetof(table_memo_t, n) == 51, "offsetof(table_memo_t, n)");
 static_assert(offsetof(table_memo_t, rules) == 52, "offsetof(table_memo_t, rules)");
 static_assert(offsetof(table_memo_t, varied) == 124, "offsetof(table_memo_t, varied)");
-static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "sizeof(memo_t)");
+static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "sizeof(memo_t)");
 static_assert(offsetof(memo_t, key) == 0, "offsetof(memo_t, key)");
 static_assert(offsetof(memo_t, packets) == 24, "offsetof(memo_t, packets)");
 static_assert(offsetof(memo_t, bytes) == 32, "offsetof(memo_t, bytes)");
@@ -240,10 +240,11 @@ static_assert(offsetof(memo_t, complete) == (FN_V6 ? 70 : 58), "offsetof(memo_t,
 static_assert(offsetof(memo_t, varied) == (FN_V6 ? 71 : 59), "offsetof(memo_t, varied)");
 static_assert(offsetof(memo_t, target_arg) == (FN_V6 ? 72 : 60), "offsetof(memo_t, target_arg)");
 static_assert(offsetof(memo_t, mark) == (FN_V6 ? 76 : 64), "offsetof(memo_t, mark)");
-static_assert(offsetof(memo_t, rules) == (FN_V6 ? 80 : 68), "offsetof(memo_t, rules)");
-#if !FN_V6
-static_assert(offsetof(memo_t, pad2) == 188, "offsetof(memo_t, pad2)");
-#endif
+static_assert(offsetof(memo_t, to) == (FN_V6 ? 80 : 68), "offsetof(memo_t, to)");
+static_assert(offsetof(memo_t, to_port) == (FN_V6 ? 96 : 72), "offsetof(memo_t, to_port)");
+static_assert(offsetof(memo_t, pad) == (FN_V6 ? 98 : 74), "offsetof(memo_t, pad)");
+static_assert(offsetof(memo_t, rules) == (FN_V6 ? 100 : 76), "offsetof(memo_t, rules)");
+static_assert(offsetof(memo_t, pad2) == (FN_V6 ? 212 : 188), "offsetof(memo_t, pad2)");
 static_assert(sizeof(memo_bounds_t) == (FN_V6 ? 88 : 40), "sizeof(memo_bounds_t)");
 static_assert(offsetof(memo_bounds_t, memo) == 0, "offsetof(memo_bounds_t, memo)");
 static_assert(offsetof(memo_bounds_t, born) == 4, "offsetof(memo_bounds_t, born)");

@@ -23,7 +23,7 @@ FN_WALK_RULES = 16777216
 FN_APART = 4
 FN_WIDE = 6
 FN_TABLE_MEMO_RULES = 18
-FN_MEMO_RULES = 30
+FN_MEMO_RULES = 28
 FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
 FN_CONNLIMIT_HEADS = 65536
@@ -1298,8 +1298,11 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("varied", "uint8", (), 0),
         ("target_arg", "uint32", (), 0),
         ("mark", "uint32", (), 0),
-        ("rules", "uint32", (30,), 0),
-        ("pad2", "uint32", (), 4),
+        ("to", "addr", (), 0),
+        ("to_port", "uint16", (), 0),
+        ("pad", "uint16", (), 0),
+        ("rules", "uint32", (28,), 0),
+        ("pad2", "uint32", (), 0),
     ],
     "MEMO_BOUNDS": [
         ("memo", "uint32", (), 0),

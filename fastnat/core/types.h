@@ -452,21 +452,22 @@ static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
-    addr_t addr;   /* the SNAT address if it is always the same, as MASQUERADE's towards a gateway, else 0 */
+    addr_t addr;   /* the SNAT address if it is always the same, as MASQUERADE's towards a gateway or behind DNAT, else 0 */
     uint32_t born; /* no other memo ever had this number; 0 where there is none */
     uint16_t route, walked;
     uint16_t out_iface, masq_iface;
     uint8_t kind, n;
-    uint8_t complete; /* it says the address, and whether the port is kept or drawn: all that shortcuts/opening.pxd asks */
+    uint8_t complete; /* COMPLETE_*: it says both addresses, and whether the port is kept or drawn: all that
+                       * shortcuts/opening.pxd asks; 0: it does not */
     uint8_t varied;   /* as in a table_memo_t; then addr is one of many */
     uint32_t target_arg;
     uint32_t mark;
+    addr_t to;             /* where DNAT leads; 0: the destination stays */
+    uint16_t to_port, pad; /* 0: the port stays */
     uint32_t rules[FN_MEMO_RULES];
-#ifndef FN_IPV6
     uint32_t pad2;
-#endif
 } memo_t;
-static_assert(sizeof(memo_t) == (FN_V6 ? 200 : 192), "three cache lines a memo, of which opening reads one");
+static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "three cache lines a memo, of which opening reads one, with DNAT two");
 
 /* The packets that a complete memo stands for: of each class that its key names the first member, and `last - first`. */
 typedef struct {
@@ -732,7 +733,7 @@ typedef struct {
     uint32_t service, server, expires, used;
 } persist_t;
 
-/* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples,
+/* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples, with the source
  * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
 typedef struct {
     tuple_t reply[2];

@@ -927,7 +927,11 @@ cdef extern from "types.h" nogil:
         uint8_t varied
         uint32_t target_arg
         uint32_t mark
-        uint32_t rules[30]
+        addr_t to
+        uint16_t to_port
+        uint16_t pad
+        uint32_t rules[28]
+        uint32_t pad2
 
     ctypedef struct memo_bounds_t:
         uint32_t memo

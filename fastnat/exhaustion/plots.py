@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..util.escapes import plain
 from ..util.interrupts import uninterrupted
 from ..util.output import Output, Outputs
+from ..util.text import number_of
 from .document import Document
 from .question import question
 from .summary import over_rate
@@ -198,19 +199,23 @@ def draw_history(runs: list[dict[str, Any]], path: str | Output) -> None:
     """Write how the times of `fastnat bench` runs changed; those of other machines mean something else."""
     figure = figure_of(9, 6)
     axes = figure.subplots()
-    said = f"{len(runs)} runs; the last on {runs[-1]['date']}"
+    said = f"{number_of(len(runs), 'run')}; the last one {runs[-1]['date'][:16].replace('T', ' ')}"
     titled(figure, axes, "What the engine's operations took, run by run", said)
     names = [name for name in runs[-1]["times"] if name != "load_rules"]
     for n, name in enumerate(names):
         values = [r["times"].get(name, {}).get("ns", np.nan) for r in runs]
         axes.plot(range(len(runs)), values, label=_shown(name), **{**styled(n), "markevery": 1})
     # few enough dates for them to stand beside each other
-    every = range(0, len(runs), max(len(runs) // 8, 1))
-    axes.set_xticks(list(every), [_shown(runs[n]["date"][:16]) for n in every], rotation=30, ha="right")
+    every = range(0, len(runs), -(-len(runs) // 8))
+    dates = ["\n".join(_shown(part) for part in runs[n]["date"][:16].split("T")) for n in every]
+    axes.set_xticks(list(every), dates)
     axes.set_xlabel("run")
     axes.set_ylabel("time of an operation [ns] (log scale)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda v, _: f"{v:,.6g}")
+    low, high = axes.get_ylim()
+    named = "2357" if high > 10 * low else "23456789"
+    axes.yaxis.set_minor_formatter(lambda v, _: f"{v:,.6g}" if f"{v:.0e}"[0] in named else "")
     axes.grid(alpha=0.3)
     keyed(figure, axes)
     _save(figure, path)

@@ -1,5 +1,6 @@
 """The short way into the tables, and the short way past them, give what the long way gives: packet, table, counters."""
 
+import random
 import re
 
 import numpy as np
@@ -20,7 +21,14 @@ RULES = {
     "-A POSTROUTING -o eth0 -j MASQUERADE",
     "marked": "-A PREROUTING -p udp -m udp --dport 53 -j MARK --set-mark 3\n"
     "-A POSTROUTING -m mark --mark 3 -j SNAT --to-source 198.51.100.41\n-A POSTROUTING -o eth0 -j MASQUERADE",
+    "no rule that applies": "-A PREROUTING -p udp -m udp --dport 9 -j DNAT --to-destination 203.0.113.1\n"
+    "-A POSTROUTING -p udp -m udp --dport 9 -j MASQUERADE",
 }
+# where DNAT leads: among the servers, so that tuples clash, back to the clients, and elsewhere
+LEADS = ("203.0.113.3", "203.0.113.1-203.0.113.2", "10.244.1.4", "192.0.2.9")
+TO_PORTS = ("", "", ":53", ":54", ":7000", ":53-54")
+SOURCES = ("", "-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source 198.51.100.77",
+           "-j SNAT --to-source 198.51.100.20-198.51.100.22", "-p udp -j MASQUERADE --to-ports 1025-1200")  # fmt: skip
 
 
 def node(rules):
@@ -107,6 +115,39 @@ def assert_alike(engines, batch, times, version):
     assert quick.conntrack.format() == slow.conntrack.format()
     assert quick.save_rules(version) == slow.save_rules(version)
     assert quick.core_of(version).tables["tuple_groups"] == slow.core_of(version).tables["tuple_groups"]
+
+
+def leading(seed):
+    """Return rules with DNAT to one address or several, with ports or without, and some rule for the source or none."""
+    draw = random.Random(seed)
+
+    def lead():
+        dst, port = draw.choice(LEADS), draw.choice(TO_PORTS)
+        wanted = f"-d 203.0.113.{draw.randrange(4)}/{draw.choice((30, 31, 32))}"
+        proto = draw.choice(("udp", "udp", "tcp"))
+        lead_to = f"[{dst}]{port}" if port else dst
+        random_ = draw.choice(("", "", "", " --random", " --persistent"))
+        return (
+            f"-A PREROUTING -i cni0 {wanted} -p {proto} -m {proto} --dport {draw.choice((53, 54))} -j DNAT "
+            f"--to-destination {lead_to}{random_}"
+        )
+
+    rules = [lead() for _ in range(draw.randrange(1, 6))]
+    rules += [f"-A POSTROUTING -o {draw.choice(('cni0', 'eth0'))} {s}" for s in draw.choices(SOURCES, k=2) if s]
+    return "\n".join(rules)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 60))])
+def test_both_ways_lead_to_the_same(seed, profile, version):
+    rules, crowd = leading(seed), (6, 40, 200)[seed % 3]
+    engines = []
+    for remember in (True, False):
+        made = node(re.sub(r"\[([\d.-]+)\]", r"\1", rules)) if version == 4 else node6(rules)
+        engines.append(fastnat.Engine(made, profile, seed, remember=remember))
+    batch, times = traffic(engines[0], 6000, seed, crowd) if version == 4 else traffic6(6000, seed, crowd)
+    assert_alike(engines, batch, times, version)
 
 
 @SEEDS

@@ -14,6 +14,11 @@ from ..validate cimport may_be_forwarded
 cdef enum:
     # what the range of a complete memo may say: not that a port is an offset, which depends on the port it replaces
     COMPLETE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
+    # and that of DNAT in any memo: nothing is drawn
+    ONE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_PERSISTENT
+    # complete memos: the source alone is translated; any other
+    COMPLETE_SOURCE = 1
+    COMPLETE_ELSE = 2
 
 
 cdef inline bint only_nat_rules(const engine_t *e, bint remember) noexcept nogil:
@@ -52,24 +57,46 @@ cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil
     return tuple_proto(p.t) != PROTO_ICMP
 
 
-cdef inline bint may_be_memorized(const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
+cdef inline bint names_one(const engine_t *e, const target_t *range_) noexcept nogil:
+    # names_one: whether the range of DNAT has one address, and one port or none: where it leads is then the same for all.
+    if range_.flags & ~ONE_FLAGS or not range_.flags & RANGE_MAP_IPS or range_.min_addr != range_.max_addr:
+        return False
+    if not range_.flags & RANGE_PROTO_SPECIFIED:
+        return True
+    # a port of 0 stands for none in a memo; linux-5.4 draws where a search begins, even among one port
+    return range_.min_proto == range_.max_proto and range_.min_proto != 0 and e.profile != LINUX_5_4
+
+
+cdef inline bint may_be_memorized(const engine_t *e, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
     # may_be_memorized: whether two walks through nat, for the destination and for the source, make a memo.
     # a walk was not repeatable, or the second has taken the place of the first
     if dst == NULL or src == NULL or dst == src:
         return False
-    # DNAT changes the route, and with it which rules the source meets; of rules for single sources a memo has room for one
-    if dst.kind != TARGET_ACCEPT or dst.varied or dst.n + src.n > FN_MEMO_RULES:
+    # met for the first time, a kind may never come again: among thousands of services most would only push out another
+    if dst.packets == 0 or src.packets == 0:
+        return False
+    # of rules for single sources a memo has room for one
+    if dst.varied or dst.n + src.n > FN_MEMO_RULES:
+        return False
+    # the new destination decides the route, and with it which rules the source meets
+    if dst.kind != TARGET_ACCEPT and not (dst.kind == TARGET_DNAT and names_one(e, &e.targets[dst.target_arg])):
         return False
     # REDIRECT and NETMAP choose by the packet's own address
     return src.kind == TARGET_ACCEPT or src.kind == TARGET_MASQUERADE or src.kind == TARGET_SNAT
 
 
-cdef inline bint is_complete(const memo_t *memo, const target_t *range_) noexcept nogil:
-    # is_complete: whether a memo says the address, and its range whether a port is kept or the first one drawn is tried.
+cdef inline unsigned char completeness(const memo_t *memo, const target_t *range_) noexcept nogil:
+    # completeness: => COMPLETE_* where a memo says the address, and its range whether a port is kept or the first one drawn is
+    #    tried, else 0.
+    # no rule for the source: its null binding keeps both
+    if memo.kind == TARGET_ACCEPT:
+        return COMPLETE_ELSE
     if memo.addr == 0 or range_.flags & ~COMPLETE_FLAGS:
-        return False
+        return 0
     # a range of one port has no draw: the search begins at that port
-    return not (range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto)
+    if range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto:
+        return 0
+    return COMPLETE_ELSE if memo.to else COMPLETE_SOURCE
 
 
 cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:
@@ -85,8 +112,8 @@ cdef inline bint may_open(const engine_t *e, tuple_t t, const ahead_t *ahead, co
     # another packet may have taken the memo's place meanwhile
     if memo == NULL or memo.born != ahead.born:
         return False
-    # a source that is the NAT address already keeps its port by other rules (null binding)
-    if t.src == ahead.reply[1].dst:
+    # a source that is the NAT address already keeps its port by other rules
+    if t.src == ahead.reply[1].dst and memo.kind != TARGET_ACCEPT:
         return False
     # early drop, the chain limit, what a helper has announced, and accounting are looked at by the long way alone
     if fn_unlikely(e.count >= e.max_conns or (e.n_chains | e.n_expects | e.accounting) != 0):

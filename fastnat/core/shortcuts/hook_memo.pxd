@@ -2,9 +2,9 @@
 #
 # Source: ours; it stands for PREROUTING, routing, FORWARD and POSTROUTING of a packet that only nat rules see, see hooks
 # and rules/walk.
-# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks that left
-# the destination alone; packets with its key differ for no rule, no route and no martian check. The
-# connection's own steps (null binding, setup_info, confirm) are never remembered.
+# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks, of which the first left
+# the destination alone or gave all packets one and the same; packets with its key differ for no rule, no route and no martian
+# check. The connection's own steps (null binding, setup_info, confirm) are never remembered.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
@@ -14,8 +14,8 @@ from ..fib cimport address_last, classify
 from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
 from ..source_address cimport only_addr6
-from ..tuples.tuple cimport invert_tuple, tuple_proto, tuple_src
-from .conditions cimport is_complete, may_be_memorized
+from ..tuples.tuple cimport invert_tuple, tuple_dport, tuple_proto, tuple_src, tuple_with_dst
+from .conditions cimport completeness, may_be_memorized
 
 
 # the chains beside those of nat that a forwarded packet passes, as bits of pkt_t.unruled
@@ -45,19 +45,31 @@ cdef inline void memo_flush(engine_t *e, memo_t *memo) noexcept nogil:
     memo.bytes = 0
 
 
-cdef inline addr_t only_addr(const engine_t *e, const pkt_t *p, const uint64_t *key, const table_memo_t *src,
-                             const target_t *range_) noexcept nogil:
+cdef inline addr_t only_addr(const engine_t *e, const pkt_t *p, const uint64_t *key, const table_memo_t *dst_memo,
+                             const table_memo_t *src, const target_t *range_) noexcept nogil:
     # only_addr: the SNAT address that all packets of the memo have. key: the memo's.
     # => 0: it has to be asked for each time.
     cdef uint32_t dst = <uint32_t>(key[0] >> 32) & DST_CLASS
-    if FN_V6 and src.kind == TARGET_MASQUERADE:
+    cdef bint translated = dst_memo.kind == TARGET_DNAT
+    if FN_V6 and src.kind == TARGET_MASQUERADE and not translated:
         return only_addr6(e, e.routes[p.route - 1].iface, e.class_start[dst], address_last(e, dst))
-    # towards a gateway the next hop, and with it the address, is the same
-    if src.kind == TARGET_MASQUERADE and e.routes[p.route - 1].gateway:
+    # towards a gateway the next hop, and towards one destination that itself, is the same, and with it the address
+    if src.kind == TARGET_MASQUERADE and (translated or e.routes[p.route - 1].gateway):
         return tuple_src(invert_tuple(e.conns[p.ct].tuples[1]))
     if src.kind == TARGET_SNAT and range_.flags & RANGE_MAP_IPS and range_.min_addr == range_.max_addr:
         return range_.min_addr
     return 0
+
+
+cdef inline void take_destination(memo_t *memo, const table_memo_t *dst, const target_t *range_) noexcept nogil:
+    # take_destination: where DNAT leads. range_: of dst.
+    memo.to = 0
+    memo.to_port = 0
+    if dst.kind != TARGET_DNAT:
+        return
+    memo.to = range_.min_addr
+    if range_.flags & RANGE_PROTO_SPECIFIED:
+        memo.to_port = range_.min_proto
 
 
 cdef inline void take_rules(memo_t *memo, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
@@ -73,12 +85,13 @@ cdef inline void take_rules(memo_t *memo, const table_memo_t *dst, const table_m
 
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
+    cdef const table_memo_t *dst = p.table_memo[0]
     cdef const table_memo_t *src = p.table_memo[1]
     cdef const target_t *range_
     cdef memo_t *memo
     cdef uint32_t i
     # routes that depend on more than a memo's key are not kept by the connection either
-    if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(p.table_memo[0], src):
+    if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(e, dst, src):
         return
     memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)
@@ -92,11 +105,12 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.route = p.route
     memo.out_iface = e.routes[p.route - 1].iface
     memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
-    memo.addr = only_addr(e, p, key, src, range_)
-    memo.complete = is_complete(memo, range_)
+    memo.addr = only_addr(e, p, key, dst, src, range_)
+    take_destination(memo, dst, &e.targets[dst.target_arg])
+    memo.complete = completeness(memo, range_)
     e.n_memos_made += 1
     memo.born = e.n_memos_made
-    take_rules(memo, p.table_memo[0], src)
+    take_rules(memo, dst, src)
 
 
 cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -120,6 +134,20 @@ cdef inline uint32_t varied_range(const engine_t *e, const memo_t *memo, addr_t 
     return rule
 
 
+cdef inline void bind_destination(engine_t *e, pkt_t *p, const memo_t *memo) noexcept nogil:
+    # bind_destination: as PREROUTING does: by DNAT, or the null binding.
+    cdef target_t range_
+    if memo.to == 0:
+        null_binding(e, p, MANIP_DST)
+        return
+    range_.flags = RANGE_PROTO_SPECIFIED if memo.to_port else 0
+    range_.min_proto = memo.to_port
+    range_.max_proto = memo.to_port
+    range_of_address(&range_, memo.to)
+    setup_info(e, p, &range_, MANIP_DST)
+    p.t = tuple_with_dst(p.t, memo.to, memo.to_port if memo.to_port else tuple_dport(p.t))
+
+
 cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     # follow: the first packet of a connection, from conntrack to confirm, by a memo.
     # => REASON_NONE or why the packet is dropped.
@@ -135,7 +163,7 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     p.out_iface = memo.out_iface
     p.hook = HOOK_POSTROUTING
     c.routes[0] = memo.route
-    null_binding(e, p, MANIP_DST)
+    bind_destination(e, p, memo)
     if fn_unlikely(memo.varied != 0):
         count_rule(e, varied_range(e, memo, tuple_src(p.t), &addr, &target), p.length)
     if addr:

@@ -1,7 +1,8 @@
 # First packets of connections that a memo decides to the last detail: the short way from a batch into the tables.
 #
-# Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, the null binding of the destination, get_unique_tuple that
-# keeps the port or takes the first candidate of a search, __nf_conntrack_confirm (Linux 6.18).
+# Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, DNAT to one address or the null binding of the destination,
+# get_unique_tuple that keeps the port or takes the first candidate of a search, or the null binding of the source,
+# __nf_conntrack_confirm (Linux 6.18).
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing: shortcuts/conditions says
 # when. It declines as soon as a tuple is taken or the source has a mapping already.
 # Differs from the kernel: nothing.
@@ -20,8 +21,8 @@ from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_with_dst
-from .conditions cimport may_ask_memo, may_open
+from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_equal, tuple_with_dst
+from .conditions cimport COMPLETE_SOURCE, may_ask_memo, may_open
 
 cdef extern from *:
     """
@@ -31,6 +32,11 @@ cdef extern from *:
     """
     const uint32_t LOOK_MASK "FN_LOOK_MASK"
     const uint32_t LOOK_ABSENT "FN_LOOK_ABSENT"
+
+
+cdef enum:
+    # tuples that a new connection looks for: one for its destination, one for its source
+    PROBES = 2
 
 
 cdef inline bint within_bounds(const memo_bounds_t *r, const packet_t *in_) noexcept nogil:
@@ -104,6 +110,19 @@ cdef inline tuple_t translated(const target_t *range_, addr_t addr, tuple_t t, u
     if drawn != FN_NONE and port_window(t, range_, MANIP_SRC, &min_, &size):
         port = min_ + drawn % size
     return tuple_with_dst(reply, addr, port)
+
+
+cdef inline void look_behind_dnat(const memo_t *memo, tuple_t t, ahead_t *ahead) noexcept nogil:
+    # look_behind_dnat: what was looked at ahead for t, for a memo that does not only translate the source.
+    cdef tuple_t reply = ahead.reply[1]
+    if memo.to:
+        t = tuple_with_dst(t, memo.to, memo.to_port if memo.to_port else tuple_dport(t))
+    ahead.reply[0] = swap_ends(t)
+    ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
+    if memo.kind == TARGET_ACCEPT:
+        # the null binding keeps the source
+        ahead.reply[1] = ahead.reply[0]
+        ahead.drawn = FN_NONE
 
 
 cdef inline bint is_clear(uint32_t look) noexcept nogil:
@@ -244,8 +263,8 @@ cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead
 cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *ahead, memo_t *memo) noexcept nogil:
     # count_opened: the counters as the long way leaves them.
     e.stats[STAT_NEW] += 1
-    # the null binding's probe, and that of the translated tuple
-    e.stats[STAT_PORT_SEARCH_PROBES] += 2
+    # that of the destination, and that of the source
+    e.stats[STAT_PORT_SEARCH_PROBES] += PROBES
     e.stats[STAT_RULES_WALKED] += memo.walked
     if ahead.drawn != FN_NONE:
         e.stats[STAT_PORT_SEARCHES] += 1
@@ -258,9 +277,28 @@ cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *a
     e.passed.bytes += in_.length
 
 
-cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
+cdef inline void note_dnat(engine_t *e, const packet_t *in_, tuple_t t, const ahead_t *ahead, const memo_t *memo,
+                           result_t *out) noexcept nogil:
+    # note_dnat: what is otherwise of a connection whose memo does not only translate the source. t: its original tuple.
+    cdef conn_t *c = &e.conns[out.conn]
+    if memo.kind == TARGET_ACCEPT:
+        c.status &= ~<uint32_t>IPS_SRC_NAT
+    if memo.to and not tuple_equal(ahead.reply[0], swap_ends(t)):
+        c.status |= IPS_DST_NAT
+    if memo.to_port == 0:
+        return
+    if memo.to_port == in_.dport:
+        # DNAT to the port that the packet asked for looks at nothing
+        e.stats[STAT_PORT_SEARCH_PROBES] -= 1
+        out.probes -= 1
+    else:
+        # to another one it is a search among one port
+        e.stats[STAT_PORT_SEARCHES] += 1
+
+
+cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, const ahead_t *ahead,
                                   result_t *out) noexcept nogil:
-    # open_masqueraded: open the packet's connection, from conntrack to confirm. hash: of t, its tuple.
+    # open_by_memo: open the packet's connection, from conntrack to confirm. hash: of t, its tuple.
     # => False: take the long way; nothing has changed.
     cdef memo_t *memo = ahead.memo
     cdef looks_t l
@@ -279,5 +317,7 @@ cdef inline bint open_masqueraded(engine_t *e, const packet_t *in_, tuple_t t, u
         return False
     enter(e, ct, t, ahead)
     count_opened(e, in_, ahead, memo)
-    store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, 2)
+    store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
+    if fn_unlikely(memo.complete != COMPLETE_SOURCE):
+        note_dnat(e, in_, t, ahead, memo, out)
     return True
