@@ -13,10 +13,11 @@ PAIR   := -n 2 --dist worksteal
 ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so) libstdc++.so.6" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
-# pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some
+# pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some,
+# QUICK=1 for those that are not slow
 # the laboratory, the documents and the figures only do at length what the other tests do; the last four are about the release build
 # and the sources
-CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
+CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
 	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
@@ -30,12 +31,13 @@ test: $(VENV)/.built
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" tests/unit tests/behaviour tests/laboratory
 # all that is run, as CI runs it
 check: lint test rest
-# what `lint` and `test` leave out. What fuzzers find anew is printed and kept in build/fuzz, but is no failure; what they found before,
+# what `lint` and `test` leave out; slow tests run on the release build and under the sanitizers, a third time would be long. What fuzzers
+# find anew is printed and kept in build/fuzz, but is no failure; what they found before,
 # in tests/fuzz/corpus, is one in `slow`
 rest: $(VENV)/.built
 	$(MAKE) slow
 	$(MAKE) kernel-test FASTNAT_SEEDS=6 FASTNAT_PACKETS=400
-	$(MAKE) checked
+	$(MAKE) checked QUICK=1
 	$(MAKE) asan
 	$(MAKE) fuzz SECONDS=60 || echo "make fuzz: new findings, see above"
 	$(MAKE) soak PACKETS=2_000_000 STATES=500 CONNECTIONS=5_000_000 KILLS=20 TRIES=50 || echo "make soak: findings, see above"
