@@ -89,7 +89,10 @@ ONE_RETURN = re.compile(r"^cdef inline bint (\w+)\([^\n]*:\n(?:    #[^\n]*\n)*  
 # by family, see fixed()
 FIXED = {4: {}, 6: {}}
 # hints to the compiler and to the cache change no answer, nor does when a batch pauses (FN_SLICE)
-HINTS = re.compile(r"fn_(?:un)?likely|fn_prefetch|\blines\b|\bn_lines\b|FN_SLICE|cdef |static_assert|assert |lambda")
+HINTS = re.compile(
+    r"fn_(?:un)?likely|fn_prefetch|look_ahead_in_\w+\(|\blines\b|\bn_lines\b|FN_SLICE|cdef |static_assert|assert |"
+    r"lambda"
+)
 # a variable, or what a caller's pointer points to
 VARIABLE = re.compile(r"(\w+)(?:\[\d\])? = ")
 
