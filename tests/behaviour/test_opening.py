@@ -31,12 +31,22 @@ SOURCES = ("", "-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-so
            "-j SNAT --to-source 198.51.100.20-198.51.100.22", "-p udp -j MASQUERADE --to-ports 1025-1200")  # fmt: skip
 
 
+# chains without rules, whose policies count what passes by either way
+POLICIES = "".join(
+    f"*{table}\n" + "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains) + "COMMIT\n"
+    for table, chains in (
+        ("raw", ("PREROUTING",)), ("filter", ("INPUT", "FORWARD")),
+        ("mangle", ("PREROUTING", "FORWARD", "POSTROUTING")),
+    )
+)  # fmt: skip
+
+
 def node(rules):
     made = fastnat.Node()
     made.add_interface("cni0", ["10.244.1.1/24"])
     made.add_interface("eth0", ["198.51.100.10/24"])
     made.add_route("default", via="198.51.100.1", dev="eth0")
-    made.load_rules(f"*nat\n{rules}\nCOMMIT\n")
+    made.load_rules(f"*nat\n{rules}\nCOMMIT\n{POLICIES}")
     made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
     return made
 
@@ -76,7 +86,7 @@ def node6(rules):
     made.add_interface("cni0", [six("10.244.1.1/24")])
     made.add_interface("eth0", [six("198.51.100.10/24")])
     made.add_route("::/0", via=six("198.51.100.1"), dev="eth0")
-    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n")
+    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n{POLICIES}")
     made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
     return made
 

@@ -41,6 +41,7 @@ cdef enum:
 
 cdef inline bint within_bounds(const memo_bounds_t *r, const packet_t *in_) noexcept nogil:
     # within_bounds: whether the packet is one of those that the memo of r stands for.
+    # unsigned: what lies below the first address wraps, and is too far away as well
     return (<addr_t>(in_.src - r.src) <= r.src_width and <addr_t>(in_.dst - r.dst) <= r.dst_width
             and <uint16_t>(in_.sport - r.sport) <= r.sport_width and <uint16_t>(in_.dport - r.dport) <= r.dport_width
             and in_.proto == r.proto and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
@@ -87,6 +88,7 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
     key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
     slot = slot_of(e, key)
     memo = &e.memos[slot]
+    # slots are shared; a memo of another key is no mistake, the packet just goes the long way and takes the place
     if not memo.complete or memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return NULL
     # bounds are of one class, and a source may be none
@@ -97,6 +99,7 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
 
 cdef inline bint draws_port(const target_t *range_, tuple_t t) noexcept nogil:
     # draws_port: whether the source port of t gives way to a random one in any case.
+    # even a free port is given up (NF_NAT_RANGE_PROTO_RANDOM_ALL)
     if range_.flags & RANGE_RANDOM_ALL:
         return True
     return range_.flags & RANGE_PROTO_SPECIFIED and not l4proto_in_range(t, MANIP_SRC, range_)
@@ -151,10 +154,12 @@ cdef inline void put(table_t *t, bucket_t *b, uint32_t look, uint64_t h, uint32_
 cdef inline bint put_growing(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead) noexcept nogil:
     # put_growing: into the table by both tuples and into bysource, where a table grows or a bucket is full.
     # => False: there is no room; then it is in none.
+    # before the first of them: growth in between could change which of two equal tuples lies in front
     make_room(e, &e.tuples, 2)
     if not table_insert(e, &e.tuples, ahead.reply_hash[1], ct << 1 | 1):
         return False
     if not table_insert(e, &e.tuples, hash, ct << 1):
+        # the long way comes next, and must find the tables as they were
         table_remove(&e.tuples, ahead.reply_hash[1], ct << 1 | 1)
         return False
     if not table_insert(e, &e.sources, ahead.source_hash, ct << 1):
@@ -175,14 +180,17 @@ cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, 
     c.routes[0] = memo.route
     c.routes[1] = 0
     c.masq_iface = memo.masq_iface
+    # a packet with a template has no memo
     c.zone = 0
     c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     c.flags = CONN_LIVE
     if in_.proto == PROTO_TCP:
         c.stream_ts = 0
+        # a header says the upper half of the first number alone
         c.timeout = now + open_plain(e, ct, <uint32_t>in_.isn << 16)
     else:
         c.state = 0
+        # from when on a packet of both directions makes a stream: udp_packet compares with two seconds behind the first
         c.stream_ts = now + STREAM_AFTER * FN_HZ
         c.timeout = now + e.timeouts[TIMEOUT_UDP]
 
@@ -238,6 +246,7 @@ cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t 
     if fn_unlikely(not has_room(&e.tuples, 2) or not has_room(&e.sources, 1) or l.orig == l.reply
                    or is_full(l.of_orig) or is_full(l.of_reply) or is_full(l.of_source)):
         return put_growing(e, ct, hash, ahead)
+    # the reply first, as confirm does: see tuples/rehash
     put(&e.tuples, l.reply, l.of_reply, ahead.reply_hash[1], ct << 1 | 1)
     put(&e.tuples, l.orig, l.of_orig, hash, ct << 1)
     put(&e.sources, l.source, l.of_source, ahead.source_hash, ct << 1)
@@ -313,6 +322,7 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
         return False
     fill(e, ct, in_, t, ahead, memo)
     if not put_all(e, ct, hash, ahead, &l):
+        # the record was never taken out of the free ones; it only has to look unused again
         e.conns[ct].flags = 0
         return False
     enter(e, ct, t, ahead)
