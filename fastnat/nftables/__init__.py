@@ -62,7 +62,7 @@ def beside(folder: Path) -> Reader:
             raise ValueError(f"{name}: only files beside the rules are read; copy it there and write its name alone")
         pattern = name.removeprefix("./")
         found = sorted(p for p in folder.glob(pattern) if p.is_file())
-        if not found and "*" not in pattern and "?" not in pattern:
+        if not found and not set("*?[") & set(pattern):
             raise ValueError(f"{folder / pattern}: no such file")
         try:
             return [(str(p), read_text(p)) for p in found]

@@ -10,15 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import count
 from typing import Any as Untyped
 
 from . import fields
 from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
 from .kinds import Kinds, has_wide_data, kinds_of
 from .tree import (
+    INLINE,
     NOWHERE,
     Any,
     Assign,
+    Chain,
     Concat,
     Counter,
     Ct,
@@ -89,6 +92,7 @@ ANSWERS = {"ipv4": "icmp", "ipv6": "icmpv6"}
 def canonical(ruleset: Ruleset) -> Ruleset:
     """Bring a rule set into the form in which nft lists it; the same object is returned."""
     for table in ruleset.tables.values():
+        number_inline(table)
         writer = Writer(ruleset, table)
         fill_by_rules(table)
         for named in table.sets.values():
@@ -98,6 +102,30 @@ def canonical(ruleset: Ruleset) -> Ruleset:
         for made in table.objects.values():
             object_words(table, made)
     return ruleset
+
+
+def number_inline(table: Table) -> None:
+    """Number the chains that stand in rules in the order of those; a chain without its rule goes with it."""
+    waiting = [chain for chain in table.chains.values() if not chain.inline]
+    if len(waiting) == len(table.chains):
+        return
+    found = {chain.name: chain for chain in waiting}
+    free = (name for n in count() if (name := f"{INLINE}{n}") not in found)
+    for chain in waiting:
+        inner: list[Chain] = []
+        for rule in chain.rules:
+            made: list[Statement] = []
+            for s in rule.statements:
+                there = table.chains.get(s.chain) if isinstance(s, Verdict) else None
+                if isinstance(s, Verdict) and there is not None and there.inline:
+                    inner.append(replace(there, name=next(free)))
+                    made.append(Verdict(s.kind, inner[-1].name))
+                else:
+                    made.append(s)
+            rule.statements = tuple(made)
+        found |= {there.name: there for there in inner}
+        waiting += inner
+    table.chains = found
 
 
 def filled_by_rules(table: Table) -> list[Set]:
@@ -192,7 +220,7 @@ class Writer:
 
     def rule(self, rule: Rule) -> Rule:
         """Rewrite a rule."""
-        statements = tuple(map(self.statement, rule.statements))
+        statements = tuple(map(self.statement, with_ct_families(self.table.family, rule.statements)))
         if not depend_on_others(statements):
             rule.statements = statements
             return rule
@@ -240,7 +268,12 @@ class Writer:
         """Rewrite a comparison."""
         kinds = self.kinds(m.left)
         left, right = self.left(m.left), self.right(m.right, kinds)
-        if isinstance(right, Elements) and isinstance(m.right, Elements) and len(m.right.items) == 1:
+        if (
+            isinstance(right, Elements)
+            and isinstance(m.right, Elements)
+            and len(m.right.items) == 1
+            and not right.joined
+        ):
             only = right.items[0]
             # nft keeps a concatenation in its braces
             if not only.statements and not only.comment and not isinstance(only.key, Concat):
@@ -328,7 +361,8 @@ class Writer:
         if isinstance(x, Operation):
             return folded(Operation(x.op, self.value(x.left, kinds), self.value(x.right, kinds)), kind)
         if isinstance(x, Elements):
-            return Elements(tuple(self.items(x.items, kinds, (), len(x.items) > 1)))
+            within = tuple(self.items(x.items, kinds, (), len(x.items) > 1))
+            return Elements(within, joined=x.joined or len(within) < len(x.items))
         return x
 
     def nat(self, s: Nat) -> Nat:
@@ -667,6 +701,25 @@ def ports_in_order(pairs: Pairs) -> Pairs:
             if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
                 found[at], found[at + 1] = found[at + 1], found[at]
     return found
+
+
+def with_ct_families(family: str, statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """Name the family of `ct original saddr` where the table, or the rule before it, says which one that is."""
+    if not any(isinstance(s, Match) and is_bare_address(s.left) for s in statements):
+        return statements
+    found: list[Statement] = []
+    asked = family if family in ("ip", "ip6") else ""
+    for s in statements:
+        asked = {"ipv4": "ip", "ipv6": "ip6"}.get(family_asked(s), asked)
+        if isinstance(s, Match) and isinstance(s.left, Ct) and is_bare_address(s.left):
+            s = replace(s, left=replace(s.left, family=asked))
+        found.append(s)
+    return tuple(found)
+
+
+def is_bare_address(x: Expression) -> bool:
+    """Tell whether this is an address of a connection without the family that it has."""
+    return isinstance(x, Ct) and x.key in ("saddr", "daddr") and not x.family
 
 
 def family_asked(s: Statement) -> str:

@@ -460,6 +460,9 @@ class Compiler(Changes):
         if not isinstance(e.data, Value):
             raise ValueError(f"a map of {kind} says names of objects")
         made = self.object_of(kind, e.data.text)
+        if kind == "ct helper":
+            self.pool.exprs.append((int(NftExprKind.SET_HELPER), 1, 0, 0, *self.helper(made), 0))
+            return (len(self.pool.exprs) - 1,)
         assert made.says is not None
         row, b, c = stateful(made.says)
         self.pool.exprs.append((int(row), 1, 0, 0, self.object_state(made), b, c))
@@ -468,7 +471,7 @@ class Compiler(Changes):
     def reference(self, s: Reference) -> bool:
         """Compile the use of a named object."""
         if isinstance(s.name, Lookup):
-            if s.kind not in ("counter", "quota", "limit"):
+            if s.kind not in ("counter", "quota", "limit", "ct helper"):
                 raise Unsupported(f"{s.kind} from a map is not supported")
             loaded = self.load(s.name.key)
             if loaded is None:
@@ -484,23 +487,25 @@ class Compiler(Changes):
             assert made.says is not None
             self.emit_stateful(made.says, self.object_state(made))
         elif s.kind == "ct helper":
-            self.helper(made)
+            kind, protocol = self.helper(made)
+            if kind:
+                self.emit(NftExprKind.SET_HELPER, a=kind, b=protocol)
         else:
             raise Unsupported(f"{s.kind} is not supported; take the rule out to see what the others do")
         return True
 
-    def helper(self, made: Object) -> None:
-        """Compile `ct helper set`: helpers that this engine does not have announce no connections."""
+    def helper(self, made: Object) -> tuple[int, int]:
+        """Return which helper `ct helper set` names, 0 if there is none here, and its protocol."""
         words = dict(made.words)
         kind, protocol = self.helper_code(words.get("type", "")), 17 if words.get("protocol") == "udp" else 6
         if kind:
             self.program.helpers = True
-            self.emit(NftExprKind.SET_HELPER, a=kind, b=protocol)
-            return
+            return kind, protocol
         kind_of = words.get("type")
         said = f"ct helper {made.name}: there is no helper {kind_of!r} here: what it would announce is not expected"
         if said not in self.program.warnings:
             self.program.warnings.append(said)
+        return 0, protocol
 
     def reject(self, s: Reject) -> None:
         """Compile a reject: the packet is dropped; the answer to it is not shown."""

@@ -65,7 +65,7 @@ ADDRESS_TYPES = {
     "unspec": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
     "unreachable": 7, "prohibit": 8,
 }  # fmt: skip
-ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "vlan": 0x8100, "8021q": 0x8100, "8021ad": 0x88A8, "ip6": 0x86DD}
+ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "8021q": 0x8100, "vlan": 0x8100, "8021ad": 0x88A8, "ip6": 0x86DD}
 PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other": 3}
 # what nft reads of a user or a group by name, this is the only one that is the same everywhere
 ROOT = {"root": 0}
@@ -74,6 +74,9 @@ CLASSES = {"none": 0, "root": 0xFFFFFFFF}
 CLASS = re.compile(r"([0-9a-fA-F]{0,4}):([0-9a-fA-F]{0,4})")
 DAYS = {
     "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
+}  # fmt: skip
+ARP_OPERATIONS = {
+    "request": 1, "reply": 2, "rrequest": 3, "rreply": 4, "inrequest": 8, "inreply": 9, "nak": 10,
 }  # fmt: skip
 IGMP_TYPES = {
     "membership-query": 0x11, "membership-report-v1": 0x12, "membership-report-v2": 0x16, "leave-group": 0x17,
@@ -238,6 +241,7 @@ TYPES = {
         _named("iface_type", 16, HARDWARE),
         _named("devgroup", 32, {"default": 0}),
         _named("igmp_type", 8, IGMP_TYPES),
+        _named("arp_op", 16, ARP_OPERATIONS),
         Datatype("uid", 32, ROOT),
         Datatype("gid", 32, ROOT),
         Datatype("realm", 32, {"default": 0}),

@@ -72,6 +72,10 @@ class ExpressionParser(Cursor, ABC):
     def element_statement(self) -> Statement:
         """Read a statement that an element carries; see statements.py."""
 
+    @abstractmethod
+    def inline_chain(self) -> str:
+        """Read the chain in braces that a verdict leads to; return its name."""
+
     def expression(self) -> Expression:
         """Read `a . b map { ... }`: what may stand at the left of a comparison, or be assigned."""
         left = self.concatenation()
@@ -160,11 +164,16 @@ class ExpressionParser(Cursor, ABC):
             word in fields.HEADERS[protocol]
             or (word == "option" and protocol in ("tcp", "ip"))
             or (word, protocol) == ("chunk", "sctp")
+            or (protocol == "arp" and word in ("saddr", "daddr"))
         )
 
     def payload(self, protocol: str) -> Expression:
         """Read the field of a header, or an option."""
         name = self.next().text
+        if protocol == "arp" and name in ("saddr", "daddr"):
+            name = f"{name} {self.name('ether or ip')}"
+            if name not in fields.HEADERS[protocol]:
+                self.fail(f"arp {name}: expected ether or ip", self.tokens[self.at - 1])
         if name not in ("option", "chunk"):
             return Payload(protocol, name)
         kind = {"tcp": "tcp", "ip": "ip", "sctp": "sctp"}[protocol]
@@ -379,7 +388,11 @@ class ExpressionParser(Cursor, ABC):
     def verdict(self) -> Verdict:
         """Read a verdict."""
         kind = self.next().text
-        return Verdict(kind, self.use("chain", self.name("the name of a chain")) if kind in ("jump", "goto") else "")
+        if kind not in ("jump", "goto"):
+            return Verdict(kind)
+        if self.token.text == "{":
+            return Verdict(kind, self.inline_chain())
+        return Verdict(kind, self.use("chain", self.name("the name of a chain")))
 
     def time(self) -> float:
         """Read a time, in seconds."""

@@ -29,7 +29,12 @@ PORTS = {"sport": (0, 16, "inet_service"), "dport": (16, 16, "inet_service")}
 HEADERS: dict[str, dict[str, Field]] = {
     "ether": _fields(daddr=(0, 48, "ether_addr"), saddr=(48, 48, "ether_addr"), type=(96, 16, "ether_type")),
     "vlan": _fields(pcp=(0, 3), dei=(3, 1), cfi=(3, 1), id=(4, 12), type=(16, 16, "ether_type")),
-    "arp": _fields(htype=(0, 16), ptype=(16, 16, "ether_type"), hlen=(32, 8), plen=(40, 8), operation=(48, 16)),
+    "arp": _fields(
+        htype=(0, 16), ptype=(16, 16, "ether_type"), hlen=(32, 8), plen=(40, 8), operation=(48, 16, "arp_op"),
+    ) | {
+        "saddr ether": Field(64, 48, TYPES["ether_addr"]), "saddr ip": Field(112, 32, TYPES["ipv4_addr"]),
+        "daddr ether": Field(144, 48, TYPES["ether_addr"]), "daddr ip": Field(192, 32, TYPES["ipv4_addr"]),
+    },
     "ip": _fields(
         version=(0, 4), hdrlength=(4, 4), dscp=(8, 6, "dscp"), ecn=(14, 2, "ecn"), length=(16, 16), id=(32, 16),
         frag_off=(48, 16), ttl=(64, 8), protocol=(72, 8, "inet_proto"), checksum=(80, 16), saddr=(96, 32, "ipv4_addr"),

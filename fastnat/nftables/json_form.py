@@ -106,7 +106,7 @@ class Reader:
             base = self.base(said) if "hook" in said else None
             table.chains[name] = tree.Chain(name, base, comment=said.get("comment", ""), handle=handle)
         elif kind == "rule":
-            statements = tuple(map(statement, said["expr"]))
+            statements = tuple(parse_statement(s, table) if isinstance(s, str) else statement(s) for s in said["expr"])
             if said["chain"] not in table.chains:
                 raise ValueError(f"no chain {said['chain']} stands before it")
             table.chains[said["chain"]].rules.append(

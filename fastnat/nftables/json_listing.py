@@ -54,10 +54,11 @@ class JsonWriter:
         said |= {"flags": list(table.flags)} if table.flags else {}
         yield {"table": said | ({"comment": table.comment} if table.comment else {})}
         yield from map(self.object, table.objects.values())
-        yield from map(self.chain, table.chains.values())
+        named = [chain for chain in table.chains.values() if not chain.inline]
+        yield from map(self.chain, named)
         yield from (self.named(s) for s in table.sets.values() if not s.meter)
         yield from map(self.flowtable, table.flowtables.values())
-        for chain in table.chains.values():
+        for chain in named:
             for rule in chain.rules:
                 said = {**self.place, "chain": chain.name, "handle": rule.handle}
                 said |= {"comment": rule.comment} if rule.comment else {}
@@ -234,8 +235,10 @@ class JsonWriter:
         """Return the catch-all."""
         return "*"
 
-    def verdict(self, v: tree.Verdict) -> Said:
-        """Return a verdict."""
+    def verdict(self, v: tree.Verdict) -> Json:
+        """Return a verdict; one whose chain stands in the rule as text."""
+        if v.chain in self.table.chains and self.table.chains[v.chain].inline:
+            return self.text.statement(v)
         return {v.kind: {"target": v.chain} if v.chain else None}
 
     # --- statements

@@ -102,7 +102,7 @@ class TableWriter:
         parts: list[list[str]] = [self.object(o) for o in table.objects.values()]
         parts += [self.named(s) for s in table.sets.values() if not s.meter]
         parts += [self.flowtable(f) for f in table.flowtables.values()]
-        parts += [self.chain(c) for c in table.chains.values()]
+        parts += [self.chain(c) for c in table.chains.values() if not c.inline]
         for n, part in enumerate(parts):
             if n or table.flags:
                 yield ""
@@ -205,7 +205,7 @@ class TableWriter:
         said = " ".join(map(self.statement, r.statements))
         if r.comment:
             said += f' comment "{r.comment}"'
-        return said + self.handle(r.handle)
+        return said + (self.handle(r.handle) if r.handle else "")
 
     def statement(self, s: Statement) -> str:
         """Return one statement."""
@@ -237,8 +237,12 @@ class TableWriter:
         return f"{self.expression(m.left)} {sign}{right}"
 
     def verdict(self, v: Verdict, _: Quotes = ()) -> str:
-        """Return a verdict."""
-        return f"{v.kind} {v.chain}" if v.chain else v.kind
+        """Return a verdict; a chain without a name stands in braces, its lines further in than those of its rule."""
+        chain = self.table.chains.get(v.chain)
+        if chain is None or not chain.inline:
+            return f"{v.kind} {v.chain}" if v.chain else v.kind
+        lines = (line for r in chain.rules for line in self.rule(replace(r, handle=0)).split("\n"))
+        return "\n".join((f"{v.kind} {{", *(f"\t\t\t{line}" for line in lines), "\t\t}"))
 
     def verdict_map(self, s: VerdictMap) -> str:
         """Return a look-up in a verdict map."""
@@ -275,6 +279,8 @@ class TableWriter:
         """Return the use of a named object."""
         verb = "set" if s.kind.startswith("ct ") else "name"
         said = f'"{s.name.text}"' if isinstance(s.name, Value) else self.expression(s.name)
+        if isinstance(s.name, Lookup) and isinstance(s.name.table, Elements):
+            said = self.lookup(s.name, (), objects=True)
         return f"{s.kind} {verb} {said}"
 
     def nat(self, s: Nat) -> str:
@@ -404,9 +410,9 @@ class TableWriter:
         """Return flags."""
         return ",".join(self.expression(i, quote) for i in x.items)
 
-    def elements(self, x: Elements, quote: Quotes) -> str:
-        """Return an anonymous set or map."""
-        return f"{{ {', '.join(self.element(e, quote) for e in x.items)} }}"
+    def elements(self, x: Elements, quote: Quotes, objects: bool = False) -> str:
+        """Return an anonymous set or map; objects: see element."""
+        return f"{{ {', '.join(self.element(e, quote, objects) for e in x.items)} }}"
 
     def element(self, e: Element, quote: Quotes = (), objects: bool = False) -> str:
         """Return one element; objects: its data are names of objects."""
@@ -427,10 +433,12 @@ class TableWriter:
         """Return the catch-all."""
         return "*"
 
-    def lookup(self, x: Lookup, _: Quotes) -> str:
-        """Return a look-up in a map."""
+    def lookup(self, x: Lookup, _: Quotes, objects: bool = False) -> str:
+        """Return a look-up in a map; objects: its data are names of objects."""
         quote = quoted(kinds_of(self.table, x.key)[0])
-        return f"{self.expression(x.key)} map {self.expression(x.table, quote)}"
+        table = x.table
+        said = self.elements(table, quote, objects) if isinstance(table, Elements) else self.expression(table, quote)
+        return f"{self.expression(x.key)} map {said}"
 
 
 def quoted(kinds: Kinds) -> Quotes:

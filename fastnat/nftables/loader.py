@@ -22,7 +22,7 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import ACCOUNTS, TYPES_WITH, implied_by
+from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address
 from .datatypes import LINK_TYPES, TYPES
 from .emit import Unsupported
 from .kinds import Kinds
@@ -251,6 +251,11 @@ class Loader(Lookups):
             self.emit(NftExprKind.CT, dreg=register, a=NftCt.PROTOCOL)
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=2 if self.family is V4 else 10)
             return True
+        if is_bare_address(x) and self.table.family == "inet":
+            raise ValueError(
+                f"ct {x.direction} {x.key}: is it an address of IPv4 or of IPv6? Write `ct {x.direction} ip {x.key}` "
+                f"or `ct {x.direction} ip6 {x.key}`"
+            )
         if x.key not in CTS:
             raise Unsupported(f"ct {x.key} is not supported: {UNKNOWN_CT.get(x.key, 'it is not modelled')}")
         if x.key in ACCOUNTS:

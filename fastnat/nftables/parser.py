@@ -17,6 +17,7 @@ from .kinds import OBJECTS, kinds_of
 from .lexer import Reader, Sources, Token, tokens_of
 from .statements import StatementParser
 from .tree import (
+    INLINE,
     UNREAD,
     Base,
     Chain,
@@ -46,6 +47,8 @@ class RulesetParser(StatementParser):
     """Carries out the commands of a text, one after the other."""
 
     ruleset: Ruleset
+    # the table in which a rule stands
+    home: Table
     handles = 0
     # the rule set was there before: its values are canonical already; the greatest handle in it
     changes = False
@@ -126,8 +129,8 @@ class RulesetParser(StatementParser):
     def chain_of(self, table: Table) -> Chain:
         """Read the name of a chain, which has to exist."""
         token, name = self.token, self.name("the name of a chain")
-        if name not in table.chains:
-            known = ", ".join(list(table.chains)[:20]) or "none yet"
+        if name not in table.chains or table.chains[name].inline:
+            known = ", ".join([c.name for c in table.chains.values() if not c.inline][:20]) or "none yet"
             self.fail(f"no chain {name} in table {table.family} {table.name}; there are: {known}", token)
         return table.chains[name]
 
@@ -249,13 +252,27 @@ class RulesetParser(StatementParser):
             self.next()
             self.next()
         else:
-            rule = self.read_rule()
+            rule = self.read_rule(table)
             rule.handle = self.handle()
             chain.rules.append(rule)
 
-    def read_rule(self) -> Rule:
+    def inline_chain(self) -> str:
+        """Read the chain that a verdict has in braces; return the name under which it stands in the table."""
+        table = self.home
+        name = free_name(table)
+        chain = table.chains[name] = Chain(name, inline=True, place=self.place())
+        self.expect("{", "a chain in a rule")
+        self.skip_ends()
+        while not self.accept("}"):
+            self.chain_line(table, chain)
+            if self.token.text != "}" and self.token.kind != "end":
+                self.fail(f"expected the end of the line, found {self.said()}")
+            self.skip_ends()
+        return name
+
+    def read_rule(self, table: Table) -> Rule:
         """Read a rule; leniently one that cannot be read is kept by its words, and never matches."""
-        first = self.at
+        first, self.home = self.at, table
         try:
             return self.rule()
         except RuleError as error:
@@ -340,7 +357,7 @@ class RulesetParser(StatementParser):
                 self.fail("delete rule: expected handle and its number")
             del chain.rules[at]
             return
-        rule = self.read_rule()
+        rule = self.read_rule(table)
         rule.handle = self.handle()
         if verb == "replace":
             chain.rules[at] = rule
@@ -694,6 +711,11 @@ class RulesetParser(StatementParser):
             table.flowtables.pop(self.name("the name of a flow table"), None)
 
 
+def free_name(table: Table) -> str:
+    """Return a name for a chain that stands in a rule, as the kernel calls it."""
+    return next(name for n in range(len(table.chains) + 1) if (name := f"{INLINE}{n}") not in table.chains)
+
+
 Block = Callable[[RulesetParser, Table, str], None]
 
 
@@ -736,7 +758,12 @@ def change(ruleset: Ruleset, text: str, source: str, read: Reader | None = None)
     return parser.run(ruleset)
 
 
-def parse_statement(text: str) -> Statement:
-    """Parse one statement as nft lists it: what JSON holds of those that it has no form for."""
+def parse_statement(text: str, table: Table | None = None) -> Statement:
+    """Parse one statement as nft lists it: what JSON holds of those that it has no form for.
+
+    table: where the chain goes that stands in it, if one does.
+    """
     sources, tokens = tokens_of(text, "<statement>", None)
-    return RulesetParser(sources, tokens).statement()
+    parser = RulesetParser(sources, tokens)
+    parser.ruleset, parser.home = Ruleset(), table or Table("ip", "")
+    return parser.statement()

@@ -15,6 +15,8 @@ Place = tuple[int, int]
 NOWHERE: Place = (0, 0)
 # the name of a statement that could not be read
 UNREAD = ""
+# what the kernel calls chains that stand in a rule, with a number behind it
+INLINE = "__chain"
 Part = TypeVar("Part")
 
 
@@ -176,9 +178,10 @@ class Element:
 
 @record
 class Elements:
-    """An anonymous set or map."""
+    """An anonymous set or map. joined: the one interval that is left of several, which nft leaves in its braces."""
 
     items: tuple[Element, ...]
+    joined: bool = field(default=False, compare=False)
 
 
 @record
@@ -371,12 +374,13 @@ class Base:
 
 @dataclass
 class Chain:
-    """A chain; base None: rules jump to it."""
+    """A chain; base None: rules jump to it. inline: one that has no name of its own stands in the rule, in braces."""
 
     name: str
     base: Base | None = None
     rules: list[Rule] = field(default_factory=list)
     comment: str = ""
+    inline: bool = False
     handle: int = field(default=0, compare=False)
     place: Place = field(default=NOWHERE, compare=False)
 

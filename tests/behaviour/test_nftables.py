@@ -414,6 +414,28 @@ def test_connections_are_counted_while_they_last():
     assert verdict(send(engine, now=200, sport=5)) == "forward"
 
 
+def test_a_map_says_which_helper_a_new_connection_has():
+    more = 'ct helper f { type "ftp" protocol tcp; }\nct helper s { type "sip" protocol tcp; }'
+    rule = 'ct helper set tcp dport map { 21 : "f", 2121 : "f", 5060 : "s" } counter'
+    engine = engine_of(chain(rule, "type filter hook prerouting priority filter;", more))
+    assert engine.has_helpers
+    for port in (21, 2121, 5060, 80):
+        send(engine, **TCP | {"dport": port})
+    entries = engine.conntrack.format("extended").splitlines()
+    helped = {line.split("dport=")[1].split()[0] for line in entries if "helper=ftp" in line}
+    assert helped == {"21", "2121"}
+    assert f"{rule} packets 3 bytes" in engine.list_nft()
+    assert any("there is no helper 'sip' here" in note for note in engine.stack_of(4).program.warnings)
+
+
+def test_a_chain_in_a_rule_decides_as_one_with_a_name():
+    inline = "udp dport 53 jump { ip saddr 10.244.1.2 drop; counter; }\nudp dport 54 goto { return; }\ndrop"
+    engine = engine_of(chain(inline))
+    found = [verdict(send(engine, dport=port, src=f"10.244.1.{n}")) for n in (2, 3) for port in (53, 54, 55)]
+    assert found == ["drop", "forward", "drop", "drop", "forward", "drop"]
+    assert "\t\t\tcounter packets 1 bytes" in engine.list_nft()
+
+
 def test_helpers_are_given_to_new_connections_of_their_protocol():
     more = 'ct helper h { type "ftp" protocol tcp; }'
     engine = engine_of(chain('tcp dport 21 ct helper set "h"', "type filter hook prerouting priority filter;", more))

@@ -102,6 +102,13 @@ BASES = {
 def verdict(rng, base, callees):
     """Return how a rule of a chain ends."""
     kind, low = rng.random(), rng.randrange(2, 200)
+    if kind < 0.06:
+        change, end = (
+            rng.choice(CHANGES[:6]).format(1),
+            rng.choice(["return", "counter", "meta mark 1 accept", "continue"]),
+        )
+        ports = rng.choice(["53", "80-10000"])
+        return f"{rng.choice(['jump', 'goto'])} {{ th dport {ports} {change}; {end}; }}"
     if kind < 0.25 and callees:
         return f"{rng.choice(['jump', 'goto'])} {rng.choice(callees)}"
     if kind < 0.35 and callees:

@@ -233,6 +233,100 @@ def test_numbers_of_json_that_nft_prints_as_negative():
             listed(json.dumps({"nftables": objects}))
 
 
+INLINE = """table ip t {
+	chain other {
+		accept
+	}
+
+	chain c {
+		type filter hook forward priority filter; policy accept;
+		ct state invalid jump {
+			limit rate 10/second log prefix "strict "
+			drop
+		} comment "why"
+		goto {
+			accept
+		}
+	}
+}
+"""
+
+
+def test_a_chain_that_stands_in_a_rule():
+    """The text is what nft 1.0.6 lists, the JSON of such a statement what it prints."""
+    written = INLINE.replace("accept\n\t\t}", "accept; }").replace("\n\t\t\t", " ; ").replace("{ ;", "{")
+    assert written != INLINE
+    assert listed(written) == listed(INLINE) == INLINE
+    tree = nftables.load(INLINE)
+    said = json.loads(nftables.json_listing(tree))["nftables"]
+    assert [item["chain"]["name"] for item in said if "chain" in item] == ["other", "c"]
+    (first, second) = [item["rule"]["expr"][-1] for item in said if item.get("rule", {}).get("chain") == "c"]
+    assert first == 'jump {\n\t\t\tlimit rate 10/second log prefix "strict "\n\t\t\tdrop\n\t\t}'
+    assert second == "goto {\n\t\t\taccept\n\t\t}"
+    assert nftables.load(json.dumps({"nftables": said})) == tree
+
+
+def test_a_chain_that_stands_in_a_rule_goes_with_it():
+    tree = nftables.change(
+        nftables.load(INLINE), "insert rule ip t c tcp dport 1 jump { drop; }\ndelete rule ip t c index 1"
+    )
+    assert "invalid" not in nftables.listing(tree)
+    assert [c.inline for c in tree.tables["ip", "t"].chains.values()] == [False, False, True, True]
+    with pytest.raises(RuleError, match="no chain __chain0 in table ip t; there are: other, c"):
+        nftables.change(tree, "flush chain ip t __chain0")
+    with pytest.raises(RuleError, match="1:49: expected what to compare with"):
+        nftables.load("table ip t { chain c { jump { accept; udp dport } } }")
+
+
+ARP = """table bridge t {
+	chain c {
+		type filter hook forward priority 0; policy accept;
+		arp operation request arp daddr ip 10.0.0.1 accept
+		arp operation reply arp saddr ether aa:bb:cc:dd:ee:ff accept
+		arp saddr ip { 10.0.0.1, 10.0.0.2 } arp daddr ether != ff:ff:ff:ff:ff:ff accept
+		arp operation { request, reply, rrequest, nak, 17 } accept
+		vlan id 5 arp operation inreply accept
+		ether type 8021q vlan type arp drop
+		ether type { ip, arp, 8021q, 0x88cc } accept
+	}
+}
+table arp a {
+	chain c {
+		type filter hook input priority filter; policy accept;
+		arp operation request drop
+		arp daddr ip 192.168.0.1 counter packets 0 bytes 0
+	}
+}
+"""
+
+
+def test_rules_of_arp_and_of_vlans_are_listed_as_nft_lists_them():
+    assert listed(ARP) == listed(ARP.replace("inreply", "9").replace("8021q v", "vlan v")) == ARP
+    tree = nftables.load(ARP)
+    assert nftables.load(nftables.json_listing(tree)) == tree
+    with pytest.raises(RuleError, match="arp saddr mac: expected ether or ip"):
+        listed("table arp a { chain c { arp saddr mac 1; } }")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("ip saddr 1.2.3.4 ct original saddr 10.0.0.1", "ip saddr 1.2.3.4 ct original ip saddr 10.0.0.1"),
+        ("icmpv6 type 128 ct reply daddr ::1", "icmpv6 type echo-request ct reply ip6 daddr ::1"),
+        ("ip saddr != 1.2.3.4 ct reply saddr != 10.0.0.0/8", "ip saddr != 1.2.3.4 ct reply ip saddr != 10.0.0.0/8"),
+        ('counter name tcp dport map { 80 : "a" }', 'counter name tcp dport map { 80 : "a" }'),
+        ("ip saddr { 1.1.1.0/25, 1.1.1.128/25 } drop", "ip saddr { 1.1.1.0/24 } drop"),
+        ("tcp dport { 1-5, 6 } drop", "tcp dport { 1-6 } drop"),
+        ("tcp dport { 1-5 } drop", "tcp dport 1-5 drop"),
+    ],
+)
+def test_what_follows_from_the_rest_of_a_rule(written, shown):
+    """As nft 1.0.6 lists it; and a listing of a listing is the same."""
+    assert rules(written, "table inet t {\n")[0] == shown
+    tree = nftables.load(f"table inet t {{ chain c {{ {written}; }} }}")
+    assert shown in nftables.listing(canonical(tree))
+
+
 def test_commands_change_what_stands_there():
     text = """
         add table ip t
@@ -288,6 +382,7 @@ def test_files_beside_are_included(tmp_path):
         listed('include "c.nft"', tmp_path)
     with pytest.raises(RuleError, match="only files beside the rules are read"):
         listed('include "/etc/nftables.d/*.nft"', tmp_path)
+    assert "ip saddr" in listed('include "[ab].nft"\ninclude "./none[.]nft"\n', tmp_path)
     (tmp_path / "a.nft").write_text('include "a.nft"\n')
     with pytest.raises(RuleError, match="more than 16 files deep"):
         listed('include "a.nft"', tmp_path)

@@ -401,8 +401,8 @@ cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil
 
 cdef inline void set_helper(engine_t *e, const pkt_t *p, uint32_t helper, uint32_t proto) noexcept nogil:
     # set_helper: nft_ct_helper_obj_eval: a new connection of the helper's protocol gets it, unless it has one by a rule already.
-    # a confirmed connection has its extensions, and gets no other
-    if not p.is_new or tuple_proto(e.conns[p.ct].tuples[0]) != proto or e.conns[p.ct].status & IPS_HELPER:
+    # a confirmed connection has its extensions, and gets no other; helper 0 is one that is not known here
+    if helper == 0 or not p.is_new or tuple_proto(e.conns[p.ct].tuples[0]) != proto or e.conns[p.ct].status & IPS_HELPER:
         return
     assign_helper(e, p.ct, helper, IPS_HELPER)
 
@@ -509,6 +509,8 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
         return stateful_says(e, p, x, x.a)
     elif kind == NFT_OBJECT:
         x = &e.nft_exprs[regs[x.sreg]]
+        if x.kind == NFT_SET_HELPER:
+            return assign(e, p, x, regs)
         return stateful_says(e, p, x, x.a)
     elif kind == NFT_DYNSET:
         return dynset(e, p, x, regs)
