@@ -80,6 +80,9 @@ PROTOCOL = Meta("protocol")
 LEAVES = frozenset((Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit, Numgen))
 # protocols whose ports `th` names
 WITH_PORTS = ("tcp", "udp", "udplite", "sctp", "dccp")
+ADDRESSES = ("saddr", "daddr")
+# bits of fields that the kernel compares at once in a word, and at the most
+FAST, WIDE = 32, 128
 # what a set has room for if it does not say, and rules add to it
 DYNAMIC_SIZE = 65_535
 DEFAULT_CODES = {"icmp": "port-unreachable", "icmpv6": "port-unreachable", "icmpx": "port-unreachable"}
@@ -226,7 +229,7 @@ class Writer:
             return rule
         pairs = list(zip(statements, rule.places or (NOWHERE,) * len(statements), strict=True))
         pairs = without_own(self.table.family, self.rejects(with_protocol(pairs)))
-        kept = ports_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
+        kept = fields_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
         rule.statements, rule.places = tuple(s for s, _ in kept), tuple(p for _, p in kept)
         return rule
 
@@ -631,7 +634,7 @@ Pairs = list[tuple[Statement, Place]]
 def depend_on_others(statements: tuple[Statement, ...]) -> bool:
     """Tell whether the form of a statement may follow from others of its rule; in most rules it does not."""
     said = [x for s in statements for x in payloads_of(s)]
-    if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field in ("sport", "dport") for x in said) > 1:
+    if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field not in ADDRESSES for x in said) > 1:
         return True
     for s in statements:
         if isinstance(s, Reject) or (isinstance(s, Match) and may_imply(s.left) and (said or s.left == PROTOCOL)):
@@ -691,16 +694,53 @@ def without_implied(family: str, pairs: Pairs) -> Pairs:
     return [pair for at, pair in enumerate(pairs) if at not in dropped]
 
 
-def ports_in_order(pairs: Pairs) -> Pairs:
-    """Put the source port in front of the destination port where both are compared one behind the other."""
-    found = list(pairs)
-    for at in range(len(found) - 1):
-        first, second = found[at][0], found[at + 1][0]
-        if all(isinstance(s, Match) and s.op == "==" and isinstance(s.right, Value) for s in (first, second)):
-            left, right = getattr(first, "left", None), getattr(second, "left", None)
-            if isinstance(left, Payload) and (right, left.field) == (Payload(left.protocol, "sport"), "dport"):
-                found[at], found[at + 1] = found[at + 1], found[at]
+def fields_in_order(pairs: Pairs) -> Pairs:
+    """Put comparisons of fields side by side that lie side by side in a header, as nft compares them together.
+
+    They stand where that of the first field stood, or that of the protocol of the next header.
+    """
+    found: Pairs = []
+    at = 0
+    while at < len(pairs):
+        end = at
+        while end < len(pairs) and isinstance(pairs[end][0], Match):
+            end += 1
+        run = pairs[at:end]
+        groups = {head_of(run, group): group for group in side_by_side(run)}
+        inner = {n for group in groups.values() for n in group}
+        found += [run[k] for n in range(len(run)) if n in groups or n not in inner for k in groups.get(n, [n])]
+        found += pairs[end : end + 1]
+        at = end + 1
     return found
+
+
+def head_of(run: Pairs, group: list[int]) -> int:
+    """Return where fields that are compared together stand."""
+    names = {n: getattr(getattr(run[n][0], "left", None), "field", "") for n in group}
+    return next((n for n in group if names[n] in ("protocol", "nexthdr")), group[0])
+
+
+def side_by_side(run: Pairs) -> list[list[int]]:
+    """Return which comparisons are made together: of fields up to 32 bits up to 32 bits, of others up to 128."""
+    places = sorted((*place, at) for at, (s, _) in enumerate(run) if (place := place_in_header(s)) is not None)
+    found: list[list[int]] = []
+    protocol, until, size = "", -1, 0
+    for name, offset, bits, at in places:
+        if (name, offset) == (protocol, until) and size + bits <= (FAST if max(size, bits) <= FAST else WIDE):
+            found[-1].append(at)
+            until, size = until + bits, size + bits
+        else:
+            found.append([at])
+            protocol, until, size = name, offset + bits, bits
+    return found
+
+
+def place_in_header(s: Statement) -> tuple[str, int, int] | None:
+    """Return protocol, offset and bits of a field of whole bytes that is compared with one value."""
+    if not (isinstance(s, Match) and s.op == "==" and isinstance(s.left, Payload) and isinstance(s.right, Value)):
+        return None
+    said = fields.HEADERS[s.left.protocol][s.left.field]
+    return None if said.offset % 8 or said.bits % 8 else (s.left.protocol, said.offset, said.bits)
 
 
 def with_ct_families(family: str, statements: tuple[Statement, ...]) -> tuple[Statement, ...]:

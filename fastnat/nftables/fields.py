@@ -72,6 +72,7 @@ L4_PROTOCOLS = {
     "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "dccp": 33, "esp": 50, "ah": 51, "icmpv6": 58, "comp": 108, "sctp": 132,
     "udplite": 136,
 }  # fmt: skip
+L4_NAMES = {number: name for name, number in L4_PROTOCOLS.items()}
 LINK, NETWORK = ("ether", "vlan", "arp"), ("ip", "ip6", "arp")
 META = {
     "length": integer(32), "protocol": TYPES["ether_type"], "priority": TYPES["classid"], "random": integer(32),

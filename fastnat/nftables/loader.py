@@ -139,6 +139,10 @@ class Loader(Lookups):
         """Load a field of a header, once its protocol is asked for."""
         if (x.protocol, x.field) == ("ether", "type"):
             return self.load_meta(Meta("protocol"), register)
+        asked, number = self.known.get("l4", ""), fields.L4_PROTOCOLS.get(x.protocol)
+        if number is not None and asked.isdecimal() and asked != str(number):
+            named = fields.L4_NAMES.get(int(asked), asked)
+            raise ValueError(f"conflicting protocols specified: {named} vs. {x.protocol}, as nft says")
         if not self.needs(x):
             return False
         self.needs_type(x)

@@ -425,7 +425,7 @@ def test_a_map_says_which_helper_a_new_connection_has():
     helped = {line.split("dport=")[1].split()[0] for line in entries if "helper=ftp" in line}
     assert helped == {"21", "2121"}
     assert f"{rule} packets 3 bytes" in engine.list_nft()
-    assert any("there is no helper 'sip' here" in note for note in engine.stack_of(4).program.warnings)
+    assert any("there is no helper 'sip' here" in note for s in engine.stacks.values() for note in s.program.warnings)
 
 
 def test_a_chain_in_a_rule_decides_as_one_with_a_name():
@@ -462,6 +462,8 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         ("table bridge t { chain c { type filter hook input priority 0; ip saddr 1.2.3.4 drop; } }", "bridges are not"),
         ("table bridge t { chain c { type filter hook input priority 0; policy drop; } }", "its policy is drop"),
         (chain("ip6 saddr ::1 drop"), "conflicting protocols specified"),
+        (chain("tcp dport 5 udp sport 6 drop"), "conflicting protocols specified: tcp vs. udp"),
+        (chain("ip protocol icmp tcp dport 6 drop"), "conflicting protocols specified: icmp vs. tcp"),
         (chain("masquerade"), "masquerade is reached from a chain of type and hook filter forward"),
         (chain("snat to 192.0.2.1", PRE), "snat is reached from a chain of type and hook nat prerouting"),
         (chain("jump nowhere"), "no chain nowhere in table ip t"),
