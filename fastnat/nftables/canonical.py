@@ -270,6 +270,7 @@ class Writer:
     def match(self, m: Match) -> Match:
         """Rewrite a comparison."""
         kinds = self.kinds(m.left)
+        m = without_xor(m, kinds)
         left, right = self.left(m.left), self.right(m.right, kinds)
         if (
             isinstance(right, Elements)
@@ -459,6 +460,17 @@ def folded(x: Operation, kind: Datatype | None) -> Expression:
     return x if done is None else Value(kind.text(done))
 
 
+def without_xor(m: Match, kinds: Kinds) -> Match:
+    """Return a comparison of `x ^ a` with a value as one of x with that value ^ a."""
+    x = m.left
+    if not (isinstance(x, Operation) and x.op == "^" and isinstance(x.right, Value) and isinstance(m.right, Value)):
+        return m
+    if len(kinds) != 1 or kinds[0].flags or m.op not in ("", "==", "!="):
+        return m
+    value = folded(Operation("^", m.right, x.right), kinds[0])
+    return Match(m.op, x.left, value) if isinstance(value, Value) else m
+
+
 def masked(x: Operation, kinds: Kinds) -> Expression:
     """Return masks and marks one behind the other as nft lists what the kernel has of them: (field & mask) ^ bits."""
     kind = kinds[0] if len(kinds) == 1 else None
@@ -501,9 +513,14 @@ def prefix_of(x: Prefix, kind: Datatype | None) -> Expression:
 
 
 def masked_prefix(m: Match, kinds: Kinds) -> Match:
-    """Return a comparison of the first bits of a mark as one with a prefix."""
+    """Return a comparison of the first bits of a mark or an address as one with a prefix."""
     x = m.left
-    if not (kinds and kinds[0].name == "mark" and m.op in ("==", "!=") and isinstance(m.right, Value)):
+    if not (
+        len(kinds) == 1
+        and (kinds[0].name == "mark" or kinds[0].form == "address")
+        and m.op in ("==", "!=")
+        and isinstance(m.right, Value)
+    ):
         return m
     if not (isinstance(x, Operation) and x.op == "&" and isinstance(x.right, Value)):
         return m
@@ -606,7 +623,8 @@ def place_of(x: Expression, kinds: Kinds) -> tuple[int, int]:
         return 0, first_number(parts[0], kinds[0])
     total = shift = 0
     for part, kind in zip(parts, kinds, strict=True):
-        number = first_number(part, kind)
+        # the index of an interface is not known here
+        number = 0 if kind.name == "iface_index" else first_number(part, kind)
         size = (kind.bits + 31) // 32 * 4
         # addresses and ports stand in the key as in a packet, the others as numbers of the machine
         of_machine = kind.form in ("hex", "decimal") and kind.name != "inet_proto"

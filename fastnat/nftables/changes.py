@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..addresses import V4
 from ..core.layout import Manip, NftExprKind, NftLookup, RangeFlag, TargetKind
-from .datatypes import Datatype
+from .datatypes import Datatype, is_address
 from .emit import Unsupported
 from .loader import Loader
 from .tree import (
@@ -22,6 +22,8 @@ from .tree import (
     Nat,
     Option,
     Payload,
+    Prefix,
+    Range,
     Route,
     Value,
 )
@@ -42,6 +44,14 @@ NAT_FLAGS = {
     "fully-random": int(RangeFlag.PROTO_RANDOM_FULLY),
 }  # fmt: skip
 NO_REGISTER = 0xFF
+
+
+def ends_of(x: Expression | None) -> list[str]:
+    """Return the address, or both ends of a range of addresses; nothing for what only a packet can tell."""
+    parts = (x.low, x.high) if isinstance(x, Range) else (x.address,) if isinstance(x, Prefix) else (x,)
+    return [part.text for part in parts if isinstance(part, Value)]
+
+
 ADDRESSES = {"saddr": Manip.SRC, "daddr": Manip.DST}
 PORTS = {"sport": Manip.SRC, "dport": Manip.DST}
 WITH_PORTS = ("tcp", "udp", "udplite", "sctp")
@@ -59,6 +69,9 @@ class Changes(Loader):
             raise ValueError(
                 f"{s.kind} is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it"
             )
+        for end in ends_of(s.address) if s.family else ():
+            if is_address(end) and (":" in end) != (s.family == "ip6"):
+                raise ValueError(f"{s.kind} {s.family} to {end}: the address is of the other family")
         if s.family and s.family != ("ip" if self.family is V4 else "ip6"):
             return True
         flags = sum(NAT_FLAGS[f] for f in s.flags)

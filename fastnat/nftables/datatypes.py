@@ -75,6 +75,10 @@ CLASS = re.compile(r"([0-9a-fA-F]{0,4}):([0-9a-fA-F]{0,4})")
 DAYS = {
     "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
 }  # fmt: skip
+DCCP_TYPES = {
+    "request": 0, "response": 1, "data": 2, "ack": 3, "dataack": 4, "closereq": 5, "close": 6, "reset": 7, "sync": 8,
+    "syncack": 9,
+}  # fmt: skip
 ARP_OPERATIONS = {
     "request": 1, "reply": 2, "rrequest": 3, "rreply": 4, "inrequest": 8, "inreply": 9, "nak": 10,
 }  # fmt: skip
@@ -116,6 +120,9 @@ class Datatype:
         """Return the number of a value; ValueError for one that is not of this type."""
         if text in self.names:
             return self.names[text]
+        if self.form == "address" and self.bits == 32 and (text.isdecimal() or text[:2] == "0x"):
+            # inet_aton takes one number, too
+            return Datatype("ipv4_addr", 32).number(text)
         if self.form == "address":
             return (V4 if self.bits == 32 else V6).to_int(text)
         if self.form == "name":
@@ -242,6 +249,7 @@ TYPES = {
         _named("devgroup", 32, {"default": 0}),
         _named("igmp_type", 8, IGMP_TYPES),
         _named("arp_op", 16, ARP_OPERATIONS),
+        _named("dccp_pkttype", 4, DCCP_TYPES),
         Datatype("uid", 32, ROOT),
         Datatype("gid", 32, ROOT),
         Datatype("realm", 32, {"default": 0}),

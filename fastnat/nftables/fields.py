@@ -61,7 +61,7 @@ HEADERS: dict[str, dict[str, Field]] = {
     "udp": _fields(**PORTS, length=(32, 16), checksum=(48, 16)),
     "udplite": _fields(**PORTS, csumcov=(32, 16), checksum=(48, 16)),
     "sctp": _fields(**PORTS, vtag=(32, 32), checksum=(64, 32)),
-    "dccp": _fields(**PORTS, type=(67, 4)),
+    "dccp": _fields(**PORTS, type=(67, 4, "dccp_pkttype")),
     "th": _fields(**PORTS),
     "ah": _fields(nexthdr=(0, 8, "inet_proto"), hdrlength=(8, 8), reserved=(16, 16), spi=(32, 32), sequence=(64, 32)),
     "esp": _fields(spi=(0, 32), sequence=(32, 32)),

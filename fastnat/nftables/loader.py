@@ -212,7 +212,8 @@ class Loader(Lookups):
             "protocol": 0x0800 if self.family is V4 else 0x86DD,
             "nftrace": 0,
         }
-        constants |= {"ipsec": 0}
+        # the engine is one CPU, number 0
+        constants |= {"ipsec": 0, "cpu": 0}
         if x.key[:3] in ("iif", "oif") and x.key[3:] in TRAITS:
             self.load_trait(x, register)
         elif x.key in constants:
@@ -256,10 +257,8 @@ class Loader(Lookups):
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=2 if self.family is V4 else 10)
             return True
         if is_bare_address(x) and self.table.family == "inet":
-            raise ValueError(
-                f"ct {x.direction} {x.key}: is it an address of IPv4 or of IPv6? Write `ct {x.direction} ip {x.key}` "
-                f"or `ct {x.direction} ip6 {x.key}`"
-            )
+            of = f"ct {x.direction or 'original'}"
+            raise ValueError(f"{of} {x.key}: of IPv4 or of IPv6? Write `{of} ip {x.key}` or `{of} ip6 {x.key}`")
         if x.key not in CTS:
             raise Unsupported(f"ct {x.key} is not supported: {UNKNOWN_CT.get(x.key, 'it is not modelled')}")
         if x.key in ACCOUNTS:

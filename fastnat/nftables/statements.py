@@ -44,6 +44,12 @@ LOG_OPTIONS = ("prefix", "group", "snaplen", "queue-threshold", "level", "flags"
 LOG_FLAGS = {"tcp": ("sequence", "options"), "ip": ("options",)}
 QUEUE_FLAGS = ("bypass", "fanout")
 NAT_FLAGS = ("random", "fully-random", "persistent")
+# words that begin an expression which is not read
+UNSUPPORTED = {
+    "ipsec": "no packet here goes through a policy of IPsec", "rt0": "addresses of a routing header are not compared",
+    "rt2": "addresses of a routing header are not compared", "srh": "segments are not compared",
+    **dict.fromkeys(("vxlan", "geneve", "gre", "gretap"), "packets within tunnels are not looked at"),
+}  # fmt: skip
 # fields of `ct` that a rule may set; and objects of that kind
 CT_OBJECTS = ("helper", "timeout", "expectation")
 # the most words of one statement that are only kept
@@ -108,6 +114,8 @@ class StatementParser(ExpressionParser):
             says = (
                 f"{start.text} has the fields {', '.join(known)}"
                 if known
+                else f"{start.text} is not supported: {UNSUPPORTED[start.text]}"
+                if start.text in UNSUPPORTED
                 else "a rule is made of statements as `tcp dport 80`"
             )
             self.fail(f"{start.text!r} begins no statement here; {says}", start)
@@ -462,6 +470,8 @@ def log_flags(flags: list[str]) -> list[str]:
     """Return the flags of a log statement as they are listed, one `flags` each."""
     of_tcp = [flag.removeprefix("tcp ") for flag in ("tcp sequence", "tcp options") if flag in flags]
     found = [f"tcp {','.join(of_tcp)}"] if of_tcp else []
+    if len(flags) > 1 and {"tcp sequence", "tcp options", "ip options", "skuid", "ether"} <= set(flags):
+        return ["all"]
     return found + [flag for flag in ("ip options", "skuid", "ether", "all") if flag in flags]
 
 

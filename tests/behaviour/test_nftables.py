@@ -137,6 +137,9 @@ TCP = {"proto": "tcp", "dport": 80, "tcp_flags": 2}
         ("numgen inc mod 2 offset 7 == 7 drop", {}, True),
         ("numgen random mod 4 < 4 drop", {}, True),
         ("symhash mod 1 == 0 drop", {}, True),
+        ("meta cpu 0 drop", {}, True),
+        ("meta cpu 1-3 drop", {}, False),
+        ("meta mark ^ 3 != 1 drop", {"mark": 2}, False),
     ],
 )  # fmt: skip
 def test_a_rule_and_a_packet(rules, fields, dropped):
@@ -462,6 +465,8 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         ("table bridge t { chain c { type filter hook input priority 0; ip saddr 1.2.3.4 drop; } }", "bridges are not"),
         ("table bridge t { chain c { type filter hook input priority 0; policy drop; } }", "its policy is drop"),
         (chain("ip6 saddr ::1 drop"), "conflicting protocols specified"),
+        (chain("dnat ip6 to 10.0.0.1", PRE, family="inet"), "dnat ip6 to 10.0.0.1: the address is of the other family"),
+        (chain("snat ip to ::1-::9", POST, family="inet"), "snat ip to ::1: the address is of the other family"),
         (chain("tcp dport 5 udp sport 6 drop"), "conflicting protocols specified: tcp vs. udp"),
         (chain("ip protocol icmp tcp dport 6 drop"), "conflicting protocols specified: icmp vs. tcp"),
         (chain("masquerade"), "masquerade is reached from a chain of type and hook filter forward"),

@@ -327,6 +327,17 @@ def test_rules_of_arp_and_of_vlans_are_listed_as_nft_lists_them():
         ("tcp dport 5 ip ttl 4 tcp sport 6 ip protocol 6", "tcp sport 6 tcp dport 5 ip ttl 4 ip protocol tcp"),
         ("ip daddr 2.3.4.5 ip saddr 1.2.3.4", "ip daddr 2.3.4.5 ip saddr 1.2.3.4"),
         ("tcp dport 5 tcp sport != 6", "tcp dport 5 tcp sport != 6"),
+        ("ct mark xor 0x23 == 0x11", "ct mark 0x00000032"),
+        ("meta mark ^ 3 != 1 drop", "meta mark != 0x00000002 drop"),
+        ("ip saddr & 0xff == 1", "ip saddr & 0.0.0.255 == 0.0.0.1"),
+        ("ip saddr & 0xffff0000 == 0x0a010000", "ip saddr 10.1.0.0/16"),
+        ("ip6 saddr & ffff:: != 2001::", "ip6 saddr != 2001::/16"),
+        (
+            'iif . oif vmap { "lo" . "lo" : drop, "a" . "b" : accept }',
+            'iif . oif vmap { "lo" . "lo" : drop, "a" . "b" : accept }',
+        ),
+        ("dccp type { request, 1, reset }", "dccp type { request, response, reset }"),
+        ("log flags tcp sequence,options flags ip options flags skuid flags ether", "log flags all"),
         ('counter name tcp dport map { 80 : "a" }', 'counter name tcp dport map { 80 : "a" }'),
         ("ip saddr { 1.1.1.0/25, 1.1.1.128/25 } drop", "ip saddr { 1.1.1.0/24 } drop"),
         ("tcp dport { 1-5, 6 } drop", "tcp dport { 1-6 } drop"),
@@ -335,8 +346,8 @@ def test_rules_of_arp_and_of_vlans_are_listed_as_nft_lists_them():
 )
 def test_what_follows_from_the_rest_of_a_rule(written, shown):
     """As nft 1.0.6 lists it; and a listing of a listing is the same."""
-    assert rules(written, "table inet t {\n")[0] == shown
-    tree = nftables.load(f"table inet t {{ chain c {{ {written}; }} }}")
+    assert rules(written, "table inet t {\ncounter a { }\n")[0] == shown
+    tree = nftables.load(f"table inet t {{ counter a {{ }}\nchain c {{ {written}; }} }}")
     assert shown in nftables.listing(canonical(tree))
 
 
@@ -416,6 +427,8 @@ def test_files_beside_are_included(tmp_path):
         ("table ip t { chain c { reject with tcp what; } }", "reject with tcp: expected 'reset', found 'what'"),
         ("table ip t { chain c { numgen inc mod 0 == 1; } }", "numgen: mod 0"),
         ("table ip t {\nchain c {\naccept\n", "expected"),
+        ("table ip t { chain c { ipsec in reqid 1; } }", "ipsec is not supported: no packet here goes through"),
+        ("table ip t { chain c { vxlan vni 10; } }", "packets within tunnels are not looked at"),
         ("nonsense", "1:1: expected a command"),
         ('{"nftables": [{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": []}}]}', "object 0: no table"),
         ("{", "this is no JSON"),
