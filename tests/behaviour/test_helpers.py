@@ -87,8 +87,12 @@ def test_numbers_behind_the_change_are_adjusted(nat):
 
 def test_an_expectation_lasts_five_minutes(nat):
     nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    # so that nothing waits for an acknowledgement, which would end the master after five minutes as well
+    nat.process_packet(back(207, 107 + len(MANGLED), b"200 .\n"), "eth0", 1.0)
+    nat.process_packet(out(107 + len(PORT), 213, flags="A"), "cni0", 1.0)
     assert arrives(nat.fork(), 40000, 300.9)
     nat.advance(301.0)
+    assert nat.conntrack.find("tcp", CLIENT, 4000, SERVER, 21)
     assert nat.stats["expect_delete"] == 1
     assert not arrives(nat, 40000, 301.0)
 
