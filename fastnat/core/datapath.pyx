@@ -306,6 +306,7 @@ cdef class Datapath:
         e.max_retrans = config["max_retrans"]
         e.ignore_invalid_rst = config["ignore_invalid_rst"]
         e.accounting = config["accounting"]
+        e.local_routes = config["local_routes"]
         e.n_connlimits = 0
         e.free_connlimit = 0
         e.only_nat_rules = only_nat_rules(e, config["remember"])

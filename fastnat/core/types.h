@@ -944,6 +944,7 @@ typedef struct {
     uint32_t only_nat_rules;            /* no rule of raw, mangle or filter sees a forwarded packet */
     uint32_t checksum, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t accounting;                /* nf_conntrack_acct */
+    uint32_t local_routes;              /* somebody has added local ones (fib_has_custom_local_routes) */
     uint32_t timeouts[FN_TIMEOUTS];
     addr_t guess_addr;                  /* the last address that source NAT chose: prefetch only */
     uint64_t stats[FN_STATS];

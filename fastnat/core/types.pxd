@@ -1446,6 +1446,7 @@ cdef extern from "types.h" nogil:
         uint32_t max_retrans
         uint32_t ignore_invalid_rst
         uint32_t accounting
+        uint32_t local_routes
         uint32_t timeouts[40]
         addr_t guess_addr
         uint64_t stats[28]

@@ -39,7 +39,7 @@ cdef inline bint source_fails(const engine_t *e, pkt_t *p, uint32_t out_iface) n
     if not filter_ and (p.in_iface != out_iface or not flags & IFACE_REDIRECTS):
         if flags & IFACE_ACCEPT_LOCAL:
             return False
-        if e.n_fib_rules == 0:
+        if e.n_fib_rules == 0 and not e.local_routes:
             route = e.class_route[p.src_class]
             # an address of the node, not merely of a prefix on lo
             return route and e.routes[route - 1].kind == ROUTE_LOCAL and e.routes[route - 1].mask == ~<addr_t>0

@@ -79,6 +79,7 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "max_retrans": sysctl(prefix + "tcp_max_retrans", 3) & 0xFFFFFFFF,
         "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
         "accounting": int(is_accounted(node)),
+        "local_routes": int(any(r.kind == "local" and not r.kernel for r in node.routes)),
         "max_expects": expect_max(node, settings),
         "auto_helpers": int(helpers_by_port(node, profile)), "epoch": jiffies_of(settings.epoch or 0.0),
     }  # fmt: skip

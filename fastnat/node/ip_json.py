@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,13 @@ def _route(r: dict[str, Any], family: Family, interfaces: Collection[str]) -> Ro
     if kind not in ROUTE_KINDS:
         raise ValueError(f"kind {shown(kind)}")
     said = r.get("nexthops") or [r]
-    # fib_rebalance: those of a device that is down, or has no address any more, are not chosen
-    live = [h for h in said if "dead" not in h.get("flags", [])]
+    # fib_rebalance: those of a device that is down, or has no address any more, are not chosen; packets from there
+    # still come the right way (fib_info_nh_uses_dev)
+    dead = [h for h in said if "dead" in h.get("flags", [])]
+    live = [h for h in said if h not in dead]
     hops = tuple(_hop(h, family) for h in live or said)
+    if live and family is V4:
+        hops += tuple(replace(_hop(h, family), weight=0) for h in dead)
     if kind == "unicast":
         for hop in hops:
             if hop.iface not in interfaces:
@@ -137,8 +142,9 @@ def _route(r: dict[str, Any], family: Family, interfaces: Collection[str]) -> Ro
     table = _table(r.get("table", "main"))
     source = family.to_int(_text(r["prefsrc"], "prefsrc")) if "prefsrc" in r else 0
     return Route(
-        dst, prefix, hops[0].iface, hops[0].gateway, kind, metric, table, hops if len(hops) > 1 else (), source
-    )
+        dst, prefix, hops[0].iface, hops[0].gateway, kind, metric, table, hops if len(hops) > 1 else (), source,
+        r.get("protocol") == "kernel",
+    )  # fmt: skip
 
 
 def _hop(h: dict[str, Any], family: Family) -> Hop:
@@ -282,10 +288,14 @@ def route_json(r: Route, family: Family) -> dict[str, Any]:
         out["metric"] = r.metric
     if r.table != "main":
         out["table"] = r.table
+    if r.kernel:
+        out["protocol"] = "kernel"
     if r.hops:
         out = {key: value for key, value in out.items() if key not in ("gateway", "dev")}
         out["nexthops"] = [
-            ({"gateway": family.to_text(h.gateway)} if h.gateway else {}) | {"dev": h.iface, "weight": h.weight}
+            ({"gateway": family.to_text(h.gateway)} if h.gateway else {})
+            | {"dev": h.iface, "weight": max(h.weight, 1)}
+            | ({} if h.weight else {"flags": ["dead"]})
             for h in r.hops
         ]
     return out

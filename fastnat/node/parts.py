@@ -56,7 +56,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Hop:
-    """One of several next hops of a route."""
+    """One of several next hops of a route; weight 0: it is dead, and not chosen. Dead ones stand behind the others."""
 
     iface: str
     gateway: int = 0
@@ -81,6 +81,8 @@ class Route:
     hops: tuple[Hop, ...] = ()
     # the address that the route prefers, 0 none
     source: int = 0
+    # it follows from an address: nobody added it
+    kernel: bool = False
 
 
 @dataclass(frozen=True)

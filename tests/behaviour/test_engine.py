@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nodes import flows, make_node
+from nodes import flows, make_dual, make_node
 
 import fastnat
 from fastnat import Reason, Status, Verdict
@@ -215,3 +215,17 @@ def test_a_fork_goes_on_alike_and_apart():
     assert whole.now == 2.0
     for engine in (whole, same, other):
         engine.stacks[4].core.check_invariants()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_reply_that_another_zone_has_makes_another_port(family):
+    """nf_nat_used_tuple_new looks for the other connection in the zones of both directions."""
+    rules = "*raw\n-A PREROUTING -m statistic --mode nth --every 2 --packet 1 -j CT --zone-orig 1\nCOMMIT\n"
+    rules += "*nat\n-A POSTROUTING -p tcp -j MASQUERADE\nCOMMIT\n"
+    nat = fastnat.Engine(make_dual(*((rules, "") if family == 4 else ("", rules))))
+    ends = ("10.244.1.2", "203.0.113.9") if family == 4 else ("fd00:1::2", "2001:db8:9::9")
+    batch = nat.packets(proto="udp", src=ends[0], sport=[4000, 4000], dst=ends[1], dport=53, iface="cni0")
+    out = nat.process(batch)
+    assert [int(v) for v in out["verdict"]] == [fastnat.Verdict.FORWARD] * 2
+    assert out["sport"][0] == 4000 != out["sport"][1]
+    assert (len(nat.conntrack), nat.stats["insert_failed"]) == (2, 0)

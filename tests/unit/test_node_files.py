@@ -50,8 +50,11 @@ def test_a_next_hop_that_is_dead_is_not_chosen(node):
     hops = [{"dev": "eth0", "weight": 1, "flags": ["onlink", "dead"]}, {"dev": "br0", "weight": 1, "flags": []}]
     (node / "route.json").write_text(json.dumps([{"dst": "198.51.100.0/24", "nexthops": hops}]))
     (node / "route6.json").write_text("[]")
-    (route,) = [r for r in fastnat.Node.load(node).routes if r.prefix == 24 and r.dst == 0xC6336400]
-    assert (route.iface, route.hops) == ("br0", ())
+    there = fastnat.Node.load(node)
+    there.save(node)
+    for found in (there, fastnat.Node.load(node)):
+        (route,) = [r for r in found.routes if r.prefix == 24 and r.dst == 0xC6336400]
+        assert (route.iface, [(h.iface, h.weight) for h in route.hops]) == ("br0", [("br0", 1), ("eth0", 0)])
 
 
 def test_what_of_routing_is_not_modelled_is_said(node):
@@ -135,3 +138,14 @@ def test_a_set_of_an_unsupported_type_matters_only_to_rules_that_name_it(node):
         packet = nat.packets(proto="udp", src="10.89.0.2", dst="192.0.2.9", sport=1, dport=53, iface="br0")
         assert nat.process(packet)["verdict"][0] == fastnat.Verdict.FORWARD
     assert run("check", node, "--lenient").exit_code == 0
+
+
+def test_local_routes_are_the_kernels_or_somebodys(node):
+    """Who adds one turns the full check of sources on (fib_has_custom_local_routes), also for a node that was saved."""
+    known = {"type": "local", "dev": "eth0", "table": "local"}
+    routes = [known | {"dst": "192.0.2.7", "protocol": "kernel"}, known | {"dst": "198.51.100.0/24"}]
+    (node / "route-all.json").write_text(json.dumps(routes))
+    there = fastnat.Node.load(node)
+    there.save(node)
+    for found in (there, fastnat.Node.load(node)):
+        assert [r.kernel for r in found.routes if r.kind == "local" and r.prefix in (24, 32)] == [True, False]

@@ -75,19 +75,33 @@ cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
     return proto != PROTO_TCP and proto != PROTO_SCTP and proto != PROTO_ICMP
 
 
+cdef inline uint32_t find_in_zones(engine_t *e, tuple_t t, const pkt_t *p) noexcept nogil:
+    # find_in_zones: who has a tuple in the packet's zone, which may differ by direction (nf_conntrack_find_get).
+    cdef const conn_t *c = &e.conns[p.ct]
+    cdef bint one_zone = zone_of(c, 0) == zone_of(c, 1)
+    cdef tuple_t there
+    cdef uint32_t id_, dir_
+    for dir_ in range(2):
+        there = tuple_in_zone(t, zone_of(c, dir_))
+        id_ = find_tuple(e, there, tuple_hash(e, there), p.now)
+        if id_ != FN_NONE and (one_zone or id_ & 1 == dir_):
+            return id_
+        if one_zone:
+            break
+    return FN_NONE
+
+
 cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     # used_tuple_new: the probe for a tuple that needs no change; both ends may have spoken at once.
     cdef uint32_t id_
-    cdef tuple_t reply
     cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
     if not used_tuple(e, t, p):
         return False
     if e.profile == LINUX_5_4 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
         return True
-    id_ = find_tuple(e, t, tuple_hash(e, t), p.now)
+    id_ = find_in_zones(e, t, p)
     if id_ == FN_NONE:
-        reply = invert_tuple(t)
-        id_ = find_tuple(e, reply, tuple_hash(e, reply), p.now)
+        id_ = find_in_zones(e, invert_tuple(t), p)
         if id_ == FN_NONE:
             return False
     if e.conns[id_ >> 1].status & any_nat:

@@ -48,6 +48,8 @@ cdef enum:
     RTN_UNSPEC = 0
     RTN_UNICAST = 1
     RTN_MULTICAST = 5
+    # ff02::/16 and those like it
+    LINK_GROUPS = 0xff02
 
 
 cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
@@ -360,11 +362,27 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, u
         return kind
     if is_anycast6(&e.routes[route - 1], addr):
         return ROUTE_ANYCAST
-    if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or e.routes[route - 1].iface == device):
+    # of a device its addresses count, not what is merely routed there
+    if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or
+                                (e.routes[route - 1].iface == device and e.routes[route - 1].mask == ~<addr_t>0)):
         return kind
     if is_multicast(addr):
         return RTN_MULTICAST
     return RTN_UNICAST if is_unicast6(addr) else RTN_UNSPEC
+
+
+cdef inline bint has_link_scope(addr_t addr) noexcept nogil:
+    # has_link_scope: fe80::/10 and ff02::/16 (IPV6_ADDR_LINKLOCAL).
+    return FN_V6 and (is_link_local(addr) or <uint32_t>(addr >> (FN_ADDR_BITS - 16)) & 0xff0f == LINK_GROUPS)
+
+
+cdef inline uint32_t first_device(const engine_t *e) noexcept nogil:
+    # first_device: the first one that has a route of groups.
+    cdef uint32_t i
+    for i in range(1, e.n_ifaces):
+        if not e.iface_flags[i] & IFACE_LOOPBACK:
+            return i
+    return 0
 
 
 cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x, addr_t addr, uint32_t device) noexcept nogil:
@@ -387,12 +405,50 @@ cdef inline uint32_t fib_route(engine_t *e, pkt_t *p, const nft_expr_t *x, addr_
     return ruled_route(e, &f, FN_ANY_IFACE)
 
 
+cdef inline bint has_no_way(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # has_no_way: whether a packet gets its own device for an answer (nft_fib_can_skip, nft_fib4_eval, nft_fib_v6_skip_icmpv6):
+    # on lo, what comes back to the node that sent it, and who has no address yet.
+    cdef addr_t dst = tuple_dst(p.t)
+    if p.in_iface == 0 or (p.hook != HOOK_PREROUTING and p.hook != HOOK_INPUT):
+        return False
+    if e.iface_flags[p.in_iface] & IFACE_LOOPBACK or p.copied:
+        return True
+    if FN_V6:
+        return tuple_src(p.t) == 0 and tuple_proto(p.t) == PROTO_ICMP and has_link_scope(dst)
+    return tuple_src(p.t) >> 24 == 0 and is_for_link(dst)
+
+
+cdef inline uint32_t fib_device(engine_t *e, pkt_t *p, const nft_expr_t *x, addr_t addr, uint32_t device) noexcept nogil:
+    # fib_device: nft_fib4_eval, nft_fib6_eval: => The interface that the way to an address leads out of, or that is asked about.
+    # 0: there is none, or the address is the node's own.
+    cdef uint32_t route, kind, iface
+    if has_no_way(e, p):
+        return p.in_iface
+    if FN_V6 and is_multicast(addr):
+        iface = first_device(e)
+        if has_link_scope(addr):
+            iface = device if device != FN_ANY_IFACE else p.in_iface
+        return iface if device == FN_ANY_IFACE or iface == device else 0
+    route = fib_route(e, p, x, addr, device)
+    if FN_V6 and route and e.routes[route - 1].hops > 1:
+        # ip6_route_lookup hashes the packet itself, be it on its way there or back; fib_lookup of IPv4 stays with the first hop
+        route = choose_hop(e, p, route)
+    # a way to the node itself leads out of no device
+    kind = ROUTE_UNREACHABLE if route == 0 else e.routes[route - 1].kind
+    if kind >= ROUTE_BLACKHOLE or kind == ROUTE_LOCAL or kind == ROUTE_ANYCAST:
+        return 0
+    iface = e.routes[route - 1].iface
+    if device == FN_ANY_IFACE:
+        return iface
+    return device if (iface == device if FN_V6 else uses_device(e, route, device)) else 0
+
+
 cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_fib: nft_fib4_eval_type and nft_fib4_eval: the type of an address, or the interface that the way to it leads out of.
     cdef bint dst = x.a & NFT_FIB_DADDR
     cdef addr_t addr = tuple_dst(p.t) if dst else tuple_src(p.t)
     cdef uint32_t device = FN_ANY_IFACE
-    cdef uint32_t class_, route, kind, iface
+    cdef uint32_t class_, iface
     classify(e, p)
     class_ = p.dst_class if dst else p.src_class
     if x.a & (NFT_FIB_IIF | NFT_FIB_OIF):
@@ -400,19 +456,7 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
     if x.a & NFT_FIB_TYPE:
         to[0] = fib_type6(e, addr, fib_route(e, p, x, addr, device), device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
         return True
-    route = fib_route(e, p, x, addr, device)
-    if FN_V6 and route and e.routes[route - 1].hops > 1:
-        # ip6_route_lookup hashes the packet itself, be it on its way there or back; fib_lookup of IPv4 stays with the first hop
-        route = choose_hop(e, p, route)
-    # a way to the node itself leads out of no device
-    kind = ROUTE_UNREACHABLE if route == 0 else e.routes[route - 1].kind
-    iface = 0 if kind >= ROUTE_BLACKHOLE or kind == ROUTE_LOCAL or kind == ROUTE_ANYCAST else e.routes[route - 1].iface
-    if iface and device != FN_ANY_IFACE:
-        iface = device if (iface == device if FN_V6 else uses_device(e, route, device)) else 0
-    # what lo has brought, and who has no address yet and asks all, has come from where it came
-    if (p.hook == HOOK_PREROUTING and e.iface_flags[p.in_iface] & IFACE_LOOPBACK and p.in_iface) or (
-            tuple_src(p.t) == 0 and is_for_link(tuple_dst(p.t))):
-        iface = p.in_iface
+    iface = fib_device(e, p, x, addr, device)
     if x.a & NFT_FIB_OIFNAME:
         put_name(e, iface, to)
     else:
