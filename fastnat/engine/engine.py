@@ -62,6 +62,11 @@ def time_of(now: Any) -> float:
         raise ClockError(f"{shown(now)} is not a time in seconds") from None
 
 
+def devices_up(node: Node) -> set[str]:
+    """Return the names of the interfaces that are up."""
+    return {name for name, iface in node.interfaces.items() if iface.up}
+
+
 class Engine:
     """A node's connection tracking and NAT on a virtual clock.
 
@@ -139,6 +144,7 @@ class Engine:
         self._take_stacks(stacks_of(node, settings))
         # the tables were made from this; the node itself may change before reload()
         self.node_files = node.texts()
+        self.up = devices_up(node)
         # whether connections that begin are counted, and what the node's sysctl said
         self.accounted = is_accounted(node), node.sysctls.get(ACCOUNTING)
         self.random_fully = False
@@ -464,7 +470,8 @@ class Engine:
         sets.
 
         Connections stay as they are (a decided manip is never decided again), except that connections masqueraded with
-        an address that the node has lost are deleted (masq_inet_event). Interfaces may be added, not removed. Raises
+        an address that the node has lost, or on an interface that has gone down, are deleted (masq_inet_event,
+        masq_device_event). Interfaces may be added, not removed. Raises
         the errors of Engine(); then nothing has changed.
         """
         self._apply(counters)
@@ -487,6 +494,9 @@ class Engine:
             self._name_interfaces()
             self.node_files = files
             self.accounted = is_accounted(self.node), self.node.sysctls.get(ACCOUNTING)
+            before, self.up = self.up, devices_up(self.node)
+            for iface in before - self.up:
+                self.link_down(iface)
             if self.random_fully:
                 self.set_random_fully()
 

@@ -67,7 +67,9 @@ def _local_routes(node: Node, family: Family) -> list[Row]:
         for a in addresses:
             local.append(_row(a.local, family.full, number, "local", 254, a.local))
             more = _prefix_routes(a, iface.loopback) if family is V4 else _anycast_routes(node, a, iface)
-            local += [_row(dst, mask, number, kind, scope, a.local) for dst, mask, kind, scope in more]
+            # fib_disable_ip takes the routes by which it is asked with all others
+            there = (r for r in more if iface.up or r[2] != "broadcast")
+            local += [_row(dst, mask, number, kind, scope, a.local) for dst, mask, kind, scope in there]
     numbers = {name: n for n, name in enumerate(node.interfaces, 1)}
     for r in sorted_routes(node, family, "local"):
         local += _hops(r, family, numbers)

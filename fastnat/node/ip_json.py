@@ -75,6 +75,7 @@ def _link(link: dict[str, Any]) -> Interface:
     iface.loopback = "LOOPBACK" in link.get("flags", [])
     iface.link_layer = link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]) in LINK_LAYERS
     iface.arp = "NOARP" not in link.get("flags", [])
+    iface.up = "UP" in link.get("flags", []) or link.get("operstate") != "DOWN"
     iface.group = str(link.get("group", "default"))
     iface.link_type = str(link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]))
     # what `ip -d` says of each
@@ -262,12 +263,14 @@ def address_json(iface: Interface) -> dict[str, Any]:
             if a.broadcast is not None:
                 info["broadcast"] = family.to_text(a.broadcast)
             infos.append(info)
-    flags = [*(["LOOPBACK"] if iface.loopback else []), *([] if iface.arp else ["NOARP"]), "UP"]
+    flags = [*(["LOOPBACK"] if iface.loopback else []), *([] if iface.arp else ["NOARP"])]
+    flags += ["UP"] if iface.up else []
     link = "loopback" if iface.loopback else iface.link_type
     if not iface.loopback and iface.link_layer != (link in LINK_LAYERS):
         link = LINK_LAYERS[0] if iface.link_layer else "none"
     head = {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "link_type": link}
     head |= {"group": iface.group} if iface.group != "default" else {}
+    head |= {} if iface.up else {"operstate": "DOWN"}
     if iface.kind is not None:
         head["linkinfo"] = {"info_kind": iface.kind} if iface.kind else {}
     return head | {"addr_info": infos}

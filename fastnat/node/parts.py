@@ -48,6 +48,8 @@ class Interface:
     group: str = "default"
     link_type: str = "ether"
     kind: str | None = None
+    # while it is down nobody is asked on it with all others; its addresses of IPv4 stay the node's
+    up: bool = True
 
     def addresses_of(self, family: Family) -> list[Address]:
         """Return the addresses of one family, to be read or changed."""

@@ -1,4 +1,4 @@
-"""Gateways at random whose addresses, routes, policy rules and sysctls change while packets pass."""
+"""Gateways at random whose devices, addresses, routes, policy rules and sysctls change while packets pass."""
 
 import random
 
@@ -36,6 +36,8 @@ class Moving:
         self.fronts = [front for front, v in (("", 4), ("-6 ", 6)) if node[f"rules{v}"] is not None]
         self.addresses = [w for w in node["ip"] if "addr add" in w]
         self.rules = [w for w in node["ip"] if "rule add" in w]
+        # nothing comes in by it
+        self.down = ""
 
     def refused(self, _step):
         """What the kernel refuses is left out."""
@@ -89,6 +91,17 @@ class Moving:
         self.rules.append(words)
         return words
 
+    def device(self):
+        """Return words that take a device down, or bring it up again, or give it another MTU."""
+        r = self.r
+        if r.random() < 0.3:
+            return f"link set {r.choice(self.names)} mtu {r.choice([1280, 1400, 1500])}"
+        if self.down:
+            name, self.down = self.down, ""
+            return f"link set {name} up"
+        self.down = r.choice(self.names)
+        return f"link set {self.down} down"
+
     def sysctl(self):
         name, values = self.r.choice(SYSCTLS)
         if "ipv6" in name and "-6 " not in self.fronts:
@@ -99,7 +112,8 @@ class Moving:
         """Return a change of the node."""
         words, sysctls = [], {}
         for _ in range(self.r.choice([1, 1, 2, 3])):
-            kind = self.r.choice([self.address, self.address, self.route, self.route, self.rule, self.sysctl])
+            every = [self.address, self.address, self.route, self.route, self.rule, self.sysctl, self.device]
+            kind = self.r.choice(every)
             said = kind()
             if isinstance(said, dict):
                 sysctls |= said
@@ -116,7 +130,10 @@ class Moving:
             return self.change()
         self.rested = False
         self.left -= 1
-        return self.traffic.step()
+        said = self.traffic.step()
+        while said and said[0] == self.down:
+            said = self.traffic.step()
+        return said
 
 
 def moving_gateway(seed, most):
