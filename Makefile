@@ -22,7 +22,7 @@ CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK
 	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 
-.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test checked asan coverage \
+.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test kernel-million checked asan coverage \
 	mutants fuzz soak package layout man
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
@@ -55,6 +55,9 @@ peers: $(VENV)/.built
 	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers $(LIVE)
 kernel-test: $(VENV)/.built
 	FASTNAT_SEEDS=$${FASTNAT_SEEDS:-10} FASTNAT_PACKETS=$${FASTNAT_PACKETS:-1000} $(BIN)/python -m pytest tests/kernel -m kernel
+# as root, about an hour: SEED is the first one, by default the date's; KINDS some of the generators
+kernel-million: $(VENV)/.built
+	$(BIN)/python tests/kernel/million.py $(KINDS) --packets $${PACKETS:-1000000} $(if $(SEED),--first $(SEED))
 checked: build/checked/.built
 	PYTHONPATH=build/checked $(CHECK)
 asan: build/asan/.built

@@ -415,7 +415,7 @@ cdef inline bint has_no_way(const engine_t *e, const pkt_t *p) noexcept nogil:
         return True
     if FN_V6:
         return tuple_src(p.t) == 0 and tuple_proto(p.t) == PROTO_ICMP and has_link_scope(dst)
-    return tuple_src(p.t) >> 24 == 0 and is_for_link(dst)
+    return tuple_src(p.t) == 0 and is_for_link(dst)
 
 
 cdef inline uint32_t fib_device(engine_t *e, pkt_t *p, const nft_expr_t *x, addr_t addr, uint32_t device) noexcept nogil:
