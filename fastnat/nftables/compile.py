@@ -160,7 +160,7 @@ class Compiler(Changes):
         for chain in table.chains.values():
             b = chain.base
             if b is not None and b.hook in hooks.INET:
-                self.bases.append(BaseChain(b.hook, b.type, b.priority, b.policy, self.starts[chain.name]))
+                self.bases.append(BaseChain(b.hook, b.type, b.priority, b.policy, self.starts[chain.name], chain.made))
                 self.program.nat |= b.type == "nat"
             elif b is not None and b.hook in hooks.OF_DEVICE:
                 at_devices.append(chain)
@@ -280,7 +280,8 @@ class Compiler(Changes):
         assert b is not None
         before = b.hook == "ingress"
         priority = b.priority + (-BESIDE if before else BESIDE)
-        self.bases.append(BaseChain(hooks.OF_DEVICE[b.hook], b.type, priority, b.policy, len(self.pool.rules)))
+        hook = hooks.OF_DEVICE[b.hook]
+        self.bases.append(BaseChain(hook, b.type, priority, b.policy, len(self.pool.rules), chain.made))
         origin = Origin(table, chain, None, guard=True)
         for device in b.devices:
             self.begin_rule((), set())

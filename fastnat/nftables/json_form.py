@@ -104,7 +104,8 @@ class Reader:
         name, handle = str(said.get("name", "")), said.get("handle", 0)
         if kind == "chain":
             base = self.base(said) if "hook" in said else None
-            table.chains[name] = tree.Chain(name, base, comment=said.get("comment", ""), handle=handle)
+            chain = tree.Chain(name, base, comment=said.get("comment", ""), handle=handle)
+            self.ruleset.begin_chain(table, chain)
         elif kind == "rule":
             statements = tuple(parse_statement(s, table) if isinstance(s, str) else statement(s) for s in said["expr"])
             if said["chain"] not in table.chains:

@@ -213,7 +213,7 @@ class RulesetParser(StatementParser):
             self.fail(f"chain {name} exists already in table {table.family} {table.name}", token)
         known = name in table.chains
         if not known:
-            table.chains[name] = Chain(name, handle=self.handle(), place=place)
+            self.ruleset.begin_chain(table, Chain(name, handle=self.handle(), place=place))
         chain = table.chains[name]
         before = chain.base
         if self.accept("{"):

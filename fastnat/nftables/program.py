@@ -286,13 +286,14 @@ def words_of(number: int, words: int) -> Words:
 
 @dataclass(frozen=True)
 class BaseChain:
-    """A base chain in the order in which the kernel registers it."""
+    """A base chain; made: the kernel registers them in the order in which they were made."""
 
     hook: str
     type: str
     priority: int
     policy: str
     entry: int
+    made: int
 
 
 def base_rows(
@@ -312,7 +313,7 @@ def base_rows(
         ) or TABLE_PRIORITIES[table]
         reroutes = int(at == (RuleTable.MANGLE, Hook.OUTPUT))
         wanted.setdefault(at, []).append((priority, -ours, (int(BaseKind.IPTABLES), FN_NONE, 0, reroutes)))
-    for order, chain in enumerate(chains):
+    for order, chain in enumerate(sorted(chains, key=lambda c: c.made)):
         # see rule_table of core/codes.h
         hook = int(Hook.FORWARD if chain.hook == "egress" else Hook[chain.hook.upper()])
         steps = STEPS.get(chain.hook, ((END, RuleTable.LAST),))

@@ -383,6 +383,8 @@ class Chain:
     inline: bool = False
     handle: int = field(default=0, compare=False)
     place: Place = field(default=NOWHERE, compare=False)
+    # in which order all were made: of base chains of one priority the last one runs first, whatever table it is in
+    made: int = field(default=0, compare=False)
 
 
 @dataclass
@@ -473,6 +475,12 @@ class Ruleset:
     emptied: set[tuple[str, str]] = field(default_factory=set, compare=False)
     # some rule asks what connections have counted
     accounted: bool = field(default=False, compare=False)
+    chains_made: int = field(default=0, compare=False)
+
+    def begin_chain(self, table: Table, chain: Chain) -> None:
+        """Put a new chain into its table."""
+        chain.made = self.chains_made = self.chains_made + 1
+        table.chains[chain.name] = chain
 
     def number(self) -> int:
         """Give a handle to all that has none; return the greatest one."""

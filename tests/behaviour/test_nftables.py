@@ -497,6 +497,34 @@ def test_what_cannot_be_decided_is_refused_with_its_place(nft, why):
     assert str(error.value).startswith("<rules.nft>:")
 
 
+MARKS = "chain y { type filter hook prerouting priority 0; meta mark set 1\n}"
+DROPS = "chain x { type filter hook prerouting priority 0; meta mark 1 drop\n}"
+# whether rules of chain x, which stand in front in the listing, run behind those of y
+ORDERS = [
+    (f"table inet a {{ {DROPS} }}\ntable inet b {{ {MARKS} }}", "", True),
+    (f"table inet a {{ }}\ntable inet b {{ {MARKS} }}\ntable inet a {{ {DROPS} }}", "", False),
+    (f"table inet a {{ }}\ntable inet b {{ {MARKS} }}", f"table inet a {{ {DROPS} }}", False),
+    (
+        f"table inet a {{ {DROPS} }}\ntable inet b {{ {MARKS} }}",
+        f"delete chain inet a x\ntable inet a {{ {DROPS} }}",
+        False,
+    ),
+    (f"table inet a {{ }}\ntable inet a {{ {DROPS} }}", f"table inet b {{ {MARKS} }}", True),
+]
+
+
+@pytest.mark.parametrize(("nft", "commands", "drops"), ORDERS)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "JSON"])
+def test_of_one_priority_the_chain_made_last_runs_first(nft, commands, drops, as_json):
+    engine = engine_of(nft)
+    if as_json and commands:
+        # a listing has the order of its tables, as that of nft
+        engine = engine_of(engine.list_nft(as_json=True))
+    if commands:
+        engine.change_nft(commands)
+    assert verdict(send(engine)) == ("drop" if drops else "forward")
+
+
 def test_ten_thousand_services_cost_as_many_rules_as_ten():
     walked = []
     for n in (10, 10_000):
