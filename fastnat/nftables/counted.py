@@ -93,7 +93,9 @@ def keep_unreached(ruleset: Ruleset, had: Ruleset, programs: list[Program]) -> N
         for chain in table.chains.values():
             for number, rule in enumerate(chain.rules):
                 if rule.handle in known and (*key, chain.name, number) not in run:
-                    rule.statements = known[rule.handle].statements
+                    # where a verdict leads may have another name by now
+                    both = zip(rule.statements, known[rule.handle].statements, strict=True)
+                    rule.statements = tuple(old if isinstance(old, STATEFUL) else new for new, old in both)
 
 
 def of_other_family(half: Half, key: Kinds) -> bool:

@@ -72,7 +72,7 @@ def rename(table: Table, chain: Chain, name: str) -> None:
         if isinstance(s, Verdict):
             return replace(s, chain=name) if test(s) else s
         if isinstance(s, VerdictMap) and isinstance(s.table, Elements):
-            return replace(s, table=Elements(tuple(map(element, s.table.items))))
+            return replace(s, table=replace(s.table, items=tuple(map(element, s.table.items))))
         return s
 
     test = of_chain(chain.name)

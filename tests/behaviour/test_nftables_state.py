@@ -188,6 +188,27 @@ def test_what_a_rule_names_has_to_be_there_though_nothing_leads_to_it():
             engine_of(chain("counter", more=f"chain sub {{ {rule}; }}"))
 
 
+@pytest.mark.parametrize(
+    "leads",
+    [
+        "jump sub", "counter jump sub", "ip saddr { 10.244.1.2 } goto sub", "udp dport vmap { 53 : jump sub }",
+        "ip saddr vmap { 10.244.1.0/25 : goto sub, 10.244.1.128/25 : goto sub }", "jump { jump sub\n}",
+        "udp dport vmap @ways",
+    ],
+)  # fmt: skip
+def test_what_leads_to_a_chain_follows_its_new_name(leads):
+    more = "map ways { type inet_service : verdict; elements = { 53 : goto %s } }\nchain %s { counter; }\n"
+    engine = changed(more % ("sub", "sub"), "rename chain ip t sub other", leads)
+    send(engine, now=7.0)
+    wanted = engine_of(chain(leads.replace("sub", "other"), more=more % ("other", "other")))
+    for _ in range(2):
+        send(wanted)
+    assert engine.list_nft() == wanted.list_nft()
+    engine.reload()
+    send(engine, now=8.0)
+    assert "counter packets 3 bytes 180" in engine.list_nft()
+
+
 def test_rules_that_nothing_leads_to_any_more_keep_what_they_counted():
     engine = changed("chain sub { counter; }", "flush chain ip t c; add rule ip t c counter", "jump sub")
     assert "counter packets 1 bytes 60" in engine.list_nft()
