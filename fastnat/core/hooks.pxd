@@ -29,8 +29,8 @@ from .validate cimport (destination_is_martian, is_member, may_be_forwarded, sou
                         source_is_martian)
 
 cdef enum:
-    # bytes of the longest IP header
-    LONGEST_HEADER = 60
+    # bytes at the front of a datagram that rules may rewrite: headers, and raw payload of nftables
+    REWRITABLE = 512
 
 
 cdef inline uint32_t filter_hook(engine_t *e, uint32_t table, uint32_t hook, pkt_t *p) noexcept nogil:
@@ -356,34 +356,59 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     return reason if reason else deliver_local(e, p)
 
 
+cdef struct twin_t:
+    # one of two packets of which both have one connection: itself and its first bytes
+    pkt_t p
+    uint32_t size
+    uint8_t data[REWRITABLE]
+
+
+cdef inline void keep(twin_t *twin, const pkt_t *p) noexcept nogil:
+    # keep: a packet as it is, while its twin passes hooks in the same record.
+    twin.p = p[0]
+    twin.size = p.len if p.len < REWRITABLE else REWRITABLE
+    if p.data != NULL:
+        memcpy(twin.data, p.data, twin.size)
+
+
+cdef inline void bring_back(pkt_t *p, const twin_t *twin) noexcept nogil:
+    # bring_back: a packet that was kept; what its twin has done to their connection stays (skb_clone).
+    cdef pkt_t other = p[0]
+    p[0] = twin.p
+    p.ct = other.ct
+    p.is_new = other.is_new
+    p.dying = other.dying
+    p.evicted = other.evicted
+    p.pause = other.pause
+    p.probes = other.probes
+    p.unruled = other.unruled
+    if p.data != NULL:
+        memcpy(p.data, twin.data, twin.size)
+
+
 cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     # send_to_group: a packet to a group or to all leaves, and a copy comes back where the node listens (ip_mc_output).
-    cdef uint8_t header[LONGEST_HEADER]
-    cdef uint32_t size = p.l4off if p.l4off < LONGEST_HEADER else LONGEST_HEADER
-    cdef uint32_t mark = p.mark
-    cdef uint16_t out_iface = p.out_iface
-    cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), out_iface)
+    cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), p.out_iface)
     cdef uint32_t reason
-    # each of the two passes POSTROUTING
+    cdef twin_t original, copy
+    if not copied:
+        return postrouting(e, p)
+    keep(&original, p)
     # ip_mc_output clones first: the copy meets POSTROUTING before the original does
-    copied = copied and postrouting(e, p) == REASON_NONE
+    copied = postrouting(e, p) == REASON_NONE
     count_unruled(e, p)
+    keep(&copy, p)
+    bring_back(p, &original)
     reason = postrouting(e, p)
     if not copied:
         return reason
-    if p.data != NULL:
-        memcpy(header, p.data, size)
+    keep(&original, p)
+    bring_back(p, &copy)
     # so that matches know the copy
     p.copied = True
-    p.copied = receive_own(e, p) == REASON_NONE
-    if p.data != NULL:
-        memcpy(p.data, header, size)
-    # the copy has gone its own way, and left its traces in the one record that both have here
-    p.mark = mark
-    p.in_iface = 0
-    p.out_iface = out_iface
-    p.hook = HOOK_POSTROUTING
-    p.verdict = VERDICT_FORWARD
+    copied = receive_own(e, p) == REASON_NONE
+    bring_back(p, &original)
+    p.copied = copied
     return reason
 
 

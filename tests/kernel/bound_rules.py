@@ -171,7 +171,7 @@ OF_CONNECTIONS = [
       for said in ("1000:2000", "53", "1000")),
     *(f"-m conntrack {inverse}--ctproto {said}" for inverse in ("", "! ") for said in ("udp", "6", "47")),
     *(f"-m conntrack --ctdir {said}" for said in ("ORIGINAL", "REPLY")),
-    *(f"-m conntrack {inverse}--ctexpire {said}" for inverse in ("", "! ") for said in ("0", "1:", "20:40", "100:140", "3:100")),
+    *(f"-m conntrack --ctstatus CONFIRMED {inverse}--ctexpire {said}" for inverse in ("", "! ") for said in ("0", "1:", "20:40", "100:140", "3:100")),
     *(f"-m mark {inverse}--mark {said}" for inverse in ("", "! ") for said in ("0", "0x5", "0x4/0x6", "0x1/0x1")),
     *(f"-m connmark {inverse}--mark {said}" for inverse in ("", "! ") for said in ("0", "0x3/0x3", "0x53", "0x13/0x1f")),
     *(f"-m connbytes {inverse}--connbytes {said} --connbytes-dir {way} --connbytes-mode {mode}" for inverse in ("", "! ")

@@ -619,7 +619,8 @@ class Rules:
                 f"{i}--ctproto {r.choice(['tcp', 'udp', '1', '58', '132', '0'])}",
                 f"{i}--ctstatus {r.choice(['NONE', 'EXPECTED', 'SEEN_REPLY', 'ASSURED', 'CONFIRMED', 'SEEN_REPLY,ASSURED'])}",
                 f"--ctdir {r.choice(['ORIGINAL', 'REPLY'])}",
-                f"{i}--ctexpire {r.choice(['0:10', '20:40', '100:'])}",
+                # what is left of others depends on when the machine was started
+                f"--ctstatus CONFIRMED {i}--ctexpire {r.choice(['0:10', '20:40', '100:'])}",
             ],
             [
                 f"{i}--ctorigsrc {self.net()}",

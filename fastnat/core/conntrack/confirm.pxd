@@ -10,11 +10,11 @@ from ..nat.port_bitmap cimport bitmap_note
 from ..nat.used_tuple cimport allows_clash
 from ..tuples.hash cimport random_u64, tuple_hash
 from ..tuples.rehash cimport rehash_for
-from ..tuples.table cimport make_room, table_insert
+from ..tuples.table cimport bucket_neighbour, ID_MASK, make_room, table_insert
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
-from .lookup cimport find_tuple, dst16_count
+from .lookup cimport dst16_count, find_tuple, next_with
 from .protocols cimport account
 from .timing_wheel cimport wheel_add
 
@@ -60,11 +60,32 @@ cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t 
     return same_connection(loser, winner) or opposite_connection(loser, winner)
 
 
+cdef inline void put_in_front(engine_t *e, uint32_t item, uint64_t h) noexcept nogil:
+    # put_in_front: of several items with one tuple the one that came last is found (hlist_nulls_add_head_rcu); of one connection
+    # the reply.
+    cdef tuple_t t = conn_tuple(&e.conns[item >> 1], item & 1)
+    cdef uint32_t carried = item
+    cdef uint32_t at = 0
+    cdef uint32_t *place
+    cdef uint32_t here = next_with(e, t, h, &at)
+    while here != FN_NONE:
+        if here >> 1 != item >> 1 or here == item:
+            # their hashes are equal, so each may lie where another lay
+            place = &bucket_neighbour(&e.tuples, h, (at - 1) >> 4).items[(at - 1) & 15]
+            place[0] = place[0] & ~<uint32_t>ID_MASK | carried
+            carried = here
+        if here == item:
+            return
+        here = next_with(e, t, h, &at)
+
+
 cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noexcept nogil:
     # link_tuple: into the table by one tuple, and what counts tuples.
     # => False: there is no room.
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
+    if fn_unlikely(e.may_share_tuple != 0):
+        put_in_front(e, p.ct << 1 | dir, h)
     dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1

@@ -41,7 +41,8 @@ cdef enum:
 cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept nogil:
     # specific_destination: the node's address as the sender sees it (fib_compute_spec_dst).
     cdef addr_t src = tuple_src(p.t)
-    cdef uint32_t scope = SCOPE_UNIVERSE if src >> (FN_ADDR_BITS - 8) else SCOPE_LINK
+    # other addresses of 0/8 may be anybody's (ipv4_is_zeronet)
+    cdef uint32_t scope = SCOPE_UNIVERSE if src != 0 else SCOPE_LINK
     cdef uint32_t route
     cdef flow_t f
     if is_local_kind(e, p.route) and e.routes[p.route - 1].kind == ROUTE_LOCAL:
