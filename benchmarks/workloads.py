@@ -44,14 +44,27 @@ COMMIT
 }
 
 
-def dual_stack_node():
-    """Return a node with IPv4 and IPv6, MASQUERADE in both, DNAT in IPv4."""
+# what most gateways have beside nat
+FILTER = """*filter
+:FORWARD DROP [0:0]
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A FORWARD -i cni0 -j ACCEPT
+COMMIT
+*mangle
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+COMMIT
+"""
+
+
+def dual_stack_node(beside=""):
+    """Return a node with IPv4 and IPv6, MASQUERADE in both, DNAT in IPv4; beside: further rules of IPv4."""
     node = fastnat.Node()
     for name, addresses in DUAL_STACK["interfaces"].items():
         node.add_interface(name, addresses)
     for dst, via in DUAL_STACK["routes"]:
         node.add_route(dst, via=via, dev="eth0")
-    node.load_rules(DUAL_STACK["rules"])
+    node.load_rules(DUAL_STACK["rules"] + beside)
     node.load_rules6(DUAL_STACK["rules6"])
     return node
 
@@ -68,10 +81,11 @@ class Kind:
     spread: bool = True
     own_ports: bool = False
     frames: bool = False
+    beside: str = ""
 
     def live(self, connections, room=200_000):
         """Return an engine that tracks so many connections of this kind; TCP ones are picked up in the middle."""
-        nat = fastnat.Engine(dual_stack_node(), max_connections=connections + room)
+        nat = fastnat.Engine(dual_stack_node(self.beside), max_connections=connections + room)
         for start in range(0, connections, BATCH):
             self.run(nat, np.arange(start, min(start + BATCH, connections)), opening=False)
         return nat
@@ -154,6 +168,8 @@ TCP = Kind(proto="tcp", dport=443)
 IPV6 = Kind(src=0x20010DB8000A00000000000000000300, dst=0x20010DB8000C00000000000000000100)
 IPV6_TCP = replace(IPV6, proto="tcp", dport=443)
 DNAT = Kind(src=0xC0000200, dst=0xC633640A, dport=8000, iface="eth0", spread=False, own_ports=True)
+FILTERED = Kind(beside=FILTER)
+FILTERED_TCP = Kind(proto="tcp", dport=443, beside=FILTER)
 FRAMES = Kind(frames=True)
 FRAMES_TCP = Kind(proto="tcp", dport=443, frames=True)
 

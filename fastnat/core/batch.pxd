@@ -18,6 +18,7 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
+from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
 from .shortcuts.opening cimport draws_port, open_by_memo, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
@@ -140,7 +141,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         memo = near
         ahead.key[2] = 0
         if near == NULL or not within_bounds(&e.memo_bounds, in_):
-            memo = complete_memo(e, in_, ahead.key) if e.only_nat_rules else NULL
+            memo = complete_memo(e, in_, ahead.key) if e.shortly else NULL
             near = memo if memo != NULL and e.n_apart == 0 else near
         ahead.memo = memo
         ahead.proto = in_.proto
@@ -227,8 +228,14 @@ cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogi
 
 cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *missed, result_t *out) noexcept nogil:
     # decide_shortly: => False: take the long way.
+    cdef pass_memo_t *memo = NULL
     if not missed[0]:
-        if pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
+        # looked for in front, where it costs a node without such rules nothing
+        if fn_unlikely(e.ruled != 0):
+            memo = known_pass(e, g.packets + i, g.found[i])
+        if (memo != NULL or fn_likely(e.ruled == 0)) and pass_established(e, g.packets + i, g.tuples[i], g.found[i], out):
+            if fn_unlikely(memo != NULL):
+                count_pass(e, g.packets + i, memo)
             return True
         missed[0] = was_mistaken(e, g, i)
     return missed[0] and open_by_memo(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
@@ -248,6 +255,8 @@ cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint miss
         p.reason = REASON_INTERFACE
     else:
         walk(e, &p)
+    if fn_unlikely(e.ruled != 0) and e.shortly:
+        remember_pass(e, g.packets + i, &p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     store(&p, out)
     return p.pause
@@ -277,7 +286,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
     # => How many packets were decided; fewer than the group has: the batch is to stop.
     cdef uint32_t part, i, end
     cdef uint64_t tick
-    cdef bint shortly = e.only_nat_rules
+    cdef bint shortly = e.shortly
     for part in range(2):
         if part:
             fetch(probed.lines, probed.n_lines)
@@ -325,7 +334,11 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
         if k >= DECIDE:
             at = (k - DECIDE) * FN_STAGE
             group = ring + (k - DECIDE) % RING
-            decided = stage_decide(e, group, out + at, times + at if times != NULL else NULL, last, probed, hashed)
+            # two calls: a single one gcc would inline, and then nothing more into it: 20 instructions a segment
+            if times == NULL:
+                decided = stage_decide(e, group, out + at, NULL, last, probed, hashed)
+            else:
+                decided = stage_decide(e, group, out + at, times + at, last, probed, hashed)
             if fn_unlikely(decided < group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
                 return at + decided
             continue

@@ -18,8 +18,10 @@
 /* runs of rules for sources that are no classes; runs whose rules are fetched ahead */
 #define FN_APART            4
 #define FN_WIDE             6
-#define FN_TABLE_MEMO_RULES 18          /* rules that match on a walk through a table; one with more is not remembered */
-#define FN_MEMO_RULES       28          /* of both walks through nat together */
+#define FN_TABLE_MEMO_RULES 17          /* rules that match on a walk through a table; one with more is not remembered */
+#define FN_MEMO_RULES       28          /* of all walks of a first packet together */
+#define FN_PASS_RULES       20          /* of all walks of a further packet together */
+#define FN_PASS_MEMOS       256
 #define FN_RECENT_ENTRIES   100         /* xt_recent.ip_list_tot */
 #define FN_HASHLIMIT_SLOTS  65536       /* a list */
 #define FN_CONNLIMIT_HEADS  65536       /* buckets of what -m connlimit has counted */
@@ -308,6 +310,19 @@ enum rule_table {
     /* no table of iptables: base chains of nftables behind those of a hook; in FORWARD those at egress, behind confirm */
     TABLE_LAST = 4,
 };
+
+/* the chains of rules that a forwarded packet passes */
+enum place {
+    PLACE_DST = 0, /* nat PREROUTING */
+    PLACE_SRC = 1, /* nat POSTROUTING */
+    PLACE_RAW = 2,
+    PLACE_MANGLE_PREROUTING = 3,
+    PLACE_MANGLE_FORWARD = 4,
+    PLACE_FILTER = 5,
+    PLACE_MANGLE_POSTROUTING = 6,
+    PLACE_ELSEWHERE = 7, /* any other */
+};
+#define FN_PLACES 8
 
 enum manip {
     MANIP_SRC = 0,

@@ -28,7 +28,7 @@ from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
 from .shards cimport range_t, shards_of, shards_t
-from .shortcuts.conditions cimport only_nat_rules
+from .shortcuts.conditions cimport may_go_shortly, ruled_chains
 from .shortcuts.hook_memo cimport flush_counters, forget_memos
 from .source_address cimport select_addr, select_addr6
 from .start cimport start_generator, start_keys, start_tables
@@ -309,7 +309,8 @@ cdef class Datapath:
         e.local_routes = config["local_routes"]
         e.n_connlimits = 0
         e.free_connlimit = 0
-        e.only_nat_rules = only_nat_rules(e, config["remember"])
+        e.ruled = ruled_chains(e)
+        e.shortly = may_go_shortly(e, config["remember"])
         return 0
 
     @property
@@ -1015,7 +1016,8 @@ cdef class Datapath:
                     or e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity or e.n_events > e.max_events
                     or e.n_connlimits > e.connlimit_capacity
                     or e.tuples.groups > e.tuples.max_groups or e.sources.groups > e.sources.max_groups
-                    or e.n_memos > <uint64_t>len(self.memory["table_memos"]) or e.n_memos > <uint64_t>len(self.memory["memos"])):
+                    or e.n_memos > <uint64_t>len(self.memory["table_memos"]) or e.n_memos > <uint64_t>len(self.memory["memos"])
+                    or <uint64_t>FN_PASS_MEMOS > <uint64_t>len(self.memory["pass_memos"])):
                 memset(e, 0, sizeof(engine_t))
                 self._attach()
                 raise InputError("the tables are smaller than what the state says")

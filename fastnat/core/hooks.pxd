@@ -22,8 +22,8 @@ from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhe
 from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
-from .shortcuts.conditions cimport comes_by_way_back, may_have_memo
-from .shortcuts.hook_memo cimport follow, FORWARDED, memorize, remembered
+from .shortcuts.conditions cimport chain_at, comes_by_way_back, FORWARDED, may_have_memo
+from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
@@ -315,18 +315,18 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
-    # receive_first: a packet that has just opened a connection and that only nat rules see.
+    # receive_first: a packet that has just opened a connection and whose way may be remembered.
     cdef uint64_t key[3]
     cdef uint32_t reason
     cdef memo_t *memo = remembered(e, p, key)
-    # nat's chains are in the memo; the policies of the empty ones count at the end
-    if memo != NULL:
-        p.unruled = FORWARDED
+    # chains with rules are in the memo; the policies of the empty ones count at the end. Rules of raw have counted the packet already
+    if memo != NULL and not e.ruled & chain_at[PLACE_RAW]:
+        p.unruled = FORWARDED & ~e.ruled
         return follow(e, p, memo)
     reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = route_received(e, p)
-    if not reason and p.verdict == VERDICT_FORWARD:
+    if not reason and p.verdict == VERDICT_FORWARD and memo == NULL:
         memorize(e, p, key)
     return reason
 
@@ -473,7 +473,7 @@ cdef inline uint32_t pass_hooks(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline void count_policies(engine_t *e, pkt_t *p) noexcept nogil:
     # count_policies: of the chains without rules that the packet has passed.
-    if fn_likely(p.unruled == FORWARDED):
+    if fn_likely(p.unruled == FORWARDED & ~e.ruled):
         e.passed.packets += 1
         e.passed.bytes += p.length
         return

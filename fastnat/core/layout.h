@@ -223,7 +223,9 @@ static_assert(offsetof(table_memo_t, walked) == 48, "offsetof(table_memo_t, walk
 static_assert(offsetof(table_memo_t, kind) == 50, "offsetof(table_memo_t, kind)");
 static_assert(offsetof(table_memo_t, n) == 51, "offsetof(table_memo_t, n)");
 static_assert(offsetof(table_memo_t, rules) == 52, "offsetof(table_memo_t, rules)");
-static_assert(offsetof(table_memo_t, varied) == 124, "offsetof(table_memo_t, varied)");
+static_assert(offsetof(table_memo_t, varied) == 120, "offsetof(table_memo_t, varied)");
+static_assert(offsetof(table_memo_t, asks_tuple) == 124, "offsetof(table_memo_t, asks_tuple)");
+static_assert(offsetof(table_memo_t, pad) == 125, "offsetof(table_memo_t, pad)");
 static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "sizeof(memo_t)");
 static_assert(offsetof(memo_t, key) == 0, "offsetof(memo_t, key)");
 static_assert(offsetof(memo_t, packets) == 24, "offsetof(memo_t, packets)");
@@ -245,6 +247,15 @@ static_assert(offsetof(memo_t, to_port) == (FN_V6 ? 96 : 72), "offsetof(memo_t, 
 static_assert(offsetof(memo_t, pad) == (FN_V6 ? 98 : 74), "offsetof(memo_t, pad)");
 static_assert(offsetof(memo_t, rules) == (FN_V6 ? 100 : 76), "offsetof(memo_t, rules)");
 static_assert(offsetof(memo_t, pad2) == (FN_V6 ? 212 : 188), "offsetof(memo_t, pad2)");
+static_assert(sizeof(pass_memo_t) == 128, "sizeof(pass_memo_t)");
+static_assert(offsetof(pass_memo_t, key) == 0, "offsetof(pass_memo_t, key)");
+static_assert(offsetof(pass_memo_t, packets) == 16, "offsetof(pass_memo_t, packets)");
+static_assert(offsetof(pass_memo_t, bytes) == 24, "offsetof(pass_memo_t, bytes)");
+static_assert(offsetof(pass_memo_t, walked) == 32, "offsetof(pass_memo_t, walked)");
+static_assert(offsetof(pass_memo_t, n) == 34, "offsetof(pass_memo_t, n)");
+static_assert(offsetof(pass_memo_t, fails) == 35, "offsetof(pass_memo_t, fails)");
+static_assert(offsetof(pass_memo_t, rules) == 36, "offsetof(pass_memo_t, rules)");
+static_assert(offsetof(pass_memo_t, pad) == 116, "offsetof(pass_memo_t, pad)");
 static_assert(sizeof(memo_bounds_t) == (FN_V6 ? 88 : 40), "sizeof(memo_bounds_t)");
 static_assert(offsetof(memo_bounds_t, memo) == 0, "offsetof(memo_bounds_t, memo)");
 static_assert(offsetof(memo_bounds_t, born) == 4, "offsetof(memo_bounds_t, born)");
@@ -542,6 +553,7 @@ static const array_place_t fn_arrays[] = {
     {"expect_heads", offsetof(engine_t, expect_heads), sizeof(uint32_t)},
     {"table_memos", offsetof(engine_t, table_memos), sizeof(table_memo_t)},
     {"memos", offsetof(engine_t, memos), sizeof(memo_t)},
+    {"pass_memos", offsetof(engine_t, pass_memos), sizeof(pass_memo_t)},
     {"dst16_counts", offsetof(engine_t, dst16_counts), sizeof(uint32_t)},
     {"connlimits", offsetof(engine_t, connlimits), sizeof(connlimit_t)},
     {"connlimit_heads", offsetof(engine_t, connlimit_heads), sizeof(uint32_t)},
@@ -556,6 +568,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 60
+#define FN_ARRAYS 61
 
 #endif

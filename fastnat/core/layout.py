@@ -22,8 +22,10 @@ FN_CHUNK_IDS = 14
 FN_WALK_RULES = 16777216
 FN_APART = 4
 FN_WIDE = 6
-FN_TABLE_MEMO_RULES = 18
+FN_TABLE_MEMO_RULES = 17
 FN_MEMO_RULES = 28
+FN_PASS_RULES = 20
+FN_PASS_MEMOS = 256
 FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
 FN_CONNLIMIT_HEADS = 65536
@@ -48,6 +50,7 @@ FN_FIRM = 64
 FN_STATS = 28
 FN_TIMEOUTS = 40
 ANY_DEVICE = 4294967295
+FN_PLACES = 8
 
 
 class CodeMeta(EnumMeta):
@@ -318,6 +321,19 @@ class RuleTable(IntEnum, metaclass=CodeMeta):
     NAT = 2
     FILTER = 3
     LAST = 4
+
+
+class Place(IntEnum, metaclass=CodeMeta):
+    """The chains of rules that a forwarded packet passes."""
+
+    DST = 0
+    SRC = 1
+    RAW = 2
+    MANGLE_PREROUTING = 3
+    MANGLE_FORWARD = 4
+    FILTER = 5
+    MANGLE_POSTROUTING = 6
+    ELSEWHERE = 7
 
 
 class Manip(IntEnum, metaclass=CodeMeta):
@@ -1279,8 +1295,10 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("walked", "uint16", (), 0),
         ("kind", "uint8", (), 0),
         ("n", "uint8", (), 0),
-        ("rules", "uint32", (18,), 0),
+        ("rules", "uint32", (17,), 0),
         ("varied", "uint32", (), 0),
+        ("asks_tuple", "uint8", (), 0),
+        ("pad", "uint8", (3,), 0),
     ],
     "MEMO": [
         ("key", "uint64", (3,), 0),
@@ -1303,6 +1321,16 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("pad", "uint16", (), 0),
         ("rules", "uint32", (28,), 0),
         ("pad2", "uint32", (), 0),
+    ],
+    "PASS_MEMO": [
+        ("key", "uint64", (2,), 0),
+        ("packets", "uint64", (), 0),
+        ("bytes", "uint64", (), 0),
+        ("walked", "uint16", (), 0),
+        ("n", "uint8", (), 0),
+        ("fails", "uint8", (), 0),
+        ("rules", "uint32", (20,), 0),
+        ("pad", "uint32", (3,), 0),
     ],
     "MEMO_BOUNDS": [
         ("memo", "uint32", (), 0),

@@ -444,6 +444,8 @@ typedef struct {
     uint32_t rules[FN_TABLE_MEMO_RULES]; /* those that matched and count, but for a varied one */
     uint32_t varied;                     /* VARIED_*: a rule of a run of alike rules matched, each source's own; 0 none. During the
                                           * walk its index + 1 */
+    uint8_t asks_tuple;                  /* a rule that was met asks for an address or a port */
+    uint8_t pad[3];
 } table_memo_t;
 static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 
@@ -467,6 +469,19 @@ typedef struct {
     uint32_t rules[FN_MEMO_RULES];
     uint32_t pad2;
 } memo_t;
+
+/* What the rules of raw, mangle and filter do with further packets of forwarded connections, where none of them asks for an
+ * address or a port: they let them pass. */
+typedef struct {
+    uint64_t key[2];
+    uint64_t packets, bytes;
+    uint16_t walked;
+    uint8_t n;
+    uint8_t fails; /* some rule may decide otherwise for another packet of this key: each takes the long way */
+    uint32_t rules[FN_PASS_RULES];
+    uint32_t pad[3];
+} pass_memo_t;
+static_assert(sizeof(pass_memo_t) == 128, "two cache lines a memo of further packets");
 static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "three cache lines a memo, of which opening reads one, with DNAT two");
 
 /* The packets that a complete memo stands for: of each class that its key names the first member, and `last - first`. */
@@ -770,8 +785,10 @@ typedef struct {
     uint32_t src_class, dst_class;
     uint64_t port_classes;                      /* source << 24 | destination << 42, as they stand in keys */
     const target_t *target;                     /* what the rule that decided last carries */
-    const table_memo_t *table_memo[2];          /* how the nat rules decided destination and source; NULL: not repeatable */
+    uint16_t walks[FN_PLACES];                  /* enum place: the memo of the walk there, by its index + 1; 0: it was not repeatable, or none */
     uint16_t route;                             /* route index + 1, 0: not routed yet */
+    uint8_t asks_tuple;                         /* a rule was met that asks for an address or a port */
+    uint8_t first;                              /* it has opened its connection */
     uint8_t unrepeatable;                       /* a match was met whose answer depends on more than a memo's key */
     uint8_t apart;                              /* bit per run in engine_t.apart: a rule of it asks for the source in `classified` */
     uint8_t ctinfo, dir, verdict, reason, hook; /* IP_CT_*, DIR_*, VERDICT_*, REASON_*, HOOK_* */
@@ -846,7 +863,7 @@ typedef struct {
     uint32_t hook_entry[5][5];  /* [table][hook] first rule, FN_NONE none */
     uint32_t hook_policy[5][5]; /* [table][hook] the policy behind its rules, FN_NONE: there is no such chain */
     hook_count_t unruled[5][5]; /* [table][hook] packets that met no rule there, since somebody read the counters */
-    hook_count_t passed;        /* forwarded by a short cut, past PREROUTING, FORWARD and POSTROUTING without a rule */
+    hook_count_t passed;        /* forwarded by a short cut, past the chains of PREROUTING, FORWARD and POSTROUTING that have no rule */
     uint32_t wide[FN_WIDE];     /* dispatches of addresses and marks, of so many that their rules do not stay in the cache */
     uint32_t n_wide;
     uint32_t apart[FN_APART];   /* dispatches of sources that are no classes, see rules/dispatch.pxd */
@@ -902,6 +919,7 @@ typedef struct {
     expect_t expected;                           /* what the connection being opened was announced by */
     table_memo_t *table_memos;                   /* direct-mapped; n_memos of them */
     memo_t *memos;                               /* direct-mapped; n_memos of them */
+    pass_memo_t *pass_memos;                     /* direct-mapped; FN_PASS_MEMOS of them */
     uint32_t n_memos;                            /* power of two, or 0: the rules allow none */
     memo_bounds_t memo_bounds;                   /* of the complete memo found last */
     uint32_t n_memos_made;
@@ -941,7 +959,8 @@ typedef struct {
     uint64_t now;                       /* jiffies since the engine's time 0 */
     uint32_t profile;                   /* enum profile */
     uint32_t tracking, nat_hooks;
-    uint32_t only_nat_rules;            /* no rule of raw, mangle or filter sees a forwarded packet */
+    uint32_t shortly;                   /* what a forwarded packet meets can be remembered: short cuts are open */
+    uint32_t ruled;                     /* bit table * 5 + hook: a chain of raw, mangle or filter that forwarded packets pass has rules */
     uint32_t checksum, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t accounting;                /* nf_conntrack_acct */
     uint32_t local_routes;              /* somebody has added local ones (fib_has_custom_local_routes) */

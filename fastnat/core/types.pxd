@@ -25,6 +25,8 @@ cdef extern from "types.h" nogil:
         FN_WIDE
         FN_TABLE_MEMO_RULES
         FN_MEMO_RULES
+        FN_PASS_RULES
+        FN_PASS_MEMOS
         FN_RECENT_ENTRIES
         FN_HASHLIMIT_SLOTS
         FN_CONNLIMIT_HEADS
@@ -46,6 +48,7 @@ cdef extern from "types.h" nogil:
         FN_FIRM
         FN_STATS
         FN_TIMEOUTS
+        FN_PLACES
     const uint32_t FN_NONE
     const uint32_t FN_ONLY_BASES
     const uint32_t FN_ANY_IFACE
@@ -210,6 +213,15 @@ cdef extern from "types.h" nogil:
         TABLE_NAT
         TABLE_FILTER
         TABLE_LAST
+    enum:
+        PLACE_DST
+        PLACE_SRC
+        PLACE_RAW
+        PLACE_MANGLE_PREROUTING
+        PLACE_MANGLE_FORWARD
+        PLACE_FILTER
+        PLACE_MANGLE_POSTROUTING
+        PLACE_ELSEWHERE
     enum:
         MANIP_SRC
         MANIP_DST
@@ -908,8 +920,10 @@ cdef extern from "types.h" nogil:
         uint16_t walked
         uint8_t kind
         uint8_t n
-        uint32_t rules[18]
+        uint32_t rules[17]
         uint32_t varied
+        uint8_t asks_tuple
+        uint8_t pad[3]
 
     ctypedef struct memo_t:
         uint64_t key[3]
@@ -932,6 +946,16 @@ cdef extern from "types.h" nogil:
         uint16_t pad
         uint32_t rules[28]
         uint32_t pad2
+
+    ctypedef struct pass_memo_t:
+        uint64_t key[2]
+        uint64_t packets
+        uint64_t bytes
+        uint16_t walked
+        uint8_t n
+        uint8_t fails
+        uint32_t rules[20]
+        uint32_t pad[3]
 
     ctypedef struct memo_bounds_t:
         uint32_t memo
@@ -1240,8 +1264,10 @@ cdef extern from "types.h" nogil:
         uint32_t dst_class
         uint64_t port_classes
         const target_t *target
-        const table_memo_t *table_memo[2]
+        uint16_t walks[8]
         uint16_t route
+        uint8_t asks_tuple
+        uint8_t first
         uint8_t unrepeatable
         uint8_t apart
         uint8_t ctinfo
@@ -1395,6 +1421,7 @@ cdef extern from "types.h" nogil:
         expect_t expected
         table_memo_t *table_memos
         memo_t *memos
+        pass_memo_t *pass_memos
         uint32_t n_memos
         memo_bounds_t memo_bounds
         uint32_t n_memos_made
@@ -1439,7 +1466,8 @@ cdef extern from "types.h" nogil:
         uint32_t profile
         uint32_t tracking
         uint32_t nat_hooks
-        uint32_t only_nat_rules
+        uint32_t shortly
+        uint32_t ruled
         uint32_t checksum
         uint32_t loose
         uint32_t be_liberal

@@ -21,11 +21,12 @@ from ..core.layout import (
     FN_HASHLIMIT_SLOTS,
     FN_PAGE_MAPS,
     FN_PAGE_WORDS,
+    FN_PASS_MEMOS,
     FN_RECENT_ENTRIES,
     FN_WHEEL_SLOTS,
     MatchKind,
 )  # fmt: skip
-from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, TABLE_MEMO, TCP, records_of
+from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, PASS_MEMO, TABLE_MEMO, TCP, records_of
 from ..nftables.program import Program
 from ..node import Node
 from ..node.arrays import address_array, address_classes, iface_flags, policy_array, route_array
@@ -114,6 +115,7 @@ def node_tables(
         "connlimit_heads": reserve(FN_CONNLIMIT_HEADS * bool(r.connlimit_lists), np.dtype(np.uint32)),
         "table_memos": reserve(MEMOS, TABLE_MEMO),
         "memos": reserve(MEMOS, records.MEMO),
+        "pass_memos": reserve(FN_PASS_MEMOS, PASS_MEMO),
         "class_start": class_start,
         "class_route": class_route,
         "class_of_octet": class_of_octet,

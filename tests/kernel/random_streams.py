@@ -32,7 +32,8 @@ def rules(kind, family):
     lines.append("-A FORWARD -m conntrack --ctstatus ASSURED -j TOS --or-tos 32")
     seconds = [*TIMEOUTS[kind].values(), 120]
     for n, left in enumerate(seconds):
-        lines.append(f"-A FORWARD -m conntrack --ctexpire {left - 20}:{left} {hops} {100 + n}")
+        # of others the kernel says what depends on when the machine was started
+        lines.append(f"-A FORWARD -m conntrack --ctstatus CONFIRMED --ctexpire {left - 20}:{left} {hops} {100 + n}")
     return "\n".join([*lines, "COMMIT", ""])
 
 

@@ -103,6 +103,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     p.dir = 0
     p.ctinfo = IP_CT_NEW
     p.is_new = True
+    p.first = True
     # who was announced gets no helper of its own: the first of these that holds decides, as in init_conntrack
     if fn_unlikely(e.n_expects != 0) and was_expected(e, p):
         p.ctinfo = IP_CT_RELATED

@@ -285,24 +285,25 @@ cdef inline bint multiport_holds(const engine_t *e, const match_t *m, pkt_t *p) 
 cdef inline bint by_key_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
     # by_key_holds: kinds that ask only what the key of a memo holds (rules/walk), inversion left out.
     cdef uint32_t kind = m.kind
+    if kind == MATCH_MARK:
+        return (p.mark & m.mark.mask) == m.mark.value
+    if kind == MATCH_CTSTATE:
+        return (ct_state_bit(e, p) & m.ctstate.bits) != 0
+    if kind == MATCH_TCP_FLAGS:
+        return (p.tcp_flags & m.byte.mask) == m.byte.value
+    p.asks_tuple = True
     if kind == MATCH_SPORT:
         return m.ports.low <= tuple_sport(p.t) <= m.ports.high
     if kind == MATCH_DPORT:
         return m.ports.low <= tuple_dport(p.t) <= m.ports.high
-    if kind == MATCH_MARK:
-        return (p.mark & m.mark.mask) == m.mark.value
     if kind == MATCH_ADDRTYPE_DST or kind == MATCH_ADDRTYPE_SRC:
         return type_holds(e, m, p, kind == MATCH_ADDRTYPE_DST)
     if kind == MATCH_MULTIPORT_SRC or kind == MATCH_MULTIPORT_DST or kind == MATCH_MULTIPORT_EITHER:
         return multiport_holds(e, m, p)
-    if kind == MATCH_TCP_FLAGS:
-        return (p.tcp_flags & m.byte.mask) == m.byte.value
     if kind == MATCH_ICMP_TYPE:
         return icmp_holds(m, p)
     if kind == MATCH_IPRANGE_SRC or kind == MATCH_IPRANGE_DST:
         return in_range(e, m, tuple_src(p.t) if kind == MATCH_IPRANGE_SRC else tuple_dst(p.t))
-    if kind == MATCH_CTSTATE:
-        return (ct_state_bit(e, p) & m.ctstate.bits) != 0
     if kind == MATCH_PKT_TYPE:
         classify(e, p)
         return packet_type(e, p) == m.pkt_type.type
@@ -328,13 +329,14 @@ cdef inline bint match_holds(engine_t *e, match_t *m, pkt_t *p) noexcept nogil:
     return by_key_holds(e, m, p) != m.invert
 
 
-cdef inline bint rule_fits(const engine_t *e, const rule_t *r, const pkt_t *p, bint *hotdrop) noexcept nogil:
+cdef inline bint rule_fits(const engine_t *e, const rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # rule_fits: the fixed part: addresses, interfaces, fragments, protocol, each possibly inverted.
     # => hotdrop: the rule asks for a protocol, and nobody can tell which one it is (ip6_packet_match).
     cdef uint32_t tests = r.tests
     cdef uint32_t inv = r.invert
     cdef uint32_t src_differs, dst_differs
     if tests & RULE_TESTS_ADDRESSES:
+        p.asks_tuple = True
         src_differs = ((tuple_src(p.t) ^ r.src) & r.smask) != 0
         dst_differs = ((tuple_dst(p.t) ^ r.dst) & r.dmask) != 0
         # bit 0 of invert turns the source's test round, bit 1 the destination's
@@ -386,6 +388,7 @@ cdef inline uint32_t dispatch(const engine_t *e, uint32_t at, pkt_t *p) noexcept
     # => The index of that rule, or of the one behind the run.
     cdef const dispatch_t *d = &e.dispatches[e.rules[at].target_arg]
     cdef uint32_t rule, key
+    p.asks_tuple |= d.kind <= DISPATCH_SRC
     if d.apart:
         rule = rule_of_source(e, d, tuple_src(p.t))
         p.unrepeatable |= rule != FN_NONE and not d.alike
@@ -484,7 +487,7 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
     # => TARGET_NONE, or how the walk ends after all.
     if kind == TARGET_MARK:
         target_mark(p, t)
-    elif kind != TARGET_NONE:
+    elif kind != TARGET_NONE and (kind != TARGET_TCPMSS or p.data != NULL):
         p.unrepeatable = True
         if kind == TARGET_CONNMARK:
             target_connmark(e, p, t)

@@ -4,13 +4,27 @@
 # Invariants: two packets with the same key meet the same rules with the same answers: addresses and ports count only
 # as classes, cut at every address and port that a rule or a route names; whatever else a match may ask
 # makes the walk unrepeatable, and then nothing is remembered. Counters of a memo are those of all its rules.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..fib cimport classify
 from ..tuples.tuple cimport tuple_proto, tuple_src
 from .dispatch cimport count_rule, rule_of_source, varied_rule
 from .match cimport ct_state_bit, do_table
 from .nftables cimport run_bases
+
+
+# enum place by table and hook
+cdef extern from *:
+    """
+    static const uint8_t fn_place[5][5] = {
+        {PLACE_RAW, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE},
+        {PLACE_MANGLE_PREROUTING, PLACE_ELSEWHERE, PLACE_MANGLE_FORWARD, PLACE_ELSEWHERE, PLACE_MANGLE_POSTROUTING},
+        {PLACE_DST, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_SRC},
+        {PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_FILTER, PLACE_ELSEWHERE, PLACE_ELSEWHERE},
+        {PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE, PLACE_ELSEWHERE},
+    };
+    """
+    const uint8_t place_of "fn_place"[5][5]
 
 
 cdef enum:
@@ -33,6 +47,8 @@ cdef inline void table_memo_key(const engine_t *e, uint32_t table, pkt_t *p, uin
 cdef inline uint32_t slot_of(const engine_t *e, const uint64_t *key) noexcept nogil:
     # slot_of: the place of a key among the memos of tables, and of shortcuts/hook_memo's.
     cdef uint64_t h = key[0] ^ key[1] * <uint64_t>0x9e3779b97f4a7c15 ^ key[2]
+    # so that the uppermost bits count, too: the table, the hook, the state
+    h ^= h >> 32
     return <uint32_t>(h * <uint64_t>0xbf58476d1ce4e5b9 >> 40) & (e.n_memos - 1)
 
 
@@ -93,6 +109,7 @@ cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo
     fresh.varied = 0
     fresh.target_arg = 0
     p.unrepeatable = False
+    p.asks_tuple = False
     fresh.kind = <unsigned char>do_table(e, table, p, &fresh)
     p.target = &e.targets[fresh.target_arg]
     if memo == NULL:
@@ -107,8 +124,9 @@ cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo
         fresh.packets = 0
         fresh.bytes = 0
         fresh.mark = p.mark
+        fresh.asks_tuple = p.asks_tuple
         memo[0] = fresh
-        p.table_memo[p.hook == HOOK_POSTROUTING] = memo
+        p.walks[place_of[table][p.hook]] = <uint16_t>(memo - e.table_memos + 1)
     return fresh.kind
 
 
@@ -135,5 +153,5 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     p.target = &e.targets[memo.target_arg]
     if fn_unlikely(memo.varied != 0):
         p.target = varied_target(e, p, memo)
-    p.table_memo[p.hook == HOOK_POSTROUTING] = memo
+    p.walks[place_of[table][p.hook]] = <uint16_t>(memo - e.table_memos + 1)
     return memo.kind

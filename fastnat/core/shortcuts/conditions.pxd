@@ -21,31 +21,67 @@ cdef enum:
     COMPLETE_ELSE = 2
 
 
-cdef inline bint only_nat_rules(const engine_t *e, bint remember) noexcept nogil:
-    # only_nat_rules: a forwarded packet meets conntrack, nat and nothing else. remember: the user allows short cuts.
+# the chains beside those of nat that a forwarded packet passes, as bits of pkt_t.unruled and engine_t.ruled
+cdef extern from *:
+    """
+    #define FN_CHAIN(table, hook) (1u << ((table) * 5 + (hook)))
+    #define FN_FORWARDED                                                                        \\
+        (FN_CHAIN(TABLE_RAW, HOOK_PREROUTING) | FN_CHAIN(TABLE_MANGLE, HOOK_PREROUTING)         \\
+         | FN_CHAIN(TABLE_MANGLE, HOOK_FORWARD) | FN_CHAIN(TABLE_FILTER, HOOK_FORWARD)          \\
+         | FN_CHAIN(TABLE_MANGLE, HOOK_POSTROUTING))
+    static const uint32_t fn_chain[FN_PLACES] = {
+        0, 0, FN_CHAIN(TABLE_RAW, HOOK_PREROUTING), FN_CHAIN(TABLE_MANGLE, HOOK_PREROUTING),
+        FN_CHAIN(TABLE_MANGLE, HOOK_FORWARD), FN_CHAIN(TABLE_FILTER, HOOK_FORWARD),
+        FN_CHAIN(TABLE_MANGLE, HOOK_POSTROUTING), 0,
+    };
+    """
+    const uint32_t FORWARDED "FN_FORWARDED"
+    # by enum place
+    const uint32_t chain_at "fn_chain"[FN_PLACES]
+
+
+cdef inline uint32_t ruled_chains(const engine_t *e) noexcept nogil:
+    # ruled_chains: => Those of FORWARDED that have rules.
+    cdef uint32_t ruled = 0
+    cdef uint32_t table, hook
+    for table in range(5):
+        for hook in range(5):
+            if e.hook_entry[table][hook] != FN_NONE:
+                ruled |= <uint32_t>1 << (table * 5 + hook)
+    return ruled & FORWARDED
+
+
+cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil:
+    # may_go_shortly: what forwarded packets meet can be remembered. remember: the user allows short cuts.
     # => What holds for the node as it is configured; all short cuts but the memos of tables ask for it.
     cdef uint32_t table, hook
     # without tracking there is no connection to know anything
     if not e.tracking or not remember:
         return False
+    # no memo holds what chains of nftables say, and they see each packet, not only the first of a connection as nat's do
+    if e.n_bases:
+        for table in range(5):
+            for hook in range(5):
+                if table != TABLE_NAT and e.hook_entry[table][hook] != FN_NONE:
+                    return False
+    # n_memos 0: masks with holes, or too many interfaces for a key
+    if e.ruled and e.n_memos == 0:
+        return False
     # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones
     if e.max_events or e.n_services or e.auto_helpers:
         return False
-    # a rule of raw, mangle or filter, or of a chain behind nat, sees each packet, not only the first of a connection
-    for table in range(5):
-        for hook in range(5):
-            if table != TABLE_NAT and e.hook_entry[table][hook] != FN_NONE:
-                return False
     return True
 
 
 cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
     # may_have_memo: whether hooks may follow a memo, or make one, for a packet behind conntrack in PREROUTING.
-    # n_memos 0: masks with holes, or too many interfaces for a key
-    if not e.only_nat_rules or e.n_memos == 0:
+    if not e.shortly or e.n_memos == 0:
         return False
     # later packets are not asked: nat rules run once a connection
     if not p.is_new:
+        return False
+    # without nat there is no null binding either
+    if not e.nat_hooks:
         return False
     # bytes are rewritten hook by hook
     if p.data != NULL:
@@ -67,16 +103,58 @@ cdef inline bint names_one(const engine_t *e, const target_t *range_) noexcept n
     return range_.min_proto == range_.max_proto and range_.min_proto != 0 and e.profile != LINUX_5_4
 
 
-cdef inline bint may_be_memorized(const engine_t *e, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
-    # may_be_memorized: whether two walks through nat, for the destination and for the source, make a memo.
-    # a walk was not repeatable, or the second has taken the place of the first
-    if dst == NULL or src == NULL or dst == src:
+cdef inline const table_memo_t *walk_at(const engine_t *e, const pkt_t *p, uint32_t place) noexcept nogil:
+    # walk_at: how the packet's walk at a place of enum place was remembered.
+    # => NULL: it was not, or there was none.
+    return &e.table_memos[p.walks[place] - 1] if p.walks[place] else NULL
+
+
+cdef inline bint has_rules(const engine_t *e, uint32_t place) noexcept nogil:
+    # has_rules: whether a chain that forwarded packets pass has any. place: of enum place.
+    if place >= PLACE_RAW:
+        return e.ruled & chain_at[place] != 0
+    return e.hook_entry[TABLE_NAT][HOOK_PREROUTING if place == PLACE_DST else HOOK_POSTROUTING] != FN_NONE
+
+
+cdef inline bint are_there(const engine_t *e, const pkt_t *p, uint32_t first) noexcept nogil:
+    # are_there: whether all walks of a forwarded packet were repeatable, from a place of enum place on, and let it pass.
+    cdef const table_memo_t *memo
+    cdef uint32_t place, before
+    for place in range(first, PLACE_ELSEWHERE):
+        memo = walk_at(e, p, place)
+        if not has_rules(e, place):
+            continue
+        if memo == NULL or (place >= PLACE_RAW and (memo.kind != TARGET_ACCEPT or memo.varied)):
+            return False
+        # a later walk may have taken the place of an earlier one's memo
+        for before in range(first, place):
+            if p.walks[before] == p.walks[place]:
+                return False
+    return True
+
+
+cdef inline bint may_be_memorized(const engine_t *e, const pkt_t *p, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
+    # may_be_memorized: whether the walks of a connection's first packet make a memo. dst, src: those through nat.
+    cdef const table_memo_t *raw = walk_at(e, p, PLACE_RAW)
+    cdef uint32_t n = 0
+    cdef uint32_t walked = 0
+    cdef uint32_t place
+    if not are_there(e, p, PLACE_DST):
+        return False
+    # the key of a memo has the mark with which the packet came in
+    if raw != NULL and raw.mark != <uint32_t>raw.key[1]:
+        return False
+    for place in range(PLACE_ELSEWHERE):
+        if p.walks[place]:
+            n += walk_at(e, p, place).n
+            walked += walk_at(e, p, place).walked
+    if n > FN_MEMO_RULES or walked > 0xffff:
         return False
     # met for the first time, a kind may never come again: among thousands of services most would only push out another
     if dst.packets == 0 or src.packets == 0:
         return False
     # of rules for single sources a memo has room for one
-    if dst.varied or dst.n + src.n > FN_MEMO_RULES:
+    if dst.varied:
         return False
     # the new destination decides the route, and with it which rules the source meets
     if dst.kind != TARGET_ACCEPT and not (dst.kind == TARGET_DNAT and names_one(e, &e.targets[dst.target_arg])):

@@ -3,7 +3,7 @@
 # Source: the steps of hooks.pxd for such a packet (what the kernel calls the flow-table fast path gives the
 # same answer); nf_conntrack_in, nf_nat_packet (Linux 6.18).
 # Invariants: gives exactly what `walk` would give, or declines and changes nothing: shortcuts/conditions says when. It is asked
-# only where engine_t.only_nat_rules holds, and then every hook but conntrack's and NAT's is empty.
+# only where engine_t.shortly holds, and where rules of raw, mangle or filter are known to let the packet pass (pass_memo).
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *

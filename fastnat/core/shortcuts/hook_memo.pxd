@@ -1,9 +1,8 @@
 # Remembering what the hooks decide for the first packet of a forwarded connection.
 #
-# Source: ours; it stands for PREROUTING, routing, FORWARD and POSTROUTING of a packet that only nat rules see, see hooks
-# and rules/walk.
-# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks, of which the first left
-# the destination alone or gave all packets one and the same; packets with its key differ for no rule, no route and no martian
+# Source: ours; it stands for raw, PREROUTING, routing, FORWARD and POSTROUTING, see hooks and rules/walk.
+# Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks, of which that of nat
+# PREROUTING left the destination alone or gave all packets one and the same; packets with its key differ for no rule, no route and no martian
 # check. The connection's own steps (null binding, setup_info, confirm) are never remembered.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -15,23 +14,12 @@ from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
 from ..source_address cimport only_addr6
 from ..tuples.tuple cimport invert_tuple, tuple_dport, tuple_proto, tuple_src, tuple_with_dst
-from .conditions cimport completeness, may_be_memorized
-
-
-# the chains beside those of nat that a forwarded packet passes, as bits of pkt_t.unruled
-cdef extern from *:
-    """
-    #define FN_CHAIN(table, hook) (1u << ((table) * 5 + (hook)))
-    #define FN_FORWARDED                                                                        \\
-        (FN_CHAIN(TABLE_RAW, HOOK_PREROUTING) | FN_CHAIN(TABLE_MANGLE, HOOK_PREROUTING)         \\
-         | FN_CHAIN(TABLE_MANGLE, HOOK_FORWARD) | FN_CHAIN(TABLE_FILTER, HOOK_FORWARD)          \\
-         | FN_CHAIN(TABLE_MANGLE, HOOK_POSTROUTING))
-    """
-    const uint32_t FORWARDED "FN_FORWARDED"
+from .conditions cimport completeness, FORWARDED, has_rules, may_be_memorized, walk_at
+from .pass_memo cimport pass_memo_flush
 
 
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
-    # memo_key: everything about the packet that a rule of nat, a route or a martian check may ask. Bit 63: the key is in use.
+    # memo_key: everything about the packet that a rule, a route or a martian check may ask. Bit 63: the key is in use.
     classify(e, p)
     key[0] = p.src_class | <uint64_t>p.dst_class << 32 | <uint64_t>p.apart << APART_SHIFT
     key[1] = p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
@@ -72,26 +60,41 @@ cdef inline void take_destination(memo_t *memo, const table_memo_t *dst, const t
         memo.to_port = range_.min_proto
 
 
-cdef inline void take_rules(memo_t *memo, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
-    # take_rules: those of both walks, for their counters.
-    cdef uint32_t i
-    memo.walked = dst.walked + src.walked
-    memo.n = dst.n + src.n
-    for i in range(dst.n):
-        memo.rules[i] = dst.rules[i]
-    for i in range(src.n):
-        memo.rules[dst.n + i] = src.rules[i]
+cdef inline void take_rules(const engine_t *e, memo_t *memo, const pkt_t *p) noexcept nogil:
+    # take_rules: those of all walks, for their counters.
+    cdef const table_memo_t *walk_memo
+    cdef uint32_t place, i
+    memo.walked = 0
+    memo.n = 0
+    for place in range(PLACE_ELSEWHERE):
+        walk_memo = walk_at(e, p, place)
+        if walk_memo == NULL:
+            continue
+        memo.walked += walk_memo.walked
+        for i in range(walk_memo.n):
+            memo.rules[memo.n + i] = walk_memo.rules[i]
+        memo.n += walk_memo.n
 
 
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
-    cdef const table_memo_t *dst = p.table_memo[0]
-    cdef const table_memo_t *src = p.table_memo[1]
+    # of a chain without rules
+    cdef table_memo_t none
+    cdef const table_memo_t *dst = walk_at(e, p, PLACE_DST)
+    cdef const table_memo_t *src = walk_at(e, p, PLACE_SRC)
     cdef const target_t *range_
     cdef memo_t *memo
     cdef uint32_t i
+    memset(&none, 0, sizeof(table_memo_t))
+    none.kind = TARGET_ACCEPT
+    none.mark = p.mark
+    none.packets = 1
+    if not has_rules(e, PLACE_DST):
+        dst = &none
+    if not has_rules(e, PLACE_SRC):
+        src = &none
     # routes that depend on more than a memo's key are not kept by the connection either
-    if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(e, dst, src):
+    if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(e, p, dst, src):
         return
     memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)
@@ -110,7 +113,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.complete = completeness(memo, range_)
     e.n_memos_made += 1
     memo.born = e.n_memos_made
-    take_rules(memo, dst, src)
+    take_rules(e, memo, p)
 
 
 cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
@@ -184,7 +187,7 @@ cdef inline void flush_policies(engine_t *e) noexcept nogil:
     for table in range(4):
         for hook in range(5):
             count = &e.unruled[table][hook]
-            if FORWARDED >> (table * 5 + hook) & 1:
+            if (FORWARDED & ~e.ruled) >> (table * 5 + hook) & 1:
                 count.packets += e.passed.packets
                 count.bytes += e.passed.bytes
             if e.hook_policy[table][hook] != FN_NONE:
@@ -201,6 +204,8 @@ cdef inline void flush_counters(engine_t *e) noexcept nogil:
     for i in range(e.n_memos):
         table_memo_flush(e, &e.table_memos[i])
         memo_flush(e, &e.memos[i])
+    for i in range(FN_PASS_MEMOS):
+        pass_memo_flush(e, &e.pass_memos[i])
 
 
 cdef inline void forget_memos(engine_t *e) noexcept nogil:
@@ -208,3 +213,4 @@ cdef inline void forget_memos(engine_t *e) noexcept nogil:
     flush_counters(e)
     memset(e.table_memos, 0, e.n_memos * sizeof(table_memo_t))
     memset(e.memos, 0, e.n_memos * sizeof(memo_t))
+    memset(e.pass_memos, 0, FN_PASS_MEMOS * sizeof(pass_memo_t))
