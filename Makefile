@@ -70,9 +70,9 @@ coverage: build/gcov/.built
 		$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 	$(BIN)/coverage report --sort=cover --skip-covered
 	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-gcov
-# COUNT=200 of them, in one build; MOST=100 of those; an interrupted run is gone on with
+# COUNT=200 of them, in one build; MOST=100 of those; SEED=2 for others; an interrupted run is gone on with
 mutants: $(VENV)/.built
-	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200) $(MOST:%=--most %)
+	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200) $(MOST:%=--most %) $(SEED:%=--seed %)
 build/checked/.built build/asan/.built build/gcov/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
 	@mkdir -p build
 	@[ $@ -nt setup.py ] || rm -rf build/cython-$* build/temp-$*  # Cython does not see other directives

@@ -96,6 +96,8 @@ class Model:
     range: Range
     generator: Generator
     profile: str = "linux-6.18"
+    # of IPv6 the words of 32 bits in front of the last one, the same in every address
+    front: tuple[int, ...] = ()
     now: int = 0
     table: dict = field(default_factory=dict)
     by_source: dict = field(default_factory=dict)
@@ -185,7 +187,11 @@ class Model:
         r = self.range
         if r.low == r.high:
             return r.low
-        j = jhash2([swap32(t[0]), 0, 0, 0], 0 if r.persistent else swap32(t[1]))
+        words = [swap32(w) for w in (*self.front, t[0])]
+        j = jhash2([*words, 0, 0, 0][:4], 0 if r.persistent else swap32(t[1]))
+        # each word of the address is chosen in turn, and the word of the destination goes into the next choice
+        for word in () if r.persistent else self.front:
+            j ^= swap32(word)
         return r.low + (j * (r.high - r.low + 1) >> 32)
 
     def search(self, t, conn, ports):

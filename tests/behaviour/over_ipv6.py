@@ -7,12 +7,17 @@ IPv6 on their way in and IPv4 again on their way out. What IPv6 has not (options
 import ipaddress
 import re
 import struct
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from kernel.handmade import csum, fold
 
 import fastnat
 from fastnat import dtypes
+from fastnat.addresses import V4, V6
+from fastnat.conntrack.columns import dtype_of
+from fastnat.conntrack.text import Connection
 from fastnat.conntrack.view import Conntrack
 
 FRONT = 0xFD00 << 112
@@ -23,6 +28,11 @@ NFT = [
     (r"\bip (saddr|daddr|dscp|ecn|length|version)\b", r"ip6 \1"), (r"\bip ttl\b", "ip6 hoplimit"),
     (r"\bip protocol\b", "ip6 nexthdr"), (r"\btable ip\b", "table ip6"), (r"\bipv4_addr\b", "ipv6_addr"),
     (r"\bl3proto ip\b", "l3proto ip6"), (r"\b(snat|dnat)( prefix)? ip\b", r"\1\2 ip6"), (r"\bicmp\b", "icmpv6"),
+    (r"\b(rule|chain|set|map|element|counter|quota) ip ", r"\1 ip6 "),
+]  # fmt: skip
+FROM_NFT = [
+    (r"\bip6 nexthdr\b", "ip protocol"), (r"\bip6 hoplimit\b", "ip ttl"), (r"\bip6\b", "ip"),
+    (r"\bipv6_addr\b", "ipv4_addr"), (r"\bicmpv6\b", "icmp"),
 ]  # fmt: skip
 
 
@@ -64,17 +74,26 @@ def sets(text):
 
 def quads(text):
     """Return a listing with addresses of IPv4 again."""
-    return re.sub(r"\[?fd00::([0-9a-f]+):([0-9a-f]+)\]?", lambda m: _quad(int(m[1], 16) << 16 | int(m[2], 16)), text)
+    return re.sub(r"\[?fd00::([0-9a-f]+):([0-9a-f]+)\]?(?:/(\d+))?", _quad, text)
 
 
-def _quad(number):
-    return str(ipaddress.IPv4Address(number))
+def _quad(m):
+    length = f"/{int(m[3]) - 96}" if m[3] else ""
+    return str(ipaddress.IPv4Address(int(m[1], 16) << 16 | int(m[2], 16))) + length
 
 
 def nftables(text):
     """Return rules of nftables for IPv6."""
     text = worded(text)
     for old, new in NFT:
+        text = re.sub(old, new, text)
+    return text
+
+
+def of_ipv4(text):
+    """Return a listing of nftables with tables of IPv4."""
+    text = quads(text)
+    for old, new in FROM_NFT:
         text = re.sub(old, new, text)
     return text
 
@@ -91,7 +110,10 @@ def _sum(data):
 
 def six(data):
     """Return an IPv6 packet that says what one of IPv4 says."""
-    if len(data) < 20 or data[0] != 0x45 or data[6] & 0x3F or data[7]:
+    # of a header that is cut off there is as large a part
+    if len(data) < 20:
+        return six(data.ljust(20, b"\0"))[: 2 * len(data)] if data[:1] == b"\x45" else data
+    if data[0] != 0x45 or data[6] & 0x3F or data[7]:
         raise ValueError("IPv6 has no such packet")
     src, dst = (FRONT.to_bytes(16, "big")[:12] + data[at : at + 4] for at in (12, 16))
     proto, body = data[9], data[20:]
@@ -99,7 +121,8 @@ def six(data):
         proto, body = 58, _icmp(body, src + dst)
     else:
         body = _resummed(proto, body, data[12:20], src + dst)
-    length = int.from_bytes(data[2:4], "big") - 20
+    # a header that an error quotes is longer; a length that is too short is too long there
+    length = (int.from_bytes(data[2:4], "big") - 20 + len(body) - len(data[20:])) & 0xFFFF
     head = struct.pack(">IHBB", 6 << 28 | data[1] << 20, length, proto, data[8])
     return head + src + dst + body
 
@@ -113,6 +136,8 @@ def _resummed(proto, body, old, new):
 
 
 def _icmp(body, ends):
+    if len(body) < 8:
+        return _icmp(body.ljust(8, b"\0"), ends)[: len(body)]
     kind = ICMP[body[0], body[1]]
     rest = body[4:8] + (six(body[8:]) if kind[0] < 128 else body[8:])
     made = bytes([*kind, 0, 0]) + rest
@@ -132,13 +157,13 @@ def four(data):
         proto, body = 1, made[:2] + csum(made).to_bytes(2, "big") + rest
     else:
         body = _resummed(proto, body, data[8:40], src + dst)
-    length = int.from_bytes(data[4:6], "big") + 20
+    length = int.from_bytes(data[4:6], "big") + 20 + len(body) - len(data[40:])
     head = struct.pack(">BBHHHBBH", 0x45, (data[0] & 15) << 4 | data[1] >> 4, length, 1, 0, data[7], proto, 0)
     head = head + src + dst
     return head[:10] + csum(head).to_bytes(2, "big") + head[12:] + body
 
 
-# ---------------------------------------------------------------- calls
+# ---------------------------------------------------------------- arrays
 def one(value):
     """Return what stands for an address, or for several, in a call."""
     if isinstance(value, str):
@@ -150,59 +175,220 @@ def one(value):
     return ipaddress.IPv6Address(FRONT | int(value))
 
 
-def results(out):
-    """Return results of IPv4 for those of IPv6."""
-    made = np.zeros(out.shape, dtypes.RESULT)
-    for name in dtypes.RESULT.names:
-        made[name] = out[name]["low"] & 0xFFFFFFFF if name in ("src", "dst") else out[name]
+def is_of_ipv4(batch):
+    return isinstance(batch, np.ndarray) and batch.dtype == dtypes.PACKET
+
+
+def headers(batch):
+    """Return headers of IPv6 for those of IPv4."""
+    made = widened(batch, dtypes.PACKET6)
+    icmp = batch["proto"] == 1
+    made["proto"][icmp] = 58
+    for (kind, code), (kind6, code6) in ICMP.items():
+        made["dport"][icmp & (batch["dport"] == kind << 8 | code)] = kind6 << 8 | code6
     return made
 
 
+def widened(records, dtype):
+    """Return records of IPv6 that say what those of IPv4 say."""
+    made = np.zeros(records.shape, dtype)
+    for name in records.dtype.names:
+        if name in ("src", "dst"):
+            made[name]["low"], made[name]["high"] = records[name], FRONT >> 64
+        elif name in made.dtype.names:
+            made[name] = records[name]
+    return made
+
+
+def narrowed(records, dtype):
+    """Return records of IPv4 that say what those of IPv6 say."""
+    made = np.zeros(records.shape, dtype)
+    for name in made.dtype.names:
+        if records.dtype[name].names and "low" in records.dtype[name].names:
+            made[name] = records[name]["low"] & 0xFFFFFFFF
+        elif made.dtype[name].base.names:
+            made[name] = narrowed(records[name], made.dtype[name].base)
+        else:
+            made[name] = records[name]
+    return made
+
+
+def results(out, batch):
+    """Return results of IPv4 for those of IPv6."""
+    made = narrowed(out, dtypes.RESULT)
+    icmp = batch["proto"][: len(out)] == 1
+    for (kind, code), (kind6, code6) in ICMP.items():
+        made["dport"][icmp & (out["dport"] == kind6 << 8 | code6)] = kind << 8 | code
+    return made
+
+
+def in_ipv4(c):
+    """Return a connection of IPv4 for one of IPv6 that translates one."""
+    if c is None or c.original[0] >> 32 != FRONT >> 32:
+        return c
+    return replace(c, family=V4, original=_ends(c, c.original), reply=_ends(c, c.reply), proto=_proto(c))
+
+
+def _ends(c, ends):
+    src, dst, sport, dport = ends
+    if c.proto == 58:
+        kind, code = {v: k for k, v in ICMP.items()}[dport >> 8, dport & 255]
+        dport = kind << 8 | code
+    return src & 0xFFFFFFFF, dst & 0xFFFFFFFF, sport, dport
+
+
+def _proto(c):
+    return 1 if c.proto == 58 else c.proto
+
+
+def in_ipv6(c):
+    """Return the connection that in_ipv4() gave this one for: what deletes it asks for its place alone."""
+    return replace(c, family=V6) if isinstance(c, Connection) else c
+
+
+def rows(found):
+    """Return rows of a table of IPv4 for those of IPv6."""
+    made = np.zeros(found.shape, dtype_of(V4))
+    for name in made.dtype.names:
+        made[name] = found[name] if name in found.dtype.names else found[f"{name}_low"] & 0xFFFFFFFF
+    return made
+
+
+def dump(text):
+    """Return a dump of connections of IPv6."""
+    text = re.sub(r"\bipv4 +2 ", "ipv6     10 ", worded(text))
+    text = re.sub(r"\bicmp +1 ", "icmpv6   58 ", text)
+    return re.sub(r"\btype=8 code=0", "type=128 code=0", re.sub(r"\btype=0 code=0", "type=129 code=0", text))
+
+
+# ---------------------------------------------------------------- calls
 class Patched:
     """Stands between a test and fastnat until the test ends."""
 
     def __init__(self, patch):
         self.patch = patch
-        node, engine = fastnat.Node, fastnat.Engine
-        add_interface, add_address, add_route = node.add_interface, node.add_address, node.add_route
-        load_sets, load_nft, load_services = node.load_sets, node.load_nft, node.load_services
-        load6, packets, process = node.load_rules6, engine.packets, engine.process
-        process_packet, save_rules, ports, services = (
-            engine.process_packet, engine.save_rules, engine.ports, engine.services,
-        )  # fmt: skip
+        self.nodes(fastnat.Node)
+        self.packets(fastnat.Engine)
+        self.bytes(fastnat.Engine)
+        self.group(fastnat.EngineGroup)
+        self.texts(fastnat.Engine)
+        self.connections(Conntrack)
 
-        def route(self, to, via=None, **more):
-            given = {name: worded(v) if name == "src" else v for name, v in more.items()}
-            add_route(self, "::/0" if to == "default" else worded(to), via=via and worded(via), **given)
+    def over(self, owner, name, made):
+        """Let made(the function as it was) stand in a function's place."""
+        self.patch.setattr(owner, name, made(getattr(owner, name)))
 
-        def run(self, batch, now=0.0, *more, **named):
-            out = process(self, batch, now, *more, **named)
-            return results(out) if out.dtype == dtypes.RESULT6 else out
+    def nodes(self, node):
+        def interface(before):
+            return lambda s, name, addresses=(), mtu=1500: before(
+                s, name, addresses if name == "lo" else list(map(worded, addresses)), mtu
+            )
 
-        def pass_packet(self, data, iface="local", now=0.0):
-            verdict, out = process_packet(self, six(bytes(data)), iface, now)
-            return verdict, four(out) if out else out
+        def route(before):
+            def add(self, to, via=None, **more):
+                given = {name: worded(v) if name == "src" else v for name, v in more.items()}
+                before(self, "::/0" if to == "default" else worded(to), via=via and worded(via), **given)
 
-        def given(self, **fields):
-            return packets(self, **{n: one(v) if n in ("src", "dst") else v for n, v in fields.items()})
+            return add
 
-        def interface(self, name, addresses=(), mtu=1500):
-            add_interface(self, name, addresses if name == "lo" else list(map(worded, addresses)), mtu)
-
-        patch.setattr(node, "add_interface", interface)
-        patch.setattr(
-            node, "add_address", lambda s, n, a, *m: add_address(s, n, a if a.startswith("127.") else worded(a), *m)
+        self.over(node, "add_interface", interface)
+        self.over(node, "add_route", route)
+        self.over(node, "add_address", lambda f: lambda s, n, a, *m: f(s, n, a if a[:4] == "127." else worded(a), *m))
+        self.over(node, "remove_address", lambda f: lambda s, n, a: f(s, n, worded(a)))
+        self.over(
+            node, "remove_route", lambda f: lambda s, to, d=None: f(s, {"default": "::/0"}.get(to, worded(to)), d)
         )
-        patch.setattr(node, "add_route", route)
-        patch.setattr(node, "load_rules", lambda s, text, *m, **k: load6(s, rules(text), *m, **k))
-        patch.setattr(node, "load_sets", lambda s, text, *m, **k: load_sets(s, sets(text), *m, **k))
-        patch.setattr(node, "load_nft", lambda s, text, *m, **k: load_nft(s, nftables(text), *m, **k))
-        patch.setattr(node, "load_services", lambda s, text, *m, **k: load_services(s, worded(text), *m, **k))
-        patch.setattr(engine, "packets", given)
-        patch.setattr(engine, "process", run)
-        patch.setattr(engine, "process_packet", pass_packet)
-        patch.setattr(engine, "save_rules", lambda s, version=6: save_rules(s, 6))
-        patch.setattr(engine, "services", lambda s, version=6: quads(services(s, 6)))
-        form = Conntrack.format
-        patch.setattr(Conntrack, "format", lambda s, style="conntrack": quads(form(s, style)))
-        patch.setattr(engine, "ports", lambda s, a, p, d, n: ports(s, one(a), p, one(d), n))
+        load6 = node.load_rules6
+        self.over(node, "load_rules", lambda f: lambda s, text, *m, **k: load6(s, rules(text), *m, **k))
+        for name, translate in (("load_sets", sets), ("load_nft", nftables), ("load_services", worded)):
+            self.over(node, name, self.of_text(translate))
+
+    @staticmethod
+    def of_text(translate):
+        return lambda before: lambda self, text, *more, **named: before(self, translate(text), *more, **named)
+
+    def packets(self, engine):
+        def process(before):
+            def run(self, batch, now=0.0, out=None, **named):
+                if not is_of_ipv4(batch) or not batch.flags.c_contiguous:
+                    return before(self, batch, now, out, **named)
+                found = results(before(self, headers(batch), now, **named), batch)
+                if out is None:
+                    return found
+                out[: len(found)] = found
+                return out
+
+            return run
+
+        self.over(engine, "process", process)
+        self.over(engine, "connect", lambda f: lambda s, proto, src, sport, dst, *m, **k: in_ipv4(
+            f(s, proto, one(src), sport, one(dst), *m, **k)
+        ))  # fmt: skip
+        self.over(engine, "close", lambda f: lambda s, c, now, version=6: f(s, c, now, version))
+        for name in ("core_of", "stack_of"):
+            self.over(engine, name, lambda f: lambda s, version: f(s, 6))
+        for name in ("save_rules", "is_tracking"):
+            self.over(engine, name, lambda f: lambda s, version=6: f(s, 6))
+        self.over(engine, "events", lambda f: lambda s, version=6: narrowed(f(s, 6), dtypes.RECORDS4.EVENT))
+        self.over(engine, "ports", lambda f: lambda s, addr, proto, dst, dport: f(
+            s, one(addr), proto, one(dst), dport
+        ))  # fmt: skip
+
+    def bytes(self, engine):
+        def packet(before):
+            def run(self, data, iface="local", now=0.0):
+                verdict, out = before(self, six(bytes(data)), iface, now)
+                return verdict, four(out) if out else out
+
+            return run
+
+        def frames(before):
+            def run(self, buffer, offsets, iface="local", now=0.0):
+                if (np.diff(offsets) < 0).any() or offsets[0] < 0 or offsets[-1] > len(buffer):
+                    return before(self, buffer, offsets, iface, now)
+                ends = offsets.tolist()
+                wholes = [six(bytes(buffer[a:b])) for a, b in pairwise(ends)]
+                there = np.frombuffer(bytearray(b"".join(wholes)), np.uint8)
+                where = np.cumsum([0, *map(len, wholes)])
+                number = self.node.iface_number(iface) if isinstance(iface, str) else 0
+                numbers = np.full(len(wholes), number, np.uint16) if isinstance(iface, str) else iface
+                out = self.stacks[6].core.process_frames(there, where, numbers, now)
+                for (a, b), (c, d) in zip(pairwise(ends), pairwise(where), strict=True):
+                    buffer[a:b] = np.frombuffer(four(bytes(there[c:d])), np.uint8)
+                return narrowed(out, dtypes.RESULT)
+
+            return run
+
+        self.over(engine, "process_packet", packet)
+        self.over(engine, "process_frames", frames)
+
+    def group(self, group):
+        def process(before):
+            def run(self, batch, now=0.0, out=None):
+                if not is_of_ipv4(batch):
+                    return before(self, batch, now, out)
+                room = None if out is None else np.empty(len(out), dtypes.RESULT6)
+                found = results(before(self, headers(batch), now, room), batch)
+                if out is None:
+                    return found
+                out[: len(found)] = found
+                return out
+
+            return run
+
+        self.over(group, "process", process)
+        self.over(group, "shard_of", lambda f: lambda s, batch: f(s, headers(batch) if is_of_ipv4(batch) else batch))
+
+    def texts(self, engine):
+        self.over(engine, "services", lambda f: lambda s, version=6: quads(f(s, 6)))
+        self.over(engine, "change_nft", self.of_text(nftables))
+        self.over(engine, "list_nft", lambda f: lambda s, *m, **k: of_ipv4(f(s, *m, **k)))
+
+    def connections(self, view):
+        self.over(view, "_connection", lambda f: lambda s, *m: in_ipv4(f(s, *m)))
+        self.over(view, "delete", lambda f: lambda s, c: f(s, in_ipv6(s.at(6, c) if isinstance(c, int) else c)))
+        self.over(view, "load", self.of_text(dump))
+        self.over(view, "find", lambda f: lambda s, proto, src, sport, dst, dport: f(
+            s, proto, one(src), sport, one(dst), dport
+        ))  # fmt: skip
+        self.over(view, "to_numpy", lambda f: lambda s, version=6: rows(f(s, 6)))

@@ -315,7 +315,7 @@ def test_a_fixed_timeout_is_never_refreshed():
     _, iface, packet = build("udp A:1>B:2")
     router = Router(M)
     router.nat.process_packet(bytes(packet), iface, 0.0)
-    router.nat.stacks[4].core.writable("conns")["status"][0] |= Status.FIXED_TIMEOUT
+    router.nat.core_of(4).writable("conns")["status"][0] |= Status.FIXED_TIMEOUT
     router.nat.process_packet(bytes(packet), iface, 29.0)
     router.nat.advance(30.0)
     assert len(router.nat.conntrack) == 0

@@ -55,7 +55,7 @@ def test_exhausted_range_is_a_clash_counted_as_the_kernel_counts():
     assert (out["reason"][~good] == Reason.CLASH).all()
     assert nat.stats["drop"] == nat.stats["insert_failed"] == (~good).sum()
     assert len(nat.conntrack) == good.sum()
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
 
 
 @pytest.mark.parametrize("size", [1, 7, 256, 5000])
@@ -79,7 +79,7 @@ def test_tcp_headers_leave_nothing_undefined_in_the_tables():
     nat = fastnat.Engine(make_node())
     nat.process(flows(nat, 300))
     nat.process(flows(nat, 100, proto="tcp", tcp_flags=2))
-    tcp = nat.stacks[4].core.arrays["tcp"].view(np.uint32).reshape(-1, 16)[300:400]
+    tcp = nat.core_of(4).arrays["tcp"].view(np.uint32).reshape(-1, 16)[300:400]
     assert (tcp[:, :4] == 0).all()
 
 
@@ -92,8 +92,8 @@ def test_timeouts_and_reuse_of_records(node):
     nat.advance(30.0)
     assert len(nat.conntrack) == 0
     nat.process(flows(nat, 500), 31.0)
-    nat.stacks[4].core.check_invariants()
-    assert nat.stacks[4].core.high_water == 500
+    nat.core_of(4).check_invariants()
+    assert nat.core_of(4).high_water == 500
 
 
 def test_a_clock_that_goes_back_is_refused_whole(node):
@@ -111,7 +111,7 @@ def test_growth_keeps_every_connection(node):
     batch["dst"] = rng.integers(0xCB007100, 0xCB0071FF, 50_000)
     out = nat.process(batch)
     assert (out["verdict"] == Verdict.FORWARD).all()
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
     assert (nat.process(batch)["conn"] == out["conn"]).all()
 
 
@@ -121,7 +121,7 @@ def test_full_table_drops_early_then_drops(node):
     assert nat.stats["early_drop"] > 0
     assert len(nat.conntrack) <= 1000
     assert set(out["reason"]) <= {Reason.NONE, Reason.TABLE_FULL}
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
 
 
 def test_bitmap_and_probing_give_the_same_ports(monkeypatch):
@@ -133,9 +133,9 @@ def test_bitmap_and_probing_give_the_same_ports(monkeypatch):
     a, b = fast.process(batch), slow.process(batch)
     assert a.tobytes() == b.tobytes()
     assert fast.stats["found"] == slow.stats["found"]
-    assert fast.stacks[4].core.tables["bitmaps"] == 1
-    assert slow.stacks[4].core.tables["bitmaps"] == 0
-    fast.stacks[4].core.check_invariants()
+    assert fast.core_of(4).tables["bitmaps"] == 1
+    assert slow.core_of(4).tables["bitmaps"] == 0
+    fast.core_of(4).check_invariants()
 
 
 def test_bitmap_and_probing_give_the_same_ports_over_ipv6(monkeypatch):
@@ -197,7 +197,7 @@ def test_no_connection_is_refused_for_want_of_a_table_slot():
     nat.process(flows(nat, len(k), src=0x0AF40202 + k % 50_000, sport=1024 + k // 50_000, dst=0xCB007100 + k % 50_000))
     assert nat.stats["insert_failed"] == 0
     assert len(nat.conntrack) == 400_000
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
 
 
 def test_a_fork_goes_on_alike_and_apart():
@@ -214,7 +214,7 @@ def test_a_fork_goes_on_alike_and_apart():
     assert len(same.conntrack) == 0
     assert whole.now == 2.0
     for engine in (whole, same, other):
-        engine.stacks[4].core.check_invariants()
+        engine.core_of(4).check_invariants()
 
 
 @pytest.mark.parametrize("family", [4, 6])

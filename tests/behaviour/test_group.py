@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from nodes import MASQUERADE, make_dual
+from nodes import MASQUERADE, make_dual, make_node
 
 import fastnat
 from fastnat import EngineGroup, Verdict
@@ -13,7 +13,7 @@ from fastnat.errors import ClockError, InputError
 
 @pytest.fixture
 def group():
-    made = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+    made = EngineGroup(make_node(), ["cni0"], shards=4, seed=3)
     yield made
     made.close()
 
@@ -46,7 +46,7 @@ def test_no_two_shards_use_one_port_and_answers_come_home(group):
 
 
 def test_the_same_seed_gives_the_same_output(group):
-    other = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+    other = EngineGroup(make_node(), ["cni0"], shards=4, seed=3)
     assert group.process(queries(group)).tobytes() == other.process(queries(other)).tobytes()
     other.close()
 
@@ -61,7 +61,7 @@ def test_untranslated_answers_go_by_their_destination(group):
 @pytest.mark.parametrize(("options", "word"), [({"shards": 0}, "shards 0"), ({"inside": ["nope"]}, "no interface")])
 def test_what_cannot_be_is_named(options, word):
     with pytest.raises(InputError, match=word):
-        EngineGroup(fastnat.Node.example(), **{"inside": ["cni0"], **options})
+        EngineGroup(make_node(), **{"inside": ["cni0"], **options})
 
 
 def test_a_shard_runs_its_packets_as_an_engine_runs_them_alone(group):
@@ -70,7 +70,7 @@ def test_a_shard_runs_its_packets_as_an_engine_runs_them_alone(group):
     shard = group.shard_of(asked)
     out = group.process(asked, times)
     for k in range(4):
-        twin = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+        twin = EngineGroup(make_node(), ["cni0"], shards=4, seed=3)
         mine = shard == k
         np.testing.assert_array_equal(twin.engines[k].process(asked[mine], times[mine]), out[mine])
         twin.close()
@@ -78,7 +78,7 @@ def test_a_shard_runs_its_packets_as_an_engine_runs_them_alone(group):
 
 
 def test_few_packets_need_no_threads_and_out_is_filled(group):
-    other = EngineGroup(fastnat.Node.example(), ["cni0"], shards=4, seed=3)
+    other = EngineGroup(make_node(), ["cni0"], shards=4, seed=3)
     asked = queries(group, 5000)
     at_once = group.process(asked)
     out = np.empty(5000, fastnat.RESULT)
@@ -124,7 +124,7 @@ def test_engines_in_threads_do_not_disturb_each_other():
     """An engine is one thread's at a time; different ones share nothing that is written."""
 
     def run(seed):
-        nat = fastnat.Engine(fastnat.Node.example(), seed=seed)
+        nat = fastnat.Engine(make_node(), seed=seed)
         batch = queries(nat, 500)
         parts = [nat.process(batch, float(k)).tobytes() for k in range(40)]
         return parts, nat.process_packet(b"E", "cni0", 40.0), nat.conntrack.format()

@@ -163,7 +163,7 @@ def test_connlimit_forgets_what_is_over_when_it_has_no_room():
         out = nat.process(flows(nat, 40, sport=1000 + n), 100.0 * n)
         assert (out["verdict"] == fastnat.Verdict.FORWARD).all()
         nat.check()
-    assert len(nat.stacks[4].core.arrays["connlimits"]) == 100
+    assert len(nat.core_of(4).arrays["connlimits"]) == 100
 
 
 @pytest.mark.parametrize(("said", "there", "gone"), [

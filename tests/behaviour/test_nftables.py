@@ -242,7 +242,7 @@ def test_a_nat_chain_sees_first_packets_alone():
     engine = engine_of(chain("counter masquerade", POST))
     for _ in range(5):
         send(engine)
-    assert engine.stacks[4].core.arrays["nft_states"]["packets"].tolist() == [1]
+    assert engine.core_of(4).arrays["nft_states"]["packets"].tolist() == [1]
 
 
 def test_the_first_binding_ends_and_accept_does_not():
@@ -400,7 +400,7 @@ def test_named_counters_quotas_and_maps_of_them():
     engine = engine_of(chain('counter name udp dport map @m; counter name "a"', more=more))
     for port in (53, 54, 54, 55):
         send(engine, dport=port)
-    assert sorted(engine.stacks[4].core.arrays["nft_states"]["packets"].tolist()) == [2, 5]
+    assert sorted(engine.core_of(4).arrays["nft_states"]["packets"].tolist()) == [2, 5]
 
 
 def test_connections_are_counted_while_they_last():
@@ -444,7 +444,7 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
     engine = engine_of(chain('tcp dport 21 ct helper set "h"', "type filter hook prerouting priority filter;", more))
     assert engine.has_helpers
     send(engine, **{**TCP, "dport": 21})
-    assert engine.stacks[4].core.tables["helps"] == 1
+    assert engine.core_of(4).tables["helps"] == 1
 
 
 @pytest.mark.parametrize(
@@ -723,7 +723,7 @@ def test_rules_that_iptables_made_run_once():
     )
     engine = engine_of(nft, rules)
     assert verdict(send(engine)) == "drop"
-    assert "is that of iptables-nft: its rules run once" in engine.stacks[4].program.warnings[0]
+    assert "is that of iptables-nft: its rules run once" in engine.stack_of(4).program.warnings[0]
     with pytest.raises(RuleError, match="give iptables-save of the same moment"):
         engine_of(nft, rules.replace("COMMIT", "-A FORWARD -j ACCEPT\nCOMMIT"))
 

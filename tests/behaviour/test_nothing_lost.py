@@ -238,6 +238,6 @@ def test_an_interrupted_reload_is_done_whole(monkeypatch):
     monkeypatch.setattr("fastnat.engine.stack.with_arrays_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         nat.reload()
-    assert len(nat.stacks[4].ruleset.rules) == len(nat.stacks[4].core.arrays["rules"])
+    assert len(nat.stack_of(4).ruleset.rules) == len(nat.core_of(4).arrays["rules"])
     assert (nat.process(flows(nat, 4), nat.now)["reason"] == fastnat.Reason.RULE_DROP).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

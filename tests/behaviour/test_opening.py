@@ -192,7 +192,7 @@ def test_growth_and_memos_that_go(monkeypatch):
     np.testing.assert_array_equal(quick, slow)
     assert engines[0].stats == engines[1].stats
     for nat in engines:
-        nat.stacks[4].core.check_invariants()
+        nat.core_of(4).check_invariants()
         assert len(nat.conntrack) == 60_000
 
 

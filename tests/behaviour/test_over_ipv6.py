@@ -8,16 +8,45 @@ import re
 
 import pytest
 from behaviour import (
+    test_accounting,
+    test_behaviour,
+    test_engine,
+    test_events,
+    test_group,
+    test_helpers,
     test_ipvs,
     test_matches,
     test_nftables,
+    test_nftables_state,
+    test_nothing_lost,
+    test_packets,
     test_races,
+    test_remember,
     test_runs_of_rules,
+    test_sound,
+    test_vectors,
 )
 from behaviour.over_ipv6 import Patched
 
 # module: its tests that are of IPv4 alone, or of both families already
 CHOSEN = {
+    test_accounting: ("test_half_an_account_is_refused",),
+    test_behaviour: (
+        "test_every_cell_of_the_tcp_table", "test_every_combination_of_tcp_flags", "test_default_timeouts",
+        "test_every_timeout_has_its_sysctl", "test_each_family_has_its_icmp_timeout",
+        "test_the_source_address_zero_is_not_masqueraded", "test_a_preferred_source_is_no_matter_to_masquerade",
+        "test_a_connection_from_before_the_nat_table_is_never_translated", "test_the_policy_counts_what_reaches_it",
+        "test_a_state_of_nothing_is_invalid_or_untracked", "test_the_newest_ipv6_address_wins_a_tie",
+        "test_the_lowest_thousand_ports_are_drawn_twice_as_often", "test_half_of_all_packets_by_chance",
+    ),
+    test_engine: ("test_broken_packets_are_verdicts", "test_bitmap_and_probing_give_the_same_ports_over_ipv6"),
+    test_events: ("test_stats_line", "test_the_file_of_proc"),
+    test_group: ("test_what_cannot_be_is_named", "test_ipv6_flows_are_spread_and_come_home"),
+    test_helpers: (
+        "test_linux_54_counts_up_to_a_port_nobody_expects", "test_what_is_refused",
+        # the helper of PPTP is of IPv4 alone
+        "test_a_tunnel_ends_with_its_control_connection",
+    ),
     test_ipvs: (
         "test_a_service_of_a_firewall_mark", "test_ipv6_services_are_translated_too", "test_the_listing_and_ipv6",
         "test_bad_text_is_named_with_its_line",
@@ -40,15 +69,55 @@ CHOSEN = {
         "test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node",
         "test_groups_kinds_and_types_of_interfaces", "test_headers_alone_have_the_bytes_of_their_packet",
     ),
+    test_nftables_state: (
+        "test_a_damaged_file_is_refused", "test_sets_and_objects_stay_unless_the_text_deletes_their_table",
+        "test_what_a_rule_names_has_to_be_there_though_nothing_leads_to_it",
+        "test_an_update_without_a_time_ends_an_element_that_has_one",
+        "test_statements_that_differ_from_rule_to_rule_are_refused",
+    ),
+    test_nothing_lost: (
+        "test_a_call_that_is_refused_changes_nothing_in_either_family",
+        "test_a_group_that_refuses_a_batch_changes_nothing_in_any_shard",
+        "test_a_state_saved_beside_another_thread_s_work_can_be_restored",
+    ),
+    test_packets: (),
     test_races: ("test_hidden_connection_translates_replies_for_one_second",),
+    test_remember: (),
     test_runs_of_rules: ("test_datagrams", "test_every_kind_of_run_is_looked_up"),
+    test_sound: (
+        # of rules, processes and threads; the others craft bytes or tuples of IPv4, or are of both families
+        "test_chains_nest_as_deep_as_they_like", "test_depth_is_the_longest_way_over_all_callers",
+        "test_a_walk_that_doubles_at_every_level_ends_with_a_reason", "test_loops_are_still_refused",
+        "test_a_thread_with_a_small_stack", "test_two_threads_on_one_engine",
+        "test_ctrl_c_stops_between_two_packets", "test_a_signal_handler_cannot_run_the_engine_it_interrupts",
+        "test_an_announced_connection_that_begins_invalid", "test_an_announced_tftp_connection_that_begins_invalid",
+        "test_a_fork_does_not_look_at_the_node", "test_arrays_that_share_memory_are_refused",
+        "test_who_knows_the_key_cannot_fill_the_table", "test_crafted_packets_in_every_form",
+        "test_a_port_search_that_evicts_connections_of_its_own_source",
+    ),
+    test_vectors: (
+        "test_vector", "test_vector_of_a_profile", "test_state", "test_state_of_a_profile",
+        "test_44_which_of_several_addresses", "test_45_to_47_an_out_device_without_address",
+        "test_99_104_errors_count", "test_106_a_redirect_of_a_translated_flow_is_dropped", "test_145_rules_count_flows",
+        "test_124_the_zone_is_part_of_the_choice_of_an_address",
+    ),
 }  # fmt: skip
 # rows of tables that ask for fields of IPv4
 ROWS = re.compile(r"\bip (length|version|hdrlength)\b|nfproto|l3proto|rt ip|icmp type|@nh,96")
 
 
+group, nat = test_group.group, test_helpers.nat
+# what FTP says in place of PORT; the kernel writes an address of IPv6 in full
+EPRT = {
+    "PORT": b"EPRT |2|fd00::af4:107|40000|\r\n",
+    "MANGLED": b"EPRT |2|fd00:0000:0000:0000:0000:0000:c633:640a|40000|\r\n",
+}
+
+
 @pytest.fixture(autouse=True)
 def over_ipv6(monkeypatch):
+    for name, text in EPRT.items():
+        monkeypatch.setattr(test_helpers, name, text)
     return Patched(monkeypatch)
 
 

@@ -18,7 +18,7 @@ COMMIT
 def lost_share(rules, cpus, **fields):
     nat = fastnat.Engine(make_node(rules), seed=5)
     out = nat.process(flows(nat, 4000, **fields), cpus=cpus)
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
     assert nat.stats["insert_failed"] == nat.stats["drop"] == (out["reason"] == Reason.CLASH).sum()
     return (out["verdict"] == Verdict.DROP).mean()
 
@@ -41,7 +41,7 @@ def test_random_fully_does_not_help_two_packets_of_one_socket():
             nat = fastnat.Engine(make_node(rules), profile)
             out = nat.process(flows(nat, 4000, src=sockets, dst="10.96.0.1"), cpus=2)
             lost[profile] = (out["verdict"] == Verdict.DROP).mean()
-            nat.stacks[4].core.check_invariants()
+            nat.core_of(4).check_invariants()
         assert lost["linux-5.4"] == 0.5
         # 6.18 lets both pass; only where --random-fully draws a port twice is one lost
         assert lost["linux-6.18"] < 0.001
@@ -54,7 +54,7 @@ def test_hidden_connection_translates_replies_for_one_second():
     assert len(nat.conntrack) == 2
     assert [str(c) for c in nat.conntrack] == nat.conntrack.format().splitlines()
     assert len(nat.conntrack.format().splitlines()) == len(nat.conntrack.to_numpy()) == 1
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
     second = nat.packets(proto="udp", src=out["dst"][1], dst="10.244.2.2", sport=53, dport=40000, iface="eth0")
     for now in (0.3, 0.9):
         back = nat.process(second, now=now)[0]
@@ -66,7 +66,7 @@ def test_hidden_connection_translates_replies_for_one_second():
     assert third["dst"][0] == out["dst"][0]
     nat.advance(300)
     assert len(nat.conntrack) == 0
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
 
 
 @pytest.mark.parametrize(("profile", "counter"), [("linux-5.4", "insert_failed"), ("linux-6.18", "clash_resolve")])
@@ -77,7 +77,7 @@ def test_equal_connections_are_merged(node, profile, counter):
     assert (out["verdict"] == Verdict.FORWARD).all()
     assert {k: v for k, v in nat.stats.items() if v and k in ("insert_failed", "clash_resolve", "drop")} == {counter: 1}
     assert len(nat.conntrack) == 1
-    nat.stacks[4].core.check_invariants()
+    nat.core_of(4).check_invariants()
 
 
 def test_merged_connection_is_not_assured_by_the_race_alone(node):
@@ -118,9 +118,9 @@ def test_chain_limit():
         out = nat.process(flows(nat, 60_000, dport=np.arange(60_000) % 50_000))
         lost[profile] = int((out["reason"] == Reason.CHAIN_TOO_LONG).sum())
         assert nat.stats["chaintoolong"] == nat.stats["insert_failed"] == lost[profile]
-        nat.stacks[4].core.check_invariants()
+        nat.core_of(4).check_invariants()
         nat.advance(1000)
-        assert nat.stacks[4].core.arrays["chains"].sum() == 0
+        assert nat.core_of(4).arrays["chains"].sum() == 0
     assert lost["linux-5.4"] == 0
     # a bucket refuses from its 52nd to its 81st item on, and an insert needs room in two
     live = 60_000 - lost["linux-6.18"]

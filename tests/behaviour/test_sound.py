@@ -39,7 +39,7 @@ def test_chains_nest_as_deep_as_they_like(levels):
     """Legacy tables take any depth: the deepest rule is met, and the walk finds back through all chains."""
     node = make_node(nested(levels, last="-p udp --dport 53 -j DROP"))
     nat = fastnat.Engine(node, max_connections=100)
-    assert nat.stacks[4].ruleset.jump_depth == levels
+    assert nat.stack_of(4).ruleset.jump_depth == levels
     assert nat.process(flows(nat, 1))[0]["reason"] == Reason.RULE_DROP
     assert nat.process(flows(nat, 1, dport=54))[0]["verdict"] == Verdict.FORWARD
     assert nat.fork().process(flows(nat, 1))[0]["reason"] == Reason.RULE_DROP
@@ -61,7 +61,7 @@ def test_depth_is_the_longest_way_over_all_callers(data):
     for i in reversed(range(n + 1)):
         depth[i] = max((depth[c] + (not g) for c, g in zip(calls[i], goto[i], strict=True)), default=0)
     nat = fastnat.Engine(make_node("\n".join([*lines, "COMMIT", ""])), max_connections=100)
-    assert nat.stacks[4].ruleset.jump_depth == max(depth.values())
+    assert nat.stack_of(4).ruleset.jump_depth == max(depth.values())
     assert nat.process(flows(nat, 2))["verdict"].tolist() == [Verdict.FORWARD] * 2
     nat.check()
 
@@ -322,11 +322,11 @@ def test_arrays_that_share_memory_are_refused(a, b, c, frames):
 
 def test_the_arrays_that_are_shown_are_read_only():
     nat = fastnat.Engine(make_node(), max_connections=100)
-    ruleset = nat.stacks[4].ruleset
+    ruleset = nat.stack_of(4).ruleset
     shown = [*nat.core_of(4).arrays.values(), ruleset.rules, ruleset.targets, ruleset.dispatches]
     assert not any(array.flags.writeable for array in shown)
     with pytest.raises(ValueError, match="read-only"):
-        nat.stacks[4].ruleset.rules["next"] = 2**31
+        nat.stack_of(4).ruleset.rules["next"] = 2**31
 
 
 # --- threads, small stacks, interruptions
