@@ -183,7 +183,7 @@ class ExpressionParser(Cursor, ABC):
                 raw.append(str(self.number("a number")))
             return Option(kind, ",".join(raw), "raw")
         option = self.name("the name or the number of an option")
-        option = fields.TCP_OPTION_NAMES.get(option, option) if kind == "tcp" else option
+        option = fields.tcp_option(option, self.token.text) if kind == "tcp" else option
         known = fields.TCP_OPTIONS.get(option, (0, {}))[1] if kind == "tcp" else ()
         if self.token.kind == "word" and (
             self.token.text in known or (kind != "tcp" and self.token.text not in ("exists", "missing"))

@@ -129,8 +129,21 @@ TCP_OPTIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
     "fastopen": (34, {"kind": (0, 8), "length": (8, 8)}),
     "md5sig": (19, {"kind": (0, 8), "length": (8, 8)}),
     "mptcp": (30, {"kind": (0, 8), "length": (8, 8), "subtype": (16, 4)}),
+    # the blocks of a SACK behind its first
+    **{f"sack{n}": (5, {"left": (16 + 64 * n, 32), "right": (48 + 64 * n, 32)}) for n in (1, 2, 3)},
 }
-TCP_OPTION_NAMES = {"mss": "maxseg", "wscale": "window", "sack-permitted": "sack-perm", "permitted": "sack-perm"}
+TCP_OPTION_NAMES = {
+    "mss": "maxseg", "wscale": "window", "sack-permitted": "sack-perm", "permitted": "sack-perm", "sack0": "sack",
+}  # fmt: skip
+
+
+def tcp_option(name: str, field: str = "") -> str:
+    """Return the name by which nft lists a TCP option; of sack1 to sack3 the two ends alone are their own."""
+    if name in ("sack1", "sack2", "sack3") and field not in ("left", "right"):
+        return "sack"
+    return TCP_OPTION_NAMES.get(name, name)
+
+
 # extension headers of IPv6: their number, and their fields as those of TCP options
 EXTENSIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
     "hbh": (0, {"nexthdr": (0, 8), "hdrlength": (8, 8)}),

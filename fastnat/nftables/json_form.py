@@ -271,8 +271,8 @@ def option(kind: str) -> Callable[[dict[str, Json]], tree.Expression]:
     def read(said: dict[str, Json]) -> tree.Expression:
         if "base" in said:
             return tree.Option(kind, f"{said['base']},{said['offset']},{said['len']}", "raw")
-        name = fields.TCP_OPTION_NAMES.get(said["name"], said["name"]) if kind == "tcp" else said["name"]
-        return tree.Option(kind, str(name), said.get("field", ""))
+        name, field = str(said["name"]), said.get("field", "")
+        return tree.Option(kind, fields.tcp_option(name, field) if kind == "tcp" else name, field)
 
     return read
 

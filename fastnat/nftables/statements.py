@@ -371,7 +371,7 @@ class StatementParser(ExpressionParser):
         self.expect("tcp", "reset")
         self.expect("option", "reset tcp")
         option = self.name("a TCP option")
-        return Other("reset tcp option", (fields.TCP_OPTION_NAMES.get(option, option),))
+        return Other("reset tcp option", (fields.tcp_option(option),))
 
     def queue(self) -> Statement:
         """Read `queue flags bypass,fanout to 1-3`, or `queue num 1-3 bypass` as older versions wrote it."""

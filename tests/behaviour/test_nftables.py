@@ -1004,3 +1004,14 @@ def test_headers_alone_have_the_bytes_of_their_packet(family, proto):
     nat.process(batch)
     missed = [line for line in nat.list_nft().splitlines() if "packets 0" in line]
     assert missed == []
+
+
+@pytest.mark.parametrize(("said", "listed"), [
+    ("sack0 left 5", "sack left 5"), ("sack1 left 5", "sack1 left 5"), ("sack3 right 5", "sack3 right 5"),
+    ("sack2 length 10", "sack length 10"), ("sack1 exists", "sack exists"),
+])  # fmt: skip
+def test_the_blocks_of_a_sack_as_nft_names_them(said, listed):
+    """Recorded with nft 1.0.6: the ends of a block alone have its number."""
+    engine = engine_of(chain(f"tcp option {said}"))
+    assert f"\t\ttcp option {listed}\n" in engine.list_nft()
+    assert f"\t\ttcp option {listed}\n" in engine_of(engine.list_nft(as_json=True)).list_nft()

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from nodes import make_node
+from nodes import make_dual, make_node
 
 import fastnat
 from fastnat import Verdict
@@ -31,6 +31,41 @@ def test_cut_anywhere_never_crashes(name):
     for n in range(len(whole)):
         assert nat.process_packet(whole[:n], iface="cni0")[0] == Verdict.DROP
     assert len(nat.conntrack) == 0
+
+
+def csum(data):
+    total = sum(int.from_bytes(data[n : n + 2].ljust(2, b"\0"), "big") for n in range(0, len(data), 2))
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+def test_a_header_is_as_long_as_it_says_and_no_longer_than_the_packet():
+    """ip_rcv_core: version 4, at least five words, all of them there, and a checksum over those that it says."""
+    nat = fastnat.Engine(make_node())
+    ends = bytes([10, 244, 1, 2, 203, 0, 113, 10])
+    for first in range(256):
+        if first >> 4 == 6:
+            continue
+        for have in range(1, 72):
+            words = first & 15
+            # what follows the addresses is an option of one byte, again and again
+            data = bytearray(bytes([first, 0, 0, have, 0, 1, 0, 0, 64, 17, 0, 0]) + ends + bytes([1]) * 52)[:have]
+            if have >= 12:
+                data[10:12] = csum(data[: 4 * words]).to_bytes(2, "big")
+            sound = first >> 4 == 4 and words >= 5 and 4 * words <= have
+            verdict, _ = nat.process_packet(bytes(data), iface="cni0")
+            assert (verdict == Verdict.FORWARD) == sound, (first, have)
+
+
+def test_a_payload_of_ipv6_is_as_long_as_the_header_says():
+    """ip6_rcv_core: what the header says has to be there; what is there besides is padding."""
+    nat = fastnat.Engine(make_dual(rules6="*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"))
+    ends = bytes.fromhex("fd000001000000000000000000000002 20010db8000000010000000000000005")
+    for have in range(1, 72):
+        for said in range(1, 36):
+            data = (bytes([0x60, 0, 0, 0, 0, said, 59, 64]) + ends + bytes(32))[:have]
+            verdict, out = nat.process_packet(data, iface="cni0")
+            assert (verdict == Verdict.FORWARD) == (have >= 40 + said), (have, said)
+            assert out is None or len(out) == 40 + said
 
 
 def test_bad_checksum_leaves_untranslated_and_is_counted():

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501  one line is one kind of rule
 import itertools
+import random
 import struct
 import subprocess
 
@@ -411,6 +412,65 @@ def nftables():
             node_of(family, nft=table_of(family, f"{KEPT}{sets}\n{chain}")),
             [packets + segments_],
         )
+
+
+# kinds of options: those that rules name, and one that nobody knows; of IPv4 those are lists of addresses, and times
+IP_KINDS, TCP_KINDS = (7, 131, 137, 148, 68, 30), (2, 3, 4, 5, 8, 30)
+OF_OPTIONS = {
+    "ip": [
+        *(f"ip option {name} exists" for name in ("rr", "ra", "lsrr", "ssrr")),
+        *(f"ip option {name} ptr {n}" for name in ("rr", "lsrr", "ssrr") for n in (4, 8, 12)),
+        *(f"ip option {name} length {n}" for name in ("rr", "lsrr", "ssrr") for n in (3, 7, 11)),
+        *(f"ip option {name} addr {said}" for name in ("rr", "lsrr", "ssrr") for said in ("16909060", "> 16909060", "0")),
+        "ip option ra value 0", "ip option rr type 7", "ip hdrlength > 9",
+    ],
+    "tcp": [
+        *(f"tcp option {name} exists" for name in ("maxseg", "window", "sack-perm", "sack", "timestamp", "30")),
+        *(f"tcp option maxseg size {said}" for said in ("258", "> 258", "< 772")), "tcp option window count 1",
+        *(f"tcp option timestamp {name} {said}" for name in ("tsval", "tsecr") for said in ("16909060", "> 16909060")),
+        *(f"tcp option sack{n} {end} {said}" for n in range(3) for end in ("left", "right") for said in ("16909060", "> 9")),
+        *(f"tcp option {name} length {n}" for name in ("maxseg", "sack", "timestamp") for n in (4, 10, 18)),
+    ],
+}  # fmt: skip
+
+
+def option_list(draw, kinds, whole):
+    """Return options drawn at random: lengths and pointers as they should be, or a little more or less."""
+    made = b""
+    while len(made) < 40 and draw.random() < 0.8:
+        kind = draw.choice((*kinds, *kinds, 1, 0 if draw.random() < 0.2 else 1))
+        if kind < 2:
+            made += bytes([kind])
+            continue
+        size = draw.choice((whole.get(kind, 7),) * 4 + (2, 3, 4, 6, 7, 8, 10, 11, 15, 18)) + draw.choice(
+            (0,) * 12 + (-1, 1, 9)
+        )
+        body = bytearray(draw.choice((b"\1\2\3\4", b"\1\2\3\5", b"\3\4\1\2", bytes(4))) * 6)
+        if kind in (7, 131, 137, 68):
+            body = bytearray([draw.choice((4,) * 6 + (0, 3, 5, 7, 8, 9, 12))]) + body
+        if kind == 68:
+            body[1] = draw.choice((0, 1, 3, 0xF0, 0xE1))
+        if kind == 148 and draw.random() < 0.7:
+            body = bytearray(24)
+        made += (bytes([kind, size]) + body)[: max(size, 2) if draw.random() < 0.95 else 2]
+    return (made[:40] + bytes(-len(made[:40]) % 4))[:40]
+
+
+def options():
+    """Options of IPv4 and TCP in any order, with lengths and pointers that fit and that do not: who is there, and what it says."""
+    for family, layer, seed in ((4, "ip", 1), (4, "ip", 2), (4, "tcp", 1), (6, "tcp", 2)):
+        draw = random.Random(f"{layer} {seed}")
+        packets = []
+        for n in range(400):
+            if layer == "ip":
+                said = option_list(draw, IP_KINDS, {148: 4})
+                packets.append(("cni0", udp_of(4, 4000 + n, 53, b"x", options=said)))
+            else:
+                said = option_list(draw, TCP_KINDS, {2: 4, 3: 3, 4: 2, 5: 10, 8: 10})
+                packets.append(("cni0", tcp_of(family, 4000 + n, 80, "S", opts=said)))
+        # what is wrong with the options is looked at behind PREROUTING; on its way the clock would be written into a timestamp
+        chain = f"chain asked {{\ntype filter hook prerouting priority -400; policy drop;\n{nft_counts(OF_OPTIONS[layer])}\n}}"
+        yield f"options of {layer} {seed}, IPv{family}", node_of(family, nft=table_of(family, chain)), [packets]
 
 
 def takes(family, rule, sets=""):

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kernel import gateway
 from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
-from kernel.bound_rules import matches, nftables
+from kernel.bound_rules import matches, nftables, options
 from kernel.bound_streams import chunks, segments
 from kernel.bound_ways import ways
 
@@ -32,6 +32,7 @@ KINDS = {
     "tftp": calls_of_tftp,
     "matches": matches,
     "nftables": nftables,
+    "options": options,
     "ways": ways,
 }
 

@@ -542,10 +542,18 @@ cdef inline bint is_broken(const uint8_t *option, uint32_t size) noexcept nogil:
     return pointer + wanted > size if pointer <= size else option[3] >> 4 == 15
 
 
+cdef inline uint32_t stands_once(uint32_t kind) noexcept nogil:
+    # stands_once: => A bit for options of which a header may have one; both kinds of a source route share theirs.
+    if kind == OPTION_LOOSE_ROUTE or kind == OPTION_STRICT_ROUTE:
+        return 4
+    return 2 if kind == OPTION_TIMESTAMP else kind == OPTION_RECORD_ROUTE
+
+
 cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogil:
     # find_ip_option: => Where an option of the IPv4 header begins, 0: it is not there, or some option is broken (ipv4_find_option).
     cdef uint32_t at = IPV4_HEADER
     cdef uint32_t found = 0
+    cdef uint32_t seen = 0
     cdef uint32_t end
     if p.data == NULL:
         return 0
@@ -558,8 +566,10 @@ cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogi
             continue
         if at + 1 >= end or p.data[at + 1] < 2 or at + p.data[at + 1] > end:
             return 0
-        if is_broken(p.data + at, p.data[at + 1]):
+        # the second of its kind breaks all, as a bad one does
+        if seen & stands_once(p.data[at]) or is_broken(p.data + at, p.data[at + 1]):
             return 0
+        seen |= stands_once(p.data[at])
         # a router alert of another value than 0 is none (__ip_options_compile)
         if p.data[at] == kind and found == 0 and not (kind == OPTION_ROUTER_ALERT and load_be16(p.data + at + 2)):
             found = at
