@@ -320,7 +320,18 @@ class Patched:
 
             return run
 
+        def trace(before):
+            def run(self, batch, now=None):
+                told = before(self, headers(batch) if is_of_ipv4(batch) else batch, now)
+                steps = [replace(s, table=of_ipv4(s.table), text=of_ipv4(s.text)) for s in told.steps]
+                ends = {name: tuple(quads(str(v)) if n in (0, 2) else v for n, v in enumerate(getattr(told, name)))
+                        for name in ("before", "after")}  # fmt: skip
+                return replace(told, steps=steps, **ends)
+
+            return run
+
         self.over(engine, "process", process)
+        self.over(engine, "trace", trace)
         self.over(engine, "connect", lambda f: lambda s, proto, src, sport, dst, *m, **k: in_ipv4(
             f(s, proto, one(src), sport, one(dst), *m, **k)
         ))  # fmt: skip

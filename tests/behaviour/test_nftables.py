@@ -636,8 +636,8 @@ def test_the_listing_after_packets_has_counters_quotas_and_elements():
 def test_a_trace_shows_rules_of_both_languages_in_the_order_of_the_hooks():
     nft = chain("jump sub; accept", f"{FORWARD} policy drop;", "chain sub { udp dport 54 drop; meta mark set 1; }")
     engine = engine_of(nft, "*filter\n-A FORWARD -s 10.244.1.2 -j ACCEPT\nCOMMIT\n")
-    told = fastnat.engine.trace.trace(
-        engine, engine.packets(proto="udp", src="10.244.1.2", dst="203.0.113.10", sport=1, dport=53, iface="cni0")
+    told = engine.trace(
+        engine.packets(proto="udp", src="10.244.1.2", dst="203.0.113.10", sport=1, dport=53, iface="cni0")
     )
     assert [(s.table, s.chain, s.kind, s.text, s.skipped) for s in told.steps] == [
         ("filter", "FORWARD", "rule", "-A FORWARD -s 10.244.1.2 -j ACCEPT", 0),
