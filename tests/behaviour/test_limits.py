@@ -1,10 +1,14 @@
 """Bounds of the engine's own: room for exactly one more connection or element, the jiffy of a stream, the way back."""
 
 import ipaddress
+import itertools
+import json
 
 import numpy as np
 import pytest
-from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, SERVER, clients, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, OWN, SERVER, clients, router
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import IPv6
 
 import fastnat
 from fastnat import CtInfo, InputError, Reason, Verdict
@@ -231,6 +235,24 @@ def test_more_rules_than_a_memo_counts(family):
 
 
 @FAMILIES
+def test_many_rules_between_few_that_match(family):
+    """As many walked, and few enough matches for a memo."""
+    lines = [
+        ":C - [0:0]",
+        *["-A FORWARD -j C"] * 9,
+        *(f"-A C -m length --length {n + 2000} -j DROP" for n in range(7300)),
+    ]
+    rules = "\n".join(["*filter", *lines, "COMMIT", ""])
+    walked = []
+    for remember in (True, False):
+        nat = fastnat.Engine(router(family, rules), remember=remember)
+        for _ in range(3):
+            nat.process(queries(nat, family, 2))
+        walked.append(nat.stats["rules_walked"])
+    assert walked[0] == walked[1] > 6 * 65_535
+
+
+@FAMILIES
 def test_policies_count_beside_chains_of_nftables(family):
     own = "ip" if family == 4 else "ip6"
     nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 1;\ncounter\n}}\n}}\n"
@@ -315,3 +337,87 @@ def test_what_elements_of_nftables_carry(family):
         assert listed.count(f"counter packets {n} bytes {n}00 quota 250 bytes used {held} bytes") == elements
     # of the third source two packets are within the quota
     assert "} counter packets 4 bytes 400" in listed
+
+
+@pytest.mark.parametrize("forwarding", [0, 1])
+def test_groups_of_ipv6_that_a_node_is_in(forwarding):
+    """addrconf_join_solict, dev_forward_change: all nodes of a link or of the node; routers also those of the site."""
+    node = fastnat.Node()
+    node.add_interface("r0", ["fd01::1/64"])
+    node.sysctls["net.ipv6.conf.all.forwarding"] = str(forwarding)
+    node.load_rules6(MASQUERADE.format(""))
+    nat = fastnat.Engine(node)
+    # and those of the machine itself, ff01::1 and ff01::2: RFC 4291, 2.7: they do not come from another
+    members = {(2, 1), (2, 2), (5, 2)} if forwarding else {(2, 1)}
+    for scope, low in itertools.product(range(16), (0, 1, 2, 3, 5, 0x101, 0x10002)):
+        dst = f"ff{scope:02x}::{low >> 16:x}:{low & 0xFFFF:x}"
+        verdict, _ = nat.process_packet(bytes(IPv6(src="fd01::2", dst=dst) / UDP(sport=1, dport=2)), "r0")
+        assert (verdict == Verdict.LOCAL) == ((scope, low) in members), (scope, low)
+
+
+@FAMILIES
+@pytest.mark.parametrize("remember", [True, False])
+def test_nothing_of_the_connection_that_a_record_had_shows(family, remember):
+    """Zones, marks, helpers and translation are another's: new rules meet records as an engine without a past does."""
+    before = (
+        "*raw\n-A PREROUTING -p tcp -j CT --zone 5\n-A PREROUTING -p udp --dport 53 -j CT --zone-orig 7\n"
+        "-A PREROUTING -p udp --dport 69 -j CT --helper tftp\nCOMMIT\n"
+        "*mangle\n-A FORWARD -j CONNMARK --set-mark 9\nCOMMIT\n" + MASQUERADE.format("--random")
+    )
+    node = router(family, before)
+    node.sysctls["net.netfilter.nf_conntrack_acct"] = "1"
+    used = fastnat.Engine(node, remember=remember)
+    for proto, dport in (("tcp", 80), ("udp", 53), ("udp", 69), ("sctp", 7)):
+        used.process(queries(used, family, 30, proto=proto, dport=dport, tcp_flags=2))
+    assert used.conntrack.flush() == 120
+    (node.load_rules if family == 4 else node.load_rules6)(MASQUERADE.format(""))
+    node.sysctls["net.netfilter.nf_conntrack_acct"] = "0"
+    used.reload()
+    new = fastnat.Engine(router(family, MASQUERADE.format("")), remember=remember)
+    shown = []
+    for nat in (used, new):
+        batch = queries(nat, family, 150, sport=np.arange(5000, 5150))
+        out = nat.process(batch)
+        back = batch.copy()
+        for name, value in (("src", out["dst"]), ("dst", out["src"]), ("sport", out["dport"]), ("dport", out["sport"])):
+            back[name] = value
+        back["iface"] = 2
+        assert (nat.process(back, 0.1)["ctinfo"] == CtInfo.ESTABLISHED_REPLY).all()
+        nat.check()
+        shown.append(sorted(nat.conntrack.format("extended").splitlines()))
+    assert shown[0] == shown[1]
+
+
+@FAMILIES
+def test_a_redirect_of_the_node_s_own_packets_leads_to_itself(family):
+    """nf_nat_redirect: what the node sends goes to 127.0.0.1 or ::1."""
+    rules = "*nat\n-A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 5353\nCOMMIT\n"
+    node = router(family, rules)
+    node.add_address("lo", "::1/128")
+    nat = fastnat.Engine(node)
+    out = nat.process(nat.packets(proto="udp", src=OWN[family], dst=SERVER[family], sport=9, dport=53, iface=0))[0]
+    (connection,) = nat.conntrack
+    assert connection.reply[0] == (1 if family == 6 else 0x7F000001)
+    assert (out["dport"], out["verdict"]) == (5353, Verdict.LOCAL)
+
+
+@FAMILIES
+@pytest.mark.parametrize("mark", [0, 1])
+def test_fib_asks_for_marks_if_a_rule_names_them(family, mark, tmp_path):
+    """nft_fib: without `mark` among what it asks for, policy rules see a packet without one."""
+    own, more = ("ip", "") if family == 4 else ("ip6", "6")
+    router(family).save(tmp_path)
+    network = ipaddress.ip_network(f"{CLIENT[family]}/{16 if family == 4 else 64}", strict=False)
+    routes = [{"dst": str(network), "dev": "r0"}, {"dst": "default", "dev": "r1", "table": "100"}]
+    marked = {"priority": 5, "src": "all", "fwmark": "0x1", "table": "100"}
+    policy = [marked, *({"priority": n, "src": "all", "table": name} for n, name in ((0, "local"), (32766, "main")))]
+    (tmp_path / f"route{more}-all.json").write_text(json.dumps(routes))
+    (tmp_path / f"rule{more}.json").write_text(json.dumps(policy))
+    (tmp_path / "rules.nft").write_text(
+        f"table {own} t {{\nchain c {{\ntype filter hook prerouting priority 0;\n"
+        'fib saddr oifname "r0" counter\nfib saddr . mark oifname "r0" counter\n}\n}\n'
+    )
+    nat = fastnat.Engine(fastnat.Node.load(tmp_path))
+    nat.process(queries(nat, family, 1, mark=mark))
+    counted = [line.split("packets ")[1][0] for line in nat.list_nft().splitlines() if "packets" in line]
+    assert counted == ["1", "0" if mark else "1"]

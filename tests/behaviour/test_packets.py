@@ -1,5 +1,6 @@
 """Real bytes, judged by scapy."""
 
+import ipaddress
 import warnings
 
 import pytest
@@ -11,6 +12,7 @@ from fastnat import Verdict
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from scapy.layers.inet import ICMP, IP, TCP, UDP
+    from scapy.layers.inet6 import IPv6
 
 LAYERS = {"udp": UDP(sport=4000, dport=53), "tcp": TCP(sport=4000, dport=80, flags="S"), "icmp": ICMP(id=77)}
 
@@ -101,3 +103,36 @@ def test_sctp_checksum_is_crc32c_and_follows_the_translation():
     wrong_tag = IP(src="10.244.1.2", dst="203.0.113.10") / SCTP(**ports, tag=1) / SCTPChunkCookieAck()
     assert IP(nat.process_packet(bytes(wrong_tag), iface="cni0")[1]).src == "10.244.1.2"
     assert nat.stats["invalid"] == 1
+
+
+ENDS = {4: ("10.244.1.2", "203.0.113.10", "198.51.100.10"), 6: ("fd00:1::2", "2001:db8:1::5", "2001:db8::10")}
+
+
+@pytest.mark.parametrize(("proto", "at", "zero"), [(17, 6, b"\xff\xff"), (136, 6, b"\xff\xff"), (6, 16, b"\0\0")])
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_checksum_that_becomes_zero(family, proto, at, zero):
+    """RFC 768: of UDP, and of UDP-Lite, zero says that there is none; of TCP it is a sum as others."""
+    rule = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+    node = make_dual(rule, rule)
+    src, dst, own = ENDS[family]
+
+    # udplite_error checks UDP-Lite by the pseudo header of UDP
+    pseudo = 17 if proto == 136 else proto
+
+    def packet(source, tail):
+        ip = IP(src=source, dst=dst, proto=proto) if family == 4 else IPv6(src=source, dst=dst, nh=proto)
+        ports, n = bytes([15, 160, 0, 53]), 12 if proto != 6 else 24
+        l4 = bytearray(
+            ports + {17: bytes([0, n, 0, 0]), 136: bytes([0, n, 0, 0]), 6: bytes(8) + b"\x50\x02" + bytes(6)}[proto]
+        )
+        l4 += tail
+        ends = b"".join(ipaddress.ip_address(one).packed for one in (source, dst))
+        l4[at : at + 2] = csum(ends + bytes([0, pseudo, 0, n]) + l4).to_bytes(2, "big")
+        return bytes(ip / bytes(l4)), l4[at : at + 2]
+
+    # with its own sum behind it a translated segment sums up to zero
+    _, sum_there = packet(own, bytes(4))
+    data, _ = packet(src, bytes(sum_there) + bytes(2))
+    out = fastnat.Engine(node).process_packet(data, "cni0")[1]
+    start = 20 if family == 4 else 40
+    assert out[start + at : start + at + 2] == zero

@@ -588,11 +588,15 @@ def test_bitmaps_change_no_answer_however_little_memory_they_have(seed, size):
     assert held <= max(size, 8)
 
 
-@given(st.integers(0, 2**32), st.sampled_from(["linux-6.18", "linux-5.4"]))
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(["linux-6.18", "linux-5.4"]),
+    st.sampled_from(["2000-2023", "2000-2063", "2000-2099"]),
+)
 @settings(max_examples=20, deadline=None)
-def test_bitmaps_know_which_owners_give_way(seed, profile):
+def test_bitmaps_know_which_owners_give_way(seed, profile, ports):
     """Few ports, TCP that opens, closes and opens again: a SYN takes over what it would take over without bitmaps."""
-    rules = "*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 2000-2099\nCOMMIT\n"
+    rules = f"*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports {ports}\nCOMMIT\n"
     engines = [fastnat.Engine(make_node(rules), profile, bitmap_bytes=size) for size in (0, 1 << 20)]
     draw = np.random.default_rng(seed)
     flows = {
