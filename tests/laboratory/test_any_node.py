@@ -236,6 +236,7 @@ def test_loads_of_a_short_run_are_named_once(flows):
     assert len(names) == len(set(names)) > 0
 
 
+@pytest.mark.slow
 def test_dashes_are_standard_input(tmp_path):
     """A run, a dump and a capture, each out of a pipe."""
     router("masquerade").save(tmp_path / "n")

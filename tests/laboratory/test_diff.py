@@ -118,7 +118,9 @@ def test_what_decides_alike_is_no_difference(name):
     assert found.packets >= 6_000
 
 
-@pytest.mark.parametrize("name", OTHERWISE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "a number of connections" else ()) for n in OTHERWISE]
+)
 def test_a_planted_difference_is_found(name):
     found = compared(*map(node, OTHERWISE[name]))
     assert found.difference is not None

@@ -124,6 +124,7 @@ def test_a_dump_of_another_machine_is_not_used(tmp_path):
     assert {f["cause"]: f["answer"] for f in found["findings"]}["ports"] == "unknown"
 
 
+@pytest.mark.slow
 def test_a_cut_dump_is_no_proof_of_free_ports(tmp_path):
     files, _, _ = ill_nodes.sick(5, ("ports",))
     lines = files["dump"].splitlines(keepends=True)

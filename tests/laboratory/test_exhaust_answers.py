@@ -246,6 +246,7 @@ QUESTION = (
 )
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_go_on_with_rows_of_another_question(tmp_path):
     """It kept rows of other workloads, as only variant and seed told them apart."""
     path, out = tmp_path / "s.toml", tmp_path / "r.csv"

@@ -12,9 +12,7 @@ import fastnat
 from fastnat.exhaustion import Workload, client_addresses, run, verdict
 
 # one of each protocol in make test
-SMALL = [
-    pytest.param(name, marks=[] if name in ("udp-100", "tcp-100-long") else pytest.mark.slow) for name in small.CASES
-]
+SMALL = [pytest.param(name, marks=[] if name == "udp-100" else pytest.mark.slow) for name in small.CASES]
 DATA = Path(__file__).parents[1] / "data"
 
 

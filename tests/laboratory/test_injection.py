@@ -77,6 +77,7 @@ def test_plain_text_is_one_calm_line(text):
         assert screen_of(shown).display[0].rstrip() == text.rstrip()
 
 
+@pytest.mark.slow
 @given(TEXTS)
 @pytest.mark.drawn
 @settings(max_examples=examples(100), deadline=None)

@@ -82,6 +82,7 @@ def test_bad_factors_are_named(text, word):
         variants.parse(text)
 
 
+@pytest.mark.slow
 def test_time_wait_is_what_runs_out_on_5_4_and_not_on_6_18():
     node = fastnat.Node.example()
     work = Workload(WEB.destinations, "tcp", flows=120_000, rate=520.0, hold=20.0, clients=200, sport="random")
@@ -247,6 +248,7 @@ seeds = 2
 """
 
 
+@pytest.mark.slow
 def test_a_scenario_is_read_as_written(tmp_path):
     (tmp_path / "s.toml").write_text(SCENARIO)
     asked = scenario.load(tmp_path / "s.toml")

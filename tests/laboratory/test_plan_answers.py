@@ -122,7 +122,7 @@ def test_a_plan_shows_what_it_is_at():
     assert all(0 < flows <= of for _, flows, of in told)
 
 
-@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("proto", [pytest.param("tcp", marks=pytest.mark.slow), "udp"])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_rate_holds_to_its_steady_state(proto, profile):
     """It is confirmed over 2.5 lifetimes, TIME_WAIT among them, and by another seed; 15 % more is too much."""
@@ -140,6 +140,7 @@ def test_a_rate_holds_to_its_steady_state(proto, profile):
     assert more.fails + more.width > SHARE
 
 
+@pytest.mark.slow
 def test_a_rate_says_how_sure_it_is():
     shown = ran("exhaust", "--proto", "udp", "--hold", 10, "--clients", 100, "--sport", "random")
     assert re.search(r"Up to [\d,]+ flows/s of udp .* at most 1 in 1000 fails\.\n", shown)

@@ -46,7 +46,7 @@ def test_a_closed_pipe_ends_quietly_and_keeps_the_answer(place, words, status):
 
 @pytest.mark.parametrize("words", [["exhaust", "--flows", "1000"], ["trace", "--json"], ["--help"], ["check", "node"]])
 @pytest.mark.parametrize("where", ["/dev/full", "closed", "read-only"])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_standard_output_that_takes_nothing(place, monkeypatch, words, where, unbuffered):
     """One line, and 2, whether Python buffers or not."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
@@ -70,6 +70,7 @@ def test_surroundings(place, shell):
         assert done.stdout
 
 
+@pytest.mark.slow
 def test_the_status_of_check(place):
     """1: the node is there, and its rules do not load; 2: there is no node."""
 
@@ -130,6 +131,7 @@ def test_a_terminal_of_40_columns(place):
     assert "NAT address 5.5.5.5\n  proto        udp\n  destination  2.2.2.2:2\n  used         1\n" in text
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_a_second_says_so(place, monkeypatch):
     """Loading, reading, replaying: a line on the terminal that is gone afterwards; at once here."""
     (place / "dump").write_text("".join(LINE.format(n) for n in range(1, 60_000)))

@@ -36,7 +36,9 @@ def saved(folder, rules="", native="", rules6=None, **sysctls):
     return folder
 
 
-@pytest.mark.parametrize("kind", NOT_TRACKED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("no rule", "a filter alone") else ()) for k in NOT_TRACKED]
+)
 def test_flows_that_nothing_tracks_have_no_entries(tmp_path, kind):
     """`plan` speaks of none, `exhaust` says why nothing runs out, and a rate has no limit."""
     folder = saved(tmp_path / "n", *NOT_TRACKED[kind])
@@ -55,6 +57,7 @@ def test_flows_that_nothing_tracks_have_no_entries(tmp_path, kind):
     assert (status, "not tracked" in why) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_plan_tells_addresses_of_the_rules_from_those_that_are_needed(tmp_path):
     """Four addresses of a range, or one for each client of a NETMAP: not because a port search gives up."""
     for name, rule in {
@@ -85,6 +88,7 @@ def test_a_plan_of_one_port_an_address_takes_few_runs(tmp_path, monkeypatch):
     assert len(tried) <= 12 < told["addresses"]
 
 
+@pytest.mark.slow
 def test_a_plan_says_that_the_table_of_the_node_is_too_small(tmp_path):
     said = ask("plan", saved(tmp_path / "n", nat(MASQUERADE), max=1000), "--rate", "20")[1]
     assert (
