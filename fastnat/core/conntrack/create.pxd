@@ -33,8 +33,11 @@ cdef inline void describe(engine_t *e, uint32_t ct, const conn_t *wanted, uint32
     e.may_share_tuple |= wanted.zone != 0
     c.status = wanted.status
     c.state = wanted.state
+    # a span, as of all that are not confirmed: confirm adds the time to it
     c.timeout = wanted.timeout
+    # no two seconds to wait, as of a first datagram: the kernel leaves the field 0, which is long past
     c.stream_ts = <uint32_t>e.now
+    # a dump knows no windows: with td_maxwin 0 the next segment of either end sets them, and none is out of them
     memset(&e.tcp[ct], 0, sizeof(tcp_t))
     if mark:
         e.tcp[ct].mark = mark
@@ -50,8 +53,10 @@ cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_
     pkt_reset(&p)
     p.now = <uint32_t>e.now
     p.hash = tuple_hash(e, wanted.tuples[0])
+    # of both directions: two connections with one reply tuple would have one answer
     if find_tuple(e, wanted.tuples[0], p.hash, p.now) != FN_NONE \
             or find_tuple(e, wanted.tuples[1], tuple_hash(e, wanted.tuples[1]), p.now) != FN_NONE:
+        # 6.18 answers EEXIST, and counts nothing
         e.stats[STAT_INSERT_FAILED] += e.profile == LINUX_5_4
         return CREATE_TAKEN
     # a packet would drop others early; who asks by hand is refused
@@ -62,11 +67,13 @@ cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_
         return CREATE_RECORDS_FULL
     here[0] = p.ct
     describe(e, p.ct, wanted, mark)
+    # what comes from this source later keeps to the mapping that it has here, and no rule translates it a second time
     add_to_source(e, &p)
     e.conns[p.ct].status |= IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
     if confirm(e, &p):
         conn_release(e, here[0])
         return CREATE_TABLES_FULL
+    # a dump can be crafted as packets can; last, as another key moves every item
     if is_crowded(e):
         rehash(e)
     e.stats[STAT_INSERT] += 1

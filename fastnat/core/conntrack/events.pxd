@@ -19,6 +19,7 @@ cdef inline void note_event(engine_t *e, uint32_t ct, uint32_t kind, uint32_t wh
     # note_event: the connection as it is now; it is confirmed.
     cdef conn_t *c = &e.conns[ct]
     cdef event_t *event
+    # the loser of a race that listings hide, too: its packets are those of the winner
     if c.status & IPS_NAT_CLASH:
         return
     if e.n_events == e.max_events:
@@ -65,6 +66,7 @@ cdef inline void note_changes(engine_t *e, const pkt_t *p) noexcept nogil:
     what = EVENT_REPLY if (c.status ^ p.status_before) & IPS_SEEN_REPLY else 0
     if (c.status ^ p.status_before) & IPS_ASSURED:
         what |= EVENT_ASSURED
+    # a state of UDP is the engine's own: the kernel has none to report
     if c.state != p.state_before and tuple_proto(c.tuples[0]) != PROTO_UDP:
         what |= EVENT_PROTOINFO
     if conn_mark(e, p.ct) != p.mark_before:

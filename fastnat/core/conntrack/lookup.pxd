@@ -34,12 +34,15 @@ cdef inline uint32_t find_tuple(const engine_t *e, tuple_t t, uint64_t h, uint32
         hits = fn_tags_equal(b, tag)
         while hits:
             id_ = b.items[fn_ctz(hits)] & ID_MASK
+            # of what is due the wheel leaves what began in this very jiffy, with a timeout of 0 s
             if tuple_equal(conn_tuple(&e.conns[id_ >> 1], id_ & 1), t) and not is_expired(&e.conns[id_ >> 1], now):
                 return id_
             mistaken += 1
+            # tags mistaken so often are no chance: somebody knows the key
             if fn_unlikely(mistaken == CROWDED):
                 note_crowd(&e.tuples)
             hits &= hits - 1
+        # each item that left home is counted there by its tag: a miss, as every new connection is, costs one line
         if not fn_unlikely(overflow_count(home, tag) != 0):
             return FN_NONE
         q += 1
@@ -85,6 +88,7 @@ cdef inline uint32_t find_in_zone(const engine_t *e, tuple_t t, uint32_t zone, u
     cdef uint32_t id_
     cdef tuple_t other = tuple_in_zone(t, zone if dirs & 2 else 0)
     t = tuple_in_zone(t, zone if dirs & 1 else 0)
+    # one zone for both: the tuple in its zone names direction and connection
     if dirs == 3 or zone == 0:
         return find_tuple(e, t, tuple_hash(e, t), now)
     id_ = find_directed(e, t, tuple_hash(e, t), now, 0)

@@ -48,6 +48,7 @@ cdef inline uint32_t adopt_help(engine_t *e, uint32_t ct, const help_t *from_, u
     if help == NULL:
         return HELP_NO_ROOM
     given = help[0]
+    # all that the helper has learnt; lists and serials of the other engine name nobody here
     help[0] = from_[0]
     help.first = given.first
     help.serial = given.serial

@@ -28,6 +28,7 @@ cdef inline bint mangle_tcp(engine_t *e, pkt_t *p, uint32_t at, uint32_t n, cons
     memcpy(p.data + at, by, size)
     if size != n:
         set_length(e, p, length)
+        # from here on the ends count differently: numbers of later segments are moved, of both directions
         seqadj_set(e, p, size - n)
     store_be16(l4 + 16, 0)
     store_be16(l4 + 16, ~csum_fold(csum_partial(l4, p.len - p.l4off, pseudo_header(p, PROTO_TCP, p.len - p.l4off))) & 0xffff)

@@ -27,6 +27,7 @@ cdef inline uint32_t tftp_help(engine_t *e, const pkt_t *p) noexcept nogil:
     request = load_be16(p.data + p.l4off + UDP_HEADER)
     if request != TFTP_READ and request != TFTP_WRITE:
         return REASON_NONE
+    # the server answers from a port of its choice (RFC 1350, 4): any source port will do
     x.t = tuple_make(tuple_src(reply), tuple_dst(reply), 0, tuple_dport(reply), PROTO_UDP, c.zone)
     x.master = p.ct
     x.any_sport = True

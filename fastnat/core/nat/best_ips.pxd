@@ -29,6 +29,7 @@ cdef inline addr_t address_in_range(tuple_t t, uint32_t zone, const target_t *ra
     cdef addr_t other
     cdef bint full = False
     cdef uint32_t i, j, low, dist
+    # sixteen bytes in both families; of the source also for DNAT, so that a client keeps to one server
     for i in range(4):
         k[i] = fn_bswap32(word_of(tuple_src(t), i)) if i <= last else 0
     j = jhash2_words(k, 0 if persistent else fn_bswap32(word_of(tuple_dst(t), last)) ^ zone)
@@ -37,11 +38,14 @@ cdef inline addr_t address_in_range(tuple_t t, uint32_t zone, const target_t *ra
         dist = 0xffffffff
         if not full:
             low = word_of(range_.min_addr, i)
+            # 0 where a word may be anything: then it becomes `low`, as in the kernel
             dist = word_of(range_.max_addr, i) - low + 1
         addr = with_word(addr, i, low + <uint32_t>((<uint64_t>j * dist) >> 32))
+        # below the end in one word, an address may have anything in those behind
         if word_of(addr, i) != word_of(range_.max_addr, i):
             full = True
         if not persistent:
+            # for the next word another draw: without it all words of an address would lie alike in their ranges
             other = tuple_dst(t) if manip == MANIP_SRC else addr
             j ^= fn_bswap32(word_of(other, i))
     return addr

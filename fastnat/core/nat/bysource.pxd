@@ -35,6 +35,7 @@ cdef inline uint32_t bysource_head(const engine_t *e, tuple_t t, uint64_t h) noe
             if fn_unlikely(mistaken == CROWDED):
                 note_crowd(&e.sources)
             hits &= hits - 1
+        # nobody with this tag had to leave home, so nobody is elsewhere: most sources cost one line
         if overflow_count(home, tag) == 0:
             return FN_NONE
         q += 1
@@ -53,6 +54,7 @@ cdef inline bint bysource_add(engine_t *e, uint32_t ct, uint64_t h, uint32_t hea
     if head == FN_NONE:
         return table_insert(e, &e.sources, h, ct << 1)
     e.conns[head].bysource_prev = ct
+    # the table names the newest alone: the item stays and takes the new number
     slot = table_slot(&e.sources, h, head << 1)
     slot[0] = (slot[0] & ~<uint32_t>ID_MASK) | (ct << 1)
     return True
@@ -64,6 +66,7 @@ cdef inline void bysource_remove(engine_t *e, uint32_t ct, uint64_t h) noexcept 
     cdef uint32_t *slot
     if c.bysource_next != FN_NONE:
         e.conns[c.bysource_next].bysource_prev = c.bysource_prev
+    # the table does not name it
     if c.bysource_prev != FN_NONE:
         e.conns[c.bysource_prev].bysource_next = c.bysource_next
         return
@@ -85,6 +88,7 @@ cdef inline bint find_appropriate_src(const engine_t *e, tuple_t cur, uint32_t h
         mapped = invert_tuple(conn_tuple(&e.conns[ct], 1))
         mapped = tuple_with_src(cur, tuple_src(mapped), tuple_sport(mapped))
         if in_range(mapped, range_):
+            # and no other, though this one may be taken: the kernel then goes on with the range
             found[0] = mapped
             return True
         ct = e.conns[ct].bysource_next

@@ -27,6 +27,7 @@ cdef inline uint32_t decide_by_bases(engine_t *e, pkt_t *p, uint32_t manip) noex
             return rule_reason[kind]
         if kind != TARGET_ACCEPT and not nat_target(e, p, kind, p.target, manip):
             return REASON_NO_ADDRESS
+        # a chain that has bound the connection is the last one, whatever those behind it say (nf_nat_inet_fn)
         if e.conns[p.ct].status & done:
             return REASON_NONE
     null_binding(e, p, manip)
@@ -57,6 +58,7 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
 
 cdef inline uint32_t translate(pkt_t *p, const conn_t *c, uint32_t manip) noexcept nogil:
     # translate: what the connection has decided, for this packet (nf_nat_packet).
+    # on the way back the ends have changed places: what was done to the source is undone at the destination
     cdef uint32_t bit = IPS_SRC_NAT if (manip == MANIP_SRC) != (p.dir == 1) else IPS_DST_NAT
     if c.status & bit and not manip_pkt(p, invert_tuple(conn_tuple(c, 1 - p.dir)), manip):
         return REASON_TRUNCATED
@@ -79,6 +81,7 @@ cdef inline uint32_t nat_first(engine_t *e, pkt_t *p, uint32_t manip) noexcept n
         if reason:
             return reason
     elif leaves_elsewhere(c, p, p.hook):
+        # peers know it by the address of the device that it was masqueraded on: it begins anew (nf_ct_kill)
         if is_live(c) and c.status & IPS_CONFIRMED:
             conn_delete(e, p.ct)
             p.ct = FN_NONE

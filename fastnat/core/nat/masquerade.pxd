@@ -15,6 +15,7 @@ cdef inline uint32_t flush_masqueraded(engine_t *e, uint32_t iface, const addr_t
     # => How many went.
     cdef uint32_t n = 0
     cdef uint32_t i
+    # all records (nf_ct_iterate_cleanup_net): devices go rarely, and lists by device would cost each connection
     for i in range(e.high_water):
         if not is_live(&e.conns[i]) or e.conns[i].masq_iface != iface:
             continue

@@ -18,6 +18,7 @@ cdef inline bint l4proto_in_range(tuple_t t, uint32_t manip, const target_t *ran
     # l4proto_in_range: => Whether the tuple's port lies in the range (nf_nat_l4proto_in_range).
     cdef uint32_t proto = tuple_proto(t)
     cdef uint32_t port
+    # the id of ICMP stands in the source port, whichever manip asks
     if proto == PROTO_ICMP or manip == MANIP_SRC:
         port = tuple_sport(t)
     else:

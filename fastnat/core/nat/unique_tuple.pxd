@@ -19,17 +19,21 @@ cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *r
     # get_unique_tuple: the tuple after the manip; head is the newest connection of its source.
     cdef tuple_t t
     cdef bint random = range_.flags & RANGE_RANDOM_ALL
+    # a mapping that the source has goes before its own port: all peers see one endpoint (RFC 4787, REQ-1)
     if manip == MANIP_SRC and not random:
         if in_range(cur, range_):
+            # this probe alone lets two ends open one conversation at once; see nat/used_tuple
             if not used_tuple_new(e, cur, p):
                 return cur
         elif find_appropriate_src(e, cur, head, range_, &t):
             if not used_tuple(e, t, p):
                 e.stats[STAT_BYSOURCE_REUSE] += 1
                 return t
+    # before any port is probed, and for good: where its ports are taken no other address of the range is tried
     t = best_ips(cur, zone, range_, manip)
     if not random:
         if range_.flags & RANGE_PROTO_SPECIFIED:
+            # an offset moves a port that lies in the range, too
             if not range_.flags & RANGE_PROTO_OFFSET and l4proto_in_range(t, manip, range_):
                 if range_.min_proto == range_.max_proto or not used_tuple(e, t, p):
                     return t

@@ -19,6 +19,7 @@ cdef inline uint32_t load_be32(const uint8_t *at) noexcept nogil:
 
 cdef inline void store_be16(uint8_t *at, uint32_t v) noexcept nogil:
     # store_be16: two bytes in network order.
+    # byte by byte: headers lie at odd places of a buffer, and machines differ in their order
     at[0] = <uint8_t>(v >> 8)
     at[1] = <uint8_t>v
 
@@ -54,6 +55,7 @@ cdef inline bint csum_ok(const uint8_t *at, uint32_t n, uint64_t pseudo) noexcep
 
 cdef inline void csum_replace2(uint8_t *check, uint32_t from_, uint32_t to) noexcept nogil:
     # csum_replace2: the checksum after a 16-bit word changed (RFC 1624).
+    # equation 3: equation 2 of RFC 1141 makes 0xffff of what a sum over the whole gives as 0
     store_be16(check, ~csum_fold((~load_be16(check) & 0xffff) + (~from_ & 0xffff) + to) & 0xffff)
 
 

@@ -10,6 +10,7 @@ from .checksum cimport csum_replace2, load_be16, store_be16
 
 cdef inline void set_octet(pkt_t *p, uint32_t at, uint32_t value) noexcept nogil:
     # set_octet: one octet of the header, with the checksum of IPv4.
+    # the checksum adds up words: the octet beside it counts with it
     cdef uint32_t word = at & ~<uint32_t>1
     cdef uint32_t before = load_be16(p.data + word)
     p.data[at] = <uint8_t>value
@@ -32,6 +33,7 @@ cdef inline void set_tos(pkt_t *p, const target_t *t) noexcept nogil:
     if not FN_V6:
         set_octet(p, 1, octet)
         return
+    # the traffic class lies across two bytes, between version and flow label
     p.data[0] = <uint8_t>((p.data[0] & 0xf0) | octet >> 4)
     p.data[1] = <uint8_t>((p.data[1] & 0x0f) | (octet << 4 & 0xf0))
 
@@ -60,6 +62,7 @@ cdef inline void count_unruled(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline void set_length(engine_t *e, pkt_t *p, uint32_t length) noexcept nogil:
     # set_length: the datagram has another length; the IPv4 header says so with its checksum.
+    # the chains that it has passed saw it as it was
     count_unruled(e, p)
     p.len = length
     p.length = <uint16_t>length

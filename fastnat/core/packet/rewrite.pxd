@@ -35,6 +35,7 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
     if proto == PROTO_ICMP:
         if have < 8:
             return False
+        # ICMPv6 has a pseudo header (RFC 4443, 2.3), ICMP has none
         if FN_V6:
             csum_replace_addr(l4 + 2, old_addr, new_addr)
         if has_id(l4[0]):
@@ -42,6 +43,7 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
             store_be16(l4 + 4, port)
         return True
     if proto == PROTO_GRE:
+        # version 0 is left as it is, of others than 0 and 1 nobody knows the key (gre_manip_pkt)
         if have < 8 or (manip == MANIP_DST and (l4[1] & 7) > 1):
             return False
         if (l4[1] & 7) == 1 and manip == MANIP_DST:
@@ -53,14 +55,17 @@ cdef inline bint manip_l4(uint8_t *l4, uint32_t have, uint32_t proto, uint32_t m
         return False
     at = l4 if manip == MANIP_SRC else l4 + 2
     if proto == PROTO_TCP:
+        # what an error quotes of a segment may be eight bytes, and its checksum stands behind them
         if have >= 20:
             replace_port_and_addr(l4 + 16, at, port, old_addr, new_addr)
     elif proto == PROTO_UDPLITE or (proto == PROTO_UDP and load_be16(l4 + 6)):
         replace_port_and_addr(l4 + 6, at, port, old_addr, new_addr)
+        # 0 says that there is no checksum (RFC 768); the ones' complement has two zeros, and this is the other
         if load_be16(l4 + 6) == 0:
             store_be16(l4 + 6, 0xffff)
     store_be16(at, port)
     if proto == PROTO_SCTP and have >= 12:
+        # no sum that could be adjusted: a CRC of all that follows, and of SCTP alone in the order of little endian
         crc = fn_bswap32(fn_sctp_crc(l4, have))
         store_be32(l4 + 8, crc)
     return True

@@ -33,6 +33,7 @@ cdef inline uint32_t dispatch_rule(const engine_t *e, const dispatch_t *d, uint3
     # dispatch_rule: the first rule of a run that asks for a key.
     # => FN_NONE: none does.
     cdef uint32_t slot = dispatch_slot(d, key)
+    # ends: the compiler fills no more than half of a run's slots
     while e.dispatch_slots[slot].rule != FN_NONE and e.dispatch_slots[slot].key != key:
         slot = d.first_slot + ((slot - d.first_slot + 1) & d.mask)
     return e.dispatch_slots[slot].rule

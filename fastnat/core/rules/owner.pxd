@@ -10,9 +10,11 @@ from ..types cimport *
 cdef inline bint owner_holds(engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
     # owner_holds: => Whether the packet has a socket, and that the id asked for; inversion left out.
     cdef uint32_t number = e.owner_gid if m.owner.part == OWNER_GID else e.owner_uid
+    # what is forwarded has no socket here
     if p.in_iface != 0:
         return False
     if m.owner.part == OWNER_SOCKET:
         return True
+    # nobody may have given an owner: root is assumed then, and commands say so
     e.owner_asked |= 1 << m.owner.part
     return m.owner.low <= number <= m.owner.high

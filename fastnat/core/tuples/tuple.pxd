@@ -49,6 +49,7 @@ cdef inline uint32_t tuple_zone(tuple_t t) noexcept nogil:
 
 cdef inline bint tuple_equal(tuple_t a, tuple_t b) noexcept nogil:
     # tuple_equal: => Whether all of two tuples is equal.
+    # two tests: behind equal tags tuples nearly always are equal, so the two ends need no branch each
     return ((a.src ^ b.src) | (a.dst ^ b.dst)) == 0 and a.rest == b.rest
 
 
@@ -69,6 +70,7 @@ cdef inline tuple_t tuple_with_dst(tuple_t t, addr_t addr, uint32_t port) noexce
 cdef inline int icmp_inverse(uint32_t type_) noexcept nogil:
     # icmp_inverse: the type that answers an ICMP query (RFC 792, RFC 950; RFC 4443, RFC 4620).
     # => The type, or -1: such a message has no tuple of its own.
+    # 128 and 129 differ in the last bit; 139 and 140 add up to 279
     if FN_V6:
         return <int>(type_ ^ 1) if type_ == 128 or type_ == 129 else <int>(279 - type_) if type_ == 139 or type_ == 140 else -1
     if type_ == 8:
