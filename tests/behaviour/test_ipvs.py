@@ -153,6 +153,21 @@ def test_source_hash_keeps_a_client_on_its_server():
     assert set(first.values()) == {"10.244.2.5", "10.244.2.6", "10.244.1.7"}
 
 
+@pytest.mark.parametrize("weights", [(1, 1, 1), (3, 1, 2), (0, 2, 1), (1, 0, 0), (0, 0, 5), (100, 1, 7)])
+def test_source_hash_deals_256_places(weights):
+    """ip_vs_sh_reassign: each server in turn as often as it weighs, once if it weighs nothing; nobody gets that one."""
+    nat = engine("sh", weights)
+    servers = ("10.244.2.5", "10.244.2.6", "10.244.1.7")
+    turns = [n for n, weight in enumerate(weights) for _ in range(weight or 1)]
+    for host in range(10, 90):
+        # over_ipv6.py puts fd00 in front, which is folded into the address
+        address = (0x0AF40200 + host) ^ (0xFD000000 if nat.node.has_ipv6 else 0)
+        wanted = turns[((address * 0x61C88647 & 0xFFFFFFFF) >> 24) % len(turns)]
+        packet = IP(src=f"10.244.2.{host}", dst="10.96.0.10") / UDP(sport=40000, dport=53)
+        verdict, out = send(nat, packet)
+        assert (out.dst if verdict == Verdict.FORWARD else None) == (servers[wanted] if weights[wanted] else None)
+
+
 def test_persistence_keeps_a_client_for_its_time():
     saved = SAVED.format(scheduler="rr -p 60", w1=1, w2=1, w3=1)
     nat = fastnat.Engine(node_with(saved))

@@ -692,6 +692,14 @@ def test_28_two_clients_of_a_dnat_range_may_share_its_first_port():
     router.check("udp A:1111>C:53 -> A:1111>B:5000\nudp A:1112>C:53 -> A:1112>B:5000")
 
 
+def test_37_an_echo_request_of_the_node_gets_its_id_where_it_begins():
+    """nf_nat_alloc_null_binding: of ICMP the manip of the destination changes the id, so one probe finds the other."""
+    router = Router(M)
+    router.check("icmp 8 A>B 77 -> N>B 77\nlocal icmp 8 N>B 77 -> N>B")
+    assert router.counted["found"] == 1
+    assert [c.reply[2] for c in router.nat.conntrack][1] != 77
+
+
 def test_38_the_node_sends_to_what_dnat_moves_to_another_device():
     """The source is that of the first route; the packet leaves by the second."""
     router = Router("-A OUTPUT -d 10.96.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.2.0.5:5353")
