@@ -617,10 +617,11 @@ enum nft_expr_kind {
     NFT_ZERO_CHECKSUM = 33,
     NFT_ADD = 34,         /* what is added to the register */
     NFT_STRIP = 35,       /* kind of the TCP option of which NOPs are made */
-    NFT_SET_ADDRESS = 36, /* MANIP_* */
-    NFT_SET_PORT = 37,    /* MANIP_* */
-    NFT_TPROXY = 38,
-    NFT_CHOOSE = 39,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
+    NFT_SET_TIMEOUT = 36, /* row of engine_t.policies, IP protocol */
+    NFT_SET_ADDRESS = 37, /* MANIP_* */
+    NFT_SET_PORT = 38,    /* MANIP_* */
+    NFT_TPROXY = 39,
+    NFT_CHOOSE = 40,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
 };
 
 enum nft_base {

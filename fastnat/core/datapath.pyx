@@ -22,7 +22,7 @@ from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
 from .packet.parse cimport datagram_entry, datagram_t
-from .reload cimport find_servers, forget_routes, pick_up_windows
+from .reload cimport change_policies, find_servers, forget_routes, pick_up_windows
 from .fib cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
@@ -241,6 +241,7 @@ cdef class Datapath:
         e.n_bases = len(memory["bases"])
         e.max_nft_log = len(memory["nft_log"])
         e.max_nft_conns = len(memory["nft_conns"])
+        e.n_policies = len(memory["policies"]) // FN_TIMEOUTS
         return 0
 
     cdef int _configure(self, dict config) except -1:
@@ -295,6 +296,7 @@ cdef class Datapath:
             e.timeouts[name] = value
             # an entry that is due as it begins stands in nobody's way, and two may have one tuple until the next jiffy
             e.may_share_tuple |= value == 0
+        e.may_share_tuple |= config["due_at_once"]
         e.checksum = config["checksum"]
         e.routes_by_packet = config["routes_by_packet"]
         e.multipath_policy = config["multipath_policy"]
@@ -950,9 +952,16 @@ cdef class Datapath:
             self.e.lost_events = 0
             return taken, lost
 
-    def reload(self, dict arrays, dict config):
-        """Go on with other rules, addresses and routes: `arrays` replace those of the same names."""
+    def reload(self, dict arrays, dict config, policies=None):
+        """Go on with other rules, addresses and routes: `arrays` replace those of the same names.
+
+        policies: uint8[256], which policy takes the place of each one, 0 none; None: no connection keeps one.
+        """
         cdef bint hooks_are_new = config["tracking"] and not self.e.tracking
+        cdef bint had_policies = self.e.n_policies != 0
+        cdef const uint8_t[::1] now = bytes(256) if policies is None or not had_policies else policies
+        if len(now) != 256:
+            raise InputError(f"expected 256 policies, got {len(now)}")
         with self:
             self.memory.update(arrays)
             self._attach()
@@ -960,6 +969,8 @@ cdef class Datapath:
             self.e.n_nft_conns = 0
             self.e.free_nft_conn = 0
             self._configure_node(config)
+            if self.e.n_policies:
+                change_policies(&self.e, &now[0])
             find_servers(&self.e)
             forget_routes(&self.e)
             if hooks_are_new:

@@ -40,7 +40,7 @@ static_assert(offsetof(tcp_t, last_ack) == 44, "offsetof(tcp_t, last_ack)");
 static_assert(offsetof(tcp_t, last_end) == 48, "offsetof(tcp_t, last_end)");
 static_assert(offsetof(tcp_t, last_win) == 52, "offsetof(tcp_t, last_win)");
 static_assert(offsetof(tcp_t, last_flags) == 54, "offsetof(tcp_t, last_flags)");
-static_assert(offsetof(tcp_t, pad) == 55, "offsetof(tcp_t, pad)");
+static_assert(offsetof(tcp_t, policy) == 55, "offsetof(tcp_t, policy)");
 static_assert(offsetof(tcp_t, help) == 56, "offsetof(tcp_t, help)");
 static_assert(offsetof(tcp_t, mark) == 60, "offsetof(tcp_t, mark)");
 static_assert(sizeof(acct_t) == 32, "sizeof(acct_t)");
@@ -533,6 +533,7 @@ static const array_place_t fn_arrays[] = {
     {"nft_words", offsetof(engine_t, nft_words), sizeof(uint32_t)},
     {"nft_states", offsetof(engine_t, nft_states), sizeof(nft_state_t)},
     {"nft_conns", offsetof(engine_t, nft_conns), sizeof(nft_conn_t)},
+    {"policies", offsetof(engine_t, policies), sizeof(uint32_t)},
     {"nft_log", offsetof(engine_t, nft_log), sizeof(uint32_t)},
     {"jump_stack", offsetof(engine_t, jump_stack), sizeof(uint32_t)},
     {"dispatches", offsetof(engine_t, dispatches), sizeof(dispatch_t)},

@@ -637,10 +637,11 @@ class NftExprKind(IntEnum, metaclass=CodeMeta):
     ZERO_CHECKSUM = 33
     ADD = 34
     STRIP = 35
-    SET_ADDRESS = 36
-    SET_PORT = 37
-    TPROXY = 38
-    CHOOSE = 39
+    SET_TIMEOUT = 36
+    SET_ADDRESS = 37
+    SET_PORT = 38
+    TPROXY = 39
+    CHOOSE = 40
 
 
 class NftBase(IntEnum, metaclass=CodeMeta):
@@ -1162,7 +1163,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("last_end", "uint32", (), 0),
         ("last_win", "uint16", (), 0),
         ("last_flags", "uint8", (), 0),
-        ("pad", "uint8", (), 0),
+        ("policy", "uint8", (), 0),
         ("help", "uint32", (), 0),
         ("mark", "uint32", (), 0),
     ],

@@ -3,7 +3,7 @@
 # Source: nf_ct_tcp_fixup (nf_conntrack_proto.c), ip_vs_in with net.ipv4.vs.expire_nodest_conn=1 (ip_vs_core.c), Linux 6.18.
 # Invariants: afterwards no connection names a route, a service or a real server of before.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from .types cimport (CONN_ACTIVE, CONN_ADRIFT, CONN_SERVICE, engine_t, FN_NONE, PROTO_TCP, TCP_ESTABLISHED)
 from .conntrack.adopt cimport give_server
 from .conntrack.insert cimport conn_delete
@@ -17,6 +17,14 @@ cdef inline void forget_routes(engine_t *e) noexcept nogil:
     for i in range(e.high_water):
         e.conns[i].routes[0] = 0
         e.conns[i].routes[1] = 0
+
+
+cdef inline void change_policies(engine_t *e, const uint8_t *now) noexcept nogil:
+    # change_policies: now: which policy takes the place of each one; of one that is gone 0: its connections last as long as they
+    # have, and then take the node's timeouts (nf_ct_untimeout).
+    cdef uint32_t i
+    for i in range(e.high_water):
+        e.tcp[i].policy = now[e.tcp[i].policy]
 
 
 cdef inline void pick_up_windows(engine_t *e) noexcept nogil:

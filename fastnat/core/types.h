@@ -52,7 +52,8 @@ typedef struct {
     uint8_t last_dir, last_index, retrans, last_wscale;
     uint32_t last_seq, last_ack, last_end;
     uint16_t last_win;
-    uint8_t last_flags, pad;
+    uint8_t last_flags;
+    uint8_t policy;                          /* 1 + a row of engine_t.policies, 0 the node's timeouts; holds only where there are policies */
     union {
         uint32_t server;                     /* holds only with CONN_SERVICE and without CONN_HELPED, see conn_server */
         uint32_t help;                       /* holds only with CONN_HELPED */
@@ -66,11 +67,12 @@ static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
 typedef struct {
     uint32_t vtag[2];
     uint8_t init[2], last_dir, flags;
-    uint8_t pad[44];
-    uint32_t server, mark; /* server: or help, as in tcp_t */
+    uint8_t pad[43], policy; /* as in tcp_t */
+    uint32_t server, mark;   /* server: or help, as in tcp_t */
 } sctp_t;
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
 static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
+static_assert(offsetof(sctp_t, policy) == offsetof(tcp_t, policy), "one array for both");
 
 /* Packets and bytes by direction (struct nf_conn_acct), of connections with CONN_COUNTED; same index as conn_t. */
 typedef struct {
@@ -883,6 +885,8 @@ typedef struct {
     uint32_t *nft_words; /* constants, keys and data */
     nft_state_t *nft_states;
     nft_conn_t *nft_conns;
+    uint32_t *policies; /* jiffies: FN_TIMEOUTS, as in `timeouts`, of each policy that a rule may give a connection */
+    uint32_t n_policies;
     uint32_t n_nft_conns, max_nft_conns, free_nft_conn; /* ever used; the last one released, plus one */
     uint32_t *nft_log;                                  /* rules whose expressions all held, while somebody traces: rule, then what it said */
     uint32_t n_nft_log, max_nft_log;

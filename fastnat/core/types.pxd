@@ -457,6 +457,7 @@ cdef extern from "types.h" nogil:
         NFT_ZERO_CHECKSUM
         NFT_ADD
         NFT_STRIP
+        NFT_SET_TIMEOUT
         NFT_SET_ADDRESS
         NFT_SET_PORT
         NFT_TPROXY
@@ -581,7 +582,7 @@ cdef extern from "types.h" nogil:
         uint32_t last_end
         uint16_t last_win
         uint8_t last_flags
-        uint8_t pad
+        uint8_t policy
         uint32_t server
         uint32_t help
         uint32_t mark
@@ -591,7 +592,8 @@ cdef extern from "types.h" nogil:
         uint8_t init[2]
         uint8_t last_dir
         uint8_t flags
-        uint8_t pad[44]
+        uint8_t pad[43]
+        uint8_t policy
         uint32_t server
         uint32_t mark
 
@@ -1375,6 +1377,8 @@ cdef extern from "types.h" nogil:
         uint32_t *nft_words
         nft_state_t *nft_states
         nft_conn_t *nft_conns
+        uint32_t *policies
+        uint32_t n_policies
         uint32_t n_nft_conns
         uint32_t max_nft_conns
         uint32_t free_nft_conn

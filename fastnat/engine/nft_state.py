@@ -16,6 +16,7 @@ from ..core.datapath import Datapath
 from ..core.layout import FN_NONE, NftExprKind
 from ..nftables.program import KEY_PARTS, Program, link
 from ..nftables.sets import hashes_of
+from ..nftables.timeouts import KIND as TIMEOUT
 from ..nftables.tree import Ruleset
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -270,6 +271,29 @@ def same_parts(before: Ruleset, after: Ruleset) -> dict[tuple[object, ...], tupl
             if set_name in was.sets and was.sets[set_name].handle == named.handle:
                 found[*key, set_name] = (*key, set_name)
     return found
+
+
+def kept_policies(before: Program, after: Program, commands: bool) -> NDArray[np.uint8]:
+    """Return which timeout policy takes the place of each one of before, by their numbers in the core; 0: none does.
+
+    One that is deleted, or another one of its name, leaves its connections (nf_ct_untimeout).
+    """
+    now = np.zeros(256, np.uint8)
+    same = same_parts(before.ruleset, after.ruleset) if commands else {}
+    for (family, table, name), row in after.policies.items():
+        was = before.policies.get((family, table, name))
+        if was is None:
+            continue
+        made, there = (
+            ruleset.tables[family, table].objects[TIMEOUT, name] for ruleset in (after.ruleset, before.ruleset)
+        )
+        if commands:
+            stays = (family, table, TIMEOUT, name) in same
+        else:
+            stays = not after.ruleset.begins_empty(family, table) and made.words == there.words
+        if stays or after.ruleset is before.ruleset:
+            now[was + 1] = row + 1
+    return now
 
 
 def rows_of(arrays: Arrays, place: int) -> dict[bytes, int]:

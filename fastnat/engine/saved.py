@@ -31,7 +31,7 @@ from .saved_file import StateFile
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 9
+FORMAT = 10
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what rules and services remember

@@ -67,6 +67,7 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "hook_policy": r.hook_policy, "wide": r.wide, "apart": r.apart,
         "profile": PROFILES[profile], "tracking": r.tracking or program.tracking or bool(node.services),
         "nat_hooks": r.nat_hooks or program.nat,
+        "due_at_once": (program.arrays["policies"] == 0).any(),
         "timeouts": timeouts_of(node, profile, family), "checksum": flag(prefix + "checksum", 1),
         # what rules write into packets is not in the tuples of their connection
         "routes_by_packet": by_packet or program.writes,

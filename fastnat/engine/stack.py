@@ -127,7 +127,7 @@ class Stack:
             core.forget_memos()
             had = self._masquerading()
             old = dict(core.arrays)
-            core.reload(tables, config)
+            core.reload(tables, config, nft_state.kept_policies(self.program, program, commands))
             if program.bases or self.program.bases:
                 nft_state.keep(core, old, self.program, program, commands)
             arrays.keep_lists(core, old, before, ruleset)

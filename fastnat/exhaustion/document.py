@@ -13,10 +13,11 @@ from ..errors import InputError
 from ..util.files import parse_json, read_text
 from ..util.text import shown
 from .factors import text_of
+from .lifetimes import is_linger
 from .outcome import Outcome, Row, remedy, verdict
 from .spaces import Space
 from .variants import Compared, Variant, remedies, words
-from .workload import LINGERS, Workload
+from .workload import Workload
 
 FORMAT = 1
 # characters of a variant's name: a text report pads all of them to the longest; the greatest number
@@ -236,9 +237,9 @@ RUN = {
     "probes": _list_of(_count), "max_connections": _count, "bound": _count, "expected": _mean,
 }  # fmt: skip
 # figures that files of before do not have
-LATER = {
+LATER: dict[str, Callable[[Any], bool]] = {
     "window": lambda value: _count(value) and value > 0, "spaces": _count, "fullest": _maybe(_is_space),
-    "ran_out": _list_of(_is_space), "demand": _mean, "untracked": _count, "lingers": lambda value: value in LINGERS,
+    "ran_out": _list_of(_is_space), "demand": _mean, "untracked": _count, "lingers": is_linger,
 }  # fmt: skip
 LATER_DEFAULTS: dict[str, Any] = {
     "window": 1, "spaces": 0, "fullest": None, "ran_out": [], "demand": 0, "lingers": "", "untracked": 0,

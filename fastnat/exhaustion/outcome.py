@@ -65,7 +65,8 @@ class Outcome:
     ran_out : list of Space         those in which flows found no port, the worst first; at most eight
     demand : float                  what is expected of the busiest destination, as a share of its port spaces
     untracked : int                 flows without an entry in the table, because nothing tracks them
-    lingers : str                   the sysctl that says how long a flow keeps its port behind its end, "" none
+    lingers : str                   what says how long a flow keeps its port behind its end: a sysctl, or a state of a
+                                    timeout policy, "" none
     """
 
     rows: list[Row]
@@ -205,14 +206,14 @@ def verdict(o: Outcome) -> str:
 
 def remedy(o: Outcome) -> str:
     """Return what helps against this kind of failure, "" where nothing need help."""
-    kind = o.kind
+    kind, waits = o.kind, o.lingers == TIME_WAIT or o.lingers.startswith("time_wait of ")
     shorter = "TIME_WAIT" if o.lingers == TIME_WAIT else o.lingers
     if kind in ("table", "early_drop"):
         helps = f"{TABLE} or a shorter {shorter} help" if shorter else f"{TABLE} helps"
         return f"{helps}; more addresses do not."
     if kind != "ports":
         return REMEDIES.get(kind, "")
-    if shorter and not (o.lingers == TIME_WAIT and o.stats.get("evicted", 0)):
+    if shorter and not (waits and o.stats.get("evicted", 0)):
         return f"More SNAT addresses, destinations or a shorter {shorter} help; a larger nf_conntrack_max does not."
     taken = " Ports in TIME_WAIT are taken over already (linux-6.18)." if shorter else ""
     return f"More SNAT addresses or destinations help; a larger nf_conntrack_max does not.{taken}"

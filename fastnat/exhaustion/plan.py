@@ -17,11 +17,12 @@ from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
+from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
 from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, is_tracked, keeps_for, steady
 from .variants import Variant, apply
-from .workload import Workload, busiest_share, cut_short, lifetime
+from .workload import Workload, busiest_share
 
 # arithmetic rules out what is less than this part of what it needs
 CERTAIN = 0.95

@@ -26,10 +26,11 @@ from ..node.model import LOCAL
 from ..util.mixing import ends_of
 from .calendar import Calendar
 from .drawing import SYN, Drawing
+from .lifetimes import lifetime, lingers
 from .outcome import Outcome, Row, quantile
 from .pool import Pool
 from .spaces import Spaces
-from .workload import DRAWS, KEEPALIVE, Workload, busiest_share, holds, lifetime, lingers, mean_hold, span
+from .workload import DRAWS, KEEPALIVE, Workload, busiest_share, holds, mean_hold, span
 
 ROW = 1000
 FIN, RST, ACK = 1, 4, 16
@@ -385,7 +386,7 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         fullest=r.spaces.fullest(),
         ran_out=r.spaces.ran_out(tally.lost),
         demand=expected_of(r) * busiest_share(r.work) / addresses / r.spaces.size,
-        lingers=lingers(r.work),
+        lingers=lingers(r.engine.node, r.work, r.engine.profile),
     )
 
 

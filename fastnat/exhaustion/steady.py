@@ -15,9 +15,10 @@ import numpy as np
 
 from ..engine import Engine
 from ..errors import InputError
+from .lifetimes import lifetime
 from .outcome import Outcome, Row
 from .simulation import ROW, Run, open_all, outcome_of
-from .workload import Workload, busiest_share, lifetime, mean_hold
+from .workload import Workload, busiest_share, mean_hold
 
 # lifetimes of a run, and those of its end that are counted
 LIFETIMES, COUNTED = 2.5, 1.0

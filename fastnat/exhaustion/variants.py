@@ -16,10 +16,11 @@ from ..errors import InputError
 from ..node import Node
 from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
 from .factors import SYSCTLS, Value, read, text_of
+from .lifetimes import cut_short
 from .outcome import Outcome, listed, remedy, words_of
 from .simulation import Run, Stopped, run
 from .source_nat import Change
-from .workload import Workload, cut_short
+from .workload import Workload
 
 # combinations of one run, runs of each
 MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000

@@ -1,49 +1,31 @@
-"""What is opened: destinations, clients, arrivals and how long flows last, as text says it."""
+"""What is opened: destinations, clients, arrivals and how long flows are held, as text says it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from ..addresses import V4, Family, family_of
-from ..core.layout import TcpState, TimeoutIndex
-from ..dtypes import HZ
 from ..errors import InputError
-from ..node.timeouts import timeouts_of
 from ..util.text import decimal, excerpt, finite, shown, whole
-
-if TYPE_CHECKING:
-    from ..node import Node
 
 # clients for rules that name no source: 10.244.0.0/14 and fd00:10:244::/64
 ANY_CLIENTS = {4: (0x0AF40000, 14), 6: (0xFD00_0010_0244 << 80, 64)}
 SPORTS = ("random", "ephemeral", "sequential", "any")
 # how TCP flows end: by both sides, by a RST, never, or by one side alone (CLOSE_WAIT)
 CLOSES = ("fin", "rst", "none", "client", "server")
-TAILS = {
-    "fin": TcpState.TIME_WAIT, "rst": TcpState.CLOSE, "none": TcpState.ESTABLISHED, "client": TcpState.CLOSE_WAIT,
-    "server": TcpState.CLOSE_WAIT,
-}  # fmt: skip
 # flows of a run, each of some hundred bytes; flows a second; the longest time, thirty years [s]
 MAX_FLOWS, MAX_RATE, MAX_SECONDS = 100_000_000, 1e12, 1e9
 # of a lognormal hold time: its mean is e**50 times its median
 MAX_SIGMA = 10
 # seconds between two packets of a UDP flow that is held: within nf_conntrack_udp_timeout, 30
 KEEPALIVE = 20.0
-# UDP flows answered for longer than this are streams
-STREAM_AFTER = 2.0
 # hold times from which a share of a distribution is read
 DRAWS = 20_000
-# sysctls that lingers() names
-LINGERS = (
-    "", "nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_time_wait",
-    "nf_conntrack_tcp_timeout_close", "nf_conntrack_tcp_timeout_close_wait",
-)  # fmt: skip
 DISTRIBUTIONS = {
     "exp": ("MEAN", 1), "uniform": ("LOW-HIGH", 2), "lognormal": ("MEDIAN,SIGMA", 2), "pareto": ("MINIMUM,SHAPE", 2),
 }  # fmt: skip
@@ -200,92 +182,6 @@ def mean_hold(spec: float | str) -> float:
     if kind == "lognormal":
         return numbers[0] * math.exp(numbers[1] ** 2 / 2)
     return numbers[0] * numbers[1] / (numbers[1] - 1) if numbers[1] > 1 else math.inf
-
-
-def lifetime(node: Node, work: Workload, profile: str = "linux-6.18") -> float:
-    """Return how long a flow has an entry in the table on average [s]: its hold time and what follows it.
-
-    Where a timeout is shorter than the time between two packets of a flow, the entry is gone in between.
-    """
-    timeouts = timeouts_of(node, profile)
-    if work.proto == "udp":
-        return lifetime_of_udp(work, timeouts[TimeoutIndex.UDP] / HZ, timeouts[TimeoutIndex.UDP_STREAM] / HZ)
-    if work.hold is None:
-        return timeouts[TcpState.SYN_SENT] / HZ
-    tail, silent = timeouts[TAILS[work.close]] / HZ, timeouts[TcpState.ESTABLISHED] / HZ
-    if work.close == "none":
-        return tail
-    if not math.isfinite(mean_hold(work.hold)):
-        return math.inf
-    lengths = holds(work.hold, DRAWS, default_rng(0))
-    if (lengths <= silent).all():
-        return mean_hold(work.hold) + tail
-    return float(np.where(lengths <= silent, lengths + tail, silent).mean())
-
-
-def lifetime_of_udp(work: Workload, timeout: float, stream: float) -> float:
-    """Return the same of UDP flows, with these timeouts [s]."""
-    if work.hold is None:
-        return timeout
-    streams = share_of_streams(work)
-    gaps = [timeout, stream] if streams else [timeout]
-    if min(gaps) >= KEEPALIVE or not math.isfinite(mean_hold(work.hold)):
-        return mean_hold(work.hold) + streams * stream + (1 - streams) * timeout
-    gaps_of, rest = np.divmod(holds(work.hold, DRAWS, default_rng(0)), KEEPALIVE)
-    # an entry that is gone begins anew with the next packet, and is not a stream then; behind a whole gap it is one
-    first, second = timeout, timeout if timeout < KEEPALIVE else stream
-    now = np.where(gaps_of % 2, second, first)
-    there = np.ceil(gaps_of / 2) * min(first, KEEPALIVE) + gaps_of // 2 * min(second, KEEPALIVE)
-    last = np.where((rest > now) | (timeout < KEEPALIVE), timeout, min(gaps))
-    return float((there + np.minimum(rest, now) + last).mean())
-
-
-def cut_short(node: Node, work: Workload, profile: str) -> str:
-    """Return in a sentence that entries end before their flows do, "" where they do not."""
-    if work.hold is None or (work.proto == "tcp" and work.close == "none"):
-        return ""
-    timeouts = timeouts_of(node, profile)
-    lengths = holds(work.hold, DRAWS, default_rng(0))
-    if work.proto == "udp":
-        streams = share_of_streams(work) > 0
-        names = [("nf_conntrack_udp_timeout", TimeoutIndex.UDP)]
-        names += [("nf_conntrack_udp_timeout_stream", TimeoutIndex.UDP_STREAM)] if streams else []
-        name, seconds = min(((name, timeouts[k] / HZ) for name, k in names), key=lambda pair: pair[1])
-        silent = min(float(lengths.max()), KEEPALIVE)
-        why = f"flows are silent for up to {silent:,g} s"
-        share = 1.0 if seconds < silent else 0.0
-    else:
-        name, seconds = "nf_conntrack_tcp_timeout_established", timeouts[TcpState.ESTABLISHED] / HZ
-        share = float((lengths > seconds).mean())
-        who = "all" if share == 1 else f"{share:.0%} of the" if share >= 0.01 else "some"
-        why = f"{who} flows are silent for longer"
-    if not share:
-        return ""
-    return (
-        f"Entries end before their flows do: {name} is {seconds:,g} s, and {why}; what such a flow sends then is "
-        "invalid, or begins a new entry."
-    )
-
-
-def share_of_streams(work: Workload) -> float:
-    """Return the share of UDP flows that are answered for so long that conntrack takes them for streams."""
-    if not work.replies or work.hold is None:
-        return 0.0
-    return float((holds(work.hold, DRAWS, default_rng(0)) > STREAM_AFTER).mean())
-
-
-def lingers(work: Workload) -> str:
-    """Return the sysctl that says how long a flow keeps its port behind its end; "" where no time passes, or none does.
-
-    Without --hold no TCP flow is ever closed.
-    """
-    if not work.rate and not work.stages:
-        return ""
-    if work.proto == "udp":
-        return "nf_conntrack_udp_timeout_stream" if share_of_streams(work) > 0.5 else "nf_conntrack_udp_timeout"
-    if work.hold is None or work.close == "none":
-        return ""
-    return f"nf_conntrack_tcp_timeout_{TAILS[work.close].name.lower()}"
 
 
 def busiest_share(work: Workload) -> float:

@@ -45,7 +45,7 @@ OPTIONS = {
     "-m sctp --chunk-types": "rules here do not look at SCTP chunks",
     "-m rt --rt-0-addrs": "the addresses of a routing header are not compared",
     "-m owner --uid-owner NAME": "the names of the node's users and groups are unknown: put its passwd and group there",
-    "-j CT --timeout": "timeout policies are not supported",
+    "-j CT --timeout": "its policies, which nfct makes, stand in no file of a node; `ct timeout` of nftables is read",
     "-j CT --helper NAME": "the helpers are ftp, tftp and pptp",
 }
 TARGETS = {

@@ -16,7 +16,8 @@ from .lexer import Reader
 from .listing import listing
 from .parser import change as carry_out
 from .parser import parse
-from .tree import Ruleset
+from .timeouts import KIND, times_of
+from .tree import Object, Ruleset, Set, Table
 
 __all__ = ["Ruleset", "change", "json_listing", "listing", "load"]
 
@@ -29,8 +30,9 @@ def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, len
     """
     with no_garbage():
         if text.lstrip()[:1] == "{":
-            return checked(canonical(parse_json(text, source, lenient)))
-        return checked(canonical(parse(text, source, None if folder is None else beside(folder), lenient)))
+            return checked(checked_objects(canonical(parse_json(text, source, lenient))))
+        read = None if folder is None else beside(folder)
+        return checked(checked_objects(canonical(parse(text, source, read, lenient))))
 
 
 def checked(ruleset: Ruleset) -> Ruleset:
@@ -39,10 +41,27 @@ def checked(ruleset: Ruleset) -> Ruleset:
         for named in table.sets.values():
             why = refused(named, kinds_of(table, named)[0], (), named.elements)
             if why:
-                line, column = named.place
-                where = f":{line}:{column}" if line else f": table {table.family} {table.name}"
-                raise RuleError(f"{ruleset.source}{where}: set {why}, so the kernel refuses that")
+                where = where_of(ruleset, table, named)
+                raise RuleError(f"{where}: set {why}, so the kernel refuses that")
     return ruleset
+
+
+def checked_objects(ruleset: Ruleset) -> Ruleset:
+    """Return a rule set whose timeout policies nft takes; RuleError for one that it does not, unless lenient."""
+    for table in ruleset.tables.values() if not ruleset.lenient else ():
+        for made in table.objects.values():
+            if made.kind == KIND:
+                try:
+                    times_of(made)
+                except ValueError as error:
+                    raise RuleError(f"{where_of(ruleset, table, made)}: {error}") from None
+    return ruleset
+
+
+def where_of(ruleset: Ruleset, table: Table, part: Set | Object) -> str:
+    """Return the place of a part of a table in words."""
+    line, column = part.place
+    return f"{ruleset.source}:{line}:{column}" if line else f"{ruleset.source}: table {table.family} {table.name}"
 
 
 def change(ruleset: Ruleset, text: str, source: str = "<commands>", folder: Path | None = None) -> Ruleset:
@@ -51,7 +70,7 @@ def change(ruleset: Ruleset, text: str, source: str = "<commands>", folder: Path
     folder: as of load(). Raises RuleError, which names the place; then the rule set is of no use any more.
     """
     with no_garbage():
-        return canonical(carry_out(ruleset, text, source, None if folder is None else beside(folder)))
+        return checked_objects(canonical(carry_out(ruleset, text, source, None if folder is None else beside(folder))))
 
 
 def beside(folder: Path) -> Reader:

@@ -7,13 +7,12 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 from typing import Any as Untyped
 
-from . import fields
+from . import fields, timeouts
 from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
 from .kinds import Kinds, has_wide_data, kinds_of
 from .tree import (
@@ -69,12 +68,6 @@ TYPES_WITH = {
 ACCOUNTS = ("packets", "bytes", "avgpkt")
 # of `ct timeout` and `ct expectation`, in the order in which they are listed
 OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
-POLICY = re.compile(r"(\w+)\s*:\s*(\w+)")
-# the states of all protocols that have a timeout, as the kernel numbers them
-STATES_IN_TIME = (
-    "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close", "syn_sent2",
-    "retrans", "unack", "unreplied", "replied",
-)  # fmt: skip
 PROTOCOL = Meta("protocol")
 # what names no field of a header
 LEAVES = frozenset((Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit, Numgen))
@@ -160,11 +153,8 @@ def object_words(table: Table, made: Object) -> None:
         made.words = tuple(words.items())
     elif made.kind in ("ct timeout", "ct expectation"):
         words.setdefault("l3proto", table.family)
-        if "policy" in words:
-            times = dict(POLICY.findall(words["policy"]))
-            order = {name: n for n, name in enumerate(STATES_IN_TIME)}
-            states = sorted(times, key=lambda name: order.get(name, len(order)))
-            words["policy"] = ", ".join(f"{name} : {round(seconds(times[name]))}" for name in states)
+        if made.kind == timeouts.KIND:
+            words["policy"] = timeouts.policy_text(made)
         if "timeout" in words:
             words["timeout"] = duration(seconds(words["timeout"]))
         made.words = tuple((name, words[name]) for name in OBJECT_WORDS if name in words)

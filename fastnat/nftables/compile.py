@@ -23,6 +23,8 @@ from .kinds import Kinds
 from .program import BESIDE, BaseChain, Origin, Pool, Program, Words, base_rows, wide_rules
 from .sets import jiffies
 from .state import state_row, stateful
+from .timeouts import KIND as TIMEOUT
+from .timeouts import MAX_POLICIES, protocol_of, timeouts_in, times_of
 from .tracking import turns_tracking_on
 from .tree import (
     UNREAD,
@@ -108,6 +110,7 @@ class Compiler(Changes):
             elif table.family in own:
                 if table.family != "netdev":
                     self.program.tracking |= turns_tracking_on(table, own[2])
+                    self.note_policies(table)
                 if "dormant" not in table.flags:
                     self.compile_table(table)
             elif table.family in ("arp", "bridge"):
@@ -178,6 +181,19 @@ class Compiler(Changes):
         self.keep_unused(table)
         for name, place in self.named.items():
             self.program.sets[table.family, table.name, name] = place
+
+    def note_policies(self, table: Table) -> None:
+        """Make the rows of the timeout policies of a table: connections keep theirs, whether rules name it or not."""
+        for made in table.objects.values():
+            if made.kind != TIMEOUT:
+                continue
+            # of a rule set that is read leniently: rules that name it never match
+            with suppress(ValueError):
+                self.pool.policies.append(timeouts_in(made))
+                self.program.policies[table.family, table.name, made.name] = len(self.pool.policies) - 1
+        if len(self.pool.policies) > MAX_POLICIES:
+            many = f"{len(self.pool.policies)} {TIMEOUT} objects: up to {MAX_POLICIES} are supported"
+            raise RuleError(f"{self.ruleset.source}: {many}")
 
     def keep_unused(self, table: Table) -> None:
         """Make what remembers and is named by no rule: the next rules may name it."""
@@ -464,6 +480,9 @@ class Compiler(Changes):
         if kind == "ct helper":
             self.pool.exprs.append((int(NftExprKind.SET_HELPER), 1, 0, 0, *self.helper(made), 0))
             return (len(self.pool.exprs) - 1,)
+        if kind == TIMEOUT:
+            self.pool.exprs.append((int(NftExprKind.SET_TIMEOUT), 1, 0, 0, *self.policy(made), 0))
+            return (len(self.pool.exprs) - 1,)
         assert made.says is not None
         row, b, c = stateful(made.says)
         self.pool.exprs.append((int(row), 1, 0, 0, self.object_state(made), b, c))
@@ -472,7 +491,7 @@ class Compiler(Changes):
     def reference(self, s: Reference) -> bool:
         """Compile the use of a named object."""
         if isinstance(s.name, Lookup):
-            if s.kind not in ("counter", "quota", "limit", "ct helper"):
+            if s.kind not in ("counter", "quota", "limit", "ct helper", TIMEOUT):
                 raise Unsupported(f"{s.kind} from a map is not supported")
             loaded = self.load(s.name.key)
             if loaded is None:
@@ -491,9 +510,17 @@ class Compiler(Changes):
             kind, protocol = self.helper(made)
             if kind:
                 self.emit(NftExprKind.SET_HELPER, a=kind, b=protocol)
+        elif s.kind == TIMEOUT:
+            row, protocol = self.policy(made)
+            self.emit(NftExprKind.SET_TIMEOUT, a=row, b=protocol)
         else:
             raise Unsupported(f"{s.kind} is not supported; take the rule out to see what the others do")
         return True
+
+    def policy(self, made: Object) -> tuple[int, int]:
+        """Return the row of timeouts that `ct timeout set` names, and its protocol; ValueError for what nft refuses."""
+        times_of(made)
+        return self.program.policies[self.table.family, self.table.name, made.name], protocol_of(made)
 
     def helper(self, made: Object) -> tuple[int, int]:
         """Return which helper `ct helper set` names, 0 if there is none here, and its protocol."""

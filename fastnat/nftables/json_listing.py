@@ -77,7 +77,7 @@ class JsonWriter:
         flags: list[str] = []
         for word, value in o.words:
             if word == "policy":
-                times = (part.split(":") for part in value.split(","))
+                times = (part.split(":") for part in filter(None, value.split(",")))
                 said[word] = {name.strip(): int(time) for name, time in times}
             elif (o.kind, word) == ("ct expectation", "timeout"):
                 said[word] = round(1000 * seconds(value))

@@ -66,6 +66,7 @@ class Program:
     dynamic : set of int               the places of sets that rules change
     tracking, nat : bool               whether the kernel registers those hooks for these rules
     helpers : bool                     some rule gives connections a helper
+    policies : dict of (family, table, name) to a row of arrays["policies"]   of timeouts
     writes : bool                      some rule writes addresses or ports into packets
     wide : list of int                 rules that look up verdict maps of at least WIDE_MAP elements, the greatest first
     """
@@ -80,6 +81,7 @@ class Program:
     tracking: bool = False
     nat: bool = False
     helpers: bool = False
+    policies: dict[tuple[str, str, str], int] = field(default_factory=dict)
     writes: bool = False
     wide: list[int] = field(default_factory=list)
     # by the place of a set: of one of intervals the keys of its elements; what commands have done to elements
@@ -106,7 +108,7 @@ ARRAYS = {
 MAX_WORDS = 1 << 31
 # of a set that is not filled yet, as a power of two
 MAX_HEADS = 20
-PLAIN = ("nft_slots", "nft_words", "nft_log")
+PLAIN = ("nft_slots", "nft_words", "nft_log", "policies")
 
 
 def empty_arrays(family: Family) -> dict[str, NDArray[np.void]]:
@@ -153,6 +155,7 @@ class Pool:
         self.rules: list[tuple[int, int]] = []
         self.words: list[int] = []
         self.states: list[tuple[int, ...]] = []
+        self.policies: list[NDArray[np.uint32]] = []
         self.sets: list[Made] = []
         self.dynamic: set[int] = set()
         self.counts = False
@@ -185,6 +188,7 @@ class Pool:
         found = {name: np.array(row, getattr(RECORDS4, ARRAYS[name])) for name, row in rows.items()}
         found |= Placement(self).arrays()
         found["nft_log"] = np.zeros(0, np.uint32)
+        found["policies"] = np.concatenate([found["nft_log"], *self.policies])
         found["nft_conns"] = reserve(MAX_COUNTED if self.counts else 0, records_of(family).NFT_CONN)
         return found
 

@@ -23,6 +23,12 @@ NODE = {
     "sysctls": {"net.netfilter.nf_conntrack_acct": 1}, "sets": "", "rules4": "", "rules6": "",
 }  # fmt: skip
 PORTS = (53, 80, 123, 443)
+# of policies: states with a timeout
+STATES = {
+    "udp": ("unreplied", "replied"),
+    "tcp": ("syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "time_wait", "close", "retrans", "unack"),
+}
+TIMEOUTS = {"tu1": "udp", "tu2": "udp", "tt1": "tcp", "tt2": "tcp"}
 BASES = {
     "raw": "type filter hook prerouting priority raw; policy {};",
     "pre": "type filter hook prerouting priority mangle; policy {};",
@@ -36,12 +42,24 @@ BASES = {
 }
 
 
+def named(kind, name):
+    """Return how a rule names an object."""
+    return f'ct timeout set "{name}"' if kind == "ct timeout" else f"{kind} name {name}"
+
+
 def client(r, f):
     return f"10.1.0.{r.randrange(2, 8)}" if f == 4 else f"fd00:1::{r.randrange(2, 8):x}"
 
 
 def server(r, f):
     return f"203.0.113.{r.randrange(1, 6)}" if f == 4 else f"fd00:3::{r.randrange(1, 6):x}"
+
+
+def timeout_says(r, protocol):
+    """Return what a `ct timeout` says; no two of its times are alike."""
+    states = r.sample(STATES[protocol], r.randrange(len(STATES[protocol]) + 1))
+    times = ", ".join(f"{state} : {time}" for state, time in zip(states, r.sample(range(20, 900, 11), 9), strict=False))
+    return f"protocol {protocol};{f' policy = {{ {times} }};' if times else ''}"
 
 
 class Table:
@@ -80,6 +98,9 @@ class Table:
         ):  # fmt: skip
             if r.random() < 0.7:
                 self.objects[kind, name] = said
+        for name, protocol in TIMEOUTS.items():
+            if r.random() < 0.3:
+                self.objects["ct timeout", name] = timeout_says(r, protocol)
         called = r.sample(["sub1", "sub2"], r.randrange(3))
         for name in called:
             self.chains[name] = None, []
@@ -160,7 +181,7 @@ class Table:
             said.insert(0, f"meta nfproto ipv{self.f}")
         if r.random() < 0.5:
             said.append("counter")
-        said += [f"{kind} name {name}" for kind, name in self.objects if r.random() < 0.12]
+        said += [named(kind, name) for kind, name in self.objects if r.random() < (0.3 if " " in kind else 0.12)]
         return " ".join(w for w in [*said, self.end(base, called)] if w) or "counter"
 
     def end(self, base, called):
@@ -291,8 +312,13 @@ class Turns:
 
     def objects(self, t):
         r = self.r
-        kind, name = r.choice([("counter", "c1"), ("counter", "c2"), ("quota", "q1"), ("limit", "l1")])
-        said = {"counter": "", "quota": "over 900 bytes", "limit": "rate over 1/hour burst 4 packets"}[kind]
+        kinds = [("counter", "c1"), ("counter", "c2"), ("quota", "q1"), ("limit", "l1")]
+        kind, name = r.choice([*kinds, ("ct timeout", r.choice(list(TIMEOUTS)))])
+        said = {"counter": "", "quota": "over 900 bytes", "limit": "rate over 1/hour burst 4 packets"}.get(kind, "")
+        if kind == "ct timeout":
+            body = f"{kind} {t.head} {name} {{ {timeout_says(r, TIMEOUTS[name])} }}"
+            gone = f"delete {kind} {t.head} {name}"
+            return r.choice([f"add {body}", gone, f"{gone}\nadd {body}", f"create {body}"])
         body = f"{kind} {t.head} {name} {{ {said} }}"
         return r.choice([f"add {body}", f"delete {kind} {t.head} {name}", f"delete {kind} {t.head} {name}\nadd {body}",
                          f"create {kind} {t.head} {name} {said}"])  # fmt: skip

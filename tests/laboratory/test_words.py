@@ -10,8 +10,8 @@ import fastnat
 from fastnat.conntrack.dump import read
 from fastnat.conntrack.port_spaces import each_space
 from fastnat.exhaustion import Workload
+from fastnat.exhaustion.lifetimes import cut_short, lifetime
 from fastnat.exhaustion.simulation import run
-from fastnat.exhaustion.workload import cut_short, lifetime
 
 MASQUERADE = "-A POSTROUTING -o eth0 -j MASQUERADE"
 NOT_TRACKED = {
@@ -138,6 +138,61 @@ def test_entries_that_end_before_their_flows(tmp_path, proto, sysctls, hold, rep
     said = ask("plan", folder, "--proto", proto, "--hold", hold, "--rate", "1")[1]
     # flows of UDP are answered there
     assert ("Entries end before their flows do: nf_conntrack_" in said) == short
+
+
+POLICIES = """table ip t {{
+    ct timeout brief {{ protocol {proto}; policy = {{ {said} }}; }}
+    chain c {{ type filter hook forward priority 0; {match} ct timeout set "brief"; }}
+    chain s {{ type nat hook postrouting priority 100; oifname "eth0" masquerade; }}
+}}
+"""
+
+
+def with_policy(folder, proto, said, match="ip protocol != 1"):
+    """Return a node whose rules give connections a timeout policy, in a folder."""
+    node = saved(folder, nat())
+    (node / "rules.nft").write_text(POLICIES.format(proto=proto, said=said, match=match))
+    return node
+
+
+@pytest.mark.parametrize(
+    ("proto", "said", "match", "lasts"),
+    [
+        ("tcp", "time_wait: 10", "ip protocol != 1", 16), ("tcp", "time_wait: 600", "ip protocol != 1", 606),
+        ("tcp", "close: 5", "ip protocol != 1", 126), ("udp", "unreplied: 45", "ip protocol != 1", 51),
+        ("udp", "unreplied: 45", "ip protocol 1", 36), ("udp", "unreplied: 5", "ip protocol != 1", 10),
+        # of two destinations one alone has it
+        ("tcp", "time_wait: 10", "ip daddr 203.0.113.10", 71),
+    ],
+)  # fmt: skip
+def test_a_timeout_policy_shows_in_answers(tmp_path, proto, said, match, lasts):
+    """By arithmetic there are as many entries at a time as in the run."""
+    node = fastnat.Node.load(with_policy(tmp_path / "n", proto, said, match))
+    ends = (("203.0.113.10", 53), ("203.0.113.11", 53))
+    work = Workload(ends, proto, 15 * lasts, clients=500, sport="random", rate=5.0, hold=6.0)
+    assert lifetime(node, work) == lasts
+    outcome = run(fastnat.Engine(node), work)
+    assert outcome.rows[-1].count == pytest.approx(5 * lasts, rel=0.1)
+    assert outcome.expected == 5 * lasts
+
+
+def test_a_timeout_policy_decides_when_ports_run_out(tmp_path):
+    rate = ["--proto", "tcp", "--hold", "1", "--rate", "800", "--flows", "80000", "--clients", "500"]
+    rate += ["--profile", "linux-5.4"]
+    slow, quick = (
+        strict(ask("exhaust", with_policy(tmp_path / name, "tcp", said), *rate, "-o", "json")[1])["runs"][0]
+        for name, said in (("slow", "time_wait: 120"), ("quick", "time_wait: 10"))
+    )
+    assert (slow["failed"] > 1000, quick["failed"]) == (True, 0)
+    assert slow["lingers"] == quick["lingers"] == "time_wait of ct timeout brief"
+    told = ask("exhaust", with_policy(tmp_path / "told", "tcp", "time_wait: 120"), *rate)[1]
+    assert "a shorter time_wait of ct timeout brief help" in told
+
+
+def test_entries_that_a_policy_ends_before_their_flows(tmp_path):
+    folder = with_policy(tmp_path / "n", "tcp", "established: 5")
+    said = ask("exhaust", folder, "--proto", "tcp", "--hold", "9", "--rate", "20", "--flows", "900")[1]
+    assert "Entries end before their flows do: established of ct timeout brief is 5 s" in said
 
 
 def test_check_counts_both_families(tmp_path):

@@ -43,6 +43,9 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
     # a state is an index into tables of timeouts, an interface one into those of flags: out of range they would read beyond
     if from_.state > LAST_STATE or from_.masq_iface >= e.n_ifaces or from_.status & ~STATUS_BITS:
         return ADOPT_STATE
+    # a row of timeouts; where there is none nobody reads it
+    if e.n_policies and beside.policy > e.n_policies:
+        return ADOPT_STATE
     # RFC 7323: a scale above 14 is taken for 14, so none was ever stored; a direction is an index
     if proto == PROTO_TCP and (beside.scale[0] > 14 or beside.scale[1] > 14 or beside.last_dir > 1
                                or beside.last_index > 5 or beside.last_wscale > 14):

@@ -222,6 +222,8 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     c.status = 0
     c.state = 0
     c.flags = CONN_LIVE
+    if fn_unlikely(e.n_policies != 0):
+        e.tcp[ct].policy = 0
     if fn_unlikely(e.accounting):
         c.flags |= CONN_COUNTED
         memset(&e.acct[ct], 0, sizeof(acct_t))

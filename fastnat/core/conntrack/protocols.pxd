@@ -21,6 +21,13 @@ cdef enum:
     STREAM_AFTER = 2
 
 
+cdef inline const uint32_t *timeouts_of(const engine_t *e, uint32_t ct) noexcept nogil:
+    # timeouts_of: those of a connection: a rule has given it others than the node's (nf_ct_timeout_lookup).
+    if fn_likely(e.n_policies == 0) or e.tcp[ct].policy == 0:
+        return e.timeouts
+    return e.policies + (e.tcp[ct].policy - 1) * FN_TIMEOUTS
+
+
 cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeout) noexcept nogil:
     # refresh: `timeout` jiffies from now.
     cdef conn_t *c = &e.conns[ct]
@@ -52,14 +59,15 @@ cdef inline void account(engine_t *e, const pkt_t *p) noexcept nogil:
 cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
     # udp_packet: a stream is longer than one question and its answer (nf_conntrack_udp_packet).
     cdef conn_t *c = &e.conns[ct]
+    cdef const uint32_t *timeouts = timeouts_of(e, ct)
     cdef bint stream
     if not c.status & IPS_CONFIRMED:
         c.stream_ts = now + STREAM_AFTER * FN_HZ
     if not c.status & IPS_SEEN_REPLY:
-        refresh(e, ct, now, e.timeouts[TIMEOUT_UDP])
+        refresh(e, ct, now, timeouts[TIMEOUT_UDP])
         return CT_ACCEPT
     stream = <int32_t>(now - c.stream_ts) > 0
-    refresh(e, ct, now, e.timeouts[TIMEOUT_UDP_STREAM] if stream else e.timeouts[TIMEOUT_UDP])
+    refresh(e, ct, now, timeouts[TIMEOUT_UDP_STREAM] if stream else timeouts[TIMEOUT_UDP])
     if (stream or e.profile == LINUX_5_4) and not c.status & IPS_NAT_CLASH:
         c.status |= IPS_ASSURED
     return CT_ACCEPT

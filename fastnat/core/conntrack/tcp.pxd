@@ -9,7 +9,7 @@ from ..types cimport *
 from ..nat.port_bitmap cimport note_closing
 from ..tuples.tuple cimport conn_tuple
 from .insert cimport conn_delete, conn_kill
-from .protocols cimport account, CT_ACCEPT, CT_INVALID, CT_PASS, CT_REPEAT, refresh
+from .protocols cimport account, CT_ACCEPT, CT_INVALID, CT_PASS, CT_REPEAT, refresh, timeouts_of
 from .tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK, in_window,
                           tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK, TCP_EXP_CHALLENGE_ACK,
                           TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN, TCP_WINDOW_SCALE, WINDOW_ACCEPT,
@@ -190,6 +190,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
     # note_invalid: FIN or RST outside the window from both sides: the connection is over (nf_tcp_handle_invalid).
     cdef conn_t *c = &e.conns[p.ct]
     cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t unacknowledged = timeouts_of(e, p.ct)[TIMEOUT_TCP_UNACK]
     cdef uint32_t floor = 120 * FN_HZ
     if e.profile == LINUX_5_4 or not c.status & IPS_ASSURED:
         return
@@ -200,25 +201,27 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
         t.last_index = p.tcp_class
         t.last_dir = p.dir
         return
-    if e.timeouts[TIMEOUT_TCP_UNACK] > floor:
-        floor = e.timeouts[TIMEOUT_TCP_UNACK]
+    if unacknowledged > floor:
+        floor = unacknowledged
     if <int32_t>(c.timeout - p.now) > <int32_t>floor:
-        c.timeout = p.now + e.timeouts[TIMEOUT_TCP_UNACK]
+        c.timeout = p.now + unacknowledged
         wheel_bring_forward(e, p.ct)
 
 
-cdef inline uint32_t state_timeout(const engine_t *e, const tcp_t *t, uint32_t segment, bint has_seq, uint32_t new) noexcept nogil:
-    # state_timeout: => Jiffies that a connection lasts in the state that a segment of class `segment` led to.
-    cdef uint32_t own = e.timeouts[TIMEOUT_TCP + new]
+cdef inline uint32_t state_timeout(const engine_t *e, const uint32_t *timeouts, const tcp_t *t, uint32_t segment, bint has_seq,
+                                   uint32_t new) noexcept nogil:
+    # state_timeout: timeouts: of the connection.
+    # => Jiffies that it lasts in the state that a segment of class `segment` led to.
+    cdef uint32_t own = timeouts[TIMEOUT_TCP + new]
     # in the order of the kernel's ifs: only one of these shortens
-    if t.retrans >= e.max_retrans and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
-        return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
+    if t.retrans >= e.max_retrans and own > timeouts[TIMEOUT_TCP_MAX_RETRANS]:
+        return timeouts[TIMEOUT_TCP_MAX_RETRANS]
     if segment == CLASS_RST:
-        return e.timeouts[TIMEOUT_TCP + CL]
-    if (t.flags[0] | t.flags[1]) & TCP_DATA_UNACK and own > e.timeouts[TIMEOUT_TCP_UNACK]:
-        return e.timeouts[TIMEOUT_TCP_UNACK]
-    if has_seq and t.last_win == 0 and own > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
-        return e.timeouts[TIMEOUT_TCP_MAX_RETRANS]
+        return timeouts[TIMEOUT_TCP + CL]
+    if (t.flags[0] | t.flags[1]) & TCP_DATA_UNACK and own > timeouts[TIMEOUT_TCP_UNACK]:
+        return timeouts[TIMEOUT_TCP_UNACK]
+    if has_seq and t.last_win == 0 and own > timeouts[TIMEOUT_TCP_MAX_RETRANS]:
+        return timeouts[TIMEOUT_TCP_MAX_RETRANS]
     return own
 
 
@@ -235,13 +238,15 @@ cdef inline void enter_state(engine_t *e, uint32_t ct, uint32_t dir, uint32_t se
         t.flags[dir] |= TCP_CLOSE_INIT
 
 
-cdef inline void renew(engine_t *e, uint32_t ct, uint32_t now, uint32_t old, uint32_t new, uint32_t timeout) noexcept nogil:
-    # renew: refresh a connection that has come from one state into another, and assure it once both ends have agreed.
+cdef inline void renew(engine_t *e, const uint32_t *timeouts, uint32_t ct, uint32_t now, uint32_t old, uint32_t new,
+                       uint32_t timeout) noexcept nogil:
+    # renew: refresh a connection that has come from one state into another, and assure it once both ends have agreed. timeouts:
+    # of the connection.
     cdef conn_t *c = &e.conns[ct]
     if not c.status & IPS_SEEN_REPLY:
         # picked up in the middle, and nobody has answered yet
-        if new == ES and timeout > e.timeouts[TIMEOUT_TCP_UNACK]:
-            timeout = e.timeouts[TIMEOUT_TCP_UNACK]
+        if new == ES and timeout > timeouts[TIMEOUT_TCP_UNACK]:
+            timeout = timeouts[TIMEOUT_TCP_UNACK]
     elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
         c.status |= IPS_ASSURED
     refresh(e, ct, now, timeout)
@@ -250,9 +255,10 @@ cdef inline void renew(engine_t *e, uint32_t ct, uint32_t now, uint32_t old, uin
 cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) noexcept nogil:
     # tcp_accepted: the packet counts: enter the state, choose the timeout.
     cdef conn_t *c = &e.conns[p.ct]
+    cdef const uint32_t *timeouts = timeouts_of(e, p.ct)
     cdef uint32_t timeout
     enter_state(e, p.ct, p.dir, p.tcp_class, old, new)
-    timeout = state_timeout(e, &e.tcp[p.ct], p.tcp_class, p.has_seq, new)
+    timeout = state_timeout(e, timeouts, &e.tcp[p.ct], p.tcp_class, p.has_seq, new)
     if not c.status & IPS_SEEN_REPLY:
         if fn_unlikely(p.tcp_class == CLASS_RST):
             # nobody answered but to refuse: the entry would only be in the way of the next SYN
@@ -263,7 +269,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
         # SYNs that come again must not keep an entry alive for ever
         if e.profile != LINUX_5_4 and p.tcp_class == CLASS_SYN and old == SS:
             return CT_PASS
-    renew(e, p.ct, p.now, old, new, timeout)
+    renew(e, timeouts, p.ct, p.now, old, new, timeout)
     return CT_ACCEPT
 
 
@@ -358,11 +364,11 @@ cdef inline uint32_t plain_next(const engine_t *e, uint32_t ct, uint32_t dir, ui
 
 
 cdef inline void pass_plain(engine_t *e, uint32_t ct, uint32_t dir, uint32_t flags, uint32_t new) noexcept nogil:
-    # pass_plain: tcp_packet for a segment of which plain_next told the next state.
+    # pass_plain: tcp_packet for a segment of which plain_next told the next state. No connection has timeouts of its own.
     cdef uint32_t old = e.conns[ct].state
     cdef uint32_t segment = flag_class(flags)
     enter_state(e, ct, dir, segment, old, new)
-    renew(e, ct, <uint32_t>e.now, old, new, state_timeout(e, &e.tcp[ct], segment, False, new))
+    renew(e, e.timeouts, ct, <uint32_t>e.now, old, new, state_timeout(e, e.timeouts, &e.tcp[ct], segment, False, new))
 
 
 cdef inline uint32_t open_plain(engine_t *e, uint32_t ct, uint32_t end) noexcept nogil:
@@ -371,7 +377,7 @@ cdef inline uint32_t open_plain(engine_t *e, uint32_t ct, uint32_t end) noexcept
     cdef tcp_t *t = &e.tcp[ct]
     begin_state(t, end, 1)
     enter_state(e, ct, 0, CLASS_SYN, NO, SS)
-    return state_timeout(e, t, CLASS_SYN, False, SS)
+    return state_timeout(e, e.timeouts, t, CLASS_SYN, False, SS)
 
 
 cdef inline bint is_plain_syn(uint32_t flags) noexcept nogil:

@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from ..types cimport *
 from ..conntrack.lookup cimport find_tuple
+from ..conntrack.protocols cimport refresh, timeouts_of
 from ..helpers.expect cimport assign_helper
 from ..packet.checksum cimport csum_replace2, load_be16
 from ..packet.mangle cimport set_tos, set_ttl
@@ -407,8 +408,19 @@ cdef inline void set_helper(engine_t *e, const pkt_t *p, uint32_t helper, uint32
     assign_helper(e, p.ct, helper, IPS_HELPER)
 
 
+cdef inline void set_timeout(engine_t *e, const pkt_t *p, uint32_t row, uint32_t proto) noexcept nogil:
+    # set_timeout: nft_ct_timeout_obj_eval: a new connection of the policy's protocol takes it, in place of one that it has, and
+    # lasts at first as if it had just begun, whatever state its packet has led to.
+    cdef const uint32_t *timeouts
+    if not p.is_new or tuple_proto(p.t) != proto:
+        return
+    e.tcp[p.ct].policy = <uint8_t>(row + 1)
+    timeouts = timeouts_of(e, p.ct)
+    refresh(e, p.ct, p.now, timeouts[TIMEOUT_UDP if proto == PROTO_UDP else TIMEOUT_TCP])
+
+
 cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32_t *regs) noexcept nogil:
-    # assign: what a rule sets: mark, zone, helper, TOS, TTL, MSS, a checksum of 0.
+    # assign: what a rule sets: mark, zone, helper, timeouts, TOS, TTL, MSS, a checksum of 0.
     # => As evaluate; what only bytes have is set in those that are there.
     cdef target_t t
     memset(&t, 0, sizeof(target_t))
@@ -435,6 +447,8 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
         return strip_option(p, x.a)
     elif x.kind == NFT_SET_HELPER:
         set_helper(e, p, x.a, x.b)
+    elif x.kind == NFT_SET_TIMEOUT:
+        set_timeout(e, p, x.a, x.b)
     elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
         p.data[p.l4off + 6] = 0
         p.data[p.l4off + 7] = 0
@@ -509,7 +523,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
         return stateful_says(e, p, x, x.a)
     elif kind == NFT_OBJECT:
         x = &e.nft_exprs[regs[x.sreg]]
-        if x.kind == NFT_SET_HELPER:
+        if x.kind == NFT_SET_HELPER or x.kind == NFT_SET_TIMEOUT:
             return assign(e, p, x, regs)
         return stateful_says(e, p, x, x.a)
     elif kind == NFT_DYNSET:
