@@ -564,7 +564,7 @@ class Engine:
             self.node.nft, self.node.nft_text = before, text
             raise
         keep_unreached(self.node.nft, had, [stack.program for stack in self.stacks.values()])
-        self.node.nft_text = nftables.listing(self.node.nft)
+        self.node.nft_text = nftables.text_of(self.node.nft)
         self.node_files = self.node.texts()
 
     def _halves(self) -> list[Half]:

@@ -10,7 +10,7 @@ from ..dtypes import PROTOCOLS
 from ..errors import FastnatError, InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from ..iptables.model import Rule as IptablesRule
-from ..nftables import listing
+from ..nftables import text_of
 from ..nftables.tree import Expression, Match, Meta, Nat, Payload, Prefix, Range, Rule, Statement, Table, Value
 from ..node import Node
 
@@ -108,7 +108,7 @@ class Change:
             tables[key] = replace(table, chains=chains)
         if changed:
             node.nft = replace(node.nft, tables=tables)
-            node.nft_text = listing(node.nft)
+            node.nft_text = text_of(node.nft)
         return changed
 
     def concerns(self, s: Statement) -> bool:

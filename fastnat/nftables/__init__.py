@@ -13,13 +13,13 @@ from .json_form import parse_json
 from .json_listing import json_listing
 from .kinds import kinds_of
 from .lexer import Reader
-from .listing import listing
+from .listing import listing, text_of
 from .parser import change as carry_out
 from .parser import parse
 from .timeouts import KIND, times_of
 from .tree import Object, Ruleset, Set, Table
 
-__all__ = ["Ruleset", "change", "json_listing", "listing", "load"]
+__all__ = ["Ruleset", "change", "json_listing", "listing", "load", "text_of"]
 
 
 def load(text: str, source: str = "<rules.nft>", folder: Path | None = None, lenient: bool = False) -> Ruleset:

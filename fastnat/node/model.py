@@ -261,7 +261,7 @@ class Node:
         naming line, column and statement; then the node keeps its old rules.
         """
         self.nft = nftables.load(text_of(text, source), source, folder, lenient)
-        self.nft_text = nftables.listing(self.nft) if "include" in text and folder is not None else text
+        self.nft_text = nftables.text_of(self.nft) if "include" in text and folder is not None else text
         return self.nft.warnings
 
     def load_sets(self, text: str, source: str = "<ipset>") -> None:

@@ -8,6 +8,7 @@ from behaviour.test_nftables import FORWARD, POST, PRE, chain, engine_of, send, 
 from nodes import make_dual
 
 import fastnat
+from fastnat import nftables
 from fastnat.errors import InputError, RuleError
 
 REMEMBERS = """
@@ -303,3 +304,55 @@ def test_a_group_takes_rules_that_choose_destinations():
         group.packets(proto="udp", src="203.0.113.9", dst="198.51.100.10", sport=5, dport=53, iface="eth0")
     )
     assert text(out[0]["dst"]) == "10.244.1.9"
+
+
+def marks(r, name):
+    """Return a base chain at one of few priorities that shifts the mark and adds its own."""
+    hook, number = r.choice(["prerouting", "forward"]), r.randrange(1, 8)
+    said = f"meta mark set meta mark << 3 meta mark set meta mark | {number}"
+    return f"chain {name} {{ type filter hook {hook} priority {r.choice([0, 0, 5])}; {said}; }}"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_base_chains_keep_their_order_where_rules_are_saved_as_text(tmp_path, seed):
+    """Of one priority the chain made last runs first, and a listing has the order of tables."""
+    r = random.Random(f"order {seed}")
+    names, tables = iter(f"c{n}" for n in range(99)), ["ip a", "inet b", "inet c"]
+
+    def made(there):
+        lines = ["chain sub { counter; }"] if r.random() < 0.3 else []
+        return "\n".join([f"table {there} {{", *lines, *(marks(r, next(names)) for _ in range(r.randrange(3))), "}\n"])
+
+    engine = engine_of("".join(made(r.choice(tables)) for _ in range(5)) or "table ip a { }")
+    for _ in range(3):
+        chains = [(t, c.name) for t in engine.node.nft.tables.values() for c in t.chains.values() if c.base]
+        commands = made(r.choice(tables))
+        if chains and r.random() < 0.7:
+            table, name = r.choice(chains)
+            where = f"{table.family} {table.name}"
+            gone = f"flush chain {where} {name}\ndelete chain {where} {name}\n"
+            commands += r.choice([gone, f"rename chain {where} {name} {next(names)}\n"])
+        engine.change_nft(commands)
+    engine.save(tmp_path / "state")
+    engine.node.save(tmp_path / "node")
+    loaded = fastnat.Node.load(tmp_path / "node")
+    again = make_dual()
+    again.load_nft(loaded.nft_text)
+    others = [fastnat.Engine.restore(tmp_path / "state"), engine.fork(), fastnat.Engine(loaded), fastnat.Engine(again)]
+    rows = [[(b.hook, b.priority) for b in ordered(e)] for e in (engine, *others)]
+    assert all(row == rows[0] for row in rows)
+    assert len({e.list_nft() for e in others[2:]} | {nftables.listing(engine.node.nft)}) == 1
+    assert len({mark_of(e) for e in (engine, *others)}) == 1
+
+
+def ordered(engine):
+    """Return how the base chains of an engine are called, in the order in which they were made."""
+    chains = [c for t in engine.node.nft.tables.values() for c in t.chains.values() if c.base]
+    return [c.base for c in sorted(chains, key=lambda c: c.made)]
+
+
+def mark_of(engine):
+    """Return the mark with which a packet leaves the chains; the engine is changed."""
+    engine.change_nft("table inet z { chain p { type filter hook postrouting priority 900; ct mark set meta mark; } }")
+    send(engine, now=50.0)
+    return next(iter(engine.conntrack)).mark
