@@ -39,7 +39,7 @@ def checked(ruleset: Ruleset) -> Ruleset:
     """Return a canonical rule set whose sets the kernel takes; RuleError for one that it does not, unless lenient."""
     for table in ruleset.tables.values() if not ruleset.lenient else ():
         for named in table.sets.values():
-            why = refused(named, kinds_of(table, named)[0], (), named.elements)
+            why = refused(named, kinds_of(table, named)[0], named.elements)
             if why:
                 where = where_of(ruleset, table, named)
                 raise RuleError(f"{where}: set {why}, so the kernel refuses that")

@@ -7,6 +7,7 @@ in one that is there.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,6 +19,8 @@ from .tree import Any, Concat, Element, Expression, Limit, Prefix, Range, Set, S
 
 # beyond so many elements of several values side by side nobody looks which overlap: each is compared with all others
 MAX_COMPARED = 4096
+# up to so many intervals are put in their places one by one
+FEW = 16
 
 
 def is_map(named: Set) -> bool:
@@ -41,36 +44,70 @@ def carried(s: Statement) -> tuple[type, str]:
     return type(s), s.unit if isinstance(s, Limit) else ""
 
 
-def refused(named: Set, key: Kinds, there: Sequence[Element], fresh: Sequence[Element]) -> str:
-    """Return why a set does not take more elements; "" if it does. All of them are canonical."""
-    if any((e.data is not None) != is_map(named) for e in fresh):
-        no = "an element of it has no data" if is_map(named) else "it is not a map, so its elements have no data"
-        return f"{named.name}: {no}"
-    for part in (part for e in fresh for part in getattr(e.key, "items", (e.key,))):
-        if isinstance(part, Range | Prefix) and "interval" not in named.flags:
-            return f"{named.name} has no `flags interval`, so it holds no ranges and no prefixes"
-        ends = bounds(part, key[0]) if len(key) == 1 and isinstance(part, Range) else None
-        if ends is not None and ends[1] < ends[0]:
-            return f"{named.name}: a range has its end before its beginning"
-    known = {e.key: e.data for e in there}
-    for e in fresh:
-        if known.setdefault(e.key, e.data) != e.data:
-            return f"{named.name} says something else of one of these keys already"
-    if not named.auto_merge and named.size is not None and len(known) > named.size:
-        return f"{named.name} has room for {named.size} elements"
-    if "interval" in named.flags and not named.auto_merge:
-        every = [*there, *fresh]
-        if len(key) == 1 and overlap(every, key):
+def refused(named: Set, key: Kinds, fresh: Sequence[Element]) -> str:
+    """Return why an empty set does not take elements; "" if it does. All of them are canonical."""
+    return Held(named, key, ()).refused(fresh)
+
+
+class Held:
+    """What a set holds: each command that adds to it looks at what it adds, and at what lies next to that."""
+
+    def __init__(self, named: Set, key: Kinds, there: Sequence[Element]) -> None:
+        self.named, self.key = named, key
+        self.there = list(there)
+        self.places = {e.key: n for n, e in enumerate(self.there)}
+        self.apart = "interval" in named.flags and not named.auto_merge
+        # intervals of one value, in order
+        self.spans = sorted(self.spans_of(there))
+
+    def spans_of(self, elements: Sequence[Element]) -> set[tuple[int, int]]:
+        """Return the ends of elements of one value, where those may not overlap."""
+        if not self.apart or len(self.key) != 1:
+            return set()
+        return {b for e in elements if (b := bounds(e.key, self.key[0])) is not None}
+
+    def refused(self, fresh: Sequence[Element]) -> str:
+        """Return why the set does not take more elements; "": it holds them from now on."""
+        named, key = self.named, self.key
+        if any((e.data is not None) != is_map(named) for e in fresh):
+            no = "an element of it has no data" if is_map(named) else "it is not a map, so its elements have no data"
+            return f"{named.name}: {no}"
+        for part in (part for e in fresh for part in getattr(e.key, "items", (e.key,))):
+            if isinstance(part, Range | Prefix) and "interval" not in named.flags:
+                return f"{named.name} has no `flags interval`, so it holds no ranges and no prefixes"
+            ends = bounds(part, key[0]) if len(key) == 1 and isinstance(part, Range) else None
+            if ends is not None and ends[1] < ends[0]:
+                return f"{named.name}: a range has its end before its beginning"
+        before = len(self.there)
+        for e in fresh:
+            at = self.places.setdefault(e.key, len(self.there))
+            if at == len(self.there):
+                self.there.append(e)
+            elif self.there[at].data != e.data:
+                return f"{named.name} says something else of one of these keys already"
+        if not named.auto_merge and named.size is not None and len(self.there) > named.size:
+            return f"{named.name} has room for {named.size} elements"
+        if self.overlap(fresh):
             return f"{named.name}: two of its elements overlap; write auto-merge, or one of them"
-        if len(key) > 1 and len(every) <= MAX_COMPARED and in_another(there, fresh, key):
+        compared = self.apart and len(key) > 1 and len(self.there) <= MAX_COMPARED
+        if compared and in_another(self.there[:before], fresh, key):
             return f"{named.name}: an element begins or ends within another one"
-    return ""
+        return ""
 
-
-def overlap(elements: Sequence[Element], key: Kinds) -> bool:
-    """Tell whether two intervals overlap that are not the same."""
-    spans = sorted({b for e in elements if (b := bounds(e.key, key[0])) is not None})
-    return any(b[0] <= a[1] for a, b in pairwise(spans))
+    def overlap(self, fresh: Sequence[Element]) -> bool:
+        """Tell whether two intervals overlap that are not the same; fresh ones are held from now on."""
+        more = self.spans_of(fresh)
+        if len(more) > FEW:
+            self.spans = sorted({*self.spans, *more})
+            return any(b[0] <= a[1] for a, b in pairwise(self.spans))
+        for span in more:
+            at = bisect_left(self.spans, span)
+            if self.spans[at : at + 1] == [span]:
+                continue
+            self.spans.insert(at, span)
+            if any(b[0] <= a[1] for a, b in pairwise(self.spans[max(at - 1, 0) : at + 2])):
+                return True
+        return False
 
 
 def in_another(there: Sequence[Element], fresh: Sequence[Element], key: Kinds) -> bool:

@@ -58,6 +58,8 @@ class RulesetParser(StatementParser):
 
     def __init__(self, sources: Sources, tokens: list[Token]) -> None:
         super().__init__(sources, tokens)
+        # what sets hold, by their id, while one command behind the other adds elements
+        self.held: dict[int, elements.Held] = {}
         # chains get their new names at the end
         self.renames: list[tuple[Table, Chain, str]] = []
         # sets and meters that rules of the text name: up to its end they are in use, also if the rule goes
@@ -82,6 +84,8 @@ class RulesetParser(StatementParser):
         (used, self.used), table = (self.used, []), self.here
         for kind, name, at in used if not self.ruleset.lenient else ():
             assert table is not None
+            if kind == "chain" and name in table.chains and table.chains[name].base is None:
+                continue
             why, key = uses.wrong(table, kind, name), (table.family, table.name, name)
             if kind == "meter" and key in self.bound:
                 why = f"there is a meter or set {name} already"
@@ -99,6 +103,8 @@ class RulesetParser(StatementParser):
         """Carry out one command."""
         verb = self.next().text if self.token.text in VERBS else "add"
         kind = self.token
+        if kind.text != "element" or verb not in ("add", "create"):
+            self.held.clear()
         if kind.text == "table" or (kind.text in FAMILIES and verb == "add"):
             return self.table_command(verb)
         if kind.text == "ruleset" and verb == "flush":
@@ -578,14 +584,15 @@ class RulesetParser(StatementParser):
                 self.fail(f"{named.name} has room for {named.size} elements", self.tokens[self.at - 1])
             return
         fresh = self.canonical_items(table, named, items)
-        why = elements.refused(named, kinds_of(table, named)[0], named.elements, fresh)
+        held = self.held.get(id(named))
+        if held is None:
+            held = self.held[id(named)] = elements.Held(named, kinds_of(table, named)[0], named.elements)
+        why = held.refused(fresh)
         if why:
             self.fail(f"{why}, so the kernel refuses that", self.tokens[self.at - 1])
-        known = {e.key: n for n, e in enumerate(named.elements)}
         for e in fresh:
-            at = known.get(e.key)
-            if at is None:
-                known[e.key] = len(named.elements)
+            at = held.places[e.key]
+            if at == len(named.elements):
                 named.elements.append(e)
                 named.fresh[e.key] = True
             elif create:

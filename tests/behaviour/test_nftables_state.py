@@ -356,3 +356,42 @@ def mark_of(engine):
     engine.change_nft("table inet z { chain p { type filter hook postrouting priority 900; ct mark set meta mark; } }")
     send(engine, now=50.0)
     return next(iter(engine.conntrack)).mark
+
+
+@pytest.mark.parametrize("kind", ["type ipv4_addr; flags interval;", "type ipv4_addr . inet_service; flags interval;",
+                                  "type ipv4_addr; size 9;",
+                                  "type ipv4_addr : mark;", "type ipv4_addr; flags timeout;"])  # fmt: skip
+@pytest.mark.parametrize("seed", range(8))
+def test_many_commands_at_once_say_what_each_says_alone(kind, seed):
+    """A set is known from one `add element` to the next."""
+    r = random.Random(f"{kind} {seed}")
+
+    def element():
+        low = r.randrange(40)
+        key = r.choice([f"10.0.0.{low}", f"10.0.0.{low}-10.0.0.{low + r.randrange(1, 4)}", f"10.0.0.{low & ~3}/30"])
+        key = key if "interval" in kind else f"10.0.0.{low}"
+        key += r.choice([" . 5", " . 5-9"]) if " . " in kind else f" : {low}" if " : " in kind else ""
+        return key + (" timeout 9s" if "timeout" in kind and r.random() < 0.5 else "")
+
+    def command():
+        several = ", ".join(element() for _ in range(r.choice([1, 1, 1, 2, 20])))
+        said = r.choice(["add", "add", "add", "create"])
+        what = "map" if " : " in kind else "set"
+        return r.choice([*[f"{said} element ip t s {{ {several} }}"] * 9, f"flush {what} ip t s", "add chain ip t d",
+                         f"table ip t {{ {what} s {{ {kind} elements = {{ {several} }} }} }}"])  # fmt: skip
+
+    more = f"{'map' if ' : ' in kind else 'set'} s {{ {kind} }}"
+    engine, taken = engine_of(chain("counter", more=more)), []
+    for _ in range(40):
+        # until the kernel would refuse one
+        one = command()
+        try:
+            engine.change_nft(one)
+        except RuleError:
+            with pytest.raises(RuleError):
+                engine_of(chain("counter", more=more)).change_nft("\n".join([*taken, one]))
+            continue
+        taken.append(one)
+    other = engine_of(chain("counter", more=more))
+    other.change_nft("\n".join(taken))
+    assert other.list_nft() == engine.list_nft()
