@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import count
 from typing import Any as Untyped
 
@@ -71,6 +72,8 @@ OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
 PROTOCOL = Meta("protocol")
 # what names no field of a header
 LEAVES = frozenset((Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit, Numgen))
+# what NAT mostly says
+VALUES = {Value, type(None)}
 # protocols whose ports `th` names
 WITH_PORTS = ("tcp", "udp", "udplite", "sctp", "dccp")
 ADDRESSES = ("saddr", "daddr")
@@ -90,7 +93,7 @@ def canonical(ruleset: Ruleset) -> Ruleset:
     for table in ruleset.tables.values():
         number_inline(table)
         writer = Writer(ruleset, table)
-        fill_by_rules(table)
+        fill_by_rules(table, writer.filled)
         for named in table.sets.values():
             writer.named(named)
         for chain in table.chains.values():
@@ -124,20 +127,16 @@ def number_inline(table: Table) -> None:
     table.chains = found
 
 
-def filled_by_rules(table: Table) -> list[Set]:
-    """Return the sets that rules change."""
+def filled_by_rules(table: Table) -> set[str]:
+    """Return the names of the sets that rules change."""
     rules = (rule for chain in table.chains.values() for rule in chain.rules)
-    names = {s.table for rule in rules for s in rule.statements if isinstance(s, Dynamic) and s.op != "meter"}
-    return [
-        named
-        for named in table.sets.values()
-        if named.name in names and not {"constant", "interval"} & set(named.flags)
-    ]
+    names = {s.table for rule in rules for s in rule.statements if type(s) is Dynamic and s.op != "meter"}
+    return {name for name in names & table.sets.keys() if not {"constant", "interval"} & set(table.sets[name].flags)}
 
 
-def fill_by_rules(table: Table) -> None:
+def fill_by_rules(table: Table, filled: set[str]) -> None:
     """Give sets that rules add to the flag that says so, which the kernel needs."""
-    for named in filled_by_rules(table):
+    for named in map(table.sets.__getitem__, filled):
         if "dynamic" not in named.flags:
             named.flags = tuple(sorted((*named.flags, "dynamic")))
 
@@ -165,7 +164,11 @@ class Writer:
 
     def __init__(self, ruleset: Ruleset, table: Table) -> None:
         self.ruleset, self.table = ruleset, table
-        self.filled = {named.name for named in filled_by_rules(table)}
+
+    @cached_property
+    def filled(self) -> set[str]:
+        """The sets that rules change."""
+        return filled_by_rules(self.table)
 
     def named(self, named: Set) -> None:
         """Rewrite a named set, its elements in the order in which they are listed."""
@@ -260,6 +263,10 @@ class Writer:
     def match(self, m: Match) -> Match:
         """Rewrite a comparison."""
         kinds = self.kinds(m.left)
+        if type(m.right) is Value and type(m.left) in (Payload, Meta) and kinds and not kinds[0].flags:
+            # most comparisons: with one value, of which nothing else depends on anything
+            text, op = kinds[0].listing(m.right.text), "!=" if m.op == "!" else m.op or "=="
+            return m if (text, op) == (m.right.text, m.op) else Match(op, m.left, Value(text))
         m = without_xor(m, kinds)
         left, right = self.left(m.left), self.right(m.right, kinds)
         if (
@@ -641,7 +648,7 @@ Pairs = list[tuple[Statement, Place]]
 
 def depend_on_others(statements: tuple[Statement, ...]) -> bool:
     """Tell whether the form of a statement may follow from others of its rule; in most rules it does not."""
-    said = [x for s in statements for x in payloads_of(s)]
+    said = [x for s in statements if type(s) is not Verdict for x in payloads_of(s)]
     if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field not in ADDRESSES for x in said) > 1:
         return True
     for s in statements:
@@ -753,7 +760,7 @@ def place_in_header(s: Statement) -> tuple[str, int, int] | None:
 
 def with_ct_families(family: str, statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
     """Name the family of `ct original saddr` where the table, or the rule before it, says which one that is."""
-    if not any(isinstance(s, Match) and is_bare_address(s.left) for s in statements):
+    if not any(type(s) is Match and type(s.left) is Ct and is_bare_address(s.left) for s in statements):
         return statements
     found: list[Statement] = []
     asked = family if family in ("ip", "ip6") else ""
@@ -850,6 +857,8 @@ def payloads_of(statement: Statement) -> list[Payload]:
     """Return the fields of headers that a statement names; those of anonymous sets are values."""
     if type(statement) is Match and type(statement.right) in LEAVES and type(statement.left) in (Payload, *LEAVES):
         return [statement.left] if isinstance(statement.left, Payload) else []
+    if type(statement) is Nat and {type(statement.address), type(statement.port)} <= VALUES:
+        return []
     found: list[Payload] = []
     waiting: list[object] = [statement]
     while waiting:

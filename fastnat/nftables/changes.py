@@ -34,9 +34,10 @@ NAT_KINDS = {
     "masquerade": TargetKind.MASQUERADE,
     "redirect": TargetKind.REDIRECT,
 }
+# types and hooks of the base chains from which they may be reached
 NAT_HOOKS = {
-    "snat": ("postrouting", "input"), "masquerade": ("postrouting",), "dnat": ("prerouting", "output"),
-    "redirect": ("prerouting", "output"),
+    "snat": ("nat postrouting", "nat input"), "masquerade": ("nat postrouting",),
+    "dnat": ("nat prerouting", "nat output"), "redirect": ("nat prerouting", "nat output"),
 }  # fmt: skip
 MAP_IPS, PROTO_SPECIFIED, UNSET_BYTES = map(int, (RangeFlag.MAP_IPS, RangeFlag.PROTO_SPECIFIED, RangeFlag.UNSET_BYTES))
 NAT_FLAGS = {
@@ -64,7 +65,7 @@ class Changes(Loader):
 
     def nat(self, s: Nat) -> bool:
         """Compile a NAT statement; one of the other family says nothing."""
-        wrong = [h for h in self.reached if h not in {f"nat {hook}" for hook in NAT_HOOKS[s.kind]}]
+        wrong = [reached for reached in self.reached if reached not in NAT_HOOKS[s.kind]]
         if wrong:
             raise ValueError(
                 f"{s.kind} is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it"

@@ -227,10 +227,11 @@ class Compiler(Changes):
                 return
             found[chain.name].add(hook)
             depths[chain.name] = max(depths.get(chain.name, 0), len(way))
+            longer = (*way, chain.name)
             for rule, target in ways[chain.name]:
                 if target not in table.chains:
                     raise self.error(table, chain, rule, f"no chain {target} in table {table.family} {table.name}")
-                visit(table.chains[target], hook, (*way, chain.name))
+                visit(table.chains[target], hook, longer)
 
         for chain in table.chains.values():
             if chain.base is not None and (chain.base.hook in hooks.INET or chain.base.hook in hooks.OF_DEVICE):
@@ -276,8 +277,8 @@ class Compiler(Changes):
 
     def answers(self, rule: Rule) -> bool:
         """Tell whether a rule holds for this family: one that rejects by ICMP of the other asks first which it is."""
-        kinds = {s.kind for s in rule.statements if isinstance(s, Reject)}
-        return ("icmpv6" if self.family is V4 else "icmp") not in kinds
+        other = "icmpv6" if self.family is V4 else "icmp"
+        return not any(type(s) is Reject and s.kind == other for s in rule.statements)
 
     def refuse(self, error: RuleError) -> None:
         """Raise an error; of a rule set that is read leniently the rule never matches, and is named."""
@@ -599,13 +600,14 @@ def targets_of(table: Table, rule: Rule) -> list[str]:
     """Return the chains to which a rule leads, those of named maps included."""
     found: list[str] = []
     for s in rule.statements:
-        if isinstance(s, Verdict):
-            found += [s.chain] if s.chain else []
-        elif isinstance(s, VerdictMap):
+        if type(s) is Verdict:
+            if s.chain:
+                found.append(s.chain)
+        elif type(s) is VerdictMap:
             named = getattr(s.table, "name", None)
             items = table.sets[named].elements if named in table.sets else getattr(s.table, "items", ())
             found += [e.data.chain for e in items if isinstance(e.data, Verdict) and e.data.chain]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) if len(found) > 1 else found
 
 
 def compile_ruleset(

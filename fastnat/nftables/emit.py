@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from ..addresses import V4, Family
 from ..core.layout import (
@@ -44,6 +45,18 @@ class Unsupported(Exception):
     """What nft takes and this engine does not decide."""
 
 
+@dataclass(frozen=True)
+class Alike:
+    """Comparisons of one field with one value: the code but for that value, and what the rule has asked then."""
+
+    kind: Datatype
+    code: list[tuple[int, ...]]
+    # the last expression, in front of the value and behind it
+    compares: tuple[int, ...]
+    how: tuple[int, ...]
+    known: dict[str, str]
+
+
 class Emitter:
     """Appends expressions to a rule of one family."""
 
@@ -67,6 +80,8 @@ class Emitter:
         self.reached: set[str] = set()
         self.known: dict[str, str] = {}
         self.code: list[tuple[int, ...]] = []
+        # by the left side of a comparison, its operator, and what the rule has asked before
+        self.alike: dict[tuple[object, ...], Alike] = {}
         self.next_register = 0
         self.named: dict[str, int] = {}
         self.interval_maps: set[int] = set()
@@ -77,7 +92,7 @@ class Emitter:
     def enter(self, table: Table, verdict_words: Callable[[Expression | None], tuple[int, int]]) -> None:
         """Begin with a table."""
         self.table, self.say_verdict = table, verdict_words
-        self.named = {}
+        self.named, self.alike = {}, {}
         self.carried = {}
         changes = [s for c in table.chains.values() for r in c.rules for s in r.statements if isinstance(s, Dynamic)]
         self.changed_by_rules = {s.table for s in changes}
@@ -150,6 +165,8 @@ class Emitter:
 
     def value_bounds(self, text: str, kind: Datatype) -> tuple[int, int]:
         """Return the first and last number of a value: names of interfaces may end in *."""
+        if kind.form == "address":
+            return (number := kind.number(text)), number
         if kind.name == "iface_index":
             return (number := self.iface_number(text)), number
         if kind.form == "name":

@@ -45,6 +45,9 @@ OPERATORS = {
     "rshift": ">>",
 }  # fmt: skip
 BINDING = {"|": 0, "^": 1, "&": 2, "<<": 3, ">>": 3}
+# kinds of words that are values, and what goes on with one
+VALUES = ("number", "address", "quoted")
+GO_ON = {*OPERATORS, ".", "-", "/"}
 VERDICTS = ("accept", "drop", "continue", "return", "jump", "goto")
 # how deep braces, brackets and operators may stand in one another
 MAX_NESTING = 64
@@ -109,7 +112,7 @@ class ExpressionParser(Cursor, ABC):
     def primary(self) -> Expression:
         """Read one value or field, or an expression in brackets."""
         token = self.tokens[self.at]
-        if token.kind in ("number", "address", "quoted"):
+        if token.kind in VALUES:
             self.at += 1
             return Value(token.text)
         if token.text == "(":
@@ -312,6 +315,11 @@ class ExpressionParser(Cursor, ABC):
 
     def ranged(self) -> Expression:
         """Read a concatenation of values, ranges and prefixes."""
+        token = self.tokens[self.at]
+        if token.kind in VALUES and self.tokens[self.at + 1].text not in GO_ON:
+            # one value alone, as most are
+            self.at += 1
+            return Value(token.text)
         return self.concatenation(self.one_range)
 
     def one_range(self) -> Expression:

@@ -45,7 +45,7 @@ class JsonWriter:
     def __init__(self, table: tree.Table) -> None:
         self.table, self.text = table, TableWriter(table)
         self.place = {"family": table.family, "table": table.name}
-        self.filled = {named.name for named in filled_by_rules(table)}
+        self.filled = filled_by_rules(table)
 
     def objects(self) -> Iterator[Said]:
         """Yield the objects of the table, each behind those that it needs."""

@@ -19,20 +19,26 @@ PATTERN = re.compile(
     r"""
     (?:[ \t\r]++|\\\r?\n|\#[^\n]*+)*+
   (?: (?P<end>[\n;])
+  | (?P<name>(?:[g-zG-Z_]|[a-fA-F][0-9a-fA-F]*+(?!:))[\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*+\*?)
+  | (?P<sign>==|!=|<=|>=|<<|>>|[{}()\[\]=<>&|^!,.+\-/*@~])
   | "(?P<quoted>[^"\n]*)"
   | (?P<address>(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}(?![\w:])
       | (?=[0-9a-fA-F]*:[0-9a-fA-F]*:)[0-9a-fA-F:]+(?:(?<=:)\d+\.\d+\.\d+\.\d+|(?:\.\d+){3})?(?![\w])
       | \d+\.\d+\.\d+\.\d+(?![\w.]))
   | (?P<number>0x[0-9a-fA-F]+|\d+(?![\w])(?!:[0-9a-fA-F]{1,4}(?![\w:.])))
-  | (?P<word>[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?![\w:.])|[A-Za-z_](?:[\w/.\-]|\\(?=\S))*\*?|\d+[A-Za-z_][\w.]*)
+  | (?P<word>[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?![\w:.])
+      | [A-Za-z_][\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*+\*?
+      | \d+[A-Za-z_][\w.]*)
   | \$(?P<variable>\w[\w/.\-]*)
-  | (?P<sign>==|!=|<=|>=|<<|>>|[{}()\[\]=<>&|^!,:.+\-/*@~])
+  | (?P<colon>:)
   | \Z)
     """,
     re.VERBOSE,
 )
-# by the number of its group: the kind of a word, and how many characters in front of its text belong to it
-KINDS = {group: kind for kind, group in PATTERN.groupindex.items()}
+# by the number of its group: the kind of a word, and how many characters in front of its text belong to it; names are
+# words that can be no address, which are most of them
+ALIASES = {"name": "word", "colon": "sign"}
+KINDS = {group: ALIASES.get(kind, kind) for kind, group in PATTERN.groupindex.items()}
 QUOTED = {group: int(kind in ("quoted", "variable")) for group, kind in KINDS.items()}
 # files that include one another, and words that variables may grow to
 MAX_DEPTH, MAX_TOKENS = 16, 20_000_000

@@ -22,9 +22,9 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address
+from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply
 from .datatypes import LINK_TYPES, TYPES
-from .emit import Unsupported
+from .emit import Alike, Unsupported
 from .kinds import Kinds
 from .lookups import Lookups
 from .program import words_of
@@ -419,6 +419,27 @@ class Loader(Lookups):
 
     def compare(self, m: Match) -> bool:
         """Compile a comparison; return whether a packet of this family can fulfil it."""
+        if type(m.right) is not Value or type(m.left) not in (Payload, Meta) or m.op not in COMPARISONS:
+            return self.compare_any(m)
+        # comparisons of a field with one value are alike but for a number, unless it says more than that
+        key = m.left, m.op, m.right.text if may_imply(m.left) else "", *self.known.items()
+        alike = self.alike.get(key)
+        if alike is not None:
+            low, high = self.value_bounds(m.right.text, alike.kind)
+            if low == high:
+                self.code += alike.code
+                self.code.append((*alike.compares, low, *alike.how))
+                self.known.update(alike.known)
+                return True
+        at = len(self.code)
+        answered = self.compare_any(m)
+        (kind,), last = self.kinds(m.left), self.code[-1]
+        if answered and kind.words == 1 and last[0] == NftExprKind.CMP:
+            self.alike[key] = Alike(kind, self.code[at:-1], last[:4], last[5:], self.known.copy())
+        return answered
+
+    def compare_any(self, m: Match) -> bool:
+        """Compile any comparison."""
         left = self.presence(m)
         loaded = self.load(left)
         if loaded is None:

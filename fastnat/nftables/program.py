@@ -41,7 +41,7 @@ WIDE_MAP = 256
 MAX_COUNTED = 1 << 20
 
 
-@dataclass
+@dataclass(slots=True)
 class Origin:
     """Where a rule of the core comes from; rule None: the end of its chain."""
 

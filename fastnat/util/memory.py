@@ -83,4 +83,8 @@ def no_garbage() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                # all objects become old ones: as young ones they would all be looked through at once
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
