@@ -382,7 +382,7 @@ def test_many_commands_at_once_say_what_each_says_alone(kind, seed):
 
     more = f"{'map' if ' : ' in kind else 'set'} s {{ {kind} }}"
     engine, taken = engine_of(chain("counter", more=more)), []
-    for _ in range(40):
+    for _ in range(15):
         # until the kernel would refuse one
         one = command()
         try:

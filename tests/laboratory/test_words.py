@@ -155,10 +155,11 @@ def with_policy(folder, proto, said, match="ip protocol != 1"):
     return node
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("proto", "said", "match", "lasts"),
     [
-        ("tcp", "time_wait: 10", "ip protocol != 1", 16), ("tcp", "time_wait: 600", "ip protocol != 1", 606),
+        ("tcp", "time_wait: 10", "ip protocol != 1", 16), ("tcp", "time_wait: 150", "ip protocol != 1", 156),
         ("tcp", "close: 5", "ip protocol != 1", 126), ("udp", "unreplied: 45", "ip protocol != 1", 51),
         ("udp", "unreplied: 45", "ip protocol 1", 36), ("udp", "unreplied: 5", "ip protocol != 1", 10),
         # of two destinations one alone has it
@@ -176,6 +177,7 @@ def test_a_timeout_policy_shows_in_answers(tmp_path, proto, said, match, lasts):
     assert outcome.expected == 5 * lasts
 
 
+@pytest.mark.slow
 def test_a_timeout_policy_decides_when_ports_run_out(tmp_path):
     rate = ["--proto", "tcp", "--hold", "1", "--rate", "800", "--flows", "80000", "--clients", "500"]
     rate += ["--profile", "linux-5.4"]
@@ -187,6 +189,16 @@ def test_a_timeout_policy_decides_when_ports_run_out(tmp_path):
     assert slow["lingers"] == quick["lingers"] == "time_wait of ct timeout brief"
     told = ask("exhaust", with_policy(tmp_path / "told", "tcp", "time_wait: 120"), *rate)[1]
     assert "a shorter time_wait of ct timeout brief help" in told
+
+
+def test_diff_and_trace_show_a_timeout_policy(tmp_path):
+    nodes = [with_policy(tmp_path / said[-2:], "udp", said) for said in ("unreplied: 11", "unreplied: 22")]
+    status, said, _ = ask("diff", *nodes)
+    assert (status, "entry lives 11 s" in said, "entry lives 22 s" in said) == (1, True, True)
+    words = ["-p", "udp", "-s", "10.244.1.2", "--sport", "4000", "-d", "203.0.113.10", "--dport", "53", "-i", "cni0"]
+    said = ask("trace", nodes[0], *words)[1]
+    assert 'ct timeout set "brief"' in said
+    assert "udp      17 11 src=10.244.1.2" in said
 
 
 def test_entries_that_a_policy_ends_before_their_flows(tmp_path):
