@@ -5,12 +5,13 @@ Times and refusals were recorded with nft 1.0.6 and Linux 6.18 by `conntrack -L`
 
 import random
 
+import numpy as np
 import pytest
 from behaviour.test_nftables import FORWARD, V6, chain, engine_of, send
 
 import fastnat
 from fastnat import nftables
-from fastnat.errors import RuleError
+from fastnat.errors import InputError, RuleError
 
 LATE = "type filter hook postrouting priority 300;"
 OBJECTS = """
@@ -298,3 +299,20 @@ def test_more_policies_than_a_record_can_name_are_refused():
     engine = engine_of(chain('ct timeout set "t254"', more=many.replace("t254 {", "t254 { policy = { unreplied: 5 };")))
     send(engine)
     assert left(engine) == 5
+
+
+def test_a_file_that_names_a_policy_that_is_not_there_is_refused(tmp_path):
+    engine = made('ct timeout set "quick"')
+    send(engine)
+    engine.save(tmp_path / "state")
+    with np.load(tmp_path / "state") as saved:
+        arrays = dict(saved)
+    for policy, taken in ((5, True), (6, False), (255, False)):
+        arrays["tcp4"]["policy"] = policy
+        with (tmp_path / "other").open("wb") as file:
+            np.savez(file, **arrays)
+        if taken:
+            fastnat.Engine.restore(tmp_path / "other").check()
+        else:
+            with pytest.raises(InputError, match="connection 0"):
+                fastnat.Engine.restore(tmp_path / "other")
