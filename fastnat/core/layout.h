@@ -569,6 +569,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 61
+#define FN_ARRAYS 62
 
 #endif

@@ -74,6 +74,7 @@ CHOSEN = {
         "test_what_a_rule_names_has_to_be_there_though_nothing_leads_to_it",
         "test_an_update_without_a_time_ends_an_element_that_has_one",
         "test_statements_that_differ_from_rule_to_rule_are_refused",
+        "test_base_chains_keep_their_order_where_rules_are_saved_as_text",
     ),
     test_nothing_lost: (
         "test_a_call_that_is_refused_changes_nothing_in_either_family",
