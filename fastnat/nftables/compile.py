@@ -17,6 +17,7 @@ from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import fields, hooks, uses
+from .canonical import family_asked
 from .changes import Changes
 from .emit import Device, Unsupported
 from .kinds import Kinds
@@ -45,6 +46,7 @@ from .tree import (
     Nat,
     Notrack,
     Object,
+    Option,
     Other,
     Payload,
     Quota,
@@ -256,7 +258,7 @@ class Compiler(Changes):
         """Append the rules of a chain, and its end."""
         for number, rule in enumerate(chain.rules):
             self.begin_rule((table.family, table.name, chain.name, number), reached)
-            if not self.answers(rule):
+            if not self.answers(table, rule):
                 self.begin_statement(0)
                 self.never()
                 self.end_rule(Origin(table, chain, rule))
@@ -275,10 +277,27 @@ class Compiler(Changes):
         self.emit(NftExprKind.VERDICT, a=TargetKind.CHAIN_END)
         self.end_rule(Origin(table, chain, None))
 
-    def answers(self, rule: Rule) -> bool:
-        """Tell whether a rule holds for this family: one that rejects by ICMP of the other asks first which it is."""
+    def answers(self, table: Table, rule: Rule) -> bool:
+        """Tell whether a rule may hold for this family.
+
+        One that rejects by ICMP of the other asks first which it is, and so does one with an extension header of IPv6
+        or an option of IPv4 in a table of both families: in front of all that it says (expr_evaluate_exthdr).
+        """
         other = "icmpv6" if self.family is V4 else "icmp"
-        return not any(type(s) is Reject and s.kind == other for s in rule.statements)
+        if any(type(s) is Reject and s.kind == other for s in rule.statements):
+            return False
+        if table.family != "inet":
+            return True
+        of_other = "exthdr" if self.family is V4 else "ip"
+        for s in rule.statements:
+            if family_asked(s):
+                return True
+            asked = s.left if isinstance(s, Match) else None
+            while hasattr(asked, "left"):
+                asked = asked.left
+            if isinstance(asked, Option) and asked.kind == of_other:
+                return False
+        return True
 
     def refuse(self, error: RuleError) -> None:
         """Raise an error; of a rule set that is read leniently the rule never matches, and is named."""

@@ -783,6 +783,21 @@ def test_a_broken_option_is_missing(option, there):
     assert f"exists counter packets {int(there)} bytes" in engine.list_nft()
 
 
+@pytest.mark.parametrize(
+    ("rule", "counted"),
+    [
+        ("counter exthdr frag exists", 0), ("counter rt type 0", 0), ("counter ip option rr missing", 1),
+        ("counter tcp option maxseg missing", 1), ("counter ip saddr 10.0.0.0/8 ip option rr missing", 1),
+        ("counter meta nfproto ipv6 rt type 0", 1),
+    ],
+)  # fmt: skip
+def test_an_extension_header_asks_for_its_family_in_front_of_the_rule(rule, counted):
+    """As nft says with --debug=netlink; recorded with a quota in front of `rt type 0`."""
+    engine = engine_of(chain(rule, family="inet"))
+    engine.process(engine.packets(proto="udp", src="10.244.1.2", dst="203.0.113.9", iface="cni0"))
+    assert f"counter packets {counted} bytes" in engine.list_nft()
+
+
 @pytest.mark.parametrize(("chains", "leaves"), [
     ("chain c { type filter hook output priority -150; meta mark set 1; }", "eth0"),
     ("chain c { type route hook output priority 0; meta mark set 1; }", "eth1"),

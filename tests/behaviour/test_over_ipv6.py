@@ -64,6 +64,7 @@ CHOSEN = {
         "test_the_listing_after_packets_has_counters_quotas_and_elements", "test_the_largest_size_of_a_set_is_taken",
         "test_rules_that_iptables_made_run_once",
         "test_a_field_of_some_types_of_icmp_asks_for_the_type", "test_a_broken_option_is_missing",
+        "test_an_extension_header_asks_for_its_family_in_front_of_the_rule",
         "test_only_chains_of_type_route_route_own_packets_anew",
         "test_helpers_are_given_to_new_connections_of_their_protocol", "test_what_rules_write_into_packets",
         "test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node",

@@ -247,6 +247,16 @@ def extended(rng, data):
     return data[:4] + length.to_bytes(2, "big") + bytes([kind]) + data[7:40] + made + data[40:]
 
 
+def is_broken(data):
+    """Tell whether the checksum of an IPv4 header is wrong."""
+    size = (data[0] & 15) * 4 if data else 0
+    if data and data[0] >> 4 == 6:
+        return False
+    if not data or data[0] >> 4 != 4 or not 20 <= size <= len(data):
+        return True
+    return sum(int.from_bytes(data[n : n + 2], "big") for n in range(0, size, 2)) % 0xFFFF != 0
+
+
 def loaded(rng, case):
     """Return rules that nft takes, and a namespace with them: it refuses some combinations of statements."""
     while True:
@@ -287,6 +297,10 @@ def compare(case, nft, kernel, rng):
         if engine.stats["random_draws"]:
             return
         data = extended(rng, data)
+        if "hook ingress" in nft and is_broken(data):
+            # counted at ingress by the kernel alone (docs/differences.md), and dropped by both
+            answer, done = None, done + 1
+            continue
         verdict, mine = engine.process_packet(data, iface, now=time.monotonic() - start)
         mine = mine if verdict == fastnat.Verdict.FORWARD else None
         out = kernel.pass_packet(iface, data, wait=0.001 if mine is None else 0.2)
