@@ -353,6 +353,9 @@ cdef inline uint32_t receive_own(engine_t *e, pkt_t *p) noexcept nogil:
     if not reason and tuple_dst(p.t) != dst and not p.copied:
         # translated only here: it needs another route
         return route_received(e, p)
+    # by lo, too, the route that it has leads to the node only where that listens (__mkroute_output, ip6_mc_input)
+    if not reason and is_multicast(dst) and not is_member(e, dst, p.in_iface):
+        return REASON_NO_ROUTE
     return reason if reason else deliver_local(e, p)
 
 
@@ -391,14 +394,13 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), p.out_iface)
     cdef uint32_t reason
     cdef twin_t original, copy
-    if not copied:
-        return postrouting(e, p)
-    keep(&original, p)
-    # ip_mc_output clones first: the copy meets POSTROUTING before the original does
-    copied = postrouting(e, p) == REASON_NONE
-    count_unruled(e, p)
-    keep(&copy, p)
-    bring_back(p, &original)
+    if copied:
+        keep(&original, p)
+        # ip_mc_output clones first: the copy meets POSTROUTING before the original does
+        copied = postrouting(e, p) == REASON_NONE
+        count_unruled(e, p)
+        keep(&copy, p)
+        bring_back(p, &original)
     reason = postrouting(e, p)
     if not copied:
         return reason

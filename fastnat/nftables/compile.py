@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from ..addresses import V4, Family
 from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetKind
@@ -292,7 +293,7 @@ class Compiler(Changes):
         for s in rule.statements:
             if family_asked(s):
                 return True
-            asked = s.left if isinstance(s, Match) else None
+            asked: Any = s.left if isinstance(s, Match) else None
             while hasattr(asked, "left"):
                 asked = asked.left
             if isinstance(asked, Option) and asked.kind == of_other:
