@@ -60,10 +60,11 @@ cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t 
     return same_connection(loser, winner) or opposite_connection(loser, winner)
 
 
-cdef inline void put_in_front(engine_t *e, uint32_t item, uint64_t h) noexcept nogil:
+cdef inline void put_in_front(engine_t *e, uint32_t item) noexcept nogil:
     # put_in_front: of several items with one tuple the one that came last is found (hlist_nulls_add_head_rcu); of one connection
     # the reply.
     cdef tuple_t t = conn_tuple(&e.conns[item >> 1], item & 1)
+    cdef uint64_t h = tuple_hash(e, t)
     cdef uint32_t carried = item
     cdef uint32_t at = 0
     cdef uint32_t *place
@@ -84,8 +85,6 @@ cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noe
     # => False: there is no room.
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
-    if fn_unlikely(e.may_share_tuple != 0):
-        put_in_front(e, p.ct << 1 | dir, h)
     dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
@@ -111,6 +110,12 @@ cdef inline uint32_t linked(engine_t *e, pkt_t *p) noexcept nogil:
     c.timeout += p.now
     c.status |= IPS_CONFIRMED
     wheel_add(e, p.ct, c.timeout)
+    if fn_unlikely(e.may_share_tuple != 0):
+        # here, once, as gcc would inline it with each insertion
+        fn_rarely()
+        put_in_front(e, p.ct << 1 | 1)
+        if not c.status & IPS_NAT_CLASH:
+            put_in_front(e, p.ct << 1)
     e.confirmed += 1
     p.is_new = False
     if fn_unlikely(e.max_events != 0):
