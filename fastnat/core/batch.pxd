@@ -18,8 +18,8 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
 from .shortcuts.opening cimport draws_port, open_by_memo, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
+from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home

@@ -471,6 +471,7 @@ typedef struct {
     uint32_t rules[FN_MEMO_RULES];
     uint32_t pad2;
 } memo_t;
+static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "three cache lines a memo, of which opening reads one, with DNAT two");
 
 /* What the rules of raw, mangle and filter do with further packets of forwarded connections, where none of them asks for an
  * address or a port: they let them pass. */
@@ -484,7 +485,6 @@ typedef struct {
     uint32_t pad[3];
 } pass_memo_t;
 static_assert(sizeof(pass_memo_t) == 128, "two cache lines a memo of further packets");
-static_assert(sizeof(memo_t) == (FN_V6 ? 216 : 192), "three cache lines a memo, of which opening reads one, with DNAT two");
 
 /* The packets that a complete memo stands for: of each class that its key names the first member, and `last - first`. */
 typedef struct {

@@ -134,6 +134,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     # walk_table: what the table's rules say about the packet, as do_table does.
     # => What do_table returns: TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided, with p.target its range.
     cdef uint64_t key[3]
+    cdef uint32_t slot
     cdef table_memo_t *memo
     if e.hook_entry[table][p.hook] == FN_NONE:
         return TARGET_ACCEPT
@@ -143,7 +144,8 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     if e.n_memos == 0 or l4_cut(p):
         return walk_anew(e, table, p, NULL, NULL)
     table_memo_key(e, table, p, key)
-    memo = &e.table_memos[slot_of(e, key)]
+    slot = slot_of(e, key)
+    memo = &e.table_memos[slot]
     if memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return walk_anew(e, table, p, memo, key)
     memo.packets += 1
@@ -153,5 +155,5 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     p.target = &e.targets[memo.target_arg]
     if fn_unlikely(memo.varied != 0):
         p.target = varied_target(e, p, memo)
-    p.walks[place_of[table][p.hook]] = <uint16_t>(memo - e.table_memos + 1)
+    p.walks[place_of[table][p.hook]] = <uint16_t>(slot + 1)
     return memo.kind

@@ -134,22 +134,32 @@ cdef inline bint are_there(const engine_t *e, const pkt_t *p, uint32_t first) no
     return True
 
 
+cdef inline uint32_t gather_rules(const engine_t *e, const pkt_t *p, uint32_t first, uint32_t *rules, uint32_t room,
+                                  uint32_t *walked) noexcept nogil:
+    # gather_rules: those that matched on the packet's walks, from a place of enum place on, and how many were walked past.
+    # => How many; more than `room`: they do not fit.
+    cdef const table_memo_t *memo
+    cdef uint32_t n = 0
+    cdef uint32_t place, i
+    walked[0] = 0
+    for place in range(first, PLACE_ELSEWHERE):
+        memo = walk_at(e, p, place)
+        if memo == NULL:
+            continue
+        walked[0] += memo.walked
+        for i in range(memo.n if n + memo.n <= room else 0):
+            rules[n + i] = memo.rules[i]
+        n += memo.n
+    return n
+
+
 cdef inline bint may_be_memorized(const engine_t *e, const pkt_t *p, const table_memo_t *dst, const table_memo_t *src) noexcept nogil:
     # may_be_memorized: whether the walks of a connection's first packet make a memo. dst, src: those through nat.
     cdef const table_memo_t *raw = walk_at(e, p, PLACE_RAW)
-    cdef uint32_t n = 0
-    cdef uint32_t walked = 0
-    cdef uint32_t place
     if not are_there(e, p, PLACE_DST):
         return False
     # the key of a memo has the mark with which the packet came in
     if raw != NULL and raw.mark != <uint32_t>raw.key[1]:
-        return False
-    for place in range(PLACE_ELSEWHERE):
-        if p.walks[place]:
-            n += walk_at(e, p, place).n
-            walked += walk_at(e, p, place).walked
-    if n > FN_MEMO_RULES or walked > 0xffff:
         return False
     # met for the first time, a kind may never come again: among thousands of services most would only push out another
     if dst.packets == 0 or src.packets == 0:

@@ -2,9 +2,9 @@
 #
 # Source: ours; it stands for raw, PREROUTING, routing, FORWARD and POSTROUTING, see hooks and rules/walk.
 # Invariants: a memo is made only by a packet that took the long way, and only out of repeatable walks, of which that of nat
-# PREROUTING left the destination alone or gave all packets one and the same; packets with its key differ for no rule, no route and no martian
-# check. The connection's own steps (null binding, setup_info, confirm) are never remembered.
-from libc.stdint cimport uint32_t, uint64_t
+# PREROUTING left the destination alone or gave all packets one and the same; packets with its key differ for no rule, no route
+# and no martian check. The connection's own steps (null binding, setup_info, confirm) are never remembered.
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.confirm cimport confirm
@@ -14,7 +14,7 @@ from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
 from ..source_address cimport only_addr6
 from ..tuples.tuple cimport invert_tuple, tuple_dport, tuple_proto, tuple_src, tuple_with_dst
-from .conditions cimport completeness, FORWARDED, has_rules, may_be_memorized, walk_at
+from .conditions cimport completeness, FORWARDED, gather_rules, has_rules, may_be_memorized, walk_at
 from .pass_memo cimport pass_memo_flush
 
 
@@ -60,22 +60,6 @@ cdef inline void take_destination(memo_t *memo, const table_memo_t *dst, const t
         memo.to_port = range_.min_proto
 
 
-cdef inline void take_rules(const engine_t *e, memo_t *memo, const pkt_t *p) noexcept nogil:
-    # take_rules: those of all walks, for their counters.
-    cdef const table_memo_t *walk_memo
-    cdef uint32_t place, i
-    memo.walked = 0
-    memo.n = 0
-    for place in range(PLACE_ELSEWHERE):
-        walk_memo = walk_at(e, p, place)
-        if walk_memo == NULL:
-            continue
-        memo.walked += walk_memo.walked
-        for i in range(walk_memo.n):
-            memo.rules[memo.n + i] = walk_memo.rules[i]
-        memo.n += walk_memo.n
-
-
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
     # of a chain without rules
@@ -84,7 +68,8 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     cdef const table_memo_t *src = walk_at(e, p, PLACE_SRC)
     cdef const target_t *range_
     cdef memo_t *memo
-    cdef uint32_t i
+    cdef uint32_t rules[FN_MEMO_RULES]
+    cdef uint32_t n, walked, i
     memset(&none, 0, sizeof(table_memo_t))
     none.kind = TARGET_ACCEPT
     none.mark = p.mark
@@ -95,6 +80,10 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
         src = &none
     # routes that depend on more than a memo's key are not kept by the connection either
     if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(e, p, dst, src):
+        return
+    n = gather_rules(e, p, PLACE_DST, rules, FN_MEMO_RULES, &walked)
+    # walked rules are counted in 16 bits
+    if n > FN_MEMO_RULES or walked > 0xffff:
         return
     memo = &e.memos[slot_of(e, key)]
     memo_flush(e, memo)
@@ -113,7 +102,10 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.complete = completeness(memo, range_)
     e.n_memos_made += 1
     memo.born = e.n_memos_made
-    take_rules(e, memo, p)
+    memo.walked = <uint16_t>walked
+    memo.n = <unsigned char>n
+    for i in range(n):
+        memo.rules[i] = rules[i]
 
 
 cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:

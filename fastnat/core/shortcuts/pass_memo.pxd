@@ -11,7 +11,7 @@ from ..types cimport *
 from ..conntrack.protocols cimport ctinfo_of
 from ..rules.walk cimport count_rules
 from ..tuples.tuple cimport tuple_proto
-from .conditions cimport are_there, chain_at, walk_at
+from .conditions cimport are_there, gather_rules, walk_at
 
 cdef enum:
     # of a connection's status, and where they stand in a key
@@ -65,30 +65,20 @@ cdef inline void count_pass(engine_t *e, const packet_t *in_, pass_memo_t *memo)
     e.stats[STAT_RULES_WALKED] += memo.walked
 
 
-cdef inline void take_walks(const engine_t *e, const pkt_t *p, pass_memo_t *memo) noexcept nogil:
-    # take_walks: the rules that matched on the packet's way, in an empty memo.
-    cdef const table_memo_t *walk_memo
-    cdef uint32_t walked = 0
-    cdef uint32_t place, i
+cdef inline bint asks_tuple(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # asks_tuple: whether a rule that the packet has met asks for an address or a port.
+    cdef uint32_t place
     for place in range(PLACE_RAW, PLACE_ELSEWHERE):
-        walk_memo = walk_at(e, p, place)
-        if not e.ruled & chain_at[place]:
-            continue
-        if walk_memo.asks_tuple or memo.n + walk_memo.n > FN_PASS_RULES:
-            memo.fails = True
-            return
-        for i in range(walk_memo.n):
-            memo.rules[memo.n + i] = walk_memo.rules[i]
-        memo.n += walk_memo.n
-        walked += walk_memo.walked
-    memo.walked = <uint16_t>walked
-    memo.fails = walked > 0xffff
+        if p.walks[place] and walk_at(e, p, place).asks_tuple:
+            return True
+    return False
 
 
 cdef inline void remember_pass(engine_t *e, const packet_t *in_, const pkt_t *p) noexcept nogil:
     # remember_pass: a packet has gone the long way: what its rules said of it, for others of its kind. p: as it left.
     cdef uint64_t key[2]
     cdef pass_memo_t *memo
+    cdef uint32_t n, walked
     cdef uint32_t proto = tuple_proto(p.t)
     if p.first or p.verdict != VERDICT_FORWARD or p.ct == FN_NONE or (proto != PROTO_UDP and proto != PROTO_TCP):
         return
@@ -103,7 +93,7 @@ cdef inline void remember_pass(engine_t *e, const packet_t *in_, const pkt_t *p)
     memset(memo, 0, sizeof(pass_memo_t))
     memo.key[0] = key[0]
     memo.key[1] = key[1]
-    if are_there(e, p, PLACE_RAW):
-        take_walks(e, p, memo)
-    else:
-        memo.fails = True
+    n = gather_rules(e, p, PLACE_RAW, memo.rules, FN_PASS_RULES, &walked)
+    memo.n = <unsigned char>n
+    memo.walked = <uint16_t>walked
+    memo.fails = not are_there(e, p, PLACE_RAW) or asks_tuple(e, p) or n > FN_PASS_RULES or walked > 0xffff
