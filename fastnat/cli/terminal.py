@@ -162,6 +162,8 @@ class Quantity(click.FloatRange):
             self.fail(f"{error}.", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
+        if self.unit.whole and number >= sys.maxsize:
+            self.fail(f"{number:.3g} is more than this machine counts.", param, ctx)
         return int(number) if self.unit.whole else number
 
 
