@@ -119,7 +119,10 @@ def answer(traces: list[Trace]) -> Answer:
             one(paper, told)
 
     def document() -> Any:
-        shown = [asdict(t) | {"connection": str(t.connection) if t.connection else None} for t in traces]
+        entries = ("connection", "holder")
+        shown = [
+            asdict(t) | {name: str(getattr(t, name)) if getattr(t, name) else None for name in entries} for t in traces
+        ]
         return shown[0] | ({"reply": shown[1]} if len(shown) > 1 else {})
 
     def lines() -> str:
@@ -172,6 +175,10 @@ def show(console: Paper, told: Trace) -> None:
         console.table(("hook", "table", "chain", "rule"), rows, left=4)
     else:
         console.say("No rule was asked.")
+    if told.waypoints:
+        console.say("Where it was, and how it left there")
+        rows = [[w.place, w.says, ends_text(w.ends), hex(w.mark) if w.mark else ""] for w in told.waypoints]
+        console.table(("place", "found", "packet", "mark"), rows, left=4)
     console.say(f"in      {told.proto} {ends_text(told.before)}")
     if told.verdict == "drop":
         console.say(f"dropped: {dropped(told)}")
@@ -179,5 +186,7 @@ def show(console: Paper, told: Trace) -> None:
         where = "to the node itself" if told.verdict == "local" else f"on {told.out_iface}"
         console.say(f"out     {told.proto} {ends_text(told.after)} {where} ({told.ctinfo})")
     console.say(f"chosen  {told.mapping}")
+    if told.holder:
+        console.say(f"taken by {told.holder}")
     if told.connection:
         console.say(f"entry   {told.connection}")

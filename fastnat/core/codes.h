@@ -189,6 +189,13 @@ enum hook {
     HOOK_POSTROUTING = 4,
 };
 
+/* waypoint_t.place, beside enum hook */
+enum waypoint_place {
+    WAYPOINT_CONNTRACK = 5,
+    WAYPOINT_ROUTE = 6,
+    WAYPOINT_SERVER = 7,
+};
+
 /* engine_t.iface_flags; the MTU stands in the high half */
 enum iface_flag {
     IFACE_RP_STRICT = 1,

@@ -240,6 +240,7 @@ cdef class Datapath:
         e.connlimit_capacity = len(memory["connlimits"])
         e.n_bases = len(memory["bases"])
         e.max_nft_log = len(memory["nft_log"])
+        e.max_waypoints = len(memory["waypoints"])
         e.max_nft_conns = len(memory["nft_conns"])
         e.n_policies = len(memory["policies"]) // FN_TIMEOUTS
         return 0
@@ -918,17 +919,22 @@ cdef class Datapath:
             flush_counters(&self.e)
             return self.arrays["rules"]
 
-    def log_rules(self, log not None):
-        """Note from now on which rules of nftables hold, in this array of uint32: rule, then what it said."""
+    def log_packets(self, rules not None, waypoints not None):
+        """Note from now on which rules of nftables hold, in an array of uint32: rule, then what it said; and WAYPOINT[n].
+
+        Short cuts, which know of neither, are closed for good.
+        """
         with self:
-            self.memory["nft_log"] = log
+            self.memory["nft_log"], self.memory["waypoints"] = rules, waypoints
             self._attach()
             self._capacities()
             self.e.n_nft_log = 0
+            self.e.n_waypoints = 0
+            self.e.shortly = False
 
     def taken_log(self):
-        """What log_rules() asked for, so far."""
-        return self.memory["nft_log"][:self.e.n_nft_log]
+        """What log_packets() asked for, so far: rules and waypoints."""
+        return self.memory["nft_log"][:self.e.n_nft_log], self.memory["waypoints"][:self.e.n_waypoints]
 
     def forget_memos(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""

@@ -27,6 +27,7 @@ from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
+from .waypoints cimport note_waypoint
 
 cdef enum:
     # bytes at the front of a datagram that rules may rewrite: headers, and raw payload of nftables
@@ -70,6 +71,7 @@ cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
         reason = conntrack_in(e, p)
         if fn_unlikely(p.expected):
             follow_master(e, p)
+    note_waypoint(e, p, WAYPOINT_CONNTRACK, reason)
     return reason
 
 
@@ -101,6 +103,7 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
         reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
+    note_waypoint(e, p, HOOK_POSTROUTING, reason)
     return reason if reason else egress(e, p)
 
 
@@ -127,6 +130,7 @@ cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     if leads_nowhere(e, route):
         return REASON_NO_ROUTE
     take_route(e, p, route)
+    note_waypoint(e, p, WAYPOINT_SERVER, REASON_NONE)
     return REASON_NONE
 
 
@@ -140,6 +144,7 @@ cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
         reason = mangle_and_dnat(e, HOOK_OUTPUT, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_OUTPUT, p)
+    note_waypoint(e, p, HOOK_OUTPUT, reason)
     return reason if reason else postrouting(e, p)
 
 
@@ -172,6 +177,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
         e.conns[p.ct].flags |= CONN_PROXIED
     if not reason:
         reason = confirm_hook(e, p)
+    note_waypoint(e, p, HOOK_INPUT, reason)
     return reason
 
 
@@ -192,6 +198,7 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
+    note_waypoint(e, p, HOOK_FORWARD, reason)
     if not reason:
         reason = from_server(e, p)
     if not FN_V6 and fn_unlikely(p.options_changed):
@@ -220,7 +227,10 @@ cdef inline uint32_t enter_by_lo(engine_t *e, pkt_t *p) noexcept nogil:
     reason = track(e, HOOK_PREROUTING, p)
     if not reason:
         reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
-    return reason if reason else last_hook(e, p)
+    if not reason:
+        reason = last_hook(e, p)
+    note_waypoint(e, p, HOOK_PREROUTING, reason)
+    return reason
 
 
 cdef inline uint32_t forward(engine_t *e, pkt_t *p) noexcept nogil:
@@ -309,6 +319,7 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
             return reason
         if fn_unlikely(p.proxied) and not local:
             return refuse_proxied(e, p)
+    note_waypoint(e, p, WAYPOINT_ROUTE, REASON_NONE)
     if options_fail(e, p):
         return REASON_IP_HEADER
     return deliver_received(e, p) if local and not p.srr_hop_at else forward(e, p)
@@ -343,6 +354,7 @@ cdef inline uint32_t receive(engine_t *e, pkt_t *p) noexcept nogil:
     reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
     if not reason:
         reason = last_hook(e, p)
+    note_waypoint(e, p, HOOK_PREROUTING, reason)
     return reason if reason else route_received(e, p)
 
 
@@ -438,6 +450,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t reason = set_route(e, p)
     cdef uint16_t out_iface = p.out_iface
+    note_waypoint(e, p, WAYPOINT_ROUTE, reason)
     if reason:
         return reason
     p.hook = HOOK_OUTPUT
@@ -457,6 +470,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
         reason = route_to_server(e, p)
     if not reason:
         reason = filter_output(e, p, out_iface)
+    note_waypoint(e, p, HOOK_OUTPUT, reason)
     if reason:
         return reason
     dst = tuple_dst(p.t)

@@ -371,6 +371,16 @@ static_assert(offsetof(event_t, state) == (FN_V6 ? 106 : 58), "offsetof(event_t,
 static_assert(offsetof(event_t, counted) == (FN_V6 ? 107 : 59), "offsetof(event_t, counted)");
 static_assert(offsetof(event_t, pad) == (FN_V6 ? 108 : 60), "offsetof(event_t, pad)");
 static_assert(offsetof(event_t, acct) == (FN_V6 ? 112 : 64), "offsetof(event_t, acct)");
+static_assert(sizeof(waypoint_t) == (FN_V6 ? 56 : 32), "sizeof(waypoint_t)");
+static_assert(offsetof(waypoint_t, t) == 0, "offsetof(waypoint_t, t)");
+static_assert(offsetof(waypoint_t, mark) == (FN_V6 ? 40 : 16), "offsetof(waypoint_t, mark)");
+static_assert(offsetof(waypoint_t, out_iface) == (FN_V6 ? 44 : 20), "offsetof(waypoint_t, out_iface)");
+static_assert(offsetof(waypoint_t, route) == (FN_V6 ? 46 : 22), "offsetof(waypoint_t, route)");
+static_assert(offsetof(waypoint_t, place) == (FN_V6 ? 48 : 24), "offsetof(waypoint_t, place)");
+static_assert(offsetof(waypoint_t, ctinfo) == (FN_V6 ? 49 : 25), "offsetof(waypoint_t, ctinfo)");
+static_assert(offsetof(waypoint_t, reason) == (FN_V6 ? 50 : 26), "offsetof(waypoint_t, reason)");
+static_assert(offsetof(waypoint_t, is_new) == (FN_V6 ? 51 : 27), "offsetof(waypoint_t, is_new)");
+static_assert(offsetof(waypoint_t, pad) == (FN_V6 ? 52 : 28), "offsetof(waypoint_t, pad)");
 static_assert(sizeof(target_t) == (FN_V6 ? 56 : 32), "sizeof(target_t)");
 static_assert(offsetof(target_t, min_addr) == 0, "offsetof(target_t, min_addr)");
 static_assert(offsetof(target_t, max_addr) == (FN_V6 ? 16 : 4), "offsetof(target_t, max_addr)");
@@ -535,6 +545,7 @@ static const array_place_t fn_arrays[] = {
     {"nft_conns", offsetof(engine_t, nft_conns), sizeof(nft_conn_t)},
     {"policies", offsetof(engine_t, policies), sizeof(uint32_t)},
     {"nft_log", offsetof(engine_t, nft_log), sizeof(uint32_t)},
+    {"waypoints", offsetof(engine_t, waypoints), sizeof(waypoint_t)},
     {"jump_stack", offsetof(engine_t, jump_stack), sizeof(uint32_t)},
     {"dispatches", offsetof(engine_t, dispatches), sizeof(dispatch_t)},
     {"dispatch_slots", offsetof(engine_t, dispatch_slots), sizeof(dispatch_slot_t)},
@@ -569,6 +580,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 62
+#define FN_ARRAYS 63
 
 #endif

@@ -195,6 +195,14 @@ class Hook(IntEnum, metaclass=CodeMeta):
     POSTROUTING = 4
 
 
+class WaypointPlace(IntEnum, metaclass=CodeMeta):
+    """waypoint_t.place, beside enum hook."""
+
+    CONNTRACK = 5
+    ROUTE = 6
+    SERVER = 7
+
+
 class IfaceFlag(IntEnum, metaclass=CodeMeta):
     """engine_t.iface_flags; the MTU stands in the high half."""
 
@@ -1456,6 +1464,17 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("counted", "uint8", (), 0),
         ("pad", "uint32", (), 0),
         ("acct", "ACCT", (), 0),
+    ],
+    "WAYPOINT": [
+        ("t", "TUPLE", (), 0),
+        ("mark", "uint32", (), 0),
+        ("out_iface", "uint16", (), 0),
+        ("route", "uint16", (), 0),
+        ("place", "uint8", (), 0),
+        ("ctinfo", "uint8", (), 0),
+        ("reason", "uint8", (), 0),
+        ("is_new", "uint8", (), 0),
+        ("pad", "uint8", (4,), 0),
     ],
     "TARGET": [
         ("min_addr", "addr", (), 0),

@@ -11,6 +11,7 @@ from .packet.mangle cimport tos_of
 from .fib cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport is_loopback
+from .waypoints cimport note_waypoint
 
 cdef enum:
     # 127.0.0.1
@@ -94,7 +95,7 @@ cdef inline way_t way_of(const pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t reroute(engine_t *e, pkt_t *p) noexcept nogil:
     # reroute: a packet of the node's whose way has changed since it was routed (ip_route_me_harder).
-    cdef uint32_t device
+    cdef uint32_t device, reason
     p.rerouted = True
     if is_multicast(tuple_dst(p.t)) or is_limited_broadcast(tuple_dst(p.t)):
         # with a source address the device is the one that has it; IPv6 stays on the one that it has
@@ -103,7 +104,9 @@ cdef inline uint32_t reroute(engine_t *e, pkt_t *p) noexcept nogil:
             return REASON_NO_ROUTE
         p.out_iface = <uint16_t>device if device else p.out_iface
         return REASON_NONE
-    return set_route(e, p)
+    reason = set_route(e, p)
+    note_waypoint(e, p, WAYPOINT_ROUTE, reason)
+    return reason
 
 
 cdef inline uint32_t keep_way(engine_t *e, pkt_t *p, const way_t *before) noexcept nogil:

@@ -602,6 +602,18 @@ typedef struct {
     acct_t acct;
 } event_t;
 
+/* where a packet has been that somebody traces, and how it was then */
+typedef struct {
+    tuple_t t;
+    uint32_t mark;
+    uint16_t out_iface;
+    uint16_t route;         /* index + 1, 0: not routed yet */
+    uint8_t place;          /* HOOK_*: behind the chains of this hook; WAYPOINT_* */
+    uint8_t ctinfo, reason; /* IP_CT_*; REASON_*: it was dropped there */
+    uint8_t is_new;         /* its connection is not confirmed yet */
+    uint8_t pad[4];
+} waypoint_t;
+
 typedef struct {
     addr_t addr, mask;
 } network_form_t;
@@ -890,6 +902,8 @@ typedef struct {
     uint32_t n_nft_conns, max_nft_conns, free_nft_conn; /* ever used; the last one released, plus one */
     uint32_t *nft_log;                                  /* rules whose expressions all held, while somebody traces: rule, then what it said */
     uint32_t n_nft_log, max_nft_log;
+    waypoint_t *waypoints;                              /* of the packet, while somebody traces */
+    uint32_t n_waypoints, max_waypoints;
     uint16_t slice_first, slice_last;                   /* ports of SNAT and MASQUERADE where a rule gives none; 0: any */
     target_t nft_range;                                 /* what the NAT statement that decided last gives */
 

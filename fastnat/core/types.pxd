@@ -138,6 +138,10 @@ cdef extern from "types.h" nogil:
         HOOK_OUTPUT
         HOOK_POSTROUTING
     enum:
+        WAYPOINT_CONNTRACK
+        WAYPOINT_ROUTE
+        WAYPOINT_SERVER
+    enum:
         IFACE_RP_STRICT
         IFACE_RP_LOOSE
         IFACE_ACCEPT_LOCAL
@@ -1082,6 +1086,17 @@ cdef extern from "types.h" nogil:
         uint32_t pad
         acct_t acct
 
+    ctypedef struct waypoint_t:
+        tuple_t t
+        uint32_t mark
+        uint16_t out_iface
+        uint16_t route
+        uint8_t place
+        uint8_t ctinfo
+        uint8_t reason
+        uint8_t is_new
+        uint8_t pad[4]
+
     ctypedef struct network_form_t:
         addr_t addr
         addr_t mask
@@ -1385,6 +1400,9 @@ cdef extern from "types.h" nogil:
         uint32_t *nft_log
         uint32_t n_nft_log
         uint32_t max_nft_log
+        waypoint_t *waypoints
+        uint32_t n_waypoints
+        uint32_t max_waypoints
         uint16_t slice_first
         uint16_t slice_last
         target_t nft_range

@@ -101,6 +101,7 @@ def node_tables(
         "dispatch_slots": r.dispatch_slots,
         "iface_match": r.iface_match,
         "jump_stack": np.zeros(r.jump_depth, np.uint32),
+        "waypoints": np.zeros(0, records.WAYPOINT),
         "routes": route_array(node, family),
         "fib_rules": policy_array(node, family),
         **compile_services(node.services, family),

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..addresses import Family
+from ..addresses import V4, V6, Family
 from ..conntrack import Connection
-from ..dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict
+from ..dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict, records_of
 from ..errors import ArgumentError, InputError
 from ..iptables import Chain, Rule
 from ..util.escapes import plain
 from ..util.text import shown
+from . import waypoints
 from .nft_trace import MOST, Met, met
+from .waypoints import Waypoint
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -81,6 +83,10 @@ class Trace:
     connection: Connection | None
     # "uid", "gid": rules asked for them and nobody had given them, see Engine.uid
     owner_assumed: list[str]
+    # where it has been: conntrack, routing, and each hook that it came through
+    waypoints: list[Waypoint]
+    # who has the tuple that it would have had, where it was given another port, or lost, for that
+    holder: Connection | None
 
     def lines(self) -> list[str]:
         """Return the matched rules as the kernel's TRACE target and `nft monitor trace` print them."""
@@ -156,7 +162,10 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     other.uid = engine.uid
     stack = other.stack_of(6 if packet.dtype == PACKET6 else 4)
     family, core = stack.family, stack.core
-    core.log_rules(np.zeros(2 * MOST if stack.program.bases else 0, np.uint32))
+    core.log_packets(
+        np.zeros(2 * MOST if stack.program.bases else 0, np.uint32),
+        np.zeros(waypoints.MOST, records_of(family).WAYPOINT),
+    )
     counted, stats = core.rule_counters()["packets"].copy(), dict(other.stats)
     result = other.process(packet, engine.now if now is None else now)[0]
     moved = core.rule_counters()["packets"] - counted
@@ -166,7 +175,9 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     for hook in hooks:
         for table in HOOKS[hook]:
             walk.table(hook, table)
-    steps = _in_order(hooks, walk.steps, met(stack.program, core.taken_log()))
+    rules, log = core.taken_log()
+    steps = _in_order(hooks, walk.steps, met(stack.program, rules))
+    passed = waypoints.waypoints_of(log, core.arrays["routes"], other.iface_names, family)
     before, after = (_ends(family, row) for row in (packet[0], result))
     number = int(result["conn"])
     found = other.conntrack.at(family.version, number) if number < core.high_water else None
@@ -176,8 +187,32 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
         other.iface_names[int(result["out_iface"])] if verdict == Verdict.FORWARD else "",
         PROTOCOL_NAMES.get(int(packet["proto"][0]), str(int(packet["proto"][0]))),
         before, after, steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
-        other.owner_assumed,
+        other.owner_assumed, passed, _holder(engine, packet[0], passed, steps, delta),
     )  # fmt: skip
+
+
+def _holder(
+    engine: Engine, packet: np.void, passed: list[Waypoint], steps: list[Step], delta: dict[str, int]
+) -> Connection | None:
+    """Return whose tuple is in the way of a packet that keeps its source port; None: nobody's, or it was to change."""
+    if not passed or not (delta["port_searches"] or passed[-1].says == "dropped: clash"):
+        return None
+    # with these flags a port is given up that nobody has
+    if any("random" in step.text for step in steps if step.hook in ("POSTROUTING", "INPUT")):
+        return None
+    src, _, dst, dport = passed[-1].ends
+    sport = next(w.ends[1] for w in passed if w.place == "conntrack")
+    holder = engine.conntrack.find(int(packet["proto"]), dst, dport, src, sport)
+    # its own entry is in nobody's way
+    own = holder is not None and holder.original == _numbers(packet)
+    return None if own else holder
+
+
+def _numbers(row: np.void) -> tuple[int, int, int, int]:
+    """Return addresses and ports of a packet as Connection.original has them."""
+    family = V6 if row.dtype == PACKET6 else V4
+    src, dst = (family.unpack(row[name]) for name in ("src", "dst"))
+    return src, dst, int(row["sport"]), int(row["dport"])
 
 
 def _in_order(hooks: tuple[str, ...], steps: list[Step], others: list[Met]) -> list[Step]:

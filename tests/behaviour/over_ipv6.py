@@ -320,13 +320,16 @@ class Patched:
 
             return run
 
+        def in_quads(ends):
+            return tuple(quads(str(v)) if n in (0, 2) else v for n, v in enumerate(ends))
+
         def trace(before):
             def run(self, batch, now=None):
                 told = before(self, headers(batch) if is_of_ipv4(batch) else batch, now)
                 steps = [replace(s, table=of_ipv4(s.table), text=of_ipv4(s.text)) for s in told.steps]
-                ends = {name: tuple(quads(str(v)) if n in (0, 2) else v for n, v in enumerate(getattr(told, name)))
-                        for name in ("before", "after")}  # fmt: skip
-                return replace(told, steps=steps, **ends)
+                ends = {name: in_quads(getattr(told, name)) for name in ("before", "after")}
+                waypoints = [replace(w, says=quads(w.says), ends=in_quads(w.ends)) for w in told.waypoints]
+                return replace(told, steps=steps, waypoints=waypoints, **ends)
 
             return run
 

@@ -73,6 +73,78 @@ def test_dropped_dnated_and_local():
     assert (local.verdict, local.out_iface) == ("local", "")
 
 
+MARKS = """*mangle
+-A PREROUTING -p udp -m udp --dport 99 -j MARK --set-xmark 0x5/0xffffffff
+-A FORWARD -m mark --mark 0x5 -j MARK --set-xmark 0x6/0xffffffff
+COMMIT
+*nat
+-A PREROUTING -p udp -m udp --dport 99 -j DNAT --to-destination 203.0.113.77:53
+-A OUTPUT -d 203.0.113.9/32 -j DNAT --to-destination 10.244.7.7
+-A POSTROUTING -o eth0 -j MASQUERADE
+COMMIT
+*filter
+-A FORWARD -d 203.0.113.66/32 -j DROP
+COMMIT
+"""
+
+
+def places(told):
+    return [(w.place, *w.ends[:2], *w.ends[2:], w.mark) for w in told.waypoints]
+
+
+def test_packet_and_mark_behind_every_hook():
+    nat = fastnat.Engine(make_node(MARKS))
+    packet = flows(nat, 1, dport=99)
+    asked, sent = ("10.244.2.2", 40000, "203.0.113.10", 99), ("10.244.2.2", 40000, "203.0.113.77", 53)
+    told = nat.trace(packet)
+    assert places(told) == [
+        ("conntrack", *asked, 0), ("PREROUTING", *sent, 5), ("routing", *sent, 5), ("FORWARD", *sent, 6),
+        ("POSTROUTING", "198.51.100.10", *sent[1:], 6),
+    ]  # fmt: skip
+    said = {w.place: w.says for w in told.waypoints}
+    assert said["conntrack"].startswith("NEW")
+    assert said["routing"] == "default via 198.51.100.1 dev eth0"
+    nat.process(packet)
+    assert nat.trace(packet).waypoints[0].says.startswith("NEW: a connection has its tuple")
+    nat.process(nat.packets(proto="udp", src="203.0.113.77", dst="198.51.100.10", sport=53, dport=40000, iface="eth0"))
+    assert nat.trace(packet).waypoints[0].says.startswith("ESTABLISHED")
+    refused = nat.trace(flows(nat, 1, dst="203.0.113.66")).waypoints[-1]
+    assert (refused.place, refused.says) == ("FORWARD", "dropped: rule_drop")
+    own = nat.trace(flows(nat, 1, src="198.51.100.10", dst="203.0.113.9", iface="local"))
+    assert [w.place for w in own.waypoints] == ["routing", "conntrack", "routing", "OUTPUT", "POSTROUTING"]
+    assert [w.says for w in own.waypoints if w.place == "routing"] == [
+        "default via 198.51.100.1 dev eth0", "10.244.0.0/16 dev cni0",
+    ]  # fmt: skip
+    received = nat.trace(flows(nat, 1, dst="10.244.1.1")).waypoints
+    assert [w.place for w in received] == ["conntrack", "PREROUTING", "routing", "INPUT"]
+    assert received[2].says == "local 10.244.1.1/32 dev cni0"
+
+
+def test_who_holds_the_tuple_in_the_way():
+    nat = fastnat.Engine(make_node())
+    batch = flows(nat, 3)
+    first = nat.trace(batch[:1])
+    assert first.holder is None
+    nat.process(batch[:1])
+    told = nat.trace(batch[1:2])
+    assert told.mapping.startswith("port search")
+    assert told.holder == next(iter(nat.conntrack))
+    # nobody has the port that a rule gives up by itself
+    drawn = fastnat.Engine(make_node("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE --random-fully\nCOMMIT\n"))
+    drawn.process(drawn.packets(proto="udp", src="10.244.2.2", dst="203.0.113.10", sport=40000, dport=53, iface="cni0"))
+    assert drawn.trace(flows(drawn, 3)[1:2]).holder is None
+
+
+def test_who_has_the_last_port():
+    rules = "*nat\n-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 40000-40001\nCOMMIT\n"
+    nat = fastnat.Engine(make_node(rules))
+    batch = flows(nat, 3)
+    nat.process(batch[:2])
+    told = nat.trace(batch[2:])
+    assert (told.verdict, told.reason, told.holder) == ("drop", "clash", next(iter(nat.conntrack)))
+    assert told.waypoints[-1].says == "dropped: clash"
+
+
 def test_the_engine_does_not_change_and_answers_the_same():
     nat, twin = fastnat.Engine(make_node(RULES), seed=3), fastnat.Engine(make_node(RULES), seed=3)
     for k in range(40):
@@ -80,6 +152,7 @@ def test_the_engine_does_not_change_and_answers_the_same():
         told = nat.trace(batch)
         out = nat.process(batch)[0]
         assert (told.verdict, told.after[1]) == (fastnat.Verdict(out["verdict"]).name.lower(), out["sport"])
+        assert told.waypoints[-1].ends == told.after
         twin.process(batch)
     assert nat.stats == twin.stats
     assert nat.conntrack.format() == twin.conntrack.format()

@@ -1,0 +1,31 @@
+# Where a packet has been, for somebody who traces it.
+#
+# Source: ours.
+# Invariants: nothing depends on what is noted; without room for it, as in every engine that is not traced, nothing is.
+# Differs from the kernel: nothing.
+from libc.stdint cimport uint32_t
+from .types cimport engine_t, fn_rarely, fn_unlikely, pkt_t, waypoint_t
+
+
+cdef inline void write_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uint32_t reason) noexcept nogil:
+    # write_waypoint: as far as there is room.
+    cdef waypoint_t *w
+    fn_rarely()
+    if e.n_waypoints == e.max_waypoints:
+        return
+    w = &e.waypoints[e.n_waypoints]
+    w.t = p.t
+    w.mark = p.mark
+    w.out_iface = p.out_iface
+    w.route = p.route
+    w.place = <unsigned char>place
+    w.ctinfo = p.ctinfo
+    w.is_new = p.is_new
+    w.reason = <unsigned char>reason
+    e.n_waypoints += 1
+
+
+cdef inline void note_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uint32_t reason) noexcept nogil:
+    # note_waypoint: reason: why the packet is dropped at this place, if it is.
+    if fn_unlikely(e.max_waypoints != 0):
+        write_waypoint(e, p, place, reason)
