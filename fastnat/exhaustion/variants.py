@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -24,6 +27,8 @@ from .workload import Workload
 
 # combinations of one run, runs of each
 MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000
+# runs at a time: what they do in Python they do in turns, and each has an engine
+MOST_AT_ONCE = 8
 # factors that change the workload
 OF_WORKLOAD = ("rate", "clients", "hold", "cpus", "sport")
 # a smaller part is no difference that anybody would act on
@@ -191,29 +196,77 @@ def compare(
     progress: Callable[[int], None] | None = None,
     prepare: Callable[[Engine], None] | None = None,
 ) -> list[Compared]:
-    """Run every variant with the same seeds; `prepare` may load connections into each engine first.
+    """Run every variant with the same seeds, a run on each CPU.
+
+    progress: may be called by several threads at once. prepare: may load connections into each engine first; called in
+    the order of the variants and seeds, by this thread alone.
 
     Raises StoppedBetween when Ctrl-C comes: what is finished is kept.
     """
-    results: list[Compared] = []
-    try:
+    stop = threading.Event()
+
+    def heard(opened: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        if progress:
+            progress(opened)
+
+    def engines() -> Iterator[tuple[Engine, Workload]]:
         for variant in variants:
             changed, load, kernel = apply(variant, node, work, profile)
-            results.append(Compared(variant, []))
             # rules are compiled once; each seed has a fork of what has seen no packet
             compiled = Engine(changed, kernel, first_seed)
             for seed in range(first_seed, first_seed + seeds):
                 engine = compiled.fork(seed)
                 if prepare:
                     prepare(engine)
-                results[-1].outcomes.append(run(engine, load, progress))
-    except KeyboardInterrupt as stop:
-        done = sum(len(r.outcomes) for r in results)
-        # rows of a run that was cut are compared with nothing: they are kept where there is nothing else
-        if not done and isinstance(stop, Stopped):
-            results[-1].outcomes.append(stop.outcome)
-        raise StoppedBetween([r for r in results if r.outcomes], done, len(variants) * seeds) from None
-    return results
+                yield engine, load
+
+    runs: list[Future[Outcome]] = []
+    # most of a run is spent in the core, which lets other threads run meanwhile
+    with ThreadPoolExecutor(cpus := min(os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
+        try:
+            # no engine before there is a CPU for it: each may hold millions of connections
+            for engine, load in engines():
+                runs.append(pool.submit(run, engine, load, heard))
+                del engine
+                _leave_running(runs, cpus - 1)
+            _leave_running(runs, 0)
+        except KeyboardInterrupt:
+            stop.set()
+            wait(runs)
+            raise _stopped(runs, variants, seeds) from None
+        finally:
+            stop.set()
+    return [Compared(variant, [r.result() for r in runs[n * seeds :][:seeds]]) for n, variant in enumerate(variants)]
+
+
+def _leave_running(runs: list[Future[Outcome]], most: int) -> None:
+    """Wait until no more than so many runs are under way; raise what one of them has raised."""
+    while len(left := [r for r in runs if not r.done()]) > most:
+        wait(left, return_when=FIRST_COMPLETED)
+    for r in runs:
+        if r.done():
+            r.result()
+
+
+def _stopped(runs: list[Future[Outcome]], variants: list[Variant], seeds: int) -> StoppedBetween:
+    """Return what Ctrl-C leaves: of each variant the seeds before the first one that is not finished."""
+    results = []
+    for n, variant in enumerate(variants):
+        found = Compared(variant, [])
+        for r in runs[n * seeds :][:seeds]:
+            if r.exception() is not None:
+                break
+            found.outcomes.append(r.result())
+        if found.outcomes:
+            results.append(found)
+    done = sum(len(r.outcomes) for r in results)
+    # rows of a run that was cut are compared with nothing: they are kept where there is nothing else
+    cut = runs[0].exception() if runs else None
+    if not done and isinstance(cut, Stopped):
+        results = [Compared(variants[0], [cut.outcome])]
+    return StoppedBetween(results, done, len(variants) * seeds)
 
 
 def half_width(differences: list[float]) -> float:

@@ -201,6 +201,34 @@ def test_a_variant_that_loses_others_by_early_drop_is_not_the_best():
     assert sentences[0] == "addresses=2"
 
 
+def timeless(outcome):
+    """Return an outcome without what depends on the machine."""
+    return replace(outcome, rows=[replace(row, ns_per_conn=0) for row in outcome.rows])
+
+
+def test_runs_beside_each_other_give_what_each_gives_alone():
+    work = Workload(DNS, flows=66_000, clients=500, sport="random", rate=9000.0)
+    told = variants.parse("random-fully,addresses=1:2")
+    seen, prepared = [], []
+    found = variants.compare(NODE, work, told, seeds=3, first_seed=7, progress=seen.append, prepare=prepared.append)
+    assert sum(seen) == work.flows * len(told) * 3
+    assert len(prepared) == len(told) * 3
+    for result, variant in zip(found, told, strict=True):
+        changed, load, kernel = variants.apply(variant, NODE, work, "linux-6.18")
+        for seed, outcome in enumerate(result.outcomes, 7):
+            alone = simulation.run(fastnat.Engine(changed, kernel, seed), load)
+            assert timeless(outcome) == timeless(alone)
+
+
+def test_what_a_run_beside_others_raises_comes_out(monkeypatch):
+    def fails(engine, load, progress):
+        raise fastnat.InputError("no such thing")
+
+    monkeypatch.setattr(variants, "run", fails)
+    with pytest.raises(fastnat.InputError, match="no such thing"):
+        variants.compare(NODE, Workload(DNS), variants.parse("addresses=1:2:3"), seeds=3)
+
+
 def test_a_run_with_its_port_spaces_is_read_as_what_it_was(tmp_path):
     results = variants.compare(NODE, Workload(DNS), variants.parse("addresses=1:2"), seeds=1)
     doc = Document("n", "linux-6.18", Workload(DNS), results, notes=("a note",))
