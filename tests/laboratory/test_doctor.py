@@ -14,7 +14,7 @@ import fastnat
 from fastnat.addresses import V4, to_int
 from fastnat.cli import group
 from fastnat.diagnosis import counters, recognise
-from fastnat.diagnosis.stale import COMES_UP, NEVER, UNKNOWN, Judge, may_depend_on_others
+from fastnat.diagnosis.stale import COMES_UP, NEVER, UNKNOWN, Judge, may_depend_on_others, stale
 from fastnat.errors import InputError
 
 
@@ -269,23 +269,59 @@ def test_many_entries_are_looked_at_together_only_where_none_changes_what_anothe
     lines = ["-A PREROUTING -m recent --name seen --set"] * (choice == "recent") + lines
     # what the entries have: either backend of today's rules, or one that is gone
     judge = judge_of(lines, [f"10.244.8.{(k, 100 + k, 200)[k % 3]}" for k in services])
-    told = judge.first_look(np.arange(len(judge.records)))
-    assert may_depend_on_others(judge.fresh) == depends
-    assert len(told) == len(services)
+    assert may_depend_on_others(judge.fresh) == judge.others_matter == depends
     gone = judge.reply["src"] == to_int("10.244.8.200")
+    every = np.arange(len(judge.records))
+    if not depends:
+        told = judge.sent_again(every)
+        # source port 900 is none of those for which the first backend is
+        first = judge.reply["src"] - judge.original["dst"] == to_int("10.244.8.0") - to_int("10.96.0.0")
+        never = gone | (first & (choice == "source ports"))
+        assert (told == np.where(never, NEVER, COMES_UP)).all()
+        return
+    told = judge.first_look(every)
+    assert len(told) == len(services)
     for k, said in enumerate(told):
         if said != UNKNOWN:
             assert (said == COMES_UP) == judge.comes_up(k)
-    if not depends:
-        assert (told[~gone] == COMES_UP).all()
-        # all that meets one backend only would be told at once; by chance others may come up later
-        assert (told[gone] == UNKNOWN).all()
     assert not (told[gone] == COMES_UP).any()
+
+
+def cut_off(draw):
+    """Return rules for one service, their source ports, and which backends may come up for a source port."""
+    chance, low = draw.choice([0.5, 0.05, 0.005]), draw.randrange(1024, 60_000)
+    high = low + draw.randrange(200)
+    ports, rarely = f"-m udp --sport {low}:{high}", f"-m statistic --mode random --probability {chance}"
+    match, both = draw.choice([(ports, "ports"), (rarely, "chance"), (f"{ports} {rarely}", "both")])
+    lines = [DNAT.format(1, match, 1), DNAT.format(1, "", 2)]
+    if draw.random() < 0.3:
+        lines.append("COMMIT\n*filter\n-A FORWARD -m statistic --mode random --probability 0.5 -j DROP")
+
+    def backends(port):
+        within = low <= port <= high or both == "chance"
+        return ({1} if within else set()) | (set() if within and both == "ports" else {2})
+
+    return lines, (low, high), backends
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_entry_is_stale_where_its_own_packet_can_never_be_treated_so(seed):
+    """Rules choose by chance and by the source port: of ports only the entry's own counts, of chance all there is."""
+    draw = random.Random(seed)
+    lines, (low, high), backends = cut_off(draw)
+    node = ill_nodes.node_of("\n".join(["*nat", *lines, "COMMIT", ""]), 5000)
+    loaded, expected = fastnat.Engine(node), 0
+    for k in range(40):
+        port, backend = draw.choice([low, high, low - 1, high + 1, draw.randrange(1024, 65536)]), draw.choice([1, 2, 9])
+        line = SERVICE_LINE.format(1, f"10.244.8.{backend}").replace("=10.244.3.1", f"=10.244.4.{k}")
+        loaded.conntrack.load(line.replace("=900", f"={port}"))
+        expected += backend not in backends(port)
+    assert stale(node, loaded).count == expected
 
 
 def test_what_rules_do_not_draw_is_told_at_once():
     lines = [DNAT.format(k, "", 100 + k) for k in range(1, 40)]
     judge = judge_of(lines, [f"10.244.8.{100 + k if k % 2 else 200}" for k in range(1, 40)])
-    told = judge.first_look(np.arange(39))
+    told = judge.sent_again(np.arange(39))
     odd = judge.original["dst"] % 2 == 1
     assert (told == np.where(odd, COMES_UP, NEVER)).all()
