@@ -22,6 +22,7 @@ from ..exhaustion.html import rates_page
 from ..exhaustion.outcome import words_of
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.question import hold_in_words, now, question
+from ..exhaustion.report import MAX_FAIL
 from ..exhaustion.steady import MAX_FLOWS, Steady, estimate, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import (
@@ -217,7 +218,8 @@ def exhaust(
         if no:
             answer_no()
         write(written, doc, results[:1] if demo else results, draw_it=not stopped)
-    tell(form, run_answer(doc, results[:1] if demo else results))
+    may_fail = MAX_FAIL if max_fail is None else max_fail
+    tell(form, run_answer(doc, results[:1] if demo else results, may_fail))
     if demo and form == "text":
         Terminal().print(NEXT, soft_wrap=True)
     if stopped:

@@ -20,9 +20,9 @@ from ..node import Node
 from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
-from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, is_tracked, keeps_for, steady
+from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, keeps_for, reach_of, steady
 from .variants import Variant, apply
-from .workload import Workload, busiest_share
+from .workload import Workload
 
 # arithmetic rules out what is less than this part of what it needs
 CERTAIN = 0.95
@@ -120,16 +120,17 @@ def plan(
     live = work.rate * lasts
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
-    busiest = live * busiest_share(work)
     base = Engine(node, profile, seed)
     size = Spaces(base, work.proto, work.family).size
-    if not is_tracked(base, work):
+    reach = reach_of(base, work)
+    if not reach.tracked:
         found = steady(base, work, share, SHORTEST)
         return Plan(0.0, 0.0, 0.0, 0, found.fails, 0, 0, 0, found, size=size)
+    busiest = live * reach.busiest
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
     # with fewer the share that fails is no less than what finds no port at all; a lifetime is only a mean
     kept = keeps_for(work, lasts, profile) / lasts if lasts else 0.0
-    addresses = max(math.ceil(CERTAIN * busiest * kept * (1 - share) / size), 1)
+    addresses = max(math.ceil(CERTAIN * live * reach.at_least * kept * (1 - share) / size), 1)
     enough: tuple[int, Steady] | None = None
     fewer: tuple[int, Steady] | None = None
     step = 1

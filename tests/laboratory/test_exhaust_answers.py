@@ -282,3 +282,40 @@ def test_a_node_without_ipv6_says_so(more):
     result = CliRunner().invoke(group, ["exhaust", "--dst", "[2001:db8::9]:443", *more])
     assert isinstance(result.exception, fastnat.InputError)
     assert "has no IPv6" in str(result.exception)
+
+
+def last_times(folder, text, *words):
+    """Return of each variant of a scenario its name, and when its last flow came [s]."""
+    (folder / "s.toml").write_text(text)
+    runs = json.loads(ran("--scenario", folder / "s.toml", "--seeds", 1, "-o", "json", *words))["runs"]
+    return {r["variant"]: round(r["rows"][-1]["time"], 3) for r in runs}
+
+
+VARIED = '[workload]\nflows = 1000\n{}\n[vary]\nrate = [100, "200/s"]\n'
+
+
+def test_a_rate_that_is_varied_goes_before_stages(tmp_path):
+    """As --rate does: the labels said so, and the stages were run."""
+    stages = VARIED.format("rate = 100") + '[[stage]]\nfor = "1m"\nrate = 20\n'
+    assert last_times(tmp_path, stages) == {"rate=100": 10, "rate=200": 5}
+    without = stages.replace("rate = 100\n", "", 1)
+    assert last_times(tmp_path, without) == {"rate=100": 10, "rate=200": 5}
+
+
+def test_rates_that_are_varied_count_requests_as_the_rate_does(tmp_path):
+    shared = VARIED.format("requests_per_connection = 4\nrate = 100")
+    assert last_times(tmp_path, shared) == {"as it is": 40, "rate=50": 20}
+    # what is given to the command counts connections
+    assert last_times(tmp_path, shared, "--vary", "rate=25:100") == {"as it is": 40, "rate=100": 10}
+
+
+def test_the_exit_status_and_junit_agree_on_how_many_may_fail(tmp_path):
+    for share, status in (("1%", 1), ("50%", 0)):
+        words = ["exhaust", "--flows", "72k", "--vary", "sport=40000", "--seeds", "1", "--max-fail", share]
+        result = CliRunner().invoke(group, [*words, "-o", "junit"])
+        assert (result.exit_code, 'failures="1"' in result.stdout) == (status, bool(status))
+
+
+def test_clients_of_the_nodes_own_flows_are_idle():
+    said = ran("--iface", "local", "--flows", 100, "--vary", "clients=1:9")
+    assert "clients can change nothing here: the node itself opens the flows." in said
