@@ -10,10 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .. import iptables
-from ..addresses import V4, V6
+from ..addresses import V4, V6, family_of
 from ..errors import InputError
+from ..exhaustion.source_nat import ANY, port_windows
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
+from ..node.model import NFT_LAST
 from ..util.files import read_text, standard_input, sysctl_name
 from ..util.text import excerpt
 from . import counters
@@ -49,6 +51,12 @@ FILES = {
     "rules of IPv6": "rules.v6", "rules of nftables": "rules.nft", "sets": "ipset.save", "IPVS services": "ipvs.save",
     "policy rules": "rule.json", "policy rules of IPv6": "rule6.json",
 }  # fmt: skip
+# files of a node directory whose text does not tell what they are; the last one says that rules.nft was loaded last
+BY_NAME = {
+    "route-all.json": "routes of all tables", "route6-all.json": "routes of all tables of IPv6", "passwd": "users",
+    "group": "groups", NFT_LAST: "order of rules",
+}  # fmt: skip
+FILES |= {kind: file for file, kind in BY_NAME.items()}
 # of which family a file is that its text does not tell: `*nat ... -j MASQUERADE`, a default route, a rule for all
 NAMES = {file: kind for kind, file in FILES.items()}
 COMMANDS = {
@@ -74,6 +82,12 @@ class Evidence:
     # ports that rules of SNAT and MASQUERADE name, both included
     windows: set[tuple[int, int]] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
+
+    def windows_of(self, address: str, proto: str) -> set[tuple[int, int]]:
+        """Return the ports that rules name for an address's family and a protocol; of loose rules for any."""
+        if self.node is None or not self.has_rules or proto not in ("tcp", "udp"):
+            return self.windows
+        return port_windows(self.node, family_of(address), proto) - {ANY}
 
     def sysctl(self, name: str) -> int | None:
         """Return a sysctl of conntrack as a number, None if no file says it."""
@@ -144,8 +158,15 @@ def collect(paths: list[str]) -> Evidence:
     texts: dict[str, tuple[str, str]] = {}
     for path in _files(paths):
         name = "standard input" if path == "-" else str(path)
-        text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
-        kind = _named(Path(name).name, kind_of(text))
+        try:
+            text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
+        except InputError as error:
+            if str(path) in paths:
+                raise
+            # a node's directory may also hold a capture
+            found.said.append(f"{name}: left out, {str(error).removeprefix(f'{name}: ')}")
+            continue
+        kind = BY_NAME.get(Path(name).name) or _named(Path(name).name, kind_of(text))
         if not kind:
             found.said.append(f"{name}: left out, {_why(text)}")
             continue
@@ -187,9 +208,7 @@ def _files(paths: list[str]) -> list[str | Path]:
     found: list[str | Path] = []
     for path in paths:
         if path != "-" and Path(path).is_dir():
-            there = sorted(p for p in Path(path).iterdir() if p.is_file() and not p.name.startswith("."))
-            # what `route show table all` prints is not told apart from the main table by its text
-            found += [p for p in there if p.name not in ("route-all.json", "route6-all.json")]
+            found += sorted(p for p in Path(path).iterdir() if p.is_file() and not p.name.startswith("."))
         else:
             found.append(path)
     return found

@@ -162,6 +162,22 @@ def port_windows(node: Node, family: Family, proto: str) -> set[tuple[int, int]]
     return found
 
 
+def pool_of(node: Node, family: Family, address: int) -> tuple[int, int]:
+    """Return the first and last of the addresses among which the rules choose that give this one."""
+    found, rules, change = [(address, address)], node.rules_of(family), Change(family)
+    for table in rules.tables.values() if rules else ():
+        targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
+        found += [(t.min_addr, t.max_addr) for t in targets if t.name == "SNAT"]
+    for native in node.nft.tables.values():
+        for nft_rule in (r for c in native.chains.values() for r in c.rules if native.family in TABLES[family.version]):
+            named = (s.address for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s))
+            for ends in ((a.low, a.high) for a in named if isinstance(a, Range)):
+                if isinstance(ends[0], Value) and isinstance(ends[1], Value):
+                    found.append((family.to_int(ends[0].text), family.to_int(ends[1].text)))
+    pools = ((min(ends), max(ends)) for ends in found)
+    return max((p for p in pools if p[0] <= address <= p[1]), key=lambda p: p[1] - p[0])
+
+
 def asked_of(rule: Rule) -> str:
     """Return the protocol that a rule of nftables asks for, "" if none or several."""
     for s in rule.statements:
