@@ -40,6 +40,7 @@ from ..exhaustion.variants import (
 )
 from ..exhaustion.workload import CLOSES
 from ..node import Node
+from ..node.model import LOCAL
 from ..util.escapes import json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
@@ -78,6 +79,9 @@ EXAMPLES = (
     ("exhaust node/ --proto tcp --hold exp:5 --clients 200 --sport random", "which rate is too much"),
     ("exhaust node/ --rate 3k/s --hold 30s --vary addresses=1:2 -o html >run.html", "a page for others"),
     ("exhaust node/ --json run.json", "keeps the run, for `fastnat report`"),
+)
+OTHER_CLIENTS = (
+    "The clients are those of the first SNAT rule that names a network; --network NET opens flows of others."
 )
 NEXT = """Your own node:
   fastnat snapshot node/                                           collects it (on the node, as root)
@@ -210,6 +214,8 @@ def exhaust(
                 stopped, results = stop, stop.results
                 ignore_interrupts()
         notes = (*idle(variants, work), *cut_shorts(variants, loaded, work, kernel))
+        if results[0].outcomes[0].kind == "untranslated" and work.network is None and work.iface != LOCAL:
+            notes = (*notes, OTHER_CLIENTS)
         doc = Document(
             name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now(), seed=first_seed
         )

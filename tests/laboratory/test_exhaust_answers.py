@@ -319,3 +319,30 @@ def test_the_exit_status_and_junit_agree_on_how_many_may_fail(tmp_path):
 def test_clients_of_the_nodes_own_flows_are_idle():
     said = ran("--iface", "local", "--flows", 100, "--vary", "clients=1:9")
     assert "clients can change nothing here: the node itself opens the flows." in said
+
+
+@pytest.mark.parametrize("named", ["192.168.7.0/24", "{ 192.168.7.0/24, 192.168.8.0/24 }", "192.168.7.9"])
+@pytest.mark.parametrize("family", ["ip", "inet"])
+def test_clients_are_those_that_rules_of_nftables_name(tmp_path, named, family):
+    """As for rules of iptables: they were 10.244.0.0/14, and "these rules do not SNAT this traffic"."""
+    node = fastnat.Node()
+    node.add_interface("eth0", ["198.51.100.10/24"])
+    node.add_interface("lan0", ["192.168.0.1/16"])
+    node.add_route("0.0.0.0/0", dev="eth0")
+    node.load_nft(
+        f"table {family} nat {{ chain post {{ type nat hook postrouting priority srcnat; policy accept; "
+        f'ip6 saddr fd00::/64 masquerade; ip saddr != 10.0.0.0/8 ip saddr {named} oifname "eth0" masquerade }} }}'
+        if family == "inet" else f"table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; "
+        f'ip saddr {named} oifname "eth0" masquerade }} }}'
+    )  # fmt: skip
+    node.save(tmp_path)
+    words = (tmp_path, "--iface", "lan0", "--flows", 500)
+    assert "All 500 flows found a port." in ran(*words)
+    # who chooses others is told how, and who has chosen is not
+    said = ran(*words, "--network", "172.16.0.0/16")
+    assert "No flow was translated" in said
+    assert "--network" not in said
+    hook = "type nat hook postrouting priority srcnat;"
+    node.load_nft(f"table ip nat {{ chain post {{ {hook} ip daddr 192.0.2.1 masquerade }} }}")
+    node.save(tmp_path)
+    assert "--network NET opens flows of others" in ran(*words)
