@@ -17,6 +17,8 @@ from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
+from ..node.model import LOCAL
+from ..util.text import number_of
 from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
@@ -157,6 +159,13 @@ def plan(
             break
         else:
             addresses, step = max(min(there + step, MAX_ADDRESSES), addresses + 1), 2 * step
+    if not enough and fewer and fewer[1].outcome.addresses <= pairs_of(work) < MAX_ADDRESSES:
+        # Linux chooses by a hash of both (find_best_ips_proto)
+        used = number_of(fewer[1].outcome.addresses, "SNAT address", "es")
+        raise InputError(
+            f"no number of SNAT addresses is enough: {used} of {fewer[0]} would be used, as all flows of one client to "
+            "one destination get the same; spread the load over more clients or destinations"
+        )
     if not enough:
         raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
     tried, found = enough
@@ -165,6 +174,12 @@ def plan(
         lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1) if tried else 0, table, table // 4,
         found, fewer[1] if fewer else None, size, there > tried, cut_short(node, work, profile),
     )  # fmt: skip
+
+
+def pairs_of(work: Workload) -> int:
+    """Return how many pairs of a client and a destination a workload has; MAX_ADDRESSES where each flow has its own."""
+    clients = 1 if work.iface == LOCAL else work.clients or MAX_ADDRESSES
+    return clients * len(set(work.destinations))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import fastnat
 from fastnat.cli import group
+from fastnat.errors import InputError
 from fastnat.exhaustion import Workload, plan, steady, variants
 from fastnat.exhaustion.variants import Variant
 
@@ -170,6 +171,15 @@ def test_addresses_are_added_for_whatever_destination_is_translated():
         made[name] = plan.plan(node, Workload(ends, **{**load, "rate": rate}))
     assert {m.addresses for m in made.values()} == {2}
     assert len({round(m.busiest) for m in made.values()}) == 1
+
+
+@pytest.mark.parametrize("who", [{"clients": 1}, {"iface": "local"}])
+def test_no_number_of_addresses_is_enough_for_one_client(who):
+    work = Workload(WEB, "tcp", **{"rate": 60.0, "hold": 1.0, "clients": 300, "sport": "random", **who})
+    node = node_of(150)
+    node.load_rules("*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 1024-1173\nCOMMIT\n")
+    with pytest.raises(InputError, match=r"no number of SNAT addresses is enough: 1 SNAT address of \d+ would be used"):
+        plan.plan(node, work, "linux-5.4")
 
 
 def test_a_plan_shows_what_it_is_at():
