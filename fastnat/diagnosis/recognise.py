@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .. import iptables
-from ..addresses import V4, V6, family_of
+from ..addresses import FAMILIES, family_of
 from ..errors import InputError
 from ..exhaustion.source_nat import ANY, port_windows
-from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
 from ..node.model import NFT_LAST
 from ..util.files import read_text, standard_input, sysctl_name
@@ -33,8 +31,6 @@ RULE = re.compile(
     r"|\s*\*(?:nat|filter|mangle|raw|security)\s*$|\s*:\w\S* "
 )
 NFT = re.compile(r"\s*(?:table (?:ip6?|inet|arp|bridge|netdev) |add table |chain \w)")
-# ports behind an address or alone, as in `masquerade to :1024-2047`
-NFT_PORTS = re.compile(r"(?:masquerade|snat)\b[^;\n]*?:(\d{1,5})-(\d{1,5})\b")
 IPVS = re.compile(r"\s*-[AaEe] -[tuf] ")
 IPSET = re.compile(r"\s*(?:create|add) \S+ ")
 TOOL = re.compile(r"conntrack v[\d.]+ \(conntrack-tools\): (\d+) flow entries have been shown")
@@ -69,7 +65,8 @@ COMMANDS = {
 class Evidence:
     """What was recognised: texts by kind, with the names that errors give them.
 
-    dumps, stats, logs: (name, what it holds) in the order given; node: None without addresses; said: what was
+    dumps, stats, logs: (name, what it holds) in the order given; node: None without addresses; rules: a node that has
+    them, even if nothing else is known of it; said: what was
     recognised, left out, and what would help.
     """
 
@@ -79,15 +76,18 @@ class Evidence:
     sysctls: dict[str, str] = field(default_factory=dict)
     node: Node | None = None
     has_rules: bool = False
-    # ports that rules of SNAT and MASQUERADE name, both included
-    windows: set[tuple[int, int]] = field(default_factory=set)
+    rules: Node = field(default_factory=Node)
     said: list[str] = field(default_factory=list)
 
     def windows_of(self, address: str, proto: str) -> set[tuple[int, int]]:
-        """Return the ports that rules name for an address's family and a protocol; of loose rules for any."""
-        if self.node is None or not self.has_rules or proto not in ("tcp", "udp"):
-            return self.windows
-        return port_windows(self.node, family_of(address), proto) - {ANY}
+        """Return the first and last ports that rules name for an address's family and a protocol."""
+        return port_windows(self.rules, family_of(address), proto) - {ANY} if proto in ("tcp", "udp") else set()
+
+    @property
+    def windows(self) -> set[tuple[int, int]]:
+        """All that they name."""
+        every = (port_windows(self.rules, family, proto) for family in FAMILIES.values() for proto in ("tcp", "udp"))
+        return set().union(*every) - {ANY}
 
     def sysctl(self, name: str) -> int | None:
         """Return a sysctl of conntrack as a number, None if no file says it."""
@@ -183,24 +183,28 @@ def collect(paths: list[str]) -> Evidence:
             raise InputError(f"{name}: {kind} again, after {texts[kind][0]}; give those of one node at one time")
         else:
             texts[kind] = (name, text)
-    for kind, (name, text) in texts.items():
-        found.windows |= windows_of(kind, name, text)
-    found.has_rules = any(kind.startswith("rules") for kind in texts)
     if "addresses" in texts:
         found.node = _node(texts, found)
+    found.rules = found.node or rules_of(texts, found)
+    found.has_rules = any(kind.startswith("rules") for kind in texts)
     return found
 
 
-def windows_of(kind: str, name: str, text: str) -> set[tuple[int, int]]:
-    """Return the ranges of ports that the SNAT and MASQUERADE rules of a text name."""
-    if kind == "rules of nftables":
-        return {(int(low), int(high)) for low, high in NFT_PORTS.findall(text)}
-    if kind not in ("rules", "rules of IPv6"):
-        return set()
-    parsed = iptables.parse(text, name, True, V6 if kind == "rules of IPv6" else V4)
-    targets = [rule.target for t in parsed.tables.values() for c in t.chains.values() for rule in c.rules]
-    named = [t for t in targets if t.name in ("SNAT", "MASQUERADE") and t.flags & PROTO_SPECIFIED]
-    return {(min(t.min_proto, t.max_proto), max(t.min_proto, t.max_proto)) for t in named}
+def rules_of(texts: dict[str, tuple[str, str]], found: Evidence) -> Node:
+    """Return a node that has the rules of loose files alone; a listing of nftables that is cut is left out."""
+    node = Node()
+    for kind, load in (("rules", node.load_rules), ("rules of IPv6", node.load_rules6)):
+        if kind in texts:
+            name, text = texts[kind]
+            load(text, name, lenient=True)
+    if "rules of nftables" in texts:
+        name, text = texts["rules of nftables"]
+        try:
+            node.load_nft(text, name, lenient=True)
+        except InputError as error:
+            del texts["rules of nftables"]
+            found.said.append(f"{name}: left out, {str(error).splitlines()[0].removeprefix(f'{name}:')}")
+    return node
 
 
 def _files(paths: list[str]) -> list[str | Path]:

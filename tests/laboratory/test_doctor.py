@@ -183,9 +183,15 @@ def test_a_range_of_ports_is_that_of_the_protocol_whose_rule_has_it(tmp_path):
                             iface="cni0", tcp_flags=2)  # fmt: skip
         nat.process(batch)
         (tmp_path / "dump").write_text(nat.conntrack.format())
-        result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(tmp_path / "n"), "--json"])
-        answers = {f["cause"]: f["answer"] for f in json.loads(result.output)["findings"]}
-        assert (answers["ports"] == "yes") == ill
+        loose = [tmp_path / "n/rules.v4", tmp_path / "loose.nft"]
+        hook = "type nat hook postrouting priority srcnat;"
+        loose[1].write_text(
+            f"table ip nat {{ chain post {{ {hook} udp dport 53 masquerade to :5000-5009; masquerade; }} }}\n"
+        )
+        for rules in (tmp_path / "n", *loose):
+            result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(rules), "--json"])
+            answers = {f["cause"]: f["answer"] for f in json.loads(result.stdout)["findings"]}
+            assert (answers["ports"] == "yes") == ill
 
 
 PARTS = {
