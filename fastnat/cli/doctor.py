@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..addresses import family_of
 from ..diagnosis import remedies
 from ..diagnosis.causes import NAMES, Facts, Finding, facts_of, findings
 from ..diagnosis.recognise import COMMANDS, Evidence, collect
@@ -15,6 +16,7 @@ from ..diagnosis.stale import Stale, stale
 from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
+from ..exhaustion.source_nat import pool_of
 from .forms import Answer, Paper, forms, tell
 from .options import profile_option
 from .terminal import Bar, answer_no, warn, working
@@ -117,9 +119,13 @@ def tried_on(
     bar.update(bar.task, description="trying what would change it")
     name, text = evidence.dumps[-1]
     space = worst.space
-    node = evidence.node if evidence.node and evidence.has_rules else remedies.minimal_node(space)
+    known = evidence.node if evidence.has_rules else None
     limit = facts.limit if facts.limit is not None else MAX_CONNECTIONS // 4
-    return remedies.try_changes(node, space, text, name, profile, limit, lambda n: bar.advance(bar.task, n))
+    node = known or remedies.minimal_node(space)
+    family = family_of(space.address)
+    pool = pool_of(node, family, family.to_int(space.address))
+    following = remedies.Next(space, text, name, limit, known is not None, pool)
+    return remedies.try_changes(node, following, profile, lambda n: bar.advance(bar.task, n))
 
 
 def document(evidence: Evidence, answers: list[Finding], found: Stale | None, tried: list[Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..exhaustion.html import rates_page
 from ..exhaustion.outcome import words_of
 from ..exhaustion.plots import draw, open_plot
 from ..exhaustion.question import hold_in_words, now, question
+from ..exhaustion.report import MAX_FAIL
 from ..exhaustion.steady import MAX_FLOWS, Steady, estimate, sustainable_rate
 from ..exhaustion.times import hold_of
 from ..exhaustion.variants import (
@@ -39,6 +40,7 @@ from ..exhaustion.variants import (
 )
 from ..exhaustion.workload import CLOSES
 from ..node import Node
+from ..node.model import LOCAL
 from ..util.escapes import json_text
 from ..util.files import read_text
 from ..util.output import Output, Outputs
@@ -77,6 +79,9 @@ EXAMPLES = (
     ("exhaust node/ --proto tcp --hold exp:5 --clients 200 --sport random", "which rate is too much"),
     ("exhaust node/ --rate 3k/s --hold 30s --vary addresses=1:2 -o html >run.html", "a page for others"),
     ("exhaust node/ --json run.json", "keeps the run, for `fastnat report`"),
+)
+OTHER_CLIENTS = (
+    "The clients are those of the first SNAT rule that names a network; --network NET opens flows of others."
 )
 NEXT = """Your own node:
   fastnat snapshot node/                                           collects it (on the node, as root)
@@ -209,6 +214,8 @@ def exhaust(
                 stopped, results = stop, stop.results
                 ignore_interrupts()
         notes = (*idle(variants, work), *cut_shorts(variants, loaded, work, kernel))
+        if results[0].outcomes[0].kind == "untranslated" and work.network is None and work.iface != LOCAL:
+            notes = (*notes, OTHER_CLIENTS)
         doc = Document(
             name, kernel, work, results, left_out(stopped) if stopped else "", notes=notes, date=now(), seed=first_seed
         )
@@ -217,7 +224,8 @@ def exhaust(
         if no:
             answer_no()
         write(written, doc, results[:1] if demo else results, draw_it=not stopped)
-    tell(form, run_answer(doc, results[:1] if demo else results))
+    may_fail = MAX_FAIL if max_fail is None else max_fail
+    tell(form, run_answer(doc, results[:1] if demo else results, may_fail))
     if demo and form == "text":
         Terminal().print(NEXT, soft_wrap=True)
     if stopped:

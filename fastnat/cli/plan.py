@@ -124,7 +124,7 @@ def words_of(made: Plan, held: float | str, fails: float, there: int) -> list[st
     if made.found.outcome.kind == "untracked":
         return [f"No SNAT address is needed. {verdict(made.found.outcome)}"]
     table = f"nf_conntrack_max = {made.max_connections}, nf_conntrack_buckets = {made.buckets}"
-    table += " (a quarter above the load)" + (f"; this node has {there}." if there < made.max_connections else ".")
+    table += " (a quarter above the load)" + (f"; this node has {there}." if 0 < there < made.max_connections else ".")
     lasts = f"for {made.lifetime:.0f} s, {hold_in_words(held)} and then for the timeout"
     if made.cut_short:
         lasts = f"for {made.lifetime:.0f} s on average, {hold_in_words(held)}"

@@ -107,7 +107,7 @@ def top(
     def write(paper: Paper) -> None:
         show(paper, now, spaces, growth)
         if loaded:
-            show_table(paper, now, limit_of(loaded))
+            show_table(paper, now, loaded)
 
     tell(form, Answer(write, document, HEADER, table))
     if now.cut:
@@ -143,14 +143,19 @@ def limit_of(node: Node) -> int:
     return node.sysctl(PREFIX + "max", 262_144)
 
 
-def show_table(paper: Paper, dump: Dump, limit: int) -> None:
+def show_table(paper: Paper, dump: Dump, node: Node) -> None:
     """Print how full the conntrack table is."""
+    limit, said = limit_of(node), node.sysctl(PREFIX + "max", -1) >= 0
+    if not limit:
+        paper.say(f"Table: {dump.connections:,}; nf_conntrack_max is 0: it has no limit.")
+        return
     share = dump.connections / limit
     full = "the table is full: new connections are dropped, or unanswered ones early for them, whatever ports are free"
     what = full if share >= 1 else "room is left"
     if 0.95 <= share < 1:
         what = "nearly full: connections without an answer are dropped early"
-    paper.say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}, {share:.0%}: {what}.")
+    assumed = "" if said else " (assumed: the node's files do not say)"
+    paper.say(f"Table: {dump.connections:,} of nf_conntrack_max {limit:,}{assumed}, {share:.0%}: {what}.")
 
 
 def show(console: Paper, dump: Dump, spaces: list[PortSpace], growth: list[float | None]) -> None:

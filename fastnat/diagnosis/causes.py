@@ -30,6 +30,7 @@ FEW_INVALID = 100
 SMALL = 50
 # a dump that shows fewer entries than the tool or the kernel counted is cut
 WHOLE = 0.98
+NO_LIMIT = "nf_conntrack_max is 0: the table has no limit"
 NAMES = {
     "ports": "SNAT ports to one destination ran out", "table": "the conntrack table is full",
     "early_drop": "early drop ends connections that were not answered",
@@ -106,7 +107,7 @@ def _read_dump(facts: Facts, profile: str) -> None:
         first = first or space.address
         ours = ours or own is None or space.address in own
         if space.connections >= least or not facts.spaces:
-            facts.spaces.append(within(space, evidence.windows))
+            facts.spaces.append(within(space, evidence.windows_of(space.address, space.proto)))
         elif ours:
             break
     facts.windows_known = evidence.has_rules
@@ -221,7 +222,7 @@ def _some_small(facts: Facts) -> bool:
 
 def _table(facts: Facts) -> Finding:
     counted, entries, limit = facts.counted, facts.entries, facts.limit
-    full = entries is not None and limit is not None and entries >= limit
+    full = entries is not None and limit is not None and entries >= limit > 0
     share = entries / limit if entries is not None and limit else None
     there = f"{entries:,} entries of nf_conntrack_max {limit:,} ({share:.0%})" if share is not None else ""
     figures = {"entries": float(entries), "max": float(limit)} if entries is not None and limit else {}
@@ -246,6 +247,8 @@ def _table(facts: Facts) -> Finding:
         if facts.full_lines and facts.between:
             said += f"; the {facts.full_lines:,} lines of the kernel are older"
         return Finding("table", "no", f"{said}; {there}".rstrip("; "), figures=figures)
+    if limit == 0:
+        return Finding("table", "no", NO_LIMIT)
     if share is not None and share < ROOMY:
         return Finding("table", "no", there, figures=figures)
     if full:
@@ -271,6 +274,8 @@ def _early_drop(facts: Facts) -> Finding:
         return Finding("early_drop", "yes" if n else "no", said, figures={"early_drop": float(n)})
     if entries is not None and limit and entries < ROOMY * limit:
         return Finding("early_drop", "no", f"{entries:,} entries of {limit:,}: there is room")
+    if limit == 0:
+        return Finding("early_drop", "no", NO_LIMIT)
     return Finding("early_drop", "unknown", "no counter says so", COMMANDS["counters"])
 
 

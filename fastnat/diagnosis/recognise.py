@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .. import iptables
-from ..addresses import V4, V6
+from ..addresses import FAMILIES, family_of
 from ..errors import InputError
-from ..iptables.model import PROTO_SPECIFIED
+from ..exhaustion.source_nat import ANY, port_windows
 from ..node import Node
+from ..node.model import NFT_LAST
 from ..util.files import read_text, standard_input, sysctl_name
 from ..util.text import excerpt
 from . import counters
@@ -31,8 +31,6 @@ RULE = re.compile(
     r"|\s*\*(?:nat|filter|mangle|raw|security)\s*$|\s*:\w\S* "
 )
 NFT = re.compile(r"\s*(?:table (?:ip6?|inet|arp|bridge|netdev) |add table |chain \w)")
-# ports behind an address or alone, as in `masquerade to :1024-2047`
-NFT_PORTS = re.compile(r"(?:masquerade|snat)\b[^;\n]*?:(\d{1,5})-(\d{1,5})\b")
 IPVS = re.compile(r"\s*-[AaEe] -[tuf] ")
 IPSET = re.compile(r"\s*(?:create|add) \S+ ")
 TOOL = re.compile(r"conntrack v[\d.]+ \(conntrack-tools\): (\d+) flow entries have been shown")
@@ -49,6 +47,12 @@ FILES = {
     "rules of IPv6": "rules.v6", "rules of nftables": "rules.nft", "sets": "ipset.save", "IPVS services": "ipvs.save",
     "policy rules": "rule.json", "policy rules of IPv6": "rule6.json",
 }  # fmt: skip
+# files of a node directory whose text does not tell what they are; the last one says that rules.nft was loaded last
+BY_NAME = {
+    "route-all.json": "routes of all tables", "route6-all.json": "routes of all tables of IPv6", "passwd": "users",
+    "group": "groups", NFT_LAST: "order of rules",
+}  # fmt: skip
+FILES |= {kind: file for file, kind in BY_NAME.items()}
 # of which family a file is that its text does not tell: `*nat ... -j MASQUERADE`, a default route, a rule for all
 NAMES = {file: kind for kind, file in FILES.items()}
 COMMANDS = {
@@ -61,7 +65,8 @@ COMMANDS = {
 class Evidence:
     """What was recognised: texts by kind, with the names that errors give them.
 
-    dumps, stats, logs: (name, what it holds) in the order given; node: None without addresses; said: what was
+    dumps, stats, logs: (name, what it holds) in the order given; node: None without addresses; rules: a node that has
+    them, even if nothing else is known of it; said: what was
     recognised, left out, and what would help.
     """
 
@@ -71,9 +76,18 @@ class Evidence:
     sysctls: dict[str, str] = field(default_factory=dict)
     node: Node | None = None
     has_rules: bool = False
-    # ports that rules of SNAT and MASQUERADE name, both included
-    windows: set[tuple[int, int]] = field(default_factory=set)
+    rules: Node = field(default_factory=Node)
     said: list[str] = field(default_factory=list)
+
+    def windows_of(self, address: str, proto: str) -> set[tuple[int, int]]:
+        """Return the first and last ports that rules name for an address's family and a protocol."""
+        return port_windows(self.rules, family_of(address), proto) - {ANY} if proto in ("tcp", "udp") else set()
+
+    @property
+    def windows(self) -> set[tuple[int, int]]:
+        """All that they name."""
+        every = (port_windows(self.rules, family, proto) for family in FAMILIES.values() for proto in ("tcp", "udp"))
+        return set().union(*every) - {ANY}
 
     def sysctl(self, name: str) -> int | None:
         """Return a sysctl of conntrack as a number, None if no file says it."""
@@ -144,8 +158,15 @@ def collect(paths: list[str]) -> Evidence:
     texts: dict[str, tuple[str, str]] = {}
     for path in _files(paths):
         name = "standard input" if path == "-" else str(path)
-        text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
-        kind = _named(Path(name).name, kind_of(text))
+        try:
+            text = standard_input().read().decode(errors="replace") if path == "-" else read_text(Path(path))
+        except InputError as error:
+            if str(path) in paths:
+                raise
+            # a node's directory may also hold a capture
+            found.said.append(f"{name}: left out, {str(error).removeprefix(f'{name}: ')}")
+            continue
+        kind = BY_NAME.get(Path(name).name) or _named(Path(name).name, kind_of(text))
         if not kind:
             found.said.append(f"{name}: left out, {_why(text)}")
             continue
@@ -162,24 +183,28 @@ def collect(paths: list[str]) -> Evidence:
             raise InputError(f"{name}: {kind} again, after {texts[kind][0]}; give those of one node at one time")
         else:
             texts[kind] = (name, text)
-    for kind, (name, text) in texts.items():
-        found.windows |= windows_of(kind, name, text)
-    found.has_rules = any(kind.startswith("rules") for kind in texts)
     if "addresses" in texts:
         found.node = _node(texts, found)
+    found.rules = found.node or rules_of(texts, found)
+    found.has_rules = any(kind.startswith("rules") for kind in texts)
     return found
 
 
-def windows_of(kind: str, name: str, text: str) -> set[tuple[int, int]]:
-    """Return the ranges of ports that the SNAT and MASQUERADE rules of a text name."""
-    if kind == "rules of nftables":
-        return {(int(low), int(high)) for low, high in NFT_PORTS.findall(text)}
-    if kind not in ("rules", "rules of IPv6"):
-        return set()
-    parsed = iptables.parse(text, name, True, V6 if kind == "rules of IPv6" else V4)
-    targets = [rule.target for t in parsed.tables.values() for c in t.chains.values() for rule in c.rules]
-    named = [t for t in targets if t.name in ("SNAT", "MASQUERADE") and t.flags & PROTO_SPECIFIED]
-    return {(min(t.min_proto, t.max_proto), max(t.min_proto, t.max_proto)) for t in named}
+def rules_of(texts: dict[str, tuple[str, str]], found: Evidence) -> Node:
+    """Return a node that has the rules of loose files alone; a listing of nftables that is cut is left out."""
+    node = Node()
+    for kind, load in (("rules", node.load_rules), ("rules of IPv6", node.load_rules6)):
+        if kind in texts:
+            name, text = texts[kind]
+            load(text, name, lenient=True)
+    if "rules of nftables" in texts:
+        name, text = texts["rules of nftables"]
+        try:
+            node.load_nft(text, name, lenient=True)
+        except InputError as error:
+            del texts["rules of nftables"]
+            found.said.append(f"{name}: left out, {str(error).splitlines()[0].removeprefix(f'{name}:')}")
+    return node
 
 
 def _files(paths: list[str]) -> list[str | Path]:
@@ -187,9 +212,7 @@ def _files(paths: list[str]) -> list[str | Path]:
     found: list[str | Path] = []
     for path in paths:
         if path != "-" and Path(path).is_dir():
-            there = sorted(p for p in Path(path).iterdir() if p.is_file() and not p.name.startswith("."))
-            # what `route show table all` prints is not told apart from the main table by its text
-            found += [p for p in there if p.name not in ("route-all.json", "route6-all.json")]
+            found += sorted(p for p in Path(path).iterdir() if p.is_file() and not p.name.startswith("."))
         else:
             found.append(path)
     return found

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..addresses import FAMILIES, Family
 from ..core.layout import MatchKind, NftExprKind
-from ..dtypes import HZ, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
+from ..dtypes import HZ, MATCH, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
 from ..engine.flows import interface_of
 from ..errors import InputError
 from ..node import Node
+from ..rules.forms import PLACES
 from ..util.mixing import folded, scrambled
 
 SYN = 2
@@ -27,6 +28,10 @@ SYN = 2
 # these so many at first
 SOURCES, TRIES, FEW = 4, 2048, 64
 BATCH = 1 << 16
+# entries of which each is judged by itself where they differ, not by some of its group
+EACH = 1 << 14
+# what is less likely may not come up in so few of them
+RARE = 0.1
 # entries for which a few packets are tried in one engine
 TOGETHER = 512
 # whether the translation of an entry is one of those that rules draw
@@ -39,6 +44,8 @@ NFT_COUNTING = (
     NftExprKind.LIMIT, NftExprKind.QUOTA, NftExprKind.CONNLIMIT, NftExprKind.OBJECT, NftExprKind.DYNSET,
     NftExprKind.LAST,
 )  # fmt: skip
+# the field of MATCH that holds the chance of -m statistic --mode random, of 2**31
+BELOW = (MATCH.names or ())[PLACES[MatchKind.RANDOM]["below"]]
 MOST_CONNECTIONS = 1 << 25
 # what says more of routes, addresses or sysctls that were not given than of rules
 NOWHERE = (Reason.NO_ROUTE, Reason.MARTIAN, Reason.OUT_DEVICE, Reason.NOT_FORWARDING, Reason.INTERFACE)
@@ -119,6 +126,27 @@ def may_depend_on_others(engine: Engine) -> bool:
     return False
 
 
+def draws_by_hash(engine: Engine) -> bool:
+    """Tell whether rules of nftables choose by a hash of the packet."""
+    hashes = (NftExprKind.JHASH, NftExprKind.SYMHASH)
+    return any(bool(np.isin(s.core.arrays["nft_exprs"]["kind"], hashes).any()) for s in engine.stacks.values())
+
+
+def least_chance(engine: Engine) -> float:
+    """Return the least probability that a rule gives to one of its outcomes by chance; 1 where none does."""
+    least = 1.0
+    for stack in engine.stacks.values():
+        there = stack.core.arrays
+        # a rule of one match holds it itself
+        matches, exprs = np.concatenate([there["matches"], there["rules"]["match"]]), there["nft_exprs"]
+        below = matches[BELOW]
+        chances = below[matches["kind"] == MatchKind.RANDOM] / 2.0**31
+        numbers = exprs["b"][(exprs["kind"] == NftExprKind.NUMGEN) & (exprs["sreg"] == 1)].astype(np.float64)
+        outcomes = np.concatenate([chances, 1 - chances, 1 / np.maximum(numbers, 1)])
+        least = min(least, float(outcomes[outcomes > 0].min(initial=1.0)))
+    return least
+
+
 class Judge:
     """Compares the entries of one family with what their first packets would meet today.
 
@@ -135,6 +163,9 @@ class Judge:
         self.known, self.same = np.zeros((2, n), np.bool_)
         self.out = np.zeros(n, records_of(family).RESULT)
         self.zoned = (records["tuples"]["zone"] != 0).any(axis=1)
+        self.others_matter, self.rare = may_depend_on_others(fresh), least_chance(fresh) < RARE
+        # a hash whose seed the kernel draws gives this flow what it likes, and the next one something else
+        self.by_hash = draws_by_hash(fresh)
 
     def first_packets(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the packets that opened the entries, and which of them have a way into the node."""
@@ -165,8 +196,13 @@ class Judge:
                 break
         self.same = self.known & self.as_it_was(np.arange(len(self.records)))
         groups = self.alike()
-        for members, drawn in zip(groups, self.are_drawn(groups), strict=True):
-            self.same[members] |= drawn
+        if self.others_matter or self.by_hash or sum(map(len, groups)) > EACH:
+            for members, drawn in zip(groups, self.are_drawn(groups), strict=True):
+                self.same[members] |= drawn
+        elif groups:
+            # a source, or its port, may leave to chance what is none for others of the group
+            every = np.concatenate(groups)
+            self.same[every] |= self.sent_again(every) == COMES_UP
 
     def opened(self, at: NDArray[Any]) -> NDArray[np.bool_]:
         """Run first packets through an engine that has seen none; return which were judged, their results in out."""
@@ -226,9 +262,12 @@ class Judge:
             return []
         every = np.concatenate(samples)
         told = np.full(len(every), UNKNOWN)
-        told[(self.out["verdict"][every] == Verdict.DROP) | (self.out["ctinfo"][every] == CtInfo.UNTRACKED)] = NEVER
-        together = np.flatnonzero((told == UNKNOWN) & np.isin(self.original["proto"][every], WITH_PORTS))
-        told[together] = self.first_look(every[together])
+        if self.others_matter or self.by_hash:
+            told[(self.out["verdict"][every] == Verdict.DROP) | (self.out["ctinfo"][every] == CtInfo.UNTRACKED)] = NEVER
+            together = np.flatnonzero((told == UNKNOWN) & np.isin(self.original["proto"][every], WITH_PORTS))
+            told[together] = self.first_look(every[together])
+        else:
+            told = self.sent_again(every)
         drawn, begin = [], 0
         for mine in samples:
             said = told[begin : begin + len(mine)]
@@ -244,6 +283,48 @@ class Judge:
         ]
         return chosen
 
+    def sent_again(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Send the first packets of these entries again and again, each time into an empty table; tell what comes up.
+
+        They stay what they are, as what rules choose by a source port is no chance.
+        """
+        told = np.full(len(at), NEVER)
+        for a in range(0, len(at), EACH):
+            pending = np.arange(a, min(a + EACH, len(at)))
+            engine = self.fresh.fork()
+            drawn, first = engine.stats["random_draws"], self.out[at[pending]]
+            for n in range(1, TRIES + 1):
+                part = at[pending]
+                out = engine.process(self.batch[part], engine.now)
+                there = self.translates_as(part, out)
+                told[pending[there]] = COMES_UP
+                if engine.stats["random_draws"] == drawn:
+                    # nothing is left to chance
+                    break
+                engine.conntrack.flush()
+                if n == 1:
+                    first = out.copy()
+                    alike = np.ones(len(pending), np.bool_)
+                for name in ("dst", "src", "dport", "verdict"):
+                    alike &= out[name] == first[name]
+                # of what is rare a few packets show nothing
+                left = ~there & ((n < FEW) | ~alike | self.rare)
+                pending, first, alike = pending[left], first[left], alike[left]
+                if not len(pending):
+                    break
+        return told
+
+    def translates_as(self, at: NDArray[np.int64], out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which results translate as these entries do, but for the port that a SNAT draws."""
+        reply, lost = self.reply[at], (out["verdict"] == Verdict.DROP) & (out["reason"] != Reason.CLASH)
+        ports = np.isin(self.original["proto"][at], WITH_PORTS)
+        lost |= out["ctinfo"] == CtInfo.UNTRACKED
+        found: NDArray[np.bool_] = (
+            (out["dst"] == reply["src"]) & (out["src"] == reply["dst"]) & ~lost
+            & (~ports | (out["dport"] == reply["sport"]))
+        )  # fmt: skip
+        return found
+
     def first_look(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
         """Try a few packets for each of these entries, with those of many others; tell what that says about each.
 
@@ -252,7 +333,6 @@ class Judge:
         o, reply = self.original[at], self.reply[at]
         _, first, where = np.unique(o[["src", "dst", "dport", "proto"]], return_index=True, return_inverse=True)
         where, told = where.reshape(-1), np.full(len(at), UNKNOWN)
-        alone = may_depend_on_others(self.fresh)
         for a in range(0, len(first), TOGETHER):
             batch = np.repeat(self.batch[at[first[a : a + TOGETHER]]], FEW)
             batch["sport"] = np.tile(np.arange(1024, 1024 + FEW), len(batch) // FEW)
@@ -264,7 +344,9 @@ class Judge:
             alike = np.isin(tried["reason"], (Reason.CLASH, Reason.TABLE_FULL), invert=True).all(axis=1)
             for name in ("dst", "src", "dport"):
                 alike &= (tried[name] == tried[name][:, :1]).all(axis=1)
-            told[mine] = np.where(there.any(axis=1), COMES_UP, np.where(alike & (not alone), NEVER, UNKNOWN))
+            told[mine] = np.where(
+                there.any(axis=1), COMES_UP, np.where(alike & (not self.others_matter), NEVER, UNKNOWN)
+            )
         return told
 
     def comes_up(self, k: int) -> bool:

@@ -82,7 +82,7 @@ class Engine:
     node : Node
     profile : str            "linux-6.18" (default) or "linux-5.4"
     seed : int               0..2**64-1; the same seed and input give the same output, bit for bit
-    max_connections : int    nf_conntrack_max, at most 2**25; None: the node's sysctl, else 262,144
+    max_connections : int    nf_conntrack_max, at most 2**25; None: the node's sysctl, else 262,144; of 0 it is 2**25
     remember : bool          remember the answers of the rules for packets that they cannot tell apart, and let
                              established packets skip hooks without rules; False changes no answer, only costs time
     events : int             how many events to keep between two calls of events(); 0: none, at no cost
@@ -121,7 +121,13 @@ class Engine:
             raise InputError(f"profile {shown(profile)}: expected one of {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
         if max_connections is None:
-            max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144)
+            # 0 is no limit (__nf_conntrack_alloc)
+            max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144) or MAX_CONNECTIONS
+            if max_connections > MAX_CONNECTIONS:
+                raise InputError(
+                    f"sysctl net.netfilter.nf_conntrack_max = {max_connections}: at most {MAX_CONNECTIONS} connections "
+                    "are simulated; set it to that in the node's sysctl.conf"
+                )
         max_connections = whole("max_connections", max_connections, 1, MAX_CONNECTIONS)
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..node.arrays import route_array
 from ..node.model import LOCAL
 from ..util.mixing import folded, scrambled
+from .source_nat import nft_sources
 from .workload import ANY_CLIENTS, Workload, check_duration, holds, network_of, stage_points
 
 LOW_EPHEMERAL, HIGH_EPHEMERAL = 32768, 60999
@@ -78,6 +79,8 @@ def clients_of(engine: Engine, work: Workload) -> Clients:
             if rule and rule.target.name in ("SNAT", "MASQUERADE") and rule.smask and not rule.invert_src:
                 base, length = rule.src, rule.smask.bit_count()
                 break
+        else:
+            base, length = nft_sources(engine.node, family) or (base, length)
     length = max(length, 8)
     network = base & family.mask_of(length)
     lowest = 2 if family.bits - length > 1 else 0

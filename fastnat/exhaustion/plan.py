@@ -17,12 +17,14 @@ from ..engine import Engine
 from ..engine.engine import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
+from ..node.model import LOCAL
+from ..util.text import number_of
 from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
 from .spaces import Spaces
-from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, is_tracked, keeps_for, steady
+from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, keeps_for, reach_of, steady
 from .variants import Variant, apply
-from .workload import Workload, busiest_share
+from .workload import Workload
 
 # arithmetic rules out what is less than this part of what it needs
 CERTAIN = 0.95
@@ -120,16 +122,17 @@ def plan(
     live = work.rate * lasts
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
-    busiest = live * busiest_share(work)
     base = Engine(node, profile, seed)
     size = Spaces(base, work.proto, work.family).size
-    if not is_tracked(base, work):
+    reach = reach_of(base, work)
+    if not reach.tracked:
         found = steady(base, work, share, SHORTEST)
         return Plan(0.0, 0.0, 0.0, 0, found.fails, 0, 0, 0, found, size=size)
+    busiest = live * reach.busiest
     table = 1 << math.ceil(math.log2(max(live * HEADROOM, 1024)))
     # with fewer the share that fails is no less than what finds no port at all; a lifetime is only a mean
     kept = keeps_for(work, lasts, profile) / lasts if lasts else 0.0
-    addresses = max(math.ceil(CERTAIN * busiest * kept * (1 - share) / size), 1)
+    addresses = max(math.ceil(CERTAIN * live * reach.at_least * kept * (1 - share) / size), 1)
     enough: tuple[int, Steady] | None = None
     fewer: tuple[int, Steady] | None = None
     step = 1
@@ -156,6 +159,13 @@ def plan(
             break
         else:
             addresses, step = max(min(there + step, MAX_ADDRESSES), addresses + 1), 2 * step
+    if not enough and fewer and fewer[1].outcome.addresses <= pairs_of(work) < MAX_ADDRESSES:
+        # Linux chooses by a hash of both (find_best_ips_proto)
+        used = number_of(fewer[1].outcome.addresses, "SNAT address", "es")
+        raise InputError(
+            f"no number of SNAT addresses is enough: {used} of {fewer[0]} would be used, as all flows of one client to "
+            "one destination get the same; spread the load over more clients or destinations"
+        )
     if not enough:
         raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
     tried, found = enough
@@ -164,6 +174,12 @@ def plan(
         lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1) if tried else 0, table, table // 4,
         found, fewer[1] if fewer else None, size, there > tried, cut_short(node, work, profile),
     )  # fmt: skip
+
+
+def pairs_of(work: Workload) -> int:
+    """Return how many pairs of a client and a destination a workload has; MAX_ADDRESSES where each flow has its own."""
+    clients = 1 if work.iface == LOCAL else work.clients or MAX_ADDRESSES
+    return clients * len(set(work.destinations))
 
 
 @dataclass(frozen=True)

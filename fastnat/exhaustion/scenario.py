@@ -42,7 +42,7 @@ from ..util.text import decimal, excerpt, finite, shown
 from ..util.units import COUNT, RATE
 from .factors import sport_of
 from .times import hold_of, seconds
-from .variants import MAX_SEEDS, Variant, combinations, with_rate_of
+from .variants import MAX_SEEDS, Variant, combinations, with_rate_of, with_rates_divided
 from .workload import MAX_RATE, Workload, zipf
 
 SECTIONS = ("node", "workload", "stage", "vary", "run")
@@ -218,8 +218,9 @@ def load(path: Path) -> Scenario:
     node = r.known(r.data.get("node", {}), "node", NODE_KEYS)
     settings = r.known(r.data.get("run", {}), "run", RUN_KEYS)
     where = r.value(node, "path", text, None)
-    variants = _variants(r)
-    work = _workload(r)
+    requests = _requests(r)
+    variants = with_rates_divided(_variants(r), requests)
+    work = _workload(r, requests)
     try:
         with_rate_of(variants, work).check()
     except InputError as error:
@@ -231,7 +232,13 @@ def load(path: Path) -> Scenario:
     )  # fmt: skip
 
 
-def _workload(r: Reader) -> Workload:
+def _requests(r: Reader) -> float:
+    """Return how many requests share a connection: rates count requests, and each n-th opens one."""
+    table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
+    return float(r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0))
+
+
+def _workload(r: Reader, requests: float) -> Workload:
     table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
     given: dict[str, Any] = {}
     makers = {
@@ -260,9 +267,7 @@ def _workload(r: Reader) -> Workload:
         rate = r.value(stage, "rate", rate_of, 0.0)
         made.append((r.value(stage, "for", seconds, 60.0), rate, r.value(stage, "to", rate_of, rate)))
     given["stages"] = tuple(made)
-    requests = r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0)
     if requests != 1.0:
-        # rates count requests: connections are opened for every n-th of them
         given["rate"] = given.get("rate", 0.0) / requests
         given["stages"] = tuple((t, a / requests, b / requests) for t, a, b in made)
     return Workload(**given)

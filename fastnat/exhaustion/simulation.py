@@ -30,7 +30,7 @@ from .lifetimes import lifetime, lingers
 from .outcome import Outcome, Row, quantile
 from .pool import Pool
 from .spaces import Spaces
-from .workload import DRAWS, KEEPALIVE, Workload, busiest_share, holds, mean_hold, span
+from .workload import DRAWS, KEEPALIVE, Workload, holds, mean_hold, span
 
 ROW = 1000
 FIN, RST, ACK = 1, 4, 16
@@ -386,7 +386,7 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         spaces=len(r.spaces.most),
         fullest=r.spaces.fullest(),
         ran_out=r.spaces.ran_out(tally.lost),
-        demand=expected_of(r) * busiest_share(r.work) / addresses / r.spaces.size,
+        demand=r.spaces.demanded(r.work, expected_of(r)),
         lingers=lingers(r.engine.node, r.work, r.engine.profile),
     )
 

@@ -11,7 +11,20 @@ from ..errors import FastnatError, InputError
 from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from ..iptables.model import Rule as IptablesRule
 from ..nftables import text_of
-from ..nftables.tree import Expression, Match, Meta, Nat, Payload, Prefix, Range, Rule, Statement, Table, Value
+from ..nftables.tree import (
+    Elements,
+    Expression,
+    Match,
+    Meta,
+    Nat,
+    Payload,
+    Prefix,
+    Range,
+    Rule,
+    Statement,
+    Table,
+    Value,
+)
 from ..node import Node
 
 # tables of nftables that a family's packets pass
@@ -160,6 +173,53 @@ def port_windows(node: Node, family: Family, proto: str) -> set[tuple[int, int]]
             if asked_of(nft_rule) in ("", proto):
                 found.update(window_of(s) for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s))
     return found
+
+
+def nft_sources(node: Node, family: Family) -> tuple[int, int] | None:
+    """Return address and prefix length of the first network that a SNAT or MASQUERADE rule of nftables names."""
+    change, asked = Change(family), Payload({4: "ip", 6: "ip6"}[family.version], "saddr")
+    for native in node.nft.tables.values():
+        for rule in (r for c in native.chains.values() for r in c.rules if native.family in TABLES[family.version]):
+            if any(change.concerns(s) for s in rule.statements if isinstance(s, Nat)):
+                named = (s.right for s in rule.statements if isinstance(s, Match) and (s.op, s.left) == ("==", asked))
+                for right in named:
+                    of = [e.key for e in right.items] if isinstance(right, Elements) else [right]
+                    for network in of:
+                        found = first_network(network, family)
+                        if found:
+                            return found
+    return None
+
+
+def first_network(named: Expression, family: Family) -> tuple[int, int] | None:
+    """Return address and prefix length of an address, network or range: of a range the first network within it."""
+    if isinstance(named, Prefix) and isinstance(named.address, Value):
+        return family.to_int(named.address.text), named.length
+    ends = (named.low, named.high) if isinstance(named, Range) else (named, named)
+    if not isinstance(ends[0], Value) or not isinstance(ends[1], Value):
+        return None
+    low, high = family.to_int(ends[0].text), family.to_int(ends[1].text)
+    length = family.bits
+    # twice as large while it begins there and ends within
+    while length and low & ~family.mask_of(length - 1) == 0 and low | ~family.mask_of(length - 1) & family.full <= high:
+        length -= 1
+    return low, length
+
+
+def pool_of(node: Node, family: Family, address: int) -> tuple[int, int]:
+    """Return the first and last of the addresses among which the rules choose that give this one."""
+    found, rules, change = [(address, address)], node.rules_of(family), Change(family)
+    for table in rules.tables.values() if rules else ():
+        targets = (rule.target for chain in table.chains.values() for rule in chain.rules)
+        found += [(t.min_addr, t.max_addr) for t in targets if t.name == "SNAT"]
+    for native in node.nft.tables.values():
+        for nft_rule in (r for c in native.chains.values() for r in c.rules if native.family in TABLES[family.version]):
+            named = (s.address for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s))
+            for ends in ((a.low, a.high) for a in named if isinstance(a, Range)):
+                if isinstance(ends[0], Value) and isinstance(ends[1], Value):
+                    found.append((family.to_int(ends[0].text), family.to_int(ends[1].text)))
+    pools = ((min(ends), max(ends)) for ends in found)
+    return max((p for p in pools if p[0] <= address <= p[1]), key=lambda p: p[1] - p[0])
 
 
 def asked_of(rule: Rule) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import Family, end_text
-from ..dtypes import PROTOCOLS, Reason
+from ..dtypes import PROTOCOLS, Reason, records_of
 from ..engine import Engine
 from ..util.mixing import ends_of, folded, scrambled
 from .source_nat import ANY, port_windows
+from .workload import Workload, shares_of
 
 # spaces that ran out, of which an outcome keeps the worst
 MOST_NAMED = 8
@@ -65,6 +66,30 @@ class Spaces:
     def size(self) -> int:
         """The ports of a space."""
         return self.last - self.first + 1
+
+    def of_these(self, out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which RESULT[n] have a NAT address of this run as their source."""
+        own = np.array([self.family.pack(a) for a in self.addresses], out.dtype["src"])
+        return np.isin(folded(out["src"]), folded(own))
+
+    def busiest_named(self, work: Workload) -> float | None:
+        """Return the share of the flows that go to the busiest destination that is translated towards.
+
+        None where rules have given flows another destination than the workload names: then a run has to show it.
+        """
+        shares = shares_of(work)
+        ends = np.array([self.family.pack(a) for a, _ in shares], records_of(self.family).ADDR)
+        named = ends_of(ends, np.array([port for _, port in shares], np.uint16)).tolist()
+        there = [share for end, share in zip(named, shares.values(), strict=True) if end in self.ends]
+        return max(there) if len(there) == len(self.ends) and there else None
+
+    def demanded(self, work: Workload, expected: float) -> float:
+        """Return what is expected of the busiest destination, as a share of its port spaces."""
+        share, addresses = self.busiest_named(work), max(len(self.addresses), 1)
+        if share is None:
+            # of each address and destination what it had at the most
+            share, addresses = max(self.most.values(), default=0) / max(sum(self.most.values()), 1), 1
+        return expected * share / addresses / self.size
 
     def note(self, out: NDArray[Any], translated: NDArray[np.bool_]) -> None:
         """Remember the spaces of first packets: RESULT[n], and which of them got another source."""

@@ -15,10 +15,11 @@ import numpy as np
 
 from ..engine import Engine
 from ..errors import InputError
+from ..util.mixing import ends_of
 from .lifetimes import lifetime
 from .outcome import Outcome, Row
 from .simulation import ROW, Run, open_all, outcome_of
-from .workload import Workload, busiest_share, mean_hold
+from .workload import Workload, mean_hold, shares_of
 
 # lifetimes of a run, and those of its end that are counted
 LIFETIMES, COUNTED = 2.5, 1.0
@@ -29,6 +30,8 @@ TURNOVERS, HOLDS, SHORTEST = 3, 8, 1000
 PARTS, STUDENT_9, NORMAL = 10, 2.26, 1.96
 # a run that fails so many times as often as it may ends before its steady state
 HOPELESS = 3
+# standard deviations beyond which nothing is by chance
+SURE = 3
 # how near the rate is found; the highest one that is tried
 NEAR, MOST_RATE = 1.03, 1e6
 # of what arithmetic allows
@@ -154,27 +157,43 @@ def keeps_for(work: Workload, lasts: float, profile: str) -> float:
     return min(mean_hold(work.hold or 0.0), lasts) if yields else lasts
 
 
-def ports_of(base: Engine, work: Workload) -> int:
-    """Return the ports that the flows of a workload get, of all its NAT addresses together; 0: none is translated.
+@dataclass(frozen=True)
+class Reach:
+    """Where the first flows of a workload get their ports, behind all rules.
 
-    Raises InputError where nothing tracks the flows.
+    tracked: some have an entry in the table, or are lost; ports: of all NAT addresses together, 0: none is translated;
+    destinations: how many; busiest: the share of the flows that the busiest of them has, at_least: and surely has.
     """
-    first = first_flows(base, work)
-    if first.tally.untracked == SHORTEST:
-        raise InputError("the flows are not tracked, so neither SNAT ports nor the table limit their rate")
-    return len(first.spaces.addresses) * first.spaces.size
+
+    tracked: bool
+    ports: int
+    destinations: int
+    busiest: float
+    at_least: float
 
 
-def first_flows(base: Engine, work: Workload) -> Run:
-    """Return a run that has opened a workload's first flows, all at once."""
+def reach_of(base: Engine, work: Workload) -> Reach:
+    """Open a workload's first flows, all at once, and return where they get their ports.
+
+    Rules may give them other destinations than the workload names: a virtual service has several.
+    """
     first = Run(base.fork(base.seed), replace(work, flows=SHORTEST, hold=None, rate=0.0, stages=()))
-    first.first_packets(SHORTEST)
-    return first
-
-
-def is_tracked(base: Engine, work: Workload) -> bool:
-    """Tell whether some of a workload's first flows have an entry in the table, or are lost."""
-    return first_flows(base, work).tally.untracked < SHORTEST
+    out, _ = first.first_packets(SHORTEST)
+    spaces, tracked = first.spaces, first.tally.untracked < SHORTEST
+    if not spaces.addresses:
+        shares = shares_of(work)
+        return Reach(tracked, 0, len(shares), max(shares.values()), max(shares.values()))
+    ports, named = len(spaces.addresses) * spaces.size, spaces.busiest_named(work)
+    if named is not None:
+        return Reach(tracked, ports, max(len(shares_of(work)), 1), named, named)
+    mine = out[spaces.of_these(out)]
+    _, counts = np.unique(ends_of(mine["dst"], mine["dport"]), return_counts=True)
+    busiest = float(counts.max()) / SHORTEST
+    # of those that share the flows evenly one has the most of these by chance
+    spread = SURE * math.sqrt(busiest * (1 - busiest) / SHORTEST)
+    return Reach(
+        tracked, ports, len(counts), busiest, max(busiest - spread, float(counts.sum()) / SHORTEST / len(counts))
+    )
 
 
 @dataclass(frozen=True)
@@ -196,15 +215,15 @@ def sustainable_rate(
     """
     if not math.isfinite(lifetime(base.node, work, base.profile)):
         raise InputError(NO_MEAN)
-    ports = ports_of(base, work)
-    most = ceiling(base, work, ports)
+    reach = reach_of(base, work)
+    most, ports = ceiling(base, work, reach), reach.ports
 
     def fits(rate: float, flows: int = MAX_FLOWS) -> Steady | None:
         found = steady(base, replace(work, rate=rate), share, flows, progress, loaded)
         return found if found.allows(share) else None
 
     def fits_soon(rate: float) -> bool:
-        turnovers = TURNOVERS * max(ports * len(work.destinations), SHORTEST)
+        turnovers = TURNOVERS * max(ports * reach.destinations, SHORTEST)
         held = HOLDS * rate * mean_hold(work.hold or 0.0)
         return fits(rate, int(max(turnovers, held)) if ports else MAX_FLOWS) is not None
 
@@ -228,16 +247,21 @@ def estimate(base: Engine, work: Workload) -> float:
     """
     if not math.isfinite(lifetime(base.node, work, base.profile)):
         raise InputError(NO_MEAN)
-    return FIRST_TRY * ceiling(base, work, ports_of(base, work))
+    return FIRST_TRY * ceiling(base, work, reach_of(base, work))
 
 
-def ceiling(base: Engine, work: Workload, ports: int) -> float:
-    """Return a rate beyond which more ports or table entries are needed than there are, whatever the search finds."""
+def ceiling(base: Engine, work: Workload, reach: Reach) -> float:
+    """Return a rate beyond which more ports or table entries are needed than there are, whatever the search finds.
+
+    Raises InputError where nothing tracks the flows.
+    """
+    if not reach.tracked:
+        raise InputError("the flows are not tracked, so neither SNAT ports nor the table limit their rate")
     lasts = lifetime(base.node, work, base.profile)
     shares = [MOST_RATE]
-    if ports:
-        shares.append(ports / busiest_share(work) / max(keeps_for(work, lasts, base.profile), 1e-3))
-    if not ports or ports * len(work.destinations) >= base.max_connections:
+    if reach.ports:
+        shares.append(reach.ports / reach.at_least / max(keeps_for(work, lasts, base.profile), 1e-3))
+    if not reach.ports or reach.ports * reach.destinations >= base.max_connections:
         # the table gives no room to a new connection because an old one waits for its end
         shares.append(base.max_connections / max(lasts, 1e-3))
     return 1.02 * min(shares)

@@ -17,7 +17,9 @@ import numpy as np
 from ..engine import Engine
 from ..errors import InputError
 from ..node import Node
+from ..node.model import LOCAL
 from ..node.timeouts import PREFIX, SCTP_TIMEOUTS, TIMEOUTS
+from .drawing import PART
 from .factors import SYSCTLS, Value, read, text_of
 from .lifetimes import cut_short
 from .outcome import Outcome, listed, remedy, words_of
@@ -25,6 +27,8 @@ from .simulation import Run, Stopped, run
 from .source_nat import Change
 from .workload import Workload
 
+# flows that show to which address rules translate
+FIRST_FLOWS = 1000
 # combinations of one run, runs of each
 MAX_VARIANTS, MAX_SEEDS = 10_000, 10_000
 # runs at a time: what they do in Python they do in turns, and each has an engine
@@ -84,9 +88,21 @@ def combinations(given: list[tuple[str, list[object]]]) -> list[Variant]:
 
 
 def with_rate_of(variants: list[Variant], work: Workload) -> Workload:
-    """Return a workload without a rate with that of the first variant, where rates are varied."""
+    """Return a workload without a rate, or with stages, with the rate of the first variant, where rates are varied."""
     rate = dict(variants[0].factors).get("rate") if variants else None
-    return replace(work, rate=rate) if isinstance(rate, float) and not work.rate and not work.stages else work
+    if isinstance(rate, float) and (not work.rate or work.stages):
+        return replace(work, rate=rate, stages=())
+    return work
+
+
+def with_rates_divided(variants: list[Variant], by: float) -> list[Variant]:
+    """Return variants whose rates are divided by a number: requests that share a connection."""
+
+    def divided(factors: Factors) -> Factors:
+        return tuple((n, v / by if n == "rate" and isinstance(v, float) else v) for n, v in factors)
+
+    made = [divided(v.factors) for v in variants]
+    return [Variant(factors, label_of(factors, NEUTRAL)) for factors in made]
 
 
 def label_of(factors: Factors, as_it_is: Mapping[str, Value | None]) -> str:
@@ -100,6 +116,9 @@ def named(variants: list[Variant], node: Node, work: Workload, profile: str) -> 
     """Return variants whose labels name what differs from this node under this load and kernel."""
     there: dict[str, Value | None] = {name: getattr(work, name) for name in OF_WORKLOAD}
     there |= {**NEUTRAL, "profile": profile}
+    if work.stages:
+        # no constant rate is as it is
+        there["rate"] = None
     names = {name for v in variants for name, _ in v.factors}
     for name in names & SYSCTLS.keys():
         there[name] = present(node, name, profile)
@@ -137,6 +156,9 @@ def set_up(variant: Variant, node: Node, work: Workload, profile: str) -> tuple[
     changed = copy.copy(node)
     changed.sysctls = {**node.sysctls, **{SYSCTLS[k]: str(v) for k, v in settings.items() if k in SYSCTLS}}
     loads: dict[str, Any] = {name: settings[name] for name in OF_WORKLOAD if name in settings}
+    if "rate" in loads:
+        # as --rate does: stages would go before it
+        loads["stages"] = ()
     return changed, replace(work, **loads), str(settings.get("profile", profile))
 
 
@@ -151,12 +173,16 @@ def cut_shorts(variants: list[Variant], node: Node, work: Workload, profile: str
 
 
 def translated_address(node: Node, work: Workload, profile: str) -> int:
-    """Return the address that the first flow of a workload gets; InputError when it is not translated."""
-    first = Run(Engine(node, profile, max_connections=16), replace(work, flows=1, hold=None, stages=()))
-    out, _ = first.first_packets(1)
+    """Return the address that the first flow to be translated gets; InputError when none of a workload's first is."""
+    flows = min(max(FIRST_FLOWS, len(work.destinations)), PART)
+    first = Run(
+        Engine(node, profile, max_connections=2 * flows),
+        replace(work, flows=flows, hold=None, rate=0.0, stages=()),
+    )
+    out, _ = first.first_packets(flows)
     if not first.spaces.addresses:
-        raise InputError("addresses=N: the flow is not translated, so there is no SNAT address to add to")
-    return work.family.unpack(out["src"][0])
+        raise InputError("addresses=N: no flow is translated, so there is no SNAT address to add to")
+    return work.family.unpack(out["src"][first.spaces.of_these(out)][0])
 
 
 @dataclass(frozen=True)
@@ -354,6 +380,8 @@ def idle(variants: list[Variant], work: Workload) -> list[str]:
 
 def why_idle(name: str, variants: list[Variant], work: Workload) -> str:
     """Return why a factor can change nothing, "" where it may."""
+    if name == "clients" and work.iface == LOCAL:
+        return "the node itself opens the flows"
     if name not in SYSCTLS or name in ("max", "buckets"):
         return ""
     varied = {n for v in variants for n, _ in v.factors}

@@ -184,10 +184,14 @@ def mean_hold(spec: float | str) -> float:
     return numbers[0] * numbers[1] / (numbers[1] - 1) if numbers[1] > 1 else math.inf
 
 
-def busiest_share(work: Workload) -> float:
-    """Return the share of the flows that go to the destination with most of them."""
+def shares_of(work: Workload) -> dict[tuple[int, int], float]:
+    """Return the share of the flows that go to each (address, port); one that is named twice has both shares."""
     weights = work.weights or (1.0,) * len(work.destinations)
-    return max(weights) / sum(weights)
+    whole_of, shares = sum(weights), dict[tuple[int, int], float]()
+    for (address, port), weight in zip(work.destinations, weights, strict=True):
+        end = work.family.to_int(address), port
+        shares[end] = shares.get(end, 0.0) + weight / whole_of
+    return shares
 
 
 def stage_points(stages: tuple[tuple[float, float, float], ...]) -> tuple[list[float], list[float]]:

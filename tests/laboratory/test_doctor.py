@@ -14,8 +14,9 @@ import fastnat
 from fastnat.addresses import V4, to_int
 from fastnat.cli import group
 from fastnat.diagnosis import counters, recognise
-from fastnat.diagnosis.stale import COMES_UP, NEVER, UNKNOWN, Judge, may_depend_on_others
+from fastnat.diagnosis.stale import COMES_UP, NEVER, UNKNOWN, Judge, may_depend_on_others, stale
 from fastnat.errors import InputError
+from fastnat.exhaustion import Workload, run
 
 
 def asked(folder, files, *words):
@@ -94,6 +95,139 @@ def test_its_figures_are_those_of_the_simulation(tmp_path):
     changes = {c["change"]: c["fails"] for c in found["changes"]}
     assert changes["as it is"] == pytest.approx(ports["figures"]["fails"], abs=0.1)
     assert changes["one more SNAT address"] < changes["as it is"]
+
+
+FAR = {4: "203.0.113.10", 6: "2001:db8:f::10"}
+
+
+def drawn_case(draw, folder):
+    """Save a node whose clients of two networks have NAT addresses of their own; return (node, address, pool, flows).
+
+    The flows are of the second network, to one destination, straight or by a service, and more than find a port.
+    """
+    version = draw.choice([4, 6])
+    inside = {4: ["10.5.0.0/24", "10.6.0.0/24"], 6: ["fd00:5::/120", "fd00:6::/120"]}[version]
+    own = {4: "198.51.100.{}", 6: "2001:db8:9::{}"}[version]
+    low, size, pool = draw.randrange(1024, 60_000), draw.choice([200, 700]), draw.choice([1, 1, 3])
+    far = f"[{FAR[6]}]:443" if version == 6 else f"{FAR[4]}:443"
+    service = {4: "10.96.0.10", 6: "fd00:96::10"}[version]
+
+    def snat(n, count):
+        ends = [own.format(n), own.format(n + count - 1)]
+        ends = "-".join(dict.fromkeys(ends))
+        return f"[{ends}]" if version == 6 else ends
+
+    rules = f"""*nat
+-A PREROUTING -d {service} -p tcp --dport 80 -j DNAT --to-destination {far}
+-A POSTROUTING -s {inside[0]} -p tcp -o eth0 -j SNAT --to-source {snat(20, 1)}
+-A POSTROUTING -s {inside[1]} -p tcp -o eth0 -j SNAT --to-source {snat(30, pool)}:{low}-{low + size - 1}
+COMMIT
+"""
+    node = fastnat.Node()
+    node.add_interface("eth0", [f"{own.format(10)}/{24 if version == 4 else 64}"])
+    for k, net in enumerate(inside):
+        node.add_interface(f"lan{k}", [net.replace(".0/", ".1/").replace("::/", "::1/")])
+    node.add_route("0.0.0.0/0" if version == 4 else "::/0", dev="eth0")
+    (node.load_rules if version == 4 else node.load_rules6)(rules)
+    node.sysctls |= {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+    node.save(folder)
+    end = draw.choice([(FAR[version], 443), (service, 80)])
+    work = Workload((end,), "tcp", size * pool * 2, network=inside[1], iface="lan1", clients=60, sport="random")
+    return fastnat.Node.load(folder), own.format(30), pool, work
+
+
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] * (n > 0)) for n in range(20)])
+def test_what_fails_as_it_is_is_what_fails_now(tmp_path, seed):
+    """The next connections are those of the clients that have the port space, whatever the first SNAT rule is for."""
+    draw = random.Random(seed)
+    node, address, pool, work = drawn_case(draw, tmp_path / "n")
+    nat = fastnat.Engine(node, seed=seed)
+    run(nat, work)
+    (tmp_path / "dump").write_text(nat.conntrack.format())
+    result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(tmp_path / "n"), "--json"])
+    found = json.loads(result.output)
+    ports = next(f for f in found["findings"] if f["cause"] == "ports")
+    changes = {c["change"]: c["fails"] for c in found["changes"]}
+    assert ports["answer"] == "yes"
+    assert any(f" of {address[:-2]}3{k} to " in ports["because"] for k in range(pool))
+    assert changes["as it is"] == pytest.approx(ports["figures"]["fails"], abs=0.1)
+    # an address more than the pool has
+    size = ports["figures"]["ports"]
+    assert changes["one more SNAT address"] < changes["as it is"] - 0.7 * size / 4000
+
+
+def test_a_table_without_limit_is_never_full(tmp_path):
+    """nf_conntrack_max = 0: `top` ended with a traceback, `doctor` called it full, and nothing could be simulated."""
+    node = ill_nodes.node_of("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n", 0)
+    node.save(tmp_path / "n")
+    nat = fastnat.Engine(node)
+    nat.process(nat.packets(proto="udp", src="10.244.3.1", sport=range(1, 50), dst="1.1.1.1", dport=53, iface="cni0"))
+    assert (len(nat.conntrack), nat.max_connections) == (49, 1 << 25)
+    (tmp_path / "dump").write_text(nat.conntrack.format())
+    result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(tmp_path / "n"), "--json"])
+    answers = {f["cause"]: f["answer"] for f in json.loads(result.output)["findings"]}
+    assert answers["table"] == answers["early_drop"] == "no"
+    node.sysctls["net.netfilter.nf_conntrack_max"] = str(1 << 26)
+    with pytest.raises(InputError, match="nf_conntrack_max = 67108864: at most 33554432 connections are simulated"):
+        fastnat.Engine(node)
+
+
+def test_a_range_of_ports_is_that_of_the_protocol_whose_rule_has_it(tmp_path):
+    """Ten ports of UDP say nothing about ten connections of TCP: `top --node` knew it."""
+    node = ill_nodes.node_of("*nat\n-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 5000-5009\n"
+                             "-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n", 5000)  # fmt: skip
+    node.save(tmp_path / "n")
+    nat = fastnat.Engine(node)
+    for proto, ill in (("tcp", False), ("udp", True)):
+        batch = nat.packets(proto=proto, src="10.244.3.1", sport=range(5000, 5010), dst="1.1.1.1", dport=53,
+                            iface="cni0", tcp_flags=2)  # fmt: skip
+        nat.process(batch)
+        (tmp_path / "dump").write_text(nat.conntrack.format())
+        loose = [tmp_path / "n/rules.v4", tmp_path / "loose.nft"]
+        hook = "type nat hook postrouting priority srcnat;"
+        loose[1].write_text(
+            f"table ip nat {{ chain post {{ {hook} udp dport 53 masquerade to :5000-5009; masquerade; }} }}\n"
+        )
+        for rules in (tmp_path / "n", *loose):
+            result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(rules), "--json"])
+            answers = {f["cause"]: f["answer"] for f in json.loads(result.stdout)["findings"]}
+            assert (answers["ports"] == "yes") == ill
+
+
+PARTS = {
+    "passwd": ("-A POSTROUTING -m owner ! --uid-owner web -j SNAT --to-source 198.51.100.77", {
+        "passwd": "web:x:1000:1000::/:/bin/sh\n",
+    }),
+    "route-all.json": ("-A POSTROUTING -o eth1 -j MASQUERADE", {
+        "rule.json": '[{"priority": 10, "src": "10.244.3.0", "srclen": 24, "table": "7"}]',
+        "route-all.json": '[{"dst": "default", "dev": "eth1", "table": "7"}, {"dst": "default", "dev": "eth0"}]',
+    }),
+    "nft-last": ("-A POSTROUTING -j SNAT --to-source 198.51.100.77", {
+        "nft-last": "", "rules.nft": "table ip nft { chain post { type nat hook postrouting priority srcnat; policy "
+        "accept; snat to 198.51.100.88; } }",
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_all_files_of_a_node_count_as_for_other_commands(tmp_path, part):
+    """What a node's engine has made is not stale on that node; and a capture beside its files is left out."""
+    rule, files = PARTS[part]
+    node = ill_nodes.node_of("", 5000)
+    node.add_interface("eth1", ["192.0.2.1/24"])
+    node.save(tmp_path / "n")
+    for name, text in {**files, "rules.v4": f"*nat\n{rule}\nCOMMIT\n"}.items():
+        (tmp_path / "n" / name).write_text(text)
+    (tmp_path / "n/in.pcap").write_bytes(b"\xd4\xc3\xb2\xa1")
+    nat = fastnat.Engine(fastnat.Node.load(tmp_path / "n"))
+    for iface, src in (("cni0", "10.244.3.9"), ("local", "198.51.100.10")):
+        nat.process(nat.packets(proto="udp", src=src, sport=5000, dst="1.1.1.1", dport=53, iface=iface))
+    (tmp_path / "dump").write_text(nat.conntrack.format())
+    result = CliRunner().invoke(group, ["doctor", str(tmp_path / "dump"), str(tmp_path / "n"), "--stale", "--json"])
+    found = json.loads(result.stdout)
+    assert found["stale"] == {"entries": 0, "judged": len(nat.conntrack), "left_out": {}, "groups": []}
+    assert any(f"{part}: " in line and "left out" not in line for line in found["files"])
+    assert any("in.pcap: left out, " in line for line in found["files"])
 
 
 def test_what_it_cannot_use_it_names(tmp_path):
@@ -269,23 +403,59 @@ def test_many_entries_are_looked_at_together_only_where_none_changes_what_anothe
     lines = ["-A PREROUTING -m recent --name seen --set"] * (choice == "recent") + lines
     # what the entries have: either backend of today's rules, or one that is gone
     judge = judge_of(lines, [f"10.244.8.{(k, 100 + k, 200)[k % 3]}" for k in services])
-    told = judge.first_look(np.arange(len(judge.records)))
-    assert may_depend_on_others(judge.fresh) == depends
-    assert len(told) == len(services)
+    assert may_depend_on_others(judge.fresh) == judge.others_matter == depends
     gone = judge.reply["src"] == to_int("10.244.8.200")
+    every = np.arange(len(judge.records))
+    if not depends:
+        told = judge.sent_again(every)
+        # source port 900 is none of those for which the first backend is
+        first = judge.reply["src"] - judge.original["dst"] == to_int("10.244.8.0") - to_int("10.96.0.0")
+        never = gone | (first & (choice == "source ports"))
+        assert (told == np.where(never, NEVER, COMES_UP)).all()
+        return
+    told = judge.first_look(every)
+    assert len(told) == len(services)
     for k, said in enumerate(told):
         if said != UNKNOWN:
             assert (said == COMES_UP) == judge.comes_up(k)
-    if not depends:
-        assert (told[~gone] == COMES_UP).all()
-        # all that meets one backend only would be told at once; by chance others may come up later
-        assert (told[gone] == UNKNOWN).all()
     assert not (told[gone] == COMES_UP).any()
+
+
+def cut_off(draw):
+    """Return rules for one service, their source ports, and which backends may come up for a source port."""
+    chance, low = draw.choice([0.5, 0.05, 0.005]), draw.randrange(1024, 60_000)
+    high = low + draw.randrange(200)
+    ports, rarely = f"-m udp --sport {low}:{high}", f"-m statistic --mode random --probability {chance}"
+    match, both = draw.choice([(ports, "ports"), (rarely, "chance"), (f"{ports} {rarely}", "both")])
+    lines = [DNAT.format(1, match, 1), DNAT.format(1, "", 2)]
+    if draw.random() < 0.3:
+        lines.append("COMMIT\n*filter\n-A FORWARD -m statistic --mode random --probability 0.5 -j DROP")
+
+    def backends(port):
+        within = low <= port <= high or both == "chance"
+        return ({1} if within else set()) | (set() if within and both == "ports" else {2})
+
+    return lines, (low, high), backends
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_entry_is_stale_where_its_own_packet_can_never_be_treated_so(seed):
+    """Rules choose by chance and by the source port: of ports only the entry's own counts, of chance all there is."""
+    draw = random.Random(seed)
+    lines, (low, high), backends = cut_off(draw)
+    node = ill_nodes.node_of("\n".join(["*nat", *lines, "COMMIT", ""]), 5000)
+    loaded, expected = fastnat.Engine(node), 0
+    for k in range(40):
+        port, backend = draw.choice([low, high, low - 1, high + 1, draw.randrange(1024, 65536)]), draw.choice([1, 2, 9])
+        line = SERVICE_LINE.format(1, f"10.244.8.{backend}").replace("=10.244.3.1", f"=10.244.4.{k}")
+        loaded.conntrack.load(line.replace("=900", f"={port}"))
+        expected += backend not in backends(port)
+    assert stale(node, loaded).count == expected
 
 
 def test_what_rules_do_not_draw_is_told_at_once():
     lines = [DNAT.format(k, "", 100 + k) for k in range(1, 40)]
     judge = judge_of(lines, [f"10.244.8.{100 + k if k % 2 else 200}" for k in range(1, 40)])
-    told = judge.first_look(np.arange(39))
+    told = judge.sent_again(np.arange(39))
     odd = judge.original["dst"] % 2 == 1
     assert (told == np.where(odd, COMES_UP, NEVER)).all()

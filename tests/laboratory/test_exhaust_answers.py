@@ -310,3 +310,67 @@ def test_a_node_without_ipv6_says_so(more):
     result = CliRunner().invoke(group, ["exhaust", "--dst", "[2001:db8::9]:443", *more])
     assert isinstance(result.exception, fastnat.InputError)
     assert "has no IPv6" in str(result.exception)
+
+
+def last_times(folder, text, *words):
+    """Return of each variant of a scenario its name, and when its last flow came [s]."""
+    (folder / "s.toml").write_text(text)
+    runs = json.loads(ran("--scenario", folder / "s.toml", "--seeds", 1, "-o", "json", *words))["runs"]
+    return {r["variant"]: round(r["rows"][-1]["time"], 3) for r in runs}
+
+
+VARIED = '[workload]\nflows = 1000\n{}\n[vary]\nrate = [100, "200/s"]\n'
+
+
+def test_a_rate_that_is_varied_goes_before_stages(tmp_path):
+    """As --rate does: the labels said so, and the stages were run."""
+    stages = VARIED.format("rate = 100") + '[[stage]]\nfor = "1m"\nrate = 20\n'
+    assert last_times(tmp_path, stages) == {"rate=100": 10, "rate=200": 5}
+    without = stages.replace("rate = 100\n", "", 1)
+    assert last_times(tmp_path, without) == {"rate=100": 10, "rate=200": 5}
+
+
+def test_rates_that_are_varied_count_requests_as_the_rate_does(tmp_path):
+    shared = VARIED.format("requests_per_connection = 4\nrate = 100")
+    assert last_times(tmp_path, shared) == {"as it is": 40, "rate=50": 20}
+    # what is given to the command counts connections
+    assert last_times(tmp_path, shared, "--vary", "rate=25:100") == {"as it is": 40, "rate=100": 10}
+
+
+def test_the_exit_status_and_junit_agree_on_how_many_may_fail(tmp_path):
+    for share, status in (("1%", 1), ("50%", 0)):
+        words = ["exhaust", "--flows", "72k", "--vary", "sport=40000", "--seeds", "1", "--max-fail", share]
+        result = CliRunner().invoke(group, [*words, "-o", "junit"])
+        assert (result.exit_code, 'failures="1"' in result.stdout) == (status, bool(status))
+
+
+def test_clients_of_the_nodes_own_flows_are_idle():
+    said = ran("--iface", "local", "--flows", 100, "--vary", "clients=1:9")
+    assert "clients can change nothing here: the node itself opens the flows." in said
+
+
+@pytest.mark.parametrize("named", ["192.168.7.0/24", "{ 192.168.7.0/24, 192.168.8.0/24 }", "192.168.7.9"])
+@pytest.mark.parametrize("family", ["ip", "inet"])
+def test_clients_are_those_that_rules_of_nftables_name(tmp_path, named, family):
+    """As for rules of iptables: they were 10.244.0.0/14, and "these rules do not SNAT this traffic"."""
+    node = fastnat.Node()
+    node.add_interface("eth0", ["198.51.100.10/24"])
+    node.add_interface("lan0", ["192.168.0.1/16"])
+    node.add_route("0.0.0.0/0", dev="eth0")
+    node.load_nft(
+        f"table {family} nat {{ chain post {{ type nat hook postrouting priority srcnat; policy accept; "
+        f'ip6 saddr fd00::/64 masquerade; ip saddr != 10.0.0.0/8 ip saddr {named} oifname "eth0" masquerade }} }}'
+        if family == "inet" else f"table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; "
+        f'ip saddr {named} oifname "eth0" masquerade }} }}'
+    )  # fmt: skip
+    node.save(tmp_path)
+    words = (tmp_path, "--iface", "lan0", "--flows", 500)
+    assert "All 500 flows found a port." in ran(*words)
+    # who chooses others is told how, and who has chosen is not
+    said = ran(*words, "--network", "172.16.0.0/16")
+    assert "No flow was translated" in said
+    assert "--network" not in said
+    hook = "type nat hook postrouting priority srcnat;"
+    node.load_nft(f"table ip nat {{ chain post {{ {hook} ip daddr 192.0.2.1 masquerade }} }}")
+    node.save(tmp_path)
+    assert "--network NET opens flows of others" in ran(*words)

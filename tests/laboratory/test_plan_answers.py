@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import random
 import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 import fastnat
 from fastnat.cli import group
+from fastnat.errors import InputError
 from fastnat.exhaustion import Workload, plan, steady, variants
 from fastnat.exhaustion.variants import Variant
 
@@ -112,6 +115,71 @@ def test_a_plan_counts_the_addresses_that_the_rules_give_already():
     node = variants.apply(Variant((("addresses", 3),)), node_of(2048), Workload(WEB), "linux-6.18")[0]
     made = plan.plan(node, Workload(WEB, "udp", rate=100.0, hold=1.0, clients=300, sport="random"))
     assert made.addresses == 3
+
+
+SERVICE = (("10.96.0.10", 80),)
+
+
+def service_node(backends, ports):
+    """Return a node with a service of so many backends, each as likely, behind MASQUERADE to so many ports."""
+    node = node_of()
+    chosen = "".join(
+        f"-A PREROUTING -d 10.96.0.10/32 -p tcp -m statistic --mode random --probability {1 / (backends - k):.9f} "
+        f"-j DNAT --to-destination 203.0.113.{k}:80\n" for k in range(backends)
+    )  # fmt: skip
+    rules = f"-A POSTROUTING -s 10.244.0.0/16 -o eth0 -p tcp -j MASQUERADE --to-ports 1024-{1023 + ports}\n"
+    node.load_rules(f"*nat\n{chosen}{rules}COMMIT\n")
+    return node
+
+
+@pytest.mark.parametrize("backends", [1, 2, 5])
+def test_the_ports_towards_backends_are_counted(backends):
+    work = Workload(SERVICE, "tcp", hold=1.0, clients=300, sport="random")
+    reach = steady.reach_of(fastnat.Engine(service_node(backends, 300)), work)
+    assert (reach.ports, reach.destinations) == (300, backends)
+    assert reach.at_least <= 1 / backends <= reach.busiest + 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_flows_to_a_service_have_the_ports_towards_each_of_its_backends(seed):
+    """A plan and a rate count with them: neither is refuted, and fewer addresses or a higher rate are too little."""
+    draw = random.Random(seed)
+    backends, ports, profile = draw.randrange(1, 6), draw.choice([300, 600]), draw.choice(PROFILES)
+    node = service_node(backends, ports)
+    # what one address carries, and 0.4 to 2.2 times that
+    whole = backends * ports / (21 if profile == "linux-5.4" else 1)
+    work = Workload(SERVICE, "tcp", rate=draw.uniform(0.4, 2.2) * whole, hold=1.0, clients=300, sport="random")
+    made = plan.plan(node, work, profile, SHARE)
+    assert refutation(node, work, profile, made) == ""
+    assert made.busiest == pytest.approx(made.live / backends, rel=0.2)
+    engine = fastnat.Engine(node, profile)
+    found = steady.sustainable_rate(engine, replace(work, rate=0.0))
+    # linux-6.18 takes over what waits in TIME_WAIT
+    assert found.rate > 0.6 * whole
+    assert not steady.steady(engine, replace(work, rate=1.15 * found.rate), SHARE).allows(SHARE)
+
+
+@pytest.mark.slow
+def test_addresses_are_added_for_whatever_destination_is_translated():
+    """The first one is not; one that is named twice is one."""
+    inside, outside = ("10.244.3.5", 53), ("203.0.113.10", 53)
+    load = {"proto": "udp", "rate": 230.0, "hold": 1.0, "clients": 300, "sport": "random"}
+    node, made = node_of(2048), {}
+    for name, ends in {"alone": (outside,), "behind": (inside, outside), "twice": (outside, outside)}.items():
+        rate = load["rate"] * (2 if name == "behind" else 1)
+        made[name] = plan.plan(node, Workload(ends, **{**load, "rate": rate}))
+    assert {m.addresses for m in made.values()} == {2}
+    assert len({round(m.busiest) for m in made.values()}) == 1
+
+
+@pytest.mark.parametrize("who", [{"clients": 1}, {"iface": "local"}])
+def test_no_number_of_addresses_is_enough_for_one_client(who):
+    work = Workload(WEB, "tcp", **{"rate": 60.0, "hold": 1.0, "clients": 300, "sport": "random", **who})
+    node = node_of(150)
+    node.load_rules("*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports 1024-1173\nCOMMIT\n")
+    with pytest.raises(InputError, match=r"no number of SNAT addresses is enough: 1 SNAT address of \d+ would be used"):
+        plan.plan(node, work, "linux-5.4")
 
 
 def test_a_plan_shows_what_it_is_at():

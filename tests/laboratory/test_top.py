@@ -247,6 +247,15 @@ def test_a_node_says_which_addresses_are_its_own_and_how_full_its_table_is(tmp_p
     assert "1.1.1.1" not in shown
     assert "Table: 3 of nf_conntrack_max 2, 150%: the table is full" in shown
     assert plot.read_bytes().startswith(b"\x89PNG")
+    # the kernel asks no more
+    node.sysctls["net.netfilter.nf_conntrack_max"] = "0"
+    node.save(tmp_path / "node")
+    assert "Table: 3; nf_conntrack_max is 0: it has no limit." in CliRunner().invoke(group, words).output
+    # nobody has said it
+    del node.sysctls["net.netfilter.nf_conntrack_max"]
+    node.save(tmp_path / "node")
+    shown = CliRunner().invoke(group, words).output
+    assert "Table: 3 of nf_conntrack_max 262,144 (assumed: the node's files do not say), 0%: room is left" in shown
 
 
 def test_what_cannot_fail_is_not_searched(monkeypatch):
