@@ -32,8 +32,10 @@ BATCH = 1 << 16
 EACH = 1 << 14
 # what is less likely may not come up in so few of them
 RARE = 0.1
-# entries for which a few packets are tried in one engine
-TOGETHER = 512
+# entries for which a few packets are tried in one engine; packets that are, with ports of their own for each
+TOGETHER, BESIDE = 512, 1 << 15
+# what may tell source ports apart that are of one class
+ASKS_PORTS = (MatchKind.SET, MatchKind.CT_PORT)
 # whether the translation of an entry is one of those that rules draw
 UNKNOWN, COMES_UP, NEVER = range(3)
 # of iptables and of nftables: what other packets change
@@ -126,6 +128,16 @@ def may_depend_on_others(engine: Engine) -> bool:
     return False
 
 
+def may_ask_ports(engine: Engine) -> bool:
+    """Tell whether rules may treat two source ports differently that are of one class of the core."""
+    for stack in engine.stacks.values():
+        there = stack.core.arrays
+        kinds = np.concatenate([there["matches"]["kind"], there["rules"]["match"]["kind"]])
+        if len(there["bases"]) or np.isin(kinds, ASKS_PORTS).any():
+            return True
+    return False
+
+
 def draws_by_hash(engine: Engine) -> bool:
     """Tell whether rules of nftables choose by a hash of the packet."""
     hashes = (NftExprKind.JHASH, NftExprKind.SYMHASH)
@@ -147,6 +159,17 @@ def least_chance(engine: Engine) -> float:
     return least
 
 
+def ranks(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return for each value how many equal ones stand before it."""
+    _, where = np.unique(values, return_inverse=True)
+    where = where.reshape(-1)
+    order = np.argsort(where, kind="stable")
+    starts = np.searchsorted(where[order], where[order])
+    found = np.empty(len(values), np.int64)
+    found[order] = np.arange(len(values)) - starts
+    return found
+
+
 class Judge:
     """Compares the entries of one family with what their first packets would meet today.
 
@@ -163,7 +186,10 @@ class Judge:
         self.known, self.same = np.zeros((2, n), np.bool_)
         self.out = np.zeros(n, records_of(family).RESULT)
         self.zoned = (records["tuples"]["zone"] != 0).any(axis=1)
-        self.others_matter, self.rare = may_depend_on_others(fresh), least_chance(fresh) < RARE
+        chance = least_chance(fresh)
+        self.others_matter, self.rare = may_depend_on_others(fresh), chance < RARE
+        # what three draws in a row lead to stays away from so many packets in one of 1e13 cases
+        self.tries = int(min(TRIES, max(30 / chance**3, FEW + 1)))
         # a hash whose seed the kernel draws gives this flow what it likes, and the next one something else
         self.by_hash = draws_by_hash(fresh)
 
@@ -284,16 +310,46 @@ class Judge:
         return chosen
 
     def sent_again(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Send the first packets of these entries again and again, each time into an empty table; tell what comes up.
+        """Send the first packets of these entries again and again, as if each were the first; tell what comes up."""
+        told = np.full(len(at), UNKNOWN)
+        if not may_ask_ports(self.fresh):
+            self.tell_by_ports(at, told)
+        left = np.flatnonzero(told == UNKNOWN)
+        told[left] = self.tell_by_turns(at[left])
+        return told
 
-        They stay what they are, as what rules choose by a source port is no chance.
-        """
+    def tell_by_ports(self, at: NDArray[np.int64], told: NDArray[np.int64]) -> None:
+        """Tell what comes up by packets from other source ports that no rule tells from the entry's, in one table."""
+        starts = self.fresh.core_of(self.family.version).arrays["port_start0"].astype(np.int64)
+        place = np.searchsorted(starts, self.original["sport"][at], "right")
+        first, behind = starts[place - 1], np.append(starts, 1 << 16)[place]
+        for begin, n in ((0, FEW), (FEW, self.tries - FEW)):
+            pending = np.flatnonzero((told == UNKNOWN) & np.isin(self.original["proto"][at], WITH_PORTS))
+            for a in range(0, len(pending), max(BESIDE // n, 1)):
+                mine = pending[a : a + max(BESIDE // n, 1)]
+                # a port of a source that another entry has tried would have its mapping
+                offset = begin + self.tries * ranks(self.original["src"][at[mine]])
+                mine, offset = (x[first[mine] + offset + n <= behind[mine]] for x in (mine, offset))
+                batch = np.repeat(self.batch[at[mine]], n)
+                batch["sport"] = ((first[mine] + offset)[:, np.newaxis] + np.arange(n)).ravel()
+                engine = self.fresh.fork()
+                out = engine.process(batch, engine.now)
+                there = self.translates_as(np.repeat(at[mine], n), out).reshape(-1, n).any(axis=1)
+                out = out.reshape(-1, n)
+                alike = np.full(len(mine), not self.rare)
+                for name in ("dst", "src", "dport", "verdict", "ctinfo"):
+                    alike &= (out[name] == out[name][:, :1]).all(axis=1)
+                never = ~there & (alike if begin == 0 else True)
+                told[mine[there]], told[mine[never]] = COMES_UP, NEVER
+
+    def tell_by_turns(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tell what comes up by the packets as they are, each time into an empty table."""
         told = np.full(len(at), NEVER)
         for a in range(0, len(at), EACH):
             pending = np.arange(a, min(a + EACH, len(at)))
             engine = self.fresh.fork()
             drawn, first = engine.stats["random_draws"], self.out[at[pending]]
-            for n in range(1, TRIES + 1):
+            for n in range(1, self.tries + 1):
                 part = at[pending]
                 out = engine.process(self.batch[part], engine.now)
                 there = self.translates_as(part, out)

@@ -459,3 +459,35 @@ def test_what_rules_do_not_draw_is_told_at_once():
     told = judge.sent_again(np.arange(39))
     odd = judge.original["dst"] % 2 == 1
     assert (told == np.where(odd, COMES_UP, NEVER)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ports_that_no_rule_tells_apart_stand_for_empty_tables(seed):
+    """Three sources, twenty services, a pool of SNAT addresses: whose mapping a port has must not show."""
+    draw = random.Random(seed)
+    chance = draw.choice([0.5, 0.3])
+    gone = {k for k in range(1, 21) if draw.random() < 0.5}
+
+    def node_of(moved):
+        lines = ["-A POSTROUTING -j SNAT --to-source 198.51.100.20-198.51.100.27"]
+        for k in range(1, 21):
+            first = 200 if k in moved else k
+            lines += [DNAT.format(k, f"-m statistic --mode random --probability {chance}", first)]
+            lines += [DNAT.format(k, "", 100 + k)]
+        return ill_nodes.node_of("\n".join(["*nat", *lines, "COMMIT", ""]), 5000)
+
+    loaded = fastnat.Engine(node_of(gone), seed=seed)
+    for k in range(1, 121):
+        loaded.process(loaded.packets(
+            proto="udp", src=f"10.244.3.{draw.randrange(1, 4)}", sport=draw.randrange(1024, 65536),
+            dst=f"10.96.0.{k % 20 + 1}", dport=53, iface="cni0",
+        ))  # fmt: skip
+    records = loaded.stacks[4].core.arrays["conns"]
+    judge = Judge(fastnat.Engine(node_of(set()), seed=1), V4, records[records["flags"] & 1 != 0], None)
+    every = np.arange(len(judge.records))
+    told = np.full(len(every), UNKNOWN)
+    judge.tell_by_ports(every, told)
+    known = told != UNKNOWN
+    assert known.sum() > 60
+    assert {NEVER, COMES_UP} == set(told[known])
+    assert (told[known] == judge.tell_by_turns(every[known])).all()
