@@ -930,11 +930,12 @@ cdef class Datapath:
             self._capacities()
             self.e.n_nft_log = 0
             self.e.n_waypoints = 0
+            self.e.holder = FN_NONE
             self.e.shortly = False
 
     def taken_log(self):
-        """What log_packets() asked for, so far: rules and waypoints."""
-        return self.memory["nft_log"][:self.e.n_nft_log], self.memory["waypoints"][:self.e.n_waypoints]
+        """What log_packets() asked for, so far: rules, waypoints, and the number of the connection that is in the way."""
+        return self.memory["nft_log"][:self.e.n_nft_log], self.memory["waypoints"][:self.e.n_waypoints], self.e.holder
 
     def forget_memos(self):
         """Drop what is remembered about walks through the rules: after a change to rules or targets."""

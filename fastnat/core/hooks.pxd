@@ -27,7 +27,7 @@ from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
-from .waypoints cimport note_waypoint
+from .waypoints cimport note_drop, note_waypoint
 
 cdef enum:
     # bytes at the front of a datagram that rules may rewrite: headers, and raw payload of nftables
@@ -71,7 +71,8 @@ cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
         reason = conntrack_in(e, p)
         if fn_unlikely(p.expected):
             follow_master(e, p)
-    note_waypoint(e, p, WAYPOINT_CONNTRACK, reason)
+    if e.tracking or reason:
+        note_waypoint(e, p, WAYPOINT_CONNTRACK, reason)
     return reason
 
 
@@ -103,8 +104,10 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
         reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
+    if not reason:
+        reason = egress(e, p)
     note_waypoint(e, p, HOOK_POSTROUTING, reason)
-    return reason if reason else egress(e, p)
+    return reason
 
 
 cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
@@ -500,6 +503,7 @@ cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
     # leave: a verdict for the packet; what it did not confirm goes.
     count_policies(e, p)
     if reason:
+        note_drop(e, p, reason)
         p.verdict = VERDICT_DROP
         p.reason = <unsigned char>reason
         p.out_iface = 0

@@ -904,11 +904,12 @@ typedef struct {
     uint32_t n_nft_log, max_nft_log;
     waypoint_t *waypoints;                              /* of the packet, while somebody traces */
     uint32_t n_waypoints, max_waypoints;
-    uint16_t slice_first, slice_last;                   /* ports of SNAT and MASQUERADE where a rule gives none; 0: any */
-    target_t nft_range;                                 /* what the NAT statement that decided last gives */
+    uint32_t holder;                  /* of the first tuple that was taken when nat of the source looked it up, while somebody traces */
+    uint16_t slice_first, slice_last; /* ports of SNAT and MASQUERADE where a rule gives none; 0: any */
+    target_t nft_range;               /* what the NAT statement that decided last gives */
 
-    uint32_t *jump_stack;                               /* where the walk at hand goes on after the chains that it is in */
-    uint32_t max_jumps;                                 /* the deepest nesting of the rules' chains */
+    uint32_t *jump_stack;             /* where the walk at hand goes on after the chains that it is in */
+    uint32_t max_jumps;               /* the deepest nesting of the rules' chains */
 
     dispatch_t *dispatches;
     dispatch_slot_t *dispatch_slots;

@@ -1403,6 +1403,7 @@ cdef extern from "types.h" nogil:
         waypoint_t *waypoints
         uint32_t n_waypoints
         uint32_t max_waypoints
+        uint32_t holder
         uint16_t slice_first
         uint16_t slice_last
         target_t nft_range

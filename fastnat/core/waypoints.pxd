@@ -4,7 +4,7 @@
 # Invariants: nothing depends on what is noted; without room for it, as in every engine that is not traced, nothing is.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t
-from .types cimport engine_t, fn_rarely, fn_unlikely, pkt_t, waypoint_t
+from .types cimport engine_t, FN_NONE, fn_rarely, fn_unlikely, pkt_t, REASON_NONE, WAYPOINT_ROUTE, waypoint_t
 
 
 cdef inline void write_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uint32_t reason) noexcept nogil:
@@ -29,3 +29,15 @@ cdef inline void note_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uint
     # note_waypoint: reason: why the packet is dropped at this place, if it is.
     if fn_unlikely(e.max_waypoints != 0):
         write_waypoint(e, p, place, reason)
+
+
+cdef inline void note_drop(engine_t *e, const pkt_t *p, uint32_t reason) noexcept nogil:
+    # note_drop: a drop that no hook has noted is one of routing, or of forwarding.
+    if fn_unlikely(e.max_waypoints != 0) and (e.n_waypoints == 0 or e.waypoints[e.n_waypoints - 1].reason == REASON_NONE):
+        write_waypoint(e, p, WAYPOINT_ROUTE, reason)
+
+
+cdef inline void note_holder(engine_t *e, uint32_t ct) noexcept nogil:
+    # note_holder: the connection that has the first tuple that nat has found taken.
+    if fn_unlikely(e.max_waypoints != 0) and e.holder == FN_NONE:
+        e.holder = ct

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..addresses import V4, V6, Family
+from ..addresses import Family
 from ..conntrack import Connection
 from ..dtypes import PACKET6, PROTOCOL_NAMES, RECORDS4, CtInfo, Reason, Verdict, records_of
 from ..errors import ArgumentError, InputError
@@ -85,7 +85,7 @@ class Trace:
     owner_assumed: list[str]
     # where it has been: conntrack, routing, and each hook that it came through
     waypoints: list[Waypoint]
-    # who has the tuple that it would have had, where it was given another port, or lost, for that
+    # who has the first tuple that was looked up for its source and was taken; it was given another one, or lost
     holder: Connection | None
 
     def lines(self) -> list[str]:
@@ -175,7 +175,7 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
     for hook in hooks:
         for table in HOOKS[hook]:
             walk.table(hook, table)
-    rules, log = core.taken_log()
+    rules, log, holder = core.taken_log()
     steps = _in_order(hooks, walk.steps, met(stack.program, rules))
     passed = waypoints.waypoints_of(log, core.arrays["routes"], other.iface_names, family)
     before, after = (_ends(family, row) for row in (packet[0], result))
@@ -187,32 +187,9 @@ def trace(engine: Engine, packet: Any, now: float | None = None) -> Trace:
         other.iface_names[int(result["out_iface"])] if verdict == Verdict.FORWARD else "",
         PROTOCOL_NAMES.get(int(packet["proto"][0]), str(int(packet["proto"][0]))),
         before, after, steps, _mapping(delta, before, after, found, verdict), int(result["probes"]), found,
-        other.owner_assumed, passed, _holder(engine, packet[0], passed, steps, delta),
+        other.owner_assumed, passed,
+        engine.conntrack.at(family.version, holder) if holder < engine.core_of(family.version).high_water else None,
     )  # fmt: skip
-
-
-def _holder(
-    engine: Engine, packet: np.void, passed: list[Waypoint], steps: list[Step], delta: dict[str, int]
-) -> Connection | None:
-    """Return whose tuple is in the way of a packet that keeps its source port; None: nobody's, or it was to change."""
-    if not passed or not (delta["port_searches"] or passed[-1].says == "dropped: clash"):
-        return None
-    # with these flags a port is given up that nobody has
-    if any("random" in step.text for step in steps if step.hook in ("POSTROUTING", "INPUT")):
-        return None
-    src, _, dst, dport = passed[-1].ends
-    sport = next(w.ends[1] for w in passed if w.place == "conntrack")
-    holder = engine.conntrack.find(int(packet["proto"]), dst, dport, src, sport)
-    # its own entry is in nobody's way
-    own = holder is not None and holder.original == _numbers(packet)
-    return None if own else holder
-
-
-def _numbers(row: np.void) -> tuple[int, int, int, int]:
-    """Return addresses and ports of a packet as Connection.original has them."""
-    family = V6 if row.dtype == PACKET6 else V4
-    src, dst = (family.unpack(row[name]) for name in ("src", "dst"))
-    return src, dst, int(row["sport"]), int(row["dport"])
 
 
 def _in_order(hooks: tuple[str, ...], steps: list[Step], others: list[Met]) -> list[Step]:

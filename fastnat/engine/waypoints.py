@@ -53,8 +53,12 @@ def waypoints_of(log: NDArray[Any], routes: NDArray[Any], names: list[str], fami
         elif place == WaypointPlace.CONNTRACK:
             info = CtInfo(int(row["ctinfo"]))
             says = "NEW: no connection has its tuple" if info == CtInfo.NEW and row["is_new"] else SAYS[info]
+            # by lo a packet comes round with the connection that it has
+            says = f"{info.name}, as before" if any(w.place == "conntrack" for w in found) else says
         elif place in (WaypointPlace.ROUTE, WaypointPlace.SERVER) and row["route"]:
             says = route_text(routes[int(row["route"]) - 1], names, family)
+        elif place == Hook.POSTROUTING:
+            says = f"leaves by {names[int(row['out_iface'])]}"
         ends = (src, int(t["sport"]), dst, int(t["dport"]))
         found.append(Waypoint(PLACES[place], says, ends, int(row["mark"])))
     return found

@@ -249,15 +249,16 @@ def compare(
                 yield engine, load
 
     runs: list[Future[Outcome]] = []
+    running: set[Future[Outcome]] = set()
     # most of a run is spent in the core, which lets other threads run meanwhile
-    with ThreadPoolExecutor(cpus := min(os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
+    with ThreadPoolExecutor(cpus := min(len(os.sched_getaffinity(0)), MOST_AT_ONCE)) as pool:
         try:
             # no engine before there is a CPU for it: each may hold millions of connections
             for engine, load in engines():
                 runs.append(pool.submit(run, engine, load, heard))
                 del engine
-                _leave_running(runs, cpus - 1)
-            _leave_running(runs, 0)
+                running = _leave_running({*running, runs[-1]}, cpus - 1)
+            _leave_running(running, 0)
         except KeyboardInterrupt:
             stop.set()
             wait(runs)
@@ -267,13 +268,13 @@ def compare(
     return [Compared(variant, [r.result() for r in runs[n * seeds :][:seeds]]) for n, variant in enumerate(variants)]
 
 
-def _leave_running(runs: list[Future[Outcome]], most: int) -> None:
-    """Wait until no more than so many runs are under way; raise what one of them has raised."""
-    while len(left := [r for r in runs if not r.done()]) > most:
-        wait(left, return_when=FIRST_COMPLETED)
-    for r in runs:
-        if r.done():
+def _leave_running(running: set[Future[Outcome]], most: int) -> set[Future[Outcome]]:
+    """Wait until no more than so many runs are under way, and return them; raise what one of them has raised."""
+    while len(running) > most:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for r in done:
             r.result()
+    return running
 
 
 def _stopped(runs: list[Future[Outcome]], variants: list[Variant], seeds: int) -> StoppedBetween:
@@ -287,6 +288,9 @@ def _stopped(runs: list[Future[Outcome]], variants: list[Variant], seeds: int) -
             found.outcomes.append(r.result())
         if found.outcomes:
             results.append(found)
+    # with the first variant all others are compared
+    if results and results[0].variant is not variants[0]:
+        results = []
     done = sum(len(r.outcomes) for r in results)
     # rows of a run that was cut are compared with nothing: they are kept where there is nothing else
     cut = runs[0].exception() if runs else None

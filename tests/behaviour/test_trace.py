@@ -129,10 +129,63 @@ def test_who_holds_the_tuple_in_the_way():
     told = nat.trace(batch[1:2])
     assert told.mapping.startswith("port search")
     assert told.holder == next(iter(nat.conntrack))
+    # what a comment says is no flag of a rule
+    said = make_node('*nat\n-A POSTROUTING -o eth0 -m comment --comment "no random" -j MASQUERADE\nCOMMIT\n')
+    again = fastnat.Engine(said)
+    again.process(batch[:1])
+    assert again.trace(batch[1:2]).holder == next(iter(again.conntrack))
     # nobody has the port that a rule gives up by itself
     drawn = fastnat.Engine(make_node("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE --random-fully\nCOMMIT\n"))
     drawn.process(drawn.packets(proto="udp", src="10.244.2.2", dst="203.0.113.10", sport=40000, dport=53, iface="cni0"))
     assert drawn.trace(flows(drawn, 3)[1:2]).holder is None
+
+
+def test_a_holder_is_of_the_zone_and_of_the_ports_that_the_packet_may_have():
+    zones = "".join(f"-A PREROUTING -s 10.244.2.{k}/32 -j CT --zone 6\n" for k in (3, 4))
+    nat = fastnat.Engine(make_node(f"*raw\n{zones}COMMIT\n*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"))
+    batch = flows(nat, 3)
+    nat.process(batch[:1])
+    assert nat.trace(batch[2:]).holder is None
+    nat.process(batch[1:2])
+    assert nat.trace(batch[2:]).holder.zone == 6
+    rules = (
+        "*nat\n-A POSTROUTING -s 10.244.2.3/32 -p udp -j MASQUERADE --to-ports 1024-2047\n"
+        "-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
+    )
+    nat = fastnat.Engine(make_node(rules))
+    nat.process(batch[:1])
+    assert nat.trace(batch[1:2]).holder is None
+    # an echo that has another one's id, and a port that is the only one
+    echo = {"proto": "icmp", "sport": 9, "dport": 8 << 8}
+    nat.process(flows(nat, 1, **echo))
+    told = nat.trace(flows(nat, 3, **echo)[2:])
+    assert told.after[1] != 9
+    assert told.holder.proto == 1
+    one = fastnat.Engine(make_node("*nat\n-A POSTROUTING -p udp -j SNAT --to-source 9.9.9.9:40000\nCOMMIT\n"))
+    one.process(batch[:1])
+    told = one.trace(batch[1:2])
+    assert (told.reason, told.holder) == ("clash", next(iter(one.conntrack)))
+
+
+def test_where_a_packet_is_dropped_that_no_hook_drops():
+    nat = fastnat.Engine(make_node(MARKS))
+    martian = nat.trace(flows(nat, 1, dst="127.0.0.9")).waypoints
+    assert [(w.place, w.says) for w in martian[-2:]] == [("PREROUTING", ""), ("routing", "dropped: martian")]
+    node = make_node(MARKS)
+    node.remove_route("default")
+    lost = fastnat.Engine(node)
+    for iface, source in (("cni0", "10.244.2.2"), ("local", "198.51.100.10")):
+        told = lost.trace(flows(lost, 1, src=source, iface=iface))
+        assert (told.reason, told.waypoints[-1].says) == ("no_route", "dropped: no_route")
+    node = make_node(MARKS)
+    node.sysctls["net.ipv4.ip_forward"] = "0"
+    stays = fastnat.Engine(node)
+    assert stays.trace(flows(stays, 1)).waypoints[-1].says == "dropped: not_forwarding"
+
+
+def test_conntrack_is_not_named_where_it_is_not_active():
+    nat = fastnat.Engine(make_node("*filter\n-A FORWARD -j ACCEPT\nCOMMIT\n"))
+    assert [w.place for w in nat.trace(flows(nat, 1)).waypoints] == ["PREROUTING", "routing", "FORWARD", "POSTROUTING"]
 
 
 def test_who_has_the_last_port():

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -218,6 +222,23 @@ def test_runs_beside_each_other_give_what_each_gives_alone():
         for seed, outcome in enumerate(result.outcomes, 7):
             alone = simulation.run(fastnat.Engine(changed, kernel, seed), load)
             assert timeless(outcome) == timeless(alone)
+
+
+def test_nothing_stands_for_the_first_variant_that_is_not_finished(monkeypatch):
+    """All others are compared with it: what overtook it, until Ctrl-C came, is no answer."""
+    finished = simulation.run(fastnat.Engine(NODE), Workload(DNS, flows=10))
+
+    def slowly(engine, load, progress):
+        while load.rate == 20:
+            progress(0)
+            time.sleep(0.01)
+        return finished
+
+    monkeypatch.setattr(variants, "run", slowly)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(variants.StoppedBetween) as stop:
+        variants.compare(NODE, Workload(DNS, flows=10, rate=20.0), variants.parse("rate=20:1000:2000"), seeds=2)
+    assert (stop.value.results, stop.value.done, stop.value.asked) == ([], 0, 6)
 
 
 def test_what_a_run_beside_others_raises_comes_out(monkeypatch):

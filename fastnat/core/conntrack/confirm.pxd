@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..nat.port_bitmap cimport bitmap_note
 from ..nat.used_tuple cimport allows_clash
+from ..waypoints cimport note_holder
 from ..tuples.hash cimport random_u64, tuple_hash
 from ..tuples.rehash cimport rehash_for
 from ..tuples.table cimport bucket_neighbour, ID_MASK, make_room, table_insert
@@ -174,6 +175,7 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
         h = tuple_hash(e, reply)
         by_reply = find_tuple(e, reply, h, p.now)
     if fn_unlikely(by_orig != FN_NONE or by_reply != FN_NONE):
+        note_holder(e, (by_reply if by_reply != FN_NONE else by_orig) >> 1)
         return resolve_clash(e, p, by_orig, by_reply, h)
     if fn_unlikely(e.n_chains != 0) and chains_full(e, p.hash, h):
         e.stats[STAT_CHAINTOOLONG] += 1

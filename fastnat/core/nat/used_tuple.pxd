@@ -9,6 +9,7 @@ from ..types cimport *
 from ..conntrack.insert cimport conn_delete
 from ..conntrack.lookup cimport find_tuple
 from ..tuples.hash cimport tuple_hash
+from ..waypoints cimport note_holder
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
 
 cdef enum:
@@ -52,6 +53,9 @@ cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     if id_ == FN_NONE or same_origin(e, id_, p):
         return False
     e.stats[STAT_FOUND] += 1
+    # where no destination may be chosen, its probe stops nobody
+    if p.hook == HOOK_POSTROUTING or p.hook == HOOK_INPUT:
+        note_holder(e, id_ >> 1)
     return True
 
 
