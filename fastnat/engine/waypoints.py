@@ -43,7 +43,7 @@ class Waypoint:
 
 def waypoints_of(log: NDArray[Any], routes: NDArray[Any], names: list[str], family: Family) -> list[Waypoint]:
     """Return where a packet has been, in order. log: WAYPOINT[n]; routes: ROUTE[n]; names: of the interfaces."""
-    found = []
+    found: list[Waypoint] = []
     for row in log:
         place, reason, t = int(row["place"]), Reason(int(row["reason"])), row["t"]
         src, dst = (family.to_text(family.unpack(t[name])) for name in ("src", "dst"))

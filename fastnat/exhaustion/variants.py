@@ -263,6 +263,14 @@ def compare(
             stop.set()
             wait(runs)
             raise _stopped(runs, variants, seeds) from None
+        except Exception:
+            stop.set()
+            wait(runs)
+            # what an earlier run has raised is said, as if one came after the other
+            for r in runs:
+                if isinstance(earlier := r.exception(), Exception):
+                    raise earlier from None
+            raise
         finally:
             stop.set()
     return [Compared(variant, [r.result() for r in runs[n * seeds :][:seeds]]) for n, variant in enumerate(variants)]
