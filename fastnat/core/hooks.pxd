@@ -201,9 +201,9 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
-    note_waypoint(e, p, HOOK_FORWARD, reason)
     if not reason:
         reason = from_server(e, p)
+    note_waypoint(e, p, HOOK_FORWARD, reason)
     if not FN_V6 and fn_unlikely(p.options_changed):
         forward_options(e, p)
     if not reason:

@@ -4,7 +4,7 @@
 # Invariants: nothing depends on what is noted; without room for it, as in every engine that is not traced, nothing is.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t
-from .types cimport engine_t, FN_NONE, fn_rarely, fn_unlikely, pkt_t, REASON_NONE, WAYPOINT_ROUTE, waypoint_t
+from .types cimport engine_t, FN_NONE, fn_rarely, fn_unlikely, HOOK_INPUT, HOOK_POSTROUTING, pkt_t, REASON_NONE, WAYPOINT_ROUTE, waypoint_t
 
 
 cdef inline void write_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uint32_t reason) noexcept nogil:
@@ -37,7 +37,8 @@ cdef inline void note_drop(engine_t *e, const pkt_t *p, uint32_t reason) noexcep
         write_waypoint(e, p, WAYPOINT_ROUTE, reason)
 
 
-cdef inline void note_holder(engine_t *e, uint32_t ct) noexcept nogil:
-    # note_holder: the connection that has the first tuple that nat has found taken.
-    if fn_unlikely(e.max_waypoints != 0) and e.holder == FN_NONE:
-        e.holder = ct
+cdef inline void note_holder(engine_t *e, const pkt_t *p, uint32_t id_) noexcept nogil:
+    # note_holder: the owner, by its table id, of the first tuple that nat of the source has found taken. Where the destination
+    # is looked up none may be chosen, and nothing stands in the way.
+    if fn_unlikely(e.max_waypoints != 0) and e.holder == FN_NONE and (p.hook == HOOK_POSTROUTING or p.hook == HOOK_INPUT):
+        e.holder = id_ >> 1

@@ -8,11 +8,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
 from ..nat.port_bitmap cimport bitmap_note
 from ..nat.used_tuple cimport allows_clash
-from ..waypoints cimport note_holder
 from ..tuples.hash cimport random_u64, tuple_hash
 from ..tuples.rehash cimport rehash_for
 from ..tuples.table cimport bucket_neighbour, ID_MASK, make_room, table_insert
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
+from ..waypoints cimport note_holder
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
 from .lookup cimport dst16_count, find_tuple, next_with
@@ -175,7 +175,7 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
         h = tuple_hash(e, reply)
         by_reply = find_tuple(e, reply, h, p.now)
     if fn_unlikely(by_orig != FN_NONE or by_reply != FN_NONE):
-        note_holder(e, (by_reply if by_reply != FN_NONE else by_orig) >> 1)
+        note_holder(e, p, by_reply if by_reply != FN_NONE else by_orig)
         return resolve_clash(e, p, by_orig, by_reply, h)
     if fn_unlikely(e.n_chains != 0) and chains_full(e, p.hash, h):
         e.stats[STAT_CHAINTOOLONG] += 1

@@ -46,16 +46,22 @@ cdef inline bint same_origin(const engine_t *e, uint32_t id_, const pkt_t *p) no
     return tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 0))
 
 
-cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
-    # used_tuple: => Whether another connection has the reply to a tuple (nf_nat_used_tuple).
+cdef inline uint32_t used_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_by: => The table id of another connection that has the reply to a tuple, or FN_NONE (nf_nat_used_tuple).
     cdef uint32_t id_ = tuple_taken_by(e, t, p)
     p.probes += 1
     if id_ == FN_NONE or same_origin(e, id_, p):
-        return False
+        return FN_NONE
     e.stats[STAT_FOUND] += 1
-    # where no destination may be chosen, its probe stops nobody
-    if p.hook == HOOK_POSTROUTING or p.hook == HOOK_INPUT:
-        note_holder(e, id_ >> 1)
+    return id_
+
+
+cdef inline bint used_tuple(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_tuple: => Whether a tuple cannot be had.
+    cdef uint32_t id_ = used_by(e, t, p)
+    if id_ == FN_NONE:
+        return False
+    note_holder(e, p, id_)
     return True
 
 
@@ -95,22 +101,29 @@ cdef inline uint32_t find_in_zones(engine_t *e, tuple_t t, const pkt_t *p) noexc
     return FN_NONE
 
 
-cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
-    # used_tuple_new: the probe for a tuple that needs no change; both ends may have spoken at once.
+cdef inline bint both_have_spoken(engine_t *e, tuple_t t, const pkt_t *p) noexcept nogil:
+    # both_have_spoken: => Whether a tuple that is taken is so only by the other end of the same conversation.
     cdef uint32_t id_
     cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
-    if not used_tuple(e, t, p):
-        return False
     if e.profile == LINUX_5_4 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
-        return True
+        return False
     id_ = find_in_zones(e, t, p)
     if id_ == FN_NONE:
         id_ = find_in_zones(e, invert_tuple(t), p)
         if id_ == FN_NONE:
-            return False
+            return True
     if e.conns[id_ >> 1].status & any_nat:
-        return True
-    return not tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 1))
+        return False
+    return tuple_equal(conn_tuple(&e.conns[id_ >> 1], 0), conn_tuple(&e.conns[p.ct], 1))
+
+
+cdef inline bint used_tuple_new(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
+    # used_tuple_new: used_tuple for a tuple that needs no change; both ends may have spoken at once (nf_nat_used_tuple_new).
+    cdef uint32_t id_ = used_by(e, t, p)
+    if id_ == FN_NONE or both_have_spoken(e, t, p):
+        return False
+    note_holder(e, p, id_)
+    return True
 
 
 cdef inline bint hard_probe(const engine_t *e, tuple_t t, uint32_t attempts_left, const pkt_t *p) noexcept nogil:
