@@ -15,8 +15,8 @@ from ..addresses import family_of
 from ..conntrack.port_spaces import PortSpace
 from ..dtypes import CONN_LIVE, PROTOCOLS, Verdict, records_of
 from ..engine import Engine
-from ..engine.flows import SYN, interface_of
-from ..errors import FastnatError, InputError
+from ..engine.flows import SYN, known_interfaces_of
+from ..errors import FastnatError
 from ..exhaustion.drawing import initial_sequence
 from ..exhaustion.source_nat import Change
 from ..node import Node
@@ -83,7 +83,11 @@ class Next:
         others = batch[len(batch) // 2 :]
         low = others["src"]["low"] if others["src"].dtype.names else others["src"]
         low ^= rng.integers(1, BESIDE, len(others)).astype(low.dtype)
-        batch["iface"], known = self.entrances(engine.node, batch["src"])
+        known = np.ones(len(batch), np.bool_)
+        if self.known:
+            batch["iface"], known = known_interfaces_of(engine.node, batch["src"], family)
+        else:
+            batch["iface"] = engine.node.iface_number(entrance(engine.node, self.space))
         batch = batch[known & ~np.isin(keys_of(batch), keys_of(original))]
         batch = batch[np.sort(np.unique(keys_of(batch), return_index=True)[1])][:FLOWS]
         batch["length"] = 60
@@ -99,21 +103,6 @@ class Next:
         end = np.array([family.pack(family.to_int(self.space.dst))], far.dtype)
         found: NDArray[np.bool_] = own[where.reshape(-1)] & (far == end[0]) & (port == self.space.dport)
         return found
-
-    def entrances(self, node: Node, sources: NDArray[Any]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        """Return where sources enter a node, and of which of them that is known."""
-        if not self.known:
-            return np.full(len(sources), node.iface_number(entrance(node, self.space))), np.ones(len(sources), np.bool_)
-        family = family_of(self.space.address)
-        unique, where = np.unique(sources, return_inverse=True)
-        numbers = np.full(len(unique), -1)
-        for k, source in enumerate(unique):
-            try:
-                numbers[k] = node.iface_number(interface_of(node, family.to_text(family.unpack(source))))
-            except InputError:
-                continue
-        found = numbers[where.reshape(-1)]
-        return np.maximum(found, 0).astype(np.uint16), found >= 0
 
 
 def keys_of(ends: NDArray[Any]) -> NDArray[np.uint64]:

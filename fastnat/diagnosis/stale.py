@@ -17,13 +17,11 @@ from ..addresses import FAMILIES, Family
 from ..core.layout import MatchKind, NftExprKind
 from ..dtypes import HZ, MATCH, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
-from ..engine.flows import interface_of
-from ..errors import InputError
+from ..engine.flows import SYN, known_interfaces_of
 from ..node import Node
 from ..rules.forms import PLACES
 from ..util.mixing import folded, scrambled
 
-SYN = 2
 # sources of entries that are alike, and packets of each, for which all translations that rules draw are looked for; of
 # these so many at first
 SOURCES, TRIES, FEW = 4, 2048, 64
@@ -200,17 +198,8 @@ class Judge:
             batch[name] = self.original[name]
         batch["length"] = 60
         batch["tcp_flags"] = np.where(batch["proto"] == PROTOCOLS["tcp"], SYN, 0)
-        unique, where = np.unique(batch["src"], return_inverse=True)
-        numbers = np.full(len(unique), -1)
-        for k, source in enumerate(unique):
-            try:
-                name = interface_of(self.fresh.node, self.family.to_text(self.family.unpack(source)))
-                numbers[k] = self.fresh.node.iface_number(name)
-            except InputError:
-                continue
-        found = numbers[where.reshape(-1)]
-        batch["iface"] = np.maximum(found, 0)
-        return batch, found >= 0
+        batch["iface"], known = known_interfaces_of(self.fresh.node, batch["src"], self.family)
+        return batch, known
 
     def run(self) -> None:
         """Judge all entries that can be."""
@@ -339,7 +328,7 @@ class Judge:
                 alike = np.full(len(mine), not self.rare)
                 for name in ("dst", "src", "dport", "verdict", "ctinfo"):
                     alike &= (out[name] == out[name][:, :1]).all(axis=1)
-                never = ~there & (alike if begin == 0 else True)
+                never = ~there & (alike | (begin > 0))
                 told[mine[there]], told[mine[never]] = COMES_UP, NEVER
 
     def tell_by_turns(self, at: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -63,11 +63,26 @@ def connect_many(
 
 
 def interfaces_of(engine: Engine, sources: NDArray[Any], family: Family) -> NDArray[np.uint16]:
-    """Return the number of the interface behind which each source lies."""
+    """Return the number of the interface behind which each source lies; InputError where none leads to one."""
+    found, known = known_interfaces_of(engine.node, sources, family)
+    if not known.all():
+        # says which one
+        interface_of(engine.node, family.to_text(family.unpack(sources[np.argmin(known)])))
+    return found
+
+
+def known_interfaces_of(
+    node: Node, sources: NDArray[Any], family: Family
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Return the number of the interface behind which each source lies, and for which of them there is one."""
     unique, where = np.unique(sources, return_inverse=True)
-    names = [interface_of(engine.node, family.to_text(family.unpack(source))) for source in unique]
-    numbers = np.array([engine.node.iface_number(name) for name in names], np.uint16)
-    return numbers[where.reshape(-1)]
+    numbers, known = np.zeros(len(unique), np.uint16), np.zeros(len(unique), np.bool_)
+    for k, source in enumerate(unique):
+        with suppress(InputError):
+            numbers[k] = node.iface_number(interface_of(node, family.to_text(family.unpack(source))))
+            known[k] = True
+    where = where.reshape(-1)
+    return numbers[where], known[where]
 
 
 def close(engine: Engine, connection: Any, now: float, version: int = 4) -> None:
