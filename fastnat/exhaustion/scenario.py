@@ -218,9 +218,11 @@ def load(path: Path) -> Scenario:
     node = r.known(r.data.get("node", {}), "node", NODE_KEYS)
     settings = r.known(r.data.get("run", {}), "run", RUN_KEYS)
     where = r.value(node, "path", text, None)
-    requests = _requests(r)
+    table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
+    # rates count requests, of which each n-th opens a connection
+    requests = float(r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0))
     variants = with_rates_divided(_variants(r), requests)
-    work = _workload(r, requests)
+    work = _workload(r, table, requests)
     try:
         with_rate_of(variants, work).check()
     except InputError as error:
@@ -232,14 +234,7 @@ def load(path: Path) -> Scenario:
     )  # fmt: skip
 
 
-def _requests(r: Reader) -> float:
-    """Return how many requests share a connection: rates count requests, and each n-th opens one."""
-    table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
-    return float(r.value(table, "requests_per_connection", number(1, MAX_RATE), 1.0))
-
-
-def _workload(r: Reader, requests: float) -> Workload:
-    table = r.known(r.data.get("workload", {}), "workload", WORKLOAD_KEYS)
+def _workload(r: Reader, table: dict[str, Any], requests: float) -> Workload:
     given: dict[str, Any] = {}
     makers = {
         "destinations": destinations, "weights": listed(number(0, 1e300)),

@@ -259,20 +259,16 @@ def compare(
                 del engine
                 running = _leave_running({*running, runs[-1]}, cpus - 1)
             _leave_running(running, 0)
-        except KeyboardInterrupt:
+        except BaseException as error:
             stop.set()
             wait(runs)
-            raise _stopped(runs, variants, seeds) from None
-        except Exception:
-            stop.set()
-            wait(runs)
+            if isinstance(error, KeyboardInterrupt):
+                raise _stopped(runs, variants, seeds) from None
             # what an earlier run has raised is said, as if one came after the other
             for r in runs:
                 if isinstance(earlier := r.exception(), Exception):
                     raise earlier from None
             raise
-        finally:
-            stop.set()
     return [Compared(variant, [r.result() for r in runs[n * seeds :][:seeds]]) for n, variant in enumerate(variants)]
 
 

@@ -50,7 +50,8 @@ class ContextMatches(RuleWords):
         names = self.ids[part is OwnerPart.GID]
         # a name may have a dash, as www-data has
         plain = numbers in names or numbers[:1].isalpha() or numbers[:1] == "_"
-        low, sep, high = (numbers, "", "") if plain else RANGE.fullmatch(numbers).groups()  # type: ignore[union-attr]  # always
+        parts = RANGE.fullmatch(numbers).groups()  # type: ignore[union-attr]  # it matches any text
+        low, sep, high = (numbers, "", "") if plain else parts
         first = self._id(part, low)
         last = self._id(part, high) if sep else first
         if last < first:
