@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -49,6 +50,33 @@ def test_commands_print_what_the_documents_show(doc, command, shown):
 def test_python_in_the_documents_prints_what_they_show(doc, code, shown, capsys):
     exec(compile(code, doc, "exec"), {})
     assert capsys.readouterr().out == shown
+
+
+# rows of the README's table of instructions, and the operations of the baseline in them
+COUNTED = {
+    "UDP, MASQUERADE": ["new", "established"],
+    "TCP: SYN, ACK": ["new_tcp", "established_tcp"],
+    "IPv6 UDP": ["new_ipv6", "established_ipv6"],
+    "IPv6 TCP": ["new_ipv6_tcp", "established_ipv6_tcp"],
+    "UDP, MASQUERADE, beside rules of filter and mangle": ["new_filtered", "established_filtered"],
+    "TCP, MASQUERADE, beside rules of filter and mangle": ["new_filtered_tcp", "established_filtered_tcp"],
+    "DNAT, then MASQUERADE, UDP": ["new_dnat", "established_dnat"],
+    "frames of 64 bytes, UDP": ["new_frames", "established_frames"],
+    "frames of 64 bytes, TCP": ["new_frames_tcp", "established_frames_tcp"],
+    "port search among 99 % taken ports, UDP": ["port_search_99"],
+    "one of 10 or 10,000 services of one endpoint, iptables, TCP": ["services_10", "services_10000"],
+    "one of 10 or 10,000 services of one endpoint, nftables, TCP": ["nft_services_10", "nft_services_10000"],
+}
+
+
+def test_instructions_in_the_readme_are_those_of_the_baseline():
+    baseline = json.loads((ROOT / "benchmarks" / "instructions.json").read_text())["instructions"]
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert sorted(name for names in COUNTED.values() for name in names) == sorted(baseline)
+    for label, names in COUNTED.items():
+        (cells,) = (line.split("|")[2:4] for line in lines if line.startswith(f"| {label} |"))
+        said = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", " ".join(cells))]
+        assert said == [round(baseline[name]) for name in names], label
 
 
 def test_readme_api_example_runs(capsys):
