@@ -9,7 +9,8 @@ from .types cimport *
 from .conntrack.insert cimport chain_of
 from .conntrack.lookup cimport find_tuple, is_expired, is_live, next_with, dst16_count
 from .conntrack.timing_wheel cimport slot_ahead
-from .helpers.expect cimport conn_server, expect_head, help_of
+from .helpers.expect cimport expect_head, help_of
+from .ipvs.connection cimport ipvs_head
 from .nat.bysource cimport bysource_head
 from .nat.port_bitmap cimport bitmap_find, page_words
 from .nat.used_tuple cimport may_give_way
@@ -19,8 +20,8 @@ from .tuples.table cimport bucket_index, DISPLACED, ID_MASK, item_hash, overflow
 from .tuples.tuple cimport conn_tuple, tuple_zone, zone_of
 
 cdef struct room_t:
-    # what is counted anew, all zero at first: per record, per /16, per chain, per real server, per page, per help and
-    # expectation
+    # what is counted anew, all zero at first: per record, per /16, per chain, per real server, per page, per help,
+    # expectation and connection of IPVS
     uint8_t *seen
     uint32_t *dst16_counts
     uint16_t *chains
@@ -29,13 +30,14 @@ cdef struct room_t:
     uint8_t *pages
     uint8_t *helps
     uint8_t *expects
+    uint32_t *controls
     uint32_t n_servers
     # where something is wrong
     uint32_t at
 
 
 cdef enum:
-    ROOM_ARRAYS = 8
+    ROOM_ARRAYS = 9
 
 
 cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *sizes) noexcept nogil:
@@ -48,6 +50,7 @@ cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *siz
     sizes[5] = e.n_pages
     sizes[6] = e.n_helps
     sizes[7] = e.expect_high
+    sizes[8] = e.n_ipvs_conns * sizeof(uint32_t)
 
 
 cdef inline void room_take(room_t *r, void **arrays, uint32_t n_servers) noexcept nogil:
@@ -60,6 +63,7 @@ cdef inline void room_take(room_t *r, void **arrays, uint32_t n_servers) noexcep
     r.pages = <uint8_t *>arrays[5]
     r.helps = <uint8_t *>arrays[6]
     r.expects = <uint8_t *>arrays[7]
+    r.controls = <uint32_t *>arrays[8]
     r.n_servers = n_servers
     r.at = 0
 
@@ -364,18 +368,62 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
     return NULL
 
 
+cdef inline const char *check_ipvs_conn(const engine_t *e, uint32_t at, room_t *r) noexcept nogil:
+    # check_ipvs_conn: one of IPVS is found by its client, has a place in the wheel, and those that count it exist.
+    cdef const ipvs_conn_t *c = &e.ipvs_conns[at - 1]
+    cdef uint32_t place = 0 if c.flags & IPVS_ONE_PACKET else ipvs_head(e, c.client, c.client_port, c.proto)[0]
+    cdef uint32_t met = 0
+    while place and place != at and met < e.n_ipvs_conns and place <= e.n_ipvs_conns:
+        place = e.ipvs_conns[place - 1].next
+        met += 1
+    if place != at and not c.flags & IPVS_ONE_PACKET:
+        return b"a connection of IPVS is not in its bucket"
+    if c.slot >= FN_IPVS_WHEEL or not (e.ipvs_busy[c.slot >> 6] >> (c.slot & 63)) & 1:
+        return b"a connection of IPVS waits in an empty slot"
+    if c.wheel_prev > e.n_ipvs_conns:
+        return b"a connection of IPVS is not in its slot"
+    if (e.ipvs_conns[c.wheel_prev - 1].wheel_next if c.wheel_prev else e.ipvs_wheel[c.slot]) != at:
+        return b"a connection of IPVS is not in its slot"
+    if <int32_t>(c.expires - <uint32_t>e.now) < 0:
+        return b"a connection of IPVS is due and still there"
+    if c.control > e.n_ipvs_conns or (c.control and not e.ipvs_conns[c.control - 1].flags & IPVS_TEMPLATE):
+        return b"a connection of IPVS has a template that does not exist"
+    if c.control:
+        r.controls[c.control - 1] += 1
+    if c.dest == FN_NONE or c.flags & IPVS_TEMPLATE:
+        return NULL
+    if c.dest >= r.n_servers:
+        return b"a connection has a real server that does not exist"
+    r.active[c.dest] += c.flags & IPVS_ACTIVE != 0
+    r.inactive[c.dest] += c.flags & IPVS_ACTIVE == 0
+    return NULL
+
+
 cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nogil:
-    # check_servers: real servers count the connections that name them.
-    cdef uint32_t i, server
-    for i in range(e.high_water):
-        if not is_live(&e.conns[i]) or not e.conns[i].flags & CONN_SERVICE:
-            continue
+    # check_servers: real servers and templates count the connections that name them; the rest of IPVS's records are free.
+    cdef uint32_t at = e.free_ipvs_conn
+    cdef uint32_t i
+    cdef uint32_t unused = 0
+    cdef const char *wrong
+    while at and unused <= e.n_ipvs_conns:
+        if at > e.n_ipvs_conns or e.ipvs_conns[at - 1].flags:
+            return b"a connection of IPVS is free, and in use"
+        unused += 1
+        at = e.ipvs_conns[at - 1].next
+    for i in range(e.n_ipvs_conns):
         r.at = i
-        server = conn_server(e, i)[0]
-        if server >= r.n_servers:
-            return b"a connection has a real server that does not exist"
-        r.active[server] += e.conns[i].flags & CONN_ACTIVE != 0
-        r.inactive[server] += e.conns[i].flags & CONN_ACTIVE == 0
+        if not e.ipvs_conns[i].flags & IPVS_USED:
+            unused -= 1
+            continue
+        wrong = check_ipvs_conn(e, i + 1, r)
+        if wrong != NULL:
+            return wrong
+    if unused != 0:
+        return b"a connection of IPVS is lost"
+    for i in range(e.n_ipvs_conns):
+        r.at = i
+        if e.ipvs_conns[i].flags and r.controls[i] != e.ipvs_conns[i].n_control:
+            return b"the connections of a persistent client are counted wrongly"
     for i in range(r.n_servers):
         r.at = i
         if r.active[i] != e.servers[i].active or r.inactive[i] != e.servers[i].inactive:

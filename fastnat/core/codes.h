@@ -26,7 +26,7 @@
 #define FN_HASHLIMIT_SLOTS  65536       /* a list */
 #define FN_CONNLIMIT_HEADS  65536       /* buckets of what -m connlimit has counted */
 #define FN_EXPECT_HEADS     1024
-#define FN_PERSIST_SLOTS    65536       /* clients of all persistent services */
+#define FN_IPVS_WHEEL       4096        /* jiffies ahead for which IPVS's connections have a slot each; later ones are looked at again */
 #define FN_RECENT_STAMPS    32          /* a list without a larger --hitcount keeps so many (recent_mt_check) */
 #define FN_ONLY_BASES       0xfffffffeu /* a hook_entry: no rule of iptables, but base chains of nftables */
 #define FN_NFT_REGISTERS    64          /* of 32 bits each; the kernel has 20, nft takes no more */
@@ -104,17 +104,68 @@ enum address_flag {
 enum conn_flag {
     CONN_LIVE = 1,
     CONN_MARKED = 2,
-    /* IPVS chose its real server; that server counts it as active */
-    CONN_SERVICE = 4,
-    CONN_ACTIVE = 8,
     /* it has a help_t: a helper watches it, or one announced it */
     CONN_HELPED = 16,
-    /* while the node is reloaded: its real server is to be found again */
-    CONN_ADRIFT = 32,
     /* nf_conntrack_acct was on when it began: it has an acct_t */
     CONN_COUNTED = 64,
     /* a rule gave it to a proxy on the node: tproxy, TPROXY */
     CONN_PROXIED = 128,
+};
+
+/* ipvs_conn_t.flags */
+enum ipvs_flag {
+    IPVS_USED = 1,
+    /* it only says which server a client of a persistent service keeps */
+    IPVS_TEMPLATE = 2,
+    /* its server counts it as active */
+    IPVS_ACTIVE = 4,
+    /* its end is that of its entry in conntrack */
+    IPVS_NFCT = 8,
+    /* --ops: for one datagram; it is in no bucket */
+    IPVS_ONE_PACKET = 16,
+    /* a template whose server is gone or has no weight: nobody finds it any more (ip_vs_check_template) */
+    IPVS_FORGOTTEN = 32,
+};
+
+/* service_t.flags */
+enum service_flag {
+    /* sh: the source port counts too */
+    SERVICE_HASH_PORTS = 1,
+    /* each datagram of UDP is for a server of its own */
+    SERVICE_ONE_PACKET = 2,
+};
+
+/* enum ip_vs_tcp_states */
+enum ipvs_tcp_state {
+    IPVS_TCP_NONE = 0,
+    IPVS_TCP_ESTABLISHED = 1,
+    IPVS_TCP_SYN_SENT = 2,
+    IPVS_TCP_SYN_RECV = 3,
+    IPVS_TCP_FIN_WAIT = 4,
+    IPVS_TCP_TIME_WAIT = 5,
+    IPVS_TCP_CLOSE = 6,
+    IPVS_TCP_CLOSE_WAIT = 7,
+    IPVS_TCP_LAST_ACK = 8,
+    IPVS_TCP_LISTEN = 9,
+    IPVS_TCP_SYNACK = 10,
+};
+
+/* enum ip_vs_sctp_states */
+enum ipvs_sctp_state {
+    IPVS_SCTP_NONE = 0,
+    IPVS_SCTP_INIT1 = 1,
+    IPVS_SCTP_INIT = 2,
+    IPVS_SCTP_COOKIE_SENT = 3,
+    IPVS_SCTP_COOKIE_REPLIED = 4,
+    IPVS_SCTP_COOKIE_WAIT = 5,
+    IPVS_SCTP_COOKIE = 6,
+    IPVS_SCTP_COOKIE_ECHOED = 7,
+    IPVS_SCTP_ESTABLISHED = 8,
+    IPVS_SCTP_SHUTDOWN_SENT = 9,
+    IPVS_SCTP_SHUTDOWN_RECEIVED = 10,
+    IPVS_SCTP_SHUTDOWN_ACK_SENT = 11,
+    IPVS_SCTP_REJECTED = 12,
+    IPVS_SCTP_CLOSED = 13,
 };
 
 /* enum tcp_conntrack */
@@ -384,6 +435,8 @@ enum reason {
     REASON_TOO_MANY_RULES = 23,
     /* a proxy has it, and its route leads on to another machine */
     REASON_PROXIED = 24,
+    /* the client's port is in use again, and IPVS first ends the connection that it was in */
+    REASON_SERVICE_REUSED = 25,
 };
 
 /* indices of engine_t.stats; dtypes.STATS names them in this order */

@@ -17,7 +17,7 @@ from .conntrack.insert cimport conn_delete
 from .conntrack.lookup cimport find_tuple
 from .frames cimport first_outside, frames_t, run_frames, walk_datagram
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
-from .ipvs cimport bound_persists
+from .ipvs.adopt cimport adopt_ipvs, control_again
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
@@ -65,7 +65,7 @@ cdef enum:
 cdef tuple WHY_NOT_ADOPTED = (
     "", "its tuples or status cannot be", "its state, status or interface cannot be", "its TCP record cannot be",
     "only TCP has numbers to adjust", "its SCTP record cannot be", "it is due already", "another one has its tuple",
-    "the table holds {count} connections, its maximum", "its real server is not there", "the table is full", "the tables are full",
+    "the table holds {count} connections, its maximum", "the table is full", "the tables are full",
 )
 # by those of conntrack/create.pxd
 cdef tuple WHY_NOT_CREATED = (
@@ -234,7 +234,8 @@ cdef class Datapath:
         e.n_port_classes[1] = len(memory["port_start1"])
         e.n_services = len(memory["services"])
         e.service_mask = len(memory["service_slots"]) - 1
-        e.n_persists = len(memory["persists"])
+        e.ipvs_capacity = len(memory["ipvs_conns"])
+        e.ipvs_mask = len(memory["ipvs_heads"]) - 1
         e.n_addresses = len(memory["addresses"])
         e.max_jumps = len(memory["jump_stack"])
         e.connlimit_capacity = len(memory["connlimits"])
@@ -312,6 +313,13 @@ cdef class Datapath:
         e.local_routes = config["local_routes"]
         e.n_connlimits = 0
         e.free_connlimit = 0
+        e.conn_reuse_mode = config["conn_reuse_mode"]
+        e.expire_nodest_conn = config["expire_nodest_conn"]
+        e.expire_quiescent_template = config["expire_quiescent_template"]
+        e.sloppy_tcp = config["sloppy_tcp"]
+        e.sloppy_sctp = config["sloppy_sctp"]
+        for i in range(3):
+            e.ipvs_timeouts[i] = config["ipvs_timeouts"][i]
         e.ruled = ruled_chains(e)
         e.shortly = may_go_shortly(e, config["remember"])
         return 0
@@ -351,7 +359,7 @@ cdef class Datapath:
             "chunks": self.e.n_chunks, "bitmaps": self.e.n_bitmaps, "bitmap_pages": self.e.n_pages, "free": self.e.n_free,
             "table_memos": sum([self.e.table_memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
             "helps": self.e.n_helps, "expects": self.e.expect_high, "rehashes": self.e.rehashes,
-            "connlimits": self.e.n_connlimits,
+            "connlimits": self.e.n_connlimits, "ipvs_conns": self.e.n_ipvs_conns,
             "nft_conns": self.e.n_nft_conns,
             "memos": sum([self.e.memos[i].key[2] != 0 for i in range(self.e.n_memos)]),
         }
@@ -725,9 +733,8 @@ cdef class Datapath:
             if <uint64_t>raw.dimensions[0] != n:
                 raise ValueError(f"{raw.dimensions[0]} accounts for {n} connections")
             had = <const acct_t *>raw.data
-            n_servers = len(self.arrays["servers"])
             for i in range(n):
-                why = WHY_NOT_ADOPTED[<int>adopt_conn(&self.e, from_ + i, beside + i, had + i, n_servers, &here[i])]
+                why = WHY_NOT_ADOPTED[<int>adopt_conn(&self.e, from_ + i, beside + i, had + i, &here[i])]
                 if why:
                     raise ValueError(f"connection {i}: {why.format(count=self.e.count)}")
             return numbers
@@ -793,7 +800,7 @@ cdef class Datapath:
     def take_over(self, dict lists not None, list rng, list stats):
         """Go on where another engine of the same node was: its lists, its schedulers, its generator (two words), its counters.
 
-        lists: recent, stamps, hashlimits, persists, elements and services by these names, of another engine's `arrays`.
+        lists: recent, stamps, hashlimits, elements and services by these names, of another engine's `arrays`.
         Raises ValueError when they are not of this node's rules; what they hold is bounded here.
         """
         cdef uint64_t i
@@ -801,7 +808,7 @@ cdef class Datapath:
             raise ValueError(f"{len(rng)} words of a generator and {len(stats)} counters, not 2 and {FN_STATS}")
         with self:
             services = lists["services"]
-            for name in ("recent", "stamps", "hashlimits", "persists", "elements"):
+            for name in ("recent", "stamps", "hashlimits", "elements"):
                 given, there = lists[name], self.memory[name]
                 if given.dtype != there.dtype or given.shape != there.shape:
                     raise ValueError(f"{name}: not of this node's rules")
@@ -817,7 +824,6 @@ cdef class Datapath:
             for i in range(self.e.n_services):
                 self.e.services[i].at = services["at"][i]
                 self.e.services[i].weight = min(<int32_t>services["weight"][i], self.e.services[i].max_weight)
-            bound_persists(&self.e, len(self.arrays["servers"]))
             for i in range(2):
                 self.e.rng[i] = rng[i]
             for i in range(FN_STATS):
@@ -862,6 +868,44 @@ cdef class Datapath:
             for i in range(raw.dimensions[0] - 1, -1, -1):
                 if c[i].list >= n_lists or not connlimit_adopt(&self.e, c + i):
                     raise ValueError(f"connlimit {i}: it cannot be")
+
+    def ipvs_connections(self):
+        """The connections of IPVS and its templates, a copy: IPVS_CONN[n], in each bucket the oldest first.
+
+        `control` is the place of its template among them, plus one; the other links mean nothing.
+        """
+        cdef uint32_t i, at
+        cdef list places = []
+        cdef list bucket
+        with self:
+            for i in range(len(self.arrays["ipvs_heads"])):
+                bucket = []
+                at = self.e.ipvs_heads[i]
+                while at:
+                    bucket.append(at - 1)
+                    at = self.e.ipvs_conns[at - 1].next
+                places.extend(bucket[::-1])
+            taken = self.arrays["ipvs_conns"][places]
+            new = np.zeros(self.e.n_ipvs_conns + 1, np.uint32)
+            new[np.array(places, np.int64) + 1] = np.arange(1, len(places) + 1, dtype=np.uint32)
+            taken["control"] = new[taken["control"]]
+            return taken
+
+    def adopt_ipvs(self, connections not None):
+        """Go on with what ipvs_connections() gave; ValueError for what cannot be. The bytes may be from anywhere."""
+        cdef fn_ndarray *raw = array_of(connections, self.arrays["ipvs_conns"].dtype, C_CONTIGUOUS)
+        cdef const ipvs_conn_t *c = <const ipvs_conn_t *>raw.data
+        cdef int64_t i
+        with self:
+            if self.e.n_ipvs_conns and raw.dimensions[0]:
+                raise ValueError("IPVS has connections already")
+            for i in range(raw.dimensions[0]):
+                if not adopt_ipvs(&self.e, c + i):
+                    raise ValueError(f"connection {i} of IPVS: it cannot be")
+            # templates may stand behind what they control
+            for i in range(raw.dimensions[0]):
+                if c[i].control and not control_again(&self.e, <uint32_t>i + 1, c[i].control):
+                    raise ValueError(f"connection {i} of IPVS: its template cannot be")
 
     @property
     def generator(self):
@@ -1032,7 +1076,7 @@ cdef class Datapath:
             self._capacities()
             if (e.high_water > e.capacity or e.n_chunks > e.max_chunks or e.n_bitmaps > e.max_bitmaps or e.n_pages > e.max_pages
                     or e.n_helps > e.help_capacity or e.expect_high > e.expect_capacity or e.n_events > e.max_events
-                    or e.n_connlimits > e.connlimit_capacity
+                    or e.n_connlimits > e.connlimit_capacity or e.n_ipvs_conns > e.ipvs_capacity
                     or e.tuples.groups > e.tuples.max_groups or e.sources.groups > e.sources.max_groups
                     or e.n_memos > <uint64_t>len(self.memory["table_memos"]) or e.n_memos > <uint64_t>len(self.memory["memos"])
                     or <uint64_t>FN_PASS_MEMOS > <uint64_t>len(self.memory["pass_memos"])):

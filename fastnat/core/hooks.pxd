@@ -12,7 +12,7 @@ from .conntrack.conntrack_in cimport conntrack_in
 from .conntrack.events cimport note_changes
 from .conntrack.insert cimport conn_release, record_free
 from .helpers.helper cimport follow_master, helper_hook
-from .ipvs cimport from_server, has_service, to_server
+from .ipvs.translate cimport error_to_server, from_server, to_server
 from .nat.hook cimport nat_hook
 from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
@@ -24,7 +24,7 @@ from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport chain_at, comes_by_way_back, FORWARDED, may_have_memo
 from .shortcuts.hook_memo cimport follow, memorize, remembered
-from .tuples.tuple cimport tuple_dst, tuple_src
+from .tuples.tuple cimport tuple_dst, tuple_proto, tuple_src
 from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
 from .waypoints cimport note_drop, note_waypoint
@@ -127,6 +127,20 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
     return REASON_NONE
 
 
+cdef inline uint32_t to_client(engine_t *e, pkt_t *p) noexcept nogil:
+    # to_client: what a real server answers comes from its service, and where rules ask for that is routed anew
+    # (handle_response, ip_vs_route_me_harder).
+    cdef uint16_t in_iface = p.in_iface
+    cdef uint32_t reason = from_server(e, p)
+    if reason or not p.served or e.n_fib_rules == 0 or p.hook == HOOK_INPUT or is_local_kind(e, p.route):
+        return reason
+    # as if the node had sent it
+    p.in_iface = 0
+    reason = reroute(e, p)
+    p.in_iface = in_iface
+    return reason
+
+
 cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # route_to_server: the destination has just become a real server's; the connection's own route is the service's.
     cdef uint32_t route = route_of(e, p)
@@ -139,7 +153,9 @@ cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # send_to_server: IPVS puts the packet into OUTPUT, where conntrack knows it already (ip_vs_nat_send_or_cont).
-    cdef uint32_t reason
+    cdef uint32_t reason = age(e, p)
+    if reason:
+        return reason
     p.verdict = VERDICT_FORWARD
     p.hook = HOOK_OUTPUT
     reason = filter_hook(e, TABLE_RAW, HOOK_OUTPUT, p)
@@ -161,16 +177,15 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_INPUT, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_INPUT, p)
-    if not reason and e.n_services:
-        reason = from_server(e, p)
-        if not reason:
+    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
+        reason = to_client(e, p)
+        if not reason and not p.served:
             reason = to_server(e, p)
-        if not reason and has_service(e, p) and p.dir == 0:
-            reason = route_to_server(e, p)
-            if not reason and not is_local_kind(e, p.route):
-                reason = age(e, p)
-                return reason if reason else send_to_server(e, p)
-            p.out_iface = 0
+            if not reason and p.served:
+                reason = route_to_server(e, p)
+                if not reason and not is_local_kind(e, p.route):
+                    return send_to_server(e, p)
+                p.out_iface = 0
     if not reason:
         # SNAT of what the node receives, after filter: rules there see the true sender
         reason = nat_hook(e, HOOK_INPUT, p, MANIP_SRC)
@@ -201,8 +216,14 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
-    if not reason:
-        reason = from_server(e, p)
+    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
+        if tuple_proto(p.t) == PROTO_ICMP:
+            reason = error_to_server(e, p)
+            if not reason and p.served:
+                reason = route_to_server(e, p)
+                return reason if reason else send_to_server(e, p)
+        if not reason:
+            reason = to_client(e, p)
     note_waypoint(e, p, HOOK_FORWARD, reason)
     if not FN_V6 and fn_unlikely(p.options_changed):
         forward_options(e, p)
@@ -465,12 +486,15 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # nat asks for the destination alone
     if not reason and tuple_dst(p.t) != dst:
         reason = reroute(e, p)
-    if not reason:
-        reason = from_server(e, p)
-    if not reason:
-        reason = to_server(e, p)
-    if not reason and has_service(e, p) and p.dir == 0:
-        reason = route_to_server(e, p)
+    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
+        reason = to_client(e, p)
+        if not reason and not p.served:
+            reason = to_server(e, p)
+            if not reason and p.served:
+                reason = route_to_server(e, p)
+                if not reason and not is_local_kind(e, p.route):
+                    note_waypoint(e, p, HOOK_OUTPUT, reason)
+                    return send_to_server(e, p)
     if not reason:
         reason = filter_output(e, p, out_iface)
     note_waypoint(e, p, HOOK_OUTPUT, reason)

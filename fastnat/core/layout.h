@@ -344,8 +344,7 @@ static_assert(offsetof(help_t, pad) == 58, "offsetof(help_t, pad)");
 static_assert(offsetof(help_t, master) == 60, "offsetof(help_t, master)");
 static_assert(offsetof(help_t, serial) == 64, "offsetof(help_t, serial)");
 static_assert(offsetof(help_t, master_serial) == 68, "offsetof(help_t, master_serial)");
-static_assert(offsetof(help_t, server) == 72, "offsetof(help_t, server)");
-static_assert(offsetof(help_t, pad2) == 76, "offsetof(help_t, pad2)");
+static_assert(offsetof(help_t, pad2) == 72, "offsetof(help_t, pad2)");
 static_assert(sizeof(expect_t) == (FN_V6 ? 64 : 40), "sizeof(expect_t)");
 static_assert(offsetof(expect_t, t) == 0, "offsetof(expect_t, t)");
 static_assert(offsetof(expect_t, master) == (FN_V6 ? 40 : 16), "offsetof(expect_t, master)");
@@ -499,7 +498,7 @@ static_assert(offsetof(service_t, weight) == (FN_V6 ? 52 : 28), "offsetof(servic
 static_assert(offsetof(service_t, max_weight) == (FN_V6 ? 56 : 32), "offsetof(service_t, max_weight)");
 static_assert(offsetof(service_t, step) == (FN_V6 ? 60 : 36), "offsetof(service_t, step)");
 static_assert(offsetof(service_t, persist) == (FN_V6 ? 64 : 40), "offsetof(service_t, persist)");
-static_assert(offsetof(service_t, hash_ports) == (FN_V6 ? 68 : 44), "offsetof(service_t, hash_ports)");
+static_assert(offsetof(service_t, flags) == (FN_V6 ? 68 : 44), "offsetof(service_t, flags)");
 static_assert(sizeof(server_t) == (FN_V6 ? 32 : 20), "sizeof(server_t)");
 static_assert(offsetof(server_t, addr) == 0, "offsetof(server_t, addr)");
 static_assert(offsetof(server_t, weight) == (FN_V6 ? 16 : 4), "offsetof(server_t, weight)");
@@ -507,12 +506,26 @@ static_assert(offsetof(server_t, active) == (FN_V6 ? 20 : 8), "offsetof(server_t
 static_assert(offsetof(server_t, inactive) == (FN_V6 ? 24 : 12), "offsetof(server_t, inactive)");
 static_assert(offsetof(server_t, port) == (FN_V6 ? 28 : 16), "offsetof(server_t, port)");
 static_assert(offsetof(server_t, pad) == (FN_V6 ? 30 : 18), "offsetof(server_t, pad)");
-static_assert(sizeof(persist_t) == (FN_V6 ? 32 : 20), "sizeof(persist_t)");
-static_assert(offsetof(persist_t, client) == 0, "offsetof(persist_t, client)");
-static_assert(offsetof(persist_t, service) == (FN_V6 ? 16 : 4), "offsetof(persist_t, service)");
-static_assert(offsetof(persist_t, server) == (FN_V6 ? 20 : 8), "offsetof(persist_t, server)");
-static_assert(offsetof(persist_t, expires) == (FN_V6 ? 24 : 12), "offsetof(persist_t, expires)");
-static_assert(offsetof(persist_t, used) == (FN_V6 ? 28 : 16), "offsetof(persist_t, used)");
+static_assert(sizeof(ipvs_conn_t) == (FN_V6 ? 96 : 60), "sizeof(ipvs_conn_t)");
+static_assert(offsetof(ipvs_conn_t, client) == 0, "offsetof(ipvs_conn_t, client)");
+static_assert(offsetof(ipvs_conn_t, service) == (FN_V6 ? 16 : 4), "offsetof(ipvs_conn_t, service)");
+static_assert(offsetof(ipvs_conn_t, server) == (FN_V6 ? 32 : 8), "offsetof(ipvs_conn_t, server)");
+static_assert(offsetof(ipvs_conn_t, client_port) == (FN_V6 ? 48 : 12), "offsetof(ipvs_conn_t, client_port)");
+static_assert(offsetof(ipvs_conn_t, service_port) == (FN_V6 ? 50 : 14), "offsetof(ipvs_conn_t, service_port)");
+static_assert(offsetof(ipvs_conn_t, server_port) == (FN_V6 ? 52 : 16), "offsetof(ipvs_conn_t, server_port)");
+static_assert(offsetof(ipvs_conn_t, proto) == (FN_V6 ? 54 : 18), "offsetof(ipvs_conn_t, proto)");
+static_assert(offsetof(ipvs_conn_t, state) == (FN_V6 ? 55 : 19), "offsetof(ipvs_conn_t, state)");
+static_assert(offsetof(ipvs_conn_t, mark) == (FN_V6 ? 56 : 20), "offsetof(ipvs_conn_t, mark)");
+static_assert(offsetof(ipvs_conn_t, timeout) == (FN_V6 ? 60 : 24), "offsetof(ipvs_conn_t, timeout)");
+static_assert(offsetof(ipvs_conn_t, expires) == (FN_V6 ? 64 : 28), "offsetof(ipvs_conn_t, expires)");
+static_assert(offsetof(ipvs_conn_t, next) == (FN_V6 ? 68 : 32), "offsetof(ipvs_conn_t, next)");
+static_assert(offsetof(ipvs_conn_t, wheel_next) == (FN_V6 ? 72 : 36), "offsetof(ipvs_conn_t, wheel_next)");
+static_assert(offsetof(ipvs_conn_t, wheel_prev) == (FN_V6 ? 76 : 40), "offsetof(ipvs_conn_t, wheel_prev)");
+static_assert(offsetof(ipvs_conn_t, dest) == (FN_V6 ? 80 : 44), "offsetof(ipvs_conn_t, dest)");
+static_assert(offsetof(ipvs_conn_t, control) == (FN_V6 ? 84 : 48), "offsetof(ipvs_conn_t, control)");
+static_assert(offsetof(ipvs_conn_t, n_control) == (FN_V6 ? 88 : 52), "offsetof(ipvs_conn_t, n_control)");
+static_assert(offsetof(ipvs_conn_t, slot) == (FN_V6 ? 92 : 56), "offsetof(ipvs_conn_t, slot)");
+static_assert(offsetof(ipvs_conn_t, flags) == (FN_V6 ? 94 : 58), "offsetof(ipvs_conn_t, flags)");
 
 typedef struct { const char *name; size_t at, size; } array_place_t;
 static const array_place_t fn_arrays[] = {
@@ -558,8 +571,11 @@ static const array_place_t fn_arrays[] = {
     {"hashlimits", offsetof(engine_t, hashlimits), sizeof(hashlimit_t)},
     {"services", offsetof(engine_t, services), sizeof(service_t)},
     {"servers", offsetof(engine_t, servers), sizeof(server_t)},
-    {"persists", offsetof(engine_t, persists), sizeof(persist_t)},
     {"service_slots", offsetof(engine_t, service_slots), sizeof(uint32_t)},
+    {"ipvs_conns", offsetof(engine_t, ipvs_conns), sizeof(ipvs_conn_t)},
+    {"ipvs_heads", offsetof(engine_t, ipvs_heads), sizeof(uint32_t)},
+    {"ipvs_wheel", offsetof(engine_t, ipvs_wheel), sizeof(uint32_t)},
+    {"ipvs_busy", offsetof(engine_t, ipvs_busy), sizeof(uint64_t)},
     {"helps", offsetof(engine_t, helps), sizeof(help_t)},
     {"expects", offsetof(engine_t, expects), sizeof(expect_t)},
     {"expect_heads", offsetof(engine_t, expect_heads), sizeof(uint32_t)},
@@ -580,6 +596,6 @@ static const array_place_t fn_arrays[] = {
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
 };
-#define FN_ARRAYS 63
+#define FN_ARRAYS 66
 
 #endif

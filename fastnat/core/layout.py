@@ -30,7 +30,7 @@ FN_RECENT_ENTRIES = 100
 FN_HASHLIMIT_SLOTS = 65536
 FN_CONNLIMIT_HEADS = 65536
 FN_EXPECT_HEADS = 1024
-FN_PERSIST_SLOTS = 65536
+FN_IPVS_WHEEL = 4096
 FN_RECENT_STAMPS = 32
 FN_ONLY_BASES = 4294967294
 FN_NFT_REGISTERS = 64
@@ -108,12 +108,62 @@ class ConnFlag(IntEnum, metaclass=CodeMeta):
 
     LIVE = 1
     MARKED = 2
-    SERVICE = 4
-    ACTIVE = 8
     HELPED = 16
-    ADRIFT = 32
     COUNTED = 64
     PROXIED = 128
+
+
+class IpvsFlag(IntEnum, metaclass=CodeMeta):
+    """ipvs_conn_t.flags."""
+
+    USED = 1
+    TEMPLATE = 2
+    ACTIVE = 4
+    NFCT = 8
+    ONE_PACKET = 16
+    FORGOTTEN = 32
+
+
+class ServiceFlag(IntEnum, metaclass=CodeMeta):
+    """service_t.flags."""
+
+    HASH_PORTS = 1
+    ONE_PACKET = 2
+
+
+class IpvsTcpState(IntEnum, metaclass=CodeMeta):
+    """enum ip_vs_tcp_states."""
+
+    NONE = 0
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT = 4
+    TIME_WAIT = 5
+    CLOSE = 6
+    CLOSE_WAIT = 7
+    LAST_ACK = 8
+    LISTEN = 9
+    SYNACK = 10
+
+
+class IpvsSctpState(IntEnum, metaclass=CodeMeta):
+    """enum ip_vs_sctp_states."""
+
+    NONE = 0
+    INIT1 = 1
+    INIT = 2
+    COOKIE_SENT = 3
+    COOKIE_REPLIED = 4
+    COOKIE_WAIT = 5
+    COOKIE = 6
+    COOKIE_ECHOED = 7
+    ESTABLISHED = 8
+    SHUTDOWN_SENT = 9
+    SHUTDOWN_RECEIVED = 10
+    SHUTDOWN_ACK_SENT = 11
+    REJECTED = 12
+    CLOSED = 13
 
 
 class TcpState(IntEnum, metaclass=CodeMeta):
@@ -400,6 +450,7 @@ class Reason(IntEnum, metaclass=CodeMeta):
     NO_ROOM = 22
     TOO_MANY_RULES = 23
     PROXIED = 24
+    SERVICE_REUSED = 25
 
 
 class StatIndex(IntEnum, metaclass=CodeMeta):
@@ -1435,8 +1486,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("master", "uint32", (), 0),
         ("serial", "uint32", (), 0),
         ("master_serial", "uint32", (), 0),
-        ("server", "uint32", (), 0),
-        ("pad2", "uint32", (), 0),
+        ("pad2", "uint32", (2,), 0),
     ],
     "EXPECT": [
         ("t", "TUPLE", (), 0),
@@ -1577,7 +1627,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("max_weight", "int32", (), 0),
         ("step", "int32", (), 0),
         ("persist", "uint32", (), 0),
-        ("hash_ports", "uint32", (), 0),
+        ("flags", "uint32", (), 0),
     ],
     "SERVER": [
         ("addr", "addr", (), 0),
@@ -1587,11 +1637,25 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("port", "uint16", (), 0),
         ("pad", "uint16", (), 0),
     ],
-    "PERSIST": [
+    "IPVS_CONN": [
         ("client", "addr", (), 0),
-        ("service", "uint32", (), 0),
-        ("server", "uint32", (), 0),
+        ("service", "addr", (), 0),
+        ("server", "addr", (), 0),
+        ("client_port", "uint16", (), 0),
+        ("service_port", "uint16", (), 0),
+        ("server_port", "uint16", (), 0),
+        ("proto", "uint8", (), 0),
+        ("state", "uint8", (), 0),
+        ("mark", "uint32", (), 0),
+        ("timeout", "uint32", (), 0),
         ("expires", "uint32", (), 0),
-        ("used", "uint32", (), 0),
+        ("next", "uint32", (), 0),
+        ("wheel_next", "uint32", (), 0),
+        ("wheel_prev", "uint32", (), 0),
+        ("dest", "uint32", (), 0),
+        ("control", "uint32", (), 0),
+        ("n_control", "uint32", (), 0),
+        ("slot", "uint16", (), 0),
+        ("flags", "uint16", (), 0),
     ],
 }

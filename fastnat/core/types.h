@@ -53,14 +53,11 @@ typedef struct {
     uint32_t last_seq, last_ack, last_end;
     uint16_t last_win;
     uint8_t last_flags;
-    uint8_t policy;                          /* 1 + a row of engine_t.policies, 0 the node's timeouts; holds only where there are policies */
-    union {
-        uint32_t server;                     /* holds only with CONN_SERVICE and without CONN_HELPED, see conn_server */
-        uint32_t help;                       /* holds only with CONN_HELPED */
-    };
-    uint32_t mark;                           /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
+    uint8_t policy;                        /* 1 + a row of engine_t.policies, 0 the node's timeouts; holds only where there are policies */
+    uint32_t help;                         /* holds only with CONN_HELPED */
+    uint32_t mark;                         /* holds only with CONN_MARKED, so that an unmarked connection never touches this line */
 } tcp_t;
-#define FN_TCP_STATE offsetof(tcp_t, server) /* what opening a connection clears */
+#define FN_TCP_STATE offsetof(tcp_t, help) /* what opening a connection clears */
 static_assert(sizeof(tcp_t) == 64, "one cache line beside the connection");
 
 /* The same memory for SCTP (struct ip_ct_sctp). */
@@ -68,10 +65,10 @@ typedef struct {
     uint32_t vtag[2];
     uint8_t init[2], last_dir, flags;
     uint8_t pad[43], policy; /* as in tcp_t */
-    uint32_t server, mark;   /* server: or help, as in tcp_t */
+    uint32_t help, mark;
 } sctp_t;
 static_assert(sizeof(sctp_t) == sizeof(tcp_t) && offsetof(sctp_t, mark) == offsetof(tcp_t, mark), "one array for both");
-static_assert(offsetof(sctp_t, server) == offsetof(tcp_t, server), "one array for both");
+static_assert(offsetof(sctp_t, help) == offsetof(tcp_t, help), "one array for both");
 static_assert(offsetof(sctp_t, policy) == offsetof(tcp_t, policy), "one array for both");
 
 /* Packets and bytes by direction (struct nf_conn_acct), of connections with CONN_COUNTED; same index as conn_t. */
@@ -574,8 +571,7 @@ typedef struct {
     uint32_t master;              /* record of the one that expected it, with master_kind; it may be over, see master_serial */
     uint32_t serial;              /* no other help_t ever had it, not even at this place */
     uint32_t master_serial;       /* `serial` of the master */
-    uint32_t server;              /* with CONN_SERVICE: tcp_t has room for one of the two */
-    uint32_t pad2;
+    uint32_t pad2[2];
 } help_t;
 
 /* A connection that a helper has announced (struct nf_conntrack_expect), or a GRE key that PPTP has (nf_ct_gre_keymap). */
@@ -746,7 +742,7 @@ typedef struct {
     uint32_t at;                      /* rr: where to look next; wrr: one behind the server taken last */
     int32_t weight, max_weight, step; /* wrr: current and greatest weight, their common divisor */
     uint32_t persist;                 /* jiffies that a client keeps its server, 0 none */
-    uint32_t hash_ports;              /* sh: the source port counts too */
+    uint32_t flags;                   /* SERVICE_* */
 } service_t;
 
 /* A real server (struct ip_vs_dest). */
@@ -756,11 +752,19 @@ typedef struct {
     uint16_t port, pad;
 } server_t;
 
-/* The server that a client of a persistent service keeps (an IPVS connection template). */
+/* A connection of IPVS (struct ip_vs_conn), or the template that says which server a client of a persistent service keeps. */
 typedef struct {
-    addr_t client;
-    uint32_t service, server, expires, used;
-} persist_t;
+    addr_t client, service, server;  /* caddr, vaddr, daddr; of a template: the client's network; a mark stands for the service's address */
+    uint16_t client_port, service_port, server_port;
+    uint8_t proto, state;            /* proto 0: the template of a mark's service */
+    uint32_t mark;                   /* of its service, 0 none */
+    uint32_t timeout, expires;       /* jiffies from its last packet on; at which it is due */
+    uint32_t next;                   /* place + 1 of what follows in its bucket, or among the free ones */
+    uint32_t wheel_next, wheel_prev; /* place + 1, in the slot */
+    uint32_t dest;                   /* its real server, FN_NONE: the service has it no longer */
+    uint32_t control, n_control;     /* place + 1 of its template; of a template: how many connections it has */
+    uint16_t slot, flags;            /* of the wheel; IPVS_* */
+} ipvs_conn_t;
 
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples, with the source
  * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
@@ -828,6 +832,7 @@ typedef struct {
     uint8_t record_at, stamp_at;                /* IPv4 options: where the node's address was entered, 0 nowhere */
     uint8_t options_changed;
     uint8_t proxied;                            /* a rule gave it to a proxy on the node */
+    uint8_t served;                             /* IPVS has translated it: it passes IPVS no more (skb->ipvs_property) */
     uint8_t rerouted;                           /* the node's own: rules have changed its way, and it was routed anew */
     uint8_t srr_at, srr_hop_at;                 /* IPv4 source route, and its address to which the packet goes on; 0: none */
     uint32_t payload;                           /* bytes behind the IP header, of TCP behind the l4 header */
@@ -923,9 +928,17 @@ typedef struct {
     hashlimit_t *hashlimits; /* FN_HASHLIMIT_SLOTS a list */
     service_t *services;     /* of IPVS */
     server_t *servers;
-    persist_t *persists;     /* open addressing; FN_PERSIST_SLOTS where a service is persistent */
     uint32_t *service_slots; /* open addressing over services, FN_NONE empty */
-    uint32_t n_services, service_mask, n_persists;
+    uint32_t n_services, service_mask;
+    ipvs_conn_t *ipvs_conns;
+    uint32_t *ipvs_heads;                                                    /* place + 1 of the newest of each bucket */
+    uint32_t *ipvs_wheel;                                                    /* place + 1 of the first of each of FN_IPVS_WHEEL slots */
+    uint64_t *ipvs_busy;                                                     /* bit per slot */
+    uint32_t n_ipvs_conns, free_ipvs_conn;                                   /* ever used; place + 1 of the last released one */
+    uint32_t ipvs_capacity, ipvs_mask;                                       /* 0: there was never a service; buckets, minus one */
+    uint32_t ipvs_timeouts[3];                                               /* ipvsadm --set: tcp, tcpfin, udp [jiffies] */
+    uint32_t conn_reuse_mode, expire_nodest_conn, expire_quiescent_template; /* net.ipv4.vs.* */
+    uint32_t sloppy_tcp, sloppy_sctp;
     help_t *helps;
     expect_t *expects;
     uint32_t *expect_heads;                      /* FN_EXPECT_HEADS buckets of expectations and keys */

@@ -31,7 +31,7 @@ cdef extern from "types.h" nogil:
         FN_HASHLIMIT_SLOTS
         FN_CONNLIMIT_HEADS
         FN_EXPECT_HEADS
-        FN_PERSIST_SLOTS
+        FN_IPVS_WHEEL
         FN_RECENT_STAMPS
         FN_NFT_REGISTERS
         FN_NFT_JUMPS
@@ -84,12 +84,46 @@ cdef extern from "types.h" nogil:
     enum:
         CONN_LIVE
         CONN_MARKED
-        CONN_SERVICE
-        CONN_ACTIVE
         CONN_HELPED
-        CONN_ADRIFT
         CONN_COUNTED
         CONN_PROXIED
+    enum:
+        IPVS_USED
+        IPVS_TEMPLATE
+        IPVS_ACTIVE
+        IPVS_NFCT
+        IPVS_ONE_PACKET
+        IPVS_FORGOTTEN
+    enum:
+        SERVICE_HASH_PORTS
+        SERVICE_ONE_PACKET
+    enum:
+        IPVS_TCP_NONE
+        IPVS_TCP_ESTABLISHED
+        IPVS_TCP_SYN_SENT
+        IPVS_TCP_SYN_RECV
+        IPVS_TCP_FIN_WAIT
+        IPVS_TCP_TIME_WAIT
+        IPVS_TCP_CLOSE
+        IPVS_TCP_CLOSE_WAIT
+        IPVS_TCP_LAST_ACK
+        IPVS_TCP_LISTEN
+        IPVS_TCP_SYNACK
+    enum:
+        IPVS_SCTP_NONE
+        IPVS_SCTP_INIT1
+        IPVS_SCTP_INIT
+        IPVS_SCTP_COOKIE_SENT
+        IPVS_SCTP_COOKIE_REPLIED
+        IPVS_SCTP_COOKIE_WAIT
+        IPVS_SCTP_COOKIE
+        IPVS_SCTP_COOKIE_ECHOED
+        IPVS_SCTP_ESTABLISHED
+        IPVS_SCTP_SHUTDOWN_SENT
+        IPVS_SCTP_SHUTDOWN_RECEIVED
+        IPVS_SCTP_SHUTDOWN_ACK_SENT
+        IPVS_SCTP_REJECTED
+        IPVS_SCTP_CLOSED
     enum:
         TCP_NONE
         TCP_SYN_SENT
@@ -268,6 +302,7 @@ cdef extern from "types.h" nogil:
         REASON_NO_ROOM
         REASON_TOO_MANY_RULES
         REASON_PROXIED
+        REASON_SERVICE_REUSED
     enum:
         STAT_FOUND
         STAT_INVALID
@@ -587,7 +622,6 @@ cdef extern from "types.h" nogil:
         uint16_t last_win
         uint8_t last_flags
         uint8_t policy
-        uint32_t server
         uint32_t help
         uint32_t mark
 
@@ -598,7 +632,7 @@ cdef extern from "types.h" nogil:
         uint8_t flags
         uint8_t pad[43]
         uint8_t policy
-        uint32_t server
+        uint32_t help
         uint32_t mark
 
     ctypedef struct acct_t:
@@ -1056,8 +1090,7 @@ cdef extern from "types.h" nogil:
         uint32_t master
         uint32_t serial
         uint32_t master_serial
-        uint32_t server
-        uint32_t pad2
+        uint32_t pad2[2]
 
     ctypedef struct expect_t:
         tuple_t t
@@ -1225,7 +1258,7 @@ cdef extern from "types.h" nogil:
         int32_t max_weight
         int32_t step
         uint32_t persist
-        uint32_t hash_ports
+        uint32_t flags
 
     ctypedef struct server_t:
         addr_t addr
@@ -1235,12 +1268,26 @@ cdef extern from "types.h" nogil:
         uint16_t port
         uint16_t pad
 
-    ctypedef struct persist_t:
+    ctypedef struct ipvs_conn_t:
         addr_t client
-        uint32_t service
-        uint32_t server
+        addr_t service
+        addr_t server
+        uint16_t client_port
+        uint16_t service_port
+        uint16_t server_port
+        uint8_t proto
+        uint8_t state
+        uint32_t mark
+        uint32_t timeout
         uint32_t expires
-        uint32_t used
+        uint32_t next
+        uint32_t wheel_next
+        uint32_t wheel_prev
+        uint32_t dest
+        uint32_t control
+        uint32_t n_control
+        uint16_t slot
+        uint16_t flags
 
     ctypedef struct ahead_t:
         tuple_t reply[2]
@@ -1316,6 +1363,7 @@ cdef extern from "types.h" nogil:
         uint8_t stamp_at
         uint8_t options_changed
         uint8_t proxied
+        uint8_t served
         uint8_t rerouted
         uint8_t srr_at
         uint8_t srr_hop_at
@@ -1421,11 +1469,23 @@ cdef extern from "types.h" nogil:
         hashlimit_t *hashlimits
         service_t *services
         server_t *servers
-        persist_t *persists
         uint32_t *service_slots
         uint32_t n_services
         uint32_t service_mask
-        uint32_t n_persists
+        ipvs_conn_t *ipvs_conns
+        uint32_t *ipvs_heads
+        uint32_t *ipvs_wheel
+        uint64_t *ipvs_busy
+        uint32_t n_ipvs_conns
+        uint32_t free_ipvs_conn
+        uint32_t ipvs_capacity
+        uint32_t ipvs_mask
+        uint32_t ipvs_timeouts[3]
+        uint32_t conn_reuse_mode
+        uint32_t expire_nodest_conn
+        uint32_t expire_quiescent_template
+        uint32_t sloppy_tcp
+        uint32_t sloppy_sctp
         help_t *helps
         expect_t *expects
         uint32_t *expect_heads

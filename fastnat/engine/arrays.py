@@ -19,6 +19,7 @@ from ..core.layout import (
     FN_FAR_SLOTS,
     FN_GROUP_BUCKETS,
     FN_HASHLIMIT_SLOTS,
+    FN_IPVS_WHEEL,
     FN_PAGE_MAPS,
     FN_PAGE_WORDS,
     FN_PASS_MEMOS,
@@ -44,6 +45,8 @@ SPARSE = ("nft_words", "nft_elements", "nft_states", "nft_slots")
 GROUP_LOAD = 115
 # most bitmaps of ports, and bytes of a page
 BITMAPS, PAGE_BYTES = 16_384, FN_PAGE_MAPS * 8 * FN_PAGE_WORDS
+# connections of IPVS for one of conntrack: a query of UDP stays there ten times as long
+IPVS_SHARE = 8
 # what all lists of -m connlimit together hold, 32 bytes each, if two for each connection are not more
 CONNLIMITS = 1 << 22
 # items a bucket, on average, below which no chain reaches its limit of 50: one of Poisson(16) has 52 in 1e-12 cases
@@ -77,6 +80,21 @@ def new_tables(
         "expects": reserve(expect_max(node, settings) + 2 * n, records.EXPECT),
         "expect_heads": reserve(FN_EXPECT_HEADS, np.dtype(np.uint32)),
         **node_tables(node, family, r, program, n),
+        **ipvs_tables(node, family, n),
+    }
+
+
+def ipvs_tables(node: Node, family: Family, connections: int) -> dict[str, NDArray[np.void]]:
+    """Return the arrays of IPVS's own connections, empty ones for a node without services of this family.
+
+    connections: how many conntrack may have.
+    """
+    n = IPVS_SHARE * connections if any(s.family is family for s in node.services) else 0
+    return {
+        "ipvs_conns": reserve(n, records_of(family).IPVS_CONN),
+        "ipvs_heads": reserve(1 << max(connections - 1, 1).bit_length() if n else 1, np.dtype(np.uint32)),
+        "ipvs_wheel": reserve(FN_IPVS_WHEEL if n else 0, np.dtype(np.uint32)),
+        "ipvs_busy": reserve(FN_IPVS_WHEEL // 64 if n else 0, np.dtype(np.uint64)),
     }
 
 
@@ -137,7 +155,7 @@ def fork(core: Datapath) -> Datapath:
             "bitmap_pages": t["bitmap_pages"] * PAGE_BYTES // 8, "tuples": t["tuple_groups"] * FN_GROUP_BUCKETS,
             "sources": t["source_groups"] * FN_GROUP_BUCKETS, "helps": t["helps"], "expects": t["expects"],
             "acct": _accounts(core),
-            "connlimits": t["connlimits"],
+            "connlimits": t["connlimits"], "ipvs_conns": t["ipvs_conns"],
             "nft_conns": t["nft_conns"],
         }  # fmt: skip
         arrays = {}
@@ -224,6 +242,24 @@ def restore_rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[n
     # the slot behind a limit
     behind = np.flatnonzero(there["kind"] == MatchKind.LIMIT) + 1
     view_of(there, FORMS["limit_more"])[behind] = view_of(matches, FORMS["limit_more"])[behind]
+
+
+def keep_services(core: Datapath, tables: dict[str, NDArray[np.void]], fresh: Mapping[str, NDArray[np.void]]) -> None:
+    """Take out of `tables` what IPVS goes on with: schedulers of services that are the same, and its own connections.
+
+    fresh: ipvs_tables() for a node that had no service before.
+    """
+    if not len(core.arrays["ipvs_conns"]):
+        tables.update(fresh)
+    for name, moves in (("services", ("at", "weight")), ("servers", ("active", "inactive"))):
+        had, given = core.arrays[name].copy(), tables[name].copy()
+        for field in moves:
+            had[field] = given[field] = 0
+        if had.tobytes() != given.tobytes():
+            return
+    # of both or of neither: schedulers count in the list of servers
+    for name in ("services", "servers"):
+        del tables[name]
 
 
 def keep_lists(core: Datapath, old: Mapping[str, NDArray[Any]], before: Ruleset, after: Ruleset) -> None:

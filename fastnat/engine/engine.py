@@ -19,7 +19,7 @@ from ..errors import ArgumentError, ClockError, FastnatError, InputError
 from ..iptables.context import MAX_ID
 from ..nftables.counted import Half, counted, keep_unreached, with_elements
 from ..node import Node
-from ..node.ipvs import format_services
+from ..node.ipvs import format_connections, format_services
 from ..util.arguments import address, datagram, port, protocol
 from ..util.interrupts import uninterrupted
 from ..util.text import finite, shown, text_of, whole
@@ -640,6 +640,11 @@ class Engine:
         """Return the virtual services and the connections of their real servers as `ipvsadm -Ln` lists them."""
         servers = self.core_of(version).arrays["servers"]
         return format_services(self.node.services, FAMILIES[version], servers)
+
+    def service_connections(self, version: int = 4) -> str:
+        """Return the connections of IPVS and what its persistent clients keep, as `ipvsadm -Lnc` lists them."""
+        core = self.core_of(version)
+        return format_connections(FAMILIES[version], core.ipvs_connections(), core.now)
 
     def events(self, version: int = 4) -> NDArray[np.void]:
         """Return what happened to connections since the last call: EVENT[n], in order; they are then forgotten.

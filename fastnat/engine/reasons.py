@@ -12,7 +12,8 @@ REASONS = {
     "not_forwarding": "the node does not forward what enters by this interface (net.ipv4.ip_forward and its kind)",
     "too_big": "larger than the MTU of the way out, and not to be cut",
     "chain_too_long": "lost at confirm: the hash chain of its tuple is too long",
-    "no_server": "the virtual service has no real server",
+    "no_server": "the virtual service has no real server, or that of the connection is gone",
+    "service_reused": "the client's port is in use again: IPVS first ends its old connection (conn_reuse_mode)",
     "too_many_rules": "more rules were met than are followed for one packet",
     "proxied": "a proxy has the packet, and the route leads on to another machine",
 }

@@ -31,7 +31,7 @@ from .saved_file import StateFile
 if TYPE_CHECKING:
     from .engine import Engine
 
-FORMAT = 10
+FORMAT = 11
 # seconds that 64-bit jiffies hold
 MAX_TIME = 1e15
 # what rules and services remember
@@ -40,7 +40,7 @@ NFT = {
     "nft_sizes": "nft_words", "nft_words": "nft_words", "nft_elements": "nft_elements", "nft_carried": "nft_states",
     "nft_states": "nft_states", "nft_times": "nft_words", "nft_conns": "nft_conns",
 }  # fmt: skip
-LISTS = ("recent", "stamps", "hashlimits", "persists", "services", "elements")
+LISTS = ("recent", "stamps", "hashlimits", "services", "elements")
 
 
 def save(engine: Engine, path: str | Path) -> None:
@@ -80,6 +80,7 @@ def arrays_of(engine: Engine) -> dict[str, NDArray[np.void]]:
             f"counters{version}": np.array([rules["packets"], rules["bytes"]]),
             **{f"{name}{version}": core.arrays[name].copy() for name in LISTS},
             f"connlimits{version}": core.connlimits(),
+            f"ipvs{version}": core.ipvs_connections(),
             **{f"{name}{version}": array for name, array in helpers_of(core, order).items()},
             **{f"{name}{version}": array for name, array in nft_state.taken(core, stack.program).items()},
         }
@@ -179,6 +180,8 @@ def _engine(meta: dict[str, Any], file: StateFile, new: type[Engine]) -> Engine:
         connlimits = core.arrays["connlimits"]
         counted = file.take_some(f"connlimits{version}", connlimits.dtype, len(connlimits))
         core.adopt_connlimits(counted, stack.ruleset.connlimit_lists)
+        there = core.arrays["ipvs_conns"]
+        core.adopt_ipvs(file.take_some(f"ipvs{version}", there.dtype, len(there)))
         counters = file.take(f"counters{version}", np.dtype(np.uint64), (2, len(core.arrays["rules"])))
         restore_rules(core, _like(core, "matches", file, version), counters)
         given = {

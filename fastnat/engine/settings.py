@@ -81,9 +81,23 @@ def config_of(node: Node, family: Family, r: Ruleset, program: Program, settings
         "ignore_invalid_rst": flag(prefix + "tcp_ignore_invalid_rst", 0),
         "accounting": int(is_accounted(node)),
         "local_routes": int(any(r.kind == "local" and not r.kernel for r in node.routes)),
+        **ipvs_config(node, profile),
         "max_expects": expect_max(node, settings),
         "auto_helpers": int(helpers_by_port(node, profile)), "epoch": jiffies_of(settings.epoch or 0.0),
     }  # fmt: skip
+
+
+def ipvs_config(node: Node, profile: str) -> dict[str, Any]:
+    """Return how IPVS goes about its connections: net.ipv4.vs.*, as kube-proxy sets them by default, and --set."""
+    return {
+        # kube-proxy writes 0 before Linux 5.9, where each reused port would cost its client a second
+        "conn_reuse_mode": node.sysctl("net.ipv4.vs.conn_reuse_mode", 0 if profile == "linux-5.4" else 1) & 0xFFFFFFFF,
+        "expire_nodest_conn": int(node.sysctl("net.ipv4.vs.expire_nodest_conn", 1) != 0),
+        "expire_quiescent_template": int(node.sysctl("net.ipv4.vs.expire_quiescent_template", 1) != 0),
+        "sloppy_tcp": int(node.sysctl("net.ipv4.vs.sloppy_tcp", 0) != 0),
+        "sloppy_sctp": int(node.sysctl("net.ipv4.vs.sloppy_sctp", 0) != 0),
+        "ipvs_timeouts": [seconds * HZ for seconds in node.service_timeouts],
+    }
 
 
 def is_accounted(node: Node) -> bool:

@@ -115,6 +115,7 @@ class Stack:
         program.begin(now)
         connections = self.settings.max_connections
         tables = arrays.node_tables(node, self.family, ruleset, program, connections, now)
+        arrays.keep_services(core, tables, arrays.ipvs_tables(node, self.family, connections))
         config = config_of(node, self.family, ruleset, program, self.settings)
         names = self.iface_names == node.iface_names
         if names and ruleset.sets is before.sets:

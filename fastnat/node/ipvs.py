@@ -1,4 +1,4 @@
-"""Virtual services: `ipvsadm-save -n` text, or the listing of `ipvsadm -Ln`, to the arrays that core/ipvs reads.
+"""Virtual services: `ipvsadm-save -n` text, or the listing of `ipvsadm -Ln`, to the arrays that core/ipvs/ reads.
 
 Sources: ipvsadm(8) and its output; ip_vs_sync.h and ip_vs_wrr.c for what schedulers start from (Linux 6.18).
 """
@@ -6,6 +6,7 @@ Sources: ipvsadm(8) and its output; ip_vs_sync.h and ip_vs_wrr.c for what schedu
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, family_of, fold
-from ..core.layout import FN_NONE, FN_PERSIST_SLOTS, Scheduler
+from ..core.layout import FN_NONE, IpvsFlag, IpvsSctpState, IpvsTcpState, Scheduler, ServiceFlag
 from ..dtypes import HZ, PROTOCOLS, records_of
 from ..errors import InputError
 from ..util.slots import Slots
 from ..util.text import decimal, excerpt, text_of
 
 SCHEDULERS = {s.name.lower(): int(s) for s in Scheduler}
-WRR = SCHEDULERS["wrr"]
+HASH_PORTS, ONE_PACKET = int(ServiceFlag.HASH_PORTS), int(ServiceFlag.ONE_PACKET)
 DEFAULT_PERSISTENCE = 300
 SERVICE_OPTIONS = {"-t": "tcp", "-u": "udp", "--tcp-service": "tcp", "--udp-service": "udp", "--sctp-service": "sctp"}
 LISTED = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "FWM": ""}
-# seconds that jiffies can compare
-MAX_PERSISTENCE = 2**31 // HZ - 1
+PROTOCOL_STATES = {PROTOCOLS["tcp"]: IpvsTcpState, PROTOCOLS["sctp"]: IpvsSctpState}
+TEMPLATE = int(IpvsFlag.TEMPLATE)
+# seconds, as core/ipvs/adopt.pxd takes them
+MAX_PERSISTENCE = 2**30 // HZ
+# seconds after which idle connections end: of TCP, of TCP in FIN_WAIT, of UDP (ipvsadm --set)
+TIMEOUTS = (900, 120, 300)
+# a listing of them, "Timeout (tcp tcpfin udp): 900 120 300", and the command
+TIMEOUT_LINE = re.compile(r"(?:ipvsadm\s+)?(?:Timeout \(tcp tcpfin udp\):|--set)\s+(\S+)\s+(\S+)\s+(\S+)\s*")
 
 
 @dataclass
@@ -51,6 +58,8 @@ class Service:
     persistence: int = 0
     client_mask: int = 0
     hash_ports: bool = False
+    # --ops: each datagram of UDP is scheduled
+    one_packet: bool = False
     servers: list[RealServer] = field(default_factory=list)
 
 
@@ -71,7 +80,9 @@ def parse(text: str, source: str = "<ipvs>") -> list[Service]:
         ):
             continue
         try:
-            if words[0] in ("-A", "-a", "--add-service", "--add-server"):
+            if TIMEOUT_LINE.match(line):
+                _timeouts(line)
+            elif words[0] in ("-A", "-a", "--add-service", "--add-server"):
                 _saved(services, words)
             elif words[0] in LISTED:
                 last = _listed_service(services, words)
@@ -84,6 +95,26 @@ def parse(text: str, source: str = "<ipvs>") -> list[Service]:
             why = excerpt(why, 1000)
             raise InputError(f"{source}:{number}: {why}\n  in the line: {excerpt(line.strip())}") from None
     return list(services.values())
+
+
+def timeouts(text: str) -> tuple[int, int, int]:
+    """Return the idle times of TCP, of TCP in FIN_WAIT and of UDP [s] that a text says, else the kernel's.
+
+    A text says them by `--set 900 120 300`, or as `ipvsadm -l --timeout` does; parse() has refused what cannot be.
+    """
+    said = [line for line in text.splitlines() if TIMEOUT_LINE.match(line)]
+    return _timeouts(said[-1]) if said else TIMEOUTS
+
+
+def _timeouts(line: str) -> tuple[int, int, int]:
+    match = TIMEOUT_LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("expected --set TCP TCPFIN UDP, in seconds")
+    tcp, fin, udp = (
+        decimal(word, 0, MAX_PERSISTENCE, "timeout") or kernel
+        for word, kernel in zip(match.groups(), TIMEOUTS, strict=True)
+    )
+    return tcp, fin, udp
 
 
 def _endpoint(text: str, family: Family | None = None) -> tuple[Family, int, int]:
@@ -141,6 +172,7 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
             del rest[at : at + 1 + bool(seconds)]
             _persist(service, seconds or str(DEFAULT_PERSISTENCE), _take(rest, "-M", "--netmask"))
         service.hash_ports = "sh-port" in str(_take(rest, "-b", "--sched-flags") or "")
+        service.one_packet = any(w in rest for w in ("-o", "--ops"))
         _check(service)
         services[key] = service
     else:
@@ -190,6 +222,7 @@ def _listed_service(services: dict[Any, Service], words: list[str]) -> Service:
         at = words.index("persistent")
         _persist(service, words[at + 1], _take(words, "mask"))
     service.hash_ports = "sh-port" in words[-1]
+    service.one_packet = "ops" in words[3:]
     _check(service)
     services[key] = service
     return service
@@ -202,13 +235,13 @@ def _listed_server(service: Service, words: list[str]) -> None:
 
 
 def _hash(addr: int, port: int, proto: int) -> int:
-    # as service_hash of core/ipvs.pxd
+    # as service_hash of core/ipvs/schedule.pxd
     h = (fold(addr) ^ port << 8 ^ proto) * 0x9E3779B1 & 0xFFFFFFFF
     return h ^ h >> 15
 
 
 def compile_services(services: list[Service], family: Family) -> dict[str, NDArray[np.void]]:
-    """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[], persists."""
+    """Return the arrays of a family: services SERVICE[n], servers SERVER[m], service_slots uint32[]."""
     records = records_of(family)
     ours = [s for s in services if s.family is family]
     rows: list[Any] = []
@@ -222,7 +255,7 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
         rows.append(
             (
                 family.pack(s.addr), family.pack(s.client_mask), s.fwmark, s.port, s.proto, SCHEDULERS[s.scheduler],
-                *where, s.persistence * HZ, s.hash_ports,
+                *where, s.persistence * HZ, s.hash_ports * HASH_PORTS | s.one_packet * ONE_PACKET,
             )
         )  # fmt: skip
         servers += [(family.pack(r.addr), r.weight, 0, 0, r.port, 0) for r in s.servers]
@@ -230,10 +263,9 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
     free = Slots(len(slots))
     for n, s in enumerate(ours):
         slots[free.take(_hash(s.addr, s.port, s.proto))] = n
-    kept = FN_PERSIST_SLOTS if any(s.persistence for s in ours) else 0
     return {
         "services": np.array(rows, records.SERVICE), "servers": np.array(servers, records.SERVER),
-        "service_slots": slots, "persists": np.zeros(kept, records.PERSIST),
+        "service_slots": slots,
     }  # fmt: skip
 
 
@@ -247,7 +279,11 @@ def format_services(services: list[Service], family: Family, servers: NDArray[np
     place = 0
     for s in (s for s in services if s.family is family):
         where = f"FWM  {s.fwmark}" if s.fwmark else f"{names[s.proto]:<4} {_text(family, s.addr, s.port)}"
-        out.append(f"{where} {s.scheduler}" + (f" persistent {s.persistence}" if s.persistence else ""))
+        out.append(
+            f"{where} {s.scheduler}"
+            + (f" persistent {s.persistence}" if s.persistence else "")
+            + (" ops" if s.one_packet else "")
+        )
         for r in s.servers:
             row = servers[place]
             place += 1
@@ -259,3 +295,27 @@ def format_services(services: list[Service], family: Family, servers: NDArray[np
 def _text(family: Family, addr: int, port: int) -> str:
     text = family.to_text(addr)
     return f"[{text}]:{port}" if family is V6 else f"{text}:{port}"
+
+
+def format_connections(family: Family, connections: NDArray[np.void], now: float) -> str:
+    """Return what `ipvsadm -Lnc` prints of IPVS_CONN[n], templates with state NONE; now: seconds."""
+    out = [
+        "IPVS connection entries", f"pro {'expire':<6} {'state':<11} {'source':<18} {'virtual':<18} destination",
+    ]  # fmt: skip
+    names = {number: name.upper() for name, number in PROTOCOLS.items()}
+    here = np.uint32(int(now * HZ + 1e-6) & 0xFFFFFFFF)
+    for c in connections:
+        left = int(c["expires"] - here) // HZ
+        source, service, server = (
+            _text(family, family.unpack(c[f]), int(c[f"{f}_port"])) for f in ("client", "service", "server")
+        )
+        name = names[int(c["proto"])] if c["proto"] else "IP"
+        out.append(f"{name:<3} {left // 60:02d}:{left % 60:02d}  {_state(c):<11} {source:<18} {service:<18} {server}")
+    return "\n".join(out) + "\n"
+
+
+def _state(connection: np.void) -> str:
+    kind = PROTOCOL_STATES.get(int(connection["proto"]))
+    if connection["flags"] & TEMPLATE:
+        return "NONE"
+    return kind(int(connection["state"])).name if kind else "UDP"

@@ -90,6 +90,7 @@ class Node:
         self.sets_text = ""
         self.services: list[Service] = []
         self.services_text = ""
+        self.service_timeouts = (900, 120, 300)
         self.conntrack_text = ""
         self.users: dict[str, int] = {}
         self.groups: dict[str, int] = {}
@@ -274,13 +275,16 @@ class Node:
             self.notes.append(f"set {excerpt(name)} is left out, which matters only to rules that name it: {why}")
 
     def load_services(self, text: str, source: str = "<ipvs>") -> None:
-        """Set the node's virtual services from `ipvsadm-save -n` text. Raises InputError naming the line."""
+        """Set the node's virtual services from `ipvsadm-save -n` text. Raises InputError naming the line.
+
+        A line `--set TCP TCPFIN UDP`, or that of `ipvsadm -l --timeout`, says after how many seconds idle ones end.
+        """
         from . import ipvs
 
         services = ipvs.parse(text, source)
         if services and not self.sysctl("net.ipv4.vs.conntrack", 1):
             raise InputError(f"{source}: net.ipv4.vs.conntrack = 0 is not supported: kube-proxy sets it to 1")
-        self.services, self.services_text = services, text
+        self.services, self.services_text, self.service_timeouts = services, text, ipvs.timeouts(text)
 
     @classmethod
     def example(cls, name: str = "k8s-worker") -> Node:

@@ -35,7 +35,7 @@ COMMANDS = {
 CONNTRACK = ("conntrack", "-L", "-o", "extended")
 SYSCTLS = re.compile(
     r"net\.(?:netfilter\.nf_conntrack_\w+|ipv[46]\.fib_multipath_hash_(?:policy|seed)"
-    r"|ipv4\.(?:ip_forward|ip_local_port_range|vs\.conntrack|(?:ip|tcp)_early_demux|ipfrag_(?:time|high_thresh|max_dist))"
+    r"|ipv4\.(?:ip_forward|ip_local_port_range|vs\.(?:conntrack|conn_reuse_mode|expire_\w+|sloppy_\w+)|(?:ip|tcp)_early_demux|ipfrag_(?:time|high_thresh|max_dist))"
     r"|ipv6\.conf\.[^.=]+(?:\.\d+)?\.(?:force_)?forwarding|ipv4\.conf\.[^.=]+(?:\.\d+)?\."
     r"(?:rp_filter|accept_local|route_localnet|forwarding|bc_forwarding|send_redirects|src_valid_mark|accept_source_route))"
 )
@@ -138,6 +138,10 @@ def collect(directory: Path, with_conntrack: bool) -> Snapshot:
             if not optional:
                 raise InputError(f"{error}; snapshot needs it, as root") from None
             left_out[name] = str(error)
+    if texts.get("ipvs.save", "").strip():
+        # ipvsadm-save does not say them
+        with contextlib.suppress(InputError):
+            texts["ipvs.save"] += run(("ipvsadm", "-l", "--timeout"))
     for name in EMPTY & texts.keys():
         if not texts[name].strip() or texts[name].strip() == "[]":
             left_out[name] = "nothing there"

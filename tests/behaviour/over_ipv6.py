@@ -394,7 +394,8 @@ class Patched:
         self.over(group, "shard_of", lambda f: lambda s, batch: f(s, headers(batch) if is_of_ipv4(batch) else batch))
 
     def texts(self, engine):
-        self.over(engine, "services", lambda f: lambda s, version=6: quads(f(s, 6)))
+        for name in ("services", "service_connections"):
+            self.over(engine, name, lambda f: lambda s, version=6: quads(f(s, 6)))
         self.over(engine, "change_nft", self.of_text(nftables))
         self.over(engine, "list_nft", lambda f: lambda s, *m, **k: of_ipv4(f(s, *m, **k)))
 

@@ -5,8 +5,6 @@
 # Differs from the kernel: it has no such thing; conntrack -I is Datapath.insert.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..helpers.expect cimport conn_server
-from ..ipvs cimport count_active, server_like
 from ..nat.bysource cimport bysource_add, bysource_head
 from ..packet.packet cimport pkt_reset
 from ..tuples.hash cimport source_hash, tuple_hash
@@ -26,9 +24,8 @@ cdef enum:
     ADOPT_DUE = 6
     ADOPT_TAKEN = 7
     ADOPT_MAXIMUM = 8
-    ADOPT_SERVER = 9
-    ADOPT_RECORDS_FULL = 10
-    ADOPT_TABLES_FULL = 11
+    ADOPT_RECORDS_FULL = 9
+    ADOPT_TABLES_FULL = 10
     # the largest state of a protocol, and the bits of status that a saved connection may have
     LAST_STATE = 9
     STATUS_BITS = 0x35ff
@@ -59,15 +56,6 @@ cdef inline uint32_t why_not(const engine_t *e, const conn_t *from_, const tcp_t
     if is_expired(from_, <uint32_t>e.now):
         return ADOPT_DUE
     return ADOPTED
-
-
-cdef inline void give_server(engine_t *e, uint32_t ct, uint32_t server) noexcept nogil:
-    # give_server: note a connection's real server, which counts it (ip_vs_bind_dest).
-    e.conns[ct].flags |= CONN_SERVICE
-    conn_server(e, ct)[0] = server
-    # as a new one begins; count_active moves it if its state is that of an active one
-    e.servers[server].inactive += 1
-    count_active(e, ct)
 
 
 cdef inline void take_record(engine_t *e, uint32_t ct, const conn_t *from_, const tcp_t *beside, const acct_t *had) noexcept nogil:
@@ -101,13 +89,12 @@ cdef inline void add_to_source(engine_t *e, pkt_t *p) noexcept nogil:
         bysource_add(e, p.ct, source_hash(e, t), head)
 
 
-cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *beside, const acct_t *had, uint32_t n_servers,
+cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *beside, const acct_t *had,
                                 uint32_t *here) noexcept nogil:
     # adopt_conn: => ADOPTED and its number here, or the code of why not.
     cdef pkt_t p
     cdef uint64_t h
     cdef bint hidden = (from_.status & IPS_NAT_CLASH) != 0
-    cdef uint32_t server = FN_NONE
     cdef uint32_t why = why_not(e, from_, beside)
     if why:
         return why
@@ -121,19 +108,12 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
         return ADOPT_TAKEN
     if e.count >= e.max_conns:
         return ADOPT_MAXIMUM
-    if from_.flags & CONN_SERVICE:
-        # the number of a server may be another one here: its address and port are what was saved
-        server = server_like(e, n_servers, from_.tuples[1])
-        if server == FN_NONE:
-            return ADOPT_SERVER
     p.ct = conn_alloc(e, from_.tuples[0], p.hash)
     if p.ct == FN_NONE:
         return ADOPT_RECORDS_FULL
     # now already: the caller puts helpers and masters beside it by this number
     here[0] = p.ct
     take_record(e, p.ct, from_, beside, had)
-    if server != FN_NONE:
-        give_server(e, p.ct, server)
     if from_.status & IPS_SRC_NAT_DONE:
         add_to_source(e, &p)
         e.conns[p.ct].status |= IPS_SRC_NAT_DONE

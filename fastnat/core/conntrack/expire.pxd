@@ -6,8 +6,9 @@
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport (chunk_t, engine_t, FN_CHUNK_IDS, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write,
-                      fn_unlikely, STAT_EXPIRED, tuple_t)
+                      fn_unlikely, IPVS_NFCT, STAT_EXPIRED, tuple_t)
 from ..helpers.expect cimport expire_expects
+from ..ipvs.connection cimport expire_ipvs, ipvs_due
 from ..tuples.table cimport bucket_home
 from .insert cimport conn_delete, conn_unlink, unlink_messages
 from .lookup cimport is_expired, is_live
@@ -114,12 +115,10 @@ cdef inline void expire_slot(engine_t *e) noexcept nogil:
         turn = 1 - turn
 
 
-cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
-    # advance_to: the clock moves to `tick`, which is not before e.now.
+cdef inline void advance_conntrack(engine_t *e, uint64_t tick) noexcept nogil:
+    # advance_conntrack: the clock moves to `tick`, and what is due up to then ends.
     cdef int ahead
     cdef uint64_t near
-    if e.now >= tick:
-        return
     while e.now < tick:
         ahead = wheel_next(e)
         near = e.now + <uint64_t>ahead if ahead >= 0 else NEVER
@@ -129,6 +128,24 @@ cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
             deal_far(e)
         if e.now == near:
             expire_slot(e)
+
+
+cdef inline void advance_ipvs(engine_t *e, uint64_t tick) noexcept nogil:
+    # advance_ipvs: up to each jiffy at which connections of IPVS are due, which end their entries in conntrack.
+    cdef uint64_t due = ipvs_due(e)
+    while due <= tick:
+        advance_conntrack(e, due)
+        expire_ipvs(e)
+        due = ipvs_due(e)
+
+
+cdef inline void advance_to(engine_t *e, uint64_t tick) noexcept nogil:
+    # advance_to: the clock moves to `tick`, which is not before e.now.
+    if e.now >= tick:
+        return
+    if fn_unlikely(e.n_ipvs_conns != 0):
+        advance_ipvs(e, tick)
+    advance_conntrack(e, tick)
     expire_expects(e)
 
 
@@ -137,6 +154,9 @@ cdef inline uint32_t next_expiry(const engine_t *e) noexcept nogil:
     # => Jiffies until the first connection expires, FN_NONE: there is none.
     cdef uint32_t best = FN_NONE
     cdef uint32_t i
+    for i in range(e.n_ipvs_conns):
+        if e.ipvs_conns[i].flags & IPVS_NFCT and e.ipvs_conns[i].expires - <uint32_t>e.now < best:
+            best = e.ipvs_conns[i].expires - <uint32_t>e.now
     for i in range(e.high_water):
         if is_live(&e.conns[i]) and e.conns[i].timeout - <uint32_t>e.now < best:
             best = e.conns[i].timeout - <uint32_t>e.now

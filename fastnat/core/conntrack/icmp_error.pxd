@@ -20,7 +20,10 @@ cdef enum:
     ICMP_ATTACHED = 2
     ICMP_HEADER = 8
     ICMP_MAX_TYPE = 18
+    ICMP_UNREACHABLE = 3
+    ICMP_QUENCH = 4
     ICMP_REDIRECT = 5
+    ICMP_TIME_EXCEEDED = 11
     ICMP_UNTRACKED = 3
     ICMP_QUOTES = 4
     # ICMPv6 redirect: header, target, destination; an option's header; the option that quotes a packet
@@ -139,6 +142,21 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     return ICMP_ATTACHED
 
 
+cdef inline bint write_error(pkt_t *p, uint32_t manip, addr_t addr, uint32_t port) noexcept nogil:
+    # write_error: an address outside, and with its port at the other end of the quoted packet.
+    # => False: drop, what is quoted is too short.
+    cdef uint8_t *l4 = p.data + p.l4off
+    cdef uint32_t quote = quote_of(l4)
+    cdef uint32_t have = p.len - p.l4off
+    cdef uint64_t pseudo = pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0
+    if not manip_bytes(l4 + quote, have - quote, MANIP_SRC if manip == MANIP_DST else MANIP_DST, addr, port):
+        return False
+    # the quotation is part of what the outer checksum covers
+    store_be16(l4 + 2, 0)
+    store_be16(l4 + 2, ~csum_fold(csum_partial(l4, have, pseudo)) & 0xffff)
+    return manip_pkt(p, tuple_make(addr, addr, tuple_sport(p.t), tuple_dport(p.t), PROTO_ICMP, 0), manip)
+
+
 cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
     # icmp_reply_translation: one manip of an ICMP error, outside and inside.
     # => False: drop.
@@ -180,11 +198,24 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         port = tuple_sport(other)
     else:
         port = tuple_dport(other)
-    if not manip_bytes(inner, have - quote, MANIP_SRC if manip == MANIP_DST else MANIP_DST,
-                       tuple_src(other) if manip == MANIP_DST else tuple_dst(other), port):
+    return write_error(p, manip, tuple_src(other) if manip == MANIP_DST else tuple_dst(other), port)
+
+
+cdef inline bint quoted_for_ipvs(const pkt_t *p, tuple_t *quoted) noexcept nogil:
+    # quoted_for_ipvs: the packet that a message of the kinds that IPVS translates quotes (ip_vs_out_icmp, ip_vs_out_icmp_v6).
+    # => False: it is another one, or quotes too little.
+    cdef const uint8_t *l4
+    cdef uint32_t have
+    if p.data == NULL or p.len < p.l4off + ICMP_HEADER:
         return False
-    # the quotation is part of what the outer checksum covers
-    store_be16(l4 + 2, 0)
-    store_be16(l4 + 2, ~csum_fold(csum_partial(l4, have, pseudo)) & 0xffff)
-    other = tuple_make(tuple_dst(other), tuple_src(other), tuple_sport(p.t), tuple_dport(p.t), PROTO_ICMP, 0)
-    return manip_pkt(p, other, manip)
+    l4 = p.data + p.l4off
+    have = p.len - p.l4off - ICMP_HEADER
+    if not (l4[0] < 128 if FN_V6 else (l4[0] == ICMP_UNREACHABLE or l4[0] == ICMP_QUENCH or l4[0] == ICMP_TIME_EXCEEDED)):
+        return False
+    return inner_tuple(l4 + ICMP_HEADER, have, quoted)
+
+
+cdef inline bint translate_for_ipvs(pkt_t *p, uint32_t manip, addr_t addr, uint32_t port) noexcept nogil:
+    # translate_for_ipvs: such a message, outside and inside (ip_vs_nat_icmp). => False: drop, its checksum is wrong.
+    cdef uint32_t have = p.len - p.l4off
+    return csum_ok(p.data + p.l4off, have, pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0) and write_error(p, manip, addr, port)

@@ -7,11 +7,11 @@
 # not the same ones (the kernel's are random, too).
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from ..types cimport (acct_t, bucket_t, CONN_ACTIVE, CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, CONN_SERVICE, conn_t, engine_t,
+from ..types cimport (acct_t, bucket_t, CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, conn_t, engine_t,
                       EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_tags_equal, FN_NONE, fn_unlikely, help_t, HELPER_PPTP,
                       IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
-                      pkt_t, server_t, tuple_t)
-from ..helpers.expect cimport (conn_server, find_expect, forget_expects, GRE_KEYS, help_of, help_of_master,
+                      pkt_t, tuple_t)
+from ..helpers.expect cimport (find_expect, forget_expects, GRE_KEYS, help_of, help_of_master,
                                sibling_tuple, take_help, unlink_expect)
 from ..nat.bysource cimport bysource_remove
 from ..nat.port_bitmap cimport bitmap_note
@@ -30,15 +30,6 @@ cdef enum:
 cdef inline uint16_t *chain_of(const engine_t *e, uint64_t h) noexcept nogil:
     # chain_of: how many items the bucket of a hash would hold in a table of nf_conntrack_buckets.
     return &e.chains[((h >> 32) * e.n_chains) >> 32]
-
-
-cdef inline void leave_server(engine_t *e, uint32_t ct) noexcept nogil:
-    # leave_server: its real server has a connection less (ip_vs_unbind_dest).
-    cdef server_t *server = &e.servers[conn_server(e, ct)[0]]
-    if e.conns[ct].flags & CONN_ACTIVE:
-        server.active -= 1
-    else:
-        server.inactive -= 1
 
 
 cdef inline void kill(engine_t *e, uint32_t ct) noexcept nogil:
@@ -79,8 +70,6 @@ cdef inline void leave_helper(engine_t *e, uint32_t ct) noexcept nogil:
 
 cdef inline void conn_detach(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
     # conn_detach: nothing knows the record any more but who holds it.
-    if fn_unlikely(e.conns[ct].flags & CONN_SERVICE):
-        leave_server(e, ct)
     if fn_unlikely(e.conns[ct].flags & CONN_HELPED):
         leave_helper(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:

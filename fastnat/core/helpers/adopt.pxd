@@ -52,7 +52,6 @@ cdef inline uint32_t adopt_help(engine_t *e, uint32_t ct, const help_t *from_, u
     help[0] = from_[0]
     help.first = given.first
     help.serial = given.serial
-    help.server = given.server
     help.master = master
     help.master_serial = 0
     return HELP_ADOPTED

@@ -7,7 +7,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from ..types cimport (CONN_HELPED, CONN_SERVICE, conn_t, engine_t, EXPECT_FREE, EXPECT_GRE_KEY, expect_t, fn_hash,
+from ..types cimport (CONN_HELPED, conn_t, engine_t, EXPECT_FREE, EXPECT_GRE_KEY, expect_t, fn_hash,
                       FN_EXPECT_HEADS, FN_HZ, FN_NONE, FN_V6, help_t, HELPER_FTP, HELPER_NONE, HELPER_PPTP, HELPER_TFTP,
                       IPS_EXPECTED, IPS_HELPER, PROTO_GRE, PROTO_TCP, PROTO_UDP, STAT_EXPECT_CREATE, STAT_EXPECT_DELETE,
                       tuple_t)
@@ -38,11 +38,6 @@ cdef inline uint32_t *expect_head(const engine_t *e, tuple_t t) noexcept nogil:
 cdef inline help_t *help_of(const engine_t *e, uint32_t ct) noexcept nogil:
     # help_of: => NULL: no helper has to do with the connection.
     return &e.helps[e.tcp[ct].help] if e.conns[ct].flags & CONN_HELPED else NULL
-
-
-cdef inline uint32_t *conn_server(const engine_t *e, uint32_t ct) noexcept nogil:
-    # conn_server: where a connection of a virtual service notes its real server; a helper may watch it, too.
-    return &e.helps[e.tcp[ct].help].server if e.conns[ct].flags & CONN_HELPED else &e.tcp[ct].server
 
 
 cdef inline help_t *help_of_master(const engine_t *e, const help_t *help) noexcept nogil:
@@ -214,8 +209,6 @@ cdef inline help_t *give_help(engine_t *e, uint32_t ct) noexcept nogil:
     help.first = FN_NONE
     e.help_serial += 1
     help.serial = e.help_serial
-    if e.conns[ct].flags & CONN_SERVICE:
-        help.server = e.tcp[ct].server
     e.tcp[ct].help = at
     e.conns[ct].flags |= CONN_HELPED
     return help
@@ -228,8 +221,6 @@ cdef inline void take_help(engine_t *e, uint32_t ct) noexcept nogil:
     e.helps[at].first = e.free_help
     e.helps[at].serial = 0
     e.free_help = at
-    if e.conns[ct].flags & CONN_SERVICE:
-        e.tcp[ct].server = e.helps[at].server
     e.conns[ct].flags &= ~CONN_HELPED & 0xff
 
 

@@ -69,7 +69,7 @@ cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil
         return False
     # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones; a
     # connection may have timeouts of its own
-    if e.max_events or e.n_services or e.auto_helpers or e.n_policies:
+    if e.max_events or e.ipvs_capacity or e.auto_helpers or e.n_policies:
         return False
     return True
 
