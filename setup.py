@@ -18,7 +18,8 @@ TUNE = ["-mtune=haswell"] if platform.machine() in ("x86_64", "AMD64") else []
 FAST = ["-O3", "-fno-tree-slp-vectorize", *TUNE, "-g1"]
 MODES = {  # name: compiler flags, link flags, Cython directives
     "release": (FAST, [], {}),
-    "checked": (["-Og", "-g"], [], {"boundscheck": True, "initializedcheck": True}),
+    # it also counts which lines are run
+    "checked": (["-Og", "-g", "--coverage"], ["--coverage"], {"boundscheck": True, "initializedcheck": True}),
     "asan": (
         ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
         ["-fsanitize=address,undefined"],
@@ -29,7 +30,6 @@ MODES = {  # name: compiler flags, link flags, Cython directives
     "slowed": ([*FAST, "-DFN_SLOWED"], [], {}),
     # of tests/mutants.py: built in a third of the time, with as few asserts as the release build
     "mutants": (["-O1"], [], {}),
-    "gcov": (["-O0", "-g", "--coverage"], ["--coverage"], {}),
 }
 # what a written-over stack, a string too long or a bent jump table meets; docs/reliability.md has the cost of each
 HARDENING = {  # name: compiler flags, link flags
@@ -124,7 +124,7 @@ setup(
             *([extension("_steps")] if with_steps else []),
         ],
         build_dir=f"build/cython-{mode}",
-        emit_linenums=mode == "gcov",
+        emit_linenums=mode == "checked",
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

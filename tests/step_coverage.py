@@ -1,10 +1,12 @@
-"""Print which share of each step's lines a gcov build has run, IPv4 and IPv6 together; `make coverage`.
+"""Print which share of each step's lines the checked build has run, IPv4 and IPv6 together; `make checked`.
 
-    python tests/step_coverage.py build/temp-gcov
+    python tests/step_coverage.py build/temp-checked [--least 95]
 
-gcov counts lines of the C that Cython makes; its #line directives lead back to the .pxd and .pyx files.
+gcov counts lines of the C that Cython makes; its #line directives lead back to the .pxd and .pyx files. With --least it
+is an error if a step has a smaller share, unless FEW says why.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,6 +14,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from generated import places
+
+# of steps below the least share: why
+FEW: dict[str, str] = {}
 
 
 def executed(folder):
@@ -39,17 +44,25 @@ def ranges(numbers):
     return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in found)
 
 
-def main(folder):
+def main():
     """Print a line for each step, the least covered first, and the total."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("--least", type=float, default=0.0)
+    told = parser.parse_args()
+    folder = told.folder
     steps = executed(folder).items()
     rows = [(name, len(ran), [n for n, was in sorted(ran.items()) if not was]) for name, ran in steps]
     if not rows:
-        sys.exit(f"{folder}: no .gcda files; has a gcov build run?")
+        sys.exit(f"{folder}: no .gcda files; has the checked build run?")
     for name, total, missed in sorted(rows, key=lambda row: 1 - len(row[2]) / row[1]):
         print(f"{1 - len(missed) / total:6.1%}  {name:34} {total:5}  {ranges(missed)}"[:160])
     total, missed = sum(row[1] for row in rows), sum(len(row[2]) for row in rows)
     print(f"{1 - missed / total:6.1%}  all {len(rows)} files, {total} lines")
+    few = [name for name, lines, left in rows if 100 * (1 - len(left) / lines) < told.least and name not in FEW]
+    if few:
+        sys.exit(f"below {told.least:g} %, and FEW of tests/step_coverage.py gives no reason: {', '.join(few)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

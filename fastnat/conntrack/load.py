@@ -115,6 +115,8 @@ class Loader:
         core.leave_room(others)
         before = int(core.count) + others
         numbers, codes = np.zeros(len(lines.numbers), np.uint32), np.zeros(len(lines.numbers), np.uint8)
+        served = core.told_of_ipvs(lines.records)
+        lines.records["status"][served] &= ~np.uint16(Status.DST_NAT)
         core.insert_many(lines.records, lines.marks, numbers, codes)
         inserted = before + np.cumsum(codes == 0)
         for k in np.flatnonzero(codes).tolist():
@@ -122,6 +124,7 @@ class Loader:
             self.broken.append((int(lines.numbers[k]), why))
         there = np.flatnonzero(codes == 0)
         self.done.append((core, numbers[there]))
+        core.serve_entries(numbers[(codes == 0) & served])
         self.draw_sequences(core, lines.records[there], numbers[there])
         counted = core.arrays["conns"]["flags"][numbers[there]] & CONN_COUNTED != 0
         core.writable("acct")[numbers[there][counted]] = lines.acct[there][counted]

@@ -17,7 +17,7 @@ from .conntrack.insert cimport conn_delete
 from .conntrack.lookup cimport find_tuple
 from .frames cimport first_outside, frames_t, run_frames, walk_datagram
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
-from .ipvs.adopt cimport adopt_ipvs, control_again
+from .ipvs.adopt cimport adopt_ipvs, control_again, told_by_entry
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
@@ -895,17 +895,43 @@ cdef class Datapath:
         """Go on with what ipvs_connections() gave; ValueError for what cannot be. The bytes may be from anywhere."""
         cdef fn_ndarray *raw = array_of(connections, self.arrays["ipvs_conns"].dtype, C_CONTIGUOUS)
         cdef const ipvs_conn_t *c = <const ipvs_conn_t *>raw.data
+        cdef int64_t n = raw.dimensions[0]
+        cdef uint32_t[::1] here = np.zeros(n + 1, np.uint32)
         cdef int64_t i
         with self:
-            if self.e.n_ipvs_conns and raw.dimensions[0]:
-                raise ValueError("IPVS has connections already")
-            for i in range(raw.dimensions[0]):
-                if not adopt_ipvs(&self.e, c + i):
+            for i in range(n):
+                here[i + 1] = adopt_ipvs(&self.e, c + i)
+                if here[i + 1] == 0:
                     raise ValueError(f"connection {i} of IPVS: it cannot be")
             # templates may stand behind what they control
-            for i in range(raw.dimensions[0]):
-                if c[i].control and not control_again(&self.e, <uint32_t>i + 1, c[i].control):
+            for i in range(n):
+                if c[i].control and (c[i].control > n or not control_again(&self.e, here[i + 1], here[c[i].control])):
                     raise ValueError(f"connection {i} of IPVS: its template cannot be")
+
+    def told_of_ipvs(self, records not None):
+        """Which of CONN[n] IPVS must have given their real server, bool[n]: such entries have no DST_NAT."""
+        cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
+        cdef const conn_t *c = <const conn_t *>raw.data
+        cdef int64_t i
+        cdef ipvs_conn_t told
+        found = np.zeros(raw.dimensions[0], np.uint8)
+        cdef uint8_t[::1] flags = found
+        with self:
+            if self.e.n_services:
+                for i in range(raw.dimensions[0]):
+                    flags[i] = told_by_entry(&self.e, c + i, &told)
+            return found.view(np.bool_)
+
+    def serve_entries(self, numbers not None):
+        """Give IPVS a connection for each of these entries, uint32[n], that told_of_ipvs() names, as of a packet just now."""
+        cdef const uint32_t[::1] cts = numbers
+        cdef Py_ssize_t i
+        cdef ipvs_conn_t told
+        with self:
+            for i in range(cts.shape[0]):
+                self._check_conn(cts[i])
+                if told_by_entry(&self.e, &self.e.conns[cts[i]], &told):
+                    adopt_ipvs(&self.e, &told)
 
     @property
     def generator(self):

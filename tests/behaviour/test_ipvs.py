@@ -283,6 +283,22 @@ def test_the_timeouts_of_ipvsadm():
         ipvs.parse("--set 1 2 x")
 
 
+def test_the_entries_of_a_dump_have_their_server():
+    nat, again = engine(), engine()
+    handshake(nat)
+    query(nat, "10.244.2.9")
+    dump = nat.conntrack.format("extended")
+    assert again.conntrack.load(dump) == 2
+    assert not any(c.status & fastnat.Status.DST_NAT for c in again.conntrack)
+    assert sorted(again.service_connections().splitlines()) == sorted(nat.service_connections().splitlines())
+    assert again.services().splitlines()[3:5] == nat.services().splitlines()[3:5]
+    assert tcp(again, "PA", 800.0)[1].dst == "10.0.0.9"
+    assert query(again, "10.244.2.9", now=800.0) == "10.244.2.5"
+    again.advance(1700.0)
+    assert len(again.conntrack) == 0
+    again.check()
+
+
 def test_ipvs_remembers_a_query_longer_than_conntrack():
     nat = engine()
     assert query(nat, "10.244.2.9", now=0.0) == "10.244.2.5"
