@@ -433,11 +433,13 @@ class Engine:
         """Return an independent engine in the same state: connections, counters, clock.
 
         With a seed (0..2**64-1), it draws from now on the random numbers that an engine made with that seed draws;
-        without one, the same as this engine. It ignores changes to the node since this engine was made.
+        without one, the same as this engine. Its node is a copy, so that changes to one are none to the other. Until
+        reload() it ignores changes to the node since this engine was made.
         """
         seed = None if seed is None else whole("seed", seed, 0, 2**64 - 1)
         other = object.__new__(Engine)
         other.__dict__.update(self.__dict__)
+        other.node = self.node.copy()
         other.seed = self.seed if seed is None else seed
         other._take_stacks({version: stack.fork(seed) for version, stack in self.stacks.items()})
         other.conntrack = Conntrack(other._cores(), self.conntrack.gre_lifetimes, self.max_connections, other.seed)

@@ -5,7 +5,9 @@ Its parts are in parts.py, `ip -j` text in ip_json.py, its arrays for the core i
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +101,18 @@ class Node:
         self.add_interface("lo", ["127.0.0.1/8"])
         self.interfaces["lo"].loopback = True
         self.interfaces["lo"].addresses[0].scope = SCOPES["host"]
+
+    def copy(self) -> Node:
+        """Return a node of its own with the same parts: changes to one are none to the other."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (dict, list)):
+                setattr(other, name, value.copy())
+        # these are changed in place; rules, routes, sets and services are replaced as a whole
+        for name, iface in self.interfaces.items():
+            here, here6 = ([replace(a) for a in there] for there in (iface.addresses, iface.addresses6))
+            other.interfaces[name] = replace(iface, addresses=here, addresses6=here6)
+        return other
 
     def add_interface(self, name: str, addresses: list[str] | tuple[str, ...] = (), mtu: int = 1500) -> None:
         """Add an interface with addresses as "a.b.c.d/len" or "a::b/len" and their connected routes.

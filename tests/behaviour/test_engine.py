@@ -229,3 +229,22 @@ def test_a_reply_that_another_zone_has_makes_another_port(family):
     assert [int(v) for v in out["verdict"]] == [fastnat.Verdict.FORWARD] * 2
     assert out["sport"][0] == 4000 != out["sport"][1]
     assert (len(nat.conntrack), nat.stats["insert_failed"]) == (2, 0)
+
+
+def test_what_one_engine_does_to_its_node_is_nothing_to_its_fork():
+    node = fastnat.Node.example()
+    node.load_nft("table ip t {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n}\n")
+    nat = fastnat.Engine(node)
+    before, files = nat.list_nft(), node.texts()
+    other = nat.fork()
+    other.change_nft("add element ip t s { 10.0.0.1 }")
+    other.node.sysctls["net.netfilter.nf_conntrack_max"] = "7"
+    other.node.add_interface("new0", ["192.0.2.77/24"])
+    next(iter(other.node.interfaces.values())).addresses.clear()
+    other.node.load_rules("")
+    other.reload()
+    assert nat.list_nft() == before
+    assert nat.node is node
+    assert node.texts() == files
+    nat.reload()
+    assert nat.list_nft() == before
