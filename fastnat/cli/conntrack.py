@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -43,31 +44,31 @@ def conntrack(
         load(engine, start_from)
     engine.advance(after)
     number = None if proto is None else protocol_of(proto)
-    wanted = [c for c in engine.conntrack if number in (None, c.proto)]
-    if count:
-        click.echo(len(wanted))
-    elif form in ("text", "conntrack", "extended", "proc"):
+
+    def wanted() -> Iterator[Connection]:
         # as they are found: a table may be long
-        for c in wanted:
+        return (c for c in engine.conntrack if number in (None, c.proto))
+
+    if count:
+        click.echo(sum(1 for _ in wanted()))
+    elif form in ("text", "conntrack", "extended", "proc"):
+        for c in wanted():
             say(format_line(c, extended=form == "extended", proc=form == "proc"))
     else:
         tell(form, answer(wanted))
 
 
-def answer(wanted: list[Connection]) -> Answer:
+def answer(wanted: Callable[[], Iterable[Connection]]) -> Answer:
     """Return the connections in the forms that are not those of conntrack."""
 
-    def rows() -> list[list[Any]]:
-        told = [as_dict(c) for c in wanted]
-        return [
-            [d["proto"], *d["original"].values(), *(d["reply"].values()), *(d[name] for name in HEADER[9:])]
-            for d in told
-        ]
+    def rows() -> Iterator[list[Any]]:
+        for d in map(as_dict, wanted()):
+            yield [d["proto"], *d["original"].values(), *(d["reply"].values()), *(d[name] for name in HEADER[9:])]
 
     def show(paper: Paper) -> None:
         paper.table(HEADER, [[str(value) for value in row] for row in rows()], left=0)
 
-    return Answer(show, lambda: [as_dict(c) for c in wanted], HEADER, rows)
+    return Answer(show, lambda: [as_dict(c) for c in wanted()], HEADER, rows)
 
 
 def as_dict(c: Connection) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
+from itertools import islice
 from typing import Any, Protocol
 
 import click
@@ -18,6 +19,8 @@ import click
 from ..util.escapes import cell, json_text, markdown
 from .terminal import Terminal
 
+# of CSV that are written at a time
+ROWS = 1000
 COMMON = ("text", "json", "csv", "md")
 # what a form is, for the help; the keys of a command's forms are among these
 MEANINGS = {
@@ -83,7 +86,8 @@ def tell(form: str, answer: Answer) -> None:
     elif form == "json":
         click.echo(json_text(answer.document(), indent=1))
     elif form == "csv":
-        click.echo(csv_text(answer.header, answer.rows()), nl=False)
+        for text in csv_texts(answer.header, answer.rows()):
+            click.echo(text, nl=False)
     elif form == "md":
         paper = Markdown()
         answer.show(paper)
@@ -104,12 +108,20 @@ def spoken(lines: Sequence[str]) -> Callable[[Paper], None]:
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV: text that no spreadsheet evaluates, numbers as they are, None as nothing."""
-    file = StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([cell(value) if isinstance(value, str) else value for value in row])
-    return file.getvalue()
+    return "".join(csv_texts(header, rows))
+
+
+def csv_texts(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield csv_text() in parts, as there may be millions of rows."""
+    rows = iter(rows)
+    part: list[Sequence[Any]] = [header]
+    while part:
+        file = StringIO(newline="")
+        writer = csv.writer(file)
+        for row in part:
+            writer.writerow([cell(value) if isinstance(value, str) else value for value in row])
+        yield file.getvalue()
+        part = list(islice(rows, ROWS))
 
 
 def forms(*more: str, flags: Sequence[str] = (), default: str = "text") -> Callable[[Callable[..., Any]], Any]:
