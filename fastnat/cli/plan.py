@@ -29,7 +29,7 @@ from .terminal import Bar, Count, Date, Rate, Share, Whole, answer_no, load_node
 
 CLOUDS = ("cloud", "ports in use", "needed", "at the most", "fails", "fits")
 # what a plan holds beside its figures
-NO_FIGURES = ("found", "fewer", "size", "of_the_rules", "cut_short")
+NO_FIGURES = ("found", "fewer", "size", "cut_short")
 EXAMPLES = (
     ("plan node/ --rate 1k/s --hold exp:5", "how many addresses, and what table, a load needs"),
     ("plan --rate 500/s --hold 30s --fails 0.1% -o html >plan.html", "a page for others, with parts of the load"),

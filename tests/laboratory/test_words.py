@@ -66,6 +66,8 @@ def test_a_plan_tells_addresses_of_the_rules_from_those_that_are_needed(tmp_path
     }.items():
         said = ask("plan", saved(tmp_path / name, nat(rule)), "--rate", "10", "--clients", "80")[1]
         assert " SNAT addresses, as the rules have them, are enough: " in said
+        told = ask("plan", tmp_path / name, "--rate", "10", "--clients", "80", "-o", "json")[1]
+        assert strict(told)["of_the_rules"] is True
         assert "gives up" not in said
 
 
