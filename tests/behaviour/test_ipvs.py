@@ -402,6 +402,64 @@ def test_one_packet_services_choose_for_each_datagram():
     nat.check()
 
 
+def test_a_client_of_a_mark_keeps_its_server_over_a_reload():
+    """The template of a mark holds for all addresses and ports that have it, and goes on with the service."""
+    saved = "-A -f 9 -s rr -p 600\n" + "".join(f"-a -f 9 -r 10.0.0.{n}:0 -m -w 1\n" for n in (8, 9))
+    node = node_with(saved)
+    node.load_rules("*mangle\n-A PREROUTING -d 10.96.0.0/24 -p tcp -j MARK --set-mark 9\nCOMMIT\n" + RULES)
+    nat = fastnat.Engine(node)
+
+    def asked(dst, dport, sport, now):
+        packet = IP(src="10.244.2.9", dst=dst) / TCP(sport=sport, dport=dport, flags="S", seq=sport)
+        return send(nat, packet, now=now)[1].dst
+
+    server = asked("10.96.0.1", 8080, 1, 0.0)
+    assert asked("10.96.0.10", 443, 2, 1.0) == server
+    nat.reload()
+    assert asked("10.96.0.1", 80, 3, 2.0) == server
+    nat.check()
+    # without the service its clients keep nothing, and what it had sent is lost
+    node.load_services("")
+    nat.reload()
+    nat.check()
+    packet = IP(src="10.244.2.9", dst="10.96.0.1") / TCP(sport=3, dport=80, flags="S", seq=3)
+    assert send(nat, packet, now=3.0)[0] == Verdict.DROP
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc", "sh"])
+def test_every_scheduler_leaves_servers_without_weight_out(scheduler):
+    nat = engine(scheduler, weights=(0, 0, 0))
+    pod = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=1, dport=53) / b"?"
+    assert send(nat, pod)[0] == Verdict.DROP
+    # sh gives nobody the places of a server without weight (ip_vs_sh_get)
+    nat = engine(scheduler, weights=(0, 1, 0))
+    pods = (IP(src=f"10.244.2.{n}", dst="10.96.0.10") / UDP(dport=53) for n in range(9, 40))
+    assert {out.dst for out in (send(nat, packet)[1] for packet in pods) if out} == {"10.244.2.6"}
+    saved = "\n".join(
+        line for line in SAVED.format(scheduler=scheduler, w1=1, w2=1, w3=1).splitlines() if "-a -u" not in line
+    )
+    assert send(fastnat.Engine(node_with(saved)), pod)[0] == Verdict.DROP
+
+
+def test_sctp_in_headers_alone_and_an_abort_behind_a_cookie():
+    saved = "-A --sctp-service 10.96.0.10:53 -s rr\n-a --sctp-service 10.96.0.10:53 -r 10.0.0.9:53 -m -w 1\n"
+    nat = fastnat.Engine(node_with(saved))
+    # a header has no chunk, and stands for data
+    batch = nat.packets(proto="sctp", src="10.244.2.9", sport=1, dst="10.96.0.10", dport=53, iface="cni0")
+    assert nat.process(batch)["verdict"][0] == Verdict.FORWARD
+    assert "ESTABLISHED" in nat.service_connections()
+    again = fastnat.Engine(node_with(saved))
+    assert again.conntrack.load(nat.conntrack.format()) == 1
+    assert "ESTABLISHED" in again.service_connections()
+    init = bytes([1, 0, 0, 20]) + bytes([0, 0, 0, 7]) + bytes([0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1])
+    aborted = bytes([10, 0, 0, 5, 1, 0, 0, 0]) + bytes([6, 0, 0, 4])
+    for tag, body, state in ((0, init, "INIT1"), (7, aborted, "CLOSED"), (7, b"", "CLOSED")):
+        send(nat, IP(src="10.244.2.9", dst="10.96.0.10") / SCTP(sport=2, dport=53, tag=tag) / body)
+        line = next(line for line in nat.service_connections().splitlines() if ":2 " in line)
+        assert state in line
+    nat.check()
+
+
 def test_states_of_sctp():
     """The four packets of an association, its end, and an INIT whose answer never came (ip_vs_proto_sctp.c)."""
     saved = "-A --sctp-service 10.96.0.10:53 -s rr\n-a --sctp-service 10.96.0.10:53 -r 10.0.0.9:53 -m -w 1\n"

@@ -166,6 +166,17 @@ def test_connlimit_forgets_what_is_over_when_it_has_no_room():
     assert len(nat.core_of(4).arrays["connlimits"]) == 100
 
 
+def test_connlimit_forgets_clients_that_come_no_more():
+    """Each client once: nobody looks at its list again, and all of them together would not fit."""
+    rules = "*filter\n-A FORWARD -m connlimit --connlimit-above 2 --connlimit-mask 32 -j DROP\nCOMMIT\n"
+    nat = fastnat.Engine(make_node(rules + MASQUERADE), max_connections=50)
+    for n in range(130):
+        batch = nat.packets(proto="udp", src=f"10.244.1.{n + 2}", sport=1000, dst="203.0.113.9", dport=53, iface="cni0")
+        assert nat.process(batch, 100.0 * n)["verdict"][0] == fastnat.Verdict.FORWARD
+        nat.check()
+    assert nat.core_of(4).tables["connlimits"] == 100
+
+
 @pytest.mark.parametrize(("said", "there", "gone"), [
     ("1/hour --hashlimit-burst 1", 3599, 3601), ("1/minute --hashlimit-burst 1", 59, 61),
     ("1/hour --hashlimit-burst 1 --hashlimit-htable-expire 5000", 4, 6), ("16b/s", 0.1, 16),

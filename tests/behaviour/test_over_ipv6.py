@@ -50,7 +50,8 @@ CHOSEN = {
         "test_a_tunnel_ends_with_its_control_connection",
     ),
     test_ipvs: (
-        "test_a_service_of_a_firewall_mark", "test_ipv6_services_are_translated_too", "test_the_listing_and_ipv6",
+        "test_a_service_of_a_firewall_mark", "test_a_client_of_a_mark_keeps_its_server_over_a_reload",
+        "test_ipv6_services_are_translated_too", "test_the_listing_and_ipv6",
         "test_bad_text_is_named_with_its_line",
     ),
     test_matches: (
