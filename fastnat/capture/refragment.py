@@ -107,8 +107,11 @@ def _is_joined(whole: Whole, data: bytes) -> bool:
 def _l4(data: bytes) -> tuple[int, int]:
     """Return where the header behind the extension headers of IPv6 begins, and its protocol."""
     at, kind = V6_HEADER, data[6]
-    while kind in (V6_HOPS, V6_ROUTING, V6_OPTIONS) and at + 2 <= len(data):
-        kind, at = data[at], at + (data[at + 1] + 1) * 8
+    while kind in (V6_HOPS, V6_ROUTING, V6_OPTIONS, V6_FRAGMENT) and at + 4 <= len(data):
+        # a part whose l4 header is elsewhere (ipv6_skip_exthdr)
+        if kind == V6_FRAGMENT and (data[at + 2] or data[at + 3] & 0xF8):
+            break
+        kind, at = data[at], at + (V6_FRAGMENT_HEADER if kind == V6_FRAGMENT else (data[at + 1] + 1) * 8)
     return at, kind
 
 
