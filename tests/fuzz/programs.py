@@ -410,7 +410,7 @@ class Run:
     def fork(self, call, now):
         other = self.engine.fork(call["seed"])
         check(other)
-        self.engine = other
+        self.engine, self.node = other, other.node
 
     def link_down(self, call, now):
         self.engine.link_down(call["iface"])
