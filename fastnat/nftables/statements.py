@@ -429,7 +429,9 @@ class StatementParser(ExpressionParser):
         return Other("synproxy", tuple(words))
 
     def flow(self) -> Statement:
-        """Read `flow add @f`; older versions wrote offload for add."""
+        """Read `flow add @f`; older versions wrote offload for add, and `flow table` for meter."""
+        if self.accept("table"):
+            return self.meter()
         if not self.accept("add", "offload"):
             self.fail(f"flow: expected add, found {self.said()}")
         self.expect("@", "flow add")

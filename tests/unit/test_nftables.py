@@ -405,8 +405,23 @@ def test_files_beside_are_included(tmp_path):
     with pytest.raises(RuleError, match=r"rules.nft:1:9: include: .*/c.nft: no such file"):
         listed('include "c.nft"', tmp_path)
     with pytest.raises(RuleError, match="only files beside the rules are read"):
-        listed('include "/etc/nftables.d/*.nft"', tmp_path)
+        listed('include "../*.nft"', tmp_path)
     assert "ip saddr" in listed('include "[ab].nft"\ninclude "./none[.]nft"\n', tmp_path)
+    # a path of the node's own: its end is looked for, the longest first
+    assert "ip saddr" in listed('include "/etc/nft/a.nft"\ninclude "/etc/nft/b.*"\n', tmp_path)
+    (tmp_path / "nft").mkdir()
+    (tmp_path / "nft" / "b.nft").write_text("table ip t { chain c { ip daddr $net drop; } }\n")
+    assert "ip daddr" in listed('include "/etc/nft/a.nft"\ninclude "/etc/nft/b.*"\n', tmp_path)
+    (tmp_path.parent / "beside.nft").write_text("table ip t { }\n")
+    with pytest.raises(
+        RuleError, match=r"/etc/nft/beside.nft has to lie beside the rules, as beside.nft or with the end"
+    ):
+        listed('include "/etc/nft/beside.nft"', tmp_path)
+    # a pattern that fits nothing includes nothing, and that is said
+    ruleset = nftables.load('include "/etc/nft/none*"\n', "rules.nft", tmp_path)
+    assert ruleset.warnings == [
+        "rules.nft:1:9: no file beside the rules fits /etc/nft/none*: it includes nothing, as on a node that has none"
+    ]
     (tmp_path / "a.nft").write_text('include "a.nft"\n')
     with pytest.raises(RuleError, match="more than 16 files deep"):
         listed('include "a.nft"', tmp_path)
