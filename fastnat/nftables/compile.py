@@ -90,7 +90,7 @@ class Compiler(Changes):
         pool = Pool(iface_names)
         super().__init__(pool, iface_names, indexes, family)
         self.ruleset = ruleset
-        self.program = Program(ruleset, {}, places=self.places, dynamic=pool.dynamic)
+        self.program = Program(ruleset, {}, places=self.places, dynamic=pool.dynamic, warnings=self.warnings)
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
@@ -400,12 +400,6 @@ class Compiler(Changes):
                 f"{s.name} is not supported{': ' + why if why else ''}; take the rule out to see what the others do"
             )
         self.note(s.name, WITHOUT_EFFECT[s.name])
-
-    def note(self, name: str, why: str) -> None:
-        """Say once what becomes of a statement."""
-        said = f"{name}: {why}"
-        if said not in self.program.warnings:
-            self.program.warnings.append(said)
 
     def tproxy(self, s: Other) -> bool:
         """Compile `tproxy`: the packet goes to a proxy on the node, if its route leads there."""

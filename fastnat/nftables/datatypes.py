@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ..addresses import V4, V6
+from ..addresses import V4, V6, mac_number, mac_text
 
 DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
 SECONDS = (7 * 86_400, 86_400, 3600, 60, 1)
@@ -138,7 +138,10 @@ class Datatype:
         if self.form == "class" and (m := CLASS.fullmatch(text)):
             return int(m[1] or "0", 16) << 16 | int(m[2] or "0", 16)
         if self.form == "mac" and ":" in text:
-            return int("".join(part.zfill(2) for part in text.split(":")), 16)
+            mac = mac_number(text)
+            if mac is None:
+                raise ValueError(f"{text!r} is no link-layer address, as 02:00:00:00:00:01 is one")
+            return mac
         try:
             number = int(text, 16 if text[:2] == "0x" else 10)
         except ValueError:
@@ -167,7 +170,7 @@ class Datatype:
         if self.form == "address":
             return V4.to_text(number) if self.bits == 32 else address6(number)
         if self.form == "mac":
-            return ":".join(f"{b:02x}" for b in number.to_bytes(6, "big"))
+            return mac_text(number)
         if self.form == "class":
             return f"{number >> 16:x}:{number & 0xFFFF:x}"
         if self.form == "hex":

@@ -18,8 +18,8 @@ from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
-from .nft_load cimport (find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option,
-                       OPTION_CUT, OPTION_MISSING, scaled, tcp_header_end)
+from .nft_load cimport (find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_link, load_meta, load_payload, load_rt,
+                       load_tcp_option, OPTION_CUT, OPTION_MISSING, scaled, tcp_header_end)
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
 from .nft_store cimport set_address, set_port
 from .proxy cimport give_to_proxy
@@ -428,6 +428,9 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
     if x.kind == NFT_SET_MARK:
         if x.a == 0:
             p.mark = regs[x.sreg]
+        elif x.a == 2:
+            p.priority = regs[x.sreg]
+            p.priority_set = p.hook >= HOOK_FORWARD
         elif p.ct != FN_NONE:
             set_conn_mark(e, p.ct, regs[x.sreg])
     elif x.kind == NFT_SET_TOS:
@@ -458,7 +461,7 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
 cdef inline bint loaded(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # loaded: an expression that reads something into registers.
     if x.kind == NFT_PAYLOAD:
-        return load_payload(p, x, to)
+        return load_payload(p, x, to) if x.a != NFT_BASE_LINK else load_link(e, p, x, to)
     if x.kind == NFT_META:
         return load_meta(e, p, x, to)
     if x.kind == NFT_CT:
