@@ -649,10 +649,14 @@ Pairs = list[tuple[Statement, Place]]
 def depend_on_others(statements: tuple[Statement, ...]) -> bool:
     """Tell whether the form of a statement may follow from others of its rule; in most rules it does not."""
     said = [x for s in statements if type(s) is not Verdict for x in payloads_of(s)]
-    if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field not in ADDRESSES for x in said) > 1:
+    if any(x.protocol in ("icmp", "icmpv6") for x in said):
+        return True
+    if sum(x.field not in ADDRESSES or x.protocol == "ether" for x in said) > 1:
         return True
     for s in statements:
         if isinstance(s, Reject) or (isinstance(s, Match) and may_imply(s.left) and (said or s.left == PROTOCOL)):
+            return True
+        if said and isinstance(s, Match) and s.left == Meta("iiftype"):
             return True
     return False
 
@@ -696,14 +700,20 @@ def without_implied(family: str, pairs: Pairs) -> Pairs:
             number = fields.L4_PROTOCOLS.get(payload.protocol)
             if number is not None and "l4" in waiting and waiting["l4"][1] == str(number):
                 dropped.add(waiting.pop("l4")[0])
+            if payload.protocol == "ether" and "l2" in waiting:
+                dropped.add(waiting.pop("l2")[0])
             nfproto = FAMILY_NUMBERS.get(payload.protocol)
             if nfproto and "l3" in waiting and waiting["l3"][1] == nfproto:
                 dropped.add(waiting.pop("l3")[0])
         if isinstance(statement, Match) and statement.op == "==" and isinstance(statement.right, Value):
             said = implied_by(statement)
-            # in inet, `ip protocol` asks for IPv4, too
-            if said and not (family == "inet" and isinstance(statement.left, Payload)):
+            # in a table of both families, `ip protocol` asks for IPv4, too
+            if said and (family in ("ip", "ip6") or not isinstance(statement.left, Payload)):
                 waiting[said[0]] = at, said[1]
+            elif statement.left == PROTOCOL and family == "netdev":
+                waiting["l3"] = at, FAMILY_NUMBERS.get(statement.right.text, "")
+            elif statement.left == Meta("iiftype") and statement.right.text == "ether":
+                waiting["l2"] = at, "ether"
         elif not isinstance(statement, Match):
             waiting.clear()
     return [pair for at, pair in enumerate(pairs) if at not in dropped]

@@ -71,6 +71,7 @@ PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other"
 ROOT = {"root": 0}
 # classes of tc: major and minor number, hexadecimal
 CLASSES = {"none": 0, "root": 0xFFFFFFFF}
+DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:\s+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?")
 CLASS = re.compile(r"([0-9a-fA-F]{0,4}):([0-9a-fA-F]{0,4})")
 DAYS = {
     "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
@@ -292,9 +293,12 @@ def nanoseconds(text: str) -> int:
     """Return `2026-01-31 12:00:00` in nanoseconds since 1970, in UTC; ValueError for anything else."""
     if text.isdecimal() and len(text) <= len("9999999999"):
         return int(text) * 10**9
-    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"):
+    # as strptime does for nft, what stands behind a date is left out
+    m = DATE.match(text)
+    if m is not None:
         with contextlib.suppress(ValueError):
-            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()) * 10**9
+            year, month, day, hour, minute, second = (int(part or 0) for part in m.groups())
+            return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 10**9
     raise ValueError(f"{text!r} is no date; write it as 2026-01-31 or 2026-01-31 12:00:00")
 
 

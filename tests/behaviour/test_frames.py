@@ -189,3 +189,15 @@ def test_egress_sees_the_frame_that_leaves():
     assert engine.process_packet(data + b"", "tun0")[0] == fastnat.Verdict.FORWARD
     aside = bytes(IP(src="10.0.1.9", dst="198.51.100.77") / UDP(sport=1, dport=9) / struct.pack("!I", 0))
     assert engine.process_packet(aside, "lan0")[0] == fastnat.Verdict.DROP
+
+
+def test_a_chain_at_a_device_asks_for_the_family_that_its_rule_names():
+    """`ip protocol udp` was taken for what `udp dport` says anyway, and packets of IPv6 met the rule."""
+    text = """table netdev n { chain c { type filter hook ingress device lan0 priority 0;
+        ip protocol udp udp dport 9 drop; }
+        }"""
+    engine = fastnat.Engine(node_of(text))
+    for src, dst in (("10.0.1.9", "198.51.100.2"), ("fd00:1::9", "fd00:1::1")):
+        packet = engine.packets(proto="udp", src=src, dst=dst, dport=9, iface="lan0")
+        wanted = fastnat.Verdict.LOCAL if ":" in src else fastnat.Verdict.DROP
+        assert engine.process(packet)["verdict"][0] == wanted

@@ -475,3 +475,23 @@ def test_thousands_of_services_are_read():
     table = canonical(parse(head + "".join(chains) + f"add element ip k services {{ {elements} }}")).tables["ip", "k"]
     assert len(table.chains) == 2000
     assert len(table.sets["services"].elements) == 2000
+
+
+@pytest.mark.parametrize(
+    ("written", "listed_as"),
+    [
+        ("tcp flags != syn / fin,syn", "tcp flags != syn / fin,syn"),
+        ("tcp flags == syn / syn,ack", "tcp flags syn / syn,ack"),
+        ("tcp flags & (fin|syn) < fin", "tcp flags & (fin | syn) < fin"),
+        ('meta time < "2024-5-5 7:3"', 'meta time < "2024-05-05 07:03:00"'),
+        # strptime leaves the rest out
+        ('meta time "2024-05-05 19:30-21:00"', 'meta time "2024-05-05 19:30:00"'),
+        ("ether saddr 0:1:2:3:4:5 ether daddr a:b:c:d:e:f",
+         "ether daddr 0a:0b:0c:0d:0e:0f ether saddr 00:01:02:03:04:05"),
+        ("flow table m { ip saddr counter }", "meter m size 65535 { ip saddr counter }"),
+    ],
+)  # fmt: skip
+def test_rules_of_real_nodes_are_listed_as_nft_lists_them(written, listed_as):
+    text = f"table inet t {{ chain c {{ {written} drop; }} }}"
+    assert f"\t\t{listed_as} drop\n" in listed(text)
+    assert f"\t\t{listed_as} drop\n" in listed(listed(text))
