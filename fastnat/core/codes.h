@@ -645,7 +645,7 @@ enum nft_set_kind {
 enum nft_expr_kind {
     NFT_VERDICT = 0,     /* TARGET_*, first rule of the chain */
     NFT_IMMEDIATE = 1,   /* the value where words is 1, else words */
-    NFT_PAYLOAD = 2,     /* NFT_BASE_*, first byte, bytes; sreg 1: of the frame that leaves */
+    NFT_PAYLOAD = 2,     /* NFT_BASE_*, first byte, bytes */
     NFT_META = 3,        /* NFT_META_* */
     NFT_CT = 4,          /* NFT_CT_*, DIR_* */
     NFT_FIB = 5,         /* NFT_FIB_* */
@@ -684,6 +684,7 @@ enum nft_expr_kind {
     NFT_SET_PORT = 38,    /* MANIP_* */
     NFT_TPROXY = 39,
     NFT_CHOOSE = 40,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
+    NFT_FRAME = 41,       /* -, first byte, bytes; sreg 0: of the frame that came, 1: of the one that leaves */
 };
 
 enum nft_base {

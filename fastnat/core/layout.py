@@ -703,6 +703,7 @@ class NftExprKind(IntEnum, metaclass=CodeMeta):
     SET_PORT = 38
     TPROXY = 39
     CHOOSE = 40
+    FRAME = 41
 
 
 class NftBase(IntEnum, metaclass=CodeMeta):

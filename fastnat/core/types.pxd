@@ -503,6 +503,7 @@ cdef extern from "types.h" nogil:
         NFT_SET_PORT
         NFT_TPROXY
         NFT_CHOOSE
+        NFT_FRAME
     enum:
         NFT_BASE_LINK
         NFT_BASE_NETWORK

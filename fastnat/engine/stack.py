@@ -11,7 +11,7 @@ from .. import iptables
 from ..addresses import V4, V6, Family
 from ..core.datapath import Datapath
 from ..core.datapath6 import Datapath as Datapath6
-from ..core.layout import MatchKind, NftBase, NftExprKind
+from ..core.layout import MatchKind, NftExprKind
 from ..dtypes import HZ, Records, records_of
 from ..iptables import counters
 from ..iptables.model import RANDOM_FULLY
@@ -95,8 +95,7 @@ class Stack:
         """Whether rules ask for the link-layer addresses of packets."""
         macs = self.ruleset.matches["kind"] == MatchKind.MAC
         exprs = self.program.arrays["nft_exprs"]
-        loads = (exprs["kind"] == NftExprKind.PAYLOAD) & (exprs["a"] == NftBase.LINK)
-        return bool(macs.any() or loads.any())
+        return bool(macs.any() or (exprs["kind"] == NftExprKind.FRAME).any())
 
     @property
     def nbytes(self) -> int:

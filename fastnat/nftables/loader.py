@@ -200,8 +200,10 @@ class Loader(Lookups):
         n, words = last - first + 1, (bits + 31) // 32
         if (n + 3) // 4 != words:
             raise Unsupported(f"{bits} bits from bit {offset} on are not supported")
-        at = int(base == NftBase.LINK and self.leaves())
-        self.emit(NftExprKind.PAYLOAD, words, dreg=register, sreg=at, a=base, b=first, c=n)
+        if base == NftBase.LINK:
+            self.emit(NftExprKind.FRAME, words, dreg=register, sreg=int(self.leaves()), b=first, c=n)
+        else:
+            self.emit(NftExprKind.PAYLOAD, words, dreg=register, a=base, b=first, c=n)
         right = 8 * n - offset % 8 - bits
         if bits == 8 * n:
             return

@@ -281,7 +281,8 @@ cdef inline bint alone_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotd
         return option_holds(m, p, hotdrop)
     if m.kind == MATCH_ECN:
         return ecn_holds(m, p)
-    if m.kind == MATCH_MAC:
+    if fn_unlikely(m.kind == MATCH_MAC):
+        fn_rarely()
         return mac_holds(e, m, p)
     return hashlimit_holds(e, m, p, hotdrop) != m.invert
 

@@ -234,8 +234,8 @@ cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to)
     return True
 
 
-cdef inline bint load_link(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
-    # load_link: bytes of the frame in which the packet came, or with x.sreg of the one in which it leaves; x.b: the first byte.
+cdef inline bint load_frame(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_frame: bytes of the frame in which the packet came, or with x.sreg of the one in which it leaves; x.b: the first byte.
     # => False: there is no frame, it does not reach so far, or nobody has said who sent it.
     cdef uint64_t dst = 0
     cdef uint64_t src = 0
@@ -301,6 +301,19 @@ cdef inline uint32_t holding(const engine_t *e, const pkt_t *p) noexcept nogil:
     return incoming(e, p)
 
 
+cdef inline bint load_seldom(const engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_seldom: what hardly any rule asks for.
+    if x.a == NFT_META_PRIORITY:
+        to[0] = priority_of(p)
+    elif x.a == NFT_META_DEVICE:
+        to[0] = holding(e, p)
+    else:
+        # NFT_META_CGROUP: who sends from the node is in no class
+        to[0] = 0
+        return p.in_iface == 0
+    return True
+
+
 cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_meta: nft_meta_get_eval.
     cdef uint32_t at
@@ -328,16 +341,11 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         return has_transparent(e, p)
     elif NFT_META_TIME <= x.a <= NFT_META_HOUR:
         load_date(e, x, to)
-    elif x.a == NFT_META_PRIORITY:
-        to[0] = priority_of(p)
-    elif x.a == NFT_META_DEVICE:
-        to[0] = holding(e, p)
-    elif x.a == NFT_META_CGROUP:
-        # who sends from the node is in no class
-        to[0] = 0
-        return p.in_iface == 0
-    else:
+    elif x.a == NFT_META_RANDOM:
         to[0] = <uint32_t>(random_u64(e) >> 32)
+    else:
+        fn_rarely()
+        return load_seldom(e, p, x, to)
     return True
 
 
