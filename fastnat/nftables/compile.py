@@ -18,7 +18,7 @@ from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import fields, hooks, uses
-from .canonical import family_asked
+from .canonical import ABOUT_TCP, ask_tcp, family_asked
 from .changes import Changes
 from .emit import Device, Unsupported
 from .kinds import Kinds
@@ -267,6 +267,10 @@ class Compiler(Changes):
             for n, statement in enumerate(rule.statements):
                 self.begin_statement(n)
                 try:
+                    resets = isinstance(statement, Reject) and statement.kind == "tcp reset"
+                    # nothing says it where it is left out as in listings of nft
+                    if resets and not ask_tcp(rule.statements[:n]):
+                        self.match(ABOUT_TCP)
                     if not self.statement(statement):
                         break
                 except (ValueError, Unsupported) as error:

@@ -129,6 +129,10 @@ TCP = {"proto": "tcp", "dport": 80, "tcp_flags": 2}
         ("udp dport 53 return; drop", {}, False),
         ("reject", {}, True),
         ("tcp dport 80 reject with tcp reset", TCP, True),
+        ("ip ttl 64 reject with tcp reset", TCP, True),
+        ("ip ttl 64 reject with tcp reset", {}, False),
+        ("meta l4proto tcp reject with tcp reset", {}, False),
+        ("counter meta l4proto tcp reject with tcp reset", {}, False),
         ("log prefix \"x\" counter drop", {}, True),
         ("quota over 1 mbytes drop", {}, False),
         ("ct count over 5 drop", {}, False),
@@ -237,6 +241,14 @@ def test_nat_of_the_other_family_says_nothing_and_the_rule_goes_on():
     engine = engine_of(chain(rules, PRE, family="inet"))
     assert text(send(engine, **V6)["dst"]) == "fd00:1::9"
     assert text(send(engine)["dst"]) == "10.244.1.9"
+
+
+@pytest.mark.parametrize("family", ["ip", "inet"])
+def test_a_reject_asks_for_its_protocol_in_front_of_the_counter(family):
+    engine = engine_of(chain("counter reject with tcp reset", family=family))
+    seen = [verdict(send(engine, **fields)) for fields in ({}, TCP)]
+    assert seen == ["forward", "drop"]
+    assert "meta l4proto tcp counter packets 1 bytes" in engine.list_nft()
 
 
 def test_a_nat_chain_sees_first_packets_alone():

@@ -30,6 +30,19 @@ FIELDS = {
          'meta time != "2024-05-05 19:30-21:00"', "meta priority 1:2", "meta priority 0"],
 }  # fmt: skip
 
+# what ends a rule; nft says in front of it what a reject asks for
+ENDS = {
+    "4": ["counter reject", "counter reject with icmp type host-unreachable"],
+    "6": ["counter reject", "counter reject with icmpv6 type no-route"],
+    "": [
+        "counter",
+        "counter",
+        "reject with tcp reset",
+        "counter reject with tcp reset",
+        "log counter reject with tcp reset",
+    ],
+}
+
 
 def of_protocol(text):
     """Return which protocol a part of a rule is about, "" if any."""
@@ -41,13 +54,16 @@ def drawn(rng, family):
     version = rng.choice(FAMILIES[family])
     asked = [rng.choice(PROTOCOLS[version] + PROTOCOLS[""]) for _ in range(rng.randrange(2))]
     parts = asked + [rng.choice(FIELDS[version] + FIELDS[""]) for _ in range(1)]
-    kinds = {of_protocol(part) for part in parts} - {""}
-    return " ".join((*parts, "counter")) if len(kinds) <= 1 and len(set(parts)) == len(parts) else drawn(rng, family)
+    # beside these nft loses what it was told of the family, or lists what the reject asks as bits of the frame
+    plain = family == "netdev" or (family == "inet" and any("meta protocol" in p or "ether" in p for p in parts))
+    end = "counter" if plain else rng.choice(ENDS[version] + ENDS[""])
+    kinds = {of_protocol(part) for part in (*parts, end)} - {""}
+    return " ".join((*parts, end)) if len(kinds) <= 1 and len(set(parts)) == len(parts) else drawn(rng, family)
 
 
 def rules_of(listing):
     """Return the rules of a listing."""
-    return [line.strip() for line in listing.splitlines() if "counter packets" in line]
+    return [line.strip() for line in listing.splitlines() if "counter packets" in line or "reject" in line]
 
 
 @pytest.mark.slow
