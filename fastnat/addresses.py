@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -42,6 +43,20 @@ def parse_text(text: str, version: int) -> int:
         return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
     except (OSError, ValueError):
         raise ValueError(f"{text!r} is not an IPv4 address") from None
+
+
+# octets of a link-layer address, as nft takes them
+MAC = re.compile(r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5}")
+
+
+def mac_number(text: str) -> int | None:
+    """Return a link-layer address, as 02:00:00:00:00:01, as an integer; None if the text is none."""
+    return int("".join(part.zfill(2) for part in text.split(":")), 16) if MAC.fullmatch(text) else None
+
+
+def mac_text(number: int) -> str:
+    """Return a link-layer address as text."""
+    return number.to_bytes(6, "big").hex(":")
 
 
 @dataclass(frozen=True)

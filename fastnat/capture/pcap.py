@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,6 +17,8 @@ from ..util.files import open_file
 from ..util.text import shown
 
 ETHERNET, RAW, RAW_BSD, RAW_OPENBSD, COOKED, COOKED2, IPV4 = 1, 101, 12, 14, 113, 276, 228
+# bytes of both link-layer addresses of a frame
+ADDRESSES = 12
 # packets of a batch, and the bytes from which it is full with fewer
 BATCH, BATCH_BYTES = 4096, 1 << 24
 # bytes read at a time
@@ -40,6 +43,8 @@ class Captured(NamedTuple):
     time: float
     iface: str
     data: bytes
+    # the link-layer addresses of receiver and sender, b"" unknown
+    link: bytes = b""
 
 
 def ip_of(link: int, data: bytes) -> bytes:
@@ -58,6 +63,11 @@ def ip_of(link: int, data: bytes) -> bytes:
     return data[at:] if kind in (b"\x08\x00", b"\x86\xdd") else b""
 
 
+def link_of(link: int, data: bytes) -> bytes:
+    """Return the addresses of receiver and sender in front of a frame; empty when it has none, or not both."""
+    return data[:ADDRESSES] if link == ETHERNET and len(data) >= ADDRESSES else b""
+
+
 @dataclass
 class Batch:
     """Packets in order: times [s], interface names or "" (classic pcap has none), IP datagrams."""
@@ -65,12 +75,15 @@ class Batch:
     times: list[float] = field(default_factory=list)
     ifaces: list[str] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
+    # the link-layer addresses of receiver and sender, b"" unknown; []: of none
+    links: list[bytes] = field(default_factory=list)
 
 
 def read(path: str | Path) -> Iterator[Captured]:
     """Yield the packets of a capture file; InputError names file and byte where it is broken."""
     for batch in read_batches(path):
-        yield from map(Captured._make, zip(batch.times, batch.ifaces, batch.data, strict=True))
+        links = batch.links or repeat(b"", len(batch.times))
+        yield from map(Captured._make, zip(batch.times, batch.ifaces, batch.data, links, strict=True))
 
 
 def read_batches(path: str | Path) -> Iterator[Batch]:
@@ -172,6 +185,7 @@ def _read_pcap(source: Front, path: str) -> Iterator[Batch]:
             size += kept
         if not raw_ip:
             batch.data = [ip_of(link, frame) for frame in data]
+            batch.links = [link_of(link, frame) for frame in data]
         batch.ifaces = [""] * len(times)
         if times:
             yield batch
@@ -186,6 +200,7 @@ def _read_pcapng(source: Front, path: str) -> Iterator[Batch]:
             batch.times.append(packet.time)
             batch.ifaces.append(packet.iface)
             batch.data.append(packet.data)
+            batch.links.append(packet.link)
             size += len(packet.data)
             if len(batch.times) == BATCH or size >= BATCH_BYTES:
                 yield batch
@@ -228,7 +243,8 @@ def _packets_of_pcapng(source: Front, path: str) -> Iterator[Captured]:
                     raise InputError(f"{where}: a packet of {kept} bytes in a block of {len(body)}")
                 link = interfaces[number]
                 time = (high << 32 | low) * link.unit + link.begin
-                yield Captured(time, link.name, ip_of(link.kind, body[20 : 20 + kept]))
+                frame = body[20 : 20 + kept]
+                yield Captured(time, link.name, ip_of(link.kind, frame), link_of(link.kind, frame))
         except (struct.error, IndexError):
             raise InputError(f"{where}: broken block of kind {kind}") from None
     if source.left:

@@ -45,6 +45,8 @@ NOT_ECT, CE = 1, 8
 CE_BESIDE_ECT = (0b1100, 0b1010, 0b1110)
 # who collects: conntrack of packets that enter, of those that the node sends, and the node itself on the way to INPUT
 ENTERING, SENT, DELIVERED = range(3)
+# the link-layer addresses of a frame of which nobody has said them
+NO_FRAME = (0, 0)
 
 Key = tuple[int, int, int, bytes]
 
@@ -110,6 +112,8 @@ class Queue:
     largest: int = 0
     largest_df: int = 0
     octets: int = 0
+    # of the first part
+    frame: tuple[int, int] = NO_FRAME
 
     @property
     def held(self) -> int:
@@ -194,7 +198,7 @@ class Whole:
     header: bytes of header in front of offset 0. pmtu: the largest part had DF, which the datagram then has, and parts
     of it.
     read: bytes of l4 header that the kernel has read in one piece, by protocol. alone: no datagram, but a fragment that
-    waits for no other.
+    waits for no other. frame: the link-layer addresses of its first part.
     """
 
     data: bytes
@@ -205,6 +209,7 @@ class Whole:
     pmtu: bool = False
     read: Mapping[int, int] = field(default_factory=dict)
     alone: bool = False
+    frame: tuple[int, int] = NO_FRAME
 
 
 def parse(data: bytes) -> Fragment | None:
@@ -277,16 +282,19 @@ class Reassembler:
         # fragments of each IPv4 source so far
         self._peers: OrderedDict[bytes, int] = OrderedDict()
 
-    def add(self, data: bytes, now: float, user: int = ENTERING, iface: int = 0) -> Whole | None:
+    def add(
+        self, data: bytes, now: float, user: int = ENTERING, iface: int = 0, frame: tuple[int, int] = NO_FRAME
+    ) -> Whole | None:
         """Return the datagram that this packet completes, as most packets do alone; None if others are missing.
 
-        user: who collects; iface: number of the interface by which it came. A part that came before is ignored, parts
+        user: who collects; iface: number of the interface by which it came; frame: the link-layer addresses of
+        receiver and sender, as Datapath.process_packet() has them. A part that came before is ignored, parts
         that overlap are given up together; the next one begins anew. Whole.alone: IPv6 fragments whose length cannot
         be, and first ones without all headers, are not collected.
         """
         part = parse(data)
         if part is None or part.is_truncated:
-            return Whole(data, alone=part is not None)
+            return Whole(data, alone=part is not None, frame=frame)
         family = part.family
         self._expire(family, now)
         # without a limit there is no room
@@ -296,11 +304,13 @@ class Reassembler:
         queue = self._queues.get(key) or self._begin(key, now)
         before = queue.held
         fate = self._put(key, queue, part, now)
+        if fate is Fate.TAKEN and part.offset == 0:
+            queue.frame = frame
         self._held[family] += queue.held - before
         if fate in (Fate.GIVEN_UP, Fate.ALONE):
             self._forget(key)
         if fate is Fate.ALONE:
-            return Whole(data, alone=True)
+            return Whole(data, alone=True, frame=frame)
         if fate is Fate.TAKEN and queue.is_whole:
             self._forget(key)
             return _whole(part, queue, self._read if user == ENTERING else {})
@@ -366,13 +376,15 @@ def _whole(part: Fragment, queue: Queue, read: Mapping[int, int]) -> Whole | Non
     if part.family == 6:
         struct.pack_into(">H", header, 4, said)
         header[1] |= ecn << 4
-        return Whole(bytes(header) + payload, cuts, queue.largest, (6, part.ends), size, read=read)
+        ends = 6, part.ends
+        return Whole(bytes(header) + payload, cuts, queue.largest, ends, size, read=read, frame=queue.frame)
     pmtu = queue.largest_df == queue.largest
     header[1] |= ecn
     struct.pack_into(">H", header, 2, said)
     struct.pack_into(">H", header, 6, DONT_FRAGMENT if pmtu else 0)
     sign(header)
-    return Whole(bytes(header) + payload, cuts, queue.largest, (4, part.ends), size, pmtu, read)
+    ends = 4, part.ends
+    return Whole(bytes(header) + payload, cuts, queue.largest, ends, size, pmtu, read, frame=queue.frame)
 
 
 def checksum(data: bytes | bytearray) -> int:

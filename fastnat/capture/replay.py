@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ..addresses import V4, V6
 from ..dtypes import CtInfo, Reason, Verdict
 from ..engine import Engine
-from ..engine.engine import Answer
+from ..engine.engine import Answer, link_of
 from ..errors import InputError
 from .fragments import Reassembler, Whole, split
 from .pcap import Batch, Captured
-from .reassembly import DELIVERED, ENTERING, SENT
+from .reassembly import DELIVERED, ENTERING, NO_FRAME, SENT
 
 IPV4_HEADER, SCTP = 20, 132
 VERDICTS = [v.name.lower() for v in Verdict]
@@ -181,8 +181,11 @@ class Replay:
                 self.numbers[name] = self.engine.node.iface_number(name)
             buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
             offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
-            if self.engine.lengthens_packets or not _plain(buffer, offsets):
-                yield OneByOne([self.one(*packet) for packet in zip(batch.times, ifaces, batch.data, strict=True)])
+            links = batch.links if self.engine.asks_frames and any(batch.links) else []
+            if links or self.engine.lengthens_packets or not _plain(buffer, offsets):
+                links = links or [b""] * len(batch.times)
+                packets = zip(batch.times, ifaces, batch.data, links, strict=True)
+                yield OneByOne([self.one(*packet) for packet in packets])
             else:
                 yield self.together(batch, ifaces, buffer, offsets)
 
@@ -208,12 +211,13 @@ class Replay:
         first, self.n = self.n, self.n + len(now)
         return Together(first, batch, ifaces, results, buffer, offsets[:-1], self.engine.iface_names, self.mtus)
 
-    def one(self, time: float, name: str, data: bytes) -> Replayed:
-        """Run one packet."""
+    def one(self, time: float, name: str, data: bytes, link: bytes = b"") -> Replayed:
+        """Run one packet; link: the addresses of its frame, as far as rules ask for them."""
         now = float(self.clock([time])[0])
-        whole, answer = Whole(data), self.engine.run(data, self.numbers[name], now)
+        frame = link_of(link) if link else NO_FRAME
+        whole, answer = Whole(data), self.engine.run(data, self.numbers[name], now, 0, 0, frame)
         if answer[4] == Reason.FRAGMENT:
-            whole, answer = self.collect(data, self.numbers[name], now, answer)
+            whole, answer = self.collect(data, self.numbers[name], now, answer, frame)
         verdict, left, out, ctinfo, reason, src, dst, sport, dport, copied = answer
         family = V6 if data[:1] >= b"\x60" and 6 in self.engine.stacks else V4
         names = self.engine.iface_names
@@ -231,18 +235,20 @@ class Replay:
         parts = [left] if verdict == Verdict.LOCAL else split(whole, left, int(self.mtus[out]))
         return Replayed(line, parts, left if copied else None)
 
-    def collect(self, data: bytes, iface: int, now: float, answer: Answer) -> tuple[Whole, Answer]:
+    def collect(
+        self, data: bytes, iface: int, now: float, answer: Answer, frame: tuple[int, int]
+    ) -> tuple[Whole, Answer]:
         """Return the datagram that a fragment completes, and what becomes of it; `answer`: of the fragment."""
         user = SENT if iface == 0 else ENTERING
         # without conntrack the node collects what is for itself, behind PREROUTING
         entry = 1
         if not self.engine.is_tracking(6 if data[:1] >= b"\x60" else 4):
             user, entry = DELIVERED, 2
-        whole = self.reassembler.add(data, now, user, iface)
+        whole = self.reassembler.add(data, now, user, iface, frame)
         # what was not collected ends within its fragment header
         if whole is None or not (whole.largest or whole.alone):
             return Whole(data), answer
-        return whole, self.engine.run(whole.data, iface, now, whole.largest, entry)
+        return whole, self.engine.run(whole.data, iface, now, whole.largest, entry, whole.frame)
 
 
 def _plain(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> bool:
@@ -260,7 +266,7 @@ def replay(engine: Engine, captured: Iterable[Captured], iface: str | None = Non
     """Run captured packets in order, one at a time; see Replay."""
     run = Replay(engine, iface)
     for packet in captured:
-        answers = run.run([Batch([packet.time], [packet.iface], [packet.data])])
+        answers = run.run([Batch([packet.time], [packet.iface], [packet.data], [packet.link])])
         yield from chain.from_iterable(_each(a) for a in answers)
 
 

@@ -35,6 +35,7 @@
 #define FN_NFT_TIMELESS     4           /* of nft_element_t.used: a rule added it without a timeout, and nothing gives it one */
 #define FN_NFT_KEY          16          /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
 #define FN_ANY_IFACE        0xffffu
+#define FN_MAC_BITS         48          /* of a link-layer address; the bit above them: it is known */
 #define FN_DST16            65536       /* /16 networks by which destinations are counted */
 #define FN_ROUND_KEYS       5           /* of the table hash, keyed_hash.h */
 #define FN_PAGE_PORTS       2048        /* ports in a page of a bitmap */
@@ -619,6 +620,7 @@ enum match_kind {
     MATCH_CONNBYTES = 46,       /* connbytes: -m connbytes */
     MATCH_ECN = 47,             /* byte: --ecn-tcp-cwr, --ecn-tcp-ece */
     MATCH_SOCKET = 48,          /* constant: -m socket --transparent */
+    MATCH_MAC = 49,             /* mac: --mac-source */
 };
 
 /* base_t.kind */
@@ -666,7 +668,7 @@ enum nft_expr_kind {
     NFT_CONNLIMIT = 22,  /* state; 1: over; connections */
     NFT_OBJECT = 23,     /* expression of the object in nft_exprs, in the register */
     NFT_DYNSET = 24,     /* set; NFT_DYNSET_* | bit 8: a map; timeout in jiffies, 0: the set's. sreg: key, dreg: data */
-    NFT_SET_MARK = 25,   /* 0: of the packet, 1: of the connection */
+    NFT_SET_MARK = 25,   /* 0: of the packet, 1: of the connection, 2: priority of the packet */
     NFT_SET_ZONE = 26,   /* directions, 1 original, 2 reply */
     NFT_SET_HELPER = 27, /* HELPER_*, IP protocol */
     NFT_SET_TOS = 28,    /* mask of the bits that stay */
@@ -682,9 +684,11 @@ enum nft_expr_kind {
     NFT_SET_PORT = 38,    /* MANIP_* */
     NFT_TPROXY = 39,
     NFT_CHOOSE = 40,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
+    NFT_FRAME = 41,       /* -, first byte, bytes; sreg 0: of the frame that came, 1: of the one that leaves */
 };
 
 enum nft_base {
+    NFT_BASE_LINK = 0,
     NFT_BASE_NETWORK = 1,
     NFT_BASE_TRANSPORT = 2,
     NFT_BASE_INNER = 3,
@@ -720,6 +724,7 @@ enum nft_dynset {
 
 enum nft_meta {
     NFT_META_LEN = 0,
+    NFT_META_PRIORITY = 2,
     NFT_META_MARK = 3,
     NFT_META_IIF = 4,
     NFT_META_OIF = 5,
@@ -732,9 +737,12 @@ enum nft_meta {
     NFT_META_HOUR = 30, /* seconds of the day */
     NFT_META_PKTTYPE = 17,
     NFT_META_L4PROTO = 16,
+    NFT_META_CGROUP = 23,
     NFT_META_RANDOM = 24,
     /* beyond those of the kernel: 1 where a proxy's socket has the connection */
     NFT_META_TRANSPARENT = 200,
+    /* the device in whose hands it is, which `iiftype` asks about */
+    NFT_META_DEVICE = 201,
 };
 
 enum nft_ct {

@@ -47,6 +47,8 @@ class Datapath:
         mark: int = ...,
         largest: int = ...,
         entry: int = ...,
+        link_dst: int = ...,
+        link_src: int = ...,
     ) -> tuple[int, bytes | None, int, int, int, int, int, int, int, bool]: ...
     def process_frames(
         self,

@@ -244,6 +244,7 @@ cdef class Datapath:
         e.max_waypoints = len(memory["waypoints"])
         e.max_nft_conns = len(memory["nft_conns"])
         e.n_policies = len(memory["policies"]) // FN_TIMEOUTS
+        e.n_neighbours = len(memory["neighbours"])
         return 0
 
     cdef int _configure(self, dict config) except -1:
@@ -541,13 +542,15 @@ cdef class Datapath:
         """Ask process_shard() to stop soon, or, before it begins, not to; the only call that may be made meanwhile."""
         self.halted = wanted
 
-    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0, uint32_t entry=0):
+    def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0, uint32_t entry=0,
+                       uint64_t link_dst=0, uint64_t link_src=0):
         """Run one datagram.
 
         => (verdict, rewritten bytes or None, out_iface, ctinfo, reason, src, dst, sport, dport, copied).
 
         largest: size of the largest fragment that it came in [bytes], 0 when it came whole. entry: 0; 1 for what comes back
-        from among the fragments; 2 for a datagram that passed PREROUTING in fragments.
+        from among the fragments; 2 for a datagram that passed PREROUTING in fragments. link_dst, link_src: addresses of its
+        frame, see FN_MAC_BITS.
         """
         cdef bytes given = data if type(data) is bytes else bytes(data)
         cdef datagram_t d
@@ -567,12 +570,16 @@ cdef class Datapath:
                 raise ClockError(f"time goes back from {self.clock} s to {now} s, or is none")
             memcpy(d.data, <const char *>given, d.length)
             advance_to(&self.e, tick_of(now))
+            self.e.link_dst = link_dst
+            self.e.link_src = link_src
             walk_datagram(&self.e, &d, &p)
             store(&p, &r)
             self.clock = now
             # copied while the engine is ours: the room is shared by all packets
             rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
         finally:
+            self.e.link_dst = 0
+            self.e.link_src = 0
             self.end()
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport,
                 bool(r.copied))

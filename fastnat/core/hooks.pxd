@@ -14,6 +14,7 @@ from .conntrack.insert cimport conn_release, record_free
 from .helpers.helper cimport follow_master, helper_hook
 from .ipvs.translate cimport error_to_server, from_server, to_server
 from .nat.hook cimport nat_hook
+from .packet.frame cimport FRAME_HEADER, leaves_in_frame
 from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
 from .packet.mangle cimport count_unruled
@@ -84,11 +85,15 @@ cdef inline uint32_t mangle_and_dnat(engine_t *e, uint32_t hook, pkt_t *p) noexc
 
 cdef inline uint32_t egress(engine_t *e, pkt_t *p) noexcept nogil:
     # egress: the base chains of nftables at the device by which a packet leaves (nf_hook_egress).
-    cdef uint32_t reason
+    cdef uint32_t reason, header
     if fn_likely(e.n_bases == 0) or e.base_count[TABLE_LAST][HOOK_FORWARD] == 0:
         return REASON_NONE
+    # here a packet is as long as its frame
+    header = FRAME_HEADER if leaves_in_frame(e, p) else <uint32_t>0
     p.hook = HOOK_FORWARD
+    p.length += header
     reason = rule_reason[walk_table(e, TABLE_LAST, p)]
+    p.length -= header
     p.hook = HOOK_POSTROUTING
     return reason
 

@@ -84,6 +84,8 @@ static_assert(offsetof(match_t, icmp.high) == 12, "offsetof(match_t, icmp.high)"
 static_assert(offsetof(match_t, addrtype.types) == 4, "offsetof(match_t, addrtype.types)");
 static_assert(offsetof(match_t, addrtype.device) == 8, "offsetof(match_t, addrtype.device)");
 static_assert(offsetof(match_t, pkt_type.type) == 4, "offsetof(match_t, pkt_type.type)");
+static_assert(offsetof(match_t, mac.high) == 4, "offsetof(match_t, mac.high)");
+static_assert(offsetof(match_t, mac.low) == 8, "offsetof(match_t, mac.low)");
 static_assert(offsetof(match_t, iprange.at) == 4, "offsetof(match_t, iprange.at)");
 static_assert(offsetof(match_t, ctstate.bits) == 4, "offsetof(match_t, ctstate.bits)");
 static_assert(offsetof(match_t, ctproto.proto) == 4, "offsetof(match_t, ctproto.proto)");
@@ -420,6 +422,13 @@ static_assert(offsetof(route_t, pad3) == 24, "offsetof(route_t, pad3)");
 #if FN_V6
 static_assert(offsetof(route_t, pad2) == 60, "offsetof(route_t, pad2)");
 #endif
+static_assert(sizeof(neighbour_t) == (FN_V6 ? 32 : 16), "sizeof(neighbour_t)");
+static_assert(offsetof(neighbour_t, addr) == 0, "offsetof(neighbour_t, addr)");
+static_assert(offsetof(neighbour_t, iface) == (FN_V6 ? 16 : 4), "offsetof(neighbour_t, iface)");
+static_assert(offsetof(neighbour_t, mac) == (FN_V6 ? 24 : 8), "offsetof(neighbour_t, mac)");
+#if FN_V6
+static_assert(offsetof(neighbour_t, pad) == 20, "offsetof(neighbour_t, pad)");
+#endif
 static_assert(sizeof(fib_rule_t) == (FN_V6 ? 120 : 60), "sizeof(fib_rule_t)");
 static_assert(offsetof(fib_rule_t, src) == 0, "offsetof(fib_rule_t, src)");
 static_assert(offsetof(fib_rule_t, smask) == (FN_V6 ? 16 : 4), "offsetof(fib_rule_t, smask)");
@@ -595,7 +604,9 @@ static const array_place_t fn_arrays[] = {
     {"port_start1", offsetof(engine_t, port_start[1]), sizeof(uint32_t)},
     {"addresses", offsetof(engine_t, addresses), sizeof(address_t)},
     {"iface_flags", offsetof(engine_t, iface_flags), sizeof(uint32_t)},
+    {"macs", offsetof(engine_t, macs), sizeof(uint64_t)},
+    {"neighbours", offsetof(engine_t, neighbours), sizeof(neighbour_t)},
 };
-#define FN_ARRAYS 66
+#define FN_ARRAYS 68
 
 #endif

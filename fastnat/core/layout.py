@@ -39,6 +39,7 @@ FN_NFT_BARE = 2
 FN_NFT_TIMELESS = 4
 FN_NFT_KEY = 16
 FN_ANY_IFACE = 65535
+FN_MAC_BITS = 48
 FN_DST16 = 65536
 FN_ROUND_KEYS = 5
 FN_PAGE_PORTS = 2048
@@ -640,6 +641,7 @@ class MatchKind(IntEnum, metaclass=CodeMeta):
     CONNBYTES = 46
     ECN = 47
     SOCKET = 48
+    MAC = 49
 
 
 class BaseKind(IntEnum, metaclass=CodeMeta):
@@ -701,11 +703,13 @@ class NftExprKind(IntEnum, metaclass=CodeMeta):
     SET_PORT = 38
     TPROXY = 39
     CHOOSE = 40
+    FRAME = 41
 
 
 class NftBase(IntEnum, metaclass=CodeMeta):
     """enum nft_base of codes.h."""
 
+    LINK = 0
     NETWORK = 1
     TRANSPORT = 2
     INNER = 3
@@ -751,6 +755,7 @@ class NftMeta(IntEnum, metaclass=CodeMeta):
     """enum nft_meta of codes.h."""
 
     LEN = 0
+    PRIORITY = 2
     MARK = 3
     IIF = 4
     OIF = 5
@@ -763,8 +768,10 @@ class NftMeta(IntEnum, metaclass=CodeMeta):
     HOUR = 30
     PKTTYPE = 17
     L4PROTO = 16
+    CGROUP = 23
     RANDOM = 24
     TRANSPARENT = 200
+    DEVICE = 201
 
 
 class NftCt(IntEnum, metaclass=CodeMeta):
@@ -1178,6 +1185,12 @@ MATCH_FORMS: dict[MatchKind, tuple[Form, ...]] = {
             "holds": (4, "uint32"),
         }),
     ),
+    MatchKind.MAC: (
+        Form("mac", {
+            "high": (4, "uint32"),
+            "low": (8, "uint32"),
+        }),
+    ),
 }
 
 # the members of each record: name; "addr" for an address of the family, else a record or a NumPy type; shape; the only
@@ -1550,6 +1563,12 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("src", "uint16", (), 0),
         ("pad2", "uint32", (), 6),
         ("pad3", "uint32", (2,), 4),
+    ],
+    "NEIGHBOUR": [
+        ("addr", "addr", (), 0),
+        ("iface", "uint32", (), 0),
+        ("pad", "uint32", (), 6),
+        ("mac", "uint64", (), 0),
     ],
     "FIB_RULE": [
         ("src", "addr", (), 0),

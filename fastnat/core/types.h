@@ -160,6 +160,10 @@ typedef struct {
 } pkt_type_form_t;
 
 typedef struct {
+    uint32_t high, low; /* the first 16 bits of the address of the sender's device, the other 32 */
+} mac_form_t;
+
+typedef struct {
     uint32_t at; /* place in engine_t.targets: min_addr and max_addr */
 } iprange_form_t;
 
@@ -310,6 +314,7 @@ typedef struct {
         icmp_form_t icmp;
         addrtype_form_t addrtype;
         pkt_type_form_t pkt_type;
+        mac_form_t mac;
         iprange_form_t iprange;
         ctstate_form_t ctstate;
         ctproto_form_t ctproto;
@@ -679,6 +684,16 @@ typedef struct {
 } route_t;
 static_assert(sizeof(route_t) == (FN_V6 ? 64 : 32), "a power of two: found by a shift");
 
+/* Whose link-layer address is known (struct neighbour); by interface and address. */
+typedef struct {
+    addr_t addr;
+    uint32_t iface;
+#ifdef FN_IPV6
+    uint32_t pad;
+#endif
+    uint64_t mac;
+} neighbour_t;
+
 /* A policy rule (struct fib_rule). */
 typedef struct {
     addr_t src, smask, dst, dmask;
@@ -839,9 +854,11 @@ typedef struct {
     uint32_t mark_before;                       /* of its connection, where somebody asked for events */
     uint16_t status_before;
     uint8_t state_before;
-    uint32_t largest; /* bytes of the largest fragment it came in, 0: whole */
-    uint32_t room;    /* bytes that a helper may lengthen the datagram to */
-    uint32_t unruled; /* bit table * 5 + hook: it has passed this chain, which has no rule */
+    uint32_t largest;     /* bytes of the largest fragment it came in, 0: whole */
+    uint32_t room;        /* bytes that a helper may lengthen the datagram to */
+    uint32_t priority;    /* that rules of nftables have set */
+    uint8_t priority_set; /* behind the routing of a packet that is forwarded, which sets another one */
+    uint32_t unruled;     /* bit table * 5 + hook: it has passed this chain, which has no rule */
 } pkt_t;
 
 typedef struct {
@@ -999,6 +1016,12 @@ typedef struct {
     uint32_t timeouts[FN_TIMEOUTS];
     addr_t guess_addr;                  /* the last address that source NAT chose: prefetch only */
     uint64_t stats[FN_STATS];
+
+    /* link-layer addresses, see FN_MAC_BITS */
+    uint64_t *macs;              /* per interface: its own */
+    neighbour_t *neighbours;     /* ascending */
+    uint32_t n_neighbours;
+    uint64_t link_dst, link_src; /* of the frame in which the packet at hand came */
 } engine_t;
 
 #endif

@@ -38,6 +38,7 @@ cdef extern from "types.h" nogil:
         FN_NFT_BARE
         FN_NFT_TIMELESS
         FN_NFT_KEY
+        FN_MAC_BITS
         FN_DST16
         FN_ROUND_KEYS
         FN_PAGE_PORTS
@@ -452,6 +453,7 @@ cdef extern from "types.h" nogil:
         MATCH_CONNBYTES
         MATCH_ECN
         MATCH_SOCKET
+        MATCH_MAC
     enum:
         BASE_IPTABLES
         BASE_NFTABLES
@@ -501,7 +503,9 @@ cdef extern from "types.h" nogil:
         NFT_SET_PORT
         NFT_TPROXY
         NFT_CHOOSE
+        NFT_FRAME
     enum:
+        NFT_BASE_LINK
         NFT_BASE_NETWORK
         NFT_BASE_TRANSPORT
         NFT_BASE_INNER
@@ -527,6 +531,7 @@ cdef extern from "types.h" nogil:
         NFT_DYNSET_DELETE
     enum:
         NFT_META_LEN
+        NFT_META_PRIORITY
         NFT_META_MARK
         NFT_META_IIF
         NFT_META_OIF
@@ -539,8 +544,10 @@ cdef extern from "types.h" nogil:
         NFT_META_HOUR
         NFT_META_PKTTYPE
         NFT_META_L4PROTO
+        NFT_META_CGROUP
         NFT_META_RANDOM
         NFT_META_TRANSPARENT
+        NFT_META_DEVICE
     enum:
         NFT_CT_STATE
         NFT_CT_DIRECTION
@@ -705,6 +712,10 @@ cdef extern from "types.h" nogil:
     ctypedef struct pkt_type_form_t:
         uint32_t type
 
+    ctypedef struct mac_form_t:
+        uint32_t high
+        uint32_t low
+
     ctypedef struct iprange_form_t:
         uint32_t at
 
@@ -830,6 +841,7 @@ cdef extern from "types.h" nogil:
         icmp_form_t icmp
         addrtype_form_t addrtype
         pkt_type_form_t pkt_type
+        mac_form_t mac
         iprange_form_t iprange
         ctstate_form_t ctstate
         ctproto_form_t ctproto
@@ -1185,6 +1197,11 @@ cdef extern from "types.h" nogil:
         uint8_t scope
         uint16_t src
 
+    ctypedef struct neighbour_t:
+        addr_t addr
+        uint32_t iface
+        uint64_t mac
+
     ctypedef struct fib_rule_t:
         addr_t src
         addr_t smask
@@ -1373,6 +1390,8 @@ cdef extern from "types.h" nogil:
         uint8_t state_before
         uint32_t largest
         uint32_t room
+        uint32_t priority
+        uint8_t priority_set
         uint32_t unruled
 
     ctypedef struct engine_t:
@@ -1561,6 +1580,11 @@ cdef extern from "types.h" nogil:
         uint32_t timeouts[40]
         addr_t guess_addr
         uint64_t stats[28]
+        uint64_t *macs
+        neighbour_t *neighbours
+        uint32_t n_neighbours
+        uint64_t link_dst
+        uint64_t link_src
 
 # What of our headers make_layout.py does not read, part of types.pxd: the table of arrays, and functions.
 cdef extern from "layout.h" nogil:

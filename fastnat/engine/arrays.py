@@ -30,7 +30,7 @@ from ..core.layout import (
 from ..dtypes import ACCT, BUCKET, CHUNK, CONN_COUNTED, HELP, PASS_MEMO, TABLE_MEMO, TCP, records_of
 from ..nftables.program import Program
 from ..node import Node
-from ..node.arrays import address_array, address_classes, iface_flags, policy_array, route_array
+from ..node.arrays import address_array, address_classes, iface_flags, mac_arrays, policy_array, route_array
 from ..node.ipset import compile_sets
 from ..node.ipvs import compile_services
 from ..rules.compiler import Ruleset, lasting
@@ -142,6 +142,7 @@ def node_tables(
         "port_start1": r.dport_starts,
         "addresses": address_array(node, family),
         "iface_flags": iface_flags(node, family),
+        **mac_arrays(node, family),
         **program.arrays,
     }
 

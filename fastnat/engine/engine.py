@@ -13,7 +13,7 @@ from .. import nftables
 from ..addresses import FAMILIES, AddressLike
 from ..conntrack import Connection, Conntrack
 from ..core.datapath import Datapath
-from ..core.layout import OwnerPart
+from ..core.layout import FN_MAC_BITS, OwnerPart
 from ..dtypes import HZ, PACKET6, STATS, Verdict
 from ..errors import ArgumentError, ClockError, FastnatError, InputError
 from ..iptables.context import MAX_ID
@@ -35,6 +35,8 @@ MAX_BITMAP_BYTES = 1 << 40
 MAX_EVENTS = 1 << 28
 MAX_DATE = 1e12
 GRE_LIFETIMES = (("", 30), ("_stream", 180))
+# of the two addresses in front of a frame
+LINK_BYTES = 12
 VERDICTS = tuple(Verdict)
 # verdict, datagram, out_iface, ctinfo, reason, src, dst, sport, dport, copied
 Answer = tuple[int, bytes | None, int, int, int, int, int, int, int, bool]
@@ -60,6 +62,14 @@ def time_of(now: Any) -> float:
         return float(now)
     except (TypeError, ValueError, OverflowError):
         raise ClockError(f"{shown(now)} is not a time in seconds") from None
+
+
+def link_of(link: bytes) -> tuple[int, int]:
+    """Return the addresses of receiver and sender at the beginning of a frame, as the core has them."""
+    if not isinstance(link, bytes) or len(link) != LINK_BYTES:
+        raise InputError(f"link: {LINK_BYTES} bytes are two link-layer addresses, got {shown(link, 60)}")
+    known = 1 << FN_MAC_BITS
+    return int.from_bytes(link[:6], "big") | known, int.from_bytes(link[6:], "big") | known
 
 
 def devices_up(node: Node) -> set[str]:
@@ -345,11 +355,14 @@ class Engine:
             core.advance(self.now)
             core.leave_room(others)
 
-    def process_packet(self, data: bytes, iface: str = "local", now: float = 0.0) -> tuple[Verdict, bytes | None]:
+    def process_packet(
+        self, data: bytes, iface: str = "local", now: float = 0.0, link: bytes = b""
+    ) -> tuple[Verdict, bytes | None]:
         """Run one IPv4 or IPv6 datagram as bytes that enters on an interface ("local": sent by the node).
 
+        link: the 12 bytes of its frame's addresses, receiver and sender, or none: those of addr.json and neigh.json.
         Returns the verdict and the rewritten datagram, None when dropped. Raises InputError for an unknown
-        interface, ClockError when now [s] goes back.
+        interface or a frame of other addresses, ClockError when now [s] goes back.
         """
         if type(now) is not float:
             now = time_of(now)
@@ -358,16 +371,18 @@ class Engine:
         number = self._iface_numbers.get(iface) if isinstance(iface, str) else None
         if number is None:
             number = self.node.iface_number(iface)
-        result = self.run(data, number, now)
+        result = self.run(data, number, now, 0, 0, link_of(link)) if link else self.run(data, number, now)
         return VERDICTS[result[0]], result[1]
 
-    def run(self, data: bytes, iface: int, now: float, largest: int = 0, entry: int = 0) -> Answer:
+    def run(
+        self, data: bytes, iface: int, now: float, largest: int = 0, entry: int = 0, link: tuple[int, int] = (0, 0)
+    ) -> Answer:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
         if self._only is not None:
-            return self._only.process_packet(data, iface, now, 0, largest, entry)
+            return self._only.process_packet(data, iface, now, 0, largest, entry, *link)
         core = self.stacks[6 if data[:1] >= b"\x60" else 4].core
         self.follow(core, now)
-        return core.process_packet(data, iface, now, 0, largest, entry)
+        return core.process_packet(data, iface, now, 0, largest, entry, *link)
 
     def process_frames(
         self,
@@ -414,6 +429,11 @@ class Engine:
     def lengthens_packets(self) -> bool:
         """Whether packets may become longer, one at a time: by a helper, or by TCPMSS, which adds an option."""
         return self.has_helpers or any(stack.ruleset.targets_of("TCPMSS").size for stack in self.stacks.values())
+
+    @property
+    def asks_frames(self) -> bool:
+        """Whether rules ask for the link-layer addresses of packets: ether, @ll, -m mac."""
+        return any(stack.asks_frames for stack in self.stacks.values())
 
     def is_tracking(self, version: int) -> bool:
         """Tell whether conntrack sees the packets of IPv4 or IPv6: some rule needs it, or a virtual service."""

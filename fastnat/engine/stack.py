@@ -11,6 +11,7 @@ from .. import iptables
 from ..addresses import V4, V6, Family
 from ..core.datapath import Datapath
 from ..core.datapath6 import Datapath as Datapath6
+from ..core.layout import MatchKind, NftExprKind
 from ..dtypes import HZ, Records, records_of
 from ..iptables import counters
 from ..iptables.model import RANDOM_FULLY
@@ -88,6 +89,13 @@ class Stack:
     def is_tracking(self) -> bool:
         """Whether conntrack sees packets."""
         return self.core.is_tracking
+
+    @property
+    def asks_frames(self) -> bool:
+        """Whether rules ask for the link-layer addresses of packets."""
+        macs = self.ruleset.matches["kind"] == MatchKind.MAC
+        exprs = self.program.arrays["nft_exprs"]
+        return bool(macs.any() or (exprs["kind"] == NftExprKind.FRAME).any())
 
     @property
     def nbytes(self) -> int:

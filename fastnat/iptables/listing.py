@@ -67,6 +67,7 @@ MATCHES = [
         (r"tcpmss match (!?)(\S+)", "-m tcpmss {0} --mss {1}"),
         (r"ECN match ECT=(\d)", "-m ecn --ecn-ip-ect {0}"),
         (r"PKTTYPE (!?)= ?(\w+)", "-m pkttype {0} --pkt-type {1}"),
+        (r"MAC ?(!?) ?([0-9A-Fa-f:]{17})", "-m mac {0} --mac-source {1}"),
     )
 ]  # fmt: skip
 TARGETS = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..addresses import V6
+from ..addresses import V6, mac_number
 from ..core.layout import RoutingPart
 from ..dtypes import HELPERS
 from ..util.text import excerpt
@@ -292,6 +292,14 @@ class MatchOptions(StatefulMatches, ContextMatches):
             raise self.fail(f"--pkt-type {name!r} is not one of {', '.join(types)}")
         self.add_match("pkt-type", types.index(name))
 
+    def mac_source(self) -> None:
+        """--mac-source: the address of the device that sent the frame."""
+        number = mac_number(self.take("a link-layer address"))
+        if number is None:
+            raise self.fail("--mac-source: expected six pairs of hexadecimal digits, as 02:00:00:00:00:01")
+        hooks = ("PREROUTING", "INPUT", "FORWARD")
+        self.rule.matches.append(Match("mac", self.invert, (number >> 32, number & 0xFFFFFFFF), hooks=hooks))
+
     def accounting(self) -> None:
         """--nfacct-name counts, and always matches."""
         self.take("a name")
@@ -422,5 +430,5 @@ KNOWN_MODULES = {
     "tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6", "multiport", "comment", "mark", "connmark", "addrtype",
     "iprange", "conntrack", "state", "statistic", "length", "set", "recent", "limit", "hashlimit", "ttl", "hl", "dscp",
     "tos", "physdev", "policy", "pkttype", "nfacct", "helper", "cpu", "ipvs", "rpfilter", "owner", "time", "ecn",
-    "tcpmss", "rt", "connlimit", "quota", "connbytes", "socket",
+    "tcpmss", "rt", "connlimit", "quota", "connbytes", "socket", "mac",
 }  # fmt: skip

@@ -31,7 +31,7 @@ INVERTED = {
     "--listed-as", "--packets-eq", "--bytes-eq", "--uid-owner", "--gid-owner", "--socket-exists", "--weekdays",
     "--monthdays", "--ecn-tcp-cwr",
     "--ecn-tcp-ece", "--ecn-ip-ect", "--mss", "--quota", "--connbytes", "--connlimit-above", "--connlimit-upto",
-    "--rt-type", "--rt-segsleft", "--rt-len",
+    "--rt-type", "--rt-segsleft", "--rt-len", "--mac-source",
 }  # fmt: skip
 CONNTRACK = (
     "--ctstate", "--ctproto", "--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst", "--ctorigsrcport",
@@ -65,6 +65,7 @@ OF_MATCH: dict[str, tuple[str, ...]] = {
     "limit": ("--limit", "--limit-burst"), "hashlimit": HASHLIMIT, "ttl": TTL, "hl": HL,
     "dscp": ("--dscp", "--dscp-class"), "tos": ("--tos",), "physdev": PHYSDEV, "policy": POLICY,
     "pkttype": ("--pkt-type",), "nfacct": ("--nfacct-name",), "helper": ("--helper",), "cpu": ("--cpu",),
+    "mac": ("--mac-source",),
     "rpfilter": ("--loose", "--validmark", "--accept-local", "--invert"), "owner": (*OWNER, "--suppl-groups"),
     "time": TIME, "ecn": ECN, "tcpmss": ("--mss",), "quota": ("--quota",),
     "connbytes": ("--connbytes", "--connbytes-dir", "--connbytes-mode"),
@@ -84,6 +85,7 @@ MATCHES: dict[str, list[tuple[str, ...]]] = {
     "connbytes": [("--connbytes",), ("--connbytes-dir",), ("--connbytes-mode",)],
     "owner": [OWNER], "ecn": [ECN], "tcpmss": [("--mss",)], "quota": [("--quota",)], "connlimit": [CONNLIMIT],
     "pkttype": [("--pkt-type",)], "nfacct": [("--nfacct-name",)], "helper": [("--helper",)], "cpu": [("--cpu",)],
+    "mac": [("--mac-source",)],
 }  # fmt: skip
 SETS_MARK = ("--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark")
 SETS_TTL, SETS_HL = ("--ttl-set", "--ttl-inc", "--ttl-dec"), ("--hl-set", "--hl-inc", "--hl-dec")

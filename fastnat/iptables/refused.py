@@ -3,7 +3,6 @@
 MODULES = {
     "cgroup": "packets here have no socket, and so no cgroup",
     "qtaguid": "packets here have no socket, and so no owner (Android)",
-    "mac": "packets here are IP datagrams without a link-layer address",
     "string": "batches hold headers, not the bytes that it searches",
     "u32": "batches hold headers, not the bytes that it reads",
     "bpf": "its programs for the kernel are not run",

@@ -246,6 +246,7 @@ OPTIONS: dict[str, Callable[[RuleParser], None]] = {
     "--physdev-in": RuleParser.physdev, "--physdev-out": RuleParser.physdev,
     "--physdev-is-in": RuleParser.physdev, "--physdev-is-out": RuleParser.physdev,
     "--physdev-is-bridged": RuleParser.physdev, "--pkt-type": RuleParser.packet_type,
+    "--mac-source": RuleParser.mac_source,
     "--nfacct-name": RuleParser.accounting, "--helper": RuleParser.helper, "--cpu": RuleParser.cpu,
     "--hashlimit": RuleParser.hashlimit_rate, "--hashlimit-upto": RuleParser.hashlimit_rate,
     "--hashlimit-above": RuleParser.hashlimit_rate, "--hashlimit-mode": RuleParser.hashlimit_mode,

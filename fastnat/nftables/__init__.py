@@ -74,15 +74,21 @@ def change(ruleset: Ruleset, text: str, source: str = "<commands>", folder: Path
 
 
 def beside(folder: Path) -> Reader:
-    """Return a reader of files in one folder, by name or pattern; none of another folder is read."""
+    """Return a reader of files in a folder and below it, by name or pattern; none that lies elsewhere is read.
+
+    Of a path of the node's own, as /etc/nftables.d/nat.nft, the end counts: etc/nftables.d/nat.nft, nftables.d/nat.nft
+    or nat.nft beside the rules.
+    """
 
     def read(name: str) -> list[tuple[str, str]]:
-        if "/" in name.removeprefix("./") or name.startswith(".."):
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if ".." in parts or not parts:
             raise ValueError(f"{name}: only files beside the rules are read; copy it there and write its name alone")
-        pattern = name.removeprefix("./")
-        found = sorted(p for p in folder.glob(pattern) if p.is_file())
-        if not found and not set("*?[") & set(pattern):
-            raise ValueError(f"{folder / pattern}: no such file")
+        ends = ["/".join(parts[n:]) for n in range(len(parts))]
+        found = next(filter(None, (sorted(p for p in folder.glob(end) if p.is_file()) for end in ends)), [])
+        if not found and not set("*?[") & set(name):
+            more = f", as {parts[-1]} or with the end of its path" if len(ends) > 1 else ""
+            raise ValueError(f"{folder / parts[-1]}: no such file; {name} has to lie beside the rules{more}")
         try:
             return [(str(p), read_text(p)) for p in found]
         except InputError as error:

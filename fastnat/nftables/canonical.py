@@ -7,7 +7,7 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
@@ -70,6 +70,8 @@ ACCOUNTS = ("packets", "bytes", "avgpkt")
 # of `ct timeout` and `ct expectation`, in the order in which they are listed
 OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
 PROTOCOL = Meta("protocol")
+# what a rule that rejects with a TCP reset asks for
+ABOUT_TCP = Match("==", Meta("l4proto"), Value("tcp"))
 # what names no field of a header
 LEAVES = frozenset((Value, Verdict, Counter, Meta, Ct, Elements, Named, Prefix, Range, Limit, Numgen))
 # what NAT mostly says
@@ -221,8 +223,8 @@ class Writer:
             rule.statements = statements
             return rule
         pairs = list(zip(statements, rule.places or (NOWHERE,) * len(statements), strict=True))
-        pairs = without_own(self.table.family, self.rejects(with_protocol(pairs)))
-        kept = fields_in_order(with_tcp(without_implied(self.table.family, with_types(pairs))))
+        pairs = without_own(self.table.family, self.rejects(with_protocol(with_tcp(pairs))))
+        kept = fields_in_order(without_implied(self.table.family, with_types(pairs)))
         rule.statements, rule.places = tuple(s for s, _ in kept), tuple(p for _, p in kept)
         return rule
 
@@ -252,7 +254,12 @@ class Writer:
         asked, found = "", list(pairs)
         for at, (s, place) in enumerate(pairs):
             if isinstance(s, Reject):
-                found[at] = self.reject(s, asked), place
+                said = found[at] = self.reject(s, asked), place
+                number = FAMILY_NUMBERS.get(said[0].kind)
+                if self.table.family == "inet" and number and not asked:
+                    # nft asks for the family in front of all that the rule says
+                    found.insert(0, (Match("==", Meta("nfproto"), Value(number)), place))
+                break
             asked = ANSWERS.get(family_asked(s), asked)
         return without_answered(found)
 
@@ -649,10 +656,14 @@ Pairs = list[tuple[Statement, Place]]
 def depend_on_others(statements: tuple[Statement, ...]) -> bool:
     """Tell whether the form of a statement may follow from others of its rule; in most rules it does not."""
     said = [x for s in statements if type(s) is not Verdict for x in payloads_of(s)]
-    if any(x.protocol in ("icmp", "icmpv6") for x in said) or sum(x.field not in ADDRESSES for x in said) > 1:
+    if any(x.protocol in ("icmp", "icmpv6") for x in said):
+        return True
+    if sum(x.field not in ADDRESSES or x.protocol == "ether" for x in said) > 1:
         return True
     for s in statements:
         if isinstance(s, Reject) or (isinstance(s, Match) and may_imply(s.left) and (said or s.left == PROTOCOL)):
+            return True
+        if said and isinstance(s, Match) and s.left == Meta("iiftype"):
             return True
     return False
 
@@ -688,7 +699,7 @@ def named_ports(x: Untyped, protocol: str) -> Untyped:
 
 
 def without_implied(family: str, pairs: Pairs) -> Pairs:
-    """Leave out comparisons of the protocol that a later field of its header says again."""
+    """Leave out comparisons of the protocol that a later field of its header, or a reset of TCP, says again."""
     dropped: set[int] = set()
     waiting: dict[str, tuple[int, str]] = {}
     for at, (statement, _) in enumerate(pairs):
@@ -696,14 +707,24 @@ def without_implied(family: str, pairs: Pairs) -> Pairs:
             number = fields.L4_PROTOCOLS.get(payload.protocol)
             if number is not None and "l4" in waiting and waiting["l4"][1] == str(number):
                 dropped.add(waiting.pop("l4")[0])
+            if payload.protocol == "ether" and "l2" in waiting:
+                dropped.add(waiting.pop("l2")[0])
             nfproto = FAMILY_NUMBERS.get(payload.protocol)
             if nfproto and "l3" in waiting and waiting["l3"][1] == nfproto:
                 dropped.add(waiting.pop("l3")[0])
+        resets = isinstance(statement, Reject) and statement.kind == "tcp reset" and family in ("ip", "ip6")
+        # behind a counter it stays: nft leaves it out there, too, and would then ask in front of the counter
+        if resets and "l4" in waiting and all(isinstance(s, Match) for s, _ in pairs[:at]):
+            dropped.add(waiting.pop("l4")[0])
         if isinstance(statement, Match) and statement.op == "==" and isinstance(statement.right, Value):
             said = implied_by(statement)
-            # in inet, `ip protocol` asks for IPv4, too
-            if said and not (family == "inet" and isinstance(statement.left, Payload)):
+            # in a table of both families, `ip protocol` asks for IPv4, too
+            if said and (family in ("ip", "ip6") or not isinstance(statement.left, Payload)):
                 waiting[said[0]] = at, said[1]
+            elif statement.left == PROTOCOL and family == "netdev":
+                waiting["l3"] = at, FAMILY_NUMBERS.get(statement.right.text, "")
+            elif statement.left == Meta("iiftype") and statement.right.text == "ether":
+                waiting["l2"] = at, "ether"
         elif not isinstance(statement, Match):
             waiting.clear()
     return [pair for at, pair in enumerate(pairs) if at not in dropped]
@@ -832,14 +853,20 @@ def with_types(pairs: Pairs) -> Pairs:
 
 
 def with_tcp(pairs: Pairs) -> Pairs:
-    """Say of a rule that rejects with a TCP reset that it is about TCP."""
+    """Say of a rule that rejects with a TCP reset, in front of all else, that it is about TCP."""
     for at, (statement, place) in enumerate(pairs):
-        if isinstance(statement, Reject) and statement.kind == "tcp reset":
-            before = [s for s, _ in pairs[:at]]
-            said = any(isinstance(s, Match) and implied_by(s) == ("l4", "6") for s in before)
-            if not said and not any(p.protocol == "tcp" for s in before for p in payloads_of(s)):
-                return [*pairs[:at], (Match("==", Meta("l4proto"), Value("tcp")), place), *pairs[at:]]
+        if isinstance(statement, Reject) and statement.kind == "tcp reset" and not ask_tcp([s for s, _ in pairs[:at]]):
+            return [(ABOUT_TCP, place), *pairs]
     return pairs
+
+
+def ask_tcp(before: Sequence[Statement]) -> bool:
+    """Tell whether statements in front of a reject with a TCP reset ask for TCP."""
+    return any(
+        (isinstance(s, Match) and s.op == "==" and implied_by(s) == ("l4", "6"))
+        or any(p.protocol == "tcp" for p in payloads_of(s))
+        for s in before
+    )
 
 
 def implied_by(m: Match) -> tuple[str, str] | None:

@@ -157,7 +157,9 @@ class Changes(Loader):
         """Compile `meta mark set`, and what changes no answer here."""
         if key.key == "mark":
             return self.assign_value(value, key, NftExprKind.SET_MARK, 0)
-        if key.key in ("nftrace", "priority", "secmark"):
+        if key.key == "priority":
+            return self.assign_value(value, key, NftExprKind.SET_MARK, 2)
+        if key.key in ("nftrace", "secmark"):
             # nobody here looks at it, but a map may say nothing
             return not isinstance(value, Lookup) or self.load(value, self.kinds(key)) is not None or self.never()
         if key.key == "pkttype":

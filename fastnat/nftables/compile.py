@@ -18,7 +18,7 @@ from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import fields, hooks, uses
-from .canonical import family_asked
+from .canonical import ABOUT_TCP, ask_tcp, family_asked
 from .changes import Changes
 from .emit import Device, Unsupported
 from .kinds import Kinds
@@ -90,7 +90,7 @@ class Compiler(Changes):
         pool = Pool(iface_names)
         super().__init__(pool, iface_names, indexes, family)
         self.ruleset = ruleset
-        self.program = Program(ruleset, {}, places=self.places, dynamic=pool.dynamic)
+        self.program = Program(ruleset, {}, places=self.places, dynamic=pool.dynamic, warnings=self.warnings)
         self.bases: list[BaseChain] = []
         self.starts: dict[str, int] = {}
 
@@ -267,6 +267,10 @@ class Compiler(Changes):
             for n, statement in enumerate(rule.statements):
                 self.begin_statement(n)
                 try:
+                    resets = isinstance(statement, Reject) and statement.kind == "tcp reset"
+                    # nothing says it where it is left out as in listings of nft
+                    if resets and not ask_tcp(rule.statements[:n]):
+                        self.match(ABOUT_TCP)
                     if not self.statement(statement):
                         break
                 except (ValueError, Unsupported) as error:
@@ -400,12 +404,6 @@ class Compiler(Changes):
                 f"{s.name} is not supported{': ' + why if why else ''}; take the rule out to see what the others do"
             )
         self.note(s.name, WITHOUT_EFFECT[s.name])
-
-    def note(self, name: str, why: str) -> None:
-        """Say once what becomes of a statement."""
-        said = f"{name}: {why}"
-        if said not in self.program.warnings:
-            self.program.warnings.append(said)
 
     def tproxy(self, s: Other) -> bool:
         """Compile `tproxy`: the packet goes to a proxy on the node, if its route leads there."""

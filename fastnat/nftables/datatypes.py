@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ..addresses import V4, V6
+from ..addresses import V4, V6, mac_number, mac_text
 
 DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
 SECONDS = (7 * 86_400, 86_400, 3600, 60, 1)
@@ -71,6 +71,7 @@ PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other"
 ROOT = {"root": 0}
 # classes of tc: major and minor number, hexadecimal
 CLASSES = {"none": 0, "root": 0xFFFFFFFF}
+DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:\s+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?")
 CLASS = re.compile(r"([0-9a-fA-F]{0,4}):([0-9a-fA-F]{0,4})")
 DAYS = {
     "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
@@ -138,7 +139,10 @@ class Datatype:
         if self.form == "class" and (m := CLASS.fullmatch(text)):
             return int(m[1] or "0", 16) << 16 | int(m[2] or "0", 16)
         if self.form == "mac" and ":" in text:
-            return int("".join(part.zfill(2) for part in text.split(":")), 16)
+            mac = mac_number(text)
+            if mac is None:
+                raise ValueError(f"{text!r} is no link-layer address, as 02:00:00:00:00:01 is one")
+            return mac
         try:
             number = int(text, 16 if text[:2] == "0x" else 10)
         except ValueError:
@@ -167,7 +171,7 @@ class Datatype:
         if self.form == "address":
             return V4.to_text(number) if self.bits == 32 else address6(number)
         if self.form == "mac":
-            return ":".join(f"{b:02x}" for b in number.to_bytes(6, "big"))
+            return mac_text(number)
         if self.form == "class":
             return f"{number >> 16:x}:{number & 0xFFFF:x}"
         if self.form == "hex":
@@ -289,9 +293,12 @@ def nanoseconds(text: str) -> int:
     """Return `2026-01-31 12:00:00` in nanoseconds since 1970, in UTC; ValueError for anything else."""
     if text.isdecimal() and len(text) <= len("9999999999"):
         return int(text) * 10**9
-    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"):
+    # as strptime does for nft, what stands behind a date is left out
+    m = DATE.match(text)
+    if m is not None:
         with contextlib.suppress(ValueError):
-            return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()) * 10**9
+            year, month, day, hour, minute, second = (int(part or 0) for part in m.groups())
+            return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 10**9
     raise ValueError(f"{text!r} is no date; write it as 2026-01-31 or 2026-01-31 12:00:00")
 
 

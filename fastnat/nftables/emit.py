@@ -88,6 +88,13 @@ class Emitter:
         # the sets that rules of the table change, and what the elements carry that they add
         self.changed_by_rules: set[str] = set()
         self.carried: dict[str, tuple[Statement, ...]] = {}
+        self.warnings: list[str] = []
+
+    def note(self, name: str, why: str) -> None:
+        """Say once for what something is taken."""
+        said = f"{name}: {why}"
+        if said not in self.warnings:
+            self.warnings.append(said)
 
     def enter(self, table: Table, verdict_words: Callable[[Expression | None], tuple[int, int]]) -> None:
         """Begin with a table."""

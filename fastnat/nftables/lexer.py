@@ -60,6 +60,8 @@ class Sources:
         self.names: list[str] = []
         self.texts: list[str] = []
         self._starts: list[list[int]] = []
+        # what included nothing
+        self.notes: list[str] = []
         # the line that was asked for last
         self._last = 0, 0
 
@@ -203,6 +205,12 @@ class Expander:
             found = self.read(name.text)
         except (OSError, ValueError) as error:
             raise self.sources.error(name, f"include: {error}") from None
+        if not found:
+            line, column = self.sources.place(name.file, name.at)
+            self.sources.notes.append(
+                f"{self.sources.names[name.file]}:{line}:{column}: no file beside the rules fits {name.text}: "
+                "it includes nothing, as on a node that has none"
+            )
         for source, text in found:
             self.run(scan(self.sources, self.sources.add(source, text)), depth + 1)
 

@@ -58,7 +58,8 @@ METAS = {
     "length": NftMeta.LEN, "mark": NftMeta.MARK, "iif": NftMeta.IIF, "oif": NftMeta.OIF, "iifname": NftMeta.IIFNAME,
     "oifname": NftMeta.OIFNAME, "pkttype": NftMeta.PKTTYPE, "l4proto": NftMeta.L4PROTO, "random": NftMeta.RANDOM,
     "skuid": NftMeta.SKUID, "skgid": NftMeta.SKGID,
-    "time": NftMeta.TIME, "day": NftMeta.DAY, "hour": NftMeta.HOUR,
+    "priority": NftMeta.PRIORITY, "cgroup": NftMeta.CGROUP, "time": NftMeta.TIME, "day": NftMeta.DAY,
+    "hour": NftMeta.HOUR,
 }  # fmt: skip
 CTS = {
     "state": NftCt.STATE, "direction": NftCt.DIRECTION, "status": NftCt.STATUS, "mark": NftCt.MARK,
@@ -67,13 +68,17 @@ CTS = {
     "packets": NftCt.PKTS, "bytes": NftCt.BYTES, "avgpkt": NftCt.AVGPKT,
 }  # fmt: skip
 OF_IPV4, OF_IPV6 = ("ip", "icmp", "igmp"), ("ip6", "icmpv6")
-# why something cannot be asked
-NO_SOCKET = "packets here have no socket, and so no owner"
-UNKNOWN_META = {"cgroup": NO_SOCKET}
 # what is known of an interface: see Device of emit.py
 TRAITS = {"group": 0, "type": 1, "kind": 2}
 UNKNOWN_CT = {"label": "connections carry no labels here", "id": "the kernel draws it"}
 DATES = ("time", "day", "hour")
+# chains at a device, as Emitter.reached names them; ARPHRD_ETHER; bits of a frame in front of its packet
+AT_EGRESS = "filter egress"
+AT_DEVICE = {"filter ingress", AT_EGRESS}
+ETHERNET, FRAME_BITS = 1, 112
+TRANSPARENT = Socket(("socket", "transparent"))
+# where the kernel knows the socket of a packet
+SOCKET_HOOKS = ("prerouting", "input", "output")
 # of packets and bytes: both directions together
 BOTH = 2
 
@@ -137,8 +142,8 @@ class Loader(Lookups):
 
     def load_payload(self, x: Payload, register: int) -> bool:
         """Load a field of a header, once its protocol is asked for."""
-        if (x.protocol, x.field) == ("ether", "type"):
-            return self.load_meta(Meta("protocol"), register)
+        if x.protocol in fields.LINK:
+            return self.load_frame(x, register)
         asked, number = self.known.get("l4", ""), fields.L4_PROTOCOLS.get(x.protocol)
         if number is not None and asked.isdecimal() and asked != str(number):
             named = fields.L4_NAMES.get(int(asked), asked)
@@ -151,11 +156,42 @@ class Loader(Lookups):
         self.load_bits(base, field.offset, field.bits, register)
         return True
 
+    def load_frame(self, x: Payload, register: int) -> bool:
+        """Load a field of the frame around the packet, which nft looks for on devices of Ethernet alone."""
+        if x.protocol == "arp":
+            raise Unsupported(f"arp {x.field}: packets here are those of IP")
+        if x.protocol == "vlan":
+            if self.reached & AT_DEVICE:
+                raise Unsupported(f"vlan {x.field}: frames here have lost their tags in front of chains at a device")
+            # the device of a VLAN takes the tag off, and frames of one that has no device do not reach IP
+            return False
+        if "frame" not in self.known:
+            kind = self.allocate(1)
+            self.load_trait(Meta("oiftype" if self.leaves() else "iiftype"), kind)
+            self.emit(NftExprKind.CMP, sreg=kind, a=ETHERNET)
+            self.known["frame"] = "ether"
+        field = fields.HEADERS[x.protocol][x.field]
+        self.load_bits(NftBase.LINK, field.offset, field.bits, register)
+        return True
+
+    def leaves(self) -> bool:
+        """Tell whether packets have left the node where the rule stands; Unsupported if some have, and others not."""
+        if AT_EGRESS not in self.reached:
+            return False
+        if len(self.reached) > 1:
+            raise Unsupported("a chain that both ingress and egress lead to; give each its own")
+        return True
+
     def load_raw(self, x: Raw, register: int) -> bool:
         """Load bits of the packet by their place."""
-        if x.base not in ("nh", "th"):
+        bases = {"ll": NftBase.LINK, "nh": NftBase.NETWORK, "th": NftBase.TRANSPORT}
+        if x.base not in bases:
             raise Unsupported(f"@{x.base}: packets here have no such header")
-        self.load_bits(NftBase.NETWORK if x.base == "nh" else NftBase.TRANSPORT, x.offset, x.length, register)
+        if x.base == "ll" and x.offset + x.length > FRAME_BITS:
+            raise Unsupported(
+                f"@ll: bits {x.offset} to {x.offset + x.length} reach behind the type of a frame; see @nh"
+            )
+        self.load_bits(bases[x.base], x.offset, x.length, register)
         return True
 
     def load_bits(self, base: NftBase, offset: int, bits: int, register: int) -> None:
@@ -164,7 +200,10 @@ class Loader(Lookups):
         n, words = last - first + 1, (bits + 31) // 32
         if (n + 3) // 4 != words:
             raise Unsupported(f"{bits} bits from bit {offset} on are not supported")
-        self.emit(NftExprKind.PAYLOAD, words, dreg=register, a=base, b=first, c=n)
+        if base == NftBase.LINK:
+            self.emit(NftExprKind.FRAME, words, dreg=register, sreg=int(self.leaves()), b=first, c=n)
+        else:
+            self.emit(NftExprKind.PAYLOAD, words, dreg=register, a=base, b=first, c=n)
         right = 8 * n - offset % 8 - bits
         if bits == 8 * n:
             return
@@ -177,8 +216,6 @@ class Loader(Lookups):
 
     def needs(self, x: Payload) -> bool:
         """Ask for the protocol of a field, unless the rule has; return whether packets of this family can have it."""
-        if x.protocol in fields.LINK:
-            raise Unsupported(f"{x.protocol} {x.field}: packets here begin with their IP header")
         for protocols, family, table in ((OF_IPV4, 4, "ip6"), (OF_IPV6, 6, "ip")):
             if x.protocol in protocols and self.table.family == table:
                 raise ValueError(
@@ -214,18 +251,27 @@ class Loader(Lookups):
         }
         # the engine is one CPU, number 0
         constants |= {"ipsec": 0, "cpu": 0}
-        if x.key[:3] in ("iif", "oif") and x.key[3:] in TRAITS:
+        if x.key in ("iif", "iifname") and self.leaves():
+            # a chain at egress is told the device that the packet leaves by alone
+            words = fields.META[x.key].words
+            a = 0 if words == 1 else self.pool.constant((0,) * words)
+            self.emit(NftExprKind.IMMEDIATE, words, dreg=register, a=a)
+        elif x.key[:3] in ("iif", "oif") and x.key[3:] in TRAITS:
+            if x.key[0] == "i" and self.leaves():
+                if x.key != "iiftype":
+                    return False
+                x = Meta("oiftype")
             self.load_trait(x, register)
         elif x.key in constants:
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])
         elif x.key in DATES and not self.dated:
             raise Unsupported(f"meta {x.key} asks for a date; give Engine(epoch=...), or --epoch")
         elif x.key in METAS:
+            if x.key == "cgroup":
+                self.note("meta cgroup", "what the node sends is taken to be in class 0, as whoever is in none")
             self.emit(NftExprKind.META, words=fields.META[x.key].words, dreg=register, a=METAS[x.key])
         else:
-            raise Unsupported(
-                f"meta {x.key} is not supported: {UNKNOWN_META.get(x.key, 'packets here do not have it')}"
-            )
+            raise Unsupported(f"meta {x.key} is not supported: packets here do not have it")
         return True
 
     def load_trait(self, x: Meta, register: int) -> None:
@@ -244,7 +290,8 @@ class Loader(Lookups):
             if number not in (None, ""):
                 elements.append(Element(Value(name), Value(str(number))))
         index = self.allocate(1)
-        self.emit(NftExprKind.META, dreg=index, a=NftMeta.IIF if x.key[0] == "i" else NftMeta.OIF)
+        of = {"iiftype": NftMeta.DEVICE}.get(x.key, NftMeta.IIF if x.key[0] == "i" else NftMeta.OIF)
+        self.emit(NftExprKind.META, dreg=index, a=of)
         place, _ = self.map_of(Elements(tuple(elements)), (TYPES["iface_index"],), (kind,))
         self.emit(NftExprKind.LOOKUP, sreg=index, dreg=register, a=place, b=NftLookup.MAP)
 
@@ -368,11 +415,25 @@ class Loader(Lookups):
         return True
 
     def load_socket(self, x: Socket, register: int) -> bool:
-        """Load whether a proxy's socket has the connection: packets here have no others."""
-        if x.words == ("socket", "transparent"):
+        """Load what a proxy's socket says that has the connection: packets here have no others."""
+        said = " ".join(x.words)
+        wrong = sorted(hook for hook in self.reached if hook.split()[1] not in SOCKET_HOOKS)
+        if wrong:
+            raise ValueError(f"{said} is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it")
+        if x.words[1] == "transparent":
             self.emit(NftExprKind.META, dreg=register, a=NftMeta.TRANSPARENT)
             return True
-        raise Unsupported(f"{' '.join(x.words)} is not supported: packets here have no socket")
+        if x.words[1] == "wildcard" and self.known.get("socket") == "transparent":
+            # that of a connection has its address
+            self.emit(NftExprKind.IMMEDIATE, dreg=register, a=0)
+            return True
+        if x.words[1] == "cgroupv2":
+            self.note(said, "what the node sends and gets is taken to belong to no such group")
+            return False
+        why = "which sockets the node has is not known"
+        raise Unsupported(
+            f"{said} is not supported{' but behind `socket transparent 1`' * (x.words[1] == 'wildcard')}: {why}"
+        )
 
     def load_operation(self, x: Operation, kinds: Kinds) -> Loaded | None:
         """Load a value, then change its bits."""
@@ -422,7 +483,8 @@ class Loader(Lookups):
         if type(m.right) is not Value or type(m.left) not in (Payload, Meta) or m.op not in COMPARISONS:
             return self.compare_any(m)
         # comparisons of a field with one value are alike but for a number, unless it says more than that
-        key = m.left, m.op, m.right.text if may_imply(m.left) else "", *self.known.items()
+        of_frame = AT_EGRESS in self.reached
+        key = m.left, m.op, m.right.text if may_imply(m.left) else "", of_frame, *self.known.items()
         alike = self.alike.get(key)
         if alike is not None:
             low, high = self.value_bounds(m.right.text, alike.kind)
@@ -460,6 +522,8 @@ class Loader(Lookups):
             self.compare_value(m, loaded)
         if said is not None:
             self.known[said[0]] = said[1]
+        if m == Match("==", TRANSPARENT, Value("1")):
+            self.known["socket"] = "transparent"
         return True
 
     @staticmethod

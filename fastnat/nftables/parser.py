@@ -750,7 +750,7 @@ def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None, le
     which names file, line and column.
     """
     sources, tokens = tokens_of(text, source, read)
-    return RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient))
+    return RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient, warnings=sources.notes))
 
 
 def change(ruleset: Ruleset, text: str, source: str, read: Reader | None = None) -> Ruleset:

@@ -134,14 +134,14 @@ class StatementParser(ExpressionParser):
         if token.kind in ("end", "eof") or token.text == "}":
             self.fail(f"expected what to compare with, or a statement, found {self.said()}")
         right = self.right()
-        if not op and self.token.text == "/":
+        if op in ("", "==", "!=") and self.token.text == "/":
             self.next()
-            return self.masked(left, right)
+            return self.masked(left, op or "==", right)
         return Match(op, left, right)
 
-    def masked(self, left: Expression, value: Expression) -> Statement:
-        """Read `flags syn / syn,ack`."""
-        return Match("==", Operation("&", left, self.right()), value)
+    def masked(self, left: Expression, op: str, value: Expression) -> Statement:
+        """Read `flags syn / syn,ack`, also with == or != in front of the flags."""
+        return Match(op, Operation("&", left, self.right()), value)
 
     def assigned(self) -> Expression:
         """Read what is assigned."""
@@ -429,7 +429,9 @@ class StatementParser(ExpressionParser):
         return Other("synproxy", tuple(words))
 
     def flow(self) -> Statement:
-        """Read `flow add @f`; older versions wrote offload for add."""
+        """Read `flow add @f`; older versions wrote offload for add, and `flow table` for meter."""
+        if self.accept("table"):
+            return self.meter()
         if not self.accept("add", "offload"):
             self.fail(f"flow: expected add, found {self.said()}")
         self.expect("@", "flow add")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family
-from ..core.layout import FN_ANY_IFACE, AddressFlag, IfaceFlag, RouteKind
+from ..core.layout import FN_ANY_IFACE, FN_MAC_BITS, AddressFlag, IfaceFlag, RouteKind
 from ..dtypes import records_of
 from ..errors import InputError
 from ..util.text import whole
@@ -279,6 +279,22 @@ def iface_flags(node: Node, family: Family = V4) -> NDArray[Any]:
             value |= IfaceFlag.PLAIN
         flags[number] = value | min(whole(f"mtu of {name}:", iface.mtu, 0, 2**32 - 1), 0xFFFF) << 16
     return flags
+
+
+def mac_arrays(node: Node, family: Family = V4) -> dict[str, NDArray[Any]]:
+    """Return the link-layer addresses of interfaces, and those of neighbours by interface and address."""
+    numbers = {name: n for n, name in enumerate(node.interfaces, 1)}
+    macs = np.zeros(len(node.interfaces) + 1, np.uint64)
+    for name, iface in node.interfaces.items():
+        macs[numbers[name]] = known_mac(iface.mac)
+    there = sorted((numbers[d], a, m) for (d, v, a), m in node.neighbours.items() if v == family.version)
+    rows = [(family.pack(address), number, *_filler(family), known_mac(mac)) for number, address, mac in there]
+    return {"macs": macs, "neighbours": np.array(rows, records_of(family).NEIGHBOUR)}
+
+
+def known_mac(mac: int | None) -> int:
+    """Return a link-layer address as the core has it: 0 where it is not known."""
+    return 0 if mac is None else mac | 1 << FN_MAC_BITS
 
 
 def _takes_source_routes(node: Node, name: str) -> bool:

@@ -11,12 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..addresses import FAMILIES, V4, V6, Family
+from ..addresses import FAMILIES, V4, V6, Family, family_of, mac_number, mac_text
 from ..errors import InputError
 from ..util.files import read_json
 from ..util.text import decimal, excerpt, shown
 from .arrays import ROUTE_KINDS
-from .parts import DEFAULT_RULES, FLAGS6, SCOPES, TABLES, Address, Hop, Interface, PolicyRule, Route, check_interface
+from .parts import (
+    DEFAULT_RULES,
+    FLAGS6,
+    SCOPES,
+    TABLES,
+    Address,
+    Hop,
+    Interface,
+    Neighbour,
+    PolicyRule,
+    Route,
+    check_interface,
+)
 
 # actions of a policy rule that end the look-up, and those that do nothing; what no packet here can be asked for
 REFUSING, NO_ACTION = ("unreachable", "blackhole", "prohibit"), ("nop",)
@@ -78,6 +90,7 @@ def _link(link: dict[str, Any]) -> Interface:
     iface.up = "UP" in link.get("flags", []) or link.get("operstate") != "DOWN"
     iface.group = str(link.get("group", "default"))
     iface.link_type = str(link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]))
+    iface.mac = mac_number(_text(link.get("address", ""), "address")) if iface.link_layer else None
     # what `ip -d` says of each
     if not DETAILS.isdisjoint(link):
         iface.kind = _text(link.get("linkinfo", {}).get("info_kind", ""), "info_kind")
@@ -97,6 +110,36 @@ def _link(link: dict[str, Any]) -> Interface:
             iface.addresses6.append(address)
     check_interface(iface)
     return iface
+
+
+def load_neighbours(path: Path, interfaces: Collection[str]) -> dict[Neighbour, int]:
+    """Return the link-layer addresses of `ip -j neigh`, by interface, version and address; InputError as above."""
+    found: dict[Neighbour, int] = {}
+    for entry in read_json(path):
+        # of one that does not answer none is known; of another host's proxy there is none
+        if not entry or "lladdr" not in entry:
+            continue
+        try:
+            address, dev = _text(entry["dst"], "dst"), _text(entry["dev"], "dev")
+            mac = mac_number(_text(entry["lladdr"], "lladdr"))
+            if dev not in interfaces:
+                raise ValueError(f"no interface {shown(dev)} in addr.json")
+            family = family_of(address)
+            # of a tunnel it is an address of IP
+            if mac is not None:
+                found[dev, family.version, family.to_int(address)] = mac
+        except BROKEN as error:
+            where = json.dumps(entry)[:120]
+            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j neigh`") from None
+    return found
+
+
+def neighbour_json(neighbours: dict[Neighbour, int]) -> list[dict[str, Any]]:
+    """Return link-layer addresses as `ip -j neigh` prints them."""
+    return [
+        {"dst": FAMILIES[version].to_text(address), "dev": dev, "lladdr": mac_text(mac), "state": ["PERMANENT"]}
+        for (dev, version, address), mac in neighbours.items()
+    ]
 
 
 def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list[Route]:
@@ -270,6 +313,7 @@ def address_json(iface: Interface) -> dict[str, Any]:
         link = LINK_LAYERS[0] if iface.link_layer else "none"
     head = {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "link_type": link}
     head |= {"group": iface.group} if iface.group != "default" else {}
+    head |= {"address": mac_text(iface.mac)} if iface.mac is not None else {}
     head |= {} if iface.up else {"operstate": "DOWN"}
     if iface.kind is not None:
         head["linkinfo"] = {"info_kind": iface.kind} if iface.kind else {}

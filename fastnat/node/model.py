@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import nftables
-from ..addresses import V4, V6, AddressLike, Family, family_of
+from ..addresses import V4, V6, AddressLike, Family, family_of, mac_number
 from ..errors import ArgumentError, InputError
 from ..nftables.tree import Ruleset
 from ..util.files import ALIASES, name_of, read_sysctls, read_text
@@ -24,14 +24,27 @@ from .ip_json import (
     address_json,
     connected_routes,
     load_addresses,
+    load_neighbours,
     load_policy,
     load_routes,
+    neighbour_json,
     policy_json,
     route_json,
 )
 from .names import load_ids
 from .names import text_of as ids_text
-from .parts import DEFAULT_RULES, MAX_INTERFACES, NATIVE, SCOPES, Address, Interface, PolicyRule, Route, check_interface
+from .parts import (
+    DEFAULT_RULES,
+    MAX_INTERFACES,
+    NATIVE,
+    SCOPES,
+    Address,
+    Interface,
+    Neighbour,
+    PolicyRule,
+    Route,
+    check_interface,
+)
 
 if TYPE_CHECKING:
     from ..iptables import Rules
@@ -46,7 +59,7 @@ NFT_LAST = "nft-last"
 # what Node.texts() may return
 NODE_FILES = (
     "addr.json", "route.json", "route6.json", "rule.json", "rule6.json", "sysctl.conf", "rules.v4", "rules.v6",
-    "rules.nft", NFT_LAST, "ipset.save", "ipvs.save", "passwd", "group",
+    "rules.nft", NFT_LAST, "ipset.save", "ipvs.save", "passwd", "group", "neigh.json",
 )  # fmt: skip
 
 
@@ -67,6 +80,7 @@ class Node:
     nft_last : bool    rules of nftables were loaded after those of iptables: at equal priority their chains run first
     sets : dict of name to IpSet
     users, groups : dict of str to int   ids by name, of passwd and group, for rules that name them (-m owner)
+    neighbours : dict of (interface, 4 or 6, address as an integer) to a link-layer address, an integer
     epoch : float or None   when virtual time 0 is, for -m time: seconds since 1970; Engine(epoch=) goes before
     services : list of fastnat.node.ipvs.Service   of IPVS; needs net.ipv4.vs.conntrack=1, the default here
     conntrack_text : str   `conntrack -L` text of the connections with which engines start
@@ -96,6 +110,7 @@ class Node:
         self.conntrack_text = ""
         self.users: dict[str, int] = {}
         self.groups: dict[str, int] = {}
+        self.neighbours: dict[Neighbour, int] = {}
         self.epoch: float | None = None
         self.notes: list[str] = []
         self.add_interface("lo", ["127.0.0.1/8"])
@@ -161,6 +176,21 @@ class Node:
             iface.addresses6.insert(at, Address(local, length, SCOPES[scope]))
         if length < family.bits and name != "lo":
             self.routes_of(family).append(Route(local & family.mask_of(length), length, name))
+
+    def add_neighbour(self, name: str, address: AddressLike, mac: str) -> None:
+        """Say the link-layer address of a host on an interface, as 02:00:00:00:00:01, which rules may ask for.
+
+        Raises InputError if the interface is unknown, or an address has another form.
+        """
+        number = mac_number(mac) if isinstance(mac, str) else None
+        if name not in self.interfaces or number is None:
+            why = f"no interface {shown(name)}" if name not in self.interfaces else f"{shown(mac)} is no such address"
+            raise InputError(f"link-layer address of {shown(address)}: {why}")
+        try:
+            family = family_of(address)
+            self.neighbours[name, family.version, family.to_int(address)] = number
+        except (ValueError, TypeError) as error:
+            raise InputError(f"link-layer address of {shown(address)}: {excerpt(str(error))}") from None
 
     def add_route(
         self, dst: str, via: AddressLike | None = None, dev: str | None = None, kind: str = "unicast"
@@ -334,6 +364,8 @@ class Node:
             node._load_routes(family, every if every.exists() else path / f"{file}.json")
             if (path / rules).exists():
                 node._load_policy(family, path / rules)
+        if (path / "neigh.json").exists():
+            node.neighbours = load_neighbours(path / "neigh.json", node.interfaces)
         if (path / "sysctl.conf").exists():
             node.sysctls = read_sysctls(path / "sysctl.conf")
         # in front of the rules, which name them
@@ -406,6 +438,7 @@ class Node:
             "ipvs.save": self.services_text,
             "passwd": ids_text(self.users),
             "group": ids_text(self.groups),
+            "neigh.json": json.dumps(neighbour_json(self.neighbours)) + "\n" if self.neighbours else "",
         }
         return found | {name: text for name, text in more.items() if text}
 

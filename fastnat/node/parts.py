@@ -48,12 +48,18 @@ class Interface:
     group: str = "default"
     link_type: str = "ether"
     kind: str | None = None
+    # its link-layer address, None: it has none, or nobody has said
+    mac: int | None = None
     # while it is down nobody is asked on it with all others; its addresses of IPv4 stay the node's
     up: bool = True
 
     def addresses_of(self, family: Family) -> list[Address]:
         """Return the addresses of one family, to be read or changed."""
         return self.addresses if family is V4 else self.addresses6
+
+
+# an interface, 4 or 6, and an address: who is there has a link-layer address
+Neighbour = tuple[str, int, int]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "addr.json": (("ip", "-j", "-d", "addr"), False),
     "route.json": (("ip", "-j", "route"), False),
     "route6.json": (("ip", "-j", "-6", "route"), True),
+    "neigh.json": (("ip", "-j", "neigh"), True),
     "rule.json": (("ip", "-j", "rule"), True),
     "rule6.json": (("ip", "-j", "-6", "rule"), True),
     "route-all.json": (("ip", "-j", "-4", "route", "show", "table", "all"), True),

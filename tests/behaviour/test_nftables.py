@@ -18,6 +18,7 @@ from fastnat.nftables.program import STEPS
 
 FORWARD = "type filter hook forward priority filter;"
 POST = "type nat hook postrouting priority srcnat;"
+EARLY = "type filter hook prerouting priority 0;"
 PRE = "type nat hook prerouting priority dstnat;"
 OUT = "198.51.100.10"
 
@@ -128,6 +129,10 @@ TCP = {"proto": "tcp", "dport": 80, "tcp_flags": 2}
         ("udp dport 53 return; drop", {}, False),
         ("reject", {}, True),
         ("tcp dport 80 reject with tcp reset", TCP, True),
+        ("ip ttl 64 reject with tcp reset", TCP, True),
+        ("ip ttl 64 reject with tcp reset", {}, False),
+        ("meta l4proto tcp reject with tcp reset", {}, False),
+        ("counter meta l4proto tcp reject with tcp reset", {}, False),
         ("log prefix \"x\" counter drop", {}, True),
         ("quota over 1 mbytes drop", {}, False),
         ("ct count over 5 drop", {}, False),
@@ -236,6 +241,14 @@ def test_nat_of_the_other_family_says_nothing_and_the_rule_goes_on():
     engine = engine_of(chain(rules, PRE, family="inet"))
     assert text(send(engine, **V6)["dst"]) == "fd00:1::9"
     assert text(send(engine)["dst"]) == "10.244.1.9"
+
+
+@pytest.mark.parametrize("family", ["ip", "inet"])
+def test_a_reject_asks_for_its_protocol_in_front_of_the_counter(family):
+    engine = engine_of(chain("counter reject with tcp reset", family=family))
+    seen = [verdict(send(engine, **fields)) for fields in ({}, TCP)]
+    assert seen == ["forward", "drop"]
+    assert "meta l4proto tcp counter packets 1 bytes" in engine.list_nft()
 
 
 def test_a_nat_chain_sees_first_packets_alone():
@@ -450,13 +463,17 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
 @pytest.mark.parametrize(
     ("nft", "why"),
     [
-        (chain("meta cgroup 5 drop"), "meta cgroup is not supported: packets here have no socket"),
+        (chain("meta sdif lo drop"), "meta sdif is not supported: packets here do not have it"),
         (chain("meta skuid nobody drop"), "the names of the node's users and groups are not known"),
         (chain("queue num 1"), "queue is not supported: a program decides, unless it says bypass"),
         (chain("queue flags fanout to 1-3"), "queue is not supported: a program decides, unless it says bypass"),
-        (chain("socket wildcard 1 drop"), "socket wildcard is not supported"),
+        (chain("socket wildcard 1 drop", EARLY), "socket wildcard is not supported but behind"),
+        (chain("socket mark 1 drop", EARLY), "which sockets the node has is not known"),
+        (chain("socket transparent 1 drop"), "socket transparent is reached from a chain of type and hook filter forw"),
         (chain("meta l4proto tcp tproxy to :80"), "tproxy is reached from a chain of type and hook filter forward"),
-        (chain("ether saddr 00:11:22:33:44:55 drop"), "packets here begin with their IP header"),
+        (chain("arp operation request drop"), "arp operation: packets here are those of IP"),
+        (chain("@ll,96,32 5 drop"), "@ll: bits 96 to 128 reach behind the type of a frame"),
+        (chain("ether saddr 00:11:22 drop"), "'00:11:22' is no link-layer address"),
         (chain("ct label 5 drop"), "ct label is not supported: connections carry no labels here"),
         (chain("ip6 flowlabel set 5", family="ip6"), "ip6 flowlabel set is not supported"),
         (chain("exthdr frag exists drop"), "no packet of a table of family ip has it"),
@@ -730,7 +747,7 @@ def test_rules_that_iptables_made_run_once():
 
 def test_a_rule_that_is_not_supported_never_matches_leniently():
     node = make_dual(native=chain(""))
-    node.load_nft(chain("what is this { 1,\n2 }\nether saddr 00:11:22:33:44:55 drop\nudp dport 53 drop"), lenient=True)
+    node.load_nft(chain("what is this { 1,\n2 }\nsocket mark 1 drop\nudp dport 53 drop"), lenient=True)
     assert verdict(send(fastnat.Engine(node))) == "drop"
     assert [said.split(": ")[0] for said in node.nft.warnings] == ["never matches"] * 2
     assert "what is this { 1, 2 }" in " ".join(node.nft_text.split())

@@ -27,6 +27,7 @@ MATCHES = [
     "ip daddr . meta l4proto { 203.0.113.0/25 . udp, 10.96.0.0/16 . 0-10 }", "udp dport 53-60", "tcp dport != 80",
     "tcp dport { 80, 443, 8000-8100 }", "udp dport != { 53, 10100-10200 }", "th dport > 1000",
     "tcp flags syn / syn,ack", "tcp flags & (fin | rst) == 0", "tcp flags syn", "tcp flags ! ack", "tcp flags != syn",
+    "ether type ip", "ether type != ip", "ether saddr != 02:00:00:00:00:01", "iiftype ether", "meta priority 0:0",
     "icmp type echo-request", "meta mark & 0x3 == 0x1", "meta mark 0x2", "meta mark & 0x2 != 0x2",
     "meta mark { 1, 3 }", "ct mark & 0xff == 1", "meta l4proto { tcp, udp }", "meta length 0-40", "meta length > 60",
     'iifname "cni0"', 'iifname "eth*"', 'oifname { "eth0", "x*" }', 'iifname . ip daddr { "cni0" . 203.0.113.0/24 }',

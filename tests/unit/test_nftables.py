@@ -405,8 +405,23 @@ def test_files_beside_are_included(tmp_path):
     with pytest.raises(RuleError, match=r"rules.nft:1:9: include: .*/c.nft: no such file"):
         listed('include "c.nft"', tmp_path)
     with pytest.raises(RuleError, match="only files beside the rules are read"):
-        listed('include "/etc/nftables.d/*.nft"', tmp_path)
+        listed('include "../*.nft"', tmp_path)
     assert "ip saddr" in listed('include "[ab].nft"\ninclude "./none[.]nft"\n', tmp_path)
+    # a path of the node's own: its end is looked for, the longest first
+    assert "ip saddr" in listed('include "/etc/nft/a.nft"\ninclude "/etc/nft/b.*"\n', tmp_path)
+    (tmp_path / "nft").mkdir()
+    (tmp_path / "nft" / "b.nft").write_text("table ip t { chain c { ip daddr $net drop; } }\n")
+    assert "ip daddr" in listed('include "/etc/nft/a.nft"\ninclude "/etc/nft/b.*"\n', tmp_path)
+    (tmp_path.parent / "beside.nft").write_text("table ip t { }\n")
+    with pytest.raises(
+        RuleError, match=r"/etc/nft/beside.nft has to lie beside the rules, as beside.nft or with the end"
+    ):
+        listed('include "/etc/nft/beside.nft"', tmp_path)
+    # a pattern that fits nothing includes nothing, and that is said
+    ruleset = nftables.load('include "/etc/nft/none*"\n', "rules.nft", tmp_path)
+    assert ruleset.warnings == [
+        "rules.nft:1:9: no file beside the rules fits /etc/nft/none*: it includes nothing, as on a node that has none"
+    ]
     (tmp_path / "a.nft").write_text('include "a.nft"\n')
     with pytest.raises(RuleError, match="more than 16 files deep"):
         listed('include "a.nft"', tmp_path)
@@ -460,3 +475,23 @@ def test_thousands_of_services_are_read():
     table = canonical(parse(head + "".join(chains) + f"add element ip k services {{ {elements} }}")).tables["ip", "k"]
     assert len(table.chains) == 2000
     assert len(table.sets["services"].elements) == 2000
+
+
+@pytest.mark.parametrize(
+    ("written", "listed_as"),
+    [
+        ("tcp flags != syn / fin,syn", "tcp flags != syn / fin,syn"),
+        ("tcp flags == syn / syn,ack", "tcp flags syn / syn,ack"),
+        ("tcp flags & (fin|syn) < fin", "tcp flags & (fin | syn) < fin"),
+        ('meta time < "2024-5-5 7:3"', 'meta time < "2024-05-05 07:03:00"'),
+        # strptime leaves the rest out
+        ('meta time "2024-05-05 19:30-21:00"', 'meta time "2024-05-05 19:30:00"'),
+        ("ether saddr 0:1:2:3:4:5 ether daddr a:b:c:d:e:f",
+         "ether daddr 0a:0b:0c:0d:0e:0f ether saddr 00:01:02:03:04:05"),
+        ("flow table m { ip saddr counter }", "meter m size 65535 { ip saddr counter }"),
+    ],
+)  # fmt: skip
+def test_rules_of_real_nodes_are_listed_as_nft_lists_them(written, listed_as):
+    text = f"table inet t {{ chain c {{ {written} drop; }} }}"
+    assert f"\t\t{listed_as} drop\n" in listed(text)
+    assert f"\t\t{listed_as} drop\n" in listed(listed(text))

@@ -223,6 +223,7 @@ def test_every_file_that_a_node_may_have_is_restored(tmp_path):
     node.load_nft("table ip t { chain c { type filter hook output priority 1; meta skuid istio drop } }")
     node.load_sets("create s hash:ip family inet hashsize 1024 maxelem 65536\nadd s 10.0.0.1\n")
     node.load_services("-A -t 10.96.0.1:53 -s rr\n-a -t 10.96.0.1:53 -r 10.244.1.3:53 -m -w 1\n")
+    node.add_neighbour("cni0", "10.244.1.9", "02:00:00:00:00:09")
     node.policy, node.policy6 = [PolicyRule(100, "main")], [PolicyRule(100, "main")]
     assert set(node.texts()) == set(NODE_FILES)
     fastnat.Engine(node).save(tmp_path / "state")

@@ -110,7 +110,12 @@ def test_a_missing_set_names_the_rule():
         ("Chain X (1 references)\nwhat is this\n", "2: .*not a row of a listing"),
         ("-A PREROUTING -p tcp -j DNAT --to-destination  --random --to-destination 10.0.0.1", "1:.*'--random'"),
         ("-A POSTROUTING -s 10.0. 0.0/8 -j MASQUERADE", "1:16.*'10.0.' is not an IPv4 address"),
-        ("-A POSTROUTING -m mac --mac-source 00:11:22:33:44:55 -j MASQUERADE", "link-layer"),
+        (
+            "-A POSTROUTING -m mac --mac-source 00:11:22:33:44:55 -j MASQUERADE",
+            "match 'mac'.*PREROUTING, INPUT.*FORWARD",
+        ),
+        ("-A FORWARD -m mac --mac-source 00:11:22:33:44 -j DROP", "expected six pairs of hexadecimal digits"),
+        ("-A FORWARD -m mac -j DROP", "--mac-source"),
     ],
 )
 def test_garbled_text_is_named_with_line_and_column(text, says):

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.events cimport conn_mark
 from ..helpers.expect cimport help_of
+from ..packet.frame cimport frame_in, has_frame
 from ..packet.checksum cimport load_be16, load_be32
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
 from ..fib cimport classify, has_type, incoming, outgoing, packet_type
@@ -204,7 +205,7 @@ cdef inline bint asks_more_than_key(uint32_t kind) noexcept nogil:
 cdef inline bint decides_alone(uint32_t kind) noexcept nogil:
     # decides_alone: kinds that drop some packets at once, or whose answer is not always turned round by inversion.
     return (kind == MATCH_HASHLIMIT or kind == MATCH_TCP_MSS or kind == MATCH_ROUTING or kind == MATCH_CONNLIMIT
-            or kind == MATCH_CONNBYTES or kind == MATCH_ECN or kind == MATCH_TCP_OPTION)
+            or kind == MATCH_CONNBYTES or kind == MATCH_ECN or kind == MATCH_TCP_OPTION or kind == MATCH_MAC)
 
 
 cdef inline bint of_connection_holds(const engine_t *e, const match_t *m, const pkt_t *p) noexcept nogil:
@@ -254,6 +255,17 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
     return announced_by(e, p, m.helper.helper)
 
 
+cdef inline bint mac_holds(engine_t *e, const match_t *m, pkt_t *p) noexcept nogil:
+    # mac_holds: mac_mt, inversion included: a packet without a frame has no sender that could be another one.
+    cdef uint64_t dst = 0
+    cdef uint64_t src = 0
+    # who sent it stands in no key
+    p.unrepeatable = True
+    if not has_frame(e, p) or not frame_in(e, p, &dst, &src) or src == 0:
+        return False
+    return (<uint32_t>src == m.mac.low and (<uint32_t>(src >> 32) & 0xffff) == m.mac.high) != m.invert
+
+
 cdef inline bint alone_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotdrop) noexcept nogil:
     # alone_holds: a kind of decides_alone, inversion included.
     # => hotdrop: the packet is dropped at once.
@@ -269,6 +281,9 @@ cdef inline bint alone_holds(engine_t *e, const match_t *m, pkt_t *p, bint *hotd
         return option_holds(m, p, hotdrop)
     if m.kind == MATCH_ECN:
         return ecn_holds(m, p)
+    if fn_unlikely(m.kind == MATCH_MAC):
+        fn_rarely()
+        return mac_holds(e, m, p)
     return hashlimit_holds(e, m, p, hotdrop) != m.invert
 
 

@@ -11,12 +11,14 @@ from ..helpers.expect cimport help_of
 from ..multipath cimport choose_hop
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
+from ..packet.mangle cimport tos_of
 from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_for_link, is_link_local,
                       is_multicast, is_unicast6, outgoing, packet_type, route_on, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from ..validate cimport uses_device
+from ..packet.frame cimport ETHER_TYPE, FRAME_HEADER, frame_in, frame_out
 from .match cimport ct_state_bit
 from .proxy cimport has_transparent
 
@@ -50,6 +52,15 @@ cdef enum:
     RTN_MULTICAST = 5
     # ff02::/16 and those like it
     LINK_GROUPS = 0xff02
+    # of a TOS, the bits that give a packet its priority
+    TOS_MASK = 0x1e
+
+# ip_tos2prio: by the first two bits of TOS_MASK, the others say nothing
+cdef extern from *:
+    """
+    static const uint8_t fn_class_of_tos[4] = {0, 2, 6, 4};
+    """
+    const uint8_t *CLASS_OF_TOS "fn_class_of_tos"
 
 
 cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
@@ -223,6 +234,29 @@ cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to)
     return True
 
 
+cdef inline bint load_frame(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_frame: bytes of the frame in which the packet came, or with x.sreg of the one in which it leaves; x.b: the first byte.
+    # => False: there is no frame, it does not reach so far, or nobody has said who sent it.
+    cdef uint64_t dst = 0
+    cdef uint64_t src = 0
+    cdef uint32_t i, at, byte_
+    if not (frame_out(e, p, &dst, &src) if x.sreg else frame_in(e, p, &dst, &src)):
+        return False
+    if x.b + x.c > FRAME_HEADER or (x.b < 6 and dst == 0) or (x.b < 12 and x.b + x.c > 6 and src == 0):
+        return False
+    memset(to, 0, 4 * x.words)
+    for i in range(x.c):
+        at = x.b + i
+        if at < 6:
+            byte_ = <uint32_t>(dst >> (8 * (5 - at))) & 0xff
+        elif at < 12:
+            byte_ = <uint32_t>(src >> (8 * (11 - at))) & 0xff
+        else:
+            byte_ = <uint32_t>(ETHER_TYPE >> (8 * (13 - at))) & 0xff
+        to[x.words - 1 - (x.c - 1 - i) // 4] |= byte_ << (8 * ((x.c - 1 - i) & 3))
+    return True
+
+
 cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexcept nogil:
     # put_name: the name of an interface, which has four words; of none it is empty.
     cdef uint32_t i
@@ -253,6 +287,33 @@ cdef inline void load_date(const engine_t *e, const nft_expr_t *x, uint32_t *to)
         to[0] = <uint32_t>(now // FN_HZ % DAY)
 
 
+cdef inline uint32_t priority_of(const pkt_t *p) noexcept nogil:
+    # priority_of: skb->priority: what a rule has set; ip_forward gives an IPv4 packet that of its TOS (rt_tos2priority).
+    if FN_V6 or p.priority_set or p.in_iface == 0 or (p.hook != HOOK_FORWARD and p.hook != HOOK_POSTROUTING):
+        return p.priority
+    return CLASS_OF_TOS[(tos_of(p) & TOS_MASK) >> 3]
+
+
+cdef inline uint32_t holding(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # holding: the device whose packet it is at present (skb->dev), 0: the node itself has it.
+    if p.hook == HOOK_POSTROUTING and e.profile != LINUX_5_4:
+        return p.out_iface
+    return incoming(e, p)
+
+
+cdef inline bint load_seldom(const engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+    # load_seldom: what hardly any rule asks for.
+    if x.a == NFT_META_PRIORITY:
+        to[0] = priority_of(p)
+    elif x.a == NFT_META_DEVICE:
+        to[0] = holding(e, p)
+    else:
+        # NFT_META_CGROUP: who sends from the node is in no class
+        to[0] = 0
+        return p.in_iface == 0
+    return True
+
+
 cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_meta: nft_meta_get_eval.
     cdef uint32_t at
@@ -280,8 +341,11 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         return has_transparent(e, p)
     elif NFT_META_TIME <= x.a <= NFT_META_HOUR:
         load_date(e, x, to)
-    else:
+    elif x.a == NFT_META_RANDOM:
         to[0] = <uint32_t>(random_u64(e) >> 32)
+    else:
+        fn_rarely()
+        return load_seldom(e, p, x, to)
     return True
 
 

@@ -18,8 +18,8 @@ from ..tuples.hash cimport random_u64, rol32, tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connlimit cimport still_counts
 from .match cimport do_table, rule_reason, set_conn_mark, target_ct
-from .nft_load cimport (find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_meta, load_payload, load_rt, load_tcp_option,
-                       OPTION_CUT, OPTION_MISSING, scaled, tcp_header_end)
+from .nft_load cimport (find_tcp_option, get_addr, load_ct, load_extension, load_fib, load_frame, load_meta, load_payload, load_rt,
+                       load_tcp_option, OPTION_CUT, OPTION_MISSING, scaled, tcp_header_end)
 from .nft_sets cimport change_set, compare_words, element_data, find_in_set
 from .nft_store cimport set_address, set_port
 from .proxy cimport give_to_proxy
@@ -428,6 +428,9 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
     if x.kind == NFT_SET_MARK:
         if x.a == 0:
             p.mark = regs[x.sreg]
+        elif x.a == 2:
+            p.priority = regs[x.sreg]
+            p.priority_set = p.hook >= HOOK_FORWARD
         elif p.ct != FN_NONE:
             set_conn_mark(e, p.ct, regs[x.sreg])
     elif x.kind == NFT_SET_TOS:
@@ -530,6 +533,9 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
         return dynset(e, p, x, regs)
     elif kind == NFT_NAT:
         return nat_range(e, p, x, regs)
+    elif kind == NFT_FRAME:
+        fn_rarely()
+        return GOES_ON if load_frame(e, p, x, regs + x.dreg) else LEAVES
     elif kind >= NFT_SET_ADDRESS:
         return GOES_ON if stored(e, p, x, regs) else LEAVES
     else:
