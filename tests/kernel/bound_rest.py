@@ -1,0 +1,310 @@
+"""What few packets of the others meet: children of marked masters, routes by ports, source routes, headers cut short.
+
+For bounds.py; each yields names, nodes and conversations.
+"""
+
+# ruff: noqa: E501  one line is one kind of rule, or of header
+import itertools
+import random
+import struct
+
+from kernel import bound_ways, random_calls
+from kernel.bound_calls import other_end
+from kernel.bound_rules import udp_of
+from kernel.bound_streams import ENDS, Ends
+from kernel.handmade import ip4, ip6, packed, udp
+from kernel.walks import node_of
+
+# ---------------------------------------------------------------- connections
+MARKED = """*raw
+-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp
+-A PREROUTING -p udp -m udp --dport 69 -j CT --helper tftp
+COMMIT
+*mangle
+-A PREROUTING -p tcp -m tcp --dport 21 --sport 4000:4003 -j CONNMARK --set-mark 7
+-A PREROUTING -p tcp -m tcp --dport 21 --sport 4004:4007 -j CONNMARK --set-mark 0x80000001
+-A PREROUTING -p udp -m udp --dport 69 --sport 4000:4005 -j CONNMARK --set-mark 9
+-A FORWARD -m connmark --mark 7 -j TOS --set-tos 0x04/0xff
+-A FORWARD -m connmark --mark 9 -j TOS --set-tos 0x08/0xff
+-A FORWARD -m connmark --mark 0x80000001 -j TOS --set-tos 0x10/0xff
+-A FORWARD -m connmark --mark 0 -m conntrack --ctstate RELATED -j TOS --set-tos 0x20/0xff
+-A FORWARD -m conntrack --ctstate RELATED
+COMMIT
+"""
+
+
+def children():
+    """Connections that FTP and TFTP have announced, of masters with a mark and without one, that go on and end."""
+    for family, nat in itertools.product((4, 6), (False, True)):
+        talks, (_, server, own) = [], ENDS[family]
+        for n in range(10):
+            client, here = other_end(family, 0, n), 1793 + n
+            ends = Ends(family, 4000 + n, 21, nat=nat, client=client)
+            said = f"EPRT |{1 if family == 4 else 2}|{client}|{here}|\r\n"
+            data = Ends(family, here, 20_000 + n, nat=nat, client=client)
+            talks.append([
+                *ends.open(), ends.segment(1, "PA", data=b"220 ready\r\n"),
+                ends.segment(0, "PA", data=b"USER x\r\n"), ends.segment(0, "PA", data=said.encode()),
+                data.segment(1, "S"), data.segment(0, "SA"), data.segment(1, "A"), data.segment(1, "PA", data=b"x"),
+                # once more: nobody expects it now
+                Ends(family, here, 21_000 + n, nat=nat, client=client).segment(1, "S"),
+            ])  # fmt: skip
+            asked = udp_of(family, 4000 + n, 69, b"\0\1x\0octet\0", ends=(client, server))
+            answer = [udp_of(family, sport, 4000 + n, b"\0\3", ends=(server, own if nat else client))
+                      for sport in (5000 + n, 5000 + n, 6000 + n)]  # fmt: skip
+            talks.append([("cni0", asked), *(("eth0", data) for data in answer)])
+        rules = MARKED + (random_calls.NAT if nat else "")
+        yield f"nat {nat}, IPv{family}", node_of(family, **{f"rules{family}": rules}), talks
+
+
+def repeats():
+    """Equal segments without data, so many that a byte could not count them: the timeouts say what was counted."""
+    for family in (4, 6):
+        talks = []
+        for n in (2, 3, 4, 254, 255, 256, 257, 258, 259, 300):
+            ends = Ends(family, 5000 + n, 80)
+            talks.append([*ends.open(), ends.segment(0, "PA", data=b"abc"), ends.segment(1, "A")])
+            talks[-1] += [ends.segment(0, "A")] * n
+        yield (
+            f"IPv{family}",
+            node_of(family, **{f"rules{family}": "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n"}),
+            talks,
+        )
+
+
+# ---------------------------------------------------------------- routes
+PORTS = ("sport 53-54", "sport 55", "dport 53-55", "dport 1000-1300", "sport 1000-1300", "ipproto udp sport 53-54",
+         "ipproto tcp dport 79-80", "ipproto udp dport 1100-1200", "sport 79-80 dport 1000-1500", "not sport 53-99")  # fmt: skip
+
+
+def by_ports():
+    """Policy rules that ask for ports, of packets and of the way back to their senders."""
+    for number in range(8):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"by ports {number}")
+        made, front = bound_ways.node(rng, family, number // 2), "-6 " if family == 6 else ""
+        # of several next hops fib of nftables has its own word: see docs/differences.md
+        made["ip"] = [words for words in made["ip"] if not any(w in words for w in ("rule add", " table ", "nexthop"))]
+        made["ip"].append(f"{front}route add default {bound_ways.hop(rng, family, 'wan0')} metric 9999")
+        for table in (7, 8):
+            way = bound_ways.hop(rng, family, rng.choice(list(bound_ways.DEVICES)))
+            made["ip"].append(f"{front}route add default {way} table {table}")
+        for place in range(100, 100 + rng.randrange(2, 6)):
+            then = rng.choice(("lookup 7", "lookup 8", "blackhole", "lookup main suppress_prefixlength 0"))
+            made["ip"].append(f"{front}rule add pref {place} {rng.choice(PORTS)} {then}")
+        every = [*bound_ways.addresses(family), *(["0.0.0.1", "0.0.0.2"] if family == 4 else [])]
+        talk = []
+        for n in range(500):
+            src, dst = rng.choice(every), rng.choice(every)
+            talk.append((rng.choice([*bound_ways.DEVICES, "lan0"]), bound_ways.packet(rng, family, src, dst, n)))
+        yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+def source_routes():
+    """Strict and loose source routes over up to three hops: the node's own, neighbours, who is far, and nobody."""
+    for number in range(4):
+        rng = random.Random(f"source routes {number}")
+        made = bound_ways.node(rng, 4, 2 * (number // 2))
+        made["ip"] = [words for words in made["ip"] if "rule add" not in words and " table " not in words]
+        made["sysctls"] |= {f"net.ipv4.conf.{name}.accept_source_route": 1 for name in (*bound_ways.DEVICES, "all")}
+        own = [words.split()[2].split("/")[0] for words in made["ip"] if words.startswith("addr")]
+        others = ["45.7.7.9", "100.64.3.3", "8.8.8.8", "8.8.8.9", "198.51.100.1", "10.1.0.77", "10.1.0.255", "224.0.0.1",
+                  "239.1.1.1", "255.255.255.255", "0.0.0.0", "127.0.0.1", "240.0.0.1", *bound_ways.GATEWAYS[4].values()]  # fmt: skip
+        talk = []
+        for n in range(400):
+            hops = [rng.choice(own if rng.random() < 0.4 else others) for _ in range(rng.randrange(1, 4))]
+            pointer = rng.choice((4, 4, 4, 8, 12, 16))
+            option = bytes([rng.choice((131, 131, 137)), 3 + 4 * len(hops), pointer]) + b"".join(map(packed, hops))
+            more = b"\x07\x07\x04" + bytes(4) if rng.random() < 0.4 else b""
+            option = (option + more).ljust(-(-len(option + more) // 4) * 4, b"\0")
+            src, dst = rng.choice(others[:6]), rng.choice(own * 2 + others)
+            l4 = udp(src, dst, 1000 + n, 53, b"q")
+            talk.append((rng.choice(list(bound_ways.DEVICES)), ip4(src, dst, 17, l4, 64, 0, opts=option)))
+        yield f"{number}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+def behind():
+    """What rules behind the translation of a destination say of it: own addresses, groups, all of a network."""
+    for number in range(4):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"behind {number}")
+        made = bound_ways.node(rng, family, 1)
+        made["ip"] = [words for words in made["ip"] if "rule add" not in words]
+        own = [w.split()[2].split("/")[0] for w in (w.removeprefix("-6 ") for w in made["ip"]) if w.startswith("addr")]
+        there = {
+            4: ["45.7.7.7", "8.8.8.8", "10.1.0.77", "100.64.9.9"],
+            6: ["2600:7:7::7", "fd50::5", "2600:7::9", "2002:100::9"],
+        }[family]
+        to = [*rng.sample([a for a in own if not a.startswith(("fe80", "127"))], 2), *there]
+        nat = "".join(
+            f"-A PREROUTING -p udp -m udp --dport {53 + n} -j DNAT --to-destination {address}\n"
+            for n, address in enumerate(to)
+        )
+        # some rules ask before, most do not
+        made[f"rules{family}"] = f"*nat\n{nat}COMMIT\n" + (
+            "*mangle\n-A PREROUTING -m addrtype --dst-type LOCAL\nCOMMIT\n" if number > 1 else ""
+        )
+        made["nft"] = bound_ways.nft_rules(family).replace("priority raw + 1", "priority dstnat + 1")
+        talk = []
+        for n in range(300):
+            src, dst = rng.choice(there), rng.choice([*there, *own])
+            l4 = udp(src, dst, 1000 + n, 53 + n % (len(to) + 1), b"q")
+            data = ip4(src, dst, 17, l4) if family == 4 else ip6(src, dst, 17, l4)
+            talk.append((rng.choice(list(bound_ways.DEVICES)), data))
+        yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+def groups():
+    """What the node sends to groups, from each of its addresses, by its devices and by lo, with a mark and without."""
+    for family, marked in itertools.product((4, 6), (False, True)):
+        front, every, near = ("", "224.0.0.0/4", "10.99.0.1/32") if family == 4 else ("-6 ", "ff00::/8", "fd99::1/128")
+        # each device has a route to all groups of IPv6: which of them is the first depends on when they came up
+        node = node_of(family) | {"devices": {"eth0": 1500}}
+        node["ip"] = [words for words in node["ip"] if "cni0" not in words]
+        node["ip"] += [
+            f"{front}addr add {near} dev lo",
+            f"{front}route add {every} dev lo table 7",
+            f"{front}rule add pref 9 fwmark 1 lookup 7",
+        ]
+        mark = "*mangle\n-A OUTPUT -p udp -m udp --dport 53:55 -j MARK --set-mark 1\nCOMMIT\n" if marked else ""
+        where = "".join(
+            f"-A {chain} -{way} {device}\n"
+            for chain, way in (("INPUT", "i"), ("OUTPUT", "o"))
+            for device in ("lo", "eth0")
+        )
+        node[f"rules{family}"] = f"{mark}*filter\n{where}COMMIT\n"
+        own = [w.split()[2].split("/")[0] for w in (w.removeprefix("-6 ") for w in node["ip"]) if w.startswith("addr")]
+        # ff01::2 and ff05::2 are of who became a router when the device was there
+        to = {4: ("224.0.0.1", "224.0.0.2", "224.0.1.1", "239.1.1.1"),
+              6: ("ff01::1", "ff01::9", "ff02::1", "ff02::2", "ff02::1:ff00:1", "ff02::9", "ff05::1", "ff0e::1")}[family]  # fmt: skip
+        talk = []
+        for n, (src, dst) in enumerate(itertools.product(own, to)):
+            for dport in (53, 60):
+                l4 = udp(src, dst, 1000 + n, dport, b"q")
+                talk.append(("local", ip4(src, dst, 17, l4) if family == 4 else ip6(src, dst, 17, l4)))
+        yield f"marked {marked}, IPv{family}", node, [[one] for one in talk]
+
+
+# ---------------------------------------------------------------- headers
+def tlvs(rng, size):
+    """Return options for a header of so many bytes; the last of them may end in front of, at or behind its end."""
+    made = b""
+    while len(made) < size:
+        left = size - len(made)
+        kind = rng.choice((0, 1, 1, 5, 0x1E, 0x3E))
+        length = rng.choice((rng.randrange(4), left - 2, left - 1, left - 3, left, left + 1, left + 3)) % 256
+        made += b"\0" if kind == 0 else bytes([kind, length]) + bytes(length)
+    return made[:size]
+
+
+def hops():
+    """Hop-by-hop headers whose options end at the header's end and beside it."""
+    rng, packets = random.Random("hops"), []
+    for n in range(400):
+        size = rng.choice((6, 6, 14, 22))
+        body = bytes([size // 8]) + tlvs(rng, size)
+        src, dst = ENDS[6][:2]
+        packets.append(("cni0", ip6(src, dst, 17, udp(src, dst, 1000 + n, 53, b"q"), ext=[(0, body)])))
+    yield "IPv6", node_of(6, rules6="*filter\n-A FORWARD -p udp\nCOMMIT\n"), [packets]
+
+
+def extension(rng, kind):
+    """Return (kind, body) of an extension header: hop-by-hop, routing, fragment, authentication, destination."""
+    if kind == 44:
+        return kind, struct.pack(">BHI", 0, rng.choice((0, 0, 0, 8, 16)), 77)
+    if kind == 51:
+        size = rng.choice((1, 2, 4))
+        return kind, bytes([size]) + bytes(2) + bytes(4 * size + 4)
+    size = rng.choice((0, 0, 1, 2))
+    rest = (
+        bytes([rng.choice((0, 2, 4)), rng.choice((0, 1, 2)), 0, 0, 0, rng.choice((0, 1))])
+        if kind == 43
+        else b"\1\4" + bytes(4)
+    )
+    return kind, bytes([size]) + rest + (
+        bytes(8 * size) if kind == 43 else b"".join(b"\1\6" + bytes(6) for _ in range(size))
+    )
+
+
+RT = [
+    *(f"-m rt {inverse}--rt-type {n}" for inverse in ("", "! ") for n in (0, 2, 4)),
+    *(f"-m rt {inverse}--rt-segsleft {said}" for inverse in ("", "! ") for said in ("0", "1:2")),
+    *(f"-m rt {inverse}--rt-len {said}" for inverse in ("", "! ") for said in ("8", "16:24")),
+    "-m rt --rt-type 0 --rt-0-res",
+]
+
+
+def routing():
+    """Chains of extension headers with routing headers behind others, cut after each of their bytes."""
+    for number in range(3):
+        rng, packets = random.Random(f"routing {number}"), []
+        src, dst = ENDS[6][:2]
+        for n in range(350):
+            kinds = rng.sample((0, 44, 51, 60), rng.randrange(3))
+            if 0 in kinds:
+                # it has to be the first
+                kinds = [0, *(kind for kind in kinds if kind != 0)]
+            chain = [extension(rng, kind) for kind in [*kinds, *([43] if rng.random() < 0.9 else [])]]
+            chain = chain or [extension(rng, 60)]
+            whole = bytearray(ip6(src, dst, 17, udp(src, dst, 1000 + n, 53, b"q"), ext=chain))
+            if rng.random() < 0.7:
+                whole = whole[: rng.randrange(40, len(whole) + 1)]
+                whole[4:6] = struct.pack(">H", len(whole) - 40)
+            packets.append(("cni0", bytes(whole)))
+        # one rule to a node: a header that is cut short is the packet's end
+        rules = "".join(f"-A PREROUTING {rule}\n" for rule in rng.sample(RT, 4))
+        yield f"{number}", node_of(6, rules6=f"*mangle\n{rules}COMMIT\n"), [packets]
+
+
+# ---------------------------------------------------------------- sets
+SETS = """create A{v} hash:ip family {family} counters
+create B{v} hash:ip family {family} counters
+create N{v} hash:net family {family} counters
+create L{v} list:set size 8
+add A{v} {one}
+add A{v} {two}
+add B{v} {two}
+add B{v} {three}
+add N{v} {net}
+add N{v} {one} nomatch
+add L{v} A{v}
+add L{v} B{v}
+add L{v} N{v}
+"""
+ASKED = (
+    "",
+    "--packets-gt 3",
+    "--packets-lt 3",
+    "--packets-eq 2",
+    "! --packets-eq 2",
+    "--bytes-gt 100",
+    "! --bytes-eq 74",
+)
+KEPT = (
+    "",
+    "! --update-counters",
+    "! --update-subcounters",
+    "! --update-counters ! --update-subcounters",
+    "--return-nomatch",
+)
+
+
+def counted_sets():
+    """Sets with counters, alone and in lists without, which rules ask and do not always let count."""
+    for number in range(8):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"counted sets {number}")
+        one, two, three = (other_end(family, 0, n) for n in range(3))
+        v = "six" if family == 6 else "four"
+        sets = SETS.format(v=v, family="inet6" if family == 6 else "inet", one=one, two=two, three=three,
+                           net="fd01::1:0/125" if family == 6 else "10.244.1.0/29")  # fmt: skip
+        rules = [f"-A FORWARD -m set {rng.choice(('', '', '! '))}--match-set {rng.choice('ABNLLL')}{v} src {rng.choice(KEPT)} {rng.choice(ASKED)}"
+                 for _ in range(12)]  # fmt: skip
+        packets = []
+        for n in range(60):
+            src = other_end(family, 0, rng.randrange(5))
+            packets.append(
+                ("cni0", udp_of(family, 1000 + n, 53, bytes(rng.choice((1, 46))), ends=(src, ENDS[family][1])))
+            )
+        node = node_of(family, sets=sets, **{f"rules{family}": "*filter\n" + "\n".join(rules) + "\nCOMMIT\n"})
+        yield f"{number}, IPv{family}", node, [packets]
