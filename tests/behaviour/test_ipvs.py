@@ -760,3 +760,40 @@ def compare_with_model(draw):
     every = [(key, server) for key, there in services.items() for server in there]
     for (key, server), line in zip(every, lines, strict=True):
         assert line[-2:] == model.counts(*key, server)
+
+
+@pytest.mark.parametrize("scheduler", ["lc", "wlc"])
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3), (2, 4, 1), (0, 3, 3), (5, 0, 1)])
+def test_the_server_with_the_fewest_connections_by_a_list(scheduler, weights):
+    """ip_vs_lc_schedule, ip_vs_wlc_schedule: the first of equals, by the product of load and the other's weight."""
+    nat, servers = engine(scheduler, weights), ["10.244.2.5", "10.244.2.6", "10.244.1.7"]
+    held = {}
+    for n in range(90):
+        loads = [sum(server == s for s in held.values()) for server in servers]
+        best = None
+        for k, weight in enumerate(weights):
+            if not weight:
+                continue
+            # UDP counts as inactive: one each
+            less = best is None or (
+                loads[k] < loads[best] if scheduler == "lc" else loads[best] * weight > loads[k] * weights[best]
+            )
+            best = k if less else best
+        held[40_000 + n] = query(nat, "10.244.2.9", sport=40_000 + n)
+        assert held[40_000 + n] == servers[best], (n, loads)
+
+
+def test_a_service_of_any_port_has_what_no_other_has():
+    """ip_vs_service_find: the port itself goes before port 0, which only a persistent service may have."""
+    saved = (
+        "-A -u 10.96.0.10:0 -s rr -p 300\n-a -u 10.96.0.10:0 -r 10.244.2.5:0 -m -w 1\n"
+        "-A -u 10.96.0.10:1 -s rr\n-a -u 10.96.0.10:1 -r 10.244.2.6:1 -m -w 1\n"
+        "-A -u 10.96.0.10:53 -s rr\n-a -u 10.96.0.10:53 -r 10.244.1.7:53 -m -w 1\n"
+    )
+    nat = fastnat.Engine(node_with(saved))
+    for n, (dport, server) in enumerate(
+        [(53, "10.244.1.7"), (1, "10.244.2.6"), (54, "10.244.2.5"), (2, "10.244.2.5")] * 2
+    ):
+        packet = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=40_000 + n, dport=dport) / b"?"
+        verdict, out = send(nat, packet)
+        assert (verdict, out.dst, out.dport) == (Verdict.FORWARD, server, dport)

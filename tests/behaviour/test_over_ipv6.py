@@ -18,6 +18,7 @@ from behaviour import (
     test_matches,
     test_nftables,
     test_nftables_state,
+    test_nftables_timeouts,
     test_nothing_lost,
     test_packets,
     test_races,
@@ -77,6 +78,12 @@ CHOSEN = {
         "test_an_update_without_a_time_ends_an_element_that_has_one",
         "test_statements_that_differ_from_rule_to_rule_are_refused",
         "test_base_chains_keep_their_order_where_rules_are_saved_as_text",
+    ),
+    test_nftables_timeouts: (
+        "test_the_protocol_of_layer_3_that_an_object_names_decides_nothing",
+        "test_what_commands_do_to_connections_with_a_policy",
+        "test_policies_that_nft_refuses",
+        "test_a_file_that_names_a_policy_that_is_not_there_is_refused",
     ),
     test_nothing_lost: (
         "test_a_call_that_is_refused_changes_nothing_in_either_family",

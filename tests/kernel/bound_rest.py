@@ -10,9 +10,9 @@ import struct
 
 from kernel import bound_ways, random_calls
 from kernel.bound_calls import other_end
-from kernel.bound_rules import udp_of
+from kernel.bound_rules import tcp_of, udp_of
 from kernel.bound_streams import ENDS, Ends
-from kernel.handmade import ip4, ip6, packed, udp
+from kernel.handmade import frags4, frags6, ip4, ip6, packed, udp
 from kernel.walks import node_of
 
 # ---------------------------------------------------------------- connections
@@ -308,3 +308,137 @@ def counted_sets():
             )
         node = node_of(family, sets=sets, **{f"rules{family}": "*filter\n" + "\n".join(rules) + "\nCOMMIT\n"})
         yield f"{number}, IPv{family}", node, [packets]
+
+
+# ---------------------------------------------------------------- devices and hooks
+BY_DEVICE = ("oif wan0", "oif wan1", "iif lan0", "iif wan0", "not iif wan1", "oif bare0", "iif lo", "fwmark 1")
+# beside those of bound_ways: what begins with zeros and is no address of IPv4
+ODD6 = ("0:0:5::9", "0:1::9", "::1:0:0:9", "::fffe:198.51.100.1", "64:ff9b:1::9", "2001:0:1::9")
+
+
+def by_devices():
+    """Policy rules that ask for devices, and rules that ask for the addresses of one device and for ways out of it."""
+    for number in range(8):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"by devices {number}")
+        made, front = bound_ways.node(rng, family, number // 2), "-6 " if family == 6 else ""
+        made["ip"] = [words for words in made["ip"] if not any(w in words for w in ("rule add", " table ", "nexthop"))]
+        made["ip"].append(f"{front}route add default {bound_ways.hop(rng, family, 'wan0')} metric 9999")
+        # the kernel keeps the source of a route that it chose before the sysctl was set
+        made["sysctls"] = {name: value for name, value in made["sysctls"].items() if "route_localnet" not in name}
+        for table in (7, 8):
+            way = bound_ways.hop(rng, family, rng.choice(list(bound_ways.DEVICES)))
+            made["ip"].append(f"{front}route add default {way} table {table}")
+        for place in range(100, 100 + rng.randrange(2, 6)):
+            then = rng.choice(("lookup 7", "lookup 8", "unreachable", "lookup main suppress_prefixlength 0"))
+            made["ip"].append(f"{front}rule add pref {place} {rng.choice(BY_DEVICE)} {then}")
+        every = [*bound_ways.addresses(family), *(ODD6 * 4 if family == 6 else ())]
+        talk = []
+        for n in range(500):
+            src, dst = rng.choice(every), rng.choice(every)
+            talk.append((rng.choice([*bound_ways.DEVICES, "lan0"]), bound_ways.packet(rng, family, src, dst, n)))
+        yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+LATE = "chain {name} {{\ntype filter hook {hook} priority {priority}; policy accept;\n{rules}\n}}\n"
+
+
+def late():
+    """Chains of nftables behind all others of their hook, which see and drop what nat has translated."""
+    for family, drops in itertools.product((4, 6), (False, True)):
+        own = "ip" if family == 4 else "ip6"
+        client, server, here = ENDS[family]
+        verdict = "drop" if drops else "accept"
+        counted = [f"{own} daddr {a} counter" for a in ENDS[family]] + [
+            f"{own} saddr {a} counter" for a in ENDS[family]
+        ]
+        chains = ""
+        for hook, port in zip(("prerouting", "input", "forward", "output", "postrouting"), range(60, 65), strict=True):
+            rules = "\n".join(
+                [*counted, "ct state new counter", "ct status dnat counter", f"udp dport {port} counter {verdict}"]
+            )
+            chains += LATE.format(name=hook, hook=hook, priority=300, rules=rules)
+        nat = f"*nat\n-A PREROUTING -p udp -m udp --dport 70:79 -j REDIRECT --to-ports 61\n-A PREROUTING -p udp -m udp --dport 80:89 -j DNAT --to-destination {server}\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
+        node = node_of(family, nft=f"table {own} late {{\n{chains}}}\n", **{f"rules{family}": nat})
+        talk = []
+        for n, dport in enumerate([*range(60, 66), 70, 71, 80, 81] * 3):
+            talk.append(("cni0", udp_of(family, 1000 + n, dport, ends=(client, server))))
+            talk.append(("cni0", udp_of(family, 1000 + n, dport, ends=(client, here))))
+            talk.append(("local", udp_of(family, 1000 + n, dport, ends=(here, server))))
+        yield f"drops {drops}, IPv{family}", node, [[one] for one in talk]
+
+
+def parts():
+    """What rules of nftables read of later fragments, where nobody puts them together."""
+    for family in (4, 6):
+        reads = [(at, size) for at in (0, 8, 16, 24, 32, 40, 48, 64) for size in (8, 16, 24, 32, 40, 64)]
+        rules = "\n".join(f"@{base},{at},{size} >= 0 counter" for base in ("th", "nh") for at, size in reads)
+        rules += "\nudp dport 53 counter\nudp sport >= 0 counter\ntcp flags syn counter\nmeta l4proto udp counter\nudp length >= 0 counter"
+        own = "ip" if family == 4 else "ip6"
+        node = node_of(
+            family, nft=f"table {own} parts {{\n{LATE.format(name='c', hook='forward', priority=0, rules=rules)}}}\n"
+        )
+        talk = []
+        for n, size in enumerate((8, 16, 24, 40, 64)):
+            for proto in (17, 6):
+                data = bytes(range(size * 2 - (8 if proto == 17 else 20)))
+                whole = (
+                    udp_of(family, 1000 + n, 53, data) if proto == 17 else tcp_of(family, 1000 + n, 80, "S", data=data)
+                )
+                cut = frags4(whole, [size]) if family == 4 else frags6(whole, [size], 7)
+                talk += [("cni0", piece) for piece in [*cut, cut[-1][:-1] if family == 4 else cut[-1]]]
+        yield f"IPv{family}", node, [[one] for one in talk]
+
+
+# ---------------------------------------------------------------- more headers
+def ip_options():
+    """Options of IPv4 whose lengths end at the header's end and beside it, behind no conntrack and behind it."""
+    for tracked in (False, True):
+        rng, packets = random.Random(f"ip options {tracked}"), []
+        for n in range(300):
+            size = rng.choice((4, 8, 12, 20, 40))
+            made = b""
+            while len(made) < size:
+                left = size - len(made)
+                kind = rng.choice((0, 1, 1, 7, 68, 131, 137, 130, 134, 136, 148, 25, 85, 150))
+                length = rng.choice((2, 2, 3, 4, left - 1, left, left + 1)) % 256
+                made += (
+                    bytes([kind])
+                    if kind < 2
+                    else bytes([kind, length]) + bytes([rng.choice((0, 4, 5, 8))] * max(length - 2, 0))
+                )
+            packets.append(("cni0", udp_of(4, 1000 + n, 53, b"q", options=made[:size])))
+        rules = (
+            "*filter\n-A FORWARD -p udp\n" + ("-A FORWARD -m conntrack --ctstate NEW\n" if tracked else "") + "COMMIT\n"
+        )
+        yield f"tracked {tracked}", node_of(4, rules4=rules), [packets]
+
+
+def several():
+    """Ways with several next hops, by addresses and by ports, of all protocols and of errors about their packets."""
+    for number in range(8):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"several {number}")
+        made, front = bound_ways.node(rng, family, 0), "-6 " if family == 6 else ""
+        made["ip"] = [
+            words for words in made["ip"] if not any(w in words for w in ("rule add", " table ", "route add default"))
+        ]
+        made["ip"].append(f"{front}route add default {bound_ways.hops(rng, family)}")
+        made["sysctls"] = {
+            "net.ipv4.fib_multipath_hash_seed": rng.randrange(1, 2**31),
+            f"net.ipv{family}.fib_multipath_hash_policy": number // 2 % 2,
+        }
+        # rules that do not ask the way back: see docs/differences.md
+        made[f"rules{family}"] = (
+            "*filter\n" + "".join(f"-A FORWARD -o {device}\n" for device in bound_ways.DEVICES) + "COMMIT\n"
+        )
+        if number > 3:
+            made["ip"].append(f"{front}rule add pref 100 ipproto tcp dport 79 lookup main")
+        ends = [a for a in (bound_ways.NETWORKS[family][0], *bound_ways.ENDS[family]) if "/" not in a] + (
+            ["9.9.9.9", "1.1.1.1"] if family == 4 else ["2a00::9", "2a01::9"]
+        )
+        talk = []
+        for n in range(300):
+            src, dst = rng.choice(ends), rng.choice(ends)
+            talk.append(("lan0", bound_ways.packet(rng, family, src, dst, n)))
+        yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]

@@ -43,6 +43,11 @@ KINDS = {
     "hops": bound_rest.hops,
     "routing": bound_rest.routing,
     "sets": bound_rest.counted_sets,
+    "by_devices": bound_rest.by_devices,
+    "late": bound_rest.late,
+    "parts": bound_rest.parts,
+    "ip_options": bound_rest.ip_options,
+    "several": bound_rest.several,
 }
 
 
