@@ -1,17 +1,21 @@
 """Corners of IPv4 and IPv6 alike: what only one family was asked, or neither. Expected is what the kernel does."""
 
 import contextlib
+import ipaddress
+import itertools
 import json
+import struct
 
 import numpy as np
 import pytest
 from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, MASQUERADE, OWN, SERVER, clients, router
 from behaviour.test_limits import filtered, queries
-from kernel.handmade import ip4, udp
+from kernel.handmade import csum, icmp, ip4, ip6, udp
 from scapy.layers.inet import TCP
 
 import fastnat
 from fastnat import InputError, Verdict
+from fastnat.node.parts import Hop, Route
 
 SYN, ACK, FIN, RST = 2, 16, 1, 4
 
@@ -379,3 +383,183 @@ def test_masquerade_without_a_gateway_asks_for_each_destination(tmp_path):
         batch = nat.packets(proto="udp", src="10.1.0.2", sport=1024 + np.arange(300), dst=where, dport=53, iface="r0")
         out = np.concatenate([nat.process(part) for part in np.array_split(batch, 40)])
         assert [fastnat.addresses.to_text(int(a)) for a in out["src"]] == [expected[dst] for dst in where]
+
+
+# ---------------------------------------------------------------- races, and what is translated
+@FAMILIES
+@pytest.mark.parametrize("proto", [17, 136, 50, 89, 47, 6, 132, 1])
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+def test_which_protocols_forgive_a_race(family, proto, profile):
+    """nf_conntrack_l4proto.allow_clash: two CPUs with the first packets of one flow; see docs/profiles.md."""
+    nat = fastnat.Engine(router(family, "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n"), profile)
+    icmp = proto == 1
+    fields = {
+        "proto": 58 if icmp and family == 6 else proto,
+        "sport": 7,
+        "dport": ((8, 128)[family == 6] << 8) if icmp else 9,
+    }
+    batch = np.tile(queries(nat, family, 1, tcp_flags=SYN if proto == 6 else 0, **fields), 2)
+    out = nat.process(batch, 1.0, cpus=2)
+    forgiven = proto in (17, 136) or (profile == "linux-6.18" and proto in (50, 89, 47))
+    assert out["verdict"].tolist() == [Verdict.FORWARD, Verdict.FORWARD if forgiven else Verdict.DROP]
+    assert nat.stats["clash_resolve"] == (1 if forgiven and profile == "linux-6.18" else nat.stats["clash_resolve"])
+    assert (nat.stats["drop"] > 0) == (not forgiven)
+    assert len(nat.conntrack) == 1
+    nat.check()
+
+
+@FAMILIES
+def test_ids_of_every_icmp_query_come_back(family):
+    """icmp_manip_pkt: echo, time stamp, information and address mask have an id; of ICMPv6 echo alone."""
+    kinds = {8: 0, 13: 14, 15: 16, 17: 18} if family == 4 else {128: 129}
+    nat = fastnat.Engine(router(family, MASQUERADE.format("")))
+    for kind, answer in kinds.items():
+        seen = set()
+        for client in map(str, clients(family, 4)):
+            made = icmp(
+                kind, 0, struct.pack(">HH", 77, 1), b"data", v6=(client, SERVER[family]) if family == 6 else None
+            )
+            proto, at = (1, 20) if family == 4 else (58, 40)
+            sent = ip4(client, SERVER[family], 1, made) if family == 4 else ip6(client, SERVER[family], 58, made)
+            verdict, out = nat.process_packet(sent, "r0", 1.0)
+            assert verdict == Verdict.FORWARD
+            number = int.from_bytes(out[at + 4 : at + 6])
+            seen.add(number)
+            ends = (SERVER[family], OWN[family])
+            made = icmp(answer, 0, struct.pack(">HH", number, 1), b"data", v6=ends if family == 6 else None)
+            back = ip4(*ends, proto, made) if family == 4 else ip6(*ends, proto, made)
+            verdict, out = nat.process_packet(back, "r1", 1.0)
+            assert verdict == Verdict.FORWARD
+            expected = icmp(
+                answer, 0, struct.pack(">HH", 77, 1), b"data", v6=(SERVER[family], client) if family == 6 else None
+            )
+            # the checksum, too
+            assert out[at:] == expected
+        assert len(seen) == 4 and 77 in seen
+
+
+@FAMILIES
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+@pytest.mark.parametrize("more", ["", " --random"])
+def test_where_the_search_for_a_port_of_dnat_begins(family, profile, more):
+    """nf_nat_l4proto_unique_tuple: for a destination 6.18 begins at the first port unless asked to draw; 5.4 draws."""
+    to = f"[{SERVER[family]}]:3000-3999" if family == 6 else f"{SERVER[family]}:3000-3999"
+    rules = f"*nat\n-A PREROUTING -i r0 -p udp -j DNAT --to-destination {to}{more}\nCOMMIT\n"
+    for remember in (True, False):
+        nat = fastnat.Engine(router(family, rules), profile, remember=remember)
+        ports = nat.process(queries(nat, family, 200))["dport"].tolist()
+        drawn = profile == "linux-5.4" or bool(more)
+        assert (len(set(ports)) > 100) if drawn else set(ports) == {3000}
+        assert min(ports) >= 3000 and max(ports) <= 3999
+
+
+@FAMILIES
+@pytest.mark.parametrize("policy", [0, 1])
+@pytest.mark.parametrize("proto", [17, 6, 132, 136, 89, 103, 255, 47])
+def test_headers_alone_take_the_next_hop_of_their_packets(family, policy, proto):
+    """The flow dissector reads the same: ports where there are two, else none."""
+    node = router(family)
+    node.sysctls |= {
+        f"net.ipv{family}.fib_multipath_hash_policy": str(policy),
+        "net.ipv4.fib_multipath_hash_seed": "77",
+    }
+    node.add_interface("r2", ["10.7.0.1/24", "fd07::1/64"])
+    far, *hops = ("45.0.0.0", "10.2.0.7", "10.7.0.7") if family == 4 else ("2600::", "fd02::7", "fd07::7")
+    hops = tuple(Hop(device, int(ipaddress.ip_address(a))) for device, a in zip(("r1", "r2"), hops, strict=True))
+    (node.routes if family == 4 else node.routes6).append(
+        Route(int(ipaddress.ip_address(far)), 8 if family == 4 else 16, "r1", hops[0].gateway, hops=hops)
+    )
+    nat = fastnat.Engine(node)
+    first = ipaddress.ip_address("45.7.7.1" if family == 4 else "2600:7::1")
+    ways = set()
+    for n in range(40):
+        src, dst = str(clients(family, 40)[n]), str(first + n)
+        batch = nat.packets(proto=proto, src=src, dst=dst, sport=1000 + n, dport=53, iface="r0", tcp_flags=SYN)
+        alone = int(nat.process(batch)["out_iface"][0])
+        l4 = struct.pack(">HHHH", 1000 + n, 53, 8, 0) + bytes(16)
+        sent = ip4(src, dst, proto, l4) if family == 4 else ip6(src, dst, proto, l4)
+        result = nat.stacks[family].core.process_frames(
+            np.frombuffer(bytearray(sent), np.uint8), np.array([0, len(sent)]), batch["iface"].copy(), 0.0
+        )
+        if proto != 47:
+            # what is within GRE is read, too, if its header says that it is of version 0
+            assert int(result["out_iface"][0]) == alone, n
+        ways.add(alone)
+    assert len(ways) == 2
+
+
+@FAMILIES
+@pytest.mark.parametrize("size", [1499, 1500, 1501, 2000])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_too_large_for_the_next_device(family, size, whole):
+    """ip_forward, ip6_forward: dropped where it may not be cut, of IPv6 always; in a buffer and alone."""
+    l4 = bytes(8) + bytes(size - (28 if family == 4 else 48))
+    l4 = struct.pack(">HHHH", 1, 2, len(l4), 0) + l4[8:]
+    sent = bytearray(ip4(CLIENT[4], SERVER[4], 17, l4) if family == 4 else ip6(CLIENT[6], SERVER[6], 17, l4))
+    if family == 4 and whole:
+        sent[6] |= 0x40
+        sent[10:12] = bytes(2)
+        sent[10:12] = struct.pack(">H", csum(bytes(sent[:20])))
+    assert len(sent) == size
+    expected = Verdict.DROP if size > 1500 and (whole or family == 6) else Verdict.FORWARD
+    nat = fastnat.Engine(router(family))
+    assert nat.process_packet(bytes(sent), "r0", 1.0)[0] == expected
+    core = nat.stacks[family].core
+    number = np.array([nat.node.iface_number("r0")], np.uint16)
+    out = core.process_frames(np.frombuffer(sent, np.uint8), np.array([0, size]), number, 1.0)
+    assert out["verdict"][0] == expected
+    # a device that nobody has
+    out = core.process_frames(np.frombuffer(sent, np.uint8), np.array([0, size]), number + 40, 1.0)
+    assert (out["verdict"][0], out["reason"][0]) == (Verdict.DROP, fastnat.Reason.INTERFACE)
+
+
+@FAMILIES
+def test_a_limit_of_nftables_saves_up_no_more_than_its_burst(family):
+    own = "ip" if family == 4 else "ip6"
+    rules = "limit rate 1/second burst 3 packets accept\ndrop"
+    nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 0;\n{rules}\n}}\n}}\n"
+    nat = fastnat.Engine(router(family, nft=nft))
+    passed = [
+        int((nat.process(queries(nat, family, 6), now)["verdict"] == Verdict.FORWARD).sum())
+        for now in (0.0, 1.0, 100.0, 102.5)
+    ]
+    assert passed == [3, 1, 3, 2]
+
+
+HELPERS = {(6, 21): "ftp", (17, 69): "tftp", (6, 1723): "pptp"}
+
+
+@FAMILIES
+@pytest.mark.parametrize("on", [0, 1])
+def test_linux_54_gives_helpers_by_port(family, on):
+    """nf_conntrack_helper=1: by protocol and port alone; of IPv6 there is none for PPTP."""
+    node = router(family, "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n")
+    node.sysctls["net.netfilter.nf_conntrack_helper"] = str(on)
+    nat = fastnat.Engine(node, "linux-5.4")
+    for proto, dport in itertools.product((6, 17), (20, 21, 22, 68, 69, 70, 1722, 1723, 1724)):
+        nat.process(queries(nat, family, 1, proto=proto, sport=dport, dport=dport, tcp_flags=SYN if proto == 6 else 0))
+        line = str(nat.conntrack.find({6: "tcp", 17: "udp"}[proto], CLIENT[family], dport, SERVER[family], dport))
+        name = HELPERS.get((proto, dport)) if on else None
+        name = None if name == "pptp" and family == 6 else name
+        assert (f"helper={name}" in line) if name else "helper=" not in line, line
+
+
+@FAMILIES
+def test_elements_of_a_set_end_at_their_time(family):
+    """hash:ip with a timeout: the jiffy in which it ends still has the element, the next has not (SET_ELEM_EXPIRED)."""
+    node = router(family)
+    one, two = map(str, clients(family, 2))
+    node.load_sets(
+        f"create T hash:ip family inet{'6' if family == 6 else ''} timeout 5\nadd T {one}\nadd T {two} timeout 0\n"
+    )
+    (node.load_rules if family == 4 else node.load_rules6)(
+        "*filter\n-A FORWARD -m set --match-set T src -j DROP\nCOMMIT\n"
+    )
+    nat = fastnat.Engine(node)
+    dropped = [
+        [v == Verdict.DROP for v in nat.process(queries(nat, family, 3, sport=9 + n), now)["verdict"].tolist()]
+        for n, now in enumerate((0.0, 4.9, 5.0, 5.004, 5.008, 100.0))
+    ]
+    assert [row[0] for row in dropped[:2]] == [True, True]
+    assert [row[0] for row in dropped[3:]] == [False, False, False]
+    assert [row[1:] for row in dropped] == [[True, False]] * 6

@@ -196,6 +196,24 @@ def test_loaded_and_restored(family, crowd, tmp_path):
 
 
 @FAMILIES
+@pytest.mark.parametrize("n", [20, 80, 300])
+@pytest.mark.parametrize("remember", [True, False])
+def test_who_has_left_home_is_counted(family, n, remember, crowd):
+    """Before a table has grown, and after its key has changed, the counter is what lies elsewhere than at home."""
+    nat = engine(family, 0, remember=remember)
+    core, before = nat.stacks[family].core, 0
+    for row in np.split(crowd[family][:n], n):
+        nat.process(row)
+        buckets, tables = core.arrays["tuples"], core.tables
+        displaced = int(((buckets["items"] >> 31 == 1) & (buckets["tags"] != 0)).sum())
+        if tables["tuple_groups"] == 1:
+            assert tables["tuple_overflows"] == displaced
+        before = max(before, displaced)
+    assert before > 0 or n < 80
+    assert tables["rehashes"] > 0 or n < 300
+
+
+@FAMILIES
 @pytest.mark.parametrize("timed", [False, True])
 def test_shards(family, timed, crowd):
     """Each shard goes on behind the packet in which its key changed, with none left out and none run twice."""

@@ -1,5 +1,6 @@
 """Virtual services of IPVS, by the documentation of IPVS and ipvsadm(8): the kernels at hand have none to compare."""
 
+import math
 import random
 import re
 
@@ -797,3 +798,15 @@ def test_a_service_of_any_port_has_what_no_other_has():
         packet = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=40_000 + n, dport=dport) / b"?"
         verdict, out = send(nat, packet)
         assert (verdict, out.dst, out.dport) == (Verdict.FORWARD, server, dport)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3), (2, 4, 6), (0, 1, 1), (3, 0, 3), (0, 0, 1), (5, 1, 1)])
+def test_servers_in_turn_by_their_weights(weights):
+    """ip_vs_wrr_schedule: once through the list for each weight, from the greatest down in steps of their divisor."""
+    nat, servers = engine("wrr", weights), ["10.244.2.5", "10.244.2.6", "10.244.1.7"]
+    step = math.gcd(*weights)
+    turn = [
+        server for w in range(max(weights), 0, -step) for server, has in zip(servers, weights, strict=True) if has >= w
+    ]
+    said = [query(nat, "10.244.2.9", sport=40_000 + n) for n in range(3 * len(turn))]
+    assert said == turn * 3

@@ -28,7 +28,7 @@ RULES = {
 }
 # where DNAT leads: among the servers, so that tuples clash, back to the clients, and elsewhere
 LEADS = ("203.0.113.3", "203.0.113.1-203.0.113.2", "10.244.1.4", "192.0.2.9")
-TO_PORTS = ("", "", ":53", ":54", ":7000", ":53-54")
+TO_PORTS = ("", "", ":53", ":54", ":7000", ":53-54", ":53-55", ":7000-7001")
 SOURCES = (
     "", "-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source 198.51.100.77",
     "-j SNAT --to-source 198.51.100.20-198.51.100.22", "-p udp -j MASQUERADE --to-ports 1025-1200",

@@ -9,7 +9,7 @@ import random
 import struct
 
 from kernel import bound_ways, random_calls
-from kernel.bound_calls import other_end
+from kernel.bound_calls import ANSWERS4, PORTS4, announced, other_end
 from kernel.bound_rules import tcp_of, udp_of
 from kernel.bound_streams import ENDS, Ends
 from kernel.handmade import frags4, frags6, ip4, ip6, packed, udp
@@ -29,6 +29,10 @@ COMMIT
 -A FORWARD -m connmark --mark 0x80000001 -j TOS --set-tos 0x10/0xff
 -A FORWARD -m connmark --mark 0 -m conntrack --ctstate RELATED -j TOS --set-tos 0x20/0xff
 -A FORWARD -m conntrack --ctstate RELATED
+-A FORWARD -m helper --helper ftp
+-A FORWARD -m helper --helper tftp
+-A FORWARD -m helper ! --helper ftp
+-A FORWARD -m helper --helper ""
 COMMIT
 """
 
@@ -166,7 +170,9 @@ def groups():
             f"{front}route add {every} dev lo table 7",
             f"{front}rule add pref 9 fwmark 1 lookup 7",
         ]
-        mark = "*mangle\n-A OUTPUT -p udp -m udp --dport 53:55 -j MARK --set-mark 1\nCOMMIT\n" if marked else ""
+        mark = "-A OUTPUT -p udp -m udp --dport 53:55 -j MARK --set-mark 1\n" if marked else ""
+        # what the copy meets stays with it
+        mark = f"*mangle\n{mark}-A PREROUTING -p udp -m udp --dport 60 -j TOS --set-tos 0x28/0xfc\nCOMMIT\n"
         where = "".join(
             f"-A {chain} -{way} {device}\n"
             for chain, way in (("INPUT", "i"), ("OUTPUT", "o"))
@@ -442,3 +448,117 @@ def several():
             src, dst = rng.choice(ends), rng.choice(ends)
             talk.append(("lan0", bound_ways.packet(rng, family, src, dst, n)))
         yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+# ---------------------------------------------------------------- FTP, zones
+def ftp_of_ipv4():
+    """Texts with addresses of IPv4 in control connections of IPv6, which the helper reads, too."""
+    for nat in (True, False):
+        said = [(0, text) for text in PORTS4] + [(1, text) for text in ANSWERS4]
+        talks = [announced(6, nat, way, text) for way, text in said]
+        node = node_of(6, {"net.netfilter.nf_conntrack_tcp_be_liberal": 1}, rules6=random_calls.rules(6, nat))
+        yield f"nat {nat}", node, [list(talk(20_000 + n)) for n, talk in enumerate(talks)]
+
+
+def zones():
+    """Zones of one direction or both, by port, among few ends of which many have one tuple; replies go where they can."""
+    for number in range(12):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"zones {number}")
+        client, server, own = ENDS[family]
+        raw = "".join(
+            f"-A PREROUTING -i {rng.choice(('cni0', 'eth0'))} -p udp -m udp --{rng.choice(('sport', 'dport'))} {rng.randrange(1000, 1004)} "
+            f"-j CT --{rng.choice(('zone', 'zone-orig', 'zone-reply'))} {rng.choice((1, 2, 65535))}\n"
+            for _ in range(rng.randrange(2, 5))
+        )
+        nat = (
+            f"*nat\n-A POSTROUTING -o eth0 -p udp -m udp --dport 1003 -j SNAT --to-source {own}\nCOMMIT\n"
+            if number % 3 == 0
+            else ""
+        )
+        states = "".join(
+            f"-A FORWARD -i {d} -m conntrack --ctstate {s}\n" for d in ("cni0", "eth0") for s in ("NEW", "ESTABLISHED")
+        )
+        node = node_of(
+            family,
+            **{
+                f"rules{family}": f"*raw\n{raw}COMMIT\n{nat}*filter\n{states}-A FORWARD -m conntrack --ctdir REPLY\nCOMMIT\n"
+            },
+        )
+        talk = []
+        for _ in range(120):
+            one, other = rng.randrange(1000, 1004), rng.randrange(1000, 1004)
+            if rng.random() < 0.5:
+                talk.append(("cni0", udp_of(family, one, other, b"z", ends=(client, server))))
+            else:
+                talk.append(
+                    ("eth0", udp_of(family, one, other, b"z", ends=(server, rng.choice((client, client, own)))))
+                )
+        yield f"{number}, IPv{family}", node, [[one] for one in talk]
+
+
+def device_sets():
+    """Sets of networks by device, asked in hooks that have the device, and in those that have none."""
+    for number in range(6):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"device sets {number}")
+        v, nets = ("six", ["fd01::/64", "fd03::/64", "fd02::/120", "fd99::/64"]) if family == 6 else (
+            "four", ["10.244.0.0/16", "203.0.113.0/24", "198.51.100.0/24", "10.99.0.0/16"])  # fmt: skip
+        sets = f"create D{v} hash:net,iface family {'inet6' if family == 6 else 'inet'}\n"
+        for net, device in rng.sample(list(itertools.product(nets, ("cni0", "eth0", "lo"))), 6):
+            sets += f"add D{v} {net},{device}{rng.choice(('', '', ' nomatch'))}\n"
+        rules = "".join(
+            f"-A {chain} -m set {inverse}--match-set D{v} {one},{other}\n"
+            for chain in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+            for inverse in ("", "! ")
+            for one in ("src", "dst")
+            for other in ("src", "dst")
+        )
+        node = node_of(family, sets=sets, **{f"rules{family}": f"*mangle\n{rules}COMMIT\n"})
+        client, server, own = ENDS[family]
+        talk = []
+        for n in range(30):
+            l4 = udp_of(family, 1000 + n, 53, ends=rng.choice(((client, server), (client, own))))
+            talk += [("cni0", l4), ("eth0", udp_of(family, 1000 + n, 53, ends=(server, client)))]
+            talk.append(("local", udp_of(family, 1000 + n, 53, ends=(own, rng.choice((client, server, own))))))
+        yield f"{number}, IPv{family}", node, [[one] for one in talk]
+
+
+def own_ways():
+    """What the node sends, to others and to itself, and what translates it on its way, beside rules by device."""
+    for number in range(8):
+        family = 6 if number % 2 else 4
+        rng = random.Random(f"own ways {number}")
+        front = "-6 " if family == 6 else ""
+        client, server, own = ENDS[family]
+        node = node_of(family)
+        for table in (7, 8):
+            device, gateway = rng.choice(
+                (
+                    ("eth0", "198.51.100.1" if family == 4 else "fd02::9"),
+                    ("cni0", "10.244.1.9" if family == 4 else "fd01::9"),
+                )
+            )
+            node["ip"].append(f"{front}route add default via {gateway} dev {device} onlink table {table}")
+        for place in range(100, 100 + rng.randrange(1, 4)):
+            # the route of a raw socket's packet is chosen without its ports: see docs/differences.md
+            what = rng.choice(("iif lo", "not iif lo", "iif cni0", "fwmark 1", "oif eth0"))
+            node["ip"].append(f"{front}rule add pref {place} {what} lookup {rng.choice((7, 8))}")
+        mangle = "*mangle\n-A OUTPUT -p udp -m udp --dport 55 -j MARK --set-mark 1\n-A PREROUTING -i lo -p udp -m udp --dport 56 -j MARK --set-mark 1\nCOMMIT\n"
+        nat = f"*nat\n-A OUTPUT -p udp -m udp --dport 57 -j DNAT --to-destination {rng.choice((client, server, own))}\n"
+        nat += f"-A PREROUTING -i lo -p udp -m udp --dport 58 -j DNAT --to-destination {rng.choice((client, server))}\nCOMMIT\n"
+        where = "".join(
+            f"-A {chain} -{way} {device}\n"
+            for chain, way in (("INPUT", "i"), ("OUTPUT", "o"), ("FORWARD", "i"), ("FORWARD", "o"))
+            for device in ("lo", "cni0", "eth0")
+        )
+        node[f"rules{family}"] = f"{mangle}{nat}*filter\n{where}COMMIT\n"
+        talk = []
+        for n in range(80):
+            dst = rng.choice((client, server, own, own))
+            talk.append(("local", udp_of(family, 1000 + n, rng.randrange(53, 60), ends=(own, dst))))
+            if rng.random() < 0.3:
+                talk.append(
+                    ("cni0", udp_of(family, 1000 + n, rng.randrange(53, 60), ends=(client, rng.choice((server, own)))))
+                )
+        yield f"{number}, IPv{family}", node, [[one] for one in talk]

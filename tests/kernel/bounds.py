@@ -48,6 +48,10 @@ KINDS = {
     "parts": bound_rest.parts,
     "ip_options": bound_rest.ip_options,
     "several": bound_rest.several,
+    "ftp_of_ipv4": bound_rest.ftp_of_ipv4,
+    "zones": bound_rest.zones,
+    "device_sets": bound_rest.device_sets,
+    "own_ways": bound_rest.own_ways,
 }
 
 
