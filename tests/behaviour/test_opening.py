@@ -16,8 +16,6 @@ RULES = {
     "a few ports": "-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 5000-5019",
     "random": "-A POSTROUTING -o eth0 -j MASQUERADE --random-fully",
     "half of the ports": "-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 1040-3000",
-    # at half of the clients' ports; to a port that a client has itself
-    "one port": "-A POSTROUTING -o eth0 -p udp -j SNAT --to-source [198.51.100.40]:1022",
     "the source's own address": "-A POSTROUTING -o eth0 -j SNAT --to-source 10.244.1.5",
     "by port": "-A POSTROUTING -p udp -m udp --dport 53 -j SNAT --to-source 198.51.100.40\n"
     "-A POSTROUTING -o eth0 -j MASQUERADE",

@@ -80,6 +80,7 @@ CHOSEN = {
         "test_base_chains_keep_their_order_where_rules_are_saved_as_text",
     ),
     test_nftables_timeouts: (
+        "test_saved_forked_and_remembered_engines_go_on_alike",
         "test_the_protocol_of_layer_3_that_an_object_names_decides_nothing",
         "test_what_commands_do_to_connections_with_a_policy",
         "test_policies_that_nft_refuses",
