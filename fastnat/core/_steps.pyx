@@ -1,12 +1,14 @@
 """Test-only: a def around single steps, compiled from the same inline bodies as the datapath."""
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 from .types cimport *
 from .conntrack.tcp cimport flag_class, flags_valid, fn_tcp_next
 from .nat.best_ips cimport best_ips
 from .packet.checksum cimport csum_fold, csum_partial, csum_replace4
 from .tuples.hash cimport jhash2_words, splitmix64
+from .tuples.rehash cimport next_key
 from .tuples.tuple cimport invert_tuple, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src, tuple_zone
 
 
@@ -45,6 +47,19 @@ def keyed_hash(list key, uint64_t m0, uint64_t m1):
 def table_key(uint64_t seed):
     """The ten words that Engine(key=seed) hashes the IPv4 table with."""
     return [splitmix64(&seed) for _ in range(2 * FN_ROUND_KEYS)]
+
+
+def next_keys(uint32_t n):
+    """The words of n keys that the tables change to one after the other, of a secret of zeros."""
+    cdef engine_t *e = <engine_t *>calloc(1, sizeof(engine_t))
+    if e == NULL:
+        raise MemoryError
+    found = []
+    for _ in range(n):
+        next_key(e)
+        found.append([e.key[i] for i in range(2 * FN_ROUND_KEYS)])
+    free(e)
+    return found
 
 
 def packet_hashes(list key, const unsigned char[::1] packets, uint64_t[::1] hashes):

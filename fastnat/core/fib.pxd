@@ -293,7 +293,8 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
         return TYPE_UNREACHABLE
     r = &e.routes[route - 1]
     if r.kind == ROUTE_LOCAL:
-        return TYPE_LOCAL if iface == FN_ANY_IFACE or r.iface == iface else 0
+        # of a device only its own routes were looked at
+        return TYPE_LOCAL
     if is_anycast6(r, addr):
         return TYPE_ANYCAST
     return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0

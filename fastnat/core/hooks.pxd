@@ -98,8 +98,16 @@ cdef inline uint32_t egress(engine_t *e, pkt_t *p) noexcept nogil:
     return reason
 
 
-cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
-    # postrouting: the last hook of what leaves: mangle, nat of the source, confirm.
+cdef inline bint stays_here(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # stays_here: => Whether a packet goes to a group of the node itself, ff01::/16 or below, by a device that others hear (ip6_finish_output2).
+    cdef addr_t dst = tuple_dst(p.t)
+    if not FN_V6 or fn_likely(not is_multicast(dst)):
+        return False
+    return <uint32_t>(dst >> (FN_ADDR_BITS - 16)) & 15 <= 1 and not e.iface_flags[p.out_iface] & IFACE_LOOPBACK
+
+
+cdef inline uint32_t last_hooks(engine_t *e, pkt_t *p) noexcept nogil:
+    # last_hooks: the last hook of what leaves: mangle, nat of the source, confirm.
     cdef uint32_t reason
     p.hook = HOOK_POSTROUTING
     reason = filter_hook(e, TABLE_MANGLE, HOOK_POSTROUTING, p)
@@ -109,6 +117,14 @@ cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
         reason = last_hook(e, p)
     if not reason:
         reason = confirm_hook(e, p)
+    return reason
+
+
+cdef inline uint32_t postrouting(engine_t *e, pkt_t *p) noexcept nogil:
+    # postrouting: what leaves, up to the device.
+    cdef uint32_t reason = last_hooks(e, p)
+    if not reason and stays_here(e, p):
+        reason = REASON_MARTIAN
     if not reason:
         reason = egress(e, p)
     note_waypoint(e, p, HOOK_POSTROUTING, reason)
@@ -437,8 +453,10 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef twin_t original, copy
     if copied:
         keep(&original, p)
-        # ip_mc_output clones first: the copy meets POSTROUTING before the original does
-        copied = postrouting(e, p) == REASON_NONE
+        # ip_mc_output clones first: the copy meets POSTROUTING before the original does, and no device (ip_mc_finish_output)
+        reason = last_hooks(e, p)
+        note_waypoint(e, p, HOOK_POSTROUTING, reason)
+        copied = reason == REASON_NONE
         count_unruled(e, p)
         keep(&copy, p)
         bring_back(p, &original)

@@ -98,11 +98,13 @@ cdef inline uint32_t reroute(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t device, reason
     p.rerouted = True
     if is_multicast(tuple_dst(p.t)) or is_limited_broadcast(tuple_dst(p.t)):
-        # with a source address the device is the one that has it; IPv6 stays on the one that it has
+        # with a source address the device is the one that has it; IPv6 stays on the one that it has (`strict` of ip6_route_me_harder)
+        if FN_V6:
+            return REASON_NONE
         device = device_of(e, tuple_src(p.t))
-        if device == 0 and not FN_V6:
+        if device == 0:
             return REASON_NO_ROUTE
-        p.out_iface = <uint16_t>device if device else p.out_iface
+        p.out_iface = <uint16_t>device
         return REASON_NONE
     reason = set_route(e, p)
     note_waypoint(e, p, WAYPOINT_ROUTE, reason)

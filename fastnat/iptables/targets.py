@@ -82,7 +82,7 @@ class TargetOptions(RuleWords):
         t = self.rule.target
         if self.family is V6:
             # [address]-[address]:port, or addresses alone
-            bracketed = re.fullmatch(r"\[([^]]*)\](?:-\[([^]]*)\])?(?::(.*))?|:(.*)", text)
+            bracketed = re.fullmatch(r"\[([^]]*)\](?:-\[([^]]*)\])?(?::(.*))?|:(?!:)(.*)", text)
             if bracketed:
                 first, last, after, alone = bracketed.groups()
                 addresses = f"{first}-{last}" if last else first or ""

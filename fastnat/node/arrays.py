@@ -65,15 +65,26 @@ def _local_routes(node: Node, family: Family) -> list[Row]:
     for number, iface in enumerate(node.interfaces.values(), 1):
         addresses = _kernel_order(iface.addresses) if family is V4 else iface.addresses6
         for a in addresses:
-            local.append(_row(a.local, family.full, number, "local", 254, a.local))
+            source = _primary(a, addresses).local if family is V4 else a.local
+            local.append(_row(a.local, family.full, number, "local", 254, source))
             more = _prefix_routes(a, iface.loopback) if family is V4 else _anycast_routes(node, a, iface)
             # fib_disable_ip takes the routes by which it is asked with all others
             there = (r for r in more if iface.up or r[2] != "broadcast")
-            local += [_row(dst, mask, number, kind, scope, a.local) for dst, mask, kind, scope in there]
+            local += [_row(dst, mask, number, kind, scope, source) for dst, mask, kind, scope in there]
     numbers = {name: n for n, name in enumerate(node.interfaces, 1)}
     for r in sorted_routes(node, family, "local"):
         local += _hops(r, family, numbers)
     return sorted(local, key=lambda r: -r[1])
+
+
+def _primary(a: Address, addresses: Iterable[Address]) -> Address:
+    """Return whose address the routes of an IPv4 address prefer: a secondary one's is the first of its network."""
+    if not a.flags & SECONDARY:
+        return a
+    mask = V4.mask_of(a.prefix)
+    there = (a.local if a.peer is None else a.peer) & mask
+    same = (b for b in addresses if b.prefix == a.prefix and (b.local if b.peer is None else b.peer) & mask == there)
+    return next(same, a)
 
 
 def _prefix_routes(a: Address, loopback: bool) -> Iterator[tuple[int, int, str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -208,6 +208,8 @@ class Compiler:
     source_runs: list[SourceRun] = field(default_factory=list)
     # what rules may not name, and why
     unsupported_sets: Mapping[str, str] = field(default_factory=dict)
+    # list:sets that count for themselves
+    counted_lists: Collection[str] = ()
     # whether the engine has a date
     dated: bool = True
     # see Rules
@@ -283,6 +285,7 @@ class Compiler:
         """Add -m set; in lenient rules a set that is not there never matches."""
         try:
             number = self.set_number(m.name)
+            self.refuse_counters_of_lists(m)
         except RuleError as error:
             self.never(error)
             return
@@ -305,6 +308,14 @@ class Compiler:
         if name in self.foreign_sets:
             raise RuleError(f"The protocol family of set {name} is not IPv{self.family.version}: not applicable")
         return self.sets[name]
+
+    def refuse_counters_of_lists(self, m: Match) -> None:
+        """Raise RuleError where a rule asks a list:set what its members have counted together (list_set_ktest)."""
+        if m.name in self.counted_lists and isinstance(m, SetMatch) and m.limits:
+            raise RuleError(
+                f"--packets-* and --bytes-* of {m.name}, a list:set with counters, are not supported: "
+                "match its members, or create the list without counters"
+            )
 
     def limit(self, m: Match) -> None:
         """Append -m limit: two slots, and a full bucket."""
@@ -642,6 +653,7 @@ def compile_rules(
     foreign = {name for name, s in sets.items() if not s.is_of(family)}
     c = Compiler(iface_names, {name: n for n, name in enumerate(sets)}, foreign, parsed.source, family)
     c.unsupported_sets, c.lenient, c.warnings = unsupported_sets or {}, parsed.lenient, parsed.warnings
+    c.counted_lists = {name for name, s in sets.items() if s.kind == "list:set" and s.counters}
     c.dated = dated
     c.rings_before, c.masks_before = dict(shared[0]), dict(shared[1]) if family is V6 else {}
     if before is not None:

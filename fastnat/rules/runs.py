@@ -113,7 +113,7 @@ def _network_cuts(addr: int, mask: int, full: int) -> tuple[int, int]:
 # cuts of addrtype and of the martian checks
 FIXED_CUTS = {
     4: {1, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF},
-    6: {1, 2, 0xFE80 << 112, 0xFEC0 << 112, 0xFF << 120},
+    6: {1, 2, 0xFFFF << 32, 0x10000 << 32, 0xFE80 << 112, 0xFEC0 << 112, 0xFF << 120},
 }
 
 

@@ -15,7 +15,6 @@ import fastnat
 
 # every third case is IPv6
 SEEDS = [*range(9), *(pytest.param(n, marks=pytest.mark.slow) for n in range(9, 90))]
-SEEDS4 = [p for n, p in enumerate(SEEDS) if n % 3 != 2]
 N = 1500
 
 
@@ -72,8 +71,12 @@ def test_headers(seed):
         assert other == state, name
 
 
-# frames in one buffer are IPv4
-@pytest.mark.parametrize("seed", SEEDS4)
+def without_rest(data):
+    """Return a datagram without what lies in its frame behind the length of its header, which stays there."""
+    return data[: 40 + int.from_bytes(data[4:6])] if data[:1] >= b"\x60" else data
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_bytes(seed):
     case = random_case(seed)
     rng = np.random.default_rng(seed)
@@ -85,10 +88,11 @@ def test_bytes(seed):
     for remember in (True, False):
         nat = engine(case, seed, remember)
         whole = buffer.copy()
-        out = nat.process_frames(whole, offsets, ifaces, times)
+        # Engine.process_frames is of IPv4 alone
+        out = nat.stacks[case.family].core.process_frames(whole, offsets, ifaces, times)
         found["frames", remember] = (
             [
-                (v, whole[a:b].tobytes() if v != fastnat.Verdict.DROP else b"")
+                (v, without_rest(whole[a:b].tobytes()) if v != fastnat.Verdict.DROP else b"")
                 for v, a, b in zip(out["verdict"].tolist(), offsets[:-1], offsets[1:], strict=True)
             ],
             seen(nat),
@@ -96,8 +100,13 @@ def test_bytes(seed):
         nat = engine(case, seed, remember)
         answers = []
         for iface, now, a, b in zip(ifaces.tolist(), times.tolist(), offsets[:-1], offsets[1:], strict=True):
-            verdict, left = nat.process_packet(buffer[a:b].tobytes(), names[iface], now)
-            answers.append((int(verdict), left or b""))
+            data = buffer[a:b].tobytes()
+            # one whose version is damaged belongs to the other family, to which a buffer of frames does not give it
+            if (data[:1] >= b"\x60") == (case.family == 6):
+                verdict, left = nat.process_packet(data, names[iface], now)
+            else:
+                verdict, left, *_ = nat.stacks[case.family].core.process_packet(data, iface, now)
+            answers.append((int(verdict), without_rest(left or b"")))
         found["datagrams", remember] = answers, seen(nat)
     first, state = found.pop(("frames", True))
     assert state[1]["new"] > 5

@@ -1,5 +1,6 @@
 """Virtual services of IPVS, by the documentation of IPVS and ipvsadm(8): the kernels at hand have none to compare."""
 
+import math
 import random
 import re
 
@@ -760,3 +761,52 @@ def compare_with_model(draw):
     every = [(key, server) for key, there in services.items() for server in there]
     for (key, server), line in zip(every, lines, strict=True):
         assert line[-2:] == model.counts(*key, server)
+
+
+@pytest.mark.parametrize("scheduler", ["lc", "wlc"])
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3), (2, 4, 1), (0, 3, 3), (5, 0, 1)])
+def test_the_server_with_the_fewest_connections_by_a_list(scheduler, weights):
+    """ip_vs_lc_schedule, ip_vs_wlc_schedule: the first of equals, by the product of load and the other's weight."""
+    nat, servers = engine(scheduler, weights), ["10.244.2.5", "10.244.2.6", "10.244.1.7"]
+    held = {}
+    for n in range(90):
+        loads = [sum(server == s for s in held.values()) for server in servers]
+        best = None
+        for k, weight in enumerate(weights):
+            if not weight:
+                continue
+            # UDP counts as inactive: one each
+            less = best is None or (
+                loads[k] < loads[best] if scheduler == "lc" else loads[best] * weight > loads[k] * weights[best]
+            )
+            best = k if less else best
+        held[40_000 + n] = query(nat, "10.244.2.9", sport=40_000 + n)
+        assert held[40_000 + n] == servers[best], (n, loads)
+
+
+def test_a_service_of_any_port_has_what_no_other_has():
+    """ip_vs_service_find: the port itself goes before port 0, which only a persistent service may have."""
+    saved = (
+        "-A -u 10.96.0.10:0 -s rr -p 300\n-a -u 10.96.0.10:0 -r 10.244.2.5:0 -m -w 1\n"
+        "-A -u 10.96.0.10:1 -s rr\n-a -u 10.96.0.10:1 -r 10.244.2.6:1 -m -w 1\n"
+        "-A -u 10.96.0.10:53 -s rr\n-a -u 10.96.0.10:53 -r 10.244.1.7:53 -m -w 1\n"
+    )
+    nat = fastnat.Engine(node_with(saved))
+    for n, (dport, server) in enumerate(
+        [(53, "10.244.1.7"), (1, "10.244.2.6"), (54, "10.244.2.5"), (2, "10.244.2.5")] * 2
+    ):
+        packet = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=40_000 + n, dport=dport) / b"?"
+        verdict, out = send(nat, packet)
+        assert (verdict, out.dst, out.dport) == (Verdict.FORWARD, server, dport)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3), (2, 4, 6), (0, 1, 1), (3, 0, 3), (0, 0, 1), (5, 1, 1)])
+def test_servers_in_turn_by_their_weights(weights):
+    """ip_vs_wrr_schedule: once through the list for each weight, from the greatest down in steps of their divisor."""
+    nat, servers = engine("wrr", weights), ["10.244.2.5", "10.244.2.6", "10.244.1.7"]
+    step = math.gcd(*weights)
+    turn = [
+        server for w in range(max(weights), 0, -step) for server, has in zip(servers, weights, strict=True) if has >= w
+    ]
+    said = [query(nat, "10.244.2.9", sport=40_000 + n) for n in range(3 * len(turn))]
+    assert said == turn * 3

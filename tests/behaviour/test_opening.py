@@ -26,9 +26,12 @@ RULES = {
 }
 # where DNAT leads: among the servers, so that tuples clash, back to the clients, and elsewhere
 LEADS = ("203.0.113.3", "203.0.113.1-203.0.113.2", "10.244.1.4", "192.0.2.9")
-TO_PORTS = ("", "", ":53", ":54", ":7000", ":53-54")
-SOURCES = ("", "-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source 198.51.100.77",
-           "-j SNAT --to-source 198.51.100.20-198.51.100.22", "-p udp -j MASQUERADE --to-ports 1025-1200")  # fmt: skip
+TO_PORTS = ("", "", ":53", ":54", ":7000", ":53-54", ":53-55", ":7000-7001")
+SOURCES = (
+    "", "-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source 198.51.100.77",
+    "-j SNAT --to-source 198.51.100.20-198.51.100.22", "-p udp -j MASQUERADE --to-ports 1025-1200",
+    "-p udp -j SNAT --to-source [198.51.100.40]:1022",
+)  # fmt: skip
 
 
 # chains without rules, whose policies count what passes by either way
@@ -42,6 +45,7 @@ POLICIES = "".join(
 
 
 def node(rules):
+    rules = re.sub(r"\[([\d.-]+)\]", r"\1", rules)
     made = fastnat.Node()
     made.add_interface("cni0", ["10.244.1.1/24"])
     made.add_interface("eth0", ["198.51.100.10/24"])
@@ -154,7 +158,7 @@ def test_both_ways_lead_to_the_same(seed, profile, version):
     rules, crowd = leading(seed), (6, 40, 200)[seed % 3]
     engines = []
     for remember in (True, False):
-        made = node(re.sub(r"\[([\d.-]+)\]", r"\1", rules)) if version == 4 else node6(rules)
+        made = node(rules) if version == 4 else node6(rules)
         engines.append(fastnat.Engine(made, profile, seed, remember=remember))
     batch, times = traffic(engines[0], 6000, seed, crowd) if version == 4 else traffic6(6000, seed, crowd)
     assert_alike(engines, batch, times, version)

@@ -18,6 +18,7 @@ from behaviour import (
     test_matches,
     test_nftables,
     test_nftables_state,
+    test_nftables_timeouts,
     test_nothing_lost,
     test_packets,
     test_races,
@@ -78,6 +79,13 @@ CHOSEN = {
         "test_statements_that_differ_from_rule_to_rule_are_refused",
         "test_base_chains_keep_their_order_where_rules_are_saved_as_text",
     ),
+    test_nftables_timeouts: (
+        "test_saved_forked_and_remembered_engines_go_on_alike",
+        "test_the_protocol_of_layer_3_that_an_object_names_decides_nothing",
+        "test_what_commands_do_to_connections_with_a_policy",
+        "test_policies_that_nft_refuses",
+        "test_a_file_that_names_a_policy_that_is_not_there_is_refused",
+    ),
     test_nothing_lost: (
         "test_a_call_that_is_refused_changes_nothing_in_either_family",
         "test_a_group_that_refuses_a_batch_changes_nothing_in_any_shard",
@@ -99,7 +107,6 @@ CHOSEN = {
         "test_ctrl_c_stops_between_two_packets", "test_a_signal_handler_cannot_run_the_engine_it_interrupts",
         "test_an_announced_connection_that_begins_invalid", "test_an_announced_tftp_connection_that_begins_invalid",
         "test_a_fork_does_not_look_at_the_node", "test_arrays_that_share_memory_are_refused",
-        "test_who_knows_the_key_cannot_fill_the_table", "test_crafted_packets_in_every_form",
         "test_a_port_search_that_evicts_connections_of_its_own_source",
     ),
     # 127.0.0.9 stands for an address that is no martian

@@ -1,7 +1,12 @@
 """What is remembered about rules, hooks and routes changes no answer, and no counter."""
 
+import ipaddress
+import json
+import lzma
+
 import numpy as np
 import pytest
+from kernel import bound_ways, bounds
 
 import fastnat
 from fastnat.core.layout import DispatchKey, TargetKind
@@ -107,3 +112,32 @@ def test_remembering_is_used():
     nat.process(traffic(nat, 20_000, 1))
     assert nat.core_of(4).tables["table_memos"] > 50
     assert nat.core_of(4).tables["memos"] > 20
+
+
+WAYS = json.loads(lzma.decompress((bounds.FOLDER / "ways.json.xz").read_bytes()))
+# rules of nftables are met by each packet: nothing is remembered beside them
+PLAIN = [n for n, said in enumerate(WAYS) if "rules.nft" not in said["files"]]
+
+
+@pytest.mark.parametrize("n", [pytest.param(n, marks=pytest.mark.slow if k > 3 else []) for k, n in enumerate(PLAIN)])
+def test_addresses_beside_each_other(n, tmp_path):
+    """At the ends of networks and of what addrtype, rpfilter and routes ask for: no class holds two answers."""
+    family = 6 if "rules.v6" in WAYS[n]["files"] else 4
+    for name, text in WAYS[n]["files"].items():
+        (tmp_path / name).write_text(text)
+    node = fastnat.Node.load(tmp_path)
+    every = sorted(map(ipaddress.ip_address, bound_ways.addresses(family)))
+    beside = [a + k for a in every for k in (-1, 0, 1) if 0 <= int(a) + k < 2**a.max_prefixlen]
+    said = []
+    for remember in (True, False):
+        nat, rng, out = fastnat.Engine(node, seed=1, remember=remember), np.random.default_rng(n), []
+        for turn in range(8):
+            # who is alike but for one end may meet what was remembered of another
+            one, many = [beside[rng.integers(0, len(beside))]] * len(beside), rng.permutation(beside).tolist()
+            src, dst = (one, many) if turn % 2 else (many, one)
+            batch = nat.packets(proto="udp", src=src, dst=dst, sport=1000, dport=54, iface=int(rng.integers(1, 5)))
+            out.append(nat.process(batch).tobytes())
+        nat.check()
+        said.append((out, nat.save_rules(family), nat.conntrack.format("proc")))
+    for one, other in zip(*said, strict=True):
+        assert one == other

@@ -15,7 +15,6 @@ from scapy.layers.inet6 import IPv6
 
 import fastnat
 from fastnat import BusyError, InputError, Reason, Verdict
-from fastnat.core import _steps
 
 SYN, RST, ACK = 2, 4, 16
 
@@ -487,61 +486,6 @@ def test_a_signal_handler_cannot_run_the_engine_it_interrupts():
 
 
 # --- the key of the tables
-
-
-def crafted(nat, n, key=0, bits=11):
-    """Return n headers whose original tuples have one tag and, under this key, one bucket of 2**bits."""
-    found, words, first = [], _steps.table_key(key), 0
-    wanted = None
-    while sum(map(len, found)) < n:
-        k = np.arange(first, first + 2_000_000, dtype=np.uint64)
-        fields = {"src": (0x0AF40002 + k % 60_000).astype(np.uint32), "sport": (1024 + k // 60_000).astype(np.uint16)}
-        batch = nat.packets(proto="udp", dst="203.0.113.1", dport=53, iface="cni0", **fields)
-        hashes = np.zeros(len(batch), np.uint64)
-        _steps.packet_hashes(words, batch.view(np.uint8), hashes)
-        place = hashes & np.uint64((1 << bits) - 1) | (hashes >> np.uint64(60)) << np.uint64(bits)
-        wanted = place[0] if wanted is None else wanted
-        found.append(batch[place == wanted])
-        first += 2_000_000
-    return np.concatenate(found)[:n]
-
-
-@pytest.mark.parametrize("rules", [MASQUERADE, "*nat\n-A POSTROUTING -o eth0 -d 192.0.2.1 -j MASQUERADE\nCOMMIT\n"])
-def test_who_knows_the_key_cannot_fill_the_table(rules):
-    """More flows than a group has slots, all in one bucket: all are opened, and the table does not grow for them."""
-    nat = fastnat.Engine(make_node(rules), max_connections=262_144)
-    batch = crafted(nat, 600)
-    out = nat.process(batch)
-    assert (out["verdict"] == Verdict.FORWARD).all()
-    assert len(nat.conntrack) == 600
-    nat.check()
-    tables = nat.core_of(4).tables
-    assert tables["rehashes"] >= 1 and tables["tuple_groups"] < 50
-    assert (nat.process(batch)["conn"] == out["conn"]).all()
-    # with the key unknown the same flows are like any others
-    other = fastnat.Engine(make_node(rules), key=12345, max_connections=262_144)
-    theirs = other.process(batch)
-    assert (theirs == out).all() and other.core_of(4).tables["rehashes"] == 0
-
-
-def test_crafted_packets_in_every_form():
-    """Races, single packets, frames, loading: the tables change their key in the middle and everything goes on."""
-    nat = fastnat.Engine(make_node(), max_connections=100_000)
-    batch = crafted(nat, 300)
-    secret = fastnat.Engine(make_node(), key=12345, max_connections=100_000)
-    assert (nat.process(batch, cpus=100) == secret.process(batch, cpus=100)).all()
-    assert secret.core_of(4).tables["rehashes"] == 0
-    nat.check()
-    singly = fastnat.Engine(make_node(), max_connections=100_000)
-    for row in batch:
-        source = {"src": fastnat.addresses.to_text(int(row["src"])), "dst": "203.0.113.1"}
-        assert singly.process_packet(bytes(IP(**source) / UDP(sport=int(row["sport"]), dport=53)), "cni0")[1]
-    singly.check()
-    loaded = fastnat.Engine(make_node(), max_connections=100_000)
-    assert loaded.conntrack.load(singly.conntrack.format()) == 300
-    loaded.check()
-    for engine in (nat, singly, loaded):
-        assert engine.core_of(4).tables["rehashes"] >= 1
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32))

@@ -224,25 +224,39 @@ def replies(sent, out, flags=None):
     return b
 
 
+def in_bytes(addresses):
+    """Return addresses of headers as rows of bytes."""
+    if addresses.dtype.names is None:
+        return addresses.astype(">u4").view(np.uint8).reshape(-1, 4)
+    halves = np.stack([addresses["high"], addresses["low"]], axis=1)
+    return halves.astype(">u8").view(np.uint8).reshape(-1, 16)
+
+
 def raw_of(rng, headers):
-    """Return IPv4 datagrams of headers in one buffer, and their offsets; a few are cut or damaged."""
-    n = len(headers)
-    rows = np.zeros((n, 40), np.uint8)
-    rows[:, 0], rows[:, 8], rows[:, 3], rows[:, 9] = 0x45, 64, 40, headers["proto"]
-    rows[:, 12:16] = headers["src"].astype(">u4").view(np.uint8).reshape(n, 4)
-    rows[:, 16:20] = headers["dst"].astype(">u4").view(np.uint8).reshape(n, 4)
-    rows[:, 20:22] = headers["sport"].astype(">u2").view(np.uint8).reshape(n, 2)
-    rows[:, 22:24] = headers["dport"].astype(">u2").view(np.uint8).reshape(n, 2)
-    rows[:, 32], rows[:, 33], rows[:, 34] = 0x50, headers["tcp_flags"], 0xFF
-    udp = headers["proto"] == 17
-    rows[udp, 24:28] = [0, 20, 0, 0]
-    total = rows[:, :20].view(">u2").astype(np.uint64).sum(axis=1)
-    total = (total >> 16) + (total & 0xFFFF)
-    rows[:, 10:12] = (0xFFFF - ((total >> 16) + (total & 0xFFFF))).astype(">u2").view(np.uint8).reshape(n, 2)
+    """Return datagrams of headers in one buffer, and their offsets; a few are cut or damaged."""
+    n, four = len(headers), headers["src"].dtype.names is None
+    src, begin, whole = (12, 20, 40) if four else (8, 40, 60)
+    size = 4 if four else 16
+    rows = np.zeros((n, whole), np.uint8)
+    if four:
+        rows[:, 0], rows[:, 8], rows[:, 3], rows[:, 9] = 0x45, 64, 40, headers["proto"]
+    else:
+        rows[:, 0], rows[:, 7], rows[:, 5], rows[:, 6] = 0x60, 64, 20, headers["proto"]
+    rows[:, src : src + size] = in_bytes(headers["src"])
+    rows[:, src + size : src + 2 * size] = in_bytes(headers["dst"])
+    l4 = rows[:, begin:]
+    l4[:, 0:2] = headers["sport"].astype(">u2").view(np.uint8).reshape(n, 2)
+    l4[:, 2:4] = headers["dport"].astype(">u2").view(np.uint8).reshape(n, 2)
+    l4[:, 12], l4[:, 13], l4[:, 14] = 0x50, headers["tcp_flags"], 0xFF
+    l4[headers["proto"] == 17, 4:8] = [0, 20, 0, 0]
+    if four:
+        total = rows[:, :20].view(">u2").astype(np.uint64).sum(axis=1)
+        total = (total >> 16) + (total & 0xFFFF)
+        rows[:, 10:12] = (0xFFFF - ((total >> 16) + (total & 0xFFFF))).astype(">u2").view(np.uint8).reshape(n, 2)
     hurt = rng.random(n) < 0.1
-    rows[hurt, rng.integers(0, 40, int(hurt.sum()))] = rng.integers(0, 256, int(hurt.sum()))
-    lengths = np.where(rng.random(n) < 0.97, 40, rng.integers(0, 41, n))
-    kept = np.arange(40) < lengths[:, None]
+    rows[hurt, rng.integers(0, whole, int(hurt.sum()))] = rng.integers(0, 256, int(hurt.sum()))
+    lengths = np.where(rng.random(n) < 0.97, whole, rng.integers(0, whole + 1, n))
+    kept = np.arange(whole) < lengths[:, None]
     return rows[kept], np.cumsum(np.concatenate([[0], lengths]), dtype=np.int64)
 
 

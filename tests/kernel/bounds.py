@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kernel import gateway
+from kernel import bound_rest, gateway
 from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
 from kernel.bound_rules import matches, nftables, options
 from kernel.bound_streams import chunks, segments
@@ -34,6 +34,24 @@ KINDS = {
     "nftables": nftables,
     "options": options,
     "ways": ways,
+    "children": bound_rest.children,
+    "repeats": bound_rest.repeats,
+    "by_ports": bound_rest.by_ports,
+    "source_routes": bound_rest.source_routes,
+    "behind": bound_rest.behind,
+    "groups": bound_rest.groups,
+    "hops": bound_rest.hops,
+    "routing": bound_rest.routing,
+    "sets": bound_rest.counted_sets,
+    "by_devices": bound_rest.by_devices,
+    "late": bound_rest.late,
+    "parts": bound_rest.parts,
+    "ip_options": bound_rest.ip_options,
+    "several": bound_rest.several,
+    "ftp_of_ipv4": bound_rest.ftp_of_ipv4,
+    "zones": bound_rest.zones,
+    "device_sets": bound_rest.device_sets,
+    "own_ways": bound_rest.own_ways,
 }
 
 

@@ -1,6 +1,9 @@
+import ipaddress
+
 import pytest
 
 from fastnat import RuleError, iptables
+from fastnat.addresses import V6
 
 GOOD = """*nat\r
 :PREROUTING ACCEPT [1:2]\r
@@ -136,3 +139,20 @@ def test_a_listing_command_names_the_table_of_what_it_shows():
     rules = iptables.parse("root@node:~# iptables -S FORWARD\n-P FORWARD DROP\n-A FORWARD -i eth0 -j ACCEPT\n")
     assert list(rules.tables) == ["filter"]
     assert rules.tables["filter"].chains["FORWARD"].policy == "DROP"
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "high", "ports"),
+    [
+        ("::c633:640a", "::c633:640a", "::c633:640a", None), ("::1-::2", "::1", "::2", None),
+        (":53", None, None, (53, 53)),
+        ("[::c633:640a]:53", "::c633:640a", "::c633:640a", (53, 53)), ("[]:53", None, None, (53, 53)),
+        ("[::1]-[::2]:53-54", "::1", "::2", (53, 54)), ("fd00::1", "fd00::1", "fd00::1", None),
+    ],
+)  # fmt: skip
+def test_where_dnat_of_ipv6_leads(said, low, high, ports):
+    """As ip6tables 1.8.9 reads and prints them: what begins with two colons is an address, with one a port."""
+    rule = f"*nat\n-A PREROUTING -p udp -j DNAT --to-destination {said}\nCOMMIT\n"
+    target = iptables.parse(rule, "rules.v6", family=V6).tables["nat"].chains["PREROUTING"].rules[0].target
+    assert (target.min_addr, target.max_addr) == tuple(int(ipaddress.ip_address(a or "::")) for a in (low, high))
+    assert (target.min_proto, target.max_proto) == (ports or (0, 0))

@@ -120,6 +120,24 @@ SETS = (
 )
 
 
+@pytest.mark.parametrize("counters", ["", " counters"])
+@pytest.mark.parametrize("asks", ["", " --packets-gt 3", " ! --bytes-eq 5", " ! --update-subcounters"])
+def test_what_a_list_of_sets_has_counted_cannot_be_asked(node, counters, asks):
+    """list_set_ktest compares what the list counts of each of its members, not what they count."""
+    (node / "ipset.save").write_text(
+        f"create A hash:ip counters\ncreate L list:set{counters}\nadd L A\nadd A 10.89.0.2\n"
+    )
+    (node / "rules.v4").write_text(f"*filter\n-A FORWARD -m set --match-set L src{asks} -j DROP\nCOMMIT\n")
+    if not counters or not asks.endswith(("3", "5")):
+        fastnat.Engine(fastnat.Node.load(node))
+        return
+    with pytest.raises(fastnat.RuleError, match="of L, a list:set with counters"):
+        fastnat.Engine(fastnat.Node.load(node))
+    lenient = fastnat.Node.load(node, lenient=True)
+    fastnat.Engine(lenient)
+    assert "a list:set with counters" in lenient.rules.warnings[0]
+
+
 def test_a_set_of_an_unsupported_type_matters_only_to_rules_that_name_it(node):
     (node / "ipset.save").write_text(SETS)
     rule = "*filter\n-A FORWARD -m set {}--match-set {} src -j DROP\nCOMMIT\n"

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nodes import examples
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.sctp import SCTP, SCTPChunkInit
 
 import fastnat
 from fastnat.errors import InputError
@@ -210,3 +212,73 @@ def test_sets_count_and_forget(tmp_path):
         assert [passes(engine, 9, 5.0), passes(engine, 9, 5.1)] == [False, True]
         assert passes(engine, 8, 1e6)
         assert not passes(engine, 7, 1e6, mark=9) and passes(engine, 7, 1e6, mark=8)
+
+
+HELPED = "*raw\n-A PREROUTING -p tcp --dport 21 -j CT --helper ftp\nCOMMIT\n"
+# of an array: a field, the largest number that it may have, and the protocol of its connection
+LIMITS = [
+    ("helps", "kind", 3, 6), ("helps", "master_kind", 3, 6),
+    ("helps", ("n_ends", 0), 2, 6), ("helps", ("n_ends", 1), 2, 6),
+    ("expects", "dir", 1, 6), ("expects", "any_sport", 1, 6),
+    ("tcp", ("scale", 0), 14, 6), ("tcp", ("scale", 1), 14, 6),
+    ("tcp", "last_dir", 1, 6), ("tcp", "last_index", 5, 6), ("tcp", "last_wscale", 14, 6),
+    # in the place of a field of TCP: sctp_t.last_dir
+    ("tcp", ("td_maxend", 0, 2), 1, 132),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[4, 6])
+def talked(request, tmp_path_factory):
+    """The arrays of an engine with a helped connection of TCP, which announces another, and one of SCTP."""
+    family = request.param
+    node = fastnat.Node()
+    node.add_interface("in", ["10.0.0.1/24", "fd01::1/64"])
+    node.add_interface("out", ["192.0.2.1/24", "fd02::1/64"])
+    (node.load_rules if family == 4 else node.load_rules6)(HELPED)
+    ip, ends = (IP, ("10.0.0.2", "192.0.2.9")) if family == 4 else (IPv6, ("fd01::2", "fd02::9"))
+    there, back = ip(src=ends[0], dst=ends[1]), ip(src=ends[1], dst=ends[0])
+    port = b"PORT 10,0,0,2,7,1\r\n" if family == 4 else b"EPRT |2|fd01::2|1793|\r\n"
+    nat = fastnat.Engine(node)
+    for iface, packet in (
+        ("in", there / TCP(sport=4000, dport=21, flags="S", seq=100)),
+        ("out", back / TCP(sport=21, dport=4000, flags="SA", seq=200, ack=101)),
+        ("in", there / TCP(sport=4000, dport=21, flags="A", seq=101, ack=201)),
+        ("in", there / TCP(sport=4000, dport=21, flags="PA", seq=101, ack=201) / b"USER\r\n"),
+        ("in", there / TCP(sport=4000, dport=21, flags="PA", seq=107, ack=201) / port),
+        ("in", there / SCTP(sport=5, dport=6, tag=0) / SCTPChunkInit(init_tag=9)),
+    ):
+        assert nat.process_packet(bytes(packet), iface, 1.0)[0] == fastnat.Verdict.FORWARD
+    path = tmp_path_factory.mktemp("limits") / "state"
+    nat.save(path)
+    with zipfile.ZipFile(path) as file:
+        return family, path, {name: file.read(name) for name in file.namelist()}
+
+
+@pytest.mark.parametrize(("member", "field", "most", "proto"), LIMITS)
+def test_numbers_at_their_limits_are_taken_and_beyond_refused(talked, member, field, most, proto):
+    family, path, arrays = talked
+    conns = np.load(io.BytesIO(arrays[f"conns{family}.npy"]))
+    row = 0 if member in ("helps", "expects") else int(np.flatnonzero(conns["tuples"]["proto"][:, 0] == proto)[0])
+    for value in (most, most + 1):
+        array = np.load(io.BytesIO(arrays[f"{member}{family}.npy"]))
+        name, *at = field if isinstance(field, tuple) else (field,)
+        there = array[name][row : row + 1]
+        if len(at) == 2:
+            there[:, at[0] : at[0] + 1].view(np.uint8)[0, at[1]] = value
+        elif at:
+            there[0, at[0]] = value
+        else:
+            there[0] = value
+        if field == "kind" and value in (2, 3):
+            # helpers of other protocols, or families
+            continue
+        buffer, where = io.BytesIO(), path.with_name("changed")
+        np.save(buffer, array)
+        with zipfile.ZipFile(where, "w") as out:
+            for other, content in arrays.items():
+                out.writestr(other, buffer.getvalue() if other == f"{member}{family}.npy" else content)
+        if value <= most:
+            fastnat.Engine.restore(where).check()
+        else:
+            with pytest.raises(InputError):
+                fastnat.Engine.restore(where)

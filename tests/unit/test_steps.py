@@ -40,6 +40,12 @@ def test_keyed_hash_is_the_same_with_and_without_aes_instructions():
         assert len(set(_steps.keyed_hash(key, m0, m1))) == 1
 
 
+def test_no_key_of_the_tables_comes_again_nor_any_of_its_words():
+    """Who has learnt one key, or one word, knows nothing of the next."""
+    keys = _steps.next_keys(300)
+    assert len({word for key in keys for word in key}) == 300 * len(keys[0]) == 3000
+
+
 def test_keyed_hash_depends_on_every_bit_of_the_message_and_on_the_key():
     key = list(range(10))
     seen = {_steps.keyed_hash(key, 0, 0)[0], _steps.keyed_hash([1, *key[1:]], 0, 0)[0]}

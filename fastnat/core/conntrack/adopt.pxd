@@ -12,7 +12,7 @@ from ..tuples.rehash cimport is_crowded, rehash, rehash_for
 from ..tuples.tuple cimport conn_tuple, tuple_invertible, tuple_proto
 from .confirm cimport confirm, insert_reply_only
 from .insert cimport conn_alloc, conn_release
-from .lookup cimport find_tuple, is_expired
+from .lookup cimport find_for, is_expired
 
 cdef enum:
     ADOPTED = 0
@@ -103,8 +103,8 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
     p.hash = tuple_hash(e, from_.tuples[0])
     h = tuple_hash(e, from_.tuples[1])
     # a hidden one (NAT_CLASH) shares its original tuple with the one that won the race; only its reply leads to it
-    if (not hidden and find_tuple(e, from_.tuples[0], p.hash, p.now) != FN_NONE) \
-            or find_tuple(e, from_.tuples[1], h, p.now) != FN_NONE:
+    if (not hidden and find_for(e, from_, 0, from_.tuples[0], p.hash, p.now) != FN_NONE) \
+            or find_for(e, from_, 1, from_.tuples[1], h, p.now) != FN_NONE:
         return ADOPT_TAKEN
     if e.count >= e.max_conns:
         return ADOPT_MAXIMUM

@@ -15,7 +15,7 @@ from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_proto
 from ..waypoints cimport note_holder
 from .events cimport note_event
 from .insert cimport chain_of, conn_release, unlink_tuple
-from .lookup cimport dst16_count, find_tuple, next_with
+from .lookup cimport dst16_count, find_for, next_with
 from .protocols cimport account
 from .timing_wheel cimport wheel_add
 
@@ -170,10 +170,10 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t by_orig = FN_NONE
     cdef uint32_t by_reply = FN_NONE
     if p.held:
-        by_orig = find_tuple(e, c.tuples[0], p.hash, p.now)
+        by_orig = find_for(e, c, 0, c.tuples[0], p.hash, p.now)
     if p.held or not (p.verified and tuple_equal(p.reply_checked, reply)):
         h = tuple_hash(e, reply)
-        by_reply = find_tuple(e, reply, h, p.now)
+        by_reply = find_for(e, c, 1, reply, h, p.now)
     if fn_unlikely(by_orig != FN_NONE or by_reply != FN_NONE):
         note_holder(e, p, by_reply if by_reply != FN_NONE else by_orig)
         return resolve_clash(e, p, by_orig, by_reply, h)

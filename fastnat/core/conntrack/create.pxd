@@ -14,7 +14,7 @@ from ..tuples.tuple cimport tuple_invertible
 from .adopt cimport add_to_source
 from .confirm cimport confirm
 from .insert cimport conn_alloc, conn_release
-from .lookup cimport find_tuple
+from .lookup cimport find_for
 
 cdef enum:
     CREATED = 0
@@ -54,8 +54,8 @@ cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_
     p.now = <uint32_t>e.now
     p.hash = tuple_hash(e, wanted.tuples[0])
     # of both directions: two connections with one reply tuple would have one answer
-    if find_tuple(e, wanted.tuples[0], p.hash, p.now) != FN_NONE \
-            or find_tuple(e, wanted.tuples[1], tuple_hash(e, wanted.tuples[1]), p.now) != FN_NONE:
+    if find_for(e, wanted, 0, wanted.tuples[0], p.hash, p.now) != FN_NONE \
+            or find_for(e, wanted, 1, wanted.tuples[1], tuple_hash(e, wanted.tuples[1]), p.now) != FN_NONE:
         # 6.18 answers EEXIST, and counts nothing
         e.stats[STAT_INSERT_FAILED] += e.profile == LINUX_5_4
         return CREATE_TAKEN

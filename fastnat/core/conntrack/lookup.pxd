@@ -4,11 +4,11 @@
 # Invariants: an entry whose timeout is due is never returned (nf_ct_is_expired: signed difference <= 0).
 # Differs from the kernel: expired entries met on the way are left to conntrack/timing_wheel, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from ..types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_tags_equal,
+from ..types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_likely, fn_tags_equal,
                       FN_GROUP_BUCKETS, FN_NONE, FN_DST16, fn_unlikely, FN_V6, tuple_t)
 from ..tuples.hash cimport tuple_hash
 from ..tuples.table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
-from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_in_zone
+from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_in_zone, zone_of
 
 
 cdef inline bint is_live(const conn_t *ct) noexcept nogil:
@@ -93,6 +93,14 @@ cdef inline uint32_t find_in_zone(const engine_t *e, tuple_t t, uint32_t zone, u
         return find_tuple(e, t, tuple_hash(e, t), now)
     id_ = find_directed(e, t, tuple_hash(e, t), now, 0)
     return id_ if id_ != FN_NONE else find_directed(e, other, tuple_hash(e, other), now, 1)
+
+
+cdef inline uint32_t find_for(const engine_t *e, const conn_t *c, uint32_t dir, tuple_t t, uint64_t h, uint32_t now) noexcept nogil:
+    # find_for: who has the tuple t, of hash h, that a connection is to have in one direction (nf_ct_key_equal).
+    if fn_likely(zone_of(c, 0) == zone_of(c, 1)):
+        return find_tuple(e, t, h, now)
+    # the chain is that of our zone of this direction, and there each item is compared with our zone of its own
+    return find_directed(e, t, h, now, dir)
 
 
 cdef inline uint32_t *dst16_count(const engine_t *e, addr_t dst) noexcept nogil:

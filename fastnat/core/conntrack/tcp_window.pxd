@@ -316,9 +316,8 @@ cdef inline void slide_receiver(tcp_t *t, const segment_t *g, uint32_t win) noex
 cdef inline void count_repeat(tcp_t *t, const segment_t *g) noexcept nogil:
     # count_repeat: a pure ACK equal to the last one is a retransmission; many of them shorten the timeout.
     if t.last_dir == g.s and t.last_seq == g.seq and t.last_ack == g.ack and t.last_end == g.end and t.last_win == g.win:
-        # one byte; nf_conntrack_tcp_max_retrans is at most 255, too
-        if t.retrans < 255:
-            t.retrans += 1
+        # one byte, which begins anew behind 255
+        t.retrans = <uint8_t>(t.retrans + 1)
         return
     t.last_dir = <uint8_t>g.s
     t.last_seq = g.seq

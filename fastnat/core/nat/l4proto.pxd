@@ -191,8 +191,11 @@ cdef inline tuple_t with_candidate(const search_t *s, tuple_t t, uint32_t off) n
     return with_key(t, s.manip, candidate_port(s, off))
 
 
-cdef inline bint may_have_bitmap(const engine_t *e, const search_t *s, tuple_t t) noexcept nogil:
+cdef inline bint may_have_bitmap(const engine_t *e, const search_t *s, tuple_t t, const pkt_t *p) noexcept nogil:
     # may_have_bitmap: bitmaps are of ports that the source may have.
+    # of a tuple they do not know the direction, which decides where zones differ by it
+    if fn_unlikely(zone_of(&e.conns[p.ct], 0) != zone_of(&e.conns[p.ct], 1)):
+        return False
     return s.manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t))
 
 
@@ -227,7 +230,7 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
             return True
         i += 1
         # few probes are the rule; a bitmap for each of those peers would take more memory than it saves time
-        if s.key == NULL and i == e.bitmap_probes and may_have_bitmap(e, s, t[0]):
+        if s.key == NULL and i == e.bitmap_probes and may_have_bitmap(e, s, t[0], p):
             # a crowded peer: the rest of this search and all later ones read a bitmap
             take_bitmap(e, s, bitmap_create(e, s.reply))
             if s.key != NULL and not s.hard:
@@ -258,7 +261,7 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
     s.key = NULL
     off = first_offset(e, t, range_, manip)
     e.stats[STAT_PORT_SEARCHES] += 1
-    if may_have_bitmap(e, &s, t):
+    if may_have_bitmap(e, &s, t, p):
         s.reply = tuple_in_zone(invert_tuple(with_key(t, MANIP_SRC, 0)), zone_of(&e.conns[p.ct], 1))
         bitmap = bitmap_find(e, s.reply)
         take_bitmap(e, &s, bitmap)

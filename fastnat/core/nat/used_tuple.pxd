@@ -7,7 +7,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.insert cimport conn_delete
-from ..conntrack.lookup cimport find_tuple
+from ..conntrack.lookup cimport find_for, find_tuple
 from ..tuples.hash cimport tuple_hash
 from ..waypoints cimport note_holder
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
@@ -33,7 +33,7 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
         h = p.ahead.reply_hash[0]
     else:
         h = tuple_hash(e, reply)
-    id_ = find_tuple(e, reply, h, p.now)
+    id_ = find_for(e, &e.conns[p.ct], 1, reply, h, p.now)
     if id_ == FN_NONE:
         p.reply_checked = reply
         p.reply_hash = h
@@ -88,17 +88,12 @@ cdef inline bint allows_clash(const engine_t *e, uint32_t proto) noexcept nogil:
 cdef inline uint32_t find_in_zones(engine_t *e, tuple_t t, const pkt_t *p) noexcept nogil:
     # find_in_zones: who has a tuple in the packet's zone, which may differ by direction (nf_conntrack_find_get).
     cdef const conn_t *c = &e.conns[p.ct]
-    cdef bint one_zone = zone_of(c, 0) == zone_of(c, 1)
-    cdef tuple_t there
-    cdef uint32_t id_, dir_
-    for dir_ in range(2):
-        there = tuple_in_zone(t, zone_of(c, dir_))
-        id_ = find_tuple(e, there, tuple_hash(e, there), p.now)
-        if id_ != FN_NONE and (one_zone or id_ & 1 == dir_):
-            return id_
-        if one_zone:
-            break
-    return FN_NONE
+    cdef tuple_t there = tuple_in_zone(t, zone_of(c, 0))
+    cdef uint32_t id_ = find_for(e, c, 0, there, tuple_hash(e, there), p.now)
+    if id_ != FN_NONE or zone_of(c, 0) == zone_of(c, 1):
+        return id_
+    there = tuple_in_zone(t, zone_of(c, 1))
+    return find_for(e, c, 1, there, tuple_hash(e, there), p.now)
 
 
 cdef inline bint both_have_spoken(engine_t *e, tuple_t t, const pkt_t *p) noexcept nogil:

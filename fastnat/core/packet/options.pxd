@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 from ..types cimport *
 from ..multipath cimport choose_hop
 from ..fib cimport (addr_type, address_class, classify, flow_back, flow_t, flow_to, is_limited_broadcast, is_local_kind, is_multicast,
-                    leads_nowhere, route_back, route_of, ruled_route, TYPE_UNICAST)
+                    leads_nowhere, route_back, route_of, route_on, TYPE_UNICAST)
 from ..source_address cimport addr_within, next_hop, route_source, SCOPE_LINK, SCOPE_UNIVERSE
 from ..tuples.tuple cimport tuple_dst, tuple_src
 from ..validate cimport destination_is_martian, source_fails
@@ -223,14 +223,15 @@ cdef inline addr_t leaving_source(const engine_t *e, pkt_t *p) noexcept nogil:
     # which it leaves (ip_rt_get_source).
     cdef uint32_t route = p.route
     cdef flow_t f
-    if e.n_fib_rules:
+    # on a source route they are those that the packet has at the time: the node's own, then those of the next hop
+    if e.n_fib_rules or p.srr_hop_at:
         f = flow_to(e, p)
         f.dst_class = address_class(e, f.dst)
         f.out_iface = p.out_iface
         f.proto = 0
         f.sport = 0
         f.dport = 0
-        route = ruled_route(e, &f, p.out_iface)
+        route = route_on(e, &f, p.out_iface)
         if leads_nowhere(e, route):
             return addr_within(e, p.out_iface, next_hop(e, p), SCOPE_UNIVERSE)
     return route_source(e, route)

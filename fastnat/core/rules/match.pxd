@@ -13,7 +13,7 @@ from ..helpers.expect cimport help_of
 from ..packet.frame cimport frame_in, has_frame
 from ..packet.checksum cimport load_be16, load_be32
 from ..packet.mangle cimport set_tos, set_ttl, tos_of
-from ..fib cimport classify, has_type, incoming, outgoing, packet_type
+from ..fib cimport classify, has_type, incoming, outgoing, packet_type, TYPE_ANYCAST
 from ..tuples.hash cimport random_u64
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src
 from ..validate cimport comes_from_there
@@ -145,6 +145,9 @@ cdef inline bint type_holds(engine_t *e, const match_t *m, pkt_t *p, bint dst) n
     cdef uint32_t iface = FN_ANY_IFACE
     if m.addrtype.device:
         iface = p.in_iface if m.addrtype.device == 1 else p.out_iface
+    # the first address of a network is one of its class, and alone is for anybody (is_anycast6 of fib)
+    if FN_V6 and m.addrtype.types & TYPE_ANYCAST:
+        p.unrepeatable = True
     classify(e, p)
     if dst:
         return has_type(e, m.addrtype.types, tuple_dst(p.t), p.dst_class, iface)

@@ -14,7 +14,7 @@ from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
 from ..source_address cimport only_addr6
 from ..tuples.tuple cimport invert_tuple, tuple_dport, tuple_proto, tuple_src, tuple_with_dst
-from .conditions cimport completeness, FORWARDED, gather_rules, has_rules, may_be_memorized, walk_at
+from .conditions cimport completeness, FORWARDED, gather_rules, may_be_memorized, walk_at
 from .pass_memo cimport pass_memo_flush
 
 
@@ -62,22 +62,13 @@ cdef inline void take_destination(memo_t *memo, const table_memo_t *dst, const t
 
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
-    # of a chain without rules
-    cdef table_memo_t none
+    # a table of nat has all its chains, and each ends with a policy: both have been walked
     cdef const table_memo_t *dst = walk_at(e, p, PLACE_DST)
     cdef const table_memo_t *src = walk_at(e, p, PLACE_SRC)
     cdef const target_t *range_
     cdef memo_t *memo
     cdef uint32_t rules[FN_MEMO_RULES]
     cdef uint32_t n, walked, i
-    memset(&none, 0, sizeof(table_memo_t))
-    none.kind = TARGET_ACCEPT
-    none.mark = p.mark
-    none.packets = 1
-    if not has_rules(e, PLACE_DST):
-        dst = &none
-    if not has_rules(e, PLACE_SRC):
-        src = &none
     # routes that depend on more than a memo's key are not kept by the connection either
     if e.conns[p.ct].routes[0] == 0 or not may_be_memorized(e, p, dst, src):
         return
