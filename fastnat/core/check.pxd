@@ -371,12 +371,12 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
 cdef inline const char *check_ipvs_conn(const engine_t *e, uint32_t at, room_t *r) noexcept nogil:
     # check_ipvs_conn: one of IPVS is found by its client, has a place in the wheel, and those that count it exist.
     cdef const ipvs_conn_t *c = &e.ipvs_conns[at - 1]
-    cdef uint32_t place = 0 if c.flags & IPVS_ONE_PACKET else ipvs_head(e, c.client, c.client_port, c.proto)[0]
+    cdef uint32_t place = ipvs_head(e, c.client, c.client_port, c.proto)[0]
     cdef uint32_t met = 0
     while place and place != at and met < e.n_ipvs_conns and place <= e.n_ipvs_conns:
         place = e.ipvs_conns[place - 1].next
         met += 1
-    if place != at and not c.flags & IPVS_ONE_PACKET:
+    if place != at:
         return b"a connection of IPVS is not in its bucket"
     if c.slot >= FN_IPVS_WHEEL or not (e.ipvs_busy[c.slot >> 6] >> (c.slot & 63)) & 1:
         return b"a connection of IPVS waits in an empty slot"

@@ -122,10 +122,17 @@ enum ipvs_flag {
     IPVS_ACTIVE = 4,
     /* its end is that of its entry in conntrack */
     IPVS_NFCT = 8,
-    /* --ops: for one datagram; it is in no bucket */
+    /* --ops: for one datagram, with which it ends; it is in no bucket */
     IPVS_ONE_PACKET = 16,
     /* a template whose server is gone or has no weight: nobody finds it any more (ip_vs_check_template) */
     IPVS_FORGOTTEN = 32,
+};
+
+/* ipvs_conn_t.state of a template (IP_VS_CTPL_S_*) */
+enum ipvs_template_state {
+    IPVS_TEMPLATE_NONE = 0,
+    /* a connection that it controls was established, or answered */
+    IPVS_TEMPLATE_ASSURED = 1,
 };
 
 /* service_t.flags */
@@ -134,6 +141,8 @@ enum service_flag {
     SERVICE_HASH_PORTS = 1,
     /* each datagram of UDP is for a server of its own */
     SERVICE_ONE_PACKET = 2,
+    /* sh: a server without weight is passed over */
+    SERVICE_HASH_FALLBACK = 4,
 };
 
 /* enum ip_vs_tcp_states */

@@ -18,6 +18,7 @@ from .conntrack.lookup cimport find_tuple
 from .frames cimport first_outside, frames_t, run_frames, walk_datagram
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
 from .ipvs.adopt cimport adopt_ipvs, control_again, told_by_entry
+from .ipvs.connection cimport end_serverless
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
 from .packet.packet cimport store
@@ -914,6 +915,12 @@ cdef class Datapath:
             for i in range(n):
                 if c[i].control and (c[i].control > n or not control_again(&self.e, here[i + 1], here[c[i].control])):
                     raise ValueError(f"connection {i} of IPVS: its template cannot be")
+
+    def end_serverless(self):
+        """End what IPVS has for real servers that are gone, where the node's kernel does so by itself (expire_nodest_conn, Linux 5.9)."""
+        with self:
+            if self.e.expire_nodest_conn and self.e.profile != LINUX_5_4:
+                end_serverless(&self.e)
 
     def told_of_ipvs(self, records not None):
         """Which of CONN[n] IPVS must have given their real server, bool[n]: such entries have no DST_NAT."""

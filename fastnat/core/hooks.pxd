@@ -19,14 +19,14 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
 from .packet.mangle cimport count_unruled
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
-from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_of
+from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport chain_at, comes_by_way_back, FORWARDED, may_have_memo
 from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.tuple cimport tuple_dst, tuple_proto, tuple_src
-from .validate cimport (destination_is_martian, is_member, may_be_forwarded, source_fails,
+from .validate cimport (destination_is_martian, is_loopback, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
 from .waypoints cimport note_drop, note_waypoint
 
@@ -163,29 +163,50 @@ cdef inline uint32_t to_client(engine_t *e, pkt_t *p) noexcept nogil:
 
 
 cdef inline uint32_t route_to_server(engine_t *e, pkt_t *p) noexcept nogil:
-    # route_to_server: the destination has just become a real server's; the connection's own route is the service's.
-    cdef uint32_t route = route_of(e, p)
+    # route_to_server: the destination has just become a real server's; the connection's own route is the service's. Policy rules
+    # see nothing but that destination (do_output_route4, __ip_vs_route_output_v6).
+    cdef uint32_t route = route_of(e, p) if e.n_fib_rules == 0 else route_lookup(e, tuple_dst(p.t))
+    cdef bint is_own = p.in_iface == 0 or p.in_iface == e.loopback
     if leads_nowhere(e, route):
         return REASON_NO_ROUTE
+    if not is_local_kind(e, route):
+        # 127.0.0.1 stays on the node (crosses_local_route_boundary)
+        if is_loopback(tuple_src(p.t)) and (is_own or not FN_V6):
+            return REASON_MARTIAN
+    elif p.hook == HOOK_FORWARD or (is_loopback(tuple_dst(p.t)) and not is_own):
+        return REASON_MARTIAN
     take_route(e, p, route)
     note_waypoint(e, p, WAYPOINT_SERVER, REASON_NONE)
     return REASON_NONE
 
 
 cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
-    # send_to_server: IPVS puts the packet into OUTPUT, where conntrack knows it already (ip_vs_nat_send_or_cont).
+    # send_to_server: IPVS puts the packet into OUTPUT, where conntrack knows it already, and as if the node had sent it
+    # (ip_vs_nat_send_or_cont).
+    cdef uint16_t in_iface = p.in_iface
+    cdef uint16_t out_iface = p.out_iface
     cdef uint32_t reason = age(e, p)
     if reason:
         return reason
+    p.in_iface = 0
     p.verdict = VERDICT_FORWARD
     p.hook = HOOK_OUTPUT
     reason = filter_hook(e, TABLE_RAW, HOOK_OUTPUT, p)
     if not reason:
-        reason = mangle_and_dnat(e, HOOK_OUTPUT, p)
+        reason = mangle_output(e, p)
     if not reason:
-        reason = filter_hook(e, TABLE_FILTER, HOOK_OUTPUT, p)
+        reason = nat_hook(e, HOOK_OUTPUT, p, MANIP_DST)
+    if not reason:
+        reason = filter_output(e, p, out_iface)
     note_waypoint(e, p, HOOK_OUTPUT, reason)
+    p.in_iface = in_iface
     return reason if reason else postrouting(e, p)
+
+
+cdef inline bint is_for_host(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # is_for_host: IPVS takes nothing that was sent to a group or to all (PACKET_HOST in ip_vs_in_hook).
+    cdef addr_t dst = tuple_dst(p.t)
+    return not (is_multicast(dst) or is_limited_broadcast(dst) or (p.route and e.routes[p.route - 1].kind == ROUTE_BROADCAST))
 
 
 cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
@@ -200,7 +221,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
         reason = filter_hook(e, TABLE_FILTER, HOOK_INPUT, p)
     if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
         reason = to_client(e, p)
-        if not reason and not p.served:
+        if not reason and not p.served and is_for_host(e, p):
             reason = to_server(e, p)
             if not reason and p.served:
                 reason = route_to_server(e, p)

@@ -125,11 +125,19 @@ class IpvsFlag(IntEnum, metaclass=CodeMeta):
     FORGOTTEN = 32
 
 
+class IpvsTemplateState(IntEnum, metaclass=CodeMeta):
+    """ipvs_conn_t.state of a template (IP_VS_CTPL_S_*)."""
+
+    NONE = 0
+    ASSURED = 1
+
+
 class ServiceFlag(IntEnum, metaclass=CodeMeta):
     """service_t.flags."""
 
     HASH_PORTS = 1
     ONE_PACKET = 2
+    HASH_FALLBACK = 4
 
 
 class IpvsTcpState(IntEnum, metaclass=CodeMeta):

@@ -96,8 +96,12 @@ cdef extern from "types.h" nogil:
         IPVS_ONE_PACKET
         IPVS_FORGOTTEN
     enum:
+        IPVS_TEMPLATE_NONE
+        IPVS_TEMPLATE_ASSURED
+    enum:
         SERVICE_HASH_PORTS
         SERVICE_ONE_PACKET
+        SERVICE_HASH_FALLBACK
     enum:
         IPVS_TCP_NONE
         IPVS_TCP_ESTABLISHED

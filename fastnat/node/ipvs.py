@@ -14,19 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family, family_of, fold
-from ..core.layout import FN_NONE, IpvsFlag, IpvsSctpState, IpvsTcpState, Scheduler, ServiceFlag
+from ..core.layout import FN_NONE, IpvsFlag, IpvsSctpState, IpvsTcpState, IpvsTemplateState, Scheduler, ServiceFlag
 from ..dtypes import HZ, PROTOCOLS, records_of
 from ..errors import InputError
 from ..util.slots import Slots
 from ..util.text import decimal, excerpt, text_of
 
 SCHEDULERS = {s.name.lower(): int(s) for s in Scheduler}
-HASH_PORTS, ONE_PACKET = int(ServiceFlag.HASH_PORTS), int(ServiceFlag.ONE_PACKET)
+HASH_PORTS, HASH_FALLBACK = int(ServiceFlag.HASH_PORTS), int(ServiceFlag.HASH_FALLBACK)
+ONE_PACKET = int(ServiceFlag.ONE_PACKET)
+# ipvsadm -b, by both names; schedulers other than sh do not look at them
+SCHEDULER_FLAGS = {
+    "sh-port": "hash_ports",
+    "flag-2": "hash_ports",
+    "sh-fallback": "hash_fallback",
+    "flag-1": "hash_fallback",
+}
 DEFAULT_PERSISTENCE = 300
 SERVICE_OPTIONS = {"-t": "tcp", "-u": "udp", "--tcp-service": "tcp", "--udp-service": "udp", "--sctp-service": "sctp"}
 LISTED = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "FWM": ""}
 PROTOCOL_STATES = {PROTOCOLS["tcp"]: IpvsTcpState, PROTOCOLS["sctp"]: IpvsSctpState}
-TEMPLATE = int(IpvsFlag.TEMPLATE)
+TEMPLATE, FORGOTTEN = int(IpvsFlag.TEMPLATE), int(IpvsFlag.FORGOTTEN)
 # seconds, as core/ipvs/adopt.pxd takes them
 MAX_PERSISTENCE = 2**30 // HZ
 # seconds after which idle connections end: of TCP, of TCP in FIN_WAIT, of UDP (ipvsadm --set)
@@ -58,6 +66,8 @@ class Service:
     persistence: int = 0
     client_mask: int = 0
     hash_ports: bool = False
+    # sh: what would go to a server without weight goes to another one
+    hash_fallback: bool = False
     # --ops: each datagram of UDP is scheduled
     one_packet: bool = False
     servers: list[RealServer] = field(default_factory=list)
@@ -171,7 +181,7 @@ def _saved(services: dict[Any, Service], words: list[str]) -> None:
             seconds = rest[at + 1] if at + 1 < len(rest) and rest[at + 1].isdecimal() else ""
             del rest[at : at + 1 + bool(seconds)]
             _persist(service, seconds or str(DEFAULT_PERSISTENCE), _take(rest, "-M", "--netmask"))
-        service.hash_ports = "sh-port" in str(_take(rest, "-b", "--sched-flags") or "")
+        _flag(service, _take(rest, "-b", "--sched-flags") or "")
         service.one_packet = any(w in rest for w in ("-o", "--ops"))
         _check(service)
         services[key] = service
@@ -204,6 +214,14 @@ def _persist(service: Service, seconds: str, netmask: str | None) -> None:
         )
 
 
+def _flag(service: Service, flags: str) -> None:
+    for flag in filter(None, flags.split(",")):
+        if flag not in SCHEDULER_FLAGS:
+            known = ", ".join(SCHEDULER_FLAGS)
+            raise ValueError(f"flag {excerpt(flag)!r} of a scheduler is not supported; expected some of {known}")
+        setattr(service, SCHEDULER_FLAGS[flag], True)
+
+
 def _weight(weight: str) -> int:
     return decimal(weight, 0, 65535, "weight")
 
@@ -221,7 +239,7 @@ def _listed_service(services: dict[Any, Service], words: list[str]) -> Service:
     if "persistent" in words:
         at = words.index("persistent")
         _persist(service, words[at + 1], _take(words, "mask"))
-    service.hash_ports = "sh-port" in words[-1]
+    _flag(service, next((w.strip("()") for w in words[3:] if w.startswith("(")), ""))
     service.one_packet = "ops" in words[3:]
     _check(service)
     services[key] = service
@@ -255,7 +273,8 @@ def compile_services(services: list[Service], family: Family) -> dict[str, NDArr
         rows.append(
             (
                 family.pack(s.addr), family.pack(s.client_mask), s.fwmark, s.port, s.proto, SCHEDULERS[s.scheduler],
-                *where, s.persistence * HZ, s.hash_ports * HASH_PORTS | s.one_packet * ONE_PACKET,
+                *where, s.persistence * HZ,
+                s.hash_ports * HASH_PORTS | s.hash_fallback * HASH_FALLBACK | s.one_packet * ONE_PACKET,
             )
         )  # fmt: skip
         servers += [(family.pack(r.addr), r.weight, 0, 0, r.port, 0) for r in s.servers]
@@ -298,16 +317,17 @@ def _text(family: Family, addr: int, port: int) -> str:
 
 
 def format_connections(family: Family, connections: NDArray[np.void], now: float) -> str:
-    """Return what `ipvsadm -Lnc` prints of IPVS_CONN[n], templates with state NONE; now: seconds."""
+    """Return what `ipvsadm -Lnc` prints of IPVS_CONN[n] and of templates among them; now: seconds."""
     out = [
         "IPVS connection entries", f"pro {'expire':<6} {'state':<11} {'source':<18} {'virtual':<18} destination",
     ]  # fmt: skip
     names = {number: name.upper() for name, number in PROTOCOLS.items()}
-    here = np.uint32(int(now * HZ + 1e-6) & 0xFFFFFFFF)
+    here = int(now * HZ + 1e-6)
     for c in connections:
-        left = int(c["expires"] - here) // HZ
+        # jiffies wrap
+        left = (int(c["expires"]) - here & 0xFFFFFFFF) // HZ
         source, service, server = (
-            _text(family, family.unpack(c[f]), int(c[f"{f}_port"])) for f in ("client", "service", "server")
+            _text(family, family.unpack(c[f]), _port(c, f)) for f in ("client", "service", "server")
         )
         name = names[int(c["proto"])] if c["proto"] else "IP"
         out.append(f"{name:<3} {left // 60:02d}:{left % 60:02d}  {_state(c):<11} {source:<18} {service:<18} {server}")
@@ -315,7 +335,15 @@ def format_connections(family: Family, connections: NDArray[np.void], now: float
 
 
 def _state(connection: np.void) -> str:
-    kind = PROTOCOL_STATES.get(int(connection["proto"]))
-    if connection["flags"] & TEMPLATE:
-        return "NONE"
-    return kind(int(connection["state"])).name if kind else "UDP"
+    kind = IpvsTemplateState if connection["flags"] & TEMPLATE else PROTOCOL_STATES.get(int(connection["proto"]))
+    name = kind(int(connection["state"])).name if kind else "UDP"
+    if kind is IpvsSctpState:
+        # as sctp_state_name_table abbreviates them
+        name = name.replace("COOKIE_", "C-").replace("SHUTDOWN_", "S-").replace("ACK_", "ACK-")
+    return name
+
+
+def _port(connection: np.void, end: str) -> int:
+    # a template that is not to be found has lost its ports (ip_vs_check_template)
+    lost = connection["flags"] & FORGOTTEN and end != "client"
+    return 65535 if lost else int(connection[f"{end}_port"])

@@ -1,6 +1,7 @@
 """Virtual services of IPVS, by the documentation of IPVS and ipvsadm(8): the kernels at hand have none to compare."""
 
 import math
+import json
 import random
 import re
 
@@ -154,6 +155,22 @@ def test_weighted_least_connections_prefers_the_heavier():
     assert servers.count("10.244.2.6") == 6
 
 
+def test_source_hash_passes_over_a_server_without_weight():
+    """ip_vs_sh_get_fallback searches the 256 places from twice the hash on."""
+    nat = engine("sh -b sh-fallback", (0, 2, 1))
+    servers = ("10.244.2.5", "10.244.2.6", "10.244.1.7")
+    places = [(0, 1, 1, 2)[n % 4] for n in range(256)]
+    for host in range(10, 90):
+        address = (0x0AF40200 + host) ^ (0xFD000000 if nat.node.has_ipv6 else 0)
+        first = (address * 0x61C88647 & 0xFFFFFFFF) >> 24
+        tried = [places[first]] + [places[(2 * first + n) % 256] for n in range(256)]
+        assert query(nat, f"10.244.2.{host}") == servers[next(n for n in tried if n)]
+    with pytest.raises(InputError, match="flag 'mh-port'"):
+        ipvs.parse("-A -u 10.96.0.10:53 -s sh -b sh-port,mh-port")
+    (listed,) = ipvs.parse("UDP 10.96.0.10:53 sh (sh-fallback,sh-port) ops\n")
+    assert (listed.hash_ports, listed.hash_fallback, listed.one_packet) == (True, True, True)
+
+
 def test_source_hash_keeps_a_client_on_its_server():
     nat = engine("sh")
     first = {n: query(nat, f"10.244.2.{n}") for n in range(10, 60)}
@@ -207,16 +224,25 @@ def without(server, scheduler="rr"):
     return "\n".join(line for line in text.splitlines() if server not in line)
 
 
+@pytest.mark.parametrize("scheduler", ["rr", "rr -p 60"])
 @pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
-def test_a_server_taken_away_ends_its_connections(profile):
-    """expire_nodest_conn=1, which kube-proxy sets: the next packet is lost, the one behind it finds another server."""
-    nat = engine(profile=profile)
+def test_a_server_taken_away_ends_its_connections(profile, scheduler):
+    """expire_nodest_conn=1, which kube-proxy sets: linux-5.4 waits for the next packet, and loses it."""
+    nat = engine(scheduler, profile=profile)
     assert [query(nat, "10.244.2.9"), query(nat, "10.244.2.10")] == ["10.244.2.5", "10.244.2.6"]
-    nat.node.load_services(without("10.244.2.5"))
+    nat.node.load_services(without("10.244.2.5", scheduler))
     nat.reload()
-    assert len(nat.conntrack) == 2
-    pod = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=40000, dport=53) / b"?"
-    assert send(nat, pod, now=1.0) == (Verdict.DROP, None)
+    nat.check()
+    listed = nat.service_connections()
+    if profile == "linux-5.4":
+        assert "10.244.2.5" in listed
+        assert len(nat.conntrack) == 2
+        pod = IP(src="10.244.2.9", dst="10.96.0.10") / UDP(sport=40000, dport=53) / b"?"
+        assert send(nat, pod, now=1.0) == (Verdict.DROP, None)
+    else:
+        # ip_vs_expire_nodest_conn_flush: templates go with their connections, others' stay
+        assert "10.244.2.5" not in listed
+        assert len(nat.conntrack) == 1
     assert query(nat, "10.244.2.9", now=2.0) in ("10.244.2.6", "10.244.1.7")
     assert query(nat, "10.244.2.10", now=2.0) == "10.244.2.6"
     nat.check()
@@ -282,6 +308,16 @@ def test_the_timeouts_of_ipvsadm():
         assert nat.service_connections().splitlines()[2:] == []
     with pytest.raises(InputError, match="timeout"):
         ipvs.parse("--set 1 2 x")
+
+
+def test_the_times_that_are_left_when_jiffies_wrap():
+    nat = engine()
+    nat.advance(2**32 / 250 - 100)
+    query(nat, "10.244.2.9", now=2**32 / 250 - 100)
+    assert nat.service_connections().splitlines()[2].split()[:2] == ["UDP", "05:00"]
+    nat.advance(2**32 / 250 + 100)
+    assert nat.service_connections().splitlines()[2].split()[:2] == ["UDP", "01:40"]
+    nat.check()
 
 
 def test_the_entries_of_a_dump_have_their_server():
@@ -419,12 +455,12 @@ def test_a_client_of_a_mark_keeps_its_server_over_a_reload():
     nat.reload()
     assert asked("10.96.0.1", 80, 3, 2.0) == server
     nat.check()
-    # without the service its clients keep nothing, and what it had sent is lost
+    # without the service its clients keep nothing, and its address is the node's (ip_vs_expire_nodest_conn_flush)
     node.load_services("")
     nat.reload()
     nat.check()
     packet = IP(src="10.244.2.9", dst="10.96.0.1") / TCP(sport=3, dport=80, flags="S", seq=3)
-    assert send(nat, packet, now=3.0)[0] == Verdict.DROP
+    assert send(nat, packet, now=3.0)[0] == Verdict.LOCAL
 
 
 @pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc", "sh"])
@@ -461,6 +497,15 @@ def test_sctp_in_headers_alone_and_an_abort_behind_a_cookie():
     nat.check()
 
 
+@pytest.mark.parametrize("scheduler", ["lc", "wlc"])
+def test_the_connection_of_one_packet_counts_for_no_other(scheduler):
+    """It ends with its packet (ip_vs_conn_put), not a jiffy later: the first of equal servers gets all of a burst."""
+    nat = fastnat.Engine(node_with(SAVED.format(scheduler=f"{scheduler} -o", w1=1, w2=1, w3=1)))
+    assert [query(nat, "10.244.2.9") for _ in range(3)] == ["10.244.2.5"] * 3
+    assert "10.244" not in nat.service_connections()
+    nat.check()
+
+
 def test_states_of_sctp():
     """The four packets of an association, its end, and an INIT whose answer never came (ip_vs_proto_sctp.c)."""
     saved = "-A --sctp-service 10.96.0.10:53 -s rr\n-a --sctp-service 10.96.0.10:53 -r 10.0.0.9:53 -m -w 1\n"
@@ -494,10 +539,37 @@ def test_states_of_sctp():
         )
     ]
     assert states == [
-        ("00:04", "INIT1"), ("01:01", "COOKIE_SENT"), ("01:01", "COOKIE_REPLIED"), ("15:00", "ESTABLISHED"),
-        ("15:00", "ESTABLISHED"), ("01:01", "SHUTDOWN_RECEIVED"), ("01:01", "SHUTDOWN_ACK_SENT"), ("01:01", "CLOSED"),
+        ("00:04", "INIT1"), ("01:01", "C-SENT"), ("01:01", "C-REPLIED"), ("15:00", "ESTABLISHED"),
+        ("15:00", "ESTABLISHED"), ("01:01", "S-RECEIVED"), ("01:01", "S-ACK-SENT"), ("01:01", "CLOSED"),
     ]  # fmt: skip
     nat.check()
+
+
+def test_what_has_no_chunk_is_dropped():
+    """sctp_conn_schedule asks for a chunk before it asks for a service; one of a connection goes on."""
+    packet = IP(src="10.244.2.9", dst="10.244.2.1") / SCTP(sport=40000, dport=53, tag=7)
+    assert send(engine(), packet)[0] == Verdict.DROP
+    assert send(fastnat.Engine(node_with("")), packet)[0] == Verdict.LOCAL
+
+
+def test_a_template_is_assured_by_what_it_controls():
+    """ip_vs_control_assure_ct: a connection that is established, or answered over UDP."""
+    nat = fastnat.Engine(
+        node_with(SAVED.format(scheduler="rr -p 60", w1=1, w2=1, w3=1).replace("-s rr\n", "-s rr -p 60\n"))
+    )
+
+    def states():
+        return [line.split()[2] for line in nat.service_connections().splitlines()[2:] if ":0 " in line]
+
+    server = query(nat, "10.244.2.9")
+    assert states() == ["NONE"]
+    send(nat, IP(src=server, dst="10.244.2.9") / UDP(sport=53, dport=40000) / b"!")
+    assert states() == ["ASSURED"]
+    tcp(nat, "S")
+    tcp(nat, "SA", back=True)
+    assert sorted(states()) == ["ASSURED", "NONE"]
+    tcp(nat, "A")
+    assert states() == ["ASSURED", "ASSURED"]
 
 
 @pytest.mark.parametrize("code", [1, 3])
@@ -546,6 +618,99 @@ def test_services_survive_saving_and_forking(tmp_path):
     assert again.services() == nat.services()
     # what conntrack has forgotten, IPVS has not
     assert query(again, "10.244.2.10", now=200.0) == query(nat, "10.244.2.10", now=200.0) == "10.244.2.6"
+
+
+def test_a_server_is_found_again_by_its_own_port(tmp_path):
+    """A persistent service of all ports leaves the client's port, whatever its server's (ip_vs_sched_persist)."""
+    every = "-A -u 10.96.0.10:0 -s rr -p 60\n-a -u 10.96.0.10:0 -r 10.244.2.5:5353 -m -w 1\n"
+    nat = fastnat.Engine(node_with(every))
+    assert query(nat, "10.244.2.9") == "10.244.2.5"
+    nat.save(tmp_path / "state")
+    for again in (nat, fastnat.Engine.restore(tmp_path / "state")):
+        # neither another weight nor a service of the port itself takes its server
+        mine = "-A -u 10.96.0.10:53 -s rr\n-a -u 10.96.0.10:53 -r 10.244.2.6:53 -m -w 1\n"
+        again.node.load_services(every.replace("-w 1", "-w 2") + mine)
+        again.reload()
+        assert query(again, "10.244.2.9", now=1.0) == "10.244.2.5"
+        assert query(again, "10.244.2.10", now=1.0) == "10.244.2.6"
+        again.check()
+
+
+@pytest.mark.parametrize("seed", [1, 2, pytest.param(range(3, 40), marks=pytest.mark.drawn)])
+def test_random_services_are_the_same_after_restoring(seed, tmp_path):
+    """Each connection has its server again, whatever ports services and servers have, and whichever are persistent."""
+    for one in seed if isinstance(seed, range) else [seed]:
+        draw = random.Random(one)
+        nat = fastnat.Engine(node_with(random_services(draw)))
+        for step in range(40):
+            port = draw.choice([53, 5353, 0])
+            packet = IP(src=f"10.244.2.{draw.randint(9, 12)}", dst="10.96.0.10") / UDP(sport=step % 5, dport=port)
+            nat.process_packet(bytes(packet), "cni0", step * draw.choice([0.1, 1.0, 3.0]) + nat.core_of(4).now)
+            if draw.random() < 0.1:
+                nat.node.load_services(random_services(draw))
+                nat.reload()
+            nat.check()
+        nat.save(tmp_path / "state")
+        again = fastnat.Engine.restore(tmp_path / "state")
+        again.check()
+        assert again.services() == nat.services()
+        assert sorted(again.service_connections().splitlines()) == sorted(nat.service_connections().splitlines())
+
+
+def random_services(draw):
+    """Return services of one port and of all ports of one address, with some of four servers each."""
+    lines = []
+    for port in draw.sample([53, 5353, 0], draw.randint(1, 3)):
+        kept = f" -p {draw.choice([1, 60])}" if port == 0 or draw.random() < 0.4 else ""
+        lines.append(f"-A -u 10.96.0.10:{port} -s {draw.choice(['rr', 'wrr', 'lc', 'wlc', 'sh'])}{kept}")
+        lines += [
+            f"-a -u 10.96.0.10:{port} -r 10.244.2.{n}:{draw.choice([0, port, 7000])} -m -w {draw.choice([0, 1, 3])}"
+            for n in draw.sample(range(5, 9), draw.randint(0, 4))
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def test_what_comes_from_port_0_is_scheduled_each_time():
+    """ip_vs_conn_in_get: port 0 there means that the port is not known yet."""
+    nat = engine()
+    assert [query(nat, "10.244.2.9", sport=0) for _ in range(3)] == ["10.244.2.5", "10.244.2.6", "10.244.1.7"]
+    nat.advance(301.0)
+    nat.check()
+
+
+def test_127_0_0_1_stays_on_the_node():
+    """crosses_local_route_boundary: the well-known NodePort that cannot be reached by 127.0.0.1."""
+    saved = "-A -t 127.0.0.1:30080 -s rr\n-a -t 127.0.0.1:30080 -r {}:8080 -m -w 1\n"
+    packet = bytes(IP(src="127.0.0.1", dst="127.0.0.1") / TCP(sport=1000, dport=30080, flags="S"))
+    for server, verdict in (("10.244.2.5", Verdict.DROP), ("10.244.2.1", Verdict.LOCAL)):
+        nat = fastnat.Engine(node_with(saved.format(server)))
+        assert nat.process_packet(packet, "local")[0] == verdict
+        nat.check()
+    # nor does a packet from elsewhere get there
+    nat = fastnat.Engine(node_with("-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r 127.0.0.1:8080 -m -w 1\n"))
+    assert tcp(nat, "S")[0] == Verdict.DROP
+
+
+@pytest.mark.parametrize(("chain", "device"), [("PREROUTING", "eth0"), ("OUTPUT", "cni0")])
+def test_policy_rules_see_only_the_server(chain, device, tmp_path):
+    """do_output_route4 asks for the server's address alone; mangle in OUTPUT has the packet routed anew by its mark."""
+    node = node_with(SAVED.format(scheduler="rr", w1=0, w2=0, w3=1))
+    node.save(tmp_path)
+    (tmp_path / "rules.v4").write_text(f"*mangle\n-A {chain} -p udp -j MARK --set-mark 1\nCOMMIT\n" + RULES)
+    routes = [
+        {"dst": "10.0.0.0/24", "dev": "eth0"}, {"dst": "10.244.2.0/24", "dev": "cni0"},
+        {"dst": "10.244.0.0/16", "gateway": "10.0.0.7", "dev": "eth0"},
+        {"dst": "default", "gateway": "10.244.2.77", "dev": "cni0", "table": "100"},
+    ]  # fmt: skip
+    policy = [{"priority": n, "src": "all", "table": name} for n, name in ((0, "local"), (32766, "main"))]
+    policy.insert(1, {"priority": 5, "src": "all", "fwmark": "0x1", "table": "100"})
+    (tmp_path / "route-all.json").write_text(json.dumps(routes))
+    (tmp_path / "rule.json").write_text(json.dumps(policy))
+    nat = fastnat.Engine(fastnat.Node.load(tmp_path))
+    batch = nat.packets(proto="udp", src="10.244.2.9", dst="10.96.0.10", sport=40000, dport=53, iface="cni0")
+    (out,) = nat.process(batch)
+    assert out["verdict"] == Verdict.FORWARD
+    assert nat.node.iface_names[out["out_iface"]] == device
 
 
 def test_the_listing_and_ipv6():

@@ -53,7 +53,8 @@ CHOSEN = {
     test_ipvs: (
         "test_a_service_of_a_firewall_mark", "test_a_client_of_a_mark_keeps_its_server_over_a_reload",
         "test_ipv6_services_are_translated_too", "test_the_listing_and_ipv6",
-        "test_bad_text_is_named_with_its_line",
+        "test_bad_text_is_named_with_its_line", "test_127_0_0_1_stays_on_the_node",
+        "test_policy_rules_see_only_the_server",
     ),
     test_matches: (
         "test_an_engine_without_a_date_refuses_rules_that_ask_for_it",

@@ -32,6 +32,8 @@ cdef inline bint may_be(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
     cdef bint template = c.flags & IPVS_TEMPLATE != 0
     if not c.flags & IPVS_USED or c.timeout > LONGEST or c.expires - <uint32_t>e.now - 1 >= LONGEST:
         return False
+    if template and c.state > IPVS_TEMPLATE_ASSURED:
+        return False
     if c.proto == PROTO_TCP:
         return c.state <= IPVS_TCP_SYNACK
     if c.proto == PROTO_SCTP:

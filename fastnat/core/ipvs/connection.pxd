@@ -29,8 +29,9 @@ cdef inline uint32_t *ipvs_head(const engine_t *e, addr_t client, uint32_t port,
 
 
 cdef inline uint32_t find_request(const engine_t *e, tuple_t t) noexcept nogil:
-    # find_request: place + 1 of the connection of a packet to a service, 0: none (ip_vs_conn_in_get).
-    cdef uint32_t at = ipvs_head(e, tuple_src(t), tuple_sport(t), tuple_proto(t))[0]
+    # find_request: place + 1 of the connection of a packet to a service, 0: none (ip_vs_conn_in_get). Port 0 stands for an unknown
+    # one there (IP_VS_CONN_F_NO_CPORT), so that what comes from it is scheduled each time.
+    cdef uint32_t at = ipvs_head(e, tuple_src(t), tuple_sport(t), tuple_proto(t))[0] if tuple_sport(t) else 0
     cdef const ipvs_conn_t *c
     while at:
         c = &e.ipvs_conns[at - 1]
@@ -196,7 +197,7 @@ cdef inline void drop_conntrack(engine_t *e, const ipvs_conn_t *c) noexcept nogi
     # drop_conntrack: the entry of its original tuple, in zone 0, ends with it (ip_vs_conn_drop_conntrack).
     cdef tuple_t t = tuple_make(c.client, c.service, c.client_port, c.service_port, c.proto, 0)
     cdef uint32_t found = find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now)
-    if found != FN_NONE:
+    if found != FN_NONE and c.client_port:
         conn_delete(e, found >> 1)
 
 
@@ -222,9 +223,30 @@ cdef inline void ipvs_expire(engine_t *e, uint32_t at) noexcept nogil:
         wheel_put(e, at)
         return
     # before the record is free: conn_delete may ask for others
-    if c.flags & IPVS_NFCT and not c.flags & (IPVS_TEMPLATE | IPVS_ONE_PACKET):
+    if c.flags & IPVS_NFCT and not c.flags & IPVS_TEMPLATE:
         drop_conntrack(e, c)
     ipvs_release(e, at)
+
+
+cdef inline void end_now(engine_t *e, uint32_t at) noexcept nogil:
+    # end_now: one that controls nothing ends before it is due (ip_vs_conn_del).
+    wheel_take(e, at)
+    ipvs_expire(e, at)
+
+
+cdef inline void end_serverless(engine_t *e) noexcept nogil:
+    # end_serverless: connections and templates whose server is gone end, and templates with the last connection that does
+    # (ip_vs_expire_nodest_conn_flush).
+    cdef uint32_t i, control
+    cdef const ipvs_conn_t *c
+    for i in range(e.n_ipvs_conns):
+        c = &e.ipvs_conns[i]
+        if not c.flags & IPVS_USED or c.dest != FN_NONE or c.n_control:
+            continue
+        control = c.control
+        end_now(e, i + 1)
+        if control and e.ipvs_conns[control - 1].n_control == 0:
+            end_now(e, control)
 
 
 cdef inline uint64_t ipvs_due(const engine_t *e) noexcept nogil:

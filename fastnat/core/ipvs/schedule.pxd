@@ -12,6 +12,7 @@ cdef enum:
     # an active connection weighs as much as this many inactive ones
     ACTIVE_WEIGHT = 256
     SH_BITS = 8
+    SH_BUCKETS = 1 << SH_BITS
 
 
 cdef inline uint32_t service_hash(addr_t addr, uint32_t port, uint32_t proto) noexcept nogil:
@@ -44,29 +45,38 @@ cdef inline service_t *find_service(const engine_t *e, const pkt_t *p) noexcept 
     return s if s != NULL else service_at(e, tuple_dst(p.t), 0, tuple_proto(p.t))
 
 
-cdef inline const service_t *service_of(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
-    # service_of: the service that a connection or a template belongs to, NULL: there is none any more.
-    cdef const service_t *s
-    cdef uint32_t i
-    if c.mark:
-        for i in range(e.n_services):
-            if e.services[i].fwmark == c.mark:
-                return &e.services[i]
-        return NULL
-    s = service_at(e, c.service, c.service_port, c.proto)
-    return s if s != NULL else service_at(e, c.service, 0, c.proto)
+cdef inline bint may_be_server(const service_t *s, const server_t *server, const ipvs_conn_t *c) noexcept nogil:
+    # may_be_server: whether a connection, or a template, of the service may have this real server.
+    if server.addr != c.server:
+        return False
+    if server.port == c.server_port:
+        return True
+    # the client's port may be left as it is, and then says nothing of the server's own (server_port of ipvs/translate)
+    return not c.flags & IPVS_TEMPLATE and (server.port == 0 or (s.persist != 0 and c.service_port != s.port))
 
 
-cdef inline uint32_t server_again(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
-    # server_again: => The real server of a connection by its address and port, as its service has it now, or FN_NONE.
-    cdef const service_t *s = service_of(e, c)
+cdef inline uint32_t server_in(const engine_t *e, const service_t *s, const ipvs_conn_t *c) noexcept nogil:
+    # server_in: => The real server of a connection among those of a service, FN_NONE: it is none of them.
     cdef uint32_t i
     if s == NULL:
         return FN_NONE
     for i in range(s.first, s.first + s.n):
-        if e.servers[i].addr == c.server and (c.server_port == 0 or e.servers[i].port in (0, c.server_port)):
+        if may_be_server(s, &e.servers[i], c):
             return i
     return FN_NONE
+
+
+cdef inline uint32_t server_again(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
+    # server_again: => The real server of a connection by its address and port, as its service has it now, or FN_NONE.
+    cdef uint32_t i, found
+    if c.mark:
+        for i in range(e.n_services):
+            if e.services[i].fwmark == c.mark:
+                return server_in(e, &e.services[i], c)
+        return FN_NONE
+    found = server_in(e, service_at(e, c.service, c.service_port, c.proto), c)
+    # the service of its port may have come later than the connection, which one of all ports has opened
+    return found if found != FN_NONE else server_in(e, service_at(e, c.service, 0, c.proto), c)
 
 
 cdef inline uint32_t schedule_rr(engine_t *e, service_t *s) noexcept nogil:
@@ -116,21 +126,39 @@ cdef inline uint32_t schedule_lc(engine_t *e, const service_t *s, bint weighted)
     return best
 
 
+cdef inline uint32_t sh_turns(const server_t *server) noexcept nogil:
+    # sh_turns: buckets in a row that a server gets; one without weight gets one, too (ip_vs_sh_reassign).
+    return server.weight if server.weight else 1
+
+
+cdef inline uint32_t sh_bucket(const engine_t *e, const service_t *s, uint64_t at) noexcept nogil:
+    # sh_bucket: => The server of a bucket, FN_NONE: it has no weight. at: less than all turns together.
+    cdef uint32_t i
+    for i in range(s.first, s.first + s.n):
+        if at < sh_turns(&e.servers[i]):
+            return i if e.servers[i].weight else FN_NONE
+        at -= sh_turns(&e.servers[i])
+    return FN_NONE
+
+
 cdef inline uint32_t schedule_sh(const engine_t *e, const service_t *s, const pkt_t *p) noexcept nogil:
     # schedule_sh: 256 buckets, dealt to the servers in turn, each as many as its weight.
     cdef uint32_t h = (folded(tuple_src(p.t)) + (tuple_sport(p.t) if s.flags & SERVICE_HASH_PORTS else 0)) * <uint32_t>0x61c88647
-    cdef uint64_t total = 0
-    cdef uint64_t at
-    cdef uint32_t i
+    cdef uint64_t turns = 0
+    cdef uint32_t i, found
     for i in range(s.first, s.first + s.n):
-        total += e.servers[i].weight if e.servers[i].weight else 1
-    if total == 0:
+        turns += sh_turns(&e.servers[i])
+    if turns == 0:
         return FN_NONE
-    at = (h >> (32 - SH_BITS)) % total
-    for i in range(s.first, s.first + s.n):
-        if at < (e.servers[i].weight if e.servers[i].weight else 1):
-            return i if e.servers[i].weight else FN_NONE
-        at -= e.servers[i].weight if e.servers[i].weight else 1
+    h >>= 32 - SH_BITS
+    found = sh_bucket(e, s, h % turns)
+    if found != FN_NONE or not s.flags & SERVICE_HASH_FALLBACK:
+        return found
+    # the search begins at twice the hash, which is in the offset already (ip_vs_sh_get_fallback)
+    for i in range(SH_BUCKETS):
+        found = sh_bucket(e, s, ((2 * h + i) & (SH_BUCKETS - 1)) % turns)
+        if found != FN_NONE:
+            return found
     return FN_NONE
 
 

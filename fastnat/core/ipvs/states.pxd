@@ -164,6 +164,14 @@ cdef inline bint is_active(const ipvs_conn_t *c) noexcept nogil:
     return c.proto == PROTO_SCTP and c.state == IPVS_SCTP_ESTABLISHED
 
 
+cdef inline bint assures(const ipvs_conn_t *c, uint32_t before, uint32_t dir) noexcept nogil:
+    # assures: a packet shows that the connection is no flood's: it becomes established, or a server answers by UDP
+    # (ip_vs_control_assure_ct). before: its state in front of the packet.
+    if c.proto == PROTO_UDP:
+        return dir == DIR_OUTPUT
+    return c.state != before and c.state == (IPVS_TCP_ESTABLISHED if c.proto == PROTO_TCP else IPVS_SCTP_ESTABLISHED)
+
+
 cdef inline uint32_t timeout_of(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
     # timeout_of: jiffies that a state lasts.
     if c.proto == PROTO_UDP:

@@ -12,10 +12,10 @@ from ..helpers.expect cimport reassign_helper
 from ..packet.rewrite cimport manip_pkt
 from ..tuples.tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src,
                              tuple_with_dst, tuple_with_src)
-from .connection cimport (bind_server, count_active, find_reply, find_request, find_template, FIRST, ipvs_new, link_conn, restart,
+from .connection cimport (bind_server, count_active, end_now, find_reply, find_request, find_template, FIRST, ipvs_new, link_conn, restart,
                           set_expiry)
 from .schedule cimport find_service, schedule
-from .states cimport DIR_INPUT, DIR_OUTPUT, is_active, is_opening, is_over, may_open, next_state
+from .states cimport assures, DIR_INPUT, DIR_OUTPUT, first_chunk, is_active, is_opening, is_over, may_open, next_state
 
 cdef enum:
     # the client's port of active FTP: such connections are a server's own
@@ -127,6 +127,8 @@ cdef inline uint32_t try_to_schedule(engine_t *e, pkt_t *p, uint32_t *at) noexce
     # try_to_schedule: open a connection, if the packet may and is for a service (ip_vs_try_to_schedule).
     # => Why the packet is dropped. at: 0: it is not for IPVS.
     cdef service_t *s
+    if tuple_proto(p.t) == PROTO_SCTP and first_chunk(p) < 0:
+        return REASON_TRUNCATED
     if not may_open(e, p):
         return REASON_NONE
     s = find_service(e, p)
@@ -152,8 +154,7 @@ cdef inline uint32_t reuse(engine_t *e, const pkt_t *p, uint32_t *at) noexcept n
     # (ip_vs_conn_uses_conntrack; since 5.9 ip_vs_conn_uses_old_conntrack).
     # => Why the packet is dropped. at: 0: to be scheduled.
     cdef const ipvs_conn_t *c = &e.ipvs_conns[at[0] - 1]
-    cdef bint tracked = c.flags & IPVS_NFCT and p.ct != FN_NONE
-    cdef bint old = tracked and (e.profile == LINUX_5_4 or not p.is_new)
+    cdef bint old = p.ct != FN_NONE and (c.flags & IPVS_NFCT != 0 if e.profile == LINUX_5_4 else not p.is_new)
     cdef bint idle = e.expire_nodest_conn and c.dest != FN_NONE and e.servers[c.dest].weight == 0
     if not is_opening(p) or (e.profile == LINUX_5_4 and not e.conn_reuse_mode):
         return REASON_NONE
@@ -186,11 +187,14 @@ cdef inline void tell_conntrack(engine_t *e, const pkt_t *p, tuple_t reply) noex
 
 
 cdef inline void saw_packet(engine_t *e, uint32_t at, const pkt_t *p, uint32_t dir) noexcept nogil:
-    # saw_packet: state, time and the server's counts after a packet.
+    # saw_packet: state, time and the server's counts after a packet; a template learns that its client means it.
     cdef ipvs_conn_t *c = &e.ipvs_conns[at - 1]
+    cdef uint32_t before = c.state
     next_state(e, c, p, dir)
+    if c.control and assures(c, before, dir):
+        e.ipvs_conns[c.control - 1].state = IPVS_TEMPLATE_ASSURED
     count_active(e, c, is_active(c))
-    set_expiry(e, at, 0 if c.flags & IPVS_ONE_PACKET else c.timeout)
+    set_expiry(e, at, c.timeout)
 
 
 cdef inline uint32_t request_conn(engine_t *e, pkt_t *p, uint32_t *at) noexcept nogil:
@@ -247,8 +251,8 @@ cdef inline uint32_t to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # to_server: give a packet to a service the address of its real server (ip_vs_in_hook).
     # => Why it is dropped, REASON_NONE also for a packet that is for no service; p.served says which.
     cdef uint32_t at = 0
-    cdef uint32_t reason
-    cdef const ipvs_conn_t *c
+    cdef uint32_t reason, port
+    cdef addr_t server
     cdef tuple_t reply
     if tuple_proto(p.t) == PROTO_ICMP:
         return error_to_server(e, p)
@@ -257,14 +261,19 @@ cdef inline uint32_t to_server(engine_t *e, pkt_t *p) noexcept nogil:
     reason = request_conn(e, p, &at)
     if reason or at == 0:
         return reason
-    c = &e.ipvs_conns[at - 1]
-    saw_packet(e, at, p, DIR_INPUT)
-    if not manip_pkt(p, tuple_with_dst(p.t, c.server, c.server_port), MANIP_DST):
+    server = e.ipvs_conns[at - 1].server
+    port = e.ipvs_conns[at - 1].server_port
+    if e.ipvs_conns[at - 1].flags & IPVS_ONE_PACKET:
+        # its server counts it no more when the next datagram comes (ip_vs_conn_put)
+        end_now(e, at)
+    else:
+        saw_packet(e, at, p, DIR_INPUT)
+    if not manip_pkt(p, tuple_with_dst(p.t, server, port), MANIP_DST):
         return REASON_TRUNCATED
     p.served = True
     if p.ct != FN_NONE:
         reply = conn_tuple(&e.conns[p.ct], 1)
-        tell_conntrack(e, p, tuple_with_src(reply, c.server, c.server_port))
+        tell_conntrack(e, p, tuple_with_src(reply, server, port))
     return REASON_NONE
 
 
