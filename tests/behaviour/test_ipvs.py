@@ -1,7 +1,7 @@
 """Virtual services of IPVS, by the documentation of IPVS and ipvsadm(8): the kernels at hand have none to compare."""
 
-import math
 import json
+import math
 import random
 import re
 
