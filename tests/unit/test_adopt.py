@@ -113,6 +113,10 @@ def test_a_helper_that_cannot_be_is_refused(proto, change, why):
         core.adopt_help(helps, of, np.full(1, 2**32 - 1, np.uint32))
     with pytest.raises(ValueError, match="no connection 77"):
         core.adopt_help(np.zeros(1, HELP), np.array([77], np.uint32), np.zeros(1, np.uint32))
+    helps = np.zeros(1, HELP)
+    helps["master_kind"] = 1
+    with pytest.raises(ValueError, match="no connection 78"):
+        core.adopt_help(helps, of, np.array([78], np.uint32))
     nat.check()
 
 
