@@ -10,7 +10,10 @@ RECORDED = {path.name.split(".")[0]: json.loads(lzma.decompress(path.read_bytes(
 EVERY = [(kind, said["about"]) for kind, found in RECORDED.items() for said in found]
 
 
-@pytest.mark.parametrize(("kind", "about"), EVERY)
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [pytest.param(*case, marks=pytest.mark.slow if n % 2 else ()) for n, case in enumerate(EVERY)],
+)
 def test_same_as_the_kernel(kind, about, tmp_path):
     said = next(one for one in RECORDED[kind] if one["about"] == about)
     gateway.check(said, tmp_path, at_once=1000)

@@ -124,7 +124,7 @@ def state(nat, family):
     return records.tobytes(), tcp[of_tcp].tobytes(), nat.stats, nat.save_rules(family)
 
 
-@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+@pytest.mark.parametrize("profile", ["linux-6.18", pytest.param("linux-5.4", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 12))])

@@ -361,7 +361,7 @@ def mark_of(engine):
 @pytest.mark.parametrize("kind", ["type ipv4_addr; flags interval;", "type ipv4_addr . inet_service; flags interval;",
                                   "type ipv4_addr; size 9;",
                                   "type ipv4_addr : mark;", "type ipv4_addr; flags timeout;"])  # fmt: skip
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 8))])
 def test_many_commands_at_once_say_what_each_says_alone(kind, seed):
     """A set is known from one `add element` to the next."""
     r = random.Random(f"{kind} {seed}")

@@ -187,7 +187,7 @@ def compare(quick, plain, version):
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 40))])
 def test_headers(monkeypatch, seed, version):
     drawn, quick, plain = pair(monkeypatch, seed, version)
     rng = np.random.default_rng(seed)

@@ -210,6 +210,7 @@ def timeless(outcome):
     return replace(outcome, rows=[replace(row, ns_per_conn=0) for row in outcome.rows])
 
 
+@pytest.mark.slow
 def test_runs_beside_each_other_give_what_each_gives_alone():
     work = Workload(DNS, flows=66_000, clients=500, sport="random", rate=9000.0)
     told = variants.parse("random-fully,addresses=1:2")

@@ -75,7 +75,7 @@ def small(odd):
 
 
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(odd=ODD, at=st.integers(0, 19))
 def test_odd_arguments_are_taken_or_refused(name, odd, at):
     nat = engine()

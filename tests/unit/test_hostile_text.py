@@ -390,7 +390,10 @@ def test_a_state_names_the_files_of_a_node_only(tmp_path, state_members, name):
         ("load_rules", "Chain A (1 references)\nDROP tcp -- 0.0.0.0/0 0.0.0.0/0 recent: FOO\n", "cannot tell"),
         ("load_rules", "a\ud800", "surrogate"),
         ("load_sets", "create s hash:ip,port,ip\nadd s 10.0.0.0/16,0-65535,10.0.0.0/16\n", "names 281,474,976,710,656 elements"),
-        ("load_sets", "create s hash:ip\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(2)), "Hash is full"),
+        pytest.param(
+            "load_sets", "create s hash:ip\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(2)), "Hash is full",
+            marks=pytest.mark.slow,
+        ),
         ("load_sets", "create s hash:ip maxelem 99999999\n" + "".join(f"add s 10.{n}.0.0/16\n" for n in range(5)),
          "all ranges together name"),
         ("load_sets", "create s hash:ip,port\nadd s 1.1.1.1,icmp:300/0\n", "is not in 0..255"),
