@@ -112,9 +112,8 @@ cdef inline uint32_t open_conn(engine_t *e, service_t *s, const pkt_t *p, uint32
     c.server_port = <uint16_t>server_port(e, s, p, server)
     c.proto = <uint8_t>tuple_proto(p.t)
     c.mark = s.fwmark
-    c.flags = IPVS_NFCT
-    if s.flags & SERVICE_ONE_PACKET and c.proto == PROTO_UDP:
-        c.flags |= IPVS_ONE_PACKET
+    # of one packet: its entry in conntrack goes on, and is the packet's that is just passing
+    c.flags = IPVS_ONE_PACKET if s.flags & SERVICE_ONE_PACKET and c.proto == PROTO_UDP else IPVS_NFCT
     write_conn(e, at[0], server, FIRST * FN_HZ)
     if template:
         c.control = template
