@@ -916,12 +916,6 @@ cdef class Datapath:
                 if c[i].control and (c[i].control > n or not control_again(&self.e, here[i + 1], here[c[i].control])):
                     raise ValueError(f"connection {i} of IPVS: its template cannot be")
 
-    def end_serverless(self):
-        """End what IPVS has for real servers that are gone, where the node's kernel does so by itself (expire_nodest_conn, Linux 5.9)."""
-        with self:
-            if self.e.expire_nodest_conn and self.e.profile != LINUX_5_4:
-                end_serverless(&self.e)
-
     def told_of_ipvs(self, records not None):
         """Which of CONN[n] IPVS must have given their real server, bool[n]: such entries have no DST_NAT."""
         cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
@@ -1063,6 +1057,9 @@ cdef class Datapath:
             if self.e.n_policies:
                 change_policies(&self.e, &now[0])
             find_servers(&self.e)
+            # ip_vs_expire_nodest_conn_flush, since Linux 5.9
+            if self.e.expire_nodest_conn and self.e.profile != LINUX_5_4:
+                end_serverless(&self.e)
             forget_routes(&self.e)
             if hooks_are_new:
                 pick_up_windows(&self.e)

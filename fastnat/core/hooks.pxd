@@ -12,9 +12,9 @@ from .conntrack.conntrack_in cimport conntrack_in
 from .conntrack.events cimport note_changes
 from .conntrack.insert cimport conn_release, record_free
 from .helpers.helper cimport follow_master, helper_hook
-from .ipvs.translate cimport error_to_server, from_server, to_server
+from .ipvs.translate cimport from_server, to_server, translate_error
 from .nat.hook cimport nat_hook
-from .packet.frame cimport FRAME_HEADER, leaves_in_frame
+from .packet.frame cimport FRAME_HEADER, is_sent_to_all, leaves_in_frame
 from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
 from .packet.mangle cimport count_unruled
@@ -203,15 +203,37 @@ cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     return reason if reason else postrouting(e, p)
 
 
-cdef inline bint is_for_host(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # is_for_host: IPVS takes nothing that was sent to a group or to all (PACKET_HOST in ip_vs_in_hook).
+cdef inline bint is_for_many(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # is_for_many: whether the packet goes to a group, or to all on a link.
     cdef addr_t dst = tuple_dst(p.t)
-    return not (is_multicast(dst) or is_limited_broadcast(dst) or (p.route and e.routes[p.route - 1].kind == ROUTE_BROADCAST))
+    return is_multicast(dst) or is_limited_broadcast(dst) or is_sent_to_all(e, p)
+
+
+cdef inline bint meets_ipvs(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # meets_ipvs: whether there is IPVS, and it has not translated the packet yet.
+    return fn_unlikely(e.ipvs_capacity != 0) and not p.served
+
+
+cdef inline uint32_t balance(engine_t *e, pkt_t *p, bint *leaves) noexcept nogil:
+    # balance: IPVS in INPUT and OUTPUT: an answer of a real server gets the address of its service, a request that of a real server.
+    # => Why the packet is dropped. leaves: its real server is another machine.
+    cdef uint32_t reason = to_client(e, p)
+    leaves[0] = False
+    # of what came, nothing that was sent to many (PACKET_HOST in ip_vs_in_hook)
+    if reason or p.served or (p.hook == HOOK_INPUT and is_for_many(e, p)):
+        return reason
+    reason = to_server(e, p)
+    if reason or not p.served:
+        return reason
+    reason = route_to_server(e, p)
+    leaves[0] = not reason and not is_local_kind(e, p.route)
+    return reason
 
 
 cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     # deliver_local: INPUT, for packets addressed to the node; those for a virtual service leave it again.
     cdef uint32_t reason
+    cdef bint leaves = False
     p.hook = HOOK_INPUT
     # before the rules: what INPUT drops was addressed to the node
     p.verdict = VERDICT_LOCAL
@@ -219,15 +241,11 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_INPUT, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_INPUT, p)
-    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
-        reason = to_client(e, p)
-        if not reason and not p.served and is_for_host(e, p):
-            reason = to_server(e, p)
-            if not reason and p.served:
-                reason = route_to_server(e, p)
-                if not reason and not is_local_kind(e, p.route):
-                    return send_to_server(e, p)
-                p.out_iface = 0
+    if not reason and meets_ipvs(e, p):
+        reason = balance(e, p, &leaves)
+        if leaves:
+            return send_to_server(e, p)
+        p.out_iface = 0
     if not reason:
         # SNAT of what the node receives, after filter: rules there see the true sender
         reason = nat_hook(e, HOOK_INPUT, p, MANIP_SRC)
@@ -258,12 +276,14 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
-    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
+    if not reason and meets_ipvs(e, p):
+        # ip_vs_forward_icmp, of services whose address is not the node's
         if tuple_proto(p.t) == PROTO_ICMP:
-            reason = error_to_server(e, p)
-            if not reason and p.served:
-                reason = route_to_server(e, p)
-                return reason if reason else send_to_server(e, p)
+            reason = translate_error(e, p, MANIP_DST)
+        if p.served:
+            note_waypoint(e, p, HOOK_FORWARD, reason)
+            reason = route_to_server(e, p)
+            return reason if reason else send_to_server(e, p)
         if not reason:
             reason = to_client(e, p)
     note_waypoint(e, p, HOOK_FORWARD, reason)
@@ -518,6 +538,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     cdef addr_t dst = tuple_dst(p.t)
     cdef uint32_t reason = set_route(e, p)
     cdef uint16_t out_iface = p.out_iface
+    cdef bint leaves = False
     note_waypoint(e, p, WAYPOINT_ROUTE, reason)
     if reason:
         return reason
@@ -530,23 +551,17 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # nat asks for the destination alone
     if not reason and tuple_dst(p.t) != dst:
         reason = reroute(e, p)
-    if not reason and fn_unlikely(e.ipvs_capacity != 0) and not p.served:
-        reason = to_client(e, p)
-        if not reason and not p.served:
-            reason = to_server(e, p)
-            if not reason and p.served:
-                reason = route_to_server(e, p)
-                if not reason and not is_local_kind(e, p.route):
-                    note_waypoint(e, p, HOOK_OUTPUT, reason)
-                    return send_to_server(e, p)
+    if not reason and meets_ipvs(e, p):
+        reason = balance(e, p, &leaves)
+        if leaves:
+            note_waypoint(e, p, HOOK_OUTPUT, reason)
+            return send_to_server(e, p)
     if not reason:
         reason = filter_output(e, p, out_iface)
     note_waypoint(e, p, HOOK_OUTPUT, reason)
     if reason:
         return reason
-    dst = tuple_dst(p.t)
-    if p.out_iface != e.loopback and (is_multicast(dst) or is_limited_broadcast(dst)
-                                      or e.routes[p.route - 1].kind == ROUTE_BROADCAST):
+    if p.out_iface != e.loopback and is_for_many(e, p):
         return send_to_group(e, p)
     reason = postrouting(e, p)
     return receive_own(e, p) if not reason and p.out_iface == e.loopback else reason

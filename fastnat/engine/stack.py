@@ -144,7 +144,6 @@ class Stack:
                 arrays.restore_rules(core, old["matches"], np.array([old["rules"]["packets"], old["rules"]["bytes"]]))
             for iface, address in had - self._masquerading():
                 core.flush_masqueraded(iface, address)
-            core.end_serverless()
             own = with_arrays_of(ruleset, core)
             return replace(self, ruleset=own, program=program, iface_names=node.iface_names)
 

@@ -857,6 +857,15 @@ def test_random_packets_and_a_model(seed):
         compare_with_model(random.Random(one))
 
 
+def tracked_as(nat, proto, source, destination, flags, iface, now):
+    """Return RESULT of a packet's headers in a copy of the engine: the model is IPVS alone, conntrack is given."""
+    batch = nat.packets(
+        proto=proto, src=source[0], sport=source[1], dst=destination[0], dport=destination[1], iface=iface,
+        tcp_flags=int(TCP(flags=flags).flags) if proto == "tcp" else 0,
+    )  # fmt: skip
+    return nat.fork().process(batch, now)[0]
+
+
 def compare_with_model(draw):
     profile, mode = draw.choice(["linux-5.4", "linux-6.18"]), draw.choice([0, 1])
     servers = [(f"10.0.0.{n}", 7000) for n in (8, 9)]
@@ -887,12 +896,7 @@ def compare_with_model(draw):
         layer = TCP(flags=flags, seq=step * 70_000, ack=1) if proto == "tcp" else UDP()
         if draw.random() < 0.6:
             layer.sport, layer.dport = client[1], service[1]
-            batch = nat.packets(
-                proto=proto, src=client[0], dst=service[0], sport=client[1], dport=service[1], iface="cni0",
-                tcp_flags=int(TCP(flags=flags).flags) if proto == "tcp" else 0,
-            )  # fmt: skip
-            # what conntrack makes of it is given: the model is IPVS alone
-            tracked = nat.fork().process(batch, now)[0]
+            tracked = tracked_as(nat, proto, client, service, flags, "cni0", now)
             is_new = tracked["ctinfo"] == fastnat.CtInfo.NEW
             verdict, out = send(nat, IP(src=client[0], dst=service[0]) / layer, "cni0", now)
             wanted = model.request(proto, client, service, flag, now, is_new)
@@ -902,11 +906,7 @@ def compare_with_model(draw):
         else:
             server = draw.choice(servers)
             layer.sport, layer.dport = server[1], client[1]
-            batch = nat.packets(
-                proto=proto, src=server[0], dst=client[0], sport=server[1], dport=client[1], iface="eth0",
-                tcp_flags=int(TCP(flags=flags).flags) if proto == "tcp" else 0,
-            )  # fmt: skip
-            tracked = nat.fork().process(batch, now)[0]
+            tracked = tracked_as(nat, proto, server, client, flags, "eth0", now)
             verdict, out = send(nat, IP(src=server[0], dst=client[0]) / layer, "eth0", now)
             wanted = model.reply(proto, client, server, flag, now)
             if tracked["ctinfo"] in (fastnat.CtInfo.NEW, fastnat.CtInfo.ESTABLISHED):

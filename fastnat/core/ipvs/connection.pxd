@@ -4,7 +4,8 @@
 # ip_vs_nfct.c (ip_vs_conn_drop_conntrack), Linux 6.18, with net.ipv4.vs.conntrack=1.
 # Invariants: each one in use has a place in the wheel and, but for --ops, in the bucket of its client; the newest stands first.
 # A server counts those that name it, a template those that it controls.
-# Differs from the kernel: one that is due ends at its very jiffy; memory for them is limited (FN_IPVS of engine/arrays).
+# Differs from the kernel: one that is due ends at its very jiffy; memory for them is limited (IPVS_SHARE of engine/arrays).
+# The wheel is one of their own: they are few beside those of conntrack, whose wheel packs numbers of its records by the line.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport *
@@ -12,7 +13,7 @@ from ..conntrack.insert cimport conn_delete
 from ..conntrack.lookup cimport find_tuple
 from ..conntrack.timing_wheel cimport NEVER
 from ..tuples.hash cimport tuple_hash
-from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src
+from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src
 
 cdef enum:
     SLOT_MASK = FN_IPVS_WHEEL - 1
@@ -28,32 +29,30 @@ cdef inline uint32_t *ipvs_head(const engine_t *e, addr_t client, uint32_t port,
     return &e.ipvs_heads[<uint32_t>fn_hash(e.secret, &key) & e.ipvs_mask]
 
 
-cdef inline uint32_t find_request(const engine_t *e, tuple_t t) noexcept nogil:
-    # find_request: place + 1 of the connection of a packet to a service, 0: none (ip_vs_conn_in_get). Port 0 stands for an unknown
-    # one there (IP_VS_CONN_F_NO_CPORT), so that what comes from it is scheduled each time.
-    cdef uint32_t at = ipvs_head(e, tuple_src(t), tuple_sport(t), tuple_proto(t))[0] if tuple_sport(t) else 0
+cdef inline uint32_t find_conn(const engine_t *e, tuple_t t, bint at_server) noexcept nogil:
+    # find_conn: place + 1 of the newest connection whose client is the source of t, and whose service, or real server, the destination.
+    cdef uint32_t at = ipvs_head(e, tuple_src(t), tuple_sport(t), tuple_proto(t))[0]
     cdef const ipvs_conn_t *c
     while at:
         c = &e.ipvs_conns[at - 1]
-        if (c.client == tuple_src(t) and c.service == tuple_dst(t) and c.client_port == tuple_sport(t)
-                and c.service_port == tuple_dport(t) and c.proto == tuple_proto(t) and not c.flags & IPVS_TEMPLATE):
+        if (c.client == tuple_src(t) and c.client_port == tuple_sport(t) and c.proto == tuple_proto(t)
+                and (c.server if at_server else c.service) == tuple_dst(t)
+                and (c.server_port if at_server else c.service_port) == tuple_dport(t) and not c.flags & IPVS_TEMPLATE):
             return at
         at = c.next
     return 0
+
+
+cdef inline uint32_t find_request(const engine_t *e, tuple_t t) noexcept nogil:
+    # find_request: the connection of a packet to a service, place + 1, 0: none (ip_vs_conn_in_get). Port 0 stands for an unknown
+    # one there (IP_VS_CONN_F_NO_CPORT), so that what comes from it is scheduled each time.
+    return find_conn(e, t, False) if tuple_sport(t) else <uint32_t>0
 
 
 cdef inline uint32_t find_reply(const engine_t *e, tuple_t t) noexcept nogil:
-    # find_reply: place + 1 of the connection of a packet of a real server, 0: none. Two services may have sent one client port to
+    # find_reply: the connection of a packet of a real server, place + 1, 0: none. Two services may have sent one client port to
     # one server: the newest counts, so that the answers of both come from its address (ip_vs_conn_out_get).
-    cdef uint32_t at = ipvs_head(e, tuple_dst(t), tuple_dport(t), tuple_proto(t))[0]
-    cdef const ipvs_conn_t *c
-    while at:
-        c = &e.ipvs_conns[at - 1]
-        if (c.client == tuple_dst(t) and c.server == tuple_src(t) and c.client_port == tuple_dport(t)
-                and c.server_port == tuple_sport(t) and c.proto == tuple_proto(t) and not c.flags & IPVS_TEMPLATE):
-            return at
-        at = c.next
-    return 0
+    return find_conn(e, swap_ends(t), True)
 
 
 cdef inline uint32_t find_template(const engine_t *e, addr_t client, addr_t service, uint32_t port, uint32_t proto) noexcept nogil:
@@ -118,41 +117,34 @@ cdef inline void restart(engine_t *e, uint32_t at) noexcept nogil:
     set_expiry(e, at, e.ipvs_conns[at - 1].timeout)
 
 
+cdef inline void count(engine_t *e, const ipvs_conn_t *c, int32_t step) noexcept nogil:
+    # count: its server has one connection more or less, among the active or the inactive ones; templates are none.
+    if c.dest == FN_NONE or c.flags & IPVS_TEMPLATE:
+        return
+    if c.flags & IPVS_ACTIVE:
+        e.servers[c.dest].active += <uint32_t>step
+    else:
+        e.servers[c.dest].inactive += <uint32_t>step
+
+
 cdef inline void count_active(engine_t *e, ipvs_conn_t *c, bint active) noexcept nogil:
-    # count_active: its server counts it among the active or the inactive ones.
-    cdef server_t *server
+    # count_active: from here on it is among the active ones of its server, or the others.
     if active == (c.flags & IPVS_ACTIVE != 0):
         return
+    count(e, c, -1)
     c.flags ^= IPVS_ACTIVE
-    if c.dest == FN_NONE:
-        return
-    server = &e.servers[c.dest]
-    if active:
-        server.active += 1
-        server.inactive -= 1
-    else:
-        server.active -= 1
-        server.inactive += 1
+    count(e, c, 1)
 
 
 cdef inline void bind_server(engine_t *e, ipvs_conn_t *c, uint32_t server) noexcept nogil:
-    # bind_server: a server counts it (ip_vs_bind_dest).
+    # bind_server: a server, FN_NONE none, counts it (ip_vs_bind_dest).
     c.dest = server
-    if server == FN_NONE or c.flags & IPVS_TEMPLATE:
-        return
-    if c.flags & IPVS_ACTIVE:
-        e.servers[server].active += 1
-    else:
-        e.servers[server].inactive += 1
+    count(e, c, 1)
 
 
 cdef inline void leave_server(engine_t *e, ipvs_conn_t *c) noexcept nogil:
     # leave_server: its server counts it no more (ip_vs_unbind_dest).
-    if c.dest != FN_NONE and not c.flags & IPVS_TEMPLATE:
-        if c.flags & IPVS_ACTIVE:
-            e.servers[c.dest].active -= 1
-        else:
-            e.servers[c.dest].inactive -= 1
+    count(e, c, -1)
     c.dest = FN_NONE
 
 

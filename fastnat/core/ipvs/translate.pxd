@@ -211,39 +211,27 @@ cdef inline uint32_t request_conn(engine_t *e, pkt_t *p, uint32_t *at) noexcept 
     return reason
 
 
-cdef inline uint32_t error_to_server(engine_t *e, pkt_t *p) noexcept nogil:
-    # error_to_server: an ICMP error about an answer of a service goes on to the real server that gave it (ip_vs_in_icmp).
+cdef inline uint32_t translate_error(engine_t *e, pkt_t *p, uint32_t manip) noexcept nogil:
+    # translate_error: MANIP_DST: an ICMP error about an answer of a service goes on to the real server that gave it (ip_vs_in_icmp).
+    # MANIP_SRC: one about a packet to a real server comes from the service then, whoever sent it (ip_vs_out_icmp).
+    # => Why it is dropped; p.served: it was one.
     cdef tuple_t quoted
     cdef uint32_t at
     cdef const ipvs_conn_t *c
+    cdef bint done
     if not quoted_for_ipvs(p, &quoted) or not is_balanced(tuple_proto(quoted)):
         return REASON_NONE
-    at = find_request(e, invert_tuple(quoted))
+    quoted = invert_tuple(quoted)
+    at = find_request(e, quoted) if manip == MANIP_DST else find_reply(e, quoted)
     if at == 0:
         return REASON_NONE
     c = &e.ipvs_conns[at - 1]
-    if not translate_for_ipvs(p, MANIP_DST, c.server, c.server_port):
-        return REASON_ICMP_TRANSLATION
-    p.served = True
-    return REASON_NONE
-
-
-cdef inline uint32_t error_from_server(engine_t *e, pkt_t *p) noexcept nogil:
-    # error_from_server: an ICMP error about a packet to a real server comes from the service then, whoever sent it
-    # (ip_vs_out_icmp).
-    cdef tuple_t quoted
-    cdef uint32_t at
-    cdef const ipvs_conn_t *c
-    if not quoted_for_ipvs(p, &quoted) or not is_balanced(tuple_proto(quoted)):
-        return REASON_NONE
-    at = find_reply(e, invert_tuple(quoted))
-    if at == 0:
-        return REASON_NONE
-    c = &e.ipvs_conns[at - 1]
-    if not translate_for_ipvs(p, MANIP_SRC, c.service, c.service_port):
-        return REASON_ICMP_TRANSLATION
-    p.served = True
-    return REASON_NONE
+    if manip == MANIP_DST:
+        done = translate_for_ipvs(p, MANIP_DST, c.server, c.server_port)
+    else:
+        done = translate_for_ipvs(p, MANIP_SRC, c.service, c.service_port)
+    p.served = done
+    return REASON_NONE if done else REASON_ICMP_TRANSLATION
 
 
 cdef inline uint32_t to_server(engine_t *e, pkt_t *p) noexcept nogil:
@@ -254,7 +242,7 @@ cdef inline uint32_t to_server(engine_t *e, pkt_t *p) noexcept nogil:
     cdef addr_t server
     cdef tuple_t reply
     if tuple_proto(p.t) == PROTO_ICMP:
-        return error_to_server(e, p)
+        return translate_error(e, p, MANIP_DST)
     if not is_balanced(tuple_proto(p.t)):
         return REASON_NONE
     reason = request_conn(e, p, &at)
@@ -283,7 +271,7 @@ cdef inline uint32_t from_server(engine_t *e, pkt_t *p) noexcept nogil:
     cdef const ipvs_conn_t *c
     cdef tuple_t reply
     if tuple_proto(p.t) == PROTO_ICMP:
-        return error_from_server(e, p)
+        return translate_error(e, p, MANIP_SRC)
     if not is_balanced(tuple_proto(p.t)):
         return REASON_NONE
     at = find_reply(e, p.t)

@@ -64,7 +64,7 @@ cdef inline addr_t sender_of(const engine_t *e, const pkt_t *p) noexcept nogil:
     return tuple_src(p.t)
 
 
-cdef inline bint is_sent_to_all(engine_t *e, pkt_t *p) noexcept nogil:
+cdef inline bint is_sent_to_all(const engine_t *e, const pkt_t *p) noexcept nogil:
     # is_sent_to_all: whether the route of the packet says that all on the link get it.
     return p.route != 0 and e.routes[p.route - 1].kind == ROUTE_BROADCAST
 
