@@ -17,7 +17,7 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # QUICK=1 for those that are not slow
 # the laboratory, the documents and the figures only do at length what the other tests do; the last four are about the release build
 # and the sources
-CHECK  := $(BIN)/python -P -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
+CHECK  := -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/laboratory tests/fuzz) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
 	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
@@ -61,11 +61,11 @@ kernel-million: $(VENV)/.built
 # it also says which lines of Python and of the core's steps were run; a step with too few is an error, unless only TESTS were run
 checked: build/checked/.built
 	@find build/temp-checked -name "*.gcda" -delete; rm -f build/coverage*
-	PYTHONPATH=build/checked $(BIN)/python -P -m coverage run $(wordlist 3,99,$(CHECK))
+	PYTHONPATH=build/checked $(BIN)/python -P -m coverage run $(CHECK)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --sort=cover --skip-covered --skip-empty
 	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-checked $(if $(TESTS),,--least 95)
 asan: build/asan/.built
-	$(ASAN) $(CHECK)
+	$(ASAN) $(BIN)/python -P $(CHECK)
 # COUNT=200 of them, in one build; MOST=100 of those; SEED=2 for others; an interrupted run is gone on with
 mutants: $(VENV)/.built
 	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200) $(MOST:%=--most %) $(SEED:%=--seed %)

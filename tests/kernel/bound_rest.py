@@ -81,27 +81,37 @@ PORTS = ("sport 53-54", "sport 55", "dport 53-55", "dport 1000-1300", "sport 100
          "ipproto tcp dport 79-80", "ipproto udp dport 1100-1200", "sport 79-80 dport 1000-1500", "not sport 53-99")  # fmt: skip
 
 
-def by_ports():
-    """Policy rules that ask for ports, of packets and of the way back to their senders."""
+def by_rules(name, asks, refuses, more, without="-"):
+    """Eight nodes with policy rules, drawn from `asks`, before two tables, and packets from and to every address.
+
+    refuses: the type of a rule that leads nowhere; more: by family, addresses beside those of bound_ways; without: sysctls
+    that are not set.
+    """
     for number in range(8):
         family = 6 if number % 2 else 4
-        rng = random.Random(f"by ports {number}")
+        rng = random.Random(f"{name} {number}")
         made, front = bound_ways.node(rng, family, number // 2), "-6 " if family == 6 else ""
         # of several next hops fib of nftables has its own word: see docs/differences.md
         made["ip"] = [words for words in made["ip"] if not any(w in words for w in ("rule add", " table ", "nexthop"))]
         made["ip"].append(f"{front}route add default {bound_ways.hop(rng, family, 'wan0')} metric 9999")
+        made["sysctls"] = {name: value for name, value in made["sysctls"].items() if without not in name}
         for table in (7, 8):
             way = bound_ways.hop(rng, family, rng.choice(list(bound_ways.DEVICES)))
             made["ip"].append(f"{front}route add default {way} table {table}")
         for place in range(100, 100 + rng.randrange(2, 6)):
-            then = rng.choice(("lookup 7", "lookup 8", "blackhole", "lookup main suppress_prefixlength 0"))
-            made["ip"].append(f"{front}rule add pref {place} {rng.choice(PORTS)} {then}")
-        every = [*bound_ways.addresses(family), *(["0.0.0.1", "0.0.0.2"] if family == 4 else [])]
+            then = rng.choice(("lookup 7", "lookup 8", refuses, "lookup main suppress_prefixlength 0"))
+            made["ip"].append(f"{front}rule add pref {place} {rng.choice(asks)} {then}")
+        every = [*bound_ways.addresses(family), *more[family]]
         talk = []
         for n in range(500):
             src, dst = rng.choice(every), rng.choice(every)
             talk.append((rng.choice([*bound_ways.DEVICES, "lan0"]), bound_ways.packet(rng, family, src, dst, n)))
         yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+
+
+def by_ports():
+    """Policy rules that ask for ports, of packets and of the way back to their senders."""
+    yield from by_rules("by ports", PORTS, "blackhole", {4: ["0.0.0.1", "0.0.0.2"], 6: []})
 
 
 def source_routes():
@@ -324,26 +334,8 @@ ODD6 = ("0:0:5::9", "0:1::9", "::1:0:0:9", "::fffe:198.51.100.1", "64:ff9b:1::9"
 
 def by_devices():
     """Policy rules that ask for devices, and rules that ask for the addresses of one device and for ways out of it."""
-    for number in range(8):
-        family = 6 if number % 2 else 4
-        rng = random.Random(f"by devices {number}")
-        made, front = bound_ways.node(rng, family, number // 2), "-6 " if family == 6 else ""
-        made["ip"] = [words for words in made["ip"] if not any(w in words for w in ("rule add", " table ", "nexthop"))]
-        made["ip"].append(f"{front}route add default {bound_ways.hop(rng, family, 'wan0')} metric 9999")
-        # the kernel keeps the source of a route that it chose before the sysctl was set
-        made["sysctls"] = {name: value for name, value in made["sysctls"].items() if "route_localnet" not in name}
-        for table in (7, 8):
-            way = bound_ways.hop(rng, family, rng.choice(list(bound_ways.DEVICES)))
-            made["ip"].append(f"{front}route add default {way} table {table}")
-        for place in range(100, 100 + rng.randrange(2, 6)):
-            then = rng.choice(("lookup 7", "lookup 8", "unreachable", "lookup main suppress_prefixlength 0"))
-            made["ip"].append(f"{front}rule add pref {place} {rng.choice(BY_DEVICE)} {then}")
-        every = [*bound_ways.addresses(family), *(ODD6 * 4 if family == 6 else ())]
-        talk = []
-        for n in range(500):
-            src, dst = rng.choice(every), rng.choice(every)
-            talk.append((rng.choice([*bound_ways.DEVICES, "lan0"]), bound_ways.packet(rng, family, src, dst, n)))
-        yield f"{number}, IPv{family}", made, [talk[n : n + 20] for n in range(0, len(talk), 20)]
+    # the kernel keeps the source of a route that it chose before the sysctl was set
+    yield from by_rules("by devices", BY_DEVICE, "unreachable", {4: [], 6: ODD6 * 4}, without="route_localnet")
 
 
 LATE = "chain {name} {{\ntype filter hook {hook} priority {priority}; policy accept;\n{rules}\n}}\n"
