@@ -29,7 +29,7 @@ MODULES = {
     "random": "iptables before 1.4; today it is -m statistic --mode random",
     "unclean": "removed from the kernel",
     "ipcomp": "SPIs are not looked at",
-    "eui64": "packets here are IP datagrams without a link-layer address",
+    "eui64": "it compares an address with that of the sender's device, which is not modelled",
     "frag": "fragments are put together before any rule sees them",
     "dst": "of the extension headers only the routing header is read (-m rt)",
     "hbh": "of the extension headers only the routing header is read (-m rt)",
