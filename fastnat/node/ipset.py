@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, summarize_address_range
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,21 @@ DIMENSIONS = {
     "hash:ip,port": (ADDRESS, PROTO_PORT), "hash:net,port": (NETWORK, PROTO_PORT),
     "hash:ip,port,ip": (ADDRESS, PROTO_PORT, ADDRESS), "hash:ip,port,net": (ADDRESS, PROTO_PORT, NETWORK),
     "hash:net,iface": (NETWORK, IFACE), "hash:ip,mark": (ADDRESS, MARK), "list:set": (),
+}  # fmt: skip
+# other names of commands and of types
+COMMANDS = {
+    "-N": "create",
+    "n": "create",
+    "-A": "add",
+    "-D": "del",
+    "-F": "flush",
+    "-X": "destroy",
+    "-W": "swap",
+    "-E": "rename",
+}
+OLD_KINDS = {
+    "iphash": "hash:ip", "nethash": "hash:net", "ipporthash": "hash:ip,port", "ipportiphash": "hash:ip,port,ip",
+    "ipportnethash": "hash:ip,port,net", "ipmap": "bitmap:ip", "portmap": "bitmap:port", "setlist": "list:set",
 }  # fmt: skip
 ICMP_NAMES = {1: ICMP_TYPES, 58: ICMPV6_TYPES}
 # options of `create` and of `add` without a value, and with one
@@ -116,42 +133,57 @@ def parse_known(text: str, source: str = "<ipset>") -> tuple[dict[str, IpSet], d
 
 
 class Reader:
-    """The sets of one text and their elements; an element added again changes nothing."""
+    """The sets of one text and their elements, as `ipset -exist restore` makes them of it."""
 
     def __init__(self) -> None:
-        self.sets: dict[str, IpSet] = {}
+        self.made: dict[str, IpSet] = {}
         # by name, what is wrong with their type
         self.unsupported: dict[str, str] = {}
-        self.there: dict[str, set[tuple[Any, ...]]] = {}
+        # by the name of a set: its elements by what makes them one; members of a list:set have none
+        self.there: dict[str, dict[tuple[Any, ...], Element]] = {}
         self.ranges = 0
+        self.commands: dict[str, tuple[int, Callable[[list[str]], None]]] = {
+            "add": (2, self._add), "del": (2, self._del), "flush": (0, self._flush), "destroy": (0, self._destroy),
+            "swap": (2, self._swap), "rename": (2, self._rename),
+        }  # fmt: skip
+
+    @property
+    def sets(self) -> dict[str, IpSet]:
+        """The sets by their names, in the order of their places."""
+        for name, target in self.made.items():
+            target.elements = list(self.there[name].values())
+        return self.made
 
     def line(self, words: list[str], line: str, where: str) -> None:
         """Read one line; ValueError says what is not understood."""
-        if words[0] in ("Name:", "Type:", "Members:", "Header:"):
+        # what it allows is allowed anyhow
+        words = [word for word in words if word not in ("-exist", "--exist", "-!")]
+        if not words or words == ["COMMIT"]:
+            return
+        said = COMMANDS.get(words[0], words[0])
+        if said in ("Name:", "Type:", "Members:", "Header:"):
             raise ValueError("this is `ipset list`; give the output of `ipset save`")
-        if words[0] == "create" and len(words) >= 3:
+        if said == "create" and len(words) >= 3:
+            words[2] = OLD_KINDS.get(words[2], words[2])
             if words[2] in DIMENSIONS:
                 self._create(words)
             else:
                 expected = f"is not supported; expected one of {', '.join(DIMENSIONS)}"
                 why = f"{where}: set type {excerpt(words[2])!r} {expected}\n  in the line: {excerpt(line)}"
                 self.unsupported[words[1]] = why
-        elif words[0] == "add" and len(words) >= 3:
-            if words[1] in self.unsupported:
-                return
-            if words[2] in self.unsupported and words[1] in self.sets and self.sets[words[1]].kind == "list:set":
-                # a list is what its members are
-                self.unsupported[words[1]] = self.unsupported[words[2]]
-                del self.sets[words[1]]
-                return
-            self._add(words)
+        elif said in self.commands and len(words) > self.commands[said][0]:
+            # what is in a set of a type that is not supported, is said by nobody
+            if words[1:2] == [] or words[1] not in self.unsupported:
+                self.commands[said][1](words)
+            elif said == "destroy":
+                del self.unsupported[words[1]]
+            elif said in ("swap", "rename"):
+                raise ValueError(f"set {words[1]!r} is of a type that is not supported")
         else:
-            raise ValueError(f"{excerpt(line)!r} is neither create nor add; give the output of `ipset save`")
+            raise ValueError(f"{excerpt(line)!r} is no command of `ipset restore`; give the output of `ipset save`")
 
     def _create(self, words: list[str]) -> None:
         name, kind = words[1:3]
-        if name in self.sets:
-            raise ValueError(f"set {name!r} is created twice")
         said = options(words[3:], CREATE_FLAGS, CREATE_VALUES)
         family = said.get("family", "inet")
         if family not in FAMILIES:
@@ -161,45 +193,127 @@ class Reader:
         netmask = decimal(said["netmask"], 1, FAMILIES[family].bits, "netmask") if "netmask" in said else None
         if kind == "list:set" and timeout is not None:
             raise ValueError("members of a list:set with a timeout are not supported")
-        self.sets[name] = IpSet(name, kind, family, [], [], most, timeout, netmask, "counters" in said)
-        self.there[name] = set()
+        made = IpSet(name, kind, family, [], [], most, timeout, netmask, "counters" in said)
+        if name not in self.made:
+            self.made[name], self.there[name] = made, {}
+        elif made != replace(self.made[name], elements=[], members=[]):
+            raise ValueError(f"set {name!r} is created twice, in two ways")
+
+    def _named(self, name: str) -> IpSet:
+        """Return a set; ValueError if there is none."""
+        if name not in self.made:
+            raise ValueError(f"set {excerpt(name)!r} was not created before")
+        return self.made[name]
 
     def _add(self, words: list[str]) -> None:
         name, text = words[1:3]
-        if name not in self.sets:
-            raise ValueError(f"set {excerpt(name)!r} was not created before")
-        target = self.sets[name]
+        target = self._named(name)
         if target.kind == "list:set":
-            if text not in self.sets or self.sets[text].kind == "list:set":
-                raise ValueError(f"member {excerpt(text)!r} is not a set created before, or is itself a list")
-            if (text,) not in self.there[name]:
-                self.there[name].add((text,))
-                target.members.append(text)
+            self._add_member(target, words)
             return
-        there = self.there[name]
         said = options(words[3:], ADD_FLAGS, ADD_VALUES)
         timeout = decimal(said["timeout"], 0, MAX_TIMEOUT, "timeout") if "timeout" in said else target.timeout
+        packets, size = (decimal(said[c], 0, MAX_64, c) if c in said else None for c in ("packets", "bytes"))
+        there = self.there[name]
+        for e in self._elements(target, text, "nomatch" in said, "wildcard" in said):
+            key = known(there, e)
+            if key not in there and len(there) >= target.max_elements:
+                most = target.max_elements
+                raise ValueError(f"Hash is full, cannot add more elements: maxelem of {name!r} is {most}")
+            # one that is there has its time and nomatch from what is said now, its counters only if they are said
+            before = there.get(key, e)
+            there[key] = before._replace(
+                nomatch=e.nomatch, timeout=timeout or None, packets=before.packets if packets is None else packets,
+                bytes=before.bytes if size is None else size,
+            )  # fmt: skip
+
+    def _elements(self, target: IpSet, text: str, nomatch: bool = False, wildcard: bool = False) -> list[Element]:
+        """Return what `text` names in a set, of addresses only what its netmask leaves."""
         family = FAMILIES[target.family]
         mask = family.mask_of(family.bits if target.netmask is None else target.netmask)
-        named = [
-            e._replace(
-                addrs=(e.addrs[0] & mask, e.addrs[1]), wildcard="wildcard" in said, timeout=timeout or None,
-                packets=decimal(said.get("packets", "0"), 0, MAX_64, "packets"),
-                bytes=decimal(said.get("bytes", "0"), 0, MAX_64, "bytes"),
-            )
-            for e in elements(target.kind, text, "nomatch" in said, family)
-        ]  # fmt: skip
+        named = elements(target.kind, text, nomatch, family)
         self.ranges += len(named) - 1
         if self.ranges > MAX_RANGES:
             raise ValueError(f"all ranges together name {self.ranges:,} elements; at most {MAX_RANGES:,} are supported")
-        for e in named:
-            key = e[:5]
-            if key not in there:
-                if len(there) >= target.max_elements:
-                    most = target.max_elements
-                    raise ValueError(f"Hash is full, cannot add more elements: maxelem of {name!r} is {most}")
-                there.add(key)
-                target.elements.append(e)
+        return [e._replace(addrs=(e.addrs[0] & mask, e.addrs[1]), wildcard=wildcard) for e in named]
+
+    def _add_member(self, target: IpSet, words: list[str]) -> None:
+        member, place = words[2], words[3:5]
+        if member in self.unsupported:
+            # a list is what its members are
+            self.unsupported[target.name] = self.unsupported[member]
+            del self.made[target.name], self.there[target.name]
+            return
+        if self.made.get(member, target).kind == "list:set":
+            raise ValueError(f"member {excerpt(member)!r} is not a set created before, or is itself a list")
+        if member in target.members:
+            return
+        at = len(target.members)
+        if place and place[0] in ("before", "after"):
+            if place[-1] not in target.members:
+                raise ValueError(f"{place[0]} {excerpt(place[-1])!r}: no such member")
+            at = target.members.index(place[-1]) + (place[0] == "after")
+        target.members.insert(at, member)
+
+    def _del(self, words: list[str]) -> None:
+        target = self._named(words[1])
+        if target.kind == "list:set":
+            target.members = [member for member in target.members if member != words[2]]
+            return
+        there = self.there[target.name]
+        for e in self._elements(target, words[2]):
+            there.pop(known(there, e), None)
+
+    def _flush(self, words: list[str]) -> None:
+        for target in [self._named(name) for name in words[1:2]] or self.made.values():
+            self.there[target.name].clear()
+            target.members.clear()
+
+    def _destroy(self, words: list[str]) -> None:
+        for name in words[1:2]:
+            self._unused(name, "destroyed")
+        for name in words[1:2] or [*self.made, *self.unsupported]:
+            for kept in (self.made, self.there, self.unsupported):
+                kept.pop(name, None)
+
+    def _swap(self, words: list[str]) -> None:
+        one, other = (self._named(name) for name in words[1:3])
+        if (one.kind, one.family) != (other.kind, other.family):
+            raise ValueError(f"sets {one.name!r} and {other.name!r} cannot be swapped: their type does not match")
+        # a list that has one of them as a member has what is in the other from now on
+        there = self.there
+        there[one.name], there[other.name] = there[other.name], there[one.name]
+        self.made[one.name], self.made[other.name] = other, one
+        one.name, other.name = other.name, one.name
+
+    def _rename(self, words: list[str]) -> None:
+        target, name = self._named(words[1]), words[2]
+        if name in self.made or name in self.unsupported:
+            raise ValueError(f"set {target.name!r} cannot be renamed: there is a set {excerpt(name)!r}")
+        self._unused(target.name, "renamed")
+        target.name = name
+        # it keeps its place
+        self.there = {made.name: self.there[old] for old, made in self.made.items()}
+        self.made = {made.name: made for made in self.made.values()}
+
+    def _unused(self, name: str, what: str) -> None:
+        """Raise ValueError if a list has a set as a member."""
+        for one in self.made.values():
+            if name in one.members:
+                raise ValueError(f"set {name!r} cannot be {what}: {one.name!r} has it as a member")
+
+
+def known(there: dict[tuple[Any, ...], Element], e: Element) -> tuple[Any, ...]:
+    """Return by what the elements of a set have one already, or would have it.
+
+    A network that is there for all interfaces whose names begin in some way is there for each of them (hash:net,iface).
+    """
+    key = e.addrs, e.port, e.prefix, e.iface
+    for n in range(len(e.iface)):
+        wide = (*key[:3], e.iface[:n])
+        if wide in there and there[wide].wildcard:
+            return wide
+    return key
 
 
 def options(words: list[str], flags: set[str], values: set[str]) -> dict[str, str]:
@@ -265,11 +379,16 @@ def _part(dim: int, text: str, family: Family) -> str | range | list[tuple[int, 
 def _networks(text: str, addresses: bool, family: Family) -> list[tuple[int, int]]:
     """Return the addresses (prefix 0) or networks, with their prefix length, that an address part names."""
     low, dash, high = text.partition("-")
+    if family is V6 and (dash or (addresses and "/" in text and not text.endswith("/128"))):
+        raise ValueError(f"{excerpt(text)!r}: a set of IPv6 takes single addresses, not ranges")
     if dash:
         first, last = family.to_int(low), family.to_int(high)
         if not 0 <= last - first < MAX_RANGE:
             raise ValueError(f"range {excerpt(text)!r} holds no address, or too many")
-        return [(a, 0 if addresses else family.bits) for a in range(first, last + 1)]
+        if addresses:
+            return [(a, 0) for a in range(first, last + 1)]
+        networks = summarize_address_range(IPv4Address(first), IPv4Address(last))
+        return [(int(net.network_address), net.prefixlen) for net in networks]
     address, slash, length = text.partition("/")
     prefix = decimal(length, 1, family.bits, "prefix length") if slash else family.bits
     base = family.to_int(address) & family.mask_of(prefix)

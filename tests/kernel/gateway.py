@@ -1,8 +1,9 @@
 """A node with all that it has, in a namespace of the running kernel, and what a recording says of it.
 
 A node is a dict: `devices` (name to MTU), `ip` (words of `ip`, those of IPv6 behind "-6 "), `sysctls`, `sets` (ipset
-restore), `rules4` and `rules6` (None: there are no tables of the family), and maybe `nft`. Packets go in and come out
-by TUN devices, whose writes and reads the kernel answers at once: nobody waits.
+restore; `hurried` where their elements last seconds), `rules4` and `rules6` (None: there are no tables of the family),
+and maybe `nft`. Packets go in and come out by TUN devices, whose writes and reads the kernel answers at once: nobody
+waits.
 
 A packet is (device, bytes). Among packets two other pairs may stand: (RELOAD, parts of the node that are loaded anew,
 with `counters` for iptables-restore -c; `commands` are those of nft, which may be refused; `ip` and `sysctls` change
@@ -181,7 +182,10 @@ class Gateway:
         found |= {f"rules.v{v}": self.node[f"rules{v}"] for v in TOOLS if self.node[f"rules{v}"] is not None}
         if "nft" in self.node:
             found["rules.nft"] = self.node["nft"]
-        return found | ({"ipset.save": sh("ipset", "save")} if self.node["sets"] else {})
+        if self.node["sets"]:
+            # ipset rounds the seconds that are left down: one of two
+            found["ipset.save"] = self.node["sets"] if self.node.get("hurried") else sh("ipset", "save")
+        return found
 
     def read(self):
         """Return (device, bytes) of all that has come out."""

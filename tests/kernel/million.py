@@ -66,7 +66,7 @@ def nftables(seed):
 KINDS = {
     "gateways": (gateways, 300),
     "rules": (lambda seed: changing_gateway(seed, 700), 100),
-    "time": (lambda seed: changing_gateway(seed, 200, (PAUSE, RELOAD)), 10),
+    "time": (lambda seed: changing_gateway(seed, 200, (PAUSE, RELOAD)), 20),
     "moves": (lambda seed: moving_gateway(seed, 500), 50),
     "turns": (lambda seed: turning_gateway(seed, 500), 40),
     "turns-in-time": (lambda seed: turning_gateway(seed, 150, True), 10),

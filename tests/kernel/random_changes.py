@@ -1,6 +1,7 @@
 """Gateways at random that change while packets pass: other rules, lowered timeouts with time that goes by, batches."""
 
 import random
+import re
 
 from kernel.gateway import PAUSE, RELOAD
 from kernel.random_gateway import BUILT, gateway_of
@@ -19,6 +20,18 @@ LOWERED = [
         "shutdown_ack_sent", "heartbeat_sent",
     )),
 ]  # fmt: skip
+# what the generator of gateways says of times that no run lasts, and what is said of as many seconds as TIMEOUTS
+SOON = {
+    "1/hour": "1/second", "5/hour": "30/minute", "20/day": "15/minute", "--seconds 300": "--seconds 2",
+    "--seconds 1000": "--seconds 4", "timeout 900": "timeout 1", "timeout 3000": "timeout 2",
+    "timeout 5000": "timeout 4",
+}  # fmt: skip
+LATER = re.compile("|".join(rf"{said}\b" for said in SOON))
+
+
+def hurried(text):
+    """Return rules or sets whose limits, lists and elements change within seconds."""
+    return text and LATER.sub(lambda m: SOON[m[0]], text)
 
 
 def mutated(rng, text):
@@ -58,6 +71,7 @@ class Changing:
         )
         self.tell = traffic.tell
         self.rested = True
+        self.often = 0.05 if PAUSE in kinds else 0.02
 
     def other_text(self, name):
         """Return other rules of a family: the same, some of the same, or new ones."""
@@ -78,7 +92,7 @@ class Changing:
         """Return what comes next: a packet, some of them at once, a change, or None at the end."""
         if self.left <= 0:
             return None
-        if self.kinds and not self.rested and self.rng.random() < 0.02:
+        if self.kinds and not self.rested and self.rng.random() < self.often:
             self.rested = True
             kind = self.rng.choice(self.kinds)
             return kind, BREAK if kind == PAUSE else self.other_rules()
@@ -95,5 +109,7 @@ def changing_gateway(seed, most, kinds=(RELOAD,)):
     rng = random.Random(f"changes {seed}")
     if PAUSE in kinds:
         low = {f"net.netfilter.nf_conntrack_{name}": rng.choice(TIMEOUTS) for name in LOWERED if rng.random() < 0.7}
-        node["sysctls"] = node["sysctls"] | low
+        node |= {name: hurried(node[name]) for name in ("rules4", "rules6", "sets")}
+        node |= {"sysctls": node["sysctls"] | low, "hurried": True}
+        return node, Changing(rng, node, traffic, lambda family: hurried(make_rules(family)), kinds, most)
     return node, Changing(rng, node, traffic, make_rules, kinds, most)
