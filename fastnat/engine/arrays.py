@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -246,21 +246,29 @@ def restore_rules(core: Datapath, matches: NDArray[np.void], counters: NDArray[n
 
 
 def keep_services(core: Datapath, tables: dict[str, NDArray[np.void]], fresh: Mapping[str, NDArray[np.void]]) -> None:
-    """Take out of `tables` what IPVS goes on with: schedulers of services that are the same, and its own connections.
+    """Let IPVS go on in `tables`: with the schedulers of services that are the same, and with its own connections.
 
     fresh: ipvs_tables() for a node that had no service before.
     """
     if not len(core.arrays["ipvs_conns"]):
         tables.update(fresh)
-    for name, moves in (("services", ("at", "weight")), ("servers", ("active", "inactive"))):
-        had, given = core.arrays[name].copy(), tables[name].copy()
+    before = {said: moved for said, moved in scheduled(core.arrays)}
+    services = tables["services"]
+    for n, (said, _) in enumerate(scheduled(tables)):
+        if said in before:
+            services["at"][n], services["weight"][n] = before[said]
+
+
+def scheduled(tables: Mapping[str, NDArray[np.void]]) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield for each service what is said of it and its real servers, and how far its scheduler has got with them."""
+    services, servers = tables["services"].copy(), tables["servers"].copy()
+    moved = zip(services["at"].tolist(), services["weight"].tolist(), strict=True)
+    firsts = services["first"].tolist()
+    for one, moves in ((services, ("at", "weight", "first")), (servers, ("active", "inactive"))):
         for field in moves:
-            had[field] = given[field] = 0
-        if had.tobytes() != given.tobytes():
-            return
-    # of both or of neither: schedulers count in the list of servers
-    for name in ("services", "servers"):
-        del tables[name]
+            one[field] = 0
+    for n, (first, pair) in enumerate(zip(firsts, moved, strict=True)):
+        yield services[n].tobytes() + servers[first : first + int(services["n"][n])].tobytes(), pair
 
 
 def keep_lists(core: Datapath, old: Mapping[str, NDArray[Any]], before: Ruleset, after: Ruleset) -> None:

@@ -248,6 +248,27 @@ def test_a_server_taken_away_ends_its_connections(profile, scheduler):
     nat.check()
 
 
+@pytest.mark.parametrize("scheduler", ["rr", "wrr"])
+def test_a_scheduler_goes_on_where_another_service_changes(scheduler):
+    """ipvsadm touches the services that it names; those in front of them in the list, too."""
+    weights = {"w1": 1, "w2": 1, "w3": 2 if scheduler == "wrr" else 1}
+    saved = SAVED.format(scheduler=scheduler, **weights)
+    nat = fastnat.Engine(node_with(saved))
+    other = nat.fork()
+    clients = [f"10.244.2.{n}" for n in range(9, 16)]
+    said = [query(nat, client) for client in clients]
+    assert [query(other, client) for client in clients[:2]] == said[:2]
+    # one that sorts in front of it, with more servers
+    more = "-A -t 10.96.0.2:443 -s rr\n" + "".join(f"-a -t 10.96.0.2:443 -r 10.244.3.{n}:8443 -m\n" for n in range(5))
+    other.node.load_services(more + saved)
+    other.reload()
+    assert [query(other, client) for client in clients[2:5]] == said[2:5]
+    other.node.load_services(saved)
+    other.reload()
+    assert [query(other, client) for client in clients[5:]] == said[5:]
+    other.check()
+
+
 def test_a_server_taken_away_may_hold_its_connections():
     """expire_nodest_conn=0, the kernel's default: what its client sends is lost for as long as the connection lasts."""
     node = node_with(SAVED.format(scheduler="rr", w1=1, w2=1, w3=1))
