@@ -252,7 +252,7 @@ def keep_services(core: Datapath, tables: dict[str, NDArray[np.void]], fresh: Ma
     """
     if not len(core.arrays["ipvs_conns"]):
         tables.update(fresh)
-    before = {said: moved for said, moved in scheduled(core.arrays)}
+    before = dict(scheduled(core.arrays))
     services = tables["services"]
     for n, (said, _) in enumerate(scheduled(tables)):
         if said in before:

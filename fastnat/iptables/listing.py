@@ -119,7 +119,7 @@ def lines(text: str, source: str, warnings: list[str]) -> Iterator[tuple[int, st
         + "; give the output of iptables-save to be sure"
     )
     for group in _tables(rows):
-        yield group[0][0], f"*{_table_of(group)}"
+        yield group[0][0], f"-t {_table_of(group)}"
         chain = ""
         for number, line in group:
             head = CHAIN.match(line)

@@ -108,7 +108,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         if command:
             line = line[command.end() :]
             table = TABLE_OPTION.search(line)
-            yield number, f"*{table[1] if table else 'filter'}"
+            yield number, f"-t {table[1] if table else 'filter'}"
             line = TABLE_OPTION.sub("", line).strip()
             if SHOWN.match(line):
                 continue
@@ -127,6 +127,8 @@ class Reader:
         self.filled: dict[str, dict[str, None]] = {}
         # rules inserted at the front of a chain, the last one foremost; they are moved together
         self.fronts: dict[tuple[str, str], list[Rule]] = {}
+        # the lines in which *TABLE stood last
+        self.begun: dict[str, int] = {}
         self.listed = self.listed_text = self.steps = 0
 
     def fail(self, number: int, why: str) -> RuleError:
@@ -135,11 +137,13 @@ class Reader:
 
     def line(self, number: int, line: str) -> None:
         """Read one line of iptables-save, or one command."""
-        if line.startswith("*"):
-            name = line[1:].strip()
+        if line.startswith(("*", "-t ")):
+            name = line.removeprefix("-t ").removeprefix("*").strip()
             if name not in BUILT_IN and name not in IGNORED_TABLES:
                 raise self.fail(number, f"unknown table {excerpt(name)!r}; expected one of {', '.join(BUILT_IN)}")
             self.table = self._table(name)
+            if line[0] == "*" and name in BUILT_IN:
+                self._begin(self.table, number)
         elif line == "COMMIT":
             self.table = None
         else:
@@ -266,6 +270,19 @@ class Reader:
         for match, addresses in zip(reversed(found), reversed(lists), strict=True):
             made = [one[: match.start(2)] + a + one[match.end(2) :] for a in addresses for one in made]
         return made
+
+    def _begin(self, table: Table, number: int) -> None:
+        """Empty a table that the text has already; iptables-legacy-restore leaves only the policies of its chains."""
+        if table.name in self.begun:
+            self.rules.warnings.append(
+                f"{self.source}:{number}: a second *{table.name}: as iptables-restore has it, what line "
+                f"{self.begun[table.name]} begins is gone"
+            )
+            for chain in table.chains.values():
+                chain.packets = chain.bytes = 0
+            self._flush(table, ["-F"])
+            self._flush(table, ["-X"])
+        self.begun[table.name] = number
 
     def _flush(self, table: Table, words: list[str]) -> None:
         """-F, -X, -Z [CHAIN]."""

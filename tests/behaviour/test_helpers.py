@@ -206,7 +206,7 @@ def pptp(message, body):
 @pytest.mark.parametrize("first", ["control", "tunnel"])
 def test_a_tunnel_ends_with_its_control_connection(first):
     """Both fall due in the same jiffy, in either order; or the control connection is deleted."""
-    rules = RULES + "*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\nCOMMIT\n"
+    rules = RULES.replace("*raw\n", "*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\n")
     nat = fastnat.Engine(node(rules, nf_conntrack_tcp_timeout_established=600, nf_conntrack_tcp_be_liberal=1))
     for iface, packet in (
         ("cni0", out(100, 0, flags="S", dport=1723)), ("eth0", back(200, 101, flags="SA", sport=1723)),

@@ -156,3 +156,23 @@ def test_where_dnat_of_ipv6_leads(said, low, high, ports):
     target = iptables.parse(rule, "rules.v6", family=V6).tables["nat"].chains["PREROUTING"].rules[0].target
     assert (target.min_addr, target.max_addr) == tuple(int(ipaddress.ip_address(a or "::")) for a in (low, high))
     assert (target.min_proto, target.max_proto) == (ports or (0, 0))
+
+
+def test_a_table_that_stands_twice_is_what_the_second_says():
+    """As iptables-legacy-restore has it (recorded): of the first one, only the policies stay."""
+    text = (
+        "*filter\n:INPUT DROP [1:2]\n:X - [0:0]\n-A INPUT -s 10.0.0.1 -j X\n-A X -j ACCEPT\nCOMMIT\n*nat\nCOMMIT\n"
+        "*filter\n:FORWARD DROP [0:0]\n-A INPUT -s 10.0.0.2 -j DROP\nCOMMIT\n"
+    )
+    rules = iptables.parse(text)
+    chains = rules.tables["filter"].chains
+    assert {name: (c.policy, c.packets, c.bytes, len(c.rules)) for name, c in chains.items()} == {
+        "INPUT": ("DROP", 0, 0, 1), "FORWARD": ("DROP", 0, 0, 0), "OUTPUT": ("ACCEPT", 0, 0, 0),
+    }  # fmt: skip
+    assert chains["INPUT"].rules[0].text == "-A INPUT -s 10.0.0.2 -j DROP"
+    said = "<rules>:9: a second *filter: as iptables-restore has it, what line 1 begins is gone"
+    assert rules.warnings == [said]
+    # commands go on with what is there
+    commands = "iptables -t nat -A POSTROUTING -j MASQUERADE\niptables -A INPUT -j DROP\n" * 2
+    tables = iptables.parse(commands).tables
+    assert [len(tables["nat"].chains["POSTROUTING"].rules), len(tables["filter"].chains["INPUT"].rules)] == [2, 2]
