@@ -199,8 +199,88 @@ def test_a_dump_names_its_helpers():
     assert other.conntrack.format().strip() == line.replace("helper=ftp ", "")
 
 
-def pptp(message, body):
-    return bytes.fromhex("00000001 1a2b3c4d") + bytes([0, message, 0, 0]) + body.ljust(160, b"\0")
+def pptp(message, body, size=160):
+    return bytes.fromhex("00000001 1a2b3c4d") + bytes([0, message, 0, 0]) + body.ljust(size, b"\0")
+
+
+OUT_CALL = (pptp(7, b"\0\7"), pptp(8, b"\0\5" + (4000).to_bytes(2, "big") + b"\1"))
+IN_CALL = (pptp(9, b"\0\5", 208), pptp(10, b"\0\7\0\5\1"), pptp(11, b"\0\7"))
+FROM_SERVER = {2, 8, 9, 11, 13}
+
+
+class Talk:
+    """A control connection of PPTP behind NAT, up to the answer to its start."""
+
+    def __init__(self, nat):
+        self.nat, self.at = nat, {"cni0": 101, "eth0": 201}
+        for iface, packet in (
+            ("cni0", out(100, 0, flags="S", dport=1723)),
+            ("eth0", back(200, 101, flags="SA", sport=1723)),
+        ):
+            assert nat.process_packet(packet, iface)[0] == Verdict.FORWARD
+        self.say(pptp(1, b""), pptp(2, b"\0\0\1"))
+
+    def say(self, *messages):
+        """Send messages, each from whom they come."""
+        for message in messages:
+            mine, theirs = self.at.values()
+            if message[9] in FROM_SERVER:
+                iface, packet = "eth0", back(theirs, mine, message, sport=1723)
+            else:
+                iface, packet = "cni0", out(mine, theirs, message, dport=1723)
+            assert self.nat.process_packet(packet, iface)[0] == Verdict.FORWARD
+            self.at[iface] += len(message)
+
+    def tunnel(self, call, iface="cni0"):
+        """Return whether GRE of a call, as its other end numbers it, belongs to a tunnel that was announced."""
+        ip = IP(src=CLIENT, dst=SERVER, proto=47) if iface == "cni0" else IP(src=SERVER, dst=NAT, proto=47)
+        had = self.nat.stats["expect_new"]
+        self.nat.process_packet(bytes(ip / bytes.fromhex(f"3001880b0000{call:04x}00000001")), iface)
+        return self.nat.stats["expect_new"] > had
+
+
+def calling_node(rules=RULES):
+    return node(rules.replace("*raw\n", "*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\n"))
+
+
+@pytest.mark.parametrize(("first", "again"), [("eth0", True), ("cni0", False)])
+def test_the_half_of_a_tunnel_that_is_left_behind_nat(first, again):
+    """As recorded: a tunnel that the server begins leaves what the client was to begin, over the end of the call."""
+    talk = Talk(fastnat.Engine(calling_node()))
+    talk.say(*IN_CALL)
+    assert talk.tunnel(7 if first == "eth0" else 5, first)
+    assert not talk.tunnel(5)
+    talk.say(pptp(13, b"\0\5"))
+    assert len(talk.nat.conntrack) == 1
+    assert talk.tunnel(5) == again
+    talk.nat.check()
+
+
+@pytest.mark.parametrize(("second", "announced"), [(6, False), (5, True)])
+def test_a_second_call_while_the_first_is_not_over_has_no_tunnel(second, announced):
+    """nf_ct_gre_keymap_add has one key for each direction; as recorded, neither call's tunnel is expected any more."""
+    talk = Talk(fastnat.Engine(calling_node()))
+    talk.say(*OUT_CALL, pptp(8, bytes([0, second]) + (4000).to_bytes(2, "big") + b"\1"))
+    assert talk.tunnel(5) == announced
+    assert not talk.tunnel(second)
+    talk.nat.check()
+
+
+def test_a_node_that_calls_itself():
+    """Both halves of its tunnel are one."""
+    lo = IP(src="127.0.0.1", dst="127.0.0.1")
+    nat = fastnat.Engine(node("*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\nCOMMIT\n"))
+    mine, theirs = {"sport": 4000, "dport": 1723}, {"sport": 1723, "dport": 4000}
+    for packet in (
+        TCP(**mine, flags="S", seq=100), TCP(**theirs, flags="SA", seq=200, ack=101),
+        TCP(**mine, flags="PA", seq=101, ack=201) / pptp(1, b""),
+        TCP(**theirs, flags="PA", seq=201, ack=273) / pptp(2, b"\0\0\1"),
+        TCP(**mine, flags="PA", seq=273, ack=373) / pptp(7, b"\0\7"),
+        TCP(**theirs, flags="PA", seq=373, ack=445) / pptp(8, b"\0\7\0\7\1"),
+        TCP(**theirs, flags="PA", seq=545, ack=445) / pptp(8, b"\0\5\0\7\1"),
+    ):  # fmt: skip
+        assert nat.process_packet(bytes(lo / packet), "local")[0] == Verdict.LOCAL
+        nat.check()
 
 
 @pytest.mark.parametrize("first", ["control", "tunnel"])

@@ -31,6 +31,7 @@ import pytest
 import fastnat
 from fastnat.capture.pcap import Batch
 from fastnat.capture.replay import Replay
+from fastnat.core.layout import ExpectKind
 
 TUNSETIFF, TUN_RAW, CLONE_NEWNET = 0x400454CA, 0x1001, 0x40000000
 FIRST = {
@@ -467,9 +468,39 @@ def compare(node, traffic, folder):
     return len(packets)
 
 
+EXPECTED = re.compile(
+    r"proto=(\d+) src=(\S+) dst=(\S+) (?:sport|srckey)=(\S+) (?:dport|dstkey)=(\S+) "
+    r".*master-src=(\S+) master-dst=(\S+) sport=(\S+) dport=(\S+)"
+)
+
+
+def expected(listing):
+    """Return what `conntrack -L expect` lists: protocol, addresses and ports or keys of each, and its master's."""
+    return sorted(tuple(w if "." in w or ":" in w else int(w, 0) for w in found) for found in EXPECTED.findall(listing))
+
+
+def expected_by(engine):
+    """Return the same of an engine."""
+    found = []
+    for stack in engine.stacks.values():
+        core, family = stack.core, stack.family
+        for e in core.arrays["expects"][: core.tables["expects"]]:
+            if ExpectKind(e["kind"]) in (ExpectKind.PLAIN, ExpectKind.FOLLOW, ExpectKind.PPTP):
+                t, master = e["t"], core.arrays["conns"][int(e["master"])]["tuples"][0]
+                ends = [family.to_text(family.unpack(side[end])) for side in (t, master) for end in ("src", "dst")]
+                ports = [int(side[end]) for side in (t, master) for end in ("sport", "dport")]
+                found.append((int(t["proto"]), *ends[:2], *ports[:2], *ends[2:], *ports[2:]))
+    return sorted(found)
+
+
 def compare_ends(kernel, engine, packets):
-    """Compare the table with its timeouts, conntrack -S and the counters of rules."""
+    """Compare the table with its timeouts, what helpers expect, conntrack -S and the counters of rules."""
     table, stats, saved = kernel.told()
+    if engine.has_helpers:
+        listed = "".join(sh("conntrack", "-L", "expect", "-f", f"ipv{version}") for version in TOOLS)
+        both = expected(listed), expected_by(engine)
+        if both[0] != both[1]:
+            raise Difference("expectations", f"kernel {both[0]}, engine {both[1]}", packets)
     theirs, mine = connections(table), connections(engine.conntrack.format("extended"))
     lasting = [{line for line, left in side.items() if left > NEAR_THE_END} for side in (theirs, mine)]
     if lasting[0] - mine.keys() or lasting[1] - theirs.keys():

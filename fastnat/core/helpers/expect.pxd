@@ -98,6 +98,13 @@ cdef inline void unlink_expect(engine_t *e, uint32_t at) noexcept nogil:
     e.free_expect = at
 
 
+cdef inline void forget_tuple(engine_t *e, tuple_t t) noexcept nogil:
+    # forget_tuple: the newest expectation of a packet's tuple, if there is one.
+    cdef uint32_t at = find_expect(e, t)
+    if at != FN_NONE:
+        unlink_expect(e, at)
+
+
 cdef inline void forget_expects(engine_t *e, uint32_t ct, uint32_t which) noexcept nogil:
     # forget_expects: those of a master, its GRE keys, or both.
     cdef uint32_t at = help_of(e, ct).first

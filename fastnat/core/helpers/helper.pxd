@@ -9,7 +9,7 @@ from ..types cimport *
 from ..conntrack.insert cimport delete_siblings
 from ..nat.setup cimport range_of_address, setup_info
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_dst, tuple_src
-from .expect cimport find_expect, gre_tuple, help_of, unlink_expect
+from .expect cimport forget_tuple, gre_tuple, help_of
 from .ftp cimport ftp_help
 from .pptp cimport pptp_help
 from .seqadj cimport seq_adjust
@@ -43,15 +43,11 @@ cdef inline void forget_other_half(engine_t *e, pkt_t *p) noexcept nogil:
     # forget_other_half: the tunnel was announced from both ends; one connection is both.
     cdef const expect_t *x = &e.expected
     cdef const help_t *help = help_of(e, x.master)
-    cdef uint32_t other
     if not e.conns[x.master].status & (IPS_SRC_NAT | IPS_DST_NAT):
-        other = find_expect(e, invert_tuple(x.t))
+        forget_tuple(e, invert_tuple(x.t))
+    # recorded: behind NAT a tunnel that the server begins leaves the client's half, which opens another one when the call is over
     elif x.dir == 0:
-        other = find_expect(e, gre_tuple(e, x.master, 1, help.pac_call, help.pns_call))
-    else:
-        other = find_expect(e, gre_tuple(e, x.master, 0, help.own_call, help.far_call))
-    if other != FN_NONE:
-        unlink_expect(e, other)
+        forget_tuple(e, gre_tuple(e, x.master, 1, help.pac_call, help.pns_call))
 
 
 cdef inline void map_port(target_t *range_, uint32_t port) noexcept nogil:

@@ -6,8 +6,10 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from ..types cimport *
 from ..packet.checksum cimport load_be16, load_be32, store_be16
-from ..tuples.tuple cimport conn_tuple, tuple_dport
-from .expect cimport EXPECT_DONE, expect_related, find_expect, gre_tuple, help_of, link_expect, unlink_expect
+from ..tuples.tuple cimport conn_tuple, tuple_dport, tuple_dst, tuple_src
+from .expect cimport (
+    EXPECT_DONE, expect_related, forget_expects, forget_tuple, gre_tuple, GRE_KEYS, help_of, link_expect,
+)
 from .mangle cimport mangle_tcp, tcp_payload_at
 
 cdef enum:
@@ -52,15 +54,23 @@ cdef extern from *:
     const unsigned char fn_pptp_size[16]
 
 
-cdef inline void add_gre_key(engine_t *e, expect_t x) noexcept nogil:
-    # add_gre_key: packets of this direction are to have the expectation's source key; one a direction.
+cdef inline bint same_key(const expect_t *one, const expect_t *other) noexcept nogil:
+    # same_key: (gre_key_cmpfn, which does not look at the key that the sender wants for itself).
+    return (tuple_src(one.t) == tuple_src(other.t) and tuple_dst(one.t) == tuple_dst(other.t)
+            and tuple_dport(one.t) == tuple_dport(other.t))
+
+
+cdef inline bint add_gre_key(engine_t *e, expect_t x) noexcept nogil:
+    # add_gre_key: packets of this direction are to have the expectation's source key (nf_ct_gre_keymap_add).
+    # => False: those of another call have theirs, as there is one a direction.
     cdef uint32_t at = help_of(e, x.master).first
     while at != FN_NONE:
         if e.expects[at].kind == EXPECT_GRE_KEY and e.expects[at].dir == x.dir:
-            return
+            return same_key(&e.expects[at], &x)
         at = e.expects[at].sibling
     x.kind = EXPECT_GRE_KEY
     link_expect(e, &x)
+    return True
 
 
 cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
@@ -90,10 +100,15 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
         return
     # half a tunnel is none
     if expect_related(e, &back) != EXPECT_DONE:
-        unlink_expect(e, find_expect(e, out.t))
+        forget_tuple(e, out.t)
         return
-    add_gre_key(e, out)
-    add_gre_key(e, back)
+    if add_gre_key(e, out):
+        if add_gre_key(e, back):
+            return
+        forget_expects(e, ct, GRE_KEYS)
+    # a second call while the first one is not over
+    forget_tuple(e, out.t)
+    forget_tuple(e, back.t)
 
 
 cdef inline bint from_client(help_t *help, uint32_t message, const uint8_t *at) noexcept nogil:
