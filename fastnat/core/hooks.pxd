@@ -17,7 +17,7 @@ from .nat.hook cimport nat_hook
 from .packet.frame cimport FRAME_HEADER, is_sent_to_all, leaves_in_frame
 from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
-from .packet.mangle cimport count_unruled
+from .packet.mangle cimport class_of_tos, count_unruled
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
 from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
 from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
@@ -272,6 +272,9 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
         reason = REASON_NO_ROUTE
     if reason:
         return reason
+    # the TOS that it has here gives it another one than rules have; of IPv6 none does (ip_forward)
+    if not FN_V6 and fn_unlikely(e.n_bases != 0):
+        p.priority = class_of_tos(p)
     p.hook = HOOK_FORWARD
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:

@@ -854,11 +854,10 @@ typedef struct {
     uint32_t mark_before;                       /* of its connection, where somebody asked for events */
     uint16_t status_before;
     uint8_t state_before;
-    uint32_t largest;     /* bytes of the largest fragment it came in, 0: whole */
-    uint32_t room;        /* bytes that a helper may lengthen the datagram to */
-    uint32_t priority;    /* that rules of nftables have set */
-    uint8_t priority_set; /* behind the routing of a packet that is forwarded, which sets another one */
-    uint32_t unruled;     /* bit table * 5 + hook: it has passed this chain, which has no rule */
+    uint32_t largest;  /* bytes of the largest fragment it came in, 0: whole */
+    uint32_t room;     /* bytes that a helper may lengthen the datagram to */
+    uint32_t priority; /* skb->priority, of use to rules of nftables alone */
+    uint32_t unruled;  /* bit table * 5 + hook: it has passed this chain, which has no rule */
 } pkt_t;
 
 typedef struct {

@@ -1395,7 +1395,6 @@ cdef extern from "types.h" nogil:
         uint32_t largest
         uint32_t room
         uint32_t priority
-        uint8_t priority_set
         uint32_t unruled
 
     ctypedef struct engine_t:

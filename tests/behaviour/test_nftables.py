@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import numpy as np
 import pytest
 from nodes import make_dual
+from scapy.layers.inet import IP, UDP
 
 import fastnat
 from fastnat.engine.nft_state import elements
@@ -241,6 +242,21 @@ def test_nat_of_the_other_family_says_nothing_and_the_rule_goes_on():
     engine = engine_of(chain(rules, PRE, family="inet"))
     assert text(send(engine, **V6)["dst"]) == "fd00:1::9"
     assert text(send(engine)["dst"]) == "10.244.1.9"
+
+
+def test_a_forwarded_packet_has_the_priority_of_the_tos_with_which_it_enters_forward():
+    """ip_forward, rt_tos2priority: what rules made of it before says nothing, nor does the TOS that they write then."""
+    rules = {
+        "early": ("filter hook prerouting priority 0", "meta priority set 1:1\nip daddr 203.0.113.9 ip dscp set 2"),
+        "there": ("filter hook forward priority 0", "ip dscp set cs4\nmeta priority 0:2 meta priority set 2:2"),
+        "late": ("filter hook postrouting priority 0", "meta priority { 2:2, 0:4 } drop\nip dscp != cs4 drop"),
+    }  # fmt: skip
+    chains = "\n".join(f"chain {name} {{ type {base};\n{said}\n}}" for name, (base, said) in rules.items())
+    nat = engine_of(f"table ip t {{\n{chains}\n}}\n")
+    for tos, dst, passes in ((0, "203.0.113.10", True), (8, "203.0.113.10", False), (0x10, "203.0.113.10", True),
+                             (0x18, "203.0.113.10", False), (0, "203.0.113.9", False)):  # fmt: skip
+        packet = IP(src="10.244.1.2", dst=dst, tos=tos) / UDP(sport=4000 + tos, dport=53)
+        assert (nat.process_packet(bytes(packet), "cni0")[0] == fastnat.Verdict.FORWARD) == passes, (tos, dst)
 
 
 @pytest.mark.parametrize("family", ["ip", "inet"])

@@ -7,6 +7,17 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from ..types cimport engine_t, fn_ctz, FN_V6, hook_count_t, pkt_t, target_t
 from .checksum cimport csum_replace2, load_be16, store_be16
 
+cdef enum:
+    # of a TOS, the bits that give a packet its priority
+    TOS_MASK = 0x1e
+
+# ip_tos2prio: by the first two of these bits, the others say nothing
+cdef extern from *:
+    """
+    static const unsigned char fn_class_of_tos[4] = {0, 2, 6, 4};
+    """
+    const uint8_t *CLASS_OF_TOS "fn_class_of_tos"
+
 
 cdef inline void set_octet(pkt_t *p, uint32_t at, uint32_t value) noexcept nogil:
     # set_octet: one octet of the header, with the checksum of IPv4.
@@ -23,6 +34,11 @@ cdef inline uint32_t tos_of(const pkt_t *p) noexcept nogil:
     if p.data == NULL:
         return 0
     return (p.data[0] << 4 | p.data[1] >> 4) & 0xff if FN_V6 else p.data[1]
+
+
+cdef inline uint32_t class_of_tos(const pkt_t *p) noexcept nogil:
+    # class_of_tos: the priority that a packet of IPv4 has by its TOS (rt_tos2priority).
+    return CLASS_OF_TOS[(tos_of(p) & TOS_MASK) >> 3]
 
 
 cdef inline void set_tos(pkt_t *p, const target_t *t) noexcept nogil:

@@ -11,7 +11,6 @@ from ..helpers.expect cimport help_of
 from ..multipath cimport choose_hop
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..packet.mangle cimport tos_of
 from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_for_link, is_link_local,
                       is_multicast, is_unicast6, outgoing, packet_type, route_on, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
@@ -52,15 +51,6 @@ cdef enum:
     RTN_MULTICAST = 5
     # ff02::/16 and those like it
     LINK_GROUPS = 0xff02
-    # of a TOS, the bits that give a packet its priority
-    TOS_MASK = 0x1e
-
-# ip_tos2prio: by the first two bits of TOS_MASK, the others say nothing
-cdef extern from *:
-    """
-    static const uint8_t fn_class_of_tos[4] = {0, 2, 6, 4};
-    """
-    const uint8_t *CLASS_OF_TOS "fn_class_of_tos"
 
 
 cdef inline uint32_t scaled(uint32_t value, uint32_t modulus) noexcept nogil:
@@ -287,13 +277,6 @@ cdef inline void load_date(const engine_t *e, const nft_expr_t *x, uint32_t *to)
         to[0] = <uint32_t>(now // FN_HZ % DAY)
 
 
-cdef inline uint32_t priority_of(const pkt_t *p) noexcept nogil:
-    # priority_of: skb->priority: what a rule has set; ip_forward gives an IPv4 packet that of its TOS (rt_tos2priority).
-    if FN_V6 or p.priority_set or p.in_iface == 0 or (p.hook != HOOK_FORWARD and p.hook != HOOK_POSTROUTING):
-        return p.priority
-    return CLASS_OF_TOS[(tos_of(p) & TOS_MASK) >> 3]
-
-
 cdef inline uint32_t holding(const engine_t *e, const pkt_t *p) noexcept nogil:
     # holding: the device whose packet it is at present (skb->dev), 0: the node itself has it.
     if p.hook == HOOK_POSTROUTING and e.profile != LINUX_5_4:
@@ -304,7 +287,7 @@ cdef inline uint32_t holding(const engine_t *e, const pkt_t *p) noexcept nogil:
 cdef inline bint load_seldom(const engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_seldom: what hardly any rule asks for.
     if x.a == NFT_META_PRIORITY:
-        to[0] = priority_of(p)
+        to[0] = p.priority
     elif x.a == NFT_META_DEVICE:
         to[0] = holding(e, p)
     else:

@@ -430,7 +430,6 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
             p.mark = regs[x.sreg]
         elif x.a == 2:
             p.priority = regs[x.sreg]
-            p.priority_set = p.hook >= HOOK_FORWARD
         elif p.ct != FN_NONE:
             set_conn_mark(e, p.ct, regs[x.sreg])
     elif x.kind == NFT_SET_TOS:
