@@ -499,8 +499,8 @@ class Engine:
 
         Connections stay as they are (a decided manip is never decided again), except that connections masqueraded with
         an address that the node has lost, or on an interface that has gone down, are deleted (masq_inet_event,
-        masq_device_event). Interfaces may be added, not removed. Raises
-        the errors of Engine(); then nothing has changed.
+        masq_device_event); what goes down and comes up again between two calls is seen by link_down() alone. Interfaces
+        may be added, not removed. Raises the errors of Engine(); then nothing has changed.
         """
         self._apply(counters)
 
