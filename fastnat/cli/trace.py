@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import end_text, family_of
+from ..addresses import end_of, end_text, family_of
 from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..engine.reasons import REASONS
@@ -39,9 +39,9 @@ FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32}
 @click.command()
 @click.argument("node", required=False)
 @click.option("-p", "--proto", default="udp", show_default=True, help="udp, tcp, icmp, sctp or a number.")
-@click.option("-s", "--src", default="10.244.1.2", show_default=True, help="Its source address.")
-@click.option("--sport", type=Whole(0, 65535), default=40_000, show_default=True, help="For ICMP: the id.")
-@click.option("-d", "--dst", default="203.0.113.10", show_default=True, help="Its destination address.")
+@click.option("-s", "--src", default="10.244.1.2", show_default=True, help="Its source: IP or IP:PORT, [IPv6]:PORT.")
+@click.option("--sport", type=Whole(0, 65535), help="40000 by default; for ICMP: the id.")
+@click.option("-d", "--dst", default="203.0.113.10", show_default=True, help="Its destination, like --src.")
 @click.option("--dport", type=Whole(0, 65535), help="53 by default; for ICMP type * 256, by default an echo.")
 @click.option("-i", "--iface", default="cni0", show_default=True, help="Where it enters; 'local': the node sends it.")
 @click.option("--flags", default="S", show_default=True, help="TCP flags: letters of FSRPAU.")
@@ -60,7 +60,7 @@ def trace(
     node: str | None,
     proto: str,
     src: str,
-    sport: int,
+    sport: int | None,
     dst: str,
     dport: int | None,
     iface: str,
@@ -90,6 +90,10 @@ def trace(
         raise InputError(f"--flags {flags!r}: expected letters of {''.join(FLAGS)}")
     try:
         number = protocol_of(proto)
+        src, sport = end_with(src, sport, "--sport")
+        dst, dport = end_with(dst, dport, "--dport")
+        if sport is None:
+            sport = 40_000
         if dport is None:
             dport = ECHOES[number] << 8 if number in ECHOES else 53
         if family_of(src) is not family_of(dst):
@@ -107,6 +111,14 @@ def trace(
         warn(f"fastnat: the answer depends on who sends the packet; {asked} 0 (root) is assumed: give {remedy}")
     traces = [told, *([explain(engine, answer_to(engine, packet))] if reply and told.verdict != "drop" else [])]
     tell(form, answer(traces))
+
+
+def end_with(text: str, port: int | None, option: str) -> tuple[str, int | None]:
+    """Return the address and the port of an end, which the option may say beside it; ValueError: they differ."""
+    address, said = end_of(text)
+    if said is not None and port not in (None, said):
+        raise ValueError(f"{text} and {option} {port} are two ports")
+    return address, port if said is None else said
 
 
 def answer(traces: list[Trace]) -> Answer:

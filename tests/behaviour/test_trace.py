@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from nodes import flows, make_node
 
 import fastnat
+from fastnat.addresses import end_of, end_text
 from fastnat.cli import group
 
 RULES = """*raw
@@ -222,9 +223,34 @@ def test_command():
     assert kernel[0].startswith("TRACE: nat:PREROUTING:rule:1 SRC=10.244.1.2")
 
 
-@pytest.mark.parametrize(("option", "says"), [("--flags=X", "letters of FSRPAU"), ("--src=nowhere", "no such packet")])
+@pytest.mark.parametrize(
+    ("options", "packet"),
+    [
+        (["-s", "10.244.1.7:1234", "-d", "203.0.113.9:443"], "10.244.1.7:1234 > 203.0.113.9:443"),
+        (["-s", "10.244.1.7:1234", "--sport", "1234"], "10.244.1.7:1234 > 203.0.113.10:53"),
+    ],
+)
+def test_ends_have_ports_as_everywhere(options, packet):
+    said = CliRunner().invoke(group, ["trace", "--json", *options]).output
+    ends = json.loads(said)["before"]
+    assert f"{end_text(*ends[:2])} > {end_text(*ends[2:])}" == packet
+
+
+@pytest.mark.parametrize(("text", "end"), [
+    ("[fd00:1::2]:7", ("fd00:1::2", 7)), ("[fd00:1::2]", ("fd00:1::2", None)), ("fd00:1::2", ("fd00:1::2", None)),
+    ("10.0.0.1", ("10.0.0.1", None)), ("10.0.0.1:0", ("10.0.0.1", 0)), ("", ("", None)), ("[a", ("[a", None)),
+])  # fmt: skip
+def test_an_end_is_an_address_and_maybe_a_port(text, end):
+    assert end_of(text) == end
+
+
+@pytest.mark.parametrize(("option", "says"), [
+    ("--flags=X", "letters of FSRPAU"), ("--src=nowhere", "no such packet"), ("--src=10.0.0.1:x", "port 'x' is not"),
+    ("--dst=10.0.0.1:65536", "port '65536' is not"), ("--dst=10.0.0.1:", "port '' is not"),
+    ("--dst=10.0.0.1:80 --dport=81", "10.0.0.1:80 and --dport 81 are two ports"), ("--dst=[::1", "two families"),
+])  # fmt: skip
 def test_bad_input_is_one_message(option, says):
-    result = CliRunner().invoke(group, ["trace", option])
+    result = CliRunner().invoke(group, ["trace", *option.split()])
     assert isinstance(result.exception, fastnat.InputError)
     assert says in str(result.exception)
 
