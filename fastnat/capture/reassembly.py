@@ -265,22 +265,31 @@ class Reassembler:
     """Collects fragments until their datagram is whole. sysctl: returns the node's value of a sysctl, or a default."""
 
     def __init__(self, sysctl: Callable[[str, int], int] = lambda _, default: default) -> None:
+        self._queues: dict[Key, Queue] = {}
+        # of each family: incomplete datagrams, the oldest in front, and the bytes held
+        self._due: dict[int, OrderedDict[Key, None]] = {4: OrderedDict(), 6: OrderedDict()}
+        self._held = {4: 0, 6: 0}
+        # fragments of each IPv4 source so far
+        self._peers: OrderedDict[bytes, int] = OrderedDict()
+        self._lifetime: dict[int, int] = {}
+        # no datagram is due before an older one
+        self._even = True
+        self.settle(sysctl)
+
+    def settle(self, sysctl: Callable[[str, int], int]) -> None:
+        """Go on with other sysctls; what waits already has its time. Raises InputError for a negative one."""
+
         def number(said: tuple[str, int]) -> int:
             value = sysctl(*said)
             if value < 0:
                 raise InputError(f"sysctl {said[0]} = {value}: it must not be negative")
             return value
 
-        self._lifetime = {family: number(said) for family, said in LIFETIME.items()}
-        self._high_thresh = {family: number(said) for family, said in HIGH_THRESH.items()}
+        lifetime, high_thresh = ({family: number(s) for family, s in said.items()} for said in (LIFETIME, HIGH_THRESH))
         self._max_dist = number(MAX_DIST)
+        self._even = not self._queues or (self._even and lifetime == self._lifetime)
+        self._lifetime, self._high_thresh = lifetime, high_thresh
         self._read = {proto: size for proto, (size, names) in READ.items() if all(sysctl(name, 1) for name in names)}
-        self._queues: dict[Key, Queue] = {}
-        # of each family: incomplete datagrams, the one that expires first in front, and the bytes held
-        self._due: dict[int, OrderedDict[Key, None]] = {4: OrderedDict(), 6: OrderedDict()}
-        self._held = {4: 0, 6: 0}
-        # fragments of each IPv4 source so far
-        self._peers: OrderedDict[bytes, int] = OrderedDict()
 
     def add(
         self, data: bytes, now: float, user: int = ENTERING, iface: int = 0, frame: tuple[int, int] = NO_FRAME
@@ -335,11 +344,11 @@ class Reassembler:
     def _expire(self, family: int, now: float) -> None:
         """Forget the datagrams whose time is over."""
         due = self._due[family]
-        while due:
-            key = next(iter(due))
-            if now <= self._queues[key].deadline:
-                return
-            self._forget(key)
+        while due and now > self._queues[next(iter(due))].deadline:
+            self._forget(next(iter(due)))
+        if not self._even:
+            for key in [key for key in due if now > self._queues[key].deadline]:
+                self._forget(key)
 
     def _forget(self, key: Key) -> None:
         self._held[key[0]] -= self._queues.pop(key).held

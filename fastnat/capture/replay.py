@@ -165,15 +165,25 @@ class Replay:
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
         self.engine, self.iface = engine, iface
         self.reassembler = Reassembler(engine.node.sysctl)
-        self.mtus = np.array([0xFFFF, *(i.mtu for i in engine.node.interfaces.values())], np.int64)
+        self._follow()
         self.start: float | None = None
         self.now = 0.0
         self.n = 0
         self.numbers: dict[str, int] = {}
 
+    def _follow(self) -> None:
+        """Go by the node that the engine has now."""
+        node = self.engine.node
+        self.files = self.engine.node_files
+        self.mtus = np.array([0xFFFF, *(i.mtu for i in node.interfaces.values())], np.int64)
+        self.reassembler.settle(node.sysctl)
+
     def run(self, batches: Iterable[Batch]) -> Iterator[OneByOne | Together]:
         """Yield the answers to each batch; InputError when a packet's interface is not one of the node's."""
         for batch in batches:
+            # reload() gives it another one
+            if self.files is not self.engine.node_files:
+                self._follow()
             ifaces = [self.iface] * len(batch.times) if self.iface is not None else batch.ifaces
             for name in set(ifaces) - self.numbers.keys():
                 if not name:

@@ -12,8 +12,9 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from fastnat import Engine, InputError
 from fastnat.capture import Captured
 from fastnat.capture.fragments import Reassembler, Whole, checksum, parse, split
+from fastnat.capture.pcap import Batch
 from fastnat.capture.reassembly import DELIVERED
-from fastnat.capture.replay import replay
+from fastnat.capture.replay import Replay, replay
 
 DATAGRAM = bytes(IP(src="10.0.0.1", dst="10.0.0.2", id=9) / UDP(sport=1, dport=2) / bytes(range(256)) / bytes(1200))
 
@@ -144,3 +145,41 @@ def test_without_conntrack_the_node_puts_together_what_is_its_own():
     assert made[1].packets == [whole]
     assert "[2:948] -A PREROUTING" in nat.save_rules()
     assert "[1:928] -A INPUT" in nat.save_rules()
+
+
+def test_other_sysctls_leave_what_waits_its_time():
+    """A shorter one for those that come from now on, which are then due before older ones."""
+    first, second = split(Whole(DATAGRAM, (800,)), DATAGRAM, 1500)
+    younger = [IP(part) for part in (first, second)]
+    for part in younger:
+        part.id = 10
+        del part.chksum
+    box = Reassembler()
+    assert box.add(first, 0.0) is None
+    box.settle(lambda name, default: 5 if name.endswith("ipfrag_time") else default)
+    assert box.add(bytes(younger[0]), 1.0) is None
+    assert box.add(bytes(younger[1]), 6.5) is None
+    assert box.add(second, 29.9).data == DATAGRAM
+
+
+def test_a_replay_goes_by_the_node_that_was_loaded_last():
+    """The MTU of its devices and the sysctls of fragments, once the engine has them."""
+    node = make_node("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    engine = Engine(node)
+    run = Replay(engine)
+    packet = bytes(IP(src="10.244.1.2", dst="203.0.113.10") / UDP(sport=4000, dport=53) / bytes(1300))
+
+    def sizes():
+        (answers,) = run.run([Batch([1.0], ["cni0"], [packet])])
+        return [len(data) for _, _, data in answers.emitted()]
+
+    assert sizes() == [1328]
+    node.interfaces["eth0"].mtu = 1280
+    assert sizes() == [1328]
+    engine.reload()
+    assert sizes() == [1276, 72]
+    node.sysctls["net.ipv4.ipfrag_high_thresh"] = "0"
+    engine.reload()
+    parts = split(Whole(packet, (800,)), packet, 1500)
+    batches = run.run([Batch([2.0, 2.0], ["cni0", "cni0"], parts)])
+    assert [len(list(answers.emitted())) for answers in batches] == [0]
