@@ -47,6 +47,7 @@ EXAMPLES = (
 @click.option("--conntrack", metavar="OUT.txt", help="The table at the end, as conntrack -L -o extended.")
 @click.option("--stats", metavar="OUT.json", help="The counters at the end, by their conntrack -S names.")
 @click.option("--rules", metavar="OUT.rules", help="The IPv4 rules with the counters of the run, as iptables-save -c.")
+@click.option("--rules6", metavar="OUT.rules", help="The IPv6 rules, as ip6tables-save -c.")
 @click.option("--nft", metavar="OUT.nft", help="The rules of nftables with counters and elements, as nft list ruleset.")
 @click.option("--nft-json", metavar="OUT.json", help="The same as JSON, as nft -j list ruleset.")
 @click.option("--events", metavar="OUT.txt", help="What happened to connections, as conntrack -E prints it.")
@@ -65,6 +66,7 @@ def replay(
     conntrack: str | None,
     stats: str | None,
     rules: str | None,
+    rules6: str | None,
     nft: str | None,
     nft_json: str | None,
     events: str | None,
@@ -81,7 +83,7 @@ def replay(
     """
     asked = {
         "--write": write, "--verdicts": verdicts, "--events": events, "--conntrack": conntrack, "--rules": rules,
-        "--nft": nft, "--nft-json": nft_json, "--stats": stats,
+        "--rules6": rules6, "--nft": nft, "--nft-json": nft_json, "--stats": stats,
     }  # fmt: skip
     counts = dict.fromkeys(VERDICTS, 0)
     stopped = False
@@ -93,6 +95,9 @@ def replay(
         told = len(never_matching(loaded))
         engine = Engine(loaded, profile=profile, seed=seed, events=kept, epoch=0.0)
         warn_of_rules(loaded, told)
+        if rules6 is not None:
+            # a node without IPv6 is said to be one before anything runs
+            engine.stack_of(6)
         if start_from is not None:
             load(engine, start_from)
         try:
@@ -102,7 +107,7 @@ def replay(
             ignore_interrupts()
         at_the_end: dict[str, Callable[[], str]] = {
             "--conntrack": lambda: engine.conntrack.format("extended"), "--rules": engine.save_rules,
-            "--nft": engine.list_nft, "--nft-json": lambda: engine.list_nft(as_json=True),
+            "--rules6": lambda: engine.save_rules(6), "--nft": engine.list_nft, "--nft-json": lambda: engine.list_nft(as_json=True),
             "--stats": lambda: json.dumps(engine.stats, indent=1) + "\n",
         }  # fmt: skip
         for option, text in at_the_end.items():

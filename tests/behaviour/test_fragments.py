@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nodes import make_node
+from nodes import make_dual, make_node
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 
@@ -183,3 +183,18 @@ def test_a_replay_goes_by_the_node_that_was_loaded_last():
     parts = split(Whole(packet, (800,)), packet, 1500)
     batches = run.run([Batch([2.0, 2.0], ["cni0", "cni0"], parts)])
     assert [len(list(answers.emitted())) for answers in batches] == [0]
+
+
+def test_an_atomic_fragment_is_a_datagram_and_59_ends_one():
+    """As recorded: alone it leaves without its header; what says that nothing follows is not tracked, but passes."""
+    node = make_dual("")
+    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    engine = Engine(node)
+    ends = IPv6(src="fd00:1::2", dst="2001:db8:7::1")
+    atomic = ends / IPv6ExtHdrFragment(id=7) / UDP(sport=4, dport=5) / b"xy"
+    nothing = IPv6(src=ends.src, dst=ends.dst, nh=59) / b"abcd"
+    (answers,) = Replay(engine).run([Batch([1.0, 2.0], ["cni0", "cni0"], [bytes(atomic), bytes(nothing)])])
+    first, second = (IPv6(data) for _, _, data in answers.emitted())
+    assert (first.nh, first.src, len(first)) == (17, "2001:db8::10", 50)
+    assert (second.nh, second.src, bytes(second.payload)) == (59, ends.src, b"abcd")
+    assert len(engine.conntrack) == 1

@@ -3,7 +3,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from nodes import make_node
+from nodes import make_dual, make_node
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 
 from fastnat import InputError, capture, nftables
 from fastnat.cli import group
@@ -112,3 +114,29 @@ def test_exhaust_starts_from_a_dump(tmp_path):
     later = json.loads(started.output)["runs"][0]
     assert fresh["first_failure"] is None
     assert 20_000 < later["first_failure"] < 32_000
+
+
+def test_replay_writes_the_rules_of_each_family_with_their_counters(tmp_path):
+    node = make_dual("*filter\n-A FORWARD -p udp\nCOMMIT\n")
+    node.load_rules6("*filter\n-A FORWARD -p udp\n-A FORWARD -p tcp\nCOMMIT\n")
+    node.save(tmp_path / "node")
+    four, six = (ip(src=src, dst=dst) / UDP(sport=1, dport=2) for ip, src, dst in (
+        (IP, "10.244.1.2", "203.0.113.10"), (IPv6, "fd00:1::2", "2001:db8:7::1"),
+    ))  # fmt: skip
+    with (tmp_path / "in.pcapng").open("wb") as f:
+        writer = capture.Writer(f)
+        for n, data in enumerate([four, six, six]):
+            writer.write(float(n), "cni0", bytes(data))
+    outs = tmp_path / "v4", tmp_path / "v6"
+    result = run("replay", tmp_path / "node", tmp_path / "in.pcapng", "--rules", outs[0], "--rules6", outs[1])
+    assert result.exit_code == 0, result.output
+    counted = [[line for line in out.read_text().splitlines() if "-A " in line] for out in outs]
+    assert counted == [
+        ["[1:28] -A FORWARD -p udp"], ["[2:96] -A FORWARD -p udp", "[0:0] -A FORWARD -p tcp"],
+    ]  # fmt: skip
+    before = outs[1].read_text()
+    make_node().save(tmp_path / "plain")
+    result = run("replay", tmp_path / "plain", tmp_path / "in.pcapng", "--rules6", outs[1])
+    assert (str(result.exception), outs[1].read_text()) == (
+        "this node has no IPv6: neither addresses nor rules.v6", before,
+    )  # fmt: skip
