@@ -238,13 +238,16 @@ def _parse_v6(data: bytes) -> Fragment | None:
         kind_at, at = at, at + units
         if kind_at >= end:
             return None
-    if at + 8 > end or end > len(data) or data[kind_at] != V6_FRAGMENT:
+    if at + 4 > end or end > len(data) or data[kind_at] != V6_FRAGMENT:
         return None
     next_header, bits = struct.unpack_from(">BxH", data, at)
     header = bytearray(data[:at])
     header[kind_at] = next_header
     ends = data[8:40] + data[at + 4 : at + 8]
     is_truncated = not bits & 0xFFF8 and _lacks_headers(data[:end], at + 8, next_header)
+    # the kernel asks for the rest of the fragment header last (nf_ct_frag6_gather)
+    if at + 8 > end and not is_truncated:
+        return None
     payload = data[at + 8 : end]
     return Fragment(6, ends, bytes(header), bits & 0xFFF8, bool(bits & 1), payload, end, is_truncated=is_truncated)
 

@@ -107,7 +107,8 @@ def replay(
             ignore_interrupts()
         at_the_end: dict[str, Callable[[], str]] = {
             "--conntrack": lambda: engine.conntrack.format("extended"), "--rules": engine.save_rules,
-            "--rules6": lambda: engine.save_rules(6), "--nft": engine.list_nft, "--nft-json": lambda: engine.list_nft(as_json=True),
+            "--rules6": lambda: engine.save_rules(6), "--nft": engine.list_nft,
+            "--nft-json": lambda: engine.list_nft(as_json=True),
             "--stats": lambda: json.dumps(engine.stats, indent=1) + "\n",
         }  # fmt: skip
         for option, text in at_the_end.items():

@@ -198,3 +198,16 @@ def test_an_atomic_fragment_is_a_datagram_and_59_ends_one():
     assert (first.nh, first.src, len(first)) == (17, "2001:db8::10", 50)
     assert (second.nh, second.src, bytes(second.payload)) == (59, ends.src, b"abcd")
     assert len(engine.conntrack) == 1
+
+
+@pytest.mark.parametrize(("said", "passes"), [
+    ("3a0000", False), ("3a000000", True), ("3a000000000000", True), ("1100000100", True), ("1100000800", False),
+    ("0600000000", True), ("3200000000", True), ("3b00000000", False), ("3c00000000", False), ("2b00000000", False),
+])  # fmt: skip
+def test_a_fragment_header_that_is_cut(said, passes):
+    """Recorded: a first part without its protocol's header passes, even if it ends within the fragment header."""
+    node = make_dual("")
+    node.load_rules6("*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n")
+    packet = bytes(IPv6(src="fd00:1::2", dst="2001:db8:7::1", nh=44) / bytes.fromhex(said))
+    (answers,) = Replay(Engine(node)).run([Batch([1.0], ["cni0"], [packet])])
+    assert len(list(answers.emitted())) == passes
