@@ -48,7 +48,8 @@ CHOSEN = {
     test_helpers: (
         "test_linux_54_counts_up_to_a_port_nobody_expects", "test_what_is_refused",
         # the helper of PPTP is of IPv4 alone
-        "test_a_tunnel_ends_with_its_control_connection",
+        "test_a_tunnel_ends_with_its_control_connection", "test_the_half_of_a_tunnel_that_is_left_behind_nat",
+        "test_a_second_call_while_the_first_is_not_over_has_no_tunnel", "test_a_node_that_calls_itself",
     ),
     test_ipvs: (
         "test_a_service_of_a_firewall_mark", "test_a_client_of_a_mark_keeps_its_server_over_a_reload",
@@ -63,6 +64,7 @@ CHOSEN = {
         "test_connlimit_forgets_clients_that_come_no_more",
     ),
     test_nftables: (
+        "test_a_forwarded_packet_has_the_priority_of_the_tos_with_which_it_enters_forward",
         "test_one_table_for_both_families", "test_redirect_goes_to_the_interface_that_the_packet_came_in_by",
         "test_nat_of_the_other_family_says_nothing_and_the_rule_goes_on", "test_a_nat_chain_sees_first_packets_alone",
         "test_named_counters_quotas_and_maps_of_them", "test_what_cannot_be_decided_is_refused_with_its_place",
