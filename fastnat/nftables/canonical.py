@@ -47,6 +47,7 @@ from .tree import (
     Range,
     Reference,
     Reject,
+    Route,
     Rule,
     Ruleset,
     Set,
@@ -69,6 +70,8 @@ TYPES_WITH = {
 ACCOUNTS = ("packets", "bytes", "avgpkt")
 # of `ct timeout` and `ct expectation`, in the order in which they are listed
 OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
+# keys of ct that both directions have
+OF_BOTH = ("l3proto", "protocol")
 PROTOCOL = Meta("protocol")
 # what a rule that rejects with a TCP reset asks for
 ABOUT_TCP = Match("==", Meta("l4proto"), Value("tcp"))
@@ -331,6 +334,10 @@ class Writer:
             return replace(x, of=self.left(x.of))
         if isinstance(x, Ct) and x.key in ACCOUNTS:
             self.ruleset.accounted = True
+        if isinstance(x, Ct) and x.key in OF_BOTH:
+            return replace(x, direction="")
+        if isinstance(x, Route) and x.key == "nexthop" and self.table.family in ("ip", "ip6"):
+            return replace(x, family=self.table.family)
         return x
 
     def right(self, x: Expression, kinds: Kinds) -> Expression:
@@ -343,7 +350,7 @@ class Writer:
 
     def table_of(self, x: Elements | Named, key: Kinds, data: Kinds = ()) -> Elements | Named:
         """Rewrite the elements of an anonymous map."""
-        return Elements(tuple(self.items(x.items, key, data))) if isinstance(x, Elements) else x
+        return Elements(tuple(dict.fromkeys(self.items(x.items, key, data)))) if isinstance(x, Elements) else x
 
     def value(self, x: Expression, kinds: Kinds) -> Expression:
         """Rewrite values of these types."""
@@ -357,9 +364,9 @@ class Writer:
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
         if isinstance(x, Range):
-            if kind is not None and kind.names and kind.form == "decimal":
+            if kind is not None and kind.names and kind.form in ("decimal", "hex"):
                 # of those with names, ranges are listed as numbers
-                return Range(*(Value(str(first_number(end, kind))) for end in (x.low, x.high)))
+                return Range(*(Value(kind.plain(first_number(end, kind))) for end in (x.low, x.high)))
             return Range(self.value(x.low, kinds), self.value(x.high, kinds))
         if isinstance(x, Prefix):
             return prefix_of(x, kind)
@@ -369,7 +376,7 @@ class Writer:
         if isinstance(x, Operation):
             return folded(Operation(x.op, self.value(x.left, kinds), self.value(x.right, kinds)), kind)
         if isinstance(x, Elements):
-            within = tuple(self.items(x.items, kinds, (), len(x.items) > 1))
+            within = tuple(dict.fromkeys(self.items(x.items, kinds, (), len(x.items) > 1)))
             return Elements(within, joined=x.joined or len(within) < len(x.items))
         return x
 
@@ -430,6 +437,8 @@ class Writer:
         if named is not None and list(map(type, e.statements)) == list(map(type, named.statements)):
             # what all elements of the set carry
             e = replace(e, statements=())
+        # none is that of the set
+        e = replace(e, timeout=e.timeout or None)
         return replace(e, key=self.right(e.key, key), data=None if e.data is None else self.right(e.data, data))
 
     def reject(self, s: Reject, asked: str) -> Reject:
@@ -558,8 +567,8 @@ def interval(low: int, high: int, kind: Datatype) -> Expression:
     if kind.form == "address" and width & (width - 1) == 0 and low % width == 0:
         return Prefix(Value(kind.text(low)), kind.bits - width.bit_length() + 1)
     # of types with names, ranges are listed as numbers
-    ends = (str(low), str(high)) if kind.names and kind.form == "decimal" else (kind.text(low), kind.text(high))
-    return Range(*map(Value, ends))
+    said = kind.plain if kind.names and kind.form in ("decimal", "hex") else kind.text
+    return Range(Value(said(low)), Value(said(high)))
 
 
 def with_prefixes(items: Iterable[Element], kind: Datatype) -> list[Element]:
@@ -570,7 +579,7 @@ def with_prefixes(items: Iterable[Element], kind: Datatype) -> list[Element]:
 def range_of(x: Expression, kind: Datatype) -> Expression:
     """Return a range as a prefix if it is one."""
     found = bounds(x, kind) if isinstance(x, Range) else None
-    return x if found is None else interval(*found, kind)
+    return x if found is None or found[1] < found[0] else interval(*found, kind)
 
 
 def with_own(e: Element, named: Set) -> Element:
@@ -583,6 +592,9 @@ def merged(items: list[Element], kind: Datatype) -> list[Element]:
     """Return the elements of a set of intervals, those that touch one another as one."""
     known = [(b, e) for e in items if (b := bounds(e.key, kind)) is not None]
     if len(known) != len(items) or any(e.data is not None for e in items) or kind.form == "name":
+        return items
+    if any(high < low for (low, high), _ in known):
+        # the compiler names such a range
         return items
     found: list[tuple[int, int, Element]] = []
     for (low, high), e in sorted(known, key=lambda k: k[0]):

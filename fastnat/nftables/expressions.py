@@ -187,10 +187,8 @@ class ExpressionParser(Cursor, ABC):
             return Option(kind, ",".join(raw), "raw")
         option = self.name("the name or the number of an option")
         option = fields.tcp_option(option, self.token.text) if kind == "tcp" else option
-        known = fields.TCP_OPTIONS.get(option, (0, {}))[1] if kind == "tcp" else ()
-        if self.token.kind == "word" and (
-            self.token.text in known or (kind != "tcp" and self.token.text not in ("exists", "missing"))
-        ):
+        options = {"tcp": fields.TCP_OPTIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}[kind]
+        if self.token.kind == "word" and self.token.text in options.get(option, (0, {}))[1]:
             return Option(kind, option, self.next().text)
         return Option(kind, option)
 

@@ -101,7 +101,8 @@ def option_kind(x: Option) -> Datatype:
         return integer(fields.TCP_OPTIONS[x.name][1][x.field][1])
     if x.field == "nexthdr":
         return TYPES["inet_proto"]
-    known = (fields.EXTENSIONS if x.kind == "exthdr" else fields.IP_OPTIONS).get(x.name)
+    options = {"exthdr": fields.EXTENSIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}
+    known = options.get(x.kind, {}).get(x.name)
     if known is not None and x.field in known[1]:
         return TYPES["ipv4_addr"] if x.field == "addr" else integer(known[1][x.field][1])
     return integer(int(x.name.split(",")[-1]) if x.field == "raw" else 32)

@@ -350,10 +350,10 @@ class TableWriter:
             said = self.expression(e.key) + (f" timeout {duration(e.timeout)}" if e.timeout is not None else "")
             carried = " ".join(map(self.carried, e.statements))
             return f"meter {s.table} size {s.size} {{ {said} {carried} }}"
-        said = self.element(replace(s.element, statements=()))
-        carried = "".join(f" {self.carried(x)}" for x in s.element.statements)
-        key = self.expression(s.element.key)
-        return f"{s.op} @{s.table} {{ {key}{carried}{said.removeprefix(key)} }}"
+        said = self.element(replace(s.element, statements=(), data=None))
+        said += "".join(f" {self.carried(x)}" for x in s.element.statements)
+        data = "" if s.element.data is None else f" : {self.expression(s.element.data)}"
+        return f"{s.op} @{s.table} {{ {said}{data} }}"
 
     def carried(self, s: Statement) -> str:
         """Return what each element of a set carries, as the set or the rule that adds one says it."""
