@@ -596,7 +596,7 @@ class Engine:
             raise
         found.source = said_of
         keep_unreached(self.node.nft, had, [stack.program for stack in self.stacks.values()])
-        self.node.nft_text = nftables.text_of(self.node.nft)
+        self.node.nft_text = nftables.text_of(self.node.nft, handles=True)
         self.node_files = self.node.texts()
 
     def _halves(self) -> list[Half]:

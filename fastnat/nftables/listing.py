@@ -80,15 +80,16 @@ def listing(ruleset: Ruleset, handles: bool = False) -> str:
     return "".join(line + "\n" for table in ruleset.tables.values() for line in TableWriter(table, handles).lines())
 
 
-def text_of(ruleset: Ruleset) -> str:
+def text_of(ruleset: Ruleset, handles: bool = False) -> str:
     """Return a text that makes a canonical rule set again, its base chains in the order in which they were made.
 
     It is the listing; where that has another order, chains without rules stand in front of it. nft takes it, too.
+    handles: with the numbers that its parts have.
     """
     chains = {key: [c for c in table.chains.values() if not c.inline] for key, table in ruleset.tables.items()}
     order = [(c.made, key) for key, there in chains.items() for c in there if c.base is not None]
     if order == sorted(order):
-        return listing(ruleset)
+        return listing(ruleset, handles)
     # tables keep their order, and chains that of their table
     lines = [f"table {family} {name} {{\n}}" for family, name in chains]
     for _, key in sorted(order):
@@ -98,7 +99,7 @@ def text_of(ruleset: Ruleset) -> str:
             declared = chain.base is not None
             said = TableWriter(ruleset.tables[key]).chain(replace(chain, rules=[]))
             lines += [f"table {' '.join(key)} {{", *(f"\t{line}" for line in said), "}"]
-    return "\n".join([*lines, listing(ruleset)])
+    return "\n".join([*lines, listing(ruleset, handles)])
 
 
 def rule_text(table: Table, rule: Rule, handle: bool = False) -> str:
