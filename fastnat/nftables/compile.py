@@ -17,7 +17,7 @@ from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetK
 from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
-from . import fields, hooks, uses
+from . import elements, fields, hooks, uses
 from .canonical import ABOUT_TCP, ask_tcp, family_asked
 from .changes import Changes
 from .emit import Device, Unsupported
@@ -576,7 +576,11 @@ class Compiler(Changes):
             raise Unsupported(
                 f"rules add elements to {s.table} that carry different statements; give each of them a set of its own"
             )
-        place = self.named_set(named, self.carried_by(s, named))
+        carried = self.carried_by(s, named)
+        why = elements.no_count(named, carried)
+        if why:
+            raise ValueError(why)
+        place = self.named_set(named, carried)
         operation = {"add": 0, "update": 1, "delete": 2, "meter": 1}[s.op]
         dreg = 0
         if s.element.data is not None and s.op != "delete":

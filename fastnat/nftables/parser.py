@@ -439,6 +439,9 @@ class RulesetParser(StatementParser):
         there = table.sets.get(name)
         if there is not None and not elements.alike(table, there, made):
             self.fail(f"{name} is there already with other types, flags or statements", token)
+        why = elements.no_count(made, made.statements)
+        if why:
+            self.fail(why, token)
         self.check_times(there or made, made.elements)
         self.use_objects(made, made.elements)
         if there is None:
