@@ -295,11 +295,14 @@ class Writer:
             and not isinstance(right, (Elements, type(None)))
             and not isinstance(m.left, Operation)
         )
-        if isinstance(right, Operation) and right.op == "|" and kinds and kinds[0].flags:
+        if kinds and kinds[0].flags and not isinstance(right, Elements):
             right = flag_list(right, kinds[0])
         op = m.op or ("in" if flags and isinstance(right, (Value, Listed)) else "==")
         if op == "!" and not flags:
             op = "!="
+        if flags and op in ("==", "!=") and isinstance(right, Listed) and kinds[0].name == "tcp_flag":
+            # of all flags at once nft lists the number
+            right = Value(kinds[0].text(first_number(right, kinds[0])))
         if kinds and kinds[0].form == "hour" and op in ("==", "!="):
             op, right = across_midnight(op, right, kinds[0])
         return self.flag_test(masked_prefix(Match(op, left, right), kinds), kinds)
@@ -309,6 +312,8 @@ class Writer:
         left = m.left
         if not (kinds and kinds[0].flags and isinstance(left, Operation) and left.op == "&" and m.op in ("==", "!=")):
             return m
+        if first_number(left.right, kinds[0]) == (1 << kinds[0].bits) - 1:
+            return Match(m.op, left.left, m.right)
         if (
             isinstance(m.right, Value)
             and first_number(m.right, kinds[0]) == 0
@@ -322,7 +327,7 @@ class Writer:
         if isinstance(x, Operation):
             kinds = self.kinds(x.left) or self.kinds(x.right)
             right = self.right(x.right, kinds if x.op in "&|^" else (integer(32),))
-            if kinds and kinds[0].flags and isinstance(right, (Operation, Listed)):
+            if kinds and kinds[0].flags and isinstance(right, (Operation, Listed, Value)):
                 right = flag_list(right, kinds[0])
             left = self.value(x.left, kinds) if isinstance(x.left, Value) else self.left(x.left)
             return masked(Operation(x.op, left, right), kinds)
@@ -617,9 +622,14 @@ def flag_list(x: Expression, kind: Datatype) -> Expression:
         if not isinstance(x, Value):
             return False
         try:
-            found.append((kind.number(x.text), x))
+            number = kind.number(x.text)
         except ValueError:
             return False
+        bits = [1 << n for n in range(kind.bits) if number >> n & 1]
+        if bits and all(bit in kind.listed for bit in bits):
+            found.extend((bit, Value(kind.listed[bit])) for bit in bits)
+        else:
+            found.append((number, x))
         return True
 
     if not collect(x):

@@ -60,6 +60,8 @@ class ExpressionParser(Cursor, ABC):
     """Reads expressions."""
 
     depth = 0
+    # flags are compared: what follows a stroke is their mask, not the length of a prefix
+    of_flags = False
 
     def __init__(self, sources: Sources, tokens: list[Token]) -> None:
         super().__init__(sources, tokens)
@@ -327,7 +329,7 @@ class ExpressionParser(Cursor, ABC):
         if token.text == "-":
             self.next()
             return Range(first, self.arithmetic())
-        if token.text == "/" and self.peek().kind == "number":
+        if token.text == "/" and self.peek().kind == "number" and not self.of_flags:
             self.next()
             return Prefix(first, self.number("the length of a prefix", 128))
         return first

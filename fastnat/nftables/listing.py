@@ -247,11 +247,11 @@ class TableWriter:
         right = self.expression(m.right, quoted(kinds))
         flags = bool(kinds) and kinds[0].flags
         if isinstance(m.left, Operation):
-            of_tcp = flags and m.left.op == "&" and isinstance(m.left.right, Listed) and kinds[0].name == "tcp_flag"
-            if of_tcp and m.op not in ("==", "!="):
+            masked = flags and m.left.op == "&" and isinstance(m.left.right, Listed)
+            if masked and m.op not in ("==", "!="):
                 bits = " | ".join(map(self.expression, cast(Listed, m.left.right).items))
                 return f"{self.expression(m.left.left)} & ({bits}) {m.op} {right}"
-            if of_tcp:
+            if masked:
                 sign = "" if m.op == "==" else f"{m.op} "
                 return f"{self.expression(m.left.left)} {sign}{right} / {self.expression(m.left.right)}"
             return f"{self.expression(m.left)} {m.op} {right}"

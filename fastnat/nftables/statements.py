@@ -13,6 +13,7 @@ from .lexer import Token
 from .tree import (
     Assign,
     Counter,
+    Ct,
     CtCount,
     Dynamic,
     Element,
@@ -27,6 +28,7 @@ from .tree import (
     Notrack,
     Operation,
     Other,
+    Payload,
     Quota,
     Reference,
     Reject,
@@ -54,6 +56,14 @@ UNSUPPORTED = {
 CT_OBJECTS = ("helper", "timeout", "expectation")
 # the most words of one statement that are only kept
 MAX_WORDS = 64
+
+
+def has_flags(x: Expression) -> bool:
+    """Tell whether a field holds bits that have names."""
+    if isinstance(x, Payload):
+        return fields.HEADERS[x.protocol][x.field].type.flags
+    kind = fields.CT[x.key] if isinstance(x, Ct) else None
+    return kind is not None and kind.flags
 
 
 class StatementParser(ExpressionParser):
@@ -133,15 +143,19 @@ class StatementParser(ExpressionParser):
         token = self.tokens[self.at]
         if token.kind in ("end", "eof") or token.text == "}":
             self.fail(f"expected what to compare with, or a statement, found {self.said()}")
+        self.of_flags = has_flags(left)
         right = self.right()
         if op in ("", "==", "!=") and self.token.text == "/":
             self.next()
             return self.masked(left, op or "==", right)
+        self.of_flags = False
         return Match(op, left, right)
 
     def masked(self, left: Expression, op: str, value: Expression) -> Statement:
         """Read `flags syn / syn,ack`, also with == or != in front of the flags."""
-        return Match(op, Operation("&", left, self.right()), value)
+        mask = self.right()
+        self.of_flags = False
+        return Match(op, Operation("&", left, mask), value)
 
     def assigned(self) -> Expression:
         """Read what is assigned."""
