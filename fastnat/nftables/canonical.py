@@ -860,18 +860,28 @@ def with_types(pairs: Pairs) -> Pairs:
     said: set[str] = set()
     for statement, place in pairs:
         for x in payloads_of(statement):
-            if x.field == "type":
+            if says_type(statement):
                 said.add(x.protocol)
             types = TYPES_WITH.get((x.protocol, x.field))
-            if types is None or x.protocol in said:
+            if types is None:
                 continue
-            said.add(x.protocol)
             values = tuple(map(Value, types))
-            right = values[0] if len(values) == 1 else Elements(tuple(map(Element, values)))
-            if len(values) > 1:
-                found.append((Match("==", Payload(x.protocol, "type"), right), place))
+            asked = Payload(x.protocol, "type")
+            if len(values) == 1 and found and found[-1][0] == Match("==", asked, values[0]):
+                # the field alone says that
+                found.pop()
+            elif len(values) > 1 and x.protocol not in said:
+                found.append((Match("==", asked, Elements(tuple(map(Element, values)))), place))
+            said.add(x.protocol)
         found.append((statement, place))
     return found
+
+
+def says_type(s: Statement) -> bool:
+    """Tell whether a statement asks for a type of ICMP, or some, so that nft knows it for the fields behind."""
+    if not (isinstance(s, Match) and s.op == "==" and isinstance(s.right, (Value, Elements))):
+        return False
+    return isinstance(s.left, Payload) and s.left.protocol in ("icmp", "icmpv6") and s.left.field == "type"
 
 
 def with_tcp(pairs: Pairs) -> Pairs:

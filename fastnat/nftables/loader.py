@@ -22,7 +22,7 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply
+from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply, says_type
 from .datatypes import LINK_TYPES, TYPES
 from .emit import Alike, Unsupported
 from .hooks import INET
@@ -547,7 +547,7 @@ class Loader(Lookups):
         if loaded is None:
             return self.never()
         said = implied_by(m) if m.op == "==" else None
-        if isinstance(m.left, Payload) and m.left.field == "type":
+        if says_type(m):
             self.known["icmp"] = ""
         if isinstance(m.right, (Elements, Named)):
             if m.op not in ("==", "!="):
