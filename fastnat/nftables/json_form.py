@@ -421,6 +421,8 @@ def kept(kind: str, said: Json) -> tree.Statement:
     if kind == "synproxy" and isinstance(said, dict):
         flags = tuple(listed_words(said.get("flags", ())))
         return tree.Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
+    if kind == "xt" and isinstance(said, dict):
+        return tree.Other(kind, (str(said["type"]), str(said["name"])))
     if kind == "flow":
         return tree.Other("flow", (said.get("op", "add"), "@" + said["flowtable"].removeprefix("@")))
     if isinstance(said, str):

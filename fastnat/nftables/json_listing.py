@@ -440,6 +440,7 @@ def sized(number: int) -> tuple[int, str]:
 
 KEPT: dict[str, Callable[[list[str]], Json]] = {
     "queue": queue_said, "dup": copy_said, "fwd": forward_said, "tproxy": tproxy_said, "synproxy": synproxy_said,
+    "xt": lambda words: dict(zip(("type", "name"), words, strict=True)),
 }  # fmt: skip
 STATEMENTS = {
     tree.Match: JsonWriter.match,

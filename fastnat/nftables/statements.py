@@ -451,6 +451,11 @@ class StatementParser(ExpressionParser):
         self.expect("@", "flow add")
         return Other("flow", ("add", "@" + self.name("the name of a flow table")))
 
+    def xt(self) -> Statement:
+        """Read `xt match addrtype`, or `xt match "comment"` as newer versions list it."""
+        kind = self.name("xt: match, target or watcher")
+        return Other("xt", (kind, self.name(f"the name of a {kind}")))
+
     def other(self) -> Statement:
         """Read a statement whose words are only kept: it is refused by its name."""
         name, words = self.tokens[self.at - 1].text, []
@@ -498,6 +503,6 @@ READERS: dict[str, Callable[[StatementParser], Statement]] = {
     "notrack": StatementParser.notrack, **dict.fromkeys(("add", "update", "delete"), StatementParser.dynamic),
     "set": StatementParser.old_dynamic, "meter": StatementParser.meter, "reset": StatementParser.reset,
     "flow": StatementParser.flow, "tproxy": StatementParser.tproxy, "synproxy": StatementParser.synproxy,
-    **dict.fromkeys(("xt", "fullcone"), StatementParser.other), "queue": StatementParser.queue,
+    "fullcone": StatementParser.other, "xt": StatementParser.xt, "queue": StatementParser.queue,
     **dict.fromkeys(("dup", "fwd"), StatementParser.copy),
 }  # fmt: skip

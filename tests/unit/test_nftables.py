@@ -138,6 +138,7 @@ def rules(text, head="table ip t {\n", base=""):
     [
         ("tcp dport {ssh, 80,8000-8100} accept", "tcp dport { 22, 80, 8000-8100 } accept"),
         ("ip saddr {10.0.0.0/24,10.0.1.0/24} drop", "ip saddr { 10.0.0.0/23 } drop"),
+        ('xt match "comment" counter xt target "DNAT"', "xt match comment counter packets 0 bytes 0 xt target DNAT"),
         ("tcp flags & 0x12 == 0x2", "tcp flags syn / syn,ack"),
         ("tcp flags & 0x12 != 0x12", "tcp flags != syn,ack / syn,ack"),
         ("tcp flags == 0x2 / 0x2,ecn", "tcp flags syn / syn,ecn"),
@@ -260,6 +261,16 @@ def test_options_by_their_number_in_json():
     tree = nftables.load(json.dumps({"nftables": objects}))
     assert [line.strip() for line in nftables.listing(tree).splitlines() if "42" in line] == shown
     assert [part["rule"]["expr"][0] for part in map(dict, as_objects(tree)) if "rule" in part] == said
+
+
+def test_what_iptables_nft_made_is_one_tree_in_text_and_json():
+    """As nft 1.0.6 prints it; newer versions put the name into quotation marks."""
+    text = "table ip filter {\n\tchain INPUT {\n\t\txt match comment xt target LOG\n\t}\n}\n"
+    tree = nftables.load(text)
+    assert nftables.listing(tree) == text
+    (rule,) = (part["rule"] for part in as_objects(tree) if "rule" in part)
+    assert rule["expr"] == [{"xt": {"type": "match", "name": "comment"}}, {"xt": {"type": "target", "name": "LOG"}}]
+    assert nftables.load(nftables.json_listing(tree)) == tree
 
 
 def as_objects(tree):
