@@ -70,7 +70,7 @@ Quotes = tuple[bool, ...]
 ORDER = {"|": 0, "^": 1, "&": 2, "<<": 3, ">>": 3}
 LIMIT_BURST = 5
 # values of these types are text in quotation marks
-QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date", "devgroup")
+QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date", "devgroup", "realm")
 # what stands without them all the same
 BARE = ("missing", "exists", "0")
 
