@@ -585,14 +585,18 @@ class Engine:
         for table in found.tables.values():
             for named in table.sets.values():
                 named.fresh.clear()
+        said_of = found.source
         self.node.nft = nftables.change(found, text_of(commands, source), source, folder)
+        # what is refused is a command: the rules before it are taken
+        found.source = source
         try:
             self._apply(counters=False, commands=True)
         except FastnatError:
             self.node.nft, self.node.nft_text = before, text
             raise
+        found.source = said_of
         keep_unreached(self.node.nft, had, [stack.program for stack in self.stacks.values()])
-        self.node.nft_text = nftables.text_of(self.node.nft)
+        self.node.nft_text = nftables.text_of(self.node.nft, handles=True)
         self.node_files = self.node.texts()
 
     def _halves(self) -> list[Half]:

@@ -47,6 +47,7 @@ from .tree import (
     Range,
     Reference,
     Reject,
+    Route,
     Rule,
     Ruleset,
     Set,
@@ -69,6 +70,8 @@ TYPES_WITH = {
 ACCOUNTS = ("packets", "bytes", "avgpkt")
 # of `ct timeout` and `ct expectation`, in the order in which they are listed
 OBJECT_WORDS = ("protocol", "dport", "timeout", "size", "l3proto", "policy")
+# keys of ct that both directions have
+OF_BOTH = ("l3proto", "protocol")
 PROTOCOL = Meta("protocol")
 # what a rule that rejects with a TCP reset asks for
 ABOUT_TCP = Match("==", Meta("l4proto"), Value("tcp"))
@@ -292,11 +295,14 @@ class Writer:
             and not isinstance(right, (Elements, type(None)))
             and not isinstance(m.left, Operation)
         )
-        if isinstance(right, Operation) and right.op == "|" and kinds and kinds[0].flags:
+        if kinds and kinds[0].flags and not isinstance(right, Elements):
             right = flag_list(right, kinds[0])
         op = m.op or ("in" if flags and isinstance(right, (Value, Listed)) else "==")
         if op == "!" and not flags:
             op = "!="
+        if flags and op in ("==", "!=") and isinstance(right, Listed) and kinds[0].name == "tcp_flag":
+            # of all flags at once nft lists the number
+            right = Value(kinds[0].text(first_number(right, kinds[0])))
         if kinds and kinds[0].form == "hour" and op in ("==", "!="):
             op, right = across_midnight(op, right, kinds[0])
         return self.flag_test(masked_prefix(Match(op, left, right), kinds), kinds)
@@ -306,6 +312,8 @@ class Writer:
         left = m.left
         if not (kinds and kinds[0].flags and isinstance(left, Operation) and left.op == "&" and m.op in ("==", "!=")):
             return m
+        if first_number(left.right, kinds[0]) == (1 << kinds[0].bits) - 1:
+            return Match(m.op, left.left, m.right)
         if (
             isinstance(m.right, Value)
             and first_number(m.right, kinds[0]) == 0
@@ -319,7 +327,7 @@ class Writer:
         if isinstance(x, Operation):
             kinds = self.kinds(x.left) or self.kinds(x.right)
             right = self.right(x.right, kinds if x.op in "&|^" else (integer(32),))
-            if kinds and kinds[0].flags and isinstance(right, (Operation, Listed)):
+            if kinds and kinds[0].flags and isinstance(right, (Operation, Listed, Value)):
                 right = flag_list(right, kinds[0])
             left = self.value(x.left, kinds) if isinstance(x.left, Value) else self.left(x.left)
             return masked(Operation(x.op, left, right), kinds)
@@ -331,6 +339,10 @@ class Writer:
             return replace(x, of=self.left(x.of))
         if isinstance(x, Ct) and x.key in ACCOUNTS:
             self.ruleset.accounted = True
+        if isinstance(x, Ct) and x.key in OF_BOTH:
+            return replace(x, direction="")
+        if isinstance(x, Route) and x.key == "nexthop" and self.table.family in ("ip", "ip6"):
+            return replace(x, family=self.table.family)
         return x
 
     def right(self, x: Expression, kinds: Kinds) -> Expression:
@@ -343,7 +355,7 @@ class Writer:
 
     def table_of(self, x: Elements | Named, key: Kinds, data: Kinds = ()) -> Elements | Named:
         """Rewrite the elements of an anonymous map."""
-        return Elements(tuple(self.items(x.items, key, data))) if isinstance(x, Elements) else x
+        return Elements(tuple(dict.fromkeys(self.items(x.items, key, data)))) if isinstance(x, Elements) else x
 
     def value(self, x: Expression, kinds: Kinds) -> Expression:
         """Rewrite values of these types."""
@@ -357,9 +369,9 @@ class Writer:
             each = [(k,) for k in kinds] if len(kinds) == len(x.items) else [()] * len(x.items)
             return Concat(tuple(self.value(item, k) for item, k in zip(x.items, each, strict=True)))
         if isinstance(x, Range):
-            if kind is not None and kind.names and kind.form == "decimal":
+            if kind is not None and kind.names and kind.form in ("decimal", "hex"):
                 # of those with names, ranges are listed as numbers
-                return Range(*(Value(str(first_number(end, kind))) for end in (x.low, x.high)))
+                return Range(*(Value(kind.plain(first_number(end, kind))) for end in (x.low, x.high)))
             return Range(self.value(x.low, kinds), self.value(x.high, kinds))
         if isinstance(x, Prefix):
             return prefix_of(x, kind)
@@ -369,7 +381,7 @@ class Writer:
         if isinstance(x, Operation):
             return folded(Operation(x.op, self.value(x.left, kinds), self.value(x.right, kinds)), kind)
         if isinstance(x, Elements):
-            within = tuple(self.items(x.items, kinds, (), len(x.items) > 1))
+            within = tuple(dict.fromkeys(self.items(x.items, kinds, (), len(x.items) > 1)))
             return Elements(within, joined=x.joined or len(within) < len(x.items))
         return x
 
@@ -430,6 +442,8 @@ class Writer:
         if named is not None and list(map(type, e.statements)) == list(map(type, named.statements)):
             # what all elements of the set carry
             e = replace(e, statements=())
+        # none is that of the set
+        e = replace(e, timeout=e.timeout or None)
         return replace(e, key=self.right(e.key, key), data=None if e.data is None else self.right(e.data, data))
 
     def reject(self, s: Reject, asked: str) -> Reject:
@@ -558,8 +572,8 @@ def interval(low: int, high: int, kind: Datatype) -> Expression:
     if kind.form == "address" and width & (width - 1) == 0 and low % width == 0:
         return Prefix(Value(kind.text(low)), kind.bits - width.bit_length() + 1)
     # of types with names, ranges are listed as numbers
-    ends = (str(low), str(high)) if kind.names and kind.form == "decimal" else (kind.text(low), kind.text(high))
-    return Range(*map(Value, ends))
+    said = kind.plain if kind.names and kind.form in ("decimal", "hex") else kind.text
+    return Range(Value(said(low)), Value(said(high)))
 
 
 def with_prefixes(items: Iterable[Element], kind: Datatype) -> list[Element]:
@@ -570,7 +584,7 @@ def with_prefixes(items: Iterable[Element], kind: Datatype) -> list[Element]:
 def range_of(x: Expression, kind: Datatype) -> Expression:
     """Return a range as a prefix if it is one."""
     found = bounds(x, kind) if isinstance(x, Range) else None
-    return x if found is None else interval(*found, kind)
+    return x if found is None or found[1] < found[0] else interval(*found, kind)
 
 
 def with_own(e: Element, named: Set) -> Element:
@@ -583,6 +597,9 @@ def merged(items: list[Element], kind: Datatype) -> list[Element]:
     """Return the elements of a set of intervals, those that touch one another as one."""
     known = [(b, e) for e in items if (b := bounds(e.key, kind)) is not None]
     if len(known) != len(items) or any(e.data is not None for e in items) or kind.form == "name":
+        return items
+    if any(high < low for (low, high), _ in known):
+        # the compiler names such a range
         return items
     found: list[tuple[int, int, Element]] = []
     for (low, high), e in sorted(known, key=lambda k: k[0]):
@@ -605,9 +622,14 @@ def flag_list(x: Expression, kind: Datatype) -> Expression:
         if not isinstance(x, Value):
             return False
         try:
-            found.append((kind.number(x.text), x))
+            number = kind.number(x.text)
         except ValueError:
             return False
+        bits = [1 << n for n in range(kind.bits) if number >> n & 1]
+        if bits and all(bit in kind.listed for bit in bits):
+            found.extend((bit, Value(kind.listed[bit])) for bit in bits)
+        else:
+            found.append((number, x))
         return True
 
     if not collect(x):
@@ -838,18 +860,28 @@ def with_types(pairs: Pairs) -> Pairs:
     said: set[str] = set()
     for statement, place in pairs:
         for x in payloads_of(statement):
-            if x.field == "type":
+            if says_type(statement):
                 said.add(x.protocol)
             types = TYPES_WITH.get((x.protocol, x.field))
-            if types is None or x.protocol in said:
+            if types is None:
                 continue
-            said.add(x.protocol)
             values = tuple(map(Value, types))
-            right = values[0] if len(values) == 1 else Elements(tuple(map(Element, values)))
-            if len(values) > 1:
-                found.append((Match("==", Payload(x.protocol, "type"), right), place))
+            asked = Payload(x.protocol, "type")
+            if len(values) == 1 and found and found[-1][0] == Match("==", asked, values[0]):
+                # the field alone says that
+                found.pop()
+            elif len(values) > 1 and x.protocol not in said:
+                found.append((Match("==", asked, Elements(tuple(map(Element, values)))), place))
+            said.add(x.protocol)
         found.append((statement, place))
     return found
+
+
+def says_type(s: Statement) -> bool:
+    """Tell whether a statement asks for a type of ICMP, or some, so that nft knows it for the fields behind."""
+    if not (isinstance(s, Match) and s.op == "==" and isinstance(s.right, (Value, Elements))):
+        return False
+    return isinstance(s.left, Payload) and s.left.protocol in ("icmp", "icmpv6") and s.left.field == "type"
 
 
 def with_tcp(pairs: Pairs) -> Pairs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..addresses import V4
 from ..core.layout import Manip, NftExprKind, NftLookup, RangeFlag, TargetKind
-from .datatypes import Datatype, is_address
+from .datatypes import Datatype, ascending, is_address
 from .emit import Unsupported
 from .loader import Loader
 from .tree import (
@@ -123,6 +123,7 @@ class Changes(Loader):
         except ValueError:
             loaded = self.load(x)
             return None if loaded is None else [loaded.register] * 2
+        ascending(low, high, kind)
         first = self.immediate(low, kind)
         return [first, self.immediate(high, kind) if high != low else first]
 
@@ -151,7 +152,7 @@ class Changes(Loader):
             return self.assign_payload(key, s.value)
         if isinstance(key, Option) and (key.kind, key.name, key.field) == ("tcp", "maxseg", "size"):
             return self.assign_mss(s.value)
-        raise Unsupported("setting this is not supported; take the rule out to see what the others do")
+        raise Unsupported("setting this is not supported")
 
     def assign_meta(self, key: Meta, value: Expression) -> bool:
         """Compile `meta mark set`, and what changes no answer here."""
@@ -168,6 +169,7 @@ class Changes(Loader):
 
     def assign_ct(self, key: Ct, value: Expression) -> bool:
         """Compile `ct mark set` and `ct zone set`."""
+        self.needs_conntrack(f"ct {key.key} set")
         if key.key == "mark":
             return self.assign_value(value, key, NftExprKind.SET_MARK, 1)
         if key.key == "zone":
@@ -210,16 +212,15 @@ class Changes(Loader):
         if key.field in PORTS and key.protocol in WITH_PORTS:
             self.writes = True
             return self.assign_value(value, key, NftExprKind.SET_PORT, PORTS[key.field])
-        raise Unsupported(
-            f"{key.protocol} {key.field} set is not supported; take the rule out to see what the others do"
-        )
+        raise Unsupported(f"{key.protocol} {key.field} set is not supported")
 
     def assign_mss(self, value: Expression) -> bool:
         """Compile `tcp option maxseg size set`."""
         if not self.needs(Payload("tcp", "flags")):
             return self.never()
         if value == Route("mtu"):
-            loaded_at = self.load_mss()
-            self.emit(NftExprKind.SET_MSS, sreg=loaded_at)
+            register = self.allocate(1)
+            self.load_mss(register)
+            self.emit(NftExprKind.SET_MSS, sreg=register)
             return True
         return self.assign_value(value, Payload("tcp", "window"), NftExprKind.SET_MSS, 0)

@@ -17,7 +17,7 @@ from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetK
 from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
-from . import fields, hooks, uses
+from . import elements, fields, hooks, uses
 from .canonical import ABOUT_TCP, ask_tcp, family_asked
 from .changes import Changes
 from .emit import Device, Unsupported
@@ -69,12 +69,15 @@ VERDICTS = {
 }  # fmt: skip
 # statements that change what becomes of a packet
 CHANGING = (Assign, Nat, Notrack, Reject, Other, Dynamic)
+# nft_reject_validate, nft_reject_inet_validate, nft_reject_netdev_validate
+REJECT_HOOKS = ("prerouting", "input", "forward", "output", "ingress", "netdev ingress")
 STATEFUL = (Counter, Limit, Quota, CtCount, Last)
 # statements that change no answer of this engine
 WITHOUT_EFFECT = {
     "dup": "copies are not sent here",
     "flow": "packets of a flow in a flow table pass by the rules behind ingress; here every packet meets all of them",
 }  # fmt: skip
+REMEDY = "take the rule out to see what the others do (fastnat check --lenient lists all such rules)"
 REFUSED = {
     "queue": "a program decides, unless it says bypass", "fwd": "it takes packets out of the node's way",
     "synproxy": "it answers connections in place of a server",
@@ -275,7 +278,10 @@ class Compiler(Changes):
                         break
                 except (ValueError, Unsupported) as error:
                     place = rule.places[n] if n < len(rule.places) else rule.place
-                    self.refuse(self.error(table, chain, rule, str(error), place))
+                    why = str(error)
+                    if isinstance(error, Unsupported) and ";" not in why:
+                        why = f"{why}; {REMEDY}"
+                    self.refuse(self.error(table, chain, rule, why, place))
                     break
             self.end_rule(Origin(table, chain, rule))
         self.begin_rule((), reached)
@@ -400,16 +406,14 @@ class Compiler(Changes):
         """Take a statement that changes nothing here, or refuse it by its name."""
         if s.name not in WITHOUT_EFFECT:
             why = REFUSED.get(s.name.split(" ")[0], REFUSED.get(s.name, ""))
-            raise Unsupported(
-                f"{s.name} is not supported{': ' + why if why else ''}; take the rule out to see what the others do"
-            )
+            raise Unsupported(f"{s.name} is not supported{': ' + why if why else ''}")
         self.note(s.name, WITHOUT_EFFECT[s.name])
 
     def tproxy(self, s: Other) -> bool:
         """Compile `tproxy`: the packet goes to a proxy on the node, if its route leads there."""
-        wrong = [hook for hook in self.reached if hook != "filter prerouting"]
-        if wrong:
-            raise ValueError(f"tproxy is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it")
+        self.only_in("tproxy", "prerouting")
+        if self.reached != {"filter prerouting"}:
+            raise Unsupported("tproxy in a chain of type nat, which sees first packets alone, is not supported")
         if s.words[0] in ("ip", "ip6") and s.words[0] != ("ip" if self.family is V4 else "ip6"):
             return self.never()
         self.note("tproxy", "a proxy is taken to listen where the rules send packets")
@@ -472,7 +476,9 @@ class Compiler(Changes):
     def emit_stateful(self, s: Statement, state: int) -> None:
         """Append the expression of what remembers."""
         kind, b, c = stateful(s)
-        self.pool.counts |= isinstance(s, CtCount)
+        if isinstance(s, CtCount):
+            self.needs_conntrack("ct count")
+            self.pool.counts = True
         self.emit(kind, a=state, b=b, c=c)
 
     def object_of(self, kind: str, name: str) -> Object:
@@ -533,7 +539,7 @@ class Compiler(Changes):
             row, protocol = self.policy(made)
             self.emit(NftExprKind.SET_TIMEOUT, a=row, b=protocol)
         else:
-            raise Unsupported(f"{s.kind} is not supported; take the rule out to see what the others do")
+            raise Unsupported(f"{s.kind} is not supported")
         return True
 
     def policy(self, made: Object) -> tuple[int, int]:
@@ -556,6 +562,7 @@ class Compiler(Changes):
 
     def reject(self, s: Reject) -> None:
         """Compile a reject: the packet is dropped; the answer to it is not shown."""
+        self.only_in("reject", *REJECT_HOOKS)
         self.emit(NftExprKind.VERDICT, a=TargetKind.DROP)
 
     def dynamic(self, s: Dynamic) -> bool:
@@ -569,7 +576,11 @@ class Compiler(Changes):
             raise Unsupported(
                 f"rules add elements to {s.table} that carry different statements; give each of them a set of its own"
             )
-        place = self.named_set(named, self.carried_by(s, named))
+        carried = self.carried_by(s, named)
+        why = elements.no_count(named, carried)
+        if why:
+            raise ValueError(why)
+        place = self.named_set(named, carried)
         operation = {"add": 0, "update": 1, "delete": 2, "meter": 1}[s.op]
         dreg = 0
         if s.element.data is not None and s.op != "delete":

@@ -17,6 +17,7 @@ from ..addresses import V4, V6, mac_number, mac_text
 
 DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
 SECONDS = (7 * 86_400, 86_400, 3600, 60, 1)
+MILLISECONDS = 1000
 PROTOCOL_NAMES = {
     "ip": 0, "hopopt": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipencap": 4, "st": 5, "tcp": 6, "egp": 8, "igp": 9,
     "pup": 12, "udp": 17, "hmp": 20, "xns-idp": 22, "rdp": 27, "iso-tp4": 29, "dccp": 33, "xtp": 36, "ddp": 37,
@@ -28,7 +29,7 @@ PROTOCOL_NAMES = {
     "rohc": 142, "ethernet": 143,
 }  # fmt: skip
 # the first name of a number is the one that is listed, but for these
-LISTED_PROTOCOLS = {v: k for k, v in reversed(PROTOCOL_NAMES.items())} | {58: "ipv6-icmp", 108: "comp"}
+LISTED_PROTOCOLS = {v: k for k, v in reversed(PROTOCOL_NAMES.items())}
 STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 STATUSES = {
     "expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "dying": 512,
@@ -131,7 +132,7 @@ class Datatype:
         if self.form == "text":
             raise ValueError(f"{text!r} is text, not a number")
         if self.form == "time":
-            return round(seconds(text))
+            return round(seconds(text) * MILLISECONDS)
         if self.form == "hour":
             return of_day(text)
         if self.form == "date":
@@ -175,16 +176,20 @@ class Datatype:
         if self.form == "class":
             return f"{number >> 16:x}:{number & 0xFFFF:x}"
         if self.form == "hex":
-            return f"0x{number:0{max(self.bits // 4, 2)}x}"
+            return self.plain(number)
         if self.form == "short hex":
             return f"0x{number:x}"
         if self.form == "time":
-            return duration(number)
+            return duration(number / MILLISECONDS)
         if self.form == "hour":
             return f"{number // 3600:02}:{number // 60 % 60:02}" + (f":{number % 60:02}" if number % 60 else "")
         if self.form == "date":
             return datetime.fromtimestamp(number // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S")
         return str(number)
+
+    def plain(self, number: int) -> str:
+        """Return a number that is listed without its name."""
+        return f"0x{number:0{(self.bits + 3) // 4}x}" if self.form == "hex" else str(number)
 
     def listing(self, text: str) -> str:
         """Return the text of a value in the form in which nft lists it; unchanged where it is of another type."""
@@ -256,7 +261,7 @@ TYPES = {
         _named("dccp_pkttype", 4, DCCP_TYPES),
         Datatype("uid", 32, ROOT),
         Datatype("gid", 32, ROOT),
-        Datatype("realm", 32, {"default": 0}),
+        _named("realm", 32, {"cosmos": 0}),
         Datatype("cgroupsv2", 64, form="text"),
         Datatype("time", 64, form="time"),
         Datatype("hour", 32, form="hour"),
@@ -324,6 +329,12 @@ def duration(time: float) -> str:
             said += f"{left // unit}{name}"
             left %= unit
     return said
+
+
+def ascending(low: int, high: int, kind: Datatype) -> None:
+    """Refuse a range whose end stands in front of its beginning."""
+    if low > high:
+        raise ValueError(f"{kind.text(low)}-{kind.text(high)}: Range negative size, as nft says")
 
 
 def is_address(text: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .canonical import bounds
 from .kinds import Kinds, has_wide_data, kinds_of
-from .tree import Any, Concat, Element, Expression, Limit, Prefix, Range, Set, Statement, Table
+from .tree import Any, Concat, CtCount, Element, Expression, Limit, Prefix, Range, Set, Statement, Table
 
 # beyond so many elements of several values side by side nobody looks which overlap: each is compared with all others
 MAX_COMPARED = 4096
@@ -42,6 +42,14 @@ def alike(table: Table, a: Set, b: Set) -> bool:
 def carried(s: Statement) -> tuple[type, str]:
     """Return of which kind a statement of elements is."""
     return type(s), s.unit if isinstance(s, Limit) else ""
+
+
+def no_count(named: Set, said: Sequence[Statement]) -> str:
+    """Return why elements cannot carry statements; "" if they can: those with a time do not count connections."""
+    timed = "timeout" in named.flags or named.timeout is not None
+    if timed and any(isinstance(s, CtCount) for s in said):
+        return f"set {named.name} has `flags timeout`, so the kernel refuses elements that carry ct count"
+    return ""
 
 
 def refused(named: Set, key: Kinds, fresh: Sequence[Element]) -> str:

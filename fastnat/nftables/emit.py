@@ -15,7 +15,7 @@ from ..core.layout import (
     NftExprKind,
 )
 from ..dtypes import HELPERS
-from .datatypes import TYPES, Datatype
+from .datatypes import TYPES, Datatype, ascending
 from .kinds import Kinds, kinds_of
 from .program import Pool, Words, words_of
 from .tree import (
@@ -111,6 +111,20 @@ class Emitter:
         """Begin with a rule: nothing is known of the packet yet."""
         self.rule_key, self.reached, self.known, self.code = key, reached, {}, []
 
+    def only_in(self, said: str, *hooks: str) -> None:
+        """Refuse what stands elsewhere than in these hooks, as the kernel does; those of netdev begin with its name."""
+        family = self.table.family
+        for way in sorted(self.reached):
+            hook = way.split()[1]
+            here = f"{family} {hook}" if family == "netdev" else hook
+            if here not in hooks:
+                raise ValueError(f"{said} is reached from a chain of type and hook {way}, where the kernel refuses it")
+
+    def needs_conntrack(self, said: str) -> None:
+        """Refuse what asks for connections in a table of netdev, which has none (nf_ct_netns_get)."""
+        if self.table.family == "netdev":
+            raise ValueError(f"{said}: a table of netdev has no connections, so the kernel refuses it")
+
     def begin_statement(self, number: int) -> None:
         """Begin with a statement: all registers are free."""
         self.statement_number, self.next_register = number, 0
@@ -186,8 +200,6 @@ class Emitter:
             return (code := self.helper_code(text) or NOBODY), code
         owner = self.owners.get(kind.name, {}).get(text)
         number = kind.number(text) if owner is None else owner
-        # conntrack counts in milliseconds
-        number *= 1000 if kind.form == "time" else 1
         return number, number
 
     def iface_number(self, text: str) -> int:
@@ -215,7 +227,6 @@ class Emitter:
         high: Words = ()
         for part, kind in zip(parts, kinds, strict=True):
             first, last = self.bounds(part, kind)
-            if first > last:
-                raise ValueError(f"{kind.text(first)}-{kind.text(last)}: Range negative size, as nft says")
+            ascending(first, last, kind)
             low, high = low + words_of(first, kind.words), high + words_of(last, kind.words)
         return low, high

@@ -60,6 +60,8 @@ class ExpressionParser(Cursor, ABC):
     """Reads expressions."""
 
     depth = 0
+    # flags are compared: what follows a stroke is their mask, not the length of a prefix
+    of_flags = False
 
     def __init__(self, sources: Sources, tokens: list[Token]) -> None:
         super().__init__(sources, tokens)
@@ -187,10 +189,8 @@ class ExpressionParser(Cursor, ABC):
             return Option(kind, ",".join(raw), "raw")
         option = self.name("the name or the number of an option")
         option = fields.tcp_option(option, self.token.text) if kind == "tcp" else option
-        known = fields.TCP_OPTIONS.get(option, (0, {}))[1] if kind == "tcp" else ()
-        if self.token.kind == "word" and (
-            self.token.text in known or (kind != "tcp" and self.token.text not in ("exists", "missing"))
-        ):
+        options = {"tcp": fields.TCP_OPTIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}[kind]
+        if self.token.kind == "word" and self.token.text in options.get(option, (0, {}))[1]:
             return Option(kind, option, self.next().text)
         return Option(kind, option)
 
@@ -329,7 +329,7 @@ class ExpressionParser(Cursor, ABC):
         if token.text == "-":
             self.next()
             return Range(first, self.arithmetic())
-        if token.text == "/" and self.peek().kind == "number":
+        if token.text == "/" and self.peek().kind == "number" and not self.of_flags:
             self.next()
             return Prefix(first, self.number("the length of a prefix", 128))
         return first

@@ -136,6 +136,23 @@ TCP_OPTION_NAMES = {
     "mss": "maxseg", "wscale": "window", "sack-permitted": "sack-perm", "permitted": "sack-perm", "sack0": "sack",
 }  # fmt: skip
 
+# chunks of SCTP and their fields, named so that they can be refused by name
+_CHUNK: dict[str, tuple[int, int]] = {"type": (0, 8), "flags": (8, 8), "length": (16, 16)}
+_INIT = _CHUNK | {"init-tag": (32, 32), "a-rwnd": (64, 32), "num-outbound-streams": (96, 16),
+                  "num-inbound-streams": (112, 16), "initial-tsn": (128, 32)}  # fmt: skip
+SCTP_CHUNKS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
+    "data": (0, _CHUNK | {"tsn": (32, 32), "stream": (64, 16), "ssn": (80, 16), "ppid": (96, 32)}),
+    "init": (1, _INIT), "init-ack": (2, _INIT),
+    "sack": (3, _CHUNK | {"cum-tsn-ack": (32, 32), "a-rwnd": (64, 32), "num-gap-ack-blocks": (96, 16),
+                          "num-dup-tsns": (112, 16)}),
+    "heartbeat": (4, _CHUNK), "heartbeat-ack": (5, _CHUNK), "abort": (6, _CHUNK),
+    "shutdown": (7, _CHUNK | {"cum-tsn-ack": (32, 32)}), "shutdown-ack": (8, _CHUNK), "error": (9, _CHUNK),
+    "cookie-echo": (10, _CHUNK), "cookie-ack": (11, _CHUNK), "ecne": (12, _CHUNK | {"lowest-tsn": (32, 32)}),
+    "cwr": (13, _CHUNK | {"lowest-tsn": (32, 32)}), "shutdown-complete": (14, _CHUNK),
+    "asconf-ack": (128, _CHUNK | {"seqno": (32, 32)}), "forward-tsn": (192, _CHUNK | {"new-cum-tsn": (32, 32)}),
+    "asconf": (193, _CHUNK | {"seqno": (32, 32)}),
+}  # fmt: skip
+
 
 def tcp_option(name: str, field: str = "") -> str:
     """Return the name by which nft lists a TCP option; of sack1 to sack3 the two ends alone are their own."""

@@ -277,6 +277,11 @@ def option(kind: str) -> Callable[[dict[str, Json]], tree.Expression]:
     return read
 
 
+def option_name(said: dict[str, Json]) -> str:
+    """Return the name or the number of an option."""
+    return str(said["base"] if "base" in said else said["name"])
+
+
 def hash_of(said: dict[str, Json]) -> tree.Expression:
     """Read jhash."""
     seed = of_machine(said["seed"]) if "seed" in said else None
@@ -339,8 +344,11 @@ def statement(said: Json) -> tree.Statement:
 
 
 def match(said: dict[str, Json]) -> tree.Statement:
-    """Read a comparison."""
-    return tree.Match(said["op"], expression(said["left"]), expression(said["right"]))
+    """Read a comparison; nft says of an option that has no name which byte of it is looked for."""
+    left = expression(said["left"])
+    if isinstance(said["right"], bool) and isinstance(left, tree.Option) and left.field == "raw":
+        left = tree.Option(left.kind, left.name.split(",")[0])
+    return tree.Match(said["op"], left, expression(said["right"]))
 
 
 def counter(said: Json) -> tree.Statement:
@@ -413,6 +421,8 @@ def kept(kind: str, said: Json) -> tree.Statement:
     if kind == "synproxy" and isinstance(said, dict):
         flags = tuple(listed_words(said.get("flags", ())))
         return tree.Other(kind, (*(w for k in ("mss", "wscale") if k in said for w in (k, str(said[k]))), *flags))
+    if kind == "xt" and isinstance(said, dict):
+        return tree.Other(kind, (str(said["type"]), str(said["name"])))
     if kind == "flow":
         return tree.Other("flow", (said.get("op", "add"), "@" + said["flowtable"].removeprefix("@")))
     if isinstance(said, str):
@@ -451,6 +461,6 @@ STATEMENTS: dict[str, Callable[[Json], tree.Statement]] = {
     "last": lambda s: tree.Last(None if not s or "used" not in s else s["used"]), "reject": reject, "log": log,
     "mangle": lambda s: tree.Assign(expression(s["key"]), expression(s["value"])), "notrack": lambda _: tree.Notrack(),
     "set": dynamic,
-    "map": dynamic, "reset": lambda s: tree.Other("reset tcp option", (s["tcp option"]["name"],)),
+    "map": dynamic, "reset": lambda s: tree.Other("reset tcp option", (option_name(s["tcp option"]),)),
     "meter": meter,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import cast
 
 from . import tree
 from .canonical import filled_by_rules
-from .datatypes import Datatype, integer, seconds
+from .datatypes import MILLISECONDS, Datatype, integer, seconds
 from .json_form import SIZES
 from .kinds import Kinds, kinds_of
 from .listing import TableWriter
@@ -206,6 +206,8 @@ class JsonWriter:
         if x.field == "raw":
             base, offset, length = map(int, x.name.split(","))
             return {kind: {"base": base, "offset": offset, "len": length}}
+        if x.name.isdecimal():
+            return {kind: {"base": int(x.name), "offset": 0, "len": 8}}
         return {kind: {"name": x.name} | ({"field": x.field} if x.field else {})}
 
     def numgen(self, x: tree.Numgen) -> Said:
@@ -354,7 +356,9 @@ class JsonWriter:
         if s.name == "flow":
             return {"flow": {"op": "add", "flowtable": "@" + s.words[-1].removeprefix("@")}}
         if s.name == "reset tcp option":
-            return {"reset": {"tcp option": {"name": s.words[0]}}}
+            name = s.words[0]
+            said: Said = {"base": int(name), "offset": 0, "len": 0} if name.isdecimal() else {"name": name}
+            return {"reset": {"tcp option": said}}
         written = KEPT[s.name](list(s.words)) if s.name in KEPT else None
         return self.text.statement(s) if written is None else {s.name: written}
 
@@ -419,7 +423,8 @@ def value(text: str, kind: Datatype | None) -> Json:
         return int(text)
     if kind.form in NUMERIC and text not in kind.names and text not in kind.listed.values():
         try:
-            return kind.number(text)
+            # nft prints whole seconds here
+            return kind.number(text) // (MILLISECONDS if kind.form == "time" else 1)
         except ValueError:
             return text
     return text
@@ -435,6 +440,7 @@ def sized(number: int) -> tuple[int, str]:
 
 KEPT: dict[str, Callable[[list[str]], Json]] = {
     "queue": queue_said, "dup": copy_said, "fwd": forward_said, "tproxy": tproxy_said, "synproxy": synproxy_said,
+    "xt": lambda words: dict(zip(("type", "name"), words, strict=True)),
 }  # fmt: skip
 STATEMENTS = {
     tree.Match: JsonWriter.match,

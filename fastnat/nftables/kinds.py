@@ -5,7 +5,8 @@ Source: nft(8); evaluate.c and netlink_linearize.c of nftables 1.0.6: a number t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from . import fields
 from .datatypes import BOOLEAN, TYPES, VERDICT, Datatype, integer
@@ -42,55 +43,48 @@ OBJECTS = ("counter", "quota", "limit", "ct helper", "ct timeout", "ct expectati
 def kinds_of(table: Table, x: Expression | Set) -> tuple[Kinds, Kinds]:
     """Return the types of an expression; of a set those of its keys and of its data."""
     if isinstance(x, Set):
-        key = _typeof(table, x.typeof) if x.typeof is not None else tuple(TYPES[t] for t in x.key)
+        key = types_of(table, x.typeof) if x.typeof is not None else tuple(TYPES[t] for t in x.key)
         if x.data_typeof is not None:
-            return key, _typeof(table, x.data_typeof)
+            return key, types_of(table, x.data_typeof)
         return key, tuple(TYPES["string"] if t in OBJECTS else TYPES[t] for t in x.data)
-    return _typeof(table, x), ()
+    return types_of(table, x), ()
 
 
-def _typeof(table: Table, x: Expression) -> Kinds:
-    if isinstance(x, Concat):
-        return tuple(k for item in x.items for k in _typeof(table, item))
-    if isinstance(x, Operation):
-        return _typeof(table, x.left) or _typeof(table, x.right)
-    if isinstance(x, Lookup):
-        if isinstance(x.table, Named) and x.table.name in table.sets:
-            return kinds_of(table, table.sets[x.table.name])[1]
-        return ()
-    kind = _simple(table, x)
-    return () if kind is None else (kind,)
+def types_of(table: Table, x: Expression) -> Kinds:
+    """Return the types of an expression."""
+    reader = READERS.get(type(x))
+    return () if reader is None else reader(table, x)
 
 
-def _simple(table: Table, x: Expression) -> Datatype | None:
-    if isinstance(x, Payload):
-        return fields.HEADERS[x.protocol][x.field].type
-    if isinstance(x, Meta):
-        return fields.META[x.key]
-    if isinstance(x, Ct):
-        return _ct(table, x)
-    if isinstance(x, Fib):
-        return fields.FIB.get(x.result, BOOLEAN)
-    if isinstance(x, Route):
-        return fields.RT[x.key] or TYPES["ipv6_addr" if (x.family or table.family) == "ip6" else "ipv4_addr"]
-    if isinstance(x, Raw):
-        return integer(x.length, "short hex")
-    if isinstance(x, Option):
-        return option_kind(x)
-    if isinstance(x, (Numgen, Hash)):
-        return integer(32)
-    if isinstance(x, Socket):
-        return {"mark": TYPES["mark"], "transparent": integer(1), "wildcard": integer(1)}.get(
-            x.words[1], TYPES["string"]
-        )
-    return VERDICT if isinstance(x, Verdict) else None
+def _payload(_: Table, x: Payload) -> Kinds:
+    return PAYLOADS[x.protocol, x.field]
 
 
-def _ct(table: Table, x: Ct) -> Datatype | None:
-    kind = fields.CT[x.key]
-    if kind is not None:
-        return kind
+def _meta(_: Table, x: Meta) -> Kinds:
+    return METAS[x.key]
+
+
+def _concat(table: Table, x: Concat) -> Kinds:
+    return tuple(k for item in x.items for k in types_of(table, item))
+
+
+def _operation(table: Table, x: Operation) -> Kinds:
+    return types_of(table, x.left) or types_of(table, x.right)
+
+
+def _lookup(table: Table, x: Lookup) -> Kinds:
+    if isinstance(x.table, Named) and x.table.name in table.sets:
+        return kinds_of(table, table.sets[x.table.name])[1]
+    return ()
+
+
+def _address(table: Table, x: Ct | Route) -> Datatype:
     return TYPES["ipv6_addr" if (x.family or table.family) == "ip6" else "ipv4_addr"]
+
+
+def _socket(_: Table, x: Socket) -> Kinds:
+    known = {"mark": TYPES["mark"], "transparent": integer(1), "wildcard": integer(1)}
+    return (known.get(x.words[1], TYPES["string"]),)
 
 
 def option_kind(x: Option) -> Datatype:
@@ -101,7 +95,8 @@ def option_kind(x: Option) -> Datatype:
         return integer(fields.TCP_OPTIONS[x.name][1][x.field][1])
     if x.field == "nexthdr":
         return TYPES["inet_proto"]
-    known = (fields.EXTENSIONS if x.kind == "exthdr" else fields.IP_OPTIONS).get(x.name)
+    options = {"exthdr": fields.EXTENSIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}
+    known = options.get(x.kind, {}).get(x.name)
     if known is not None and x.field in known[1]:
         return TYPES["ipv4_addr"] if x.field == "addr" else integer(known[1][x.field][1])
     return integer(int(x.name.split(",")[-1]) if x.field == "raw" else 32)
@@ -117,3 +112,17 @@ def has_wide_data(elements: Iterable[Element]) -> bool:
     """Tell whether some data of a map are ranges or prefixes."""
     parts = (part for e in elements for part in (e.data.items if isinstance(e.data, Concat) else (e.data,)))
     return any(isinstance(part, (Range, Prefix)) for part in parts)
+
+
+PAYLOADS = {(protocol, name): (f.type,) for protocol, known in fields.HEADERS.items() for name, f in known.items()}
+METAS = {key: (kind,) for key, kind in fields.META.items()}
+NUMBER = (integer(32),)
+READERS: dict[type, Callable[[Table, Any], Kinds]] = {
+    Payload: _payload, Meta: _meta, Concat: _concat, Operation: _operation, Lookup: _lookup, Socket: _socket,
+    Ct: lambda table, x: (fields.CT[x.key] or _address(table, x),),
+    Route: lambda table, x: (fields.RT[x.key] or _address(table, x),),
+    Fib: lambda _, x: (fields.FIB.get(x.result, BOOLEAN),),
+    Raw: lambda _, x: (integer(x.length, "short hex"),),
+    Option: lambda _, x: (option_kind(x),),
+    Numgen: lambda _, x: NUMBER, Hash: lambda _, x: NUMBER, Verdict: lambda _, x: (VERDICT,),
+}  # fmt: skip

@@ -70,7 +70,7 @@ Quotes = tuple[bool, ...]
 ORDER = {"|": 0, "^": 1, "&": 2, "<<": 3, ">>": 3}
 LIMIT_BURST = 5
 # values of these types are text in quotation marks
-QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date", "devgroup")
+QUOTED = ("ifname", "iface_index", "string", "day", "hour", "date", "devgroup", "realm")
 # what stands without them all the same
 BARE = ("missing", "exists", "0")
 
@@ -80,15 +80,16 @@ def listing(ruleset: Ruleset, handles: bool = False) -> str:
     return "".join(line + "\n" for table in ruleset.tables.values() for line in TableWriter(table, handles).lines())
 
 
-def text_of(ruleset: Ruleset) -> str:
+def text_of(ruleset: Ruleset, handles: bool = False) -> str:
     """Return a text that makes a canonical rule set again, its base chains in the order in which they were made.
 
     It is the listing; where that has another order, chains without rules stand in front of it. nft takes it, too.
+    handles: with the numbers that its parts have.
     """
     chains = {key: [c for c in table.chains.values() if not c.inline] for key, table in ruleset.tables.items()}
     order = [(c.made, key) for key, there in chains.items() for c in there if c.base is not None]
     if order == sorted(order):
-        return listing(ruleset)
+        return listing(ruleset, handles)
     # tables keep their order, and chains that of their table
     lines = [f"table {family} {name} {{\n}}" for family, name in chains]
     for _, key in sorted(order):
@@ -98,7 +99,7 @@ def text_of(ruleset: Ruleset) -> str:
             declared = chain.base is not None
             said = TableWriter(ruleset.tables[key]).chain(replace(chain, rules=[]))
             lines += [f"table {' '.join(key)} {{", *(f"\t{line}" for line in said), "}"]
-    return "\n".join([*lines, listing(ruleset)])
+    return "\n".join([*lines, listing(ruleset, handles)])
 
 
 def rule_text(table: Table, rule: Rule, handle: bool = False) -> str:
@@ -246,11 +247,11 @@ class TableWriter:
         right = self.expression(m.right, quoted(kinds))
         flags = bool(kinds) and kinds[0].flags
         if isinstance(m.left, Operation):
-            of_tcp = flags and m.left.op == "&" and isinstance(m.left.right, Listed) and kinds[0].name == "tcp_flag"
-            if of_tcp and m.op not in ("==", "!="):
+            masked = flags and m.left.op == "&" and isinstance(m.left.right, Listed)
+            if masked and m.op not in ("==", "!="):
                 bits = " | ".join(map(self.expression, cast(Listed, m.left.right).items))
                 return f"{self.expression(m.left.left)} & ({bits}) {m.op} {right}"
-            if of_tcp:
+            if masked:
                 sign = "" if m.op == "==" else f"{m.op} "
                 return f"{self.expression(m.left.left)} {sign}{right} / {self.expression(m.left.right)}"
             return f"{self.expression(m.left)} {m.op} {right}"
@@ -350,10 +351,10 @@ class TableWriter:
             said = self.expression(e.key) + (f" timeout {duration(e.timeout)}" if e.timeout is not None else "")
             carried = " ".join(map(self.carried, e.statements))
             return f"meter {s.table} size {s.size} {{ {said} {carried} }}"
-        said = self.element(replace(s.element, statements=()))
-        carried = "".join(f" {self.carried(x)}" for x in s.element.statements)
-        key = self.expression(s.element.key)
-        return f"{s.op} @{s.table} {{ {key}{carried}{said.removeprefix(key)} }}"
+        said = self.element(replace(s.element, statements=(), data=None))
+        said += "".join(f" {self.carried(x)}" for x in s.element.statements)
+        data = "" if s.element.data is None else f" : {self.expression(s.element.data)}"
+        return f"{s.op} @{s.table} {{ {said}{data} }}"
 
     def carried(self, s: Statement) -> str:
         """Return what each element of a set carries, as the set or the rule that adds one says it."""

@@ -22,9 +22,10 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply
+from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply, says_type
 from .datatypes import LINK_TYPES, TYPES
 from .emit import Alike, Unsupported
+from .hooks import INET
 from .kinds import Kinds
 from .lookups import Lookups
 from .program import words_of
@@ -77,8 +78,17 @@ AT_EGRESS = "filter egress"
 AT_DEVICE = {"filter ingress", AT_EGRESS}
 ETHERNET, FRAME_BITS = 1, 112
 TRANSPARENT = Socket(("socket", "transparent"))
-# where the kernel knows the socket of a packet
+# where the kernel takes what asks for a socket, for its system, for the policy of IPsec that a packet came through, for
+# an answer of the routing table (nft_fib_validate), and for an MSS (nft_rt_validate)
 SOCKET_HOOKS = ("prerouting", "input", "output")
+SYSTEM_HOOKS = ("prerouting", "input", "forward")
+CAME_HOOKS = (*SYSTEM_HOOKS, "netdev ingress")
+LEAVES_HOOKS = ("forward", "output", "postrouting")
+FIB_HOOKS = (*INET, "netdev ingress", "netdev egress")
+# keys of meta that rules read in some hooks alone (nft_meta_get_validate)
+NOWHERE_ELSE: dict[str, tuple[str, ...]] = {
+    "ipsec": CAME_HOOKS, "nftrace": (), "sdif": ("input", "forward"), "sdifname": ("input", "forward"),
+}  # fmt: skip
 # of packets and bytes: both directions together
 BOTH = 2
 
@@ -204,11 +214,15 @@ class Loader(Lookups):
             self.emit(NftExprKind.FRAME, words, dreg=register, sreg=int(self.leaves()), b=first, c=n)
         else:
             self.emit(NftExprKind.PAYLOAD, words, dreg=register, a=base, b=first, c=n)
-        right = 8 * n - offset % 8 - bits
-        if bits == 8 * n:
-            return
-        if words > 1:
+        if bits < 8 * n and words > 1:
             raise Unsupported(f"{bits} bits from bit {offset} on are not supported")
+        self.narrow(register, offset, bits, n)
+
+    def narrow(self, register: int, offset: int, bits: int, size: int) -> None:
+        """Keep the bits that were asked for of the bytes that hold them, and move them to the right."""
+        if bits == 8 * size:
+            return
+        right = 8 * size - offset % 8 - bits
         place = self.pool.constant((((1 << bits) - 1) << right, 0))
         self.emit(NftExprKind.BITWISE, dreg=register, sreg=register, a=place)
         if right:
@@ -216,13 +230,16 @@ class Loader(Lookups):
 
     def needs(self, x: Payload) -> bool:
         """Ask for the protocol of a field, unless the rule has; return whether packets of this family can have it."""
-        for protocols, family, table in ((OF_IPV4, 4, "ip6"), (OF_IPV6, 6, "ip")):
-            if x.protocol in protocols and self.table.family == table:
-                raise ValueError(
-                    f"{x.protocol} {x.field}: conflicting protocols specified: {table} vs. {x.protocol}, as nft says"
-                )
-            if x.protocol in protocols and self.family.version != family:
-                return False
+        of_one = self.table.family in ("ip", "ip6")
+        if x.protocol in fields.NETWORK and of_one and x.protocol != self.table.family:
+            raise ValueError(
+                f"{x.protocol} {x.field}: conflicting protocols specified: {self.table.family} vs. {x.protocol}, as "
+                "nft says"
+            )
+        # of ICMP, a table of one family asks for the number alone
+        other = OF_IPV6 if self.family is V4 else OF_IPV4
+        if x.protocol in other and not of_one:
+            return False
         number = fields.L4_PROTOCOLS.get(x.protocol)
         if number is not None and self.known.get("l4") != str(number):
             register = self.allocate(1)
@@ -247,10 +264,11 @@ class Loader(Lookups):
         constants = {
             "nfproto": 2 if self.family is V4 else 10,
             "protocol": 0x0800 if self.family is V4 else 0x86DD,
-            "nftrace": 0,
         }
         # the engine is one CPU, number 0
         constants |= {"ipsec": 0, "cpu": 0}
+        if x.key in NOWHERE_ELSE:
+            self.only_in(f"meta {x.key}", *NOWHERE_ELSE[x.key])
         if x.key in ("iif", "iifname") and self.leaves():
             # a chain at egress is told the device that the packet leaves by alone
             words = fields.META[x.key].words
@@ -264,6 +282,8 @@ class Loader(Lookups):
             self.load_trait(x, register)
         elif x.key in constants:
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=constants[x.key])
+        elif x.key == "rtclassid":
+            return self.load_realm(f"meta {x.key}", register)
         elif x.key in DATES and not self.dated:
             raise Unsupported(f"meta {x.key} asks for a date; give Engine(epoch=...), or --epoch")
         elif x.key in METAS:
@@ -297,6 +317,7 @@ class Loader(Lookups):
 
     def load_ct(self, x: Ct, register: int) -> bool:
         """Load what conntrack knows."""
+        self.needs_conntrack(f"ct {x.key}")
         if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
             return False
         if x.key == "l3proto":
@@ -317,6 +338,13 @@ class Loader(Lookups):
 
     def load_fib(self, x: Fib, register: int) -> bool:
         """Load an answer of the routing table."""
+        said = f"fib {' . '.join(x.flags)} {x.result}"
+        if {"iif", "oif"} <= {*x.flags}:
+            raise ValueError(f"{said}: fib: iif and oif are mutually exclusive, as nft says")
+        if x.result != "type" or "iif" in x.flags:
+            self.only_in(said, *CAME_HOOKS)
+        else:
+            self.only_in(said, *((*LEAVES_HOOKS, "netdev egress") if "oif" in x.flags else FIB_HOOKS))
         bits = NftFib.DADDR * ("daddr" in x.flags) | NftFib.IIF * ("iif" in x.flags) | NftFib.OIF * ("oif" in x.flags)
         bits |= NftFib.MARK * ("mark" in x.flags)
         results = {"type": NftFib.TYPE, "oifname": NftFib.OIFNAME, "check": NftFib.PRESENT}
@@ -327,36 +355,52 @@ class Loader(Lookups):
 
     def load_route(self, x: Route, register: int) -> bool:
         """Load what the packet's route says."""
+        self.only_in(f"rt {x.key}", *INET, "ingress")
         if x.key == "ipsec":
             # no packet here goes through a policy of IPsec
             self.emit(NftExprKind.IMMEDIATE, dreg=register, a=0)
             return True
-        if x.key != "nexthop":
-            raise Unsupported(f"rt {x.key} is not supported but in `tcp option maxseg size set rt mtu`")
+        if x.key == "mtu":
+            self.load_mss(register)
+            return True
+        if x.key == "classid":
+            return self.load_realm(f"rt {x.key}", register)
         if x.family and x.family != ("ip" if self.family is V4 else "ip6"):
             return False
         self.emit(NftExprKind.RT, dreg=register, a=NftRt.NEXTHOP)
         return True
 
-    def load_mss(self) -> int:
-        """Load the MSS that the packet's route takes; return the register."""
-        register = self.allocate(1)
+    def load_mss(self, register: int) -> None:
+        """Load the MSS that the packet's route takes."""
+        self.only_in("rt mtu", *LEAVES_HOOKS)
         self.emit(NftExprKind.RT, dreg=register, a=NftRt.TCPMSS)
-        return register
+
+    def load_realm(self, said: str, register: int) -> bool:
+        """Load the realm of the packet's route: of a packet that has none yet nothing is said."""
+        self.note(said, "routes are taken to have no realms")
+        self.emit(NftExprKind.RT, dreg=register, a=NftRt.TCPMSS)
+        self.emit(NftExprKind.IMMEDIATE, dreg=register, a=0)
+        return True
 
     def load_option(self, x: Option, register: int) -> bool:
         """Load the field of a TCP option, or whether it is there."""
         if x.kind in ("exthdr", "ip"):
             return self.load_extension(x, register)
         if x.kind != "tcp":
-            raise Unsupported(f"{x.kind} {x.name} is not supported")
-        if x.name not in fields.TCP_OPTIONS and not x.name.isdecimal():
+            raise Unsupported(f"sctp chunk {x.name} is not supported: chunks are not looked through")
+        if x.field != "raw" and x.name not in fields.TCP_OPTIONS and not x.name.isdecimal():
             raise Unsupported(f"tcp option {x.name} is not supported")
-        number, known = fields.TCP_OPTIONS.get(x.name, (int(x.name) if x.name.isdecimal() else 0, {}))
-        offset, bits = known.get(x.field, (0, 0))
-        if bits % 8:
-            raise Unsupported(f"tcp option {x.name} {x.field} is not supported")
-        self.emit(NftExprKind.TCP_OPTION, dreg=register, a=number, b=offset // 8, c=bits // 8)
+        if x.field == "raw":
+            number, offset, bits = map(int, x.name.split(","))
+        else:
+            number, known = fields.TCP_OPTIONS.get(x.name, (int(x.name) if x.name.isdecimal() else 0, {}))
+            offset, bits = known.get(x.field, (0, 0))
+        size = (offset + bits + 7) // 8 - offset // 8
+        if not 0 <= size <= 4:
+            raise Unsupported(f"tcp option @{x.name}: up to 32 bits of an option are supported")
+        self.emit(NftExprKind.TCP_OPTION, dreg=register, a=number, b=offset // 8, c=size if bits else 0)
+        if bits:
+            self.narrow(register, offset, bits, size)
         return True
 
     def load_extension(self, x: Option, register: int) -> bool:
@@ -372,12 +416,8 @@ class Loader(Lookups):
         offset, bits = said.get(x.field, (0, 0))
         first, size = offset // 8, (offset + bits + 7) // 8 - offset // 8
         self.emit(NftExprKind.EXTHDR, dreg=register, a=number, b=first, c=size if bits else 0)
-        right = 8 * size - offset % 8 - bits
-        if bits % 8:
-            place = self.pool.constant((((1 << bits) - 1) << right, 0))
-            self.emit(NftExprKind.BITWISE, dreg=register, sreg=register, a=place)
-            if right:
-                self.emit(NftExprKind.SHIFT, dreg=register, sreg=register, b=right)
+        if bits:
+            self.narrow(register, offset, bits, size)
         return True
 
     def load_numgen(self, x: Numgen, register: int) -> bool:
@@ -417,9 +457,7 @@ class Loader(Lookups):
     def load_socket(self, x: Socket, register: int) -> bool:
         """Load what a proxy's socket says that has the connection: packets here have no others."""
         said = " ".join(x.words)
-        wrong = sorted(hook for hook in self.reached if hook.split()[1] not in SOCKET_HOOKS)
-        if wrong:
-            raise ValueError(f"{said} is reached from a chain of type and hook {wrong[0]}, where the kernel refuses it")
+        self.only_in(said, *(SYSTEM_HOOKS if x.words[0] == "osf" else SOCKET_HOOKS))
         if x.words[1] == "transparent":
             self.emit(NftExprKind.META, dreg=register, a=NftMeta.TRANSPARENT)
             return True
@@ -482,6 +520,8 @@ class Loader(Lookups):
         """Compile a comparison; return whether a packet of this family can fulfil it."""
         if type(m.right) is not Value or type(m.left) not in (Payload, Meta) or m.op not in COMPARISONS:
             return self.compare_any(m)
+        if type(m.left) is Meta and m.left.key in NOWHERE_ELSE:
+            return self.compare_any(m)
         # comparisons of a field with one value are alike but for a number, unless it says more than that
         of_frame = AT_EGRESS in self.reached
         key = m.left, m.op, m.right.text if may_imply(m.left) else "", of_frame, *self.known.items()
@@ -507,7 +547,7 @@ class Loader(Lookups):
         if loaded is None:
             return self.never()
         said = implied_by(m) if m.op == "==" else None
-        if isinstance(m.left, Payload) and m.left.field == "type":
+        if says_type(m):
             self.known["icmp"] = ""
         if isinstance(m.right, (Elements, Named)):
             if m.op not in ("==", "!="):

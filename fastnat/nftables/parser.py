@@ -36,6 +36,7 @@ from .tree import (
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
+HANDLE = re.compile(r"# handle (\d{1,18})\s*$")
 CT_OBJECTS = ("helper", "timeout", "expectation")
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "rename")
 TABLE_FLAGS = ("dormant", "owner", "persist")
@@ -438,6 +439,9 @@ class RulesetParser(StatementParser):
         there = table.sets.get(name)
         if there is not None and not elements.alike(table, there, made):
             self.fail(f"{name} is there already with other types, flags or statements", token)
+        why = elements.no_count(made, made.statements)
+        if why:
+            self.fail(why, token)
         self.check_times(there or made, made.elements)
         self.use_objects(made, made.elements)
         if there is None:
@@ -750,7 +754,21 @@ def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None, le
     which names file, line and column.
     """
     sources, tokens = tokens_of(text, source, read)
-    return RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient, warnings=sources.notes))
+    ruleset = RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient, warnings=sources.notes))
+    if "# handle " in text and len(sources.names) == 1:
+        take_handles(ruleset, text)
+    return ruleset
+
+
+def take_handles(ruleset: Ruleset, text: str) -> None:
+    """Give parts the numbers that `nft -a list ruleset` prints at the ends of their lines; others take further ones."""
+    listed = {n: int(m[1]) for n, line in enumerate(text.split("\n"), 1) if (m := HANDLE.search(line))}
+    for table in ruleset.tables.values():
+        parts: list[Chain | Set | Object | Rule] = [*table.chains.values(), *table.sets.values()]
+        parts += [*table.objects.values(), *(rule for chain in table.chains.values() for rule in chain.rules)]
+        for part in parts:
+            part.handle = listed.pop(part.place[0], 0)
+    ruleset.number()
 
 
 def change(ruleset: Ruleset, text: str, source: str, read: Reader | None = None) -> Ruleset:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.layout import FN_NFT_BARE, FN_NFT_KEY, NftSetKind
 from ..dtypes import HZ
+from .datatypes import ascending
 from .kinds import Kinds
 from .program import Made, Pool, Words, words_of
 from .tree import Any, Concat, Element, Expression
@@ -106,8 +107,7 @@ def entries_of(element: Element, layout: Layout, data: Words, bounds: Bounds) ->
     found: list[tuple[Words, Words, tuple[bool, ...]]] = [((), (), ())]
     for n, (part, kind) in enumerate(zip(parts, layout.key, strict=True)):
         low, high = bounds(part, n)
-        if low > high:
-            raise ValueError(f"{low}-{high} is no range: its end is before its beginning")
+        ascending(low, high, kind)
         pieces = [(low, high)] if kind.words == 1 or len(parts) == 1 else prefixes(low, high, kind.bits)
         found = [
             (a + words_of(x, kind.words), b + words_of(y, kind.words), c + (low == high,) * kind.words)

@@ -13,6 +13,7 @@ from .lexer import Token
 from .tree import (
     Assign,
     Counter,
+    Ct,
     CtCount,
     Dynamic,
     Element,
@@ -27,6 +28,7 @@ from .tree import (
     Notrack,
     Operation,
     Other,
+    Payload,
     Quota,
     Reference,
     Reject,
@@ -54,6 +56,14 @@ UNSUPPORTED = {
 CT_OBJECTS = ("helper", "timeout", "expectation")
 # the most words of one statement that are only kept
 MAX_WORDS = 64
+
+
+def has_flags(x: Expression) -> bool:
+    """Tell whether a field holds bits that have names."""
+    if isinstance(x, Payload):
+        return fields.HEADERS[x.protocol][x.field].type.flags
+    kind = fields.CT[x.key] if isinstance(x, Ct) else None
+    return kind is not None and kind.flags
 
 
 class StatementParser(ExpressionParser):
@@ -133,15 +143,19 @@ class StatementParser(ExpressionParser):
         token = self.tokens[self.at]
         if token.kind in ("end", "eof") or token.text == "}":
             self.fail(f"expected what to compare with, or a statement, found {self.said()}")
+        self.of_flags = has_flags(left)
         right = self.right()
         if op in ("", "==", "!=") and self.token.text == "/":
             self.next()
             return self.masked(left, op or "==", right)
+        self.of_flags = False
         return Match(op, left, right)
 
     def masked(self, left: Expression, op: str, value: Expression) -> Statement:
         """Read `flags syn / syn,ack`, also with == or != in front of the flags."""
-        return Match(op, Operation("&", left, self.right()), value)
+        mask = self.right()
+        self.of_flags = False
+        return Match(op, Operation("&", left, mask), value)
 
     def assigned(self) -> Expression:
         """Read what is assigned."""
@@ -437,6 +451,11 @@ class StatementParser(ExpressionParser):
         self.expect("@", "flow add")
         return Other("flow", ("add", "@" + self.name("the name of a flow table")))
 
+    def xt(self) -> Statement:
+        """Read `xt match addrtype`, or `xt match "comment"` as newer versions list it."""
+        kind = self.name("xt: match, target or watcher")
+        return Other("xt", (kind, self.name(f"the name of a {kind}")))
+
     def other(self) -> Statement:
         """Read a statement whose words are only kept: it is refused by its name."""
         name, words = self.tokens[self.at - 1].text, []
@@ -484,6 +503,6 @@ READERS: dict[str, Callable[[StatementParser], Statement]] = {
     "notrack": StatementParser.notrack, **dict.fromkeys(("add", "update", "delete"), StatementParser.dynamic),
     "set": StatementParser.old_dynamic, "meter": StatementParser.meter, "reset": StatementParser.reset,
     "flow": StatementParser.flow, "tproxy": StatementParser.tproxy, "synproxy": StatementParser.synproxy,
-    **dict.fromkeys(("xt", "fullcone"), StatementParser.other), "queue": StatementParser.queue,
+    "fullcone": StatementParser.other, "xt": StatementParser.xt, "queue": StatementParser.queue,
     **dict.fromkeys(("dup", "fwd"), StatementParser.copy),
 }  # fmt: skip

@@ -95,7 +95,7 @@ def native_tables(shown: dict[str, str]) -> str:
     shown: by family of nft what iptables-save or ip6tables-save said.
     """
     try:
-        text = run(("nft", "list", "ruleset"))
+        text = run(("nft", "-a", "list", "ruleset"))
     except InputError:
         return ""
     found = []

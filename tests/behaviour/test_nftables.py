@@ -494,6 +494,7 @@ def test_helpers_are_given_to_new_connections_of_their_protocol():
         (chain("ip6 flowlabel set 5", family="ip6"), "ip6 flowlabel set is not supported"),
         (chain("exthdr frag exists drop"), "no packet of a table of family ip has it"),
         (chain("xt match string drop"), "give iptables-save of the same moment as rules.v4"),
+        (chain('xt match "comment" drop'), "give iptables-save of the same moment as rules.v4"),
         ("table netdev t { chain c { type filter hook ingress device \"x0\" priority 0; } }", "'x0' does not exist"),
         ("table bridge t { chain c { type filter hook input priority 0; ip saddr 1.2.3.4 drop; } }", "bridges are not"),
         ("table bridge t { chain c { type filter hook input priority 0; policy drop; } }", "its policy is drop"),
@@ -746,7 +747,7 @@ def test_chains_at_a_device_see_its_packets_before_and_behind_all_others():
 
 def test_rules_that_iptables_made_run_once():
     nft = """table ip filter { chain FORWARD { type filter hook forward priority filter; policy accept;
-    xt match "string" counter packets 0 bytes 0
+    xt match "comment" xt match string counter packets 0 bytes 0
     udp dport 53 drop
     } }
     table ip mine { chain c { type filter hook forward priority 5; counter; } }

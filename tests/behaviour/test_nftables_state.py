@@ -264,11 +264,42 @@ def test_statements_that_differ_from_rule_to_rule_are_refused():
 def test_a_state_goes_on_behind_commands(tmp_path):
     engine = engine_of(chain(RULES, FORWARD, REMEMBERS), epoch=0.0)
     answers(engine, 5, 0.0)
-    engine.change_nft("add rule ip t c counter; add element ip t slow { 11 }")
+    engine.change_nft("add rule ip t c counter; add element ip t slow { 11 }; insert rule ip t c counter")
     engine.save(tmp_path / "state")
     restored = fastnat.Engine.restore(tmp_path / "state")
-    assert restored.list_nft() == engine.list_nft()
+    assert restored.list_nft(handles=True) == engine.list_nft(handles=True)
     assert answers(restored, 6, 12.0) == answers(engine, 6, 12.0)
+
+
+LISTED_WITH_HANDLES = """table ip t { # handle 3
+	counter n { # handle 9
+		packets 0 bytes 0
+	}
+
+	set s { # handle 4
+		type mark
+		elements = { 0x00000001 }
+	}
+
+	chain c { # handle 1
+		type filter hook forward priority filter; policy accept;
+		udp dport 53 counter packets 1 bytes 30 comment "a # handle 7" # handle 12
+		counter packets 2 bytes 60 # handle 2
+	}
+}
+"""
+
+
+def test_numbers_that_nft_lists_are_those_that_commands_name():
+    engine = engine_of(LISTED_WITH_HANDLES)
+    listed = engine.list_nft(handles=True)
+    assert listed.split("\n", 1)[1] == LISTED_WITH_HANDLES.split("\n", 1)[1]
+    engine.change_nft("add rule ip t c handle 12 drop; delete rule ip t c handle 2")
+    shown = [line.strip() for line in engine.list_nft(handles=True).splitlines()]
+    assert shown[-4:-2] == [
+        'udp dport 53 counter packets 1 bytes 30 comment "a # handle 7" # handle 12',
+        "drop # handle 13",
+    ]
 
 
 @pytest.mark.parametrize("nat", ["masquerade", "snat to 198.51.100.20-198.51.100.22", "snat to ip saddr map @m"])

@@ -23,6 +23,7 @@ from fastnat.errors import FastnatError
 from kernel import corners, gateway, random_case, test_headers, walks
 from kernel.gateway import PAUSE, RELOAD
 from kernel.random_changes import changing_gateway
+from kernel.random_expressions import node_of as expressions
 from kernel.random_gateway import random_gateway
 from kernel.random_moves import moving_gateway
 from kernel.random_turns import turning_gateway
@@ -71,6 +72,7 @@ KINDS = {
     "turns": (lambda seed: turning_gateway(seed, 500), 40),
     "turns-in-time": (lambda seed: turning_gateway(seed, 150, True), 10),
     "nftables": (nftables, 120),
+    "expressions": (lambda seed: expressions(seed, 6 if seed % 2 else 4, 400), 60),
     "cases": (lambda seed: of_case(random_case.random_case(seed, 500)), 120),
     "segments": (lambda seed: walks.streams(seed, "tcp", 120), 80),
     "chunks": (lambda seed: walks.streams(seed, "sctp", 120), 40),

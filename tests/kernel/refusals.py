@@ -4,6 +4,7 @@
 
 Each text of `commands` is carried out on BASE in place (nft -f of BASE, then nft -f of the commands), and loaded behind
 it in one text: the two answers. Each declaration of `sets` follows each other one in a text: those that are taken.
+Each statement of `hooks` stands in a chain of each of HOOKS: those that take it.
 """
 
 import itertools
@@ -14,6 +15,19 @@ from pathlib import Path
 
 PATH = Path(__file__).with_name("refusals.json")
 BASE = "table ip t {\nchain c {\ntype filter hook forward priority 0\n}\nchain d {\n}\n}\n"
+# family, type and hook of base chains
+HOOKS = [
+    *(f"inet filter {hook}" for hook in ("prerouting", "input", "forward", "output", "postrouting", "ingress")),
+    *(f"inet nat {hook}" for hook in ("prerouting", "input", "output", "postrouting")),
+    "inet route output", "netdev filter ingress", "netdev filter egress",
+]  # fmt: skip
+
+
+def in_hook(base, statement):
+    """Return a text with a statement in a base chain."""
+    family, kind, hook = base.split()
+    device = 'device "lo"' if hook in ("ingress", "egress") else ""
+    return f"table {family} t {{\nchain c {{\ntype {kind} hook {hook} {device} priority 0\n{statement}\n}}\n}}\n"
 
 
 def declared(first, second):
@@ -28,7 +42,9 @@ def taken(text):
 
 def recorded(texts):
     """Return what the running kernel takes of texts, in this namespace."""
-    said = {"commands": {}, "sets": {first: [] for first in texts["sets"]}}
+    said = {"commands": {}, "sets": {first: [] for first in texts["sets"]}, "hooks": {}}
+    for statement in texts["hooks"]:
+        said["hooks"][statement] = [base for base in HOOKS if taken(f"flush ruleset\n{in_hook(base, statement)}")]
     for text in texts["commands"]:
         assert taken(f"flush ruleset\n{BASE}")
         there = taken(text)

@@ -138,6 +138,33 @@ def rules(text, head="table ip t {\n", base=""):
     [
         ("tcp dport {ssh, 80,8000-8100} accept", "tcp dport { 22, 80, 8000-8100 } accept"),
         ("ip saddr {10.0.0.0/24,10.0.1.0/24} drop", "ip saddr { 10.0.0.0/23 } drop"),
+        ('xt match "comment" counter xt target "DNAT"', "xt match comment counter packets 0 bytes 0 xt target DNAT"),
+        ("tcp flags & 0x12 == 0x2", "tcp flags syn / syn,ack"),
+        ("tcp flags & 0x12 != 0x12", "tcp flags != syn,ack / syn,ack"),
+        ("tcp flags == 0x2 / 0x2,ecn", "tcp flags syn / syn,ecn"),
+        ("tcp flags syn,urg / 18,0x2", "tcp flags syn,urg / syn,ack"),
+        ("tcp flags & 0x12 == 0", "tcp flags ! syn,ack"),
+        ("tcp flags & 0xff == 0x2", "tcp flags == syn"),
+        ("tcp flags 0x12", "tcp flags syn,ack"),
+        ("tcp flags != (syn|ack)", "tcp flags != 0x12"),
+        ("ct state & (new|established) == new", "ct state new / established,new"),
+        ("ct state new / established,new", "ct state new / established,new"),
+        ("ct status & 0x30 == 0x20", "ct status dnat / snat,dnat"),
+        ("ct status & dnat == dnat", "ct status & dnat == dnat"),
+        ("ip dscp 0-2 ip ecn { 0-1, 3 }", "ip dscp 0x00-0x02 ip ecn { 0x0-0x1, ce }"),
+        ("ether type 0x800-0x88cc meta iiftype 1-2", "ether type 0x0800-0x88cc meta iiftype 1-2"),
+        ("meta pkttype { other, host, 3, 0 }", "meta pkttype { host, other }"),
+        ('iifname vmap { "b" : drop, "a" : accept, "b" : drop }', 'iifname vmap { "a" : accept, "b" : drop }'),
+        ("ct original protocol 108 ct reply l3proto 2", "ct protocol ipcomp ct l3proto ipv4"),
+        ("rt nexthop 10.0.0.1", "rt ip nexthop 10.0.0.1"),
+        ("ct expiration { 1500ms, 1d }", "ct expiration { 1s500ms, 1d }"),
+        ("add @s { ip saddr timeout 0s }", "add @s { ip saddr }"),
+        ("update @s { ip saddr timeout 60s limit rate 5/minute counter }",
+         "update @s { ip saddr timeout 1m limit rate 5/minute counter }"),
+        ("update @m { ip saddr timeout 60s counter : tcp dport }",
+         "update @m { ip saddr timeout 1m counter : tcp dport }"),
+        ("ip option rr vmap { 1 : drop } ip option ra value 3",
+         "ip option rr vmap { exists : drop } ip option ra value 3"),
         ("meta l4proto tcp th dport 53 accept", "tcp dport 53 accept"),
         ("meta l4proto udp counter th sport 53", "meta l4proto udp counter packets 0 bytes 0 udp sport 53"),
         ("ip protocol tcp th dport vmap { 53 : drop }", "tcp dport vmap { 53 : drop }"),
@@ -167,6 +194,7 @@ def rules(text, head="table ip t {\n", base=""):
 )  # fmt: skip
 def test_a_statement_as_it_is_written_and_as_it_is_listed(written, shown):
     head = "table ip t {\nset s { type ipv4_addr; flags dynamic,timeout; }\n"
+    head += "map m { type ipv4_addr : inet_service; flags dynamic,timeout; }\n"
     assert rules(written, head)[0] == shown
 
 
@@ -216,6 +244,38 @@ def test_a_statement_of_both_families_as_it_is_listed(written, shown):
 def test_a_time_of_all_elements_says_that_they_have_one(written, flags):
     shown = listed(f"table ip t {{ set s {{ type ipv4_addr; {written} }}\n}}")
     assert [line.strip() for line in shown.splitlines() if "flags" in line] == ([flags] if flags else [])
+
+
+def test_options_by_their_number_in_json():
+    """As nft 1.0.6 prints them: whether there is one is said of its first byte."""
+    option = {"base": 42, "offset": 0, "len": 8}
+    said = [
+        {"match": {"op": "==", "left": {"tcp option": option}, "right": True}},
+        {"match": {"op": "==", "left": {"tcp option": option}, "right": 5}},
+        {"reset": {"tcp option": option | {"len": 0}}},
+    ]
+    shown = ["tcp option 42 exists", "tcp option @42,0,8 5", "reset tcp option 42"]
+    place = {"family": "ip", "table": "t", "chain": "c"}
+    objects = [{"table": {"family": "ip", "name": "t"}}, {"chain": {"family": "ip", "table": "t", "name": "c"}}]
+    objects += [{"rule": {**place, "expr": [part]}} for part in said]
+    tree = nftables.load(json.dumps({"nftables": objects}))
+    assert [line.strip() for line in nftables.listing(tree).splitlines() if "42" in line] == shown
+    assert [part["rule"]["expr"][0] for part in map(dict, as_objects(tree)) if "rule" in part] == said
+
+
+def test_what_iptables_nft_made_is_one_tree_in_text_and_json():
+    """As nft 1.0.6 prints it; newer versions put the name into quotation marks."""
+    text = "table ip filter {\n\tchain INPUT {\n\t\txt match comment xt target LOG\n\t}\n}\n"
+    tree = nftables.load(text)
+    assert nftables.listing(tree) == text
+    (rule,) = (part["rule"] for part in as_objects(tree) if "rule" in part)
+    assert rule["expr"] == [{"xt": {"type": "match", "name": "comment"}}, {"xt": {"type": "target", "name": "LOG"}}]
+    assert nftables.load(nftables.json_listing(tree)) == tree
+
+
+def as_objects(tree):
+    """Return what the JSON of a tree holds."""
+    return json.loads(nftables.json_listing(tree))["nftables"]
 
 
 def test_numbers_of_json_that_nft_prints_as_negative():
