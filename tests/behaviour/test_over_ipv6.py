@@ -115,7 +115,9 @@ CHOSEN = {
         "test_a_port_search_that_evicts_connections_of_its_own_source",
     ),
     # 127.0.0.9 stands for an address that is no martian
-    test_trace: ("test_command", "test_where_a_packet_is_dropped_that_no_hook_drops"),
+    test_trace: (
+        "test_command", "test_ends_have_ports_as_everywhere", "test_where_a_packet_is_dropped_that_no_hook_drops",
+    ),
     test_vectors: (
         "test_vector", "test_vector_of_a_profile", "test_state", "test_state_of_a_profile",
         "test_44_which_of_several_addresses", "test_45_to_47_an_out_device_without_address",
