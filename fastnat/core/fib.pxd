@@ -270,7 +270,11 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
 
 cdef inline bint is_anycast6(const route_t *r, addr_t addr) noexcept nogil:
     # is_anycast6: ipv6_anycast_destination: of a network on the link also its first address.
-    return r.kind == ROUTE_ANYCAST or (r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2))
+    # recorded: whatever the type of the route, so long as it does not refuse; one of type anycast to a network, which
+    # somebody has added, lacks the flag of those that the kernel has for single addresses
+    if r.kind == ROUTE_ANYCAST and r.mask == ~<addr_t>0:
+        return True
+    return r.kind <= ROUTE_MULTICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2)
 
 
 cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
@@ -292,12 +296,10 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     if route == 0:
         return TYPE_UNREACHABLE
     r = &e.routes[route - 1]
-    if r.kind == ROUTE_LOCAL:
-        # of a device only its own routes were looked at
-        return TYPE_LOCAL
-    if is_anycast6(r, addr):
-        return TYPE_ANYCAST
-    return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0
+    if r.kind > ROUTE_MULTICAST:
+        return TYPE_UNREACHABLE
+    # the first address of a local network is both; of a device only its own routes were looked at
+    return (TYPE_LOCAL if r.kind == ROUTE_LOCAL else 0) | (TYPE_ANYCAST if is_anycast6(r, addr) else 0)
 
 
 cdef inline bint is_unicast6(addr_t addr) noexcept nogil:
