@@ -186,7 +186,7 @@ cdef inline bint from_server(help_t *help, uint32_t message, const uint8_t *at, 
     elif message == CALL_DISCONNECT_NOTIFY:
         help.call = CALL_NONE
     else:
-        # they change no state, but carry a call id that NAT has to change
+        # they change no state; of some of them NAT has to change the call id
         return (message == WAN_ERROR_NOTIFY or message == SET_LINK_INFO or message == ECHO_REQUEST
                 or message == ECHO_REPLY)
     return True
