@@ -55,7 +55,8 @@ CHOSEN = {
     test_helpers: (
         "test_linux_54_counts_up_to_a_port_nobody_expects", "test_what_is_refused",
         # the helper of PPTP is of IPv4 alone
-        "test_a_tunnel_ends_with_its_control_connection",
+        "test_a_tunnel_ends_with_its_control_connection", "test_the_half_of_a_tunnel_that_is_left_behind_nat",
+        "test_a_second_call_while_the_first_is_not_over_has_no_tunnel", "test_a_node_that_calls_itself",
     ),
     test_ipvs: (
         "test_ipv6_services_are_translated_too", "test_the_listing_and_ipv6",
@@ -79,6 +80,7 @@ CHOSEN = {
         "test_only_chains_of_type_route_route_own_packets_anew",
         "test_helpers_are_given_to_new_connections_of_their_protocol", "test_what_rules_write_into_packets",
         "test_a_proxy_has_what_rules_give_it_if_the_route_leads_to_the_node",
+        "test_a_forwarded_packet_has_the_priority_of_the_tos_with_which_it_enters_forward",
         "test_groups_kinds_and_types_of_interfaces", "test_headers_alone_have_the_bytes_of_their_packet",
     ),
     test_nftables_state: (
@@ -120,7 +122,9 @@ CHOSEN = {
         "test_a_port_search_that_evicts_connections_of_its_own_source",
     ),
     # 127.0.0.9 stands for an address that is no martian
-    test_trace: ("test_command", "test_where_a_packet_is_dropped_that_no_hook_drops"),
+    test_trace: (
+        "test_command", "test_ends_have_ports_as_everywhere", "test_where_a_packet_is_dropped_that_no_hook_drops",
+    ),
     test_vectors: (
         "test_vector", "test_vector_of_a_profile", "test_state", "test_state_of_a_profile",
         "test_44_which_of_several_addresses", "test_45_to_47_an_out_device_without_address",
