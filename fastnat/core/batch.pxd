@@ -98,6 +98,7 @@ cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const pack
         g.tuples[i] = packet_tuple(in_ + i)
     fn_hash_stage(e.key, g.tuples, g.hashes, n)
     for i in range(n):
+        # only named: they are fetched while another group is worked on
         g.homes[i] = bucket_home(&e.tuples, g.hashes[i])
 
 

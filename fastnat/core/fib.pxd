@@ -29,6 +29,7 @@ cdef inline uint32_t address_class(const engine_t *e, addr_t addr) noexcept nogi
     cdef uint32_t n = e.class_of_octet[<uint32_t>(addr >> (FN_ADDR_BITS - 8)) + 1] - at + 1
     cdef uint32_t half
     while n > 1:
+        # without a branch in the loop: which half it is nobody can predict
         half = n >> 1
         at += half if e.class_start[at + half] <= addr else 0
         n -= half
@@ -62,6 +63,7 @@ cdef inline void classify_anew(const engine_t *e, pkt_t *p) noexcept nogil:
     # => A fresh packet's classes are 0, those of its fresh `classified`: classes ascend from address 0 and port 0.
     if tuple_src(p.classified) != tuple_src(p.t):
         p.src_class = address_class(e, tuple_src(p.t))
+        # rules that differ by source alone share one class: which of them it is stands apart
         if fn_unlikely(e.n_apart != 0):
             p.apart = <unsigned char>apart_of(e, tuple_src(p.t))
     if tuple_dst(p.classified) != tuple_dst(p.t):
@@ -116,6 +118,7 @@ cdef inline bint rule_selects(const fib_rule_t *r, const flow_t *f) noexcept nog
     holds = holds and (f.tos ^ r.tos) & r.tos_mask == 0
     if r.proto:
         holds = holds and f.proto == r.proto
+    # a rule without ports holds for protocols that have none
     if r.dport_max != 65535 or r.sport_max != 65535:
         holds = holds and r.sport_min <= f.sport <= r.sport_max and r.dport_min <= f.dport <= r.dport_max
     return holds != r.invert
@@ -145,6 +148,7 @@ cdef inline uint32_t ruled_route(const engine_t *e, const flow_t *f, uint32_t if
         r = &e.fib_rules[i]
         if not rule_selects(r, f):
             continue
+        # prohibit, blackhole, unreachable: the rules behind are not asked
         if r.refuses:
             return 0
         if iface == FN_ANY_IFACE:
@@ -172,6 +176,7 @@ cdef inline flow_t flow_to(const engine_t *e, const pkt_t *p) noexcept nogil:
     f.mark = p.mark
     f.in_iface = as_rules_see(e, p.in_iface)
     f.out_iface = 0
+    # only if a rule asks for them: otherwise headers behind options need not be followed
     f.proto = flow_ports(p, &ports) if fn_unlikely(e.dissects != 0) else 0
     f.sport = ports >> 16
     f.dport = ports & 0xffff
@@ -186,6 +191,7 @@ cdef inline flow_t flow_back(const engine_t *e, const pkt_t *p, uint32_t in_ifac
     f.src = tuple_dst(p.t)
     f.dst = tuple_src(p.t)
     f.dst_class = p.src_class
+    # src_valid_mark: the mark of the packet is that of its way here, and not always of the way back
     f.mark = mark
     f.in_iface = as_rules_see(e, in_iface)
     ports = f.sport
@@ -224,6 +230,7 @@ cdef inline uint32_t route_on(const engine_t *e, const flow_t *f, uint32_t iface
 
 cdef inline uint32_t route_back(const engine_t *e, pkt_t *p, const flow_t *f) noexcept nogil:
     # route_back: the route to the packet's sender; f: the way as policy rules see it. It is classified.
+    # fe80::/10 is on every link: the way back is the one by which it came
     if is_link_local(tuple_src(p.t)):
         return route_on(e, f, p.in_iface)
     return e.class_route[p.src_class] if fn_likely(e.n_fib_rules == 0) else ruled_route(e, f, FN_ANY_IFACE)
@@ -270,7 +277,11 @@ cdef inline uint32_t addr_type(const engine_t *e, addr_t addr, uint32_t class_, 
 
 cdef inline bint is_anycast6(const route_t *r, addr_t addr) noexcept nogil:
     # is_anycast6: ipv6_anycast_destination: of a network on the link also its first address.
-    return r.kind == ROUTE_ANYCAST or (r.kind == ROUTE_UNICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2))
+    # recorded: whatever the type of the route, so long as it does not refuse; one of type anycast to a network, which
+    # somebody has added, lacks the flag of those that the kernel has for single addresses
+    if r.kind == ROUTE_ANYCAST and r.mask == ~<addr_t>0:
+        return True
+    return r.kind <= ROUTE_MULTICAST and r.gateway == 0 and r.dst == addr and not (r.mask & 2)
 
 
 cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
@@ -292,12 +303,10 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     if route == 0:
         return TYPE_UNREACHABLE
     r = &e.routes[route - 1]
-    if r.kind == ROUTE_LOCAL:
-        # of a device only its own routes were looked at
-        return TYPE_LOCAL
-    if is_anycast6(r, addr):
-        return TYPE_ANYCAST
-    return TYPE_UNREACHABLE if r.kind > ROUTE_MULTICAST else 0
+    if r.kind > ROUTE_MULTICAST:
+        return TYPE_UNREACHABLE
+    # the first address of a local network is both; of a device only its own routes were looked at
+    return (TYPE_LOCAL if r.kind == ROUTE_LOCAL else 0) | (TYPE_ANYCAST if is_anycast6(r, addr) else 0)
 
 
 cdef inline bint is_unicast6(addr_t addr) noexcept nogil:

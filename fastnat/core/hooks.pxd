@@ -59,6 +59,7 @@ cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
         if reason:
             return reason
     # helper_hook comes first: a helper may still drop the packet that would confirm
+    # REPLY packets and errors never confirm; what is confirmed already only tells its changes (nf_confirm)
     if p.is_new:
         return REASON_NONE if p.held else confirm(e, p)
     note_changes(e, p)
@@ -68,8 +69,10 @@ cdef inline uint32_t confirm_hook(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
     # track: raw and conntrack, common to PREROUTING and OUTPUT.
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, hook, p)
+    # without a rule that asks for connections the kernel registers no hook for them (nf_ct_netns_get)
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
+        # before any rule of mangle or nat: they see the mark and the helper that come from the master
         if fn_unlikely(p.expected):
             follow_master(e, p)
     if e.tracking or reason:
@@ -91,6 +94,7 @@ cdef inline uint32_t egress(engine_t *e, pkt_t *p) noexcept nogil:
     # here a packet is as long as its frame
     header = FRAME_HEADER if leaves_in_frame(e, p) else <uint32_t>0
     p.hook = HOOK_FORWARD
+    # and only for the rules: counters behind them are of the datagram
     p.length += header
     reason = rule_reason[walk_table(e, TABLE_LAST, p)]
     p.length -= header
@@ -135,6 +139,7 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
     # age: a packet that goes on to another machine: its size, its TTL.
     if p.data == NULL:
         return REASON_NONE
+    # before anything is written: the sender gets its own packet back, and FORWARD never sees it (ip_forward)
     if p.ttl <= 1:
         return REASON_TTL
     # what came in parts leaves in parts, if the largest of them fits (ip_exceeds_mtu, ip6_pkt_too_big)
@@ -153,6 +158,7 @@ cdef inline uint32_t to_client(engine_t *e, pkt_t *p) noexcept nogil:
     # (handle_response, ip_vs_route_me_harder).
     cdef uint16_t in_iface = p.in_iface
     cdef uint32_t reason = from_server(e, p)
+    # without policy rules the way does not depend on the source, which alone has changed
     if reason or not p.served or e.n_fib_rules == 0 or p.hook == HOOK_INPUT or is_local_kind(e, p.route):
         return reason
     # as if the node had sent it
@@ -245,6 +251,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
         reason = balance(e, p, &leaves)
         if leaves:
             return send_to_server(e, p)
+        # balance may have set it for a server that is the node itself
         p.out_iface = 0
     if not reason:
         # SNAT of what the node receives, after filter: rules there see the true sender
@@ -265,6 +272,7 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     # bc_forwarding alone decides on what is sent to all of a network
     if not e.iface_flags[p.in_iface] & IFACE_FORWARD and e.routes[p.route - 1].kind != ROUTE_BROADCAST:
         return REASON_NOT_FORWARDING
+    # what is of one link stays on it (ip6_forward, of IPv4 nothing)
     if not may_be_forwarded(tuple_src(p.t), p.in_iface, p.out_iface):
         return REASON_MARTIAN
     reason = age(e, p)
@@ -290,6 +298,7 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
         if not reason:
             reason = to_client(e, p)
     note_waypoint(e, p, HOOK_FORWARD, reason)
+    # not before: rules of FORWARD see the options as they came (ip_forward_finish)
     if not FN_V6 and fn_unlikely(p.options_changed):
         forward_options(e, p)
     if not reason:
@@ -313,6 +322,7 @@ cdef inline uint32_t enter_by_lo(engine_t *e, pkt_t *p) noexcept nogil:
     if FN_V6 and p.data != NULL and p.data[6] == V6_HOPS and not hops_sound(p.data, p.len):
         return REASON_IP_HEADER
     p.hook = HOOK_PREROUTING
+    # its connection comes along: conntrack does not look at it a second time, but rules of raw do
     reason = track(e, HOOK_PREROUTING, p)
     if not reason:
         reason = mangle_and_dnat(e, HOOK_PREROUTING, p)
@@ -349,6 +359,7 @@ cdef inline uint32_t deliver_received(engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline uint32_t receive_group(engine_t *e, pkt_t *p) noexcept nogil:
     # receive_group: a packet to a group, or to all (ip_route_input_mc, brd_input of ip_route_input_slow).
     cdef addr_t dst = tuple_dst(p.t)
+    # a router of groups (mrouted) is not here: what nobody asked for goes nowhere
     if is_multicast(dst) and not is_member(e, dst, p.in_iface):
         return REASON_NO_ROUTE
     # who has no address yet asks all, or the groups of its link (source_is_martian lets no other pass)
@@ -401,14 +412,17 @@ cdef inline uint32_t route_received(engine_t *e, pkt_t *p) noexcept nogil:
         # a kept route has been through this: martians leave no connection to keep one
         if source_is_martian(e, p) or destination_is_martian(e, p):
             return REASON_MARTIAN
+        # before any route: no table decides on these (of IPv4 ip_route_input_rcu, ip_route_input_slow)
         if is_multicast(dst) or is_limited_broadcast(dst) or (not FN_V6 and dst == 0):
             return receive_group(e, p)
         reason = route_one(e, p, &local)
         if reason:
             return reason
+        # they have to be routed to the node, by a policy rule on their mark
         if fn_unlikely(p.proxied) and not local:
             return refuse_proxied(e, p)
     note_waypoint(e, p, WAYPOINT_ROUTE, REASON_NONE)
+    # behind routing: options are read only of what is going somewhere (ip_rcv_finish_core, ip_rcv_options)
     if options_fail(e, p):
         return REASON_IP_HEADER
     return deliver_received(e, p) if local and not p.srr_hop_at else forward(e, p)
@@ -485,6 +499,7 @@ cdef inline void bring_back(pkt_t *p, const twin_t *twin) noexcept nogil:
     p.evicted = other.evicted
     p.pause = other.pause
     p.probes = other.probes
+    # what the twin has passed was counted when it passed
     p.unruled = other.unruled
     if p.data != NULL:
         memcpy(p.data, twin.data, twin.size)
@@ -504,6 +519,7 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
         count_unruled(e, p)
         keep(&copy, p)
         bring_back(p, &original)
+    # whatever became of the copy: it is another packet from here on
     reason = postrouting(e, p)
     if not copied:
         return reason
@@ -564,6 +580,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     note_waypoint(e, p, HOOK_OUTPUT, reason)
     if reason:
         return reason
+    # by lo one packet both leaves and comes back, and needs no copy
     if p.out_iface != e.loopback and is_for_many(e, p):
         return send_to_group(e, p)
     reason = postrouting(e, p)
@@ -597,6 +614,7 @@ cdef inline void leave(engine_t *e, pkt_t *p, uint32_t reason) noexcept nogil:
         conn_release(e, p.ct)
         p.ct = FN_NONE
     elif fn_unlikely(p.dying):
+        # only now: rules behind the tracker may still have asked for it
         record_free(e, p.ct)
     if p.untracked and p.reason == REASON_NONE:
         p.reason = REASON_UNTRACKED
@@ -611,6 +629,7 @@ cdef inline void deliver(engine_t *e, pkt_t *p) noexcept nogil:
     # deliver: the rest of the life of a packet whose fragments were put together behind PREROUTING.
     cdef uint32_t reason = REASON_NONE
     if not is_multicast(tuple_dst(p.t)) and not is_limited_broadcast(tuple_dst(p.t)):
+        # its hooks up to here were those of its fragments; only the route to INPUT is still to be found
         reason = set_route(e, p)
     leave(e, p, reason if reason else deliver_local(e, p))
 

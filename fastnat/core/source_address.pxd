@@ -31,14 +31,17 @@ cdef inline addr_t addr_within(const engine_t *e, uint32_t iface, addr_t hop, ui
     cdef const address_t *a
     for i in range(e.n_addresses):
         a = &e.addresses[i]
+        # secondary ones are never chosen, however near the hop lies
         if a.iface != iface or a.flags & ADDRESS_SECONDARY or (a.scope if a.scope < widest else widest) > scope:
             continue
         if hop == 0 or (hop ^ a.peer) & a.mask == 0:
             return a.local
         if first == 0:
             first = a.local
+    # no network of the device holds the hop: its first address then
     if first:
         return first
+    # the device has none of that scope: any other device's, in their order
     for i in range(e.n_addresses):
         a = &e.addresses[i]
         if not (a.flags & ADDRESS_SECONDARY) and a.scope != SCOPE_LINK and a.scope <= scope:
@@ -54,6 +57,7 @@ cdef inline addr_t select_addr(const engine_t *e, uint32_t iface, addr_t hop) no
 cdef inline addr_t route_source(const engine_t *e, uint32_t route) noexcept nogil:
     # route_source: what a route, by its index + 1, takes as source (fib_result_prefsrc).
     cdef const route_t *r = &e.routes[route - 1]
+    # ip route ... src goes before every choice
     if r.src:
         return e.addresses[r.src - 1].local
     return addr_within(e, r.iface, r.gateway, SCOPE_UNIVERSE if r.gateway else SCOPE_LINK)
@@ -96,6 +100,7 @@ cdef inline uint32_t label6(addr_t addr) noexcept nogil:
     cdef uint32_t top = word6(addr, 0)
     if addr == 1:
         return 0
+    # ::/96, IPv4-compatible; ::1 is one of them, and has its own label in front
     if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0:
         return 3
     if top == 0 and word6(addr, 1) == 0 and word6(addr, 2) == 0xffff:
@@ -130,33 +135,41 @@ cdef inline int better6(const address_t *a, const address_t *best, addr_t dst, u
     cdef int worse = ADDRESS_DEPRECATED
     if (a.local == dst) != (best.local == dst):
         return a.local == dst
+    # rule 2: of those that reach far enough the narrowest, else the widest
     mine = -mine if mine >= want else mine - 128
     other = -other if other >= want else other - 128
     if mine != other:
         return mine > other
+    # rule 3
     if (a.flags & worse) != (best.flags & worse):
         return not a.flags & worse
+    # rule 5
     if (a.iface == iface) != (best.iface == iface):
         return a.iface == iface
+    # rule 6
     if (label6(a.local) == label6(dst)) != (label6(best.local) == label6(dst)):
         return label6(a.local) == label6(dst)
+    # rule 7, turned round as use_tempaddr is below 2
     if (a.flags & ADDRESS_TEMPORARY) != (best.flags & ADDRESS_TEMPORARY):
         return not a.flags & ADDRESS_TEMPORARY
     # no rule of the RFC: a hash is for who is named by one (IPV6_SADDR_RULE_ORCHID)
     if is_orchid(a.local) != is_orchid(best.local):
         return is_orchid(a.local) == is_orchid(dst)
+    # rule 8
     return common_prefix(a.local, dst, a.mask) > common_prefix(best.local, dst, best.mask)
 
 
 cdef inline addr_t select_addr6(const engine_t *e, uint32_t iface, addr_t dst) noexcept nogil:
     # select_addr6: ipv6_dev_get_saddr(iface, dst, no preferences); ties keep the earlier one.
     # => 0 when there is no candidate.
+    # groups and addresses of the link mean nothing on another device
     cdef bint own = is_multicast(dst) or scope6(dst) <= 2
     cdef const address_t *best = NULL
     cdef const address_t *a
     cdef uint32_t i
     for i in range(e.n_addresses):
         a = &e.addresses[i]
+        # another node may have it: who is tentative is still asking (RFC 4862, 5.4)
         if (own and a.iface != iface) or a.flags & ADDRESS_TENTATIVE:
             continue
         if best == NULL or better6(a, best, dst, iface):
@@ -202,6 +215,7 @@ cdef inline addr_t redirect_addr(const engine_t *e, uint32_t iface, addr_t dst) 
         a = &e.addresses[i]
         if a.iface != iface:
             continue
+        # linux-5.4 takes the head of the list, whatever it is
         if FN_V6 and e.profile != LINUX_5_4 and (a.flags & ADDRESS_TENTATIVE or (wanted and not wanted & scope_bits6(a.local))):
             continue
         return a.local

@@ -73,7 +73,7 @@ def _local_routes(node: Node, family: Family) -> list[Row]:
             local += [_row(dst, mask, number, kind, scope, source) for dst, mask, kind, scope in there]
     numbers = {name: n for n, name in enumerate(node.interfaces, 1)}
     for r in sorted_routes(node, family, "local"):
-        local += _hops(r, family, numbers)
+        local += _hops(r, family, node, numbers)
     return sorted(local, key=lambda r: -r[1])
 
 
@@ -108,9 +108,17 @@ def _anycast_routes(node: Node, a: Address, iface: Interface) -> Iterator[tuple[
         yield network, V6.full, "anycast", 0
 
 
-def _hops(r: Route, family: Family, numbers: dict[str, int]) -> list[Row]:
+def _kind(r: Route, family: Family, node: Node) -> int:
+    """Return what a route leads to; by lo one of IPv6 that is not local refuses (fib6_is_reject)."""
+    device = node.interfaces.get(r.iface)
+    leads = r.kind in ("unicast", "broadcast", "anycast", "multicast") and r.dst != 1
+    refuses = family is V6 and leads and device is not None and device.loopback
+    return ROUTE_KINDS["unreachable" if refuses else r.kind]
+
+
+def _hops(r: Route, family: Family, node: Node, numbers: dict[str, int]) -> list[Row]:
     """Return a row for each next hop of a route; bound: the upper end of its share of hashes (fib_rebalance)."""
-    mask, kind = family.mask_of(r.prefix), ROUTE_KINDS[r.kind]
+    mask, kind = family.mask_of(r.prefix), _kind(r, family, node)
     hops = r.hops or (Hop(r.iface, r.gateway),)
     total, share, rows = sum(h.weight for h in hops), 0, []
     for hop in hops:
@@ -136,7 +144,7 @@ def _table_rows(node: Node, family: Family) -> list[list[Row]]:
         rows = _local_routes(node, family) if tables[0] == "local" else []
         for table in tables:
             if table != "local":
-                rows += [row for r in sorted_routes(node, family, table) for row in _hops(r, family, numbers)]
+                rows += [row for r in sorted_routes(node, family, table) for row in _hops(r, family, node, numbers)]
         found.append(rows)
     return found
 

@@ -26,7 +26,8 @@ QUAD = r"(?<![\w.:])(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?![\w.])"
 ICMP = {(8, 0): (128, 0), (0, 0): (129, 0), (3, 1): (1, 3), (3, 3): (1, 4), (3, 0): (1, 0), (11, 0): (3, 0)}
 NFT = [
     (r"\bip (saddr|daddr|dscp|ecn|length|version)\b", r"ip6 \1"), (r"\bip ttl\b", "ip6 hoplimit"),
-    (r"\bip protocol\b", "ip6 nexthdr"), (r"\btable ip\b", "table ip6"), (r"\bipv4_addr\b", "ipv6_addr"),
+    (r"\bip protocol\b", "ip6 nexthdr"),
+    (r"\bether type ip\b", "ether type ip6"), (r"\btable ip\b", "table ip6"), (r"\bipv4_addr\b", "ipv6_addr"),
     (r"\bl3proto ip\b", "l3proto ip6"), (r"\b(snat|dnat)( prefix)? ip\b", r"\1\2 ip6"), (r"\bicmp\b", "icmpv6"),
     (r"\b(rule|chain|set|map|element|counter|quota) ip ", r"\1 ip6 "),
 ]  # fmt: skip
@@ -70,6 +71,11 @@ def sets(text):
             line = re.sub(" family inet6?( |$)", r"\1", line) + " family inet6"
         found.append(line)
     return "\n".join([*found, ""])
+
+
+def services(text):
+    """Return services of IPv6; those of a mark have no address that says so."""
+    return re.sub(r"(?m)^-[Aa] -f \d+", r"\g<0> -6", worded(text))
 
 
 def quads(text):
@@ -294,13 +300,14 @@ class Patched:
         self.over(node, "add_interface", interface)
         self.over(node, "add_route", route)
         self.over(node, "add_address", lambda f: lambda s, n, a, *m: f(s, n, a if a[:4] == "127." else worded(a), *m))
+        self.over(node, "add_neighbour", lambda f: lambda s, n, a, mac: f(s, n, worded(a), mac))
         self.over(node, "remove_address", lambda f: lambda s, n, a: f(s, n, worded(a)))
         self.over(
             node, "remove_route", lambda f: lambda s, to, d=None: f(s, {"default": "::/0"}.get(to, worded(to)), d)
         )
         load6 = node.load_rules6
         self.over(node, "load_rules", lambda f: lambda s, text, *m, **k: load6(s, rules(text), *m, **k))
-        for name, translate in (("load_sets", sets), ("load_nft", nftables), ("load_services", worded)):
+        for name, translate in (("load_sets", sets), ("load_nft", nftables), ("load_services", services)):
             self.over(node, name, self.of_text(translate))
 
     @staticmethod

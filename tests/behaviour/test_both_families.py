@@ -348,6 +348,9 @@ def test_a_proxy_has_sockets_of_tcp_it_was_given_and_no_others(family, tmp_path)
         ({**tcp, "dport": 81}, Verdict.FORWARD, 0), ({**tcp, "dport": 81}, Verdict.FORWARD, 0),
         ({"dport": 53}, Verdict.LOCAL, 0), ({"dport": 53}, Verdict.LOCAL, 0),
         ({"dport": 54}, Verdict.FORWARD, 0), ({"dport": 54}, Verdict.FORWARD, 0),
+        # to the node itself, without a proxy
+        ({**tcp, "dport": 82, "dst": OWN[family]}, Verdict.LOCAL, 0),
+        ({**tcp, "dport": 82, "dst": OWN[family]}, Verdict.LOCAL, 0),
         ({**tcp, "dport": 80, "sport": 7}, Verdict.LOCAL, 0), ({**tcp, "dport": 80}, Verdict.LOCAL, 1),
     ):  # fmt: skip
         before = found()

@@ -16,4 +16,5 @@ EVERY = [(kind, said["about"]) for kind, found in RECORDED.items() for said in f
 )
 def test_same_as_the_kernel(kind, about, tmp_path):
     said = next(one for one in RECORDED[kind] if one["about"] == about)
-    gateway.check(said, tmp_path, at_once=1000)
+    # what counts connections looks at them once a jiffy
+    gateway.check(said, tmp_path, at_once=1 if gateway.pace_of(said["files"]) else 1000)

@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 from behaviour import talks
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 from scapy.layers.inet6 import IPv6
@@ -19,11 +19,10 @@ SERVER = talks.ENDS[6][1]
 OWN = "fd01::102:304"
 
 
-def told(address, client=OWN):
-    """Return what becomes of a client's EPRT: "told anew", "as it was" or the reason why it is dropped."""
+def spoken(said, client=OWN):
+    """Return an engine and what leaves of a client's command; None: it is dropped."""
     engine = fastnat.Engine(talks.node(six=True))
     nat = talks.ENDS[6][2]
-    said = f"EPRT |2|{address}|1793|\r\n".encode()
     for iface, src, dst, tcp, data in (
         ("cni0", client, SERVER, TCP(sport=4000, dport=21, flags="S", seq=1), b""),
         ("eth0", SERVER, nat, TCP(sport=21, dport=4000, flags="SA", seq=9, ack=2), b""),
@@ -33,13 +32,20 @@ def told(address, client=OWN):
         assert engine.process_packet(bytes(IPv6(src=src, dst=dst) / tcp / data), iface, 0.0)[0] == Verdict.FORWARD
     last = IPv6(src=client, dst=SERVER) / TCP(sport=4000, dport=21, flags="PA", seq=10, ack=10) / said
     verdict, data = engine.process_packet(bytes(last), "cni0", 0.0)
-    if verdict != Verdict.FORWARD:
+    return engine, bytes(IPv6(data)[TCP].payload) if verdict == Verdict.FORWARD else None
+
+
+def told(address, client=OWN):
+    """Return what becomes of a client's EPRT: "told anew", "as it was" or the reason why it is dropped."""
+    said = f"EPRT |2|{address}|1793|\r\n".encode()
+    engine, passed = spoken(said, client)
+    if passed is None:
         assert engine.stats["expect_create"] == 0
         return Reason.HELPER
-    passed = bytes(IPv6(data)[TCP].payload)
     assert engine.stats["expect_create"] == (passed != said)
     if passed == said:
         return "as it was"
+    nat = talks.ENDS[6][2]
     assert passed == b"EPRT |2|" + ipaddress.ip_address(nat).exploded.encode() + b"|1793|\r\n"
     return "told anew"
 
@@ -85,3 +91,20 @@ def test_what_is_no_address_drops_the_segment(text):
 def test_a_colon_ends_an_ipv4_tail():
     """As recorded: what follows it is then read as the port, here none."""
     assert told("fd01::1.2.3.4:") == Reason.HELPER
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**96 - 1), st.integers(0, 32), st.integers(1, 65535))
+def test_port_names_the_first_four_bytes(front, rest, flipped, port):
+    """PORT in a control connection of IPv6: four numbers that the client's address begins with are its own."""
+    client = ipaddress.IPv6Address((0x20 << 120 | front << 96 | rest) & ~(0xDF << 120))
+    named = list(client.packed[:4])
+    if flipped < 32:
+        named[flipped // 8] ^= 1 << flipped % 8
+    end = f"{port >> 8},{port & 255}\r\n".encode()
+    said = b"PORT " + ",".join(map(str, named)).encode() + b"," + end
+    engine, passed = spoken(said, str(client))
+    own = flipped == 32
+    assert engine.stats["expect_create"] == own
+    begin = ",".join(map(str, ipaddress.IPv6Address(talks.ENDS[6][2]).packed[:4]))
+    assert passed == (f"PORT {begin},".encode() + end if own else said)

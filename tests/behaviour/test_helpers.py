@@ -283,11 +283,16 @@ def test_a_node_that_calls_itself():
         nat.check()
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("first", ["control", "tunnel"])
-def test_a_tunnel_ends_with_its_control_connection(first):
-    """Both fall due in the same jiffy, in either order; or the control connection is deleted."""
+def test_a_tunnel_ends_with_its_control_connection(first, again):
+    """Both fall due in the same jiffy, in either order; or the control connection is deleted; or the tunnel goes on.
+
+    A connection that is used again keeps its place in the wheel until that comes round.
+    """
     rules = RULES.replace("*raw\n", "*raw\n-A PREROUTING -p tcp --dport 1723 -j CT --helper pptp\n")
-    nat = fastnat.Engine(node(rules, nf_conntrack_tcp_timeout_established=600, nf_conntrack_tcp_be_liberal=1))
+    lasting = {f"nf_conntrack_{name}": 600 for name in ("tcp_timeout_established", "gre_timeout")}
+    nat = fastnat.Engine(node(rules, nf_conntrack_tcp_be_liberal=1, **lasting))
     for iface, packet in (
         ("cni0", out(100, 0, flags="S", dport=1723)), ("eth0", back(200, 101, flags="SA", sport=1723)),
         ("cni0", out(101, 201, pptp(1, b""), dport=1723)), ("eth0", back(201, 101, pptp(2, b"\1\0\1"), sport=1723)),
@@ -300,6 +305,8 @@ def test_a_tunnel_ends_with_its_control_connection(first):
     packets = [tunnel, out(445, 545, flags="A", dport=1723)]
     for packet in packets if first == "tunnel" else reversed(packets):
         nat.process_packet(packet, "cni0", 1.0)
+    if again:
+        nat.process_packet(tunnel, "cni0", 300.0)
     assert len(nat.conntrack) == 2
     gone = nat.fork()
     gone.conntrack.delete(gone.conntrack.find("tcp", CLIENT, 4000, SERVER, 1723))

@@ -7,7 +7,7 @@ from kernel import random_calls
 from kernel.bound_rules import datagram
 from kernel.bound_streams import ENDS, Ends
 from kernel.handmade import ip4, udp
-from kernel.walks import node_of
+from kernel.walks import node_of, one_source
 
 
 # ---------------------------------------------------------------- FTP
@@ -170,8 +170,7 @@ def calls_of_ftp():
         texts = [announced(family, nat, way, text) for way, text in said] + lines(family, nat)
         for name, talks, liberal in (("texts", texts, 1), ("numbers", lengths_changed(family, nat), 0)):
             node = node_of(family, {"net.netfilter.nf_conntrack_tcp_be_liberal": liberal}, **rules)
-            # the address that masquerading takes is the only one
-            node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+            one_source(node)
             packets = [list(talk(20_000 + n)) for n, talk in enumerate(talks)]
             yield f"{name}, {'NAT' if nat else 'no NAT'}, IPv{family}", node, packets
 
@@ -358,6 +357,6 @@ def calls_of_tftp():
     """Requests of TFTP and the transfers that they announce."""
     for family, nat in itertools.product((4, 6), (True, False)):
         node = node_of(family, **{f"rules{family}": random_calls.rules(family, nat)})
-        node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+        one_source(node)
         packets = [list(talk(n)) for n, talk in enumerate(transfers(family, nat))]
         yield f"{'NAT' if nat else 'no NAT'}, IPv{family}", node, packets

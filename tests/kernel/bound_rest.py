@@ -13,7 +13,7 @@ from kernel.bound_calls import ANSWERS4, PORTS4, announced, other_end
 from kernel.bound_rules import tcp_of, udp_of
 from kernel.bound_streams import ENDS, Ends
 from kernel.handmade import frags4, frags6, ip4, ip6, packed, udp
-from kernel.walks import node_of
+from kernel.walks import node_of, one_source
 
 # ---------------------------------------------------------------- connections
 MARKED = """*raw
@@ -58,7 +58,7 @@ def children():
                       for sport in (5000 + n, 5000 + n, 6000 + n)]  # fmt: skip
             talks.append([("cni0", asked), *(("eth0", data) for data in answer)])
         rules = MARKED + (random_calls.NAT if nat else "")
-        yield f"nat {nat}, IPv{family}", node_of(family, **{f"rules{family}": rules}), talks
+        yield f"nat {nat}, IPv{family}", one_source(node_of(family, **{f"rules{family}": rules})), talks
 
 
 def repeats():
@@ -444,11 +444,15 @@ def several():
 
 # ---------------------------------------------------------------- FTP, zones
 def ftp_of_ipv4():
-    """Texts with addresses of IPv4 in control connections of IPv6, which the helper reads, too."""
+    """Texts with four numbers in control connections of IPv6: they stand for the first four bytes of an address."""
     for nat in (True, False):
         said = [(0, text) for text in PORTS4] + [(1, text) for text in ANSWERS4]
+        # fd01::5 and fd03::9 begin so
+        said += [(0, text.replace("10,244,1,5", "253,1,0,0")) for text in PORTS4 if text.upper().startswith("PORT")]
+        said += [(1, text.replace("203,0,113,9", "253,3,0,0")) for text in ANSWERS4]
         talks = [announced(6, nat, way, text) for way, text in said]
         node = node_of(6, {"net.netfilter.nf_conntrack_tcp_be_liberal": 1}, rules6=random_calls.rules(6, nat))
+        one_source(node)
         yield f"nat {nat}", node, [list(talk(20_000 + n)) for n, talk in enumerate(talks)]
 
 

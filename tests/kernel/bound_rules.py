@@ -10,7 +10,7 @@ import fastnat
 from kernel import corners, random_streams, test_nftables
 from kernel.bound_streams import ENDS, OPTIONS, Ends
 from kernel.handmade import chunk, csum, dccp, icmp, ip4, ip6, sctp, tcp, udp, udplite
-from kernel.walks import node_of
+from kernel.walks import node_of, one_source
 
 
 # ---------------------------------------------------------------- matches of iptables
@@ -225,7 +225,7 @@ def matches():
         about = (f"*mangle\n{chr(10).join(MARKS)}\nCOMMIT\n*filter\n{chain_of(OF_CONNECTIONS)}"
                  f"COMMIT\n*nat\n-A POSTROUTING -p udp -m udp --dport 2000 -j MASQUERADE\nCOMMIT\n")  # fmt: skip
         node = node_of(family, {"net.netfilter.nf_conntrack_acct": 1}, **{f"rules{family}": about})
-        node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+        one_source(node)
         yield f"connections, IPv{family}", node, [list(connections(family))]
 
 
@@ -398,7 +398,7 @@ def nftables():
         yield f"asked, IPv{family}", node_of(family, nft=table_of(family, f"{front}\n{chain}")), [packets]
         both = table_of(family, f"{front}\n{chain}\n{track}")
         node = node_of(family, {"net.netfilter.nf_conntrack_acct": 1}, nft=both)
-        node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+        one_source(node)
         yield f"asked of connections, IPv{family}", node, [[*connections(family), *packets[:200]]]
         kept = [rule for rule in STATEFUL if takes(family, rule, KEPT + sets)]
         chain = f"chain kept_ {{\ntype filter hook forward priority 0; policy accept;\n{nft_counts(kept)}\n}}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kernel import bound_rest, gateway
+from kernel import bound_more, bound_rest, gateway
 from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
 from kernel.bound_rules import matches, nftables, options
 from kernel.bound_streams import chunks, segments
@@ -52,6 +52,14 @@ KINDS = {
     "zones": bound_rest.zones,
     "device_sets": bound_rest.device_sets,
     "own_ways": bound_rest.own_ways,
+    "icmp_types": bound_more.icmp_types,
+    "lists": bound_more.lists,
+    "over_at_once": bound_more.over_at_once,
+    "byte_bursts": bound_more.byte_bursts,
+    "cut_extensions": bound_more.cut_extensions,
+    "parts_with_options": bound_more.parts_with_options,
+    "unspecified": bound_more.unspecified,
+    "odd_routes": bound_more.odd_routes,
 }
 
 

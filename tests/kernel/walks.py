@@ -90,6 +90,12 @@ def node_of(family, sysctls=(), **rules):
     return node | {f"rules{family}": ""} | rules
 
 
+def one_source(node):
+    """Leave the node the first address of each device: it is the one that masquerading takes."""
+    node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+    return node
+
+
 def gateways(seed, most=150):
     """A node with rules of every kind, and whatever packets."""
     node, traffic = random_gateway(7000 + seed)
@@ -130,8 +136,7 @@ def calls(seed):
     else:
         family, nat, talk = random_calls.talk(seed // 2)
     node = node_of(family, **{f"rules{family}": random_calls.rules(family, nat)})
-    # the address that masquerading takes is the only one
-    node["ip"] = [words for words in node["ip"] if "2001:db8::1" not in words and "fd02::aaaa" not in words]
+    one_source(node)
     return node, Walk(talk)
 
 

@@ -36,6 +36,7 @@ cdef inline uint32_t clash_lost(engine_t *e) noexcept nogil:
 
 cdef inline uint32_t merge(engine_t *e, pkt_t *p, uint32_t winner) noexcept nogil:
     # merge: give up the packet's own connection for the one that won, which counts the packet (nf_ct_acct_merge).
+    # it has been in no table: only bysource knows it
     conn_release(e, p.ct)
     p.ct = winner
     account(e, p)
@@ -57,6 +58,7 @@ cdef inline bint opposite_connection(const conn_t *a, const conn_t *b) noexcept 
 cdef inline bint mergeable(const engine_t *e, const conn_t *loser, const conn_t *winner) noexcept nogil:
     # mergeable: => Whether a clash leaves only one connection (__nf_ct_resolve_clash).
     if e.profile == LINUX_5_4:
+        # nf_ct_resolve_clash of 5.4 merges where NAT has not decided anything about the winner yet
         return not winner.status & (IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE) or same_connection(loser, winner)
     return same_connection(loser, winner) or opposite_connection(loser, winner)
 
@@ -86,6 +88,7 @@ cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noe
     # => False: there is no room.
     if not table_insert(e, &e.tuples, h, p.ct << 1 | dir):
         return False
+    # counters that spare searches: what is in the table has to be in them
     dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
@@ -100,6 +103,7 @@ cdef inline bint link_both(engine_t *e, pkt_t *p, uint64_t h_reply) noexcept nog
     if not link_tuple(e, p, 1, h_reply):
         return False
     if not link_tuple(e, p, 0, p.hash):
+        # half a connection would be found by answers, and never end
         unlink_tuple(e, p.ct, 1, h_reply)
         return False
     return True
@@ -108,9 +112,11 @@ cdef inline bint link_both(engine_t *e, pkt_t *p, uint64_t h_reply) noexcept nog
 cdef inline uint32_t linked(engine_t *e, pkt_t *p) noexcept nogil:
     # linked: the connection lives from here on.
     cdef conn_t *c = &e.conns[p.ct]
+    # until here it was relative: the trackers do not know when the packet will be confirmed
     c.timeout += p.now
     c.status |= IPS_CONFIRMED
     wheel_add(e, p.ct, c.timeout)
+    # only zones and timeouts of 0 let two have one tuple
     if fn_unlikely(e.may_share_tuple != 0):
         # here, once, as gcc would inline it with each insertion
         fn_rarely()
@@ -128,6 +134,7 @@ cdef inline uint32_t insert_reply_only(engine_t *e, pkt_t *p, uint64_t h) noexce
     # insert_reply_only: let the answer to a packet already translated find its way back (nf_ct_resolve_clash_harder).
     cdef conn_t *c = &e.conns[p.ct]
     if fn_unlikely(not link_tuple(e, p, 1, h)):
+        # a group is full though the table is not: somebody knows the key, and gets another one
         rehash_for(e, p)
         if not link_tuple(e, p, 1, tuple_hash(e, c.tuples[1])):
             return clash_lost(e)
@@ -169,8 +176,10 @@ cdef inline uint32_t confirm(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint64_t h = p.reply_hash
     cdef uint32_t by_orig = FN_NONE
     cdef uint32_t by_reply = FN_NONE
+    # only while it waited may another packet have taken its tuple
     if p.held:
         by_orig = find_for(e, c, 0, c.tuples[0], p.hash, p.now)
+    # NAT has just looked for the reply tuple: no second look where nothing has come between
     if p.held or not (p.verified and tuple_equal(p.reply_checked, reply)):
         h = tuple_hash(e, reply)
         by_reply = find_for(e, c, 1, reply, h, p.now)

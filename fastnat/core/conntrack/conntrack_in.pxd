@@ -24,6 +24,7 @@ cdef inline uint32_t find_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # find_packet: look the packet up where its template says.
     if p.template_zone == 0:
         return find_tuple(e, p.t, p.hash, p.now)
+    # what was looked up ahead was looked up in zone 0
     p.ahead = NULL
     p.hash = tuple_hash(e, tuple_in_zone(p.t, p.template_zone if p.template_dir & 1 else 0))
     return find_in_zone(e, p.t, p.template_zone, p.template_dir, p.now)
@@ -79,6 +80,7 @@ cdef inline bint was_expected(engine_t *e, pkt_t *p) noexcept nogil:
     if help != NULL:
         help.master_kind = help_of(e, master).kind
         help.master = master
+        # the place of the master's help may be another's when somebody asks
         help.master_serial = help_of(e, master).serial
     # init_conntrack: rules that know a connection by its mark know its children
     if e.conns[master].flags & CONN_MARKED:
@@ -96,6 +98,7 @@ cdef inline uint32_t open_conn(engine_t *e, pkt_t *p) noexcept nogil:
     if p.ct == FN_NONE:
         return REASON_TABLE_FULL
     if p.template_zone:
+        # equal in all but the zone of one direction: from here on insertion looks at the order
         e.may_share_tuple = 1
         c = &e.conns[p.ct]
         c.zone = p.template_zone
@@ -118,6 +121,7 @@ cdef inline bint take_icmp(engine_t *e, pkt_t *p) noexcept nogil:
     # take_icmp: what ICMP needs before its tuple is looked up (nf_conntrack_icmpv4_error and its kind).
     # => True: nothing is left to be tracked; the packet goes on.
     cdef int said = icmp_error(e, p)
+    # an error renews nothing, and counts for no connection: it only goes where its packet came from
     if said == ICMP_ATTACHED:
         return True
     if said == ICMP_UNTRACKED:
@@ -138,6 +142,7 @@ cdef inline void attach(engine_t *e, pkt_t *p, uint32_t id_) noexcept nogil:
     # attach: the packet belongs to the connection and direction of a table id (resolve_normal_ct).
     p.ct = id_ >> 1
     p.dir = id_ & 1
+    # before the tracker: events tell what it changes
     watch(e, p)
     p.ctinfo = <unsigned char>ctinfo_of(&e.conns[p.ct], p.dir)
 
@@ -164,6 +169,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     cdef int said
     # from here on rules see no template any more
     p.has_template = False
+    # NOTRACK, or a second pass by lo or IPVS
     if p.untracked or p.ct != FN_NONE:
         e.stats[STAT_IGNORE] += e.profile == LINUX_5_4
         return REASON_NONE
@@ -181,11 +187,13 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         if id_ != FN_NONE:
             attach(e, p, id_)
         elif not tuple_invertible(p.t):
+            # an answer that nobody has asked for: no entry could ever match what it answers
             return untrackable(e, p)
         else:
             reason = open_conn(e, p)
             if reason:
                 return reason
+        # behind the look-up, as the trackers check headers: an entry that a broken packet finds stays as it is
         said = handle(e, p) if l4_sound(e, p) else CT_INVALID
         # what the tracker ignores is translated, but counts and renews nothing
         if said == CT_ACCEPT:
@@ -199,6 +207,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
         p.ct = FN_NONE
         if e.profile == LINUX_5_4:
             e.stats[STAT_INVALID] += 1
+    # behind the tracker, which still sees the first reply as one of a connection without reply
     if p.dir:
         e.conns[p.ct].status |= IPS_SEEN_REPLY
     return REASON_NONE

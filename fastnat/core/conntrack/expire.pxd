@@ -57,6 +57,7 @@ cdef inline void hash_chunk(engine_t *e, const chunk_t *chunk, due_t *due) noexc
     due.hashed = 0
     # a chunk is never empty: so written, the compiler sees that there is a message
     while True:
+        # all are hashed, due or not: a hash in a stage costs less than a branch that is mistaken
         if is_expired(&e.conns[chunk.ids[i]], <uint32_t>e.now):
             due.hashed |= <uint32_t>1 << i
         unlink_messages(&e.conns[chunk.ids[i]], messages + MESSAGES * i)
@@ -76,6 +77,7 @@ cdef inline void expire_chunk(engine_t *e, const due_t *due) noexcept nogil:
     cdef uint32_t i, ct
     for i in range(due.chunk.count):
         ct = due.chunk.ids[i]
+        # its chunk is given back as a whole: nobody may take it out of there any more
         e.conns[ct].wheel_pos = FN_NONE
         if not is_expired(&e.conns[ct], <uint32_t>e.now):
             wheel_add(e, ct, e.conns[ct].timeout)
@@ -121,8 +123,10 @@ cdef inline void advance_conntrack(engine_t *e, uint64_t tick) noexcept nogil:
     cdef uint64_t near
     while e.now < tick:
         ahead = wheel_next(e)
+        # from slot to slot in use, however far the clock jumps: a connection ends at its own jiffy
         near = e.now + <uint64_t>ahead if ahead >= 0 else NEVER
         e.now = near if near < tick else tick
+        # in front of the slot: what is dealt out now may be due in the very next jiffy
         if fn_unlikely(e.next_far <= e.now):
             e.now = e.next_far
             deal_far(e)
@@ -134,6 +138,7 @@ cdef inline void advance_ipvs(engine_t *e, uint64_t tick) noexcept nogil:
     # advance_ipvs: up to each jiffy at which connections of IPVS are due, which end their entries in conntrack.
     cdef uint64_t due = ipvs_due(e)
     while due <= tick:
+        # what is due before ends before: an entry must not outlive its own time by a connection of IPVS
         advance_conntrack(e, due)
         expire_ipvs(e)
         due = ipvs_due(e)

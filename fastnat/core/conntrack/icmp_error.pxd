@@ -77,11 +77,13 @@ cdef inline int redirect6(const pkt_t *p, const uint8_t *l4, uint32_t have) noex
     # => ICMP_QUOTES, ICMP_NOT_ERROR: it quotes none, ICMP_BAD: it is cut, or was not sent by a neighbour.
     if have < REDIRECT_OPTION:
         return ICMP_BAD
+    # a code that is not 0 is no redirect to nf_conntrack_icmpv6_redirect: the message is tracked as a query would be
     if l4[1] != 0:
         return ICMP_NOT_ERROR
     # RFC 4861, 8.1: nobody further away can have sent it
     if p.ttl != 255 or not is_link_local(tuple_src(p.t)):
         return ICMP_BAD
+    # an option of length 0 would have no end (ndisc_parse_options)
     if have < REDIRECT_OPTION + 2 or l4[REDIRECT_OPTION + 1] == 0:
         return ICMP_BAD
     return ICMP_QUOTES if l4[REDIRECT_OPTION] == REDIRECTED_HEADER else ICMP_NOT_ERROR
@@ -127,6 +129,7 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     if said != ICMP_QUOTES:
         return said
     quote = quote_of(l4)
+    # without the tuple of what is quoted nobody can tell whose error it is
     if have < quote or not inner_tuple(l4 + quote, have - quote, &inner):
         return ICMP_BAD
     id_ = find_in_zone(e, invert_tuple(inner), p.template_zone, p.template_dir, p.now)
@@ -149,6 +152,7 @@ cdef inline bint write_error(pkt_t *p, uint32_t manip, addr_t addr, uint32_t por
     cdef uint32_t quote = quote_of(l4)
     cdef uint32_t have = p.len - p.l4off
     cdef uint64_t pseudo = pseudo_header(p, PROTO_ICMP, have) if FN_V6 else 0
+    # the quoted packet goes the other way: its source is where this message goes
     if not manip_bytes(l4 + quote, have - quote, MANIP_SRC if manip == MANIP_DST else MANIP_DST, addr, port):
         return False
     # the quotation is part of what the outer checksum covers
@@ -173,6 +177,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         return False
     if FN_V6:
         pseudo = pseudo_header(p, PROTO_ICMP, have)
+    # only there: what the node itself sends, or has forwarded, has been summed up already
     if p.hook == HOOK_PREROUTING or p.hook == HOOK_INPUT:
         if not csum_ok(l4, have, pseudo):
             return False
@@ -194,6 +199,7 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         header = (inner[0] & 15) * 4
         if header > have - quote:
             return False
+    # ICMP has one identifier, whichever end is rewritten
     if manip == MANIP_DST or proto == PROTO_ICMP:
         port = tuple_sport(other)
     else:

@@ -29,6 +29,7 @@ cdef enum:
 
 cdef inline uint16_t *chain_of(const engine_t *e, uint64_t h) noexcept nogil:
     # chain_of: how many items the bucket of a hash would hold in a table of nf_conntrack_buckets.
+    # of the kernel's buckets (reciprocal_scale): this table has others
     return &e.chains[((h >> 32) * e.n_chains) >> 32]
 
 
@@ -48,6 +49,7 @@ cdef inline void delete_siblings(engine_t *e, uint32_t ct) noexcept nogil:
     forget_expects(e, ct, GRE_KEYS)
     for dir in range(2):
         t = sibling_tuple(e, ct, dir)
+        # either the tunnel has come, or it is still expected: one direction never has both
         found = find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now)
         if found != FN_NONE:
             kill(e, found >> 1)
@@ -70,6 +72,7 @@ cdef inline void leave_helper(engine_t *e, uint32_t ct) noexcept nogil:
 
 cdef inline void conn_detach(engine_t *e, uint32_t ct, uint64_t h_source) noexcept nogil:
     # conn_detach: nothing knows the record any more but who holds it.
+    # before the record is free: expectations name their master by its number
     if fn_unlikely(e.conns[ct].flags & CONN_HELPED):
         leave_helper(e, ct)
     if e.conns[ct].status & IPS_SRC_NAT_DONE:
@@ -78,6 +81,7 @@ cdef inline void conn_detach(engine_t *e, uint32_t ct, uint64_t h_source) noexce
 
 cdef inline void record_free(engine_t *e, uint32_t ct) noexcept nogil:
     # record_free: the record may be used again.
+    # not CONN_LIVE: listings and walks pass over it
     e.conns[ct].flags = 0
     e.free_ids[e.n_free] = ct
     e.n_free += 1
@@ -115,6 +119,7 @@ cdef inline void tables_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes)
     # tables_unlink: out of the tuple table and the wheel.
     if fn_unlikely(e.max_events != 0):
         note_event(e, ct, EVENT_DESTROY, 0)
+    # hidden: a race was lost, and only its reply tuple is in the table (nf_ct_resolve_clash_harder)
     if not e.conns[ct].status & IPS_NAT_CLASH:
         unlink_tuple(e, ct, 0, hashes[0])
     unlink_tuple(e, ct, 1, hashes[1])
@@ -149,6 +154,7 @@ cdef inline void conn_kill(engine_t *e, pkt_t *p) noexcept nogil:
     fn_hash_stage(e.key, messages, hashes, 3)
     tables_unlink(e, p.ct, hashes)
     conn_detach(e, p.ct, hashes[2])
+    # what helps it has gone with conn_detach; its mark and counters rules may still ask for
     c.flags &= CONN_MARKED | CONN_COUNTED
     p.dying = True
 
@@ -163,6 +169,7 @@ cdef inline uint32_t early_drop(engine_t *e, uint64_t h) noexcept nogil:
     cdef bucket_t *b
     for i in range(EARLY_DROP_BUCKETS):
         b = e.tuples.buckets + (first + i) % n_buckets
+        # a tag of 0 is a free place; a bucket has twelve
         used = (~fn_tags_equal(b, 0)) & 0xfff
         while used:
             ct = (b.items[fn_ctz(used)] & ID_MASK) >> 1
@@ -171,6 +178,7 @@ cdef inline uint32_t early_drop(engine_t *e, uint64_t h) noexcept nogil:
                 continue
             conn_delete(e, ct)
             dropped += 1
+            # the one that went may have had its other tuple in this bucket, or a tunnel
             used &= (~fn_tags_equal(b, 0)) & 0xfff
         if dropped:
             break
@@ -183,9 +191,11 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     # => Its record, or FN_NONE: the table is full and nothing could be dropped early.
     cdef uint32_t ct
     cdef conn_t *c
+    # unconfirmed ones count as well: the kernel adds this one before it looks at the limit
     if fn_unlikely(e.count >= e.max_conns) and (e.max_conns == 0 or early_drop(e, h) == 0):
         e.stats[STAT_DROP] += 1
         return FN_NONE
+    # used records first: the memory that was touched stays as small as it can
     if e.n_free:
         e.n_free -= 1
         ct = e.free_ids[e.n_free]
@@ -211,6 +221,7 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     c.status = 0
     c.state = 0
     c.flags = CONN_LIVE
+    # the record may have been another connection's, which had a policy
     if fn_unlikely(e.n_policies != 0):
         e.tcp[ct].policy = 0
     if fn_unlikely(e.accounting):

@@ -32,12 +32,14 @@ cdef inline void refresh(engine_t *e, uint32_t ct, uint32_t now, uint32_t timeou
     # refresh: `timeout` jiffies from now.
     cdef conn_t *c = &e.conns[ct]
     cdef uint32_t before = c.timeout
+    # a loser of a race has its second, whatever comes meanwhile
     if c.status & IPS_FIXED_TIMEOUT:
         return
     if not c.status & IPS_CONFIRMED:
         c.timeout = timeout
         return
     c.timeout = now + timeout
+    # only a shorter time needs another place in the wheel: see wheel_bring_forward
     if <int32_t>(c.timeout - before) < 0:
         wheel_bring_forward(e, ct)
 
@@ -63,6 +65,7 @@ cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogi
     cdef bint stream
     if not c.status & IPS_CONFIRMED:
         c.stream_ts = now + STREAM_AFTER * FN_HZ
+    # the first reply counts as unreplied, too: the bit is set behind the tracker
     if not c.status & IPS_SEEN_REPLY:
         refresh(e, ct, now, timeouts[TIMEOUT_UDP])
         return CT_ACCEPT
@@ -87,6 +90,7 @@ cdef inline int replied_packet(engine_t *e, pkt_t *p, uint32_t unreplied, uint32
 
 cdef inline int icmp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     # icmp_packet: only queries open a flow: echo, timestamp, information, address mask.
+    # of the connection, not of the packet: an answer is as good as the question that it belongs to
     cdef uint32_t type_ = tuple_dport(e.conns[p.ct].tuples[0]) >> 8
     if (type_ != 128 and type_ != 139) if FN_V6 else (type_ != 8 and type_ != 13 and type_ != 15 and type_ != 17):
         return CT_INVALID

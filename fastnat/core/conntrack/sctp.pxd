@@ -148,8 +148,10 @@ cdef inline int sctp_new(engine_t *e, pkt_t *p, uint32_t seen) noexcept nogil:
         s.vtag[1] = load_be32(l4 + HEADER + CHUNK_HEADER)
         s.init[0] = 1
         return CT_ACCEPT
+    # another path of an association: its tags are those of the first path, and only this direction's is in the packet
     if has(seen, HEARTBEAT):
         s.vtag[0] = vtag
+    # RFC 9260, 8.4: out of the blue; the answer carries the same tag
     if has(seen, SHUTDOWN_ACK) or (e.profile == LINUX_5_4 and seen != 1 << HEARTBEAT):
         s.vtag[1] = vtag
     return CT_ACCEPT
@@ -165,6 +167,7 @@ cdef inline bint heartbeat_sound(sctp_t *s, uint32_t type_, uint32_t dir, uint32
     if vtag == s.vtag[dir]:
         s.flags &= ~VTAG_FAILED
         return True
+    # data with a wrong tag is nobody's; one chunk in doubt is all that is remembered
     if has(seen, DATA) or ignore[0]:
         return False
     # a first HEARTBEAT with another tag may be a restart: the answer of the other end will tell
@@ -173,9 +176,11 @@ cdef inline bint heartbeat_sound(sctp_t *s, uint32_t type_, uint32_t dir, uint32
         s.last_dir = <uint8_t>dir
         ignore[0] = True
         return True
+    # no HEARTBEAT of the other end was in doubt: nothing is answered here
     if not s.flags & VTAG_FAILED or s.last_dir == dir:
         return False
     s.flags &= ~VTAG_FAILED
+    # the other end answers with this tag: it holds, and that of the way back is learnt anew
     s.vtag[dir] = vtag
     s.vtag[1 - dir] = 0
     return True
@@ -186,6 +191,7 @@ cdef inline bint tag_sound(const engine_t *e, const sctp_t *s, uint32_t type_, u
     # tag_sound: the verification tag of the chunks that have a rule of their own (RFC 9260, 8.5.1).
     if type_ == INIT:
         return vtag == 0
+    # the tag that the INIT ACK has named
     if type_ == COOKIE_ECHO:
         return vtag == s.vtag[dir]
     if type_ == ABORT and e.profile == LINUX_5_4:
@@ -244,6 +250,7 @@ cdef inline int enter_chunk(engine_t *e, pkt_t *p, const uint8_t *chunk, uint32_
     cdef uint32_t type_ = chunk[0]
     cdef uint32_t old = c.state
     cdef uint32_t new = old
+    # before the state moves: a forged chunk changes nothing
     if not tag_sound(e, s, type_, chunk[1], p.dir, vtag):
         return CT_INVALID
     if type_ == HEARTBEAT or type_ == HEARTBEAT_ACK:
@@ -256,11 +263,14 @@ cdef inline int enter_chunk(engine_t *e, pkt_t *p, const uint8_t *chunk, uint32_
     if new == INVALID_STATE:
         return CT_INVALID
     if type_ == INIT or type_ == INIT_ACK:
+        # the tag that it names may lie behind the end of what is there
         if have < INIT_CHUNK or not note_init(e, s, type_, p.dir, load_be32(chunk + CHUNK_HEADER)):
             return CT_INVALID
+        # an INIT that comes again must not keep an entry alive for ever, as of a SYN (tcp_accepted)
         if modern and type_ == INIT and old == CLOSED and new == CLOSED and c.status & IPS_CONFIRMED:
             ignore[0] = True
     elif type_ == COOKIE_ACK:
+        # the association is set up: whether INITs crossed does not matter any more
         s.init[0] = 0
         s.init[1] = 0
     c.state = <uint8_t>new
@@ -289,6 +299,7 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     if p.is_new and sctp_new(e, p, seen) != CT_ACCEPT:
         return CT_INVALID
     # all other packets carry the tag of the end that they go to
+    # one chunk with a rule of its own exempts the whole packet from this check: enter_chunk asks it chunk by chunk
     if not seen & own_rule and load_be32(l4 + 4) != sctp_of(e, p.ct).vtag[p.dir]:
         return CT_INVALID
     while at + CHUNK_HEADER <= have:

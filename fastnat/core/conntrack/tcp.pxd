@@ -70,6 +70,7 @@ cdef inline bint flags_valid(uint32_t flags) noexcept nogil:
 
 cdef inline uint32_t flag_class(uint32_t flags) noexcept nogil:
     # flag_class: => CLASS_* of a segment, by which the state table is read (get_conntrack_index).
+    # RST before SYN before FIN: what a segment with several flags is taken for
     if flags & 0x04:
         return CLASS_RST
     if flags & 0x02:
@@ -81,6 +82,7 @@ cdef inline uint32_t flag_class(uint32_t flags) noexcept nogil:
 
 cdef inline void begin_state(tcp_t *t, uint32_t end, uint32_t window) noexcept nogil:
     # begin_state: what a SYN without options says, whose sequence number is followed by `end`.
+    # the record may have been another connection's
     memset(t, 0, FN_TCP_STATE)
     t.td_end[0] = end
     t.td_maxend[0] = end
@@ -115,9 +117,11 @@ cdef inline int remember_ignored(engine_t *e, pkt_t *p, uint32_t old) noexcept n
     cdef uint8_t flags = 0
     t.last_index = p.tcp_class
     t.last_dir = p.dir
+    # an answer is compared with these: answers_ignored_syn, judge_rst
     t.last_seq = p.seq
     t.last_end = p.end
     t.last_win = <unsigned short>p.window
+    # should it begin a connection after all, the answer sets up windows with what this SYN offered
     if p.tcp_class == CLASS_SYN and p.dir == 0:
         tcp_options(p, &scale, &flags)
         t.last_wscale = scale if flags & TCP_WINDOW_SCALE else 0
@@ -140,6 +144,7 @@ cdef inline void resynchronise(engine_t *e, pkt_t *p) noexcept nogil:
     t.scale[other] = t.last_wscale
     t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
     t.flags[other] = t.last_flags
+    # of the end that answers nothing holds: its SYN/ACK tells all anew behind this (learn_sender)
     t.td_end[dir] = 0
     t.td_maxend[dir] = 0
     t.td_maxwin[dir] = 0
@@ -156,12 +161,14 @@ cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) no
     cdef uint32_t other = 1 - p.dir
     cdef bint modern = e.profile != LINUX_5_4
     cdef bint settled = old == ES and (c.status & IPS_ASSURED) != 0
+    # a header of a batch has no numbers to doubt
     if not p.has_seq:
         return SKIP_WINDOW
     # no data is at stake any more
     if modern and FW <= old <= CL:
         return SKIP_WINDOW
     if t.flags[other] & TCP_MAXACK_SET and not (modern and t.last_index == CLASS_SYN):
+        # who resets without a connection of its own has no number to send (RFC 9293, 3.10.7.1)
         if modern and p.seq == 0 and not settled:
             return CHECK_WINDOW
         # RFC 5961: below what the other end has acknowledged nobody sends a RST
@@ -181,6 +188,7 @@ cdef inline int judge_rst(engine_t *e, pkt_t *p, uint32_t old, uint32_t *new) no
             return SKIP_WINDOW
         if not c.status & IPS_ASSURED and t.last_index == CLASS_ACK:
             return SKIP_WINDOW
+    # the client resets what the server's ACK belonged to: an older connection, which its SYN has met
     if modern and old == SS and t.last_index == CLASS_ACK and t.last_dir == 1 and p.seq == t.last_ack:
         return SKIP_WINDOW
     return CHECK_WINDOW
@@ -216,6 +224,7 @@ cdef inline uint32_t state_timeout(const engine_t *e, const uint32_t *timeouts, 
     # in the order of the kernel's ifs: only one of these shortens
     if t.retrans >= e.max_retrans and own > timeouts[TIMEOUT_TCP_MAX_RETRANS]:
         return timeouts[TIMEOUT_TCP_MAX_RETRANS]
+    # even where the state was kept for a challenge: it ends soon unless the other end answers
     if segment == CLASS_RST:
         return timeouts[TIMEOUT_TCP + CL]
     if (t.flags[0] | t.flags[1]) & TCP_DATA_UNACK and own > timeouts[TIMEOUT_TCP_UNACK]:
@@ -232,8 +241,10 @@ cdef inline void enter_state(engine_t *e, uint32_t ct, uint32_t dir, uint32_t se
     t.last_index = <uint8_t>segment
     t.last_dir = <uint8_t>dir
     c.state = <uint8_t>new
+    # a port whose connection is closing may be taken over from now on (nf_nat_used_tuple_harder)
     if fn_unlikely(e.n_bitmaps != 0) and old < TW <= new:
         note_closing(e, conn_tuple(c, 1))
+    # who closes first: opens_anew asks for it
     if new == FW and old != FW:
         t.flags[dir] |= TCP_CLOSE_INIT
 
@@ -248,6 +259,7 @@ cdef inline void renew(engine_t *e, const uint32_t *timeouts, uint32_t ct, uint3
         if new == ES and timeout > timeouts[TIMEOUT_TCP_UNACK]:
             timeout = timeouts[TIMEOUT_TCP_UNACK]
     elif not c.status & IPS_ASSURED and (old == SR or old == ES) and new == ES:
+        # the handshake's last ACK; of a connection picked up in the middle the first packet behind an answer
         c.status |= IPS_ASSURED
     refresh(e, ct, now, timeout)
 
@@ -259,6 +271,7 @@ cdef inline int tcp_accepted(engine_t *e, pkt_t *p, uint32_t old, uint32_t new) 
     cdef uint32_t timeout
     enter_state(e, p.ct, p.dir, p.tcp_class, old, new)
     timeout = state_timeout(e, timeouts, &e.tcp[p.ct], p.tcp_class, p.has_seq, new)
+    # SEEN_REPLY is set behind this: the first reply is still among those that find none
     if not c.status & IPS_SEEN_REPLY:
         if fn_unlikely(p.tcp_class == CLASS_RST):
             # nobody answered but to refuse: the entry would only be in the way of the next SYN
@@ -324,10 +337,12 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
     cdef int check = CHECK_WINDOW
     cdef int verdict
     p.tcp_class = <uint8_t>flag_class(p.tcp_flags)
+    # for each packet up to confirm: the kernel asks nf_ct_is_confirmed, not whether it is the first one
     if not c.status & IPS_CONFIRMED and tcp_new(e, p) == CT_INVALID:
         return CT_INVALID
     old = c.state
     new = fn_tcp_next[p.dir][p.tcp_class][old]
+    # the table cannot tell a new connection of old ports from a SYN that comes late
     if new == SS and old >= TW and old <= CL:
         if opens_anew(&e.tcp[p.ct], p.dir):
             conn_delete(e, p.ct)
@@ -335,6 +350,7 @@ cdef inline int tcp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         new = IG
     if new == IV:
         return CT_INVALID
+    # before the window: a challenge, or an answer to an ignored SYN, lies in none of this connection
     verdict = judge_state(e, p, &old, &new, &check)
     if verdict != CT_ACCEPT:
         return verdict
@@ -375,6 +391,7 @@ cdef inline uint32_t open_plain(engine_t *e, uint32_t ct, uint32_t end) noexcept
     # open_plain: tcp_packet for the SYN, without sequence numbers but one, that opens a connection; end: what follows that.
     # => Jiffies that it lasts.
     cdef tcp_t *t = &e.tcp[ct]
+    # a header says no window: 1 stands for it, as tcp_new takes it for 0, which says that an end is unknown
     begin_state(t, end, 1)
     enter_state(e, ct, 0, CLASS_SYN, NO, SS)
     return state_timeout(e, e.timeouts, t, CLASS_SYN, False, SS)

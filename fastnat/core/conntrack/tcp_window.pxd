@@ -79,6 +79,7 @@ cdef inline void tcp_options(const pkt_t *p, uint8_t *scale, uint8_t *flags) noe
     if n == 0:
         return
     at = p.data + p.l4off + 20
+    # what an earlier SYN offered does not hold for this one; who is told to be liberal stays so
     scale[0] = 0
     flags[0] &= TCP_BE_LIBERAL
     while n:
@@ -91,6 +92,7 @@ cdef inline void tcp_options(const pkt_t *p, uint8_t *scale, uint8_t *flags) noe
         if n < 2:
             return
         size = at[1]
+        # a length of 0 would never get past the option
         if size < 2 or size > n:
             return
         if at[0] == 4 and size == 2:
@@ -124,6 +126,7 @@ cdef inline uint32_t tcp_sack(const pkt_t *p) noexcept nogil:
         size = at[1]
         if size < 2 or size > n:
             return sack
+        # kind, length, and blocks of two edges (RFC 2018)
         if at[0] == 5 and size >= 10 and (size - 2) % 8 == 0:
             for i in range((size - 2) // 8):
                 edge = read_u32(at + 2 + i * 8 + 4)
@@ -175,9 +178,11 @@ cdef inline void read_segment(const engine_t *e, const pkt_t *p, const tcp_t *t,
     g.syn = (p.tcp_flags & 0x02) != 0
     g.has_ack = (p.tcp_flags & 0x10) != 0
     g.rst = (p.tcp_flags & 0x04) != 0
+    # blocks count only where their receiver has permitted them (RFC 2018, 3)
     g.sack = tcp_sack(p) if t.flags[g.r] & TCP_SACK_PERM else g.ack
     if fn_unlikely(e.conns[p.ct].flags & CONN_HELPED):
         # nf_ct_seq_offset of what the other end has sent
+        # the last byte acknowledged is the one whose offset counts, hence - 1
         shift = seq_offset(help_of(e, p.ct), g.r, g.ack - 1)
         g.ack -= shift
         g.sack -= shift
@@ -187,6 +192,7 @@ cdef inline bint speaks_again(const engine_t *e, const tcp_t *t, const segment_t
     # speaks_again: before the connection is established its sender has begun anew, or answers: a SYN with other numbers.
     if not after_seq(g.end, t.td_end[g.s]):
         return False
+    # linux-5.4 takes any segment that reaches further, without a SYN
     if e.profile != LINUX_5_4:
         return g.syn and (state == STATE_SYN_SENT or state == STATE_SYN_RECV)
     return (state == STATE_SYN_SENT and g.s == 0) or (state == STATE_SYN_RECV and g.s == 1)
@@ -195,6 +201,7 @@ cdef inline bint speaks_again(const engine_t *e, const tcp_t *t, const segment_t
 cdef inline void pick_up(tcp_t *t, const segment_t *g) noexcept nogil:
     # pick_up: the first segment seen of an end is no SYN: the connection was there before us.
     t.td_end[g.s] = g.end
+    # at least 1: 0 says that the end has not been seen
     t.td_maxwin[g.s] = max_u32(g.win << t.scale[g.s], 1)
     t.td_maxend[g.s] = g.end + t.td_maxwin[g.s]
     if t.td_maxwin[g.r] == 0:
@@ -243,13 +250,17 @@ cdef inline uint32_t compare(const tcp_t *t, const segment_t *g) noexcept nogil:
     # compare: the four bounds of van Rooij's paper.
     # => FITS_*: which of them hold.
     cdef uint32_t fits = 0
+    # I: it begins within what the receiver takes
     if before_seq(g.seq, t.td_maxend[g.s] + 1):
         fits |= FITS_UPPER
     # an end that has announced no window yet may be sent anything
+    # II: it is no older than a window
     if t.td_maxwin[g.r] == 0 or after_seq(g.end, t.td_end[g.s] - t.td_maxwin[g.r] - 1):
         fits |= FITS_LOWER
+    # III: it acknowledges what was sent
     if before_seq(g.sack, t.td_end[g.r] + 1):
         fits |= FITS_ACK_UPPER
+    # IV: its acknowledgement is not too old
     if after_seq(g.sack, t.td_end[g.r] - max_u32(ACK_WINDOW, t.td_maxwin[g.s]) - 1):
         fits |= FITS_ACK_LOWER
     return fits
@@ -278,6 +289,7 @@ cdef inline int outside(const engine_t *e, tcp_t *t, const segment_t *g, uint32_
     # it acknowledges what was never sent
     if not fits & FITS_ACK_UPPER:
         return window_failure(e, t, g.s, WINDOW_INVALID)
+    # II or IV: it is old, and teaches nothing; called INVALID, it would leave untranslated
     return window_failure(e, t, g.s, WINDOW_IGNORE)
 
 
@@ -287,11 +299,13 @@ cdef inline void slide_sender(tcp_t *t, const segment_t *g, uint32_t win) noexce
     cdef uint32_t swin = win + (g.sack - g.ack)
     if t.td_maxwin[g.s] < swin:
         t.td_maxwin[g.s] = swin
+    # new data is on its way: until it is acknowledged the connection lasts shorter (TIMEOUT_TCP_UNACK)
     if after_seq(g.end, t.td_end[g.s]):
         t.td_end[g.s] = g.end
         t.flags[g.s] |= TCP_DATA_UNACK
     if not g.has_ack:
         return
+    # 0 is a number as any other, so a flag says whether there is one
     if not t.flags[g.s] & TCP_MAXACK_SET:
         t.td_maxack[g.s] = g.ack
         t.flags[g.s] |= TCP_MAXACK_SET
@@ -309,6 +323,7 @@ cdef inline void slide_receiver(tcp_t *t, const segment_t *g, uint32_t win) noex
         # a closed window lets a probe of one byte through
         if win == 0:
             t.td_maxend[g.r] += 1
+    # all has arrived: nothing is to be waited for
     if g.ack == t.td_end[g.r]:
         t.flags[g.r] &= ~TCP_DATA_UNACK & 0xff
 
@@ -335,6 +350,7 @@ cdef inline int in_window(engine_t *e, pkt_t *p) noexcept nogil:
     cdef segment_t g
     cdef uint32_t fits, win
     read_segment(e, p, t, &g)
+    # it may move the bounds, so it comes before any comparison
     if learn_sender(e, p, t, &g, state):
         return WINDOW_ACCEPT
     fill_in(t, &g, state)

@@ -57,6 +57,7 @@ cdef inline uint32_t far_slot(engine_t *e, uint32_t ahead) noexcept nogil:
     # far_slot: for a timeout at least a turn ahead.
     cdef uint64_t here = e.now >> FN_WHEEL_SHIFT
     cdef uint64_t turn = (e.now + ahead) >> FN_WHEEL_SHIFT
+    # further than the ring of far slots: looked at in its last one, and put off again
     if turn - here > FAR_MASK:
         turn = here + FAR_MASK
     if dealt_at(turn) <= e.now:
@@ -73,6 +74,7 @@ cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept 
     cdef int32_t ahead = <int32_t>(timeout - <uint32_t>e.now)
     cdef uint32_t slot, c, count
     cdef chunk_t *chunk
+    # its slot of this jiffy has been looked at already: the next one is the earliest
     if ahead < 1:
         ahead = 1
     if fn_unlikely(ahead > FN_WHEEL_SLOTS - 1):
@@ -80,6 +82,7 @@ cdef inline void wheel_add(engine_t *e, uint32_t ct, uint32_t timeout) noexcept 
     else:
         slot = (<uint32_t>e.now + <uint32_t>ahead) & WHEEL_MASK
     c = e.wheel[slot]
+    # only the head of a slot has room, so that none of the others needs to be looked at
     if fn_unlikely(c == FN_NONE or e.chunks[c].count == FN_CHUNK_IDS):
         c = slot_chunk(e, slot)
     chunk = &e.chunks[c]
@@ -99,6 +102,7 @@ cdef inline void wheel_remove(engine_t *e, uint32_t ct) noexcept nogil:
     slot = e.chunks[pos >> 4].slot
     head = e.wheel[slot]
     chunk = &e.chunks[head]
+    # the slot has no gaps: whoever walks it need not ask whether a place is in use
     chunk.count -= 1
     last = chunk.ids[chunk.count]
     e.chunks[pos >> 4].ids[pos & 15] = last
@@ -124,6 +128,7 @@ cdef inline void wheel_bring_forward(engine_t *e, uint32_t ct) noexcept nogil:
     cdef uint32_t slot = e.chunks[e.conns[ct].wheel_pos >> 4].slot
     # what a far slot deals out finds its place in a later jiffy
     cdef uint32_t ahead = slot_ahead(e, slot) + (slot >= FN_WHEEL_SLOTS)
+    # a later timeout leaves the place: it is looked at then, and put off; that spares each packet a move
     if <int32_t>(e.conns[ct].timeout - <uint32_t>e.now) < <int32_t>ahead:
         wheel_remove(e, ct)
         wheel_add(e, ct, e.conns[ct].timeout)
@@ -134,6 +139,7 @@ cdef inline int32_t wheel_next(const engine_t *e) noexcept nogil:
     # => -1 when the wheel is empty.
     cdef uint32_t slot = (<uint32_t>e.now + 1) & WHEEL_MASK
     cdef uint32_t word = slot >> 6
+    # a bit a slot: an idle hour costs a look at the words, not at the slots
     cdef uint64_t bits = e.wheel_busy[word] & (~<uint64_t>0 << (slot & 63))
     cdef uint32_t n = 0
     while bits == 0:
@@ -165,6 +171,7 @@ cdef inline void deal_far(engine_t *e) noexcept nogil:
     cdef uint32_t slot = FN_WHEEL_SLOTS + (<uint32_t>turn & FAR_MASK)
     cdef uint32_t c = e.wheel[slot]
     cdef uint32_t i, ct, next_
+    # emptied first: wheel_add gives out places anew below
     e.wheel[slot] = FN_NONE
     e.wheel_busy[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
     e.next_far = far_next(e, turn)

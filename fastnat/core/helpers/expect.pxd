@@ -52,6 +52,7 @@ cdef inline help_t *help_of_master(const engine_t *e, const help_t *help) noexce
 cdef inline bint expects_tuple(const expect_t *x, tuple_t t, bint any_sport) noexcept nogil:
     # expects_tuple: equal where both look; zone and protocol are part of the tuple.
     cdef uint64_t differs = x.t.rest ^ t.rest
+    # a data connection of FTP comes from a port that nobody has announced
     if any_sport or x.any_sport:
         differs &= ~<uint64_t>0xffff
     return differs == 0 and tuple_src(x.t) == tuple_src(t) and tuple_dst(x.t) == tuple_dst(t)
@@ -60,6 +61,7 @@ cdef inline bint expects_tuple(const expect_t *x, tuple_t t, bint any_sport) noe
 cdef inline uint32_t find_expect(const engine_t *e, tuple_t t) noexcept nogil:
     # find_expect: the newest expectation of a packet's tuple, FN_NONE none.
     cdef uint32_t at = expect_head(e, t)[0]
+    # keys lie in the same buckets, but announce nothing
     while at != FN_NONE and (e.expects[at].kind == EXPECT_GRE_KEY or not expects_tuple(&e.expects[at], t, False)):
         at = e.expects[at].next
     return at
@@ -88,6 +90,7 @@ cdef inline void unlink_expect(engine_t *e, uint32_t at) noexcept nogil:
     cdef expect_t *x = &e.expects[at]
     leave_list(e, expect_head(e, x.t), at, False)
     leave_list(e, &help_of(e, x.master).first, at, True)
+    # the kernel has them in a list of their own, which no statistic counts
     if x.kind == EXPECT_GRE_KEY:
         e.n_gre_keys -= 1
     else:
@@ -110,6 +113,7 @@ cdef inline void forget_expects(engine_t *e, uint32_t ct, uint32_t which) noexce
     cdef uint32_t at = help_of(e, ct).first
     cdef uint32_t following
     while at != FN_NONE:
+        # read first: unlink_expect makes the place a link of the free ones
         following = e.expects[at].sibling
         if which & (GRE_KEYS if e.expects[at].kind == EXPECT_GRE_KEY else EXPECTATIONS):
             unlink_expect(e, at)
@@ -168,7 +172,9 @@ cdef inline int expect_related(engine_t *e, const expect_t *given) noexcept nogi
             unlink_expect(e, at)
             break
         at = e.expects[at].next
+    # only now: a retransmission has taken its own place back, and pushes nobody out
     make_way(e, x.master)
+    # nf_conntrack_expect_max is of all masters together
     if e.n_expects >= e.max_expects:
         return EXPECT_REFUSED
     x.expires = <uint32_t>e.now + EXPECT_LIFETIME * FN_HZ
@@ -187,6 +193,7 @@ cdef inline void expire_expects(engine_t *e) noexcept nogil:
     cdef uint32_t now = <uint32_t>e.now
     if e.n_expects == 0 or <int32_t>(e.next_expect - now) > 0:
         return
+    # the latest that any can be due: those that are left may only bring it forward
     e.next_expect = now + EXPECT_LIFETIME * FN_HZ
     for i in range(e.expect_high):
         if e.expects[i].kind == EXPECT_FREE or e.expects[i].kind == EXPECT_GRE_KEY:
@@ -213,8 +220,10 @@ cdef inline help_t *give_help(engine_t *e, uint32_t ct) noexcept nogil:
         return NULL
     help = &e.helps[at]
     memset(help, 0, sizeof(help_t))
+    # 0 would be an expectation
     help.first = FN_NONE
     e.help_serial += 1
+    # a child knows its master by place and serial: the place may be another's by then
     help.serial = e.help_serial
     e.tcp[ct].help = at
     e.conns[ct].flags |= CONN_HELPED
@@ -268,6 +277,7 @@ cdef inline void assign_helper(engine_t *e, uint32_t ct, uint32_t kind, uint32_t
 cdef inline void reassign_helper(engine_t *e, uint32_t ct) noexcept nogil:
     # reassign_helper: the reply tuple has changed (nf_conntrack_alter_reply).
     cdef const conn_t *c = &e.conns[ct]
+    # what a rule gave stays, and a child has its master's; who has announced something goes on reading
     if c.status & (IPS_HELPER | IPS_EXPECTED) or (c.flags & CONN_HELPED and help_of(e, ct).first != FN_NONE):
         return
     assign_helper(e, ct, helper_by_port(c), 0)

@@ -53,6 +53,7 @@ cdef inline uint32_t read_numbers(const uint8_t *text, uint32_t n, uint32_t *num
             if i == count:
                 return 0
         else:
+            # whatever else stands there ends the numbers: it has to be the terminator, behind the last of them
             return k if (term == 0 or text[k] == term) and i == count - 1 else 0
     return 0
 
@@ -174,8 +175,9 @@ cdef inline uint32_t read_rfc959(ftp_t *f, const uint8_t *text, uint32_t n, uint
     cdef uint32_t addr
     if used:
         addr = (numbers[0] << 24) | (numbers[1] << 16) | (numbers[2] << 8) | numbers[3]
-        # in a connection of IPv6 it can only differ from the sender's
-        f.addr = <addr_t>addr
+        # recorded: in a connection of IPv6 they are the first four bytes of an address that is the sender's otherwise
+        f.addr = (f.addr & ((<addr_t>1 << (FN_ADDR_BITS - 32)) - 1)) | <addr_t>addr << (FN_ADDR_BITS - 32)
+        # numbers above 255 run into each other, as in the kernel, which does not look either
         f.port = ((numbers[4] << 8) | numbers[5]) & 0xffff
     return used
 
@@ -222,8 +224,10 @@ cdef inline int find_pattern(ftp_t *f, const char *word, uint8_t skip, uint32_t 
     # a segment may end within the word: what there is of it has to agree
     for i in range(4 if f.end > 4 else f.end):
         c = f.text[i]
+        # commands may be written in small letters (RFC 959, 5.3)
         if (c & 0xdf if 97 <= c <= 122 else c) != <uint8_t>word[i]:
             return 0
+    # all of it agrees, and the rest comes in the next segment: only whole announcements can be translated
     if f.end <= 4:
         return -1
     f.at = 4
@@ -298,17 +302,26 @@ cdef inline uint32_t put_number(uint8_t *to, uint32_t value) noexcept nogil:
     return n
 
 
-cdef inline uint32_t put_address(uint8_t *to, addr_t addr, uint8_t sep) noexcept nogil:
-    # put_address: an address in full: four numbers, or eight groups of four digits.
+cdef inline uint32_t put_address4(uint8_t *to, addr_t addr, uint8_t sep) noexcept nogil:
+    # put_address4: four numbers: an address of IPv4, or the first four bytes of one of IPv6.
+    cdef uint32_t n = 0
+    cdef uint32_t i
+    for i in range(4):
+        if i:
+            to[n] = sep
+            n += 1
+        n += put_number(to + n, <uint32_t>(addr >> (FN_ADDR_BITS - 8 * (i + 1))) & 255)
+    return n
+
+
+cdef inline uint32_t put_address6(uint8_t *to, addr_t addr) noexcept nogil:
+    # put_address6: eight groups of four digits.
     cdef uint32_t n = 0
     cdef uint32_t i, k, digit
-    for i in range(8 if FN_V6 else 4):
+    for i in range(8):
         if i:
-            to[n] = 58 if FN_V6 else sep
+            to[n] = 58
             n += 1
-        if not FN_V6:
-            n += put_number(to + n, <uint32_t>(addr >> (24 - 8 * i)) & 255)
-            continue
         for k in range(4):
             digit = <uint32_t>(addr >> (FN_ADDR_BITS - 4 * (4 * i + k + 1))) & 15
             to[n] = <uint8_t>(digit + (48 if digit < 10 else 87))
@@ -320,7 +333,7 @@ cdef inline uint32_t format_command(uint8_t *to, uint32_t form, addr_t addr, uin
     # format_command: what stands in the place of the numbers read (nf_nat_ftp_fmt_cmd).
     cdef uint32_t n = 0
     if form == FTP_PORT or form == FTP_PASV:
-        n = put_address(to, addr, 44)
+        n = put_address4(to, addr, 44)
         to[n] = 44
         n += 1 + put_number(to + n + 1, port >> 8)
         to[n] = 44
@@ -329,7 +342,7 @@ cdef inline uint32_t format_command(uint8_t *to, uint32_t form, addr_t addr, uin
     if form == FTP_EPRT:
         to[1] = 50 if FN_V6 else 49
         to[2] = 124
-        n = 3 + put_address(to + 3, addr, 46)
+        n = 3 + (put_address6(to + 3, addr) if FN_V6 else put_address4(to + 3, addr, 46))
     else:
         to[1] = 124
         n = 2
@@ -418,10 +431,12 @@ cdef inline uint32_t ftp_help(engine_t *e, pkt_t *p) noexcept nogil:
     # both as the segment came: what announce writes is longer or shorter, and the next one begins behind this
     behind = p.seq + f.end
     ends_line = f.text[f.end - 1] == 10
+    # in the middle of a line, or of data, the same bytes announce nothing
     if begins_line(help, p.dir, p.seq):
         f.addr = tuple_src(conn_tuple(&e.conns[p.ct], p.dir))
         f.port = 0
         found = find_command(&f, p.dir, &form)
+        # half an announcement must not reach the other end: its rest could not be translated any more
         if found < 0:
             return REASON_HELPER
         # an address that is not the sender's own opens nothing (module parameter loose=0)

@@ -96,6 +96,7 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
         out.saved_port = 0
         back.t = gre_tuple(e, ct, 1, help.pac_call, help.pns_call)
         back.saved_port = 0
+    # nobody drops the message: without expectations its tunnel is only a stranger's GRE
     if expect_related(e, &out) != EXPECT_DONE:
         return
     # half a tunnel is none
@@ -127,6 +128,7 @@ cdef inline bint from_client(help_t *help, uint32_t message, const uint8_t *at) 
         help.call = CALL_OUT_REQ
         help.pns_call = <uint16_t>load_be16(at)
     elif message == IN_CALL_REPLY:
+        # the reply names the call that it answers: of another call of the session it says nothing about this one
         if (help.call != CALL_IN_REQ and help.call != CALL_IN_REP) or help.pac_call != load_be16(at + 2):
             return False
         # result 1: connected, accepted, stopped, in every reply of RFC 2637
@@ -160,6 +162,7 @@ cdef inline bint from_server(help_t *help, uint32_t message, const uint8_t *at, 
     elif message == OUT_CALL_REPLY:
         if help.session != SESSION_CONFIRMED or (help.call != CALL_OUT_REQ and help.call != CALL_OUT_CONF):
             return False
+        # an answer to a call that the client has given up since
         if help.pns_call != load_be16(at + 2):
             return False
         if at[4] == 1:
@@ -183,6 +186,7 @@ cdef inline bint from_server(help_t *help, uint32_t message, const uint8_t *at, 
     elif message == CALL_DISCONNECT_NOTIFY:
         help.call = CALL_NONE
     else:
+        # they change no state; of some of them NAT has to change the call id
         return (message == WAN_ERROR_NOTIFY or message == SET_LINK_INFO or message == ECHO_REQUEST
                 or message == ECHO_REPLY)
     return True
@@ -199,6 +203,7 @@ cdef inline uint32_t rewrite_call(engine_t *e, pkt_t *p, uint32_t at, uint32_t c
 cdef inline uint32_t nat_from_client(engine_t *e, pkt_t *p, uint32_t message, uint32_t at) noexcept nogil:
     # nat_from_client: the client's call id becomes one that is its own behind NAT: the port of the control connection.
     cdef help_t *help = help_of(e, p.ct)
+    # two clients may have chosen one id, but behind NAT their control connections have two ports
     if message == OUT_CALL_REQUEST:
         help.own_call = help.pns_call
         help.pns_call = <uint16_t>tuple_dport(conn_tuple(&e.conns[p.ct], 1))
@@ -225,6 +230,7 @@ cdef inline uint32_t pptp_help(engine_t *e, pkt_t *p, bint *hung_up) noexcept no
     cdef uint32_t message
     cdef bint tunnel = False
     cdef bint nat = (e.conns[p.ct].status & (IPS_SRC_NAT | IPS_DST_NAT)) != 0
+    # no message counts before the handshake of TCP is over
     if p.ctinfo != IP_CT_ESTABLISHED and p.ctinfo != IP_CT_ESTABLISHED_REPLY:
         return REASON_NONE
     if have < PPTP_HEADERS or load_be16(p.data + at + 2) != PPTP_CONTROL or load_be32(p.data + at + 4) != PPTP_COOKIE:

@@ -30,6 +30,7 @@ cdef enum:
 cdef inline bint may_be(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
     # may_be: whether a record can be one: its state is an index into tables, and its time not over.
     cdef bint template = c.flags & IPVS_TEMPLATE != 0
+    # signed differences of jiffies hold for half of 32 bits: a time beyond would be one that is over
     if not c.flags & IPVS_USED or c.timeout > LONGEST or c.expires - <uint32_t>e.now - 1 >= LONGEST:
         return False
     if template and c.state > IPVS_TEMPLATE_ASSURED:
@@ -43,6 +44,7 @@ cdef inline bint may_be(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
 
 cdef inline uint32_t place_of(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
     # place_of: place + 1 of the connection, or the template, with these keys; 0: there is none.
+    # nobody looks for it: only its connections know it
     if c.flags & IPVS_FORGOTTEN:
         return 0
     if c.flags & IPVS_TEMPLATE:
@@ -57,6 +59,7 @@ cdef inline uint32_t adopt_ipvs(engine_t *e, const ipvs_conn_t *from_) noexcept 
     if not may_be(e, from_):
         return 0
     at = place_of(e, from_)
+    # of two with equal keys the one that is there already goes on
     if at:
         return at
     at = ipvs_new(e)
@@ -64,6 +67,7 @@ cdef inline uint32_t adopt_ipvs(engine_t *e, const ipvs_conn_t *from_) noexcept 
         return 0
     c = &e.ipvs_conns[at - 1]
     c[0] = from_[0]
+    # what links and counts it is this engine's own, and is made anew below
     c.flags &= KEPT_FLAGS
     c.control = 0
     c.n_control = 0
@@ -98,6 +102,7 @@ cdef inline bint told_by_entry(engine_t *e, const conn_t *entry, ipvs_conn_t *c)
     c.service_port = <uint16_t>tuple_dport(entry.tuples[0])
     c.server_port = <uint16_t>tuple_sport(entry.tuples[1])
     c.proto = <uint8_t>proto
+    # the entry may be older than the service, or NAT's own
     if server_again(e, c) == FN_NONE:
         return False
     if proto == PROTO_TCP:

@@ -107,6 +107,7 @@ cdef inline void set_expiry(engine_t *e, uint32_t at, uint32_t ahead) noexcept n
     # set_expiry: it is due so many jiffies from now on (mod_timer). The wheel notices later ones by itself.
     cdef ipvs_conn_t *c = &e.ipvs_conns[at - 1]
     c.expires = <uint32_t>e.now + ahead
+    # as in conntrack's wheel: a later time leaves the place, so that a packet moves nothing
     if ahead < slot_ahead(e, c.slot):
         wheel_take(e, at)
         wheel_put(e, at)
@@ -119,6 +120,7 @@ cdef inline void restart(engine_t *e, uint32_t at) noexcept nogil:
 
 cdef inline void count(engine_t *e, const ipvs_conn_t *c, int32_t step) noexcept nogil:
     # count: its server has one connection more or less, among the active or the inactive ones; templates are none.
+    # a template only remembers: it is no load on its server
     if c.dest == FN_NONE or c.flags & IPVS_TEMPLATE:
         return
     if c.flags & IPVS_ACTIVE:
@@ -167,6 +169,7 @@ cdef inline void link_conn(engine_t *e, uint32_t at) noexcept nogil:
     cdef ipvs_conn_t *c = &e.ipvs_conns[at - 1]
     cdef uint32_t *head
     c.flags |= IPVS_USED
+    # it is gone before anything could look for it
     if not c.flags & IPVS_ONE_PACKET:
         head = ipvs_head(e, c.client, c.client_port, c.proto)
         c.next = head[0]
@@ -189,6 +192,7 @@ cdef inline void drop_conntrack(engine_t *e, const ipvs_conn_t *c) noexcept nogi
     # drop_conntrack: the entry of its original tuple, in zone 0, ends with it (ip_vs_conn_drop_conntrack).
     cdef tuple_t t = tuple_make(c.client, c.service, c.client_port, c.service_port, c.proto, 0)
     cdef uint32_t found = find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now)
+    # port 0 stands for an unknown one: the entry of such a tuple may be anybody's
     if found != FN_NONE and c.client_port:
         conn_delete(e, found >> 1)
 
@@ -197,6 +201,7 @@ cdef inline void ipvs_release(engine_t *e, uint32_t at) noexcept nogil:
     # ipvs_release: a record that is in the wheel no more is free again.
     cdef ipvs_conn_t *c = &e.ipvs_conns[at - 1]
     unlink_conn(e, at)
+    # the template ends once it controls nobody
     if c.control:
         e.ipvs_conns[c.control - 1].n_control -= 1
     leave_server(e, c)
@@ -268,6 +273,7 @@ cdef inline void expire_ipvs(engine_t *e) noexcept nogil:
     e.ipvs_wheel[slot] = 0
     e.ipvs_busy[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
     while at:
+        # read first: ipvs_expire makes the record a free one, wheel_put links it anew
         following = e.ipvs_conns[at - 1].wheel_next
         if <int32_t>(e.ipvs_conns[at - 1].expires - <uint32_t>e.now) <= 0:
             ipvs_expire(e, at)

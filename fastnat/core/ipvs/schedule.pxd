@@ -29,6 +29,7 @@ cdef inline service_t *service_at(const engine_t *e, addr_t addr, uint32_t port,
         s = &e.services[e.service_slots[slot]]
         if s.addr == addr and s.port == port and s.proto == proto and s.fwmark == 0:
             return s
+        # at least one slot is free, so that the search ends
         slot = (slot + 1) & e.service_mask
     return NULL
 
@@ -37,6 +38,7 @@ cdef inline service_t *find_service(const engine_t *e, const pkt_t *p) noexcept 
     # find_service: the service of the packet's mark, of its destination, or of all ports there (ip_vs_service_find).
     cdef service_t *s
     cdef uint32_t i
+    # a service of a mark goes before those of addresses (ip_vs_service_find)
     if p.mark:
         for i in range(e.n_services):
             if e.services[i].fwmark == p.mark:
@@ -84,6 +86,7 @@ cdef inline uint32_t schedule_rr(engine_t *e, service_t *s) noexcept nogil:
     cdef uint32_t i, server
     for i in range(s.n):
         server = (s.at + i) % s.n
+        # weight 0 takes a server out for new connections; those that it has go on
         if e.servers[s.first + server].weight:
             s.at = server + 1
             return s.first + server
@@ -101,6 +104,7 @@ cdef inline uint32_t schedule_wrr(engine_t *e, service_t *s) noexcept nogil:
                 s.at = i + 1
                 return s.first + i
         s.at = 0
+        # all weights are multiples of the divisor: smaller steps would choose nobody new
         s.weight -= s.step
         if s.weight <= 0:
             s.weight = s.max_weight
@@ -116,6 +120,7 @@ cdef inline uint32_t schedule_lc(engine_t *e, const service_t *s, bint weighted)
     weight = 1
     for i in range(s.first, s.first + s.n):
         server = &e.servers[i]
+        # out of service for new connections, however few it has
         if server.weight == 0:
             continue
         load = <uint64_t>server.active * ACTIVE_WEIGHT + server.inactive
@@ -150,6 +155,7 @@ cdef inline uint32_t schedule_sh(const engine_t *e, const service_t *s, const pk
         turns += sh_turns(&e.servers[i])
     if turns == 0:
         return FN_NONE
+    # hash_32 keeps the highest bits: a multiplication carries upwards only
     h >>= 32 - SH_BITS
     found = sh_bucket(e, s, h % turns)
     if found != FN_NONE or not s.flags & SERVICE_HASH_FALLBACK:

@@ -97,6 +97,7 @@ cdef extern from *:
 
 cdef inline int segment_row(uint32_t flags) noexcept nogil:
     # segment_row: => Row of a segment, -1: it has none of the flags (tcp_state_idx).
+    # a segment with several flags counts as the first of these: what ends a connection goes before what opens one
     if flags & TCP_RST:
         return 3
     if flags & TCP_SYN:
@@ -123,9 +124,11 @@ cdef inline int first_chunk(const pkt_t *p) noexcept nogil:
     cdef uint32_t second = CHUNK_DATA
     if p.data == NULL:
         return CHUNK_DATA
+    # the kernel leaves state and timeout alone then (set_sctp_state)
     if not chunk_at(p, 0, &type_, &length):
         return -1
     if (type_ == CHUNK_COOKIE_ECHO or type_ == CHUNK_COOKIE_ACK) and length >= CHUNK_HEADER:
+        # a chunk is padded to a multiple of four bytes, which its length does not count (RFC 9260, 3.2)
         if chunk_at(p, (length + 3) & ~<uint32_t>3, &second, &length) and second == CHUNK_ABORT:
             return CHUNK_ABORT
     return <int>type_
@@ -142,6 +145,7 @@ cdef inline bint may_open(const engine_t *e, const pkt_t *p) noexcept nogil:
     # may_open: what a scheduler is asked for (tcp_conn_schedule, udp_conn_schedule, sctp_conn_schedule).
     cdef int chunk
     if tuple_proto(p.t) == PROTO_TCP:
+        # sloppy_tcp: connections that another balancer has opened go on here, so that any segment may be the first one seen
         return not p.tcp_flags & TCP_RST and (p.tcp_flags & TCP_SYN != 0 or e.sloppy_tcp != 0)
     if tuple_proto(p.t) == PROTO_SCTP and p.data != NULL:
         chunk = first_chunk(p)
@@ -180,6 +184,7 @@ cdef inline uint32_t timeout_of(const engine_t *e, const ipvs_conn_t *c) noexcep
         return fn_ipvs_sctp_seconds[c.state] * FN_HZ
     if c.state == IPVS_TCP_ESTABLISHED:
         return e.ipvs_timeouts[SET_TCP]
+    # ipvsadm --set knows three timeouts; those of the other states stand in the kernel's tables
     return e.ipvs_timeouts[SET_TCPFIN] if c.state == IPVS_TCP_FIN_WAIT else fn_ipvs_tcp_seconds[c.state] * FN_HZ
 
 
@@ -188,10 +193,12 @@ cdef inline void next_state(const engine_t *e, ipvs_conn_t *c, const pkt_t *p, u
     cdef int row
     if c.proto == PROTO_TCP:
         row = segment_row(p.tcp_flags)
+        # a segment without any of the flags closes, whatever the state (set_tcp_state begins with CLOSE)
         c.state = fn_ipvs_tcp[dir][row][c.state] if row >= 0 else IPVS_TCP_CLOSE
     elif c.proto == PROTO_SCTP:
         row = first_chunk(p)
         if row < 0:
             return
+        # of types that the kernel's table does not reach it takes the event of DATA
         c.state = fn_ipvs_sctp[dir][fn_ipvs_sctp_event[row if row <= LAST_CHUNK else CHUNK_DATA]][c.state]
     c.timeout = timeout_of(e, c)

@@ -131,6 +131,7 @@ cdef inline uint32_t try_to_schedule(engine_t *e, pkt_t *p, uint32_t *at) noexce
     if not may_open(e, p):
         return REASON_NONE
     s = find_service(e, p)
+    # a data connection of FTP comes from the server's side: nobody schedules it
     if s == NULL or tuple_sport(p.t) == PORT_FTP_DATA:
         return REASON_NONE
     # what a server on the node answers
@@ -169,6 +170,7 @@ cdef inline uint32_t without_server(engine_t *e, const pkt_t *p, uint32_t *at) n
     # without_server: the service has the connection's server no longer.
     # => Why the packet is dropped. at: 0: to be scheduled.
     cdef bint old = e.profile == LINUX_5_4 or (p.ct != FN_NONE and not p.is_new)
+    # the server may come back: its clients wait, and their packets are lost meanwhile
     if not e.expire_nodest_conn:
         return REASON_NO_SERVER
     expire_now(e, at[0], not old)
@@ -178,6 +180,7 @@ cdef inline uint32_t without_server(engine_t *e, const pkt_t *p, uint32_t *at) n
 
 cdef inline void tell_conntrack(engine_t *e, const pkt_t *p, tuple_t reply) noexcept nogil:
     # tell_conntrack: the reply tuple of an entry that begins; of others it stays (ip_vs_update_conntrack).
+    # a confirmed tuple never changes: the table would not find it any more
     if p.ct == FN_NONE or not p.is_new or p.dir != 0:
         return
     e.conns[p.ct].tuples[1] = reply
@@ -219,6 +222,7 @@ cdef inline uint32_t translate_error(engine_t *e, pkt_t *p, uint32_t manip) noex
     cdef uint32_t at
     cdef const ipvs_conn_t *c
     cdef bint done
+    # what is too short to be told is none of a service's, and goes on
     if not quoted_for_ipvs(p, &quoted) or not is_balanced(tuple_proto(quoted)):
         return REASON_NONE
     quoted = invert_tuple(quoted)
@@ -255,6 +259,7 @@ cdef inline uint32_t to_server(engine_t *e, pkt_t *p) noexcept nogil:
         end_now(e, at)
     else:
         saw_packet(e, at, p, DIR_INPUT)
+    # states and times count before that, as ip_vs_in_hook has them: a cut packet has come, too
     if not manip_pkt(p, tuple_with_dst(p.t, server, port), MANIP_DST):
         return REASON_TRUNCATED
     p.served = True

@@ -25,6 +25,7 @@ cdef inline uint32_t decide_by_bases(engine_t *e, pkt_t *p, uint32_t manip) noex
         kind = base_says(e, TABLE_NAT, p, &e.bases[i])
         if rule_reason[kind]:
             return rule_reason[kind]
+        # no address to masquerade with: dropped, and not counted as a drop of conntrack's
         if kind != TARGET_ACCEPT and not nat_target(e, p, kind, p.target, manip):
             return REASON_NO_ADDRESS
         # a chain that has bound the connection is the last one, whatever those behind it say (nf_nat_inet_fn)
@@ -51,6 +52,7 @@ cdef inline uint32_t decide_manip(engine_t *e, pkt_t *p, uint32_t manip) noexcep
         return REASON_NONE if source_target(e, p, kind, target) else REASON_NO_ADDRESS
     if kind != TARGET_ACCEPT and not nat_target(e, p, kind, target, manip):
         return REASON_NO_ADDRESS
+    # a rule that decided has bound the connection already
     if not e.conns[p.ct].status & IPS_DST_NAT_DONE:
         null_binding(e, p, manip)
     return REASON_NONE
@@ -74,6 +76,7 @@ cdef inline uint32_t nat_first(engine_t *e, pkt_t *p, uint32_t manip) noexcept n
     # nat_first: nat_hook for what may need a decision, an answer by ICMP, or an end.
     cdef const conn_t *c = &e.conns[p.ct]
     cdef uint32_t reason
+    # rules of nat never see errors: what they are about was decided by its first packet
     if p.icmp_error:
         return REASON_NONE if icmp_reply_translation(e, p, manip) else REASON_ICMP_TRANSLATION
     if (p.ctinfo == IP_CT_NEW or p.ctinfo == IP_CT_RELATED) and not c.status & (IPS_SRC_NAT_DONE if manip == MANIP_SRC else IPS_DST_NAT_DONE):
@@ -93,6 +96,7 @@ cdef inline uint32_t nat_hook(engine_t *e, uint32_t hook, pkt_t *p, uint32_t man
     # nat_hook: one of the four NAT hooks; hook, p.hook, says which, manip what it may change (nf_nat_inet_fn).
     # => REASON_NONE or why the packet is dropped.
     cdef const conn_t *c
+    # INVALID and untracked packets pass as they are, private addresses included
     if p.ct == FN_NONE or not e.nat_hooks:
         return REASON_NONE
     c = &e.conns[p.ct]

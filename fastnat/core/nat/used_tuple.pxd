@@ -27,6 +27,7 @@ cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept n
     cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
     cdef uint64_t h
     cdef uint32_t id_
+    # the batch has hashed the tuples that were likely to be asked for; only equal ones may take the hash
     if p.ahead != NULL and tuple_equal(reply, p.ahead.reply[1]):
         h = p.ahead.reply_hash[1]
     elif p.ahead != NULL and p.ahead.checks and tuple_equal(reply, p.ahead.reply[0]):
@@ -50,6 +51,7 @@ cdef inline uint32_t used_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     # used_by: => The table id of another connection that has the reply to a tuple, or FN_NONE (nf_nat_used_tuple).
     cdef uint32_t id_ = tuple_taken_by(e, t, p)
     p.probes += 1
+    # one of the same source is this flow in another packet, which confirm settles (nf_conntrack_tuple_taken)
     if id_ == FN_NONE or same_origin(e, id_, p):
         return FN_NONE
     e.stats[STAT_FOUND] += 1
@@ -100,6 +102,7 @@ cdef inline bint both_have_spoken(engine_t *e, tuple_t t, const pkt_t *p) noexce
     # both_have_spoken: => Whether a tuple that is taken is so only by the other end of the same conversation.
     cdef uint32_t id_
     cdef int any_nat = IPS_SRC_NAT | IPS_DST_NAT | IPS_SEQ_ADJUST
+    # after any translation the other end speaks of other addresses: that is no crossing of two first packets
     if e.profile == LINUX_5_4 or not allows_clash(e, tuple_proto(t)) or e.conns[p.ct].status & any_nat:
         return False
     id_ = find_in_zones(e, t, p)
@@ -132,6 +135,7 @@ cdef inline bint may_give_way(const engine_t *e, uint32_t id_) noexcept nogil:
     cdef const conn_t *owner = &e.conns[id_ >> 1]
     if id_ & 1 == DIR_ORIGINAL or tuple_proto(owner.tuples[0]) != PROTO_TCP or owner.state < TCP_TIME_WAIT:
         return False
+    # only what NAT has given it can NAT take away; FIXED_TIMEOUT is of who lost a race, DYING of who goes anyway
     return owner.status & IPS_SRC_NAT and not owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING)
 
 
@@ -147,10 +151,12 @@ cdef inline int used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left
         return TUPLE_FREE
     if not may_give_way(e, id_):
         return TUPLE_FIRM
+    # the server takes a SYN in TIME_WAIT for a new connection only if its number is higher (RFC 1122, 4.2.2.13)
     if <int32_t>(e.tcp[p.ct].td_end[0] - e.tcp[id_ >> 1].td_end[0]) <= 0:
         return TUPLE_TAKEN
     conn_delete(e, id_ >> 1)
     p.evicted = True
     e.stats[STAT_EVICTED] += 1
+    # once more: p keeps the reply tuple as one that nobody has, which confirm relies on
     tuple_taken_by(e, t, p)
     return TUPLE_FREE

@@ -52,6 +52,7 @@ cdef inline chain_end skip_extensions(const uint8_t *data, uint32_t total, uint3
     cdef uint32_t at = V6_HEADER
     cdef uint32_t next_ = data[6]
     cdef bint later = False
+    # behind the fragment header of a later part comes payload, whatever the header says that follows
     while is_extension(next_) and not later:
         if at + (4 if next_ == V6_FRAGMENT else 2) > total:
             return CHAIN_CUT
@@ -60,6 +61,7 @@ cdef inline chain_end skip_extensions(const uint8_t *data, uint32_t total, uint3
         at += extension_size(data + at, next_)
         next_ = proto[0]
     proto[0] = next_
+    # a header may say more bytes than there are: nobody may read from behind the end
     l4off[0] = at if at < total else total
     if later:
         return CHAIN_LATER
@@ -86,6 +88,7 @@ cdef inline bint option_taken(const uint8_t *option, uint32_t at) noexcept nogil
         return False
     if option[0] == OPTION_IOAM:
         return at & 3 == 0
+    # RFC 8200, 4.2: by its two highest bits an unknown option lets the packet pass, or has it dropped
     return option[0] != OPTION_CALIPSO and option[0] >> 6 == 0
 
 
@@ -104,6 +107,7 @@ cdef inline bint hops_sound(const uint8_t *data, uint32_t total) noexcept nogil:
     cdef uint32_t padding = 0
     cdef uint32_t n = 0
     cdef uint32_t end, size
+    # the least that any extension header has
     if V6_HEADER + 8 > total:
         return False
     end = V6_HEADER + extension_size(data + V6_HEADER, V6_HOPS)
@@ -113,6 +117,7 @@ cdef inline bint hops_sound(const uint8_t *data, uint32_t total) noexcept nogil:
         if data[at] == OPTION_PAD1:
             size = 1
             padding += 1
+            # RFC 4942, 2.1.9.5: more would only carry something that nobody looks at
             if padding > MAX_PADDING:
                 return False
         elif at + 2 > end or at + 2 + data[at + 1] > end:
@@ -124,6 +129,7 @@ cdef inline bint hops_sound(const uint8_t *data, uint32_t total) noexcept nogil:
                 if not padding_sound(data + at, size, padding):
                     return False
             else:
+                # options are counted, padding is not (net.ipv6.max_hbh_opts_number)
                 n += 1
                 padding = 0
                 if n > MAX_OPTIONS or not option_taken(data + at, at):

@@ -45,6 +45,7 @@ cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept no
     cdef uint32_t scope = SCOPE_UNIVERSE if src != 0 else SCOPE_LINK
     cdef uint32_t route
     cdef flow_t f
+    # to one of its own addresses: the sender knows it by that
     if is_local_kind(e, p.route) and e.routes[p.route - 1].kind == ROUTE_LOCAL:
         return tuple_dst(p.t)
     if scope == SCOPE_UNIVERSE:
@@ -71,6 +72,7 @@ cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t
     # room for a part of an address is an error
     if option[2] + 3 > size:
         return False
+    # noted: behind FORWARD the address that the packet leaves by takes its place
     p.record_at = <uint8_t>(at + option[2] - 1)
     store_addr(p.data + p.record_at, specific_destination(e, p))
     option[2] += 4
@@ -81,6 +83,7 @@ cdef inline bint record_route(const engine_t *e, pkt_t *p, uint32_t at, uint32_t
 cdef inline bint overflow_stamp(pkt_t *p, uint8_t *option) noexcept nogil:
     # overflow_stamp: there is no room for another stamp: count that.
     # => False: it cannot be counted any more.
+    # the list is of chosen nodes: others have nothing to count
     if option[3] & 15 == STAMP_PRESPECIFIED:
         return True
     # four bits count the nodes that found no room
@@ -115,6 +118,7 @@ cdef inline bint write_stamp(const engine_t *e, pkt_t *p, uint32_t at, uint32_t 
     if kind == STAMP_AND_ADDRESS:
         p.stamp_at = <uint8_t>(at + option[2] - 1)
         store_addr(place, specific_destination(e, p))
+    # RFC 791: milliseconds since midnight UT
     store_be32(place + step - 4, <uint32_t>((e.epoch + e.now) * JIFFY_MS % DAY_MS))
     option[2] += <uint8_t>step
     p.options_changed = True
@@ -149,6 +153,7 @@ cdef inline bint source_route(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint8_t *option = p.data + p.srr_at
     cdef uint32_t at = option[2]
     cdef bint local
+    # accept_source_route: a sender could choose a way around a filter
     if not e.iface_flags[p.in_iface] & IFACE_SOURCE_ROUTE or p.route == 0:
         return False
     if e.routes[p.route - 1].kind == ROUTE_UNICAST:
@@ -163,6 +168,7 @@ cdef inline bint source_route(engine_t *e, pkt_t *p) noexcept nogil:
         if not local:
             p.srr_hop_at = <uint8_t>(p.srr_at + at - 1)
             return True
+        # the node is a hop of its own route: the next address is the destination now
         p.t.dst = load_addr(option + at - 1)
         memcpy(p.data + DESTINATION_AT, option + at - 1, FN_ADDR_BYTES)
         at += FN_ADDR_BYTES
@@ -240,6 +246,7 @@ cdef inline addr_t leaving_source(const engine_t *e, pkt_t *p) noexcept nogil:
 cdef inline void forward_options(const engine_t *e, pkt_t *p) noexcept nogil:
     # forward_options: where this node entered itself stands the address that the packet leaves by; on a source route it takes the
     # place of the next address.
+    # the sum over the header holds as it is
     if not p.options_changed:
         return
     if p.record_at:

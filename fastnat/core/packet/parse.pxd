@@ -106,6 +106,7 @@ cdef inline uint32_t parse_v6(const engine_t *e, pkt_t *p, const datagram_t *d, 
     p.ttl = data[7]
     end = skip_extensions(data, total[0], proto, header)
     p.part = PART_LATER if end == CHAIN_LATER else PART_WHOLE
+    # without the last header there is no protocol: rules that ask for one drop the packet (rule_fits)
     if end == CHAIN_CUT or (end == CHAIN_LATER and is_extension(proto[0])):
         p.part = PART_UNKNOWN
         proto[0] = 0
@@ -126,15 +127,18 @@ cdef inline uint32_t parse_v4(const engine_t *e, pkt_t *p, const datagram_t *d, 
     if data[0] >> 4 != 4 or header[0] < IP_HEADER or header[0] > n:
         return REASON_IP_HEADER
     total[0] = load_be16(data + 2)
+    # padding of the link may follow the datagram, but what its length promises has to be there
     if total[0] > n or total[0] < header[0]:
         return REASON_IP_HEADER
     if csum_fold(csum_partial(data, header[0], 0)) != 0xffff:
         return REASON_IP_HEADER
     p.tracked = True
     if load_be16(data + 6) & FRAGMENT_BITS:
+        # conntrack's hook never sees a fragment: nf_defrag_ipv4 stands in front of it
         if e.tracking:
             return REASON_FRAGMENT
         p.part = PART_LATER if load_be16(data + 6) & FRAGMENT_OFFSET else PART_FIRST
+        # rules see fragments then; ports are only in the first
         p.tracked = p.part == PART_FIRST
     proto[0] = data[9]
     p.tracked = p.tracked and proto[0] != FOREIGN_ICMP
@@ -160,6 +164,7 @@ cdef inline uint32_t parse_ip(const engine_t *e, pkt_t *p, const datagram_t *d) 
     p.length = total
     p.l4off = header
     p.payload = total - header
+    # too short for a tuple: it goes on as INVALID, with addresses for the rules
     if p.tracked and not read_l4(data + header, total - header, proto, &sport, &dport):
         p.tracked = False
         sport = 0
@@ -167,6 +172,7 @@ cdef inline uint32_t parse_ip(const engine_t *e, pkt_t *p, const datagram_t *d) 
     p.t = tuple_make(load_addr(data + SOURCE_AT), load_addr(data + SOURCE_AT + FN_ADDR_BYTES), sport, dport, proto & 0xff, 0)
     p.has_seq = 0
     p.tcp_flags = 0
+    # a header that is cut has no flags or numbers to go by: conntrack finds it invalid
     if proto == PROTO_TCP and total - header >= 20 and p.part < PART_LATER:
         p.tcp_flags = data[header + 13]
         p.seq = load_be32(data + header + 4)
@@ -183,6 +189,7 @@ cdef inline bint udp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4,
     if have < 8:
         return False
     length = load_be16(l4 + 4)
+    # it may be shorter than what is there, not longer
     if length < 8 or length > have:
         return False
     # no checksum is allowed, over IPv6 as well; what the node sends itself has none yet
@@ -213,6 +220,7 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
     if have < 20:
         return False
     header = (l4[12] >> 4) * 4
+    # the options would reach beyond the segment
     if header < 20 or header > have:
         return False
     if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_TCP, have)):
@@ -225,6 +233,7 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
 
 cdef inline bint sctp_sound(const engine_t *e, const pkt_t *p, const uint8_t *l4, uint32_t have) noexcept nogil:
     # sctp_sound: sctp_error: the CRC.
+    # the CRC is the last word of the common header
     if have < SCTP_HEADER:
         return False
     if not e.checksum or p.hook != HOOK_PREROUTING:

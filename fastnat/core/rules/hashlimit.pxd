@@ -31,6 +31,7 @@ cdef inline bint key_ports(const pkt_t *p, uint32_t *ports) noexcept nogil:
     if FN_V6 and p.data != NULL:
         end = skip_extensions(p.data, p.len, &proto, &at)
         ports[0] = 0
+        # a later part has no ports, and counts with all that have none; where nothing follows the packet is dropped
         if end != CHAIN_WHOLE:
             return end == CHAIN_LATER
     # proto_ports_offset: 4 bytes at an offset; those of AH stand behind its lengths
@@ -87,6 +88,7 @@ cdef inline uint64_t byte_cost(hashlimit_t *bucket, const target_t *said, uint32
     # byte_cost: of a packet, in pieces of 16 bytes; a bucket that has not so much takes one of its bursts (hashlimit_byte_cost).
     cdef uint64_t most = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
     cdef uint64_t cost = ((length >> 4) + 1) * said.rate.cost
+    # one that costs more than a full bucket would never get through
     if cost > most:
         cost = most
     if bucket.credit < cost and bucket.bursts:
@@ -105,6 +107,7 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
     cdef uint32_t h, i
     cdef hashlimit_t *bucket
     cdef hashlimit_t *free = NULL
+    # only who asks for ports needs them: a cut datagram still has addresses
     if m.bits & (HASHLIMIT_SPORT | HASHLIMIT_DPORT) and not key_ports(p, &ports):
         return NULL
     if not m.bits & HASHLIMIT_SPORT:
@@ -118,6 +121,7 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
         if bucket.used and p.now - bucket.seen < m.hashlimit.expiry:
             if bucket.src == src and bucket.dst == dst and bucket.ports == ports:
                 renew(bucket, m, said, p.now)
+                # it lives from its last packet on, be it within the rate or not (dh->expires)
                 bucket.seen = p.now
                 return bucket
             continue
@@ -139,6 +143,7 @@ cdef inline bint within_rate(hashlimit_t *bucket, const match_t *m, const pkt_t 
     # within_rate: whether the bucket has what the packet costs, which it then pays; a rate match counts it in any case.
     cdef uint64_t cost
     if m.bits & HASHLIMIT_RATE_MATCH:
+        # counted in any case: a rate is that of what comes, not of what is let through
         bucket.credit += p.length if m.bits & HASHLIMIT_BYTES else 1
         return not bucket.bursts and bucket.credit <= said.rate.full
     cost = byte_cost(bucket, said, p.length) if m.bits & HASHLIMIT_BYTES else said.rate.cost

@@ -42,6 +42,7 @@ cdef inline bint option_holds(const match_t *m, const pkt_t *p, bint *hotdrop) n
     while at < end:
         if p.data[at] == m.option.number:
             return not m.invert
+        # a length of 0 would never end: the kernel goes on by one byte
         at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
     return m.invert
 
@@ -59,6 +60,7 @@ cdef inline bint mss_holds(const match_t *m, const pkt_t *p, bint *hotdrop) noex
         hotdrop[0] = True
         return False
     while at < end:
+        # another length is none of RFC 9293's, and its bytes are no size
         if p.data[at] == OPTION_MSS and end - at >= MSS_SIZE and p.data[at + 1] == MSS_SIZE:
             return (m.range.low <= load_be16(p.data + at + 2) <= m.range.high) != m.invert
         at += 1 if p.data[at] < 2 or at + 1 >= end or p.data[at + 1] == 0 else p.data[at + 1]
@@ -89,6 +91,7 @@ cdef inline uint32_t routing_header(const pkt_t *p) noexcept nogil:
         if kind == V6_ROUTING:
             return at
         if kind == V6_FRAGMENT:
+            # what follows stands in the first part: behind this header comes payload
             if load_be16(p.data + at + 2) & 0xfff8:
                 return NO_HEADER
             kind = p.data[at]

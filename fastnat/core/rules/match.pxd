@@ -64,6 +64,7 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
     # ct_state_bit: XT_CONNTRACK_STATE_* of a packet: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 64,
     # with SNAT 0x4000 and DNAT 0x8000 of its connection.
     cdef uint32_t bits
+    # a template is attached as IP_CT_NEW (xt_ct_target), and rules of raw see it so
     if p.ct == FN_NONE:
         return 64 if p.untracked else 8 if p.has_template else 1
     if p.ctinfo == IP_CT_ESTABLISHED or p.ctinfo == IP_CT_ESTABLISHED_REPLY:
@@ -72,6 +73,7 @@ cdef inline uint32_t ct_state_bit(const engine_t *e, const pkt_t *p) noexcept no
         bits = 8
     else:
         bits = 4
+    # by the status, not by what rules decided: SNAT to the same address sets no bit, and is none
     if e.conns[p.ct].status & IPS_SRC_NAT:
         bits |= 0x4000
     if e.conns[p.ct].status & IPS_DST_NAT:
@@ -87,6 +89,7 @@ cdef inline void set_conn_mark(engine_t *e, uint32_t ct, uint32_t mark) noexcept
 
 cdef inline bint conn_addr_holds(const engine_t *e, const conn_t *c, const match_t *m) noexcept nogil:
     # conn_addr_holds: --ctorigsrc and its kind.
+    # end: bit 0 the destination, bit 1 the reply tuple, as the options name them
     cdef tuple_t t = c.tuples[(m.ct_addr.end >> 1) & 1]
     cdef const target_t *said = &e.targets[m.ct_addr.at]
     return ((tuple_dst(t) if m.ct_addr.end & 1 else tuple_src(t)) & said.network.mask) == said.network.addr
@@ -157,6 +160,7 @@ cdef inline bint type_holds(engine_t *e, const match_t *m, pkt_t *p, bint dst) n
 cdef inline bint nth_holds(match_t *m) noexcept nogil:
     # nth_holds: statistic_mt of xt_statistic.c, mode nth.
     # last is --every less one; --packet is where the count began
+    # every rule has a count of its own, and one that stands behind others counts only what these let through
     m.nth.count = 0 if m.nth.count == m.nth.last else m.nth.count + 1
     return m.nth.count == 0
 
@@ -182,6 +186,7 @@ cdef inline bint connbytes_holds(const engine_t *e, const match_t *m, const pkt_
     cdef uint32_t way
     if p.ct == FN_NONE or not e.conns[p.ct].flags & CONN_COUNTED:
         return False
+    # one that began while nf_conntrack_acct was 0 has no counters, not even of 0
     for way in range(2):
         if (m.connbytes.ways >> way) & 1:
             packets += e.acct[p.ct].packets[way]
@@ -234,6 +239,7 @@ cdef inline bint beyond_key_holds(engine_t *e, match_t *m, pkt_t *p) noexcept no
     if kind == MATCH_LENGTH:
         return m.range.low <= p.length <= m.range.high
     if kind == MATCH_RANDOM:
+        # 31 bits: xt_statistic compares with get_random_u32() & 0x7FFFFFFF
         return (random_u64(e) >> 33) < m.chance.below
     if kind == MATCH_NTH:
         return nth_holds(m)
@@ -360,6 +366,7 @@ cdef inline bint rule_fits(const engine_t *e, const rule_t *r, pkt_t *p, bint *h
         # bit 0 of invert turns the source's test round, bit 1 the destination's
         if (src_differs ^ (inv & 1)) | (dst_differs ^ ((inv >> 1) & 1)):
             return False
+    # a protocol that nobody can tell is judged last: the rule drops only what fits it otherwise (ip6_packet_match)
     if tests & RULE_TESTS_PROTO and ((tuple_proto(p.t) != r.proto) ^ ((inv >> 2) & 1)) and not (FN_V6 and p.part == PART_UNKNOWN):
         return False
     if tests & RULE_TESTS_IN and not e.iface_match[r.in_set * e.n_ifaces + incoming(e, p)]:
@@ -382,6 +389,7 @@ cdef inline bint run_key(const engine_t *e, const dispatch_t *d, pkt_t *p, uint3
     elif d.kind == DISPATCH_SRC:
         key[0] = dispatch_key(d, tuple_src(p.t))
     elif d.kind == DISPATCH_DPORT:
+        # both in one key: the rules of a run may name different protocols
         key[0] = tuple_proto(p.t) << 16 | tuple_dport(p.t)
     elif FN_V6 and p.part == PART_UNKNOWN:
         # a rule that asks for a protocol drops the packet, whatever it would ask then
@@ -423,6 +431,7 @@ cdef inline bint lacks_header(const pkt_t *p, uint32_t need, bint *hotdrop) noex
     if need == 0 or p.data == NULL:
         return False
     if fn_unlikely(p.part == PART_LATER):
+        # an offset of 8 bytes would lie within the header of TCP, and write its flags anew behind the filter (RFC 1858)
         hotdrop[0] = not FN_V6 and need == TCP_HEADER and load_be16(p.data + 6) & 0x1fff == 1
         return True
     hotdrop[0] = p.len < p.l4off + need
@@ -465,6 +474,7 @@ cdef inline void target_connmark(engine_t *e, pkt_t *p, const target_t *t) noexc
     # target_connmark: op 0 sets, 1 saves the packet's mark, 2 restores it (xt_connmark.c).
     cdef uint32_t mark
     if p.ct == FN_NONE:
+        # a template counts as a connection whose mark is 0
         if p.has_template and t.op == 2:
             p.mark &= ~t.mask2
         return
@@ -494,6 +504,7 @@ cdef inline void target_ct(pkt_t *p, uint32_t kind, const target_t *t) noexcept 
 
 cdef inline uint32_t tproxy(engine_t *e, pkt_t *p, const target_t *t) noexcept nogil:
     # tproxy: tproxy_tg4, tproxy_tg6.
+    # without a listener there is nobody to give it to: the kernel drops it rather than let it go on (NF_DROP)
     if not give_to_proxy(e, p):
         return TARGET_DROP
     target_mark(p, t)
@@ -524,6 +535,7 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
 
 cdef inline void note_rule(table_memo_t *memo, uint32_t rule, const rule_t *r, pkt_t *p) noexcept nogil:
     # note_rule: remember a rule that matched; one more than fit says that there were too many. Of alike rules one may match.
+    # a walk names the rule that varies apart, so that a memo can find each source's own again
     if fn_unlikely(r.tests & RULE_TESTS_ALIKE):
         p.unrepeatable |= memo.varied != 0
         memo.varied = rule + 1
@@ -536,6 +548,7 @@ cdef inline void note_rule(table_memo_t *memo, uint32_t rule, const rule_t *r, p
 cdef inline bint rule_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop) noexcept nogil:
     # rule_holds: all that a rule asks (ip_packet_match, xt_ematch_foreach of ipt_do_table).
     # => hotdrop: the packet is dropped at once.
+    # ends of chains and policies ask nothing, as does a rule that only jumps
     if r.tests == 0:
         return True
     if not rule_fits(e, r, p, hotdrop):
@@ -584,6 +597,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
     cdef uint32_t kind
     while True:
         r = &e.rules[at]
+        # it stands in front of a run of rules, and is none: neither walked nor counted
         if r.target == TARGET_DISPATCH:
             at = dispatch(e, at, p)
             continue
@@ -596,6 +610,7 @@ cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_
             at = r.next
             continue
         kind = r.target
+        # no counter is shown of the end of a chain
         if kind != TARGET_CHAIN_END:
             count_rule(e, at, p.length)
             note_rule(memo, at, r, p)

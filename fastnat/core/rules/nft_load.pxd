@@ -122,6 +122,7 @@ cdef inline bint load_made(const pkt_t *p, const nft_expr_t *x, uint32_t *to) no
     # load_made: the fields that most rules ask for, of a header-only packet, without a detour by bytes: addresses and ports.
     # => False: another field.
     cdef uint32_t addresses = 8 if FN_V6 else 12
+    # a header is made byte by byte only where a rule asks for anything else
     if x.a == NFT_BASE_NETWORK and x.c == FN_ADDR_BYTES and (x.b == addresses or x.b == addresses + FN_ADDR_BYTES):
         put_addr(to, tuple_src(p.t) if x.b == addresses else tuple_dst(p.t))
         return True
@@ -148,6 +149,7 @@ cdef inline int follow_extension(const pkt_t *p, uint32_t *kind, uint32_t *at) n
     if here == V6_FRAGMENT:
         at[0] += 8
         return EXTENSION_LATER if load_be16(header + 2) & 0xfff8 else EXTENSION_NEXT
+    # AH counts words of four bytes less two (RFC 4302), all others words of eight less one (RFC 8200)
     at[0] += (header[1] + 2) * 4 if here == V6_AUTH else (header[1] + 1) * 8
     return EXTENSION_NEXT
 
@@ -164,6 +166,7 @@ cdef inline uint32_t find_extension(const pkt_t *p, uint32_t kind) noexcept nogi
     while said == EXTENSION_NEXT and is_extension(next_):
         was, here = next_, at
         said = follow_extension(p, &next_, &at)
+        # asked for behind the step: of a header that is cut not even its being there is said
         if was == kind and said != EXTENSION_CUT:
             return here
     return at if said == EXTENSION_NEXT and next_ == kind else 0
@@ -200,13 +203,16 @@ cdef inline bint load_payload(const pkt_t *p, const nft_expr_t *x, uint32_t *to)
     cdef uint32_t i, byte_, proto, at
     if p.data == NULL and load_made(p, x, to):
         return True
+    # the bytes are put in one by one, and the highest of the first word may be none of the field's
     memset(to, 0, 4 * x.words)
     if x.a == NFT_BASE_INNER or (x.a == NFT_BASE_TRANSPORT and not find_transport(p, &proto, &at)):
         return False
     # recorded: only nft_payload_eval asks whether the packet is a later fragment; nft_payload_fast_eval, which reads 1, 2 or 4
     # bytes at a multiple of their number, takes its data for a header
     if fn_unlikely(p.part == PART_LATER) and x.a == NFT_BASE_TRANSPORT and (x.c not in (1, 2, 4) or x.b % x.c != 0):
-        return False
+        # recorded: behind an authentication header, which is one of transport here, no fragment header was looked for
+        if not FN_V6 or at == 0:
+            return False
     if p.data != NULL:
         start += at if x.a == NFT_BASE_TRANSPORT else 0
         if start + x.c > p.len:
@@ -251,6 +257,7 @@ cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexc
     # put_name: the name of an interface, which has four words; of none it is empty.
     cdef uint32_t i
     for i in range(4):
+        # names of devices are the first words of all, four for each
         to[i] = e.nft_words[4 * iface + i] if iface else 0
 
 
@@ -258,6 +265,7 @@ cdef inline bint load_owner(engine_t *e, const pkt_t *p, const nft_expr_t *x, ui
     # load_owner: nft_meta_get_eval_skugid: only packets of the node itself have a socket; see rules/owner.pxd.
     if p.in_iface != 0:
         return False
+    # who calls is told that the answer depended on an owner that nobody may have named
     e.owner_asked |= 1 << (OWNER_UID if x.a == NFT_META_SKUID else OWNER_GID)
     to[0] = e.owner_uid if x.a == NFT_META_SKUID else e.owner_gid
     return True
@@ -359,6 +367,7 @@ cdef inline void load_account(const engine_t *e, const pkt_t *p, const nft_expr_
     cdef uint64_t packets = 0
     cdef uint64_t bytes_ = 0
     cdef uint32_t way
+    # nf_conntrack_acct as it was when the connection began: one that began uncounted stays so
     if e.conns[p.ct].flags & CONN_COUNTED:
         for way in range(2):
             if x.b == way or x.b == BOTH:
@@ -405,6 +414,7 @@ cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *t
 cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, uint32_t device) noexcept nogil:
     # fib_type6: __nft_fib6_eval_type: => RTN_*, by the route, and where that says nothing by the address.
     cdef uint32_t kind = e.routes[route - 1].kind if route else ROUTE_UNREACHABLE
+    # no route, or one that forbids: the address is not asked, be it that of a group
     if kind > ROUTE_MULTICAST:
         return kind
     if is_anycast6(&e.routes[route - 1], addr):

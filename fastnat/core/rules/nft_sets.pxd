@@ -44,6 +44,7 @@ cdef inline uint32_t key_hash(const engine_t *e, const nft_set_t *s, const uint3
     cdef uint32_t h = 0
     cdef uint32_t i, word
     for i in range(s.key_words):
+        # of ranges only the parts that are single values in all elements say where to look
         word = key[i] & e.nft_words[s.exact + i] if s.kind == NFT_SET_RANGES else key[i]
         h = (h ^ word) * <uint32_t>0x9e3779b1
         h ^= h >> 15
@@ -98,6 +99,7 @@ cdef inline uint32_t find_in_set(const engine_t *e, const nft_set_t *s, const ui
     cdef uint32_t at = find_interval(e, s, key) if s.kind == NFT_SET_INTERVALS else find_chained(e, s, key)
     if at != FN_NONE and not is_over(e, s, at):
         return at
+    # the catch-all holds whatever no element holds, also where the one that did is over
     at = s.any
     return at if at != FN_NONE and not is_over(e, s, at) else FN_NONE
 
@@ -128,6 +130,7 @@ cdef inline uint32_t new_element(engine_t *e, nft_set_t *s, const uint32_t *key)
     cdef uint32_t at
     cdef uint32_t *head
     if s.count == s.size:
+        # the kernel collects in the background; here nobody needs the room before the set is full
         remove_due(e, s)
     if s.count == s.size:
         return FN_NONE
@@ -172,8 +175,10 @@ cdef inline uint32_t change_set(engine_t *e, const nft_expr_t *x, const uint32_t
         at = new_element(e, s, key)
         if at == FN_NONE:
             return 0
+        # a map: the statement says what the key leads to
         if x.b >> 8:
             memcpy(element_data(e, s, at), regs + x.dreg, 4 * s.data_words)
+        # a place that was used before still has the counts of its last element
         start_states(e, s, at)
         e.nft_elements[at].timeout = timeout
         e.nft_elements[at].expires = <uint32_t>e.now + timeout

@@ -39,6 +39,7 @@ cdef inline bint cmp_holds(const engine_t *e, const nft_expr_t *x, const uint32_
     if x.words == 1:
         d = 0 if from_[0] == x.a else -1 if from_[0] < x.a else 1
     else:
+        # the kernel compares bytes in network order (memcmp): the order of numbers, the most significant word first
         d = compare_words(from_, &e.nft_words[x.a], x.words)
     if x.b == NFT_EQ or x.b == NFT_NEQ:
         return (d == 0) == (x.b == NFT_EQ)
@@ -98,6 +99,7 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
     # a bucket is never fuller than the burst
     if tokens > s.most:
         tokens = s.most
+    # noted whether or not the packet passes: what the time has earned is in the tokens, and must not be earned twice
     s.last = now
     if tokens >= cost:
         s.tokens = tokens - cost
@@ -108,6 +110,7 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
 
 cdef inline bint quota_holds(const engine_t *e, const pkt_t *p, const nft_expr_t *x, nft_state_t *s) noexcept nogil:
     # quota_holds: nft_quota_do_eval. Older kernels took the last byte of a quota as one too many.
+    # what is over the quota counts as well (nft_overquota adds before it compares)
     s.bytes += p.length
     return (s.bytes > s.most or (e.profile == LINUX_5_4 and s.bytes == s.most)) == (x.b & 1)
 
@@ -136,6 +139,7 @@ cdef inline uint64_t *last_counted(engine_t *e, nft_state_t *s, const tuple_t *o
             gone += 1
             continue
         link = &e.nft_conns[at].next
+    # only the end of a list gets new connections (list_add_tail), so the walk goes on to it, whatever stood in front
     while link[0]:
         link = &e.nft_conns[link[0] - 1].next
     return link
@@ -145,6 +149,7 @@ cdef inline bint count_connection(engine_t *e, nft_state_t *s, uint64_t *link, t
     # count_connection: add a connection.
     # => False: there is no room.
     cdef uint32_t at
+    # places of connections that are over come first: the memory grows to the most that were counted at once
     if e.free_nft_conn:
         at = e.free_nft_conn - 1
         e.free_nft_conn = <uint32_t>e.nft_conns[at].next
@@ -167,8 +172,10 @@ cdef inline bint counted(engine_t *e, const pkt_t *p, nft_state_t *s) noexcept n
     cdef tuple_t own = e.conns[p.ct].tuples[0] if p.ct != FN_NONE else p.t
     cdef uint32_t id_ = p.ct << 1 if p.ct != FN_NONE else find_tuple(e, own, tuple_hash(e, own), <uint32_t>e.now)
     cdef uint32_t status = e.conns[id_ >> 1].status if id_ != FN_NONE else 0
+    # s.tokens: when the list was looked through last, one more so that 0 says never; s.most: how many it held then
     cdef bint now = s.tokens == e.now + 1
     cdef uint64_t *link
+    # it was added by its first packet, or has begun before there was a rule
     if e.profile != LINUX_5_4 and status & IPS_ASSURED:
         if not now:
             last_counted(e, s, NULL)
@@ -195,6 +202,7 @@ cdef inline uint32_t count_says(engine_t *e, const pkt_t *p, const nft_expr_t *x
     # => GOES_ON, LEAVES, or TARGET_DROP: the packet makes no tuple, or there is no room.
     if (p.ct == FN_NONE and not p.tracked) or not counted(e, p, s):
         return TARGET_DROP
+    # x.b & 1: over, so that the rule holds from one more than the number on
     return GOES_ON if (s.packets > x.c) == (x.b & 1) else LEAVES
 
 
@@ -212,20 +220,23 @@ cdef inline uint32_t stateful_says(engine_t *e, pkt_t *p, const nft_expr_t *x, u
     elif x.kind == NFT_CONNLIMIT:
         return count_says(e, p, x, s)
     else:
+        # one more than the moment, so that 0 says that no packet has come
         s.last = e.now + 1
     return GOES_ON
 
 
 cdef inline void collect_each_second(engine_t *e, nft_state_t *s) noexcept nogil:
-    # collect_each_second: connections that are over leave the list of an element when its set is looked through (nft_rhash_gc).
+    # collect_each_second: connections that are over leave the list of an element when its set is looked through
+    # (nft_rhash_gc), each second as many as a packet takes out. Recorded: the next packet looks at the list all the same.
     cdef uint64_t second = e.now // FN_HZ
-    if s.period == second:
-        return
+    cdef uint64_t rounds = second - s.period
+    cdef uint64_t there = 0
     s.period = second
-    if s.packets:
+    # none is left that is over once a round takes nothing out
+    while rounds and s.packets != there:
+        there = s.packets
         last_counted(e, s, NULL)
-        s.tokens = e.now + 1
-        s.most = s.packets
+        rounds -= 1
 
 
 cdef inline uint32_t carried_say(engine_t *e, pkt_t *p, const nft_set_t *s, uint32_t element) noexcept nogil:
@@ -233,12 +244,15 @@ cdef inline uint32_t carried_say(engine_t *e, pkt_t *p, const nft_set_t *s, uint
     # => As stateful_says.
     cdef uint32_t first = s.states + (element - s.first) * s.n_states
     cdef uint32_t i, said
+    # listed without statements: only elements that packets add get those of their set
     if e.nft_elements[element].used & FN_NFT_BARE:
         return GOES_ON
     for i in range(s.n_states):
+        # before the packet is counted: what is over in the second in which its set is looked through takes no place
         if e.nft_exprs[s.state_exprs + i].kind == NFT_CONNLIMIT:
             collect_each_second(e, &e.nft_states[first + i])
         said = stateful_says(e, p, &e.nft_exprs[s.state_exprs + i], first + i)
+        # a limit that an element carries may end the rule though the element was found
         if said != GOES_ON:
             return said
     return GOES_ON
@@ -304,6 +318,7 @@ cdef inline uint32_t nat_range(engine_t *e, pkt_t *p, const nft_expr_t *x, const
         r.min_proto = <uint16_t>regs[min_proto]
         r.max_proto = <uint16_t>regs[max_proto]
     elif e.slice_last and (x.a == TARGET_SNAT or x.a == TARGET_MASQUERADE):
+        # a share of the ports holds only where the rule names none: what a rule says goes before
         r.flags |= RANGE_PROTO_SPECIFIED
         r.min_proto = e.slice_first
         r.max_proto = e.slice_last
@@ -318,11 +333,13 @@ cdef inline uint32_t set_mss(pkt_t *p, uint32_t mss) noexcept nogil:
     if p.data == NULL:
         return GOES_ON
     at = find_tcp_option(p, 2, 4)
+    # what is cut cannot be judged; the kernel leaves the rule rather than read on
     if at == OPTION_CUT or tcp_header_end(p) == 0:
         return LEAVES
     if at == OPTION_MISSING:
         return GOES_ON
     before = load_be16(p.data + at + 2)
+    # a larger one would promise more than its sender takes
     if before <= mss:
         return GOES_ON
     p.data[at + 2] = <uint8_t>(mss >> 8)
@@ -488,6 +505,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     # evaluate: one expression.
     # => GOES_ON, LEAVES, or a verdict, TARGET_*.
     cdef uint32_t kind = x.kind
+    # what most rules are made of is asked for first
     if kind == NFT_CMP:
         return GOES_ON if cmp_holds(e, x, regs + x.sreg) else LEAVES
     # codes.h keeps the kinds that load side by side
@@ -524,6 +542,7 @@ cdef inline uint32_t evaluate(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32
     elif NFT_COUNTER <= kind <= NFT_CONNLIMIT:
         return stateful_says(e, p, x, x.a)
     elif kind == NFT_OBJECT:
+        # a map of objects: the register names the expression of the object that was found
         x = &e.nft_exprs[regs[x.sreg]]
         if x.kind == NFT_SET_HELPER or x.kind == NFT_SET_TIMEOUT:
             return assign(e, p, x, regs)
@@ -555,6 +574,7 @@ cdef inline uint32_t rule_says(engine_t *e, pkt_t *p, uint32_t rule, uint32_t *r
 
 cdef inline void log_rule(engine_t *e, uint32_t rule, uint32_t said) noexcept nogil:
     # log_rule: note a rule that held, for a trace.
+    # a full log ends without a word: a trace says less, but the packet goes the same way
     if e.n_nft_log + 2 <= e.max_nft_log:
         e.nft_log[e.n_nft_log] = rule
         e.nft_log[e.n_nft_log + 1] = said
@@ -576,6 +596,7 @@ cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexc
         said = rule_says(e, p, at, regs, &chain)
         if fn_unlikely(e.max_nft_log != 0) and said != LEAVES:
             log_rule(e, at, said)
+        # before the verdict: a jump comes back to the rule behind its own
         at += 1
         if said == GOES_ON or said == LEAVES:
             continue
@@ -588,6 +609,7 @@ cdef inline uint32_t walk_chain(engine_t *e, pkt_t *p, const base_t *base) noexc
             depth += 1
             at = chain
         elif said == TARGET_GOTO:
+            # nothing is put on the stack: the end of that chain leads to where this one was jumped from
             at = chain
         elif said == TARGET_RETURN or said == TARGET_CHAIN_END:
             if depth == 0:
@@ -622,6 +644,7 @@ cdef inline uint32_t base_says(engine_t *e, uint32_t table, pkt_t *p, const base
     cdef uint32_t said
     if fn_likely(not base.routes):
         return chain_says(e, table, p, base)
+    # type route, and mangle: a mark or TOS that it sets may choose another route (nf_route_table_hook4, ipt_mangle_out)
     before = way_of(p)
     said = chain_says(e, table, p, base)
     if not rule_reason[said] and keep_way(e, p, &before):
@@ -635,6 +658,7 @@ cdef inline uint32_t run_bases(engine_t *e, uint32_t table, pkt_t *p) noexcept n
     cdef uint32_t first = e.base_first[table][p.hook]
     cdef uint32_t i, said
     if e.hook_entry[table][p.hook] == FN_ONLY_BASES and table != TABLE_LAST:
+        # the table of iptables is there without a rule: its policy counts the packet
         p.unruled |= <uint32_t>1 << (table * 5 + p.hook)
     for i in range(first, first + e.base_count[table][p.hook]):
         said = base_says(e, table, p, &e.bases[i])

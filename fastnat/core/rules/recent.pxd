@@ -88,6 +88,7 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
     cdef uint32_t ttl = p.ttl + (1 if p.out_iface and p.in_iface else 0)
     cdef recent_t *r
     cdef bint holds
+    # --mask: all of a network is one entry of the list
     addr &= e.targets[more.recent_more.at].masks.src
     r = recent_find(e, m.recent.list, addr, ttl, m.bits & RECENT_TTL)
     # who is not in the list is added by --set alone
@@ -106,6 +107,7 @@ cdef inline bint recent_holds(engine_t *e, const match_t *m, const match_t *more
     if op == RECENT_REMOVE:
         r.used = 0
         return True
+    # before the entry is stamped: the packet at hand is no hit of its own
     holds = recent_hits(e, m.recent.list, r, p.now, m.recent.window, m.recent.hits)
     if m.bits & RECENT_REAP:
         recent_reap(e, m.recent.list, p.now, m.recent.window)
@@ -137,6 +139,7 @@ cdef inline bint limit_holds(match_t *m, match_t *more, uint32_t now) noexcept n
     # the first: what a long time adds does not fit in 32 bits
     if past > m.limit.most // CREDITS or credit > m.limit.most:
         credit = m.limit.most
+    # whether or not it suffices: the credit holds what the time has given
     more.limit_more.last = now
     if credit >= m.limit.cost:
         more.limit_more.credit = credit - m.limit.cost

@@ -49,6 +49,7 @@ cdef inline element_t *find_element(const engine_t *e, const set_t *s, const add
         m = &e.elements[s.first_slot + slot]
         if not m.used:
             return NULL
+        # whose time is over is not taken out: the slot stays in the way of those behind it
         if m.addrs[0] == addrs[0] and m.addrs[1] == addrs[1] and m.port == port and m.prefix == prefix:
             return NULL if m.expires and <int32_t>(now - m.until) > 0 else m
         slot = (slot + 1) & s.mask
@@ -68,6 +69,7 @@ cdef inline bint packet_port(const pkt_t *p, bint src, bint with_proto, uint32_t
     # => False: a packet without a port cannot be in the set.
     cdef uint32_t proto = tuple_proto(p.t)
     port[0] = 0
+    # a packet of headers alone has its ports in the tuple, whatever was cut off
     if p.data != NULL and p.len < p.l4off + header_of(proto):
         return False
     if has_ports(proto):
@@ -75,6 +77,7 @@ cdef inline bint packet_port(const pkt_t *p, bint src, bint with_proto, uint32_t
     elif proto == PROTO_ICMP:
         port[0] = tuple_dport(p.t)
     if with_proto:
+        # one number for both: port 53 of UDP is another element than that of TCP
         port[0] |= proto << 16
         return proto != 0
     return proto == PROTO_TCP or proto == PROTO_UDP
@@ -112,9 +115,11 @@ cdef inline bint extensions_hold(const engine_t *e, const set_t *s, const match_
     # extensions_hold: the packet counts for an element, and what its counters are asked holds (ip_set_match_extensions).
     if not s.counts:
         return True
+    # counted before its counters are asked, so that the packet itself is among them
     if not m.bits & SET_SKIP_COUNTERS and not (member and m.bits & SET_SKIP_SUBCOUNTERS):
         x.packets += 1
         x.bytes += p.length
+    # what a rule asks of counters it asks of the list, not of the sets in it
     return member or not m.bits & SET_ASK_COUNTERS or counts_hold(e, m, x)
 
 
@@ -129,6 +134,7 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
     cdef int prefix
     cdef bint src
     cdef element_t *x
+    # recorded: fewer directions than dimensions name no element, and inverted all packets match
     if m.set.n_dims < s.n_dims:
         return NULL
     addrs[0] = 0
@@ -143,6 +149,7 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
         if s.dims[i] == DIM_NETWORK:
             network = <int>at
         at += 1
+    # all of a network is one element of the set (create ... netmask)
     if s.netmask != WHOLE:
         addrs[0] &= mask_of(s.netmask)
     if network < 0:
@@ -150,6 +157,7 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
         return x if x != NULL and extensions_hold(e, s, m, x, p, member) else NULL
     whole = addrs[network]
     for prefix in range(FN_ADDR_BITS, -1, -1):
+        # only the lengths that the set has: a look-up for each
         if not (s.prefixes[prefix >> 6] >> (prefix & 63)) & 1:
             continue
         addrs[network] = whole & mask_of(<uint32_t>prefix)
@@ -167,6 +175,7 @@ cdef inline bint in_one_set(const engine_t *e, const set_t *s, const match_t *m,
     cdef const element_t *x = element_of(e, s, m, p, member)
     if x == NULL:
         return False
+    # the rule wants the exceptions themselves
     if s.exceptions and m.bits & SET_RETURN_NOMATCH:
         return x.nomatch
     return not x.nomatch

@@ -114,8 +114,10 @@ cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo
     p.target = &e.targets[fresh.target_arg]
     if memo == NULL:
         return fresh.kind
+    # of alike rules, which differ by source, the memo notes which kind it is, not which rule
     if fresh.varied:
         fresh.varied = varied_of(e, p, fresh.varied - 1)
+    # a rule that asked for more than the key, or changed more than the mark: the next packet walks again
     if not p.unrepeatable and fresh.n <= FN_TABLE_MEMO_RULES:
         table_memo_flush(e, memo)
         fresh.key[0] = key[0]
@@ -141,6 +143,7 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     if fn_unlikely(e.n_bases != 0):
         fn_rarely()
         return run_bases(e, table, p)
+    # what is cut off may be dropped by any rule that asks for ports, which a key does not say
     if e.n_memos == 0 or l4_cut(p):
         return walk_anew(e, table, p, NULL, NULL)
     table_memo_key(e, table, p, key)
@@ -150,7 +153,9 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
         return walk_anew(e, table, p, memo, key)
     memo.packets += 1
     memo.bytes += p.length
+    # what is reported does not depend on whether something was remembered
     e.stats[STAT_RULES_WALKED] += memo.walked
+    # rules may have set it; the key has the mark in front of them, so it is the same for all
     p.mark = memo.mark
     p.target = &e.targets[memo.target_arg]
     if fn_unlikely(memo.varied != 0):

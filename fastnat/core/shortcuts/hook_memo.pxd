@@ -21,7 +21,9 @@ from .pass_memo cimport pass_memo_flush
 cdef inline void memo_key(const engine_t *e, pkt_t *p, uint64_t *key) noexcept nogil:
     # memo_key: everything about the packet that a rule, a route or a martian check may ask. Bit 63: the key is in use.
     classify(e, p)
+    # classes: no rule and no route tells two addresses of one class apart
     key[0] = p.src_class | <uint64_t>p.dst_class << 32 | <uint64_t>p.apart << APART_SHIFT
+    # the mark as conntrack's hook left it: rules behind may ask for it, and change it
     key[1] = p.mark | <uint64_t>(p.tcp_flags & 0xff) << 32 | <uint64_t>tuple_proto(p.t) << 40
     key[2] = p.in_iface | p.port_classes | <uint64_t>1 << 63
 
@@ -74,9 +76,11 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
         return
     n = gather_rules(e, p, PLACE_DST, rules, FN_MEMO_RULES, &walked)
     # walked rules are counted in 16 bits
+    # too long to be noted: the next packet walks again, with the same answer
     if n > FN_MEMO_RULES or walked > 0xffff:
         return
     memo = &e.memos[slot_of(e, key)]
+    # another key may have had the place: what its packets counted goes to the rules first
     memo_flush(e, memo)
     for i in range(3):
         memo.key[i] = key[i]
@@ -87,6 +91,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.mark = src.mark
     memo.route = p.route
     memo.out_iface = e.routes[p.route - 1].iface
+    # so that the connections go with their device (nf_nat_masquerade), as those of the long way do
     memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
     memo.addr = only_addr(e, p, key, dst, src, range_)
     take_destination(memo, dst, &e.targets[dst.target_arg])
@@ -105,6 +110,7 @@ cdef inline memo_t *remembered(engine_t *e, pkt_t *p, uint64_t *key) noexcept no
     cdef memo_t *memo
     memo_key(e, p, key)
     memo = &e.memos[slot_of(e, key)]
+    # a hash that meets says nothing: all three words have to
     if memo.key[0] != key[0] or memo.key[1] != key[1] or memo.key[2] != key[2]:
         return NULL
     return memo
@@ -141,17 +147,21 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     cdef addr_t addr = memo.addr
     cdef uint32_t target = memo.target_arg
     cdef target_t range_
+    # the rules' own counters are spared: memo_flush gives them all packets at once
     memo.packets += 1
     memo.bytes += p.length
+    # as if the rules had been walked: what is reported must not depend on who came by first
     e.stats[STAT_RULES_WALKED] += memo.walked
     p.mark = memo.mark
     p.route = memo.route
     p.out_iface = memo.out_iface
     p.hook = HOOK_POSTROUTING
     c.routes[0] = memo.route
+    # DNAT first: the source is chosen for the translated destination, as in POSTROUTING
     bind_destination(e, p, memo)
     if fn_unlikely(memo.varied != 0):
         count_rule(e, varied_range(e, memo, tuple_src(p.t), &addr, &target), p.length)
+    # one address for all: no rule, route or address list is asked any more
     if addr:
         range_ = e.targets[target]
         range_of_address(&range_, addr)
@@ -170,6 +180,7 @@ cdef inline void flush_policies(engine_t *e) noexcept nogil:
     for table in range(4):
         for hook in range(5):
             count = &e.unruled[table][hook]
+            # packets that passed all of these chains were counted once for all of them
             if (FORWARDED & ~e.ruled) >> (table * 5 + hook) & 1:
                 count.packets += e.passed.packets
                 count.bytes += e.passed.bytes

@@ -65,6 +65,7 @@ cdef inline void overflow_add(bucket_t *b, uint8_t tag, int n) noexcept nogil:
     # overflow_add: one item more, or less, has left; a counter that is full stays so.
     cdef uint32_t count = overflow_count(b, tag)
     cdef uint32_t shift = (tag & 7) * 4
+    # it has lost count, and a count that is too high only costs a look at the next bucket
     if count == STICKY:
         return
     count = <uint32_t>(<int>count + n)
@@ -136,6 +137,7 @@ cdef inline void read_window(const engine_t *e, const table_t *t, bucket_t *b) n
     cdef uint64_t hashes[12]
     cdef uint32_t i, k, used, n
     cdef uint32_t *item
+    # all records of the group on their way before the first is hashed
     for i in range(FN_GROUP_BUCKETS):
         used = slots_in_use(b + i)
         while used:
@@ -184,6 +186,7 @@ cdef inline bint table_remove(table_t *t, uint64_t h, uint32_t id_) noexcept nog
     cdef uint64_t offset
     if slot == NULL:
         return False
+    # only those are counted at home
     if slot[0] & DISPLACED():
         overflow_add(bucket_home(t, h), tag_of(h), -1)
     offset = (<uint64_t>slot - <uint64_t>t.buckets)
@@ -213,6 +216,7 @@ cdef inline void table_split(engine_t *e, table_t *t) noexcept nogil:
     cdef uint32_t n = 0
     cdef uint32_t i
     cdef uint32_t bit = t.level % HASH_BITS
+    # five bits are used up: five more out of the records, for the next five levels
     if bit == 0 and t.level > 0:
         read_window(e, t, low)
     for i in range(FN_GROUP_BUCKETS):
@@ -270,6 +274,7 @@ cdef inline bint table_insert(engine_t *e, table_t *t, uint64_t h, uint32_t id_)
 cdef inline bint table_insert_growing(engine_t *e, table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     # table_insert_growing: grow until it fits.
     # => False: the table may not grow any more.
+    # each split halves one group, not always the full one
     while not table_insert(e, t, h, id_):
         if t.groups == t.max_groups:
             return False

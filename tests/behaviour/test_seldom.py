@@ -1,0 +1,96 @@
+"""What seldom happens: a batch that pauses in a shard, a search that passes 16 bits, bitmaps that give way."""
+
+import numpy as np
+import pytest
+from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, OWN, SERVER, clients, router
+from behaviour.test_sound import doubling
+
+import fastnat
+from fastnat import EngineGroup, Verdict
+
+SYN = 2
+
+
+@FAMILIES
+@pytest.mark.parametrize("timed", [False, True])
+def test_no_packet_is_passed_over_where_a_batch_of_a_shard_pauses(family, timed):
+    """Behind a walk of 65,535 rules or more a batch may pause, and goes on with the next packet."""
+    rules = doubling(18) + MASQUERADE.format("")
+    node = router(family, rules)
+    group = EngineGroup(node, ["r0"], shards=3, seed=3)
+    n = 60
+    fields = {"proto": "udp", "src": clients(family, n), "sport": 4000 + np.arange(n), "dport": 53, "iface": "r0"}
+    batch = group.packets(dst=SERVER[family], **fields)
+    out = group.process(batch, np.full(n, 1.0) if timed else 1.0)
+    assert (out["verdict"] == Verdict.FORWARD).all()
+    assert (out["dport"] == 53).all() and (out["sport"] != 0).all()
+    assert group.stats["new"] == len(group) == n
+    group.close()
+
+
+@FAMILIES
+@pytest.mark.parametrize("last", [2036, 2098, 2099, 2126])
+def test_a_search_begins_anew_behind_the_last_16_bit_offset(family, last):
+    """Windows that do not divide 65,536: behind offset 65,535 comes offset 0, with bitmaps as without."""
+    node = router(family, MASQUERADE.format(f"--to-ports 2000-{last}").replace("-o r1", "-o r1 -p udp"))
+    engines = [fastnat.Engine(node, seed=last, bitmap_bytes=size) for size in (0, 1 << 20)]
+    rng = np.random.default_rng(last)
+    for step in range(5):
+        n = 1200
+        there = clients(family, 3000)
+        to = [SERVER[family][:-1] + str(k) for k in range(4)]
+        fields = {
+            "src": [there[k] for k in rng.integers(0, 3000, n)], "dst": [to[k] for k in rng.integers(0, 4, n)],
+            "sport": rng.integers(1, 60_000, n), "dport": 53, "proto": "udp", "iface": "r0",
+        }  # fmt: skip
+        out = [e.process(e.packets(**fields), 1.0 + 11 * step) for e in engines]
+        assert (out[0] == out[1]).all()
+        assert engines[0].stats["found"] == engines[1].stats["found"]
+        for engine in engines:
+            engine.check()
+    assert engines[1].core_of(family).tables["bitmaps"] > 0
+
+
+@FAMILIES
+def test_bitmaps_that_give_way_leave_all_others_where_they_are_found(family):
+    """Many crowded destinations and memory for few of them: keys of one slot stand behind each other in the index."""
+    rules = MASQUERADE.format("--to-ports 2000-2015").replace("-o r1", "-o r1 -p udp")
+    node = router(family, rules)
+    engines = [fastnat.Engine(node, seed=1, key=12345, bitmap_bytes=size) for size in (0, 30_000, 120_000)]
+    to = [SERVER[family][:-1] + str(k) for k in range(1, 10)]
+    rng = np.random.default_rng(family)
+    there = clients(family, 400)
+    for step in range(6):
+        n = 700
+        fields = {
+            "src": [there[k] for k in rng.integers(0, 400, n)], "dst": [to[k] for k in rng.integers(0, 9, n)],
+            "sport": 7, "dport": rng.integers(1, 14, n), "proto": "udp", "iface": "r0",
+        }  # fmt: skip
+        out = [e.process(e.packets(**fields), 1.0 + 9 * step) for e in engines]
+        assert (out[0] == out[1]).all() and (out[0] == out[2]).all()
+        for engine in engines:
+            engine.check()
+    assert engines[2].core_of(family).tables["bitmaps"] > 3
+
+
+@FAMILIES
+def test_where_a_packet_without_a_route_is_dropped(family):
+    node = router(family, MASQUERADE.format(""))
+    node.remove_route("default" if family == 4 else "::/0")
+    lost = fastnat.Engine(node)
+    for iface, src in (("r0", CLIENT[family]), ("local", OWN[family])):
+        packet = lost.packets(proto="udp", src=src, dst=SERVER[family], sport=7, dport=53, iface=iface)
+        told = lost.trace(packet)
+        assert (told.reason, told.waypoints[-1].says) == ("no_route", "dropped: no_route")
+
+
+def test_a_node_of_lo_alone_has_no_way_to_groups():
+    """nft_fib6_eval: each device but lo has a route to all groups; without one there is no way to a group."""
+    text = "table ip6 t {\nchain c {\ntype filter hook output priority 0;\nfib saddr oif {}\n}\n}\n"
+    for rule, through in (("exists drop", True), ("missing drop", False)):
+        node = fastnat.Node()
+        node.add_address("lo", "::1/128")
+        node.load_nft(text.replace("{}", rule, 1))
+        nat = fastnat.Engine(node)
+        own = nat.packets(proto="udp", src="ff0e::1", dst="::1", sport=7, dport=53, iface="local")
+        assert (nat.process(own)["verdict"][0] == Verdict.LOCAL) == through
