@@ -82,15 +82,3 @@ def test_where_a_packet_without_a_route_is_dropped(family):
         packet = lost.packets(proto="udp", src=src, dst=SERVER[family], sport=7, dport=53, iface=iface)
         told = lost.trace(packet)
         assert (told.reason, told.waypoints[-1].says) == ("no_route", "dropped: no_route")
-
-
-def test_a_node_of_lo_alone_has_no_way_to_groups():
-    """nft_fib6_eval: each device but lo has a route to all groups; without one there is no way to a group."""
-    text = "table ip6 t {\nchain c {\ntype filter hook output priority 0;\nfib saddr oif {}\n}\n}\n"
-    for rule, through in (("exists drop", True), ("missing drop", False)):
-        node = fastnat.Node()
-        node.add_address("lo", "::1/128")
-        node.load_nft(text.replace("{}", rule, 1))
-        nat = fastnat.Engine(node)
-        own = nat.packets(proto="udp", src="ff0e::1", dst="::1", sport=7, dport=53, iface="local")
-        assert (nat.process(own)["verdict"][0] == Verdict.LOCAL) == through
