@@ -40,10 +40,8 @@ SAID = {
     "dport_start", "dport_end", "protocol", "flags", "tos", "dscp", "oif", "oif_detached",
 }  # fmt: skip
 PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136, "gre": 47}
-# link types whose frames have an address of the receiver; a device of which nothing is said is one of them
 # what `ip -d` says of a link, and `ip` does not
 DETAILS = frozenset(("linkinfo", "promiscuity", "min_mtu"))
-LINK_LAYERS = ("ether", "infiniband", "ieee802", "ieee802.11", "fddi")
 # the bits of the octet with which `tos` of a rule is compared: of IPv4 IPTOS_RT_MASK, else the DSCP
 RULE_TOS, RULE_DSCP = 0x1C, 0xFC
 # raised by an object of another form
@@ -85,11 +83,10 @@ def _link(link: dict[str, Any]) -> Interface:
     name, mtu = _text(link["ifname"], "ifname"), _whole(link.get("mtu", 1500), "mtu", 0, 2**32 - 1)
     iface = Interface(name, _whole(link["ifindex"], "ifindex", 0, 2**31 - 1), mtu)
     iface.loopback = "LOOPBACK" in link.get("flags", [])
-    iface.link_layer = link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]) in LINK_LAYERS
     iface.arp = "NOARP" not in link.get("flags", [])
     iface.up = "UP" in link.get("flags", []) or link.get("operstate") != "DOWN"
     iface.group = str(link.get("group", "default"))
-    iface.link_type = str(link.get("link_type", "loopback" if iface.loopback else LINK_LAYERS[0]))
+    iface.link_type = str(link.get("link_type", "loopback" if iface.loopback else iface.link_type))
     iface.mac = mac_number(_text(link.get("address", ""), "address")) if iface.link_layer else None
     # what `ip -d` says of each
     if not DETAILS.isdisjoint(link):
@@ -309,8 +306,6 @@ def address_json(iface: Interface) -> dict[str, Any]:
     flags = [*(["LOOPBACK"] if iface.loopback else []), *([] if iface.arp else ["NOARP"])]
     flags += ["UP"] if iface.up else []
     link = "loopback" if iface.loopback else iface.link_type
-    if not iface.loopback and iface.link_layer != (link in LINK_LAYERS):
-        link = LINK_LAYERS[0] if iface.link_layer else "none"
     head = {"ifindex": iface.index, "ifname": iface.name, "flags": flags, "mtu": iface.mtu, "link_type": link}
     head |= {"group": iface.group} if iface.group != "default" else {}
     head |= {"address": mac_text(iface.mac)} if iface.mac is not None else {}

@@ -9,6 +9,8 @@ from ..addresses import V4, Family
 from ..core.layout import AddressFlag
 from ..util.text import shown, whole
 
+# link types whose frames have an address of the receiver; a device of which nothing is said is the first of them
+LINK_LAYERS = ("ether", "infiniband", "ieee802", "ieee802.11", "fddi")
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 # as `ip -j addr` names the flags of IPv6
 FLAGS6 = {f.name.lower(): int(f) for f in (AddressFlag.DEPRECATED, AddressFlag.TENTATIVE, AddressFlag.TEMPORARY)}
@@ -40,18 +42,22 @@ class Interface:
     addresses: list[Address] = field(default_factory=list)
     addresses6: list[Address] = field(default_factory=list)
     loopback: bool = False
-    # whether its link layer addresses packets to all, groups and one; whether it asks for link-layer addresses
-    link_layer: bool = True
+    # whether it asks for link-layer addresses
     arp: bool = True
     # its group, by number or name; the type of its link layer; of which kind it is, None: nobody has said, "": a device
     # that no driver of links has made
     group: str = "default"
-    link_type: str = "ether"
+    link_type: str = LINK_LAYERS[0]
     kind: str | None = None
     # its link-layer address, None: it has none, or nobody has said
     mac: int | None = None
     # while it is down nobody is asked on it with all others; its addresses of IPv4 stay the node's
     up: bool = True
+
+    @property
+    def link_layer(self) -> bool:
+        """Whether its link layer addresses packets to all, groups and one."""
+        return not self.loopback and self.link_type in LINK_LAYERS
 
     def addresses_of(self, family: Family) -> list[Address]:
         """Return the addresses of one family, to be read or changed."""

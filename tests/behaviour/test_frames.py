@@ -25,7 +25,7 @@ def node_of(rules, folder=None):
     node.add_interface("wan0", ["198.51.100.2/24"])
     node.add_interface("tun0", ["10.0.3.1/24"])
     node.add_route("default", via="198.51.100.1", dev="wan0")
-    node.interfaces["tun0"].link_layer, node.interfaces["tun0"].link_type = False, "none"
+    node.interfaces["tun0"].link_type = "none"
     node.interfaces["lan0"].mac = int(OWN.replace(":", ""), 16)
     for address, mac in (("10.0.1.9", HERE), ("10.0.1.10", THERE), ("fd00:1::9", HERE)):
         node.add_neighbour("lan0", address, mac)
