@@ -205,6 +205,8 @@ class Writer:
             )
             for e in items
         ]  # fmt: skip
+        if merge and len(key) == 1 and key[0].form == "name":
+            found = without_covered(found)
         # a prefix of all bits makes intervals of a set, too
         if len(key) == 1 and (intervals or any(isinstance(e.key, (Range, Prefix)) for e in items)):
             found = merged(found, key[0]) if merge else [replace(e, key=range_of(e.key, key[0])) for e in found]
@@ -608,6 +610,18 @@ def merged(items: list[Element], kind: Datatype) -> list[Element]:
         else:
             found.append((low, high, e))
     return [replace(e, key=interval(low, high, kind)) for low, high, e in found]
+
+
+def without_covered(items: list[Element]) -> list[Element]:
+    """Return names of interfaces without those that begin as another one with a wildcard does; of a map all."""
+    names = [getattr(e.key, "text", "") for e in items]
+    wide = [name[:-1] for name in names if name.endswith("*")]
+    if not wide or any(e.data is not None for e in items):
+        return items
+    return [
+        e for name, e in zip(names, items, strict=True)
+        if not any(name.startswith(start) and name != f"{start}*" for start in wide)
+    ]  # fmt: skip
 
 
 def flag_list(x: Expression, kind: Datatype) -> Expression:
