@@ -16,8 +16,8 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some,
 # QUICK=1 for those that are not slow
 # the documents and the figures only do at length what the other tests do; the last four are about the release build and the sources.
-# Of the laboratory, which is Python, the sanitizers see nothing new: of all that CI runs it took a tenth
-CHECK  := -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/fuzz $(if $(filter checked,$@),tests/laboratory)) \
+# The laboratory is Python over batches that the other tests send, too: the sanitizers leave it out, as it is slow under them
+CHECK   = -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/fuzz $(if $(filter checked,$@),tests/laboratory)) \
 	$(addprefix --ignore=tests/laboratory/,test_laboratory.py test_docs.py test_bench.py test_plan_answers.py test_exhaust_answers.py \
 	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
