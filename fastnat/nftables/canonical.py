@@ -7,7 +7,7 @@ Invariants: a tree and its canonical form decide alike; canonical trees of a tex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
@@ -40,6 +40,7 @@ from .tree import (
     Numgen,
     Object,
     Operation,
+    Option,
     Other,
     Payload,
     Place,
@@ -923,7 +924,9 @@ def implied_by(m: Match) -> tuple[str, str] | None:
     if m.left == Meta("nfproto"):
         return "l3", text
     number = int(text) if text.isdecimal() else PROTOCOL_NAMES.get(text)
-    return None if number is None else ("l4", str(number))
+    # of a number that no header of nft has, `ip protocol` says nothing about those behind it, `meta l4proto` does
+    unknown = number is None or (isinstance(m.left, Payload) and number not in fields.L4_NAMES)
+    return None if unknown else ("l4", str(number))
 
 
 def payloads_of(statement: Statement) -> list[Payload]:
@@ -932,14 +935,22 @@ def payloads_of(statement: Statement) -> list[Payload]:
         return [statement.left] if isinstance(statement.left, Payload) else []
     if type(statement) is Nat and {type(statement.address), type(statement.port)} <= VALUES:
         return []
-    found: list[Payload] = []
+    return [x for x in parts_of(statement) if isinstance(x, Payload)]
+
+
+def options_of(statement: Statement) -> Iterator[Option]:
+    """Yield the options and extension headers that a statement names."""
+    if type(statement) is not Match or type(statement.left) not in LEAVES:
+        yield from (x for x in parts_of(statement) if isinstance(x, Option))
+
+
+def parts_of(statement: Statement) -> Iterator[object]:
+    """Yield a statement and all that it is made of, but for what is in a field of a header or a value."""
     waiting: list[object] = [statement]
     while waiting:
         x = waiting.pop()
-        if isinstance(x, Payload):
-            found.append(x)
-        elif type(x) not in LEAVES:
+        yield x
+        if type(x) is not Payload and type(x) not in LEAVES:
             inner = [getattr(x, name) for name in getattr(x, "__dataclass_fields__", ())]
             parts = [part for value in inner for part in (value if isinstance(value, tuple) else (value,))]
             waiting += reversed([part for part in parts if hasattr(part, "__dataclass_fields__")])
-    return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from ..addresses import V4, Family
 from ..core.layout import FN_NFT_JUMPS, NftExprKind, NftLookup, NftMeta, TargetKind
@@ -18,7 +17,7 @@ from ..errors import RuleError
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from . import elements, fields, hooks, uses
-from .canonical import ABOUT_TCP, ask_tcp, family_asked
+from .canonical import ABOUT_TCP, ask_tcp, family_asked, options_of
 from .changes import Changes
 from .emit import Device, Unsupported
 from .kinds import Kinds
@@ -47,7 +46,6 @@ from .tree import (
     Nat,
     Notrack,
     Object,
-    Option,
     Other,
     Payload,
     Quota,
@@ -303,10 +301,7 @@ class Compiler(Changes):
         for s in rule.statements:
             if family_asked(s):
                 return True
-            asked: Any = s.left if isinstance(s, Match) else None
-            while hasattr(asked, "left"):
-                asked = asked.left
-            if isinstance(asked, Option) and asked.kind == of_other:
+            if any(x.kind == of_other for x in options_of(s)):
                 return False
         return True
 

@@ -822,7 +822,9 @@ def test_a_broken_option_is_missing(option, there):
     [
         ("counter exthdr frag exists", 0), ("counter rt type 0", 0), ("counter ip option rr missing", 1),
         ("counter tcp option maxseg missing", 1), ("counter ip saddr 10.0.0.0/8 ip option rr missing", 1),
-        ("counter meta nfproto ipv6 rt type 0", 1),
+        ("counter meta nfproto ipv6 rt type 0", 1), ("counter rt type vmap { 0 : drop, * : accept }", 0),
+        ("counter udp dport . rt type { 53 . 0 }", 0), ("counter meta mark set rt type map { 0 : 1 }", 0),
+        ("counter meta mark set 1", 1), ("counter ip option rr length vmap { 7 : drop }", 1),
     ],
 )  # fmt: skip
 def test_an_extension_header_asks_for_its_family_in_front_of_the_rule(rule, counted):

@@ -185,6 +185,7 @@ def rules(text, head="table ip t {\n", base=""):
         ("dnat 10.0.0.1:80", "dnat to 10.0.0.1:80"),
         ("masquerade to :1024-65535 persistent,random", "masquerade to :1024-65535 random,persistent"),
         ("ip dscp set 46", "ip dscp set ef"),
+        ("ip protocol { 80 } sctp dport 5", "ip protocol 80 sctp dport 5"),
         ("oifname { lo, \"eth*\", eth0, \"et*\" } drop", "oifname { \"et*\", \"lo\" } drop"),
         ("update @s { ip saddr timeout 90s }", "update @s { ip saddr timeout 1m30s }"),
         ("tcp flags & (fin|syn|rst|ack) == syn drop", "tcp flags syn / fin,syn,rst,ack drop"),
