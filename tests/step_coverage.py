@@ -24,6 +24,7 @@ FEW = {
     "conntrack/confirm.pxd": FULL,
     "conntrack/create.pxd": FULL,
     "datapath.pyx": "refusals of what fastnat.engine never passes, and of memory that is not there",
+    "multipath.pxd": "what policy rules dissect of IPv6, later parts without conntrack: drawn beside the kernel",
     "packet/frame.pxd": "frames to groups and frames of lo: drawn beside the kernel",
     "rules/fetch_ahead.pxd": "it only fetches, which gives no answer; long chains behind a jump are in the benchmarks",
     "rules/proxy.pxd": "one line of thirteen: a cut header, drawn beside the kernel",

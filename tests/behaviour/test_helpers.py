@@ -85,6 +85,25 @@ def test_numbers_behind_the_change_are_adjusted(nat):
     assert longer > 0
 
 
+@pytest.mark.parametrize(("options", "passes"), [
+    ("01010105", False), ("05010000", False), ("05050000", False), ("01010101", True), ("00050000", True),
+    ("08020101", True),
+])  # fmt: skip
+def test_broken_options_behind_the_change_drop_the_segment(nat, options, passes):
+    """nf_ct_sack_adjust: of a segment that acknowledges; one that does not has none looked at."""
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    nat.process_packet(back(207, 107 + len(MANGLED), b"200 .\n"), "eth0", 1.0)
+    segment = TCP(sport=4000, dport=21, flags="A", seq=107 + len(PORT), ack=213, dataofs=6)
+    packet = bytes(IP(src=CLIENT, dst=SERVER) / segment / bytes.fromhex(options))
+    other = nat.fork()
+    assert (nat.process_packet(packet, "cni0", 1.0)[0] == Verdict.FORWARD) == passes
+    segment.flags, segment.ack = "R", 0
+    verdict, data = other.process_packet(
+        bytes(IP(src=CLIENT, dst=SERVER) / segment / bytes.fromhex(options)), "cni0", 1.0
+    )
+    assert (verdict, IP(data)[TCP].seq) == (Verdict.FORWARD, 107 + len(MANGLED))
+
+
 def test_an_expectation_lasts_five_minutes(nat):
     nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
     # so that nothing waits for an acknowledgement, which would end the master after five minutes as well
