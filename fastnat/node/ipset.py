@@ -61,6 +61,8 @@ WORD = re.compile(r'"[^"]*"|\S+')
 WHOLE = 255
 # elements that one `add` may name, and that a text may have in addition to one for each line
 MAX_RANGE, MAX_RANGES = 65_536, 262_144
+# sets and members that commands may look at; those of `ipset save` look at the members of lists alone
+MAX_STEPS = 10_000_000
 # of `create` without maxelem; greatest that is supported
 MAX_ELEMENTS, MOST_ELEMENTS = 65_536, 1 << 25
 FAMILIES = {"inet": V4, "inet6": V6}
@@ -141,7 +143,7 @@ class Reader:
         self.unsupported: dict[str, str] = {}
         # by the name of a set: its elements by what makes them one; members of a list:set have none
         self.there: dict[str, dict[tuple[Any, ...], Element]] = {}
-        self.ranges = 0
+        self.ranges = self.steps = 0
         self.commands: dict[str, tuple[int, Callable[[list[str]], None]]] = {
             "add": (2, self._add), "del": (2, self._del), "flush": (0, self._flush), "destroy": (0, self._destroy),
             "swap": (2, self._swap), "rename": (2, self._rename),
@@ -149,7 +151,7 @@ class Reader:
 
     @property
     def sets(self) -> dict[str, IpSet]:
-        """The sets by their names, in the order of their places."""
+        """The sets by their names."""
         for name, target in self.made.items():
             target.elements = list(self.there[name].values())
         return self.made
@@ -199,6 +201,13 @@ class Reader:
         elif made != replace(self.made[name], elements=[], members=[]):
             raise ValueError(f"set {name!r} is created twice, in two ways")
 
+    def _spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise ValueError(
+                f"its commands look at more than {MAX_STEPS:,} sets or members; give the output of `ipset save`"
+            )
+
     def _named(self, name: str) -> IpSet:
         """Return a set; ValueError if there is none."""
         if name not in self.made:
@@ -246,6 +255,7 @@ class Reader:
             return
         if self.made.get(member, target).kind == "list:set":
             raise ValueError(f"member {excerpt(member)!r} is not a set created before, or is itself a list")
+        self._spend(len(target.members))
         if member in target.members:
             return
         at = len(target.members)
@@ -258,6 +268,7 @@ class Reader:
     def _del(self, words: list[str]) -> None:
         target = self._named(words[1])
         if target.kind == "list:set":
+            self._spend(len(target.members))
             target.members = [member for member in target.members if member != words[2]]
             return
         there = self.there[target.name]
@@ -265,6 +276,7 @@ class Reader:
             there.pop(known(there, e), None)
 
     def _flush(self, words: list[str]) -> None:
+        self._spend(1 if words[1:] else len(self.made))
         for target in [self._named(name) for name in words[1:2]] or self.made.values():
             self.there[target.name].clear()
             target.members.clear()
@@ -291,14 +303,14 @@ class Reader:
         if name in self.made or name in self.unsupported:
             raise ValueError(f"set {target.name!r} cannot be renamed: there is a set {excerpt(name)!r}")
         self._unused(target.name, "renamed")
+        self.there[name] = self.there.pop(target.name)
+        self.made[name] = self.made.pop(target.name)
         target.name = name
-        # it keeps its place
-        self.there = {made.name: self.there[old] for old, made in self.made.items()}
-        self.made = {made.name: made for made in self.made.values()}
 
     def _unused(self, name: str, what: str) -> None:
         """Raise ValueError if a list has a set as a member."""
         for one in self.made.values():
+            self._spend(1 + len(one.members))
             if name in one.members:
                 raise ValueError(f"set {name!r} cannot be {what}: {one.name!r} has it as a member")
 

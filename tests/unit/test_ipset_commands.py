@@ -51,6 +51,12 @@ def test_a_wildcard_is_each_interface_that_begins_so(added):
     assert [e.iface for e in ipset.parse(text)["A"].elements] == ["eth", "lo"]
 
 
+def test_commands_that_look_at_too_many_sets_are_refused():
+    many = "".join(f"create S{n} hash:ip\n" for n in range(4000))
+    with pytest.raises(InputError, match="<ipset>:6501: its commands look at more than 10,000,000 sets or members"):
+        ipset.parse(many + "flush\n" * 4000)
+
+
 @pytest.mark.parametrize(("commands", "says"), [
     ("create A hash:net", "created twice, in two ways"), ("create A hash:ip counters", "created twice, in two ways"),
     ("swap A B", "'B' was not created"), ("create B hash:net\nswap A B", "their type does not match"),
