@@ -616,13 +616,12 @@ def merged(items: list[Element], kind: Datatype) -> list[Element]:
 def without_covered(items: list[Element]) -> list[Element]:
     """Return names of interfaces without those that begin as another one with a wildcard does; of a map all."""
     names = [getattr(e.key, "text", "") for e in items]
-    wide = [name[:-1] for name in names if name.endswith("*")]
+    wide = {name[:-1] for name in names if name.endswith("*")}
     if not wide or any(e.data is not None for e in items):
         return items
-    return [
-        e for name, e in zip(names, items, strict=True)
-        if not any(name.startswith(start) and name != f"{start}*" for start in wide)
-    ]  # fmt: skip
+    # a wildcard covers its own beginning, but not itself
+    ends = [len(name) - 1 if name.endswith("*") else len(name) + 1 for name in names]
+    return [e for name, n, e in zip(names, ends, items, strict=True) if not any(name[:k] in wide for k in range(n))]
 
 
 def flag_list(x: Expression, kind: Datatype) -> Expression:

@@ -189,8 +189,7 @@ class ExpressionParser(Cursor, ABC):
             return Option(kind, ",".join(raw), "raw")
         option = self.name("the name or the number of an option")
         option = fields.tcp_option(option, self.token.text) if kind == "tcp" else option
-        options = {"tcp": fields.TCP_OPTIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}[kind]
-        if self.token.kind == "word" and self.token.text in options.get(option, (0, {}))[1]:
+        if self.token.kind == "word" and self.token.text in fields.OPTIONS[kind].get(option, (0, {}))[1]:
             return Option(kind, option, self.next().text)
         return Option(kind, option)
 

@@ -184,3 +184,5 @@ IP_OPTIONS: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {
         ("ra", 148, {"value": (16, 16)}),
     )
 }
+# by what options and extension headers belong to: Option.kind
+OPTIONS = {"tcp": TCP_OPTIONS, "ip": IP_OPTIONS, "sctp": SCTP_CHUNKS, "exthdr": EXTENSIONS}

@@ -91,14 +91,11 @@ def option_kind(x: Option) -> Datatype:
     """Return the type of the field of an option, or of whether it is there."""
     if not x.field:
         return BOOLEAN
-    if x.kind == "tcp" and x.name in fields.TCP_OPTIONS:
-        return integer(fields.TCP_OPTIONS[x.name][1][x.field][1])
     if x.field == "nexthdr":
         return TYPES["inet_proto"]
-    options = {"exthdr": fields.EXTENSIONS, "ip": fields.IP_OPTIONS, "sctp": fields.SCTP_CHUNKS}
-    known = options.get(x.kind, {}).get(x.name)
-    if known is not None and x.field in known[1]:
-        return TYPES["ipv4_addr"] if x.field == "addr" else integer(known[1][x.field][1])
+    known = fields.OPTIONS[x.kind].get(x.name, (0, {}))[1]
+    if x.field in known:
+        return TYPES["ipv4_addr"] if x.field == "addr" else integer(known[x.field][1])
     return integer(int(x.name.split(",")[-1]) if x.field == "raw" else 32)
 
 
