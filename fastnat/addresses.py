@@ -120,24 +120,6 @@ def end_text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-END = re.compile(r"\[([^]]*)\](?::(.*))?|([^:]*):([^:]*)")
-
-
-def end_of(text: str) -> tuple[str, int | None]:
-    """Return the address and the port, None without one, of 192.0.2.1, 192.0.2.1:80, 2001:db8::1 or [2001:db8::1]:80.
-
-    Raises ValueError for a port that is none; the address is not looked at.
-    """
-    found = END.fullmatch(text)
-    if found is None:
-        return text, None
-    six, port6, four, port4 = found.groups()
-    port = port4 if six is None else port6
-    if port is not None and not (port.isdecimal() and port.isascii() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError(f"port {port[:20]!r} is not a number from 0 to 65535")
-    return four if six is None else six, None if port is None else int(port)
-
-
 def fold(address: int) -> int:
     """Return an address in 32 bits, as `folded` of core/rules/sets.pxd."""
     return (address ^ address >> 32 ^ address >> 64 ^ address >> 96) & 0xFFFFFFFF

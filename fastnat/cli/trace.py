@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from ..addresses import end_of, end_text, family_of
+from ..addresses import end_text, family_of
 from ..dtypes import PROTOCOLS
 from ..engine import Engine
 from ..engine.reasons import REASONS
@@ -18,6 +18,7 @@ from ..engine.trace import Trace
 from ..engine.trace import trace as explain
 from ..errors import InputError
 from ..iptables.context import MAX_ID
+from ..util.text import end_of
 from .forms import Answer, Paper, forms, tell
 from .options import order_option, profile_option
 from .terminal import Date, Mark, Whole, load_node, never_matching, protocol_of, warn, warn_of_rules, working

@@ -38,7 +38,7 @@ from ..engine.engine import MAX_DATE
 from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..util.files import read_text
-from ..util.text import decimal, excerpt, finite, shown
+from ..util.text import end_of, excerpt, finite, shown
 from ..util.units import COUNT, RATE
 from .factors import sport_of
 from .times import hold_of, seconds
@@ -77,15 +77,13 @@ def endpoints(text: str) -> list[tuple[str, int]]:
 
     Of a network these are its hosts: without its first and last address where it has more than two.
     """
-    address, _, port = str(text).rpartition(":")
-    bare = address.removeprefix("[").removesuffix("]")
     try:
-        if address != (f"[{bare}]" if ":" in bare else bare):
+        address, number = end_of(str(text))
+        if not number:
             raise ValueError
-        number = decimal(port, 1, 65535)
-        if "/" not in bare:
-            return [(str(ipaddress.ip_address(bare)), number)]
-        network = ipaddress.ip_network(bare, strict=False)
+        if "/" not in address:
+            return [(str(ipaddress.ip_address(address)), number)]
+        network = ipaddress.ip_network(address, strict=False)
     except ValueError:
         raise InputError(
             f"destination {shown(text)}: expected IP:PORT, [IPv6]:PORT or NETWORK/LEN:PORT, for example "

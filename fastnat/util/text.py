@@ -12,6 +12,8 @@ from ..errors import InputError
 # characters of a line or value that an error shows
 SHOWN = 300
 DECIMAL = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+# [IPv6]:PORT and [IPv6], IPv4:PORT
+END = re.compile(r"\[([^]]{0,80}:[^]]{0,80})\](?::(.*))?|([^:]*):([^:]*)")
 
 
 def excerpt(text: str, limit: int = SHOWN) -> str:
@@ -32,6 +34,19 @@ def decimal(text: str, low: int, high: int, what: str = "number") -> int:
     if not DECIMAL.fullmatch(text) or not low <= int(text) <= high:
         raise ValueError(f"{what} {excerpt(text, 40)!r} is not in {low}..{high}")
     return int(text)
+
+
+def end_of(text: str) -> tuple[str, int | None]:
+    """Return the address and the port, None without one, of 192.0.2.1, 192.0.2.1:80, 2001:db8::1 or [2001:db8::1]:80.
+
+    Raises ValueError for a port that is none; the address is not looked at.
+    """
+    found = END.fullmatch(text)
+    if found is None:
+        return text, None
+    six, port6, four, port4 = found.groups()
+    port = port4 if six is None else port6
+    return four if six is None else six, None if port is None else decimal(port, 0, 65535, "port")
 
 
 def number_of(n: int, what: str, plural: str = "s") -> str:

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 from nodes import flows, make_node
 
 import fastnat
-from fastnat.addresses import end_of, end_text
+from fastnat.addresses import end_text
 from fastnat.cli import group
+from fastnat.util.text import end_of
 
 RULES = """*raw
 -A PREROUTING -p tcp -j ACCEPT
