@@ -164,7 +164,7 @@ class Replay:
 
     def __init__(self, engine: Engine, iface: str | None = None) -> None:
         self.engine, self.iface = engine, iface
-        self.reassembler = Reassembler(engine.node.sysctl)
+        self.reassembler = Reassembler()
         self._follow()
         self.start: float | None = None
         self.now = 0.0

@@ -9,7 +9,10 @@ from fastnat.node import ipset
 
 def made(text):
     """Return the elements of each set as text of their addresses, and the members of lists."""
-    shown = lambda e: V4.to_text(e.addrs[0]) + f"/{e.prefix}" * bool(e.prefix)  # noqa: E731
+
+    def shown(e):
+        return V4.to_text(e.addrs[0]) + f"/{e.prefix}" * bool(e.prefix)
+
     return {name: s.members or [shown(e) for e in s.elements] for name, s in ipset.parse(text).items()}
 
 
