@@ -66,6 +66,15 @@ def test_owner_stands_where_the_kernel_lets_it():
     make_node("*filter\n:X - [0:0]\n-A X -m owner --uid-owner 5 -j DROP\nCOMMIT\n")
 
 
+@pytest.mark.parametrize("dst", ["0.0.0.0", "127.0.0.1", "127.255.255.255", "198.51.100.10"])
+def test_what_goes_round_by_lo_is_for_one_host_whatever_its_address(dst):
+    # recorded: a neighbour on lo has the device's own address (arp_constructor), that of a broadcast, too
+    for said, verdict in (("! --pkt-type unicast", "LOCAL"), ("--pkt-type unicast", "DROP")):
+        nat = fastnat.Engine(make_node(f"*filter\n-A INPUT -m pkttype {said} -j DROP\nCOMMIT\n"))
+        result = nat.process(nat.packets(**{**LOCAL, "src": "127.0.0.1", "dst": dst}), 0.0)
+        assert result["verdict"][0] == fastnat.Verdict[verdict], said
+
+
 def at(text):
     return float(calendar.timegm(datetime.datetime.fromisoformat(text).timetuple()))
 

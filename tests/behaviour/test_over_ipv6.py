@@ -64,6 +64,7 @@ CHOSEN = {
         "test_policy_rules_see_only_the_server",
     ),
     test_matches: (
+        "test_what_goes_round_by_lo_is_for_one_host_whatever_its_address",
         "test_an_engine_without_a_date_refuses_rules_that_ask_for_it",
         "test_connlimit_forgets_what_is_over_when_it_has_no_room", "test_assured_connections_and_connlimit",
         # with the mask of 32 bits they are one client
