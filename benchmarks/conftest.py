@@ -6,8 +6,8 @@ import statistics
 import time
 
 import pytest
-
-from fastnat import bench
+from yardstick import EVERY
+from yardstick import yardstick as measuring
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,7 @@ def _quiet():
 @pytest.fixture(scope="session")
 def yardstick():
     """R [ns] as docs/vocabulary.md defines it, measured now."""
-    return bench.yardstick()
+    return measuring()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def timed(benchmark, yardstick, capsys):
         def loop():
             r = yardstick()
             for i, call in enumerate(calls):
-                if i % bench.EVERY == bench.EVERY - 1:
+                if i % EVERY == EVERY - 1:
                     r = yardstick()
                 start = time.perf_counter_ns()
                 call()

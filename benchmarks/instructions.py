@@ -7,6 +7,7 @@ compiler: with another one than instructions.json names they are only shown.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rows import ROWS
 from workloads import (
     DNAT,
     FILTERED,
@@ -98,6 +100,26 @@ def instrument():
         ctypes.CDLL(str(library)).start()
 
 
+def a_row(name, batches):
+    """Calls of a row of rows.py."""
+    for call, _ in itertools.islice(ROWS[name](LIVE), batches):
+        call()
+
+
+# rows of rows.py that are counted too, with the packets of a call
+FROM_ROWS = {
+    "first_answer": ("first answer of UDP", BATCH),
+    "tcp_life": ("a TCP connection of seven packets", BATCH),
+    "new_icmp": ("new ICMP echo", BATCH),
+    "established_icmp": ("established ICMP echo", BATCH),
+    "new_events": ("events on, new UDP", BATCH),
+    "established_events": ("events on, established UDP", BATCH),
+    "notrack": ("NOTRACK", BATCH),
+    "no_rules": ("no rule at all", BATCH),
+    "process_packet": ("process_packet, established UDP", 1),
+    "port_search_tcp_100": ("port search, TCP, 100 % established", 32),
+    "port_search_time_wait": ("port search, TCP, 100 % in TIME_WAIT", 32),
+}
 # operations counted: the difference of two runs, so that what both do falls out
 OPERATIONS = {
     "new": new_example,
@@ -119,6 +141,7 @@ OPERATIONS = {
     "established_frames": partial(established, FRAMES),
     "new_frames_tcp": partial(new, FRAMES_TCP),
     "established_frames_tcp": partial(established, FRAMES_TCP),
+    **{operation: partial(a_row, name) for operation, (name, _) in FROM_ROWS.items()},
 }
 # operations counted in one run, from the FEW-th batch on, as they take long to begin
 LATE = {
@@ -155,7 +178,11 @@ def measure(operations):
             (o, n): pool.submit(count, o, n) for o in operations for n in (FEW, MANY) if n == MANY or o in OPERATIONS
         }
         counts = {key: job.result() for key, job in jobs.items()}
-    return {o: round((counts[o, MANY] - counts.get((o, FEW), 0)) / ((MANY - FEW) * BATCH), 1) for o in operations}
+    each = {o: packets for o, (_, packets) in FROM_ROWS.items()}
+    return {
+        o: round((counts[o, MANY] - counts.get((o, FEW), 0)) / ((MANY - FEW) * each.get(o, BATCH)), 1)
+        for o in operations
+    }
 
 
 def compiler():

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from workloads import BATCH, services
+from workloads import BATCH, FEW, services
 
 import fastnat
 
-ROUNDS = 200
+ROUNDS = 10 if FEW else 200
+MANY = 100 if FEW else 10_000
 
 
 def node(n):
@@ -18,7 +19,7 @@ def node(n):
     return made
 
 
-@pytest.mark.parametrize("n", [10, 10_000])
+@pytest.mark.parametrize("n", [10, MANY])
 def test_services(n, timed):
     nat = fastnat.Engine(node(n), max_connections=1_000_000)
     k = np.arange(ROUNDS * BATCH, dtype=np.uint32)
@@ -35,13 +36,13 @@ def test_services(n, timed):
 
 
 @pytest.mark.parametrize("endpoints", [2, 3])
-def test_load_10_000_services(endpoints, timed):
-    text = services(10_000, endpoints)
+def test_load_services(endpoints, timed):
+    text = services(MANY, endpoints)
     made = node(1)
 
     def load():
         made.load_rules(text)
         fastnat.Engine(made)
 
-    timed(f"loading 10,000 services of {endpoints} endpoints: {text.count('-A '):,} rules", [load] * 3, 1)
+    timed(f"loading {MANY:,} services of {endpoints} endpoints: {text.count('-A '):,} rules", [load] * 3, 1)
     assert made.rules_text is text

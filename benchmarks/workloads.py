@@ -1,5 +1,6 @@
 """Nodes and packets of the benchmarks: seeded and append-only, so that figures stay comparable."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,9 @@ import fastnat
 
 # small enough to end, also under callgrind, before a batch would pause by the clock and be counted for it
 BATCH = 256
+# whether a test only looks that the benchmarks run: then sizes are a thousandth
+FEW = "FASTNAT_FEW" in os.environ
+LIVE = [1_000, 2_000, 25_600] if FEW else [10_000, 1_000_000, 16_000_000]
 
 
 def masqueraded(nat, numbers):
@@ -83,23 +87,28 @@ class Kind:
     frames: bool = False
     beside: str = ""
 
-    def live(self, connections, room=200_000):
+    def live(self, connections, room=200_000, **options):
         """Return an engine that tracks so many connections of this kind; TCP ones are picked up in the middle."""
-        nat = fastnat.Engine(dual_stack_node(self.beside), max_connections=connections + room)
+        nat = fastnat.Engine(dual_stack_node(self.beside), max_connections=connections + room, **options)
         for start in range(0, connections, BATCH):
             self.run(nat, np.arange(start, min(start + BATCH, connections)), opening=False)
         return nat
 
+    def packets(self, nat, numbers, opening=True):
+        """Return a packet of each of the connections with these numbers, as headers."""
+        k = np.asarray(numbers, np.uint64)
+        # beyond what addresses there are, other ports
+        k, port = k % 60_000, 1024 + k // 60_000
+        return nat.packets(
+            proto=self.proto, src=self._addresses(self.src, k),
+            sport=(port + k * self.own_ports).astype(np.uint16),
+            dst=self._addresses(self.dst, k * self.spread), dport=self.dport, iface=self.iface,
+            tcp_flags=0 if self.proto != "tcp" else 0x02 if opening else 0x10,
+        )  # fmt: skip
+
     def run(self, nat, numbers, opening=True):
         """Process a packet of each of the connections with these numbers; fails where one is not tracked."""
-        k = np.asarray(numbers, np.uint64) % 60_000
-        fields = {
-            "proto": self.proto, "src": self._addresses(self.src, k),
-            "sport": 1024 + (k * self.own_ports).astype(np.uint16),
-            "dst": self._addresses(self.dst, k * self.spread), "dport": self.dport, "iface": self.iface,
-            "tcp_flags": 0 if self.proto == "udp" else 0x02 if opening else 0x10,
-        }  # fmt: skip
-        batch = nat.packets(**fields)
+        batch = self.packets(nat, numbers, opening)
         out = nat.process_frames(*datagrams(batch), iface=self.iface) if self.frames else nat.process(batch)
         if (out["conn"] == 2**32 - 1).any() or (out["verdict"] == fastnat.Verdict.DROP).any():
             raise RuntimeError("a packet of the benchmark was dropped or not tracked")
@@ -152,15 +161,18 @@ class Services:
         node.load_nft(text if self.rules is nft_services else "")
         return fastnat.Engine(node, max_connections=200_000)
 
-    def run(self, nat, numbers):
-        """Process a first packet of each of the connections with these numbers; fails where one meets no service."""
+    def packets(self, nat, numbers):
+        """Return a first packet of each of the connections with these numbers, as headers."""
         k = np.asarray(numbers, np.uint64)
         services = np.random.default_rng(int(k[0])).integers(0, self.n, len(k)).astype(np.uint32)
-        batch = nat.packets(
-            proto="tcp", tcp_flags=2, src=(0x0AF40300 + k % 60_000).astype(np.uint32), sport=1024, dport=80,
-            dst=0x0A600000 + services, iface="cni0",
+        return nat.packets(
+            proto="tcp", tcp_flags=2, src=(0x0AF40300 + k % 60_000).astype(np.uint32), sport=1024 + k // 60_000,
+            dst=0x0A600000 + services, dport=80, iface="cni0",
         )  # fmt: skip
-        if (nat.process(batch)["dport"] != 8080).any():
+
+    def run(self, nat, numbers):
+        """Process a first packet of each of the connections with these numbers; fails where one meets no service."""
+        if (nat.process(self.packets(nat, numbers))["dport"] != 8080).any():
             raise RuntimeError("a packet of the benchmark met no service")
 
 
