@@ -9,7 +9,7 @@ from ..types cimport *
 from ..tuples.hash cimport random_u16
 from ..tuples.tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src,
                              tuple_with_dst, tuple_with_src, zone_of)
-from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, has_page, is_firm, note_firm, page_words,
+from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, firm_run, has_page, note_firm, page_words,
                            PAGE_SHIFT)
 from .range cimport has_ports
 from .used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, TUPLE_FIRM, TUPLE_FREE, used_tuple_harder
@@ -111,23 +111,29 @@ cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t port, uin
     return i
 
 
+cdef inline uint32_t consecutive(uint32_t min_, uint32_t size, uint32_t off, uint32_t n, uint32_t *port) noexcept nogil:
+    # consecutive: the port at a 16-bit offset, and how many of the n from there on follow one another on its page.
+    cdef uint32_t at = off % size
+    cdef uint32_t run = n
+    port[0] = min_ + at
+    # neither over the end of the window, nor over the place where the 16-bit offset begins anew, nor over the page's
+    if run > size - at:
+        run = size - at
+    if run > 0x10000 - off:
+        run = 0x10000 - off
+    if run > FN_PAGE_PORTS - (port[0] & (FN_PAGE_PORTS - 1)):
+        run = FN_PAGE_PORTS - (port[0] & (FN_PAGE_PORTS - 1))
+    return run
+
+
 cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t min_, uint32_t size, uint32_t off,
                              uint32_t n, pkt_t *p) noexcept nogil:
     # bitmap_round: up to n probes from a 16-bit offset, in runs of consecutive ports of one page.
     # => Which probe found a free port, or -1; probes and `found` are counted as if done one by one.
     cdef uint32_t done = 0
-    cdef uint32_t at, port, run, hit
+    cdef uint32_t port, run, hit
     while done < n:
-        at = off % size
-        port = min_ + at
-        run = n - done
-        # a run may not wrap: neither at the end of the window, nor where the 16-bit offset begins anew, nor at that of a page
-        if run > size - at:
-            run = size - at
-        if run > 0x10000 - off:
-            run = 0x10000 - off
-        if run > FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1)):
-            run = FN_PAGE_PORTS - (port & (FN_PAGE_PORTS - 1))
+        run = consecutive(min_, size, off, n - done, &port)
         if fn_unlikely(not has_page(e, key, port)):
             hit = free_unnoted(e, reply, port, run, p)
         else:
@@ -145,14 +151,28 @@ cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint
     return -1
 
 
+cdef inline uint32_t firm_round(engine_t *e, const bitmap_key_t *key, uint32_t min_, uint32_t size, uint32_t off, uint32_t n,
+                                pkt_t *p) noexcept nogil:
+    # firm_round: => How many of n candidates from an offset on have, one after another, an owner that is known to keep its
+    #    port whoever asks; each is a probe.
+    cdef uint32_t done = 0
+    cdef uint32_t port, run, firm
+    off &= 0xffff
+    while done < n:
+        run = consecutive(min_, size, off, n - done, &port)
+        firm = firm_run(e, key, port, run)
+        done += firm
+        if firm < run:
+            break
+        off = (off + run) & 0xffff
+    p.probes += done
+    return done
+
+
 cdef inline int probe(engine_t *e, const bitmap_key_t *key, tuple_t t, uint32_t port, uint32_t attempts_left,
                       pkt_t *p) noexcept nogil:
-    # probe: used_tuple_harder, answered by the bitmap, if there is one, where it knows that the owner is firm.
-    cdef int found
-    if key != NULL and is_firm(e, key, port):
-        p.probes += 1
-        return TUPLE_FIRM
-    found = used_tuple_harder(e, t, attempts_left, p)
+    # probe: used_tuple_harder, whose answer a bitmap keeps, if there is one.
+    cdef int found = used_tuple_harder(e, t, attempts_left, p)
     if key != NULL and found == TUPLE_FIRM:
         note_firm(e, key, port)
     return found
@@ -224,6 +244,10 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
             t[0] = with_candidate(s, t[0], off + <uint32_t>hit)
             return True
     while i < attempts:
+        if s.key != NULL:
+            i += firm_round(e, s.key, s.min_, s.size, off + i, attempts - i, p)
+            if i == attempts:
+                break
         port = candidate_port(s, off + i)
         t[0] = with_key(t[0], s.manip, port)
         if probe(e, s.key, t[0], port, attempts - i, p) == TUPLE_FREE:

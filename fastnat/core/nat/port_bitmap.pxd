@@ -11,8 +11,8 @@
 # way, and where there is none a search looks its candidates up one by one.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from ..types cimport (bitmap_key_t, engine_t, FN_FIRM, fn_hash, FN_KNOWN, fn_likely, FN_NONE, FN_PAGE_MAPS, FN_PAGE_PORTS, FN_PAGE_WORDS,
-                      FN_PAGES, fn_unlikely, tuple_t)
+from ..types cimport (bitmap_key_t, engine_t, fn_ctz64, FN_FIRM, fn_hash, FN_KNOWN, fn_likely, FN_NONE, FN_PAGE_MAPS, FN_PAGE_PORTS,
+                      FN_PAGE_WORDS, FN_PAGES, fn_unlikely, tuple_t)
 from ..tuples.tuple cimport tuple_equal
 
 cdef enum:
@@ -207,10 +207,27 @@ cdef inline uint64_t *word_of(const engine_t *e, const bitmap_key_t *key, uint32
     return page_words(e, page) + ((port & (FN_PAGE_PORTS - 1)) >> 6)
 
 
-cdef inline bint is_firm(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
-    # is_firm: => Whether a port is known to have an owner that does not give way.
+cdef inline uint32_t firm_run(const engine_t *e, const bitmap_key_t *key, uint32_t port, uint32_t n) noexcept nogil:
+    # firm_run: => How many of n ports of a page, from the first on, are known to have an owner that does not give way.
     cdef const uint64_t *word = word_of(e, key, port)
-    return word != NULL and (word[FN_FIRM] >> (port & 63)) & 1
+    cdef uint32_t done = 0
+    cdef uint64_t other
+    if word == NULL:
+        return 0
+    # a word has 64 ports, the first one those from `port` on
+    other = ~word[FN_FIRM] >> (port & 63)
+    if other:
+        done = <uint32_t>fn_ctz64(other)
+        return done if done < n else n
+    done = 64 - (port & 63)
+    while done < n:
+        word += 1
+        other = ~word[FN_FIRM]
+        if other:
+            done += <uint32_t>fn_ctz64(other)
+            break
+        done += 64
+    return done if done < n else n
 
 
 cdef inline void note_firm(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
