@@ -246,7 +246,7 @@ static_assert(offsetof(memo_t, target_arg) == (FN_V6 ? 72 : 60), "offsetof(memo_
 static_assert(offsetof(memo_t, mark) == (FN_V6 ? 76 : 64), "offsetof(memo_t, mark)");
 static_assert(offsetof(memo_t, to) == (FN_V6 ? 80 : 68), "offsetof(memo_t, to)");
 static_assert(offsetof(memo_t, to_port) == (FN_V6 ? 96 : 72), "offsetof(memo_t, to_port)");
-static_assert(offsetof(memo_t, pad) == (FN_V6 ? 98 : 74), "offsetof(memo_t, pad)");
+static_assert(offsetof(memo_t, back) == (FN_V6 ? 98 : 74), "offsetof(memo_t, back)");
 static_assert(offsetof(memo_t, rules) == (FN_V6 ? 100 : 76), "offsetof(memo_t, rules)");
 static_assert(offsetof(memo_t, pad2) == (FN_V6 ? 212 : 188), "offsetof(memo_t, pad2)");
 static_assert(sizeof(pass_memo_t) == 128, "sizeof(pass_memo_t)");

@@ -1399,7 +1399,7 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("mark", "uint32", (), 0),
         ("to", "addr", (), 0),
         ("to_port", "uint16", (), 0),
-        ("pad", "uint16", (), 0),
+        ("back", "uint16", (), 0),
         ("rules", "uint32", (28,), 0),
         ("pad2", "uint32", (), 0),
     ],

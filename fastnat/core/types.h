@@ -468,8 +468,9 @@ typedef struct {
     uint8_t varied;   /* as in a table_memo_t; then addr is one of many */
     uint32_t target_arg;
     uint32_t mark;
-    addr_t to;             /* where DNAT leads; 0: the destination stays */
-    uint16_t to_port, pad; /* 0: the port stays */
+    addr_t to;        /* where DNAT leads; 0: the destination stays */
+    uint16_t to_port; /* 0: the port stays */
+    uint16_t back;    /* the route of answers, index + 1, which all of them have; 0: it has to be found */
     uint32_t rules[FN_MEMO_RULES];
     uint32_t pad2;
 } memo_t;

@@ -999,7 +999,7 @@ cdef extern from "types.h" nogil:
         uint32_t mark
         addr_t to
         uint16_t to_port
-        uint16_t pad
+        uint16_t back
         uint32_t rules[28]
         uint32_t pad2
 

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from ..types cimport *
 from ..conntrack.confirm cimport confirm
 from ..nat.setup cimport null_binding, range_of_address, setup_info, source_target
-from ..fib cimport address_last, classify
+from ..fib cimport address_last, classify, is_link_local
 from ..rules.dispatch cimport count_rule, varied_rule
 from ..rules.walk cimport APART_SHIFT, DST_CLASS, count_rules, table_memo_flush, slot_of
 from ..source_address cimport only_addr6
@@ -62,6 +62,24 @@ cdef inline void take_destination(memo_t *memo, const table_memo_t *dst, const t
         memo.to_port = range_.min_proto
 
 
+cdef inline uint32_t answers_route(const engine_t *e, const pkt_t *p, uint32_t src) noexcept nogil:
+    # answers_route: the route that the connection of an answer to p would keep, see may_be_kept of route. src: the class of the
+    # client's address.
+    # => Its index + 1, 0: it has to be found when an answer comes.
+    cdef uint32_t back = e.class_route[src]
+    if e.n_fib_rules or e.routes_by_packet or back == 0:
+        return 0
+    # then neither end is the node, a group or lo: the checks of their addresses have but one answer, that of the first packet
+    if e.routes[back - 1].kind != ROUTE_UNICAST or e.routes[p.route - 1].kind != ROUTE_UNICAST:
+        return 0
+    return back if e.routes[back - 1].hops <= 1 and e.routes[back - 1].iface != e.loopback else 0
+
+
+cdef inline uint16_t back_of(const memo_t *memo, addr_t client) noexcept nogil:
+    # back_of: the route of answers to a client; addresses of a link are of the device that they come by.
+    return 0 if is_link_local(client) else memo.back
+
+
 cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept nogil:
     # memorize: p has just gone the long way, key is that of the packet that came in.
     # a table of nat has all its chains, and each ends with a policy: both have been walked
@@ -93,6 +111,7 @@ cdef inline void memorize(engine_t *e, pkt_t *p, const uint64_t *key) noexcept n
     memo.out_iface = e.routes[p.route - 1].iface
     # so that the connections go with their device (nf_nat_masquerade), as those of the long way do
     memo.masq_iface = memo.out_iface if src.kind == TARGET_MASQUERADE else 0
+    memo.back = <uint16_t>answers_route(e, p, <uint32_t>key[0])
     memo.addr = only_addr(e, p, key, dst, src, range_)
     take_destination(memo, dst, &e.targets[dst.target_arg])
     memo.complete = completeness(memo, range_)
@@ -157,6 +176,7 @@ cdef inline uint32_t follow(engine_t *e, pkt_t *p, memo_t *memo) noexcept nogil:
     p.out_iface = memo.out_iface
     p.hook = HOOK_POSTROUTING
     c.routes[0] = memo.route
+    c.routes[1] = back_of(memo, tuple_src(p.t))
     # DNAT first: the source is chosen for the translated destination, as in POSTROUTING
     bind_destination(e, p, memo)
     if fn_unlikely(memo.varied != 0):

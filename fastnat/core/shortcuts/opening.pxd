@@ -23,6 +23,7 @@ from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
 from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_equal, tuple_with_dst
 from .conditions cimport COMPLETE_SOURCE, may_ask_memo, may_open
+from .hook_memo cimport back_of
 
 cdef extern from *:
     """
@@ -178,7 +179,7 @@ cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, 
     c.bysource_next = FN_NONE
     c.bysource_prev = FN_NONE
     c.routes[0] = memo.route
-    c.routes[1] = 0
+    c.routes[1] = back_of(memo, t.src)
     c.masq_iface = memo.masq_iface
     # a packet with a template has no memo
     c.zone = 0
