@@ -193,7 +193,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
             misses[n] = i
             n += 1
         else:
-            # looked at by the long way alone
+            # opened by the long way alone
             g.found[i] = 0
     if n:
         if e.n_wide:

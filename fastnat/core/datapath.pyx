@@ -21,7 +21,6 @@ from .ipvs.adopt cimport adopt_ipvs, control_again, told_by_entry
 from .ipvs.connection cimport end_serverless
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
-from .packet.packet cimport store
 from .packet.parse cimport datagram_entry, datagram_t
 from .reload cimport change_policies, find_servers, forget_routes, pick_up_windows
 from .fib cimport route_lookup
@@ -109,7 +108,13 @@ cdef addr_t addr_of(object value) except? 0:
 
 
 cdef object addr_to_int(addr_t addr):
-    return int(<uint64_t>addr) | (int(<uint64_t>(addr >> (FN_ADDR_BITS >> 1))) << 64 if FN_V6 else 0)
+    # by halves: Cython knows no integer of 128 bits
+    cdef object low = <uint64_t>addr
+    cdef object high
+    if not FN_V6:
+        return low
+    high = <uint64_t>(addr >> (FN_ADDR_BITS >> 1))
+    return low | high << 64
 
 
 cdef inline bint overlap(const void *a, uint64_t a_size, const void *b, uint64_t b_size) noexcept nogil:
@@ -573,8 +578,7 @@ cdef class Datapath:
             advance_to(&self.e, tick_of(now))
             self.e.link_dst = link_dst
             self.e.link_src = link_src
-            walk_datagram(&self.e, &d, &p)
-            store(&p, &r)
+            walk_datagram(&self.e, &d, &p, NULL, 0, &r)
             self.clock = now
             # copied while the engine is ours: the room is shared by all packets
             rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
@@ -583,7 +587,7 @@ cdef class Datapath:
             self.e.link_src = 0
             self.end()
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport,
-                bool(r.copied))
+                r.copied != 0)
 
     cdef int _frames(self, frames_t *f, object buffer, object offsets, object ifaces) except -1:
         # _frames: check what process_frames is given but for time and results, both of which come last.
@@ -634,7 +638,7 @@ cdef class Datapath:
                 self._leave_room(meet())
             while done < f.n:
                 with nogil:
-                    done = run_frames(&self.e, &f, done, self.scratch.room)
+                    done = run_frames(&self.e, &f, done, self.scratch.ring, self.scratch.packets, self.scratch.room)
                 self._pause(done, f.n, f.last, f.times)
             self.clock = f.last
         finally:

@@ -2,20 +2,24 @@
 #
 # Source: ours; the walk itself is hooks.
 # Invariants: a datagram is looked at in a copy that nobody else can write to, and written back only where it was. Offsets are
-# looked at again when it is their turn, as somebody may write to them meanwhile. The run may stop behind any datagram.
+# looked at again when it is their turn, as somebody may write to them meanwhile. The run may stop behind any datagram. The
+# stages of batch look ahead at what a datagram seems to be; only what it turns out to be in its copy decides.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
-from .types cimport (engine_t, fn_cycles, FN_SLICE, FN_STAGE, fn_unlikely, pkt_t, REASON_INTERFACE, REASON_NONE, result_t,
-                     STAT_PACKETS, STAT_PORT_SEARCH_PROBES, VERDICT_DROP)
-from .batch cimport DATAGRAM_ROOM
+from libc.string cimport memcpy, memset
+from .types cimport *
+from .batch cimport (DATAGRAM_ROOM, DECIDE, fetch, group_t, HALF, PROBE, RING, stage_hash, stage_probe,
+                     take_classes)
 from .conntrack.expire cimport advance_to, tick_before, tick_of
+from .conntrack.lookup cimport find_tuple
 from .hooks cimport deliver, walk
+from .packet.checksum cimport load_addr, load_be16
 from .packet.packet cimport pkt_reset, store
-from .packet.parse cimport datagram_t, ENTRY_HOOKS, ENTRY_INPUT, parse_ip
+from .packet.parse cimport datagram_t, ENTRY_HOOKS, ENTRY_INPUT, parse_ip, SOURCE_AT
+from .shortcuts.established_bytes cimport BEHIND_ADDRESSES, pass_bytes
 from .tuples.hash cimport begin_packet, tuple_hash
 from .tuples.rehash cimport is_crowded, rehash
-from .tuples.tuple cimport tuple_make
+from .tuples.tuple cimport tuple_equal, tuple_make, tuple_proto
 
 
 cdef struct frames_t:
@@ -67,9 +71,24 @@ cdef inline void load_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
     e.stats[STAT_PACKETS] += 1
 
 
-cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexcept nogil:
-    # walk_datagram: parse one and take it through the hooks; it is rewritten where it lies, p.len bytes then.
-    cdef uint32_t reason
+cdef inline uint32_t recognize(engine_t *e, pkt_t *p, group_t *g, uint32_t i) noexcept nogil:
+    # recognize: the hash of a parsed datagram's tuple, and what the stages have looked ahead for it as i-th of a group, if it is
+    # what it seemed to be. g NULL: nobody has looked.
+    # => The table id that may be its, where a short way asks for it, or FN_NONE.
+    if g != NULL and tuple_equal(p.t, g.tuples[i]) and p.in_iface == g.packets[i].iface and p.mark == g.packets[i].mark:
+        p.hash = g.hashes[i]
+        if g.found[i] == FN_NONE:
+            p.ahead = &g.ahead[i]
+            take_classes(p, p.ahead)
+        return g.found[i]
+    p.hash = tuple_hash(e, p.t)
+    return find_tuple(e, p.t, p.hash, p.now) if g == NULL and e.shortly and tuple_proto(p.t) == PROTO_UDP else FN_NONE
+
+
+cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+    # walk_datagram: parse one, the i-th of a group unless that is NULL, and take it through the hooks; it is rewritten where it
+    # lies, p.len bytes then.
+    cdef uint32_t reason, id_
     load_datagram(e, d, p)
     reason = parse_ip(e, p, d)
     if reason == REASON_NONE and d.iface >= e.n_ifaces:
@@ -77,52 +96,134 @@ cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
     if reason:
         p.verdict = VERDICT_DROP
         p.reason = <uint8_t>reason
+        store(p, out)
         return
-    p.hash = tuple_hash(e, p.t)
+    id_ = recognize(e, p, g, i)
     if fn_unlikely(d.entry == ENTRY_INPUT):
         deliver(e, p)
+    elif id_ != FN_NONE and pass_bytes(e, p, id_, out):
+        return
     else:
         walk(e, p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
+    store(p, out)
     if fn_unlikely(is_crowded(e)):
         rehash(e)
+        # hashes computed ahead hold no longer
+        p.pause = True
 
 
-cdef inline void walk_frame(engine_t *e, const frames_t *f, uint64_t i, uint8_t *room, pkt_t *p) noexcept nogil:
-    # walk_frame: frame i of a buffer; what does not lie there any more is empty.
-    cdef datagram_t d
+cdef inline uint64_t frame_at(const frames_t *f, uint64_t i, uint64_t *size) noexcept nogil:
+    # frame_at: where frame i of a buffer begins; what does not lie there any more is empty.
     cdef uint64_t at = <uint64_t>f.offs[i]
     cdef uint64_t end = <uint64_t>f.offs[i + 1]
     if end > f.size or at > end:
-        at = 0
-        end = 0
+        size[0] = 0
+        return 0
+    size[0] = end - at
+    return at
+
+
+cdef inline void peek(const frames_t *f, uint64_t i, packet_t *header) noexcept nogil:
+    # peek: the header of what frame i seems to be, of UDP or TCP; nothing is checked, and nothing but what is fetched depends on it.
+    cdef uint64_t size
+    cdef const uint8_t *data = f.data + frame_at(f, i, &size)
+    memset(header, 0, sizeof(packet_t))
+    # of ICMP nothing is looked ahead for
+    header.proto = PROTO_ICMP
+    header.iface = f.ifaces[i]
+    if size < BEHIND_ADDRESSES + 20 or data[0] != (0x60 if FN_V6 else 0x45):
+        return
+    if (data[6] if FN_V6 else data[9]) not in (PROTO_UDP, PROTO_TCP):
+        return
+    header.proto = data[6] if FN_V6 else data[9]
+    header.src = load_addr(data + SOURCE_AT)
+    header.dst = load_addr(data + SOURCE_AT + FN_ADDR_BYTES)
+    header.sport = <uint16_t>load_be16(data + BEHIND_ADDRESSES)
+    header.dport = <uint16_t>load_be16(data + BEHIND_ADDRESSES + 2)
+    if header.proto == PROTO_TCP:
+        header.tcp_flags = data[BEHIND_ADDRESSES + 13]
+
+
+cdef inline void walk_frame(engine_t *e, const frames_t *f, uint64_t at, group_t *g, uint32_t i, uint8_t *room, pkt_t *p) noexcept nogil:
+    # walk_frame: frame `at` of a buffer, the i-th of a group.
+    cdef datagram_t d
+    cdef uint64_t size
+    cdef uint8_t *data = f.data + frame_at(f, at, &size)
     d.data = room
-    d.length = <uint32_t>(end - at) if end - at < DATAGRAM_ROOM else <uint32_t>DATAGRAM_ROOM
+    d.length = <uint32_t>size if size < DATAGRAM_ROOM else <uint32_t>DATAGRAM_ROOM
     # in the buffer there is no room for more
     d.room = d.length
-    d.iface = f.ifaces[i]
+    d.iface = f.ifaces[at]
     d.mark = 0
     d.largest = 0
     d.entry = ENTRY_HOOKS
-    memcpy(room, f.data + at, d.length)
-    walk_datagram(e, &d, p)
+    memcpy(room, data, d.length)
+    walk_datagram(e, &d, p, g, i, f.results + at)
     if p.verdict != VERDICT_DROP:
-        memcpy(f.data + at, room, p.len)
+        memcpy(data, room, p.len)
 
 
-cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, uint8_t *room) noexcept nogil:
-    # run_frames: from frame `done` on. room: DATAGRAM_ROOM bytes that nobody else writes to.
-    # => How many frames of the buffer are decided: all, or those up to where it stops.
-    cdef uint64_t begun = fn_cycles()
+cdef inline uint32_t stage_frames(engine_t *e, const frames_t *f, uint64_t first, group_t *g, const group_t *probed,
+                                  const group_t *hashed, uint8_t *room) noexcept nogil:
+    # stage_frames: stage_decide for frames, of which `first` is the first of the group.
+    # => How many were decided; fewer than the group has: the run is to stop.
     cdef uint64_t tick = tick_of(f.last)
-    cdef uint64_t i
+    cdef uint32_t part, i, end
     cdef pkt_t p
-    for i in range(done, f.n):
-        if f.times != NULL:
-            tick = tick_before(f.times[i], f.last)
-        advance_to(e, tick)
-        walk_frame(e, f, i, room, &p)
-        store(&p, f.results + i)
-        if fn_unlikely(p.pause or ((i - done) % FN_STAGE == 0 and fn_cycles() - begun > FN_SLICE)):
-            return i + 1
+    for part in range(2):
+        if part:
+            fetch(probed.lines, probed.n_lines)
+        else:
+            fetch(hashed.homes, hashed.n)
+        end = (part + 1) * HALF
+        for i in range(part * HALF, end if end < g.n else g.n):
+            if f.times != NULL:
+                tick = tick_before(f.times[first + i], f.last)
+            advance_to(e, tick)
+            walk_frame(e, f, first + i, g, i, room, &p)
+            if fn_unlikely(p.pause):
+                return i + 1
+    return g.n
+
+
+cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, group_t *ring, packet_t *headers, uint8_t *room) noexcept nogil:
+    # run_frames: run_batch for frames, from frame `done` on. ring: as there; headers: room for those of RING groups; room:
+    # DATAGRAM_ROOM bytes that nobody else writes to.
+    # => How many frames of the buffer are decided: all, or those up to where it stops.
+    cdef group_t *idle = ring + RING
+    cdef group_t *hashed
+    cdef group_t *probed
+    cdef group_t *group
+    cdef packet_t *seen
+    cdef uint64_t n_groups = (f.n - done + FN_STAGE - 1) // FN_STAGE
+    cdef uint64_t number = e.stats[STAT_PACKETS]
+    cdef uint64_t begun = fn_cycles()
+    cdef uint64_t k, first
+    cdef uint32_t i, n, decided
+    idle.n = 0
+    idle.n_lines = 0
+    for k in range(n_groups + DECIDE):
+        hashed = idle
+        probed = idle
+        if k < n_groups:
+            hashed = ring + k % RING
+            seen = headers + k % RING * FN_STAGE
+            first = done + k * FN_STAGE
+            n = <uint32_t>(f.n - first if f.n - first < FN_STAGE else FN_STAGE)
+            for i in range(n):
+                peek(f, first + i, seen + i)
+            stage_hash(e, hashed, number + k * FN_STAGE, seen, n)
+        if PROBE <= k < n_groups + PROBE:
+            probed = ring + (k - PROBE) % RING
+            stage_probe(e, probed)
+        if k >= DECIDE:
+            group = ring + (k - DECIDE) % RING
+            first = done + (k - DECIDE) * FN_STAGE
+            decided = stage_frames(e, f, first, group, probed, hashed, room)
+            if fn_unlikely(decided < group.n or fn_cycles() - begun > FN_SLICE):
+                return first + decided
+            continue
+        fetch(hashed.homes, hashed.n)
+        fetch(probed.lines, probed.n_lines)
     return f.n

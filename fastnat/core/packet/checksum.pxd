@@ -31,7 +31,7 @@ cdef inline void store_be32(uint8_t *at, uint32_t v) noexcept nogil:
 
 
 cdef inline uint32_t csum_fold(uint64_t sum_) noexcept nogil:
-    # csum_fold: a sum of 32 bits in 16, carries added.
+    # csum_fold: a sum in 16 bits, carries added.
     while sum_ >> 16:
         sum_ = (sum_ & 0xffff) + (sum_ >> 16)
     return <uint32_t>sum_
@@ -40,7 +40,11 @@ cdef inline uint32_t csum_fold(uint64_t sum_) noexcept nogil:
 cdef inline uint64_t csum_partial(const uint8_t *at, uint32_t n, uint64_t sum_) noexcept nogil:
     # csum_partial: add n bytes as big-endian words; an odd last byte is padded with zero.
     cdef uint32_t i = 0
-    while i + 1 < n:
+    # two words at once: the carries of the lower one add up in the upper one until csum_fold brings them back (RFC 1071, 2)
+    while i + 3 < n:
+        sum_ += load_be32(at + i)
+        i += 4
+    if i + 1 < n:
         sum_ += load_be16(at + i)
         i += 2
     if i < n:

@@ -5,12 +5,13 @@
 # Invariants: gives exactly what `walk` would give, or declines and changes nothing: shortcuts/conditions says when. It is asked
 # only where engine_t.shortly holds, and where rules of raw, mangle or filter are known to let the packet pass (pass_memo).
 # Differs from the kernel: nothing.
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 from ..types cimport *
-from ..conntrack.protocols cimport ctinfo_of
+from ..conntrack.protocols cimport ctinfo_of, refresh
 from ..conntrack.tcp cimport pass_plain, plain_next
 from ..conntrack.timing_wheel cimport wheel_bring_forward
 from ..packet.packet cimport store_forwarded
+from ..tuples.tuple cimport tuple_dport, tuple_sport
 from .conditions cimport passing_route
 
 
@@ -73,9 +74,39 @@ cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint3
     return True
 
 
+cdef inline bint is_echo(const conn_t *c, tuple_t t) noexcept nogil:
+    # is_echo: whether a tuple is of an echo request or its answer, and its connection was opened by a request.
+    cdef uint32_t type_ = tuple_dport(t) >> 8
+    return (type_ == ICMP_ECHO or type_ == ICMP_ECHO_REPLY) and tuple_dport(c.tuples[0]) >> 8 == ICMP_ECHO
+
+
+cdef inline bint pass_echo(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
+    # pass_echo: pass_established for ICMP. Other messages are looked at by the long way: most are errors, or of the link alone.
+    cdef uint32_t dir = id_ & 1
+    cdef conn_t *c = &e.conns[id_ >> 1]
+    cdef uint32_t ctinfo
+    cdef const route_t *route = passing_route(e, c, in_, t, dir)
+    if route == NULL or not is_echo(c, t):
+        return False
+    e.passed.packets += 1
+    e.passed.bytes += in_.length
+    ctinfo = ctinfo_of(c, dir)
+    refresh(e, id_ >> 1, <uint32_t>e.now, e.timeouts[TIMEOUT_ICMP])
+    if dir:
+        c.status |= IPS_SEEN_REPLY
+    store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
+    # NAT changes the id; what stands in the place of a port is the type, which is the packet's own
+    out.sport = <uint16_t>tuple_sport(c.tuples[dir ^ 1])
+    out.dport = in_.dport
+    return True
+
+
 cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, uint32_t id_, result_t *out) noexcept nogil:
     # pass_established: forward a packet whose connection knows its manips and its route. id_: a table id that may be the packet's.
     # => False: take the long way. Other protocols have trackers of their own.
     if in_.proto == PROTO_UDP:
         return pass_datagram(e, in_, t, id_, out)
-    return in_.proto == PROTO_TCP and pass_segment(e, in_, t, id_, out)
+    if in_.proto == PROTO_TCP:
+        return pass_segment(e, in_, t, id_, out)
+    fn_rarely()
+    return in_.proto == PROTO_ICMP and pass_echo(e, in_, t, id_, out)
