@@ -108,5 +108,4 @@ cdef inline bint pass_established(engine_t *e, const packet_t *in_, tuple_t t, u
         return pass_datagram(e, in_, t, id_, out)
     if in_.proto == PROTO_TCP:
         return pass_segment(e, in_, t, id_, out)
-    fn_rarely()
     return in_.proto == PROTO_ICMP and pass_echo(e, in_, t, id_, out)
