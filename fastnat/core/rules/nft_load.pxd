@@ -11,7 +11,7 @@ from ..helpers.expect cimport help_of
 from ..multipath cimport choose_hop
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_for_link, is_link_local,
+from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, has_address, incoming, is_anycast6, is_for_link, is_link_local,
                       is_multicast, is_unicast6, outgoing, packet_type, route_on, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
@@ -420,9 +420,8 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, u
     if is_anycast6(&e.routes[route - 1], addr):
         return ROUTE_ANYCAST
     # of a device its addresses count, not what is merely routed there
-    if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or
-                                (e.routes[route - 1].iface == device and e.routes[route - 1].mask == ~<addr_t>0)):
-        return kind
+    if kind == ROUTE_LOCAL if device == FN_ANY_IFACE else has_address(e, device, addr):
+        return ROUTE_LOCAL
     if is_multicast(addr):
         return RTN_MULTICAST
     return RTN_UNICAST if is_unicast6(addr) else RTN_UNSPEC
