@@ -85,3 +85,20 @@ def test_where_a_packet_without_a_route_is_dropped(family):
         packet = lost.packets(proto="udp", src=src, dst=SERVER[family], sport=7, dport=53, iface=iface)
         told = lost.trace(packet)
         assert (told.reason, told.waypoints[-1].says) == ("no_route", "dropped: no_route")
+
+
+@pytest.mark.parametrize("order", range(4))
+@pytest.mark.parametrize("takes_own", [0, 1])
+def test_what_comes_in_by_lo_with_an_own_address_passes_a_strict_rp_filter(order, takes_own):
+    """fib_validate_source: on lo a local source is at home, whatever device has it and whatever routes there are."""
+    nets = ["10.1.0.1/16", "10.2.0.1/24", "10.3.0.1/30", "10.4.0.1/32"]
+    node = fastnat.Node()
+    node.add_interface("r0", nets[order:] + nets[:order])
+    node.add_interface("r1", ["198.51.100.1/24"])
+    node.add_route("default", via="198.51.100.9", dev="r1")
+    node.sysctls |= {"net.ipv4.conf.all.rp_filter": "1", "net.ipv4.conf.lo.accept_local": str(takes_own)}
+    nat = fastnat.Engine(node)
+    own = [net.split("/")[0] for net in nets] + ["198.51.100.1"]
+    fields = {"proto": "udp", "dst": own[1], "sport": np.arange(len(own)) + 1, "dport": 53, "iface": "lo"}
+    out = nat.process(nat.packets(src=own, **fields))
+    assert set(out["verdict"].tolist()) == {int(Verdict.LOCAL if takes_own else Verdict.DROP)}
