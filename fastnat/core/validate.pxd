@@ -120,9 +120,11 @@ cdef inline bint is_member(const engine_t *e, addr_t group, uint32_t iface) noex
     if not FN_V6:
         return group == <addr_t><uint32_t>ALL_HOSTS
     scope = <uint32_t>(group >> (FN_ADDR_BITS - 16)) & 15
+    # ff02::1:ff00:0/104: each address has a group there, by its last 24 bits (RFC 4291)
     if (group >> 24 << 24) == (<addr_t>0xff02 << (FN_ADDR_BITS - 16)) + (<addr_t>0x1ff << 24):
         return is_solicited(e, group, iface)
     low = <uint32_t>group
+    # all others that are known have a single number behind their scope
     if group - low != <addr_t>(0xff00 | scope) << (FN_ADDR_BITS - 16):
         return False
     if low == 1:

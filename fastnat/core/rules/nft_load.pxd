@@ -574,6 +574,7 @@ cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *
     cdef uint32_t at = find_tcp_option(p, x.a, x.b + x.c)
     cdef uint32_t i
     to[0] = at > OPTION_CUT
+    # a rule that asks for no byte asks whether the option is there, which has an answer in any case
     if x.c == 0:
         return True
     if at <= OPTION_CUT:
@@ -600,6 +601,7 @@ cdef inline bint is_broken(const uint8_t *option, uint32_t size) noexcept nogil:
     if size < 4 or pointer < 5:
         return True
     wanted = 3 if option[3] & 15 == 0 else 7
+    # a full one counts the hops for which it had no room, and four bits hold 15 of them
     return pointer + wanted > size if pointer <= size else option[3] >> 4 == 15
 
 
@@ -643,6 +645,7 @@ cdef inline bint load_extension(const pkt_t *p, const nft_expr_t *x, uint32_t *t
     cdef uint32_t at = find_extension(p, x.a) if FN_V6 else find_ip_option(p, x.a)
     cdef uint32_t i
     to[0] = at != 0
+    # as of options of TCP: whether it is there can always be said, what it holds cannot
     if x.c == 0:
         return True
     if at == 0 or at + x.b + x.c > p.len:

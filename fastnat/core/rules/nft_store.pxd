@@ -69,9 +69,11 @@ cdef inline bint set_address(const engine_t *e, pkt_t *p, uint32_t manip, addr_t
     if p.data != NULL:
         at = p.data + (SOURCE_AT if manip == MANIP_SRC else SOURCE_AT + FN_ADDR_BYTES)
         store_addr(after, addr)
+        # the header of IPv6 has no checksum
         if not FN_V6:
             replace_sum(p.data + 10, at, after, FN_ADDR_BYTES)
         sum_at = address_sum(p)
+        # the address stays, though the checksum of the header is that of the other one already, as in nft_payload_set_eval
         if sum_at == CUT_OFF:
             return False
         if sum_at != NO_SUM:

@@ -470,6 +470,7 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
         set_helper(e, p, x.a, x.b)
     elif x.kind == NFT_SET_TIMEOUT:
         set_timeout(e, p, x.a, x.b)
+    # UDP alone may go without a checksum, and says so by 0
     elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
         p.data[p.l4off + 6] = 0
         p.data[p.l4off + 7] = 0
