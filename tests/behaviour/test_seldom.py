@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, OWN, SERVER, clients, router
 from behaviour.test_sound import doubling
+from kernel.bound_forms import transports
+from kernel.bound_rules import datagram
+from kernel.bound_streams import ENDS
 
 import fastnat
 from fastnat import EngineGroup, Verdict
@@ -102,3 +105,22 @@ def test_what_comes_in_by_lo_with_an_own_address_passes_a_strict_rp_filter(order
     fields = {"proto": "udp", "dst": own[1], "sport": np.arange(len(own)) + 1, "dport": 53, "iface": "lo"}
     out = nat.process(nat.packets(src=own, **fields))
     assert set(out["verdict"].tolist()) == {int(Verdict.LOCAL if takes_own else Verdict.DROP)}
+
+
+@FAMILIES
+def test_ports_of_a_result_are_those_of_the_header_or_none(family):
+    """A datagram that ends within its ports has none, whatever it is; of an echo they are its id, its type and code."""
+    nat = fastnat.Engine(router(family, MASQUERADE.format("")))
+    # not translated, as nobody has a rule for what comes by r1
+    for proto, l4 in transports(family, 7):
+        for size in range(len(l4) + 1):
+            data = np.frombuffer(datagram(family, proto, l4[:size], ends=ENDS[family][:2]), np.uint8).copy()
+            out = nat.process_frames(data, np.array([0, len(data)]), iface="r1")[0]
+            said = int(out["sport"]), int(out["dport"])
+            if proto == "icmp":
+                whole = int.from_bytes(l4[4:6]), int.from_bytes(l4[:2])
+            else:
+                whole = int.from_bytes(l4[:2]), int.from_bytes(l4[2:4])
+            least = 8 if proto == "icmp" else 4
+            assert said in {(0, 0), whole}, (proto, size)
+            assert said == (whole if size == len(l4) and proto != 33 else (0, 0)) or size >= least, (proto, size)

@@ -6,6 +6,7 @@ For bounds.py; each yields names, nodes and conversations, all of them drawn at 
 
 # ruff: noqa: E501  one line is one kind of rule, or of packet
 import contextlib
+import itertools
 import random
 import struct
 import subprocess
@@ -13,7 +14,7 @@ import subprocess
 import fastnat
 from kernel.bound_rest import LATE
 from kernel.bound_rules import datagram, tcp_of, udp_of
-from kernel.bound_streams import ENDS, Ends, streams
+from kernel.bound_streams import ENDS, TAGS, Association, Ends, streams
 from kernel.handmade import chunk, dccp, icmp, ip4, packed, sctp, tcp, udp, udplite
 from kernel.walks import node_of
 
@@ -296,6 +297,61 @@ def lo_zones():
                 made = datagram(family, "icmp", l4, ends=ends)
             talk.append(("local", made))
         yield f"{number}, IPv{family}", node, [[one] for one in talk]
+
+
+def directed():
+    """Zones for one direction or both of whatever comes, by one device or all, and answers to each packet, errors too."""
+    for number, (zone, way, device) in enumerate(
+        itertools.product((1, 2, 65535), ("zone", "zone-orig", "zone-reply"), ("", "-i cni0 ", "-i eth0 "))
+    ):
+        for family in (4, 6):
+            rng = random.Random(f"directed {number}")
+            client, server, _ = ENDS[family]
+            states = "".join(
+                f"-A FORWARD -i {d} -m conntrack --ctstate {s}\n"
+                for d in ("cni0", "eth0")
+                for s in ("NEW", "ESTABLISHED", "RELATED", "INVALID")
+            )
+            raw = f"*raw\n-A PREROUTING {device}-j CT --{way} {zone}\nCOMMIT\n"
+            node = node_of(family, **{f"rules{family}": f"{raw}*mangle\n{states}COMMIT\n"})
+            talk = []
+            for _ in range(30):
+                one, two = rng.randrange(1000, 1004), rng.randrange(1000, 1004)
+                there = udp_of(family, one, two, b"z", ends=(client, server))
+                back = udp_of(family, two, one, b"z", ends=(server, client))
+                error = icmp(
+                    *((3, 3) if family == 4 else (1, 4)), bytes(4), there, v6=(server, client) if family == 6 else None
+                )
+                talk += rng.sample(
+                    [("cni0", there), ("eth0", back), ("eth0", datagram(family, "icmp", error, ends=(server, client)))],
+                    2,
+                )
+            yield f"{zone} {way} {device or 'all'}, IPv{family}", node, [[one] for one in talk]
+
+
+# ---------------------------------------------------------------- SCTP
+def crossings():
+    """INITs of both ends that cross, come again and are answered, with few tags: which of them an INIT ACK belongs to."""
+    for family in (4, 6):
+        rng = random.Random(f"crossings {family}")
+        talks = []
+        for _ in range(250):
+            steps = [
+                (rng.choice((0, 0, 1)), rng.choice((1, 1, 1, 2, 2, 10, 11, 0)), rng.randrange(3), rng.randrange(3))
+                for _ in range(9)
+            ]
+
+            def talk(port, family=family, steps=steps):
+                ends = Association(family, port)
+                yield ends.packet(0, 1)
+                for way, kind, named, carried in steps:
+                    said = TAGS[way] + named // 2
+                    tag = 0 if kind == 1 else TAGS[1 - way] + carried // 2
+                    made = ends.chunk(way, kind, tag=said) if kind in (1, 2) else ends.chunk(way, kind)
+                    yield ends.packet(way, made, tag=tag)
+
+            talks.append(talk)
+        yield f"IPv{family}", *streams("sctp", family, talks)
 
 
 # ---------------------------------------------------------------- records of the route

@@ -65,6 +65,8 @@ KINDS = {
     "cut_matches": bound_forms.cut_matches,
     "flows": bound_forms.flows,
     "lo_zones": bound_forms.lo_zones,
+    "directed": bound_forms.directed,
+    "crossings": bound_forms.crossings,
     "own_records": bound_forms.own_records,
     "nested": bound_forms.nested,
     "sources_by_lo": bound_forms.sources_by_lo,
