@@ -8,6 +8,7 @@ from behaviour.test_corner_steps import FAMILIES
 import fastnat
 from fastnat import Verdict
 from fastnat.addresses import FAMILIES as FAMILY
+from fastnat.dtypes import HZ
 from fastnat.node.parts import PolicyRule
 
 OF = {
@@ -115,3 +116,24 @@ def test_a_persistent_client_keeps_its_server_over_a_restore(family, kind, tmp_p
     finally:
         for pod in hosts:
             OF[family].pop(pod, None)
+
+
+@FAMILIES
+@pytest.mark.parametrize("start", [0.0, 1.0, 5000.0, 17_179_860.0])
+def test_the_next_expiry_is_when_the_first_one_goes(family, start):
+    """Connections of IPVS end their entries, some before these would be over; jiffies of 32 bits wrap meanwhile."""
+    nat = fastnat.Engine(node_of(family, "-A -u {service}:53 -s rr\n-a -u {service}:53 -r {there}:5353 -m -w 1\n"))
+    asked(nat, family, "cni0", "pod", "far", 9, 99, start)
+    nat.node.service_timeouts = (900, 120, 7)
+    nat.reload()
+    for n in range(3):
+        asked(nat, family, "cni0", "pod", "service", 10 + n, 53, start + 2 * n)
+    there = len(nat.conntrack)
+    while there:
+        due = nat.next_expiry
+        nat.advance(due - 1 / HZ)
+        assert len(nat.conntrack) == there
+        nat.advance(due)
+        assert len(nat.conntrack) < there
+        there = len(nat.conntrack)
+    assert nat.next_expiry is None

@@ -124,3 +124,27 @@ def test_ports_of_a_result_are_those_of_the_header_or_none(family):
             least = 8 if proto == "icmp" else 4
             assert said in {(0, 0), whole}, (proto, size)
             assert said == (whole if size == len(l4) and proto != 33 else (0, 0)) or size >= least, (proto, size)
+
+
+@FAMILIES
+@pytest.mark.parametrize("rule", ["PREROUTING -i r2 -p udp -j REDIRECT", "POSTROUTING -o r2 -p udp -j MASQUERADE"])
+@pytest.mark.parametrize("bare", [False, True])
+def test_who_has_no_address_to_give_drops(family, rule, bare):
+    """nf_nat_redirect_ipv4 and _ipv6 ask the device by which a packet came, masquerading the one by which it leaves."""
+    node = router(family)
+    node.add_interface("r2", [] if bare else ["10.3.0.1/24", "fd04::1/64"])
+    node.add_route("192.0.2.0/24", dev="r2")
+    node.add_route("fd05::/64", dev="r2")
+    (node.load_rules if family == 4 else node.load_rules6)(f"*nat\n-A {rule}\nCOMMIT\n")
+    if bare:
+        # who masquerades would take another device's
+        for name in ("r0", "r1"):
+            node.interfaces[name].addresses.clear()
+            node.interfaces[name].addresses6.clear()
+    nat = fastnat.Engine(node)
+    there = {4: "192.0.2.9", 6: "fd05::9"}[family]
+    ends = {"src": there, "dst": SERVER[family]} if "REDIRECT" in rule else {"src": CLIENT[family], "dst": there}
+    iface = "r2" if "REDIRECT" in rule else "r0"
+    (out,) = nat.process(nat.packets(proto="udp", sport=7, dport=53, iface=iface, **ends))
+    assert out["verdict"] == (Verdict.DROP if bare else Verdict.LOCAL if "REDIRECT" in rule else Verdict.FORWARD)
+    nat.check()

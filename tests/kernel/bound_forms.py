@@ -12,11 +12,14 @@ import struct
 import subprocess
 
 import fastnat
+from kernel import random_calls
+from kernel.bound_calls import other_end
 from kernel.bound_rest import LATE
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, TAGS, Association, Ends, streams
 from kernel.handmade import chunk, dccp, icmp, ip4, packed, sctp, tcp, udp, udplite
-from kernel.walks import node_of
+from kernel.handmade import text as shown_address
+from kernel.walks import node_of, one_source
 
 
 # ---------------------------------------------------------------- options of TCP
@@ -327,6 +330,45 @@ def directed():
                     2,
                 )
             yield f"{zone} {way} {device or 'all'}, IPv{family}", node, [[one] for one in talk]
+
+
+# ---------------------------------------------------------------- FTP
+def near_addresses():
+    """Clients that announce their own address, or one of which few bits differ: only the own one opens anything."""
+    clients = {
+        4: ("10.244.1.5", "10.244.255.254"),
+        6: ("fd01::5", "fd01:0:8000::5", "fd01:ffff:ffff:ffff:ffff:ffff:ffff:fffe"),
+    }
+    for family, nat in itertools.product((4, 6), (False, True)):
+        rng = random.Random(f"near addresses {family} {nat}")
+        node = node_of(
+            family,
+            {"net.netfilter.nf_conntrack_tcp_be_liberal": 1},
+            **{f"rules{family}": random_calls.rules(family, nat)},
+        )
+        one_source(node)
+        bits, talks = 32 if family == 4 else 128, []
+        for n in range(70):
+            client = rng.choice(clients[family])
+            said = bytearray(packed(client))
+            for bit in rng.sample(range(32 if rng.random() < 0.5 else bits), rng.choice((0, 0, 1, 1, 2, 5))):
+                said[bit // 8] ^= 1 << bit % 8
+            if rng.random() < 0.2:
+                end = rng.randrange(4)
+                said[end:] = bytes(len(said) - end)
+            numbers = ",".join(map(str, said[:4]))
+            form = f"|{1 if family == 4 else 2}|{shown_address(said)}|1793|"
+            line = rng.choice((f"PORT {numbers},7,1\r\n", f"EPRT {form}\r\n"))
+            ends = Ends(family, 20_000 + n, 21, nat=nat, client=client, server=other_end(family, 1, n))
+            talk = [
+                *ends.open(),
+                ends.segment(1, "PA", data=b"220 ready\r\n"),
+                ends.segment(0, "PA", data=b"USER x\r\n"),
+            ]
+            talk += [ends.segment(0, "PA", data=line.encode()), ends.segment(1, "A")]
+            data = Ends(family, 1793, 20, nat=nat, client=client, server=other_end(family, 1, n))
+            talks.append([*talk, data.segment(1, "S")])
+        yield f"IPv{family}, nat {nat}", node, talks
 
 
 # ---------------------------------------------------------------- SCTP

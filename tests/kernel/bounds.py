@@ -66,6 +66,7 @@ KINDS = {
     "flows": bound_forms.flows,
     "lo_zones": bound_forms.lo_zones,
     "directed": bound_forms.directed,
+    "near_addresses": bound_forms.near_addresses,
     "crossings": bound_forms.crossings,
     "own_records": bound_forms.own_records,
     "nested": bound_forms.nested,
