@@ -1,12 +1,13 @@
 """Mutants of the core's steps: does a test notice when one line of a step says something else?
 
-    python tests/mutants.py [--count 200] [--most 300] [--seed 1] [--jobs 2] [--only nat/l4proto]
+    python tests/mutants.py [--count 200] [--most 300] [--seed 1] [--jobs 2] [--only nat/l4proto] [--check]
 
 Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
 are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. A first run of all tests notes
 which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds of a processor. Who is
-left is printed with its line; mutants.toml says of some why no test can tell them. The same command again, with --slow,
-lets them meet the tests of `make slow`.
+left is printed with its line; mutants.toml says of some why no test can tell them. The same command again with --check
+lets the others meet what `make check` has besides: the tests that are slow and, as root, walks that the running kernel
+goes now (kernel/fresh.py).
 """
 
 import argparse
@@ -35,7 +36,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/mutants"
 # of a processor, for the tests of one mutant [s]
-LIMIT = 120
+LIMIT, LIMIT_OF_CHECK = 120, 600
 # but those that read the sources or judge a build
 OWN = (
     "unit/test_build.py",
@@ -47,6 +48,8 @@ OWN = (
 ALL = ["tests/unit", "tests/behaviour", *(f"--ignore=tests/{name}" for name in OWN)]
 # by name, of one family with IPv4 or IPv6 in front: why no test can tell it from the step
 EQUIVALENT = tomllib.loads((ROOT / "tests/mutants.toml").read_text())["equivalent"]
+# beside the build, and in the names of its tests: what the running kernel made of walks
+FRESH = "fresh-walks"
 # a walk that only tests ask for, and what is only fetched: neither gives an answer
 NO_STEPS = {"check", "rules/fetch_ahead", "rules/nft_fetch_ahead"}
 
@@ -391,12 +394,14 @@ class Judge:
     def __init__(self, mutants, source, asked):
         self.mutants, self.size = mutants, max(mutants)
         self.jobs, self.seed, self.most = asked.jobs, asked.seed, asked.most
+        self.check, self.limit = asked.check, LIMIT_OF_CHECK if asked.check else LIMIT
         self.libraries = Libraries(source)
         self.failed = False
         # by name of a test with the checksum of its file: seconds, and mutants by family
         self.seen = {}
-        # by number and family: "failed", "crashed", "endless", or "" for who survives; the tests that it has met
-        self.said, self.met = {}, {}
+        # by number and family: "failed", "crashed", "endless", or "" for who survives; the test that caught it; the
+        # tests that it has met
+        self.said, self.by, self.met = {}, {}, {}
         self.notes, self.verdicts = BUILD / "notes", BUILD / "verdicts"
 
     def pytest_runtest_logreport(self, report):
@@ -415,8 +420,15 @@ class Judge:
         print(f"{len(alive)} are compiled: code of one family is none of the other", flush=True)
         self.remember()
         asked = {*alive[: self.most], *self.met}
-        self.judge([one for one in alive if one in asked and not self.said.get(one)])
+        waiting = [one for one in alive if one in asked and not self.said.get(one)]
+        if self.check:
+            waiting = [one for one in waiting if one in self.met and not known(self.mutants, *one)]
+        self.judge(waiting)
         return True
+
+    def is_of_check(self, name):
+        """Return whether a test is none of `make test`."""
+        return FRESH in name or self.items[name].get_closest_marker("slow") is not None
 
     def note(self, session):
         """Run the tests without notes once, without a mutant: each of the jobs has its part of them."""
@@ -469,7 +481,7 @@ class Judge:
             if not how:
                 self.met[number, family] = self.met.get((number, family), set()) | set(tests)
             elif tests[0] in self.items:
-                self.said[number, family] = how
+                self.said[number, family], self.by[number, family] = how, tests[0]
 
     def judge(self, waiting):
         """Let mutants meet their tests, some at a time."""
@@ -482,7 +494,7 @@ class Judge:
                 pid = os.fork()
                 if not pid:
                     self.meet(*one, tests, place)
-                running[pid] = one, tests, place, time.monotonic() + 20 * LIMIT
+                running[pid] = one, tests, place, time.monotonic() + 20 * self.limit
             pid, status = os.waitpid(-1, os.WNOHANG)
             # who waits for something needs no processor
             for late, (*_, until) in running.items() if not pid else ():
@@ -495,6 +507,8 @@ class Judge:
             how = {0: "", 1: "failed", -signal.SIGPROF: "endless"}.get(os.waitstatus_to_exitcode(status), "crashed")
             self.said[one] = how
             n = int.from_bytes(place, "little")
+            if how:
+                self.by[one] = tests[n]
             with self.verdicts.open("a") as file:
                 file.write(json.dumps([*one, how, *([tests[n]] if how else tests[:n])]) + "\n")
             if not how:
@@ -506,7 +520,7 @@ class Judge:
         os.environ["FASTNAT_MUTANT"] = f"{number}:{family}"
         silence()
         self.libraries.choose(number, family)
-        until = time.process_time() + LIMIT
+        until = time.process_time() + self.limit
         for n, name in enumerate(tests):
             if time.process_time() > until:
                 os._exit(0)
@@ -532,7 +546,7 @@ def main():
     parser.add_argument("--most", type=int, help="judge no more than so many of them, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--slow", action="store_true", help="who is left meets the tests of `make slow`, too")
+    parser.add_argument("--check", action="store_true", help="who is left meets what `make check` has besides")
     parser.add_argument("--only", default=".*", help="steps, a regular expression")
     asked = parser.parse_args()
     kept, now = BUILD / "mutants", state(asked)
@@ -546,12 +560,33 @@ def main():
     print(f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps", flush=True)
     os.environ["PYTHONPATH"] = str(source)
     sys.path.insert(0, str(source))
+    if asked.check:
+        os.environ |= {"FASTNAT_LONG": "1", "FASTNAT_WALKS": str(fresh_walks(source, asked.seed))}
     judge = Judge(mutants, source, asked)
-    some = "not kernel" if asked.slow else "not kernel and not slow"
+    some = "not kernel" if asked.check else "not kernel and not slow"
     words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-m", some, *ALL]
     if pytest.main(words, plugins=[judge]):
         sys.exit(1)
-    sys.exit(report(mutants, judge.said))
+    sys.exit(report(mutants, judge.said, Counter(f for (_, f), name in judge.by.items() if judge.is_of_check(name))))
+
+
+def fresh_walks(source, seed):
+    """Let the running kernel go walks once; return the folder of what it made of them, empty for who is not root."""
+    folder = BUILD / FRESH
+    if not folder.exists():
+        folder.mkdir()
+        words = [sys.executable, ROOT / "tests/kernel/fresh.py", folder, "--first", str(1000 * seed)]
+        if os.geteuid():
+            print("no walks of the running kernel: needs root", flush=True)
+        else:
+            subprocess.run(["unshare", "-n", *words], env=os.environ | {"PYTHONPATH": str(source)}, check=True)
+    return folder
+
+
+def known(mutants, number, family):
+    """Return why no test can tell a mutant from the step, or None."""
+    name = mutants[number].name
+    return EQUIVALENT.get(name) or EQUIVALENT.get(f"IPv{family} {name}")
 
 
 def state(asked):
@@ -563,25 +598,24 @@ def state(asked):
     return found.hexdigest()
 
 
-def report(mutants, said):
-    """Print who survived; return whether they are too many."""
+def report(mutants, said, of_check):
+    """Print who survived; return whether they are too many. of_check: how many only `make check` catches, by family."""
     left = Counter()
     total, caught = Counter(), Counter()
     of_family = {4: Counter(), 6: Counter()}
     for (number, family), how in said.items():
-        part = mutants[number].step.split("/")[0]
-        name = mutants[number].name
-        known = EQUIVALENT.get(name) or EQUIVALENT.get(f"IPv{family} {name}")
-        total[part] += not known
-        caught[part] += bool(how) and not known
-        of_family[family][bool(how)] += not known
+        part, why = mutants[number].step.split("/")[0], known(mutants, number, family)
+        total[part] += not why
+        caught[part] += bool(how) and not why
+        of_family[family][bool(how)] += not why
         if not how:
-            left[part] += not known
-            print(f"{f'equivalent: {known}' if known else 'SURVIVES'} IPv{family} {name}")
+            left[part] += not why
+            print(f"{f'equivalent: {why}' if why else 'SURVIVES'} IPv{family} {mutants[number].name}")
     for part in sorted(total):
         print(f"{part:<14} {caught[part]:>4} of {total[part]:>4}")
     for family, found in of_family.items():
-        print(f"IPv{family:<11} {found[True]:>4} of {found.total():>4} ({found[True] / max(found.total(), 1):.1%})")
+        share, only = found[True] / max(found.total(), 1), of_check[family]
+        print(f"IPv{family:<11} {found[True]:>4} of {found.total():>4} ({share:.1%}), {only} by `make check` alone")
     print(f"{caught.total()} of {total.total()} caught ({caught.total() / max(total.total(), 1):.1%})")
     return left.total() > total.total() // 20
 

@@ -245,6 +245,15 @@ cdef inline uint32_t device_of(const engine_t *e, addr_t local) noexcept nogil:
     return 0
 
 
+cdef inline bint has_address(const engine_t *e, uint32_t iface, addr_t local) noexcept nogil:
+    # has_address: => Whether an address is a device's own (ipv6_chk_addr): what a route of type local leads to need not be one.
+    cdef uint32_t i
+    for i in range(e.n_addresses):
+        if e.addresses[i].local == local and e.addresses[i].iface == iface:
+            return True
+    return False
+
+
 cdef inline uint32_t route_of(const engine_t *e, pkt_t *p) noexcept nogil:
     # route_of: the route of the packet, of several next hops the first.
     # => Its index + 1, or 0: network unreachable.
@@ -288,6 +297,7 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     # route_type6: what the routes say of an IPv6 address that the node itself asks for, of one device alone (match_lookup_rt6).
     cdef const route_t *r
     cdef uint32_t route
+    cdef bint local
     cdef flow_t f
     if is_multicast(addr) and (iface == FN_ANY_IFACE or not e.iface_flags[iface] & IFACE_LOOPBACK):
         # each device but lo has a route to all groups
@@ -305,8 +315,9 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
     r = &e.routes[route - 1]
     if r.kind > ROUTE_MULTICAST:
         return TYPE_UNREACHABLE
-    # the first address of a local network is both; of a device only its own routes were looked at
-    return (TYPE_LOCAL if r.kind == ROUTE_LOCAL else 0) | (TYPE_ANYCAST if is_anycast6(r, addr) else 0)
+    # the first address of a local network is both
+    local = r.kind == ROUTE_LOCAL if iface == FN_ANY_IFACE else has_address(e, iface, addr)
+    return (TYPE_LOCAL if local else 0) | (TYPE_ANYCAST if is_anycast6(r, addr) else 0)
 
 
 cdef inline bint is_unicast6(addr_t addr) noexcept nogil:

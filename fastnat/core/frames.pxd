@@ -67,6 +67,7 @@ cdef inline void load_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
     p.in_iface = <uint16_t>d.iface
     p.len = 0
     p.t = tuple_make(0, 0, 0, 0, 0, 0)
+    # numbers are drawn by the count of packets, so that they are the same however a batch is split
     begin_packet(e, e.stats[STAT_PACKETS])
     e.stats[STAT_PACKETS] += 1
 
@@ -107,6 +108,7 @@ cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p, group
         walk(e, p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     store(p, out)
+    # between packets: another key moves every item, and nobody holds a place in the tables now
     if fn_unlikely(is_crowded(e)):
         rehash(e)
         # hashes computed ahead hold no longer

@@ -25,6 +25,7 @@ from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
 from .shortcuts.conditions cimport chain_at, comes_by_way_back, FORWARDED, may_have_memo
 from .shortcuts.hook_memo cimport follow, memorize, remembered
+from .tuples.hash cimport tuple_hash
 from .tuples.tuple cimport tuple_dst, tuple_proto, tuple_src
 from .validate cimport (destination_is_martian, is_loopback, is_member, may_be_forwarded, source_fails,
                         source_is_martian)
@@ -316,6 +317,9 @@ cdef inline uint32_t enter_by_lo(engine_t *e, pkt_t *p) noexcept nogil:
     if p.ct == FN_NONE and not p.untracked:
         # conntrack has refused it, and looks at it anew
         p.has_template = False
+        # conntrack has hashed it in the zone that it had then
+        if p.template_zone:
+            p.hash = tuple_hash(e, p.t)
         p.template_zone = 0
         p.template_dir = 0
         p.template_helper = 0

@@ -44,6 +44,7 @@ cdef inline uint64_t rotated(uint64_t x, uint32_t by) noexcept nogil:
 
 cdef inline void sip_round(uint64_t *v) noexcept nogil:
     # sip_round: one round of SipHash.
+    # the rotations are those of Aumasson and Bernstein, 2012: another one would be another hash
     v[0] += v[1]
     v[1] = rotated(v[1], 13) ^ v[0]
     v[0] = rotated(v[0], 32)

@@ -51,6 +51,7 @@ cdef inline uint32_t find_route(engine_t *e, pkt_t *p) noexcept nogil:
         return route
     if fn_unlikely(e.routes[route - 1].hops > 1) and not is_link_local(tuple_dst(p.t)):
         route = choose_hop(e, p, route)
+        # a connection keeps a route only if all of its packets would take it
         if hop_varies(e, p):
             return route
     if may_be_kept(e, p, route):

@@ -73,6 +73,7 @@ cdef inline int scope6(addr_t addr) noexcept nogil:
         return 1
     if is_link_local(addr):
         return 2
+    # fec0::/10: RFC 3879 has given it up, but kernels still give it a scope of its own
     return 5 if addr >> (FN_ADDR_BITS - 10) == 0x3fb else 14
 
 

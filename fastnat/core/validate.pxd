@@ -120,14 +120,43 @@ cdef inline bint is_member(const engine_t *e, addr_t group, uint32_t iface) noex
     if not FN_V6:
         return group == <addr_t><uint32_t>ALL_HOSTS
     scope = <uint32_t>(group >> (FN_ADDR_BITS - 16)) & 15
+    # ff02::1:ff00:0/104: each address has a group there, by its last 24 bits (RFC 4291)
     if (group >> 24 << 24) == (<addr_t>0xff02 << (FN_ADDR_BITS - 16)) + (<addr_t>0x1ff << 24):
         return is_solicited(e, group, iface)
     low = <uint32_t>group
+    # all others that are known have a single number behind their scope
     if group - low != <addr_t>(0xff00 | scope) << (FN_ADDR_BITS - 16):
         return False
     if low == 1:
         return scope == 1 or scope == 2
     return low == 2 and (scope == 1 or scope == 2 or scope == 5) and e.iface_flags[iface] & IFACE_ROUTER
+
+
+cdef inline uint32_t table_end(const engine_t *e, uint32_t at) noexcept nogil:
+    # table_end: => The index behind the last route of the table that holds one, given by its index.
+    cdef uint32_t i
+    for i in range(e.n_fib_rules):
+        if e.fib_rules[i].first_route <= at < e.fib_rules[i].end_route:
+            return e.fib_rules[i].end_route
+    # without rules of the node's own all tables are one
+    return e.n_routes
+
+
+cdef inline uint32_t by_device(const engine_t *e, uint32_t route, uint32_t iface) noexcept nogil:
+    # by_device: rt6_device_match: of all routes to a network, whatever their metric, the first by a device; else the best of them.
+    # route: that one's index + 1, or 0. Those of other metrics stand behind it.
+    cdef const route_t *best
+    cdef uint32_t i
+    if route == 0:
+        return 0
+    best = &e.routes[route - 1]
+    for i in range(route - 1, table_end(e, route - 1)):
+        if e.routes[i].dst != best.dst or e.routes[i].mask != best.mask:
+            break
+        # what refuses is on lo, where nobody asks
+        if e.routes[i].iface == iface and e.routes[i].kind < ROUTE_BLACKHOLE:
+            return i + 1
+    return route
 
 
 cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) noexcept nogil:
@@ -152,6 +181,8 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
         back.proto = p.data[6]
     back.out_iface = p.in_iface if FN_V6 and not flags & 1 else 0
     route = route_back(e, p, &back)
+    if back.out_iface:
+        route = by_device(e, route, back.out_iface)
     if leads_nowhere(e, route):
         return False
     if e.routes[route - 1].kind == ROUTE_LOCAL:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from ..addresses import V4, V6, Family
+from ..dtypes import DSCP_CLASSES, PROTOCOL_NUMBERS
 from ..errors import RuleError
 from ..util.text import excerpt
 from .model import Match, Rule
@@ -24,21 +25,6 @@ SERVICES = {  # of /etc/services, as pasted commands name them
     "rsync": 873, "imaps": 993, "pop3s": 995, "socks": 1080, "openvpn": 1194, "l2f": 1701, "pptp": 1723,
     "radius": 1812, "nfs": 2049, "mysql": 3306, "ms-wbt-server": 3389, "ipsec-nat-t": 4500, "sip": 5060,
     "sip-tls": 5061, "postgresql": 5432, "http-alt": 8080, "webcache": 8080,
-}  # fmt: skip
-PROTOCOL_NUMBERS = {  # of /etc/protocols
-    "all": 0, "ip": 0, "hopopt": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipencap": 4, "ip-encap": 4, "st": 5, "tcp": 6,
-    "egp": 8, "igp": 9, "pup": 12, "udp": 17, "hmp": 20, "xns-idp": 22, "rdp": 27, "iso-tp4": 29, "dccp": 33,
-    "xtp": 36, "ddp": 37, "idpr-cmtp": 38, "ipv6": 41, "ipv6-route": 43, "ipv6-frag": 44, "idrp": 45, "rsvp": 46,
-    "gre": 47, "esp": 50, "ipsec-esp": 50, "ipv6-crypt": 50, "ah": 51, "ipsec-ah": 51, "ipv6-auth": 51, "skip": 57,
-    "icmpv6": 58, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "rspf": 73, "vmtp": 81, "eigrp": 88, "ospf": 89,
-    "ospfigp": 89, "ax.25": 93, "ipip": 94, "etherip": 97, "encap": 98, "pim": 103, "ipcomp": 108, "vrrp": 112,
-    "l2tp": 115, "isis": 124, "sctp": 132, "fc": 133, "mh": 135, "ipv6-mh": 135, "mobility-header": 135,
-    "udplite": 136, "mpls-in-ip": 137, "manet": 138, "hip": 139, "shim6": 140, "wesp": 141, "rohc": 142,
-    "ethernet": 143,
-}  # fmt: skip
-DSCP_CLASSES = {
-    "BE": 0, "CS0": 0, "EF": 46, **{f"CS{n}": 8 * n for n in range(1, 8)},
-    **{f"AF{c}{d}": 8 * c + 2 * d for c in range(1, 5) for d in range(1, 4)},
 }  # fmt: skip
 TOS_NAMES = {
     "minimize-delay": 0x10, "maximize-throughput": 0x08, "maximize-reliability": 0x04, "minimize-cost": 0x02,
@@ -157,6 +143,8 @@ class RuleWords:
     def protocol_number(self, text: str) -> int:
         """Return the number of a protocol, given as a number or by name."""
         name = text.lower()
+        if name == "all":
+            return 0
         return PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else self.number(text, 255)
 
     def port_range(self, text: str, separator: str = ":") -> tuple[int, int]:

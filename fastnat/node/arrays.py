@@ -145,6 +145,9 @@ def _table_rows(node: Node, family: Family) -> list[list[Row]]:
         for table in tables:
             if table != "local":
                 rows += [row for r in sorted_routes(node, family, table) for row in _hops(r, family, node, numbers)]
+            if table == "main" and len(tables) > 1 and family is V4:
+                # one trie, until somebody adds a policy rule (fib_trie_unmerge): the longest prefix of both, then local
+                rows.sort(key=lambda row: -row[1])
         found.append(rows)
     return found
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..addresses import FAMILIES, V4, V6, Family, family_of, mac_number, mac_text
+from ..dtypes import DSCP_CLASSES, PROTOCOL_NUMBERS
 from ..errors import InputError
 from ..util.files import read_json
 from ..util.text import decimal, excerpt, shown
@@ -39,7 +40,6 @@ SAID = {
     "suppress_prefixlen", "suppress_prefixlength", "ipproto", "sport", "sport_start", "sport_end", "dport",
     "dport_start", "dport_end", "protocol", "flags", "tos", "dscp", "oif", "oif_detached",
 }  # fmt: skip
-PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136, "gre": 47}
 # what `ip -d` says of a link, and `ip` does not
 DETAILS = frozenset(("linkinfo", "promiscuity", "min_mtu"))
 # the bits of the octet with which `tos` of a rule is compared: of IPv4 IPTOS_RT_MASK, else the DSCP
@@ -139,14 +139,21 @@ def neighbour_json(neighbours: dict[Neighbour, int]) -> list[dict[str, Any]]:
     ]
 
 
-def load_routes(path: Path, family: Family, interfaces: Collection[str]) -> list[Route]:
-    """Return the routes of `ip -j route`, those of all tables that it shows; InputError as above."""
+def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: list[str]) -> list[Route]:
+    """Return the routes of `ip -j route`, those of all tables that it shows; InputError as above.
+
+    Appends to `notes` what is not modelled.
+    """
     routes = []
     for r in read_json(path):
         # groups are known without a route; `show table all` shows both families, and `pref` of IPv6 alone
         if not r or r.get("type") == "multicast" or (family is V4 and "pref" in r):
             continue
         try:
+            # no packet asks for it but one with just that TOS
+            if "tos" in r:
+                notes.append(f"{path}: a route is ignored, as tos is not modelled: {excerpt(json.dumps(r))}")
+                continue
             routes.append(_route(r, family, interfaces))
         except BROKEN as error:
             where = json.dumps(r)[:120]
@@ -259,16 +266,23 @@ def _mark(value: object) -> int:
 def _tos(r: dict[str, Any], family: Family) -> tuple[int, int]:
     """Return the TOS or traffic class that a rule asks for, and its bits that count."""
     if "dscp" in r:
-        value = r["dscp"]
-        return _whole(int(value, 0) if isinstance(value, str) else value, "dscp", 0, 63) << 2, RULE_DSCP
-    value = r.get("tos", 0)
-    value = _whole(int(value, 0) if isinstance(value, str) else value, "tos", 0, 255)
+        return _whole(_field(r["dscp"], 0), "dscp", 0, 63) << 2, RULE_DSCP
+    value = _whole(_field(r.get("tos", 0), 2), "tos", 0, 255)
     return value, (RULE_TOS if family is V4 else RULE_DSCP) if value else 0
+
+
+def _field(value: object, shift: int) -> object:
+    """Return what `ip` prints of a DSCP, or by `shift` bits higher of a TOS: a number, or a name of rt_dsfield."""
+    if not isinstance(value, str):
+        return value
+    return DSCP_CLASSES[value] << shift if value in DSCP_CLASSES else int(value, 0)
 
 
 def _protocol(value: object) -> int:
     if isinstance(value, str) and not value.isdecimal():
-        return PROTOCOLS[value]
+        # of one that /etc/protocols does not name, `ip` prints the number behind a word
+        number = value.removeprefix("ipproto-")
+        return PROTOCOL_NUMBERS[value] if number == value else _whole(int(number), "ipproto", 0, 255)
     return _whole(int(value) if isinstance(value, str) else value, "ipproto", 0, 255)
 
 

@@ -392,7 +392,7 @@ class Node:
         """Load the routes of a file; without it, those that follow from the addresses."""
         routes = self.routes_of(family)
         if path.exists():
-            routes[:] = load_routes(path, family, self.interfaces)
+            routes[:] = load_routes(path, family, self.interfaces, self.notes)
             return
         routes[:] = connected_routes(self.interfaces.values(), family)
         if family is V4 or any(a.scope == 0 for i in self.interfaces.values() for a in i.addresses_of(family)):

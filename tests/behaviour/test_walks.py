@@ -2,16 +2,24 @@
 
 import json
 import lzma
+import os
+from pathlib import Path
 
 import pytest
 from kernel import gateway, walks
 
-RECORDED = {path.name.split(".")[0]: json.loads(lzma.decompress(path.read_bytes())) for path in walks.FOLDER.iterdir()}
+# other recordings, of kernel/fresh.py: tests/mutants.py asks for them
+OTHERS = Path(os.environ["FASTNAT_WALKS"]) if "FASTNAT_WALKS" in os.environ else None
+RECORDED = {
+    f"{prefix}{path.name.split('.')[0]}": json.loads(lzma.decompress(path.read_bytes()))
+    for prefix, folder in (("", walks.FOLDER), ("fresh-walks-", OTHERS))
+    for path in (sorted(folder.iterdir()) if folder else ())
+}
 
 
 # of each kind a third in make test
 EVERY = [
-    pytest.param(kind, n, marks=pytest.mark.slow if n % 3 else [])
+    pytest.param(kind, n, marks=pytest.mark.slow if n % 3 and not kind.startswith("fresh") else [])
     for kind, found in RECORDED.items()
     for n in range(len(found))
 ]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kernel import bound_more, bound_rest, gateway
+from kernel import bound_forms, bound_more, bound_rest, gateway
 from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
 from kernel.bound_rules import matches, nftables, options
 from kernel.bound_streams import chunks, segments
@@ -60,6 +60,17 @@ KINDS = {
     "parts_with_options": bound_more.parts_with_options,
     "unspecified": bound_more.unspecified,
     "odd_routes": bound_more.odd_routes,
+    "option_walks": bound_forms.option_walks,
+    "cut_stores": bound_forms.cut_stores,
+    "cut_matches": bound_forms.cut_matches,
+    "flows": bound_forms.flows,
+    "lo_zones": bound_forms.lo_zones,
+    "directed": bound_forms.directed,
+    "near_addresses": bound_forms.near_addresses,
+    "crossings": bound_forms.crossings,
+    "own_records": bound_forms.own_records,
+    "nested": bound_forms.nested,
+    "sources_by_lo": bound_forms.sources_by_lo,
 }
 
 

@@ -24,11 +24,11 @@ RULES = 30
 TRY = "".join(f"ip tuntap add {name} mode tun; " for name in walks.DEVICES) + "nft -f - && nft list ruleset"
 # by chance, of another clock, unknown here, or said in docs/nftables.md to differ
 UNSURE = {
-    "meta random", "meta time", "meta day", "meta hour", "meta skuid", "meta skgid", "meta cgroup", "meta priority",
-    "meta secmark", "meta sdif", "meta sdifname", "meta iifkind", "meta oifkind", "meta iifgroup", "meta oifgroup",
-    "meta rtclassid", "meta ibrname", "meta obrname", "meta ibriport", "meta obriport", "meta broute", "meta iiftype",
-    "meta oiftype", "ct secmark", "ct expiration", "ct helper", "ct label", "ct event", "ct count", "ct id",
-    "rt classid",
+    "meta cpu", "meta random", "meta time", "meta day", "meta hour", "meta skuid", "meta skgid", "meta cgroup",
+    "meta priority", "meta secmark", "meta sdif", "meta sdifname", "meta iifkind", "meta oifkind", "meta iifgroup",
+    "meta oifgroup", "meta rtclassid", "meta ibrname", "meta obrname", "meta ibriport", "meta obriport", "meta broute",
+    "meta iiftype", "meta oiftype", "ct secmark", "ct expiration", "ct helper", "ct label", "ct event", "ct count",
+    "ct id", "rt classid",
 }  # fmt: skip
 # nft 1.0.6 compares wrongly under a mask what begins and ends within octets
 RAW = [(0, 4), (4, 4), (36, 4), (0, 8), (24, 8), (16, 16), (32, 16), (32, 32)]

@@ -73,7 +73,7 @@ class Sent:
     def step(self):
         said = self.traffic.step()
         if said:
-            self.packets.append(said[:2])
+            self.packets += [one[:2] for one in (said if isinstance(said, list) else [said])]
         return said
 
     def refused(self, step):
@@ -174,16 +174,22 @@ KINDS = {
 SHORT = 10
 
 
-def recorded(kind, seed):
-    """Return the recording of a walk, or None: nft refuses its rules, or a port drawn at random ends it soon."""
-    node, traffic = KINDS[kind][0](seed)
+def recorded(node, traffic, about):
+    """Return the recording of a walk, or None: its rules are refused, or a port drawn at random ends it soon."""
     sent = Sent(traffic)
     with tempfile.TemporaryDirectory() as folder:
         try:
             number = gateway.compare(node, sent, Path(folder))
         except RuntimeError:
             return None
-    return gateway.recorded(node, sent.packets[:number], f"{kind} {seed}") if number >= SHORT else None
+    return gateway.recorded(node, sent.packets[:number], about) if number >= SHORT else None
+
+
+def write(path, found):
+    """Write recordings to a file."""
+    path.write_bytes(lzma.compress(json.dumps(found, separators=(",", ":")).encode()))
+    walked = sum(len(said["packets"]) for said in found)
+    print(f"{path.name.split('.')[0]}: {len(found)} walks, {walked} packets", flush=True)
 
 
 def main():
@@ -194,14 +200,12 @@ def main():
         found, seed, failed = [], 0, 0
         while len(found) + failed < KINDS[kind][1]:
             try:
-                found += filter(None, [recorded(kind, seed)])
+                found += filter(None, [recorded(*KINDS[kind][0](seed), f"{kind} {seed}")])
             except gateway.Difference as difference:
                 failed += 1
                 print(f"{kind} {seed}: {difference}")
             seed += 1
-        text = json.dumps(found, separators=(",", ":"))
-        (FOLDER / f"{kind}.json.xz").write_bytes(lzma.compress(text.encode()))
-        print(f"{kind}: {len(found)} walks, {sum(len(said['packets']) for said in found)} packets")
+        write(FOLDER / f"{kind}.json.xz", found)
         every += failed
     sys.exit(every > 0)
 

@@ -167,3 +167,33 @@ def test_local_routes_are_the_kernels_or_somebodys(node):
     there.save(node)
     for found in (there, fastnat.Node.load(node)):
         assert [r.kernel for r in found.routes if r.kind == "local" and r.prefix in (24, 32)] == [True, False]
+
+
+@pytest.mark.parametrize("file", ["rule.json", "rule6.json"])
+def test_policy_rules_name_protocols_and_traffic_classes_as_ip_prints_them(node, file):
+    """Of /etc/protocols and rt_dsfield, whatever their versions have; a number behind a word, or alone."""
+    protocols = {"esp": 50, "ospf": 89, "ipv6-icmp": 58, "dccp": 33, "ipproto-99": 99, "ipproto-250": 250, "47": 47}
+    classes = {"EF": 0xB8, "CS1": 0x20, "AF41": 0x88, "0x10": 0x10}
+    rules = [{"priority": 0, "src": "all", "table": "local"}]
+    rules += [{"priority": n, "src": "all", "ipproto": name, "table": "7"} for n, name in enumerate(protocols, 1)]
+    rules += [{"priority": n, "src": "all", "tos": name, "table": "7"} for n, name in enumerate(classes, 50)]
+    rules += [{"priority": n, "src": "all", "dscp": name, "table": "7"} for n, name in ((98, "EF"), (99, "46"))]
+    (node / file).write_text(json.dumps(rules))
+    loaded = fastnat.Node.load(node)
+    policy = loaded.policy if file == "rule.json" else loaded.policy6
+    assert [r.proto for r in policy[1 : 1 + len(protocols)]] == list(protocols.values())
+    assert [r.tos for r in policy[1 + len(protocols) :]] == [*classes.values(), 0xB8, 0xB8]
+    for wrong in ("ipproto-256", "ipproto-", "nobody"):
+        rules[1]["ipproto"] = wrong
+        (node / file).write_text(json.dumps(rules))
+        with pytest.raises(fastnat.InputError, match="expected the output of `ip -j rule`"):
+            fastnat.Node.load(node)
+
+
+def test_routes_with_a_tos_are_left_out_and_said(node):
+    routes = [{"dst": "default", "gateway": "192.0.2.9", "dev": "eth0"},
+              {"dst": "default", "tos": "0x10", "gateway": "10.89.0.9", "dev": "br0"}]  # fmt: skip
+    (node / "route.json").write_text(json.dumps(routes))
+    loaded = fastnat.Node.load(node)
+    assert [r.iface for r in loaded.routes] == ["eth0"]
+    assert any("tos is not modelled" in note for note in loaded.notes)

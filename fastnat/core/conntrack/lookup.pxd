@@ -62,6 +62,7 @@ cdef inline uint32_t next_with(const engine_t *e, tuple_t t, uint64_t h, uint32_
         hits = fn_tags_equal(b, tag) >> (at[0] & 15)
         if hits == 0:
             at[0] = ((at[0] >> 4) + 1) << 4
+            # if nothing was displaced from its home bucket, no other bucket can have an item of it
             if overflow_count(bucket_home(&e.tuples, h), tag) == 0:
                 return FN_NONE
             continue

@@ -310,6 +310,7 @@ cdef inline int judge_state(engine_t *e, pkt_t *p, uint32_t *old, uint32_t *new,
     if new[0] == IG:
         if not answers_ignored_syn(t, p):
             return remember_ignored(e, p, old[0])
+        # both ends are in step and conntrack is not: the SYN that it took for a stray one has been answered
         old[0] = SS
         new[0] = SR
         resynchronise(e, p)
@@ -318,6 +319,7 @@ cdef inline int judge_state(engine_t *e, pkt_t *p, uint32_t *old, uint32_t *new,
             t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
             return CT_PASS
     elif new[0] == S2:
+        # two SYNs crossed: an ACK of the other end may end the handshake then
         t.last_flags |= TCP_SIMULTANEOUS_OPEN
     elif new[0] == SR:
         if p.dir == 1 and p.tcp_class == CLASS_ACK and t.last_flags & TCP_SIMULTANEOUS_OPEN:

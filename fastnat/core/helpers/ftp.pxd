@@ -338,6 +338,7 @@ cdef inline uint32_t format_command(uint8_t *to, uint32_t form, addr_t addr, uin
         n += 1 + put_number(to + n + 1, port >> 8)
         to[n] = 44
         return n + 1 + put_number(to + n + 1, port & 255)
+    # RFC 2428 recommends | as delimiter: it is written whatever the client or the server had
     to[0] = 124
     if form == FTP_EPRT:
         to[1] = 50 if FN_V6 else 49

@@ -48,6 +48,7 @@ cdef inline bint sack_adjust(const help_t *help, pkt_t *p) noexcept nogil:
         size = at[1]
         if size < 2 or size > n:
             return False
+        # the edges acknowledge what the other end has sent: its offsets hold
         if at[0] == 5 and size >= 10 and (size - 2) % 8 == 0:
             for i in range((size - 2) // 4):
                 replace_number(p, at + 2 + 4 * i, ack_before(help, 1 - p.dir, load_be32(at + 2 + 4 * i)))

@@ -55,6 +55,7 @@ cdef inline uint32_t new_template(engine_t *e, service_t *s, const pkt_t *p, uin
         return 0
     c = &e.ipvs_conns[at - 1]
     c.client = tuple_src(p.t) & s.client_mask
+    # clients of a mark keep their server for whatever address, port and protocol has the mark
     c.service = <addr_t>s.fwmark if s.fwmark else tuple_dst(p.t)
     c.service_port = <uint16_t>port
     c.server_port = e.servers[server[0]].port

@@ -81,10 +81,12 @@ cdef inline bint range_of_node(engine_t *e, pkt_t *p, uint32_t kind, uint32_t ma
     cdef addr_t addr, mask
     if kind == TARGET_MASQUERADE:
         addr = masquerade_addr(e, p)
+        # when that device goes down, so do the connections that had its address
         e.conns[p.ct].masq_iface = p.out_iface if addr else e.conns[p.ct].masq_iface
     elif kind == TARGET_REDIRECT:
         addr = <addr_t>(1 if FN_V6 else 0x7f000001) if p.hook == HOOK_OUTPUT else redirect_addr(e, p.in_iface, tuple_dst(p.t))
     else:
+        # NETMAP gives a network, not a host: the bits behind the prefix stay those of the packet
         mask = ~(range_.min_addr ^ range_.max_addr)
         addr = tuple_dst(p.t) if manip == MANIP_DST else tuple_src(p.t)
         range_of_address(range_, (addr & ~mask) | (range_.min_addr & mask))

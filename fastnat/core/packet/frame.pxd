@@ -74,6 +74,7 @@ cdef inline bint frame_in(engine_t *e, pkt_t *p, uint64_t *dst, uint64_t *src) n
     # => False: it came in none.
     cdef uint32_t kind
     if p.in_iface != 0 and e.iface_flags[p.in_iface] & IFACE_LOOPBACK:
+        # on lo both addresses are 0: known, other than those that nobody has said
         dst[0] = MAC_KNOWN
         src[0] = MAC_KNOWN
         return True
@@ -83,6 +84,7 @@ cdef inline bint frame_in(engine_t *e, pkt_t *p, uint64_t *dst, uint64_t *src) n
     src[0] = e.link_src
     if src[0] == 0:
         src[0] = mac_of(e, p.in_iface, sender_of(e, p))
+    # what the device took was for itself, for all, or for a group: the packet tells which
     if dst[0] == 0:
         classify(e, p)
         kind = packet_type(e, p)

@@ -131,6 +131,7 @@ cdef inline bint leads_on(engine_t *e, pkt_t *p, addr_t hop, bint *local) noexce
     cdef tuple_t t = p.t
     cdef uint32_t route
     cdef bint fails
+    # routes and rp_filter are asked by the packet's tuple, so the hop stands there meanwhile
     p.t.dst = hop
     route = 0 if destination_is_martian(e, p) or is_multicast(hop) or is_limited_broadcast(hop) or hop == 0 else route_of(e, p)
     if leads_nowhere(e, route):

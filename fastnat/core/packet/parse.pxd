@@ -132,7 +132,6 @@ cdef inline uint32_t parse_v4(const engine_t *e, pkt_t *p, const datagram_t *d, 
         return REASON_IP_HEADER
     if csum_fold(csum_partial(data, header[0], 0)) != 0xffff:
         return REASON_IP_HEADER
-    p.tracked = True
     if load_be16(data + 6) & FRAGMENT_BITS:
         # conntrack's hook never sees a fragment: nf_defrag_ipv4 stands in front of it
         if e.tracking:

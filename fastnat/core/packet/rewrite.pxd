@@ -94,6 +94,7 @@ cdef inline bint manip_pkt(pkt_t *p, tuple_t target, uint32_t manip) noexcept no
     # => False: drop, the header is too short.
     cdef addr_t addr
     cdef uint32_t port
+    # an echo has one id for both ends, which a tuple holds in the place of the source port
     if manip == MANIP_SRC or (p.t.rest >> 32) & 0xff == PROTO_ICMP:
         port = tuple_sport(target)
     else:

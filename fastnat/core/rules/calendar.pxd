@@ -40,8 +40,10 @@ cdef inline bint time_holds(const engine_t *e, const match_t *m) noexcept nogil:
         if not said.period.day_start <= of_day <= said.period.day_stop:
             return False
     else:
+        # the time of day goes on over midnight
         if said.period.day_stop < of_day < said.period.day_start:
             return False
+        # and behind midnight it is still that of the day before
         if m.bits & TIME_CONTIGUOUS and of_day <= said.period.day_stop:
             now -= DAY
     if not (m.bits >> weekday(now // DAY)) & 1:

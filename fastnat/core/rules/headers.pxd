@@ -110,6 +110,7 @@ cdef inline bint routing_holds(const match_t *m, const pkt_t *p, bint *hotdrop) 
         hotdrop[0] = at == CUT_HEADER
         return False
     length = (p.data[at + 1] + 1) * 8
+    # rt_mt6: a header that promises more than came is no mismatch but the end of the packet
     if length > p.len - at:
         hotdrop[0] = True
         return False

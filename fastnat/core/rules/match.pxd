@@ -444,6 +444,7 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
     cdef match_t *m = &e.matches[r.match.listed.first]
     cdef uint32_t i
     for i in range(r.match.n_listed):
+        # the second slot of -m recent, set or limit, which the first one has read
         if m[i].kind == MATCH_MORE:
             continue
         if m[i].kind == MATCH_L4_HEADER:
@@ -451,6 +452,7 @@ cdef inline bint matches_hold(engine_t *e, const rule_t *r, pkt_t *p, bint *hotd
                 return False
             continue
         if decides_alone(m[i].kind):
+            # it counts, or reads bytes that are in no key: nothing that other packets met says what this one meets
             p.unrepeatable = True
             if not alone_holds(e, &m[i], p, hotdrop) or hotdrop[0]:
                 return False
@@ -517,6 +519,7 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
     if kind == TARGET_MARK:
         target_mark(p, t)
     elif kind != TARGET_NONE and (kind != TARGET_TCPMSS or p.data != NULL):
+        # what it changes is in no key of a memo, and neither is what it changes it to
         p.unrepeatable = True
         if kind == TARGET_CONNMARK:
             target_connmark(e, p, t)

@@ -11,7 +11,7 @@ from ..helpers.expect cimport help_of
 from ..multipath cimport choose_hop
 from ..nat.range cimport has_ports
 from ..packet.checksum cimport load_be16
-from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, incoming, is_anycast6, is_for_link, is_link_local,
+from ..fib cimport (addr_type, classify, flow_back, flow_t, flow_to, has_address, incoming, is_anycast6, is_for_link, is_link_local,
                       is_multicast, is_unicast6, outgoing, packet_type, route_on, ruled_route, smallest_mtu)
 from ..source_address cimport next_hop
 from ..tuples.hash cimport random_u64
@@ -77,6 +77,7 @@ cdef inline addr_t get_addr(const uint32_t *from_) noexcept nogil:
 cdef inline uint32_t made_network_byte(const pkt_t *p, uint32_t at) noexcept nogil:
     # made_network_byte: a byte of the IP header that a header-only packet would have.
     cdef uint32_t addresses = 8 if FN_V6 else 12
+    # the length of IPv6 counts what stands behind the header, that of IPv4 the header too
     cdef uint32_t length = p.length - 40 if FN_V6 else p.length
     cdef uint32_t back
     cdef addr_t addr
@@ -84,6 +85,7 @@ cdef inline uint32_t made_network_byte(const pkt_t *p, uint32_t at) noexcept nog
         addr = tuple_src(p.t) if at < addresses + FN_ADDR_BYTES else tuple_dst(p.t)
         back = (FN_ADDR_BYTES - 1) - (at - addresses) % FN_ADDR_BYTES
         return <uint32_t>(addr >> (8 * back)) & 0xff
+    # a header without options, as nobody has said any
     if at == 0:
         return 0x60 if FN_V6 else 0x45
     if at == (4 if FN_V6 else 2):
@@ -99,6 +101,7 @@ cdef inline uint32_t made_transport_byte(const pkt_t *p, uint32_t at) noexcept n
     # made_transport_byte: a byte of the transport header that a header-only packet would have.
     cdef uint32_t proto = tuple_proto(p.t)
     cdef uint32_t port
+    # a tuple of ICMP has type and code in the place of one port, and the id of an echo in that of the other
     if proto == PROTO_ICMP:
         if at < 2:
             return tuple_dport(p.t) >> 8 if at == 0 else tuple_dport(p.t) & 0xff
@@ -238,6 +241,7 @@ cdef inline bint load_frame(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
     cdef uint32_t i, at, byte_
     if not (frame_out(e, p, &dst, &src) if x.sreg else frame_in(e, p, &dst, &src)):
         return False
+    # an address of 0 is one that nobody has said: a rule that asks for it must not hold by accident
     if x.b + x.c > FRAME_HEADER or (x.b < 6 and dst == 0) or (x.b < 12 and x.b + x.c > 6 and src == 0):
         return False
     memset(to, 0, 4 * x.words)
@@ -358,6 +362,7 @@ cdef inline bint load_tuple(const conn_t *c, const nft_expr_t *x, uint32_t *to) 
     elif x.a == NFT_CT_PROTO_DST:
         to[0] = tuple_dport(t)
     else:
+        # NAT changes no protocol: both directions have one
         to[0] = tuple_proto(c.tuples[0])
     return True
 
@@ -420,9 +425,8 @@ cdef inline uint32_t fib_type6(const engine_t *e, addr_t addr, uint32_t route, u
     if is_anycast6(&e.routes[route - 1], addr):
         return ROUTE_ANYCAST
     # of a device its addresses count, not what is merely routed there
-    if kind == ROUTE_LOCAL and (device == FN_ANY_IFACE or
-                                (e.routes[route - 1].iface == device and e.routes[route - 1].mask == ~<addr_t>0)):
-        return kind
+    if kind == ROUTE_LOCAL if device == FN_ANY_IFACE else has_address(e, device, addr):
+        return ROUTE_LOCAL
     if is_multicast(addr):
         return RTN_MULTICAST
     return RTN_UNICAST if is_unicast6(addr) else RTN_UNSPEC
@@ -570,6 +574,7 @@ cdef inline bint load_tcp_option(const pkt_t *p, const nft_expr_t *x, uint32_t *
     cdef uint32_t at = find_tcp_option(p, x.a, x.b + x.c)
     cdef uint32_t i
     to[0] = at > OPTION_CUT
+    # a rule that asks for no byte asks whether the option is there, which has an answer in any case
     if x.c == 0:
         return True
     if at <= OPTION_CUT:
@@ -596,6 +601,7 @@ cdef inline bint is_broken(const uint8_t *option, uint32_t size) noexcept nogil:
     if size < 4 or pointer < 5:
         return True
     wanted = 3 if option[3] & 15 == 0 else 7
+    # a full one counts the hops for which it had no room, and four bits hold 15 of them
     return pointer + wanted > size if pointer <= size else option[3] >> 4 == 15
 
 
@@ -639,6 +645,7 @@ cdef inline bint load_extension(const pkt_t *p, const nft_expr_t *x, uint32_t *t
     cdef uint32_t at = find_extension(p, x.a) if FN_V6 else find_ip_option(p, x.a)
     cdef uint32_t i
     to[0] = at != 0
+    # as of options of TCP: whether it is there can always be said, what it holds cannot
     if x.c == 0:
         return True
     if at == 0 or at + x.b + x.c > p.len:

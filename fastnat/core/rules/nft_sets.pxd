@@ -75,6 +75,7 @@ cdef inline uint32_t find_interval(const engine_t *e, const nft_set_t *s, const 
             low = middle + 1
         else:
             high = middle
+    # intervals do not overlap: if this one does not hold the key, none does
     if low == 0:
         return FN_NONE
     words = element_words(e, s, s.first + low - 1)

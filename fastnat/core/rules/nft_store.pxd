@@ -69,9 +69,11 @@ cdef inline bint set_address(const engine_t *e, pkt_t *p, uint32_t manip, addr_t
     if p.data != NULL:
         at = p.data + (SOURCE_AT if manip == MANIP_SRC else SOURCE_AT + FN_ADDR_BYTES)
         store_addr(after, addr)
+        # the header of IPv6 has no checksum
         if not FN_V6:
             replace_sum(p.data + 10, at, after, FN_ADDR_BYTES)
         sum_at = address_sum(p)
+        # the address stays, though the checksum of the header is that of the other one already, as in nft_payload_set_eval
         if sum_at == CUT_OFF:
             return False
         if sum_at != NO_SUM:
@@ -93,11 +95,13 @@ cdef inline bint set_port(const engine_t *e, pkt_t *p, uint32_t manip, uint32_t 
     cdef uint32_t proto = tuple_proto(p.t)
     cdef uint32_t sum_at = TCP_SUM if proto == PROTO_TCP else UDP_SUM if proto == PROTO_UDP else NO_SUM
     cdef uint32_t have = 0
+    cdef uint32_t field = 0 if manip == MANIP_SRC else 2
     cdef uint8_t *at
     if p.data != NULL:
         have = p.len - p.l4off if p.len > p.l4off else 0
-        at = p.data + p.l4off + (0 if manip == MANIP_SRC else 2)
-        if have < (sum_at + 2 if sum_at != NO_SUM else 4):
+        at = p.data + p.l4off + field
+        # recorded: without a checksum to change the port itself is enough, be the header as short as that
+        if have < (sum_at if sum_at != NO_SUM else field) + 2:
             return False
         store_be16(after, port)
         if sum_at != NO_SUM:
@@ -105,10 +109,12 @@ cdef inline bint set_port(const engine_t *e, pkt_t *p, uint32_t manip, uint32_t 
         memcpy(at, after, 2)
         if proto == PROTO_SCTP and have >= SCTP_CRC + 4:
             store_be32(p.data + p.l4off + SCTP_CRC, fn_bswap32(fn_sctp_crc(p.data + p.l4off, have)))
-    if manip == MANIP_SRC:
-        p.t = tuple_with_src(p.t, tuple_src(p.t), port)
-    else:
-        p.t = tuple_with_dst(p.t, tuple_dst(p.t), port)
-    renamed(e, p)
+    # of less than both ports the tuple has none
+    if p.data == NULL or have >= 4:
+        if manip == MANIP_SRC:
+            p.t = tuple_with_src(p.t, tuple_src(p.t), port)
+        else:
+            p.t = tuple_with_dst(p.t, tuple_dst(p.t), port)
+        renamed(e, p)
     # the kernel sums up what it has written already (nft_payload_csum_sctp)
     return p.data == NULL or proto != PROTO_SCTP or have >= SCTP_CRC + 4

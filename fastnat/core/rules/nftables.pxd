@@ -93,6 +93,7 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
     # limit_holds: nft_limit_eval. The packet costs what it takes to earn it again, in nanoseconds.
     cdef uint64_t now = e.now * NS_PER_JIFFY
     cdef uint64_t cost = s.cost
+    # nanoseconds, as the price is: what a jiffy earns is exact, however little that is
     cdef uint64_t tokens = s.tokens + now - s.last
     if x.b & 2:
         cost = s.period * p.length // s.cost
@@ -284,6 +285,7 @@ cdef inline uint32_t lookup(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
 cdef inline uint32_t choose(const engine_t *e, const nft_expr_t *x, const uint32_t *regs, uint32_t *chain) noexcept nogil:
     # choose: look a number up in a verdict map of 0, 1, 2 and so on, as those behind numgen are.
     # => As lookup.
+    # a verdict is two words: what to do, and the chain that it jumps to
     cdef uint32_t at = x.a + 2 * regs[x.sreg]
     # no element: the rule does not hold
     if regs[x.sreg] >= x.b:
@@ -468,6 +470,7 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
         set_helper(e, p, x.a, x.b)
     elif x.kind == NFT_SET_TIMEOUT:
         set_timeout(e, p, x.a, x.b)
+    # UDP alone may go without a checksum, and says so by 0
     elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
         p.data[p.l4off + 6] = 0
         p.data[p.l4off + 7] = 0

@@ -45,6 +45,7 @@ cdef inline void add_option(engine_t *e, pkt_t *p, uint32_t mss) noexcept nogil:
     cdef uint32_t have = p.len - p.l4off
     cdef uint32_t before = load_be16(l4 + 12)
     memmove(l4 + TCP_HEADER + MSS_LENGTH, l4 + TCP_HEADER, have - TCP_HEADER)
+    # the length is part of the pseudo header, and what is new counts as if zeros had stood there
     csum_replace2(l4 + 16, have, have + MSS_LENGTH)
     l4[TCP_HEADER] = OPTION_MSS
     l4[TCP_HEADER + 1] = MSS_LENGTH

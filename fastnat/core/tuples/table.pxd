@@ -105,6 +105,7 @@ cdef inline bint table_put(table_t *t, uint64_t h, uint32_t id_) noexcept nogil:
     if bucket_put(home, tag, item):
         return True
     for q in range(1, FN_GROUP_BUCKETS):
+        # chance hardly fills so many buckets in a row: somebody may know the key
         if fn_unlikely(q >= FAR):
             t.crowded = 1
         if bucket_put(bucket_neighbour(t, h, q), tag, item | DISPLACED()):
