@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..addresses import FAMILIES, family_of
 from ..errors import InputError
 from ..exhaustion.source_nat import ANY, port_windows
 from ..node import Node
 from ..node.model import NFT_LAST
-from ..util.files import read_text, standard_input, sysctl_name
+from ..util.files import read_text, scratch, standard_input, sysctl_name
 from ..util.text import each_line, excerpt
 from . import counters
 
@@ -241,7 +240,7 @@ def sysctls_of(text: str) -> dict[str, str]:
 
 def _node(texts: dict[str, tuple[str, str]], found: Evidence) -> Node:
     """Return the node that the files describe; errors name the files as they were given."""
-    with TemporaryDirectory() as folder:
+    with scratch() as folder:
         names = {}
         for kind, (name, text) in texts.items():
             path = Path(folder) / FILES[kind]
