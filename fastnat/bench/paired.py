@@ -14,7 +14,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..util.files import scratch
 from ..util.text import excerpt
 from . import worker
 
@@ -161,7 +161,7 @@ def instructions(node: str, flows: tuple[str, str, int, int]) -> dict[str, float
 
 def counted(side: Side, flows: tuple[str, str, int, int], name: str, rounds: int) -> int:
     """Return the instructions that the datapath executes for so many rounds, and for what comes before them."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         out = Path(folder) / "callgrind"
         tool = ["valgrind", "--tool=callgrind", "--collect-atstart=no", f"--toggle-collect={CALLS}",
                 f"--callgrind-out-file={out}", "--"]  # fmt: skip

@@ -68,7 +68,7 @@ def answer(wanted: Callable[[], Iterable[Connection]]) -> Answer:
     def show(paper: Paper) -> None:
         paper.table(HEADER, [[str(value) for value in row] for row in rows()], left=0)
 
-    return Answer(show, lambda: [as_dict(c) for c in wanted()], HEADER, rows)
+    return Answer(show, lambda: map(as_dict, wanted()), HEADER, rows)
 
 
 def as_dict(c: Connection) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -61,7 +62,8 @@ def diff(
             raise InputError(f"--profile {name!r}: known are {', '.join(PROFILES)}")
     if node_b is None and profiles[0] == profiles[1]:
         raise InputError("nothing to compare: give two nodes, or --profile with two kernels")
-    nodes = [load_node(node_a, lenient), load_node(node_b or node_a, lenient)]
+    nodes = [load_node(node_a, lenient)]
+    nodes.append(load_node(node_b, lenient) if node_b is not None else nodes[0])
     with Bar("comparing") as bar:
         result = compare(nodes, profiles, seconds, seed, packets, lambda n: bar.advance(bar.task, n))
     names = (
@@ -72,8 +74,8 @@ def diff(
     if not result.alike:
         answer_no()
     told = Answer(
-        lambda paper: show(paper, result, names, Pair(nodes, profiles, seed)), lambda: document(result, names), HEADER,
-        lambda: rows_of(result, names),
+        lambda paper: show(paper, result, names, lambda: Pair(nodes, profiles, seed)),
+        lambda: document(result, names), HEADER, lambda: rows_of(result, names),
     )  # fmt: skip
     tell(form, told)
     if not result.alike:
@@ -110,8 +112,8 @@ def document(result: Compared, names: list[str]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def show(console: Paper, result: Compared, names: list[str], pair: Pair) -> None:
-    """Print the answer, and why."""
+def show(console: Paper, result: Compared, names: list[str], pair: Callable[[], Pair]) -> None:
+    """Print the answer, and why; pair: makes engines of both, for the rules that a packet met."""
     if result.without_ipv6 is not None:
         console.say(f"They differ in IPv6, which was not compared: {ipv6_in_words(result.without_ipv6, names)}.")
     if result.difference is None:
@@ -134,7 +136,7 @@ def show(console: Paper, result: Compared, names: list[str], pair: Pair) -> None
     for name, answer in zip(names, found.answers, strict=True):
         console.say(f"  {name}: {answer}")
     if not found.drawn:
-        explain(console, found, names, pair)
+        explain(console, found, names, pair())
 
 
 def explain(console: Paper, found: Difference, names: list[str], pair: Pair) -> None:

@@ -86,12 +86,13 @@ def stale_of(evidence: Evidence, facts: Facts, profile: str, bar: Bar) -> Stale 
         return None
     name, text = evidence.dumps[-1]
     most = min(max(text.count("\n") + 16, 65_536), MAX_CONNECTIONS)
-    loaded = Engine(evidence.node, profile, max_connections=most, epoch=0.0)
+    fresh = Engine(evidence.node, profile, seed=1, max_connections=most, epoch=0.0)
+    loaded = fresh.fork()
     left_out: list[str] = []
     loaded.conntrack.load(text, name, left_out)
     if left_out:
         evidence.said.append(f"{name}: {len(left_out):,} lines are left out; the first: {left_out[0]}")
-    return stale(evidence.node, loaded, profile, lambda n: bar.advance(bar.task, n))
+    return stale(fresh, loaded, lambda n: bar.advance(bar.task, n))
 
 
 def missing_for_stale(evidence: Evidence) -> str:

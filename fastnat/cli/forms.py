@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import click
 
-from ..util.escapes import cell, json_text, markdown
+from ..util.escapes import cell, json_text, json_texts, markdown
 from .terminal import Terminal
 
 # of CSV that are written at a time
@@ -68,8 +68,9 @@ class Markdown:
 class Answer:
     """An answer in every form.
 
-    show: writes what people read, for text and md; document: what json holds; header and rows: what csv holds; more:
-    other forms of a command, or its own for one of these, each as what returns the text.
+    show: writes what people read, for text and md; document: what json holds, an iterator that of a list, which is
+    written as it comes; header and rows: what csv holds; more: other forms of a command, or its own for one of these,
+    each as what returns the text.
     """
 
     show: Callable[[Paper], None]
@@ -84,7 +85,10 @@ def tell(form: str, answer: Answer) -> None:
     if form in answer.more:
         click.echo(answer.more[form](), nl=False)
     elif form == "json":
-        click.echo(json_text(answer.document(), indent=1))
+        document = answer.document()
+        for text in json_texts(document) if isinstance(document, Iterator) else [json_text(document, indent=1)]:
+            click.echo(text, nl=False)
+        click.echo()
     elif form == "csv":
         for text in csv_texts(answer.header, answer.rows()):
             click.echo(text, nl=False)

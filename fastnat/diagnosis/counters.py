@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..conntrack.text import PROC_COUNTERS
 from ..errors import InputError
-from ..util.text import excerpt
+from ..util.text import each_line, excerpt
 
 LINE = re.compile(r"\s*cpu=(\d{1,6})\s+((?:[a-z_]+=\d{1,20}\s*)+)")
 WORD = re.compile(r"([a-z_]+)=(\d+)")
@@ -47,7 +47,7 @@ class Counters:
 
 def is_counters(text: str) -> bool:
     """Tell whether a text begins as one of both forms does."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in each_line(text) if line.strip()), "")
     return bool(LINE.match(first) or HEADER.match(first))
 
 

@@ -373,7 +373,11 @@ def significant(pair: Pair, sequence: list[Sent], asks_source_ports: bool) -> Di
         counted = [
             Counter(last_answers(pair, sequence, seed)[which] for seed in range(1, draws + 1)) for which in (0, 1)
         ]
-    worst = min(counted[0].keys() | counted[1].keys(), key=lambda k: chance(counted[0][k], counted[1][k], draws))
+    # many are as unlikely as can be: of those the one whose share differs most, and came up first
+    worst = min(
+        [*counted[0], *counted[1]],
+        key=lambda k: (chance(counted[0][k], counted[1][k], draws), -abs(counted[0][k] - counted[1][k])),
+    )
     if chance(counted[0][worst], counted[1][worst], draws) > CHANCE:
         return None
     shares = [c[worst] / draws for c in counted]

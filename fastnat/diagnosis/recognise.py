@@ -6,16 +6,16 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..addresses import FAMILIES, family_of
 from ..errors import InputError
 from ..exhaustion.source_nat import ANY, port_windows
 from ..node import Node
 from ..node.model import NFT_LAST
-from ..util.files import read_text, standard_input, sysctl_name
-from ..util.text import excerpt
+from ..util.files import read_text, scratch, standard_input, sysctl_name
+from ..util.text import each_line, excerpt
 from . import counters
 
 # lines of a text that are looked at, and of which share one kind must be
@@ -102,7 +102,7 @@ def kind_of(text: str) -> str:
         return _kind_of_json(text)
     if counters.is_counters(text):
         return "counters"
-    lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in islice(each_line(text), LOOKED_AT) if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return ""
     tests: list[tuple[str, Callable[[str], object]]] = [
@@ -220,7 +220,7 @@ def _files(paths: list[str]) -> list[str | Path]:
 
 def _why(text: str) -> str:
     for form, what, instead in OTHERS:
-        if any(form.match(line) for line in text.splitlines()[:LOOKED_AT]):
+        if any(form.match(line) for line in islice(each_line(text), LOOKED_AT)):
             return f"it is {what}; {instead} is read"
     if text.strip() in ("", "[]", "{}"):
         return "it is empty"
@@ -240,7 +240,7 @@ def sysctls_of(text: str) -> dict[str, str]:
 
 def _node(texts: dict[str, tuple[str, str]], found: Evidence) -> Node:
     """Return the node that the files describe; errors name the files as they were given."""
-    with TemporaryDirectory() as folder:
+    with scratch() as folder:
         names = {}
         for kind, (name, text) in texts.items():
             path = Path(folder) / FILES[kind]

@@ -18,9 +18,9 @@ from ..core.layout import MatchKind, NftExprKind
 from ..dtypes import HZ, MATCH, PROTOCOL_NAMES, PROTOCOLS, CtInfo, Reason, Verdict, records_of
 from ..engine import Engine
 from ..engine.flows import SYN, known_interfaces_of
-from ..node import Node
 from ..rules.forms import PLACES
 from ..util.mixing import folded, scrambled
+from .outcomes import BESIDE, COMES_UP, NEVER, UNKNOWN, Classes, decide_by_class, translation
 
 # sources of entries that are alike, and packets of each, for which all translations that rules draw are looked for; of
 # these so many at first
@@ -30,12 +30,10 @@ BATCH = 1 << 16
 EACH = 1 << 14
 # what is less likely may not come up in so few of them
 RARE = 0.1
-# entries for which a few packets are tried in one engine; packets that are, with ports of their own for each
-TOGETHER, BESIDE = 512, 1 << 15
+# entries for which a few packets are tried in one engine
+TOGETHER = 512
 # what may tell source ports apart that are of one class
 ASKS_PORTS = (MatchKind.SET, MatchKind.CT_PORT)
-# whether the translation of an entry is one of those that rules draw
-UNKNOWN, COMES_UP, NEVER = range(3)
 # of iptables and of nftables: what other packets change
 COUNTING = (
     MatchKind.NTH, MatchKind.RECENT, MatchKind.LIMIT, MatchKind.HASHLIMIT, MatchKind.QUOTA, MatchKind.CONNLIMIT,
@@ -46,7 +44,6 @@ NFT_COUNTING = (
 )  # fmt: skip
 # the field of MATCH that holds the chance of -m statistic --mode random, of 2**31
 BELOW = (MATCH.names or ())[PLACES[MatchKind.RANDOM]["below"]]
-MOST_CONNECTIONS = 1 << 25
 # what says more of routes, addresses or sysctls that were not given than of rules
 NOWHERE = (Reason.NO_ROUTE, Reason.MARTIAN, Reason.OUT_DEVICE, Reason.NOT_FORWARDING, Reason.INTERFACE)
 # of an entry whose first packet would be found again or find no port beside the others: engines that see fewer of them
@@ -88,15 +85,15 @@ class Stale:
         return sum(g.count for g in self.groups)
 
 
-def stale(
-    node: Node, loaded: Engine, profile: str = "linux-6.18", progress: Callable[[int], None] | None = None
-) -> Stale:
-    """Return which connections of an engine, into which a dump was loaded, a node would treat otherwise now."""
+def stale(fresh: Engine, loaded: Engine, progress: Callable[[int], None] | None = None) -> Stale:
+    """Return which connections of an engine a node would treat otherwise now.
+
+    fresh: an engine of the node as it is, without connections and with room for them; loaded: one into which a dump
+    was loaded.
+    """
     groups: list[Group] = []
     left_out: dict[str, int] = {}
     judged = 0
-    most = min(max(len(loaded.conntrack) + 1, 65_536), MOST_CONNECTIONS)
-    fresh = Engine(node, profile, seed=1, max_connections=most, epoch=0.0)
     for version in loaded.stacks:
         core = loaded.core_of(version)
         records = core.arrays["conns"][: core.high_water]
@@ -168,6 +165,13 @@ def ranks(values: NDArray[Any]) -> NDArray[np.int64]:
     return found
 
 
+# options of conntrack -D: which tuple they are about, and its field
+FILTERS = {
+    "-d": ("original", "dst"), "--orig-port-dst": ("original", "dport"), "-r": ("reply", "src"),
+    "--reply-port-src": ("reply", "sport"), "-q": ("reply", "dst"),
+}  # fmt: skip
+
+
 class Judge:
     """Compares the entries of one family with what their first packets would meet today.
 
@@ -184,12 +188,15 @@ class Judge:
         self.known, self.same = np.zeros((2, n), np.bool_)
         self.out = np.zeros(n, records_of(family).RESULT)
         self.zoned = (records["tuples"]["zone"] != 0).any(axis=1)
-        chance = least_chance(fresh)
+        # by the options of a filter: what it asks of each entry as one number, and how many entries have which
+        self.filters: dict[tuple[str, ...], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
+        self.chance = chance = least_chance(fresh)
         self.others_matter, self.rare = may_depend_on_others(fresh), chance < RARE
         # what three draws in a row lead to stays away from so many packets in one of 1e13 cases
         self.tries = int(min(TRIES, max(30 / chance**3, FEW + 1)))
         # a hash whose seed the kernel draws gives this flow what it likes, and the next one something else
         self.by_hash = draws_by_hash(fresh)
+        self.by_class = not self.others_matter and decide_by_class(fresh, family)
 
     def first_packets(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return the packets that opened the entries, and which of them have a way into the node."""
@@ -210,7 +217,12 @@ class Judge:
             if not len(pending):
                 break
         self.same = self.known & self.as_it_was(np.arange(len(self.records)))
-        groups = self.alike()
+        differ = np.flatnonzero(self.known & ~self.same)
+        if self.by_class:
+            told = self.tell_by_class(differ)
+            self.same[differ] = told == COMES_UP
+            differ = differ[told == UNKNOWN]
+        groups = self.alike(differ)
         if self.others_matter or self.by_hash or sum(map(len, groups)) > EACH:
             for members, drawn in zip(groups, self.are_drawn(groups), strict=True):
                 self.same[members] |= drawn
@@ -250,9 +262,8 @@ class Judge:
         )
         return found
 
-    def alike(self) -> list[NDArray[np.int64]]:
-        """Return the entries that differ, those together that were and would be translated in one way."""
-        differ = np.flatnonzero(self.known & ~self.same)
+    def alike(self, differ: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return entries that differ, those together that were and would be translated in one way."""
         if not len(differ):
             return []
         o, r, out = self.original[differ], self.reply[differ], self.out[differ]
@@ -269,6 +280,18 @@ class Judge:
         _, where, counts = np.unique(key, return_inverse=True, return_counts=True)
         order = np.argsort(where.reshape(-1), kind="stable")
         return np.split(differ[order], np.cumsum(counts)[:-1])
+
+    def tell_by_class(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tell what comes up by packets of the same class; UNKNOWN where a class has too few ports."""
+        told, ported = np.full(len(at), UNKNOWN), np.isin(self.original["proto"][at], WITH_PORTS)
+        if self.chance == 1:
+            told[ported] = NEVER
+            return told
+        at = at[ported]
+        reply = self.reply[at]
+        wanted = translation(reply["dst"], reply["src"], reply["sport"], self.original["src"][at])
+        told[ported] = Classes(self.fresh, self.family, self.batch[at]).tell(wanted, self.chance, self.tries)
+        return told
 
     def are_drawn(self, groups: list[NDArray[np.int64]]) -> list[bool]:
         """Tell of which groups the translation is one of those that rules draw for such packets today."""
@@ -426,7 +449,7 @@ class Judge:
     def groups(self, now: float) -> list[Group]:
         """Return the stale entries, grouped by what they were and would be."""
         found: dict[tuple[str, ...], dict[str, list[NDArray[np.int64]]]] = {}
-        for members in self.alike():
+        for members in self.alike(np.flatnonzero(self.known & ~self.same)):
             what, proto, towards, was, today, which = self.words(int(members[0]))
             found.setdefault((what, proto, towards, was, which), {}).setdefault(today, []).append(members)
         return [
@@ -489,13 +512,12 @@ class Judge:
 
     def matching(self, k: int, which: str) -> int:
         """Return how many entries a command's filter removes."""
-        fields = {
-            "-d": ("original", "dst"), "--orig-port-dst": ("original", "dport"), "-r": ("reply", "src"),
-            "--reply-port-src": ("reply", "sport"), "-q": ("reply", "dst"),
-        }  # fmt: skip
-        there = self.original["proto"] == self.original["proto"][k]
-        for option in which.split()[::2]:
-            side, name = fields[option]
-            column = getattr(self, side)[name]
-            there &= column == column[k]
-        return int(there.sum())
+        options = tuple(which.split()[::2])
+        if options not in self.filters:
+            key = self.original["proto"].astype(np.uint64)
+            for option in options:
+                side, name = FILTERS[option]
+                key = scrambled(key ^ folded(getattr(self, side)[name]))
+            self.filters[options] = key, *np.unique(key, return_counts=True)
+        key, there, counts = self.filters[options]
+        return int(counts[np.searchsorted(there, key[k])])

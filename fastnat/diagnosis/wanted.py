@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -86,8 +87,12 @@ class Fields:
     length: int
 
 
-def wants_of(text: str, sets: dict[str, list[str]]) -> list[Want]:
-    """Return what each rule of a text asks for; elements of sets by name are added to `sets`."""
+def wants_of(text: str, sets: dict[str, list[str]], read: dict[tuple[str, str], Want] | None = None) -> list[Want]:
+    """Return what each rule of a text asks for; elements of sets by name are added to `sets`.
+
+    read: rules by chain and line that were read before, as two versions of a rule set have most of them in common.
+    """
+    read = {} if read is None else read
     found: list[Want] = []
     chain, kind, elements = "", "", ""
     for line in text.splitlines():
@@ -104,7 +109,10 @@ def wants_of(text: str, sets: dict[str, list[str]]) -> list[Want]:
                 sets.setdefault(chain, []).extend(e.strip() for e in inside.split(",") if e.strip())
                 elements = ""
         if rule or (kind == "chain" and not of_nft and line.strip("} \t") and not line.lstrip().startswith("type ")):
-            found.append(_want(rule[1] if rule else chain, line))
+            place = rule[1] if rule else chain, line
+            if place not in read:
+                read[place] = _want(*place)
+            found.append(read[place])
     return found
 
 
@@ -151,16 +159,19 @@ class Wishes:
         self.sets: dict[str, list[str]] = {}
         self.wants: list[Want] = []
         self.addresses: list[int] = []
+        read: dict[tuple[str, str], Want] = {}
+        addresses: dict[str, list[int]] = {}
         for node in nodes:
             texts = node.texts()
             native = nftables.listing(node.nft) if node.nft.tables else ""
             wanted = (texts.get("rules.v4" if family.version == 4 else "rules.v6", ""), native)
             wants_of(texts.get("ipset.save", ""), self.sets)
             for text in wanted:
-                self.wants += wants_of(text, self.sets)
-            self.addresses += [
-                self.family.to_int(a) for a in self._literals("\n".join((*wanted, texts.get("ipvs.save", ""))))
-            ]
+                self.wants += wants_of(text, self.sets, read)
+            for text in (*wanted, texts.get("ipvs.save", "")):
+                if text not in addresses:
+                    addresses[text] = self._literals(text)
+                self.addresses += addresses[text]
             self._add_own(node)
         shared = [set(node.iface_names) for node in nodes]
         self.ifaces = sorted(set.intersection(*shared)) or ["local"]
@@ -177,15 +188,12 @@ class Wishes:
             {p for w in self.wants for r in ("sport", "dport") for t in w.roles.get(r, []) for p in _ends(t, 65535)}
         )
 
-    def _literals(self, text: str) -> list[str]:
+    def _literals(self, text: str) -> list[int]:
+        """Return the addresses that a text names, of a network or range the first one."""
         found = []
         for word in LITERAL.findall(text):
-            for part in re.split(r"[/-]", word.strip("! "))[:1]:
-                try:
-                    self.family.to_int(part)
-                except ValueError:
-                    continue
-                found.append(part)
+            with suppress(ValueError):
+                found.append(self.family.to_int(re.split(r"[/-]", word.strip("! "))[0]))
         return found
 
     def _add_own(self, node: Node) -> None:

@@ -7,7 +7,6 @@ Nothing in it is trusted, because anybody may have made it: each connection is c
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from ..dtypes import CONN_HELPED, CONN_LIVE
 from ..errors import InputError
 from ..node import Node
 from ..node.model import NODE_FILES
-from ..util.files import name_of, open_file
+from ..util.files import name_of, open_file, scratch
 from ..util.output import Output
 from ..util.text import excerpt, finite, shown, whole
 from . import nft_state
@@ -148,7 +147,7 @@ def _node(texts: Any) -> Node:
     """Return the node of the files that were saved, by name."""
     if not isinstance(texts, dict):
         raise TypeError("the node's files are not a JSON object")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         for name, text in texts.items():
             if name not in NODE_FILES or not isinstance(text, str):
                 raise ValueError(f"{shown(name, 60)} is not a file of a node")

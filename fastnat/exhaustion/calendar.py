@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 # slices of a window, as a power of two: what is due in the window that is open lies slice by slice, the rest by windows
 WIDTH = 3
+# behind all slices
+LAST = 1 << 62
 Entry = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -26,7 +28,7 @@ class Calendar:
 
     def put(self, slices: NDArray[np.int64], entries: NDArray[Any]) -> None:
         """Add entries, each due in a slice, none of which is over."""
-        order = np.argsort(slices, kind="stable")
+        order = _order(slices)
         slices, entries = slices[order], entries[order]
         far = int(np.searchsorted(slices, self.window + 1 << WIDTH))
         for part, due in _runs(slices[:far], entries[:far], 0):
@@ -57,6 +59,15 @@ class Calendar:
                 break
             found += self.near.pop(heapq.heappop(self.slices))
         return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _order(slices: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return how slices are sorted, those that are alike in the order in which they came."""
+    first = int(slices.min(initial=LAST))
+    if int(slices.max(initial=0)) - first < 1 << 16:
+        # NumPy sorts 16 bits ten times as fast
+        return np.argsort((slices - first).astype(np.uint16), kind="stable")
+    return np.argsort(slices, kind="stable")
 
 
 def _runs(slices: NDArray[np.int64], entries: NDArray[Any], shift: int) -> list[tuple[int, Entry]]:

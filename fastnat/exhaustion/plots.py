@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -31,12 +32,16 @@ MARKERS = ("o", "s", "^", "D")
 
 def figure_of(width: float, height: float) -> Any:
     """Return an empty figure [inches]; InputError without matplotlib."""
+    # where a user has no home it says at length that its cache lies elsewhere
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         # extension modules take Ctrl-C while they are loaded as a module that is missing
         with uninterrupted():
             from matplotlib.figure import Figure
     except ImportError:
         raise InputError("--plot needs matplotlib: pip install 'fastnat[report]'") from None
+    except OSError as error:
+        raise InputError(f"--plot: {error}") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -1,4 +1,4 @@
-"""The flows that are open, each in a slot: what a run keeps of a flow it keeps only so long."""
+"""The flows that are drawn or open, each in a slot: what a run keeps of a flow it keeps only so long."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from ..dtypes import Records
 
 FIRST_SLOTS = 1024
+# headers of all slots, the slots that send theirs, and with which TCP flags
+Side = tuple[NDArray[np.uint64], NDArray[np.int64], int]
 
 
 class Pool:
-    """Slots, as many as flows are open at a time.
+    """Slots, as many as flows are drawn or open at a time.
 
-    packets, answers: headers from either side; ends, times [s]; number: of the flow; open: not closed yet; kept:
-    packets sent to keep it; serial: counts the flows that the slot has had.
+    packets, answers: headers from either side; ends, times [s]; number: of the flow; open: opened, and not closed yet;
+    kept: packets sent to keep it; serial: counts the flows that the slot has had.
     """
 
     def __init__(self, records: Records) -> None:
@@ -31,27 +33,30 @@ class Pool:
         self.n_free = FIRST_SLOTS
         self.taken = 0
 
-    def take(
-        self, packets: NDArray[Any], out: NDArray[Any], times: NDArray[Any], ends: NDArray[Any]
-    ) -> NDArray[np.int64]:
-        """Return slots for flows that were opened by these packets, PACKET[n] and RESULT[n]."""
+    def take(self, packets: NDArray[Any], times: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return slots for flows that these packets, PACKET[n], will open."""
         n = len(packets)
         while self.n_free < n:
             self._grow()
         self.n_free -= n
         slots = self.free[self.n_free : self.n_free + n].copy()
-        back = np.zeros(n, self.record)
+        self.packets[slots] = self.rows(packets)
+        self.ends[slots], self.times[slots] = ends, times
+        self.number[slots] = np.arange(self.taken, self.taken + n)
+        self.kept[slots] = 0
+        self.serial[slots] += 1
+        self.taken += n
+        return slots
+
+    def opened(self, slots: NDArray[np.int64], packets: NDArray[Any], out: NDArray[Any], good: NDArray[Any]) -> None:
+        """Note what became of first packets, PACKET[n] and RESULT[n], and which of their flows are open."""
+        back = np.zeros(len(slots), self.record)
         for here, there in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
             back[here] = out[there]
         # what the node sends itself is answered from the interface that it left by
         back["iface"], back["proto"], back["length"] = out["out_iface"], packets["proto"], packets["length"]
-        self.packets[slots], self.answers[slots] = self.rows(packets), self.rows(back)
-        self.ends[slots], self.times[slots] = ends, times
-        self.number[slots] = np.arange(self.taken, self.taken + n)
-        self.kept[slots], self.open[slots] = 0, True
-        self.serial[slots] += 1
-        self.taken += n
-        return slots
+        self.answers[slots] = self.rows(back)
+        self.open[slots] = good
 
     def give(self, slots: NDArray[np.int64]) -> None:
         """Take slots back."""
@@ -63,22 +68,26 @@ class Pool:
         """Return PACKET[n] as rows of words."""
         return packets.view(np.uint64).reshape(-1, self.packets.shape[1])
 
-    def there(self, slots: NDArray[np.int64], flags: int) -> NDArray[Any]:
-        """Return packets of flows from their clients, PACKET[n]."""
-        return self._with_flags(self.packets, slots, flags)
+    def made(self, sides: Sequence[Side]) -> NDArray[Any]:
+        """Return packets of flows, those of one side behind those of the other, PACKET[n]."""
+        rows = np.empty((sum(len(slots) for _, slots, _ in sides), self.packets.shape[1]), np.uint64)
+        made: NDArray[Any] = rows.view(self.record).reshape(-1)
+        begin = 0
+        for source, slots, flags in sides:
+            end = begin + len(slots)
+            # "clip" writes into `out` at once; all slots exist
+            source.take(slots, axis=0, out=rows[begin:end], mode="clip")
+            made["tcp_flags"][begin:end] = flags
+            begin = end
+        return made
 
-    def back(self, slots: NDArray[np.int64], flags: int) -> NDArray[Any]:
-        """Return packets of flows from their destinations, to the address that they came from, PACKET[n]."""
-        return self._with_flags(self.answers, slots, flags)
+    def there(self, slots: NDArray[np.int64], flags: int) -> Side:
+        """Say that packets of flows come from their clients."""
+        return self.packets, slots, flags
 
-    def together(self, packets: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """Return packets one behind the other, PACKET[n]."""
-        return np.concatenate([self.rows(p) for p in packets]).view(self.record).reshape(-1)
-
-    def _with_flags(self, rows: NDArray[np.uint64], slots: NDArray[np.int64], flags: int) -> NDArray[Any]:
-        packets: NDArray[Any] = rows.take(slots, axis=0).view(self.record).reshape(-1)
-        packets["tcp_flags"] = flags
-        return packets
+    def back(self, slots: NDArray[np.int64], flags: int) -> Side:
+        """Say that packets of flows come from their destinations, to the address that they came from."""
+        return self.answers, slots, flags
 
     def _grow(self) -> None:
         """Double the slots."""

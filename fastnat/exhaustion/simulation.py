@@ -2,13 +2,12 @@
 
 Time goes in slices. Flows are opened at their very times; what follows comes between two slices, so that a slice is
 three batches: the SYNs, the answers, and FIN or RST of the flows that end in the half slice before or behind. Slices in
-which nothing happens are left out: a run takes as long as its packets, not as its virtual time. Flows are drawn as they
-are opened and forgotten when they are closed: memory follows those that are open.
+which nothing happens are left out: a run takes as long as its packets, not as its virtual time. Flows are drawn part by
+part and forgotten when they are closed: memory follows those of a part and those that are open.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from .calendar import Calendar
 from .drawing import SYN, Drawing
 from .lifetimes import lifetime, lingers
 from .outcome import Outcome, Row, quantile
-from .pool import Pool
+from .pool import Pool, Side
 from .spaces import Spaces
 from .workload import DRAWS, KEEPALIVE, Workload, holds, mean_hold, span
 
@@ -103,6 +102,10 @@ class Tally:
     reasons: dict[int, int] = field(default_factory=dict)
     lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
+    def copy(self) -> Tally:
+        """Return what these counts are now."""
+        return replace(self, reasons=dict(self.reasons), lost=dict(self.lost))
+
 
 class Run:
     """One run: its flows, those of them that are open, and what has been noted."""
@@ -112,12 +115,13 @@ class Run:
         self.engine, self.work, self.family = engine, work, work.family
         self.records = records_of(self.family)
         self.drawing = Drawing(engine, work)
-        # the part that is being opened, and the next flow in it
-        self.part, self.at = self.drawing.next(), 0
         self.tally, self.of_rows = Tally(), Tally()
         self.pool = Pool(self.records)
-        self.grid = Grid(float(self.part.times[0]), mean_hold(work.hold or 0.0))
         self.closing, self.keeping = Calendar(), Calendar()
+        # the part that is being opened, the next flow in it, and the first one that is not noted; how many were opened
+        self.part, self.at, self.noted, self.sent = self.drawing.next(), 0, 0, 0
+        self.grid = Grid(float(self.part.times[0]), mean_hold(work.hold or 0.0))
+        self.begin_part()
         if work.proto == "udp" and work.hold is not None:
             self.check_keeping()
         self.rows: list[Row] = []
@@ -133,7 +137,9 @@ class Run:
         """When the next flow is opened [s]; infinite behind the last one."""
         if self.at == len(self.part.times):
             if self.drawing.drawn < self.work.flows:
-                self.part, self.at = self.drawing.next(), 0
+                self.note()
+                self.part, self.at, self.noted = self.drawing.next(), 0, 0
+                self.begin_part()
             else:
                 return math.inf
         return float(self.part.times[self.at])
@@ -168,30 +174,43 @@ class Run:
                 f"{self.grid.length:g} s, are simulated: raise the rate, or take fewer flows or a shorter hold time"
             )
 
-    def first_packets(self, n: int, slice_: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Send the first packets of the next n flows of this part; return RESULT[n], and the slots of the open ones."""
+    def begin_part(self) -> None:
+        """Make room for the results of a part's first packets; enter when its flows, if they are held, are over."""
+        part = self.part
+        self.out = np.zeros(len(part.batch), self.records.RESULT)
+        self.slots = np.zeros(0, np.int64)
+        if part.ends is not None:
+            self.slots = self.pool.take(part.batch, part.times, part.ends)
+            # not before the slice that opens it
+            over = np.maximum(self.grid.closes(part.ends), self.grid.ends_at(part.times))
+            self.closing.put(over, self.slots)
+
+    def first_packets(self, n: int) -> NDArray[np.int64]:
+        """Send the first packets of the next n flows of this part; return the slots of those that are open."""
         a, b = self.at, self.at + n
-        self.at = b
-        batch, times = self.part.batch[a:b], self.part.times[a:b]
+        self.at, self.sent = b, self.sent + n
+        batch, out = self.part.batch[a:b], self.out[a:b]
         # of this thread alone: other runs may take turns with it
         before = time.thread_time_ns()
-        out = self.engine.process(batch, times, cpus=self.work.cpus)
+        self.engine.process(batch, self.part.times[a:b], out, cpus=self.work.cpus)
         self.spent += time.thread_time_ns() - before
+        slots = self.slots[a:b]
+        if not len(slots):
+            return slots
+        good = out["verdict"] != Verdict.DROP
+        self.pool.opened(slots, batch, out, good)
+        return slots if good.all() else slots[good]
+
+    def note(self) -> None:
+        """Note what became of the first packets since the last call, all of one part."""
+        here = slice(self.noted, self.at)
+        self.noted = self.at
+        out, batch = self.out[here], self.part.batch[here]
+        if not len(out):
+            return
+        tally, n = self.tally, len(out)
         # what is delivered locally is answered as well: by the node itself
         good = out["verdict"] != Verdict.DROP
-        self.note(out, good, batch, times)
-        if self.part.ends is None:
-            return out, np.zeros(0, np.int64)
-        ends, there = self.part.ends[a:b], np.flatnonzero(good)
-        if len(there) < n:
-            batch, times, ends = batch.take(there), times.take(there), ends.take(there)
-        slots = self.pool.take(batch, out if len(there) == n else out.take(there), times, ends)
-        self.closing.put(np.maximum(self.grid.closes(ends), slice_), slots)
-        return out, slots
-
-    def note(self, out: NDArray[Any], good: NDArray[np.bool_], batch: NDArray[Any], times: NDArray[Any]) -> None:
-        """Note what became of first packets."""
-        tally, n = self.tally, len(out)
         changed = out["src"] != batch["src"]
         if self.work.iface == LOCAL:
             # the node's own address is in use whether it is translated or not
@@ -201,7 +220,8 @@ class Run:
             dropped = out[~good]
             if tally.first_failure is None:
                 first = int(np.argmin(good))
-                tally.first_failure, tally.first_failure_time = tally.opened + first + 1, float(times[first])
+                tally.first_failure = tally.opened + first + 1
+                tally.first_failure_time = float(self.part.times[here][first])
             codes, counts = np.unique(dropped["reason"], return_counts=True)
             for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
                 tally.reasons[code] = tally.reasons.get(code, 0) + count
@@ -215,8 +235,10 @@ class Run:
         self.of_row += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
         self.spaces.note(out, changed)
 
-    def end_row(self, moment: float) -> None:
+    def end_row(self) -> None:
         """Note the flows since the last row as one."""
+        self.note()
+        moment = float(self.part.times[self.at - 1])
         n = self.tally.opened - self.of_rows.opened
         count = len(self.engine.conntrack)
         # a count reads the whole table: in long runs not every row has one of its own
@@ -230,7 +252,7 @@ class Run:
         if (len(self.rows) + 1) % self.every == 0 and 1 < len(self.work.destinations) <= MOST_DESTINATIONS:
             self.by_destination.append((moment, self.live_by_destination()))
         # behind all else: a run that is interrupted ends with its last row
-        self.of_rows = copy.deepcopy(self.tally)
+        self.of_rows = self.tally.copy()
         self.rows.append(row)
         self.spent = self.bad = self.row_probes = 0
 
@@ -248,13 +270,13 @@ class Run:
         found = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         return [found.get(key, 0) for key in ends_of(self.drawing.ends, self.drawing.ports).tolist()]
 
-    def send(self, *packets: NDArray[Any]) -> NDArray[np.bool_]:
-        """Send packets at the engine's time, in this order; return of the last ones whether conntrack knew them."""
-        batch = self.pool.together(packets) if len(packets) > 1 else packets[0]
+    def send(self, *sides: Side) -> NDArray[np.bool_]:
+        """Send packets at the engine's time, in this order; return of the last side whether conntrack knew them."""
+        batch = self.pool.made(sides)
         if not len(batch):
             return np.zeros(0, np.bool_)
         out = self.engine.process(batch, self.engine.now)
-        known: NDArray[np.bool_] = out["reason"][len(batch) - len(packets[-1]) :] == Reason.NONE
+        known: NDArray[np.bool_] = out["reason"][len(batch) - len(sides[-1][1]) :] == Reason.NONE
         return known
 
     def shake_hands(self, slots: NDArray[Any]) -> None:
@@ -286,10 +308,9 @@ class Run:
 
     def close(self, k: int) -> None:
         """Close the flows that are over by slice k."""
-        slots = self.closing.take(k)
-        slots = slots[np.argsort(self.pool.number[slots])]
-        self.pool.open[slots] = False
         pool, close = self.pool, self.work.close
+        due = self.closing.take(k)
+        slots = due[pool.open[due]]
         if self.work.proto == "udp":
             # a flow lasts from its first packet to its last one
             self.send(pool.there(slots, 0))
@@ -307,7 +328,7 @@ class Run:
                 self.send(pool.back(known, ACK))
             else:
                 self.send(pool.back(known, FIN | ACK), pool.there(known, ACK))
-        pool.give(slots)
+        pool.give(due)
 
 
 def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None = None) -> Outcome:
@@ -328,27 +349,27 @@ def run(engine: Engine, work: Workload, progress: Callable[[int], None] | None =
     return outcome_of(r, before)
 
 
-def open_until(r: Run, end: float, k: int, progress: Callable[[int], None] | None) -> NDArray[Any]:
-    """Open the flows up to a time [s], in slice k; return the slots of those that are open."""
-    slots = []
+def open_until(r: Run, end: float, progress: Callable[[int], None] | None) -> NDArray[np.int64]:
+    """Open the flows up to a time [s]; return the slots of those that are open."""
+    slots = [np.zeros(0, np.int64)]
     while r.next_time < math.inf and r.next_time <= end:
         n = int(np.searchsorted(r.part.times[r.at :], end, "right"))
-        n = min(n, ROW - (r.tally.opened - r.of_rows.opened))
-        slots.append(r.first_packets(n, k)[1])
-        if r.tally.opened - r.of_rows.opened == ROW or r.tally.opened == r.work.flows:
-            r.end_row(float(r.part.times[r.at - 1]))
+        n = min(n, ROW - r.sent % ROW)
+        slots.append(r.first_packets(n))
+        if r.sent % ROW == 0 or r.sent == r.work.flows:
+            r.end_row()
         if progress:
             progress(n)
-    return np.concatenate(slots) if slots else np.zeros(0, np.int64)
+    return np.concatenate(slots)
 
 
 def open_all(r: Run, progress: Callable[[int], None] | None = None) -> None:
     """Open the flows of a run, and close those that are over."""
     if r.work.hold is None:
-        open_until(r, math.inf, 0, progress)
+        open_until(r, math.inf, progress)
         return
     for k, _, end in r.slices():
-        slots = open_until(r, end, k, progress)
+        slots = open_until(r, end, progress)
         r.engine.advance(end)
         r.shake_hands(slots)
         if r.work.proto == "udp":

@@ -61,6 +61,9 @@ class Spaces:
         self.ends: set[int] = set()
         # (NAT address, destination, its port, zone): the most ports in use
         self.most: dict[Key, int] = {}
+        # spaces of the table as one number each: all that were looked at, and those of this run
+        self.looked_at = np.zeros(0, np.uint64)
+        self.own: dict[int, Key] = {}
 
     @property
     def size(self) -> int:
@@ -93,8 +96,11 @@ class Spaces:
 
     def note(self, out: NDArray[Any], translated: NDArray[np.bool_]) -> None:
         """Remember the spaces of first packets: RESULT[n], and which of them got another source."""
+        before = len(self.addresses), len(self.ends)
         self.addresses.update(map(self.family.unpack, np.unique(out["src"][translated])))
         self.ends.update(np.unique(ends_of(out["dst"][translated], out["dport"][translated])).tolist())
+        if before != (len(self.addresses), len(self.ends)):
+            self.looked_at = self.looked_at[:0]
 
     def count(self) -> int:
         """Count the ports in use now; return those of the fullest space."""
@@ -104,19 +110,30 @@ class Spaces:
         conns = core.arrays["conns"][: core.high_water]
         reply = conns["tuples"][:, 1]
         there = (conns["flags"] != 0) & (reply["dport"] >= self.first) & (reply["dport"] <= self.last)
-        at = np.flatnonzero(there & (reply["proto"] == PROTOCOLS[self.proto]))
-        own = np.array([self.family.pack(a) for a in self.addresses], reply.dtype["dst"])
-        here, ends = folded(reply["dst"][at]), ends_of(reply["src"][at], reply["sport"][at])
-        wanted = np.isin(here, folded(own)) & np.isin(ends, np.array(sorted(self.ends), np.uint64))
-        at, here, ends = at[wanted], here[wanted], ends[wanted]
-        if not len(at):
-            return 0
-        keys = scrambled(here << np.uint64(16) | reply["zone"][at]) ^ ends
-        _, first, used = np.unique(keys, return_index=True, return_counts=True)
-        for t, n in zip(reply[at[first]], used.tolist(), strict=True):
-            key = (self.family.unpack(t["dst"]), self.family.unpack(t["src"]), int(t["sport"]), int(t["zone"]))
+        there &= reply["proto"] == PROTOCOLS[self.proto]
+        # of all records, as NumPy is slow to pick some
+        ends = ends_of(reply["src"], reply["sport"])
+        keys = scrambled(folded(reply["dst"]) << np.uint64(16) | reply["zone"]) ^ ends
+        keys = keys[there]
+        found, used = np.unique(keys, return_counts=True)
+        if not np.isin(found, self.looked_at).all():
+            self.look_at(keys, reply[there], ends[there])
+        mine = np.isin(found, np.array(list(self.own), np.uint64))
+        for number, n in zip(found[mine].tolist(), used[mine].tolist(), strict=True):
+            key = self.own[number]
             self.most[key] = max(self.most.get(key, 0), n)
-        return int(used.max())
+        return int(used[mine].max(initial=0))
+
+    def look_at(self, keys: NDArray[np.uint64], reply: NDArray[Any], ends: NDArray[np.uint64]) -> None:
+        """Find out which of the spaces of a table are those of this run."""
+        self.looked_at, first = np.unique(keys, return_index=True)
+        reply, ends = reply[first], ends[first]
+        own = np.array([self.family.pack(a) for a in self.addresses], reply.dtype["dst"])
+        mine = np.isin(folded(reply["dst"]), folded(own)) & np.isin(ends, np.array(sorted(self.ends), np.uint64))
+        self.own = {
+            key: (self.family.unpack(t["dst"]), self.family.unpack(t["src"]), int(t["sport"]), int(t["zone"]))
+            for key, t in zip(self.looked_at[mine].tolist(), reply[mine], strict=True)
+        }
 
     def note_lost(self, out: NDArray[Any], counted: dict[Ends, int]) -> None:
         """Count flows that found no port, out of the RESULT[n] of dropped ones."""

@@ -178,7 +178,9 @@ def reach_of(base: Engine, work: Workload) -> Reach:
     Rules may give them other destinations than the workload names: a virtual service has several.
     """
     first = Run(base.fork(base.seed), replace(work, flows=SHORTEST, hold=None, rate=0.0, stages=()))
-    out, _ = first.first_packets(SHORTEST)
+    first.first_packets(SHORTEST)
+    first.note()
+    out = first.out
     spaces, tracked = first.spaces, first.tally.untracked < SHORTEST
     if not spaces.addresses:
         shares = shares_of(work)

@@ -179,7 +179,9 @@ def translated_address(node: Node, work: Workload, profile: str) -> int:
         Engine(node, profile, max_connections=2 * flows),
         replace(work, flows=flows, hold=None, rate=0.0, stages=()),
     )
-    out, _ = first.first_packets(flows)
+    first.first_packets(flows)
+    first.note()
+    out = first.out
     if not first.spaces.addresses:
         raise InputError("addresses=N: no flow is translated, so there is no SNAT address to add to")
     return work.family.unpack(out["src"][first.spaces.of_these(out)][0])

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import islice
 from typing import Any
 
+# of a list in JSON that are written at a time
+VALUES = 1000
 # how a cell begins that a spreadsheet takes for a formula. "-" is left: rules and negative numbers begin with it
 FORMULA = ("=", "+", "@", "\t", "\r")
 MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -64,6 +68,17 @@ def json_text(value: Any, indent: int | None = None) -> str:
     if HALVES_OF_PAIRS.search(text):
         text = json.dumps(_whole(value), indent=indent)
     return text.replace("\x7f", "\\u007f")
+
+
+def json_texts(values: Iterable[Any]) -> Iterator[str]:
+    """Yield json_text(list(values), indent=1) in parts, as there may be millions of values."""
+    values = iter(values)
+    begin, end = "[", "]"
+    while part := list(islice(values, VALUES)):
+        # without its brackets, and the newline in front of the second one
+        yield begin + json_text(part, indent=1)[1:-2]
+        begin, end = ",", "\n]"
+    yield end if begin == "," else begin + end
 
 
 def _whole(value: Any) -> Any:

@@ -9,7 +9,9 @@ import os
 import select
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from ..errors import ArgumentError, InputError
@@ -22,6 +24,8 @@ MAX_TEXT = 1 << 29
 # sysctls with a second name
 ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
 CHUNK = 1 << 22
+# a file system in memory that every user may write to
+MEMORY = "/dev/shm"
 
 
 def name_of(path: object) -> str:
@@ -29,6 +33,17 @@ def name_of(path: object) -> str:
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise ArgumentError(f"expected a path, got {type(path).__name__}")
     return os.fsdecode(path)
+
+
+def scratch() -> TemporaryDirectory[str]:
+    """Return a folder for files that are needed for a moment; InputError where none can be made.
+
+    Where the whole file system is read-only, as in containers, memory often is not.
+    """
+    for where in (None, MEMORY):
+        with suppress(OSError):
+            return TemporaryDirectory(dir=where)
+    raise InputError(f"no folder for temporary files: neither TMPDIR, /tmp nor {MEMORY} can be written to; set TMPDIR")
 
 
 class Pipe(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import InputError
@@ -27,6 +28,15 @@ def shown(value: object, limit: int = SHOWN) -> str:
         return excerpt(repr(value), limit)
     except ValueError:
         return "a number of thousands of digits"
+
+
+def each_line(text: str) -> Iterator[str]:
+    """Yield what text.splitlines() lists, for whoever wants the first lines of a long text."""
+    begin = 0
+    while begin < len(text):
+        end = text.find("\n", begin) + 1 or len(text)
+        yield from text[begin:end].splitlines()
+        begin = end
 
 
 def decimal(text: str, low: int, high: int, what: str = "number") -> int:

@@ -154,3 +154,15 @@ def test_an_engine_is_forked_or_saved_not_copied(make):
             make(thing)
     assert len(engine.fork().conntrack) == 0
     assert pickle.loads(pickle.dumps(node)).rules_text == node.rules_text
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_draws_without_a_word(place):
+    pytest.importorskip("matplotlib")
+    (place / "dump").write_text("".join(LINE.format(n) for n in range(1, 50)))
+    env = {**os.environ, "HOME": "/proc/nobody"}
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        env.pop(name, None)
+    done = subprocess.run([*COMMAND, "top", "dump", "--plot", "x.png"], capture_output=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (place / "x.png").stat().st_size > 1000

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastnat import InputError
+from fastnat.util import files
 from fastnat.util.files import Pipe, open_file, read_bytes
 
 
@@ -71,3 +74,14 @@ def test_a_pipe_is_closed_once():
     pipe.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read)
+
+
+def test_where_no_folder_can_be_written_memory_is(monkeypatch, tmp_path):
+    """A container whose file system is read-only, and then one that has no memory of its own, either."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr(files, "MEMORY", str(tmp_path))
+    with files.scratch() as folder:
+        assert Path(folder).parent == tmp_path
+    monkeypatch.setattr(files, "MEMORY", str(tmp_path / "gone, too"))
+    with pytest.raises(InputError, match="set TMPDIR"):
+        files.scratch()

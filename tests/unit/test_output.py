@@ -18,6 +18,7 @@ import fastnat
 from fastnat.errors import FastnatError, InputError, OutputError
 from fastnat.node.model import NODE_FILES, PolicyRule
 from fastnat.util import output
+from fastnat.util.escapes import json_text, json_texts
 from fastnat.util.output import Output, Outputs
 
 OLD, NEW = b"old\n", b"new\n" * 100_000
@@ -244,3 +245,9 @@ def test_kill_9_during_save_loses_nothing(tmp_path):
     """FASTNAT_KILLS=1000 for the long form."""
     times = int(os.environ.get("FASTNAT_KILLS", "20"))
     assert sum(killed(times, tmp_path).values()) == times
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 999, 1000, 1001, 2500])
+def test_a_long_list_is_written_in_parts_as_it_is_at_once(n):
+    values = [{"a": k, "b": [k, "\x7f\ud800"], "c": {}} if k % 3 else k for k in range(n)]
+    assert "".join(json_texts(iter(values))) == json_text(values, indent=1)
