@@ -68,10 +68,15 @@ def answers(nat, sent, part, flags=0, iface="eth0"):
     return nat.packets(proto=proto, src=sent["dst"], dst=sent["src"], iface=iface, tcp_flags=flags, **echo)
 
 
-def first(kind, live, **options):
+def first(kind, live, rounds=ROUNDS, **options):
     """First packets of connections beside those that live."""
     nat = kind.live(live, room=ROUNDS * BATCH, **options)
-    return processed(nat, batches(partial(kind.packets, nat), live))
+    return processed(nat, batches(partial(kind.packets, nat), live, rounds))
+
+
+def to_one_server(kind):
+    """First packets to one server behind DNAT and MASQUERADE, towards which the node has but 64,512 ports."""
+    return lambda live: first(kind, min(live, 40_000), rounds=min(ROUNDS, 60))
 
 
 def further(kind, live, back=False, seen=True, **options):
@@ -203,8 +208,8 @@ ROWS = {
     "established TCP": partial(further, TCP),
     "established TCP, an answer": partial(further, TCP, back=True),
     "a TCP connection of seven packets": whole_lives,
-    "new through a service, UDP": partial(first, DNAT),
-    "new through a service, TCP": partial(first, replace(DNAT, proto="tcp")),
+    "new through a service, UDP": to_one_server(DNAT),
+    "new through a service, TCP": to_one_server(replace(DNAT, proto="tcp")),
     "new TCP, one of 10 services": partial(to_services, 10),
     "new TCP, one of 10,000 services": partial(to_services, 10_000),
     "new ICMP echo": partial(first, ECHO),

@@ -274,10 +274,17 @@ cdef inline bint decide(engine_t *e, group_t *g, uint32_t i, bint shortly, resul
 
 cdef inline void fetch(const void *const *lines, uint32_t n) noexcept nogil:
     # fetch: all lines of a stage at once. A fetch retires when its address is translated; where that takes long, only
-    #    fetches side by side overlap.
+    #    fetches side by side overlap. Into the second level: the first one can wait for fewer lines at a time.
     cdef uint32_t k
     for k in range(n):
-        fn_prefetch_write(lines[k])
+        fn_prefetch_far(lines[k])
+
+
+cdef inline void bring_near(const group_t *g) noexcept nogil:
+    # bring_near: what was fetched for a group, into the first level, now that it is about to be decided.
+    cdef uint32_t k
+    for k in range(g.n_lines):
+        fn_prefetch_write(g.lines[k])
 
 
 cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, double last,
@@ -288,6 +295,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
     cdef uint32_t part, i, end
     cdef uint64_t tick
     cdef bint shortly = e.shortly
+    bring_near(g)
     for part in range(2):
         if part:
             fetch(probed.lines, probed.n_lines)

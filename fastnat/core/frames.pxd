@@ -8,7 +8,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from .types cimport *
-from .batch cimport (DATAGRAM_ROOM, DECIDE, fetch, group_t, HALF, PROBE, RING, stage_hash, stage_probe,
+from .batch cimport (bring_near, DATAGRAM_ROOM, DECIDE, fetch, group_t, HALF, PROBE, RING, stage_hash, stage_probe,
                      take_classes)
 from .conntrack.expire cimport advance_to, tick_before, tick_of
 from .conntrack.lookup cimport find_tuple
@@ -173,6 +173,7 @@ cdef inline uint32_t stage_frames(engine_t *e, const frames_t *f, uint64_t first
     cdef uint64_t tick = tick_of(f.last)
     cdef uint32_t part, i, end
     cdef pkt_t p
+    bring_near(g)
     for part in range(2):
         if part:
             fetch(probed.lines, probed.n_lines)

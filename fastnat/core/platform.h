@@ -17,6 +17,12 @@
         __builtin_prefetch((p), 0, 3);                                                                                                          \
         __asm__ volatile("");                                                                                                                   \
     } while (0)
+/* into the second level alone */
+#define fn_prefetch_far(p)                                                                                                                      \
+    do {                                                                                                                                        \
+        __builtin_prefetch((p), 0, 2);                                                                                                          \
+        __asm__ volatile("");                                                                                                                   \
+    } while (0)
 #define fn_prefetch_write(p)                                                                                                                    \
     do {                                                                                                                                        \
         __builtin_prefetch((p), 1, 3);                                                                                                          \

@@ -1601,6 +1601,7 @@ cdef extern from "layout.h" nogil:
 
 cdef extern from "platform.h" nogil:
     void fn_prefetch(const void *p)
+    void fn_prefetch_far(const void *p)
     void fn_prefetch_write(const void *p)
     int fn_ctz(uint32_t x)
     int fn_ctz64(uint64_t x)
