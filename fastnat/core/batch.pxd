@@ -287,22 +287,67 @@ cdef inline void bring_near(const group_t *g) noexcept nogil:
         fn_prefetch_write(g.lines[k])
 
 
-cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const double *times, double last,
-                                  const group_t *probed, const group_t *hashed) noexcept nogil:
-    # stage_decide: and in between fetch what the two groups behind will touch. times, if given, holds one time a packet and
-    # never goes back; `last` is the last of them.
+cdef struct turn_t:
+    # what one turn of a run works on: a group that has just been hashed, one that has been probed, one to be decided. The first two
+    # hold no packets where there is none
+    group_t *hashed
+    group_t *probed
+    group_t *group
+
+
+cdef inline uint64_t turns_of(uint64_t n) noexcept nogil:
+    # turns_of: how many turns a run of n packets takes: one a group, and those in which no further group comes.
+    return (n + FN_STAGE - 1) // FN_STAGE + DECIDE
+
+
+cdef inline uint32_t group_size(uint64_t n, uint64_t k) noexcept nogil:
+    # group_size: how many of the n packets of a run its group k has; 0: there is no such group.
+    if k * FN_STAGE >= n:
+        return 0
+    return <uint32_t>(n - k * FN_STAGE if n - k * FN_STAGE < FN_STAGE else FN_STAGE)
+
+
+cdef inline void take_turn(engine_t *e, group_t *ring, uint64_t n, uint64_t k, const packet_t *in_, uint64_t number,
+                           turn_t *turn) noexcept nogil:
+    # take_turn: turn k of a run of n packets: group k is hashed, that of PROBE turns ago probed, that of DECIDE turns ago to be
+    # decided by who calls. in_: the packets of group k; number: of the run's first; ring: room for RING groups and an empty one.
+    cdef group_t *idle = ring + RING
+    idle.n = 0
+    idle.n_lines = 0
+    turn.hashed = idle
+    turn.probed = idle
+    turn.group = idle
+    if group_size(n, k):
+        turn.hashed = ring + k % RING
+        stage_hash(e, turn.hashed, number + k * FN_STAGE, in_, group_size(n, k))
+    if k >= PROBE and group_size(n, k - PROBE):
+        turn.probed = ring + (k - PROBE) % RING
+        stage_probe(e, turn.probed)
+    if k >= DECIDE:
+        turn.group = ring + (k - DECIDE) % RING
+        bring_near(turn.group)
+
+
+cdef inline uint32_t begin_half(const turn_t *turn, uint32_t half) noexcept nogil:
+    # begin_half: fetch what a group behind will touch, while half of the group in front is decided.
+    # => The end of that half.
+    if half:
+        fetch(turn.probed.lines, turn.probed.n_lines)
+    else:
+        fetch(turn.hashed.homes, turn.hashed.n)
+    return (half + 1) * HALF if (half + 1) * HALF < turn.group.n else turn.group.n
+
+
+cdef inline uint32_t stage_decide(engine_t *e, group_t *g, const turn_t *turn, result_t *out, const double *times,
+                                  double last) noexcept nogil:
+    # stage_decide: the group in front. times, if given, holds one time a packet and never goes back; `last` is the last of them.
     # => How many packets were decided; fewer than the group has: the batch is to stop.
-    cdef uint32_t part, i, end
+    cdef uint32_t half, i, end
     cdef uint64_t tick
     cdef bint shortly = e.shortly
-    bring_near(g)
-    for part in range(2):
-        if part:
-            fetch(probed.lines, probed.n_lines)
-        else:
-            fetch(hashed.homes, hashed.n)
-        end = (part + 1) * HALF
-        for i in range(part * HALF, end if end < g.n else g.n):
+    for half in range(2):
+        end = begin_half(turn, half)
+        for i in range(half * HALF, end):
             if times != NULL:
                 tick = tick_before(times[i], last)
                 if tick != e.now:
@@ -316,43 +361,27 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, result_t *out, const 
 
 cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, result_t *out, const double *times,
                                double last, uint64_t n) noexcept nogil:
-    # run_batch: a group is hashed, PROBE groups later probed, DECIDE groups later decided; what a stage names is fetched
-    # while a group in front is decided. ring: room for RING groups, whose last holds none.
+    # run_batch: what a stage names is fetched while a group in front is decided. ring: as for take_turn.
     # => How many packets were decided: all, or those up to where it stops.
-    cdef group_t *idle = ring + RING
-    cdef group_t *hashed
-    cdef group_t *probed
-    cdef group_t *group
-    cdef uint64_t n_groups = (n + FN_STAGE - 1) // FN_STAGE
-    cdef uint64_t k, size, at
+    cdef uint64_t k, at
     cdef uint64_t number = e.stats[STAT_PACKETS]
     cdef uint64_t begun = fn_cycles()
     cdef uint32_t decided
-    idle.n = 0
-    idle.n_lines = 0
-    for k in range(n_groups + DECIDE):
-        hashed = idle
-        probed = idle
-        if k < n_groups:
-            hashed = ring + k % RING
-            size = n - k * FN_STAGE
-            stage_hash(e, hashed, number + k * FN_STAGE, in_ + k * FN_STAGE, <uint32_t>(size if size < FN_STAGE else FN_STAGE))
-        if PROBE <= k < n_groups + PROBE:
-            probed = ring + (k - PROBE) % RING
-            stage_probe(e, probed)
-        if k >= DECIDE:
-            at = (k - DECIDE) * FN_STAGE
-            group = ring + (k - DECIDE) % RING
-            # two calls: a single one gcc would inline, and then nothing more into it: 20 instructions a segment
-            if times == NULL:
-                decided = stage_decide(e, group, out + at, NULL, last, probed, hashed)
-            else:
-                decided = stage_decide(e, group, out + at, times + at, last, probed, hashed)
-            if fn_unlikely(decided < group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
-                return at + decided
+    cdef turn_t turn
+    for k in range(turns_of(n)):
+        take_turn(e, ring, n, k, in_ + k * FN_STAGE, number, &turn)
+        if k < DECIDE:
+            begin_half(&turn, 0)
+            begin_half(&turn, 1)
             continue
-        fetch(hashed.homes, hashed.n)
-        fetch(probed.lines, probed.n_lines)
+        at = (k - DECIDE) * FN_STAGE
+        # two calls: a single one gcc would inline, and then nothing more into it: 20 instructions a segment
+        if times == NULL:
+            decided = stage_decide(e, turn.group, &turn, out + at, NULL, last)
+        else:
+            decided = stage_decide(e, turn.group, &turn, out + at, times + at, last)
+        if fn_unlikely(decided < turn.group.n or is_crowded(e) or fn_cycles() - begun > FN_SLICE):
+            return at + decided
     return n
 
 

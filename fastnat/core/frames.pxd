@@ -8,8 +8,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from .types cimport *
-from .batch cimport (bring_near, DATAGRAM_ROOM, DECIDE, fetch, group_t, HALF, PROBE, RING, stage_hash, stage_probe,
-                     take_classes)
+from .batch cimport begin_half, DATAGRAM_ROOM, DECIDE, group_size, group_t, HALF, RING, take_classes, take_turn, turn_t, turns_of
 from .conntrack.expire cimport advance_to, tick_before, tick_of
 from .conntrack.lookup cimport find_tuple
 from .hooks cimport deliver, walk
@@ -166,67 +165,45 @@ cdef inline void walk_frame(engine_t *e, const frames_t *f, uint64_t at, group_t
         memcpy(data, room, p.len)
 
 
-cdef inline uint32_t stage_frames(engine_t *e, const frames_t *f, uint64_t first, group_t *g, const group_t *probed,
-                                  const group_t *hashed, uint8_t *room) noexcept nogil:
+cdef inline uint32_t stage_frames(engine_t *e, const frames_t *f, uint64_t first, const turn_t *turn, uint8_t *room) noexcept nogil:
     # stage_frames: stage_decide for frames, of which `first` is the first of the group.
     # => How many were decided; fewer than the group has: the run is to stop.
     cdef uint64_t tick = tick_of(f.last)
-    cdef uint32_t part, i, end
+    cdef uint32_t half, i
     cdef pkt_t p
-    bring_near(g)
-    for part in range(2):
-        if part:
-            fetch(probed.lines, probed.n_lines)
-        else:
-            fetch(hashed.homes, hashed.n)
-        end = (part + 1) * HALF
-        for i in range(part * HALF, end if end < g.n else g.n):
+    for half in range(2):
+        for i in range(half * HALF, begin_half(turn, half)):
             if f.times != NULL:
                 tick = tick_before(f.times[first + i], f.last)
             advance_to(e, tick)
-            walk_frame(e, f, first + i, g, i, room, &p)
+            walk_frame(e, f, first + i, turn.group, i, room, &p)
             if fn_unlikely(p.pause):
                 return i + 1
-    return g.n
+    return turn.group.n
 
 
 cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, group_t *ring, packet_t *headers, uint8_t *room) noexcept nogil:
-    # run_frames: run_batch for frames, from frame `done` on. ring: as there; headers: room for those of RING groups; room:
-    # DATAGRAM_ROOM bytes that nobody else writes to.
+    # run_frames: run_batch for frames, from frame `done` on. headers: room for those of RING groups; room: DATAGRAM_ROOM bytes
+    # that nobody else writes to.
     # => How many frames of the buffer are decided: all, or those up to where it stops.
-    cdef group_t *idle = ring + RING
-    cdef group_t *hashed
-    cdef group_t *probed
-    cdef group_t *group
-    cdef packet_t *seen
-    cdef uint64_t n_groups = (f.n - done + FN_STAGE - 1) // FN_STAGE
+    cdef uint64_t n = f.n - done
     cdef uint64_t number = e.stats[STAT_PACKETS]
     cdef uint64_t begun = fn_cycles()
     cdef uint64_t k, first
-    cdef uint32_t i, n, decided
-    idle.n = 0
-    idle.n_lines = 0
-    for k in range(n_groups + DECIDE):
-        hashed = idle
-        probed = idle
-        if k < n_groups:
-            hashed = ring + k % RING
-            seen = headers + k % RING * FN_STAGE
-            first = done + k * FN_STAGE
-            n = <uint32_t>(f.n - first if f.n - first < FN_STAGE else FN_STAGE)
-            for i in range(n):
-                peek(f, first + i, seen + i)
-            stage_hash(e, hashed, number + k * FN_STAGE, seen, n)
-        if PROBE <= k < n_groups + PROBE:
-            probed = ring + (k - PROBE) % RING
-            stage_probe(e, probed)
-        if k >= DECIDE:
-            group = ring + (k - DECIDE) % RING
-            first = done + (k - DECIDE) * FN_STAGE
-            decided = stage_frames(e, f, first, group, probed, hashed, room)
-            if fn_unlikely(decided < group.n or fn_cycles() - begun > FN_SLICE):
-                return first + decided
+    cdef uint32_t i, decided
+    cdef packet_t *seen
+    cdef turn_t turn
+    for k in range(turns_of(n)):
+        seen = headers + k % RING * FN_STAGE
+        for i in range(group_size(n, k)):
+            peek(f, done + k * FN_STAGE + i, seen + i)
+        take_turn(e, ring, n, k, seen, number, &turn)
+        if k < DECIDE:
+            begin_half(&turn, 0)
+            begin_half(&turn, 1)
             continue
-        fetch(hashed.homes, hashed.n)
-        fetch(probed.lines, probed.n_lines)
+        first = done + (k - DECIDE) * FN_STAGE
+        decided = stage_frames(e, f, first, &turn, room)
+        if fn_unlikely(decided < turn.group.n or fn_cycles() - begun > FN_SLICE):
+            return first + decided
     return f.n
