@@ -326,6 +326,10 @@ class Engine:
             raise InputError(NO_IPV6)
         return self.stacks[6].core
 
+    def _other(self, core: Datapath) -> Datapath:
+        """Return the datapath of the other family, of an engine that has both."""
+        return self.stacks[6 if core is self.stacks[4].core else 4].core
+
     def _meeting(self, core: Datapath, now: float | NDArray[np.float64]) -> Callable[[], int] | None:
         """Return a function that brings the other family, if any, to the time of a batch, as both share a clock.
 
@@ -338,7 +342,7 @@ class Engine:
             return None
         if first < self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
-        other = self.stacks[6 if core is self.stacks[4].core else 4].core
+        other = self._other(core)
 
         def meet() -> int:
             if first > other.now:
@@ -349,11 +353,12 @@ class Engine:
 
     def follow(self, core: Datapath, now: float | NDArray[np.float64]) -> None:
         """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
-        other = self.stacks[6 if core is self.stacks[4].core else 4].core if self._only is None else core
+        if self._only is not None:
+            return
+        other = self._other(core)
         if type(now) is float and now == core.now == other.now:
-            # as most packets come: there is no time to pass, and only who is live counts
-            if other is not core:
-                core.leave_room(int(other.count))
+            # as most packets come: no time passes, and only how many are live counts
+            core.leave_room(int(other.count))
             return
         meet = self._meeting(core, now)
         if meet is not None:
