@@ -114,12 +114,21 @@ def frames(nat, parts, ifaces, now):
     return out.tobytes(), buffer.tobytes()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", RULES)
-@FAMILIES
-def test_bytes_take_the_short_way_as_they_take_the_long(family, name, seed):
-    rng = random.Random(f"{family} {name} {seed}")
-    node = node_of(name, family, rng)
+def drawn(test):
+    """Return a test of both families, all rules and some seeds; it is given what draws, a node and the seed."""
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    @pytest.mark.parametrize("name", RULES)
+    @FAMILIES
+    def run(family, name, seed):
+        rng = random.Random(f"{test.__name__} {family} {name} {seed}")
+        test(family, rng, node_of(name, family, rng), seed)
+
+    return run
+
+
+@drawn
+def test_bytes_take_the_short_way_as_they_take_the_long(family, rng, node, seed):
     profile = rng.choice(["linux-6.18", "linux-6.18", "linux-5.4"])
     short, long, one, other = (fastnat.Engine(node, profile, seed, remember=r) for r in (True, False, True, False))
     packets, now, waiting = talk(rng, family), 0.0, []
@@ -143,12 +152,8 @@ def test_bytes_take_the_short_way_as_they_take_the_long(family, name, seed):
         nat.check()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", RULES)
-@FAMILIES
-def test_headers_of_answers_and_echos(family, name, seed):
-    rng = random.Random(f"headers {family} {name} {seed}")
-    node = node_of(name, family, rng)
+@drawn
+def test_headers_of_answers_and_echos(family, rng, node, seed):
     short, long = (fastnat.Engine(node, seed=seed, remember=r) for r in (True, False))
     now = 0.0
     for _ in range(30):

@@ -426,17 +426,7 @@ def own_records():
         node["nft"] = f"table ip own {{\n{chains}}}\n"
         to = [*every, "10.50.0.255", "203.0.113.255", "255.255.255.255", "10.244.1.255", "198.51.100.255", "224.0.0.1", "10.99.255.255",
               "100.64.9.9", "8.8.8.8"]  # fmt: skip
-        sources = [
-            "10.244.1.5",
-            "10.99.0.9",
-            "10.99.3.9",
-            "198.51.100.1",
-            "192.0.2.2",
-            "8.8.8.8",
-            "100.64.1.1",
-            "0.0.0.0",
-            "0.1.2.3",
-        ]
+        sources = ["10.244.1.5", "10.99.0.9", "10.99.3.9", "198.51.100.1", "192.0.2.2", "8.8.8.8", "100.64.1.1", "0.0.0.0", "0.1.2.3"]  # fmt: skip
         talk = []
         for n in range(160):
             src, dst = rng.choice(sources), rng.choice(to)
@@ -540,14 +530,9 @@ def sources_by_lo():
                 "route add local 10.77.0.0/16 dev lo table 7",
                 "route add default dev cni0 table 7",
             ]
-        every = [net.split("/")[0] for net in nets] + [
-            "45.7.7.7",
-            "45.8.8.8",
-            "203.0.113.9",
-            "127.0.0.1",
-            "127.0.0.9",
-            "8.8.8.8",
-        ]
+        every = [
+            net.split("/")[0] for net in nets
+        ] + ["45.7.7.7", "45.8.8.8", "203.0.113.9", "127.0.0.1", "127.0.0.9", "8.8.8.8"]  # fmt: skip
         talk = []
         for n in range(150):
             src, dst = rng.choice(every), rng.choice(every)
