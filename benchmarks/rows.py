@@ -130,11 +130,14 @@ def to_services(n, live):
 
 
 def frames(kind, live, opening):
-    """Datagrams of 64 bytes."""
+    """Datagrams of 64 bytes: first ones of connections, or further ones in random order."""
     nat = kind.live(live, room=ROUNDS * BATCH)
-    numbers = live if opening else 0
-    for part in batches(partial(kind.packets, nat, opening=opening), numbers):
-        yield partial(nat.process_frames, *datagrams(part), iface=kind.iface), BATCH
+    numbers = np.arange(live, live + ROUNDS * BATCH)
+    if not opening:
+        numbers = np.random.default_rng(1).integers(0, live, ROUNDS * BATCH)
+    for part in numbers.reshape(-1, BATCH):
+        sent = datagrams(kind.packets(nat, part, opening=opening))
+        yield partial(nat.process_frames, *sent, iface=kind.iface), BATCH
 
 
 def one_by_one(live):
@@ -159,13 +162,14 @@ def untracked(rules, live):
 def crowd(proto, share, live, state="established"):
     """First packets that want one port towards a server, towards which a share of all ports is taken.
 
-    state: of the connections that have them, for TCP. What opens is deleted, so that the share stays.
+    state: of the connections that have them, for TCP. What opens is deleted, so that the share stays; not what took
+    over the port of a closed connection, which nobody would have then.
     """
     nat = UDP.live(live, room=200_000)
     server = {"proto": proto, "dst": "192.0.2.1", "dport": 53, "iface": "cni0"}
     ports = np.random.default_rng(2).permutation(np.arange(1024, 65536))[: int(64_512 * share)]
     flags = 0 if proto == "udp" else SYN
-    taken = nat.packets(src="10.244.9.9", sport=ports, tcp_flags=flags, isn=60_000, **server)
+    taken = nat.packets(src="10.244.9.9", sport=ports, tcp_flags=flags, isn=1, **server)
     for start in range(0, len(taken), BATCH):
         part = taken[start : start + BATCH]
         back = answers(nat, forwarded(nat, part), part)
@@ -175,12 +179,13 @@ def crowd(proto, share, live, state="established"):
             packets["tcp_flags"] = flags
             forwarded(nat, packets)
     sources = 0x0AF40A00 + np.arange((ROUNDS + 100) * 32, dtype=np.uint32)
-    # their numbers are lower than those of the connections in TIME_WAIT, which keep their ports
-    wanted = nat.packets(src=sources, sport=int(ports[0]), tcp_flags=SYN if proto == "tcp" else 0, isn=1, **server)
+    # with higher numbers than connections in TIME_WAIT, whose ports they may take over
+    flags = SYN if proto == "tcp" else 0
+    wanted = nat.packets(src=sources, sport=int(ports[0]), tcp_flags=flags, isn=20_000, **server)
     opened = []
     for n, part in enumerate(wanted.reshape(-1, 32)):
         for conn in opened.pop() if opened else ():
-            if conn != 0xFFFFFFFF:
+            if conn != 0xFFFFFFFF and state != "closed":
                 nat.conntrack.delete(int(conn))
         call = partial(_note, nat, part, opened)
         if n < 100:
