@@ -5,7 +5,7 @@
 # Differs from the kernel: see conntrack/timing_wheel.
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
-from ..types cimport (chunk_t, engine_t, FN_CHUNK_IDS, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_write,
+from ..types cimport (chunk_t, engine_t, FN_CHUNK_IDS, fn_hash_stage, FN_HZ, fn_likely, FN_NONE, fn_prefetch_far,
                       fn_unlikely, IPVS_NFCT, STAT_EXPIRED, tuple_t)
 from ..helpers.expect cimport expire_expects
 from ..ipvs.connection cimport expire_ipvs, ipvs_due
@@ -46,7 +46,7 @@ cdef inline void fetch_records(engine_t *e, const chunk_t *chunk) noexcept nogil
     # fetch_records: the records of a chunk, on their way while another is worked on.
     cdef uint32_t i
     for i in range(chunk.count):
-        fn_prefetch_write(&e.conns[chunk.ids[i]])
+        fn_prefetch_far(&e.conns[chunk.ids[i]])
 
 
 cdef inline void hash_chunk(engine_t *e, const chunk_t *chunk, due_t *due) noexcept nogil:
@@ -67,9 +67,9 @@ cdef inline void hash_chunk(engine_t *e, const chunk_t *chunk, due_t *due) noexc
     fn_hash_stage(e.key, messages, &due.hashes[0][0], MESSAGES * chunk.count)
     for i in range(chunk.count):
         if (due.hashed >> i) & 1:
-            fn_prefetch_write(bucket_home(&e.tuples, due.hashes[i][0]))
-            fn_prefetch_write(bucket_home(&e.tuples, due.hashes[i][1]))
-            fn_prefetch_write(bucket_home(&e.sources, due.hashes[i][2]))
+            fn_prefetch_far(bucket_home(&e.tuples, due.hashes[i][0]))
+            fn_prefetch_far(bucket_home(&e.tuples, due.hashes[i][1]))
+            fn_prefetch_far(bucket_home(&e.sources, due.hashes[i][2]))
 
 
 cdef inline void expire_chunk(engine_t *e, const due_t *due) noexcept nogil:
