@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*words):
     """Run something of the benchmarks at a thousandth of its size; return what it printed."""
-    # pytest-benchmark measures nothing where it believes itself a worker of pytest-xdist, which it reads from the environment
+    # pytest-benchmark does not measure in a worker of pytest-xdist, and reads from the environment whether it is in one
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     where = {**inherited, "FASTNAT_FEW": "1", "PYTHONPATH": str(ROOT / "benchmarks")}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=where, capture_output=True, text=True)
