@@ -11,6 +11,8 @@ from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
 from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
+from .nat.known_ports cimport search_known
+from .nat.port_bitmap cimport bitmap_find, set_run
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
 from .rules.nft_fetch_ahead cimport look_ahead_in_chains
@@ -18,13 +20,13 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.opening cimport draws_port, open_by_memo, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
+from .shortcuts.opening cimport draws_port, open_shortly, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
 from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
 from .shards cimport SHARD_ROOM
-from .tuples.tuple cimport conn_tuple, swap_ends, tuple_equal, tuple_proto
+from .tuples.tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_with_dst
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
@@ -35,7 +37,7 @@ cdef enum:
     RING = 3
     # lines of a record, at most, and those that look_ahead names for a packet
     RECORD_LINES = 1 + 2 * FN_V6
-    AHEAD_LINES = 4 + RECORD_LINES
+    AHEAD_LINES = 5 + RECORD_LINES
     GROUP_LINES = FN_STAGE * AHEAD_LINES
     # bytes of the longest datagram
     DATAGRAM_ROOM = 65536
@@ -123,10 +125,26 @@ cdef inline uint32_t ahead_record(const engine_t *e, uint32_t i) noexcept nogil:
     return e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free
 
 
+cdef inline void look_ahead_in_ports(engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
+    # look_ahead_in_ports: where the port search will probably lead if the port is taken, as a bitmap may know.
+    cdef int bitmap = bitmap_find(e, ahead.reply[1])
+    cdef const bitmap_key_t *key = &e.bitmap_keys[bitmap]
+    cdef target_t range_
+    if bitmap < 0 or not set_run(e, key, 0, tuple_dport(ahead.reply[1]), 1):
+        return
+    range_.flags = 0
+    if ahead.memo != NULL:
+        range_ = e.targets[ahead.target]
+    if search_known(e, key, t, &range_, ahead.number, &ahead.search):
+        ahead.searches = True
+        ahead.reply[2] = tuple_with_dst(ahead.reply[1], ahead.reply[1].dst, ahead.search.port)
+        ahead.reply_hash[2] = tuple_hash(e, ahead.reply[2])
+
+
 cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
-    # has, or that it chose last, and keeps the port or takes the first that it draws: buckets of both reply tuples,
-    # bysource bucket, next free record and its TCP state.
+    # has, or that it chose last, and keeps the port or takes the first that it draws or that a bitmap knows: buckets of these
+    # reply tuples, bysource bucket, next free record and its TCP state.
     # => The end of the lines, at most AHEAD_LINES a packet. None of the packets is ICMP.
     cdef uint32_t i
     cdef ahead_t *ahead
@@ -146,6 +164,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
             near = memo if memo != NULL and e.n_apart == 0 else near
         ahead.memo = memo
         ahead.proto = in_.proto
+        ahead.searches = False
         ahead.drawn = FN_NONE
         ahead.varied = FN_NONE
         ahead.source = source_tuple(t)
@@ -165,6 +184,10 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
                 ahead.reply[1] = translated(range_, ahead.reply[1].dst, t, ahead.drawn)
             if fn_unlikely(memo.complete != COMPLETE_SOURCE):
                 look_behind_dnat(memo, t, ahead)
+        if fn_unlikely(e.n_bitmaps != 0):
+            fn_rarely()
+            ahead.number = g.number + misses[i]
+            look_ahead_in_ports(e, t, ahead)
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -173,6 +196,9 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         lines = name_record(e, ahead_record(e, i), ahead.proto, lines + 2)
         if ahead.checks:
             lines[0] = bucket_home(&e.tuples, ahead.reply_hash[0])
+            lines += 1
+        if fn_unlikely(ahead.searches):
+            lines[0] = bucket_home(&e.tuples, ahead.reply_hash[2])
             lines += 1
     return lines
 
@@ -239,7 +265,7 @@ cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *misse
                 count_pass(e, g.packets + i, memo)
             return True
         missed[0] = was_mistaken(e, g, i)
-    return missed[0] and open_by_memo(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
+    return missed[0] and open_shortly(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
 
 
 cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint missed, result_t *out) noexcept nogil:
@@ -280,11 +306,29 @@ cdef inline void fetch(const void *const *lines, uint32_t n) noexcept nogil:
         fn_prefetch_far(lines[k])
 
 
-cdef inline void bring_near(const group_t *g) noexcept nogil:
+cdef inline void fetch_owners(const engine_t *e, const group_t *g) noexcept nogil:
+    # fetch_owners: the records of those who have the ports with which searches will probably end: they may have to give way.
+    cdef const void *lines[RECORD_LINES + 1]
+    cdef const ahead_t *ahead
+    cdef uint32_t i, owner
+    for i in range(g.n):
+        ahead = &g.ahead[i]
+        # who finds a free port needs nobody's
+        if g.found[i] != FN_NONE or not ahead.searches or ahead.search.end == SEARCH_FREE:
+            continue
+        owner = candidate(e, bucket_home(&e.tuples, ahead.reply_hash[2]), ahead.reply_hash[2], &ahead.reply[2])
+        if owner != FN_NONE:
+            fetch(lines, <uint32_t>(name_record(e, owner >> 1, ahead.proto, lines) - <const void **>lines))
+
+
+cdef inline void bring_near(const engine_t *e, const group_t *g) noexcept nogil:
     # bring_near: what was fetched for a group, into the first level, now that it is about to be decided.
     cdef uint32_t k
     for k in range(g.n_lines):
         fn_prefetch_write(g.lines[k])
+    if fn_unlikely(e.n_bitmaps != 0):
+        fn_rarely()
+        fetch_owners(e, g)
 
 
 cdef struct turn_t:
@@ -325,7 +369,7 @@ cdef inline void take_turn(engine_t *e, group_t *ring, uint64_t n, uint64_t k, c
         stage_probe(e, turn.probed)
     if k >= DECIDE:
         turn.group = ring + (k - DECIDE) % RING
-        bring_near(turn.group)
+        bring_near(e, turn.group)
 
 
 cdef inline uint32_t begin_half(const turn_t *turn, uint32_t half) noexcept nogil:

@@ -392,6 +392,13 @@ enum place {
 };
 #define FN_PLACES 8
 
+/* What a bitmap knows of the end of a port search (port_search_t). */
+enum search_end {
+    SEARCH_OPEN = 0,  /* not enough */
+    SEARCH_FREE = 1,  /* nobody has the port */
+    SEARCH_FAILS = 2, /* all candidates are taken, and none gives way */
+};
+
 enum manip {
     MANIP_SRC = 0,
     MANIP_DST = 1,

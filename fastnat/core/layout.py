@@ -403,6 +403,14 @@ class Place(IntEnum, metaclass=CodeMeta):
     ELSEWHERE = 7
 
 
+class SearchEnd(IntEnum, metaclass=CodeMeta):
+    """What a bitmap knows of the end of a port search (port_search_t)."""
+
+    OPEN = 0
+    FREE = 1
+    FAILS = 2
+
+
 class Manip(IntEnum, metaclass=CodeMeta):
     """enum manip of codes.h."""
 

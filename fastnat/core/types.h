@@ -782,20 +782,33 @@ typedef struct {
     uint16_t slot, flags;            /* of the wheel; IPVS_* */
 } ipvs_conn_t;
 
-/* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples, with the source
- * untranslated and with the NAT address chosen last and the port that is probably drawn, and the bysource hash. */
+/* Where a port search will end, as far as a bitmap knows (nat/known_ports); counts as the search has them then. */
 typedef struct {
-    tuple_t reply[2];
+    uint32_t min_, size; /* the window */
+    uint32_t changes;    /* engine_t.bitmap_changes when it was looked for */
+    uint32_t probes, found, draws;
+    uint16_t port;       /* that is free; or about which the bitmap does not say enough, or the last candidate */
+    uint8_t end;         /* SEARCH_* */
+} port_search_t;
+
+/* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples, with the source
+ * untranslated, with the NAT address chosen last and the port that is probably drawn, and with that to which a port search
+ * will probably lead, and the bysource hash. */
+typedef struct {
+    tuple_t reply[3];
     tuple_t source; /* the message of source_hash */
-    uint64_t reply_hash[2];
+    uint64_t reply_hash[3];
     uint64_t source_hash;
-    uint64_t key[3]; /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
-    memo_t *memo;    /* NULL: there was none; it may be gone when it is wanted */
-    uint32_t born;   /* of the memo */
-    uint32_t drawn;  /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
-    uint32_t target; /* with a memo: the place of the range in engine_t.targets */
-    uint32_t varied; /* the rule of this source alone, FN_NONE none */
-    uint8_t checks;  /* somebody may have reply[0]: its hash was computed, its bucket fetched */
+    uint64_t number;  /* of the packet, by which it draws, see begin_packet */
+    uint64_t key[3];  /* classes as a memo's key has them; key[2] 0: nobody has asked for them */
+    memo_t *memo;     /* NULL: there was none; it may be gone when it is wanted */
+    uint32_t born;    /* of the memo */
+    uint32_t drawn;   /* the offset that reply[1]'s port is the first candidate of, FN_NONE: the port is kept */
+    uint32_t target;  /* with a memo: the place of the range in engine_t.targets */
+    uint32_t varied;  /* the rule of this source alone, FN_NONE none */
+    port_search_t search;
+    uint8_t checks;   /* somebody may have reply[0]: its hash was computed, its bucket fetched */
+    uint8_t searches; /* reply[1] is taken, as a bitmap says: `search`, reply[2] and its hash were found, its bucket fetched */
     uint8_t proto;
 } ahead_t;
 
@@ -887,6 +900,7 @@ typedef struct {
     uint32_t n_pages, max_pages, free_page;
     uint32_t newest_bitmap, oldest_bitmap;        /* by their last search */
     uint32_t bitmap_clock;                        /* searches of crowded peers so far */
+    uint32_t bitmap_changes;                      /* how often a candidate that a search had to pass by may have ceased to be one */
     uint64_t bitmap_filter;                       /* a bit that many peers share; not set: there is no bitmap. Never cleared */
     uint32_t bitmap_index_mask, bitmap_probes;
 

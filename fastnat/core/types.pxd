@@ -266,6 +266,10 @@ cdef extern from "types.h" nogil:
         PLACE_MANGLE_POSTROUTING
         PLACE_ELSEWHERE
     enum:
+        SEARCH_OPEN
+        SEARCH_FREE
+        SEARCH_FAILS
+    enum:
         MANIP_SRC
         MANIP_DST
     enum:
@@ -1310,18 +1314,31 @@ cdef extern from "types.h" nogil:
         uint16_t slot
         uint16_t flags
 
+    ctypedef struct port_search_t:
+        uint32_t min_
+        uint32_t size
+        uint32_t changes
+        uint32_t probes
+        uint32_t found
+        uint32_t draws
+        uint16_t port
+        uint8_t end
+
     ctypedef struct ahead_t:
-        tuple_t reply[2]
+        tuple_t reply[3]
         tuple_t source
-        uint64_t reply_hash[2]
+        uint64_t reply_hash[3]
         uint64_t source_hash
+        uint64_t number
         uint64_t key[3]
         memo_t *memo
         uint32_t born
         uint32_t drawn
         uint32_t target
         uint32_t varied
+        port_search_t search
         uint8_t checks
+        uint8_t searches
         uint8_t proto
 
     ctypedef struct pkt_t:
@@ -1431,6 +1448,7 @@ cdef extern from "types.h" nogil:
         uint32_t newest_bitmap
         uint32_t oldest_bitmap
         uint32_t bitmap_clock
+        uint32_t bitmap_changes
         uint64_t bitmap_filter
         uint32_t bitmap_index_mask
         uint32_t bitmap_probes

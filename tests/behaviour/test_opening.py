@@ -179,6 +179,55 @@ def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
     assert_alike(engines, *traffic6(6000, seed, crowd), 6)
 
 
+def crowding(seed):
+    """Return rules that leave the clients few ports, so that bitmaps know most of them, and where packets go."""
+    draw = random.Random(seed)
+    low = draw.choice((1024, 1030, 2000))
+    # a window within one page of a bitmap, over two, or larger than the first round of a search
+    ports = f"{low}-{low + draw.choice((40, 120, 300))}"
+    flags = draw.choice(("", "", " --random", " --random-fully"))
+    target = draw.choice((f"MASQUERADE --to-ports {ports}", f"SNAT --to-source [198.51.100.77]:{ports}"))
+    rules = [f"-A POSTROUTING -o eth0 -p {proto} -j {target}{flags}" for proto in ("udp", "tcp")]
+    if draw.random() < 0.4:
+        to = draw.choice(("203.0.113.3", "[203.0.113.3]:53", "[203.0.113.3]:54"))
+        rules.insert(
+            0, f"-A PREROUTING -i cni0 -d 203.0.113.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination {to}"
+        )
+    return "\n".join(rules)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 40))])
+def test_both_ways_take_the_port_that_a_bitmap_knows(seed, profile, version, monkeypatch):
+    """Many clients with few source ports behind few ports: the short way searches where the bitmaps know enough."""
+    monkeypatch.setattr("fastnat.engine.settings.BITMAP_PROBES", 1)
+    engines = []
+    for remember in (True, False):
+        made = node(crowding(seed)) if version == 4 else node6(crowding(seed))
+        engines.append(fastnat.Engine(made, profile, seed, remember=remember))
+    rng = np.random.default_rng(seed)
+    n = 6000
+    # from as few clients as their ports suffice for, and from more
+    clients = 0x0AF40102 + rng.integers(0, (20, 60, 200)[seed % 3], n)
+    ends = {"src": clients, "dst": 0xCB007101 + rng.integers(0, 2, n)}
+    batch = np.zeros(n, fastnat.dtypes.PACKET if version == 4 else fastnat.dtypes.PACKET6)
+    batch["proto"] = rng.choice([17, 6], n)
+    batch["sport"] = rng.choice([1024, 1040, 2001, 50_000], n)
+    batch["dport"] = rng.choice([53, 80], n)
+    batch["iface"], batch["tcp_flags"], batch["length"], batch["isn"] = 1, 2, 60, rng.integers(0, 65_536, n)
+    for name, values in ends.items():
+        if version == 4:
+            batch[name] = values
+            continue
+        wide = np.zeros(n, RECORDS6.ADDR)
+        wide["low"], wide["high"] = values, 0x20010DB800000000
+        batch[name] = wide
+    assert_alike(engines, batch, np.cumsum(rng.choice([0, 0, 0, 0.01, 0.1], n)), version)
+    assert engines[0].stats["port_searches"] > 100
+    assert engines[0].core_of(version).tables["bitmaps"] > 0
+
+
 def test_growth_and_memos_that_go(monkeypatch):
     """Many connections in one batch while the tables grow, and more kinds of packets than there are memos."""
     for place in ("arrays", "settings"):

@@ -6,8 +6,8 @@
 # Differs from the kernel: the chain limit is counted over buckets of this table's hash, not of the kernel's.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..nat.port_bitmap cimport bitmap_note
-from ..nat.used_tuple cimport allows_clash
+from ..nat.port_bitmap cimport note_taken
+from ..nat.used_tuple cimport allows_clash, may_give_way
 from ..tuples.hash cimport random_u64, tuple_hash
 from ..tuples.rehash cimport rehash_for
 from ..tuples.table cimport bucket_neighbour, ID_MASK, make_room, table_insert
@@ -92,7 +92,7 @@ cdef inline bint link_tuple(engine_t *e, pkt_t *p, uint32_t dir, uint64_t h) noe
     dst16_count(e, e.conns[p.ct].tuples[dir].dst)[0] += 1
     if e.n_chains:
         chain_of(e, h)[0] += 1
-    bitmap_note(e, conn_tuple(&e.conns[p.ct], dir), True)
+    note_taken(e, conn_tuple(&e.conns[p.ct], dir), not may_give_way(e, p.ct << 1 | dir))
     return True
 
 

@@ -8,15 +8,15 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport (acct_t, bucket_t, CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, conn_t, engine_t,
-                      EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_tags_equal, FN_NONE, fn_unlikely, help_t, HELPER_PPTP,
+                      EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_prefetch_write, fn_tags_equal, FN_NONE, fn_unlikely, help_t, HELPER_PPTP,
                       IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                       pkt_t, tuple_t)
 from ..helpers.expect cimport (find_expect, forget_expects, GRE_KEYS, help_of, help_of_master,
                                sibling_tuple, take_help, unlink_expect)
 from ..nat.bysource cimport bysource_remove
-from ..nat.port_bitmap cimport bitmap_note
+from ..nat.port_bitmap cimport note_given_up
 from ..tuples.hash cimport source_hash, source_tuple, tuple_hash
-from ..tuples.table cimport bucket_index, ID_MASK, table_remove
+from ..tuples.table cimport bucket_home, bucket_index, ID_MASK, table_remove
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_zone
 from .events cimport note_event
 from .lookup cimport find_tuple, dst16_count
@@ -103,7 +103,7 @@ cdef inline void unlink_tuple(engine_t *e, uint32_t ct, uint32_t dir, uint64_t h
     # unlink_tuple: out of the table by one tuple, and out of what counts tuples.
     table_remove(&e.tuples, h, ct << 1 | dir)
     dst16_count(e, e.conns[ct].tuples[dir].dst)[0] -= 1
-    bitmap_note(e, conn_tuple(&e.conns[ct], dir), False)
+    note_given_up(e, conn_tuple(&e.conns[ct], dir))
     if e.n_chains:
         chain_of(e, h)[0] -= 1
 
@@ -135,12 +135,26 @@ cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) n
     conn_free(e, ct, hashes[2])
 
 
+cdef inline void fetch_links(const engine_t *e, const conn_t *c, const uint64_t *hashes) noexcept nogil:
+    # fetch_links: what conn_unlink will touch beside the record, all at once: it would wait for one after the other.
+    fn_prefetch_write(bucket_home(&e.tuples, hashes[0]))
+    fn_prefetch_write(bucket_home(&e.tuples, hashes[1]))
+    fn_prefetch_write(bucket_home(&e.sources, hashes[2]))
+    if c.wheel_pos != FN_NONE:
+        fn_prefetch_write(&e.chunks[c.wheel_pos >> 4])
+    if c.bysource_next != FN_NONE:
+        fn_prefetch_write(&e.conns[c.bysource_next])
+    if c.bysource_prev != FN_NONE:
+        fn_prefetch_write(&e.conns[c.bysource_prev])
+
+
 cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_delete: remove a confirmed connection from every table and free it (nf_ct_delete).
     cdef tuple_t messages[3]
     cdef uint64_t hashes[3]
     unlink_messages(&e.conns[ct], messages)
     fn_hash_stage(e.key, messages, hashes, 3)
+    fetch_links(e, &e.conns[ct], hashes)
     conn_unlink(e, ct, hashes)
 
 

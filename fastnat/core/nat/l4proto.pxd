@@ -9,59 +9,12 @@ from ..types cimport *
 from ..tuples.hash cimport random_u16
 from ..tuples.tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone, tuple_proto, tuple_sport, tuple_src,
                              tuple_with_dst, tuple_with_src, zone_of)
-from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, firm_run, has_page, note_firm, page_words,
-                           PAGE_SHIFT)
+from .candidates cimport consecutive, first_attempts, has_further_round, port_window, soft_attempts
+from .known_ports cimport holds_still, is_same_search
+from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, has_page, note_firm, page_words, PAGE_SHIFT,
+                           set_run)
 from .range cimport has_ports
-from .used_tuple cimport hard_probe, HARDER_THRESHOLD, reply_is_free, TUPLE_FIRM, TUPLE_FREE, used_tuple_harder
-
-cdef enum:
-    # NF_NAT_MAX_ATTEMPTS and the round after which the search gives up
-    MAX_ATTEMPTS = 128
-    MIN_ATTEMPTS = 16
-
-
-cdef inline bint port_window(tuple_t t, const target_t *range_, uint32_t manip,
-                             uint32_t *min_, uint32_t *size) noexcept nogil:
-    # port_window: the ports that the search may take.
-    # => False for protocols, and manips, whose port is never changed.
-    cdef uint32_t proto = tuple_proto(t)
-    cdef uint32_t port, max_
-    if proto == PROTO_ICMP:
-        min_[0] = 0
-        size[0] = 65536
-        if range_.flags & RANGE_PROTO_SPECIFIED:
-            min_[0] = range_.min_proto
-            size[0] = <uint32_t>range_.max_proto - range_.min_proto + 1
-        return True
-    if not has_ports(proto) and proto != PROTO_GRE:
-        return False
-    if range_.flags & RANGE_PROTO_SPECIFIED:
-        min_[0] = range_.min_proto
-        # rules may give the ends in either order
-        max_ = range_.max_proto
-        if max_ < min_[0]:
-            min_[0], max_ = max_, min_[0]
-        size[0] = max_ - min_[0] + 1
-        return True
-    if proto == PROTO_GRE:
-        min_[0] = 1
-        size[0] = 65535
-        return True
-    if manip == MANIP_DST:
-        return False
-    port = tuple_sport(t)
-    # below 512: credential passing of old r-commands; below 1024: privileged, but not those
-    if port < 512:
-        min_[0] = 1
-        size[0] = 511
-    elif port < 1024:
-        min_[0] = 600
-        size[0] = 424
-    else:
-        min_[0] = 1024
-        size[0] = 64512
-    return True
-
+from .used_tuple cimport hard_probe, reply_is_free, TUPLE_FIRM, TUPLE_FREE, used_tuple_harder
 
 cdef inline tuple_t with_key(tuple_t t, uint32_t manip, uint32_t key) noexcept nogil:
     # with_key: the tuple with another port or ICMP id at the end that nat changes.
@@ -111,21 +64,6 @@ cdef inline uint32_t free_unnoted(engine_t *e, tuple_t reply, uint32_t port, uin
     return i
 
 
-cdef inline uint32_t consecutive(uint32_t min_, uint32_t size, uint32_t off, uint32_t n, uint32_t *port) noexcept nogil:
-    # consecutive: the port at a 16-bit offset, and how many of the n from there on follow one another on its page.
-    cdef uint32_t at = off % size
-    cdef uint32_t run = n
-    port[0] = min_ + at
-    # neither over the end of the window, nor over the place where the 16-bit offset begins anew, nor over the page's
-    if run > size - at:
-        run = size - at
-    if run > 0x10000 - off:
-        run = 0x10000 - off
-    if run > FN_PAGE_PORTS - (port[0] & (FN_PAGE_PORTS - 1)):
-        run = FN_PAGE_PORTS - (port[0] & (FN_PAGE_PORTS - 1))
-    return run
-
-
 cdef inline int bitmap_round(engine_t *e, bitmap_key_t *key, tuple_t reply, uint32_t min_, uint32_t size, uint32_t off,
                              uint32_t n, pkt_t *p) noexcept nogil:
     # bitmap_round: up to n probes from a 16-bit offset, in runs of consecutive ports of one page.
@@ -160,7 +98,7 @@ cdef inline uint32_t firm_round(engine_t *e, const bitmap_key_t *key, uint32_t m
     off &= 0xffff
     while done < n:
         run = consecutive(min_, size, off, n - done, &port)
-        firm = firm_run(e, key, port, run)
+        firm = set_run(e, key, FN_FIRM, port, run)
         done += firm
         if firm < run:
             break
@@ -224,13 +162,6 @@ cdef inline void take_bitmap(engine_t *e, search_t *s, int bitmap) noexcept nogi
     s.key = &e.bitmap_keys[bitmap] if bitmap >= 0 else NULL
 
 
-cdef inline uint32_t soft_attempts(const search_t *s, uint32_t attempts) noexcept nogil:
-    # soft_attempts: those of a round in front of the ones that may evict.
-    if not s.hard:
-        return attempts
-    return attempts - HARDER_THRESHOLD if attempts > HARDER_THRESHOLD else 0
-
-
 cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off, uint32_t attempts, pkt_t *p) noexcept nogil:
     # search_round: so many candidates from an offset on.
     # => Whether t is a free one; else it is the last.
@@ -238,7 +169,7 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
     cdef uint32_t port
     cdef int hit
     if s.key != NULL:
-        i = soft_attempts(s, attempts)
+        i = soft_attempts(s.hard, attempts)
         hit = bitmap_round(e, s.key, s.reply, s.min_, s.size, off, i, p)
         if hit >= 0:
             t[0] = with_candidate(s, t[0], off + <uint32_t>hit)
@@ -267,6 +198,24 @@ cdef inline bint search_round(engine_t *e, search_t *s, tuple_t *t, uint32_t off
     return False
 
 
+cdef inline bint take_foreseen(engine_t *e, const search_t *s, tuple_t *t, pkt_t *p) noexcept nogil:
+    # take_foreseen: the end of the search, if the batch has looked for it ahead and it is still what it was.
+    # => False: search.
+    cdef const port_search_t *ahead = &p.ahead.search
+    cdef uint32_t _i
+    if not is_same_search(e, p.ahead, s.reply, s.min_, s.size, s.hard) or not holds_still(e, s.key, ahead):
+        return False
+    t[0] = with_key(t[0], s.manip, ahead.port)
+    p.probes += ahead.probes
+    e.stats[STAT_FOUND] += ahead.found
+    if ahead.end == SEARCH_FAILS:
+        e.stats[STAT_PORT_SEARCH_FAILURES] += 1
+    # who draws next gets the number that he would get; the first draw is done
+    for _i in range(1, ahead.draws):
+        random_u16(e)
+    return True
+
+
 cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
                                          pkt_t *p) noexcept nogil:
     # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique (nf_nat_l4proto_unique_tuple).
@@ -291,11 +240,12 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
         take_bitmap(e, &s, bitmap)
         if bitmap >= 0:
             bitmap_searched(e, <uint32_t>bitmap)
-    attempts = s.size if s.size < MAX_ATTEMPTS else MAX_ATTEMPTS
+            if p.ahead != NULL and p.ahead.searches and take_foreseen(e, &s, &t, p):
+                return t
+    attempts = first_attempts(s.size)
     # each round has half of the attempts of the one before, from a place drawn anew
     while not search_round(e, &s, &t, off, attempts, p):
-        # a window that is no larger than a round has been searched whole; the round of 8 is the last, 128 + 64 + 32 + 16 + 8 = 248
-        if attempts >= s.size or attempts < MIN_ATTEMPTS:
+        if not has_further_round(s.size, attempts):
             e.stats[STAT_PORT_SEARCH_FAILURES] += 1
             break
         attempts //= 2

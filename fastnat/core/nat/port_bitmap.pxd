@@ -125,6 +125,8 @@ cdef inline void bitmap_drop(engine_t *e, uint32_t b) noexcept nogil:
     cdef uint32_t i
     index_remove(e, b)
     leave_queue(e, b)
+    # what becomes of its ports is not noted any more
+    e.bitmap_changes += 1
     for i in range(FN_PAGES):
         if key.pages[i] != FN_NONE:
             # a free page holds the number of the next one: it needs no memory beside the pages
@@ -207,27 +209,35 @@ cdef inline uint64_t *word_of(const engine_t *e, const bitmap_key_t *key, uint32
     return page_words(e, page) + ((port & (FN_PAGE_PORTS - 1)) >> 6)
 
 
-cdef inline uint32_t firm_run(const engine_t *e, const bitmap_key_t *key, uint32_t port, uint32_t n) noexcept nogil:
-    # firm_run: => How many of n ports of a page, from the first on, are known to have an owner that does not give way.
+cdef inline uint32_t set_run(const engine_t *e, const bitmap_key_t *key, uint32_t which, uint32_t port, uint32_t n) noexcept nogil:
+    # set_run: => How many of n ports of a page, from the first on, have their bit in one of its bitmaps. which: 0 for `taken`, or
+    #    FN_KNOWN, FN_FIRM.
     cdef const uint64_t *word = word_of(e, key, port)
     cdef uint32_t done = 0
     cdef uint64_t other
     if word == NULL:
         return 0
+    word += which
     # a word has 64 ports, the first one those from `port` on
-    other = ~word[FN_FIRM] >> (port & 63)
+    other = ~word[0] >> (port & 63)
     if other:
         done = <uint32_t>fn_ctz64(other)
         return done if done < n else n
     done = 64 - (port & 63)
     while done < n:
         word += 1
-        other = ~word[FN_FIRM]
+        other = ~word[0]
         if other:
             done += <uint32_t>fn_ctz64(other)
             break
         done += 64
     return done if done < n else n
+
+
+cdef inline bint is_known_free(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # is_known_free: => Whether nobody has a port, as far as its page knows.
+    cdef const uint64_t *word = word_of(e, key, port)
+    return word != NULL and (word[FN_KNOWN] & ~word[0]) >> (port & 63) & 1
 
 
 cdef inline void note_firm(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
@@ -248,26 +258,46 @@ cdef inline void note_closing(engine_t *e, tuple_t t) noexcept nogil:
     if word != NULL:
         # `taken` stays: whether the owner does give way depends on the SYN that asks
         word[FN_FIRM] &= ~(<uint64_t>1 << (port & 63))
+        e.bitmap_changes += 1
 
 
-cdef inline void bitmap_note(engine_t *e, tuple_t t, bint taken) noexcept nogil:
-    # bitmap_note: a tuple has entered or left the table.
+cdef inline uint64_t *noted_word(engine_t *e, tuple_t t) noexcept nogil:
+    # noted_word: the word of `taken` for a tuple that enters or leaves the table; from here on the bit of its port is known.
+    # => NULL: nobody keeps one.
     cdef int b = bitmap_find(e, t)
     cdef uint32_t port = <uint32_t>(t.rest >> 16) & 0xffff
-    cdef uint64_t bit = <uint64_t>1 << (port & 63)
     cdef uint64_t *word
     if b < 0:
-        return
+        return NULL
     word = word_of(e, &e.bitmap_keys[b], port)
     if word == NULL:
+        return NULL
+    word[FN_KNOWN] |= <uint64_t>1 << (port & 63)
+    # the last owner's, if it was set
+    word[FN_FIRM] &= ~(<uint64_t>1 << (port & 63))
+    return word
+
+
+cdef inline void note_taken(engine_t *e, tuple_t t, bint firm) noexcept nogil:
+    # note_taken: a tuple has entered the table. firm: its owner does not give way until note_closing.
+    cdef uint64_t *word = noted_word(e, t)
+    cdef uint64_t bit = <uint64_t>1 << ((t.rest >> 16) & 63)
+    if word == NULL:
         return
-    word[FN_KNOWN] |= bit
-    # who comes in place of the last owner has not been looked at
-    word[FN_FIRM] &= ~bit
-    if taken:
-        word[0] |= bit
-    else:
-        word[0] &= ~bit
-        if fn_unlikely(e.may_share_tuple != 0):
-            # where zones count for one direction, another connection may have the tuple still
-            word[FN_KNOWN] &= ~bit
+    word[0] |= bit
+    # where two may have one tuple, the other one may give way
+    if firm and e.may_share_tuple == 0:
+        word[FN_FIRM] |= bit
+
+
+cdef inline void note_given_up(engine_t *e, tuple_t t) noexcept nogil:
+    # note_given_up: a tuple has left the table.
+    cdef uint64_t *word = noted_word(e, t)
+    cdef uint64_t bit = <uint64_t>1 << ((t.rest >> 16) & 63)
+    if word == NULL:
+        return
+    word[0] &= ~bit
+    e.bitmap_changes += 1
+    if fn_unlikely(e.may_share_tuple != 0):
+        # where zones count for one direction, another connection may have the tuple still
+        word[FN_KNOWN] &= ~bit

@@ -11,30 +11,35 @@ from ..conntrack.lookup cimport find_for, find_tuple
 from ..tuples.hash cimport tuple_hash
 from ..waypoints cimport note_holder
 from ..tuples.tuple cimport conn_tuple, invert_tuple, tuple_equal, tuple_in_zone, tuple_proto, zone_of
+from .candidates cimport HARDER_THRESHOLD
 
 cdef enum:
-    # NF_NAT_HARDER_THRESH
-    HARDER_THRESHOLD = 32
     # what a probe of the last ones of a round finds; the owner of a firm tuple keeps it whoever asks
     TUPLE_FREE = 0
     TUPLE_TAKEN = 1
     TUPLE_FIRM = 2
 
 
+cdef inline uint64_t reply_hash(const engine_t *e, tuple_t reply, const pkt_t *p) noexcept nogil:
+    # reply_hash: => The hash of a reply tuple that the packet's connection may get.
+    # the batch has hashed the tuples that were likely to be asked for; only equal ones may take the hash
+    if p.ahead == NULL:
+        return tuple_hash(e, reply)
+    if tuple_equal(reply, p.ahead.reply[1]):
+        return p.ahead.reply_hash[1]
+    if p.ahead.checks and tuple_equal(reply, p.ahead.reply[0]):
+        return p.ahead.reply_hash[0]
+    if p.ahead.searches and tuple_equal(reply, p.ahead.reply[2]):
+        return p.ahead.reply_hash[2]
+    return tuple_hash(e, reply)
+
+
 cdef inline uint32_t tuple_taken_by(engine_t *e, tuple_t t, pkt_t *p) noexcept nogil:
     # tuple_taken_by: look up the inverse of t, the reply tuple that it would have.
     # => The table id of its owner, or FN_NONE; then p keeps the reply tuple and its hash for the insert.
     cdef tuple_t reply = tuple_in_zone(invert_tuple(t), zone_of(&e.conns[p.ct], 1))
-    cdef uint64_t h
-    cdef uint32_t id_
-    # the batch has hashed the tuples that were likely to be asked for; only equal ones may take the hash
-    if p.ahead != NULL and tuple_equal(reply, p.ahead.reply[1]):
-        h = p.ahead.reply_hash[1]
-    elif p.ahead != NULL and p.ahead.checks and tuple_equal(reply, p.ahead.reply[0]):
-        h = p.ahead.reply_hash[0]
-    else:
-        h = tuple_hash(e, reply)
-    id_ = find_for(e, &e.conns[p.ct], 1, reply, h, p.now)
+    cdef uint64_t h = reply_hash(e, reply, p)
+    cdef uint32_t id_ = find_for(e, &e.conns[p.ct], 1, reply, h, p.now)
     if id_ == FN_NONE:
         p.reply_checked = reply
         p.reply_hash = h

@@ -4,7 +4,7 @@
 # get_unique_tuple that keeps the port or takes the first candidate of a search, or the null binding of the source,
 # __nf_conntrack_confirm (Linux 6.18).
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing: shortcuts/conditions says
-# when. It declines as soon as a tuple is taken or the source has a mapping already.
+# when. It declines if a tuple is taken, unless a bitmap knows to which free port the search leads, or if the source has a mapping.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from ..types cimport *
@@ -13,8 +13,9 @@ from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.tcp cimport open_plain
 from ..conntrack.timing_wheel cimport wheel_add
 from ..nat.bysource cimport bysource_head
-from ..nat.l4proto cimport port_window
-from ..nat.port_bitmap cimport bitmap_note
+from ..nat.candidates cimport port_window
+from ..nat.known_ports cimport holds_still
+from ..nat.port_bitmap cimport bitmap_find, bitmap_searched, note_taken
 from ..nat.range cimport l4proto_in_range
 from ..packet.packet cimport store_forwarded
 from ..fib cimport address_class, address_last, port_class, port_last
@@ -257,8 +258,8 @@ cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t 
 cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead) noexcept nogil:
     # enter: what confirm does beside the tables: bitmaps, wheel, the record, counts.
     if fn_unlikely(e.n_bitmaps != 0):
-        bitmap_note(e, ahead.reply[1], True)
-        bitmap_note(e, t, True)
+        note_taken(e, ahead.reply[1], True)
+        note_taken(e, t, True)
     wheel_add(e, ct, e.conns[ct].timeout)
     if e.n_free:
         e.n_free -= 1
@@ -331,4 +332,56 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
     store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
     if fn_unlikely(memo.complete != COMPLETE_SOURCE):
         note_dnat(e, in_, t, ahead, memo, out)
+    return True
+
+
+cdef inline bint take_known_port(engine_t *e, ahead_t *ahead) noexcept nogil:
+    # take_known_port: let the packet have the free port to which its search leads, as it cannot have its own.
+    # => False: no bitmap knows that port.
+    cdef int bitmap = bitmap_find(e, ahead.reply[1])
+    # the null binding has no range in which the memo could search
+    if bitmap < 0 or ahead.memo == NULL or ahead.memo.kind == TARGET_ACCEPT:
+        return False
+    # that its own port is taken was known when the search was looked for; if it has been given up since, this fails, too
+    if ahead.search.end != SEARCH_FREE or not holds_still(e, &e.bitmap_keys[bitmap], &ahead.search):
+        return False
+    bitmap_searched(e, <uint32_t>bitmap)
+    ahead.searches = False
+    ahead.reply[1] = ahead.reply[2]
+    ahead.reply_hash[1] = ahead.reply_hash[2]
+    return True
+
+
+cdef inline void count_search(engine_t *e, const ahead_t *ahead, result_t *out) noexcept nogil:
+    # count_search: what a search counts beyond count_opened.
+    cdef uint32_t probes = ahead.search.probes
+    e.stats[STAT_FOUND] += ahead.search.found
+    e.stats[STAT_RANDOM_DRAWS] += ahead.search.draws
+    if ahead.drawn == FN_NONE:
+        # the port that was to be kept was found taken
+        e.stats[STAT_FOUND] += 1
+        e.stats[STAT_PORT_SEARCHES] += 1
+    else:
+        # the first draw, and the probe of its port, are the search's own
+        e.stats[STAT_RANDOM_DRAWS] -= 1
+        probes -= 1
+    e.stats[STAT_PORT_SEARCH_PROBES] += probes
+    out.probes += <uint16_t>probes
+
+
+cdef inline bint open_shortly(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, ahead_t *ahead, result_t *out) noexcept nogil:
+    # open_shortly: open_by_memo, with the packet's own port or the one that a bitmap knows.
+    # => False: take the long way; nothing has changed but `ahead`.
+    cdef bint searched = False
+    # one place from which it is called: gcc copies it into this one
+    while not open_by_memo(e, in_, t, hash, ahead, out):
+        if fn_likely(not ahead.searches):
+            return False
+        fn_rarely()
+        if not take_known_port(e, ahead):
+            return False
+        searched = True
+    if fn_unlikely(searched):
+        fn_rarely()
+        count_search(e, ahead, out)
     return True
