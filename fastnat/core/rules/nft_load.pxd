@@ -33,6 +33,8 @@ cdef enum:
     V6_OPTIONS = 60
     # both directions of a connection
     BOTH = 2
+    # of a name in registers: 16 bytes (IFNAMSIZ, NF_CT_HELPER_NAME_LEN)
+    NAME_WORDS = 4
     # what follow_extension came upon
     EXTENSION_NEXT = 0
     EXTENSION_CUT = 1
@@ -258,11 +260,11 @@ cdef inline bint load_frame(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
 
 
 cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexcept nogil:
-    # put_name: the name of an interface, which has four words; of none it is empty.
+    # put_name: the name of an interface; of none it is empty.
     cdef uint32_t i
-    for i in range(4):
-        # names of devices are the first words of all, four for each
-        to[i] = e.nft_words[4 * iface + i] if iface else 0
+    for i in range(NAME_WORDS):
+        # names of devices are the first words of all
+        to[i] = e.nft_words[NAME_WORDS * iface + i] if iface else 0
 
 
 cdef inline bint load_owner(engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
@@ -405,8 +407,12 @@ cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *t
         to[0] = 0
         to[1] = expiration(e, c)
     elif x.a == NFT_CT_HELPER:
-        to[0] = help_of(e, p.ct).kind if c.flags & CONN_HELPED else 0
-        return to[0] != 0
+        # recorded: the helper of the connection that announced this one, be it over by now; its own is never asked for, and
+        # whom nobody announced leaves the rule, `!=` or not
+        # the kernel loads a name, whose four words the rule compares: here a number stands for it
+        memset(to, 0, 4 * NAME_WORDS)
+        to[NAME_WORDS - 1] = help_of(e, p.ct).master_kind if c.flags & CONN_HELPED else 0
+        return to[NAME_WORDS - 1] != 0
     elif x.a == NFT_CT_ZONE:
         to[0] = c.zone
     elif NFT_CT_PKTS <= x.a <= NFT_CT_AVGPKT:
