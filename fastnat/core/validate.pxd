@@ -144,15 +144,18 @@ cdef inline uint32_t table_end(const engine_t *e, uint32_t at) noexcept nogil:
 
 cdef inline uint32_t by_device(const engine_t *e, uint32_t route, uint32_t iface) noexcept nogil:
     # by_device: rt6_device_match: of all routes to a network, whatever their metric, the first by a device; else the best of them.
-    # route: that one's index + 1, or 0. Those of other metrics stand behind it.
+    # route: that one's index + 1, or 0.
     cdef const route_t *best
     cdef uint32_t i
     if route == 0:
         return 0
     best = &e.routes[route - 1]
     for i in range(route - 1, table_end(e, route - 1)):
-        if e.routes[i].dst != best.dst or e.routes[i].mask != best.mask:
+        if e.routes[i].mask != best.mask:
             break
+        # routes stand by their prefix, then by metric: between two to one network there may be others
+        if e.routes[i].dst != best.dst:
+            continue
         # what refuses is on lo, where nobody asks
         if e.routes[i].iface == iface and e.routes[i].kind < ROUTE_BLACKHOLE:
             return i + 1
