@@ -199,7 +199,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
     cdef conn_t *c = &e.conns[p.ct]
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t unacknowledged = timeouts_of(e, p.ct)[TIMEOUT_TCP_UNACK]
-    cdef uint32_t floor = 120 * FN_HZ
+    cdef int32_t left = <int32_t>(c.timeout - p.now)
     if e.profile == LINUX_5_4 or not c.status & IPS_ASSURED:
         return
     if p.tcp_class != CLASS_FIN and p.tcp_class != CLASS_RST:
@@ -209,9 +209,8 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
         t.last_index = p.tcp_class
         t.last_dir = p.dir
         return
-    if unacknowledged > floor:
-        floor = unacknowledged
-    if <int32_t>(c.timeout - p.now) > <int32_t>floor:
+    # two minutes are short enough as they are (nf_tcp_handle_invalid), those that are left to the jiffy not
+    if left >= 120 * FN_HZ and left > <int32_t>unacknowledged:
         c.timeout = p.now + unacknowledged
         wheel_bring_forward(e, p.ct)
 
