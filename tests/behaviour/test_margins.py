@@ -1,6 +1,7 @@
 """At the ends of what is compared, counted and drawn: values at both sides, in both families, beside a short model."""
 
 import ipaddress
+import itertools
 import random
 import re
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from behaviour import talks
 from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, SERVER, router
+from behaviour.test_ipvs_families import OF
+from behaviour.test_ipvs_families import node_of as balancer
 from nodes import make_dual
-from scapy.layers.inet import TCP
+from scapy.layers.inet import IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, PadN
 from scapy.packet import Raw
 
@@ -17,7 +20,7 @@ import fastnat
 from fastnat import Verdict
 from fastnat.addresses import V4, V6
 from fastnat.dtypes import HZ
-from fastnat.node.parts import Route
+from fastnat.node.parts import PolicyRule, Route
 
 
 def counts(engine, family, chain="PREROUTING"):
@@ -206,3 +209,162 @@ def test_two_loaded_values_are_combined_bit_by_bit(family, seed):
     nat.process(nat.packets(proto="udp", sport=1, dport=2, iface="cni0", mark=mark, **ends), 0.0)
     found = [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())]
     assert found == [*map(int, held)]
+
+
+# recorded with ip6tables and rules of `ip -6 rule`: by device, network and port, of which 5 is marked, what UNREACHABLE
+# on the device, UNREACHABLE, rpfilter --validmark and rpfilter say
+OF_DEVICES = {
+    ("r0", "a", 2): (1, 1, 0, 0), ("r0", "a", 5): (1, 1, 0, 0), ("r0", "c", 2): (1, 0, 0, 0),
+    ("r0", "c", 5): (1, 0, 1, 0), ("r0", "d", 2): (1, 1, 0, 0), ("r0", "d", 5): (1, 1, 0, 0),
+    ("r1", "a", 2): (0, 1, 1, 1), ("r1", "a", 5): (0, 1, 1, 1), ("r1", "c", 2): (0, 0, 1, 1),
+    ("r1", "c", 5): (0, 0, 0, 1), ("r1", "d", 2): (1, 1, 0, 0), ("r1", "d", 5): (1, 1, 0, 0),
+}  # fmt: skip
+
+
+def test_ways_of_devices_and_marks_over_ipv6():
+    rules = (
+        "*raw\n-A PREROUTING -m addrtype --src-type UNREACHABLE --limit-iface-in\n"
+        "-A PREROUTING -m addrtype --src-type UNREACHABLE\n-A PREROUTING -p udp -m udp --dport 5 -j MARK --set-mark 1\n"
+        "-A PREROUTING -m rpfilter --validmark\n-A PREROUTING -m rpfilter\nCOMMIT\n"
+    )
+    node = router(6, rules)
+    del node.routes6[-1]
+    for network, dev, table in (("a", "r1", "7"), ("c", "r0", "8"), ("c", "r1", "main")):
+        node.routes6.append(Route(V6.to_int(f"2001:db8:{network}::"), 48, dev, table=table))
+    node.policy_of(V6)[:] = [
+        PolicyRule(0, "local"), PolicyRule(100, "7", out="r1"), PolicyRule(101, "8", mark=1, mask=0xFFFFFFFF),
+        PolicyRule(32766, "main"),
+    ]  # fmt: skip
+    nat = fastnat.Engine(node)
+    for (dev, network, port), want in OF_DEVICES.items():
+        before = counts(nat, 6)
+        ends = {"src": f"2001:db8:{network}::1", "dst": "fd01::5", "sport": 1, "dport": port}
+        nat.process(nat.packets(proto="udp", iface=dev, **ends), 0.0)
+        met = [after - one for one, after in zip(before, counts(nat, 6), strict=True)]
+        assert (*met[:2], *met[3:]) == want, (dev, network, port)
+
+
+@FAMILIES
+def test_headers_of_sctp_establish_an_association_by_an_answer_alone(family):
+    node = router(family, "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n")
+    nat = fastnat.Engine(node)
+    there = {"proto": "sctp", "src": CLIENT[family], "dst": SERVER[family], "sport": 7, "dport": 9, "iface": "r0"}
+    back = {"proto": "sctp", "src": SERVER[family], "dst": CLIENT[family], "sport": 9, "dport": 7, "iface": "r1"}
+    seconds = {"closed": int(node.sysctl("net.netfilter.nf_conntrack_sctp_timeout_closed", 10))}
+    for n, fields in enumerate((there, there, there, back, there, back)):
+        nat.process(nat.packets(**fields), 1.0)
+        (one,) = list(nat.conntrack)
+        assert bool(one.status & fastnat.Status.ASSURED) == (n >= 3), n
+        assert (jiffies_left(nat, family) == seconds["closed"] * HZ) == (n < 3), n
+
+
+@FAMILIES
+@pytest.mark.parametrize("begun", [1.0, 1e7])
+def test_a_flow_that_somebody_described_is_a_stream_at_once(family, begun):
+    """Also after months, when the jiffies that a field of 0 stands for lie ahead."""
+    nat = fastnat.Engine(router(family, "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n"))
+    nat.advance(begun)
+    layer = LAYERS[family]
+    one, other = CLIENT[family], SERVER[family]
+    nat.conntrack.load(f"udp      17 30 src={one} dst={other} sport=7 dport=9 src={other} dst={one} sport=9 dport=7")
+    for client in (False, True):
+        src, dst = (CLIENT[family], SERVER[family]) if client else (SERVER[family], CLIENT[family])
+        packet = layer(src=src, dst=dst) / UDP(sport=7 if client else 9, dport=9 if client else 7) / b"x"
+        nat.process_packet(bytes(packet), "r0" if client else "r1", begun + 1)
+    (one,) = list(nat.conntrack)
+    assert one.status & fastnat.Status.ASSURED
+
+
+@FAMILIES
+def test_the_seed_decides_what_is_drawn(family):
+    rules = "*nat\n-A POSTROUTING -o r1 -j MASQUERADE --random-fully\nCOMMIT\n"
+    drawn = []
+    for seed in (1, 2, 3, 1):
+        nat = fastnat.Engine(router(family, rules), seed=seed)
+        ends = {"src": CLIENT[family], "dst": SERVER[family], "dport": 53, "iface": "r0"}
+        out = nat.process(nat.packets(proto="udp", sport=np.arange(2000, 2020), **ends), 1.0)
+        drawn.append(tuple(out["sport"].tolist()))
+    assert drawn[0] == drawn[3]
+    assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rates_of_bytes_are_one_in_both_families(seed):
+    """Of IPv4 the kernel has judged them (kernel/bounds); of IPv6 the same lengths at the same times fare alike."""
+    rng = np.random.default_rng(seed)
+    rates = [(4000, 8000, "srcip"), (16000, 20000, "dstip"), (2000, 3000, "srcip,dstport")]
+    asks = [
+        f"-m hashlimit --hashlimit-upto {rate}b/s --hashlimit-burst {burst}b --hashlimit-mode {mode} "
+        f"--hashlimit-name n{n}"
+        for n, (rate, burst, mode) in enumerate(rates)
+    ]
+    rules = "*filter\n" + "".join(f"-A FORWARD {rule}\n" for rule in asks) + "COMMIT\n"
+    times = np.cumsum(rng.choice([0, 0.004, 0.02], 150))
+    lengths, hosts, ports = rng.integers(60, 1400, 150), rng.integers(2, 5, 150), rng.integers(50, 52, 150)
+    found = []
+    for family in (4, 6):
+        nat = fastnat.Engine(router(family, rules))
+        src = [CLIENT[family][:-1] + str(k) for k in hosts]
+        ends = {"src": src, "dst": SERVER[family], "sport": 9, "dport": ports, "length": lengths, "iface": "r0"}
+        batch = nat.packets(proto="udp", **ends)
+        steps = []
+        for k in range(len(batch)):
+            nat.process(batch[k : k + 1], times[k])
+            steps.append(counts(nat, family, "FORWARD"))
+        found.append(steps)
+    assert found[0] == found[1]
+    assert all(0 < n < len(times) for n in found[0][-1])
+
+
+@FAMILIES
+@pytest.mark.parametrize("on", [0, 1])
+def test_linux_54_gives_helpers_by_the_port_of_the_real_server(family, on):
+    """nf_conntrack_alter_reply: IPVS has changed who answers, and with that the port by which helpers are found."""
+    service, server = OF[family]["service"], OF[family]["pod"]
+    shown = [f"[{at}]" if family == 6 else at for at in (service, server)]
+    text = "".join(
+        f"-A -t {shown[0]}:{ask} -s rr\n-a -t {shown[0]}:{ask} -r {shown[1]}:{port} -m -w 1\n"
+        for ask, port in ((2121, 21), (21, 2121), (80, 8080))
+    )
+    rules = "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n"
+    node = balancer(family, text, rules)
+    node.sysctls["net.netfilter.nf_conntrack_helper"] = str(on)
+    nat = fastnat.Engine(node, "linux-5.4")
+    for port in (2121, 21, 80):
+        ends = {"src": OF[family]["far"], "dst": service, "sport": 5000, "dport": port, "iface": "eth0"}
+        assert nat.process(nat.packets(proto="tcp", tcp_flags=2, **ends), 1.0)["verdict"][0] == Verdict.FORWARD
+        line = str(nat.conntrack.find("tcp", OF[family]["far"], 5000, service, port))
+        assert ("helper=ftp" in line) == (on and port == 2121), line
+
+
+def test_a_source_route_through_the_node_s_own_addresses_ends_at_the_last():
+    """ip_options_rcv_srr: each of them is the destination in its turn, which the packet says when it is delivered."""
+    node = fastnat.Node()
+    node.add_interface("r0", ["10.1.0.1/16", "10.1.0.3/16", "10.1.0.5/16"])
+    node.add_route("default", via="10.1.0.254", dev="r0")
+    for name in ("all", "r0"):
+        node.sysctls[f"net.ipv4.conf.{name}.accept_source_route"] = "1"
+    nat = fastnat.Engine(node)
+    for kind, n in itertools.product((131, 137), range(3)):
+        hops = ["10.1.0.3", "10.1.0.5"][:n]
+        route = bytes([kind, 3 + 4 * n, 4]) + b"".join(ipaddress.ip_address(a).packed for a in hops)
+        option = IPOption(route) if n else []
+        packet = IP(src="10.1.7.7", dst="10.1.0.1", options=option) / UDP(sport=5, dport=9) / b"data"
+        verdict, out = nat.process_packet(bytes(packet), "r0", 1.0)
+        assert verdict == Verdict.LOCAL
+        assert IP(out).dst == ["10.1.0.1", *hops][-1]
+
+
+@FAMILIES
+def test_headers_alone_have_no_options_and_nothing_between_them(family):
+    asks = {
+        4: [f"ip option {name}" for name in ("rr", "lsrr", "ssrr", "ra")],
+        6: [f"exthdr {name}" for name in ("hbh", "rt", "frag", "dst")],
+    }[family] + [f"tcp option {name}" for name in ("maxseg", "sack-perm", "window", "timestamp")]
+    lines = "\n".join(f"{ask} {there} counter" for ask in asks for there in ("exists", "missing"))
+    kind = "ip" if family == 4 else "ip6"
+    nft = f"table {kind} t {{\nchain c {{\ntype filter hook forward priority 1;\n{lines}\n}}\n}}\n"
+    nat = fastnat.Engine(router(family, nft=nft))
+    ends = {"src": CLIENT[family], "dst": SERVER[family], "sport": 7, "dport": 9, "iface": "r0"}
+    nat.process(nat.packets(proto="tcp", tcp_flags=2, **ends), 1.0)
+    assert [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())] == [0, 1] * len(asks)
