@@ -368,3 +368,65 @@ def test_headers_alone_have_no_options_and_nothing_between_them(family):
     ends = {"src": CLIENT[family], "dst": SERVER[family], "sport": 7, "dport": 9, "iface": "r0"}
     nat.process(nat.packets(proto="tcp", tcp_flags=2, **ends), 1.0)
     assert [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())] == [0, 1] * len(asks)
+
+
+@FAMILIES
+def test_an_address_that_differs_from_the_client_s_in_one_bit_opens_nothing(family):
+    """loose=0: only who listens itself is announced; all others are told as they were."""
+    client, server, nat = talks.ENDS[family]
+    layer, own = LAYERS[family], ipaddress.ip_address(client)
+    engine = fastnat.Engine(talks.node(six=family == 6))
+    for iface, src, dst, tcp, data in (
+        ("cni0", client, server, TCP(sport=4000, dport=21, flags="S", seq=1), b""),
+        ("eth0", server, nat, TCP(sport=21, dport=4000, flags="SA", seq=9, ack=2), b""),
+        ("cni0", client, server, TCP(sport=4000, dport=21, flags="PA", seq=2, ack=10), b"USER a\r\n"),
+    ):
+        assert engine.process_packet(bytes(layer(src=src, dst=dst) / tcp / data), iface, 0.0)[0] == Verdict.FORWARD
+    seq = 10
+    for bit in range({4: 32, 6: 128}[family]):
+        other = type(own)(int(own) ^ 1 << bit)
+        plain = f"PORT {str(other).replace('.', ',')},7,1\r\n"
+        extended = f"EPRT |{1 if family == 4 else 2}|{other}|1793|\r\n"
+        for said in (plain, extended) if family == 4 else (extended,):
+            packet = (
+                layer(src=client, dst=server) / TCP(sport=4000, dport=21, flags="PA", seq=seq, ack=10) / said.encode()
+            )
+            verdict, out = engine.process_packet(bytes(packet), "cni0", 0.0)
+            assert verdict == Verdict.FORWARD
+            assert bytes(layer(out)[TCP].payload) == said.encode()
+            seq += len(said)
+    assert engine.stats["expect_create"] == 0
+
+
+@FAMILIES
+def test_an_option_that_a_rule_takes_away_becomes_nops(family):
+    kind = "ip" if family == 4 else "ip6"
+    rule = "reset tcp option sack-perm"
+    nft = f"table {kind} t {{\nchain c {{\ntype filter hook forward priority 1;\n{rule}\n}}\n}}\n"
+    nat = fastnat.Engine(router(family, nft=nft))
+    before = [("MSS", 1460), ("SAckOK", b""), ("WScale", 7)]
+    after = [("MSS", 1460), ("NOP", None), ("NOP", None), ("WScale", 7)]
+    layer = LAYERS[family]
+    made = [
+        bytes(layer(src=CLIENT[family], dst=SERVER[family]) / TCP(sport=7, dport=9, flags="S", seq=5, options=options))
+        for options in (before, after)
+    ]
+    verdict, out = nat.process_packet(made[0], "r0", 1.0)
+    assert verdict == Verdict.FORWARD
+    assert bytes(layer(out)[TCP]) == bytes(layer(made[1])[TCP])
+
+
+@FAMILIES
+def test_bytes_behind_the_options_are_none(family):
+    """What a segment carries may begin with the very bytes that a rule looks for."""
+    asks = ["-p tcp -m tcp --tcp-option 77", "-p tcp -m tcp ! --tcp-option 77", "-p tcp -m tcpmss --mss 1460"]
+    rules = "".join(f"-A FORWARD {ask}\n" for ask in asks)
+    nat = fastnat.Engine(router(family, f"*filter\n{rules}COMMIT\n"))
+    met = [0, 0, 0]
+    for options, data in itertools.product(
+        ([], [("NOP", None)] * 4, [(77, b"xy")]), (b"", b"M\x04M", b"\x02\x04\x05\xb4")
+    ):
+        segment = TCP(sport=7, dport=9, flags="S", options=options) / data
+        nat.process_packet(bytes(LAYERS[family](src=CLIENT[family], dst=SERVER[family]) / segment), "r0", 1.0)
+        met[0 if (77, b"xy") in options else 1] += 1
+        assert counts(nat, family, "FORWARD") == met, (options, data)
