@@ -42,6 +42,7 @@ cdef enum:
 
 cdef inline void room_sizes(const engine_t *e, uint32_t n_servers, uint64_t *sizes) noexcept nogil:
     # room_sizes: bytes of the arrays of a room, in the order in which room_t names them.
+    # a new array needs a place here, one in room_take, and ROOM_ARRAYS: who allocates knows nothing but these numbers
     sizes[0] = e.high_water
     sizes[1] = FN_DST16 * sizeof(uint32_t)
     sizes[2] = e.n_chains * sizeof(uint16_t)
@@ -152,6 +153,7 @@ cdef inline const char *check_tuples(const engine_t *e, room_t *r) noexcept nogi
             r.dst16_counts[dst16_count(e, t.dst) - e.dst16_counts] += 1
             if e.n_chains:
                 r.chains[chain_of(e, h) - e.chains] += 1
+    # as the records tell it; check_buckets has counted the items themselves, so that none is left that no record has
     if items != e.tuples.used:
         return b"the items of the tuple table are counted wrongly"
     for i in range(FN_DST16):
@@ -172,6 +174,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
     cdef uint64_t items = 0
     cdef uint64_t h
     cdef const bucket_t *b
+    # before any bucket is read: with a number that is too large the walk would leave the memory of the table
     if t.groups > t.max_groups or t.n_buckets != t.groups * FN_GROUP_BUCKETS:
         return b"a table is larger than its memory"
     for group in range(t.groups):
@@ -189,6 +192,7 @@ cdef inline const char *check_buckets(const engine_t *e, const table_t *t, room_
                     return b"an item of a table names a record that is not in use"
                 h = item_hash(e, t, id_)
                 home = bucket_index(t, h)
+                # a lookup reads the buckets of this one group, and in them only items of its tag: anything else is lost
                 if home // FN_GROUP_BUCKETS != group or tag_of(h) != b.tags[k]:
                     return b"an item of a table lies in a group that is not its own"
                 if (home % FN_GROUP_BUCKETS != i) != (b.items[k] & DISPLACED() != 0):
@@ -275,6 +279,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
                 r.at = ct
                 if ct >= e.high_water or not is_live(&e.conns[ct]) or e.conns[ct].wheel_pos != c * 16 + i:
                     return b"a place in the wheel is not its connection's"
+                # may_share_tuple: with a timeout of 0 s a connection is due in the jiffy in which it begins, and ends with the next one
                 if e.may_share_tuple == 0 and is_expired(&e.conns[ct], <uint32_t>e.now):
                     return b"a connection is due and still there"
                 # it would be found too late; a place in front of the timeout is right, since packets only move the timeout
@@ -292,6 +297,7 @@ cdef inline const char *check_wheel(const engine_t *e, room_t *r) noexcept nogil
         if c >= e.n_chunks or chunks > e.n_chunks:
             return b"the list of free chunks is broken"
         c = e.chunks[c].next
+    # chunk_new takes the next one of the array without asking: that there is one follows from these two
     if not (chunks == e.n_chunks and e.n_chunks <= e.max_chunks):
         return b"a chunk of the wheel is lost"
     return NULL
@@ -346,6 +352,7 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
         at = e.expect_heads[i]
         while at != FN_NONE:
             r.at = at
+            # check_helps has noted 1: one that is in no master's list would still be met when its master is over
             if at >= e.expect_high or r.expects[at] != 1 or expect_head(e, e.expects[at].t) != &e.expect_heads[i]:
                 return b"a bucket of expectations is broken"
             r.expects[at] = 2
@@ -363,6 +370,7 @@ cdef inline const char *check_expects(const engine_t *e, room_t *r) noexcept nog
         r.at = i
         if r.expects[i] != 2:
             return b"an expectation is lost"
+    # packets look for expectations and keys only where these are not 0: with one too few what was announced is not found
     if not (keys == e.n_gre_keys and expected == e.n_expects):
         return b"the expectations are counted wrongly"
     return NULL
@@ -373,6 +381,7 @@ cdef inline const char *check_ipvs_conn(const engine_t *e, uint32_t at, room_t *
     cdef const ipvs_conn_t *c = &e.ipvs_conns[at - 1]
     cdef uint32_t place = ipvs_head(e, c.client, c.client_port, c.proto)[0]
     cdef uint32_t met = 0
+    # no more steps than there are records: a bucket that has become a ring would never end
     while place and place != at and met < e.n_ipvs_conns and place <= e.n_ipvs_conns:
         place = e.ipvs_conns[place - 1].next
         met += 1
@@ -384,12 +393,14 @@ cdef inline const char *check_ipvs_conn(const engine_t *e, uint32_t at, room_t *
         return b"a connection of IPVS is not in its slot"
     if (e.ipvs_conns[c.wheel_prev - 1].wheel_next if c.wheel_prev else e.ipvs_wheel[c.slot]) != at:
         return b"a connection of IPVS is not in its slot"
+    # a time that is up just now is right: expire_now leaves it so, and the wheel looks at it with the next jiffy
     if <int32_t>(c.expires - <uint32_t>e.now) < 0:
         return b"a connection of IPVS is due and still there"
     if c.control > e.n_ipvs_conns or (c.control and not e.ipvs_conns[c.control - 1].flags & IPVS_TEMPLATE):
         return b"a connection of IPVS has a template that does not exist"
     if c.control:
         r.controls[c.control - 1] += 1
+    # as count of ipvs/connection has it: a template names a server, and is none of its load
     if c.dest == FN_NONE or c.flags & IPVS_TEMPLATE:
         return NULL
     if c.dest >= r.n_servers:
@@ -405,6 +416,7 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
     cdef uint32_t i
     cdef uint32_t unused = 0
     cdef const char *wrong
+    # one step too many is allowed, so that a ring shows in the number; without a bound it would never end
     while at and unused <= e.n_ipvs_conns:
         if at > e.n_ipvs_conns or e.ipvs_conns[at - 1].flags:
             return b"a connection of IPVS is free, and in use"
@@ -418,6 +430,7 @@ cdef inline const char *check_servers(const engine_t *e, room_t *r) noexcept nog
         wrong = check_ipvs_conn(e, i + 1, r)
         if wrong != NULL:
             return wrong
+    # below 0 it wraps, and is not 0 either: then a record that nobody uses is missing in the list of the free ones
     if unused != 0:
         return b"a connection of IPVS is lost"
     for i in range(e.n_ipvs_conns):
@@ -455,6 +468,7 @@ cdef inline const char *check_page(const engine_t *e, const bitmap_key_t *key, u
             owner = next_with(e, t, h, &at)
             wrong = owner == FN_NONE or (firm and may_give_way(e, owner))
         else:
+            # the search takes it without a look into the table: two connections would have one tuple
             wrong = firm or find_tuple(e, t, h, <uint32_t>e.now) != FN_NONE
         if wrong:
             return b"a bitmap is wrong about a port"
@@ -556,6 +570,7 @@ cdef inline const char *check_connlimits(const engine_t *e, room_t *r) noexcept 
         while at:
             met += 1
             r.at = at - 1
+            # in another bucket than its key's it would take room for ever: nobody who counts would come by, and no count hold it
             if at > e.n_connlimits or met > e.n_connlimits or connlimit_head(
                     e, e.connlimits[at - 1].addr, e.connlimits[at - 1].list, e.connlimits[at - 1].zone) != &e.connlimit_heads[i]:
                 return b"a bucket of connlimit is broken"

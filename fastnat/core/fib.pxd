@@ -303,6 +303,7 @@ cdef inline uint32_t route_type6(const engine_t *e, addr_t addr, uint32_t class_
         # each device but lo has a route to all groups
         return 0
     memset(&f, 0, sizeof(f))
+    # match_lookup_rt6 names the device as the one to leave by, and nobody's source
     f.out_iface = iface if iface != FN_ANY_IFACE else <uint32_t>0
     f.dst = addr
     f.dst_class = class_
@@ -327,6 +328,7 @@ cdef inline bint is_unicast6(addr_t addr) noexcept nogil:
 
 cdef inline bint has_type6(const engine_t *e, uint32_t types, addr_t addr, uint32_t class_, uint32_t iface) noexcept nogil:
     # has_type6: match_type6: kinds of address, which must all hold, and then what the routes say.
+    # all that are asked for have to hold, one by one; of IPv4 (has_type) any of them is enough
     if types & TYPE_MULTICAST and not is_multicast(addr):
         return False
     if types & TYPE_UNICAST and not is_unicast6(addr):

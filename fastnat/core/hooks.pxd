@@ -71,6 +71,7 @@ cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
     # track: raw and conntrack, common to PREROUTING and OUTPUT.
     cdef uint32_t reason = filter_hook(e, TABLE_RAW, hook, p)
     # without a rule that asks for connections the kernel registers no hook for them (nf_ct_netns_get)
+    # raw stands at priority -300 and conntrack at -200: that is how NOTRACK and zones come in time
     if not reason and e.tracking:
         reason = conntrack_in(e, p)
         # before any rule of mangle or nat: they see the mark and the helper that come from the master
@@ -83,6 +84,7 @@ cdef inline uint32_t track(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
 
 cdef inline uint32_t mangle_and_dnat(engine_t *e, uint32_t hook, pkt_t *p) noexcept nogil:
     # mangle_and_dnat: what follows conntrack in the same hook, up to nat.
+    # -150 and -100: marks and the TOS are those in front of NAT, as are the addresses that mangle sees
     cdef uint32_t reason = filter_hook(e, TABLE_MANGLE, hook, p)
     return reason if reason else nat_hook(e, hook, p, MANIP_DST)
 
@@ -115,6 +117,7 @@ cdef inline uint32_t last_hooks(engine_t *e, pkt_t *p) noexcept nogil:
     # last_hooks: the last hook of what leaves: mangle, nat of the source, confirm.
     cdef uint32_t reason
     p.hook = HOOK_POSTROUTING
+    # -150, 100 for nat of the source, and confirm as the last of all: what any of these drops leaves no entry
     reason = filter_hook(e, TABLE_MANGLE, HOOK_POSTROUTING, p)
     if not reason:
         reason = nat_hook(e, HOOK_POSTROUTING, p, MANIP_SRC)
@@ -147,6 +150,7 @@ cdef inline uint32_t age(engine_t *e, pkt_t *p) noexcept nogil:
     if (p.len > e.iface_flags[p.out_iface] >> 16 and (FN_V6 or load_be16(p.data + 6) & 0x4000)
             and (p.largest == 0 or p.largest > e.iface_flags[p.out_iface] >> 16)):
         return REASON_TOO_BIG
+    # the TTL is the upper byte of the word that the checksum knows; IPv6 has none, and nothing to mend
     if not FN_V6:
         csum_replace2(p.data + 10, load_be16(p.data + 8), load_be16(p.data + 8) - 0x100)
     p.data[7 if FN_V6 else 8] -= 1
@@ -192,6 +196,7 @@ cdef inline uint32_t send_to_server(engine_t *e, pkt_t *p) noexcept nogil:
     # (ip_vs_nat_send_or_cont).
     cdef uint16_t in_iface = p.in_iface
     cdef uint16_t out_iface = p.out_iface
+    # ip_vs_nat_xmit sends by itself, without ip_forward: it has to lower the TTL on its own (decrement_ttl)
     cdef uint32_t reason = age(e, p)
     if reason:
         return reason
@@ -248,6 +253,7 @@ cdef inline uint32_t deliver_local(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_INPUT, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_INPUT, p)
+    # ip_vs_out_hook at 98 and ip_vs_in_hook at 99: between filter, at 0, and nat of the source, at 100 (ip_vs_ops4)
     if not reason and meets_ipvs(e, p):
         reason = balance(e, p, &leaves)
         if leaves:
@@ -288,6 +294,7 @@ cdef inline uint32_t forward_once(engine_t *e, pkt_t *p) noexcept nogil:
     reason = filter_hook(e, TABLE_MANGLE, HOOK_FORWARD, p)
     if not reason:
         reason = filter_hook(e, TABLE_FILTER, HOOK_FORWARD, p)
+    # ip_vs_forward_icmp at 99, ip_vs_out_hook at 100: no request is balanced here, only errors about answers, and answers
     if not reason and meets_ipvs(e, p):
         # ip_vs_forward_icmp, of services whose address is not the node's
         if tuple_proto(p.t) == PROTO_ICMP:
@@ -565,6 +572,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     note_waypoint(e, p, WAYPOINT_ROUTE, reason)
     if reason:
         return reason
+    # routed before any hook: rules of OUTPUT see a device, and mangle may change what it was chosen by
     p.hook = HOOK_OUTPUT
     reason = track(e, HOOK_OUTPUT, p)
     if not reason:
@@ -574,6 +582,7 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     # nat asks for the destination alone
     if not reason and tuple_dst(p.t) != dst:
         reason = reroute(e, p)
+    # in OUTPUT at -99 and -98: behind nat, in front of filter, which sees the real server here and the service in INPUT
     if not reason and meets_ipvs(e, p):
         reason = balance(e, p, &leaves)
         if leaves:

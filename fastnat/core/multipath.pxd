@@ -63,6 +63,7 @@ cdef inline uint64_t siphash(const uint64_t *words, uint32_t n, uint64_t key) no
     cdef uint32_t i, _
     cdef uint64_t word
     # "somepseudorandomlygeneratedbytes", as the paper has it
+    # net.ipv4.fib_multipath_hash_seed has 32 bits, which the kernel repeats four times for a key (fib_multipath_hash_construct_key)
     v[0] = key ^ <uint64_t>0x736f6d6570736575
     v[1] = key ^ <uint64_t>0x646f72616e646f6d
     v[2] = key ^ <uint64_t>0x6c7967656e657261
@@ -184,6 +185,7 @@ cdef inline uint32_t flow_hash(const engine_t *e, const pkt_t *p) noexcept nogil
     cdef uint64_t words[FLOW_WORDS]
     cdef uint8_t *keys = <uint8_t *>words
     cdef uint32_t hash_, ports
+    # gaps of struct flow_keys are hashed as well, and are 0 there
     memset(words, 0, sizeof(words))
     if e.multipath_policy == BY_PORTS:
         keys[PROTO_AT] = <uint8_t>flow_ports(p, &ports)

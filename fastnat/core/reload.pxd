@@ -14,6 +14,7 @@ cdef inline void forget_routes(engine_t *e) noexcept nogil:
     # forget_routes: the next packet of each direction is routed again.
     cdef uint32_t i
     for i in range(e.high_water):
+        # also of records that are free: nobody reads theirs, and conn_alloc clears them again
         e.conns[i].routes[0] = 0
         e.conns[i].routes[1] = 0
 
@@ -32,6 +33,7 @@ cdef inline void pick_up_windows(engine_t *e) noexcept nogil:
     cdef uint32_t i
     for i in range(e.high_water):
         if tuple_proto(e.conns[i].tuples[0]) == PROTO_TCP and e.conns[i].state == TCP_ESTABLISHED:
+            # 0 says that an end has not been seen: its next segment sets the bounds, whatever its numbers (learn_sender)
             e.tcp[i].td_maxwin[0] = 0
             e.tcp[i].td_maxwin[1] = 0
 

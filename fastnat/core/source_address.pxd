@@ -99,6 +99,7 @@ cdef inline uint32_t label6(addr_t addr) noexcept nogil:
     # label6: the default label table of RFC 6724 as addrlabel.c has it, with site-local addresses and those of the 6bone, which
     # the RFC has dropped meanwhile.
     cdef uint32_t top = word6(addr, 0)
+    # addrlabel.c takes the longest prefix that holds: of two the longer has to stand in front here
     if addr == 1:
         return 0
     # ::/96, IPv4-compatible; ::1 is one of them, and has its own label in front
@@ -123,6 +124,7 @@ cdef inline uint32_t common_prefix(addr_t a, addr_t b, addr_t mask) noexcept nog
     # common_prefix: leading bits that are equal, at most those of the mask.
     cdef addr_t differs = (a ^ b) | ~mask
     cdef uint32_t n = 0
+    # the prefix of the candidate is the bound (RFC 6724, 2.2): bits behind it say nothing of where an address lies
     while n < FN_ADDR_BITS and not (differs >> (FN_ADDR_BITS - 1 - n)) & 1:
         n += 1
     return n

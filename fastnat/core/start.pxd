@@ -33,6 +33,7 @@ cdef inline void start_table(table_t *t, uint32_t groups, uint32_t kind) noexcep
     # start_table: `groups`, a power of two, at the start of a doubling.
     t.groups = groups
     t.level_mask = groups - 1
+    # as if a doubling had just begun: no group is split yet, and what belongs in the upper half lies in the lower one
     t.half = groups * FN_GROUP_BUCKETS
     t.bucket_mask = 2 * groups * FN_GROUP_BUCKETS - 1
     t.n_buckets = groups * FN_GROUP_BUCKETS

@@ -36,6 +36,8 @@ cdef inline bint source_fails(const engine_t *e, pkt_t *p, uint32_t out_iface) n
     cdef uint32_t route
     cdef flow_t back
     classify(e, p)
+    # without rp_filter no route is asked: only an address of the node itself is refused. Where redirects are sent the route tells
+    # whether the sender lies on the device by which the packet leaves again, and the kernel asks it for that
     if not filter_ and (p.in_iface != out_iface or not flags & IFACE_REDIRECTS):
         if flags & IFACE_ACCEPT_LOCAL:
             return False
@@ -48,12 +50,14 @@ cdef inline bint source_fails(const engine_t *e, pkt_t *p, uint32_t out_iface) n
         # who is asked with all others answers from no address in particular
         back.src = 0
     route = route_back(e, p, &back)
+    # nobody could answer: that alone makes no packet invalid (last_resort of __fib_validate_source)
     if leads_nowhere(e, route):
         return filter_ != 0
     if e.routes[route - 1].kind != ROUTE_UNICAST and not (e.routes[route - 1].kind == ROUTE_LOCAL and flags & IFACE_ACCEPT_LOCAL):
         return True
     if uses_device(e, route, p.in_iface) or (e.routes[route - 1].kind == ROUTE_LOCAL and flags & IFACE_LOOPBACK):
         return False
+    # without an address the device has no network of its own: loose is as strict there
     if flags & IFACE_NO_ADDRESS:
         return filter_ != 0
     return filter_ == IFACE_RP_STRICT
@@ -127,6 +131,7 @@ cdef inline bint is_member(const engine_t *e, addr_t group, uint32_t iface) noex
     # all others that are known have a single number behind their scope
     if group - low != <addr_t>(0xff00 | scope) << (FN_ADDR_BITS - 16):
         return False
+    # ff01::1 and ff02::1 are all nodes', ff01::2, ff02::2 and ff05::2 all routers' (RFC 4291, 2.7.1)
     if low == 1:
         return scope == 1 or scope == 2
     return low == 2 and (scope == 1 or scope == 2 or scope == 5) and e.iface_flags[iface] & IFACE_ROUTER
@@ -144,15 +149,18 @@ cdef inline uint32_t table_end(const engine_t *e, uint32_t at) noexcept nogil:
 
 cdef inline uint32_t by_device(const engine_t *e, uint32_t route, uint32_t iface) noexcept nogil:
     # by_device: rt6_device_match: of all routes to a network, whatever their metric, the first by a device; else the best of them.
-    # route: that one's index + 1, or 0. Those of other metrics stand behind it.
+    # route: that one's index + 1, or 0.
     cdef const route_t *best
     cdef uint32_t i
     if route == 0:
         return 0
     best = &e.routes[route - 1]
     for i in range(route - 1, table_end(e, route - 1)):
-        if e.routes[i].dst != best.dst or e.routes[i].mask != best.mask:
+        if e.routes[i].mask != best.mask:
             break
+        # routes stand by their prefix, then by metric: between two to one network there may be others
+        if e.routes[i].dst != best.dst:
+            continue
         # what refuses is on lo, where nobody asks
         if e.routes[i].iface == iface and e.routes[i].kind < ROUTE_BLACKHOLE:
             return i + 1
@@ -174,6 +182,7 @@ cdef inline bint comes_from_there(const engine_t *e, pkt_t *p, uint32_t flags) n
     back = flow_back(e, p, 0, p.mark if flags & 4 else 0)
     back.sport = 0
     back.dport = 0
+    # ipt_rpfilter names no protocol, ip6t_rpfilter does: a policy rule that asks for one holds for one family alone
     if not FN_V6:
         back.proto = 0
     elif p.data != NULL:

@@ -11,6 +11,7 @@ cdef inline void write_waypoint(engine_t *e, const pkt_t *p, uint32_t place, uin
     # write_waypoint: as far as there is room.
     cdef waypoint_t *w
     fn_rarely()
+    # what goes round by lo passes the same places until its TTL is over, more than anybody has room for
     if e.n_waypoints == e.max_waypoints:
         return
     w = &e.waypoints[e.n_waypoints]

@@ -45,6 +45,17 @@ def test_no_two_shards_use_one_port_and_answers_come_home(group):
     assert len(group) == 0
 
 
+@pytest.mark.parametrize("shards", [1, 2, 5, 11])
+def test_every_port_is_of_the_shard_whose_slice_has_it(shards):
+    """Ports in front of all slices, which SNAT does not choose, are of the first one."""
+    made = EngineGroup(make_node(), ["cni0"], shards=shards, seed=3)
+    ports = np.arange(1, 65536)
+    back = made.packets(proto="udp", src="203.0.113.10", sport=53, dst="198.51.100.10", dport=ports, iface="eth0")
+    wanted = np.searchsorted(made.starts[:shards], ports, side="right") - 1
+    np.testing.assert_array_equal(made.shard_of(back), np.maximum(wanted, 0))
+    made.close()
+
+
 def test_the_same_seed_gives_the_same_output(group):
     other = EngineGroup(make_node(), ["cni0"], shards=4, seed=3)
     assert group.process(queries(group)).tobytes() == other.process(queries(other)).tobytes()

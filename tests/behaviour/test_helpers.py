@@ -72,6 +72,34 @@ def test_port_is_translated_and_expected(nat):
     assert str(master).endswith("helper=ftp use=2")
 
 
+def test_ct_helper_of_nftables_asks_who_announced_the_connection():
+    """Recorded: of the control connection itself neither `ct helper "ftp"` nor its negation holds."""
+    said = {"is": 'ct helper "ftp"', "is not": 'ct helper != "ftp"', "is another": 'ct helper != "tftp"'}
+    rules = "\n".join(f'{match} counter comment "{name}"' for name, match in said.items())
+    made = node()
+    made.load_nft(f"table inet t {{\nchain c {{\ntype filter hook forward priority 1;\n{rules}\n}}\n}}\n")
+    nat = fastnat.Engine(made)
+
+    def counted():
+        found = dict.fromkeys(said, 0)
+        for line in nat.list_nft().splitlines():
+            if "counter packets" in line:
+                found[line.split('comment "')[1].split('"')[0]] = int(line.split("counter packets ")[1].split()[0])
+        return found
+
+    plain = nat.packets(proto="udp", src=CLIENT, dst=SERVER, sport=9, dport=9, iface="cni0")
+    assert nat.process(plain, 0.0)["ctinfo"][0] == CtInfo.NEW
+    login(nat)
+    nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
+    assert counted() == {"is": 0, "is not": 0, "is another": 0}
+    assert arrives(nat, 40000, 2.0)
+    assert counted() == {"is": 1, "is not": 0, "is another": 1}
+    # a child knows who announced it when that is over (recorded)
+    nat.conntrack.delete(nat.conntrack.find("tcp", CLIENT, 4000, SERVER, 21))
+    assert arrives(nat, 40000, 3.0)
+    assert counted() == {"is": 2, "is not": 0, "is another": 2}
+
+
 def test_numbers_behind_the_change_are_adjusted(nat):
     nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
     longer = len(MANGLED) - len(PORT)
@@ -380,3 +408,18 @@ def test_a_port_that_dnat_takes_away_has_no_helper(profile):
         assert nat.process_packet(packet, iface)[0] == Verdict.FORWARD
     _, data = nat.process_packet(out(107, 207, PORT), "cni0", 1.0)
     assert bytes(IP(data)[TCP].payload) == PORT
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_a_datagram_becomes_as_long_as_a_datagram_can_be_and_no_longer(nat, over):
+    longer = len(MANGLED) - len(PORT)
+    filler = b"x" * (65535 - longer + over - len(out(107, 207, PORT)))
+    verdict, data = nat.process_packet(out(107, 207, PORT + filler), "cni0", 1.0)
+    if over > 0:
+        assert verdict == Verdict.DROP
+        # who could not be told is not expected either
+        assert nat.stats["expect_create"] == nat.stats["expect_delete"] == 1
+    else:
+        assert verdict == Verdict.FORWARD
+        assert len(data) == 65535 + over
+        assert bytes(IP(data)[TCP].payload) == MANGLED + filler

@@ -54,6 +54,8 @@ CHOSEN = {
     test_group: ("test_what_cannot_be_is_named", "test_ipv6_flows_are_spread_and_come_home"),
     test_helpers: (
         "test_linux_54_counts_up_to_a_port_nobody_expects", "test_what_is_refused",
+        # who forwards cuts no datagram of IPv6
+        "test_a_datagram_becomes_as_long_as_a_datagram_can_be_and_no_longer",
         # the helper of PPTP is of IPv4 alone
         "test_a_tunnel_ends_with_its_control_connection", "test_the_half_of_a_tunnel_that_is_left_behind_nat",
         "test_a_second_call_while_the_first_is_not_over_has_no_tunnel", "test_a_node_that_calls_itself",

@@ -47,6 +47,20 @@ def test_random_fully_does_not_help_two_packets_of_one_socket():
         assert lost["linux-6.18"] < 0.001
 
 
+def test_two_packets_of_one_socket_go_on_with_one_connection_of_many():
+    """The one that came first: it counts both packets, and both are told its number."""
+    node = make_node(MASQUERADE)
+    node.sysctls["net.netfilter.nf_conntrack_acct"] = "1"
+    nat = fastnat.Engine(node)
+    sockets = np.repeat(np.arange(50), 2) + 30_000
+    out = nat.process(flows(nat, 100, src="10.244.2.2", sport=sockets), cpus=2)
+    assert (out["verdict"] == Verdict.FORWARD).all()
+    assert nat.stats["clash_resolve"] == len(nat.conntrack) == 50
+    assert (out["conn"][::2] == out["conn"][1::2]).all()
+    assert (out["sport"][::2] == out["sport"][1::2]).all()
+    assert all("packets=2 " in line for line in nat.conntrack.format().splitlines())
+
+
 def test_hidden_connection_translates_replies_for_one_second():
     nat = fastnat.Engine(make_node(TWO_BACKENDS))
     out = nat.process(flows(nat, 2, src=["10.244.2.2"] * 2, dst="10.96.0.1"), cpus=2)

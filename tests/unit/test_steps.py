@@ -105,3 +105,11 @@ def test_tcp_state_table_handshake_and_close():
 )
 def test_tcp_flags(flags, valid):
     assert _steps.tcp_flags(flags)[0] is valid
+
+
+def test_random_numbers_are_those_of_splitmix64():
+    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014; numbers of the seed 1234567."""
+    known = [
+        6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821,
+    ]  # fmt: skip
+    assert _steps.table_key(1234567)[:5] == known

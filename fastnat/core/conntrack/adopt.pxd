@@ -106,6 +106,7 @@ cdef inline uint32_t adopt_conn(engine_t *e, const conn_t *from_, const tcp_t *b
     if (not hidden and find_for(e, from_, 0, from_.tuples[0], p.hash, p.now) != FN_NONE) \
             or find_for(e, from_, 1, from_.tuples[1], h, p.now) != FN_NONE:
         return ADOPT_TAKEN
+    # before conn_alloc, which would drop others early to make room: a saved one pushes nobody out
     if e.count >= e.max_conns:
         return ADOPT_MAXIMUM
     p.ct = conn_alloc(e, from_.tuples[0], p.hash)

@@ -149,12 +149,15 @@ cdef inline uint32_t resolve_clash(engine_t *e, pkt_t *p, uint32_t by_orig, uint
     cdef conn_t *loser = &e.conns[p.ct]
     cdef uint32_t first = by_orig if by_orig != FN_NONE else by_reply
     cdef uint32_t proto = tuple_proto(loser.tuples[0])
+    # of TCP and SCTP two first packets are two handshakes, which one entry cannot follow
     if not allows_clash(e, proto):
         return clash_lost(e)
     if mergeable(e, loser, &e.conns[first >> 1]):
         return merge(e, p, first >> 1)
+    # 5.4 knows nothing beside merging: who cannot be merged is lost
     if e.profile == LINUX_5_4:
         return clash_lost(e)
+    # two packets of one socket, translated apart: only the original tuple is taken, and answers tell the two connections apart
     if by_reply == FN_NONE:
         return insert_reply_only(e, p, h)
     if mergeable(e, loser, &e.conns[by_reply >> 1]):
@@ -165,6 +168,7 @@ cdef inline uint32_t resolve_clash(engine_t *e, pkt_t *p, uint32_t by_orig, uint
 cdef inline bint chains_full(engine_t *e, uint64_t h_orig, uint64_t h_reply) noexcept nogil:
     # chains_full: => Whether a chain of nf_conntrack_buckets is too long; the limit varies, so that nobody learns it.
     cdef uint32_t limit = CHAIN_LENGTH + <uint32_t>(random_u64(e) % CHAIN_LENGTH_VARIES)
+    # the kernel asks at each item whether so many were in front: of two more than the limit the last one finds it exceeded
     return chain_of(e, h_orig)[0] >= limit + 2 or chain_of(e, h_reply)[0] >= limit + 2
 
 

@@ -150,6 +150,7 @@ cdef inline void attach(engine_t *e, pkt_t *p, uint32_t id_) noexcept nogil:
 cdef inline uint32_t refuse(engine_t *e, pkt_t *p, int said) noexcept nogil:
     # refuse: the tracker does not take the packet; said: CT_INVALID or CT_DROP.
     # => REASON_NONE: it goes on as INVALID.
+    # one that was there before stays: a packet that its tracker refuses ends no connection
     if p.is_new:
         conn_release(e, p.ct)
         p.is_new = False

@@ -30,6 +30,7 @@ cdef inline void note_event(engine_t *e, uint32_t ct, uint32_t kind, uint32_t wh
     event.tuples[0] = c.tuples[0]
     event.tuples[1] = c.tuples[1]
     event.tick = e.now
+    # what is left, as CTA_TIMEOUT says it: a reader has no clock of the engine to compare with
     event.timeout = c.timeout - <uint32_t>e.now
     event.mark = conn_mark(e, ct)
     event.conn = ct
@@ -38,6 +39,7 @@ cdef inline void note_event(engine_t *e, uint32_t ct, uint32_t kind, uint32_t wh
     event.kind = <uint8_t>kind
     event.what = <uint8_t>what
     event.state = c.state
+    # counters are told at the end alone: ctnetlink_conntrack_event leaves them out of NEW and UPDATE
     event.counted = kind == EVENT_DESTROY and c.flags & CONN_COUNTED != 0
     event.pad = 0
     if event.counted:

@@ -98,6 +98,8 @@ cdef inline void expire_slot(engine_t *e) noexcept nogil:
     cdef uint32_t next_
     cdef uint32_t turn = 0
     cdef due_t due[2]
+    # out of the wheel before its chunks are walked: what finds another place below finds none in this slot, as wheel_add looks a
+    # jiffy ahead at least
     e.wheel[slot] = FN_NONE
     e.wheel_busy[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
     fetch_records(e, &e.chunks[c])

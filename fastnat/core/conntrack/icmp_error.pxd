@@ -123,6 +123,7 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     type_ = l4[0]
     if is_untracked(e, type_):
         return ICMP_UNTRACKED
+    # NR_ICMP_TYPES: of types that came later conntrack knows none; of ICMPv6 it has no such bound
     if not FN_V6 and type_ > ICMP_MAX_TYPE:
         return ICMP_BAD
     said = what_quotes(e, p, l4, have)
@@ -132,6 +133,8 @@ cdef inline int icmp_error(engine_t *e, pkt_t *p) noexcept nogil:
     # without the tuple of what is quoted nobody can tell whose error it is
     if have < quote or not inner_tuple(l4 + quote, have - quote, &inner):
         return ICMP_BAD
+    # a router says of 198.51.100.10:61000 -> 203.0.113.10:53, as NAT has sent it, that it went nowhere: inverted that is the reply
+    # tuple, and the error goes the way that the answer would have gone
     id_ = find_in_zone(e, invert_tuple(inner), p.template_zone, p.template_dir, p.now)
     if id_ == FN_NONE:
         return ICMP_BAD

@@ -222,6 +222,7 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     e.count += 1
     c = &e.conns[ct]
     c.tuples[0] = t
+    # the answer as it would come without NAT; setup_info changes it
     c.tuples[1] = invert_tuple(t)
     c.timeout = 0
     c.wheel_pos = FN_NONE

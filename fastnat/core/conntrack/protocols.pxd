@@ -48,6 +48,7 @@ cdef inline uint32_t ctinfo_of(const conn_t *c, uint32_t dir) noexcept nogil:
     # ctinfo_of: => IP_CT_* of a packet that was found in a direction of its connection (resolve_normal_ct).
     if c.status & IPS_SEEN_REPLY:
         return IP_CT_ESTABLISHED_REPLY if dir else IP_CT_ESTABLISHED
+    # EXPECTED stays for life, but only the packets in front of the first answer are RELATED
     return IP_CT_ESTABLISHED_REPLY if dir else IP_CT_RELATED if c.status & IPS_EXPECTED else IP_CT_NEW
 
 
@@ -69,6 +70,7 @@ cdef inline int udp_packet(engine_t *e, uint32_t ct, uint32_t now) noexcept nogi
     if not c.status & IPS_SEEN_REPLY:
         refresh(e, ct, now, timeouts[TIMEOUT_UDP])
         return CT_ACCEPT
+    # two questions of one socket at once, as DNS asks for A and AAAA, and their answers are no stream yet
     stream = <int32_t>(now - c.stream_ts) > 0
     refresh(e, ct, now, timeouts[TIMEOUT_UDP_STREAM] if stream else timeouts[TIMEOUT_UDP])
     if (stream or e.profile == LINUX_5_4) and not c.status & IPS_NAT_CLASH:

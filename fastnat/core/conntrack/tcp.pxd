@@ -104,6 +104,7 @@ cdef inline int tcp_new(engine_t *e, pkt_t *p) noexcept nogil:
         return CT_INVALID
     else:
         # nothing is known of scaling: whatever the ends send is taken
+        # of a SYN td_maxend is its own end: nobody has announced a window to it; here the other end must have
         t.td_maxend[0] = p.end + window
         t.flags[0] = TCP_SACK_PERM | TCP_BE_LIBERAL
         t.flags[1] = TCP_SACK_PERM | TCP_BE_LIBERAL
@@ -128,6 +129,7 @@ cdef inline int remember_ignored(engine_t *e, pkt_t *p, uint32_t old) noexcept n
         t.last_flags = flags & (TCP_WINDOW_SCALE | TCP_SACK_PERM)
         if old == LA:
             t.last_flags |= TCP_EXP_CHALLENGE_ACK
+    # a server that knows an older connection acknowledges that one: the client's RST will carry this number (judge_rst)
     if e.profile != LINUX_5_4 and old == SS and p.tcp_class == CLASS_ACK and p.dir == 1:
         t.last_ack = p.ack
     return CT_PASS
@@ -140,6 +142,7 @@ cdef inline void resynchronise(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t other = 1 - dir
     t.td_end[other] = t.last_end
     t.td_maxend[other] = t.last_end
+    # unscaled, as in the SYN itself: scaling holds from the segment behind it on
     t.td_maxwin[other] = t.last_win if t.last_win else 1
     t.scale[other] = t.last_wscale
     t.last_flags &= ~TCP_EXP_CHALLENGE_ACK & 0xff
@@ -199,7 +202,7 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
     cdef conn_t *c = &e.conns[p.ct]
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t unacknowledged = timeouts_of(e, p.ct)[TIMEOUT_TCP_UNACK]
-    cdef uint32_t floor = 120 * FN_HZ
+    cdef int32_t left = <int32_t>(c.timeout - p.now)
     if e.profile == LINUX_5_4 or not c.status & IPS_ASSURED:
         return
     if p.tcp_class != CLASS_FIN and p.tcp_class != CLASS_RST:
@@ -209,9 +212,8 @@ cdef inline void note_invalid(engine_t *e, pkt_t *p) noexcept nogil:
         t.last_index = p.tcp_class
         t.last_dir = p.dir
         return
-    if unacknowledged > floor:
-        floor = unacknowledged
-    if <int32_t>(c.timeout - p.now) > <int32_t>floor:
+    # two minutes are short enough as they are (nf_tcp_handle_invalid), those that are left to the jiffy not
+    if left >= 120 * FN_HZ and left > <int32_t>unacknowledged:
         c.timeout = p.now + unacknowledged
         wheel_bring_forward(e, p.ct)
 

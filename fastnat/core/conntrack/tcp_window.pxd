@@ -132,6 +132,7 @@ cdef inline uint32_t tcp_sack(const pkt_t *p) noexcept nogil:
                 edge = read_u32(at + 2 + i * 8 + 4)
                 if after_seq(edge, sack):
                     sack = edge
+            # the first such option is the only one that counts (tcp_sack)
             return sack
         n -= size
         at += size
@@ -228,6 +229,7 @@ cdef inline bint learn_sender(engine_t *e, const pkt_t *p, tcp_t *t, const segme
     if e.profile != LINUX_5_4:
         init_sender(e, p, t, g.s, g.r, g.win)
         return g.s == 1 and not g.has_ack
+    # RFC 793, 3.3: who begins anew need not wait. 5.4 takes the numbers over, and leaves out that scaling needs both ends
     t.td_end[g.s] = g.end
     t.td_maxend[g.s] = g.end
     t.td_maxwin[g.s] = max_u32(g.win, 1)
@@ -358,6 +360,7 @@ cdef inline int in_window(engine_t *e, pkt_t *p) noexcept nogil:
     if fits != FITS_ALL:
         return outside(e, t, &g, fits)
     # the window of a SYN is never scaled (RFC 7323)
+    # and of others it has 30 bits at the most, as tcp_options takes no scale above 14
     win = g.win if g.syn else g.win << t.scale[g.s]
     slide_sender(t, &g, win)
     slide_receiver(t, &g, win)

@@ -55,6 +55,7 @@ cdef inline uint64_t dealt_at(uint64_t turn) noexcept nogil:
 
 cdef inline uint32_t far_slot(engine_t *e, uint32_t ahead) noexcept nogil:
     # far_slot: for a timeout at least a turn ahead.
+    # a turn is one round of the near slots: FN_WHEEL_SLOTS jiffies, and a far slot holds all that is due in one
     cdef uint64_t here = e.now >> FN_WHEEL_SHIFT
     cdef uint64_t turn = (e.now + ahead) >> FN_WHEEL_SHIFT
     # further than the ring of far slots: looked at in its last one, and put off again
@@ -107,6 +108,7 @@ cdef inline void wheel_remove(engine_t *e, uint32_t ct) noexcept nogil:
     last = chunk.ids[chunk.count]
     e.chunks[pos >> 4].ids[pos & 15] = last
     e.conns[last].wheel_pos = pos
+    # behind the line above: where the connection is the last one itself, that has just given it its place back
     e.conns[ct].wheel_pos = FN_NONE
     if chunk.count == 0:
         e.wheel[slot] = chunk.next
@@ -161,6 +163,7 @@ cdef inline uint64_t far_next(const engine_t *e, uint64_t turn) noexcept nogil:
         bits = e.wheel_busy[slot >> 6] >> (slot & 63)
         if bits:
             return dealt_at(turn + i + <uint32_t>fn_ctz64(bits))
+        # the rest of this word is empty: on to the first slot of the next
         i += 64 - (slot & 63)
     return NEVER
 

@@ -138,6 +138,7 @@ cdef inline uint32_t link_expect(engine_t *e, const expect_t *given) noexcept no
     head[0] = at
     e.expects[at].sibling = help.first
     help.first = at
+    # counted apart: nf_conntrack_expect_max is of expectations alone, and packets of GRE look for a key only while there are any
     if given.kind == EXPECT_GRE_KEY:
         e.n_gre_keys += 1
     else:
@@ -152,6 +153,7 @@ cdef inline void make_way(engine_t *e, uint32_t master) noexcept nogil:
     cdef uint32_t n = 0
     while at != FN_NONE:
         if e.expects[at].kind != EXPECT_GRE_KEY:
+            # a list begins with its newest, so that the last one met is the oldest
             oldest = at
             n += 1
         at = e.expects[at].sibling
@@ -196,6 +198,7 @@ cdef inline void expire_expects(engine_t *e) noexcept nogil:
     # the latest that any can be due: those that are left may only bring it forward
     e.next_expect = now + EXPECT_LIFETIME * FN_HZ
     for i in range(e.expect_high):
+        # a key has no time of its own: it goes with its control connection, or with its tunnel
         if e.expects[i].kind == EXPECT_FREE or e.expects[i].kind == EXPECT_GRE_KEY:
             continue
         if <int32_t>(e.expects[i].expires - now) <= 0:

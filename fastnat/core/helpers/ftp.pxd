@@ -159,6 +159,7 @@ cdef inline uint32_t read_v6(const uint8_t *text, uint32_t n, uint8_t delimiter,
         elif at == n or ends_address(text[at], delimiter):
             return 0
     # without a gap there are eight words, with one fewer
+    # the text must go on behind an address: without its delimiter a segment may end within it
     if at == n or (gap == 8) != (n_words == 8):
         return 0
     addr[0] = 0
@@ -199,6 +200,7 @@ cdef inline uint32_t read_eprt(ftp_t *f, const uint8_t *text, uint32_t n) noexce
         used = read_numbers(text + 3, n - 3, numbers, 4, 46, text[0])
         if used:
             f.addr = <addr_t>((numbers[0] << 24) | (numbers[1] << 16) | (numbers[2] << 8) | numbers[3])
+    # behind the prefix of three characters, the address and its delimiter
     return read_port(text, 3 + used + 1, n, text[0], &f.port) if used else 0
 
 
@@ -323,6 +325,7 @@ cdef inline uint32_t put_address6(uint8_t *to, addr_t addr) noexcept nogil:
             to[n] = 58
             n += 1
         for k in range(4):
+            # all zeros are written out, and in small letters: nf_nat_ftp prints with %pI6
             digit = <uint32_t>(addr >> (FN_ADDR_BITS - 4 * (4 * i + k + 1))) & 15
             to[n] = <uint8_t>(digit + (48 if digit < 10 else 87))
             n += 1
@@ -391,6 +394,7 @@ cdef inline uint32_t announce(engine_t *e, pkt_t *p, const ftp_t *f, uint32_t fo
     cdef uint32_t port, size
     cdef expect_t x
     # the data connection goes against the direction of the announcement, from a port that nobody knows
+    # from the other direction's tuple, where NAT is undone at the one end and done at the other: as the peer's packet will come in
     x.t = tuple_make(tuple_src(back), tuple_dst(back), 0, f.port, PROTO_TCP, c.zone)
     x.master = p.ct
     x.any_sport = True

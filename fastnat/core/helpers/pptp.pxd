@@ -84,6 +84,10 @@ cdef inline void expect_tunnel(engine_t *e, uint32_t ct) noexcept nogil:
     out.kind = EXPECT_PPTP
     back = out
     back.dir = 1
+    # GRE names the receiver's call alone. A client with call 7, whose control connection has port 61000 behind NAT, and a server
+    # with call 9 (own_call 7, pns_call 61000, pac_call 9):
+    #     out     client -> server, key 9; its own would be 7, and 61000 behind NAT
+    #     back    server -> NAT, key 61000, which becomes the client's 7
     if nat:
         # the server's packets carry the call that it was told, the client's own call is behind NAT
         help.far_call = help.pac_call
@@ -214,6 +218,7 @@ cdef inline uint32_t nat_from_client(engine_t *e, pkt_t *p, uint32_t message, ui
 
 cdef inline uint32_t nat_from_server(engine_t *e, pkt_t *p, uint32_t message, uint32_t at) noexcept nogil:
     # nat_from_server: the server speaks of the client's call by the id that it knows.
+    # the server's own call stands in front of the client's there, and nobody changes it
     if message == OUT_CALL_REPLY:
         at += 2
     elif (message != IN_CALL_CONNECT and message != WAN_ERROR_NOTIFY and message != CALL_DISCONNECT_NOTIFY

@@ -15,6 +15,7 @@ cdef inline void seqadj_set(engine_t *e, const pkt_t *p, uint32_t by) noexcept n
     cdef help_t *help = help_of(e, p.ct)
     e.conns[p.ct].status |= IPS_SEQ_ADJUST
     # a retransmission of the segment that changed lengths changes them no second time; of several changes the last two are known
+    # shorter is a number that wraps: offsets are added modulo 2**32, as sequence numbers are
     if help.before[p.dir] == help.after[p.dir] or before_seq(help.pos[p.dir], p.seq):
         help.pos[p.dir] = p.seq
         help.before[p.dir] = help.after[p.dir]
@@ -23,6 +24,7 @@ cdef inline void seqadj_set(engine_t *e, const pkt_t *p, uint32_t by) noexcept n
 
 cdef inline uint32_t ack_before(const help_t *help, uint32_t other, uint32_t ack) noexcept nogil:
     # ack_before: an acknowledgement in the numbers of the end that it is for.
+    # where 5 bytes were put in behind number 100 (before 0, after 5) the receiver's 106 is the sender's 101, and 100 is 100
     return ack - (help.after[other] if after_seq(ack - help.before[other], help.pos[other]) else help.before[other])
 
 

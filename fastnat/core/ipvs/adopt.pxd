@@ -108,6 +108,7 @@ cdef inline bint told_by_entry(engine_t *e, const conn_t *entry, ipvs_conn_t *c)
     if proto == PROTO_TCP:
         c.state = fn_ipvs_from_tcp[entry.state] if entry.state <= TCP_SYN_SENT2 else IPVS_TCP_CLOSE
     elif proto == PROTO_SCTP:
+        # the two machines of SCTP have no states in common: this one lasts longest, so that none is cut off early
         c.state = IPVS_SCTP_ESTABLISHED
     c.flags = IPVS_USED | IPVS_NFCT
     c.timeout = timeout_of(e, c)

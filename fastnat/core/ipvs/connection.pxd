@@ -82,6 +82,7 @@ cdef inline void wheel_put(engine_t *e, uint32_t at) noexcept nogil:
     elif ahead > SLOT_MASK:
         ahead = SLOT_MASK
     c.slot = <uint16_t>((<uint32_t>e.now + <uint32_t>ahead) & SLOT_MASK)
+    # linked both ways: what gets an earlier time is taken out of the middle of its slot
     c.wheel_prev = 0
     c.wheel_next = e.ipvs_wheel[c.slot]
     if c.wheel_next:

@@ -98,6 +98,7 @@ cdef inline uint32_t schedule_wrr(engine_t *e, service_t *s) noexcept nogil:
     cdef uint32_t i
     if s.max_weight <= 0:
         return FN_NONE
+    # it ends: one server at least has the greatest weight, and is met when the round begins anew
     while True:
         for i in range(s.at, s.n):
             if <int32_t>e.servers[s.first + i].weight >= s.weight:
@@ -124,6 +125,7 @@ cdef inline uint32_t schedule_lc(engine_t *e, const service_t *s, bint weighted)
         if server.weight == 0:
             continue
         load = <uint64_t>server.active * ACTIVE_WEIGHT + server.inactive
+        # load through weight, multiplied out: a quotient would be rounded, and take for equal what is not
         if best == FN_NONE or (least * server.weight > load * weight if weighted else load < least):
             best = i
             least = load

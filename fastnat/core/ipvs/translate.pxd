@@ -70,6 +70,7 @@ cdef inline uint32_t template_of(engine_t *e, service_t *s, const pkt_t *p, uint
     # template_of: the template of the packet's client, a new one if need be (ip_vs_sched_persist).
     # => Place + 1; 0: no server, which `server` says, or no memory.
     cdef uint32_t port = tuple_dport(p.t) if not s.fwmark and tuple_dport(p.t) == s.port and s.port != PORT_FTP else 0
+    # port 0: all of the client's connections keep one server. Of FTP they have to, as data goes through other ports
     cdef uint32_t at = find_template(e, tuple_src(p.t) & s.client_mask, <addr_t>s.fwmark if s.fwmark else tuple_dst(p.t), port,
                                      0 if s.fwmark else tuple_proto(p.t))
     if at and is_available(e, &e.ipvs_conns[at - 1]):
@@ -116,6 +117,7 @@ cdef inline uint32_t open_conn(engine_t *e, service_t *s, const pkt_t *p, uint32
     # of one packet: its entry in conntrack goes on, and is the packet's that is just passing
     c.flags = IPVS_ONE_PACKET if s.flags & SERVICE_ONE_PACKET and c.proto == PROTO_UDP else IPVS_NFCT
     write_conn(e, at[0], server, FIRST * FN_HZ)
+    # the template's time begins anew with each connection that it opens, not with their packets (ip_vs_control_add, ip_vs_conn_put)
     if template:
         c.control = template
         e.ipvs_conns[template - 1].n_control += 1
@@ -226,6 +228,7 @@ cdef inline uint32_t translate_error(engine_t *e, pkt_t *p, uint32_t manip) noex
     # what is too short to be told is none of a service's, and goes on
     if not quoted_for_ipvs(p, &quoted) or not is_balanced(tuple_proto(quoted)):
         return REASON_NONE
+    # what is quoted went the other way: inverted it is a request of the client, or an answer of the server, as the table knows them
     quoted = invert_tuple(quoted)
     at = find_request(e, quoted) if manip == MANIP_DST else find_reply(e, quoted)
     if at == 0:

@@ -42,6 +42,7 @@ cdef inline addr_t address_in_range(tuple_t t, uint32_t zone, const target_t *ra
             dist = word_of(range_.max_addr, i) - low + 1
         addr = with_word(addr, i, low + <uint32_t>((<uint64_t>j * dist) >> 32))
         # below the end in one word, an address may have anything in those behind
+        # as with digits: of 2..5 in front of 0..3, a first digit of 2 to 4 lets the second be anything, only behind 5 it ends at 3
         if word_of(addr, i) != word_of(range_.max_addr, i):
             full = True
         if not persistent:

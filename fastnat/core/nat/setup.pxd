@@ -23,13 +23,17 @@ cdef inline void setup_info(engine_t *e, pkt_t *p, const target_t *range_, uint3
     cdef tuple_t cur, new
     cdef uint64_t h = 0
     cdef uint32_t head = FN_NONE
+    # its tuples are keys in the table by now: a connection is bound before that, or never
     if c.status & IPS_CONFIRMED:
         return
+    # from the reply tuple, not the original one: DNAT has changed that already, and the source is chosen for the destination to
+    # which the packet really goes
     cur = tuple_in_zone(invert_tuple(conn_tuple(c, 1)), zone_of(c, 0))
     if manip == MANIP_SRC:
         h = p.ahead.source_hash if p.ahead != NULL else source_hash(e, c.tuples[0])
         head = bysource_head(e, c.tuples[0], h)
     new = get_unique_tuple(e, cur, range_, manip, c.zone, head, p)
+    # a binding that changes nothing sets no bit, so that none of the packets is rewritten for it
     if not tuple_equal(new, cur):
         c.tuples[1] = tuple_in_zone(invert_tuple(new), zone_of(c, 1))
         c.status |= IPS_SRC_NAT if manip == MANIP_SRC else IPS_DST_NAT

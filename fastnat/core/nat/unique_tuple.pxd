@@ -35,6 +35,7 @@ cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *r
         if range_.flags & RANGE_PROTO_SPECIFIED:
             # an offset moves a port that lies in the range, too
             if not range_.flags & RANGE_PROTO_OFFSET and l4proto_in_range(t, manip, range_):
+                # where a rule leaves one port there is nothing to choose, and a probe would decide nothing
                 if range_.min_proto == range_.max_proto or not used_tuple(e, t, p):
                     return t
         elif not used_tuple(e, t, p):

@@ -81,11 +81,13 @@ cdef inline bint has_fragment_header(const uint8_t *data, uint32_t total) noexce
 
 cdef inline bint option_taken(const uint8_t *option, uint32_t at) noexcept nogil:
     # option_taken: => Whether a packet with this hop-by-hop option goes on. at: its place in the datagram.
+    # ipv6_hop_ra: a value of another length drops the packet, whatever it would say
     if option[0] == OPTION_ROUTER_ALERT:
         return option[1] == 2
     if option[0] == OPTION_JUMBO:
         # a jumbogram is longer than a datagram can be here
         return False
+    # ipv6_hop_ioam refuses it where its fields would lie across words
     if option[0] == OPTION_IOAM:
         return at & 3 == 0
     # RFC 8200, 4.2: by its two highest bits an unknown option lets the packet pass, or has it dropped

@@ -40,6 +40,7 @@ cdef inline uint64_t mac_of(const engine_t *e, uint32_t iface, addr_t addr) noex
         n = &e.neighbours[middle]
         if n.iface == iface and n.addr == addr:
             return n.mac
+        # they stand by device, then by address: fe80:: of two links may be two machines
         if n.iface < iface or (n.iface == iface and n.addr < addr):
             first = middle + 1
         else:
@@ -113,5 +114,6 @@ cdef inline bint frame_out(engine_t *e, pkt_t *p, uint64_t *dst, uint64_t *src) 
     elif not FN_V6 and is_sent_to_all(e, p):
         dst[0] = MAC_ALL
     else:
+        # 0 where nobody has said it: load_frame leaves the rule then, whatever it compares with
         dst[0] = mac_of(e, p.out_iface, next_hop(e, p))
     return True

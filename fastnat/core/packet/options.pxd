@@ -50,6 +50,7 @@ cdef inline addr_t specific_destination(const engine_t *e, pkt_t *p) noexcept no
         return tuple_dst(p.t)
     if scope == SCOPE_UNIVERSE:
         classify(e, p)
+        # fib_compute_spec_dst asks for the way to the sender, and names neither source nor protocol, so that no policy rule with one holds
         f = flow_back(e, p, 0, p.mark if e.iface_flags[p.in_iface] & IFACE_SRC_VMARK else 0)
         f.src = 0
         f.sport = 0
@@ -105,6 +106,7 @@ cdef inline bint write_stamp(const engine_t *e, pkt_t *p, uint32_t at, uint32_t 
         return overflow_stamp(p, option)
     kind = option[3] & 15
     step = 4 if kind == STAMP_ONLY else 8
+    # in front of the kind: too little room is an error of a kind that nobody knows, too (__ip_options_compile)
     if option[2] + 3 > size:
         return False
     if kind != STAMP_ONLY and kind != STAMP_AND_ADDRESS and kind != STAMP_PRESPECIFIED:

@@ -162,6 +162,7 @@ cdef inline uint32_t parse_ip(const engine_t *e, pkt_t *p, const datagram_t *d) 
     p.len = total
     p.length = total
     p.l4off = header
+    # of TCP, tcp_sound takes its header off, too
     p.payload = total - header
     # too short for a tuple: it goes on as INVALID, with addresses for the rules
     if p.tracked and not read_l4(data + header, total - header, proto, &sport, &dport):
@@ -224,6 +225,7 @@ cdef inline bint tcp_sound(const engine_t *e, pkt_t *p, const uint8_t *l4, uint3
         return False
     if e.checksum and p.hook == HOOK_PREROUTING and not csum_ok(l4, have, pseudo_header(p, PROTO_TCP, have)):
         return False
+    # the checks in front have seen that the header lies within the segment: this cannot wrap
     p.payload = have - header
     # SYN and FIN take a number each
     p.end = p.seq + p.payload + ((p.tcp_flags >> 1) & 1) + (p.tcp_flags & 1)
@@ -246,6 +248,7 @@ cdef inline bint l4_sound(const engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t proto = tuple_proto(p.t)
     cdef const uint8_t *l4
     cdef uint32_t have
+    # lengths and checksums are what a batch of headers leaves to its maker
     if p.data == NULL:
         return proto != PROTO_TCP or flags_valid(p.tcp_flags)
     l4 = p.data + p.l4off

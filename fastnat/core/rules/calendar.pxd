@@ -34,6 +34,7 @@ cdef inline bint time_holds(const engine_t *e, const match_t *m) noexcept nogil:
     cdef const target_t *said = &e.targets[m.time.at]
     cdef uint64_t now = (e.epoch + e.now) // FN_HZ
     cdef uint32_t of_day = <uint32_t>(now % DAY)
+    # dates are whole moments and bound the rule at both ends; only the time of day may go round
     if not said.period.date_start <= now <= said.period.date_stop:
         return False
     if said.period.day_start < said.period.day_stop:

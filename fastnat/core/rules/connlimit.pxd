@@ -103,6 +103,7 @@ cdef inline bint connlimit_add(engine_t *e, tuple_t t, addr_t addr, uint32_t lis
     c.list = <uint16_t>list_
     c.zone = <uint16_t>zone
     make_room(e)
+    # at the end (list_add_tail): connlimit_count looks for connections that are over only in front of the packet's own
     while link[0]:
         link = &e.connlimits[link[0] - 1].next
     return connlimit_put(e, link, &c)

@@ -19,6 +19,7 @@ cdef inline uint32_t dispatch_key(const dispatch_t *d, addr_t addr) noexcept nog
     cdef addr_t network = addr >> d.shift
     cdef uint32_t key = <uint32_t>network
     cdef uint32_t i
+    # of IPv4 the key is the network itself; 128 bits are folded, and rules are asked for the rest (rule_of_source, rule_fits)
     for i in range(1, FN_ADDR_BITS // 32):
         key ^= <uint32_t>(network >> (32 * i))
     return key

@@ -23,6 +23,7 @@ cdef inline void fetch_chain(engine_t *e, uint32_t first) noexcept nogil:
     # fetch_chain: the first rules of a chain.
     cdef uint32_t k
     for k in range(RULES):
+        # to be written: each rule that matches counts the packet
         fn_prefetch_write(&e.rules[first + k])
 
 
@@ -74,6 +75,7 @@ cdef inline void fetch_targets(engine_t *e, const uint32_t *rules, uint32_t n) n
             found += 1
         elif r.target == TARGET_SNAT or r.target == TARGET_MARK:
             fn_prefetch(&e.targets[r.target_arg])
+    # two rounds, since the second reads the rules that the first has only asked for
     for i in range(found):
         fetch_called(e, chains[i], False)
     for i in range(found):
@@ -103,6 +105,7 @@ cdef inline void fetch_run(engine_t *e, const dispatch_t *d, const packet_t *in_
     fetch_targets(e, rules, found)
     for i in range(found):
         if e.rules[rules[i]].target == TARGET_MARK:
+            # as if the rule set all bits: with a mask the guess is wrong, which costs a line that nobody needs
             marks[places[i]] = e.targets[e.rules[rules[i]].target_arg].value
 
 

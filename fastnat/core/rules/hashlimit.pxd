@@ -79,6 +79,7 @@ cdef inline void start_bucket(hashlimit_t *bucket, const match_t *m, const targe
         bucket.credit = 0
     elif m.bits & HASHLIMIT_BYTES:
         bucket.credit = <uint64_t>FN_HZ << BYTE_CREDIT_BITS
+        # a burst of bytes is no larger bucket: so many times byte_cost fills it anew (credit_burst)
         bucket.bursts = <uint32_t>said.rate.full
     else:
         bucket.credit = said.rate.full
@@ -110,6 +111,7 @@ cdef inline hashlimit_t *hashlimit_bucket(engine_t *e, const match_t *m, const p
     # only who asks for ports needs them: a cut datagram still has addresses
     if m.bits & (HASHLIMIT_SPORT | HASHLIMIT_DPORT) and not key_ports(p, &ports):
         return NULL
+    # 0 in the place of what the rule does not tell apart: all of its packets share a bucket
     if not m.bits & HASHLIMIT_SPORT:
         ports &= 0xffff
     if not m.bits & HASHLIMIT_DPORT:

@@ -40,6 +40,7 @@ cdef inline bint option_holds(const match_t *m, const pkt_t *p, bint *hotdrop) n
         hotdrop[0] = True
         return False
     while at < end:
+        # the number alone: the kernel looks for an option, and does not ask whether all of it is there
         if p.data[at] == m.option.number:
             return not m.invert
         # a length of 0 would never end: the kernel goes on by one byte
@@ -86,6 +87,7 @@ cdef inline uint32_t routing_header(const pkt_t *p) noexcept nogil:
         return NO_HEADER
     kind = p.data[6]
     while kind == V6_HOPS or kind == V6_ROUTING or kind == V6_OPTIONS or kind == V6_AUTH or kind == V6_FRAGMENT:
+        # as many bytes as ipv6_find_hdr reads of each: of two bytes a routing or fragment header is cut, and no other one
         if at + (4 if kind == V6_ROUTING or kind == V6_FRAGMENT else 2) > p.len:
             return CUT_HEADER
         if kind == V6_ROUTING:
@@ -119,6 +121,7 @@ cdef inline bint routing_holds(const match_t *m, const pkt_t *p, bint *hotdrop) 
     elif m.routing.part == ROUTING_LENGTH:
         value = length
     elif m.routing.part == ROUTING_RESERVED:
+        # eight bytes are the least that a header says, so these four are there
         value = load_be32(p.data + at + 4)
     else:
         value = p.data[at + 3]

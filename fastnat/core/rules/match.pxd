@@ -469,6 +469,7 @@ cdef inline bint own_match_holds(engine_t *e, rule_t *r, pkt_t *p, bint *hotdrop
 
 cdef inline void target_mark(pkt_t *p, const target_t *t) noexcept nogil:
     # target_mark: mark_tg of xt_mark.c.
+    # turned round, not set: --set-xmark may name bits that its mask leaves, and --xor-mark is a mark with an empty mask
     p.mark = (p.mark & ~t.mask) ^ t.value
 
 

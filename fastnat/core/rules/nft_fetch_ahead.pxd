@@ -46,6 +46,7 @@ cdef inline const nft_set_t *guess_key(const engine_t *e, uint32_t rule, const p
             for k in range(e.nft_sets[x.a].key_words):
                 key[k] = regs[x.sreg + k]
             return &e.nft_sets[x.a]
+        # of what a comparison rejects too much is fetched; most packets that a chain of services sees pass it
         if x.kind != NFT_CMP and not guess(x, in_, regs + x.dreg):
             return NULL
     return NULL
@@ -70,9 +71,11 @@ cdef inline const uint32_t *follow(engine_t *e, uint32_t rule, uint64_t number) 
     for _i in range(EXPRS):
         if x.kind == NFT_VERDICT and x.a == TARGET_CHAIN_END:
             break
+        # drawn as the walk will draw it: the numbers of a packet follow from its own number alone (begin_packet), not from who came before
         if x.kind == NFT_NUMGEN and x.sreg:
             drawn = scaled(<uint32_t>(splitmix64(&state) >> 32), x.b) + x.c
         elif x.kind == NFT_CHOOSE:
+            # a number that the map has not is a guess gone wrong anyway: any element of the map is inside the array
             said = &e.nft_words[x.a + 2 * (drawn if drawn < x.b else 0) + 1]
             fn_prefetch(said)
             break
@@ -89,6 +92,7 @@ cdef inline void fetch_chains(engine_t *e, const uint32_t **said, const uint64_t
     cdef uint32_t chains[FN_STAGE]
     cdef uint32_t _level, i
     for _level in range(CHAINS):
+        # three loops, not one: when the second comes back to a packet, what the first has asked for is there
         for i in range(n):
             chains[i] = said[i][0] if said[i] != NULL else 0
             fn_prefetch(&e.nft_rules[chains[i]])
@@ -110,6 +114,7 @@ cdef inline void fetch_wide(engine_t *e, uint32_t rule, const packet_t *in_, con
     cdef uint32_t found = 0
     for i in range(n):
         s = guess_key(e, rule, in_ + which[i], keys[i])
+        # what guess cannot tell it can tell of no packet: that depends on the rule alone, which all of them share
         if s == NULL:
             return
         heads[i] = s.slot + (key_hash(e, s, keys[i]) & s.mask)
@@ -121,6 +126,7 @@ cdef inline void fetch_wide(engine_t *e, uint32_t rule, const packet_t *in_, con
             fn_prefetch(element_data(e, s, element) + 1)
     for i in range(n):
         element = e.nft_slots[heads[i]] - 1
+        # who has another key is followed no further: the next item of the chain would be one more line to wait for
         if element != FN_NONE and memcmp(element_words(e, s, element), keys[i], 4 * s.key_words) == 0:
             said[found] = element_data(e, s, element) + 1
             numbers[found] = number + which[i]

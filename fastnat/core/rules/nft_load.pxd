@@ -33,6 +33,8 @@ cdef enum:
     V6_OPTIONS = 60
     # both directions of a connection
     BOTH = 2
+    # of a name in registers: 16 bytes (IFNAMSIZ, NF_CT_HELPER_NAME_LEN)
+    NAME_WORDS = 4
     # what follow_extension came upon
     EXTENSION_NEXT = 0
     EXTENSION_CUT = 1
@@ -109,6 +111,7 @@ cdef inline uint32_t made_transport_byte(const pkt_t *p, uint32_t at) noexcept n
     if at < 4 and has_ports(proto):
         port = tuple_sport(p.t) if at < 2 else tuple_dport(p.t)
         return port & 0xff if at & 1 else port >> 8
+    # the data offset: five words, as nobody has said any options
     if proto == PROTO_TCP and at == 12:
         return 0x50
     return p.tcp_flags & 0xff if proto == PROTO_TCP and at == 13 else 0
@@ -258,11 +261,11 @@ cdef inline bint load_frame(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t
 
 
 cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexcept nogil:
-    # put_name: the name of an interface, which has four words; of none it is empty.
+    # put_name: the name of an interface; of none it is empty.
     cdef uint32_t i
-    for i in range(4):
-        # names of devices are the first words of all, four for each
-        to[i] = e.nft_words[4 * iface + i] if iface else 0
+    for i in range(NAME_WORDS):
+        # names of devices are the first words of all
+        to[i] = e.nft_words[NAME_WORDS * iface + i] if iface else 0
 
 
 cdef inline bint load_owner(engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
@@ -316,6 +319,8 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         to[0] = p.length
     elif x.a == NFT_META_MARK:
         to[0] = p.mark
+    # where there is no device the kernel loads 0, or an empty name, and does not leave the rule (nft_meta_get_eval since 5.4):
+    # `iifname != "eth0"` holds for what the node sends itself
     elif x.a == NFT_META_IIF:
         to[0] = incoming(e, p)
     elif x.a == NFT_META_OIF:
@@ -324,6 +329,7 @@ cdef inline bint load_meta(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t 
         put_name(e, incoming(e, p), to)
     elif x.a == NFT_META_OIFNAME:
         put_name(e, outgoing(p), to)
+    # behind headers that are cut nobody knows a protocol: then the rule is left (NFT_PKTINFO_L4PROTO is not set)
     elif x.a == NFT_META_L4PROTO:
         return find_transport(p, to, &at)
     elif x.a == NFT_META_PKTTYPE:
@@ -389,6 +395,7 @@ cdef inline void load_account(const engine_t *e, const pkt_t *p, const nft_expr_
 cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_ct: nft_ct_get_eval: without a connection only the state can be asked.
     cdef const conn_t *c
+    # without the bits of SNAT and DNAT, which only xt_conntrack calls a state: nftables asks for them by `ct status`
     if x.a == NFT_CT_STATE:
         to[0] = ct_state_bit(e, p) & 0x3fff
         return True
@@ -405,8 +412,12 @@ cdef inline bint load_ct(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *t
         to[0] = 0
         to[1] = expiration(e, c)
     elif x.a == NFT_CT_HELPER:
-        to[0] = help_of(e, p.ct).kind if c.flags & CONN_HELPED else 0
-        return to[0] != 0
+        # recorded: the helper of the connection that announced this one, be it over by now; its own is never asked for, and
+        # whom nobody announced leaves the rule, `!=` or not
+        # the kernel loads a name, whose four words the rule compares: here a number stands for it
+        memset(to, 0, 4 * NAME_WORDS)
+        to[NAME_WORDS - 1] = help_of(e, p.ct).master_kind if c.flags & CONN_HELPED else 0
+        return to[NAME_WORDS - 1] != 0
     elif x.a == NFT_CT_ZONE:
         to[0] = c.zone
     elif NFT_CT_PKTS <= x.a <= NFT_CT_AVGPKT:
@@ -514,6 +525,7 @@ cdef inline bint load_fib(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *
     class_ = p.dst_class if dst else p.src_class
     if x.a & (NFT_FIB_IIF | NFT_FIB_OIF):
         device = incoming(e, p) if x.a & NFT_FIB_IIF else outgoing(p)
+    # a type is a number of RTN_* here, and a bit of it in addrtype of iptables
     if x.a & NFT_FIB_TYPE:
         to[0] = fib_type6(e, addr, fib_route(e, p, x, addr, device), device) if FN_V6 else fn_ctz(addr_type(e, addr, class_, device))
         return True
@@ -560,6 +572,7 @@ cdef inline uint32_t find_tcp_option(const pkt_t *p, uint32_t kind, uint32_t nee
     cdef uint32_t end = tcp_header_end(p)
     cdef uint32_t size
     while at + 1 < end:
+        # the end of the list (0) is passed like a NOP, and what stands behind it is found all the same (optlen of nft_exthdr.c)
         size = 1 if p.data[at] < 2 else p.data[at + 1]
         if size == 0:
             size = 1
@@ -590,8 +603,11 @@ cdef inline bint is_broken(const uint8_t *option, uint32_t size) noexcept nogil:
     cdef uint32_t kind = option[0]
     cdef uint32_t pointer = option[2] if size > 2 else 0
     cdef uint32_t wanted
+    # a pointer behind the end says that the option is full (RFC 791), which is no fault
     if kind == OPTION_RECORD_ROUTE:
         return pointer < 4 or (pointer <= size and pointer + 3 > size)
+    # __ip_options_compile is so strict only where it is given no packet to work on, as nft_exthdr.c gives it none: a route that
+    # has been gone some of its way is broken to a rule, and is not to take_option of packet/options
     if kind == OPTION_LOOSE_ROUTE or kind == OPTION_STRICT_ROUTE:
         return size < 7 or pointer != 4 or (size - 3) & 3 != 0
     if kind == OPTION_ROUTER_ALERT:

@@ -49,6 +49,7 @@ cdef inline uint32_t address_sum(const pkt_t *p) noexcept nogil:
     elif FN_V6 and proto == PROTO_ICMP:
         at = ICMP_SUM
     else:
+        # the CRC of SCTP covers no addresses, and of DCCP nft_payload_l4csum_offset knows nothing
         return NO_SUM
     return p.l4off + at if have >= at + 2 else CUT_OFF
 

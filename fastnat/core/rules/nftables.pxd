@@ -96,6 +96,7 @@ cdef inline bint limit_holds(engine_t *e, const pkt_t *p, const nft_expr_t *x, n
     # nanoseconds, as the price is: what a jiffy earns is exact, however little that is
     cdef uint64_t tokens = s.tokens + now - s.last
     if x.b & 2:
+        # with a week for a period it wraps from 30,501 bytes on, as in nft_limit_bytes_eval; with a day or less no packet is large enough
         cost = s.period * p.length // s.cost
     # a bucket is never fuller than the burst
     if tokens > s.most:
@@ -376,9 +377,12 @@ cdef inline uint32_t jhash(const uint32_t *k, uint32_t length, uint32_t seed) no
     cdef uint32_t b = a
     cdef uint32_t c = a
     cdef uint32_t n = (length + 3) // 4
+    # of no bytes not even the seed is mixed
     if n == 0:
         return c
+    # not at twelve: the last words go through the final mixing, which is another one
     while length > 12:
+        # the kernel reads words as its CPU has them in memory, little-endian; registers here hold the number that the bytes write
         a += fn_bswap32(k[0])
         b += fn_bswap32(k[1])
         c += fn_bswap32(k[2])

@@ -29,6 +29,7 @@ cdef inline recent_t *recent_oldest(engine_t *e, uint32_t list_) noexcept nogil:
     cdef uint32_t best = 0
     cdef uint32_t i
     for i in range(FN_RECENT_ENTRIES):
+        # used counts changes from 1 on, so that a free entry, with 0, is older than any
         if r[i].used < r[best].used:
             best = i
     return r + best
@@ -44,6 +45,7 @@ cdef inline void recent_stamp(engine_t *e, uint32_t list_, recent_t *r, uint32_t
     # recent_stamp: the address was seen now (recent_entry_update).
     cdef uint32_t ring = e.recent_lists[list_].ring
     stamps_of(e, list_, r)[r.next] = now
+    # a ring is a power of two: xt_recent rounds the largest --hitcount up
     r.next = (r.next + 1) & (ring - 1)
     if r.n_stamps < ring:
         r.n_stamps += 1

@@ -138,6 +138,7 @@ cdef inline element_t *element_of(const engine_t *e, const set_t *s, const match
     if m.set.n_dims < s.n_dims:
         return NULL
     addrs[0] = 0
+    # a set of one dimension has 0 here, and node/ipset.py has hashed it so
     addrs[1] = 0
     for i in range(s.n_dims):
         src = (m.set.sources >> i) & 1

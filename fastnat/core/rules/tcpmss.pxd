@@ -35,6 +35,7 @@ cdef inline uint32_t mss_option(const uint8_t *l4, uint32_t header) noexcept nog
     while at + MSS_LENGTH <= header:
         if l4[at] == OPTION_MSS and l4[at + 1] == MSS_LENGTH:
             return at
+        # the end of the list (0) is passed like a NOP: an MSS behind it is clamped, too (optlen of xt_TCPMSS.c)
         at += 1 if l4[at] <= OPTION_NOP or l4[at + 1] == 0 else l4[at + 1]
     return 0
 
@@ -87,5 +88,6 @@ cdef inline uint32_t set_mss(engine_t *e, pkt_t *p, const target_t *t) noexcept 
         return TARGET_NONE
     if p.len + MSS_LENGTH > p.room:
         return TARGET_NO_ROOM
+    # who announces nothing is sent segments of the default (RFC 1122, 4.2.2.6): an option with more would make them larger
     add_option(e, p, mss if mss < DEFAULT_MSS else DEFAULT_MSS)
     return TARGET_NONE

@@ -93,6 +93,7 @@ cdef inline uint32_t jhash2_words(const uint32_t *k, uint32_t iv) noexcept nogil
     a += k[0]
     b += k[1]
     c += k[2]
+    # __jhash_mix, once: jhash2 mixes while more than three words are left
     a -= c
     a ^= rol32(c, 4)
     c += b
@@ -111,6 +112,7 @@ cdef inline uint32_t jhash2_words(const uint32_t *k, uint32_t iv) noexcept nogil
     c -= b
     c ^= rol32(b, 4)
     b += a
+    # and __jhash_final for the one that remains
     a += k[3]
     c ^= b
     c -= rol32(b, 14)

@@ -41,6 +41,8 @@ cdef inline uint8_t tag_of(uint64_t h) noexcept nogil:
 
 cdef inline uint32_t bucket_index(const table_t *t, uint64_t h) noexcept nogil:
     # bucket_index: the home bucket; a group of the upper half that is not split off yet is still in the lower.
+    # four groups of which two are split: the mask says eight, and what belongs in 6 or 7 still lies in 2 or 3
+    #     | 0 | 1 | 2 3 | 4 | 5 |      4 and 5 are the other halves of 0 and 1
     cdef uint32_t i = <uint32_t>h & t.bucket_mask
     # no branch: while the table grows nobody could guess it
     return i - (t.half & (0 - <uint32_t>(i >= t.n_buckets)))
@@ -191,6 +193,7 @@ cdef inline bint table_remove(table_t *t, uint64_t h, uint32_t id_) noexcept nog
     if slot[0] & DISPLACED():
         overflow_add(bucket_home(t, h), tag_of(h), -1)
     offset = (<uint64_t>slot - <uint64_t>t.buckets)
+    # bucket_t has 64 bytes: twelve tags and the counters, 16 in all, then twelve items of four
     t.buckets[offset >> 6].tags[((offset & 63) - 16) >> 2] = 0
     t.used -= 1
     return True
