@@ -67,9 +67,8 @@ cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil
     # n_memos 0: masks with holes, or too many interfaces for a key
     if e.ruled and e.n_memos == 0:
         return False
-    # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones; a
-    # connection may have timeouts of its own
-    if e.max_events or e.ipvs_capacity or e.auto_helpers or e.n_policies:
+    # a packet for a virtual service changes its course; helpers by port look at new ones; a connection may have timeouts of its own
+    if e.ipvs_capacity or e.auto_helpers or e.n_policies:
         return False
     return True
 

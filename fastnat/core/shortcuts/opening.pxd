@@ -8,6 +8,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from ..types cimport *
+from ..conntrack.events cimport note_event
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.tcp cimport open_plain
@@ -331,4 +332,7 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
     store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
     if fn_unlikely(memo.complete != COMPLETE_SOURCE):
         note_dnat(e, in_, t, ahead, memo, out)
+    # behind all that the record says
+    if fn_unlikely(e.max_events != 0):
+        note_event(e, ct, EVENT_NEW, 0)
     return True
