@@ -18,13 +18,14 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.opening cimport draws_port, open_by_memo, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
+from .shortcuts.opening cimport (bounds_hold, complete_memo, draws_port, look_behind_dnat, open_by_memo, reply_of, translated,
+                                 within_bounds)
 from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
 from .shards cimport SHARD_ROOM
-from .tuples.tuple cimport conn_tuple, swap_ends, tuple_equal, tuple_proto
+from .tuples.tuple cimport asks_echo, conn_tuple, tuple_dport, tuple_equal, tuple_proto
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
@@ -127,7 +128,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port or takes the first that it draws: buckets of both reply tuples,
     # bysource bucket, next free record and its TCP state.
-    # => The end of the lines, at most AHEAD_LINES a packet. None of the packets is ICMP.
+    # => The end of the lines, at most AHEAD_LINES a packet. Of ICMP there are but echo requests.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef const packet_t *in_
@@ -150,7 +151,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         ahead.varied = FN_NONE
         ahead.source = source_tuple(t)
         ahead.checks = dst16_count(e, in_.src)[0] != 0
-        ahead.reply[0] = swap_ends(t)
+        ahead.reply[0] = reply_of(t)
         ahead.reply[1] = ahead.reply[0]
         ahead.reply[1].dst = e.guess_addr
         if memo != NULL:
@@ -177,6 +178,11 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     return lines
 
 
+cdef inline bint may_be_opened(tuple_t t) noexcept nogil:
+    # may_be_opened: whether it is worth to look ahead for a packet: of ICMP, for echo requests.
+    return tuple_proto(t) != PROTO_ICMP or asks_echo(PROTO_ICMP, tuple_dport(t))
+
+
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     # stage_probe: which record each packet of a group is probably of; for the others, look ahead.
     cdef uint32_t misses[FN_STAGE]
@@ -189,7 +195,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
         g.found[i] = found
         if found != FN_NONE:
             lines = name_record(e, found >> 1, tuple_proto(g.tuples[i]), lines)
-        elif tuple_proto(g.tuples[i]) != PROTO_ICMP:
+        elif may_be_opened(g.tuples[i]):
             misses[n] = i
             n += 1
         else:
@@ -219,7 +225,7 @@ cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogi
     # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
     cdef const void *lines[AHEAD_LINES]
     cdef uint32_t k, n
-    if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
+    if not may_be_opened(g.tuples[i]) or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
         return False
     n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
     for k in range(n):

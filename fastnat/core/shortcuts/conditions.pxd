@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
 from ..conntrack.tcp cimport is_plain_syn
-from ..tuples.tuple cimport tuple_equal, tuple_proto
+from ..tuples.tuple cimport asks_echo, tuple_dport, tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
 cdef enum:
@@ -89,7 +89,17 @@ cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil
     # a zone of a template is in no key; who is held confirms later, and not in `follow`
     if p.template_zone or p.held:
         return False
-    # a null binding may change an ICMP id before the rules see it
+    # of ICMP only what `open_by_memo` takes: echoes are by far the most frequent query
+    return tuple_proto(p.t) != PROTO_ICMP or asks_echo(PROTO_ICMP, tuple_dport(p.t))
+
+
+cdef inline bint may_follow(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # may_follow: whether a packet that has a memo, as it came out of conntrack, goes by it up to confirm.
+    # rules of raw have counted the packet already
+    if e.ruled & chain_at[PLACE_RAW]:
+        return False
+    # the null binding of the destination may change an ICMP id before the rules see the packet; where it does not, `open_by_memo`
+    # has opened the connection
     return tuple_proto(p.t) != PROTO_ICMP
 
 
@@ -160,6 +170,9 @@ cdef inline bint may_be_memorized(const engine_t *e, const pkt_t *p, const table
     # the key of a memo has the mark with which the packet came in
     if raw != NULL and raw.mark != <uint32_t>raw.key[1]:
         return False
+    # behind such a change the rules have seen a translated packet, and so would they with DNAT, whose search is for an id, too
+    if tuple_proto(p.t) == PROTO_ICMP and (dst.kind != TARGET_ACCEPT or e.conns[p.ct].status & IPS_DST_NAT):
+        return False
     # met for the first time, a kind may never come again: among thousands of services most would only push out another
     if dst.packets == 0 or src.packets == 0:
         return False
@@ -189,8 +202,8 @@ cdef inline unsigned char completeness(const memo_t *memo, const target_t *range
 
 cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:
     # may_ask_memo: whether a header may be opened from a complete memo alone, as far as the header itself goes.
-    # a SYN and any packet of UDP may open a connection; a packet of the node itself begins in OUTPUT
-    if in_.proto != PROTO_UDP and not (in_.proto == PROTO_TCP and is_plain_syn(in_.tcp_flags)):
+    # a SYN, an echo request and any packet of UDP may open a connection; a packet of the node itself begins in OUTPUT
+    if in_.proto != PROTO_UDP and not (in_.proto == PROTO_TCP and is_plain_syn(in_.tcp_flags)) and not asks_echo(in_.proto, in_.dport):
         return False
     return e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
 

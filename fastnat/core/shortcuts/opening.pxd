@@ -22,7 +22,7 @@ from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_equal, tuple_with_dst
+from ..tuples.tuple cimport answer_echo, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_sport, tuple_with_dst, tuple_with_src
 from .conditions cimport COMPLETE_SOURCE, may_ask_memo, may_open
 from .hook_memo cimport back_of
 
@@ -107,23 +107,28 @@ cdef inline bint draws_port(const target_t *range_, tuple_t t) noexcept nogil:
     return range_.flags & RANGE_PROTO_SPECIFIED and not l4proto_in_range(t, MANIP_SRC, range_)
 
 
+cdef inline tuple_t reply_of(tuple_t t) noexcept nogil:
+    # reply_of: invert_tuple for what may be opened shortly: of ICMP, echo requests.
+    return answer_echo(t) if fn_unlikely(tuple_proto(t) == PROTO_ICMP) else swap_ends(t)
+
+
 cdef inline tuple_t translated(const target_t *range_, addr_t addr, tuple_t t, uint32_t drawn) noexcept nogil:
     # translated: the reply tuple of t from an address; drawn: the offset of a search in the range, FN_NONE: the port is kept.
-    cdef tuple_t reply = swap_ends(t)
     cdef uint32_t min_, size
-    cdef uint32_t port = tuple_dport(reply)
+    cdef uint32_t port = tuple_sport(t)
     if drawn != FN_NONE and port_window(t, range_, MANIP_SRC, &min_, &size):
         port = min_ + drawn % size
-    return tuple_with_dst(reply, addr, port)
+    return reply_of(tuple_with_src(t, addr, port))
 
 
 cdef inline void look_behind_dnat(const memo_t *memo, tuple_t t, ahead_t *ahead) noexcept nogil:
     # look_behind_dnat: what was looked at ahead for t, for a memo that does not only translate the source.
     cdef tuple_t reply = ahead.reply[1]
     if memo.to:
+        # of ICMP no memo says it
         t = tuple_with_dst(t, memo.to, memo.to_port if memo.to_port else tuple_dport(t))
-    ahead.reply[0] = swap_ends(t)
-    ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
+        ahead.reply[0] = swap_ends(t)
+        ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
     if memo.kind == TARGET_ACCEPT:
         # the null binding keeps the source
         ahead.reply[1] = ahead.reply[0]
@@ -190,6 +195,10 @@ cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, 
         c.stream_ts = 0
         # a header says the upper half of the first number alone
         c.timeout = now + open_plain(e, ct, <uint32_t>in_.isn << 16)
+    elif fn_unlikely(in_.proto == PROTO_ICMP):
+        c.state = 0
+        c.stream_ts = 0
+        c.timeout = now + e.timeouts[TIMEOUT_ICMP]
     else:
         c.state = 0
         # from when on a packet of both directions makes a stream: udp_packet compares with two seconds behind the first
@@ -330,6 +339,10 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
     enter(e, ct, t, ahead)
     count_opened(e, in_, ahead, memo)
     store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
+    if fn_unlikely(in_.proto == PROTO_ICMP):
+        # NAT may have changed the id; what stands in the place of a port is the type, which is the packet's own
+        out.sport = <uint16_t>tuple_sport(ahead.reply[1])
+        out.dport = in_.dport
     if fn_unlikely(memo.complete != COMPLETE_SOURCE):
         note_dnat(e, in_, t, ahead, memo, out)
     # behind all that the record says
