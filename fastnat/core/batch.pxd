@@ -18,14 +18,14 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.opening cimport (bounds_hold, complete_memo, draws_port, look_behind_dnat, open_by_memo, reply_of, translated,
-                                 within_bounds)
+from .shortcuts.opening cimport (bounds_hold, complete_memo, draws_port, look_else, open_by_memo, translated, within_bounds)
 from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
+from .shortcuts.untracked cimport known_untracked, pass_untracked, remember_untracked
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
 from .shards cimport SHARD_ROOM
-from .tuples.tuple cimport asks_echo, conn_tuple, tuple_dport, tuple_equal, tuple_proto
+from .tuples.tuple cimport asks_echo, conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
@@ -40,6 +40,8 @@ cdef enum:
     GROUP_LINES = FN_STAGE * AHEAD_LINES
     # bytes of the longest datagram
     DATAGRAM_ROOM = 65536
+    # packets without a connection that are passed before somebody may interrupt: some 2 ms
+    UNTRACKED_RUN = 65536
 
 # where a memo's key holds the classes of both ports
 cdef extern from *:
@@ -134,7 +136,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     cdef const packet_t *in_
     cdef memo_t *memo
     cdef const target_t *range_
-    cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e) else NULL
+    cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e, &e.memo_bounds) else NULL
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
@@ -151,7 +153,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
         ahead.varied = FN_NONE
         ahead.source = source_tuple(t)
         ahead.checks = dst16_count(e, in_.src)[0] != 0
-        ahead.reply[0] = reply_of(t)
+        ahead.reply[0] = swap_ends(t)
         ahead.reply[1] = ahead.reply[0]
         ahead.reply[1].dst = e.guess_addr
         if memo != NULL:
@@ -165,7 +167,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
                 ahead.drawn = first_u16(e, g.number + misses[i])
                 ahead.reply[1] = translated(range_, ahead.reply[1].dst, t, ahead.drawn)
             if fn_unlikely(memo.complete != COMPLETE_SOURCE):
-                look_behind_dnat(memo, t, ahead)
+                look_else(memo, t, ahead)
     fn_hash_ahead(e.key, g.ahead, misses, n)
     for i in range(n):
         ahead = &g.ahead[misses[i]]
@@ -264,6 +266,8 @@ cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint miss
         walk(e, &p)
     if fn_unlikely(e.ruled != 0) and e.shortly:
         remember_pass(e, g.packets + i, &p)
+    if fn_unlikely(e.untracked_shortly != 0) and p.ct == FN_NONE:
+        remember_untracked(e, g.packets + i, &p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     store(&p, out)
     return p.pause
@@ -365,6 +369,29 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, const turn_t *turn, r
     return g.n
 
 
+cdef inline uint64_t run_untracked(engine_t *e, const packet_t *in_, result_t *out, const double *times, double last,
+                                   uint64_t n) noexcept nogil:
+    # run_untracked: the packets in front that memos say to have no connection: neither hashed nor looked for.
+    # => How many.
+    cdef uint64_t done = 0
+    cdef uint64_t tick
+    cdef memo_t *memo
+    # a batch of them may be long, but each takes little
+    while done < n and done < UNTRACKED_RUN:
+        memo = known_untracked(e, in_ + done)
+        # before its time comes, as somebody may interrupt the batch in front of it
+        if memo == NULL:
+            break
+        if times != NULL:
+            tick = tick_before(times[done], last)
+            if tick != e.now:
+                advance_to(e, tick)
+        pass_untracked(e, in_ + done, memo, out + done)
+        done += 1
+    e.stats[STAT_PACKETS] += done
+    return done
+
+
 cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, result_t *out, const double *times,
                                double last, uint64_t n) noexcept nogil:
     # run_batch: what a stage names is fetched while a group in front is decided. ring: as for take_turn.
@@ -374,6 +401,11 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
     cdef uint64_t begun = fn_cycles()
     cdef uint32_t decided
     cdef turn_t turn
+    if fn_unlikely(e.untracked_shortly != 0):
+        at = run_untracked(e, in_, out, times, last, n)
+        # and then the caller asks for the rest
+        if at:
+            return at
     for k in range(turns_of(n)):
         take_turn(e, ring, n, k, in_ + k * FN_STAGE, number, &turn)
         if k < DECIDE:

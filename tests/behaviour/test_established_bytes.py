@@ -32,7 +32,7 @@ RULES = {
 }
 SEEDS = [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
 # by their places in the node
-IFACES = {"r0": 1, "r1": 2}
+IFACES = {"r0": 2, "r1": 3}
 
 
 def node_of(name, family, rng):

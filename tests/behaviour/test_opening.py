@@ -81,7 +81,7 @@ def traffic(nat, n, seed, crowd):
         ),
         tcp_flags=2,
         length=rng.integers(28, 1500, n),
-        iface=np.where(out, 1, 2),
+        iface=np.where(out, nat.node.iface_number("cni0"), nat.node.iface_number("eth0")),
     )
     return batch, np.cumsum(rng.choice([0, 0, 0, 0.001, 0.3], n))
 
@@ -244,7 +244,7 @@ def test_first_packets_are_opened_from_memory(proto, version, events):
         "udp": (17, 53), "tcp": (6, 53), "echo": (1, 0x800) if version == 4 else (58, 0x8000),
     }[proto]  # fmt: skip
     batch, _ = traffic(nat, 500, 1, 200) if version == 4 else traffic6(500, 1, 200)
-    batch = batch[batch["iface"] == 1]
+    batch = batch[batch["iface"] == nat.node.iface_number("cni0")]
     batch["proto"], batch["dport"] = number, dport
     out = nat.process(batch)
     assert (out["verdict"] == fastnat.Verdict.FORWARD).all()

@@ -16,7 +16,7 @@ cdef enum:
     COMPLETE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
     # and that of DNAT in any memo: nothing is drawn
     ONE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_PERSISTENT
-    # complete memos: the source alone is translated; any other
+    # complete memos: the source alone is translated, and no ICMP; any other
     COMPLETE_SOURCE = 1
     COMPLETE_ELSE = 2
 
@@ -71,6 +71,29 @@ cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil
     if e.ipvs_capacity or e.auto_helpers or e.n_policies:
         return False
     return True
+
+
+cdef inline bint may_pass_untracked(const engine_t *e, bint remember) noexcept nogil:
+    # may_pass_untracked: => What holds for the node as it is configured: what packets without a connection meet can be remembered.
+    # n_memos 0: nftables has chains, too, or the rules allow none
+    if not remember or e.n_memos == 0 or e.ipvs_capacity:
+        return False
+    # a route that depends on more than classes
+    if e.n_fib_rules or e.routes_by_packet:
+        return False
+    return not e.tracking or e.ruled & chain_at[PLACE_RAW] != 0
+
+
+cdef inline bint may_be_repeated(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # may_be_repeated: whether a packet without a connection that has gone the long way stands for all of its kind.
+    cdef const table_memo_t *raw = walk_at(e, p, PLACE_RAW)
+    if p.ct != FN_NONE or p.verdict != VERDICT_FORWARD or p.in_iface == 0 or p.data != NULL or p.route == 0:
+        return False
+    # who is untracked for another reason, or INVALID, is so by more than a key says
+    if (e.tracking or p.untracked) and (raw == NULL or not raw.untracked):
+        return False
+    # of several hops each flow has its own; a group, or all of a network, may be listened to here as well
+    return e.routes[p.route - 1].kind == ROUTE_UNICAST and e.routes[p.route - 1].hops <= 1 and are_there(e, p, PLACE_RAW)
 
 
 cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
@@ -197,7 +220,7 @@ cdef inline unsigned char completeness(const memo_t *memo, const target_t *range
     # a range of one port has no draw: the search begins at that port
     if range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto:
         return 0
-    return COMPLETE_ELSE if memo.to else COMPLETE_SOURCE
+    return COMPLETE_ELSE if memo.to or (memo.key[1] >> 40 & 0xff) == PROTO_ICMP else COMPLETE_SOURCE
 
 
 cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:

@@ -85,6 +85,7 @@ cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint3
     if dir:
         c.status |= IPS_SEEN_REPLY
     if fn_unlikely(e.max_events != 0):
+        fn_rarely()
         note_step(e, id_ >> 1, status, before)
     store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     return True

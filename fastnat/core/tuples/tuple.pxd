@@ -121,6 +121,7 @@ cdef inline tuple_t answer_echo(tuple_t t) noexcept nogil:
     cdef tuple_t r
     r.src = t.dst
     r.dst = t.src
+    # the code stays
     r.rest = (t.rest & ~<uint64_t>0xff000000) | <uint64_t>ICMP_ECHO_REPLY << 24
     return r
 
