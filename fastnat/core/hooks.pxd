@@ -438,7 +438,7 @@ cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t reason
     cdef memo_t *memo = remembered(e, p, key)
     # chains with rules are in the memo; the policies of the empty ones count at the end
-    if memo != NULL and may_follow(e, p):
+    if memo != NULL and may_follow(e, p, memo):
         p.unruled = FORWARDED & ~e.ruled
         return follow(e, p, memo)
     reason = mangle_and_dnat(e, HOOK_PREROUTING, p)

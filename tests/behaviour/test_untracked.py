@@ -4,11 +4,14 @@ Nodes whose rules ask for no connection, and NOTRACK for a part of the packets, 
 others. Packets, tables, counters of the engine and of the rules, and events are compared.
 """
 
+import ipaddress
+
 import numpy as np
 import pytest
 from nodes import EVENTS, make_dual, taken_events
 
 import fastnat
+from fastnat.node.parts import Hop, Route
 
 # of what a chain may hold; of IPv6 the addresses are others
 RULES = {
@@ -58,6 +61,19 @@ def drawn_rules(rng):
     return text + NAT * int(kind == 3)
 
 
+def add_hops(node, family):
+    """Give a part of the servers two next hops, of which each flow has its own."""
+    node.add_interface("eth1", ["198.18.0.1/24", "2001:db8:5::1/64"])
+    net, *gateways = {
+        4: ("203.0.113.4", "198.51.100.2", "198.18.0.2"), 6: ("2001:db8:9::4", "2001:db8::2", "2001:db8:5::2"),
+    }[family]  # fmt: skip
+    devices = ("eth0", "eth1")
+    hops = tuple(Hop(d, int(ipaddress.ip_address(g))) for d, g in zip(devices, gateways, strict=True))
+    route = Route(int(ipaddress.ip_address(net)), 30 if family == 4 else 126, "eth0", hops[0].gateway, hops=hops)
+    (node.routes if family == 4 else node.routes6).append(route)
+    node.sysctls["net.ipv4.fib_multipath_hash_seed"] = "7"
+
+
 def drawn_node(rng, family):
     rules = drawn_rules(rng)
     six = rules
@@ -71,6 +87,8 @@ def drawn_node(rng, family):
     if rng.random() < 0.3:
         net, via = (("192.0.2.0/24", "10.244.2.2"), ("2001:db8:7::/64", "fd00:1::2:2"))[family == 6]
         node.add_route(net, via=via, dev="cni0")
+    if rng.random() < 0.3:
+        add_hops(node, family)
     return node
 
 

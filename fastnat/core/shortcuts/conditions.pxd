@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
 from ..conntrack.tcp cimport is_plain_syn
-from ..tuples.tuple cimport asks_echo, tuple_dport, tuple_equal, tuple_proto
+from ..tuples.tuple cimport asks_echo, tuple_dport, tuple_dst, tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
 cdef enum:
@@ -116,10 +116,15 @@ cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil
     return tuple_proto(p.t) != PROTO_ICMP or asks_echo(PROTO_ICMP, tuple_dport(p.t))
 
 
-cdef inline bint may_follow(const engine_t *e, const pkt_t *p) noexcept nogil:
-    # may_follow: whether a packet that has a memo, as it came out of conntrack, goes by it up to confirm.
+cdef inline bint is_led_away(const memo_t *memo, tuple_t t) noexcept nogil:
+    # is_led_away: whether DNAT of a memo changes a packet's destination, as far as it has one, so that rules see it as translated.
+    return memo.to == 0 or memo.to != tuple_dst(t) or (memo.to_port != 0 and memo.to_port != tuple_dport(t))
+
+
+cdef inline bint may_follow(const engine_t *e, const pkt_t *p, const memo_t *memo) noexcept nogil:
+    # may_follow: whether a packet, as it came out of conntrack, goes by its memo up to confirm.
     # rules of raw have counted the packet already
-    if e.ruled & chain_at[PLACE_RAW]:
+    if e.ruled & chain_at[PLACE_RAW] or not is_led_away(memo, p.t):
         return False
     # the null binding of the destination may change an ICMP id before the rules see the packet; where it does not, `open_by_memo`
     # has opened the connection
@@ -193,7 +198,13 @@ cdef inline bint may_be_memorized(const engine_t *e, const pkt_t *p, const table
     # the key of a memo has the mark with which the packet came in
     if raw != NULL and raw.mark != <uint32_t>raw.key[1]:
         return False
-    # behind such a change the rules have seen a translated packet, and so would they with DNAT, whose search is for an id, too
+    # of several next hops each flow has its own
+    if e.routes[p.route - 1].hops > 1:
+        return False
+    # behind DNAT to what it asked for the rules have seen a packet that is not translated; of others of its kind they see that it is
+    if dst.kind == TARGET_DNAT and not e.conns[p.ct].status & IPS_DST_NAT:
+        return False
+    # behind a null binding that changed an id the rules have seen a translated packet, and DNAT searches for an id, too
     if tuple_proto(p.t) == PROTO_ICMP and (dst.kind != TARGET_ACCEPT or e.conns[p.ct].status & IPS_DST_NAT):
         return False
     # met for the first time, a kind may never come again: among thousands of services most would only push out another

@@ -22,8 +22,8 @@ from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport answer_echo, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_sport, tuple_with_dst, tuple_with_src
-from .conditions cimport COMPLETE_SOURCE, may_ask_memo, may_open
+from ..tuples.tuple cimport answer_echo, swap_ends, tuple_dport, tuple_proto, tuple_sport, tuple_with_dst, tuple_with_src
+from .conditions cimport COMPLETE_SOURCE, is_led_away, may_ask_memo, may_open
 from .hook_memo cimport back_of
 
 cdef extern from *:
@@ -129,6 +129,9 @@ cdef inline void look_else(const memo_t *memo, tuple_t t, ahead_t *ahead) noexce
         # swap_ends took the id, kept or drawn, for a port
         ahead.reply[1] = answer_echo(tuple_with_src(t, reply.dst, tuple_dport(reply)))
     elif memo.to:
+        if fn_unlikely(not is_led_away(memo, t)):
+            # the long way
+            ahead.memo = NULL
         t = tuple_with_dst(t, memo.to, memo.to_port if memo.to_port else tuple_dport(t))
         ahead.reply[0] = swap_ends(t)
         ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
@@ -310,7 +313,7 @@ cdef inline void note_else(engine_t *e, const packet_t *in_, tuple_t t, const ah
         out.dport = in_.dport
     if memo.kind == TARGET_ACCEPT:
         c.status &= ~<uint32_t>IPS_SRC_NAT
-    if memo.to and not tuple_equal(ahead.reply[0], swap_ends(t)):
+    if memo.to:
         c.status |= IPS_DST_NAT
     if memo.to_port == 0:
         return
