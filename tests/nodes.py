@@ -4,6 +4,8 @@ import numpy as np
 
 import fastnat
 
+# how many events an engine of a comparison keeps: none, fewer than happen between two looks, all
+EVENTS = (0, 0, 1, 40, 300, 100_000)
 MASQUERADE = "*nat\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"
 
 
@@ -43,6 +45,12 @@ def make_dual(rules="", rules6="", native=""):
         if text:
             load(text)
     return node
+
+
+def taken_events(nat, version=4):
+    """Return the events since the last time, as bytes, and how many were lost."""
+    taken, lost = nat.core_of(version).take_events()
+    return taken.tobytes(), lost
 
 
 def flows(engine, n, **fields):

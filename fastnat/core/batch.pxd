@@ -20,13 +20,14 @@ from .rules.walk cimport APART_SHIFT, DST_CLASS
 from .shortcuts.conditions cimport COMPLETE_SOURCE
 from .shortcuts.established cimport pass_established
 from .shortcuts.hook_memo cimport varied_range
-from .shortcuts.opening cimport draws_port, open_shortly, complete_memo, bounds_hold, look_behind_dnat, within_bounds, translated
+from .shortcuts.opening cimport (bounds_hold, complete_memo, draws_port, look_else, open_shortly, translated, within_bounds)
 from .shortcuts.pass_memo cimport count_pass, known_pass, remember_pass
+from .shortcuts.untracked cimport known_untracked, pass_untracked, remember_untracked
 from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
 from .shards cimport SHARD_ROOM
-from .tuples.tuple cimport conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_with_dst
+from .tuples.tuple cimport asks_echo, conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_with_dst
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE
@@ -41,6 +42,8 @@ cdef enum:
     GROUP_LINES = FN_STAGE * AHEAD_LINES
     # bytes of the longest datagram
     DATAGRAM_ROOM = 65536
+    # packets without a connection that are passed before somebody may interrupt: some 2 ms
+    UNTRACKED_RUN = 65536
 
 # where a memo's key holds the classes of both ports
 cdef extern from *:
@@ -145,13 +148,13 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     # look_ahead: for connections about to be opened, the lines that NAT will touch if it chooses the address that a memo
     # has, or that it chose last, and keeps the port or takes the first that it draws or that a bitmap knows: buckets of these
     # reply tuples, bysource bucket, next free record and its TCP state.
-    # => The end of the lines, at most AHEAD_LINES a packet. None of the packets is ICMP.
+    # => The end of the lines, at most AHEAD_LINES a packet. Of ICMP there are but echo requests.
     cdef uint32_t i
     cdef ahead_t *ahead
     cdef const packet_t *in_
     cdef memo_t *memo
     cdef const target_t *range_
-    cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e) else NULL
+    cdef memo_t *near = &e.memos[e.memo_bounds.memo] if bounds_hold(e, &e.memo_bounds) else NULL
     cdef tuple_t t
     for i in range(n):
         t = g.tuples[misses[i]]
@@ -183,7 +186,7 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
                 ahead.drawn = first_u16(e, g.number + misses[i])
                 ahead.reply[1] = translated(range_, ahead.reply[1].dst, t, ahead.drawn)
             if fn_unlikely(memo.complete != COMPLETE_SOURCE):
-                look_behind_dnat(memo, t, ahead)
+                look_else(memo, t, ahead)
         if fn_unlikely(e.n_bitmaps != 0):
             fn_rarely()
             ahead.number = g.number + misses[i]
@@ -203,6 +206,11 @@ cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *mis
     return lines
 
 
+cdef inline bint may_be_opened(tuple_t t) noexcept nogil:
+    # may_be_opened: whether it is worth to look ahead for a packet: of ICMP, for echo requests.
+    return tuple_proto(t) != PROTO_ICMP or asks_echo(PROTO_ICMP, tuple_dport(t))
+
+
 cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
     # stage_probe: which record each packet of a group is probably of; for the others, look ahead.
     cdef uint32_t misses[FN_STAGE]
@@ -215,7 +223,7 @@ cdef inline void stage_probe(engine_t *e, group_t *g) noexcept nogil:
         g.found[i] = found
         if found != FN_NONE:
             lines = name_record(e, found >> 1, tuple_proto(g.tuples[i]), lines)
-        elif tuple_proto(g.tuples[i]) != PROTO_ICMP:
+        elif may_be_opened(g.tuples[i]):
             misses[n] = i
             n += 1
         else:
@@ -245,7 +253,7 @@ cdef inline bint was_mistaken(engine_t *e, group_t *g, uint32_t i) noexcept nogi
     # was_mistaken: the record that a tag named is another connection's; look ahead now for the one that is missing.
     cdef const void *lines[AHEAD_LINES]
     cdef uint32_t k, n
-    if tuple_proto(g.tuples[i]) == PROTO_ICMP or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
+    if not may_be_opened(g.tuples[i]) or tuple_equal(e.conns[g.found[i] >> 1].tuples[g.found[i] & 1], g.tuples[i]):
         return False
     n = <uint32_t>(look_ahead(e, g, &i, 1, lines) - <const void **>lines)
     for k in range(n):
@@ -284,6 +292,8 @@ cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint miss
         walk(e, &p)
     if fn_unlikely(e.ruled != 0) and e.shortly:
         remember_pass(e, g.packets + i, &p)
+    if fn_unlikely(e.untracked_shortly != 0) and p.ct == FN_NONE:
+        remember_untracked(e, g.packets + i, &p)
     e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
     store(&p, out)
     return p.pause
@@ -403,6 +413,29 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, const turn_t *turn, r
     return g.n
 
 
+cdef inline uint64_t run_untracked(engine_t *e, const packet_t *in_, result_t *out, const double *times, double last,
+                                   uint64_t n) noexcept nogil:
+    # run_untracked: the packets in front that memos say to have no connection: neither hashed nor looked for.
+    # => How many.
+    cdef uint64_t done = 0
+    cdef uint64_t tick
+    cdef memo_t *memo
+    # a batch of them may be long, but each takes little
+    while done < n and done < UNTRACKED_RUN:
+        memo = known_untracked(e, in_ + done)
+        # before its time comes, as somebody may interrupt the batch in front of it
+        if memo == NULL:
+            break
+        if times != NULL:
+            tick = tick_before(times[done], last)
+            if tick != e.now:
+                advance_to(e, tick)
+        pass_untracked(e, in_ + done, memo, out + done)
+        done += 1
+    e.stats[STAT_PACKETS] += done
+    return done
+
+
 cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, result_t *out, const double *times,
                                double last, uint64_t n) noexcept nogil:
     # run_batch: what a stage names is fetched while a group in front is decided. ring: as for take_turn.
@@ -412,6 +445,11 @@ cdef inline uint64_t run_batch(engine_t *e, group_t *ring, const packet_t *in_, 
     cdef uint64_t begun = fn_cycles()
     cdef uint32_t decided
     cdef turn_t turn
+    if fn_unlikely(e.untracked_shortly != 0):
+        at = run_untracked(e, in_, out, times, last, n)
+        # and then the caller asks for the rest
+        if at:
+            return at
     for k in range(turns_of(n)):
         take_turn(e, ring, n, k, in_ + k * FN_STAGE, number, &turn)
         if k < DECIDE:

@@ -28,7 +28,7 @@ from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
 from .shards cimport range_t, shards_of, shards_t
-from .shortcuts.conditions cimport may_go_shortly, ruled_chains
+from .shortcuts.conditions cimport may_go_shortly, may_pass_untracked, ruled_chains
 from .shortcuts.hook_memo cimport flush_counters, forget_memos
 from .source_address cimport select_addr, select_addr6
 from .start cimport start_generator, start_keys, start_tables
@@ -273,6 +273,7 @@ cdef class Datapath:
         e.n_memos = config["n_memos"]
         # rules and classes are others: no bounds hold
         e.memo_bounds.born = 0
+        e.untracked_bounds.born = 0
         for i in range(5):
             for j in range(5):
                 e.hook_entry[i][j] = FN_NONE
@@ -329,6 +330,7 @@ cdef class Datapath:
             e.ipvs_timeouts[i] = config["ipvs_timeouts"][i]
         e.ruled = ruled_chains(e)
         e.shortly = may_go_shortly(e, config["remember"])
+        e.untracked_shortly = may_pass_untracked(e, config["remember"])
         return 0
 
     @property
@@ -1014,6 +1016,7 @@ cdef class Datapath:
             self.e.n_waypoints = 0
             self.e.holder = FN_NONE
             self.e.shortly = False
+            self.e.untracked_shortly = False
 
     def taken_log(self):
         """What log_packets() asked for, so far: rules, waypoints, and the number of the connection that is in the way."""

@@ -130,7 +130,7 @@ cdef inline void peek(const frames_t *f, uint64_t i, packet_t *header) noexcept 
     cdef uint64_t size
     cdef const uint8_t *data = f.data + frame_at(f, i, &size)
     memset(header, 0, sizeof(packet_t))
-    # of ICMP nothing is looked ahead for
+    # of ICMP that asks nothing, nothing is looked ahead for
     header.proto = PROTO_ICMP
     header.iface = f.ifaces[i]
     if size < BEHIND_ADDRESSES + 20 or data[0] != (0x60 if FN_V6 else 0x45):

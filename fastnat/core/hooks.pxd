@@ -23,7 +23,7 @@ from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhe
 from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
-from .shortcuts.conditions cimport chain_at, comes_by_way_back, FORWARDED, may_have_memo
+from .shortcuts.conditions cimport comes_by_way_back, FORWARDED, may_follow, may_have_memo
 from .shortcuts.hook_memo cimport follow, memorize, remembered
 from .tuples.hash cimport tuple_hash
 from .tuples.tuple cimport tuple_dst, tuple_proto, tuple_src
@@ -444,8 +444,8 @@ cdef inline uint32_t receive_first(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint64_t key[3]
     cdef uint32_t reason
     cdef memo_t *memo = remembered(e, p, key)
-    # chains with rules are in the memo; the policies of the empty ones count at the end. Rules of raw have counted the packet already
-    if memo != NULL and not e.ruled & chain_at[PLACE_RAW]:
+    # chains with rules are in the memo; the policies of the empty ones count at the end
+    if memo != NULL and may_follow(e, p, memo):
         p.unruled = FORWARDED & ~e.ruled
         return follow(e, p, memo)
     reason = mangle_and_dnat(e, HOOK_PREROUTING, p)

@@ -1387,7 +1387,8 @@ RECORDS: dict[str, list[tuple[str, str, tuple[int, ...], int]]] = {
         ("rules", "uint32", (17,), 0),
         ("varied", "uint32", (), 0),
         ("asks_tuple", "uint8", (), 0),
-        ("pad", "uint8", (3,), 0),
+        ("untracked", "uint8", (), 0),
+        ("pad", "uint8", (2,), 0),
     ],
     "MEMO": [
         ("key", "uint64", (3,), 0),

@@ -449,12 +449,14 @@ typedef struct {
     uint32_t varied;                     /* VARIED_*: a rule of a run of alike rules matched, each source's own; 0 none. During the
                                           * walk its index + 1 */
     uint8_t asks_tuple;                  /* a rule that was met asks for an address or a port */
-    uint8_t pad[3];
+    uint8_t untracked;                   /* the walk has taken the packet from conntrack (NOTRACK) */
+    uint8_t pad[2];
 } table_memo_t;
 static_assert(sizeof(table_memo_t) == 128, "two cache lines a memo of a table");
 
 /* What all hooks decide for the first packet of a forwarded connection, for packets that neither rule nor route
- * could tell apart: both walks through the nat rules, the route, the source manip. */
+ * could tell apart: both walks through the nat rules, the route, the source manip. Or for packets without a connection: the route
+ * and the rules, and in `kind` whether it is NOTRACK that has left them without one. */
 typedef struct {
     uint64_t key[3];
     uint64_t packets, bytes;
@@ -985,6 +987,7 @@ typedef struct {
     pass_memo_t *pass_memos;                     /* direct-mapped; FN_PASS_MEMOS of them */
     uint32_t n_memos;                            /* power of two, or 0: the rules allow none */
     memo_bounds_t memo_bounds;                   /* of the complete memo found last */
+    memo_bounds_t untracked_bounds;              /* of the memo of packets without a connection found last */
     uint32_t n_memos_made;
     uint32_t *dst16_counts;                      /* tuples by the /16 of their destination, see conntrack/lookup.pxd; FN_DST16 of them */
 
@@ -1023,6 +1026,7 @@ typedef struct {
     uint32_t profile;                   /* enum profile */
     uint32_t tracking, nat_hooks;
     uint32_t shortly;                   /* what a forwarded packet meets can be remembered: short cuts are open */
+    uint32_t untracked_shortly;         /* and so what one meets that has no connection */
     uint32_t ruled;                     /* bit table * 5 + hook: a chain of raw, mangle or filter that forwarded packets pass has rules */
     uint32_t checksum, loose, be_liberal, max_retrans, ignore_invalid_rst;
     uint32_t accounting;                /* nf_conntrack_acct */

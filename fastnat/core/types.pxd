@@ -983,7 +983,8 @@ cdef extern from "types.h" nogil:
         uint32_t rules[17]
         uint32_t varied
         uint8_t asks_tuple
-        uint8_t pad[3]
+        uint8_t untracked
+        uint8_t pad[2]
 
     ctypedef struct memo_t:
         uint64_t key[3]
@@ -1547,6 +1548,7 @@ cdef extern from "types.h" nogil:
         pass_memo_t *pass_memos
         uint32_t n_memos
         memo_bounds_t memo_bounds
+        memo_bounds_t untracked_bounds
         uint32_t n_memos_made
         uint32_t *dst16_counts
         connlimit_t *connlimits
@@ -1590,6 +1592,7 @@ cdef extern from "types.h" nogil:
         uint32_t tracking
         uint32_t nat_hooks
         uint32_t shortly
+        uint32_t untracked_shortly
         uint32_t ruled
         uint32_t checksum
         uint32_t loose

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 from behaviour.test_corner_steps import FAMILIES, MASQUERADE, SERVER, clients, router
+from nodes import EVENTS, taken_events
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 
@@ -31,7 +32,7 @@ RULES = {
 }
 SEEDS = [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
 # by their places in the node
-IFACES = {"r0": 1, "r1": 2}
+IFACES = {"r0": 2, "r1": 3}
 
 
 def node_of(name, family, rng):
@@ -103,7 +104,8 @@ def talk(rng, family):
 
 
 def seen(nat):
-    return nat.conntrack.format("proc"), nat.stats, [nat.save_rules(v) for v in nat.stacks]
+    events = [taken_events(nat, v) for v in nat.stacks]
+    return nat.conntrack.format("proc"), nat.stats, [nat.save_rules(v) for v in nat.stacks], events
 
 
 def frames(nat, parts, ifaces, now):
@@ -130,7 +132,10 @@ def drawn(test):
 @drawn
 def test_bytes_take_the_short_way_as_they_take_the_long(family, rng, node, seed):
     profile = rng.choice(["linux-6.18", "linux-6.18", "linux-5.4"])
-    short, long, one, other = (fastnat.Engine(node, profile, seed, remember=r) for r in (True, False, True, False))
+    room = rng.choice(EVENTS)
+    short, long, one, other = (
+        fastnat.Engine(node, profile, seed, remember=r, events=room) for r in (True, False, True, False)
+    )
     packets, now, waiting = talk(rng, family), 0.0, []
     iface, data = next(packets)
     for _ in range(250):
@@ -146,6 +151,8 @@ def test_bytes_take_the_short_way_as_they_take_the_long(family, rng, node, seed)
             now += rng.choice([0.0, 0.004, 1.0, 5.0, 40.0])
             for nat in (short, long, one, other):
                 nat.advance(now)
+            for quick, slow in ((short, long), (one, other)):
+                assert taken_events(quick, family) == taken_events(slow, family)
     assert seen(short) == seen(long)
     assert seen(one) == seen(other)
     for nat in (short, one):
@@ -154,7 +161,8 @@ def test_bytes_take_the_short_way_as_they_take_the_long(family, rng, node, seed)
 
 @drawn
 def test_headers_of_answers_and_echos(family, rng, node, seed):
-    short, long = (fastnat.Engine(node, seed=seed, remember=r) for r in (True, False))
+    room = rng.choice(EVENTS)
+    short, long = (fastnat.Engine(node, seed=seed, remember=r, events=room) for r in (True, False))
     now = 0.0
     for _ in range(30):
         n = rng.randrange(1, 90)
@@ -178,5 +186,7 @@ def test_headers_of_answers_and_echos(family, rng, node, seed):
         back = back[[k for k in range(n) for _ in range(rng.choice([0, 1, 1, 2]))]]
         now += rng.choice([0.0, 0.004, 2.5, 31.0])
         np.testing.assert_array_equal(long.process(back, now), short.process(back, now))
+        if rng.random() < 0.3:
+            assert taken_events(short, family) == taken_events(long, family)
     assert seen(short) == seen(long)
     short.check()

@@ -102,7 +102,7 @@ def test_when_a_datagram_makes_a_stream(family, jiffies, profile):
         back = sent.copy()
         for name, value in (("src", out["dst"]), ("dst", out["src"]), ("sport", out["dport"]), ("dport", out["sport"])):
             back[name] = value
-        back["iface"] = 2
+        back["iface"] = nat.node.iface_number("r1")
         nat.process(back, 1.1)
         at = 3.0 + jiffies / 250
         seen = [nat.process(sent, at), nat.process(back, at), nat.process(sent, at + 0.004)]
@@ -380,7 +380,7 @@ def test_nothing_of_the_connection_that_a_record_had_shows(family, remember):
         back = batch.copy()
         for name, value in (("src", out["dst"]), ("dst", out["src"]), ("sport", out["dport"]), ("dport", out["sport"])):
             back[name] = value
-        back["iface"] = 2
+        back["iface"] = nat.node.iface_number("r1")
         assert (nat.process(back, 0.1)["ctinfo"] == CtInfo.ESTABLISHED_REPLY).all()
         nat.check()
         shown.append(sorted(nat.conntrack.format("extended").splitlines()))

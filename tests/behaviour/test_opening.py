@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from nodes import EVENTS, taken_events
 
 import fastnat
 from fastnat.dtypes import RECORDS6
@@ -21,6 +22,10 @@ RULES = {
     "-A POSTROUTING -o eth0 -j MASQUERADE",
     "marked": "-A PREROUTING -p udp -m udp --dport 53 -j MARK --set-mark 3\n"
     "-A POSTROUTING -m mark --mark 3 -j SNAT --to-source 198.51.100.41\n-A POSTROUTING -o eth0 -j MASQUERADE",
+    "by type of ICMP": "-A PREROUTING -p icmp -m icmp --icmp-type 8/1 -j MARK --set-mark 3\n"
+    "-A POSTROUTING -m mark --mark 3 -j SNAT --to-source 198.51.100.42\n"
+    "-A POSTROUTING -o eth0 -p icmp -m icmp --icmp-type 8 -j MASQUERADE --random-fully\n"
+    "-A POSTROUTING -o eth0 -j MASQUERADE",
     "no rule that applies": "-A PREROUTING -p udp -m udp --dport 9 -j DNAT --to-destination 203.0.113.1\n"
     "-A POSTROUTING -p udp -m udp --dport 9 -j MASQUERADE",
 }
@@ -44,13 +49,18 @@ POLICIES = "".join(
 )  # fmt: skip
 
 
-def node(rules):
+def with_mangle(rule):
+    """Return POLICIES, and a rule in mangle, their last table."""
+    return POLICIES.removesuffix("COMMIT\n") + f"{rule}\nCOMMIT\n"
+
+
+def node(rules, mangle=""):
     rules = re.sub(r"\[([\d.-]+)\]", r"\1", rules)
     made = fastnat.Node()
     made.add_interface("cni0", ["10.244.1.1/24"])
     made.add_interface("eth0", ["198.51.100.10/24"])
     made.add_route("default", via="198.51.100.1", dev="eth0")
-    made.load_rules(f"*nat\n{rules}\nCOMMIT\n{POLICIES}")
+    made.load_rules(f"*nat\n{rules}\nCOMMIT\n{with_mangle(mangle)}")
     made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
     return made
 
@@ -62,15 +72,21 @@ def traffic(nat, n, seed, crowd):
     hosts = 0x0AF40102 + rng.integers(0, crowd, n)
     servers = 0xCB007100 + rng.integers(0, crowd, n)
     ports = rng.integers(1020, 1020 + crowd, n)
+    proto = rng.choice([17, 17, 17, 17, 6, 1, 1], n)
     batch = nat.packets(
-        proto=rng.choice([17, 17, 17, 17, 17, 6, 1], n),
+        proto=proto,
         src=np.where(out, hosts, servers),
         dst=np.where(out, servers, rng.choice([0xC633640A, 0xC633644D, 0xC6336428, 0xC6336429, 0x0AF40105], n)),
-        sport=np.where(out, ports, 53),
-        dport=np.where(out, rng.choice([53, 54], n), ports),
+        sport=np.where(out | (proto == 1), ports, 53),
+        # of ICMP types and codes: mostly echoes
+        dport=np.where(
+            proto == 1,
+            np.where(out, rng.choice([0x800, 0x800, 0x800, 0x801, 0xD00, 0x300], n), rng.choice([0, 0, 1, 0x800], n)),
+            np.where(out, rng.choice([53, 54], n), ports),
+        ),
         tcp_flags=2,
         length=rng.integers(28, 1500, n),
-        iface=np.where(out, 1, 2),
+        iface=np.where(out, nat.node.iface_number("cni0"), nat.node.iface_number("eth0")),
     )
     return batch, np.cumsum(rng.choice([0, 0, 0, 0.001, 0.3], n))
 
@@ -82,15 +98,16 @@ def six(text):
         number = int.from_bytes(bytes(map(int, m[1].split("."))))
         return f"2001:db8::{number >> 16:x}:{number & 0xFFFF:x}" + (f"/{int(m[2]) + 96}" if m[2] else "")
 
+    text = text.replace("-m icmp --icmp-type 8", "-m icmp6 --icmpv6-type 128").replace("-p icmp", "-p ipv6-icmp")
     return re.sub(r"(\d+\.\d+\.\d+\.\d+)(?:/(\d+))?", mapped, text)
 
 
-def node6(rules):
+def node6(rules, mangle=""):
     made = fastnat.Node()
     made.add_interface("cni0", [six("10.244.1.1/24")])
     made.add_interface("eth0", [six("198.51.100.10/24")])
     made.add_route("::/0", via=six("198.51.100.1"), dev="eth0")
-    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n{POLICIES}")
+    made.load_rules6(f"*nat\n{six(rules)}\nCOMMIT\n{with_mangle(mangle)}")
     made.sysctls["net.netfilter.nf_conntrack_udp_timeout"] = "3"
     return made
 
@@ -101,7 +118,10 @@ def traffic6(n, seed, crowd):
     batch = np.zeros(n, fastnat.dtypes.PACKET6)
     for name in ("sport", "dport", "iface", "length", "tcp_flags", "isn", "mark"):
         batch[name] = of_four[name]
-    batch["proto"] = np.where(of_four["proto"] == 1, 58, of_four["proto"])
+    icmp = of_four["proto"] == 1
+    batch["proto"] = np.where(icmp, 58, of_four["proto"])
+    for old, new in {0x800: 0x8000, 0x801: 0x8001, 0xD00: 0x8B00, 0x300: 0x100, 0: 0x8100, 1: 0x8101}.items():
+        batch["dport"][icmp & (of_four["dport"] == old)] = new
     for name in ("src", "dst"):
         ends = np.zeros(n, RECORDS6.ADDR)
         ends["low"], ends["high"] = of_four[name], 0x20010DB800000000
@@ -115,12 +135,19 @@ EVERY_KIND = pytest.mark.parametrize(
 )  # fmt: skip
 
 
+def both_ways(made, profile, seed, room=100_000, name=""):
+    """Return two engines, of which the second remembers nothing. name: of the rules."""
+    events = random.Random(f"{profile} {seed} {room} {name}").choice(EVENTS)
+    return [fastnat.Engine(made, profile, seed, room, remember=r, events=events) for r in (True, False)]
+
+
 def assert_alike(engines, batch, times, version):
-    """Run the packets through both and compare them, the tables and all that is counted."""
+    """Run the packets through both and compare them, the tables, events and all that is counted."""
     for start in range(0, 6000, 500):
         part = slice(start, start + 500)
         quick, slow = (nat.process(batch[part], times[part]) for nat in engines)
         np.testing.assert_array_equal(quick, slow)
+        assert taken_events(engines[0], version) == taken_events(engines[1], version)
     for nat in engines:
         nat.check()
     quick, slow = engines
@@ -138,7 +165,10 @@ def leading(seed):
     def lead():
         dst, port = draw.choice(LEADS), draw.choice(TO_PORTS)
         wanted = f"-d 203.0.113.{draw.randrange(4)}/{draw.choice((30, 31, 32))}"
-        proto = draw.choice(("udp", "udp", "tcp"))
+        proto = draw.choice(("udp", "udp", "tcp", "icmp"))
+        if proto == "icmp":
+            kind = draw.choice(("", " -m icmp --icmp-type 8", " -m icmp --icmp-type 8/1"))
+            return f"-A PREROUTING -i cni0 {wanted} -p icmp{kind} -j DNAT --to-destination {dst}"
         lead_to = f"[{dst}]{port}" if port else dst
         random_ = draw.choice(("", "", "", " --random", " --persistent"))
         return (
@@ -156,10 +186,9 @@ def leading(seed):
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 60))])
 def test_both_ways_lead_to_the_same(seed, profile, version):
     rules, crowd = leading(seed), (6, 40, 200)[seed % 3]
-    engines = []
-    for remember in (True, False):
-        made = node(rules) if version == 4 else node6(rules)
-        engines.append(fastnat.Engine(made, profile, seed, remember=remember))
+    # a null binding that changes the id of an echo shows in its state
+    mangle = random.Random(seed).choice(("", "-A FORWARD -m conntrack --ctstate DNAT -j LOG"))
+    engines = both_ways((node if version == 4 else node6)(rules, mangle), profile, seed)
     batch, times = traffic(engines[0], 6000, seed, crowd) if version == 4 else traffic6(6000, seed, crowd)
     assert_alike(engines, batch, times, version)
 
@@ -168,14 +197,14 @@ def test_both_ways_lead_to_the_same(seed, profile, version):
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @EVERY_KIND
 def test_both_ways_give_the_same(name, seed, crowd, room, profile):
-    engines = [fastnat.Engine(node(RULES[name]), profile, seed, room, remember=r) for r in (True, False)]
+    engines = both_ways(node(RULES[name]), profile, seed, room, name)
     assert_alike(engines, *traffic(engines[0], 6000, seed, crowd), 4)
 
 
 @SEEDS
 @EVERY_KIND
 def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
-    engines = [fastnat.Engine(node6(RULES[name]), seed=seed, max_connections=room, remember=r) for r in (True, False)]
+    engines = both_ways(node6(RULES[name]), "linux-6.18", seed, room, name)
     assert_alike(engines, *traffic6(6000, seed, crowd), 6)
 
 
@@ -258,3 +287,25 @@ def test_a_released_record_is_not_taken_for_what_it_was():
     assert out["ctinfo"].tolist() == [2, 2, 2]
     assert nat.stats["new"] == 2
     assert nat.stats["expired"] == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("proto", ["udp", "tcp", "echo"])
+@pytest.mark.parametrize("events", [0, 1000])
+def test_first_packets_are_opened_from_memory(proto, version, events):
+    """The comparisons above would hold where nothing is remembered, too."""
+    made = node(RULES["masquerade"]) if version == 4 else node6(RULES["masquerade"])
+    nat = fastnat.Engine(made, events=events)
+    number, dport = {
+        "udp": (17, 53), "tcp": (6, 53), "echo": (1, 0x800) if version == 4 else (58, 0x8000),
+    }[proto]  # fmt: skip
+    batch, _ = traffic(nat, 500, 1, 200) if version == 4 else traffic6(500, 1, 200)
+    batch = batch[batch["iface"] == nat.node.iface_number("cni0")]
+    batch["proto"], batch["dport"] = number, dport
+    out = nat.process(batch)
+    assert (out["verdict"] == fastnat.Verdict.FORWARD).all()
+    memos = nat.core_of(version).arrays["memos"]
+    assert memos["packets"].sum() > 300
+    if events:
+        kinds = nat.events(version)["kind"].tolist()
+        assert kinds.count(fastnat.dtypes.Event.NEW) == nat.stats["new"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from behaviour.test_lives import BATCHES, Talk, state
-from nodes import make_dual
+from nodes import EVENTS, make_dual, taken_events
 
 import fastnat
 
@@ -57,7 +57,8 @@ def test_rules_beside_nat(seed):
     rng = np.random.default_rng(seed)
     rules, family = drawn(rng), (4, 6)[seed % 2]
     node = make_dual(rules, rules)
-    ways = [fastnat.Engine(node, seed=seed, remember=remember) for remember in (True, False)]
+    events = rng.choice(EVENTS)
+    ways = [fastnat.Engine(node, seed=seed, remember=remember, events=events) for remember in (True, False)]
     talk, now = Talk(seed, family), 0.0
     for n in range(BATCHES):
         batch, flows = talk.batch(ways[0])
@@ -74,6 +75,7 @@ def test_rules_beside_nat(seed):
             assert told[0][:2] == told[1][:2]
             assert told[0][3] == told[1][3]
             assert {**told[0][2], "rules_walked": 0} == {**told[1][2], "rules_walked": 0}
+            assert taken_events(ways[0], family) == taken_events(ways[1], family)
     for nat in ways:
         nat.check()
 

@@ -56,6 +56,24 @@ cdef inline void watch(const engine_t *e, pkt_t *p) noexcept nogil:
         p.mark_before = conn_mark(e, p.ct)
 
 
+cdef inline uint32_t changes_of(const conn_t *c, uint32_t status, uint32_t state) noexcept nogil:
+    # changes_of: => EVENT_* of how a connection has changed since it had this status and state, its mark left out.
+    cdef uint32_t what = EVENT_REPLY if (c.status ^ status) & IPS_SEEN_REPLY else 0
+    if (c.status ^ status) & IPS_ASSURED:
+        what |= EVENT_ASSURED
+    # a state of UDP is the engine's own: the kernel has none to report
+    if c.state != state and tuple_proto(c.tuples[0]) != PROTO_UDP:
+        what |= EVENT_PROTOINFO
+    return what
+
+
+cdef inline void note_step(engine_t *e, uint32_t ct, uint32_t status, uint32_t state) noexcept nogil:
+    # note_step: note_changes for a packet that a short cut has passed, which marks no connection. status, state: as before it.
+    cdef uint32_t what = changes_of(&e.conns[ct], status, state)
+    if what:
+        note_event(e, ct, EVENT_UPDATE, what)
+
+
 cdef inline void note_changes(engine_t *e, const pkt_t *p) noexcept nogil:
     # note_changes: one UPDATE for all that the packet changed (nf_ct_deliver_cached_events).
     cdef const conn_t *c
@@ -65,12 +83,7 @@ cdef inline void note_changes(engine_t *e, const pkt_t *p) noexcept nogil:
     c = &e.conns[p.ct]
     if not c.status & IPS_CONFIRMED or not is_live(c):
         return
-    what = EVENT_REPLY if (c.status ^ p.status_before) & IPS_SEEN_REPLY else 0
-    if (c.status ^ p.status_before) & IPS_ASSURED:
-        what |= EVENT_ASSURED
-    # a state of UDP is the engine's own: the kernel has none to report
-    if c.state != p.state_before and tuple_proto(c.tuples[0]) != PROTO_UDP:
-        what |= EVENT_PROTOINFO
+    what = changes_of(c, p.status_before, p.state_before)
     if conn_mark(e, p.ct) != p.mark_before:
         what |= EVENT_MARK
     if what:

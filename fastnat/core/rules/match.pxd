@@ -519,6 +519,9 @@ cdef inline uint32_t alter(engine_t *e, pkt_t *p, uint32_t kind, const target_t 
     # => TARGET_NONE, or how the walk ends after all.
     if kind == TARGET_MARK:
         target_mark(p, t)
+    elif kind == TARGET_NOTRACK:
+        # a memo says it
+        target_ct(p, kind, t)
     elif kind != TARGET_NONE and (kind != TARGET_TCPMSS or p.data != NULL):
         # what it changes is in no key of a memo, and neither is what it changes it to
         p.unrepeatable = True

@@ -106,6 +106,7 @@ cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo
     # walk_anew: walk, and remember in the place of memo how the packet fared; NULL: nowhere.
     # => As walk_table.
     cdef table_memo_t fresh
+    cdef bint untracked = p.untracked
     fresh.n = 0
     fresh.varied = 0
     fresh.target_arg = 0
@@ -128,6 +129,7 @@ cdef inline uint32_t walk_anew(engine_t *e, uint32_t table, pkt_t *p, table_memo
         fresh.bytes = 0
         fresh.mark = p.mark
         fresh.asks_tuple = p.asks_tuple
+        fresh.untracked = p.untracked and not untracked
         memo[0] = fresh
         p.walks[place_of[table][p.hook]] = <uint16_t>(memo - e.table_memos + 1)
     return fresh.kind
@@ -159,6 +161,10 @@ cdef inline uint32_t walk_table(engine_t *e, uint32_t table, pkt_t *p) noexcept 
     # rules may have set it; the key has the mark in front of them, so it is the same for all
     p.mark = memo.mark
     p.target = &e.targets[memo.target_arg]
+    if fn_unlikely(memo.untracked):
+        # the key says that it had neither connection nor template
+        p.untracked = True
+        p.ctinfo = IP_CT_UNTRACKED
     if fn_unlikely(memo.varied != 0):
         p.target = varied_target(e, p, memo)
     p.walks[place_of[table][p.hook]] = <uint16_t>(slot + 1)

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
 from ..conntrack.tcp cimport is_plain_syn
-from ..tuples.tuple cimport tuple_equal, tuple_proto
+from ..tuples.tuple cimport asks_echo, tuple_dport, tuple_dst, tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
 cdef enum:
@@ -16,7 +16,7 @@ cdef enum:
     COMPLETE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_RANDOM_ALL | RANGE_PERSISTENT
     # and that of DNAT in any memo: nothing is drawn
     ONE_FLAGS = RANGE_MAP_IPS | RANGE_PROTO_SPECIFIED | RANGE_PERSISTENT
-    # complete memos: the source alone is translated; any other
+    # complete memos: the source alone is translated, and no ICMP; any other
     COMPLETE_SOURCE = 1
     COMPLETE_ELSE = 2
 
@@ -67,11 +67,33 @@ cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil
     # n_memos 0: masks with holes, or too many interfaces for a key
     if e.ruled and e.n_memos == 0:
         return False
-    # an event is noted at each step; a packet for a virtual service changes its course; helpers by port look at new ones; a
-    # connection may have timeouts of its own
-    if e.max_events or e.ipvs_capacity or e.auto_helpers or e.n_policies:
+    # a packet for a virtual service changes its course; helpers by port look at new ones; a connection may have timeouts of its own
+    if e.ipvs_capacity or e.auto_helpers or e.n_policies:
         return False
     return True
+
+
+cdef inline bint may_pass_untracked(const engine_t *e, bint remember) noexcept nogil:
+    # may_pass_untracked: => What holds for the node as it is configured: what packets without a connection meet can be remembered.
+    # n_memos 0: nftables has chains, too, or the rules allow none
+    if not remember or e.n_memos == 0 or e.ipvs_capacity:
+        return False
+    # a route that depends on more than classes
+    if e.n_fib_rules or e.routes_by_packet:
+        return False
+    return not e.tracking or e.ruled & chain_at[PLACE_RAW] != 0
+
+
+cdef inline bint may_be_repeated(const engine_t *e, const pkt_t *p) noexcept nogil:
+    # may_be_repeated: whether a packet without a connection that has gone the long way stands for all of its kind.
+    cdef const table_memo_t *raw = walk_at(e, p, PLACE_RAW)
+    if p.ct != FN_NONE or p.verdict != VERDICT_FORWARD or p.in_iface == 0 or p.data != NULL or p.route == 0:
+        return False
+    # who is untracked for another reason, or INVALID, is so by more than a key says
+    if (e.tracking or p.untracked) and (raw == NULL or not raw.untracked):
+        return False
+    # of several hops each flow has its own; a group, or all of a network, may be listened to here as well
+    return e.routes[p.route - 1].kind == ROUTE_UNICAST and e.routes[p.route - 1].hops <= 1 and are_there(e, p, PLACE_RAW)
 
 
 cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
@@ -90,7 +112,22 @@ cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil
     # a zone of a template is in no key; who is held confirms later, and not in `follow`
     if p.template_zone or p.held:
         return False
-    # a null binding may change an ICMP id before the rules see it
+    # of ICMP only what `open_by_memo` takes: echoes are by far the most frequent query
+    return tuple_proto(p.t) != PROTO_ICMP or asks_echo(PROTO_ICMP, tuple_dport(p.t))
+
+
+cdef inline bint is_led_away(const memo_t *memo, tuple_t t) noexcept nogil:
+    # is_led_away: whether DNAT of a memo changes a packet's destination, as far as it has one, so that rules see it as translated.
+    return memo.to == 0 or memo.to != tuple_dst(t) or (memo.to_port != 0 and memo.to_port != tuple_dport(t))
+
+
+cdef inline bint may_follow(const engine_t *e, const pkt_t *p, const memo_t *memo) noexcept nogil:
+    # may_follow: whether a packet, as it came out of conntrack, goes by its memo up to confirm.
+    # rules of raw have counted the packet already
+    if e.ruled & chain_at[PLACE_RAW] or not is_led_away(memo, p.t):
+        return False
+    # the null binding of the destination may change an ICMP id before the rules see the packet; where it does not, `open_by_memo`
+    # has opened the connection
     return tuple_proto(p.t) != PROTO_ICMP
 
 
@@ -161,6 +198,15 @@ cdef inline bint may_be_memorized(const engine_t *e, const pkt_t *p, const table
     # the key of a memo has the mark with which the packet came in
     if raw != NULL and raw.mark != <uint32_t>raw.key[1]:
         return False
+    # of several next hops each flow has its own
+    if e.routes[p.route - 1].hops > 1:
+        return False
+    # behind DNAT to what it asked for the rules have seen a packet that is not translated; of others of its kind they see that it is
+    if dst.kind == TARGET_DNAT and not e.conns[p.ct].status & IPS_DST_NAT:
+        return False
+    # behind a null binding that changed an id the rules have seen a translated packet, and DNAT searches for an id, too
+    if tuple_proto(p.t) == PROTO_ICMP and (dst.kind != TARGET_ACCEPT or e.conns[p.ct].status & IPS_DST_NAT):
+        return False
     # met for the first time, a kind may never come again: among thousands of services most would only push out another
     if dst.packets == 0 or src.packets == 0:
         return False
@@ -185,13 +231,13 @@ cdef inline unsigned char completeness(const memo_t *memo, const target_t *range
     # a range of one port has no draw: the search begins at that port
     if range_.flags & RANGE_PROTO_SPECIFIED and range_.min_proto == range_.max_proto:
         return 0
-    return COMPLETE_ELSE if memo.to else COMPLETE_SOURCE
+    return COMPLETE_ELSE if memo.to or (memo.key[1] >> 40 & 0xff) == PROTO_ICMP else COMPLETE_SOURCE
 
 
 cdef inline bint may_ask_memo(const engine_t *e, const packet_t *in_) noexcept nogil:
     # may_ask_memo: whether a header may be opened from a complete memo alone, as far as the header itself goes.
-    # a SYN and any packet of UDP may open a connection; a packet of the node itself begins in OUTPUT
-    if in_.proto != PROTO_UDP and not (in_.proto == PROTO_TCP and is_plain_syn(in_.tcp_flags)):
+    # a SYN, an echo request and any packet of UDP may open a connection; a packet of the node itself begins in OUTPUT
+    if in_.proto != PROTO_UDP and not (in_.proto == PROTO_TCP and is_plain_syn(in_.tcp_flags)) and not asks_echo(in_.proto, in_.dport):
         return False
     return e.n_memos != 0 and in_.iface != 0 and in_.iface < e.n_ifaces
 

@@ -7,12 +7,20 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from ..types cimport *
+from ..conntrack.events cimport note_event, note_step
 from ..conntrack.protocols cimport ctinfo_of, refresh
 from ..conntrack.tcp cimport pass_plain, plain_next
 from ..conntrack.timing_wheel cimport wheel_bring_forward
 from ..packet.packet cimport store_forwarded
 from ..tuples.tuple cimport tuple_dport, tuple_sport
 from .conditions cimport passing_route
+
+
+cdef inline void note_change(engine_t *e, uint32_t ct, uint32_t what) noexcept nogil:
+    # note_change: the only thing that a packet has changed, once its time is the new one.
+    if fn_unlikely(e.max_events != 0):
+        fn_rarely()
+        note_event(e, ct, EVENT_UPDATE, what)
 
 
 cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept nogil:
@@ -27,6 +35,9 @@ cdef inline void refresh_udp(engine_t *e, uint32_t ct, uint32_t now) noexcept no
             after = now + e.timeouts[TIMEOUT_UDP_STREAM]
         if (stream or e.profile == LINUX_5_4) and not c.status & IPS_ASSURED:
             c.status |= IPS_ASSURED
+            # an event tells how long it has from here on
+            c.timeout = after
+            note_change(e, ct, EVENT_ASSURED)
     # the packets of one jiffy leave the line clean: what is not written need not go back to memory
     if after == before:
         return
@@ -49,6 +60,7 @@ cdef inline bint pass_datagram(engine_t *e, const packet_t *in_, tuple_t t, uint
     refresh_udp(e, id_ >> 1, <uint32_t>e.now)
     if dir and not c.status & IPS_SEEN_REPLY:
         c.status |= IPS_SEEN_REPLY
+        note_change(e, id_ >> 1, EVENT_REPLY)
     store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     return True
 
@@ -57,7 +69,7 @@ cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint3
     # pass_segment: pass_established for TCP.
     cdef uint32_t dir = id_ & 1
     cdef conn_t *c = &e.conns[id_ >> 1]
-    cdef uint32_t ctinfo, state
+    cdef uint32_t ctinfo, state, status, before
     cdef const route_t *route = passing_route(e, c, in_, t, dir)
     if route == NULL:
         return False
@@ -67,9 +79,14 @@ cdef inline bint pass_segment(engine_t *e, const packet_t *in_, tuple_t t, uint3
     e.passed.packets += 1
     e.passed.bytes += in_.length
     ctinfo = ctinfo_of(c, dir)
+    status = c.status
+    before = c.state
     pass_plain(e, id_ >> 1, dir, in_.tcp_flags, state)
     if dir:
         c.status |= IPS_SEEN_REPLY
+    if fn_unlikely(e.max_events != 0):
+        fn_rarely()
+        note_step(e, id_ >> 1, status, before)
     store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     return True
 
@@ -92,8 +109,9 @@ cdef inline bint pass_echo(engine_t *e, const packet_t *in_, tuple_t t, uint32_t
     e.passed.bytes += in_.length
     ctinfo = ctinfo_of(c, dir)
     refresh(e, id_ >> 1, <uint32_t>e.now, e.timeouts[TIMEOUT_ICMP])
-    if dir:
+    if dir and not c.status & IPS_SEEN_REPLY:
         c.status |= IPS_SEEN_REPLY
+        note_change(e, id_ >> 1, EVENT_REPLY)
     store_forwarded(out, &c.tuples[dir ^ 1], id_ >> 1, ctinfo, route.iface, 0)
     # NAT changes the id; what stands in the place of a port is the type, which is the packet's own
     out.sport = <uint16_t>tuple_sport(c.tuples[dir ^ 1])

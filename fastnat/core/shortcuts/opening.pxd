@@ -8,6 +8,7 @@
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from ..types cimport *
+from ..conntrack.events cimport note_event
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.tcp cimport open_plain
@@ -22,8 +23,8 @@ from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
 from ..rules.walk cimport APART_SHIFT, slot_of
 from ..tuples.table cimport bucket_home, further_bits, has_room, make_room, table_insert, table_remove, tag_of
-from ..tuples.tuple cimport swap_ends, tuple_dport, tuple_equal, tuple_with_dst
-from .conditions cimport COMPLETE_SOURCE, may_ask_memo, may_open
+from ..tuples.tuple cimport answer_echo, swap_ends, tuple_dport, tuple_proto, tuple_sport, tuple_with_dst, tuple_with_src
+from .conditions cimport COMPLETE_SOURCE, is_led_away, may_ask_memo, may_open
 from .hook_memo cimport back_of
 
 cdef extern from *:
@@ -49,14 +50,13 @@ cdef inline bint within_bounds(const memo_bounds_t *r, const packet_t *in_) noex
             and in_.proto == r.proto and in_.iface == r.iface and in_.tcp_flags == r.tcp_flags and in_.mark == r.mark)
 
 
-cdef inline bint bounds_hold(const engine_t *e) noexcept nogil:
-    # bounds_hold: whether the memo of the bounds is still the one that they were made of.
-    return e.memo_bounds.born != 0 and e.memos[e.memo_bounds.memo].born == e.memo_bounds.born
+cdef inline bint bounds_hold(const engine_t *e, const memo_bounds_t *r) noexcept nogil:
+    # bounds_hold: whether the memo of bounds is still the one that they were made of.
+    return r.born != 0 and e.memos[r.memo].born == r.born
 
 
-cdef inline void set_bounds(engine_t *e, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
+cdef inline void set_bounds(const engine_t *e, memo_bounds_t *r, const packet_t *in_, const uint64_t *key, uint32_t memo) noexcept nogil:
     # set_bounds: the classes of a memo's key as bounds.
-    cdef memo_bounds_t *r = &e.memo_bounds
     cdef uint32_t src = <uint32_t>key[0]
     cdef uint32_t dst = <uint32_t>(key[0] >> 32)
     cdef uint32_t sport = <uint32_t>(key[2] >> 24) & 0x3ffff
@@ -77,6 +77,14 @@ cdef inline void set_bounds(engine_t *e, const packet_t *in_, const uint64_t *ke
     r.proto = in_.proto
 
 
+cdef inline void header_key(const engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
+    # header_key: memo_key of shortcuts/hook_memo for a header.
+    key[0] = (address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
+              | <uint64_t>(apart_of(e, in_.src) if fn_unlikely(e.n_apart != 0) else 0) << APART_SHIFT)
+    key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>in_.proto << 40
+    key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
+
+
 cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *key) noexcept nogil:
     # complete_memo: what was decided for a packet that no rule or route can tell from this one, see shortcuts/hook_memo.
     # => NULL: nothing, or not down to the address; key: its classes, where they had to be looked up.
@@ -84,10 +92,7 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
     cdef uint32_t slot
     if not may_ask_memo(e, in_):
         return NULL
-    key[0] = (address_class(e, in_.src) | <uint64_t>address_class(e, in_.dst) << 32
-              | <uint64_t>(apart_of(e, in_.src) if fn_unlikely(e.n_apart != 0) else 0) << APART_SHIFT)
-    key[1] = in_.mark | <uint64_t>in_.tcp_flags << 32 | <uint64_t>in_.proto << 40
-    key[2] = (in_.iface | port_class(e, 0, in_.sport) << 24 | port_class(e, 1, in_.dport) << 42 | <uint64_t>1 << 63)
+    header_key(e, in_, key)
     slot = slot_of(e, key)
     memo = &e.memos[slot]
     # slots are shared; a memo of another key is no mistake, the packet just goes the long way and takes the place
@@ -95,7 +100,7 @@ cdef inline memo_t *complete_memo(engine_t *e, const packet_t *in_, uint64_t *ke
         return NULL
     # bounds are of one class, and a source may be none
     if fn_likely(e.n_apart == 0):
-        set_bounds(e, in_, key, slot)
+        set_bounds(e, &e.memo_bounds, in_, key, slot)
     return memo
 
 
@@ -117,13 +122,20 @@ cdef inline tuple_t translated(const target_t *range_, addr_t addr, tuple_t t, u
     return tuple_with_dst(reply, addr, port)
 
 
-cdef inline void look_behind_dnat(const memo_t *memo, tuple_t t, ahead_t *ahead) noexcept nogil:
-    # look_behind_dnat: what was looked at ahead for t, for a memo that does not only translate the source.
+cdef inline void look_else(const memo_t *memo, tuple_t t, ahead_t *ahead) noexcept nogil:
+    # look_else: what was looked at ahead for t, for a memo that does not only translate the source, or an echo.
     cdef tuple_t reply = ahead.reply[1]
-    if memo.to:
+    if tuple_proto(t) == PROTO_ICMP:
+        ahead.reply[0] = answer_echo(t)
+        # swap_ends took the id, kept or drawn, for a port
+        ahead.reply[1] = answer_echo(tuple_with_src(t, reply.dst, tuple_dport(reply)))
+    elif memo.to:
+        if fn_unlikely(not is_led_away(memo, t)):
+            # the long way
+            ahead.memo = NULL
         t = tuple_with_dst(t, memo.to, memo.to_port if memo.to_port else tuple_dport(t))
-    ahead.reply[0] = swap_ends(t)
-    ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
+        ahead.reply[0] = swap_ends(t)
+        ahead.reply[1] = tuple_with_dst(ahead.reply[0], reply.dst, tuple_dport(reply))
     if memo.kind == TARGET_ACCEPT:
         # the null binding keeps the source
         ahead.reply[1] = ahead.reply[0]
@@ -186,15 +198,19 @@ cdef inline void fill(engine_t *e, uint32_t ct, const packet_t *in_, tuple_t t, 
     c.zone = 0
     c.status = IPS_SRC_NAT | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE | IPS_CONFIRMED
     c.flags = CONN_LIVE
-    if in_.proto == PROTO_TCP:
-        c.stream_ts = 0
-        # a header says the upper half of the first number alone
-        c.timeout = now + open_plain(e, ct, <uint32_t>in_.isn << 16)
-    else:
+    if in_.proto == PROTO_UDP:
         c.state = 0
         # from when on a packet of both directions makes a stream: udp_packet compares with two seconds behind the first
         c.stream_ts = now + STREAM_AFTER * FN_HZ
         c.timeout = now + e.timeouts[TIMEOUT_UDP]
+        return
+    c.stream_ts = 0
+    if in_.proto == PROTO_TCP:
+        # a header says the upper half of the first number alone
+        c.timeout = now + open_plain(e, ct, <uint32_t>in_.isn << 16)
+    else:
+        c.state = 0
+        c.timeout = now + e.timeouts[TIMEOUT_ICMP]
 
 
 cdef struct looks_t:
@@ -288,13 +304,17 @@ cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *a
     e.passed.bytes += in_.length
 
 
-cdef inline void note_dnat(engine_t *e, const packet_t *in_, tuple_t t, const ahead_t *ahead, const memo_t *memo,
+cdef inline void note_else(engine_t *e, const packet_t *in_, tuple_t t, const ahead_t *ahead, const memo_t *memo,
                            result_t *out) noexcept nogil:
-    # note_dnat: what is otherwise of a connection whose memo does not only translate the source. t: its original tuple.
+    # note_else: what is otherwise of a connection whose memo does not only translate the source, or of an echo. t: its original tuple.
     cdef conn_t *c = &e.conns[out.conn]
+    if in_.proto == PROTO_ICMP:
+        # NAT may have changed the id; what stands in the place of a port is the type, which is the packet's own
+        out.sport = <uint16_t>tuple_sport(ahead.reply[1])
+        out.dport = in_.dport
     if memo.kind == TARGET_ACCEPT:
         c.status &= ~<uint32_t>IPS_SRC_NAT
-    if memo.to and not tuple_equal(ahead.reply[0], swap_ends(t)):
+    if memo.to:
         c.status |= IPS_DST_NAT
     if memo.to_port == 0:
         return
@@ -331,7 +351,11 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
     count_opened(e, in_, ahead, memo)
     store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
     if fn_unlikely(memo.complete != COMPLETE_SOURCE):
-        note_dnat(e, in_, t, ahead, memo, out)
+        note_else(e, in_, t, ahead, memo, out)
+    # behind all that the record says
+    if fn_unlikely(e.max_events != 0):
+        fn_rarely()
+        note_event(e, ct, EVENT_NEW, 0)
     return True
 
 

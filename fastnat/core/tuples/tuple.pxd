@@ -4,7 +4,7 @@
 # Invariants: all 16 bytes are significant, so equality and hash need no field list.
 # Differs from the kernel: the effective zone id of the direction is part of the tuple.
 from libc.stdint cimport uint32_t, uint64_t
-from ..types cimport addr_t, conn_t, FN_V6, PROTO_ICMP, tuple_t
+from ..types cimport addr_t, conn_t, FN_V6, ICMP_ECHO, ICMP_ECHO_REPLY, PROTO_ICMP, tuple_t
 
 
 cdef inline tuple_t tuple_make(addr_t src, addr_t dst, uint32_t sport, uint32_t dport,
@@ -108,6 +108,21 @@ cdef inline tuple_t invert_tuple(tuple_t t) noexcept nogil:
     r.src = t.dst
     r.dst = t.src
     r.rest = t.rest & <uint64_t>0xffffffff0000ffff | dport << 16
+    return r
+
+
+cdef inline bint asks_echo(uint32_t proto, uint32_t dport) noexcept nogil:
+    # asks_echo: whether a packet is an ICMP echo request. dport: type and code.
+    return proto == PROTO_ICMP and dport >> 8 == ICMP_ECHO
+
+
+cdef inline tuple_t answer_echo(tuple_t t) noexcept nogil:
+    # answer_echo: invert_tuple of an echo request.
+    cdef tuple_t r
+    r.src = t.dst
+    r.dst = t.src
+    # the code stays
+    r.rest = (t.rest & ~<uint64_t>0xff000000) | <uint64_t>ICMP_ECHO_REPLY << 24
     return r
 
 
