@@ -40,6 +40,7 @@ DUAL_STACK = {
     "routes": [("default", "198.51.100.1"), ("::/0", "2001:db8:b::fe")],
     "rules": """*nat
 -A PREROUTING -d 198.51.100.10/32 -p udp --dport 8000 -j DNAT --to-destination 10.244.7.7:53
+-A PREROUTING -d 198.51.100.10/32 -p tcp --dport 8000 -j DNAT --to-destination 10.244.7.7:53
 -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE
 -A POSTROUTING ! -s 10.244.0.0/16 -d 10.244.7.7/32 -j MASQUERADE
 COMMIT

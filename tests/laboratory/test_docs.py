@@ -63,14 +63,15 @@ COUNTED = {
     "DNAT, then MASQUERADE, UDP": ["new_dnat", "established_dnat"],
     "frames of 64 bytes, UDP": ["new_frames", "established_frames"],
     "frames of 64 bytes, TCP": ["new_frames_tcp", "established_frames_tcp"],
-    "port search among 99 % taken ports, UDP": ["port_search_99"],
+    "port search where 99 % and then all ports are taken, UDP": ["port_search_99"],
     "one of 10 or 10,000 services of one endpoint, iptables, TCP": ["services_10", "services_10000"],
     "one of 10 or 10,000 services of one endpoint, nftables, TCP": ["nft_services_10", "nft_services_10000"],
     "the first answer of UDP": ["first_answer"],
     "ICMP echo": ["new_icmp", "established_icmp"],
     "one `process_packet`, UDP": ["process_packet"],
-    "UDP with events on": ["established_events"],
+    "UDP with events on": ["new_events", "established_events"],
     "no rule at all": ["no_rules"],
+    "NOTRACK": ["notrack"],
     "port search among established connections that have all ports, TCP": ["port_search_tcp_100"],
 }
 
