@@ -6,6 +6,7 @@ from libc.stdlib cimport calloc, free
 from .types cimport *
 from .conntrack.tcp cimport flag_class, flags_valid, fn_tcp_next
 from .nat.best_ips cimport best_ips
+from .nat.candidates cimport port_window
 from .packet.checksum cimport csum_fold, csum_partial, csum_replace4
 from .tuples.hash cimport jhash2_words, splitmix64
 from .tuples.rehash cimport next_key
@@ -97,6 +98,17 @@ def choose_address(uint32_t src, uint32_t dst, uint32_t low, uint32_t high, uint
     t.flags = flags | RANGE_MAP_IPS
     made = best_ips(tuple_make(src, dst, 1, 2, 17, 0), zone, &t, manip)
     return tuple_src(made) if manip == MANIP_SRC else tuple_dst(made)
+
+
+def search_window(uint32_t proto, uint32_t sport, uint32_t manip, ports):
+    """The first port, or ICMP id, that a search may take, and how many there are; None: there is none. ports: those of the rule, None."""
+    cdef target_t t
+    cdef uint32_t low, size
+    t.flags = 0
+    if ports is not None:
+        t.flags = RANGE_PROTO_SPECIFIED
+        t.min_proto, t.max_proto = ports
+    return (low, size) if port_window(tuple_make(1, 2, sport, 3, proto, 0), &t, manip, &low, &size) else None
 
 
 def invert(uint32_t src, uint32_t dst, uint32_t sport, uint32_t dport, uint32_t proto):

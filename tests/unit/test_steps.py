@@ -88,6 +88,36 @@ def test_incremental_checksum_equals_recomputation():
         assert after == _steps.checksum(bytes(data))
 
 
+TCP, UDP, UDPLITE, SCTP, ICMP, GRE, ESP = 6, 17, 136, 132, 1, 47, 50
+SOURCE, DESTINATION = 0, 1
+
+
+@pytest.mark.parametrize("proto", [TCP, UDP, UDPLITE, SCTP])
+def test_ports_of_a_search(proto):
+    """The classes of source ports, on both sides of each bound (nf_nat_l4proto_unique_tuple)."""
+    for sport, window in (
+        (0, (1, 511)), (511, (1, 511)), (512, (600, 424)), (1023, (600, 424)), (1024, (1024, 64512)),
+        (65535, (1024, 64512)),
+    ):  # fmt: skip
+        assert _steps.search_window(proto, sport, SOURCE, None) == window
+        # without a range no rule asks for another port of the destination
+        assert _steps.search_window(proto, sport, DESTINATION, None) is None
+    for manip in (SOURCE, DESTINATION):
+        assert _steps.search_window(proto, 5, manip, (2000, 2000)) == (2000, 1)
+        assert _steps.search_window(proto, 5, manip, (0, 65535)) == (0, 65536)
+        # the kernel takes the ends in either order
+        assert _steps.search_window(proto, 5, manip, (2009, 2000)) == (2000, 10)
+
+
+def test_ids_and_keys_of_a_search():
+    for manip in (SOURCE, DESTINATION):
+        assert _steps.search_window(ICMP, 7, manip, None) == (0, 65536)
+        assert _steps.search_window(ICMP, 7, manip, (30, 39)) == (30, 10)
+        # keys of GRE begin at 1
+        assert _steps.search_window(GRE, 7, manip, None) == (1, 65535)
+        assert _steps.search_window(ESP, 7, manip, (30, 39)) is None
+
+
 def test_tcp_state_table_handshake_and_close():
     syn, synack, fin, ack, rst = range(5)
     path = [(0, syn, 1), (1, synack, 2), (0, ack, 3), (0, fin, 4), (1, ack, 5), (1, fin, 6), (0, ack, 7)]
