@@ -131,9 +131,12 @@ cdef inline uint32_t ahead_record(const engine_t *e, uint32_t i) noexcept nogil:
 cdef inline void look_ahead_in_ports(engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
     # look_ahead_in_ports: where the port search will probably lead if the port is taken, as a bitmap may know.
     cdef int bitmap = bitmap_find(e, ahead.reply[1])
-    cdef const bitmap_key_t *key = &e.bitmap_keys[bitmap]
+    cdef const bitmap_key_t *key
     cdef target_t range_
-    if bitmap < 0 or not set_run(e, key, 0, tuple_dport(ahead.reply[1]), 1):
+    if bitmap < 0:
+        return
+    key = &e.bitmap_keys[bitmap]
+    if not set_run(e, key, 0, tuple_dport(ahead.reply[1]), 1):
         return
     range_.flags = 0
     if ahead.memo != NULL:

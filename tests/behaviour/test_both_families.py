@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, MASQUERADE, OWN, SERVER, clients, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, MASQUERADE, OWN, SERVER, clients, nft_chain, router
 from behaviour.test_limits import filtered, queries
 from kernel.handmade import csum, icmp, ip4, ip6, udp
 from scapy.layers.inet import TCP
@@ -224,10 +224,9 @@ def test_a_bucket_of_hashlimit_lives_from_its_last_packet_on(family, pause):
 @FAMILIES
 def test_bytes_of_a_connection_beyond_32_bits(family):
     """nft_ct_get_eval_counter gives 64 bits; lists compare all of them."""
-    own = "ip" if family == 4 else "ip6"
     limits = (2**32 - 1, 2**32, 2**33, 2**33 + 1, 2**34)
     rules = "\n".join(f"ct bytes > {n} counter" for n in limits) + "\nct original bytes < 4294967296 counter"
-    nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 0;\n{rules}\n}}\n}}\n"
+    nft = nft_chain(family, rules)
     node = router(family, nft=nft)
     nat = fastnat.Engine(node)
     size, total, expected = 65_535, 0, dict.fromkeys(limits, 0)
@@ -518,9 +517,8 @@ def test_what_is_too_large_for_the_next_device(family, size, whole):
 
 @FAMILIES
 def test_a_limit_of_nftables_saves_up_no_more_than_its_burst(family):
-    own = "ip" if family == 4 else "ip6"
     rules = "limit rate 1/second burst 3 packets accept\ndrop"
-    nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 0;\n{rules}\n}}\n}}\n"
+    nft = nft_chain(family, rules)
     nat = fastnat.Engine(router(family, nft=nft))
     passed = [
         int((nat.process(queries(nat, family, 6), now)["verdict"] == Verdict.FORWARD).sum())

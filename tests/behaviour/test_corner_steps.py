@@ -16,6 +16,12 @@ LAYERS = {4: IP, 6: IPv6}
 CLIENT, SERVER, OWN = {4: "10.1.0.2", 6: "fd01::2"}, {4: "203.0.113.9", 6: "fd03::9"}, {4: "10.2.0.1", 6: "fd02::1"}
 
 
+def nft_chain(table, rules, hook="forward", priority=0):
+    """Return a table of nftables, of a family by its number or its name, with one chain of filter."""
+    kind = {4: "ip", 6: "ip6"}.get(table, table)
+    return f"table {kind} t {{\nchain c {{\ntype filter hook {hook} priority {priority};\n{rules}\n}}\n}}\n"
+
+
 def router(family, rules="", nft=""):
     """Return an engine between r0 and r1, with rules of its family."""
     node = fastnat.Node()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from behaviour.test_corner_steps import nft_chain
 from scapy.layers.inet import IP, TCP, UDP
 
 import fastnat
@@ -77,7 +78,7 @@ def test_ct_helper_of_nftables_asks_who_announced_the_connection():
     said = {"is": 'ct helper "ftp"', "is not": 'ct helper != "ftp"', "is another": 'ct helper != "tftp"'}
     rules = "\n".join(f'{match} counter comment "{name}"' for name, match in said.items())
     made = node()
-    made.load_nft(f"table inet t {{\nchain c {{\ntype filter hook forward priority 1;\n{rules}\n}}\n}}\n")
+    made.load_nft(nft_chain("inet", rules, priority=1))
     nat = fastnat.Engine(made)
 
     def counted():

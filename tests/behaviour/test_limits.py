@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, OWN, SERVER, clients, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, MASQUERADE, OWN, SERVER, clients, nft_chain, router
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 
@@ -168,7 +168,7 @@ def test_rules_of_nftables_find_nothing_behind_the_end_of_a_header(family, proto
         f"@{base},{8 * at},{8 * size} >= 0 counter"
         for base, end in sizes.items() for size in (1, 2, 4, 16) for at in range(max(end - size + 1, 0), end + 17)
     ]  # fmt: skip
-    nft = f"table {own} t {{\nchain c {{\ntype filter hook prerouting priority 0;\n" + "\n".join(rules) + "\n}\n}\n"
+    nft = nft_chain(family, "\n".join(rules), "prerouting")
     nat = fastnat.Engine(router(family, nft=nft))
     number = {"udp": 17, "tcp": 6, "icmp": 1 if family == 4 else 58}[proto]
     nat.process(nat.packets(proto=number, src=CLIENT[family], dst=SERVER[family], sport=1, dport=2048, iface="r0"))
@@ -253,8 +253,7 @@ def test_many_rules_between_few_that_match(family):
 
 @FAMILIES
 def test_policies_count_beside_chains_of_nftables(family):
-    own = "ip" if family == 4 else "ip6"
-    nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 1;\ncounter\n}}\n}}\n"
+    nft = nft_chain(family, "counter", priority=1)
     empty = "*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
     nat = fastnat.Engine(router(family, empty, nft))
     nat.process(queries(nat, family, 7, length=100))
@@ -297,8 +296,7 @@ ENDINGS = {
 @pytest.mark.parametrize("native", [False, True])
 def test_connections_that_are_over_do_not_count(family, ending, native):
     """already_closed of nf_conncount.c: TIME_WAIT and CLOSE, of TCP alone."""
-    own = "ip" if family == 4 else "ip6"
-    nft = f"table {own} t {{\nchain c {{\ntype filter hook forward priority 0;\nct count over 2 drop\n}}\n}}\n"
+    nft = nft_chain(family, "ct count over 2 drop")
     limit = "*filter\n-A FORWARD -p tcp -m connlimit --connlimit-above 2 -j DROP\nCOMMIT\n"
     nat = fastnat.Engine(router(family, nft=nft) if native else router(family, limit))
     now = 0.0

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from behaviour import talks
-from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, SERVER, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, SERVER, nft_chain, router
 from behaviour.test_ipvs_families import OF
 from behaviour.test_ipvs_families import node_of as balancer
 from nodes import make_dual
@@ -203,7 +203,7 @@ def test_two_loaded_values_are_combined_bit_by_bit(family, seed):
             rules.append(f"meta mark {op} ct mark == {other} counter")
             held.append(other == value)
     lines = "\n".join(["ct mark set 0x0f0f55aa", *rules])
-    nft = f"table inet t {{\nchain c {{\ntype filter hook forward priority 1;\n{lines}\n}}\n}}\n"
+    nft = nft_chain("inet", lines, priority=1)
     nat = fastnat.Engine(make_dual(native=nft))
     ends = {"src": text.to_text(src), "dst": text.to_text(dst)}
     nat.process(nat.packets(proto="udp", sport=1, dport=2, iface="cni0", mark=mark, **ends), 0.0)
@@ -362,8 +362,7 @@ def test_headers_alone_have_no_options_and_nothing_between_them(family):
         6: [f"exthdr {name}" for name in ("hbh", "rt", "frag", "dst")],
     }[family] + [f"tcp option {name}" for name in ("maxseg", "sack-perm", "window", "timestamp")]
     lines = "\n".join(f"{ask} {there} counter" for ask in asks for there in ("exists", "missing"))
-    kind = "ip" if family == 4 else "ip6"
-    nft = f"table {kind} t {{\nchain c {{\ntype filter hook forward priority 1;\n{lines}\n}}\n}}\n"
+    nft = nft_chain(family, lines, priority=1)
     nat = fastnat.Engine(router(family, nft=nft))
     ends = {"src": CLIENT[family], "dst": SERVER[family], "sport": 7, "dport": 9, "iface": "r0"}
     nat.process(nat.packets(proto="tcp", tcp_flags=2, **ends), 1.0)
@@ -400,9 +399,8 @@ def test_an_address_that_differs_from_the_client_s_in_one_bit_opens_nothing(fami
 
 @FAMILIES
 def test_an_option_that_a_rule_takes_away_becomes_nops(family):
-    kind = "ip" if family == 4 else "ip6"
     rule = "reset tcp option sack-perm"
-    nft = f"table {kind} t {{\nchain c {{\ntype filter hook forward priority 1;\n{rule}\n}}\n}}\n"
+    nft = nft_chain(family, rule, priority=1)
     nat = fastnat.Engine(router(family, nft=nft))
     before = [("MSS", 1460), ("SAckOK", b""), ("WScale", 7)]
     after = [("MSS", 1460), ("NOP", None), ("NOP", None), ("WScale", 7)]
