@@ -163,7 +163,7 @@ def test_who_comes_by_another_device(family, seed):
 @pytest.mark.parametrize("proto", ["udp", "tcp", "icmp"])
 def test_rules_of_nftables_find_nothing_behind_the_end_of_a_header(family, proto):
     """A packet of headers alone ends where its transport header does."""
-    _own, sizes = ("ip" if family == 4 else "ip6"), {"nh": 20 if family == 4 else 40, "th": 20 if proto == "tcp" else 8}
+    sizes = {"nh": 20 if family == 4 else 40, "th": 20 if proto == "tcp" else 8}
     rules = [
         f"@{base},{8 * at},{8 * size} >= 0 counter"
         for base, end in sizes.items() for size in (1, 2, 4, 16) for at in range(max(end - size + 1, 0), end + 17)
