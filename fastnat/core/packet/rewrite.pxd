@@ -7,7 +7,8 @@
 from libc.stdint cimport uint8_t, uint32_t
 from ..types cimport *
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_sport, tuple_src, tuple_with_dst, tuple_with_src
-from .checksum cimport csum_replace2, csum_replace_addr, load_addr, load_be16, store_addr, store_be16, store_be32
+from .checksum cimport (change2, change_addr, csum_change, csum_replace2, csum_replace_addr, load_addr, load_be16,
+                       store_addr, store_be16, store_be32)
 from .extensions cimport CHAIN_WHOLE, skip_extensions
 from .parse cimport SOURCE_AT
 
@@ -15,8 +16,7 @@ from .parse cimport SOURCE_AT
 cdef inline void replace_port_and_addr(uint8_t *check, uint8_t *port, uint32_t new_port, addr_t old_addr,
                                        addr_t new_addr) noexcept nogil:
     # replace_port_and_addr: the checksum of an l4 header after a port and an address changed.
-    csum_replace_addr(check, old_addr, new_addr)
-    csum_replace2(check, load_be16(port), new_port)
+    csum_change(check, change_addr(old_addr, new_addr) + change2(load_be16(port), new_port))
 
 
 cdef inline bint has_id(uint32_t type_) noexcept nogil:
