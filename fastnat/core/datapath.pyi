@@ -50,6 +50,9 @@ class Datapath:
         link_dst: int = ...,
         link_src: int = ...,
     ) -> tuple[int, bytes | None, int, int, int, int, int, int, int, bool]: ...
+    def process_datagram(
+        self, data: bytes, iface: int, now: float, others: int = ..., link_dst: int = ..., link_src: int = ...
+    ) -> tuple[int, bytes | None]: ...
     def process_frames(
         self,
         buffer: NDArray[Any],

@@ -15,13 +15,13 @@ from .conntrack.create cimport create_conntrack
 from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
 from .conntrack.insert cimport conn_delete
 from .conntrack.lookup cimport find_tuple
-from .frames cimport first_outside, frames_t, run_frames, walk_datagram
+from .frames cimport first_outside, frames_t, run_frames, walk_alone
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
 from .ipvs.adopt cimport adopt_ipvs, control_again, told_by_entry
 from .ipvs.connection cimport end_serverless
 from .nat.masquerade cimport flush_masqueraded
 from .nat.ports_used cimport ports_used
-from .packet.parse cimport datagram_entry, datagram_t
+from .packet.parse cimport datagram_entry, datagram_t, ENTRY_HOOKS
 from .reload cimport change_policies, find_servers, forget_routes, pick_up_windows
 from .fib cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
@@ -141,6 +141,8 @@ cdef class Datapath:
     cdef engine_t e
     cdef double clock
     cdef uint32_t limit
+    # connections of the other family, of those
+    cdef uint32_t others
     # the thread that uses it, 0 none; how many calls deep; whether a batch is at work
     cdef unsigned long owner
     cdef uint32_t depth
@@ -550,6 +552,33 @@ cdef class Datapath:
         """Ask process_shard() to stop soon, or, before it begins, not to; the only call that may be made meanwhile."""
         self.halted = wanted
 
+    cdef object _datagram(self, object data, double now, datagram_t *d, uint32_t others, uint64_t link_dst, uint64_t link_src,
+                          result_t *r):
+        # _datagram: run one. d: all but where it lies. => Its bytes as they leave, or None.
+        cdef bytes given = data if type(data) is bytes else bytes(data)
+        cdef pkt_t p
+        d.data = &self.scratch.room[0]
+        # no IP header says more than 65,535; what is longer has bytes behind its datagram
+        d.length = <uint32_t>min(len(given), DATAGRAM_ROOM - 1)
+        d.room = DATAGRAM_ROOM
+        self.begin()
+        try:
+            if not now >= self.clock or now > 1e15:
+                raise ClockError(f"time goes back from {self.clock} s to {now} s, or is none")
+            self._leave_room(others)
+            memcpy(d.data, <const char *>given, d.length)
+            advance_to(&self.e, tick_of(now))
+            self.e.link_dst = link_dst
+            self.e.link_src = link_src
+            walk_alone(&self.e, d, &p, self.scratch.ring, self.scratch.packets, r)
+            self.clock = now
+            # copied while the engine is ours: the room is shared by all packets
+            return (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
+        finally:
+            self.e.link_dst = 0
+            self.e.link_src = 0
+            self.end()
+
     def process_packet(self, data not None, uint32_t iface, double now, uint32_t mark=0, uint32_t largest=0, uint32_t entry=0,
                        uint64_t link_dst=0, uint64_t link_src=0):
         """Run one datagram.
@@ -560,36 +589,29 @@ cdef class Datapath:
         from among the fragments; 2 for a datagram that passed PREROUTING in fragments. link_dst, link_src: addresses of its
         frame, see FN_MAC_BITS.
         """
-        cdef bytes given = data if type(data) is bytes else bytes(data)
         cdef datagram_t d
-        cdef pkt_t p
         cdef result_t r
-        d.data = &self.scratch.room[0]
-        # no IP header says more than 65,535; what is longer has bytes behind its datagram
-        d.length = <uint32_t>min(len(given), DATAGRAM_ROOM - 1)
-        d.room = DATAGRAM_ROOM
         d.iface = iface
         d.mark = mark
         d.largest = largest
         d.entry = <datagram_entry>entry
-        self.begin()
-        try:
-            if not now >= self.clock or now > 1e15:
-                raise ClockError(f"time goes back from {self.clock} s to {now} s, or is none")
-            memcpy(d.data, <const char *>given, d.length)
-            advance_to(&self.e, tick_of(now))
-            self.e.link_dst = link_dst
-            self.e.link_src = link_src
-            walk_datagram(&self.e, &d, &p, NULL, 0, &r)
-            self.clock = now
-            # copied while the engine is ours: the room is shared by all packets
-            rewritten = (<char *>d.data)[:p.len] if r.verdict != VERDICT_DROP else None
-        finally:
-            self.e.link_dst = 0
-            self.e.link_src = 0
-            self.end()
+        rewritten = self._datagram(data, now, &d, self.others, link_dst, link_src, &r)
         return (r.verdict, rewritten, r.out_iface, r.ctinfo, r.reason, addr_to_int(r.src), addr_to_int(r.dst), r.sport, r.dport,
                 r.copied != 0)
+
+    def process_datagram(self, data not None, uint32_t iface, double now, uint32_t others=0, uint64_t link_dst=0, uint64_t link_src=0):
+        """Run one datagram that came whole: (verdict, rewritten bytes or None), the first two that process_packet returns.
+
+        others: as for leave_room.
+        """
+        cdef datagram_t d
+        cdef result_t r
+        d.iface = iface
+        d.mark = 0
+        d.largest = 0
+        d.entry = ENTRY_HOOKS
+        rewritten = self._datagram(data, now, &d, others, link_dst, link_src, &r)
+        return r.verdict, rewritten
 
     cdef int _frames(self, frames_t *f, object buffer, object offsets, object ifaces) except -1:
         # _frames: check what process_frames is given but for time and results, both of which come last.
@@ -1033,6 +1055,7 @@ cdef class Datapath:
             self._leave_room(others)
 
     cdef void _leave_room(self, uint32_t others) noexcept:
+        self.others = others
         self.e.max_conns = self.limit - others if others < self.limit else 0
 
     def take_events(self):

@@ -3,22 +3,31 @@
 # Source: ours; the walk itself is hooks.
 # Invariants: a datagram is looked at in a copy that nobody else can write to, and written back only where it was. Offsets are
 # looked at again when it is their turn, as somebody may write to them meanwhile. The run may stop behind any datagram. The
-# stages of batch look ahead at what a datagram seems to be; only what it turns out to be in its copy decides.
+# stages of batch look ahead at what a datagram seems to be; a short way is taken only if it turns out to be that in its copy.
 # Differs from the kernel: nothing.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from .types cimport *
-from .batch cimport begin_half, DATAGRAM_ROOM, DECIDE, group_size, group_t, HALF, RING, take_classes, take_turn, turn_t, turns_of
+from .batch cimport (begin_half, DATAGRAM_ROOM, DECIDE, fetch, group_size, group_t, HALF, RING, stage_hash, stage_probe, take_classes,
+                     take_turn, turn_t, turns_of, was_mistaken)
 from .conntrack.expire cimport advance_to, tick_before, tick_of
-from .conntrack.lookup cimport find_tuple
 from .hooks cimport deliver, walk
 from .packet.checksum cimport load_addr, load_be16
+from .packet.extensions cimport BEHIND_ADDRESSES, V6_HEADER
 from .packet.packet cimport pkt_reset, store
 from .packet.parse cimport datagram_t, ENTRY_HOOKS, ENTRY_INPUT, parse_ip, SOURCE_AT
-from .shortcuts.established_bytes cimport BEHIND_ADDRESSES, pass_bytes
+from .shortcuts.conditions cimport is_bare
+from .shortcuts.datagrams cimport open_bytes, pass_bytes
+from .shortcuts.pass_memo cimport remember_pass
 from .tuples.hash cimport begin_packet, tuple_hash
 from .tuples.rehash cimport is_crowded, rehash
-from .tuples.tuple cimport tuple_equal, tuple_make, tuple_proto
+from .tuples.tuple cimport tuple_equal, tuple_make
+
+
+cdef enum:
+    # bytes of these headers, without options
+    UDP_HEADER = 8
+    TCP_HEADER = 20
 
 
 cdef struct frames_t:
@@ -71,24 +80,34 @@ cdef inline void load_datagram(engine_t *e, const datagram_t *d, pkt_t *p) noexc
     e.stats[STAT_PACKETS] += 1
 
 
-cdef inline uint32_t recognize(engine_t *e, pkt_t *p, group_t *g, uint32_t i) noexcept nogil:
-    # recognize: the hash of a parsed datagram's tuple, and what the stages have looked ahead for it as i-th of a group, if it is
-    # what it seemed to be. g NULL: nobody has looked.
-    # => The table id that may be its, where a short way asks for it, or FN_NONE.
-    if g != NULL and tuple_equal(p.t, g.tuples[i]) and p.in_iface == g.packets[i].iface and p.mark == g.packets[i].mark:
-        p.hash = g.hashes[i]
-        if g.found[i] == FN_NONE:
-            p.ahead = &g.ahead[i]
-            take_classes(p, p.ahead)
-        return g.found[i]
-    p.hash = tuple_hash(e, p.t)
-    return find_tuple(e, p.t, p.hash, p.now) if g == NULL and e.shortly and tuple_proto(p.t) == PROTO_UDP else FN_NONE
+cdef inline bint is_as_seen(const pkt_t *p, const packet_t *seen, tuple_t t) noexcept nogil:
+    # is_as_seen: whether a parsed datagram is what it seemed to be: somebody may have written to it meanwhile.
+    return (tuple_equal(p.t, t) and p.in_iface == seen.iface and p.mark == seen.mark and p.tcp_flags == seen.tcp_flags
+            and p.length == seen.length)
+
+
+cdef inline bint decide_shortly(engine_t *e, pkt_t *p, group_t *g, uint32_t i, result_t *out) noexcept nogil:
+    # decide_shortly: a parsed datagram as the header that the stages have seen as i-th of a group.
+    # => False: take the long way.
+    cdef const packet_t *in_ = g.packets + i
+    cdef bint missed = g.found[i] == FN_NONE
+    if not missed and e.shortly:
+        if pass_bytes(e, in_, p, g.found[i], out):
+            return True
+        missed = was_mistaken(e, g, i)
+    if not missed:
+        return False
+    if e.shortly and open_bytes(e, in_, p, &g.ahead[i], out):
+        return True
+    p.ahead = &g.ahead[i]
+    take_classes(p, p.ahead)
+    return False
 
 
 cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p, group_t *g, uint32_t i, result_t *out) noexcept nogil:
-    # walk_datagram: parse one, the i-th of a group unless that is NULL, and take it through the hooks; it is rewritten where it
-    # lies, p.len bytes then.
-    cdef uint32_t reason, id_
+    # walk_datagram: parse one, the i-th of a group, and take it through the hooks; it is rewritten where it lies, p.len bytes then.
+    cdef uint32_t reason
+    cdef bint seen
     load_datagram(e, d, p)
     reason = parse_ip(e, p, d)
     if reason == REASON_NONE and d.iface >= e.n_ifaces:
@@ -98,15 +117,19 @@ cdef inline void walk_datagram(engine_t *e, const datagram_t *d, pkt_t *p, group
         p.reason = <uint8_t>reason
         store(p, out)
         return
-    id_ = recognize(e, p, g, i)
-    if fn_unlikely(d.entry == ENTRY_INPUT):
-        deliver(e, p)
-    elif id_ != FN_NONE and pass_bytes(e, p, id_, out):
-        return
-    else:
-        walk(e, p)
-    e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
-    store(p, out)
+    seen = is_as_seen(p, g.packets + i, g.tuples[i])
+    p.hash = g.hashes[i] if seen else tuple_hash(e, p.t)
+    # fragments put together behind PREROUTING have passed some of the hooks
+    seen = seen and d.entry != ENTRY_INPUT
+    if not seen or not decide_shortly(e, p, g, i, out):
+        if fn_unlikely(d.entry == ENTRY_INPUT):
+            deliver(e, p)
+        else:
+            walk(e, p)
+        if fn_unlikely(e.ruled != 0) and e.shortly and seen and is_bare(p):
+            remember_pass(e, g.packets + i, p)
+        e.stats[STAT_PORT_SEARCH_PROBES] += p.probes
+        store(p, out)
     # between packets: another key moves every item, and nobody holds a place in the tables now
     if fn_unlikely(is_crowded(e)):
         rehash(e)
@@ -125,25 +148,40 @@ cdef inline uint64_t frame_at(const frames_t *f, uint64_t i, uint64_t *size) noe
     return at
 
 
-cdef inline void peek(const frames_t *f, uint64_t i, packet_t *header) noexcept nogil:
-    # peek: the header of what frame i seems to be, of UDP or TCP; nothing is checked, and nothing but what is fetched depends on it.
-    cdef uint64_t size
-    cdef const uint8_t *data = f.data + frame_at(f, i, &size)
+cdef inline void peek(const uint8_t *data, uint64_t size, uint16_t iface, packet_t *header) noexcept nogil:
+    # peek: the header of what a datagram seems to be, of UDP or TCP; nothing is checked, and nothing but what is fetched depends on it.
+    cdef uint8_t proto
     memset(header, 0, sizeof(packet_t))
     # of ICMP that asks nothing, nothing is looked ahead for
     header.proto = PROTO_ICMP
-    header.iface = f.ifaces[i]
-    if size < BEHIND_ADDRESSES + 20 or data[0] != (0x60 if FN_V6 else 0x45):
+    header.iface = iface
+    if size < BEHIND_ADDRESSES + UDP_HEADER or data[0] != (0x60 if FN_V6 else 0x45):
         return
-    if (data[6] if FN_V6 else data[9]) not in (PROTO_UDP, PROTO_TCP):
+    proto = data[6] if FN_V6 else data[9]
+    if proto != PROTO_UDP and (proto != PROTO_TCP or size < BEHIND_ADDRESSES + TCP_HEADER):
         return
-    header.proto = data[6] if FN_V6 else data[9]
+    header.proto = proto
     header.src = load_addr(data + SOURCE_AT)
     header.dst = load_addr(data + SOURCE_AT + FN_ADDR_BYTES)
     header.sport = <uint16_t>load_be16(data + BEHIND_ADDRESSES)
     header.dport = <uint16_t>load_be16(data + BEHIND_ADDRESSES + 2)
+    header.length = <uint16_t>(load_be16(data + 4) + V6_HEADER if FN_V6 else load_be16(data + 2))
     if header.proto == PROTO_TCP:
         header.tcp_flags = data[BEHIND_ADDRESSES + 13]
+
+
+cdef inline void walk_alone(engine_t *e, const datagram_t *d, pkt_t *p, group_t *g, packet_t *header, result_t *out) noexcept nogil:
+    # walk_alone: walk_datagram for one that comes by itself: it is a group of one. g, header: room for it.
+    peek(d.data, d.length, <uint16_t>d.iface, header)
+    header.mark = d.mark
+    stage_hash(e, g, e.stats[STAT_PACKETS], header, 1)
+    # where no short way is taken nothing is looked ahead for: any record will do
+    g.found[0] = 0
+    if e.shortly:
+        stage_probe(e, g)
+        # they travel while the bytes are checked
+        fetch(g.lines, g.n_lines)
+    walk_datagram(e, d, p, g, 0, out)
 
 
 cdef inline void walk_frame(engine_t *e, const frames_t *f, uint64_t at, group_t *g, uint32_t i, uint8_t *room, pkt_t *p) noexcept nogil:
@@ -189,14 +227,16 @@ cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, g
     cdef uint64_t n = f.n - done
     cdef uint64_t number = e.stats[STAT_PACKETS]
     cdef uint64_t begun = fn_cycles()
-    cdef uint64_t k, first
+    cdef uint64_t k, first, size
     cdef uint32_t i, decided
+    cdef const uint8_t *data
     cdef packet_t *seen
     cdef turn_t turn
     for k in range(turns_of(n)):
         seen = headers + k % RING * FN_STAGE
         for i in range(group_size(n, k)):
-            peek(f, done + k * FN_STAGE + i, seen + i)
+            data = f.data + frame_at(f, done + k * FN_STAGE + i, &size)
+            peek(data, size, f.ifaces[done + k * FN_STAGE + i], seen + i)
         take_turn(e, ring, n, k, seen, number, &turn)
         if k < DECIDE:
             begin_half(&turn, 0)

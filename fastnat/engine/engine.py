@@ -176,6 +176,8 @@ class Engine:
         cores = self._cores()
         # for a node without IPv6, where no batch has to be assigned and no other family shares the clock
         self._only = cores[4] if len(cores) == 1 else None
+        # of each family its datapath and the other one
+        self._pairs = None if self._only else ((cores[4], cores[6]), (cores[6], cores[4]))
         self._last = cores[4]
 
     def _cores(self) -> dict[int, Datapath]:
@@ -351,20 +353,18 @@ class Engine:
 
         return meet
 
-    def follow(self, core: Datapath, now: float | NDArray[np.float64]) -> None:
-        """Bring both families to the time of a packet that has been checked; ClockError when now is earlier."""
-        if self._only is not None:
-            return
-        other = self._other(core)
-        if type(now) is float and now == core.now == other.now:
-            # as most packets come: no time passes, and only how many are live counts
-            core.leave_room(int(other.count))
-            return
+    def follow(self, core: Datapath, now: float | NDArray[np.float64]) -> int:
+        """Bring both families to the time of a packet that has been checked; ClockError when now is earlier.
+
+        Returns the number of connections of the other family, for which room is left.
+        """
         meet = self._meeting(core, now)
-        if meet is not None:
-            others = meet()
-            core.advance(self.now)
-            core.leave_room(others)
+        if meet is None:
+            return 0
+        others = meet()
+        core.advance(self.now)
+        core.leave_room(others)
+        return others
 
     def process_packet(
         self, data: bytes, iface: str = "local", now: float = 0.0, link: bytes = b""
@@ -382,16 +382,23 @@ class Engine:
         number = self._iface_numbers.get(iface) if isinstance(iface, str) else None
         if number is None:
             number = self.node.iface_number(iface)
-        result = self.run(data, number, now, 0, 0, link_of(link)) if link else self.run(data, number, now)
-        return VERDICTS[result[0]], result[1]
+        if self._pairs is None:
+            core, others = self.stacks[4].core, 0
+        else:
+            core, other = self._pairs[data[:1] >= b"\x60"]
+            # most packets come while no time passes, and only how many are live counts
+            others = other.count if now == core.now == other.now else self.follow(core, now)
+        if link:
+            verdict, rewritten = core.process_datagram(data, number, now, others, *link_of(link))
+        else:
+            verdict, rewritten = core.process_datagram(data, number, now, others)
+        return VERDICTS[verdict], rewritten
 
     def run(
         self, data: bytes, iface: int, now: float, largest: int = 0, entry: int = 0, link: tuple[int, int] = (0, 0)
     ) -> Answer:
         """Run one datagram through the datapath of its family; see Datapath.process_packet."""
-        if self._only is not None:
-            return self._only.process_packet(data, iface, now, 0, largest, entry, *link)
-        core = self.stacks[6 if data[:1] >= b"\x60" else 4].core
+        core = self.stacks[6 if self._pairs is not None and data[:1] >= b"\x60" else 4].core
         self.follow(core, now)
         return core.process_packet(data, iface, now, 0, largest, entry, *link)
 

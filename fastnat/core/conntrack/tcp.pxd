@@ -12,7 +12,7 @@ from .insert cimport conn_delete, conn_kill
 from .protocols cimport account, CT_ACCEPT, CT_INVALID, CT_PASS, CT_REPEAT, refresh, timeouts_of
 from .tcp_window cimport (before_seq, CLASS_ACK, CLASS_FIN, CLASS_NONE, CLASS_RST, CLASS_SYN, CLASS_SYNACK, in_window,
                           tcp_options, TCP_BE_LIBERAL, TCP_CLOSE_INIT, TCP_DATA_UNACK, TCP_EXP_CHALLENGE_ACK,
-                          TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN, TCP_WINDOW_SCALE, WINDOW_ACCEPT,
+                          slide_within, TCP_MAXACK_SET, TCP_SACK_PERM, TCP_SIMULTANEOUS_OPEN, TCP_WINDOW_SCALE, WINDOW_ACCEPT,
                           WINDOW_INVALID)
 from .timing_wheel cimport wheel_bring_forward
 
@@ -404,3 +404,28 @@ cdef inline uint32_t open_plain(engine_t *e, uint32_t ct, uint32_t end) noexcept
 cdef inline bint is_plain_syn(uint32_t flags) noexcept nogil:
     # is_plain_syn: whether a segment opens a connection.
     return flags_valid(flags) and flag_class(flags) == CLASS_SYN
+
+
+cdef inline bint pass_within(engine_t *e, pkt_t *p) noexcept nogil:
+    # pass_within: tcp_packet for a segment with sequence numbers of which plain_next tells the next state, and that lies within
+    # the windows: it is accepted.
+    # => False: tcp_packet has to judge it; nothing has changed.
+    cdef uint32_t old = e.conns[p.ct].state
+    cdef uint32_t new = plain_next(e, p.ct, p.dir, p.tcp_flags)
+    if new == NO:
+        return False
+    p.tcp_class = <uint8_t>flag_class(p.tcp_flags)
+    if not slide_within(e, p):
+        return False
+    tcp_accepted(e, p, old, new)
+    return True
+
+
+cdef inline void learn_opener(engine_t *e, pkt_t *p, uint32_t ct) noexcept nogil:
+    # learn_opener: what open_plain left out of the state of a connection whose SYN has sequence numbers, a window and options.
+    p.ct = ct
+    p.dir = 0
+    p.tcp_class = CLASS_SYN
+    tcp_new(e, p)
+    in_window(e, p)
+    enter_state(e, ct, 0, CLASS_SYN, NO, SS)

@@ -344,13 +344,24 @@ cdef inline void count_repeat(tcp_t *t, const segment_t *g) noexcept nogil:
     t.retrans = 0
 
 
+cdef inline void slide(const pkt_t *p, tcp_t *t, const segment_t *g) noexcept nogil:
+    # slide: what a segment for which all bounds hold says about the windows.
+    # the window of a SYN is never scaled (RFC 7323)
+    # and of others it has 30 bits at the most, as tcp_options takes no scale above 14
+    cdef uint32_t win = g.win if g.syn else g.win << t.scale[g.s]
+    slide_sender(t, g, win)
+    slide_receiver(t, g, win)
+    if p.tcp_class == CLASS_ACK:
+        count_repeat(t, g)
+
+
 cdef inline int in_window(engine_t *e, pkt_t *p) noexcept nogil:
     # in_window: compare with the windows, and slide them (tcp_in_window).
     # => WINDOW_ACCEPT, WINDOW_INVALID, or WINDOW_IGNORE (6.18): pass it translated, learn nothing from it.
     cdef tcp_t *t = &e.tcp[p.ct]
     cdef uint32_t state = e.conns[p.ct].state
     cdef segment_t g
-    cdef uint32_t fits, win
+    cdef uint32_t fits
     read_segment(e, p, t, &g)
     # it may move the bounds, so it comes before any comparison
     if learn_sender(e, p, t, &g, state):
@@ -359,11 +370,21 @@ cdef inline int in_window(engine_t *e, pkt_t *p) noexcept nogil:
     fits = compare(t, &g)
     if fits != FITS_ALL:
         return outside(e, t, &g, fits)
-    # the window of a SYN is never scaled (RFC 7323)
-    # and of others it has 30 bits at the most, as tcp_options takes no scale above 14
-    win = g.win if g.syn else g.win << t.scale[g.s]
-    slide_sender(t, &g, win)
-    slide_receiver(t, &g, win)
-    if p.tcp_class == CLASS_ACK:
-        count_repeat(t, &g)
+    slide(p, t, &g)
     return WINDOW_ACCEPT
+
+
+cdef inline bint slide_within(engine_t *e, const pkt_t *p) noexcept nogil:
+    # slide_within: in_window for a segment that is not the first of its end and for which all bounds hold.
+    # => False: in_window has to judge it; nothing has changed.
+    cdef tcp_t *t = &e.tcp[p.ct]
+    cdef uint32_t state = e.conns[p.ct].state
+    cdef segment_t g
+    read_segment(e, p, t, &g)
+    if t.td_maxwin[g.s] == 0 or speaks_again(e, t, &g, state):
+        return False
+    fill_in(t, &g, state)
+    if compare(t, &g) != FITS_ALL:
+        return False
+    slide(p, t, &g)
+    return True

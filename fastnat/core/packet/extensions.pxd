@@ -6,6 +6,13 @@
 from libc.stdint cimport uint8_t, uint32_t
 from .checksum cimport load_be16
 
+# where the header of a protocol stands when nothing lies between it and the addresses
+cdef extern from *:
+    """
+    #define FN_BEHIND_ADDRESSES (FN_V6 ? 40 : 20)
+    """
+    const uint32_t BEHIND_ADDRESSES "FN_BEHIND_ADDRESSES"
+
 cdef enum:
     V6_HEADER = 40
     V6_HOPS = 0

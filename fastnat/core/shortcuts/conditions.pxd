@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, uint32_t
 from ..types cimport *
 from ..conntrack.lookup cimport dst16_count
 from ..conntrack.tcp cimport is_plain_syn
+from ..packet.extensions cimport BEHIND_ADDRESSES
 from ..tuples.tuple cimport asks_echo, tuple_dport, tuple_dst, tuple_equal, tuple_proto
 from ..validate cimport may_be_forwarded
 
@@ -96,6 +97,12 @@ cdef inline bint may_be_repeated(const engine_t *e, const pkt_t *p) noexcept nog
     return e.routes[p.route - 1].kind == ROUTE_UNICAST and e.routes[p.route - 1].hops <= 1 and are_there(e, p, PLACE_RAW)
 
 
+cdef inline bint is_bare(const pkt_t *p) noexcept nogil:
+    # is_bare: whether a parsed datagram is whole, and nothing lies between its addresses and its protocol: options are followed,
+    # and time stamps written; extension headers are read.
+    return p.tracked and p.part == PART_WHOLE and p.l4off == BEHIND_ADDRESSES
+
+
 cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil:
     # may_have_memo: whether hooks may follow a memo, or make one, for a packet behind conntrack in PREROUTING.
     if not e.shortly or e.n_memos == 0:
@@ -106,8 +113,7 @@ cdef inline bint may_have_memo(const engine_t *e, const pkt_t *p) noexcept nogil
     # without nat there is no null binding either
     if not e.nat_hooks:
         return False
-    # bytes are rewritten hook by hook
-    if p.data != NULL:
+    if p.data != NULL and not is_bare(p):
         return False
     # a zone of a template is in no key; who is held confirms later, and not in `follow`
     if p.template_zone or p.held:
@@ -123,6 +129,9 @@ cdef inline bint is_led_away(const memo_t *memo, tuple_t t) noexcept nogil:
 
 cdef inline bint may_follow(const engine_t *e, const pkt_t *p, const memo_t *memo) noexcept nogil:
     # may_follow: whether a packet, as it came out of conntrack, goes by its memo up to confirm.
+    # bytes are rewritten hook by hook
+    if p.data != NULL:
+        return False
     # rules of raw have counted the packet already
     if e.ruled & chain_at[PLACE_RAW] or not is_led_away(memo, p.t):
         return False

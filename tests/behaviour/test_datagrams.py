@@ -11,6 +11,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, IPv6Ext
 
 import fastnat
 from fastnat import Verdict
+from fastnat.dtypes import CONN_LIVE
 
 NFT = "table inet t {{ chain c {{ type nat hook postrouting priority 100; oifname r1 {} }} }}"
 NAT = MASQUERADE.format("")
@@ -28,6 +29,15 @@ RULES = {
     },
     "a helper": {"rules": f"{NAT}*raw\n-A PREROUTING -p udp --dport 69 -j CT --helper tftp\nCOMMIT\n"},
     "nftables": {"nft": NFT.format("masquerade")},
+    "filter": {
+        "rules": f"{NAT}*filter\n-A FORWARD -m conntrack --ctstate INVALID -j DROP\n-A FORWARD -i r0 -j ACCEPT\n"
+        "-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j ACCEPT\n-A FORWARD -j ACCEPT\nCOMMIT\n"
+        "*mangle\n-A PREROUTING -i r0 -j MARK --set-mark 7\nCOMMIT\n"
+    },
+    "a service": {
+        "rules": "*nat\n-A PREROUTING -d {server} -p tcp -j DNAT --to {to}\n"
+        "-A PREROUTING -d {server} -p udp -j DNAT --to {to}\n" + NAT.removeprefix("*nat\n")
+    },
     "marks": {"rules": f"{NAT}*mangle\n-A PREROUTING -i r0 -j CONNMARK --set-mark 5\nCOMMIT\n"},
 }
 SEEDS = [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
@@ -36,7 +46,8 @@ IFACES = {"r0": 2, "r1": 3}
 
 
 def node_of(name, family, rng):
-    rules = dict(RULES[name])
+    to = "192.0.2.77:8080" if family == 4 else "[fd02::77]:8080"
+    rules = {k: v.replace("{server}", SERVER[family]).replace("{to}", to) for k, v in RULES[name].items()}
     if family == 6 and "rules" in rules:
         rules["rules"] = rules["rules"].replace("-m ttl --ttl-lt", "-m hl --hl-lt")
     node = router(family, **rules)
@@ -103,9 +114,18 @@ def talk(rng, family):
                 known.append((proto, (answer.dst, answer.src), (answer.payload.dport, answer.payload.sport)))
 
 
+def windows(nat):
+    """Return what the engine knows of the TCP connections that live, beside their states: numbers, windows, options."""
+    found = []
+    for stack in nat.stacks.values():
+        conns, tcp = stack.core.arrays["conns"], stack.core.arrays["tcp"]
+        found += [tcp[k].tobytes() for k in np.flatnonzero((conns["flags"] & CONN_LIVE != 0) & (conns["state"] != 0))]
+    return found
+
+
 def seen(nat):
     events = [taken_events(nat, v) for v in nat.stacks]
-    return nat.conntrack.format("proc"), nat.stats, [nat.save_rules(v) for v in nat.stacks], events
+    return windows(nat), nat.conntrack.format("proc"), nat.stats, [nat.save_rules(v) for v in nat.stacks], events
 
 
 def frames(nat, parts, ifaces, now):
@@ -156,6 +176,69 @@ def test_bytes_take_the_short_way_as_they_take_the_long(family, rng, node, seed)
     assert seen(short) == seen(long)
     assert seen(one) == seen(other)
     for nat in (short, one):
+        nat.check()
+
+
+def segment(rng, family, conn, back):
+    """Return one segment of a connection in which both ends count; a few are odd."""
+    (src, dst), (sport, dport) = (c[::-1] for c in conn["out"]) if back else conn["sent"]
+    flags = rng.choice(["A", "A", "PA", "PA", "FA"]) if conn["answered"] else "SA" if back else "S"
+    conn["answered"] |= back
+    if rng.random() < 0.05:
+        flags = rng.choice(["S", "SA", "R", "RA", "F", "", "SF"])
+    mine, other = conn["seq"][back], conn["seq"][not back]
+    off = rng.choice([0] * 12 + [1, -1, 70_000, -70_000, 1 << 31])
+    options = (
+        [("MSS", 1460), ("WScale", rng.choice([0, 7, 15])), ("SAckOK", b"")]
+        if "S" in flags
+        else [("Timestamp", (1, 2))]
+    )
+    layer = TCP(
+        sport=sport, dport=dport, flags=flags, seq=(mine + off) % 2**32, ack=other if "A" in flags else 0,
+        window=rng.choice([0, 1, 500, 64_000, 65_535]), options=options[: rng.randrange(len(options) + 1)],
+    )  # fmt: skip
+    size = rng.choice([0, 0, 1, 60, 1200]) if "S" not in flags or rng.random() < 0.1 else 0
+    data = bytearray(bytes((IP if family == 4 else IPv6)(src=src, dst=dst) / layer / rng.randbytes(size)))
+    if rng.random() < 0.03:
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    if not off:
+        conn["seq"][back] = (mine + size + ("S" in flags) + ("F" in flags)) % 2**32
+    return bytes(data)
+
+
+@drawn
+def test_connections_with_windows(family, rng, node, seed):
+    limits = {"net.netfilter.nf_conntrack_tcp_timeout_max_retrans": rng.choice(["300", "300", "60", "119"])}
+    node.sysctls.update(limits)
+    profile, room = rng.choice(["linux-6.18", "linux-6.18", "linux-5.4"]), rng.choice(EVENTS)
+    ways = [fastnat.Engine(node, profile, seed, remember=r, events=room) for r in (True, False, True, False)]
+    conns, now, parts, ifaces = [], 0.0, [], []
+    for _ in range(400):
+        conn = rng.choice(conns) if conns and rng.random() < 0.9 else None
+        if conn is None:
+            sent = (str(rng.choice(clients(family, 5))), SERVER[family]), (rng.randrange(4000, 4040), 443)
+            conn = {"sent": sent, "out": None, "seq": [rng.choice([5, 2**32 - 3]), 7], "answered": False}
+            conns = [*conns[-12:], conn]
+        back = conn["out"] is not None and rng.random() < 0.5
+        data = segment(rng, family, conn, back)
+        iface = "r1" if back else "r0"
+        answers = [nat.process_packet(data, iface, now) for nat in ways[2:]]
+        assert answers[0] == answers[1]
+        if answers[0][0] == Verdict.FORWARD and not back:
+            left = (IP if family == 4 else IPv6)(answers[0][1])
+            if left.haslayer(TCP):
+                conn["out"] = (left.src, left.dst), (left[TCP].sport, left[TCP].dport)
+        parts.append(data)
+        ifaces.append(iface)
+        if rng.random() < 0.03:
+            assert frames(ways[0], parts, ifaces, now) == frames(ways[1], parts, ifaces, now)
+            parts, ifaces = [], []
+            now += rng.choice([0.0, 0.004, 1.0, 59.0, 118.0])
+            for nat in ways:
+                nat.advance(now)
+    assert seen(ways[0]) == seen(ways[1])
+    assert seen(ways[2]) == seen(ways[3])
+    for nat in ways:
         nat.check()
 
 
