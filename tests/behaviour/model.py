@@ -38,8 +38,9 @@ def rol(x, n):
     return (x << n | x >> 32 - n) & 0xFFFFFFFF
 
 
-def jhash2(words, iv):
-    a = b = c = 0xDEADBEEF + 4 * len(words) + iv & 0xFFFFFFFF
+def jhash2(words, iv, length=None):
+    """Return lookup3 of words; length: of their bytes, if the last word has less than four."""
+    a = b = c = 0xDEADBEEF + (4 * len(words) if length is None else length) + iv & 0xFFFFFFFF
     words = list(words)
     while len(words) > 3:
         a, b, c = a + words.pop(0) & 0xFFFFFFFF, b + words.pop(0) & 0xFFFFFFFF, c + words.pop(0) & 0xFFFFFFFF

@@ -6,7 +6,7 @@
 # Differs from the kernel: VLAN tags are taken off with their device, also in front of INGRESS.
 from libc.stdint cimport uint32_t, uint64_t
 from ..types cimport *
-from ..fib cimport classify, is_multicast, packet_type
+from ..fib cimport classify, is_limited_broadcast, is_multicast, packet_type
 from ..source_address cimport next_hop
 from ..tuples.tuple cimport tuple_dst, tuple_src
 
@@ -111,7 +111,8 @@ cdef inline bint frame_out(engine_t *e, pkt_t *p, uint64_t *dst, uint64_t *src) 
     src[0] = e.macs[p.out_iface]
     if is_multicast(to):
         dst[0] = mac_of_group(to)
-    elif not FN_V6 and is_sent_to_all(e, p):
+    # 255.255.255.255 has whatever route its device has, the default one for example (arp_constructor asks for the address)
+    elif not FN_V6 and (is_sent_to_all(e, p) or is_limited_broadcast(to)):
         dst[0] = MAC_ALL
     else:
         # 0 where nobody has said it: load_frame leaves the rule then, whatever it compares with
