@@ -93,7 +93,7 @@ ONE_RETURN = re.compile(r"^cdef inline bint (\w+)\([^\n]*:\n(?:    #[^\n]*\n)*  
 FIXED = {4: {}, 6: {}}
 # hints to the compiler and to the cache change no answer, nor does when a batch pauses (FN_SLICE)
 HINTS = re.compile(
-    r"fn_(?:un)?likely|fn_rarely|fn_prefetch|look_ahead_in_\w+\(|\blines\b|\bn_lines\b|FN_SLICE|cdef |"
+    r"fn_(?:un)?likely|fn_rarely|fn_prefetch|fetch_\w+\(|look_ahead_in_\w+\(|\blines\b|\bn_lines\b|FN_SLICE|cdef |"
     r"static_assert|assert |lambda"
 )
 # a variable, or what a caller's pointer points to

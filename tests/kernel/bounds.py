@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kernel import bound_forms, bound_more, bound_rest, gateway
+from kernel import bound_drawn, bound_forms, bound_more, bound_rest, gateway
 from kernel.bound_calls import calls_of_ftp, calls_of_pptp, calls_of_tftp
 from kernel.bound_rules import matches, nftables, options
 from kernel.bound_streams import chunks, segments
@@ -71,6 +71,8 @@ KINDS = {
     "own_records": bound_forms.own_records,
     "nested": bound_forms.nested,
     "sources_by_lo": bound_forms.sources_by_lo,
+    "restarts": bound_drawn.restarts,
+    "pointed": bound_drawn.pointed,
 }
 
 

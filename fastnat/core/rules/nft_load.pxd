@@ -649,8 +649,8 @@ cdef inline uint32_t find_ip_option(const pkt_t *p, uint32_t kind) noexcept nogi
         if seen & stands_once(p.data[at]) or is_broken(p.data + at, p.data[at + 1]):
             return 0
         seen |= stands_once(p.data[at])
-        # a router alert of another value than 0 is none (__ip_options_compile)
-        if p.data[at] == kind and found == 0 and not (kind == OPTION_ROUTER_ALERT and load_be16(p.data + at + 2)):
+        # a router alert of another value than 0 is none, and of several the last one counts (__ip_options_compile)
+        if p.data[at] == kind and not (kind == OPTION_ROUTER_ALERT and load_be16(p.data + at + 2)):
             found = at
         at += p.data[at + 1]
     return found

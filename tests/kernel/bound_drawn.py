@@ -1,0 +1,109 @@
+"""Connections of TCP that begin anew in whatever state, and options of IPv4 whose pointers lie where they may lie or beside it.
+
+For bounds.py; each yields names, nodes and conversations, drawn at random.
+"""
+
+import random
+
+from kernel.bound_rest import LATE
+from kernel.bound_rules import udp_of
+from kernel.bound_streams import STATES, Ends, streams, way_to
+from kernel.walks import node_of
+
+
+# ---------------------------------------------------------------- TCP: a SYN in the middle, and who believes it
+def offered(rng):
+    """Return options of a SYN: scaling and SACK, each or neither."""
+    return rng.choice((b"", bytes([3, 3, rng.choice((0, 1, 3, 7)), 1]))) + rng.choice((b"", b"\4\2\1\1"))
+
+
+def again(family, rng):
+    """Return a conversation: a state, SYNs of either end, answers that know the old or the new numbers, and then data."""
+    state, tries = rng.choice(STATES), rng.choice((1, 1, 2))
+    drawn = [
+        (rng.random(), rng.choice((0, 0, 0, 1)), rng.choice((7, 50_000, 2**31 - 9, 2**31 + 9, -1, -70_000)), offered(rng))
+        for _ in range(tries)
+    ]
+    answers = [rng.choice(("SA", "SA", "SA", "old SA", "A", "old A", "R", "RA", "")) for _ in range(tries)]
+    more, near = offered(rng), [rng.choice((-1, 0, 1)) for _ in range(6)]
+    closes = rng.choice((None, 0, 1))
+
+    def talk(port):
+        ends = Ends(family, port)
+        yield from way_to(ends, state)
+        for (_, way, far, options), said in zip(drawn, answers, strict=True):
+            old, seq = list(ends.next), (ends.next[way] + far) % 2**32
+            yield ends.segment(way, "S", seq=seq, options=options)
+            other, believed = 1 - way, "old" not in said and "SA" in said
+            if said == "":
+                continue
+            if believed:
+                # the other end has no connection, and takes the SYN for a new one
+                ends.next[way], ends.next[other] = seq + 1, (ends.next[other] + 90_000) % 2**32
+                yield ends.segment(other, "SA", options=more)
+                yield ends.segment(way, "A")
+            elif "A" in said:
+                ack = old[way] if "old" in said or said == "A" else seq + 1
+                yield ends.segment(other, said.split()[-1], seq=old[other], ack=ack)
+                # who asked resets what the answer belongs to (a challenge ACK, RFC 5961)
+                yield ends.segment(way, "R", seq=ack)
+            else:
+                yield ends.segment(other, said, seq=old[other], ack=seq + 1)
+        for way in (0, 1):
+            yield ends.segment(way, "A")
+        # how far either end may send says whose window was scaled, and by how much
+        for (way, shift), beside in zip(((1, 0), (0, 0), (1, 1), (0, 1), (1, 3), (0, 3)), near, strict=True):
+            takes = (5000, 3000)[1 - way] << shift
+            yield ends.segment(way, "A", seq=(ends.next[way] + takes + beside) % 2**32)
+        if closes is not None:
+            yield ends.segment(closes, "FA")
+            yield ends.segment(1 - closes, "A")
+            yield ends.segment(1 - closes, "FA")
+            yield ends.segment(0, "S", seq=(ends.next[0] + 9) % 2**32, options=more)
+            yield ends.segment(1, "A", seq=ends.next[1])
+            yield ends.segment(0, "R", seq=ends.next[0])
+
+    return talk
+
+
+def restarts():
+    """SYNs in every state, of either end, older and newer; what their options say counts only once they are answered."""
+    for family in (4, 6):
+        for seed, sysctls in ((1, {}), (2, {"tcp_be_liberal": 1}), (3, {"tcp_loose": 0, "tcp_ignore_invalid_rst": 1})):
+            rng = random.Random(f"restarts {family} {seed}")
+            talks = [again(family, rng) for _ in range(150 if seed == 1 else 40)]
+            yield f"{seed}, IPv{family}", *streams("tcp", family, talks, **sysctls)
+
+
+# ---------------------------------------------------------------- options of IPv4 with a pointer
+# what is asked of each: that it is there, and a field
+ASKED = [
+    *(f"ip option {name} {said}" for name in ("rr", "lsrr", "ssrr") for said in ("exists", "missing", "length 7", "ptr 4", "ptr > 4")),
+    *(f"ip option ra {said}" for said in ("exists", "missing", "length 4", "length > 4", "value 0")),
+]  # fmt: skip
+
+
+def pointed():
+    """Record route, source routes, time stamps and router alerts of every length and pointer, alone and with another one."""
+    rng = random.Random("pointed")
+    made = []
+    for kind, least in ((7, 4), (131, 4), (137, 4), (68, 5)):
+        for size in (2, 3, 4, 5, 6, 7, 8, 11, 12, 15):
+            pointers = {0, least - 1, least, least + 1, size - 7, size - 6, size - 4, size - 3, size - 2, size, size + 1, 255}
+            for pointer in sorted(p for p in pointers if 0 <= p < 256):
+                # of a time stamp how many hops had no room, and what it holds: times, addresses too, those that are given
+                flags = rng.choice((0x00, 0x01, 0x03, 0xE0, 0xF0, 0xF1, 0xE3)) if kind == 68 else 1
+                made.append((bytes([kind, size, pointer, flags]) + bytes(11))[:size])
+    alert = [bytes([148, size, 0, value]) + bytes(size - 4) for size in (4, 5, 8) for value in (0, 1)]
+    alert += [bytes([148, size, 0][:size]) for size in (2, 3)]
+    whole = [b"\7\7\4" + bytes(4), b"\x94\4\0\0", b"\x83\7\4" + bytes(4), b"\x44\x08\5\0" + bytes(4), b"\x94\5\0\0\0"]
+    packets = []
+    for one in [*made, *alert * 4]:
+        both = rng.choice(((one,), (one, rng.choice(whole)), (rng.choice(whole), one)))
+        said = b"\1" * rng.choice((0, 0, 1)) + b"".join(both)
+        packets.append(("cni0", udp_of(4, 1000 + len(packets), 53, b"q", options=said + bytes(-len(said) % 4))))
+    # in front of what the kernel itself thinks of them; see options() of bound_rules
+    asked = "\n".join([*(f"{line} counter" for line in ASKED), "drop"])
+    chain = LATE.format(name="asked", hook="prerouting", priority=-400, rules=asked)
+    yield "asked", node_of(4, nft=f"table ip t {{\n{chain}}}\n"), [[one] for one in packets]
+    yield "forwarded", node_of(4, rules4="*filter\n-A FORWARD -p udp\nCOMMIT\n"), [[one] for one in packets if b"\x44" not in one[1][20:]]
