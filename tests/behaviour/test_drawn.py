@@ -165,3 +165,68 @@ def test_what_a_rule_writes_in_front_of_conntrack_has_come_so(family, field):
                 np.testing.assert_array_equal(out[name], want[name], f"{name} {step} {remember}")
             assert nat.conntrack.format() == plain.conntrack.format()
             nat.check()
+
+
+SYN, ACK, FIN, RST = 0x02, 0x10, 0x01, 0x04
+# a life, and what comes in between: (by the client, flags)
+LIFE = [(1, SYN), (0, SYN | ACK), (1, ACK), (1, ACK | FIN), (0, ACK | FIN), (1, ACK), (0, ACK)]
+STRAY = [SYN, SYN, SYN | ACK, ACK, ACK | FIN, RST, RST | ACK, 0, FIN]
+# who is asked anew answers, or challenges it (RFC 5961)
+ANSWERED = [[(1, SYN), (0, ACK)], [(1, SYN), (0, SYN | ACK)], [(0, SYN), (1, ACK)], [(1, SYN), (0, ACK), (1, RST)]]
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("accounting", [0, 1])
+def test_lives_of_headers_with_stray_segments(family, seed, accounting):
+    """In batches, a few at a time, and without what is remembered: states, timeouts, events and counters are the same."""
+    rng = random.Random(seed)
+    rules = {"rules" if family == 4 else "rules6": MASQUERADE}
+    node = make_dual(**rules)
+    node.sysctls["net.netfilter.nf_conntrack_acct"] = str(accounting)
+    node.sysctls["net.netfilter.nf_conntrack_tcp_loose"] = str(rng.randrange(2))
+    profile = rng.choice(["linux-5.4", "linux-6.18"])
+    n = 120
+    script = []
+    for _ in range(n):
+        one = []
+        for step in LIFE[: rng.randrange(1, 8)] if rng.random() < 0.5 else LIFE:
+            one += [step] * rng.choice([1, 1, 1, 2])
+            while rng.random() < 0.3:
+                one += rng.choice([[(rng.randrange(2), rng.choice(STRAY))], rng.choice(ANSWERED)])
+        script.append(one)
+    src, dst = {4: ("10.244.1.{}", "203.0.113.9"), 6: ("fd00:1::{}", "2001:db8:7::9")}[family]
+    own = {4: "198.51.100.10", 6: "2001:db8::10"}[family]
+    first = fastnat.Engine(node, profile=profile, seed=1, events=100_000)
+    engines = [(first, 1000), (fastnat.Engine(node, profile=profile, seed=1, events=100_000), 7)]
+    engines.append((fastnat.Engine(node, profile=profile, seed=1, events=100_000, remember=False), 1000))
+    ports, now = {}, 1.0
+    for step in range(max(map(len, script))):
+        alive = [k for k in range(n) if step < len(script[k])]
+        said = [script[k][step] for k in alive]
+        out = [by or k not in ports for k, (by, _) in zip(alive, said, strict=True)]
+        fields = {
+            "src": [src.format(2 + k % 9) if o else dst for k, o in zip(alive, out, strict=True)],
+            "dst": [dst if o else own for o in out],
+            "sport": [2000 + k if o else 80 for k, o in zip(alive, out, strict=True)],
+            "dport": [80 if o else ports[k] for k, o in zip(alive, out, strict=True)],
+            "iface": np.where(out, node.iface_number("cni0"), node.iface_number("eth0")),
+            "tcp_flags": [flags for _, flags in said], "isn": [rng.randrange(1 << 16) for _ in alive],
+        }  # fmt: skip
+        batch = first.packets(proto="tcp", length=[rng.choice([40, 60, 1500]) for _ in alive], **fields)
+        results = [
+            np.concatenate([nat.process(batch[at : at + size], now) for at in range(0, len(batch), size)])
+            for nat, size in engines
+        ]
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0], other, str(step))
+        for k, o, one in zip(alive, out, results[0], strict=True):
+            if o and one["verdict"] == Verdict.FORWARD:
+                ports[k] = int(one["sport"])
+        now += rng.choice([0, 0.1, 9, 11, 61])
+        lines = [nat.conntrack.format() for nat, _ in engines]
+        assert lines[1:] == lines[:1] * 2, step
+    events = [[e.tobytes() for e in nat.all_events()] for nat, _ in engines]
+    assert events[1:] == events[:1] * 2
+    for nat, _ in engines:
+        nat.check()

@@ -1,13 +1,18 @@
-"""Connections of TCP that begin anew in whatever state, and options of IPv4 whose pointers lie where they may lie or beside it.
+"""Connections of TCP that begin anew in whatever state, options of IPv4 whose pointers lie where they may or beside it, checksums
+of UDP that rules take away, parts of datagrams that rules write into.
 
 For bounds.py; each yields names, nodes and conversations, drawn at random.
 """
 
+# ruff: noqa: E501  one line is one kind of packet
+import itertools
 import random
 
+from kernel.bound_forms import nft_takes, transports
 from kernel.bound_rest import LATE
-from kernel.bound_rules import udp_of
-from kernel.bound_streams import STATES, Ends, streams, way_to
+from kernel.bound_rules import datagram, udp_of
+from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
+from kernel.handmade import frags4, frags6
 from kernel.walks import node_of
 
 
@@ -21,7 +26,12 @@ def again(family, rng):
     """Return a conversation: a state, SYNs of either end, answers that know the old or the new numbers, and then data."""
     state, tries = rng.choice(STATES), rng.choice((1, 1, 2))
     drawn = [
-        (rng.random(), rng.choice((0, 0, 0, 1)), rng.choice((7, 50_000, 2**31 - 9, 2**31 + 9, -1, -70_000)), offered(rng))
+        (
+            rng.random(),
+            rng.choice((0, 0, 0, 1)),
+            rng.choice((7, 50_000, 2**31 - 9, 2**31 + 9, -1, -70_000)),
+            offered(rng),
+        )
         for _ in range(tries)
     ]
     answers = [rng.choice(("SA", "SA", "SA", "old SA", "A", "old A", "R", "RA", "")) for _ in range(tries)]
@@ -89,7 +99,20 @@ def pointed():
     made = []
     for kind, least in ((7, 4), (131, 4), (137, 4), (68, 5)):
         for size in (2, 3, 4, 5, 6, 7, 8, 11, 12, 15):
-            pointers = {0, least - 1, least, least + 1, size - 7, size - 6, size - 4, size - 3, size - 2, size, size + 1, 255}
+            pointers = {
+                0,
+                least - 1,
+                least,
+                least + 1,
+                size - 7,
+                size - 6,
+                size - 4,
+                size - 3,
+                size - 2,
+                size,
+                size + 1,
+                255,
+            }
             for pointer in sorted(p for p in pointers if 0 <= p < 256):
                 # of a time stamp how many hops had no room, and what it holds: times, addresses too, those that are given
                 flags = rng.choice((0x00, 0x01, 0x03, 0xE0, 0xF0, 0xF1, 0xE3)) if kind == 68 else 1
@@ -106,4 +129,63 @@ def pointed():
     asked = "\n".join([*(f"{line} counter" for line in ASKED), "drop"])
     chain = LATE.format(name="asked", hook="prerouting", priority=-400, rules=asked)
     yield "asked", node_of(4, nft=f"table ip t {{\n{chain}}}\n"), [[one] for one in packets]
-    yield "forwarded", node_of(4, rules4="*filter\n-A FORWARD -p udp\nCOMMIT\n"), [[one] for one in packets if b"\x44" not in one[1][20:]]
+    yield (
+        "forwarded",
+        node_of(4, rules4="*filter\n-A FORWARD -p udp\nCOMMIT\n"),
+        [[one] for one in packets if b"\x44" not in one[1][20:]],
+    )
+
+
+# ---------------------------------------------------------------- checksums of UDP that rules take away
+def zeroed():
+    """`udp checksum set 0` in front of other rules that write, and headers that are cut behind each byte."""
+    for number, (family, more) in enumerate(
+        itertools.product((4, 6), ("", "udp dport set 99", "{ip} daddr set {other}"))
+    ):
+        own, other = {4: ("ip", "203.0.113.77"), 6: ("ip6", "fd03::77")}[family]
+        rules = "\n".join(
+            f"{rule} counter" for rule in ("udp checksum set 0", more.format(ip=own, other=other)) if rule
+        )
+        hook, priority = (("forward", 0), ("prerouting", -350), ("postrouting", 50))[number % 3]
+        chain = LATE.format(name="w", hook=hook, priority=priority, rules=rules)
+        track = LATE.format(name="t", hook="forward", priority=9, rules="ct state invalid counter")
+        talk = []
+        for proto, l4 in transports(family, number):
+            sizes = sorted({*range(min(len(l4), 12)), len(l4)})
+            talk += [("cni0", datagram(family, proto, l4[:size], ends=ENDS[family][:2])) for size in sizes]
+        yield (
+            f"{number}, IPv{family}",
+            node_of(family, nft=f"table {own} w {{\n{chain}{track}}}\n"),
+            [[one] for one in talk],
+        )
+
+
+# ---------------------------------------------------------------- parts of datagrams that rules write into
+STORES = {
+    "ports": ("udp dport set 99", "tcp sport set 77", "sctp dport set 99", "dccp sport set 77", "udplite dport set 99"),
+    "th": ("th sport set 77", "icmp id set 9", "icmpv6 id set 9", "tcp window set 9"),
+    "source": ("{ip} saddr set {own}",), "destination": ("{ip} daddr set {other}",), "none": ("udp checksum set 0",),
+    "options": ("tcp option maxseg size set 500", "reset tcp option sack-perm"), "both": ("@th,0,16 set 5", "@th,48,16 set 6"),
+}  # fmt: skip
+
+
+def stored_parts():
+    """Nobody puts the parts of a datagram together: only the first one has a header, and only that is written."""
+    for (name, rules), family in itertools.product(STORES.items(), (4, 6)):
+        own, other = ("198.51.100.77", "203.0.113.77") if family == 4 else ("fd02::77", "fd03::77")
+        words = {"ip": "ip" if family == 4 else "ip6", "own": own, "other": other}
+        some = [rule for rule in (said.format(**words) for said in rules) if nft_takes(words["ip"], rule)]
+        if not some:
+            continue
+        chain = LATE.format(
+            name="w", hook="prerouting", priority=-350, rules="\n".join(f"{rule} counter" for rule in some)
+        )
+        talk = []
+        for proto, l4 in transports(family, 1):
+            whole = datagram(family, proto, l4 + bytes(range(64)), ends=ENDS[family][:2])
+            talk += frags4(whole, [16, 32]) if family == 4 else frags6(whole, [16, 32], 7)
+        yield (
+            f"{name}, IPv{family}",
+            node_of(family, nft=f"table {words['ip']} w {{\n{chain}}}\n"),
+            [[("cni0", one)] for one in talk],
+        )

@@ -73,6 +73,8 @@ KINDS = {
     "sources_by_lo": bound_forms.sources_by_lo,
     "restarts": bound_drawn.restarts,
     "pointed": bound_drawn.pointed,
+    "zeroed": bound_drawn.zeroed,
+    "stored_parts": bound_drawn.stored_parts,
 }
 
 

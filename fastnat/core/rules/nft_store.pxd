@@ -37,6 +37,9 @@ cdef inline uint32_t address_sum(const pkt_t *p) noexcept nogil:
     cdef uint32_t proto = tuple_proto(p.t)
     cdef uint32_t have = p.len - p.l4off if p.len > p.l4off else 0
     cdef uint32_t at
+    # a part that is not the first has data there (nft_payload_l4csum_offset asks for its offset)
+    if fn_unlikely(p.part == PART_LATER):
+        return NO_SUM
     if proto == PROTO_TCP:
         at = TCP_SUM
     elif proto == PROTO_UDP:
@@ -91,13 +94,15 @@ cdef inline bint set_address(const engine_t *e, pkt_t *p, uint32_t manip, addr_t
 cdef inline bint set_port(const engine_t *e, pkt_t *p, uint32_t manip, uint32_t port) noexcept nogil:
     # set_port: `tcp sport set`, `udp dport set` and their kind, of a packet of that protocol. UDP without a checksum gets a wrong one;
     # nft asks for none of UDP-Lite, whose checksum becomes wrong (recorded).
-    # => False: the header is cut off.
+    # => False: the header is cut off, or the packet is a part that has none.
     cdef uint8_t after[2]
     cdef uint32_t proto = tuple_proto(p.t)
     cdef uint32_t sum_at = TCP_SUM if proto == PROTO_TCP else UDP_SUM if proto == PROTO_UDP else NO_SUM
     cdef uint32_t have = 0
     cdef uint32_t field = 0 if manip == MANIP_SRC else 2
     cdef uint8_t *at
+    if fn_unlikely(p.part == PART_LATER):
+        return False
     if p.data != NULL:
         have = p.len - p.l4off if p.len > p.l4off else 0
         at = p.data + p.l4off + field

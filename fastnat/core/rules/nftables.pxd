@@ -475,7 +475,10 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
     elif x.kind == NFT_SET_TIMEOUT:
         set_timeout(e, p, x.a, x.b)
     # UDP alone may go without a checksum, and says so by 0
-    elif p.data != NULL and p.len >= p.l4off + 8 and tuple_proto(p.t) == PROTO_UDP:
+    elif p.data != NULL and tuple_proto(p.t) == PROTO_UDP:
+        # of a header that is cut off there is none to set (nft_payload_set_eval), nor of a part that is not the first
+        if p.len < p.l4off + 8 or p.part == PART_LATER:
+            return LEAVES
         p.data[p.l4off + 6] = 0
         p.data[p.l4off + 7] = 0
     return GOES_ON

@@ -1,0 +1,136 @@
+"""Policy rules, several tables and next hops, drawn at random in both families: what is remembered changes no way."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from behaviour.test_corner_steps import FAMILIES
+from nodes import MASQUERADE
+
+import fastnat
+from fastnat.addresses import V4, V6
+from fastnat.node.parts import PolicyRule
+
+KIND = {4: V4, 6: V6}
+NETS = {
+    4: {"r0": "10.1.0.1/24", "r1": "10.2.0.1/24", "r2": "10.3.0.1/24"},
+    6: {"r0": "fd01::1/64", "r1": "fd02::1/64", "r2": "fd03::1/64"},
+}
+NEXT = {
+    4: {"r0": "10.1.0.9", "r1": "10.2.0.9", "r2": "10.3.0.9"},
+    6: {"r0": "fd01::9", "r1": "fd02::9", "r2": "fd03::9"},
+}
+FAR = {
+    4: ["203.0.113.0/24", "192.0.2.0/24", "198.18.0.0/15"],
+    6: ["2001:db8:a::/48", "2001:db8:b::/48", "2001:db8:c::/48"],
+}
+WITHIN = {4: ["203.0.113.{}", "192.0.2.{}", "198.18.0.{}"], 6: ["2001:db8:a::{}", "2001:db8:b::{}", "2001:db8:c::{}"]}
+NEAR = {4: "10.1.0.{}", 6: "fd01::{}"}
+
+
+# what a connection's packets have in common, in either direction, and what each packet has of its own
+ENDS, OF_CONNECTIONS, EVERY = (
+    ("src", "dst"),
+    ("src", "dst", "proto", "ports"),
+    ("src", "dst", "proto", "ports", "iface", "out", "mark"),
+)
+
+
+def policy(rng, family, number, names):
+    """Return a policy rule that asks for a thing or two of a packet."""
+    kind = KIND[family]
+    asked = {}
+    for name in rng.sample(names, rng.choice([0, 1, 1, 2])):
+        if name in ("iface", "out"):
+            asked[name] = rng.choice(["r0", "r1", "r2"])
+        elif name in ("src", "dst"):
+            own = {4: "10.1.0.0/24", 6: "fd01::/64"}[family]
+            address, prefix = (own if rng.random() < 0.5 else rng.choice(FAR[family])).split("/")
+            asked[name], asked[f"{name}_prefix"] = kind.to_int(address), int(prefix)
+        elif name == "mark":
+            asked |= {"mark": 1, "mask": 1}
+        elif name == "proto":
+            asked["proto"] = 17
+        else:
+            asked |= {"proto": 17, rng.choice(["sports", "dports"]): (53, rng.choice([53, 60]))}
+    return PolicyRule(number, rng.choice(["7", "8", "main"]), **asked)
+
+
+def random_node(rng, family):
+    node = fastnat.Node()
+    for name, net in NETS[family].items():
+        node.add_interface(name, [net])
+    for table in ("main", "7", "8"):
+        for network in [*rng.sample(FAR[family], rng.choice([1, 2])), "default" if family == 4 else "::/0"]:
+            device = rng.choice(["r1", "r2", "r2", "r0"])
+            if table != "main" or rng.random() < 0.9:
+                node.add_route(network, via=NEXT[family][device], dev=device)
+                routes = node.routes_of(KIND[family])
+                routes[-1] = replace(routes[-1], table=table)
+    names = rng.choice([ENDS, OF_CONNECTIONS, EVERY])
+    drawn = [policy(rng, family, n + 1, names) for n in range(rng.choice([0, 1, 2, 4]))]
+    node.policy_of(KIND[family])[:] = [PolicyRule(0, "local"), *drawn, PolicyRule(32766, "main")]
+    text = rng.choice(
+        [
+            MASQUERADE.replace("eth0", "r1").replace("COMMIT", "-A POSTROUTING -o r2 -j MASQUERADE\nCOMMIT"),
+            "*mangle\n-A PREROUTING -p udp -m udp --dport 60 -j MARK --set-mark 1\nCOMMIT\n"
+            "*nat\n-A POSTROUTING -o r1 -j MASQUERADE\nCOMMIT\n",
+            "*filter\n-A FORWARD -m conntrack --ctstate NEW\nCOMMIT\n",
+        ]
+    )
+    (node.load_rules if family == 4 else node.load_rules6)(text)
+    if family == 4 and rng.random() < 0.4:
+        node.sysctls["net.ipv4.conf.all.rp_filter"] = rng.choice(["1", "2"])
+    return node
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(n, marks=pytest.mark.slow) for n in range(5, 60))])
+def test_every_packet_takes_the_way_of_its_own(family, seed):
+    rng = random.Random(f"{family} {seed}")
+    node = random_node(rng, family)
+    engines = [fastnat.Engine(node, seed=1, remember=remember) for remember in (True, False)]
+    draw = np.random.default_rng(seed)
+    n, now = 300, 1.0
+    answers = None
+    for step in range(4):
+        there = [
+            WITHIN[family][a].format(b) for a, b in zip(draw.integers(0, 3, n), draw.integers(1, 5, n), strict=True)
+        ]
+        here = [NEAR[family].format(b) for b in draw.integers(20, 26, n)]
+        ports = {"sport": draw.integers(50, 64, n), "dport": draw.choice([53, 60, 61], n)}
+        proto = draw.choice([17, 17, 6], n)
+        outwards = draw.random(n) < 0.85
+        iface = np.where(outwards, 1, draw.integers(1, 4, n))
+        src = [a if o else b for a, b, o in zip(here, there, outwards, strict=True)]
+        dst = [b if o else a for a, b, o in zip(here, there, outwards, strict=True)]
+        batch = engines[0].packets(
+            proto=proto,
+            src=src,
+            dst=dst,
+            iface=iface,
+            mark=draw.integers(0, 2, n),
+            tcp_flags=np.where(proto == 6, 2, 0),
+            **ports,
+        )
+        out = [e.process(batch, now) for e in engines]
+        np.testing.assert_array_equal(*out, str(step))
+        # what the others say to that, from where it went or from elsewhere
+        answers = batch.copy()
+        for name, of in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+            answers[name] = out[0][of]
+        answers["iface"] = np.where(draw.random(n) < 0.8, out[0]["out_iface"], draw.integers(1, 4, n))
+        answers["mark"] = draw.integers(0, 2, n)
+        answers["tcp_flags"] = np.where(proto == 6, 0x12, 0)
+        for again in range(2):
+            said = [e.process(answers[out[0]["verdict"] != 0], now) for e in engines]
+            np.testing.assert_array_equal(*said, f"{step} {again}")
+        assert engines[0].conntrack.format() == engines[1].conntrack.format()
+        now += float(draw.choice([0, 0.1, 20, 31]))
+        if step == 2:
+            for engine in engines:
+                engine.node.policy_of(KIND[family]).insert(1, policy(random.Random(seed), family, 1, ENDS))
+                engine.reload()
+    for engine in engines:
+        engine.check()
