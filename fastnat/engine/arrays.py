@@ -138,13 +138,19 @@ def node_tables(
         "class_start": class_start,
         "class_route": class_route,
         "class_of_octet": class_of_octet,
-        "port_start0": r.sport_starts,
-        "port_start1": r.dport_starts,
+        "port_start0": _port_starts(r.sport_starts, [p.sports for p in node.policy_of(family)]),
+        "port_start1": _port_starts(r.dport_starts, [p.dports for p in node.policy_of(family)]),
         "addresses": address_array(node, family),
         "iface_flags": iface_flags(node, family),
         **mac_arrays(node, family),
         **program.arrays,
     }
+
+
+def _port_starts(of_rules: NDArray[np.void], of_policies: list[tuple[int, int]]) -> NDArray[np.void]:
+    """Return where the answer of a rule, or the route that a policy rule leads to, may change with the port."""
+    cuts = {port for low, high in of_policies for port in (low, high + 1)}
+    return np.array(sorted({*of_rules.tolist(), *(port for port in cuts if port < 65536)}), np.uint32)
 
 
 def fork(core: Datapath) -> Datapath:

@@ -1,18 +1,17 @@
-"""Drawn at random beside a short model: hashes of nftables, whose device a frame is for, rules that write before conntrack."""
+"""Drawn at random: hashes of nftables, whose device a frame is for, what rules write before conntrack, lives of TCP."""
 
-import ipaddress
 import random
 import re
 
 import numpy as np
 import pytest
-from behaviour.model import jhash2, swap32
-from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, SERVER, nft_chain, router
-from nodes import MASQUERADE, make_dual, make_node
+from behaviour.model import jhash2
+from behaviour.test_corner_steps import FAMILIES, LAYERS, nft_chain, router
+from nodes import MASQUERADE, make_dual
 from scapy.layers.inet import UDP
 
 import fastnat
-from fastnat import EngineGroup, Verdict
+from fastnat import Verdict
 from fastnat.addresses import V4, V6
 
 TEXT = {4: V4, 6: V6}
@@ -125,7 +124,8 @@ def test_to_whom_the_frame_of_a_packet_goes(family):
         node.add_route("::/0", dev="lan0")
         node.add_route("ff00::/8", dev="lan0")
         nat = fastnat.Engine(node)
-        packet = nat.packets(proto="udp", dst=dst, sport=7, dport=9, iface="local", **{4: {"src": "10.0.1.1"}, 6: {"src": "fd00:1::1"}}[family])  # fmt: skip
+        src = {4: "10.0.1.1", 6: "fd00:1::1"}[family]
+        packet = nat.packets(proto="udp", src=src, dst=dst, sport=7, dport=9, iface="local")
         nat.process(packet, 0.0)
         assert met(nat) == [*(int(mac == one) for one in macs), 1], dst
 
@@ -144,7 +144,8 @@ def test_what_a_rule_writes_in_front_of_conntrack_has_come_so(family, field):
     node = make_dual(native=nft, **{"rules" if family == 4 else "rules6": MASQUERADE})
     n = 400
     values = {
-        "saddr": [first.format(k) for k in rng.integers(4, 7, n)], "daddr": [far.format(k) for k in rng.integers(4, 7, n)],
+        "saddr": [first.format(k) for k in rng.integers(4, 7, n)],
+        "daddr": [far.format(k) for k in rng.integers(4, 7, n)],
         "sport": rng.integers(4, 7, n), "dport": rng.integers(4, 7, n),
     }  # fmt: skip
     changed = rng.random(n) < 0.5
@@ -179,7 +180,7 @@ ANSWERED = [[(1, SYN), (0, ACK)], [(1, SYN), (0, SYN | ACK)], [(0, SYN), (1, ACK
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("accounting", [0, 1])
 def test_lives_of_headers_with_stray_segments(family, seed, accounting):
-    """In batches, a few at a time, and without what is remembered: states, timeouts, events and counters are the same."""
+    """In batches, a few at a time, without what is remembered: states, timeouts, events and counters are the same."""
     rng = random.Random(seed)
     rules = {"rules" if family == 4 else "rules6": MASQUERADE}
     node = make_dual(**rules)

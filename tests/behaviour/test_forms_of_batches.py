@@ -84,12 +84,13 @@ def test_bytes(seed):
     buffer, offsets = programs.raw_of(rng, batch)
     names = fastnat.Engine(case.node()).iface_names
     ifaces = batch["iface"] % np.uint16(len(names))
-    found = {}
+    found, results = {}, {}
     for remember in (True, False):
         nat = engine(case, seed, remember)
         whole = buffer.copy()
         # Engine.process_frames is of IPv4 alone
         out = nat.stacks[case.family].core.process_frames(whole, offsets, ifaces, times)
+        results[remember] = out
         found["frames", remember] = (
             [
                 (v, without_rest(whole[a:b].tobytes()) if v != fastnat.Verdict.DROP else b"")
@@ -108,6 +109,7 @@ def test_bytes(seed):
                 verdict, left, *_ = nat.stacks[case.family].core.process_packet(data, iface, now)
             answers.append((int(verdict), without_rest(left or b"")))
         found["datagrams", remember] = answers, seen(nat)
+    np.testing.assert_array_equal(results[True], results[False])
     first, state = found.pop(("frames", True))
     assert state[1]["new"] > 5
     for name, (answers, other) in found.items():

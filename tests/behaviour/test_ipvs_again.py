@@ -39,7 +39,7 @@ class Talk:
         self.now = 0.0
 
     def send(self, l4, server=None):
-        """Send from the client to the service, or from a server to the client; return who gets it, or why nobody does."""
+        """Send to the service, or from a server to the client; return who gets it, None: it is dropped."""
         src, dst = (OF[self.family]["pod"], OF[self.family]["service"])
         if server is not None:
             src, dst = SERVERS[self.family][server], src
@@ -75,7 +75,7 @@ def answer(flags, seq=500, ack=101):
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("mode", [0, 1])
 def test_a_client_s_port_in_use_again_and_what_conntrack_has_of_it(family, profile, known, mode):
-    """known: conntrack takes the SYN for the old connection's, which a RST out of its window has ended for IPVS alone."""
+    """known: conntrack takes the SYN for the old connection's, which a stray RST has ended for IPVS alone."""
     talk = Talk(family, profile, services(family, [("t", 80)]), conn_reuse_mode=mode)
     assert talk.send(client("S", ack=0)) == 0
     assert talk.send(answer("SA"), 0) == OF[family]["service"]
@@ -157,7 +157,7 @@ def test_an_answer_whose_entry_is_gone_begins_one_with_the_service_in_it(family,
 @FAMILIES
 @PROFILES
 def test_an_entry_from_before_the_service_keeps_its_reply(family, profile):
-    """A confirmed tuple never changes: what the node itself had answered goes to a server, and conntrack is not told."""
+    """A confirmed tuple never changes: what the node had answered goes to a server, and conntrack is not told."""
     talk = Talk(family, profile, services(family, [("u", 99)]))
     query = UDP(sport=40_000, dport=53) / b"?"
     assert talk.send(query) == OF[family]["service"]

@@ -1,7 +1,8 @@
-"""Options of TCP drawn at random beside a short walk over them, in both families: rules of iptables and the offsets of frames."""
+"""Options of TCP beside a short walk over them, and offsets of frames, drawn at random in both families."""
 
 import random
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_the_first_frame_that_does_not_lie_in_the_buffer_is_named(family, seed):
             offsets[0] = 0
         for _ in range(rng.choice((0, 1, 1, 2))):
             offsets[rng.randrange(n + 1)] = rng.choice((-1, 0, 1, size, size + 1, -size, 1 << 32, 1 << 62))
-        odd = [k for k, (a, b) in enumerate(zip(offsets, offsets[1:], strict=False)) if not 0 <= a <= b <= size]
+        odd = [k for k, (a, b) in enumerate(pairwise(offsets)) if not 0 <= a <= b <= size]
         buffer = np.zeros(size, np.uint8)
 
         def run(offsets=offsets, buffer=buffer, n=n):

@@ -130,7 +130,86 @@ def test_every_packet_takes_the_way_of_its_own(family, seed):
         now += float(draw.choice([0, 0.1, 20, 31]))
         if step == 2:
             for engine in engines:
-                engine.node.policy_of(KIND[family]).insert(1, policy(random.Random(seed), family, 1, ENDS))
+                engine.node.policy_of(KIND[family]).insert(1, policy(random.Random(seed), family, 1, OF_CONNECTIONS))
                 engine.reload()
     for engine in engines:
         engine.check()
+
+
+def translations(rng, family):
+    """Return rules of nat in all their forms: ports and addresses, one or several, drawn, kept or shifted."""
+    one, other = {4: ("10.2.0.50", "10.2.0.53"), 6: ("fd02::50", "fd02::53")}[family]
+    in_, last = {4: ("10.3.0.60", "10.3.0.61"), 6: ("fd03::60", "fd03::61")}[family]
+
+    def to(first, last_, ports):
+        shown = [f"[{a}]" if family == 6 and ports else a for a in (first, last_)]
+        return (shown[0] if first == last_ else "-".join(shown)) + (f":{ports}" if ports else "")
+
+    lines = []
+    for way, (low, high) in (("PREROUTING", (in_, last)), ("POSTROUTING", (one, other))) * 3:
+        high = rng.choice([low, low, high])
+        ports = rng.choice(["", "", "700", "700-701", "1024-9000"])
+        flags = rng.choice(["", "", " --random", " --persistent", " --random --persistent", " --random-fully"])
+        if way == "PREROUTING":
+            kind = rng.choice(
+                [
+                    f"DNAT --to-destination {to(low, high, ports)}" + flags.replace(" --random-fully", ""),
+                    f"REDIRECT --to-ports {ports or '53'}" + flags.split(" --persistent")[0].replace("-fully", ""),
+                ]
+            )
+            match = f"-i r0 -p {rng.choice(['udp', 'tcp'])} --dport {rng.choice([53, 60, 61])}"
+        else:
+            kind = rng.choice(
+                [
+                    f"SNAT --to-source {to(low, high, ports)}{flags}",
+                    f"MASQUERADE{f' --to-ports {ports}' if ports else ''}" + flags.split(" --persistent")[0],
+                ]
+            )
+            match = f"-o {rng.choice(['r1', 'r2'])} -p {rng.choice(['udp', 'tcp'])}"
+        lines.append(f"-A {way} {match} -j {kind}")
+    return "*nat\n" + "\n".join(lines) + "\nCOMMIT\n"
+
+
+@FAMILIES
+@pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 40))])
+def test_every_connection_is_translated_as_by_itself(family, profile, seed):
+    """First packets in batches, one by one, without what is remembered, and their answers."""
+    rng = random.Random(f"{family} {seed}")
+    node = fastnat.Node()
+    for name, net in NETS[family].items():
+        node.add_interface(name, [net])
+    node.add_route("default" if family == 4 else "::/0", via=NEXT[family]["r1"], dev="r1")
+    (node.load_rules if family == 4 else node.load_rules6)(translations(rng, family))
+    ways = [(True, 1000), (True, 5), (False, 1000)]
+    engines = [(fastnat.Engine(node, profile=profile, seed=2, remember=remember), size) for remember, size in ways]
+    draw, n, now = np.random.default_rng(seed), 300, 1.0
+    for step in range(4):
+        proto = draw.choice([17, 17, 6], n)
+        batch = engines[0][0].packets(
+            proto=proto, src=[NEAR[family].format(b) for b in draw.integers(20, 24, n)],
+            dst=[WITHIN[family][a].format(b) for a, b in draw.integers((0, 1), (2, 4), (n, 2))],
+            sport=draw.choice([5, 600, 1023, 1024, 4000, 4001, 4002, 65535], n), dport=draw.choice([53, 60, 61], n),
+            iface="r0", tcp_flags=np.where(proto == 6, 2, 0),
+        )  # fmt: skip
+        out = [
+            np.concatenate([nat.process(batch[at : at + size], now) for at in range(0, n, size)])
+            for nat, size in engines
+        ]
+        for other in out[1:]:
+            np.testing.assert_array_equal(out[0], other, str(step))
+        answers = batch.copy()
+        for name, of in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+            answers[name] = out[0][of]
+        answers["iface"] = out[0]["out_iface"]
+        answers["tcp_flags"] = np.where(proto == 6, 0x12, 0)
+        answers = answers[out[0]["verdict"] == fastnat.Verdict.FORWARD]
+        said = [nat.process(answers, now) for nat, _ in engines]
+        for other in said[1:]:
+            np.testing.assert_array_equal(said[0], other, str(step))
+        now += float(draw.choice([0, 20, 31, 130]))
+        tables = [nat.conntrack.format() for nat, _ in engines]
+        assert tables[1:] == tables[:1] * 2
+        assert all(nat.stats == engines[0][0].stats for nat, _ in engines)
+        counts = [nat.save_rules(family) for nat, _ in engines]
+        assert counts[1:] == counts[:1] * 2
