@@ -97,7 +97,7 @@ def test_connections_of_ipvs_end_when_they_are_due(family, seed):
             for one in core.ipvs_connections() if not one["n_control"]
         }  # fmt: skip
 
-    for _ in range(20):
+    for _ in range(12):
         n = rng.randrange(1, 9)
         udp = np.array([rng.random() < 0.6 for _ in range(n)])
         dport = np.where(udp, [rng.choice([53, 99]) for _ in range(n)], 80)

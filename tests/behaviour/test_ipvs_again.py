@@ -35,7 +35,7 @@ class Talk:
         self.family = family
         node = node_of(family, saved)
         node.sysctls |= {f"net.ipv4.vs.{name}": str(value) for name, value in sysctls.items()}
-        self.nat = fastnat.Engine(node, profile=profile)
+        self.nat = fastnat.Engine(node, profile=profile, max_connections=1000)
         self.now = 0.0
 
     def send(self, l4, server=None):
@@ -194,7 +194,7 @@ def test_who_loads_the_same_again_goes_on_as_if_nothing_was(family, seed):
     names = ("conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template", "sloppy_tcp")
     node.sysctls |= {f"net.ipv4.vs.{name}": str(draw.randrange(2)) for name in names}
     profile = draw.choice(["linux-5.4", "linux-6.18"])
-    plain, other = (fastnat.Engine(node, profile=profile, seed=seed) for _ in "12")
+    plain, other = (fastnat.Engine(node, profile=profile, seed=seed, max_connections=1000) for _ in "12")
     service, layer, now = OF[family]["service"], LAYERS[family], 0.0
     hosts = [OF[family]["pod"], OF[family]["pod"][:-1] + "8"]
     for step in range(120):

@@ -86,7 +86,7 @@ def random_node(rng, family):
 
 
 @FAMILIES
-@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(n, marks=pytest.mark.slow) for n in range(5, 60))])
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 60))])
 def test_every_packet_takes_the_way_of_its_own(family, seed):
     rng = random.Random(f"{family} {seed}")
     node = random_node(rng, family)
@@ -172,7 +172,7 @@ def translations(rng, family):
 
 @FAMILIES
 @pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 40))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
 def test_every_connection_is_translated_as_by_itself(family, profile, seed):
     """First packets in batches, one by one, without what is remembered, and their answers."""
     rng = random.Random(f"{family} {seed}")

@@ -10,7 +10,7 @@ import random
 
 from kernel.bound_forms import nft_takes, transports
 from kernel.bound_rest import LATE
-from kernel.bound_rules import datagram, udp_of
+from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
 from kernel.handmade import frags4, frags6
 from kernel.walks import node_of
@@ -184,6 +184,11 @@ def stored_parts():
         for proto, l4 in transports(family, 1):
             whole = datagram(family, proto, l4 + bytes(range(64)), ends=ENDS[family][:2])
             talk += frags4(whole, [16, 32]) if family == 4 else frags6(whole, [16, 32], 7)
+            # as it is; of TCP without options, with some, and with a header that is longer than what there is
+            talk.append(whole)
+        for options in (b"\2\4\5\xb4", b"\4\2\1\1", b"\1\1\4\2\2\4\0\1"):
+            made = tcp_of(family, 1000, 53, "S", opts=options, ends=ENDS[family][:2])
+            talk += [made, made[: len(made) - 1]]
         yield (
             f"{name}, IPv{family}",
             node_of(family, nft=f"table {words['ip']} w {{\n{chain}}}\n"),
