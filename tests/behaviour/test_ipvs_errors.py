@@ -8,6 +8,7 @@ import pytest
 from behaviour.test_corner_steps import FAMILIES, LAYERS
 from behaviour.test_ipvs_again import SERVERS, shown
 from behaviour.test_ipvs_families import OF, node_of
+from behaviour.test_margins import counts
 from kernel.bound_rules import datagram
 from kernel.handmade import chunk, icmp, sctp, tcp, udp
 from scapy.layers.inet import UDP
@@ -34,9 +35,10 @@ def test_errors_about_packets_of_a_service_in_either_direction(family, gone):
         f"-a -{flag} {said['service']}:{port} -r {f'[{server}]' if family == 6 else server}:{port + 1000} -m -w 1\n"
         for flag, port in (("u", 53), ("t", 80))
     )
+    rules = "*mangle\n-A POSTROUTING -o cni0\n-A POSTROUTING -o eth0\nCOMMIT\n"
     for n, ((proto, port), error) in enumerate(itertools.product(((17, 53), (6, 80)), ERRORS[family])):
         profile = ("linux-5.4", "linux-6.18")[n % 2]
-        nat = fastnat.Engine(node_of(family, lines), profile=profile, max_connections=1000)
+        nat = fastnat.Engine(node_of(family, lines, rules), profile=profile, max_connections=1000)
         sport = rng.randrange(1024, 65536)
 
         def there(src, dst, a, b, proto=proto):
@@ -58,6 +60,8 @@ def test_errors_about_packets_of_a_service_in_either_direction(family, gone):
         assert (verdict, layer(out).src, layer(out).dst) == (Verdict.FORWARD, pod, server)
         quoted = layer(out).payload.payload
         assert (quoted.src, quoted.dst, quoted.sport) == (server, pod, port + 1000)
+        # the request and the error, by the device that the server is behind
+        assert counts(nat, family, "POSTROUTING") == [2, 0]
         # the server's error about the request, and that of a router on the way, come from the service
         for sender in (server, OF[family]["far"]):
             iface = "eth0" if sender != server else "cni0"

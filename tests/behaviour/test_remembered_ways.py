@@ -213,3 +213,51 @@ def test_every_connection_is_translated_as_by_itself(family, profile, seed):
         assert all(nat.stats == engines[0][0].stats for nat, _ in engines)
         counts = [nat.save_rules(family) for nat, _ in engines]
         assert counts[1:] == counts[:1] * 2
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "zone", ["-p udp --dport 53 -j CT --zone 7", "-p udp --dport 53 -j CT --zone-orig 7", "-j MARK --or-mark 2"]
+)
+def test_a_record_that_is_used_again_has_nothing_of_before(family, zone):
+    """Connections with zones, marks and helpers end; those that take their records have none of that."""
+    text = (
+        f"*raw\n-A PREROUTING -i r0 {zone}\n-A PREROUTING -p tcp --dport 21 -j CT --helper ftp\nCOMMIT\n"
+        "*mangle\n-A FORWARD -p udp --dport 53 -j CONNMARK --set-mark 5\nCOMMIT\n"
+        "*nat\n-A POSTROUTING -o r1 -j MASQUERADE\nCOMMIT\n"
+    )
+    node = fastnat.Node()
+    for name, net in NETS[family].items():
+        node.add_interface(name, [net])
+    node.add_route("default" if family == 4 else "::/0", via=NEXT[family]["r1"], dev="r1")
+    (node.load_rules if family == 4 else node.load_rules6)(text)
+    engines = [fastnat.Engine(node, seed=1, remember=remember) for remember in (True, False)]
+    draw, now, n = np.random.default_rng(family), 1.0, 80
+    for step in range(8):
+        ports = draw.choice([[53, 53, 21], [60, 61, 80]][step % 2], n)
+        proto = np.where((ports == 21) | (ports == 80), 6, 17)
+        batch = engines[0].packets(
+            proto=proto, src=[NEAR[family].format(b) for b in draw.integers(20, 30, n)],
+            dst=WITHIN[family][0].format(9),
+            sport=draw.integers(1024, 1060, n), dport=ports, iface="r0", tcp_flags=np.where(proto == 6, 2, 0),
+        )  # fmt: skip
+        out = [nat.process(batch, now) for nat in engines]
+        np.testing.assert_array_equal(*out)
+        answers = batch.copy()
+        for name, of in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+            answers[name] = out[0][of]
+        answers["iface"] = node.iface_number("r1")
+        answers["tcp_flags"] = np.where(proto == 6, 0x12, 0)
+        said = [nat.process(answers, now) for nat in engines]
+        np.testing.assert_array_equal(*said)
+        lines = [nat.conntrack.format("proc") for nat in engines]
+        assert lines[0] == lines[1]
+        if step % 2 and "zone" in zone:
+            assert "zone=7" not in lines[0]
+        assert ("mark=5" in lines[0]) == (step % 2 == 0)
+        now += 500.0
+        for nat in engines:
+            nat.advance(now)
+            assert len(nat.conntrack) == 0
+            nat.check()
+        now += 1.0
