@@ -36,7 +36,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/mutants"
 # of a processor, for the tests of one mutant [s]
-LIMIT, LIMIT_OF_CHECK = 60, 600
+LIMIT, LIMIT_OF_CHECK = 120, 600
 # but those that read the sources or judge a build
 OWN = (
     "unit/test_build.py",
