@@ -56,7 +56,10 @@ class Target:
 
 @dataclass(slots=True)
 class Rule:
-    """One rule; addresses are host-order integers, interfaces patterns as written."""
+    """One rule; addresses are host-order integers, interfaces patterns as written.
+
+    Rules that say the same may share their matches and their target: replace these, do not change them.
+    """
 
     chain: str
     line: int

@@ -35,6 +35,10 @@ def callees_first(calls: Mapping[str, Sequence[tuple[str, bool]]]) -> list[str]:
     for start in calls:
         if start in done:
             continue
+        if not calls[start]:
+            done[start] = True
+            order.append(start)
+            continue
         done[start] = False
         path: list[tuple[str, Iterator[tuple[str, bool]]]] = [(start, iter(calls[start]))]
         while path:
@@ -53,24 +57,40 @@ def callees_first(calls: Mapping[str, Sequence[tuple[str, bool]]]) -> list[str]:
     return order
 
 
-def hooks_of(table: Table) -> dict[str, set[str]]:
+class Calls:
+    """Which chains of a table call which, and an order in which each comes after those that it calls."""
+
+    def __init__(self, table: Table) -> None:
+        """Raise ValueError for a loop."""
+        self.callees = callees(table)
+        self.order = callees_first(self.callees)
+
+
+def hooks_of(table: Table, calls: Calls) -> dict[str, set[str]]:
     """Return for each chain the built-in ones from which a packet may come to it (ipt_entry.comefrom)."""
-    calls = callees(table)
-    hooks: dict[str, set[str]] = {name: {name} & set(BUILT_IN[table.name]) for name in calls}
-    for name in reversed(callees_first(calls)):
-        for callee, _ in calls[name]:
+    hooks: dict[str, set[str]] = {name: {name} & set(BUILT_IN[table.name]) for name in calls.callees}
+    for name in reversed(calls.order):
+        for callee, _ in calls.callees[name]:
             hooks[callee] |= hooks[name]
     return hooks
 
 
-def misplaced(table: Table) -> Iterator[tuple[Chain, int, str]]:
+def misplaced(table: Table, calls: Calls) -> Iterator[tuple[Chain, int, str]]:
     """Yield the rules that the kernel rejects where they stand: chain, place, and why."""
     hooks: dict[str, set[str]] = {}
+    # rules may share a list of matches
+    bound: dict[int, bool] = {}
     for chain in table.chains.values():
         for n, rule in enumerate(chain.rules):
+            if rule.target.name not in TARGET_HOOKS:
+                shared = id(rule.matches)
+                if shared not in bound:
+                    bound[shared] = any(m.hooks for m in rule.matches)
+                if not bound[shared]:
+                    continue
             for what, places in _places(rule):
-                hooks = hooks or hooks_of(table)
-                wrong = hooks[chain.name] - set(places)
+                hooks = hooks or hooks_of(table, calls)
+                wrong = hooks[chain.name].difference(places)
                 if wrong:
                     yield chain, n, f"{what} is valid only in {', '.join(places)}, not in {', '.join(sorted(wrong))}"
 
@@ -86,26 +106,26 @@ def _places(rule: Rule) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def jump_depth(table: Table) -> int:
     """Return the largest number of jumps from which a walk may have to return: the longest path over all callers."""
-    calls = callees(table)
+    calls = Calls(table)
     depth: dict[str, int] = {}
-    for name in callees_first(calls):
-        depth[name] = max((depth[c] + (not goto) for c, goto in calls[name]), default=0)
+    for name in calls.order:
+        depth[name] = max([depth[c] + (not goto) for c, goto in calls.callees[name]], default=0)
     return max(depth.values(), default=0)
 
 
-def rules_met(table: Table) -> dict[str, int]:
+def rules_met(table: Table, calls: Calls) -> dict[str, int]:
     """Return for each chain how many rules a packet may meet at most from its beginning on."""
-    calls = callees(table)
     met: dict[str, int] = {}
-    for name in callees_first(calls):
+    for name in calls.order:
         # beyond the limit the sum means nothing more, and it doubles with every level
-        met[name] = min(len(table.chains[name].rules) + 1 + sum(met[c] for c, _ in calls[name]), FN_WALK_RULES)
+        below = sum([met[c] for c, _ in calls.callees[name]])
+        met[name] = min(len(table.chains[name].rules) + 1 + below, FN_WALK_RULES)
     return met
 
 
-def warning(table: Table, source: str) -> str:
+def warning(table: Table, calls: Calls, source: str) -> str:
     """Return a warning about chains that multiply, "" if a packet meets few rules."""
-    met = rules_met(table)
+    met = rules_met(table, calls)
     # the outermost of them: a caller comes after the chains that it calls
     worst = max(reversed(met), key=lambda name: met[name], default="")
     if not worst or met[worst] < MANY_RULES:

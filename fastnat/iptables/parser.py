@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 
 from ..addresses import V4, Family
@@ -19,6 +20,7 @@ from . import listing, nesting
 from .model import BUILT_IN, IGNORED_TABLES, Chain, Match, Rule, Rules, Table
 from .rule import RuleParser
 from .rule_words import Ids
+from .shapes import HOOKS, Shapes
 from .targets import TARGETS
 
 # blanks within a line only: a pattern that crosses lines is tried again from each of them
@@ -44,7 +46,6 @@ MAX_LISTED, MAX_LISTED_TEXT = 32_768, 1 << 23
 # rules that the -I, -D and -F of one text may look at or move; pasted text has some hundred commands
 MAX_STEPS = 1_000_000
 MAX_COUNTER = 2**64 - 1
-HOOKS = frozenset(chain for chains in BUILT_IN.values() for chain in chains)
 SUPPORTED = ", ".join(sorted(TARGETS))
 # all of a rule but where and how it was written
 CONTENT = attrgetter(*(f.name for f in fields(Rule) if f.name not in ("line", "text")))
@@ -89,10 +90,10 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if logged:
             raw = raw.removeprefix(logged[0])
-        if not raw or raw.isspace():
-            continue
         if raw.startswith("-A "):
             yield number, raw.rstrip(" \t\r`\\")
+            continue
+        if not raw or raw.isspace():
             continue
         if raw[0] in "-:*#" and not TYPED.search(raw):
             if raw[0] != "#":
@@ -123,10 +124,11 @@ class Reader:
         self.rules, self.family, self.lenient, self.ids = rules, family, lenient, ids
         self.source = rules.source
         self.table: Table | None = None
-        # chains in which rules were put since they were flushed
+        # of a table: chains in which rules were put since they were flushed, and the shapes of its rules
         self.filled: dict[str, dict[str, None]] = {}
         # rules inserted at the front of a chain, the last one foremost; they are moved together
         self.fronts: dict[tuple[str, str], list[Rule]] = {}
+        self.shapes: dict[str, Shapes] = {}
         # the lines in which *TABLE stood last
         self.begun: dict[str, int] = {}
         self.listed = self.listed_text = self.steps = 0
@@ -137,6 +139,8 @@ class Reader:
 
     def line(self, number: int, line: str) -> None:
         """Read one line of iptables-save, or one command."""
+        if line.startswith("-A ") and self.table is not None and self._known_rule(self.table, number, line):
+            return
         if line.startswith(("*", "-t ")):
             name = line.removeprefix("-t ").removeprefix("*").strip()
             if name not in BUILT_IN and name not in IGNORED_TABLES:
@@ -175,8 +179,15 @@ class Reader:
         if line.startswith(("-A ", "-I ", "-D ")):
             self._rule_line(table, number, line)
             return
+        if line.startswith(":"):
+            words = [":", *line[1:].split(None, 2)]
+            if words[2:] == ["-", "[0:0]"] and words[1] not in BUILT_IN[table.name]:
+                self._chain(table, words[1])
+            else:
+                self._chain_line(table, number, line, words)
+            return
         words = line.split(None, 3)
-        if line.startswith(":") or words[0] in ("-P", "-N"):
+        if words[0] in ("-P", "-N"):
             self._chain_line(table, number, line, words)
             return
         if words[0] == "table" and line.endswith("{"):
@@ -190,9 +201,7 @@ class Reader:
         self._rule_line(table, number, line)
 
     def _chain_line(self, table: Table, number: int, line: str, words: list[str]) -> None:
-        """Read :NAME POLICY [PACKETS:BYTES], -P NAME POLICY or -N NAME."""
-        # ":NAME POLICY", as "-P NAME POLICY"
-        words = [":", *line[1:].split(None, 2)] if line.startswith(":") else words
+        """Read :NAME POLICY [PACKETS:BYTES], -P NAME POLICY or -N NAME; words: ":", NAME, ... of the first."""
         name, policy = words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else "-"
         counted = COUNTERS.search(line)
         known = BUILT_IN.get(table.name, ())
@@ -205,8 +214,12 @@ class Reader:
         if table.name == "nat" and policy == "DROP":
             raise self.fail(number, f"policy DROP for {name}: the nat table is not intended for filtering")
         packets, octets = self._counters(number, counted) if counted else (0, 0)
-        rules_there = table.chains[name].rules if name in table.chains else []
-        table.chains[name] = Chain(name, policy, packets, octets, rules_there)
+        self._chain(table, name, policy, packets, octets)
+
+    def _chain(self, table: Table, name: str, policy: str = "-", packets: int = 0, octets: int = 0) -> None:
+        """Declare a chain, which keeps its rules if it is there already."""
+        there = table.chains.get(name)
+        table.chains[name] = Chain(name, policy, packets, octets, there.rules if there else [])
 
     def _counters(self, number: int, counted: re.Match[str]) -> tuple[int, int]:
         try:
@@ -221,9 +234,9 @@ class Reader:
             why = "is not a rule; expected -A CHAIN ..., :CHAIN, *TABLE or COMMIT"
             raise self.fail(number, f"{excerpt(line)!r} {why}")
         for one in self._expanded(number, text):
-            parser, rule = None, None
+            parser = None
             try:
-                parser = RuleParser(table.name, self.source, number, one, self.family, self.ids)
+                parser = self._parser(table, one, number)
                 rule = parser.parse()
             except RuleError as error:
                 if not self.lenient:
@@ -232,18 +245,42 @@ class Reader:
                 self.rules.warnings.append(f"never matches: {error}")
             if counted:
                 rule.packets, rule.bytes = self._counters(number, counted)
-            chain = table.chains.get(rule.chain)
-            if chain is None and rule.chain in HOOKS:
-                where = f"the table {table.name} has no chain {rule.chain}"
-                raise self.fail(number, f"{where}\n  in the rule: {excerpt(one)}")
-            if chain is None:
-                self.rules.warnings.append(f"{self.source}:{number}: chain {excerpt(rule.chain)!r} is not declared")
-                chain = table.chains[rule.chain] = Chain(rule.chain)
+            chain = table.chains.get(rule.chain) or self._undeclared(table, rule)
             self.filled.setdefault(table.name, {})[chain.name] = None
-            if text.startswith("-A ") or parser is None:
+            if parser is None or text.startswith("-A "):
                 chain.rules.append(rule)
             else:
                 self._place(table, chain, rule, text.split(None, 1)[0], parser)
+
+    def _known_rule(self, table: Table, number: int, text: str) -> bool:
+        """Read a rule whose shape is known; False for any other, of which nothing is read."""
+        if table.name in IGNORED_TABLES or ("," in text and ADDRESS_LIST.search(text)):
+            return False
+        shapes = self.shapes.get(table.name)
+        if shapes is None:
+            shapes = self.shapes[table.name] = Shapes(self.family, partial(self._parsed, table))
+        rule = shapes.rule(text, number)
+        chain = table.chains.get(rule.chain) if rule else None
+        if rule is None or chain is None:
+            return False
+        self.filled.setdefault(table.name, {})[chain.name] = None
+        chain.rules.append(rule)
+        return True
+
+    def _parser(self, table: Table, text: str, number: int) -> RuleParser:
+        return RuleParser(table.name, self.source, number, text, self.family, self.ids)
+
+    def _parsed(self, table: Table, text: str, number: int) -> Rule:
+        return self._parser(table, text, number).parse()
+
+    def _undeclared(self, table: Table, rule: Rule) -> Chain:
+        """Declare the chain of a rule; RuleError for one of the kernel's that the table has not."""
+        if rule.chain in HOOKS:
+            where = f"the table {table.name} has no chain {rule.chain}"
+            raise self.fail(rule.line, f"{where}\n  in the rule: {excerpt(rule.text)}")
+        self.rules.warnings.append(f"{self.source}:{rule.line}: chain {excerpt(rule.chain)!r} is not declared")
+        chain = table.chains[rule.chain] = Chain(rule.chain)
+        return chain
 
     def _expanded(self, number: int, text: str) -> list[str]:
         """Return a rule with lists of addresses (-s A,B) as the rules that iptables makes of it."""
@@ -366,14 +403,16 @@ def _resolve(table: Table, rules: Rules, lenient: bool) -> None:
                 chain.rules[n] = never_matching(rule.text, rule.line)
                 rules.warnings.append(f"never matches: {why}")
     try:
-        for chain, n, wrong in nesting.misplaced(table):
+        calls = nesting.Calls(table)
+        wrongs = list(nesting.misplaced(table, calls))
+        for chain, n, wrong in wrongs:
             rule = chain.rules[n]
             why = f"{source}:{rule.line}: {wrong}\n  in the rule: {excerpt(rule.text, 1000)}"
             if not lenient:
                 raise RuleError(why)
             chain.rules[n] = never_matching(rule.text, rule.line)
             rules.warnings.append(f"never matches: {why}")
-        said = nesting.warning(table, source)
+        said = nesting.warning(table, nesting.Calls(table) if wrongs else calls, source)
     except ValueError as error:
         raise RuleError(f"{source}: {error}") from None
     if said:

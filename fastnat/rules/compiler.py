@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,6 +91,8 @@ MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
+# matches of lists and tables that rules share
+SHARED = (RecentMatch, HashlimitMatch)
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK"}
 TRACKING_MATCHES = {
     "ctstate", "ctproto", "connmark", "ctaddr", "ctport", "ctstatus", "ctdir", "ctexpire", "helper", "connlimit",
@@ -219,6 +221,9 @@ class Compiler:
     origin: list[tuple[str, Chain, Rule | None]] = field(default_factory=list)
     hook_entry: dict[tuple[int, int], int] = field(default_factory=dict)
     hook_policy: dict[tuple[int, int], int] = field(default_factory=dict)
+    # by the id of a list of matches and its rules' protocol: the row that they hold, or the rows that they list
+    held: dict[tuple[int, int, bool], Row] = field(default_factory=dict)
+    listed: dict[tuple[int, int, bool], list[Row]] = field(default_factory=dict)
 
     def iface_set(self, pattern: str, invert: bool) -> int:
         """Return the row of an interface pattern."""
@@ -330,6 +335,9 @@ class Compiler:
 
         Those of the user stand behind the others, by their names (libiptc).
         """
+        lists = match_lists(r for chain in table.chains.values() for r in chain.rules)
+        if not any(isinstance(m, SHARED) for matches in lists for m in matches):
+            return
         names = list(table.chains)
         own = sorted(name for name in names if name not in HOOKS)
         for name in [*(hook for hook in HOOKS if hook in names), *own]:
@@ -497,23 +505,38 @@ class Compiler:
         """Return the MATCH that a rule holds, and which of RuleTests it is.
 
         A single match without state is held itself. Otherwise all matches are appended, each that needs more l4 header
-        than those in front of it after its length, and the rule holds their place.
+        than those in front of it after its length, and the rule holds their place. A list that several rules share
+        (iptables/shapes.py) is made into rows once, unless these remember something.
         """
-        seen, first = 0, len(self.matches)
-        try:
-            if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
-                self.match(r.matches[0])
-                return with_need(self.matches.pop(), header_need(r, r.matches[0])), RuleTests.MATCH
-            for m in r.matches:
-                need = header_need(r, m)
-                if need > seen:
-                    self.matches.append(match_row(MatchKind.L4_HEADER, bytes=need))
-                    seen = need
-                if m.kind != "l4-header":
-                    self.match(m)
-        except RuleError as error:
-            raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
+        known, first = (id(r.matches), r.proto, r.invert_proto), len(self.matches)
+        if known in self.held:
+            return self.held[known], RuleTests.MATCH
+        rows = self.listed.get(known)
+        if rows is None:
+            try:
+                if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
+                    self.match(r.matches[0])
+                    held = self.held[known] = with_need(self.matches.pop(), header_need(r, r.matches[0]))
+                    return held, RuleTests.MATCH
+                self.list_matches(r)
+            except RuleError as error:
+                raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
+            if all(m.kind in STATELESS or m.kind == "l4-header" for m in r.matches):
+                self.listed[known] = self.matches[first:]
+        else:
+            self.matches += rows
         return match_row(MatchKind.LISTED, n_listed=len(self.matches) - first, first=first), RuleTests.MATCHES
+
+    def list_matches(self, r: Rule) -> None:
+        """Append all matches of a rule, and the lengths of l4 header that they need."""
+        seen = 0
+        for m in r.matches:
+            need = header_need(r, m)
+            if need > seen:
+                self.matches.append(match_row(MatchKind.L4_HEADER, bytes=need))
+                seen = need
+            if m.kind != "l4-header":
+                self.match(m)
 
     def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
         """Append one rule and its matches and target."""
@@ -531,7 +554,10 @@ class Compiler:
         self.append(
             (table.name, chain, r),
             addresses=(r.src, r.smask, r.dst, r.dmask),
-            ifaces=(self.iface_set(r.in_iface, r.invert_in), self.iface_set(r.out_iface, r.invert_out)),
+            ifaces=(
+                self.iface_set(r.in_iface, r.invert_in) if r.in_iface else FN_ANY_IFACE,
+                self.iface_set(r.out_iface, r.invert_out) if r.out_iface else FN_ANY_IFACE,
+            ),
             proto=r.proto,
             invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2 | r.invert_fragment << 3,
             match=match,
@@ -603,6 +629,11 @@ def lasting(before: Rules, after: Rules) -> set[tuple[str, str]]:
     return lasts
 
 
+def match_lists(rules: Iterable[Rule]) -> list[list[Match]]:
+    """Return the lists of matches that rules have, each once however many rules share it."""
+    return list({id(r.matches): r.matches for r in rules}.values())
+
+
 def recent_of(rules: Rules) -> Iterator[RecentMatch]:
     """Yield the matches of -m recent in the order of the text."""
     for table in rules.tables.values():
@@ -672,9 +703,8 @@ def compile_rules(
                 c.shared(parsed.tables[name])
                 c.table(parsed.tables[name])
                 every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
-    tracking = any(
-        r.target.name in TRACKING_TARGETS or any(m.kind in TRACKING_MATCHES for m in r.matches) for r in every
-    )
+    tests = [m for matches in match_lists(every) for m in matches]
+    tracking = any(m.kind in TRACKING_MATCHES for m in tests) or any(r.target.name in TRACKING_TARGETS for r in every)
     targets = np.array(c.targets, records.TARGET)
     forms = TARGET_FORMS[family.version]
     for at, cost, full, window in c.rates:
@@ -694,10 +724,10 @@ def compile_rules(
         np.array(c.slots, np.uint16),
         dispatches,
         np.array(c.dispatch_slots, DISPATCH_SLOT),
-        address_cuts(every, family, no_classes),
-        port_starts(every, "sport"),
-        port_starts(every, "dport"),
-        all(is_prefix(r.smask, family.full) and is_prefix(r.dmask, family.full) for r in every),
+        address_cuts(every, tests, family, no_classes),
+        port_starts(tests, "sport"),
+        port_starts(tests, "dport"),
+        all(is_prefix(mask, family.full) for mask in {r.smask for r in every} | {r.dmask for r in every}),
         c.iface_table(),
         c.hook_entry,
         c.hook_policy,

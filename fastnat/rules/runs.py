@@ -106,10 +106,6 @@ def _ends(keys: list[Key | None]) -> list[int]:
     return ends
 
 
-def _network_cuts(addr: int, mask: int, full: int) -> tuple[int, int]:
-    return addr & mask, (addr | ~mask & full) + 1
-
-
 # cuts of addrtype and of the martian checks
 FIXED_CUTS = {
     4: {1, 127 << 24, 128 << 24, 0xE0000000, 0xF0000000, 0xFFFFFFFF},
@@ -117,38 +113,38 @@ FIXED_CUTS = {
 }
 
 
-def address_cuts(rules: list[Rule], family: Family = V4, apart: Collection[int] = ()) -> set[int]:
+def address_cuts(rules: list[Rule], matches: list[Match], family: Family = V4, apart: Collection[int] = ()) -> set[int]:
     """Return the addresses at which the answer of some rule may change.
 
-    apart: the ids of rules whose sources are looked up in place of being classes.
+    matches: those of the rules; apart: the ids of rules whose sources are looked up in place of being classes.
     """
-    cuts = set(FIXED_CUTS[family.version])
-    for r in rules:
-        if id(r) not in apart:
-            cuts.update(_network_cuts(r.src, r.smask, family.full))
-        cuts.update(_network_cuts(r.dst, r.dmask, family.full))
-        for m in r.matches:
-            if m.kind in ("iprange-src", "iprange-dst"):
-                cuts.update((m.values[0], m.values[1] + 1))
-    return {c for c in cuts if c <= family.full}
+    networks = {(r.src, r.smask) for r in rules if not apart or id(r) not in apart}
+    networks.update((r.dst, r.dmask) for r in rules)
+    cuts, full = set(FIXED_CUTS[family.version]), family.full
+    for addr, mask in networks:
+        cuts.add(addr & mask)
+        cuts.add((addr | ~mask & full) + 1)
+    for m in matches:
+        if m.kind in ("iprange-src", "iprange-dst"):
+            cuts.update((m.values[0], m.values[1] + 1))
+    return {c for c in cuts if c <= full}
 
 
-def port_starts(rules: list[Rule], which: str) -> NDArray[np.void]:
-    """Return the ports at which the answer of some rule may change, from 0 ("sport", "dport"; ICMP: type and code)."""
+def port_starts(matches: list[Match], which: str) -> NDArray[np.void]:
+    """Return the ports at which the answer of some match may change, from 0 (sport, dport; ICMP: type and code)."""
     starts = {0}
-    for r in rules:
-        for m in r.matches:
-            values = m.values
-            if m.kind == "multiport":
-                # source, destination, or either
-                wanted = values[0] == 2 or values[0] == ("sport", "dport").index(which)
-                values = values[1:] if wanted else ()
-            elif m.kind == "icmp-type" and which == "dport":
-                values = (values[0] << 8 | values[1], values[0] << 8 | values[2]) if values[0] != 0xFF else ()
-            elif m.kind != which:
-                values = ()
-            starts.update(values[::2])
-            starts.update(v + 1 for v in values[1::2])
+    for m in matches:
+        values = m.values
+        if m.kind == "multiport":
+            # source, destination, or either
+            wanted = values[0] == 2 or values[0] == ("sport", "dport").index(which)
+            values = values[1:] if wanted else ()
+        elif m.kind == "icmp-type" and which == "dport":
+            values = (values[0] << 8 | values[1], values[0] << 8 | values[2]) if values[0] != 0xFF else ()
+        elif m.kind != which:
+            continue
+        starts.update(values[::2])
+        starts.update(v + 1 for v in values[1::2])
     return np.array(sorted(s for s in starts if s < 65536), np.uint32)
 
 
