@@ -8,13 +8,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import InputError
 from ..util.files import open_file
 from ..util.text import shown
+from .frames import blocks, gather, scan
 
 ETHERNET, RAW, RAW_BSD, RAW_OPENBSD, COOKED, COOKED2, IPV4 = 1, 101, 12, 14, 113, 276, 228
 # bytes of both link-layer addresses of a frame
@@ -27,6 +32,8 @@ CHUNK = 1 << 20
 MAX_PACKET, MAX_BLOCK = 262_144, 1 << 24
 MAX_INTERFACES = 65_536
 SECTION, SECTION_MAGICS = b"\x0a\x0d\x0d\x0a", {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+# bytes of a block of a packet beside its own, at the most
+BLOCK = 35
 # bytes of an option of pcapng; nanoseconds of a time stamp
 MAX_OPTION, MAX_STAMP = 0xFFFF, 2**64 - 1
 MAGICS = {
@@ -77,6 +84,41 @@ class Batch:
     data: list[bytes] = field(default_factory=list)
     # the link-layer addresses of receiver and sender, b"" unknown; []: of none
     links: list[bytes] = field(default_factory=list)
+
+    def gathered(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return a copy of the datagrams, one behind the other, and where they begin, with the end of the last."""
+        offsets = np.cumsum([0, *map(len, self.data)], dtype=np.int64)
+        return np.frombuffer(bytearray(b"".join(self.data)), np.uint8), offsets
+
+
+class Found(Batch):
+    """Packets of a classic pcap as they lie in memory; text: bytes of the file, places: the rows of frames.scan."""
+
+    def __init__(self, text: bytes, places: NDArray[np.int64], link: int, unit: float) -> None:
+        self.text, self.places, self.link = text, places, link
+        self.times = (places[:, 0] + places[:, 1] * unit).tolist()
+        self.ifaces = [""] * len(places)
+
+    @cached_property
+    def data(self) -> list[bytes]:  # type: ignore[override]  # made when somebody asks
+        """The IP datagrams."""
+        return [self.text[begin:end] for end, begin in self.places[:, 3:].tolist()]
+
+    @cached_property
+    def links(self) -> list[bytes]:  # type: ignore[override]  # made when somebody asks
+        """The link-layer addresses in front of them."""
+        if self.link != ETHERNET:
+            return [b""] * len(self.places) if self.link in (COOKED, COOKED2) else []
+        return [link_of(self.link, self.text[begin:end]) for begin, end in self.places[:, 2:4].tolist()]
+
+    def gathered(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """See Batch."""
+        ends, begins = np.ascontiguousarray(self.places[:, 3]), np.ascontiguousarray(self.places[:, 4])
+        offsets = np.zeros(len(ends) + 1, np.int64)
+        np.cumsum(ends - begins, out=offsets[1:])
+        buffer = np.empty(int(offsets[-1]), np.uint8)
+        gather(self.text, begins, ends, buffer)
+        return buffer, offsets
 
 
 def read(path: str | Path) -> Iterator[Captured]:
@@ -154,41 +196,25 @@ def _read_pcap(source: Front, path: str) -> Iterator[Batch]:
     link = struct.unpack_from(order + "I", source.bytes, 20)[0] & 0xFFFF
     _check_link(link, path)
     header = struct.Struct(order + "IIII").unpack_from
-    raw_ip = link in (RAW, RAW_BSD, RAW_OPENBSD, IPV4)
     source.at, broken, more = 24, "", True
     while more and not broken:
-        batch = Batch()
-        times, data = batch.times, batch.data
-        size = 0
-        while len(times) < BATCH and size < BATCH_BYTES:
-            # a packet that is in memory costs no call
-            at, raw = source.at, source.bytes
-            if at + 16 > len(raw):
-                if not source.need(16):
-                    more = False
-                    if source.left:
-                        broken = f"byte {source.place}: cut within a packet header"
-                    break
-                at, raw = source.at, source.bytes
-            seconds, part, kept, _ = header(raw, at)
-            if kept > MAX_PACKET:
-                broken = f"byte {source.place}: a packet of {kept:,} bytes; at most {MAX_PACKET:,} are supported"
-                break
-            if at + 16 + kept > len(raw):
-                if not source.need(16 + kept):
-                    broken = f"byte {source.place}: a packet of {kept} bytes is cut after {source.left - 16}"
-                    break
-                at, raw = source.at, source.bytes
-            times.append(seconds + part * unit)
-            data.append(raw[at + 16 : at + 16 + kept])
-            source.at = at + 16 + kept
-            size += kept
-        if not raw_ip:
-            batch.data = [ip_of(link, frame) for frame in data]
-            batch.links = [link_of(link, frame) for frame in data]
-        batch.ifaces = [""] * len(times)
-        if times:
-            yield batch
+        # what is in memory; at least a packet
+        places = np.empty((BATCH, 5), np.int64)
+        n, end = scan(source.bytes, source.at, order == ">", link, MAX_PACKET, BATCH_BYTES, places)
+        if n:
+            text, source.at = source.bytes, end
+            yield Found(text, places[:n], link, unit)
+            continue
+        if not source.need(16):
+            more = False
+            if source.left:
+                broken = f"byte {source.place}: cut within a packet header"
+            continue
+        kept = header(source.bytes, source.at)[2]
+        if kept > MAX_PACKET:
+            broken = f"byte {source.place}: a packet of {kept:,} bytes; at most {MAX_PACKET:,} are supported"
+        elif not source.need(16 + kept):
+            broken = f"byte {source.place}: a packet of {kept} bytes is cut after {source.left - 16}"
     if broken:
         raise InputError(f"{path}: {broken}")
 
@@ -323,6 +349,19 @@ class Writer:
                 head(6, block, number, stamp >> 32, stamp & 0xFFFFFFFF, size, size), data, bytes(padding), tail(block),
             )  # fmt: skip
         self.file.write(b"".join(parts))
+
+    def write_frames(
+        self, times: NDArray[np.float64], numbers: NDArray[np.uint32], text: NDArray[np.uint8],
+        begins: NDArray[np.int64], ends: NDArray[np.int64],
+    ) -> bool:  # fmt: skip
+        """Append packets that lie in one buffer, leaving on interfaces of these numbers; False: write_all has to."""
+        stamps = np.rint(times * 1e9)
+        if not ((stamps >= 0) & (stamps < 2.0**64)).all():
+            return False
+        out = np.empty(int((ends - begins).sum()) + len(begins) * BLOCK, np.uint8)
+        size = blocks(text, begins, ends, stamps.astype(np.uint64), numbers, out)
+        self.file.write(out[:size].tobytes())
+        return True
 
     def _declare(self, iface: str) -> int:
         name = iface.encode(errors="replace")

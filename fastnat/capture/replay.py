@@ -18,7 +18,7 @@ from ..engine import Engine
 from ..engine.engine import Answer, link_of
 from ..errors import InputError
 from .fragments import Reassembler, Whole, split
-from .pcap import Batch, Captured
+from .pcap import Batch, Captured, Writer
 from .reassembly import DELIVERED, ENTERING, NO_FRAME, SENT
 
 IPV4_HEADER, SCTP = 20, 132
@@ -82,6 +82,10 @@ class OneByOne:
         """Yield a Line for each packet."""
         return (r.line for r in self.replayed)
 
+    def write(self, writer: Writer) -> None:
+        """Append what leaves to a capture."""
+        writer.write_all(self.emitted())
+
     def emitted(self) -> Iterator[tuple[float, str, bytes]]:
         """Yield time, egress interface and bytes of what leaves."""
         for r in self.replayed:
@@ -125,18 +129,43 @@ class Together:
             _texts(r["dst"]), r["sport"].tolist(), r["dport"].tolist(),
         )  # fmt: skip
 
-    def emitted(self) -> Iterator[tuple[float, str, bytes]]:
-        """Yield time, egress interface and bytes of what leaves."""
+    def leaving(self) -> Leaving:
+        """Return which packets leave."""
         leaves = np.flatnonzero(self.results["verdict"] != Verdict.DROP)
         starts = self.starts[leaves]
         # a capture may hold bytes behind the datagram (padding of Ethernet): its own length says where it ends
         lengths = self.buffer[starts + 2].astype(np.int64) << 8 | self.buffer[starts + 3]
-        whole = self.buffer.tobytes()
         forwarded = self.results["verdict"][leaves] == Verdict.FORWARD
-        too_large = forwarded & (lengths > self.mtus[self.results["out_iface"][leaves]])
+        out = np.where(forwarded, self.results["out_iface"][leaves], 0)
+        too_large = forwarded & (lengths > self.mtus[out])
+        # a slice ends where the buffer does
+        ends = np.minimum(starts + lengths, len(self.buffer))
+        return Leaving(leaves, starts, ends, forwarded, out, too_large)
+
+    def write(self, writer: Writer) -> None:
+        """Append what leaves to a capture."""
+        left = self.leaving()
+        # interfaces are declared in front of their first packets
+        names = {int(n): self.names[n] for n in np.unique(left.out[left.forwarded])}
+        if not left.forwarded.all():
+            names[0] = "local"
+        known = all(name in writer.names for name in names.values())
+        if known and not left.too_large.any() and not self.results["copied"][left.packets].any():
+            numbers = np.zeros(len(self.names), np.uint32)
+            for n, name in names.items():
+                numbers[n] = writer.names[name]
+            times = np.array(self.batch.times)[left.packets]
+            if writer.write_frames(times, numbers[left.out], self.buffer, left.starts, left.ends):
+                return
+        writer.write_all(self.emitted())
+
+    def emitted(self) -> Iterator[tuple[float, str, bytes]]:
+        """Yield time, egress interface and bytes of what leaves."""
+        left = self.leaving()
+        whole = self.buffer.tobytes()
         names = self.egress()
         for n, a, b, large in zip(
-            leaves.tolist(), starts.tolist(), (starts + lengths).tolist(), too_large.tolist(), strict=True
+            left.packets.tolist(), left.starts.tolist(), left.ends.tolist(), left.too_large.tolist(), strict=True
         ):
             data = whole[a:b]
             mtu = int(self.mtus[self.results["out_iface"][n]])
@@ -144,6 +173,18 @@ class Together:
                 yield self.batch.times[n], names[n], part
             if self.results["copied"][n]:
                 yield self.batch.times[n], "local", data
+
+
+class Leaving(NamedTuple):
+    """Packets of a batch that leave: which, where they begin and end, whether and where they are forwarded."""
+
+    packets: NDArray[np.intp]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    forwarded: NDArray[np.bool_]
+    # 0 where the node itself receives them
+    out: NDArray[np.uint16]
+    too_large: NDArray[np.bool_]
 
 
 def _texts(addresses: NDArray[np.uint32]) -> list[str]:
@@ -189,8 +230,7 @@ class Replay:
                 if not name:
                     raise InputError("this capture names no interfaces: give --iface, on which its packets enter")
                 self.numbers[name] = self.engine.node.iface_number(name)
-            buffer = np.frombuffer(bytearray(b"".join(batch.data)), np.uint8)
-            offsets = np.cumsum([0, *map(len, batch.data)], dtype=np.int64)
+            buffer, offsets = batch.gathered()
             links = batch.links if self.engine.asks_frames and any(batch.links) else []
             if links or self.engine.lengthens_packets or not _plain(buffer, offsets):
                 links = links or [b""] * len(batch.times)
@@ -216,7 +256,10 @@ class Replay:
     ) -> Together:
         """Run whole IPv4 datagrams in one call."""
         now = self.clock(batch.times)
-        numbers = np.array([self.numbers[name] for name in ifaces], np.uint16)
+        if len(set(ifaces)) == 1:
+            numbers = np.full(len(ifaces), self.numbers[ifaces[0]], np.uint16)
+        else:
+            numbers = np.array([self.numbers[name] for name in ifaces], np.uint16)
         results = self.engine.process_frames(buffer, offsets, numbers, now)
         first, self.n = self.n, self.n + len(now)
         return Together(first, batch, ifaces, results, buffer, offsets[:-1], self.engine.iface_names, self.mtus)

