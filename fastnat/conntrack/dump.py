@@ -16,7 +16,8 @@ from ..util.text import excerpt
 from .lines import ENTRY, Interned, port_spaces
 from .rows import decoded, read_rows
 
-CHUNK = 1 << 22
+# pages of larger pieces would be given back, and taken anew, each time
+CHUNK = 1 << 20
 # bytes of a line, and lines of a dump: twice the connections that the largest engine holds
 MAX_LINE, MAX_LINES = 1 << 16, 1 << 26
 
@@ -57,12 +58,14 @@ class Entries:
 
 @dataclass
 class Dump:
-    """A whole dump. connections: of all protocols; cut: what is wrong with a last line that was cut off, or "".
+    """A whole dump.
 
+    connections: of all protocols; lines: those with an end; cut: what is wrong with a last one that was cut off, or "".
     Untranslated connections count, too: they occupy a port of their own address.
     """
 
     connections: int = 0
+    lines: int = 0
     cut: str = ""
     addresses: Interned = field(default_factory=Interned, repr=False)
     spaces: Interned = field(default_factory=Interned, repr=False)
@@ -92,8 +95,8 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     says so.
     """
     dump = Dump()
-    first = 1
-    for chunk in _chunks(file, source):
+    for chunk in _chunks(file, source, dump):
+        first = dump.lines + 1
         found = read_rows(chunk, first)
         for number, why in found.broken[:1]:
             line = decoded(chunk.split(b"\n")[number - first])
@@ -102,27 +105,27 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
                 raise InputError(said)
             dump.cut = said
         dump.add(found.rows)
-        first += chunk.count(b"\n")
-        if first > MAX_LINES:
-            raise InputError(f"{source}:{first}: more than {MAX_LINES:,} lines, the limit of a dump")
+        dump.lines += found.ends
+        if dump.lines >= MAX_LINES:
+            raise InputError(f"{source}:{dump.lines + 1}: more than {MAX_LINES:,} lines, the limit of a dump")
     return dump
 
 
-def _chunks(file: BinaryIO, source: str) -> Iterator[bytes]:
-    """Yield the text in pieces of whole lines; a last line without an end comes alone."""
+def _chunks(file: BinaryIO, source: str, dump: Dump) -> Iterator[bytes]:
+    """Yield the text in pieces of whole lines; a last line without an end comes alone. dump: what is read of it."""
     rest = b""
-    n = 1
     try:
         while data := file.read(CHUNK):
-            whole, newline, tail = data.rpartition(b"\n")
-            if newline:
-                yield rest + whole + newline
-                n += whole.count(b"\n") + 1
-                rest = tail
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield rest + data[:end]
+                rest = data[end:]
             else:
-                rest += tail
+                rest += data
             if len(rest) > MAX_LINE:
-                raise InputError(f"{source}:{n}: a line of more than {MAX_LINE:,} bytes; is this `conntrack -L` text?")
+                raise InputError(
+                    f"{source}:{dump.lines + 1}: a line of more than {MAX_LINE:,} bytes; is this `conntrack -L` text?"
+                )
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from None
     if rest:

@@ -143,29 +143,34 @@ cdef inline bint number(const uint8_t *at, size_t n, uint64_t high, uint64_t *va
         return False
     for k in range(n):
         digit = at[k] - <uint8_t>c'0'
-        if digit > 9 or found > (high - digit) // 10:
+        # of the longest text alone the number may be one of more than 64 bits
+        if digit > 9 or (n == DIGITS and found > (high - digit) // 10):
             return False
         found = found * 10 + digit
     value[0] = found
-    return True
+    return found <= high
 
 
 cdef inline bint quad(const uint8_t *at, size_t n, uint64_t *value) noexcept nogil:
     """Read an IPv4 address as inet_ntop writes it."""
     cdef const uint8_t *end = at + n
-    cdef uint64_t found = 0, part
+    cdef const uint8_t *begin
+    cdef uint32_t found = 0, part
+    cdef uint8_t digit
     cdef int k
-    cdef size_t length
     for k in range(4):
-        length = 0
-        while at + length < end and length < 4 and at[length] != c'.':
-            length += 1
-        if not number(at, length, 255, &part):
+        begin, part = at, 0
+        while at < end and at - begin < 4:
+            digit = at[0] - <uint8_t>c'0'
+            if digit > 9:
+                break
+            part = part * 10 + digit
+            at += 1
+        if at == begin or part > 255 or (begin[0] == c'0' and at - begin > 1):
             return False
         found = found << 8 | part
-        at += length
         if k < 3:
-            if at >= end or at[0] != c'.':
+            if at == end or at[0] != c'.':
                 return False
             at += 1
     value[0] = found
@@ -234,13 +239,9 @@ cdef inline bint is_word(const uint8_t *at, size_t n, const char *name, size_t l
 
 cdef inline bint address(word_t *value, line_t *row, int k) noexcept nogil:
     """Read an address of a line, whose first one says of which family all are."""
-    cdef bint is_v6 = memchr(value.at, c':', value.n) != NULL
-    cdef uint8_t version = 6 if is_v6 else 4
     if row.version == 0:
-        row.version = version
-    if row.version != version:
-        return False
-    if is_v6:
+        row.version = 6 if memchr(value.at, c':', value.n) != NULL else 4
+    if row.version == 6:
         return groups(value.at, value.n, row.ends[k])
     return quad(value.at, value.n, &row.ends[k][1])
 
