@@ -66,20 +66,25 @@ class Calls:
         self.order = callees_first(self.callees)
 
 
-def hooks_of(table: Table, calls: Calls) -> dict[str, set[str]]:
-    """Return for each chain the built-in ones from which a packet may come to it (ipt_entry.comefrom)."""
-    hooks: dict[str, set[str]] = {name: {name} & set(BUILT_IN[table.name]) for name in calls.callees}
+def hooks_of(table: Table, calls: Calls) -> dict[str, int]:
+    """Return for each chain the built-in ones from which a packet may come to it (ipt_entry.comefrom), a bit each."""
+    hooks = dict.fromkeys(calls.callees, 0) | {name: 1 << n for n, name in enumerate(BUILT_IN[table.name])}
     for name in reversed(calls.order):
-        for callee, _ in calls.callees[name]:
-            hooks[callee] |= hooks[name]
+        mine = hooks[name]
+        if mine:
+            for callee, _ in calls.callees[name]:
+                hooks[callee] |= mine
     return hooks
 
 
 def misplaced(table: Table, calls: Calls) -> Iterator[tuple[Chain, int, str]]:
     """Yield the rules that the kernel rejects where they stand: chain, place, and why."""
-    hooks: dict[str, set[str]] = {}
+    hooks: dict[str, int] = {}
+    built_in = BUILT_IN[table.name]
     # rules may share a list of matches
     bound: dict[int, bool] = {}
+    # by where something may stand: the bits of the other built-in chains
+    elsewhere: dict[tuple[str, ...], int] = {}
     for chain in table.chains.values():
         for n, rule in enumerate(chain.rules):
             if rule.target.name not in TARGET_HOOKS:
@@ -90,9 +95,12 @@ def misplaced(table: Table, calls: Calls) -> Iterator[tuple[Chain, int, str]]:
                     continue
             for what, places in _places(rule):
                 hooks = hooks or hooks_of(table, calls)
-                wrong = hooks[chain.name].difference(places)
+                if places not in elsewhere:
+                    elsewhere[places] = sum(1 << k for k, hook in enumerate(built_in) if hook not in places)
+                wrong = hooks[chain.name] & elsewhere[places]
                 if wrong:
-                    yield chain, n, f"{what} is valid only in {', '.join(places)}, not in {', '.join(sorted(wrong))}"
+                    names = ", ".join(sorted(hook for k, hook in enumerate(built_in) if wrong >> k & 1))
+                    yield chain, n, f"{what} is valid only in {', '.join(places)}, not in {names}"
 
 
 def _places(rule: Rule) -> Iterator[tuple[str, tuple[str, ...]]]:

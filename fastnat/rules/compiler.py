@@ -91,6 +91,9 @@ MAX_SECONDS = 2**31 // HZ - 1
 # bytes of l4 header without which the kernel's match drops the packet
 HEADER_NEED = {6: 20, 17: 8, 132: 12, 136: 8, 1: 8, 58: 8}
 MULTIPORT_NEED = 4
+# members of an enumeration are slow numbers
+ADDRESSES, PROTO = int(RuleTests.ADDRESSES), int(RuleTests.PROTO)
+HELD, LISTED = int(RuleTests.MATCH), int(RuleTests.MATCHES)
 # matches of lists and tables that rules share
 SHARED = (RecentMatch, HashlimitMatch)
 TRACKING_TARGETS = {"SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK"}
@@ -474,31 +477,14 @@ class Compiler:
         return following
 
     def append(
-        self,
-        origin: tuple[str, Chain, Rule | None],
-        *,
-        target: int,
-        addresses: tuple[int, ...] = (0, 0, 0, 0),
-        ifaces: tuple[int, int] = (FN_ANY_IFACE, FN_ANY_IFACE),
-        proto: int = 0,
-        invert: int = 0,
-        match: Row = NO_MATCH,
-        tests: int = 0,
-        arg: int = 0,
-        packets: int = 0,
-        count: int = 0,
+        self, origin: tuple[str, Chain, None], target: int, arg: int = 0, packets: int = 0, count: int = 0,
         following: int | None = None,
-    ) -> None:
-        """Append one RULE and its origin; tests: those of its matches."""
-        if addresses != (0, 0, 0, 0) or invert & 3:
-            tests |= RuleTests.ADDRESSES
-        if proto:
-            tests |= RuleTests.PROTO
-        if ifaces != (FN_ANY_IFACE, FN_ANY_IFACE):
-            tests |= RuleTests.IN * (ifaces[0] != FN_ANY_IFACE) | RuleTests.OUT * (ifaces[1] != FN_ANY_IFACE)
+    ) -> None:  # fmt: skip
+        """Append a RULE that stands in no text, and its origin: a lookup, or the end of a chain."""
+        ends = (self.family.pack(0),) * 4
         next_ = len(self.rules) + 1 if following is None else following
-        packed = addresses if self.family is V4 else map(self.family.pack, addresses)
-        self.rules.append((*packed, *ifaces, proto, invert, target, tests, arg, next_, match, packets, count))
+        row = (*ends, FN_ANY_IFACE, FN_ANY_IFACE, 0, 0, target, 0, arg, next_, NO_MATCH, packets, count)
+        self.rules.append(row)
         self.origin.append(origin)
 
     def rule_matches(self, r: Rule) -> tuple[Row, int]:
@@ -510,14 +496,14 @@ class Compiler:
         """
         known, first = (id(r.matches), r.proto, r.invert_proto), len(self.matches)
         if known in self.held:
-            return self.held[known], RuleTests.MATCH
+            return self.held[known], HELD
         rows = self.listed.get(known)
         if rows is None:
             try:
                 if len(r.matches) == 1 and r.matches[0].kind in STATELESS:
                     self.match(r.matches[0])
                     held = self.held[known] = with_need(self.matches.pop(), header_need(r, r.matches[0]))
-                    return held, RuleTests.MATCH
+                    return held, HELD
                 self.list_matches(r)
             except RuleError as error:
                 raise RuleError(f"{self.source}:{r.line}: {error}\n  in the rule: {r.text}") from None
@@ -525,7 +511,7 @@ class Compiler:
                 self.listed[known] = self.matches[first:]
         else:
             self.matches += rows
-        return match_row(MatchKind.LISTED, n_listed=len(self.matches) - first, first=first), RuleTests.MATCHES
+        return match_row(MatchKind.LISTED, n_listed=len(self.matches) - first, first=first), LISTED
 
     def list_matches(self, r: Rule) -> None:
         """Append all matches of a rule, and the lengths of l4 header that they need."""
@@ -541,33 +527,35 @@ class Compiler:
     def rule(self, table: Table, chain: Chain, r: Rule, starts: dict[str, int], following: int) -> None:
         """Append one rule and its matches and target."""
         match, tests = self.rule_matches(r) if r.matches else (NO_MATCH, 0)
-        t = r.target
+        t, pack = r.target, self.family.pack
         if t.name in starts:
             code, arg = int(TargetKind.GOTO if t.goto else TargetKind.JUMP), starts[t.name]
         else:
             code, arg = TARGET_CODES[t.name], len(self.targets)
             ports = (t.min_proto, t.max_proto, t.base_proto)
-            pair = (t.min_addr, t.max_addr)
-            if self.family is not V4:
-                pair = (self.family.pack(t.min_addr), self.family.pack(t.max_addr))
+            pair = (t.min_addr, t.max_addr) if self.family is V4 else (pack(t.min_addr), pack(t.max_addr))
             self.targets.append((*pair, *ports, t.flags, t.value, t.mask, t.mask2, t.op))
-        self.append(
-            (table.name, chain, r),
-            addresses=(r.src, r.smask, r.dst, r.dmask),
-            ifaces=(
-                self.iface_set(r.in_iface, r.invert_in) if r.in_iface else FN_ANY_IFACE,
-                self.iface_set(r.out_iface, r.invert_out) if r.out_iface else FN_ANY_IFACE,
-            ),
-            proto=r.proto,
-            invert=r.invert_src | r.invert_dst << 1 | r.invert_proto << 2 | r.invert_fragment << 3,
-            match=match,
-            tests=tests | RuleTests.FRAGMENT * r.fragment,
-            target=code,
-            arg=arg,
-            packets=r.packets,
-            count=r.bytes,
-            following=following,
-        )
+        near = far = FN_ANY_IFACE
+        if r.in_iface:
+            near = self.iface_set(r.in_iface, r.invert_in)
+        if r.out_iface:
+            far = self.iface_set(r.out_iface, r.invert_out)
+        invert = r.invert_src | r.invert_dst << 1 | r.invert_proto << 2 | r.invert_fragment << 3
+        ends: tuple[Any, ...] = r.src, r.smask, r.dst, r.dmask
+        if r.smask or r.dmask or r.src or r.dst or invert & 3:
+            tests |= ADDRESSES
+        if r.proto:
+            tests |= PROTO
+        if r.fragment:
+            tests |= RuleTests.FRAGMENT
+        if near != FN_ANY_IFACE or far != FN_ANY_IFACE:
+            tests |= RuleTests.IN * (near != FN_ANY_IFACE) | RuleTests.OUT * (far != FN_ANY_IFACE)
+        if self.family is not V4:
+            ends = tuple(map(pack, ends))
+        self.rules.append(
+            (*ends, near, far, r.proto, invert, code, tests, arg, following, match, r.packets, r.bytes)
+        )  # fmt: skip
+        self.origin.append((table.name, chain, r))
 
 
 def rate_of(m: HashlimitMatch) -> tuple[int, int]:
@@ -703,6 +691,8 @@ def compile_rules(
                 c.shared(parsed.tables[name])
                 c.table(parsed.tables[name])
                 every += [r for chain in parsed.tables[name].chains.values() for r in chain.rules]
+        depth = max((jump_depth(t) for t in parsed.tables.values()), default=0)
+        rules = aligned(c.rules, records.RULE)
     tests = [m for matches in match_lists(every) for m in matches]
     tracking = any(m.kind in TRACKING_MATCHES for m in tests) or any(r.target.name in TRACKING_TARGETS for r in every)
     targets = np.array(c.targets, records.TARGET)
@@ -714,7 +704,7 @@ def compile_rules(
         view_of(targets, forms["counts"])[at] = limits
     for at, period in c.periods:
         view_of(targets, forms["period"])[at] = period
-    rules, matches = aligned(c.rules, records.RULE), np.array(c.matches, MATCH)
+    matches = np.array(c.matches, MATCH)
     dispatches = np.array(c.dispatches, DISPATCH)
     apart, no_classes = set_apart(c.source_runs, rules, matches, targets, dispatches)
     return Ruleset(
@@ -736,7 +726,7 @@ def compile_rules(
         apart,
         tracking,
         "nat" in parsed.tables,
-        max((jump_depth(t) for t in parsed.tables.values()), default=0),
+        depth,
         c.recent_rings,
         c.recent_masks,
         c.hashlimit_tables,
