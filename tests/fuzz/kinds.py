@@ -8,17 +8,21 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import programs
 
 import fastnat
-from fastnat import FastnatError, bench, capture
+from fastnat import FastnatError, bench, capture, iptables
+from fastnat.addresses import FAMILIES
 from fastnat.capture.replay import Replay
 from fastnat.conntrack.dump import read as read_dump
 from fastnat.conntrack.port_spaces import spaces_of
 from fastnat.exhaustion import document, html, report, scenario, simulation
+from fastnat.iptables import shapes
 
 # 64 connections: the table fills up, too
 ROOM = 64
@@ -73,8 +77,22 @@ def exercise(engine):
     programs.check(engine)
 
 
+def read_rules(text, family, lenient):
+    """Return what a text says, or why it is refused."""
+    try:
+        read = iptables.parse(text, "rules", lenient, family)
+    except FastnatError as error:
+        return str(error)
+    return read.tables, read.warnings
+
+
 def rules(data, folder):
-    """A file of iptables-save text, as rules.v4 and as rules.v6."""
+    """A file of iptables-save text, as rules.v4 and as rules.v6; read by shapes as by the general parser."""
+    text = data.decode(errors="replace")
+    for family, lenient in product(FAMILIES.values(), (False, True)):
+        quick = read_rules(text, family, lenient)
+        with patch.object(shapes.Shapes, "rule", lambda *_: None):
+            assert read_rules(text, family, lenient) == quick, "by its shape, and by the general parser"
     for version in (4, 6):
         for lenient in (False, True):
             try:
@@ -158,15 +176,17 @@ def captured(data, folder):
     for more in ({}, {"rules_v4": HELPED, "rules_v6": HELPED}):
         engine = fastnat.Engine(fastnat.Node.load(directory(folder, **more)), max_connections=ROOM, events=1 << 12)
         for iface in (None, "cni0"):
-            out = capture.Writer(io.BytesIO())
+            out, one_by_one = capture.Writer(io.BytesIO()), capture.Writer(io.BytesIO())
             try:
                 for answers in Replay(engine, iface).run(capture.read_batches(path)):
                     answers.counts()
                     json.loads("[" + ",".join(line.json() for line in answers.lines()) + "]")
-                    out.write_all(answers.emitted())
+                    one_by_one.write_all(answers.emitted())
+                    answers.write(out)
                     engine.all_events()
             except FastnatError:
                 continue
+            assert out.file.getvalue() == one_by_one.file.getvalue(), "written in one piece, and packet by packet"
         programs.check(engine)
 
 
