@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any as Untyped
 
 from . import fields, timeouts
-from .datatypes import PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
+from .datatypes import IFACE, PROTOCOL_NAMES, TYPES, Datatype, duration, integer, seconds
 from .kinds import Kinds, has_wide_data, kinds_of
 from .tree import (
     INLINE,
@@ -553,7 +553,9 @@ def masked_prefix(m: Match, kinds: Kinds) -> Match:
 
 
 def bounds(x: Expression, kind: Datatype) -> tuple[int, int] | None:
-    """Return the first and last number of a value, range or prefix; None for what is none."""
+    """Return the first and last number of a value, range or prefix; None for what is none, or has no number here."""
+    if kind == IFACE:
+        return None
     try:
         if isinstance(x, Value):
             return (n := kind.number(x.text)), n

@@ -132,6 +132,7 @@ class Changes(Loader):
         loaded = self.load(x.key)
         if loaded is None:
             return None
+        loaded = self.as_asked(loaded, x.table)
         place, data = self.map_of(x.table, loaded.kinds, (kind,), intervals=True)
         register = self.allocate(sum(k.words for k in data) * 2)
         self.emit(NftExprKind.LOOKUP, sreg=loaded.register, dreg=register, a=place, b=NftLookup.MAP)

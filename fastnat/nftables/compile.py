@@ -438,6 +438,7 @@ class Compiler(Changes):
         loaded = self.load(s.key)
         if loaded is None:
             return self.never()
+        loaded = self.as_asked(loaded, s.table)
         chosen = self.in_turn(s.table, loaded.kinds)
         if chosen:
             self.emit(NftExprKind.CHOOSE, sreg=loaded.register, a=self.pool.constant(chosen), b=len(chosen) // 2)

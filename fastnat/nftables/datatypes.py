@@ -225,6 +225,9 @@ def _named(
 BOOLEAN = _named("boolean", 1, {"missing": 0, "exists": 1})
 MARK = Datatype("mark", 32, form="hex")
 IFNAME = Datatype("ifname", 128, form="name")
+# an interface by its number in the node, and by the index that the kernel gives it
+IFACE = Datatype("iface_index", 32, form="name")
+INDEX = Datatype("number of an interface", 32)
 TEXT = Datatype("string", 128, form="text")
 VERDICT = Datatype("verdict", 32, form="text")
 TYPES = {
@@ -237,7 +240,7 @@ TYPES = {
         Datatype("inet_service", 16, form="port"),
         MARK,
         IFNAME,
-        Datatype("iface_index", 32, form="name"),
+        IFACE,
         _named("ct_state", 32, STATES, "short hex", flags=True),
         _named("ct_status", 32, STATUSES, "short hex", flags=True),
         _named("ct_dir", 8, {"original": 0, "reply": 1}),

@@ -15,7 +15,7 @@ from ..core.layout import (
     NftExprKind,
 )
 from ..dtypes import HELPERS
-from .datatypes import TYPES, Datatype, ascending
+from .datatypes import IFACE, INDEX, TYPES, Datatype, ascending
 from .kinds import Kinds, kinds_of
 from .program import Pool, Words, words_of
 from .tree import (
@@ -170,6 +170,8 @@ class Emitter:
         """Return the first and last number of a value, range or prefix; ValueError for what is none."""
         if isinstance(x, Value):
             return self.value_bounds(x.text, kind)
+        if kind == IFACE and isinstance(x, (Range, Prefix)):
+            raise Unsupported("ranges of interfaces in a named set or map are not supported; give each interface")
         if isinstance(x, Range):
             return self.bounds(x.low, kind)[0], self.bounds(x.high, kind)[1]
         if isinstance(x, Prefix):
@@ -188,8 +190,11 @@ class Emitter:
         """Return the first and last number of a value: names of interfaces may end in *."""
         if kind.form == "address":
             return (number := kind.number(text)), number
-        if kind.name == "iface_index":
+        if kind == IFACE:
             return (number := self.iface_number(text)), number
+        if kind == INDEX and not text.isdecimal():
+            place = self.iface_number(text)
+            return (index := next(i for i, number in self.indexes.items() if number == place)), index
         if kind.form == "name":
             name = text.removesuffix("*").encode()
             if len(name) > MOST_NAME:

@@ -23,7 +23,7 @@ from ..core.layout import (
 )
 from . import fields
 from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply, says_type
-from .datatypes import LINK_TYPES, TYPES
+from .datatypes import IFACE, INDEX, LINK_TYPES, TYPES
 from .emit import Alike, Unsupported
 from .hooks import INET
 from .kinds import Kinds
@@ -46,6 +46,8 @@ from .tree import (
     Operation,
     Option,
     Payload,
+    Prefix,
+    Range,
     Raw,
     Route,
     Socket,
@@ -312,8 +314,32 @@ class Loader(Lookups):
         index = self.allocate(1)
         of = {"iiftype": NftMeta.DEVICE}.get(x.key, NftMeta.IIF if x.key[0] == "i" else NftMeta.OIF)
         self.emit(NftExprKind.META, dreg=index, a=of)
-        place, _ = self.map_of(Elements(tuple(elements)), (TYPES["iface_index"],), (kind,))
+        place, _ = self.map_of(Elements(tuple(elements)), (IFACE,), (kind,))
         self.emit(NftExprKind.LOOKUP, sreg=index, dreg=register, a=place, b=NftLookup.MAP)
+
+    def as_index(self, loaded: Loaded, swapped: bool = False) -> Loaded:
+        """Turn the numbers that interfaces have in the node into the indexes that the kernel gives them.
+
+        swapped: whose first byte is the last, as they lie in a register of a little-endian kernel.
+        """
+        if IFACE not in loaded.kinds:
+            return loaded
+        known = {0: 0} | {number: index for index, number in self.indexes.items()}
+        if swapped:
+            known = {number: int.from_bytes(index.to_bytes(4, "little"), "big") for number, index in known.items()}
+        names = {number: name for name, number in self.ifaces.items()}
+        elements = [Element(Value(names.get(number, "0")), Value(str(index))) for number, index in known.items()]
+        at = loaded.register
+        for kind in loaded.kinds:
+            if kind == IFACE:
+                place, _ = self.map_of(Elements(tuple(elements)), (IFACE,), (TYPES["mark"],))
+                self.emit(NftExprKind.LOOKUP, sreg=at, dreg=at, a=place, b=NftLookup.MAP)
+            at += kind.words
+        return Loaded(loaded.register, tuple(INDEX if kind == IFACE else kind for kind in loaded.kinds))
+
+    def as_asked(self, loaded: Loaded, x: Expression) -> Loaded:
+        """Return as_index of what is compared with x, or looked up in it, if it has ranges."""
+        return self.as_index(loaded) if has_ranges(x) else loaded
 
     def load_ct(self, x: Ct, register: int) -> bool:
         """Load what conntrack knows."""
@@ -440,6 +466,7 @@ class Loader(Lookups):
             loaded = self.load(x.of)
             if loaded is None:
                 return False
+            loaded = self.as_index(loaded, swapped=True)
             at, length = loaded.register, 0
             for kind in loaded.kinds:
                 if (kind.form == "hex" and kind.bits == 32) or kind.name == "ifname":
@@ -478,6 +505,7 @@ class Loader(Lookups):
         left = self.load(x.left, kinds)
         if left is None:
             return None
+        left = self.as_index(left)
         kind = left.kinds[0]
         try:
             number = self.bounds(x.right, kind if x.op in "&|^" else TYPES["mark"])[0]
@@ -500,6 +528,7 @@ class Loader(Lookups):
         right = self.load(x.right, left.kinds)
         if right is None:
             return None
+        right = self.as_index(right)
         if x.op not in ("&", "|", "^") or right.words != left.words:
             raise Unsupported(f"{x.op} of two such values is not supported")
         op = {"&": NftBoolean.AND, "|": NftBoolean.OR, "^": NftBoolean.XOR}[x.op]
@@ -511,6 +540,7 @@ class Loader(Lookups):
         key = self.load(x.key)
         if key is None:
             return None
+        key = self.as_asked(key, x.table)
         place, data = self.map_of(x.table, key.kinds, kinds)
         register = self.allocate(sum(k.words for k in data))
         self.emit(NftExprKind.LOOKUP, sreg=key.register, dreg=register, a=place, b=NftLookup.MAP)
@@ -520,7 +550,7 @@ class Loader(Lookups):
         """Compile a comparison; return whether a packet of this family can fulfil it."""
         if type(m.right) is not Value or type(m.left) not in (Payload, Meta) or m.op not in COMPARISONS:
             return self.compare_any(m)
-        if type(m.left) is Meta and m.left.key in NOWHERE_ELSE:
+        if type(m.left) is Meta and (m.left.key in NOWHERE_ELSE or m.op not in ("==", "!=")):
             return self.compare_any(m)
         # comparisons of a field with one value are alike but for a number, unless it says more than that
         of_frame = AT_EGRESS in self.reached
@@ -546,6 +576,7 @@ class Loader(Lookups):
         loaded = self.load(left)
         if loaded is None:
             return self.never()
+        loaded = self.as_index(loaded) if m.op not in ("==", "!=") else self.as_asked(loaded, m.right)
         said = implied_by(m) if m.op == "==" else None
         if says_type(m):
             self.known["icmp"] = ""
@@ -598,6 +629,13 @@ class Loader(Lookups):
             self.emit(
                 NftExprKind.RANGE, words, sreg=loaded.register, a=self.pool.constant(low + high), b=int(m.op == "!=")
             )
+
+
+def has_ranges(x: Expression) -> bool:
+    """Tell whether a value, or an element of an anonymous set or map, is a range or has one."""
+    keys = [e.key for e in x.items] if isinstance(x, Elements) else [x]
+    parts = [part for key in keys for part in (key.items if isinstance(key, Concat) else (key,))]
+    return any(isinstance(part, (Range, Prefix)) for part in parts)
 
 
 LOADERS: dict[type, Callable[..., bool]] = {

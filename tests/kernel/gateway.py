@@ -2,8 +2,8 @@
 
 A node is a dict: `devices` (name to MTU), `ip` (words of `ip`, those of IPv6 behind "-6 "), `sysctls`, `sets` (ipset
 restore; `hurried` where their elements last seconds), `rules4` and `rules6` (None: there are no tables of the family),
-and maybe `nft`. Packets go in and come out by TUN devices, whose writes and reads the kernel answers at once: nobody
-waits.
+and maybe `nft`, and `gone`: how many devices there were before its own. Packets go in and come out by TUN devices,
+whose writes and reads the kernel answers at once: nobody waits.
 
 A packet is (device, bytes). Among packets two other pairs may stand: (RELOAD, parts of the node that are loaded anew,
 with `counters` for iptables-restore -c; `commands` are those of nft, which may be refused; `ip` and `sysctls` change
@@ -83,6 +83,13 @@ def reports_groups(data):
     return at_all and (data[6], data[40]) == (0, 58) and data[48] in (131, 132, 143)
 
 
+def tun(name):
+    """Return what stands for a new TUN device; closed, it goes."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22s", name.encode(), TUN_RAW, b""))
+    return fd
+
+
 class Gateway:
     """The running kernel as such a node, in a namespace that this process enters and that goes with it."""
 
@@ -102,9 +109,11 @@ class Gateway:
         node = self.node
         for key, value in FIRST.items():
             self.sysctl(key, value)
+        # indexes of interfaces are never used again: those of the node's own need not begin behind lo
+        for n in range(node.get("gone", 0)):
+            os.close(tun(f"gone{n}"))
         for name in node["devices"]:
-            self.fds[name] = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(self.fds[name], TUNSETIFF, struct.pack("16sH22s", name.encode(), TUN_RAW, b""))
+            self.fds[name] = tun(name)
         links = ["link set lo up"]
         links += [f"link set {name} mtu {mtu} up" for name, mtu in node["devices"].items()]
         four = [words for words in node["ip"] if not words.startswith("-6 ")]

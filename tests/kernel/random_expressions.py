@@ -154,6 +154,7 @@ def node_of(seed, version, most=150):
         rules = [f"{' '.join(match(rng) for _ in range(rng.choice([1, 1, 2])))} counter" for _ in range(RULES)]
         chains.append(chain(hook, priority, taken(family, hook, priority, rules)))
     sysctls = {"net.ipv6.conf.all.disable_ipv6": 1} if version == 4 else {}
-    node = walks.node_of(version, sysctls, nft=table(family, *chains))
+    # indexes of interfaces that are their places in the node, and such as are not
+    node = walks.node_of(version, sysctls, nft=table(family, *chains)) | {"gone": seed % 3 * 5}
     talk = random_traffic.traffic(f"expressions {seed}", version, most)
     return node, walks.Walk(random_traffic.changed(talk, lambda data: test_nftables.extended(rng, data)))
