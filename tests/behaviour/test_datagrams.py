@@ -213,7 +213,7 @@ def test_connections_with_windows(family, rng, node, seed):
     profile, room = rng.choice(["linux-6.18", "linux-6.18", "linux-5.4"]), rng.choice(EVENTS)
     ways = [fastnat.Engine(node, profile, seed, remember=r, events=room) for r in (True, False, True, False)]
     conns, now, parts, ifaces = [], 0.0, [], []
-    for _ in range(400):
+    for _ in range(200):
         conn = rng.choice(conns) if conns and rng.random() < 0.9 else None
         if conn is None:
             sent = (str(rng.choice(clients(family, 5))), SERVER[family]), (rng.randrange(4000, 4040), 443)
