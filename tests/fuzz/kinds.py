@@ -16,7 +16,7 @@ import numpy as np
 import programs
 
 import fastnat
-from fastnat import FastnatError, bench, capture, iptables
+from fastnat import FastnatError, bench, capture
 from fastnat.addresses import FAMILIES
 from fastnat.capture.replay import Replay
 from fastnat.conntrack.dump import read as read_dump
@@ -77,22 +77,13 @@ def exercise(engine):
     programs.check(engine)
 
 
-def read_rules(text, family, lenient):
-    """Return what a text says, or why it is refused."""
-    try:
-        read = iptables.parse(text, "rules", lenient, family)
-    except FastnatError as error:
-        return str(error)
-    return read.tables, read.warnings
-
-
 def rules(data, folder):
     """A file of iptables-save text, as rules.v4 and as rules.v6; read by shapes as by the general parser."""
     text = data.decode(errors="replace")
     for family, lenient in product(FAMILIES.values(), (False, True)):
-        quick = read_rules(text, family, lenient)
+        quick = programs.read_rules(text, family, lenient)
         with patch.object(shapes.Shapes, "rule", lambda *_: None):
-            assert read_rules(text, family, lenient) == quick, "by its shape, and by the general parser"
+            assert programs.read_rules(text, family, lenient) == quick, "by its shape, and by the general parser"
     for version in (4, 6):
         for lenient in (False, True):
             try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fastnat
-from fastnat import FastnatError
+from fastnat import FastnatError, iptables
 from fastnat.dtypes import RECORDS4, RECORDS6
 from fastnat.errors import CheckError
 
@@ -538,3 +538,12 @@ def smaller(items, fails):
                 at += step
         step //= 2
     return items
+
+
+def read_rules(text, family, lenient):
+    """Return what a text says, or why it is refused."""
+    try:
+        read = iptables.parse(text, "rules", lenient, family)
+    except FastnatError as error:
+        return str(error)
+    return read.tables, read.warnings

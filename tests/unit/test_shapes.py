@@ -3,8 +3,9 @@
 import random
 
 import pytest
+from fuzz import programs
 
-from fastnat import RuleError, iptables
+from fastnat import iptables
 from fastnat.addresses import V4, V6
 from fastnat.iptables import needed, refused, shapes, targets
 
@@ -87,14 +88,6 @@ def kind_of_rule(rng):
     return rule
 
 
-def read(text, family, lenient):
-    try:
-        rules = iptables.parse(text, "r", lenient, family)
-    except RuleError as error:
-        return str(error)
-    return rules.tables, rules.warnings
-
-
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
 @pytest.mark.parametrize("family", [V4, V6])
 def test_random_rules_are_what_the_general_parser_makes_of_them(family, seed, monkeypatch):
@@ -108,9 +101,9 @@ def test_random_rules_are_what_the_general_parser_makes_of_them(family, seed, mo
 
     def both(text, lenient):
         monkeypatch.setattr(shapes.Shapes, "rule", lambda self, text, line: None)
-        general = read(text, family, lenient)
+        general = programs.read_rules(text, family, lenient)
         monkeypatch.setattr(shapes.Shapes, "rule", by_shape)
-        assert read(text, family, lenient) == general
+        assert programs.read_rules(text, family, lenient) == general
         return general
 
     names = ("KUBE-A", "KUBE-B", "KUBE-MARK", "made-up-chain")
