@@ -237,8 +237,16 @@ enum datagram_part {
     PART_WHOLE = 0,
     PART_FIRST = 1,
     PART_LATER = 2,
-    /* its extension headers end within themselves: nobody can tell its protocol */
+    /* its extension headers end within themselves: rules cannot tell its protocol, conntrack only behind a cut routing header */
     PART_UNKNOWN = 3,
+};
+
+/* pkt_t.twin: of what the node sends to a group or to all */
+enum twin_kind {
+    TWIN_NONE = 0,
+    TWIN_SENT = 1,
+    /* the copy that comes back to the node: it has no socket (skb_clone) */
+    TWIN_COPY = 2,
 };
 
 /* enum nf_inet_hooks */

@@ -36,7 +36,9 @@ class Datapath:
         cpus: int = ...,
         meet: Callable[[], int] | None = ...,
     ) -> NDArray[Any]: ...
-    def take_shard(self, inside: NDArray[np.uint8], ranges: NDArray[np.uint8], n: int, number: int) -> None: ...
+    def take_shard(
+        self, inside: NDArray[np.uint8], ranges: NDArray[np.uint8], behind: NDArray[np.uint8], n: int, number: int
+    ) -> None: ...
     def shards_of(self, packets: NDArray[Any]) -> NDArray[np.uint16]: ...
     def process_shard(self, packets: NDArray[Any], now: float | NDArray[Any], out: NDArray[Any]) -> None: ...
     def process_packet(
@@ -62,6 +64,32 @@ class Datapath:
         out: NDArray[Any] | None = ...,
         meet: Callable[[], int] | None = ...,
     ) -> NDArray[Any]: ...
+    def check_frames(
+        self,
+        buffer: NDArray[Any],
+        offsets: NDArray[Any],
+        ifaces: NDArray[Any],
+        now: float | NDArray[Any],
+        out: NDArray[Any],
+    ) -> None: ...
+    def shards_of_frames(
+        self,
+        buffer: NDArray[Any],
+        offsets: NDArray[Any],
+        ifaces: NDArray[Any],
+        numbers: NDArray[np.uint16],
+        first: int,
+        end: int,
+    ) -> None: ...
+    def process_shard_frames(
+        self,
+        buffer: NDArray[Any],
+        offsets: NDArray[Any],
+        ifaces: NDArray[Any],
+        numbers: NDArray[np.uint16],
+        now: float | NDArray[Any],
+        out: NDArray[Any],
+    ) -> None: ...
     def advance(self, now: float) -> None: ...
     def find(
         self, src: int, dst: int, sport: int, dport: int, proto: int, zone: int = ...

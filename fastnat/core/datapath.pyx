@@ -27,6 +27,7 @@ from .fib cimport route_lookup
 from .rules.connlimit cimport connlimit_adopt
 from .rules.recent cimport bound_recent
 from .shard_batch cimport run_shard
+from .shard_frames cimport run_shard_frames, shards_of_frames
 from .shards cimport range_t, shards_of, shards_t
 from .shortcuts.conditions cimport may_go_shortly, may_pass_untracked, ruled_chains
 from .shortcuts.hook_memo cimport flush_counters, forget_memos
@@ -161,8 +162,7 @@ cdef class Datapath:
     cdef shards_t shards
     cdef uint32_t shard
     # what `shards` points into
-    cdef object inside
-    cdef object ranges
+    cdef tuple shard_memory
 
     def __cinit__(self, dict arrays, dict config, object packet_dtype, object result_dtype):
         # config None: set_state() follows
@@ -496,24 +496,29 @@ cdef class Datapath:
             self._end_batch()
         return out
 
-    def take_shard(self, inside not None, ranges not None, uint32_t n, uint32_t number):
+    def take_shard(self, inside not None, ranges not None, behind not None, uint32_t n, uint32_t number):
         """Be one of n engines side by side, for process_shard.
 
-        inside: uint8[interfaces], whether clients are behind it; ranges: bytes of pairs of addresses, ascending, that
-        connections are translated to; number: 0..n-1. The arrays are not to change.
+        inside: uint8[interfaces], whether clients are behind it; ranges, behind: bytes of pairs of addresses, ascending, that
+        connections are translated to, and to which routes lead through these interfaces; number: 0..n-1. The arrays are not
+        to change.
         """
         cdef const uint8_t[::1] clients = inside
         cdef const uint8_t[::1] addresses = ranges
-        if clients.shape[0] == 0 or addresses.shape[0] % sizeof(range_t) or not number < n <= 0xffff:
-            raise ValueError("interfaces, whole ranges and one of the shards are needed")
-        self.inside = inside
-        self.ranges = ranges
+        cdef const uint8_t[::1] routed = behind
+        if clients.shape[0] == 0 or not number < n <= 0xffff:
+            raise ValueError("interfaces and one of the shards are needed")
+        if addresses.shape[0] % sizeof(range_t) or routed.shape[0] % sizeof(range_t):
+            raise ValueError("whole ranges are needed")
+        self.shard_memory = (inside, ranges, behind)
         self.shard = number
         self.shards.n = n
         self.shards.n_ifaces = <uint32_t>clients.shape[0]
         self.shards.inside = &clients[0]
         self.shards.n_ranges = <uint32_t>(<uint64_t>addresses.shape[0] // sizeof(range_t))
         self.shards.ranges = <const range_t *>&addresses[0] if addresses.shape[0] else NULL
+        self.shards.n_clients = <uint32_t>(<uint64_t>routed.shape[0] // sizeof(range_t))
+        self.shards.clients = <const range_t *>&routed[0] if routed.shape[0] else NULL
 
     def shards_of(self, packets not None):
         """The shard that each packet of a batch belongs to: uint16[n]."""
@@ -636,28 +641,38 @@ cdef class Datapath:
             raise InputError("offsets or interfaces lie in the buffer, which is written: give them memory of their own")
         return 0
 
-    def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None, meet=None):
-        """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
+    cdef int _begin_frames(self, frames_t *f, object buffer, object offsets, object ifaces, object now, object out) except -1:
+        # _begin_frames: check all that a run of frames is given; afterwards the engine is at work.
         cdef fn_ndarray *raw
-        cdef frames_t f
-        cdef uint64_t done = 0
-        self._frames(&f, buffer, offsets, ifaces)
-        if out is None:
-            out = np.empty(f.n, self.result_dtype)
+        self._frames(f, buffer, offsets, ifaces)
         raw = self._results(out, f.n)
         self._apart(raw, f.n, f.data, f.size, "the buffer")
         self._apart(raw, f.n, f.offs, (f.n + 1) * sizeof(int64_t), "offsets")
         self._apart(raw, f.n, f.ifaces, f.n * sizeof(uint16_t), "interfaces")
         f.results = <result_t *>raw.data
+        f.places = NULL
         self.begin()
-        self.running = True
         try:
             self._clock(now, f.n, &f.last, &f.times)
             if f.times != NULL:
                 self._apart(raw, f.n, f.times, f.n * sizeof(double), "now")
                 if overlap(f.data, f.size, f.times, f.n * sizeof(double)):
                     raise InputError("now lies in the buffer, which is written: give it memory of its own")
-            self.processed = 0
+        except BaseException:
+            self.end()
+            raise
+        self.processed = 0
+        self.running = True
+        return 0
+
+    def process_frames(self, buffer not None, offsets not None, ifaces, now=0.0, out=None, meet=None):
+        """Run datagrams that lie in one buffer, rewriting them in place; see Engine.process_frames."""
+        cdef frames_t f
+        cdef uint64_t done = 0
+        if out is None:
+            out = np.empty(max(array_of(offsets, OFFSET, C_CONTIGUOUS).dimensions[0] - 1, 0), self.result_dtype)
+        self._begin_frames(&f, buffer, offsets, ifaces, now, out)
+        try:
             if meet is not None:
                 self._leave_room(meet())
             while done < f.n:
@@ -666,9 +681,49 @@ cdef class Datapath:
                 self._pause(done, f.n, f.last, f.times)
             self.clock = f.last
         finally:
-            self.running = False
-            self.end()
+            self._end_batch()
         return out
+
+    def check_frames(self, buffer not None, offsets not None, ifaces, now, out not None):
+        """Raise what process_frames() would raise for these arguments; do nothing with them."""
+        cdef frames_t f
+        self._begin_frames(&f, buffer, offsets, ifaces, now, out)
+        self._end_batch()
+
+    def shards_of_frames(self, buffer not None, offsets not None, ifaces, numbers not None, uint64_t first, uint64_t end):
+        """Write the shard of each of the frames first..end-1 to `numbers`: uint16, one a frame."""
+        cdef frames_t f
+        cdef uint16_t[::1] to = numbers
+        self._frames(&f, buffer, offsets, ifaces)
+        if not first <= end <= f.n or <uint64_t>to.shape[0] < f.n:
+            raise ValueError("some of the frames, and a number for each, are needed")
+        if first < end:
+            with nogil:
+                shards_of_frames(&self.shards, &f, first, end, &to[0])
+
+    def process_shard_frames(self, buffer not None, offsets not None, ifaces, numbers not None, now, out not None):
+        """Run those frames of a buffer that belong to this shard, as process_frames would run them alone, in order.
+
+        numbers: uint16, the shard of each frame; see process_shard.
+        """
+        cdef frames_t f
+        cdef uint64_t at = 0
+        cdef const uint16_t[::1] shards = numbers
+        self._begin_frames(&f, buffer, offsets, ifaces, now, out)
+        try:
+            if <uint64_t>shards.shape[0] < f.n:
+                raise ValueError("a number for each frame is needed")
+            while at < f.n:
+                with nogil:
+                    at = run_shard_frames(&self.e, &f, &shards[0], self.shard, self.scratch, at)
+                self._pause(at, f.n, f.last, f.times)
+                if self.halted:
+                    return
+            with nogil:
+                advance_to(&self.e, tick_of(f.last))
+            self.clock = f.last
+        finally:
+            self._end_batch()
 
     def advance(self, double now):
         """Let virtual time pass [s]; due connections are deleted. Raises ClockError when now lies in the past."""

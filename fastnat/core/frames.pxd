@@ -41,6 +41,13 @@ cdef struct frames_t:
     double last
     result_t *results
     uint64_t n
+    # the numbers of n frames to run, ascending, or NULL: all
+    const uint64_t *places
+
+
+cdef inline uint64_t place_of(const frames_t *f, uint64_t i) noexcept nogil:
+    # place_of: => The number in the buffer of the i-th frame to run.
+    return i if f.places == NULL else f.places[i]
 
 
 cdef inline bint are_odd(const int64_t *offs, uint64_t n) noexcept nogil:
@@ -212,22 +219,22 @@ cdef inline uint32_t stage_frames(engine_t *e, const frames_t *f, uint64_t first
     for half in range(2):
         for i in range(half * HALF, begin_half(turn, half)):
             if f.times != NULL:
-                tick = tick_before(f.times[first + i], f.last)
+                tick = tick_before(f.times[place_of(f, first + i)], f.last)
             advance_to(e, tick)
-            walk_frame(e, f, first + i, turn.group, i, room, &p)
+            walk_frame(e, f, place_of(f, first + i), turn.group, i, room, &p)
             if fn_unlikely(p.pause):
                 return i + 1
     return turn.group.n
 
 
 cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, group_t *ring, packet_t *headers, uint8_t *room) noexcept nogil:
-    # run_frames: run_batch for frames, from frame `done` on. headers: room for those of RING groups; room: DATAGRAM_ROOM bytes
+    # run_frames: run_batch for frames, from the done-th to run on. headers: room for those of RING groups; room: DATAGRAM_ROOM bytes
     # that nobody else writes to.
-    # => How many frames of the buffer are decided: all, or those up to where it stops.
+    # => How many of them are decided: all, or those up to where it stops.
     cdef uint64_t n = f.n - done
     cdef uint64_t number = e.stats[STAT_PACKETS]
     cdef uint64_t begun = fn_cycles()
-    cdef uint64_t k, first, size
+    cdef uint64_t k, first, size, at
     cdef uint32_t i, decided
     cdef const uint8_t *data
     cdef packet_t *seen
@@ -235,8 +242,9 @@ cdef inline uint64_t run_frames(engine_t *e, const frames_t *f, uint64_t done, g
     for k in range(turns_of(n)):
         seen = headers + k % RING * FN_STAGE
         for i in range(group_size(n, k)):
-            data = f.data + frame_at(f, done + k * FN_STAGE + i, &size)
-            peek(data, size, f.ifaces[done + k * FN_STAGE + i], seen + i)
+            at = place_of(f, done + k * FN_STAGE + i)
+            data = f.data + frame_at(f, at, &size)
+            peek(data, size, f.ifaces[at], seen + i)
         take_turn(e, ring, n, k, seen, number, &turn)
         if k < DECIDE:
             begin_half(&turn, 0)

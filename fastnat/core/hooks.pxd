@@ -521,8 +521,10 @@ cdef inline uint32_t send_to_group(engine_t *e, pkt_t *p) noexcept nogil:
     cdef bint copied = not is_multicast(tuple_dst(p.t)) or is_member(e, tuple_dst(p.t), p.out_iface)
     cdef uint32_t reason
     cdef twin_t original, copy
+    p.twin = TWIN_SENT
     if copied:
         keep(&original, p)
+        p.twin = TWIN_COPY
         # ip_mc_output clones first: the copy meets POSTROUTING before the original does, and no device (ip_mc_finish_output)
         reason = last_hooks(e, p)
         note_waypoint(e, p, HOOK_POSTROUTING, reason)

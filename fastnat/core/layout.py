@@ -244,6 +244,14 @@ class DatagramPart(IntEnum, metaclass=CodeMeta):
     UNKNOWN = 3
 
 
+class TwinKind(IntEnum, metaclass=CodeMeta):
+    """pkt_t.twin: of what the node sends to a group or to all."""
+
+    NONE = 0
+    SENT = 1
+    COPY = 2
+
+
 class Hook(IntEnum, metaclass=CodeMeta):
     """enum nf_inet_hooks."""
 

@@ -852,6 +852,7 @@ typedef struct {
     uint8_t evicted;                            /* its port search has deleted another connection */
     uint8_t pause;                              /* the batch is to stop behind it: it took long, or hashes are not what they were */
     uint8_t copied;                             /* it leaves, and a copy of it was delivered to the node */
+    uint8_t twin;                               /* TWIN_*, in the hooks behind OUTPUT */
     uint8_t dying;                              /* its connection is in no table any more; the record goes with the packet */
     uint16_t template_zone;                     /* that a CT target gives, for the directions of template_dir: 1 original, 2 reply */
     uint8_t template_dir;

@@ -171,6 +171,10 @@ cdef extern from "types.h" nogil:
         PART_LATER
         PART_UNKNOWN
     enum:
+        TWIN_NONE
+        TWIN_SENT
+        TWIN_COPY
+    enum:
         HOOK_PREROUTING
         HOOK_INPUT
         HOOK_FORWARD
@@ -1390,6 +1394,7 @@ cdef extern from "types.h" nogil:
         uint8_t evicted
         uint8_t pause
         uint8_t copied
+        uint8_t twin
         uint8_t dying
         uint16_t template_zone
         uint8_t template_dir

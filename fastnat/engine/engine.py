@@ -408,8 +408,10 @@ class Engine:
         offsets: NDArray[np.int64],
         iface: str | NDArray[np.uint16] = "local",
         now: float | NDArray[np.float64] = 0.0,
+        *,
+        version: int = 4,
     ) -> NDArray[np.void]:
-        """Run IPv4 datagrams that lie in one buffer, rewriting them in place.
+        """Run datagrams of one family that lie in one buffer, rewriting them in place.
 
         A datagram that would become longer, by a helper (FTP) or by TCPMSS, has no room here and is dropped with the
         reason NO_ROOM. If lengthens_packets is true, use process_packet.
@@ -418,14 +420,15 @@ class Engine:
         ----------
         buffer : uint8[m]; offsets : int64[n + 1]; iface : a name, or uint16[n] of interface numbers
         now : float or float64[n] [s]
+        version : 4 or 6             the family of all of them
 
         Returns
         -------
-        RESULT[n]
+        RESULT[n]; RESULT6[n] of IPv6
         """
         n = len(offsets) - 1
-        numbers = np.full(n, self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
-        self._last = core = self.stacks[4].core
+        numbers = np.full(max(n, 0), self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        self._last = core = self.core_of(version)
         return core.process_frames(buffer, offsets, numbers, now, None, self._meeting(core, now))
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:

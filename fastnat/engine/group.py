@@ -1,12 +1,18 @@
 """EngineGroup: flows spread over threads, each with an engine and a slice of the NAT ports of its own.
 
 A group differs from one kernel, because its shards share no table. A client keeps its own source port only if that lies
-in the slice of its shard, and one slice can run out of ports while another has some left.
+in the slice of its shard, and one slice can run out of ports while another has some left. It is made for connections
+that clients behind `inside` open to the outside, and for those of the node itself. Who answers is met by another shard,
+which does not know the connection, where DNAT led it to a server behind `inside`, and where both ends are there;
+connections that a helper announces are unknown, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -38,7 +44,9 @@ class EngineGroup:
     node : Node
     inside : sequence of str     interfaces of the clients. The source address of a packet that enters there chooses the
                                  shard; of other packets, the slice of the destination port if they are for a NAT
-                                 address of the node, else the destination address
+                                 address of the node (ICMP: of the identifier), else the destination address; of what
+                                 the node sends to the outside, the slice of its source port. Protocols without ports
+                                 are the first shard's
     shards : int                 1..64, by default 2
     profile, seed, max_connections, prefault, epoch   as of Engine; max_connections is of all shards together
 
@@ -86,7 +94,7 @@ class EngineGroup:
         for k, engine in enumerate(self.engines):
             for stack in engine.stacks.values():
                 self._slice(stack, int(self.starts[k]), int(self.starts[k + 1]) - 1)
-                stack.core.take_shard(is_inside, self._translated(stack), shards, k)
+                stack.core.take_shard(is_inside, self._translated(stack), self._behind(stack, is_inside), shards, k)
         self.busy = Lock()
         # the caller's thread runs a shard, too
         self.pool = ThreadPoolExecutor(max(shards - 1, 1), "fastnat")
@@ -115,13 +123,18 @@ class EngineGroup:
         for interface in self.node.interfaces.values():
             own = interface.addresses_of(family)
             ranges += [(a.local, a.local) for a in own]
-        merged: list[tuple[int, int]] = []
-        for low, high in sorted(ranges):
-            if merged and low <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-            else:
-                merged.append((low, high))
-        return np.array([family.pack(a) for r in merged for a in r], stack.records.ADDR).view(np.uint8)
+        return _bytes_of(ranges, stack)
+
+    @staticmethod
+    def _behind(stack: Stack, is_inside: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the addresses to which routes lead through the interfaces of the clients: bytes of sorted ranges."""
+        starts, routes = stack.core.arrays["class_start"], stack.core.arrays["routes"]
+        tables = stack.core.arrays["class_route"].reshape(-1, len(starts))
+        # of several tables the first that has a route
+        route = tables[(tables != 0).argmax(axis=0), np.arange(len(starts))]
+        is_behind = np.append(0, is_inside[routes["iface"]])[route]
+        firsts = [stack.family.unpack(a) for a in starts] + [stack.family.full + 1]
+        return _bytes_of([(firsts[n], firsts[n + 1] - 1) for n in np.flatnonzero(is_behind)], stack)
 
     def packets(self, **fields: Any) -> NDArray[np.void]:
         """Return packets(...) with interface names resolved on this node."""
@@ -141,45 +154,90 @@ class EngineGroup:
         """
         if isinstance(batch, np.ndarray) and batch.size == 0:
             return np.empty(0, RECORDS4.RESULT) if out is None else out
+        now = self._begins(now)
+        cores = [engine.core_for(batch) for engine in self.engines]
+        if out is None:
+            out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+        with self._at_work(cores) as others:
+            # before anything happens in any shard
+            cores[0].check_batch(batch, now, out)
+            self._follow(cores, now)
+            self._run([partial(c.process_shard, batch, now, out) for c in cores], batch.size, others)
+        return out
+
+    def process_frames(
+        self,
+        buffer: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        iface: str | NDArray[np.uint16] = "local",
+        now: float | NDArray[np.float64] = 0.0,
+        *,
+        version: int = 4,
+    ) -> NDArray[np.void]:
+        """Run datagrams of one family that lie in one buffer, rewriting them in place; see Engine.process_frames.
+
+        An ICMP error goes to the shard of the packet that it quotes. `conn` of a result counts within its shard.
+        """
+        now = self._begins(now)
+        n = len(offsets) - 1
+        numbers = np.full(max(n, 0), self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        cores = [engine.core_of(version) for engine in self.engines]
+        result = self.engines[0].stack_of(version).records.RESULT
+        out, shards = np.empty(max(n, 0), result), np.empty(max(n, 0), np.uint16)
+        with self._at_work(cores) as others:
+            cores[0].check_frames(buffer, offsets, numbers, now, out)
+            self._follow(cores, now)
+            # whose each is, before any is rewritten: a thread for each part of them
+            ends = [n * k // self.shards for k in range(self.shards + 1)]
+            parts = zip(cores, ends, ends[1:], strict=False)
+            self._run(
+                [partial(c.shards_of_frames, buffer, offsets, numbers, shards, a, b) for c, a, b in parts],
+                n, others,
+            )  # fmt: skip
+            self._run(
+                [partial(c.process_shard_frames, buffer, offsets, numbers, shards, now, out) for c in cores],
+                n, others,
+            )  # fmt: skip
+        return out
+
+    def _begins(self, now: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
+        """Return the time of a batch as cores take it; ClockError when it begins before that of any shard."""
         if not isinstance(now, np.ndarray) or not now.ndim:
             now = time_of(now)
         first = first_of(now)
         if isinstance(first, float) and not first >= self.now:
             raise ClockError(f"time goes back from {self.now} s to {first} s")
-        cores = [engine.core_for(batch) for engine in self.engines]
-        if out is None:
-            out = np.empty(batch.size, RECORDS6.RESULT if batch.dtype == RECORDS6.PACKET else RECORDS4.RESULT)
+        return now
+
+    @contextmanager
+    def _at_work(self, cores: list[Datapath]) -> Iterator[list[Future[None]]]:
+        """Keep the group for this call, which appends to the list what runs in other threads than its own."""
         if not self.busy.acquire(blocking=False):
             raise BusyError("another thread is calling this group: one thread at a time")
         others: list[Future[None]] = []
         try:
-            self._run(cores, batch, now, out, others)
+            for core in cores:
+                core.halt(False)
+            yield others
         finally:
             # after an interruption wait until the others have stopped, too
             for core in cores:
                 core.halt(True)
             wait(others)
             self.busy.release()
-        return out
 
-    def _run(
-        self,
-        cores: list[Datapath],
-        batch: NDArray[np.void],
-        now: float | NDArray[np.float64],
-        out: NDArray[np.void],
-        others: list[Future[None]],
-    ) -> None:
-        """Run a batch in all shards; append to `others` what runs in other threads than the caller's."""
-        # before anything happens in any shard
-        cores[0].check_batch(batch, now, out)
+    def _follow(self, cores: list[Datapath], now: float | NDArray[np.float64]) -> None:
+        """Bring the other family of every shard to the time at which this one begins."""
         for engine, core in zip(self.engines, cores, strict=True):
-            core.halt(False)
             engine.follow(core, now)
-        if batch.size >= FEW:
-            others += [self.pool.submit(c.process_shard, batch, now, out) for c in cores[1:]]
-        for core in [cores[0], *cores[1 + len(others) :]]:
-            core.process_shard(batch, now, out)
+
+    def _run(self, parts: list[Callable[[], None]], n: int, others: list[Future[None]]) -> None:
+        """Do the part of every shard, n packets in all: the first in the caller's thread, and all if there are few."""
+        if n >= FEW:
+            others += [self.pool.submit(part) for part in parts[1:]]
+            parts = parts[:1]
+        for part in parts:
+            part()
         for other in others:
             other.result()
 
@@ -210,3 +268,14 @@ class EngineGroup:
     def close(self) -> None:
         """End the threads; the engines stay."""
         self.pool.shutdown()
+
+
+def _bytes_of(ranges: list[tuple[int, int]], stack: Stack) -> NDArray[np.uint8]:
+    """Return ranges of addresses as bytes of pairs, ascending and apart from each other."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return np.array([stack.family.pack(a) for r in merged for a in r], stack.records.ADDR).view(np.uint8)

@@ -12,7 +12,7 @@ from kernel.bound_forms import nft_takes, transports
 from kernel.bound_rest import LATE
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
-from kernel.handmade import frags4, frags6
+from kernel.handmade import frags4, frags6, ip4, ip6, udp
 from kernel.walks import node_of
 
 
@@ -194,3 +194,80 @@ def stored_parts():
             node_of(family, nft=f"table {words['ip']} w {{\n{chain}}}\n"),
             [[("cni0", one)] for one in talk],
         )
+
+
+# ---------------------------------------------------------------- routing headers that are not all there
+BEHIND_ROUTING = (6, 17, 58, 50, 47, 132, 136, 59, 200)
+WHO_ASKS = ("", "-p tcp", "! -p tcp", "-p udp -m udp --dport 53", "-p ipv6-icmp", "! -p ipv6-icmp -m conntrack --ctstate INVALID",
+            "-m conntrack --ctstate INVALID", "-m conntrack --ctstate NEW", "-p esp", "! -p esp -s fd00::/8")  # fmt: skip
+
+
+def cut_routing():
+    """IPv6 datagrams that end within a routing header: conntrack reads two of its bytes, rules all four of its fields."""
+    src, dst = ENDS[6][:2]
+    for number in range(6):
+        rng = random.Random(f"cut routing {number}")
+        tables = {"raw": "PREROUTING", "mangle": "PREROUTING", "filter": "FORWARD"}
+        rules = "".join(
+            f"*{table}\n"
+            + "".join(f"-A {chain} {said}\n" for said in rng.sample(WHO_ASKS, rng.randrange(3)))
+            + "COMMIT\n"
+            for table, chain in tables.items()
+        )
+        asked = "meta l4proto tcp counter\nmeta l4proto ipv6-icmp counter\nct state invalid counter\ncounter"
+        nft = f"table ip6 cut {{\n{LATE.format(name='c', hook='forward', priority=10, rules=asked)}}}\n"
+        talk = []
+        for proto, have, front in itertools.product(BEHIND_ROUTING, (1, 2, 3, 4, 5, 8), (0, 1)):
+            routing = bytes([proto, rng.choice((0, 0, 2, 30)), rng.choice((2, 3)), 0, 0, 0, 0, 0])
+            chain = bytes([43, 0, 1, 4, 0, 0, 0, 0]) * front + routing[:have]
+            made = bytearray(datagram(6, 60 if front else 43, chain, ends=(src, dst)))
+            talk.append([("cni0", bytes(made))])
+        # in front of rules of iptables, or without any
+        yield f"{number}", node_of(6, **({"rules6": rules} if number else {}), nft=nft), talk
+
+
+# ---------------------------------------------------------------- whose socket a copy has
+ASKS_OWNER = (
+    "--socket-exists",
+    "! --socket-exists",
+    "--uid-owner 0",
+    "! --uid-owner 0",
+    "--gid-owner 3-9",
+    "! --gid-owner 3-9 --socket-exists",
+)
+SENT_TO = {
+    4: ("255.255.255.255", "198.51.100.255", "224.0.0.1", "224.0.1.7", "239.1.1.1", "203.0.113.9"),
+    6: ("ff02::1", "ff02::9", "ff01::1", "ff05::1", "ff0e::1", "fd03::9"),
+}
+
+
+def socket_owners():
+    """What the node sends to all, to groups and to one: copies of the first two pass POSTROUTING, without a socket."""
+    for family, seed in itertools.product((4, 6), range(4)):
+        rng = random.Random(f"socket owners {family} {seed}")
+        node = node_of(family) | {"devices": {"eth0": 1500}}
+        node["ip"] = [words for words in node["ip"] if "cni0" not in words]
+        own = [w.removeprefix("-6 ").split()[2].split("/")[0] for w in node["ip"] if "addr add" in w]
+
+        def chain(name, rng=rng):
+            asked = [rng.choice(ASKS_OWNER) for _ in range(rng.randrange(4))]
+            return "".join(f"-A {name} -m owner {said}{rng.choice(('', '', ' -j ACCEPT'))}\n" for said in asked)
+
+        tables = [
+            ("raw", ("OUTPUT",)),
+            ("mangle", ("OUTPUT", "POSTROUTING")),
+            ("filter", ("OUTPUT",)),
+            ("nat", ("POSTROUTING",)),
+        ]
+        node[f"rules{family}"] = "".join(f"*{table}\n{''.join(map(chain, names))}COMMIT\n" for table, names in tables)
+        rules = "meta skuid 0 counter\nmeta skgid != 5 counter\nmeta skuid 7 counter\ncounter"
+        hooks = (("p", "postrouting"), ("o", "output"))
+        late = "".join(LATE.format(name=name, hook=hook, priority=310, rules=rules) for name, hook in hooks)
+        node["nft"] = f"table {'ip' if family == 4 else 'ip6'} t {{\n{late}}}\n"
+        talk = []
+        for n in range(60):
+            # some of them again: what was remembered of the first must hold for these
+            src, dst, sport = rng.choice(own), rng.choice(SENT_TO[family]), rng.choice((1000, 1000 + n))
+            l4 = udp(src, dst, sport, 53, b"q")
+            talk.append(("local", ip4(src, dst, 17, l4) if family == 4 else ip6(src, dst, 17, l4)))
+        yield f"{seed}, IPv{family}", node, [[one] for one in talk]

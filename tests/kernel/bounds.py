@@ -75,6 +75,8 @@ KINDS = {
     "pointed": bound_drawn.pointed,
     "zeroed": bound_drawn.zeroed,
     "stored_parts": bound_drawn.stored_parts,
+    "cut_routing": bound_drawn.cut_routing,
+    "socket_owners": bound_drawn.socket_owners,
 }
 
 

@@ -174,7 +174,7 @@ cdef inline uint32_t conntrack_in(engine_t *e, pkt_t *p) noexcept nogil:
     if p.untracked or p.ct != FN_NONE:
         e.stats[STAT_IGNORE] += e.profile == LINUX_5_4
         return REASON_NONE
-    if not p.tracked and (tuple_proto(p.t) != PROTO_ICMP or p.part >= PART_LATER):
+    if not p.tracked and (tuple_proto(p.t) != PROTO_ICMP or p.part == PART_LATER):
         e.stats[STAT_ERROR] += e.profile == LINUX_5_4
         return untrackable(e, p)
     if tuple_proto(p.t) == PROTO_ICMP and take_icmp(e, p):

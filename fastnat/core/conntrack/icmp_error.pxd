@@ -40,8 +40,9 @@ cdef extern from *:
     const uint32_t INNER_HEADER "FN_INNER_HEADER"
 
 
-cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexcept nogil:
-    # inner_tuple: the tuple of a quoted packet, whose version nobody looks at.
+cdef inline bint read_tuple(const uint8_t *ip, uint32_t have, tuple_t *t, uint32_t *l4off) noexcept nogil:
+    # read_tuple: the tuple of a datagram whose version and checksums nobody looks at, and where its protocol begins.
+    # => False: it is cut, or has no ports.
     cdef uint32_t header = 0
     cdef uint32_t proto = 0
     cdef uint32_t sport, dport
@@ -59,7 +60,14 @@ cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexc
     if not read_l4(ip + header, have - header, proto, &sport, &dport):
         return False
     t[0] = tuple_make(load_addr(ip + SOURCE_AT), load_addr(ip + SOURCE_AT + FN_ADDR_BYTES), sport, dport, proto, 0)
-    return tuple_invertible(t[0])
+    l4off[0] = header
+    return True
+
+
+cdef inline bint inner_tuple(const uint8_t *ip, uint32_t have, tuple_t *t) noexcept nogil:
+    # inner_tuple: the tuple of a quoted packet.
+    cdef uint32_t l4off = 0
+    return read_tuple(ip, have, t, &l4off) and tuple_invertible(t[0])
 
 
 cdef inline bint is_error(uint32_t type_) noexcept nogil:

@@ -75,6 +75,18 @@ cdef inline chain_end skip_extensions(const uint8_t *data, uint32_t total, uint3
     return CHAIN_NONE if next_ == V6_NONE else CHAIN_WHOLE
 
 
+cdef inline bint hides_protocol(const uint8_t *data, uint32_t total) noexcept nogil:
+    # hides_protocol: => Whether the datagram ends within the first four bytes of a routing header. Rules read them all and know no
+    #    protocol then (ipv6_find_hdr), conntrack reads two (ipv6_skip_exthdr).
+    cdef uint32_t at = V6_HEADER
+    cdef uint32_t next_ = data[6]
+    while is_extension(next_) and at + 2 <= total:
+        if next_ == V6_ROUTING and at + 4 > total:
+            return True
+        next_, at = data[at], at + extension_size(data + at, next_)
+    return False
+
+
 cdef inline bint has_fragment_header(const uint8_t *data, uint32_t total) noexcept nogil:
     # has_fragment_header: => Whether one begins within the datagram, at its end included (find_prev_fhdr).
     cdef uint32_t at = V6_HEADER

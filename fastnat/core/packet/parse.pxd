@@ -10,8 +10,8 @@ from ..conntrack.tcp cimport flags_valid
 from ..validate cimport is_refused6
 from ..tuples.tuple cimport tuple_make, tuple_proto
 from .checksum cimport csum_fold, csum_ok, csum_partial, load_addr, load_be16, load_be32
-from .extensions cimport (CHAIN_CUT, chain_end, CHAIN_LATER, CHAIN_WHOLE, has_fragment_header, hops_sound, is_extension,
-                         skip_extensions, V6_HEADER, V6_HOPS)
+from .extensions cimport (CHAIN_CUT, chain_end, CHAIN_LATER, CHAIN_WHOLE, has_fragment_header, hides_protocol, hops_sound,
+                         is_extension, skip_extensions, V6_HEADER, V6_HOPS)
 
 cdef extern from *:
     """
@@ -111,6 +111,8 @@ cdef inline uint32_t parse_v6(const engine_t *e, pkt_t *p, const datagram_t *d, 
         p.part = PART_UNKNOWN
         proto[0] = 0
         header[0] = total[0]
+    elif fn_unlikely(header[0] == total[0]) and hides_protocol(data, total[0]):
+        p.part = PART_UNKNOWN
     # the ICMP of IPv4 is nothing that could be tracked
     p.tracked = end == CHAIN_WHOLE and proto[0] != FOREIGN_ICMP
     return REASON_NONE

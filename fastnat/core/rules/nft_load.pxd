@@ -19,6 +19,7 @@ from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tu
 from ..validate cimport uses_device
 from ..packet.frame cimport ETHER_TYPE, FRAME_HEADER, frame_in, frame_out
 from .match cimport ct_state_bit
+from .owner cimport has_socket
 from .proxy cimport has_transparent
 
 cdef enum:
@@ -268,9 +269,9 @@ cdef inline void put_name(const engine_t *e, uint32_t iface, uint32_t *to) noexc
         to[i] = e.nft_words[NAME_WORDS * iface + i] if iface else 0
 
 
-cdef inline bint load_owner(engine_t *e, const pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
+cdef inline bint load_owner(engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t *to) noexcept nogil:
     # load_owner: nft_meta_get_eval_skugid: only packets of the node itself have a socket; see rules/owner.pxd.
-    if p.in_iface != 0:
+    if not has_socket(p):
         return False
     # who calls is told that the answer depended on an owner that nobody may have named
     e.owner_asked |= 1 << (OWNER_UID if x.a == NFT_META_SKUID else OWNER_GID)
