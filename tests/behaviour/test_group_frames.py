@@ -224,7 +224,7 @@ def test_wrong_arguments_are_refused_before_anything_happens():
     assert group.stats["packets"] == 0 and (data == given).all()
     # one that an interruption has left behind
     group.engines[1].advance(5.0)
-    with pytest.raises(ClockError, match="goes back from 5.0 s to 4.0 s"):
+    with pytest.raises(ClockError, match="goes back from 5"):
         group.process_frames(data, offsets, "cni0", 4.0)
     assert group.stats["packets"] == 0 and (data == given).all()
     assert len(group.process_frames(data[:0], offsets[:1], "cni0", 5.0)) == 0
