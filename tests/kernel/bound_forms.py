@@ -94,7 +94,7 @@ def nft_takes(own, rule):
     """Return whether nft and the engine take a rule in a table of a family, by its name."""
     chain = LATE.format(name="w", hook="forward", priority=0, rules=f"{rule} counter")
     words, text = ["unshare", "-n", "nft", "-c", "-f", "-"], f"table {own} w {{\n{chain}}}\n"
-    if subprocess.run(words, input=text, text=True, check=False, capture_output=True).returncode:
+    if subprocess.run(words, input=text, text=True, errors="replace", check=False, capture_output=True).returncode:
         return False
     node = fastnat.Node()
     node.add_interface("cni0", ["10.244.1.1/24", "fd01::1/64"])
@@ -149,7 +149,7 @@ def iptables_takes(family, rule):
     """Return whether iptables and the engine take a rule."""
     tool = {4: "iptables-legacy-restore", 6: "ip6tables-legacy-restore"}[family]
     words, text = ["unshare", "-n", tool], f"*mangle\n-A FORWARD {rule}\nCOMMIT\n"
-    if subprocess.run(words, input=text, text=True, check=False, capture_output=True).returncode:
+    if subprocess.run(words, input=text, text=True, errors="replace", check=False, capture_output=True).returncode:
         return False
     node = fastnat.Node()
     with contextlib.suppress(fastnat.FastnatError):
