@@ -1,5 +1,6 @@
 """The datapath: tables in memory that NumPy owns, and the batch loop over the steps of a packet's life."""
 
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -404,6 +405,12 @@ cdef class Datapath:
             raise ClockError(f"time {t} s is beyond what 64-bit jiffies hold")
         return 0
 
+    cdef object _new_results(self, int64_t n):
+        # _new_results: np.empty(n, result_dtype). That asks every field how it is filled with zeros, which takes as long as thirty
+        # packets; memory that somebody else has taken needs no filling.
+        n = max(n, 0)
+        return NDARRAY(n, self.result_dtype, PyByteArray_FromStringAndSize(NULL, n * <int64_t>sizeof(result_t)))
+
     cdef fn_ndarray *_results(self, object out, uint64_t n) except NULL:
         cdef fn_ndarray *raw = array_of(out, self.result_dtype, C_CONTIGUOUS | WRITEABLE)
         if <uint64_t>raw.dimensions[0] < n:
@@ -473,7 +480,7 @@ cdef class Datapath:
         if not 1 <= cpus <= FN_CPUS:
             raise InputError(f"cpus {cpus} is not in 1..{FN_CPUS}")
         if out is None:
-            out = np.empty(array_of(packets, self.packet_dtype, C_CONTIGUOUS).dimensions[0], self.result_dtype)
+            out = self._new_results(array_of(packets, self.packet_dtype, C_CONTIGUOUS).dimensions[0])
         self._begin_batch(&b, packets, now, out)
         try:
             if meet is not None:
@@ -670,7 +677,7 @@ cdef class Datapath:
         cdef frames_t f
         cdef uint64_t done = 0
         if out is None:
-            out = np.empty(max(array_of(offsets, OFFSET, C_CONTIGUOUS).dimensions[0] - 1, 0), self.result_dtype)
+            out = self._new_results(array_of(offsets, OFFSET, C_CONTIGUOUS).dimensions[0] - 1)
         self._begin_frames(&f, buffer, offsets, ifaces, now, out)
         try:
             if meet is not None:
