@@ -705,7 +705,7 @@ enum nft_expr_kind {
     NFT_STRIP = 35,       /* kind of the TCP option of which NOPs are made */
     NFT_SET_TIMEOUT = 36, /* row of engine_t.policies, IP protocol */
     NFT_SET_ADDRESS = 37, /* MANIP_* */
-    NFT_SET_PORT = 38,    /* MANIP_* */
+    NFT_SET_PORT = 38,    /* MANIP_*, IP protocol that the rule names */
     NFT_TPROXY = 39,
     NFT_CHOOSE = 40,      /* words: the verdicts of 0, 1, 2 and so on, TARGET_* and first rule of the chain; how many */
     NFT_FRAME = 41,       /* -, first byte, bytes; sreg 0: of the frame that came, 1: of the one that leaves */

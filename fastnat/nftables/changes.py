@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..addresses import V4
 from ..core.layout import Manip, NftExprKind, NftLookup, RangeFlag, TargetKind
+from . import fields
 from .datatypes import Datatype, ascending, is_address
 from .emit import Unsupported
 from .loader import Loader
@@ -181,12 +182,12 @@ class Changes(Loader):
             return True
         raise Unsupported(f"ct {key.key} set is not supported")
 
-    def assign_value(self, value: Expression, key: Expression, kind: NftExprKind, a: int) -> bool:
+    def assign_value(self, value: Expression, key: Expression, kind: NftExprKind, a: int, b: int = 0) -> bool:
         """Load a value, then set it."""
         loaded = self.load(value, self.kinds(key))
         if loaded is None:
             return self.never()
-        self.emit(kind, sreg=loaded.register, a=a)
+        self.emit(kind, sreg=loaded.register, a=a, b=b)
         return True
 
     def assign_payload(self, key: Payload, value: Expression) -> bool:
@@ -212,7 +213,8 @@ class Changes(Loader):
             return self.assign_value(value, key, NftExprKind.SET_ADDRESS, ADDRESSES[key.field])
         if key.field in PORTS and key.protocol in WITH_PORTS:
             self.writes = True
-            return self.assign_value(value, key, NftExprKind.SET_PORT, PORTS[key.field])
+            number = fields.L4_PROTOCOLS[key.protocol]
+            return self.assign_value(value, key, NftExprKind.SET_PORT, PORTS[key.field], number)
         raise Unsupported(f"{key.protocol} {key.field} set is not supported")
 
     def assign_mss(self, value: Expression) -> bool:

@@ -207,8 +207,10 @@ def carried_by(half: Half, named: Set) -> tuple[Statement, ...]:
 
 
 def timeout_of(element: NDArray[np.void], s: NDArray[np.void]) -> float | None:
-    """Return the time that an element has of its own, None if it is the set's."""
-    return int(element["timeout"]) / HZ if element["timeout"] not in (0, s["timeout"]) else None
+    """Return the time that an element has of its own, None if it is the set's, 0 if it stays for ever."""
+    if element["timeout"] == s["timeout"] or element["used"] & FN_NFT_TIMELESS:
+        return None
+    return int(element["timeout"]) / HZ
 
 
 def said(words: list[int], kinds: Kinds, iface_names: list[str]) -> Expression:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -37,6 +38,18 @@ def alike(table: Table, a: Set, b: Set) -> bool:
         return kinds_of(table, s), is_map(s), flags, wide, [carried(x) for x in s.statements]
 
     return form(a) == form(b)
+
+
+def declare_again(there: Set, again: Set) -> None:
+    """Give a set the times and the size of a later declaration; what it holds keeps its times (nf_tables_commit)."""
+    if again.timeout != there.timeout:
+        own = there.timeout or 0.0
+        for n, e in enumerate(there.elements):
+            if not e.timeless:
+                timeout = own if e.timeout is None else e.timeout
+                there.elements[n] = replace(e, timeout=None if timeout == again.timeout else timeout)
+    there.timeout, there.gc_interval = again.timeout, again.gc_interval
+    there.size = there.size if again.size is None else again.size
 
 
 def carried(s: Statement) -> tuple[type, str]:

@@ -128,7 +128,8 @@ class JsonWriter:
         """Return an element: its key with what it carries, and its data."""
         found = self.expression(e.key, key)
         inner: Said = {"val": found}
-        inner |= {name: int(x) for name, x in (("timeout", e.timeout), ("expires", e.expires)) if x is not None}
+        inner |= {"timeout": int(e.timeout)} if e.timeout else {}
+        inner |= {"expires": int(e.expires)} if e.expires is not None else {}
         inner |= {"comment": e.comment} if e.comment else {}
         for statement in e.statements:
             inner |= self.statement(statement)

@@ -443,7 +443,8 @@ class TableWriter:
     def element(self, e: Element, quote: Quotes = (), objects: bool = False) -> str:
         """Return one element; objects: its data are names of objects."""
         said = self.expression(e.key, quote) + "".join(f" {self.statement(s)}" for s in e.statements)
-        if e.timeout is not None:
+        # nft has no word for an element that stays where others do not
+        if e.timeout:
             said += f" timeout {duration(e.timeout)}"
         if e.expires is not None:
             said += f" expires {duration(e.expires)}"

@@ -22,7 +22,7 @@ from ..core.layout import (
     NftRt,
 )
 from . import fields
-from .canonical import ACCOUNTS, TYPES_WITH, implied_by, is_bare_address, may_imply, says_type
+from .canonical import ACCOUNTS, FAMILY_NUMBERS, TYPES_WITH, implied_by, is_bare_address, may_imply, says_type
 from .datatypes import IFACE, INDEX, LINK_TYPES, TYPES
 from .emit import Alike, Unsupported
 from .hooks import INET
@@ -242,6 +242,8 @@ class Loader(Lookups):
         other = OF_IPV6 if self.family is V4 else OF_IPV4
         if x.protocol in other and not of_one:
             return False
+        if x.protocol in FAMILY_NUMBERS:
+            self.known["l3"] = FAMILY_NUMBERS[x.protocol]
         number = fields.L4_PROTOCOLS.get(x.protocol)
         if number is not None and self.known.get("l4") != str(number):
             register = self.allocate(1)
@@ -577,7 +579,7 @@ class Loader(Lookups):
         if loaded is None:
             return self.never()
         loaded = self.as_index(loaded) if m.op not in ("==", "!=") else self.as_asked(loaded, m.right)
-        said = implied_by(m) if m.op == "==" else None
+        said = implied_by(m) or self.implied_by_conntrack(m) if m.op == "==" else None
         if says_type(m):
             self.known["icmp"] = ""
         if isinstance(m.right, (Elements, Named)):
@@ -596,6 +598,20 @@ class Loader(Lookups):
         if m == Match("==", TRANSPARENT, Value("1")):
             self.known["socket"] = "transparent"
         return True
+
+    def implied_by_conntrack(self, m: Match) -> tuple[str, str] | None:
+        """Return what `ct l3proto` or `ct protocol` asks for, which nft takes for the packet's protocol.
+
+        It then reads fields of that protocol without asking for it: of an ICMP error, those of the error. By
+        `ct protocol` it knows one only where the rule has said which IP it is (ct_expr_pctx_update of nft).
+        """
+        if not isinstance(m.right, Value) or m.left not in (Ct("l3proto"), Ct("protocol")):
+            return None
+        number = self.bounds(m.right, self.kinds(m.left)[0])[0]
+        if m.left == Ct("l3proto"):
+            return ("l3", str(number)) if self.table.family not in ("ip", "ip6") else None
+        is_known = self.table.family in ("ip", "ip6") or "l3" in self.known
+        return ("l4", str(number)) if is_known and number in fields.L4_NAMES else None
 
     @staticmethod
     def presence(m: Match) -> Expression:

@@ -63,6 +63,8 @@ class RulesetParser(StatementParser):
         self.held: dict[int, elements.Held] = {}
         # chains get their new names at the end
         self.renames: list[tuple[Table, Chain, str]] = []
+        # and sets what a later declaration says of them
+        self.declared_again: list[tuple[Set, Set]] = []
         # sets and meters that rules of the text name: up to its end they are in use, also if the rule goes
         self.bound: set[tuple[str, str, str]] = set()
 
@@ -78,6 +80,8 @@ class RulesetParser(StatementParser):
             self.skip_ends()
         for table, chain, name in self.renames:
             uses.rename(table, chain, name)
+        for there, again in self.declared_again:
+            elements.declare_again(there, again)
         return ruleset
 
     def check_used(self) -> None:
@@ -451,6 +455,7 @@ class RulesetParser(StatementParser):
             made.fresh.clear()
         else:
             self.add_elements(table, there, made.elements)
+            self.declared_again.append((there, made))
 
     def map_block(self, table: Table, verb: str) -> None:
         """Read a map."""

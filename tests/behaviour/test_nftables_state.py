@@ -1,6 +1,7 @@
 """What rules of nftables remember: in a file, after a reload, and in a group."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -426,3 +427,42 @@ def test_many_commands_at_once_say_what_each_says_alone(kind, seed):
     other = engine_of(chain("counter", more=more))
     other.change_nft("\n".join(taken))
     assert other.list_nft() == engine.list_nft()
+
+
+def declared(times, elements, more=""):
+    """Return a declaration of a set with a default time, 0: none, and elements with times of their own or none."""
+    said = ", ".join(f"10.0.0.{k}" + (f" timeout {own}s" if own else "") for k, own in elements)
+    default = f"timeout {times}s;" if times else ""
+    own = f"type ipv4_addr; flags dynamic,timeout; {default} {more} elements = {{ {said} }}"
+    return f"table ip a {{ set b {{ {own}; }} }}\n"
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_set_that_is_declared_again(seed, at_once):
+    """Its default time, interval and size are those of the last declaration once the text has been carried out.
+
+    Elements keep the time that was the default when their text began (nf_tables_newset, nf_tables_commit; listed so by
+    nft 1.0.6 and Linux 6.18). A set that a text makes has from its first declaration on.
+    """
+    rng = random.Random(seed)
+    said = [(rng.choice((0, 90, 600)), [(10 * n + k, rng.choice((0, 90, 600))) for k in range(rng.randrange(1, 5))])
+            for n in range(3)]  # fmt: skip
+    texts = [declared(*one, f"size {50 + n};" if rng.random() < 0.5 else "") for n, one in enumerate(said)]
+    node = make_dual()
+    node.load_nft("".join(texts) if at_once else texts[0])
+    engine = fastnat.Engine(node)
+    for again in [] if at_once else texts[1:]:
+        engine.change_nft(again)
+    defaults = [said[0][0] if at_once else said[max(n - 1, 0)][0] for n in range(3)]
+    held = {k: own or default for (_, some), default in zip(said, defaults, strict=True) for k, own in some}
+    listed = engine.list_nft()
+    now = said[-1][0]
+    assert ("\ttimeout " in listed.replace("flags", "").split("elements")[0]) == bool(now)
+    for k, own in held.items():
+        found = re.search(rf"10\.0\.0\.{k}( timeout (\S+))?(?: expires (\S+?))?(?=,| }})", listed)
+        lasts = {"1m30s": 90, "10m": 600, None: 0}
+        assert lasts[found[3]] == own, (k, listed)
+        assert lasts[found[2]] == (own if own != now else 0), (k, listed)
+    sizes = re.findall(r"size (\d+)", " ".join(texts))
+    assert re.findall(r"size (\d+)", listed) == sizes[-1:]

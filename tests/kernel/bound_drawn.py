@@ -7,12 +7,13 @@ For bounds.py; each yields names, nodes and conversations, drawn at random.
 # ruff: noqa: E501  one line is one kind of packet
 import itertools
 import random
+import struct
 
 from kernel.bound_forms import nft_takes, transports
 from kernel.bound_rest import LATE
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
-from kernel.handmade import frags4, frags6, ip4, ip6, udp
+from kernel.handmade import chunk, frags4, frags6, icmp, ip4, ip6, sctp, tcp, udp
 from kernel.walks import node_of
 
 
@@ -271,3 +272,88 @@ def socket_owners():
             l4 = udp(src, dst, sport, 53, b"q")
             talk.append(("local", ip4(src, dst, 17, l4) if family == 4 else ip6(src, dst, 17, l4)))
         yield f"{seed}, IPv{family}", node, [[one] for one in talk]
+
+
+# ---------------------------------------------------------------- the protocol of a connection, and fields of its header
+OF_PROTOCOL = {
+    "tcp": ("tcp dport 53", "tcp sport > 1100", "tcp flags syn", "tcp sequence > 5000", "tcp sport set 77", "tcp dport set tcp sport",
+            "tcp option maxseg exists", "th dport 53", "@th,16,16 53", "tcp option maxseg size set 900"),
+    "udp": ("udp dport 53", "udp sport != 1000-1100", "udp length > 11", "udp checksum 0", "udp sport set udp dport", "udp dport set 99",
+            "udp checksum set 0", "th sport 1000-2000"),
+    "sctp": ("sctp dport 53", "sctp vtag 7", "sctp sport set 77", "sctp chunk data exists"),
+    "icmp": ("icmp type echo-request", "icmp code 3", "icmp type destination-unreachable icmp code 1"),
+    "ipv6-icmp": ("icmpv6 type echo-request", "icmpv6 code 4"),
+    "esp": ("esp spi 4",),
+    "47": ("@th,0,16 0",),
+}  # fmt: skip
+# with what a table of both families knows which IP a packet is of, and with what it does not
+BEFORE = (
+    "",
+    "",
+    "ct l3proto {ip} ",
+    "meta nfproto {ip} ",
+    "{own} saddr != {other} ",
+    "meta l4proto != 99 ",
+    "ct direction original ",
+)
+
+
+def talk_of(family, rng, n):
+    """Return some packets of one connection: what opens it, answers, and errors about it of either end."""
+    ends = ENDS[family][:2]
+    sport, dport = 1000 + n, rng.choice((53, 80))
+    proto = rng.choice((6, 17, 132, "icmp"))
+
+    def made(src, dst, sp, dp, back):
+        data = bytes(rng.randrange(6))
+        if proto == 6:
+            l4 = tcp(
+                src,
+                dst,
+                sp,
+                dp,
+                "SA" if back else "S",
+                seq=rng.choice((1, 9000)),
+                ack=2 if back else 0,
+                opts=b"\2\4\5\xb4",
+            )
+        elif proto == 17:
+            l4 = udp(src, dst, sp, dp, data, zero=rng.random() < 0.2 and family == 4)
+        elif proto == 132:
+            l4 = sctp(sp, dp, 0 if not back else 7, chunk(2 if back else 1, body=bytes(16)))
+        else:
+            kind = ((8, 0), (128, 129))[family == 6][back]
+            l4 = icmp(kind, 0, struct.pack(">HH", n, 1), data, v6=(src, dst) if family == 6 else None)
+        return datagram(family, proto, l4, ends=(src, dst))
+
+    asked, answer = made(*ends, sport, dport, 0), made(*ends[::-1], dport, sport, 1)
+
+    def error(src, dst, about):
+        kind = rng.choice(((3, 1), (3, 3), (11, 0)) if family == 4 else ((1, 0), (1, 4), (3, 0)))
+        rest = rng.choice((bytes(4), b"\1\2\3\4"))
+        return datagram(
+            family, "icmp", icmp(*kind, rest, about, v6=(src, dst) if family == 6 else None), ends=(src, dst)
+        )
+
+    near, far = ("cni0", asked), ("eth0", answer)
+    wrong = [("eth0", error(ends[1], ends[0], asked)), ("cni0", error(*ends, answer))]
+    return [near, *rng.sample([far, *wrong, near], rng.randrange(1, 5))]
+
+
+def by_protocol():
+    """nft takes `ct protocol` for the packet's protocol: of an ICMP error its own bytes are read and written as if it were UDP."""
+    for family, table, seed in itertools.product((4, 6), ("own", "inet"), range(3)):
+        rng = random.Random(f"by protocol {family} {table} {seed}")
+        words = {"own": "ip" if family == 4 else "ip6", "ip": f"ipv{family}", "other": ENDS[family][2]}
+        name = words["own"] if table == "own" else table
+        chains = ""
+        for hook, priority in (("prerouting", -150), ("forward", 0), ("postrouting", 10)):
+            said = []
+            while len(said) < 7:
+                proto = rng.choice(list(OF_PROTOCOL))
+                rule = rng.choice(BEFORE).format(**words) + f"ct protocol {proto} " + rng.choice(OF_PROTOCOL[proto])
+                if nft_takes(name, rule):
+                    said.append(f"{rule} counter")
+            chains += LATE.format(name=hook, hook=hook, priority=priority, rules="\n".join(said))
+        nft = f"table {name} t {{\n{chains}}}\n"
+        yield f"{name} {seed}, IPv{family}", node_of(family, nft=nft), [talk_of(family, rng, n) for n in range(40)]

@@ -77,6 +77,7 @@ KINDS = {
     "stored_parts": bound_drawn.stored_parts,
     "cut_routing": bound_drawn.cut_routing,
     "socket_owners": bound_drawn.socket_owners,
+    "by_protocol": bound_drawn.by_protocol,
 }
 
 

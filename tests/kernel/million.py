@@ -58,7 +58,9 @@ def nftables(seed):
     for n in range(100):
         node, traffic = walks.rules_of_nftables(f"{seed}.{n}", 6 if seed % 2 else 4, 500)
         words = ["unshare", "-n", "sh", "-c", TRY]
-        if not subprocess.run(words, input=node["nft"], text=True, errors="replace", check=False, capture_output=True).returncode:
+        if not subprocess.run(
+            words, input=node["nft"], text=True, errors="replace", check=False, capture_output=True
+        ).returncode:
             return node, traffic
     raise RuntimeError("nft takes no such rules")
 

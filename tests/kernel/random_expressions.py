@@ -132,7 +132,9 @@ def table(family, *chains):
 def nft_takes(text):
     """Tell whether nft takes a text, and lists it: it does not know the size of some numbers."""
     words = ["unshare", "-n", "sh", "-c", TRY]
-    return not subprocess.run(words, input=text, text=True, errors="replace", check=False, capture_output=True).returncode
+    return not subprocess.run(
+        words, input=text, text=True, errors="replace", check=False, capture_output=True
+    ).returncode
 
 
 def taken(family, hook, priority, rules):

@@ -2,9 +2,12 @@
 
 import contextlib
 import random
+import re
+import subprocess
 
 import pytest
 
+import fastnat
 from fastnat import nftables
 from kernel.test_frames import Plain, Wires
 from kernel.test_nftables import pytestmark as needs_kernel
@@ -82,3 +85,36 @@ def test_rules_are_written_back_as_nft_lists_them(family, seed):
         # what was written back loads, and lists the same
         wires.run("nft", "-f", "-", text="flush ruleset\n" + nftables.text_of(nftables.load(listed)))
         assert wires.run("nft", "list", "ruleset") == listed
+
+
+@pytest.mark.parametrize("seed", range(5 * SEEDS))
+def test_sets_declared_again(seed):
+    """Up to four declarations of a set, in one text or several, each with times, an interval, a size, or without."""
+    rng = random.Random(f"declared {seed}")
+    texts, node = [], fastnat.Node()
+    node.add_interface("port1", ["10.0.0.1/24"])
+    for n in range(rng.randrange(2, 5)):
+        words = [
+            rng.choice(("", word)) for word in ("timeout 90s;", "timeout 600s;", "gc-interval 20s;", f"size {40 + n};")
+        ]
+        items = ", ".join(f"10.0.{n}.{k}{rng.choice(('', ' timeout 90s', ' timeout 600s'))}" for k in range(1, 4))
+        said = f"type ipv4_addr; flags dynamic,timeout; {''.join(words)} elements = {{ {items} }}"
+        text = f"table ip a {{\nset b {{ {said}\n}}\n}}\n"
+        if texts and rng.random() < 0.5:
+            texts[-1] += text
+        else:
+            texts.append(text)
+    node.load_nft(texts[0])
+    engine = fastnat.Engine(node)
+    for text in texts[1:]:
+        engine.change_nft(text)
+    listed = subprocess.run(
+        ["unshare", "-n", "sh", "-ec", "\n".join(f"nft -f - <<X\n{text}X" for text in texts) + "\nnft list ruleset"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert lasting(engine.list_nft()) == lasting(listed)
+
+
+def lasting(listed):
+    """Return the words of a listing without the seconds that are left."""
+    return re.sub(r"(expires )\S+?(?=,? )", r"\1...", " ".join(listed.split()))

@@ -8,7 +8,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 from ..types cimport *
 from ..packet.checksum cimport csum_replace2, load_be16, store_addr, store_be16, store_be32
-from ..packet.parse cimport SOURCE_AT
+from ..nat.range cimport has_ports
+from ..packet.parse cimport read_l4, SOURCE_AT
 from ..tuples.hash cimport tuple_hash
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_proto, tuple_sport, tuple_src, tuple_with_dst, tuple_with_src
 
@@ -91,36 +92,44 @@ cdef inline bint set_address(const engine_t *e, pkt_t *p, uint32_t manip, addr_t
     return True
 
 
-cdef inline bint set_port(const engine_t *e, pkt_t *p, uint32_t manip, uint32_t port) noexcept nogil:
-    # set_port: `tcp sport set`, `udp dport set` and their kind, of a packet of that protocol. UDP without a checksum gets a wrong one;
-    # nft asks for none of UDP-Lite, whose checksum becomes wrong (recorded).
+cdef inline void reread(const engine_t *e, pkt_t *p, uint32_t have) noexcept nogil:
+    # reread: the tuple as the bytes say it now.
+    cdef uint32_t sport, dport
+    if p.tracked and read_l4(p.data + p.l4off, have, tuple_proto(p.t), &sport, &dport):
+        p.t = tuple_with_dst(tuple_with_src(p.t, tuple_src(p.t), sport), tuple_dst(p.t), dport)
+        renamed(e, p)
+
+
+cdef inline bint set_port(const engine_t *e, pkt_t *p, const nft_expr_t *x, uint32_t port) noexcept nogil:
+    # set_port: `tcp sport set`, `udp dport set` and their kind. UDP without a checksum gets a wrong one; nft asks for none of
+    # UDP-Lite, whose checksum becomes wrong (recorded). Behind `ct protocol udp` the packet may be an ICMP error, of which the same
+    # bytes are written.
     # => False: the header is cut off, or the packet is a part that has none.
     cdef uint8_t after[2]
-    cdef uint32_t proto = tuple_proto(p.t)
-    cdef uint32_t sum_at = TCP_SUM if proto == PROTO_TCP else UDP_SUM if proto == PROTO_UDP else NO_SUM
+    cdef uint32_t sum_at = TCP_SUM if x.b == PROTO_TCP else UDP_SUM if x.b == PROTO_UDP else NO_SUM
+    cdef bint has_crc = x.b == PROTO_SCTP and tuple_proto(p.t) == PROTO_SCTP
+    cdef uint32_t field = 0 if x.a == MANIP_SRC else 2
     cdef uint32_t have = 0
-    cdef uint32_t field = 0 if manip == MANIP_SRC else 2
     cdef uint8_t *at
     if fn_unlikely(p.part == PART_LATER):
         return False
-    if p.data != NULL:
-        have = p.len - p.l4off if p.len > p.l4off else 0
-        at = p.data + p.l4off + field
-        # recorded: without a checksum to change the port itself is enough, be the header as short as that
-        if have < (sum_at if sum_at != NO_SUM else field) + 2:
-            return False
-        store_be16(after, port)
-        if sum_at != NO_SUM:
-            replace_sum(p.data + p.l4off + sum_at, at, after, 2)
-        memcpy(at, after, 2)
-        if proto == PROTO_SCTP and have >= SCTP_CRC + 4:
-            store_be32(p.data + p.l4off + SCTP_CRC, fn_bswap32(fn_sctp_crc(p.data + p.l4off, have)))
-    # of less than both ports the tuple has none
-    if p.data == NULL or have >= 4:
-        if manip == MANIP_SRC:
-            p.t = tuple_with_src(p.t, tuple_src(p.t), port)
-        else:
-            p.t = tuple_with_dst(p.t, tuple_dst(p.t), port)
-        renamed(e, p)
+    if p.data == NULL:
+        # of a header alone there is nothing but the ports
+        if has_ports(tuple_proto(p.t)):
+            p.t = (tuple_with_dst(p.t, tuple_dst(p.t), port) if field else tuple_with_src(p.t, tuple_src(p.t), port))
+            renamed(e, p)
+        return True
+    have = p.len - p.l4off if p.len > p.l4off else 0
+    at = p.data + p.l4off + field
+    # recorded: without a checksum to change the port itself is enough, be the header as short as that
+    if have < (sum_at if sum_at != NO_SUM else field) + 2:
+        return False
+    store_be16(after, port)
+    if sum_at != NO_SUM:
+        replace_sum(p.data + p.l4off + sum_at, at, after, 2)
+    memcpy(at, after, 2)
+    if has_crc and have >= SCTP_CRC + 4:
+        store_be32(p.data + p.l4off + SCTP_CRC, fn_bswap32(fn_sctp_crc(p.data + p.l4off, have)))
+    reread(e, p, have)
     # the kernel sums up what it has written already (nft_payload_csum_sctp)
-    return p.data == NULL or proto != PROTO_SCTP or have >= SCTP_CRC + 4
+    return not has_crc or have >= SCTP_CRC + 4

@@ -474,8 +474,8 @@ cdef inline uint32_t assign(engine_t *e, pkt_t *p, const nft_expr_t *x, const ui
         set_helper(e, p, x.a, x.b)
     elif x.kind == NFT_SET_TIMEOUT:
         set_timeout(e, p, x.a, x.b)
-    # UDP alone may go without a checksum, and says so by 0
-    elif p.data != NULL and tuple_proto(p.t) == PROTO_UDP:
+    # UDP alone may go without a checksum, and says so by 0; behind `ct protocol udp` nobody asks whether the packet is of UDP
+    elif p.data != NULL:
         # of a header that is cut off there is none to set (nft_payload_set_eval), nor of a part that is not the first
         if p.len < p.l4off + 8 or p.part == PART_LATER:
             return LEAVES
@@ -507,7 +507,7 @@ cdef inline bint stored(engine_t *e, pkt_t *p, const nft_expr_t *x, const uint32
     if x.kind == NFT_SET_ADDRESS:
         return set_address(e, p, x.a, get_addr(regs + x.sreg))
     if x.kind == NFT_SET_PORT:
-        return set_port(e, p, x.a, regs[x.sreg] & 0xffff)
+        return set_port(e, p, x, regs[x.sreg] & 0xffff)
     return give_to_proxy(e, p)
 
 
