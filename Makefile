@@ -22,7 +22,7 @@ CHECK   = -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") 
 	test_loads.py test_doctor.py test_diff.py test_pages.py test_pictures.py test_commands.py) \
 	$(addprefix --ignore=tests/unit/,test_build.py test_layout.py test_imports.py test_forms.py)
 
-.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test kernel-million checked asan \
+.PHONY: demo test check rest slow bench bench-instructions peers lint kernel-test kernel-million fresh checked asan \
 	mutants fuzz soak package layout man
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
@@ -62,6 +62,10 @@ kernel-test: $(VENV)/.built
 # as root, about an hour: SEED is the first one, by default the date's; KINDS some of the generators
 kernel-million: $(VENV)/.built
 	$(BIN)/python tests/kernel/million.py $(KINDS) --packets $${PACKETS:-1000000} $(if $(SEED),--first $(SEED))
+# the tests that draw, with seeds that nobody has had: SEED is the first, COUNT how many each gets; kept answers have seeds of their own
+fresh: $(VENV)/.built
+	PYTHONPATH=tests FASTNAT_FRESH=$(or $(SEED),$(shell date +%s)):$(or $(COUNT),10) $(BIN)/python -m pytest -p fresh $(PAIR) -q \
+		tests/unit tests/behaviour tests/laboratory --ignore=tests/behaviour/test_answers.py
 # it also says which lines of Python and of the core's steps were run; a step with too few is an error, unless only TESTS were run
 checked: build/checked/.built
 	@find build/temp-checked -name "*.gcda" -delete; rm -f build/coverage*

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from workloads import BATCH, FEW, LIVE, live, masqueraded
+from workloads import BATCH, FEW, LIVE, datagrams, live, masqueraded
 
 import fastnat
 
@@ -61,8 +61,9 @@ def all_cpus():
 
 @pytest.mark.parametrize("kind", ["established packet", "new connection"])
 @pytest.mark.parametrize("shards", [1, 2])
-def test_group(shards, kind, timed, all_cpus):
-    """An engine against two shards, 1,000,000 live; two cores at least."""
+@pytest.mark.parametrize("form", ["headers", "frames"])
+def test_group(form, shards, kind, timed, all_cpus):
+    """An engine against two shards, 1,000,000 live, headers and datagrams of 64 bytes; two cores at least."""
     n, each, rounds = LIVE[1], 65_536, 2 if FEW else 30
     node, room = fastnat.Node.example(), n + rounds * each
     nat = fastnat.Engine(node, max_connections=room, prefault=True)
@@ -75,8 +76,13 @@ def test_group(shards, kind, timed, all_cpus):
         numbers = np.arange(n, n + rounds * each)
     out = np.empty(each, fastnat.RESULT)
     parts = masqueraded(nat, numbers).reshape(rounds, each)
-    timed(f"{kind}, shards: {shards}, batches of {each:,}", [lambda p=p: nat.process(p, 0.0, out) for p in parts], each)
-    assert (out["verdict"] == fastnat.Verdict.FORWARD).all()
+    seen = []
+    calls = [lambda p=p: seen.append(nat.process(p, 0.0, out)) for p in parts]
+    if form == "frames":
+        sent = [datagrams(part) for part in parts]
+        calls = [lambda s=s: seen.append(nat.process_frames(*s, "cni0")) for s in sent]
+    timed(f"{kind} in {form}, shards: {shards}, batches of {each:,}", calls, each)
+    assert all((results["verdict"] == fastnat.Verdict.FORWARD).all() for results in seen)
 
 
 @pytest.mark.parametrize("n", LIVE[:2], ids=lambda n: f"{n:,} live")

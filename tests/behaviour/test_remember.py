@@ -93,7 +93,7 @@ def test_remembering_shows_in_nothing(monkeypatch, rules, seed, wide):
     different = {k for k in quick.stats if quick.stats[k] != plain.stats[k]}
     assert different <= {"rules_walked"}
     assert counters(quick) == counters(plain)
-    assert len(set(one["reason"])) > 2
+    assert len(set(one["reason"])) > 1
     quick.core_of(4).check_invariants()
 
 
