@@ -97,7 +97,10 @@ class Loader:
             _, first = np.unique(tuples.view((np.void, tuples.itemsize)).reshape(-1), return_index=True)
             seen = np.ones(2 * len(tuples), np.bool_)
             seen[first] = False
-            taken = np.flatnonzero(seen.reshape(-1, 2).any(1)).tolist()
+            # who talks to itself from one port has one tuple in both directions
+            seen = seen.reshape(-1, 2)
+            seen[tuples[:, 0] == tuples[:, 1], 1] = False
+            taken = np.flatnonzero(seen.any(1)).tolist()
             if core.count:
                 taken += [k for k in range(len(tuples)) if is_there(core, lines.records[k : k + 1])]
             for k in taken:

@@ -130,11 +130,12 @@ class Conntrack:
         """Load the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.
 
         Returns their number. What a dump counts goes on being counted if the node has nf_conntrack_acct = 1.
-        What a dump does not contain is set as the kernel sets it for `conntrack -I`: TCP windows
-        are learnt again, and the masquerading interface is unknown. Only the last sequence numbers of connections in
-        TIME_WAIT, CLOSE and SYN_SENT2 are drawn, uniformly from the engine's seed: from them linux-6.18 decides whether
-        a SYN may take over a port. Helpers that do not exist here are left out. An entry to a virtual service gets a
-        connection of IPVS, whose time begins anew.
+        What a dump does not contain is set as the kernel sets it for `conntrack -I`; the masquerading interface is
+        unknown. But the ends of these connections keep to windows of TCP and tags of SCTP that only they know: what
+        they send is taken, as of connections that the kernel picks up (IP_CT_TCP_FLAG_BE_LIBERAL). The last sequence
+        numbers of connections in TIME_WAIT, CLOSE and SYN_SENT2 are drawn, uniformly from the engine's seed: from them
+        linux-6.18 decides whether a SYN may take over a port. Helpers that do not exist here are left out. An entry to
+        a virtual service gets a connection of IPVS, whose time begins anew.
 
         Raises InputError that names source, line and fault; then nothing is loaded. With a list `left_out`, such lines
         are described there, one string each, and the others are loaded.

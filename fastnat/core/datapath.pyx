@@ -12,7 +12,7 @@ from .types cimport *
 from .batch cimport batch_t, DATAGRAM_ROOM, run_batch, run_race, scratch_t
 from .check cimport check_engine, ROOM_ARRAYS, room_sizes, room_t, room_take
 from .conntrack.adopt cimport adopt_conn
-from .conntrack.create cimport create_conntrack
+from .conntrack.create cimport CREATED, create_conntrack, take_as_it_comes
 from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
 from .conntrack.insert cimport conn_delete
 from .conntrack.lookup cimport find_tuple
@@ -781,10 +781,11 @@ cdef class Datapath:
             return here
 
     def insert_many(self, records not None, marks not None, numbers not None, codes not None):
-        """Put connections into the table as `insert` does, each that can be: CONN[n] and uint32[n] of their marks.
+        """Put connections of a dump into the table, each that can be: CONN[n] and uint32[n] of their marks.
 
-        Of a record tuples, zone, status, state and timeout, in jiffies left, are read. Writes the numbers that they have here
-        into uint32[n], and into uint8[n] codes 0, or what why_not_created() puts into words.
+        Unlike those of `insert` they take whatever their ends send: a dump says nothing of windows and tags. Of a record
+        tuples, zone, status, state and timeout, in jiffies left, are read. Writes the numbers that they have here into uint32[n],
+        and into uint8[n] codes 0, or what why_not_created() puts into words.
         """
         cdef fn_ndarray *raw = array_of(records, self.arrays["conns"].dtype, C_CONTIGUOUS)
         cdef const conn_t *from_ = <const conn_t *>raw.data
@@ -798,6 +799,8 @@ cdef class Datapath:
         with self:
             for i in range(n):
                 code[i] = <uint8_t>create_conntrack(&self.e, from_ + i, mark[i], &here[i])
+                if code[i] == CREATED:
+                    take_as_it_comes(&self.e, here[i])
 
     @staticmethod
     def why_not_created(uint32_t code, count):

@@ -87,8 +87,9 @@ def test_a_port_of_ftp_that_is_announced_already_moves_up(family, seed):
             said = bytes(layer(out)[TCP].payload) if verdict == Verdict.FORWARD else b""
             told.append(int(said.split(b"|")[3]) if said else None)
         assert told[0] == wanted
-        # a draw may meet the taken port itself; 128 of them do not, unless there is no other
-        assert told[1] is None if wanted == 65534 else wanted < told[1] < 65535, (wanted, told)
+        # a draw may meet the taken port itself: there are as many as ports, 128 at the most, and two of two may
+        none = told[1] is None
+        assert none if wanted == 65534 else (none and wanted == 65533) or wanted < told[1] < 65535, (wanted, told)
 
 
 @pytest.mark.parametrize("between", [0, 1, 2])

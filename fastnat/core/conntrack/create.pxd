@@ -6,15 +6,17 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from ..types cimport (CONN_MARKED, conn_t, engine_t, FN_NONE, IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE, LINUX_5_4, pkt_t,
-                      STAT_INSERT, STAT_INSERT_FAILED, tcp_t)
+                      PROTO_SCTP, PROTO_TCP, STAT_INSERT, STAT_INSERT_FAILED, tcp_t)
 from ..packet.packet cimport pkt_reset
 from ..tuples.hash cimport tuple_hash
 from ..tuples.rehash cimport is_crowded, rehash
-from ..tuples.tuple cimport tuple_invertible
+from ..tuples.tuple cimport conn_tuple, tuple_invertible, tuple_proto
 from .adopt cimport add_to_source
 from .confirm cimport confirm
 from .insert cimport conn_alloc, conn_release
 from .lookup cimport find_for
+from .sctp cimport sctp_of, VTAGS_UNSEEN
+from .tcp_window cimport TCP_BE_LIBERAL, TCP_SACK_PERM
 
 cdef enum:
     CREATED = 0
@@ -42,6 +44,17 @@ cdef inline void describe(engine_t *e, uint32_t ct, const conn_t *wanted, uint32
     if mark:
         e.tcp[ct].mark = mark
         c.flags |= CONN_MARKED
+
+
+cdef inline void take_as_it_comes(engine_t *e, uint32_t ct) noexcept nogil:
+    # take_as_it_comes: a dump says nothing of the windows and tags that its ends keep to: whatever they send belongs to it.
+    cdef uint32_t proto = tuple_proto(conn_tuple(&e.conns[ct], 0))
+    if proto == PROTO_TCP:
+        # as of one that is picked up (tcp_new)
+        e.tcp[ct].flags[0] |= TCP_SACK_PERM | TCP_BE_LIBERAL
+        e.tcp[ct].flags[1] |= TCP_SACK_PERM | TCP_BE_LIBERAL
+    elif proto == PROTO_SCTP:
+        sctp_of(e, ct).flags |= VTAGS_UNSEEN
 
 
 cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_t mark, uint32_t *here) noexcept nogil:

@@ -32,6 +32,9 @@ cdef enum:
     SHUTDOWN_COMPLETE = 14
     T_FLAG = 1
     VTAG_FAILED = 1
+    # shifted by the direction: the tag of a connection that a dump has described, and no packet yet
+    VTAG_UNSEEN = 2
+    VTAGS_UNSEEN = 6
     NONE = 0
     CLOSED = 1
     COOKIE_ECHOED = 3
@@ -222,7 +225,24 @@ cdef inline bint note_init(const engine_t *e, sctp_t *s, uint32_t type_, uint32_
             if not s.init[1 - dir] and s.vtag[1 - dir]:
                 return False
     s.vtag[1 - dir] = tag
+    s.flags &= ~(VTAG_UNSEEN << (1 - dir)) & 0xff
     return True
+
+
+cdef inline void learn_tag(sctp_t *s, uint32_t dir, const uint8_t *l4, uint32_t have) noexcept nogil:
+    # learn_tag: a connection of a dump was there before us: its tag is that of each packet that comes, until an INIT or its ACK
+    # names it. It is the other direction's if the T bit says that it is reflected.
+    cdef uint32_t type_
+    if have < HEADER + CHUNK_HEADER:
+        return
+    type_ = l4[HEADER]
+    # it has none of its own
+    if type_ == INIT:
+        return
+    if (type_ == ABORT or type_ == SHUTDOWN_COMPLETE) and l4[HEADER + 1] & T_FLAG:
+        dir = 1 - dir
+    if s.flags & (VTAG_UNSEEN << dir):
+        s.vtag[dir] = load_be32(l4 + 4)
 
 
 cdef inline int header_only(engine_t *e, pkt_t *p) noexcept nogil:
@@ -298,6 +318,8 @@ cdef inline int sctp_packet(engine_t *e, pkt_t *p) noexcept nogil:
         return CT_INVALID
     if p.is_new and sctp_new(e, p, seen) != CT_ACCEPT:
         return CT_INVALID
+    if fn_unlikely(sctp_of(e, p.ct).flags & VTAGS_UNSEEN):
+        learn_tag(sctp_of(e, p.ct), p.dir, l4, have)
     # all other packets carry the tag of the end that they go to
     # one chunk with a rule of its own exempts the whole packet from this check: enter_chunk asks it chunk by chunk
     if not seen & own_rule and load_be32(l4 + 4) != sctp_of(e, p.ct).vtag[p.dir]:
