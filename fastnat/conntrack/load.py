@@ -98,9 +98,9 @@ class Loader:
             seen = np.ones(2 * len(tuples), np.bool_)
             seen[first] = False
             # who talks to itself from one port has one tuple in both directions
-            seen = seen.reshape(-1, 2)
-            seen[tuples[:, 0] == tuples[:, 1], 1] = False
-            taken = np.flatnonzero(seen.any(1)).tolist()
+            both = seen.reshape(-1, 2)
+            both[tuples[:, 0] == tuples[:, 1], 1] = False
+            taken = np.flatnonzero(both.any(1)).tolist()
             if core.count:
                 taken += [k for k in range(len(tuples)) if is_there(core, lines.records[k : k + 1])]
             for k in taken:
