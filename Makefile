@@ -52,7 +52,7 @@ bench-instructions: $(VENV)/.built
 	@command -v valgrind >/dev/null || { echo "needs valgrind: apt install valgrind"; exit 1; }
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/instructions.py
 peers: $(VENV)/.built
-	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers $(LIVE)
+	PYTHONPATH=benchmarks:tests $(BIN)/python -m peers $(LIVE) $(if $(OVS),--ovs "$(OVS)")
 # what sends as fast as the kernel takes it has the machine to itself
 ALONE  := tests/kernel/test_exhaustion.py
 kernel-test: $(VENV)/.built
@@ -106,7 +106,7 @@ lint: $(VENV)/.built
 	$(BIN)/python -m fastnat.cli.man docs/man --check
 	$(BIN)/ruff format --check fastnat tests benchmarks setup.py
 	$(BIN)/ruff check fastnat tests benchmarks setup.py
-	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE)))
+	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE))) benchmarks/peers/ovs.c
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps fastnat.conntrack.lines fastnat.capture.frames --allowlist tests/stubtest-allowlist.txt
