@@ -14,12 +14,13 @@ from ..errors import RuleError
 from ..util.text import excerpt
 from .tree import Place
 
-# an IPv6 address has two colons at least; a MAC address has five, of pairs; a class of tc has one
+# an IPv6 address has two colons at least; a MAC address has five, of pairs; a class of tc has one. No group is repeated
+# possessively: before 3.11.5 Python takes what such a group has read before it fails (gh-106052)
 PATTERN = re.compile(
     r"""
-    (?:[ \t\r]++|\\\r?\n|\#[^\n]*+)*+
+    (?:[ \t\r]++|\\\r?\n|\#[^\n]*+)*
   (?: (?P<end>[\n;])
-  | (?P<name>(?:[g-zG-Z_]|[a-fA-F][0-9a-fA-F]*+(?!:))[\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*+\*?)
+  | (?P<name>(?:[g-zG-Z_]|[a-fA-F][0-9a-fA-F]*+(?!:))[\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*\*?)
   | (?P<sign>==|!=|<=|>=|<<|>>|[{}()\[\]=<>&|^!,.+\-/*@~])
   | "(?P<quoted>[^"\n]*)"
   | (?P<address>(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}(?![\w:])
@@ -27,7 +28,7 @@ PATTERN = re.compile(
       | \d+\.\d+\.\d+\.\d+(?![\w.]))
   | (?P<number>0x[0-9a-fA-F]+|\d+(?![\w])(?!:[0-9a-fA-F]{1,4}(?![\w:.])))
   | (?P<word>[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?![\w:.])
-      | [A-Za-z_][\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*+\*?
+      | [A-Za-z_][\w/.\-]*+(?:\\(?=\S)[\w/.\-]*+)*\*?
       | \d+[A-Za-z_][\w.]*)
   | \$(?P<variable>\w[\w/.\-]*)
   | (?P<colon>:)

@@ -10,7 +10,7 @@ from fastnat.nftables import lexer
 
 PLAIN = re.compile(
     r"""
-    (?:[ \t\r]++|\\\r?\n|\#[^\n]*+)*+
+    (?:[ \t\r]|\\\r?\n|\#[^\n]*(?=\n|\Z))*
   (?: (?P<end>[\n;])
   | "(?P<quoted>[^"\n]*)"
   | (?P<address>(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}(?![\w:])
