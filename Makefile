@@ -74,10 +74,10 @@ checked: build/checked/.built
 	PYTHONPATH=benchmarks $(BIN)/python tests/step_coverage.py build/temp-checked $(if $(TESTS),,--least 95)
 asan: build/asan/.built
 	$(ASAN) $(BIN)/python -P $(CHECK)
-# COUNT=200 of them, in one build; MOST=100 of those; SEED=2 for others; an interrupted run is gone on with; CHECK=1 behind it:
-# who is left meets the slow tests and walks of the running kernel
+# one of EVERY=40 that each step has; MOST=100 of those; SEED=2 for others; an interrupted run is gone on with; CHECK=1 behind
+# it: who is left meets the slow tests and walks of the running kernel
 mutants: $(VENV)/.built
-	$(BIN)/python tests/mutants.py --count $(or $(COUNT),200) $(MOST:%=--most %) $(SEED:%=--seed %) $(if $(CHECK),--check)
+	$(BIN)/python tests/mutants.py --every $(or $(EVERY),40) $(MOST:%=--most %) $(SEED:%=--seed %) $(if $(CHECK),--check)
 build/checked/.built build/asan/.built: build/%/.built: $(VENV)/.built setup.py $(PACKAGE)
 	@mkdir -p build
 	@[ $@ -nt setup.py ] || rm -rf build/cython-$* build/temp-$*  # Cython does not see other directives

@@ -1,13 +1,14 @@
 """Mutants of the core's steps: does a test notice when one line of a step says something else?
 
-    python tests/mutants.py [--count 200] [--most 300] [--seed 1] [--jobs 2] [--only nat/l4proto] [--check]
+    python tests/mutants.py [--every 40] [--most 100] [--seed 1] [--jobs 2] [--only nat/l4proto] [--check]
 
-Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. All of them
-are in one build, of which FASTNAT_MUTANT=ID:FAMILY chooses one, for IPv4 or IPv6 alone. A first run of all tests notes
-which of them reach which mutant. A mutant meets those, the quickest in front, for LIMIT seconds of a processor. Who is
-left is printed with its line; mutants.toml says of some why no test can tell them. The same command again with --check
-lets the others meet what `make check` has besides: the tests that are slow and, as root, walks that the running kernel
-goes now (kernel/fresh.py).
+Each mutant changes one line: a comparison, a constant, `and` for `or`, + for -, or it drops a statement. Of each step
+one of 40 is drawn, for IPv4 or for IPv6. What is drawn of a step depends on its own lines alone: the same seed draws
+the same mutants of it, whatever changes elsewhere. All of them are in one build, of which FASTNAT_MUTANT=ID:FAMILY
+chooses one. A first run of all tests notes which of them reach which mutant. A mutant meets those, the quickest in
+front, for LIMIT seconds of a processor. Who is left is printed with its line; mutants.toml says of some why no test can
+tell them. The same command again with --check lets the others meet what `make check` has besides: the tests that are
+slow and, as root, walks that the running kernel goes now (kernel/fresh.py).
 """
 
 import argparse
@@ -18,7 +19,6 @@ import json
 import mmap
 import os
 import pickle
-import random
 import re
 import shutil
 import signal
@@ -36,7 +36,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build/mutants"
 # of a processor, for the tests of one mutant [s]
-LIMIT, LIMIT_OF_CHECK = 120, 600
+LIMIT, LIMIT_OF_CHECK = 60, 600
 # but those that read the sources or judge a build
 OWN = (
     "unit/test_build.py",
@@ -285,20 +285,42 @@ def woven(text, chosen):
     return "\n".join(lines) + "\n"
 
 
-def choose(count, seed, only):
-    """Return mutants by number, spread over the steps by their size."""
+def lot(*words):
+    """Return what decides about a mutant: a number that only these words determine."""
+    return int.from_bytes(hashlib.sha256(repr(words).encode()).digest()[:8])
+
+
+def choose(every, seed, only):
+    """Return mutants by number: of each step one of so many, of the smallest ones one."""
     core = ROOT / "fastnat/core"
-    found = []
+    chosen = []
     for path in sorted(core.rglob("*.pxd")):
         step = str(path.relative_to(core).with_suffix(""))
         if step not in NO_STEPS and not step.endswith(("types", "__init__")) and re.fullmatch(only, step):
-            every = list(candidates(step, path.read_text()))
-            # as many of each step as it has lines to change, in a fixed order
-            random.Random(f"{seed} {step}").shuffle(every)
-            found.append((step, every))
-    total = sum(len(every) for _, every in found)
-    chosen = [m for _, every in found for m in every[: max(round(count * len(every) / total), 1)]]
+            same = Counter()
+            lots = {}
+            for mutant in candidates(step, path.read_text()):
+                # by what it says, not by the number of its line: others may move it
+                same[mutant.name] += 1
+                lots[mutant] = lot(seed, mutant.name, same[mutant.name])
+            chosen += sorted(lots, key=lots.get)[: max(round(len(lots) / every), 1)]
     return dict(enumerate(chosen, 1))
+
+
+def drawn(mutants, seed, numbers):
+    """Return each mutant's number with the family that is drawn for it, in the order in which they are judged.
+
+    numbers: by family, those that its library has; a line of one family alone is no mutant of the other.
+    """
+    found = {}
+    for n, mutant in mutants.items():
+        first = 4 if lot(seed, mutant.name, "family") & 1 else 6
+        for family in (first, 10 - first):
+            if n in numbers[family] and mutant.belongs_to(family):
+                # in no order of steps, so that what an interrupted run has judged stands for all of them
+                found[n, family] = lot(seed, mutant.name, mutant.line, "order")
+                break
+    return sorted(found, key=found.get)
 
 
 def build(mutants):
@@ -413,11 +435,8 @@ class Judge:
         marks = checksums()
         self.items = {f"{marks[item.path]} {item.nodeid}": item for item in session.items}
         self.note(session)
-        both = [(n, f) for n in self.mutants for f in (4, 6) if n in self.libraries.numbers[f]]
-        # so that what an interrupted run has judged stands for all of them
-        random.Random(self.seed).shuffle(both)
-        alive = [(n, f) for n, f in both if self.mutants[n].belongs_to(f)]
-        print(f"{len(alive)} are compiled: code of one family is none of the other", flush=True)
+        alive = drawn(self.mutants, self.seed, self.libraries.numbers)
+        print(f"{len(alive)} are compiled", flush=True)
         self.remember()
         asked = {*alive[: self.most], *self.met}
         waiting = [one for one in alive if one in asked and not self.said.get(one)]
@@ -542,8 +561,8 @@ def checksums():
 def main():
     """Make, build and judge mutants; end with 1 when more than 5 of 100 survive."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--most", type=int, help="judge no more than so many of them, drawn at random")
+    parser.add_argument("--every", type=int, default=40, help="draw one of so many")
+    parser.add_argument("--most", type=int, help="judge no more than so many of them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--check", action="store_true", help="who is left meets what `make check` has besides")
@@ -554,7 +573,7 @@ def main():
     if before != now:
         shutil.rmtree(BUILD, ignore_errors=True)
         BUILD.mkdir(parents=True)
-        mutants = build(choose(asked.count, asked.seed, asked.only))
+        mutants = build(choose(asked.every, asked.seed, asked.only))
         kept.write_bytes(pickle.dumps((now, mutants)))
     source = copied()
     print(f"{len(mutants)} mutants of {len({m.step for m in mutants.values()})} steps", flush=True)
@@ -591,7 +610,7 @@ def known(mutants, number, family):
 
 def state(asked):
     """Return what a build holds for: a checksum of the core, and what is asked."""
-    found = hashlib.sha256(repr((asked.count, asked.seed, asked.only, HEADER, OPERATORS)).encode())
+    found = hashlib.sha256(repr((asked.every, asked.seed, asked.only, HEADER, OPERATORS)).encode())
     for path in sorted((ROOT / "fastnat/core").rglob("*.[hp]*")):
         if path.suffix in (".pyx", ".pxd", ".pxi", ".h"):
             found.update(path.read_bytes())
