@@ -14,6 +14,7 @@ from kernel.bound_rest import LATE
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
 from kernel.handmade import chunk, frags4, frags6, icmp, ip4, ip6, sctp, tcp, udp
+from kernel.handmade import frags4, frags6, icmp, udp
 from kernel.walks import node_of
 
 
@@ -83,6 +84,57 @@ def restarts():
         for seed, sysctls in ((1, {}), (2, {"tcp_be_liberal": 1}), (3, {"tcp_loose": 0, "tcp_ignore_invalid_rst": 1})):
             rng = random.Random(f"restarts {family} {seed}")
             talks = [again(family, rng) for _ in range(150 if seed == 1 else 40)]
+            yield f"{seed}, IPv{family}", *streams("tcp", family, talks, **sysctls)
+
+
+def offer(rng):
+    """Return options of a SYN: none at all, which takes back nothing; others; a scale, permission of SACK, or both."""
+    scale = bytes([3, 3, rng.choice((0, 1, 3, 7)), 1])
+    return rng.choice((b"", b"", b"\1\1\1\1", scale, b"\4\2\1\1", scale + b"\4\2\1\1", b"\4\2\1\1" + scale))
+
+
+def offering(family, rng):
+    """Return a conversation: SYNs of either end before an answer, each with options or without, and then how far either may send."""
+    syns = [
+        (rng.choice((0, 0, 0, 1)), rng.choice((-1, 0, 0, 1, 9, 70_000)), offer(rng))
+        for _ in range(rng.choice((1, 2, 2, 3)))
+    ]
+    first, answer, both = offer(rng), offer(rng), rng.random() < 0.2
+    near = [rng.choice((-1, 0, 1)) for _ in range(8)]
+
+    def talk(port):
+        ends = Ends(family, port)
+        yield ends.segment(0, "S", options=first)
+        for way, far, options in syns:
+            seq = (ends.next[way] + far) % 2**32
+            ends.next[way] = (seq + 1) % 2**32
+            yield ends.segment(way, "S", seq=seq, options=options)
+        if both:
+            yield ends.segment(0, "SA", options=first)
+        yield ends.segment(1, "SA", options=answer)
+        yield ends.segment(0, "A")
+        for end, shift in ((0, 0), (0, 1), (0, 3), (0, 7), (1, 0), (1, 1), (1, 3), (1, 7)):
+            beside = near[end * 4 + (0, 1, 3, 7).index(shift)]
+            yield ends.segment(end, "A", window=100)
+            yield ends.segment(1 - end, "A", seq=(ends.next[1 - end] + (100 << shift) + beside) % 2**32)
+        for way in (0, 1):
+            # what a block acknowledges counts where SACK is permitted
+            yield ends.segment(1 - way, "PA", data=b"x" * 300)
+            low = ends.next[1 - way] - 200
+            edges = b"\1\1\5\x0a" + struct.pack(">II", low % 2**32, (low + 150 + near[way]) % 2**32)
+            yield ends.segment(way, "A", ack=(low - 50) % 2**32, options=edges, window=100)
+            for more in (99, 100, 101, 249, 250, 251):
+                yield ends.segment(1 - way, "A", seq=(low + more) % 2**32)
+
+    return talk
+
+
+def offers():
+    """What a SYN offers, and whether one without options takes it back (tcp_options)."""
+    for family in (4, 6):
+        for seed, sysctls in ((1, {}), (2, {}), (3, {"tcp_be_liberal": 1})):
+            rng = random.Random(f"offers {family} {seed}")
+            talks = [offering(family, rng) for _ in range(120 if seed < 3 else 30)]
             yield f"{seed}, IPv{family}", *streams("tcp", family, talks, **sysctls)
 
 
@@ -357,3 +409,68 @@ def by_protocol():
             chains += LATE.format(name=hook, hook=hook, priority=priority, rules="\n".join(said))
         nft = f"table {name} t {{\n{chains}}}\n"
         yield f"{name} {seed}, IPv{family}", node_of(family, nft=nft), [talk_of(family, rng, n) for n in range(40)]
+# ---------------------------------------------------------------- ICMP errors of either end, and of the node itself
+def errors_of(family, rng, nat):
+    """Return a conversation: a flow through the node, and errors about it from anybody, whose sums are right or not."""
+    client, server, own = ENDS[family]
+    kinds = ((3, 0), (3, 3), (3, 4), (11, 0), (12, 0)) if family == 4 else ((1, 4), (2, 0), (3, 0), (4, 1))
+    asked = own if nat == "dnat" else server
+    seen = own if nat == "snat" else client
+    drawn = [(rng.random(), rng.choice(kinds), rng.randrange(6), rng.choice((0, 0, 1, 0x100))) for _ in range(5)]
+
+    def talk(port):
+        def of(src, dst, ports, text=b"q"):
+            return datagram(family, 17, udp(src, dst, *ports, text), ends=(src, dst))
+
+        # from the client's side in dnat: a stranger asks the node, which has the client answer
+        there, back = (client, asked if nat != "dnat" else server), (port, 53)
+        if nat == "dnat":
+            there = server, own
+        yield ("eth0" if nat == "dnat" else "cni0"), of(*there, back)
+        answer = (client, server) if nat == "dnat" else (server, seen)
+        if drawn[0][0] < 0.8:
+            yield ("cni0" if nat == "dnat" else "eth0"), of(*answer, back[::-1], b"a")
+        # what either end has received, as it knows it
+        received = (server, client) if nat == "dnat" else (seen, server)
+        for _, (kind, code), who, wrong in drawn:
+            device, sender, quoted, ports = {
+                0: ("local", own, received, back),
+                1: ("local", own, (there[1], there[0]), back[::-1]),
+                2: ("eth0", ENDS[family][1], received, back),
+                3: ("cni0", ENDS[family][0], received, back),
+                4: ("local", own, answer, back[::-1]),
+                5: ("local", own, there, back),
+            }[who]
+            said = quoted[0]
+            made = icmp(kind, code, b"\0\0\0\0", of(*quoted, ports), v6=None if family == 4 else (sender, said))
+            if wrong:
+                made = made[:2] + ((int.from_bytes(made[2:4], "big") ^ wrong) & 0xFFFF).to_bytes(2, "big") + made[4:]
+            yield device, datagram(family, "icmp", made, ends=(sender, said))
+
+    return talk
+
+
+def errors():
+    """Errors with wrong sums: which of them conntrack attaches, which NAT drops, and which are left as they are."""
+    for family, nat in itertools.product((4, 6), ("snat", "dnat", "none")):
+        rng = random.Random(f"errors {family} {nat}")
+        own, client = ENDS[family][2], ENDS[family][0]
+        proto = "icmp" if family == 4 else "ipv6-icmp"
+        rules = {
+            "snat": f"-A POSTROUTING -o eth0 -p udp -j SNAT --to-source {own}\n",
+            "dnat": f"-A PREROUTING -i eth0 -p udp -j DNAT --to-destination {client}\n",
+            "none": "-A POSTROUTING -p udp -m udp --dport 9\n",
+        }[nat]
+        counting = "".join(
+            f"-A {chain} -p {proto} -m conntrack --ctstate {state}\n"
+            for chain in ("INPUT", "FORWARD", "OUTPUT")
+            for state in ("RELATED", "INVALID")
+        )
+        for checked in (1, 0):
+            node = node_of(
+                family,
+                {"net.netfilter.nf_conntrack_checksum": checked},
+                **{f"rules{family}": f"*nat\n{rules}COMMIT\n*filter\n{counting}COMMIT\n"},
+            )
+            talks = [list(errors_of(family, rng, nat)(2000 + n)) for n in range(70)]
+            yield f"{nat}, {'checked' if checked else 'not checked'}, IPv{family}", node, talks

@@ -78,6 +78,8 @@ KINDS = {
     "cut_routing": bound_drawn.cut_routing,
     "socket_owners": bound_drawn.socket_owners,
     "by_protocol": bound_drawn.by_protocol,
+    "errors": bound_drawn.errors,
+    "offers": bound_drawn.offers,
 }
 
 

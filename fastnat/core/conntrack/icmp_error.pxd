@@ -188,8 +188,8 @@ cdef inline bint icmp_reply_translation(engine_t *e, pkt_t *p, uint32_t manip) n
         return False
     if FN_V6:
         pseudo = pseudo_header(p, PROTO_ICMP, have)
-    # only there: what the node itself sends, or has forwarded, has been summed up already
-    if p.hook == HOOK_PREROUTING or p.hook == HOOK_INPUT:
+    # only in the first hooks: of what goes on from there the sum is known. The node's own raw sockets may send a wrong one, too
+    if p.hook == HOOK_PREROUTING or p.hook == HOOK_INPUT or p.hook == HOOK_OUTPUT:
         if not csum_ok(l4, have, pseudo):
             return False
     if l4[0] == (NDISC_REDIRECT if FN_V6 else ICMP_REDIRECT):
