@@ -126,6 +126,10 @@ enum ipvs_flag {
     IPVS_ONE_PACKET = 16,
     /* a template whose server is gone or has no weight: nobody finds it any more (ip_vs_check_template) */
     IPVS_FORGOTTEN = 32,
+    /* its real server is one of the service of all ports, and not of its own port's */
+    IPVS_OF_ALL_PORTS = 64,
+    /* its real server is one of the service of FTP, whose clients keep theirs for all ports */
+    IPVS_OF_FTP = 128,
 };
 
 /* ipvs_conn_t.state of a template (IP_VS_CTPL_S_*) */

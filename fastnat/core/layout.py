@@ -123,6 +123,8 @@ class IpvsFlag(IntEnum, metaclass=CodeMeta):
     NFCT = 8
     ONE_PACKET = 16
     FORGOTTEN = 32
+    OF_ALL_PORTS = 64
+    OF_FTP = 128
 
 
 class IpvsTemplateState(IntEnum, metaclass=CodeMeta):

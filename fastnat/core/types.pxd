@@ -95,6 +95,8 @@ cdef extern from "types.h" nogil:
         IPVS_NFCT
         IPVS_ONE_PACKET
         IPVS_FORGOTTEN
+        IPVS_OF_ALL_PORTS
+        IPVS_OF_FTP
     enum:
         IPVS_TEMPLATE_NONE
         IPVS_TEMPLATE_ASSURED

@@ -11,6 +11,7 @@ from scapy.layers.inet import TCP, UDP
 import fastnat
 from fastnat import Verdict
 from fastnat.addresses import FAMILIES as FAMILY
+from fastnat.core.layout import IpvsFlag
 from fastnat.dtypes import HZ
 
 PROFILES = pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
@@ -185,7 +186,7 @@ def random_saved(draw, family):
 
 
 @FAMILIES
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 20))])
 def test_who_loads_the_same_again_goes_on_as_if_nothing_was(family, seed):
     """Servers count their connections, schedulers have their turn, clients their server over reloads and forks."""
     draw = random.Random(seed)
@@ -219,3 +220,69 @@ def test_who_loads_the_same_again_goes_on_as_if_nothing_was(family, seed):
                 plain.service_connections(family).splitlines()
             )
     assert other.conntrack.format() == plain.conntrack.format()
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", range(2))
+def test_what_another_engine_has_counted_and_linked_says_nothing_here(family, seed):
+    """Of the flags of a connection that comes from elsewhere only those count that say what it is."""
+    draw = random.Random(seed)
+    profile, service = draw.choice(["linux-5.4", "linux-6.18"]), OF[family]["service"]
+    kept = draw.choice(("", " -p 60"))
+    saved = "".join(
+        services(family, [ports], (0, 1, 2), kind) for ports, kind in ((("t", 80), "wlc"), (("u", 53), "rr" + kept))
+    )
+    nat = fastnat.Engine(node_of(family, saved), profile=profile, max_connections=1000)
+    for n in range(60):
+        l4 = TCP(sport=4000 + n, dport=80, flags="S") if n % 2 else UDP(sport=4000 + n, dport=53)
+        packet = LAYERS[family](src=OF[family]["pod"], dst=service) / l4
+        nat.process_packet(bytes(packet), "cni0", n / 100)
+        if draw.random() < 0.4:
+            back = (
+                TCP(sport=1080, dport=l4.sport, flags=draw.choice(["SA", "SA", "R"]))
+                if n % 2
+                else UDP(sport=1053, dport=4000 + n)
+            )
+            answer = LAYERS[family](src=draw.choice(SERVERS[family]), dst=OF[family]["pod"]) / back
+            nat.process_packet(bytes(answer), "cni0", n / 100)
+    told = nat.core_of(family).ipvs_connections()
+    assert len(told) > 5
+    adopted = []
+    for more in (0, IpvsFlag.ACTIVE, IpvsFlag.ONE_PACKET, draw.randrange(256, 1 << 16) & ~255):
+        other = fastnat.Engine(nat.node, profile=profile, max_connections=1000)
+        other.advance(nat.now)
+        records = told.copy()
+        records["flags"] = records["flags"] & (0xFFFF ^ IpvsFlag.ACTIVE) | more
+        other.core_of(family).adopt_ipvs(records)
+        other.check()
+        # in whatever order they stand: the key of the table is the engine's own
+        ours = other.core_of(family).ipvs_connections()[["client_port", "proto", "state", "flags"]]
+        adopted.append((sorted(ours.tolist()), other.services(family)))
+    assert adopted == adopted[:1] * 4
+
+
+@FAMILIES
+@pytest.mark.parametrize("first", [21, 99])
+def test_the_server_of_another_service_of_the_address(family, first, tmp_path):
+    """FTP and the service of all ports have one template for a client: whose server it is stays so over everything."""
+    front, one = "-{0} {{service}}:{1}", "-r {2}:{3} -m -w 1\n"
+    server = f"[{SERVERS[family][0]}]" if family == 6 else SERVERS[family][0]
+    saved = "".join(
+        f"-A {front} -s rr -p 60\n-a {front} {one}".format("t", port, server, to) for port, to in ((21, 2121), (0, 0))
+    )
+    nat = fastnat.Engine(node_of(family, saved), max_connections=1000)
+    for sport, dport in ((4000, first), (4001, 120 - first), (4002, 7)):
+        packet = LAYERS[family](src=OF[family]["pod"], dst=OF[family]["service"]) / TCP(
+            sport=sport, dport=dport, flags="S"
+        )
+        _, out = nat.process_packet(bytes(packet), "cni0", 0.0)
+        assert LAYERS[family](out).dst == SERVERS[family][0]
+    before = nat.services(family), sorted(nat.service_connections(family).splitlines())
+    # all connections count for the service whose scheduler was asked
+    counted = [line.split()[-2:] for line in before[0].splitlines() if "Masq" in line]
+    assert sorted(map(sum, ([int(n) for n in words] for words in counted))) == [0, 3]
+    nat.save(tmp_path / "state")
+    nat.reload()
+    for other in (nat, nat.fork(), fastnat.Engine.restore(tmp_path / "state")):
+        assert (other.services(family), sorted(other.service_connections(family).splitlines())) == before
+        other.check()

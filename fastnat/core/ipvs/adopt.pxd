@@ -9,7 +9,7 @@ from libc.string cimport memset
 from ..types cimport *
 from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_make, tuple_proto, tuple_sport, tuple_src
 from .connection cimport bind_server, find_request, find_template, ipvs_new, link_conn
-from .schedule cimport server_again
+from .schedule cimport note_service, server_again
 from .states cimport is_active, timeout_of
 
 cdef extern from *:
@@ -24,7 +24,7 @@ cdef extern from *:
 cdef enum:
     # jiffies: no timeout is longer, as those of ipvsadm and -p are days at most
     LONGEST = 1 << 30
-    KEPT_FLAGS = IPVS_TEMPLATE | IPVS_NFCT | IPVS_FORGOTTEN
+    KEPT_FLAGS = IPVS_TEMPLATE | IPVS_NFCT | IPVS_FORGOTTEN | IPVS_OF_ALL_PORTS | IPVS_OF_FTP
 
 
 cdef inline bint may_be(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
@@ -104,13 +104,15 @@ cdef inline bint told_by_entry(engine_t *e, const conn_t *entry, ipvs_conn_t *c)
     c.proto = <uint8_t>proto
     # the entry may be older than the service, or NAT's own
     if server_again(e, c) == FN_NONE:
-        return False
+        note_service(c, 0)
+        if server_again(e, c) == FN_NONE:
+            return False
     if proto == PROTO_TCP:
         c.state = fn_ipvs_from_tcp[entry.state] if entry.state <= TCP_SYN_SENT2 else IPVS_TCP_CLOSE
     elif proto == PROTO_SCTP:
         # the two machines of SCTP have no states in common: this one lasts longest, so that none is cut off early
         c.state = IPVS_SCTP_ESTABLISHED
-    c.flags = IPVS_USED | IPVS_NFCT
+    c.flags |= IPVS_USED | IPVS_NFCT
     c.timeout = timeout_of(e, c)
     c.expires = <uint32_t>e.now + c.timeout
     return True

@@ -13,6 +13,8 @@ cdef enum:
     ACTIVE_WEIGHT = 256
     SH_BITS = 8
     SH_BUCKETS = 1 << SH_BITS
+    # clients of a persistent service there keep their server for all ports
+    PORT_FTP = 21
 
 
 cdef inline uint32_t service_hash(addr_t addr, uint32_t port, uint32_t proto) noexcept nogil:
@@ -68,17 +70,31 @@ cdef inline uint32_t server_in(const engine_t *e, const service_t *s, const ipvs
     return FN_NONE
 
 
+cdef inline uint32_t port_of_service(const ipvs_conn_t *c) noexcept nogil:
+    # port_of_service: of the service that has the real server of a connection, or of a template.
+    if c.flags & IPVS_OF_FTP:
+        return PORT_FTP
+    return 0 if c.flags & IPVS_OF_ALL_PORTS else c.service_port
+
+
+cdef inline void note_service(ipvs_conn_t *c, uint32_t port) noexcept nogil:
+    # note_service: the port of the service that has its real server. Two services of one address may have the same server, and a
+    # connection that a template of one of them opens may be for the other.
+    if port == c.service_port:
+        return
+    c.flags |= IPVS_OF_ALL_PORTS if port == 0 else IPVS_OF_FTP
+
+
 cdef inline uint32_t server_again(const engine_t *e, const ipvs_conn_t *c) noexcept nogil:
     # server_again: => The real server of a connection by its address and port, as its service has it now, or FN_NONE.
-    cdef uint32_t i, found
+    cdef uint32_t i
     if c.mark:
         for i in range(e.n_services):
             if e.services[i].fwmark == c.mark:
                 return server_in(e, &e.services[i], c)
         return FN_NONE
-    found = server_in(e, service_at(e, c.service, c.service_port, c.proto), c)
-    # the service of its port may have come later than the connection, which one of all ports has opened
-    return found if found != FN_NONE else server_in(e, service_at(e, c.service, 0, c.proto), c)
+    # no other service's, though that may have the same server (ip_vs_trash_get_dest)
+    return server_in(e, service_at(e, c.service, port_of_service(c), c.proto), c)
 
 
 cdef inline uint32_t schedule_rr(engine_t *e, service_t *s) noexcept nogil:

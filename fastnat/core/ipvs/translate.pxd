@@ -14,13 +14,12 @@ from ..tuples.tuple cimport (conn_tuple, invert_tuple, tuple_dport, tuple_dst, t
                              tuple_with_dst, tuple_with_src)
 from .connection cimport (bind_server, count_active, end_now, find_reply, find_request, find_template, FIRST, ipvs_new, link_conn, restart,
                           set_expiry)
-from .schedule cimport find_service, schedule
+from .schedule cimport find_service, note_service, PORT_FTP, port_of_service, schedule
 from .states cimport assures, DIR_INPUT, DIR_OUTPUT, first_chunk, is_active, is_opening, is_over, may_open, next_state
 
 cdef enum:
     # the client's port of active FTP: such connections are a server's own
     PORT_FTP_DATA = 20
-    PORT_FTP = 21
 
 
 cdef inline bint is_balanced(uint32_t proto) noexcept nogil:
@@ -62,6 +61,8 @@ cdef inline uint32_t new_template(engine_t *e, service_t *s, const pkt_t *p, uin
     c.proto = <uint8_t>(0 if s.fwmark else tuple_proto(p.t))
     c.mark = s.fwmark
     c.flags = IPVS_TEMPLATE
+    if not s.fwmark:
+        note_service(c, s.port)
     write_conn(e, at, server[0], s.persist)
     return at
 
@@ -116,6 +117,9 @@ cdef inline uint32_t open_conn(engine_t *e, service_t *s, const pkt_t *p, uint32
     c.mark = s.fwmark
     # of one packet: its entry in conntrack goes on, and is the packet's that is just passing
     c.flags = IPVS_ONE_PACKET if s.flags & SERVICE_ONE_PACKET and c.proto == PROTO_UDP else IPVS_NFCT
+    if not s.fwmark:
+        # the template may be another service's: FTP and the service of all ports have the same keys
+        note_service(c, port_of_service(&e.ipvs_conns[template - 1]) if template else s.port)
     write_conn(e, at[0], server, FIRST * FN_HZ)
     # the template's time begins anew with each connection that it opens, not with their packets (ip_vs_control_add, ip_vs_conn_put)
     if template:
