@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from behaviour.model import jhash2
-from behaviour.test_corner_steps import FAMILIES, LAYERS, nft_chain, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, LAYERS, SERVER, nft_chain, router
 from nodes import MASQUERADE, make_dual
 from scapy.layers.inet import UDP
 
@@ -230,3 +230,43 @@ def test_lives_of_headers_with_stray_segments(family, seed):
     assert events[1:] == events[:1] * 2
     for nat, _ in engines:
         nat.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_that_no_element_of_a_verdict_map_has(family, seed):
+    """numgen inc mod N offset K vmap of 0 to M: who draws more goes on with the next rule, as from any other lookup."""
+    rng = random.Random(seed)
+    # the number of elements, and what is drawn from
+    maps = [(rng.randrange(1, 6), rng.randrange(1, 9), rng.choice((0, 0, 0, 1, 3))) for _ in range(7)]
+    chains, rules = [], []
+    for n, (elements, modulus, offset) in enumerate(maps):
+        said = [
+            rng.choice((f"jump at{n}_{k}", f"jump at{n}_{k}", f"goto at{n}_{k}", "continue")) for k in range(elements)
+        ]
+        chains.append([said[k].split("_")[0] if " " in said[k] else said[k] for k in range(elements)])
+        rules.append(
+            f"numgen inc mod {modulus} offset {offset} vmap {{ {', '.join(f'{k} : {v}' for k, v in enumerate(said))} }}"
+        )
+    ends = "".join(
+        f"chain at{n}_{k} {{\ncounter\n}}\n" for n, (elements, _, _) in enumerate(maps) for k in range(elements)
+    )
+    main = "chain c {\ntype filter hook prerouting priority 0;\n" + "\ncounter\n".join(rules) + "\n}\n"
+    nat = fastnat.Engine(router(family, nft=f"table {'ip' if family == 4 else 'ip6'} t {{\n{ends}{main}}}\n"))
+    nat.process(
+        nat.packets(proto="udp", src=CLIENT[family], dst=SERVER[family], sport=range(1, 101), dport=9, iface="r0")
+    )
+    # by chain of an element, and behind each rule but the last
+    met, behind, turns = {}, [0] * len(maps), [0] * len(maps)
+    for _ in range(100):
+        for n, (elements, modulus, offset) in enumerate(maps):
+            drawn, turns[n] = turns[n] % modulus + offset, turns[n] + 1
+            said = chains[n][drawn] if drawn < elements else "continue"
+            if said != "continue":
+                met[n, drawn] = met.get((n, drawn), 0) + 1
+            if said.startswith("goto"):
+                break
+            behind[n] += 1
+    found = [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())]
+    wanted = [met.get((n, k), 0) for n, (elements, _, _) in enumerate(maps) for k in range(elements)]
+    assert found == wanted + behind[:-1]

@@ -429,3 +429,23 @@ def test_bytes_behind_the_options_are_none(family):
         nat.process_packet(bytes(LAYERS[family](src=CLIENT[family], dst=SERVER[family]) / segment), "r0", 1.0)
         met[0 if (77, b"xy") in options else 1] += 1
         assert counts(nat, family, "FORWARD") == met, (options, data)
+
+
+@pytest.mark.parametrize("invert", ["", "! "])
+def test_what_kind_of_address_none_at_all_is(invert):
+    """match_type6: :: is UNSPEC, and neither a group nor unicast; of LOCAL and its kind the routes say nothing."""
+    kinds = ("UNSPEC", "UNICAST", "MULTICAST", "LOCAL", "ANYCAST", "UNREACHABLE")
+    asked = [found for n in (1, 2, 3) for found in itertools.combinations(kinds, n)]
+    lines = "".join(f"-A PREROUTING -m addrtype {invert}--src-type {','.join(one)}\n" for one in asked)
+    nat = fastnat.Engine(router(6, f"*raw\n{lines}COMMIT\n"))
+    for src, mine in {"::": {"UNSPEC"}, "fd01::2": {"UNICAST"}, "fd01::1": {"UNICAST", "LOCAL"}}.items():
+        before = counts(nat, 6)
+        nat.process(nat.packets(proto="udp", src=src, dst=SERVER[6], sport=7, dport=9, iface="r0"), 0.0)
+        met = [bool(b - a) for a, b in zip(before, counts(nat, 6), strict=True)]
+        by_route = {"LOCAL", "ANYCAST", "UNREACHABLE"}
+        # kinds have to hold, all of them; of what the routes say any will do
+        said = [
+            set(one) - by_route <= mine and (not set(one) & by_route or bool(set(one) & by_route & mine))
+            for one in asked
+        ]
+        assert met == [one != bool(invert) for one in said], src

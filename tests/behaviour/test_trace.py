@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from behaviour.test_corner_steps import FAMILIES, OWN, SERVER, router
 from click.testing import CliRunner
 from nodes import flows, make_node
 
@@ -269,3 +270,24 @@ def test_a_node_that_has_changed_shows_only_after_reload():
     node.add_route("default", via="198.51.100.1", dev="eth0")
     nat.reload()
     assert walked(nat.trace(flows(nat, 1, sport=5))) == ["nat:PREROUTING:policy:1", "nat:POSTROUTING:rule:1"]
+
+
+@FAMILIES
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_holder_is_of_the_source_and_not_of_the_destination(family, taken):
+    """DNAT among ports of which the first is taken goes on to the next one: that stands in nobody's way."""
+    inside, own = {4: ("10.1.0.7", "10.2.0.1"), 6: ("[fd01::7]", "[fd02::1]")}[family]
+    nat_rules = f"-A PREROUTING -i r1 -j DNAT -p udp --to-destination {inside}:1000-1001\n"
+    if taken:
+        nat_rules += f"-A POSTROUTING -o r0 -p udp -j SNAT --to-source {own}:7\n"
+    nat = fastnat.Engine(router(family, f"*nat\n{nat_rules}COMMIT\n"))
+    stranger = {"proto": "udp", "src": SERVER[family], "dst": OWN[family], "iface": "r1"}
+    # of one source, so that both would have one reply tuple
+    nat.process(nat.packets(**stranger, sport=4000, dport=53))
+    first = next(iter(nat.conntrack))
+    told = nat.trace(nat.packets(**stranger, sport=4000, dport=54))
+    if taken:
+        # SNAT gives both one source: DNAT has seen them apart, and leaves the port
+        assert (told.after[3], told.reason, told.holder) == (1000, "clash", first)
+    else:
+        assert (told.after[3], told.reason, told.holder) == (1001, "none", None)

@@ -1,0 +1,120 @@
+"""Fewer places for what is remembered than kinds of packets: who comes meets what was noted of its own kind."""
+
+import numpy as np
+import pytest
+from behaviour.test_corner_steps import FAMILIES, SERVER, clients, router
+
+import fastnat
+from fastnat import Verdict
+
+SYN, ACK, FIN, RST = 2, 16, 1, 4
+PORTS = range(60, 69)
+# addresses behind r0, and of the router
+INSIDE, OUTSIDE = {4: "10.1.0.{}", 6: "[fd01::{}]"}, {4: "10.2.0.{}", 6: "[fd02::{}]"}
+
+
+def bare(address):
+    return address.strip("[]")
+
+
+def rules(rng, family):
+    """Return rules of some ports each: what they decide differs, and whether it can be remembered."""
+
+    def of(chain, port, target):
+        proto = rng.choice(["udp", "udp", "tcp"])
+        return f"-A {chain} -p {proto} -m {proto} --dport {port} {target}\n"
+
+    inside, outside = INSIDE[family].format, OUTSIDE[family].format
+    dnat, snat, raw, mangle, passing = "", "", "", "", ""
+    for port in PORTS:
+        to, own = inside(rng.integers(30, 33)), outside(rng.integers(20, 23))
+        dnat += rng.choice([
+            "", "", of("PREROUTING -i r0", port, f"-j DNAT --to-destination {bare(to)}"),
+            of("PREROUTING -i r0", port, f"-j DNAT --to-destination {to}:{rng.choice(PORTS)}"),
+            of("PREROUTING -i r0", port, f"-j DNAT --to-destination {to}:{port}"),
+            of("PREROUTING -i r0", port, f"-j DNAT --to-destination {to}:70-71"),
+            of("PREROUTING", port, "-m statistic --mode nth --every 3 --packet 0 -j ACCEPT"),
+        ])  # fmt: skip
+        snat += rng.choice([
+            "", of("POSTROUTING", port, f"-j SNAT --to-source {bare(own)}"),
+            of("POSTROUTING", port, f"-j SNAT --to-source {own}:2000-2900"),
+            of("POSTROUTING", port, f"-j SNAT --to-source {bare(own)} --random-fully"),
+            of("POSTROUTING", port, f"-j SNAT --to-source {bare(own)} --persistent"),
+            of("POSTROUTING", port, "-j MASQUERADE"), of("POSTROUTING", port, "-j ACCEPT"),
+        ])  # fmt: skip
+        raw += of("PREROUTING", port, "-j NOTRACK") if rng.random() < 0.1 else ""
+        mangle += of("FORWARD", port, f"-j MARK --set-mark {port}") if rng.random() < 0.15 else ""
+        passing += of("FORWARD", port, rng.choice(["-j ACCEPT", "-j DROP"])) if rng.random() < 0.15 else ""
+    led = "-A FORWARD -m conntrack --ctstate DNAT\n-A FORWARD -m conntrack --ctstate SNAT\n" + passing
+    passing = rng.choice(["", led, "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n" + passing])
+    mangle, raw = (text if rng.random() < 0.4 else "" for text in (mangle, raw))
+    rest = rng.choice(["", "-A POSTROUTING -o r1 -j MASQUERADE\n"])
+    tables = {"raw": raw, "mangle": mangle, "nat": dnat + snat + rest, "filter": passing}
+    return "".join(f"*{name}\n{text}COMMIT\n" for name, text in tables.items() if text)
+
+
+def answers(batch, out, device):
+    """Return what the other ends send back to packets that have left."""
+    made = batch.copy()
+    for name, other in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
+        made[name] = out[other]
+    made["iface"] = device
+    return made[(out["verdict"] == Verdict.FORWARD) & np.isin(batch["proto"], (6, 17))]
+
+
+@FAMILIES
+@pytest.mark.parametrize("memos", [1, 4, 32])
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 24))])
+def test_a_memo_says_nothing_of_who_had_its_place_before(family, memos, seed, monkeypatch):
+    """Nothing that is remembered changes an answer, a counter of a rule or a statistic."""
+    for place in ("arrays", "settings"):
+        monkeypatch.setattr(f"fastnat.engine.{place}.MEMOS", memos)
+    rng = np.random.default_rng([seed, memos])
+    node = router(family, rules(rng, family))
+    engines = [fastnat.Engine(node, seed=seed, remember=remember) for remember in (True, False)]
+    # who is asked for by the address that DNAT leads to, too
+    peers = [SERVER[family], bare(OUTSIDE[family].format(99)), bare(INSIDE[family].format(31))]
+    there = clients(family, 9)
+    # the node itself sends some of them, or they come by the other device
+    devices = [engines[0].node.iface_number("r0")] * 6 + [engines[0].node.iface_number("r1"), 0]
+    sport, now = 1024, 0.0
+    said = [nat.packets(proto="udp", src=there[0], dst=peers[0], sport=9, dport=9, iface="r0") for nat in engines[:1]]
+
+    def run(batch):
+        out = [nat.process(batch, now) for nat in engines]
+        np.testing.assert_array_equal(*out)
+        return out[0]
+
+    for size in rng.choice([1, 1, 2, 3, 40], 80).tolist():
+        now += rng.choice([0.0, 0.01, 3.0, 40.0])
+        # of one kind, of two by turns, or of several at once
+        n = rng.choice([1, 1, 2, size, size])
+        kind = {name: rng.integers(0, end, n) for name, end in (("proto", 4), ("port", len(PORTS)), ("peer", 3))}
+        proto = np.array([17, 17, 6, 1 if family == 4 else 58])[kind["proto"]]
+        echo = 0x800 if family == 4 else 0x8000
+        batch = engines[0].packets(
+            proto=np.resize(proto, size),
+            src=[there[k] for k in rng.integers(0, 9, size)],
+            dst=[peers[k] for k in np.resize(kind["peer"], size)],
+            sport=sport + np.arange(size),
+            dport=np.resize(np.where(np.isin(proto, (1, 58)), echo, PORTS[0] + kind["port"]), size),
+            tcp_flags=np.resize(np.where(proto == 6, SYN, 0), size),
+            iface=np.resize(rng.choice(devices, n), size),
+            mark=np.resize(rng.integers(0, 2, n), size),
+        )
+        sport += size
+        out = run(batch)
+        said.append(batch)
+        back = answers(batch, out, engines[0].node.iface_number("r1"))
+        back["tcp_flags"] = np.where(back["proto"] == 6, SYN | ACK, 0)
+        if len(back) and rng.random() < 0.6:
+            run(back)
+        # those that came before go on, or end
+        again = said[rng.integers(0, len(said))].copy()
+        again["tcp_flags"] = np.where(again["proto"] == 6, rng.choice([ACK, ACK, ACK, FIN | ACK, RST]), 0)
+        run(again)
+    assert engines[0].stats == engines[1].stats
+    assert engines[0].save_rules(family) == engines[1].save_rules(family)
+    assert engines[0].conntrack.format("proc") == engines[1].conntrack.format("proc")
+    for nat in engines:
+        nat.check()
