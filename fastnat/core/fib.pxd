@@ -129,6 +129,12 @@ cdef inline bint leads_nowhere(const engine_t *e, uint32_t route) noexcept nogil
     return route == 0 or e.routes[route - 1].kind >= ROUTE_BLACKHOLE
 
 
+cdef inline bint leads_behind_output(const engine_t *e, uint32_t route) noexcept nogil:
+    # leads_behind_output: of IPv6, whether the node's own packets by such a route pass OUTPUT, where rules may send them elsewhere:
+    # a route by lo refuses without an error (ip6_rt_init_dst_reject, ip6_pkt_discard_out).
+    return FN_V6 and route != 0 and e.routes[route - 1].scope == FN_BY_LO
+
+
 cdef inline uint32_t first_on(const engine_t *e, uint32_t first, uint32_t end, addr_t dst, uint32_t iface) noexcept nogil:
     # first_on: of some routes, by their index, the first of a destination that leads to a device. => Its index + 1, 0: there is none.
     cdef uint32_t i

@@ -19,7 +19,7 @@ from .packet.checksum cimport csum_replace2, load_be16
 from .packet.extensions cimport hops_sound, V6_HOPS
 from .packet.mangle cimport class_of_tos, count_unruled
 from .packet.options cimport forward_options, IP_HEADER, is_off_route, receive_options
-from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
+from .fib cimport is_limited_broadcast, is_local_kind, is_multicast, leads_behind_output, leads_nowhere, route_lookup, route_of
 from .route cimport keep_way, kept_route, reroute, set_route, take_route, way_of, way_t
 from .rules.match cimport rule_reason
 from .rules.walk cimport walk_table
@@ -595,6 +595,9 @@ cdef inline uint32_t send(engine_t *e, pkt_t *p) noexcept nogil:
     note_waypoint(e, p, HOOK_OUTPUT, reason)
     if reason:
         return reason
+    # no rule has sent it elsewhere
+    if leads_behind_output(e, p.route):
+        return REASON_NO_ROUTE
     # by lo one packet both leaves and comes back, and needs no copy
     if p.out_iface != e.loopback and is_for_many(e, p):
         return send_to_group(e, p)

@@ -8,7 +8,7 @@ from libc.stdint cimport uint16_t, uint32_t
 from .types cimport *
 from .multipath cimport choose_hop, hop_varies
 from .packet.mangle cimport tos_of
-from .fib cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_nowhere, route_lookup, route_of
+from .fib cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_behind_output, leads_nowhere, route_lookup, route_of
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport is_loopback
 from .waypoints cimport note_waypoint
@@ -71,7 +71,7 @@ cdef inline uint32_t set_route(engine_t *e, pkt_t *p) noexcept nogil:
     cdef uint32_t route = kept_route(e, p)
     if route == 0:
         route = find_route(e, p)
-        if leads_nowhere(e, route):
+        if leads_nowhere(e, route) and not (p.in_iface == 0 and leads_behind_output(e, route)):
             return REASON_NO_ROUTE
     take_route(e, p, route)
     return REASON_NONE

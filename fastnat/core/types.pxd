@@ -38,6 +38,7 @@ cdef extern from "types.h" nogil:
         FN_NFT_BARE
         FN_NFT_TIMELESS
         FN_NFT_KEY
+        FN_BY_LO
         FN_MAC_BITS
         FN_DST16
         FN_ROUND_KEYS

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import V4, V6, Family
-from ..core.layout import FN_ANY_IFACE, FN_MAC_BITS, AddressFlag, IfaceFlag, RouteKind
+from ..core.layout import FN_ANY_IFACE, FN_BY_LO, FN_MAC_BITS, AddressFlag, IfaceFlag, RouteKind
 from ..dtypes import records_of
 from ..errors import InputError
 from ..util.text import whole
@@ -108,23 +108,25 @@ def _anycast_routes(node: Node, a: Address, iface: Interface) -> Iterator[tuple[
         yield network, V6.full, "anycast", 0
 
 
-def _kind(r: Route, family: Family, node: Node) -> int:
-    """Return what a route leads to; by lo one of IPv6 that is not local refuses (fib6_is_reject)."""
+def _kind(r: Route, family: Family, node: Node) -> tuple[int, int]:
+    """Return what a route leads to, and its scope; by lo one of IPv6 that is not local refuses (fib6_is_reject)."""
     device = node.interfaces.get(r.iface)
     leads = r.kind in ("unicast", "broadcast", "anycast", "multicast") and r.dst != 1
     refuses = family is V6 and leads and device is not None and device.loopback
-    return ROUTE_KINDS["unreachable" if refuses else r.kind]
+    return (ROUTE_KINDS["unreachable"], FN_BY_LO) if refuses else (ROUTE_KINDS[r.kind], 0)
 
 
 def _hops(r: Route, family: Family, node: Node, numbers: dict[str, int]) -> list[Row]:
     """Return a row for each next hop of a route; bound: the upper end of its share of hashes (fib_rebalance)."""
-    mask, kind = family.mask_of(r.prefix), _kind(r, family, node)
+    mask, (kind, scope) = family.mask_of(r.prefix), _kind(r, family, node)
     hops = r.hops or (Hop(r.iface, r.gateway),)
     total, share, rows = sum(h.weight for h in hops), 0, []
     for hop in hops:
         share += hop.weight
         bound = ((share << 31) + total // 2) // total - 1
-        rows.append((r.dst & mask, mask, hop.gateway, bound, len(hops), numbers.get(hop.iface, 0), kind, 0, r.source))
+        rows.append(
+            (r.dst & mask, mask, hop.gateway, bound, len(hops), numbers.get(hop.iface, 0), kind, scope, r.source)
+        )
     return rows
 
 

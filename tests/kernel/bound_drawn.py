@@ -10,7 +10,7 @@ import random
 import struct
 
 from kernel.bound_forms import nft_takes, transports
-from kernel.bound_rest import LATE
+from kernel.bound_rest import LATE, children
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
 from kernel.handmade import chunk, frags4, frags6, icmp, ip4, ip6, sctp, tcp, udp
@@ -474,3 +474,82 @@ def errors():
             )
             talks = [list(errors_of(family, rng, nat)(2000 + n)) for n in range(70)]
             yield f"{nat}, {'checked' if checked else 'not checked'}, IPv{family}", node, talks
+
+
+# ---------------------------------------------------------------- who has announced a connection
+def named():
+    """`ct helper` of what FTP and TFTP announce, of masters and of strangers, in every hook, alone and among other things."""
+    hooks = (("prerouting", -150), ("input", 0), ("forward", 0), ("postrouting", -150), ("prerouting", -290))
+    for number, (name, node, talks) in enumerate(children()):
+        rng = random.Random(f"named {number}")
+        rules = []
+        for place, (hook, priority) in enumerate(hooks):
+            lines = []
+            for _ in range(7):
+                helper = rng.choice(("ftp", "ftp", "tftp", "pptp", "ftp-x", "f"))
+                asks = f'ct helper {rng.choice(("", "", "!= "))}"{helper}"'
+                also = rng.choice(
+                    (
+                        "",
+                        "",
+                        "ct state related",
+                        "ct state established",
+                        "ct direction reply",
+                        "ct mark 0",
+                        "udp dport 69",
+                    )
+                )
+                lines.append(" ".join(filter(None, rng.choice(((asks, also), (also, asks))))) + " counter")
+            rules.append(
+                f"chain c{place} {{\ntype filter hook {hook} priority {priority};\n" + "\n".join(lines) + "\n}\n"
+            )
+        family = 6 if "IPv6" in name else 4
+        kind = rng.choice(("inet", "ip" if family == 4 else "ip6"))
+        yield name, node | {"nft": f"table {kind} named {{\n{''.join(rules)}}}\n"}, talks
+
+
+# ---------------------------------------------------------------- what the node sends, and what comes back by lo
+def by_lo():
+    """The node's own packets over IPv6, to itself, to groups and to others, which rules in OUTPUT send elsewhere or back by lo."""
+    nets = ["fd01::1/64", "fd01::7/64", "fd02::1/64", "fd02::77/128", "fd09::1/126", "fd0a::1/112"]
+    for number in range(10):
+        rng = random.Random(f"by lo {number}")
+        rng.shuffle(nets)
+        places = [(net, rng.choice(("cni0", "eth0", "lo"))) for net in nets]
+        own = [net.split("/")[0] for net in nets]
+        others = ["fd03::9", "fd45::7", "fd46::8", "fd0b::1", "fd01::99", "fd02::99", "::1", "fd0a::99"]
+        to = rng.sample([*own, *others, "::1"], 4)
+        nat = "".join(
+            f"-A {chain} -d {rng.choice(own + others)}/{rng.choice((128, 128, 112))} -p udp -j DNAT --to-destination {end}\n"
+            for chain, end in zip(("OUTPUT", "OUTPUT", "PREROUTING", "OUTPUT"), to, strict=True)
+        )
+        nat += f"-A POSTROUTING -o {rng.choice(('lo', 'eth0'))} -p udp -m udp --dport 54 -j SNAT --to-source {rng.choice(own)}\n"
+        nat += f"-A INPUT -p udp -m udp --dport 55 -j SNAT --to-source {rng.choice(own)}\n"
+        counted = "".join(f"-A {chain} {way} {name}\n" for chain, ways in (("INPUT", "i"), ("FORWARD", "io"), ("OUTPUT", "o"))
+                          for way in (f"-{w}" for w in ways) for name in ("lo", "cni0", "eth0"))  # fmt: skip
+        mangle = f"-A OUTPUT -p udp -m udp --dport 56 -j MARK --set-mark {rng.choice((1, 7))}\n-A POSTROUTING -o lo -m mark --mark 1\n"
+        rules = (
+            f"*raw\n-A PREROUTING -i lo\nCOMMIT\n*mangle\n{mangle}COMMIT\n*nat\n{nat}COMMIT\n*filter\n{counted}COMMIT\n"
+        )
+        node = node_of(6, rules6=rules)
+        node["ip"] = [f"-6 addr add {net} dev {device}" for net, device in places]
+        ways = (
+            "local {} dev lo",
+            "local {} dev eth0",
+            "blackhole {}",
+            "unreachable {}",
+            "{} dev lo",
+            "{} dev eth0",
+            "anycast {} dev lo",
+        )
+        node["ip"] += [f"-6 route add {rng.choice(ways).format(net)}" for net in ("fd45::/64", "fd46::8", "fd0b::/64")]
+        node["ip"].append("-6 route add default dev eth0")
+        if number % 2:
+            node["ip"] += ["-6 rule add pref 50 fwmark 1 lookup 7", "-6 rule add pref 51 fwmark 7 lookup 8",
+                           "-6 route add local fd03::/64 dev lo table 7", "-6 route add default dev cni0 table 8"]  # fmt: skip
+        talks = []
+        for n in range(150):
+            src, dst = rng.choice([*own, "::1"]), rng.choice([*own, *others])
+            data = datagram(6, 17, udp(src, dst, 1000 + n, rng.choice((53, 54, 55, 56)), b"q"), ends=(src, dst))
+            talks.append([("local", data)] * rng.choice((1, 1, 2)))
+        yield f"{number}", node, talks

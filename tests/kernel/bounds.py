@@ -80,6 +80,8 @@ KINDS = {
     "by_protocol": bound_drawn.by_protocol,
     "errors": bound_drawn.errors,
     "offers": bound_drawn.offers,
+    "named": bound_drawn.named,
+    "by_lo": bound_drawn.by_lo,
 }
 
 
