@@ -9,12 +9,13 @@ import itertools
 import random
 import struct
 
-from kernel.bound_forms import nft_takes, transports
+from kernel.bound_forms import nft_takes, pieces, transports
 from kernel.bound_rest import LATE, children
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
 from kernel.handmade import chunk, frags4, frags6, icmp, ip4, ip6, sctp, tcp, udp
 from kernel.handmade import frags4, frags6, icmp, udp
+from kernel.handmade import frags4, frags6, icmp, tcp, udp
 from kernel.walks import node_of
 
 
@@ -553,3 +554,38 @@ def by_lo():
             data = datagram(6, 17, udp(src, dst, 1000 + n, rng.choice((53, 54, 55, 56)), b"q"), ends=(src, dst))
             talks.append([("local", data)] * rng.choice((1, 1, 2)))
         yield f"{number}", node, talks
+
+
+# ---------------------------------------------------------------- options of TCP that rules take away
+STRIPPED = ("maxseg", "sack-perm", "window", "timestamp", "sack", "30", "253", "nop", "eol", "28")
+
+
+def stripped():
+    """`reset tcp option` of segments without options, of headers that are cut, of lists of any kind, twice in one chain."""
+    for family, number in itertools.product((4, 6), (1, 2)):
+        rng = random.Random(f"stripped {family} {number}")
+        lines = [
+            f"tcp dport {9 + n % 5} {rng.choice(('', 'counter '))}reset tcp option {rng.choice(STRIPPED)} counter"
+            for n in range(14)
+        ]
+        rng.shuffle(lines)
+        kind = {4: "ip", 6: "ip6"}[family]
+        lines = [line for line in lines if nft_takes(kind, line.removesuffix(" counter"))]
+        hook = rng.choice(("forward", "prerouting", "postrouting"))
+        body = f"type filter hook {hook} priority {rng.choice((-300, 0, 5))};\n" + "\n".join(lines)
+        node = node_of(family, nft=f"table {kind} t {{\nchain c {{\n{body}\n}}\n}}\n")
+        talks = []
+        for n in range(130):
+            options = b"" if rng.random() < 0.25 else pieces(rng, 38)
+            options += bytes([rng.choice((0, 1))]) * (-len(options) % 4)
+            src, dst = ENDS[family][:2]
+            made = tcp(
+                src, dst, 1000 + n, 9 + rng.randrange(5), "S", 7, 0, data=rng.choice((b"", b"abc")), opts=options
+            )
+            if rng.random() < 0.15:
+                # a header that says more than there is, or less than it has to be
+                made = made[:12] + bytes([rng.choice((0x40, 0x50, 0x60, 0xF0))]) + made[13:]
+            if rng.random() < 0.15:
+                made = made[: rng.randrange(4, len(made) + 1)]
+            talks.append([("cni0", datagram(family, 6, made, ends=(src, dst)))])
+        yield f"{number}, IPv{family}", node, talks

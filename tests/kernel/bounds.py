@@ -82,6 +82,7 @@ KINDS = {
     "offers": bound_drawn.offers,
     "named": bound_drawn.named,
     "by_lo": bound_drawn.by_lo,
+    "stripped": bound_drawn.stripped,
 }
 
 
