@@ -118,3 +118,39 @@ def test_a_memo_says_nothing_of_who_had_its_place_before(family, memos, seed, mo
     assert engines[0].conntrack.format("proc") == engines[1].conntrack.format("proc")
     for nat in engines:
         nat.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 24))])
+def test_several_rules_of_a_source_on_one_walk(family, seed):
+    """Runs of rules by source, of which a packet meets a rule each: a memo finds one of them again, and no other."""
+    rng = np.random.default_rng(seed)
+    there = [str(c) for c in clients(family, 40)]
+    full = {4: 32, 6: 128}[family]
+    lines = []
+    for _ in range(rng.integers(1, 4)):
+        # most of them count, and let the packet go on
+        some = rng.permutation(there)[: rng.integers(16, 40)]
+        target = rng.choice(["", "", "", "-j MARK --set-mark 7", "-j ACCEPT"])
+        lines += [f"-A POSTROUTING -s {src}/{full} {target}" for src in some]
+        # what stands between them makes two runs
+        lines += ["-A POSTROUTING -p udp -m udp --dport 99"] * int(rng.random() < 0.8)
+    lines.append("-A POSTROUTING -p udp -m udp --dport 98")
+    own = [OUTSIDE[family].format(20 + k) for k in range(40)]
+    lines += [f"-A POSTROUTING -s {src}/{full} -j SNAT --to-source {bare(own[k])}" for k, src in enumerate(there)]
+    rules_ = "*nat\n" + "\n".join(lines) + "\nCOMMIT\n"
+    if seed % 2:
+        marks = "\n".join(f"-A FORWARD -s {src}/{full} -p udp" for src in rng.permutation(there)[:30])
+        rules_ += f"*mangle\n{marks}\n-A FORWARD -s {there[0]}/{full} -j MARK --set-mark 3\nCOMMIT\n"
+    engines = [fastnat.Engine(router(family, rules_), seed=seed, remember=remember) for remember in (True, False)]
+    sport = 1024
+    for size in rng.choice([1, 2, 30, 60], 20).tolist():
+        batch = engines[0].packets(
+            proto=rng.choice(["udp", "tcp"]), src=rng.choice(there, size).tolist(), dst=SERVER[family],
+            sport=sport + np.arange(size), dport=int(rng.choice([53, 80])), tcp_flags=SYN, iface="r0",
+        )  # fmt: skip
+        sport += size
+        np.testing.assert_array_equal(*(nat.process(batch) for nat in engines))
+    assert engines[0].save_rules(family) == engines[1].save_rules(family)
+    assert engines[0].stats == engines[1].stats
+    assert (engines[0].core_of(family).arrays["dispatches"]["alike"] != 0).any()
