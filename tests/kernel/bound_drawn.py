@@ -1,5 +1,6 @@
 """Connections of TCP that begin anew in whatever state, options of IPv4 whose pointers lie where they may or beside it, checksums
-of UDP that rules take away, parts of datagrams that rules write into.
+of UDP and options of TCP that rules take away, parts of datagrams that rules write into, errors of ICMP with wrong sums, what
+has been announced, what the node sends by lo.
 
 For bounds.py; each yields names, nodes and conversations, drawn at random.
 """
