@@ -35,7 +35,7 @@
 #define FN_NFT_TIMELESS     4           /* of nft_element_t.used: a rule added it without a timeout, and nothing gives it one */
 #define FN_NFT_KEY          16          /* words of the longest key: NFT_DATA_VALUE_MAXLEN */
 #define FN_ANY_IFACE        0xffffu
-#define FN_BY_LO            1                       /* route_t.scope of IPv6: it refuses as it leads to lo, and what the node sends only behind OUTPUT */
+#define FN_BY_LO            1           /* route_t.scope of IPv6: it leads to lo, and refuses; what the node sends behind OUTPUT */
 #define FN_MAC_BITS         48          /* of a link-layer address; the bit above them: it is known */
 #define FN_DST16            65536       /* /16 networks by which destinations are counted */
 #define FN_ROUND_KEYS       5           /* of the table hash, keyed_hash.h */

@@ -8,7 +8,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from .types cimport *
 from .multipath cimport choose_hop, hop_varies
 from .packet.mangle cimport tos_of
-from .fib cimport device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_behind_output, leads_nowhere, route_lookup, route_of
+from .fib cimport (device_of, is_limited_broadcast, is_link_local, is_local_kind, is_multicast, leads_behind_output, leads_nowhere,
+                   route_lookup, route_of)
 from .tuples.tuple cimport tuple_dst, tuple_src
 from .validate cimport is_loopback
 from .waypoints cimport note_waypoint

@@ -673,11 +673,11 @@ typedef struct {
 /* A route, or one next hop of it: those of one route stand one behind the other. */
 typedef struct {
     addr_t dst, mask, gateway;
-    uint32_t bound; /* the largest hash of a flow that takes this next hop */
-    uint16_t hops;  /* next hops of the route */
+    uint32_t bound;      /* the largest hash of a flow that takes this next hop */
+    uint16_t hops;       /* next hops of the route */
     uint16_t iface;
     uint8_t kind, scope; /* scope: RT_SCOPE_*, of IPv6 FN_BY_LO or 0 */
-    uint16_t src; /* IPv4: that it prefers, by its place in engine_t.addresses + 1, 0 none */
+    uint16_t src;        /* IPv4: that it prefers, by its place in engine_t.addresses + 1, 0 none */
 #ifdef FN_IPV6
     uint32_t pad2;
 #endif
