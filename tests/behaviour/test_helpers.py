@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from behaviour.test_corner_steps import nft_chain
+from kernel.gateway import expected_by
 from scapy.layers.inet import IP, TCP, UDP
 
 import fastnat
@@ -309,10 +310,11 @@ def test_the_half_of_a_tunnel_that_is_left_behind_nat(first, again):
 def test_a_second_call_while_the_first_is_not_over_has_no_tunnel(second, announced, first):
     """nf_ct_gre_keymap_add has one key for each direction; as recorded, neither call's tunnel is expected any more.
 
-    Nor is either half of it, whichever end begins.
+    Nor is either half of it, whichever end begins, and nothing else.
     """
     talk = Talk(fastnat.Engine(calling_node()))
     talk.say(*OUT_CALL, pptp(8, bytes([0, second]) + (4000).to_bytes(2, "big") + b"\1"))
+    assert len(expected_by(talk.nat)) == 2 * announced
     assert talk.tunnel(5 if first == "cni0" else 4000, first) == announced
     assert not talk.tunnel(second)
     talk.nat.check()
