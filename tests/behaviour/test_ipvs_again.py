@@ -286,3 +286,25 @@ def test_the_server_of_another_service_of_the_address(family, first, tmp_path):
     for other in (nat, nat.fork(), fastnat.Engine.restore(tmp_path / "state")):
         assert (other.services(family), sorted(other.service_connections(family).splitlines())) == before
         other.check()
+
+
+@FAMILIES
+@pytest.mark.parametrize("kept", ["", " -p 60"])
+def test_one_server_by_several_ports(family, kept, tmp_path):
+    """A service of a mark, of any port: each connection goes on with its own server, one of an address by its port."""
+    server = f"[{SERVERS[family][0]}]" if family == 6 else SERVERS[family][0]
+    mark = "-f 7 -6" if family == 6 else "-f 7"
+    servers = "".join(f"-a {mark} -r {server}:{port} -m -w 1\n" for port in (80, 7000, 9, 53))
+    saved = f"-A {mark} -s rr{kept}\n{servers}"
+    marks = "*mangle\n-A PREROUTING -p udp -j MARK --set-mark 7\nCOMMIT\n"
+    nat = fastnat.Engine(node_of(family, saved, marks), max_connections=1000)
+    for n in range(7):
+        packet = LAYERS[family](src=OF[family]["pod"], dst=OF[family]["service"]) / UDP(sport=4000 + n, dport=60 + n)
+        assert nat.process_packet(bytes(packet), "cni0", 0.0)[0] == Verdict.FORWARD
+    before = nat.services(family)
+    counted = sorted(int(line.split()[-1]) for line in before.splitlines() if "Masq" in line)
+    assert counted == ([0, 0, 0, 7] if kept else [1, 2, 2, 2])
+    nat.save(tmp_path / "state")
+    nat.reload()
+    for other in (nat, nat.fork(), fastnat.Engine.restore(tmp_path / "state")):
+        assert other.services(family) == before

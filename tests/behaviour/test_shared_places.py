@@ -73,7 +73,7 @@ def test_a_memo_says_nothing_of_who_had_its_place_before(family, memos, seed, mo
     node = router(family, rules(rng, family))
     engines = [fastnat.Engine(node, seed=seed, remember=remember) for remember in (True, False)]
     # who is asked for by the address that DNAT leads to, too
-    peers = [SERVER[family], bare(OUTSIDE[family].format(99)), bare(INSIDE[family].format(31))]
+    peers = [SERVER[family], bare(OUTSIDE[family].format(99)), *(bare(INSIDE[family].format(n)) for n in (31, 31, 40))]
     there = clients(family, 9)
     # the node itself sends some of them, or they come by the other device
     devices = [engines[0].node.iface_number("r0")] * 6 + [engines[0].node.iface_number("r1"), 0]
@@ -89,7 +89,7 @@ def test_a_memo_says_nothing_of_who_had_its_place_before(family, memos, seed, mo
         now += rng.choice([0.0, 0.01, 3.0, 40.0])
         # of one kind, of two by turns, or of several at once
         n = rng.choice([1, 1, 2, size, size])
-        kind = {name: rng.integers(0, end, n) for name, end in (("proto", 4), ("port", len(PORTS)), ("peer", 3))}
+        kind = {name: rng.integers(0, end, n) for name, end in (("proto", 4), ("port", len(PORTS)), ("peer", 5))}
         proto = np.array([17, 17, 6, 1 if family == 4 else 58])[kind["proto"]]
         echo = 0x800 if family == 4 else 0x8000
         batch = engines[0].packets(
@@ -116,6 +116,7 @@ def test_a_memo_says_nothing_of_who_had_its_place_before(family, memos, seed, mo
     assert engines[0].stats == engines[1].stats
     assert engines[0].save_rules(family) == engines[1].save_rules(family)
     assert engines[0].conntrack.format("proc") == engines[1].conntrack.format("proc")
+    np.testing.assert_array_equal(*(nat.conntrack.to_numpy(family)["status"] for nat in engines))
     for nat in engines:
         nat.check()
 
