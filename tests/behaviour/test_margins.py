@@ -449,3 +449,27 @@ def test_what_kind_of_address_none_at_all_is(invert):
             for one in asked
         ]
         assert met == [one != bool(invert) for one in said], src
+
+
+@FAMILIES
+def test_for_whom_a_packet_is(family):
+    """pkttype_mt, and meta pkttype: by the destination on a device with a link layer, and for the node on any other."""
+    kinds = ("unicast", "broadcast", "multicast")
+    rules = "".join(f"-A PREROUTING -m pkttype {invert}--pkt-type {kind}\n" for kind in kinds for invert in ("", "! "))
+    native = nft_chain(
+        family, "\n".join(f"meta pkttype {kind} counter" for kind in ("host", *kinds[1:])), "prerouting", -300
+    )
+    node = router(family, f"*raw\n{rules}COMMIT\n", native)
+    node.interfaces["r1"].link_type = "none"
+    nat = fastnat.Engine(node)
+    group, everybody = {4: ("224.0.0.9", "10.1.255.255"), 6: ("ff02::9", "ff02::1")}[family]
+    met, seen = [0] * 6, [0] * 3
+    for device, dst in itertools.product(("r0", "r1"), (SERVER[family], group, everybody, CLIENT[family])):
+        nat.process(nat.packets(proto="udp", src=CLIENT[family], dst=dst, sport=7, dport=9, iface=device), 0.0)
+        kind = 0
+        if device == "r0" and dst in (group, everybody):
+            kind = 1 if family == 4 and dst == everybody else 2
+        met = [n + ((k // 2 == kind) != k % 2) for k, n in enumerate(met)]
+        seen[kind] += 1
+        assert counts(nat, family) == met, (device, dst)
+    assert [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())] == seen

@@ -1,8 +1,13 @@
 """Fewer places for what is remembered than kinds of packets: who comes meets what was noted of its own kind."""
 
+import re
+
 import numpy as np
 import pytest
-from behaviour.test_corner_steps import FAMILIES, SERVER, clients, router
+from behaviour.test_corner_steps import FAMILIES, LAYERS, SERVER, clients, router
+from kernel import handmade
+from kernel.bound_rules import datagram
+from scapy.layers.inet import TCP
 
 import fastnat
 from fastnat import Verdict
@@ -155,3 +160,66 @@ def test_several_rules_of_a_source_on_one_walk(family, seed):
     assert engines[0].save_rules(family) == engines[1].save_rules(family)
     assert engines[0].stats == engines[1].stats
     assert (engines[0].core_of(family).arrays["dispatches"]["alike"] != 0).any()
+
+
+@FAMILIES
+@pytest.mark.parametrize("given", [0, 1])
+def test_the_helper_that_a_connection_gets_by_its_port_no_memo_gives(family, given):
+    """nf_conntrack_helper of linux-5.4: looked at for each new connection."""
+    node = router(family, "*nat\n-A POSTROUTING -o r1 -j MASQUERADE\nCOMMIT\n")
+    node.sysctls["net.netfilter.nf_conntrack_helper"] = str(given)
+    engines = [fastnat.Engine(node, "linux-5.4", seed=1, remember=remember) for remember in (True, False)]
+    for n in range(6):
+        batch = engines[0].packets(
+            proto=[17, 6] * 8, src=clients(family, 16), dst=SERVER[family], sport=2000 + n,
+            dport=[69, 21, 53, 80] * 4, tcp_flags=[0, SYN] * 8, iface="r0",
+        )  # fmt: skip
+        np.testing.assert_array_equal(*(nat.process(batch, float(n)) for nat in engines))
+    told = [sorted(nat.conntrack.format("extended").splitlines()) for nat in engines]
+    assert told[0] == told[1]
+    assert "".join(told[0]).count("helper=") == given * 6 * 8
+
+
+@FAMILIES
+@pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
+def test_what_a_match_reads_that_stands_in_no_key(family, profile):
+    """Datagrams of one kind for every route and address: what else a rule asks for is asked of each of them."""
+    src, dst = clients(family, 1)[0], SERVER[family]
+    layer = LAYERS[family](src=str(src), dst=dst)
+    hops = {4: "ttl", 6: "hlim"}[family]
+
+    def tcp(**fields):
+        return bytes(layer / TCP(sport=7, dport=9, **{"flags": "S", **fields}))
+
+    def dccp(sport, dport):
+        ends = str(src), dst
+        return datagram(family, 33, handmade.dccp(*ends, sport, dport, 0), ends=ends)
+
+    other = layer.copy()
+    setattr(other, hops, 9)
+    asked = {
+        "-p dccp -m multiport --dports 53,80:90": [dccp(1, 53), dccp(1, 54), dccp(1, 85)],
+        "-p dccp -m multiport --sports 53": [dccp(53, 1), dccp(54, 1)],
+        "-p tcp -m tcp --tcp-option 8": [tcp(), tcp(options=[("Timestamp", (1, 2))])],
+        "-p tcp -m tcpmss --mss 1000:1500": [tcp(options=[("MSS", n)]) for n in (999, 1000, 1501)],
+        "-p tcp -m ecn --ecn-tcp-cwr": [tcp(flags="S"), tcp(flags="SC"), tcp(flags="SE")],
+        "-m length --length 40:70": [tcp(), bytes(layer / TCP(sport=7, dport=9, flags="S") / bytes(90))],
+        {4: "-m ttl --ttl-lt 20", 6: "-m hl --hl-lt 20"}[family]: [
+            tcp(), bytes(other / TCP(sport=7, dport=9, flags="S")),
+        ],
+        "-m mac --mac-source 02:00:00:00:00:09": [(tcp(), n) for n in (9, 8)],
+    }  # fmt: skip
+    for rule, packets in asked.items():
+        met = []
+        for remember in (True, False):
+            nat = fastnat.Engine(router(family, f"*raw\n-A PREROUTING {rule}\nCOMMIT\n"), profile, remember=remember)
+            said = []
+            for turn in range(12):
+                packet = packets[(0, 0, 1, 0, 1, -1)[turn % 6]]
+                data, last = packet if isinstance(packet, tuple) else (packet, 9)
+                link = bytes([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, last])
+                nat.process_packet(data, "r0", turn / 100, link=link)
+                said.append(re.findall(r"\[(\d+):\d+\] -A PREROUTING", nat.save_rules(family)))
+            met.append(said)
+        assert met[0] == met[1], rule
+        assert 0 < int(met[0][-1][0]) < 12, (rule, met[0])

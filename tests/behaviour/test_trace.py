@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from behaviour.test_corner_steps import FAMILIES, OWN, SERVER, router
+from behaviour.test_corner_steps import CLIENT, FAMILIES, OWN, SERVER, router
 from click.testing import CliRunner
 from nodes import flows, make_node
 
@@ -291,3 +291,21 @@ def test_a_holder_is_of_the_source_and_not_of_the_destination(family, taken):
         assert (told.after[3], told.reason, told.holder) == (1000, "clash", first)
     else:
         assert (told.after[3], told.reason, told.holder) == (1001, "none", None)
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("table", "chain", "place"),
+    [
+        ("raw", "PREROUTING", "conntrack"),
+        ("mangle", "PREROUTING", "PREROUTING"),
+        ("filter", "FORWARD", "FORWARD"),
+        ("mangle", "POSTROUTING", "POSTROUTING"),
+    ],
+)
+def test_where_a_packet_ends_is_told_once(family, table, chain, place):
+    """Dropped in its first hook, or in a later one."""
+    nat = fastnat.Engine(router(family, f"*{table}\n-A {chain} -j DROP\nCOMMIT\n"))
+    told = nat.trace(nat.packets(proto="udp", src=CLIENT[family], dst=SERVER[family], sport=7, dport=9, iface="r0"))
+    assert told.waypoints[-1].place == place
+    assert [w.place for w in told.waypoints if w.says.startswith("dropped")] == [place]
