@@ -1,6 +1,6 @@
 """Connections of TCP that begin anew in whatever state, options of IPv4 whose pointers lie where they may or beside it, checksums
 of UDP and options of TCP that rules take away, parts of datagrams that rules write into, errors of ICMP with wrong sums, what
-has been announced, what the node sends by lo.
+has been announced, what the node sends by lo and to all, IPv6 that ends in a routing header, `ct protocol` and errors.
 
 For bounds.py; each yields names, nodes and conversations, drawn at random.
 """
@@ -15,8 +15,6 @@ from kernel.bound_rest import LATE, children
 from kernel.bound_rules import datagram, tcp_of, udp_of
 from kernel.bound_streams import ENDS, STATES, Ends, streams, way_to
 from kernel.handmade import chunk, frags4, frags6, icmp, ip4, ip6, sctp, tcp, udp
-from kernel.handmade import frags4, frags6, icmp, udp
-from kernel.handmade import frags4, frags6, icmp, tcp, udp
 from kernel.walks import node_of
 
 
@@ -411,6 +409,8 @@ def by_protocol():
             chains += LATE.format(name=hook, hook=hook, priority=priority, rules="\n".join(said))
         nft = f"table {name} t {{\n{chains}}}\n"
         yield f"{name} {seed}, IPv{family}", node_of(family, nft=nft), [talk_of(family, rng, n) for n in range(40)]
+
+
 # ---------------------------------------------------------------- ICMP errors of either end, and of the node itself
 def errors_of(family, rng, nat):
     """Return a conversation: a flow through the node, and errors about it from anybody, whose sums are right or not."""
