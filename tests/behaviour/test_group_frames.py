@@ -114,8 +114,8 @@ def outcome(out):
 
 
 @FAMILIES
-@pytest.mark.parametrize("shards", [1, 2, 5])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 2, 5])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))])
 def test_a_group_knows_what_one_engine_knows(family, shards, seed):
     """First packets of all kinds, the answers to what came of them, errors that quote it, and the first ones again.
 
@@ -124,7 +124,7 @@ def test_a_group_knows_what_one_engine_knows(family, shards, seed):
     rng = np.random.default_rng([seed, shards])
     node = Router(RULES, family=family).node
     group, alone = EngineGroup(node, ["r0"], shards, seed=seed), fastnat.Engine(node, seed=seed)
-    frames, ifaces = opens(rng, family, 300)
+    frames, ifaces = opens(rng, family, 200)
     got = {}
     for name, nat in (("group", group), ("alone", alone)):
         first, left = run(nat, family, frames, ifaces, 1.0)
@@ -191,7 +191,7 @@ def test_any_bytes_are_somebodys(family):
     rng = np.random.default_rng(family)
     node = Router(RULES, family=family).node
     group, alone = EngineGroup(node, ["r0"], 4, seed=1), fastnat.Engine(node, seed=1)
-    frames, ifaces = opens(rng, family, 300)
+    frames, ifaces = opens(rng, family, 200)
     for data in frames[:]:
         frames.append(quoted(family, data))
         receiver = layers(family, data).dst

@@ -18,9 +18,9 @@ REMEMBERED = re.compile(
 )
 KINDS = ("gateways", "nftables", "segments", "chunks")
 WALKS = {kind: json.loads(lzma.decompress((walks.FOLDER / f"{kind}.json.xz").read_bytes())) for kind in KINDS}
-# of each kind a sixth in make test
+# of each kind a tenth in make test
 EVERY = [
-    pytest.param(kind, n, marks=pytest.mark.slow if n % 6 else [])
+    pytest.param(kind, n, marks=pytest.mark.slow if n % 10 else [])
     for kind, found in WALKS.items()
     for n, said in enumerate(found)
     if not any(packet[0] in (PAUSE, RELOAD) for packet in said["packets"])
