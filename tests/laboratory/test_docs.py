@@ -27,6 +27,9 @@ PYTHON = [
     for d in DOCUMENTS
     for code, shown in re.findall(r"```python\n(.*?)```\nprints\n```\n(.*?)```", d.read_text(), re.DOTALL)
 ]
+WRITTEN = sorted(
+    {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("fastnat/*/README.md")}
+)
 NAMED = [
     (doc.name, test)
     for doc in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
@@ -39,6 +42,37 @@ def test_named_tests_exist(doc, test):
     path, _, name = test.partition("::")
     tree = ast.parse((ROOT / path).read_text())
     assert not name or name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, f"{doc} names {test}"
+
+
+def anchor(heading):
+    """Return the name by which a link leads to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def cells(row):
+    """Return how many cells a row of a table has."""
+    return len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row)))
+
+
+@pytest.mark.parametrize("doc", WRITTEN, ids=lambda doc: str(doc.relative_to(ROOT)))
+def test_a_document_is_whole(doc):
+    """It has a title and text; rows of a table have as many cells as its head; links lead to what is there."""
+    text = re.sub(r"```.*?```", "", doc.read_text(), flags=re.DOTALL)
+    lines = text.splitlines()
+    assert lines and lines[0].startswith("# ") and len(lines) > 5
+    heads = [n for n, line in enumerate(lines) if re.match(r"\|[ :|-]+\|$", line)]
+    for head in heads:
+        for row in lines[head + 1 :]:
+            if not row.startswith("|"):
+                break
+            assert cells(row) == cells(lines[head]), row
+    for target, place in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        there = doc.parent / target if target else doc
+        assert there.exists(), target
+        if place:
+            assert place in {anchor(line.lstrip("#")) for line in there.read_text().splitlines() if line[:1] == "#"}, (
+                place
+            )
 
 
 @pytest.mark.parametrize(("doc", "command", "shown"), EXAMPLES)
