@@ -438,6 +438,12 @@ cdef class Datapath:
             PyErr_CheckSignals()
         return 0
 
+    cdef void _pass_time(self, double now) noexcept:
+        # _pass_time: up to a time that has been checked; due connections are deleted.
+        with nogil:
+            advance_to(&self.e, tick_of(now))
+        self.clock = now
+
     cdef int _begin_batch(self, batch_t *b, object packets, object now, object out) except -1:
         # _begin_batch: check all that a batch of headers is given; afterwards the engine is at work.
         cdef fn_ndarray *raw = array_of(packets, self.packet_dtype, C_CONTIGUOUS)
@@ -554,9 +560,7 @@ cdef class Datapath:
                 self._pause(at, b.n, b.last, b.times)
                 if self.halted:
                     return
-            with nogil:
-                advance_to(&self.e, tick_of(b.last))
-            self.clock = b.last
+            self._pass_time(b.last)
         finally:
             self._end_batch()
 
@@ -726,9 +730,7 @@ cdef class Datapath:
                 self._pause(at, f.n, f.last, f.times)
                 if self.halted:
                     return
-            with nogil:
-                advance_to(&self.e, tick_of(f.last))
-            self.clock = f.last
+            self._pass_time(f.last)
         finally:
             self._end_batch()
 
@@ -738,9 +740,7 @@ cdef class Datapath:
         cdef double *times
         with self:
             self._clock(now, 1, &last, &times)
-            with nogil:
-                advance_to(&self.e, tick_of(last))
-            self.clock = last
+            self._pass_time(last)
 
     def find(self, src, dst, uint32_t sport, uint32_t dport, uint32_t proto, uint32_t zone=0):
         """The connection of a tuple, either direction: (record, direction), or None."""

@@ -64,6 +64,11 @@ def time_of(now: Any) -> float:
         raise ClockError(f"{shown(now)} is not a time in seconds") from None
 
 
+def numbers_of(node: Node, iface: str | NDArray[np.uint16], n: int) -> NDArray[np.uint16]:
+    """Return the interface by which each of n frames enters; those of one are named, others have their numbers."""
+    return np.full(max(n, 0), node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+
+
 def link_of(link: bytes) -> tuple[int, int]:
     """Return the addresses of receiver and sender at the beginning of a frame, as the core has them."""
     if not isinstance(link, bytes) or len(link) != LINK_BYTES:
@@ -426,8 +431,7 @@ class Engine:
         -------
         RESULT[n]; RESULT6[n] of IPv6
         """
-        n = len(offsets) - 1
-        numbers = np.full(max(n, 0), self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        numbers = numbers_of(self.node, iface, len(offsets) - 1)
         self._last = core = self.core_of(version)
         return core.process_frames(buffer, offsets, numbers, now, None, self._meeting(core, now))
 

@@ -25,7 +25,7 @@ from ..errors import ArgumentError, BusyError, ClockError, InputError
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
 from ..util.text import shown, whole
-from .engine import Engine, first_of, time_of
+from .engine import Engine, first_of, numbers_of, time_of
 from .packets import packets
 from .stack import Stack
 
@@ -180,7 +180,7 @@ class EngineGroup:
         """
         now = self._begins(now)
         n = len(offsets) - 1
-        numbers = np.full(max(n, 0), self.node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
+        numbers = numbers_of(self.node, iface, n)
         cores = [engine.core_of(version) for engine in self.engines]
         result = self.engines[0].stack_of(version).records.RESULT
         out, shards = np.empty(max(n, 0), result), np.empty(max(n, 0), np.uint16)
