@@ -11,7 +11,7 @@ from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
 from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
-from .nat.known_ports cimport search_known
+from .nat.known_ports cimport look_ahead_in_ports
 from .nat.port_bitmap cimport bitmap_find, set_run
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
@@ -126,25 +126,6 @@ cdef inline const void **name_record(const engine_t *e, uint32_t ct, uint32_t pr
 cdef inline uint32_t ahead_record(const engine_t *e, uint32_t i) noexcept nogil:
     # ahead_record: the record that the i-th connection to be opened from here on will probably have.
     return e.free_ids[e.n_free - 1 - i] if e.n_free > i else e.high_water + i - e.n_free
-
-
-cdef inline void look_ahead_in_ports(engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
-    # look_ahead_in_ports: where the port search will probably lead if the port is taken, as a bitmap may know.
-    cdef int bitmap = bitmap_find(e, ahead.reply[1])
-    cdef const bitmap_key_t *key
-    cdef target_t range_
-    if bitmap < 0:
-        return
-    key = &e.bitmap_keys[bitmap]
-    if not set_run(e, key, 0, tuple_dport(ahead.reply[1]), 1):
-        return
-    range_.flags = 0
-    if ahead.memo != NULL:
-        range_ = e.targets[ahead.target]
-    if search_known(e, key, t, &range_, ahead.number, &ahead.search):
-        ahead.searches = True
-        ahead.reply[2] = tuple_with_dst(ahead.reply[1], ahead.reply[1].dst, ahead.search.port)
-        ahead.reply_hash[2] = tuple_hash(e, ahead.reply[2])
 
 
 cdef inline const void **look_ahead(engine_t *e, group_t *g, const uint32_t *misses, uint32_t n, const void **lines) noexcept nogil:
@@ -276,7 +257,7 @@ cdef inline bint decide_shortly(engine_t *e, group_t *g, uint32_t i, bint *misse
                 count_pass(e, g.packets + i, memo)
             return True
         missed[0] = was_mistaken(e, g, i)
-    return missed[0] and open_shortly(e, g.packets + i, g.tuples[i], g.hashes[i], &g.ahead[i], out)
+    return missed[0] and open_shortly(e, g.packets + i, True, g.tuples[i], g.hashes[i], &g.ahead[i], out)
 
 
 cdef inline bint decide_at_length(engine_t *e, group_t *g, uint32_t i, bint missed, result_t *out) noexcept nogil:

@@ -407,9 +407,11 @@ enum place {
 
 /* What a bitmap knows of the end of a port search (port_search_t). */
 enum search_end {
-    SEARCH_OPEN = 0,  /* not enough */
-    SEARCH_FREE = 1,  /* nobody has the port */
-    SEARCH_FAILS = 2, /* all candidates are taken, and none gives way */
+    SEARCH_OPEN = 0,   /* not enough */
+    SEARCH_FREE = 1,   /* nobody has the port */
+    SEARCH_FAILS = 2,  /* all candidates are taken, and none gives way */
+    SEARCH_UNSEEN = 3, /* at a port that nobody is known to have; whoever takes it has to look */
+    SEARCH_OWNED = 4,  /* at a port whose owner may have to give way to this SYN */
 };
 
 enum manip {

@@ -420,6 +420,8 @@ class SearchEnd(IntEnum, metaclass=CodeMeta):
     OPEN = 0
     FREE = 1
     FAILS = 2
+    UNSEEN = 3
+    OWNED = 4
 
 
 class Manip(IntEnum, metaclass=CodeMeta):

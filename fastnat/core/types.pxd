@@ -276,6 +276,8 @@ cdef extern from "types.h" nogil:
         SEARCH_OPEN
         SEARCH_FREE
         SEARCH_FAILS
+        SEARCH_UNSEEN
+        SEARCH_OWNED
     enum:
         MANIP_SRC
         MANIP_DST

@@ -4,13 +4,14 @@
 # Invariants: candidates, their order, draws and probes are those of `l4proto_unique_tuple`, which would end at the same port or
 # fail as well, as long as no port that was passed by is given up (engine_t.bitmap_changes) and nobody takes the free one.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ..types cimport (ahead_t, bitmap_key_t, engine_t, FN_FIRM, LINUX_5_4, MANIP_SRC, port_search_t, PROTO_TCP, RANGE_PROTO_OFFSET,
-                      SEARCH_FAILS, SEARCH_FREE, SEARCH_OPEN, target_t, tuple_t)
-from ..tuples.hash cimport splitmix64, stream_of
-from ..tuples.tuple cimport tuple_dst, tuple_equal, tuple_proto, tuple_with_dst
+                      SEARCH_FAILS, SEARCH_FREE, SEARCH_OPEN, SEARCH_OWNED,
+                      SEARCH_UNSEEN, target_t, tuple_t)
+from ..tuples.hash cimport splitmix64, stream_of, tuple_hash
+from ..tuples.tuple cimport tuple_dport, tuple_dst, tuple_equal, tuple_proto, tuple_with_dst
 from .candidates cimport consecutive, first_attempts, has_further_round, port_window, soft_attempts
-from .port_bitmap cimport is_known_free, set_run
+from .port_bitmap cimport bitmap_find, is_known_free, is_untaken, knows_of, set_run
 
 
 cdef inline bint pass_taken(const engine_t *e, const bitmap_key_t *key, uint32_t which, uint32_t off, uint32_t n,
@@ -35,6 +36,16 @@ cdef inline bint pass_taken(const engine_t *e, const bitmap_key_t *key, uint32_t
     return done >= n
 
 
+cdef inline uint8_t end_at(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # end_at: what a bitmap knows of a port that a search does not pass by. => SEARCH_*
+    if not knows_of(e, key, port):
+        return SEARCH_OPEN
+    if is_known_free(e, key, port):
+        return SEARCH_FREE
+    # only a probe that may evict stops at a port that somebody has
+    return SEARCH_UNSEEN if is_untaken(e, key, port) else SEARCH_OWNED
+
+
 cdef inline bint search_known(const engine_t *e, const bitmap_key_t *key, tuple_t t, const target_t *range_, uint64_t number,
                               port_search_t *s) noexcept nogil:
     # search_known: l4proto_unique_tuple for the source of a first packet that has drawn nothing yet. t: its tuple; number: see
@@ -56,7 +67,7 @@ cdef inline bint search_known(const engine_t *e, const bitmap_key_t *key, tuple_
         soft = soft_attempts(hard, attempts)
         # of those that may evict, too, owners that do not give way are passed by
         if not (pass_taken(e, key, 0, off, soft, s) and pass_taken(e, key, FN_FIRM, off + soft, attempts - soft, s)):
-            s.end = SEARCH_FREE if is_known_free(e, key, s.port) else SEARCH_OPEN
+            s.end = end_at(e, key, s.port)
             return True
         if not has_further_round(s.size, attempts):
             s.port = <uint16_t>(s.min_ + ((off + attempts - 1) & 0xffff) % s.size)
@@ -70,6 +81,45 @@ cdef inline bint holds_still(const engine_t *e, const bitmap_key_t *key, const p
     if s.end == SEARCH_OPEN or s.changes != e.bitmap_changes:
         return False
     return s.end == SEARCH_FAILS or is_known_free(e, key, s.port)
+
+
+cdef inline void look_ahead_in_ports(const engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
+    # look_ahead_in_ports: where the port search will probably lead if the port is taken, as a bitmap may know.
+    cdef int bitmap = bitmap_find(e, ahead.reply[1])
+    cdef const bitmap_key_t *key
+    cdef target_t range_
+    if bitmap < 0:
+        return
+    key = &e.bitmap_keys[bitmap]
+    if not set_run(e, key, 0, tuple_dport(ahead.reply[1]), 1):
+        return
+    range_.flags = 0
+    if ahead.memo != NULL:
+        range_ = e.targets[ahead.target]
+    if search_known(e, key, t, &range_, ahead.number, &ahead.search):
+        ahead.searches = True
+        ahead.reply[2] = tuple_with_dst(ahead.reply[1], ahead.reply[1].dst, ahead.search.port)
+        ahead.reply_hash[2] = tuple_hash(e, ahead.reply[2])
+
+
+cdef inline bint is_there_still(const engine_t *e, const bitmap_key_t *key, const port_search_t *s) noexcept nogil:
+    # is_there_still: whether a search that was looked for has the same end now; whether a port is free is for the caller to see.
+    if s.changes != e.bitmap_changes:
+        return False
+    if s.end == SEARCH_FAILS or s.end == SEARCH_OPEN:
+        return True
+    # an owner who kept his port when he was asked is passed by from then on
+    return is_untaken(e, key, s.port) if s.end != SEARCH_OWNED else not set_run(e, key, FN_FIRM, s.port, 1)
+
+
+cdef inline uint8_t where_it_leads(const engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
+    # where_it_leads: the end of the search of a packet whose own port was known to be taken, as it is now. => SEARCH_*
+    cdef int bitmap = bitmap_find(e, ahead.reply[1])
+    if bitmap >= 0 and is_there_still(e, &e.bitmap_keys[bitmap], &ahead.search):
+        return ahead.search.end
+    ahead.searches = False
+    look_ahead_in_ports(e, t, ahead)
+    return ahead.search.end if ahead.searches else <uint8_t>SEARCH_OPEN
 
 
 cdef inline bint is_same_search(const engine_t *e, const ahead_t *ahead, tuple_t reply, uint32_t min_, uint32_t size, bint hard) noexcept nogil:

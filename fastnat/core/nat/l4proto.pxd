@@ -11,7 +11,7 @@ from ..tuples.tuple cimport (invert_tuple, tuple_dport, tuple_dst, tuple_in_zone
                              tuple_with_dst, tuple_with_src, zone_of)
 from .candidates cimport consecutive, first_attempts, has_further_round, port_window, soft_attempts
 from .known_ports cimport holds_still, is_same_search
-from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, has_page, note_firm, page_words, PAGE_SHIFT,
+from .port_bitmap cimport (bitmap_create, bitmap_find, bitmap_searched, has_page, note_firm, note_met, page_words, PAGE_SHIFT,
                            set_run)
 from .range cimport has_ports
 from .used_tuple cimport hard_probe, reply_is_free, TUPLE_FIRM, TUPLE_FREE, used_tuple_harder
@@ -216,9 +216,10 @@ cdef inline bint take_foreseen(engine_t *e, const search_t *s, tuple_t *t, pkt_t
     return True
 
 
-cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip,
+cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t *range_, uint32_t manip, bint taken,
                                          pkt_t *p) noexcept nogil:
-    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique (nf_nat_l4proto_unique_tuple).
+    # l4proto_unique_tuple: t with a port, or ICMP id, that makes it unique (nf_nat_l4proto_unique_tuple). taken: as it is, somebody
+    #    was found to have it.
     # => The last candidate when none was found; confirm then sees the clash.
     cdef uint32_t off, attempts
     cdef int bitmap
@@ -240,6 +241,9 @@ cdef inline tuple_t l4proto_unique_tuple(engine_t *e, tuple_t t, const target_t 
         take_bitmap(e, &s, bitmap)
         if bitmap >= 0:
             bitmap_searched(e, <uint32_t>bitmap)
+            # a batch looks ahead only for those whose own port is known to be taken
+            if taken:
+                note_met(e, s.key, tuple_sport(t))
             if p.ahead != NULL and p.ahead.searches and take_foreseen(e, &s, &t, p):
                 return t
     attempts = first_attempts(s.size)

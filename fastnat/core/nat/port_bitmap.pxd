@@ -240,14 +240,32 @@ cdef inline bint is_known_free(const engine_t *e, const bitmap_key_t *key, uint3
     return word != NULL and (word[FN_KNOWN] & ~word[0]) >> (port & 63) & 1
 
 
-cdef inline void note_firm(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
-    # note_firm: the owner of a port has been looked at, and does not give way.
+cdef inline bint knows_of(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # knows_of: => Whether there is a page with a port, whatever that says.
+    return word_of(e, key, port) != NULL
+
+
+cdef inline bint is_untaken(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # is_untaken: => Whether nobody is known to have a port; that nobody has it, is_known_free says.
+    cdef const uint64_t *word = word_of(e, key, port)
+    return word != NULL and not (word[0] >> (port & 63)) & 1
+
+
+cdef inline void note_met(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # note_met: somebody has been found to have a port.
     cdef uint64_t *word = word_of(e, key, port)
     cdef uint64_t bit = <uint64_t>1 << (port & 63)
     if word != NULL:
         word[0] |= bit
         word[FN_KNOWN] |= bit
-        word[FN_FIRM] |= bit
+
+
+cdef inline void note_firm(engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
+    # note_firm: the owner of a port has been looked at, and does not give way.
+    cdef uint64_t *word = word_of(e, key, port)
+    note_met(e, key, port)
+    if word != NULL:
+        word[FN_FIRM] |= <uint64_t>1 << (port & 63)
 
 
 cdef inline void note_closing(engine_t *e, tuple_t t) noexcept nogil:

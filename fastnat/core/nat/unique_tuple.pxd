@@ -19,6 +19,7 @@ cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *r
     # get_unique_tuple: the tuple after the manip; head is the newest connection of its source.
     cdef tuple_t t
     cdef bint random = range_.flags & RANGE_RANDOM_ALL
+    cdef bint taken = False
     # a mapping that the source has goes before its own port: all peers see one endpoint (RFC 4787, REQ-1)
     if manip == MANIP_SRC and not random:
         if in_range(cur, range_):
@@ -38,6 +39,9 @@ cdef inline tuple_t get_unique_tuple(engine_t *e, tuple_t cur, const target_t *r
                 # where a rule leaves one port there is nothing to choose, and a probe would decide nothing
                 if range_.min_proto == range_.max_proto or not used_tuple(e, t, p):
                     return t
+                taken = True
         elif not used_tuple(e, t, p):
             return t
-    return l4proto_unique_tuple(e, t, range_, manip, p)
+        else:
+            taken = True
+    return l4proto_unique_tuple(e, t, range_, manip, taken, p)

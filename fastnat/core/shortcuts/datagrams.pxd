@@ -99,7 +99,7 @@ cdef inline bint open_bytes(engine_t *e, const packet_t *in_, pkt_t *p, ahead_t 
     # a SYN with numbers may last no longer than what has announced no window
     if in_.proto == PROTO_TCP and e.timeouts[TIMEOUT_TCP + TCP_SYN_SENT] > e.timeouts[TIMEOUT_TCP_MAX_RETRANS]:
         return False
-    if not open_shortly(e, in_, p.t, p.hash, ahead, out):
+    if not open_shortly(e, in_, False, p.t, p.hash, ahead, out):
         return False
     if in_.proto == PROTO_TCP:
         learn_opener(e, p, out.conn)

@@ -1,23 +1,27 @@
 # First packets of connections that a memo decides to the last detail: the short way from a batch into the tables.
 #
 # Source: `walk` of hooks.pxd for such a packet: nf_conntrack_in, DNAT to one address or the null binding of the destination,
-# get_unique_tuple that keeps the port or takes the first candidate of a search, or the null binding of the source,
-# __nf_conntrack_confirm (Linux 6.18).
+# get_unique_tuple that keeps the port, takes the first candidate of a search or ends one where a bitmap says, or the null binding
+# of the source, __nf_conntrack_confirm (Linux 6.18).
 # Invariants: gives exactly what `walk` would give, counters included, or declines and changes nothing: shortcuts/conditions says
-# when. It declines if a tuple is taken, unless a bitmap knows to which free port the search leads, or if the source has a mapping.
+# when. It declines if the source has a mapping, or if a tuple is taken, unless a bitmap knows where the search ends: at a port to
+# be had, at one whose owner gives way to a SYN, or nowhere, so that confirm loses the packet.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from ..types cimport *
+from ..conntrack.confirm cimport clash_lost
 from ..conntrack.events cimport note_event
+from ..conntrack.insert cimport conn_delete
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.tcp cimport open_plain
 from ..conntrack.timing_wheel cimport wheel_add
 from ..nat.bysource cimport bysource_head
 from ..nat.candidates cimport port_window
-from ..nat.known_ports cimport holds_still
+from ..nat.known_ports cimport where_it_leads
 from ..nat.port_bitmap cimport bitmap_find, bitmap_searched, note_taken
 from ..nat.range cimport l4proto_in_range
+from ..nat.used_tuple cimport allows_clash, gives_way
 from ..packet.packet cimport store_forwarded
 from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
@@ -239,14 +243,18 @@ cdef inline void look(const engine_t *e, uint64_t hash, const ahead_t *ahead, lo
     l.of_source = fn_bucket_look(l.source, tag_of(ahead.source_hash))
 
 
+cdef inline bint is_new_here(const engine_t *e, tuple_t t, uint64_t hash, const ahead_t *ahead, const looks_t *l) noexcept nogil:
+    # is_new_here: whether the packet belongs to no connection, its answer as it is to none either, and its source has no mapping.
+    return (is_absent(e, l.of_orig, t, hash) and is_absent(e, l.of_untranslated, ahead.reply[0], ahead.reply_hash[0])
+            and (is_clear(l.of_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE))
+
+
 cdef inline bint nobody_has(const engine_t *e, tuple_t t, uint64_t hash, const ahead_t *ahead, const looks_t *l) noexcept nogil:
     # nobody_has: another source, another destination, the same tuple: whoever has one of them, or a mapping, goes the long way
     # (nf_nat_used_tuple, find_appropriate_src).
     if fn_likely(is_clear(l.of_orig) and is_clear(l.of_reply) and is_clear(l.of_untranslated) and is_clear(l.of_source)):
         return True
-    return (is_absent(e, l.of_orig, t, hash) and is_absent(e, l.of_reply, ahead.reply[1], ahead.reply_hash[1])
-            and is_absent(e, l.of_untranslated, ahead.reply[0], ahead.reply_hash[0])
-            and (is_clear(l.of_source) or bysource_head(e, t, ahead.source_hash) == FN_NONE))
+    return is_absent(e, l.of_reply, ahead.reply[1], ahead.reply_hash[1]) and is_new_here(e, t, hash, ahead, l)
 
 
 cdef inline uint32_t next_record(const engine_t *e) noexcept nogil:
@@ -285,11 +293,11 @@ cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead
     dst16_count(e, ahead.reply[1].dst)[0] += 1
     e.count += 1
     e.confirmed += 1
-
-
-cdef inline void count_opened(engine_t *e, const packet_t *in_, const ahead_t *ahead, memo_t *memo) noexcept nogil:
-    # count_opened: the counters as the long way leaves them.
     e.stats[STAT_NEW] += 1
+
+
+cdef inline void count_passage(engine_t *e, const packet_t *in_, const ahead_t *ahead, memo_t *memo) noexcept nogil:
+    # count_passage: the counters of the hooks as the long way leaves them, whether confirm then takes the connection or not.
     # that of the destination, and that of the source
     e.stats[STAT_PORT_SEARCH_PROBES] += PROBES
     e.stats[STAT_RULES_WALKED] += memo.walked
@@ -348,7 +356,7 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
         e.conns[ct].flags = 0
         return False
     enter(e, ct, t, ahead)
-    count_opened(e, in_, ahead, memo)
+    count_passage(e, in_, ahead, memo)
     store_forwarded(out, &ahead.reply[1], ct, IP_CT_NEW, memo.out_iface, PROBES)
     if fn_unlikely(memo.complete != COMPLETE_SOURCE):
         note_else(e, in_, t, ahead, memo, out)
@@ -359,25 +367,15 @@ cdef inline bint open_by_memo(engine_t *e, const packet_t *in_, tuple_t t, uint6
     return True
 
 
-cdef inline bint take_known_port(engine_t *e, ahead_t *ahead) noexcept nogil:
-    # take_known_port: let the packet have the free port to which its search leads, as it cannot have its own.
-    # => False: no bitmap knows that port.
-    cdef int bitmap = bitmap_find(e, ahead.reply[1])
-    # the null binding has no range in which the memo could search
-    if bitmap < 0 or ahead.memo == NULL or ahead.memo.kind == TARGET_ACCEPT:
-        return False
-    # that its own port is taken was known when the search was looked for; if it has been given up since, this fails, too
-    if ahead.search.end != SEARCH_FREE or not holds_still(e, &e.bitmap_keys[bitmap], &ahead.search):
-        return False
-    bitmap_searched(e, <uint32_t>bitmap)
+cdef inline void take_port(engine_t *e, ahead_t *ahead) noexcept nogil:
+    # take_port: let the packet have the port to which its search leads, as it cannot have its own.
     ahead.searches = False
     ahead.reply[1] = ahead.reply[2]
     ahead.reply_hash[1] = ahead.reply_hash[2]
-    return True
 
 
 cdef inline void count_search(engine_t *e, const ahead_t *ahead, result_t *out) noexcept nogil:
-    # count_search: what a search counts beyond count_opened.
+    # count_search: what a search counts beyond count_passage.
     cdef uint32_t probes = ahead.search.probes
     e.stats[STAT_FOUND] += ahead.search.found
     e.stats[STAT_RANDOM_DRAWS] += ahead.search.draws
@@ -393,19 +391,99 @@ cdef inline void count_search(engine_t *e, const ahead_t *ahead, result_t *out) 
     out.probes += <uint16_t>probes
 
 
-cdef inline bint open_shortly(engine_t *e, const packet_t *in_, tuple_t t, uint64_t hash, ahead_t *ahead, result_t *out) noexcept nogil:
-    # open_shortly: open_by_memo, with the packet's own port or the one that a bitmap knows.
-    # => False: take the long way; nothing has changed but `ahead`.
-    cdef bint searched = False
+cdef inline bint may_search(const engine_t *e, tuple_t t, uint64_t hash, const ahead_t *ahead) noexcept nogil:
+    # may_search: whether the packet is one that `open_by_memo` would open if it had not found the reply tuple taken.
+    cdef looks_t l
+    # the null binding has no range in which the memo could search
+    if ahead.memo == NULL or ahead.memo.kind == TARGET_ACCEPT or not may_open(e, t, ahead, ahead.memo):
+        return False
+    look(e, hash, ahead, &l)
+    return is_new_here(e, t, hash, ahead, &l) and next_record(e) != FN_NONE
+
+
+cdef inline uint32_t hold_record(engine_t *e) noexcept nogil:
+    # hold_record: the next one, out of the free ones; there is one.
+    cdef uint32_t ct = next_record(e)
+    if e.n_free:
+        e.n_free -= 1
+    else:
+        e.high_water += 1
+    return ct
+
+
+cdef inline void give_back(engine_t *e, uint32_t ct) noexcept nogil:
+    # give_back: what was held is the next one again.
+    e.conns[ct].flags = 0
+    e.free_ids[e.n_free] = ct
+    e.n_free += 1
+
+
+cdef inline bint take_over(engine_t *e, const packet_t *in_, const ahead_t *ahead) noexcept nogil:
+    # take_over: the owner of the port that a SYN wants goes, if he gives way (nf_nat_used_tuple_harder).
+    # => False: he does not; nothing has changed.
+    cdef uint32_t owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+    cdef uint32_t ct
+    if owner == FN_NONE or not gives_way(e, owner, <uint32_t>in_.isn << 16):
+        return False
+    # the long way has its own record before it looks for a port
+    ct = hold_record(e)
+    conn_delete(e, owner >> 1)
+    give_back(e, ct)
+    e.stats[STAT_EVICTED] += 1
+    return True
+
+
+cdef inline bint lose_by_memo(engine_t *e, const packet_t *in_, const ahead_t *ahead, result_t *out) noexcept nogil:
+    # lose_by_memo: the packet has found no port, keeps the last candidate, and is lost at confirm.
+    # => False: take the long way; nothing has changed.
+    cdef uint32_t owner
+    if ahead.memo.complete != COMPLETE_SOURCE:
+        return False
+    if allows_clash(e, in_.proto):
+        # whoever is in the table by his reply tuple alone may be this very flow, and 5.4 asks more of the owner: see confirm
+        owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+        if e.profile == LINUX_5_4 or owner == FN_NONE or e.conns[owner >> 1].status & IPS_NAT_CLASH:
+            return False
+    # the record that the connection had until then is the next one again
+    give_back(e, hold_record(e))
+    count_passage(e, in_, ahead, ahead.memo)
+    e.stats[STAT_PORT_SEARCH_FAILURES] += 1
+    store_forwarded(out, &ahead.reply[2], FN_NONE, IP_CT_NEW, 0, PROBES)
+    out.verdict = VERDICT_DROP
+    out.reason = <unsigned char>clash_lost(e)
+    count_search(e, ahead, out)
+    return True
+
+
+cdef inline bint open_shortly(engine_t *e, const packet_t *in_, bint whole, tuple_t t, uint64_t hash, ahead_t *ahead,
+                              result_t *out) noexcept nogil:
+    # open_shortly: open_by_memo, with the packet's own port or the one to which a bitmap knows that its search leads. whole: the
+    #    packet is no more than its header.
+    # => False: take the long way; nothing has changed but `ahead`, or but that the search's victim is gone.
+    cdef uint32_t changes = e.bitmap_changes
+    cdef uint32_t end = SEARCH_OPEN
     # one place from which it is called: gcc copies it into this one
     while not open_by_memo(e, in_, t, hash, ahead, out):
         if fn_likely(not ahead.searches):
             return False
         fn_rarely()
-        if not take_known_port(e, ahead):
+        end = where_it_leads(e, t, ahead)
+        # of a datagram the header does not tell the SYN's whole number, and what is dropped leaves as bytes, too
+        if end == SEARCH_OPEN or (not whole and (end == SEARCH_FAILS or end == SEARCH_OWNED)) or not may_search(e, t, hash, ahead):
             return False
-        searched = True
-    if fn_unlikely(searched):
+        if end == SEARCH_FAILS:
+            if not lose_by_memo(e, in_, ahead, out):
+                return False
+            bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
+            return True
+        if end == SEARCH_OWNED and not take_over(e, in_, ahead):
+            return False
+        bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
+        take_port(e, ahead)
+    if fn_unlikely(end != SEARCH_OPEN):
         fn_rarely()
         count_search(e, ahead, out)
+        # a port that only changed its owner was taken for all who passed it by, and is
+        if end == SEARCH_OWNED and e.bitmap_changes == changes + 1:
+            e.bitmap_changes = changes
     return True
