@@ -9,6 +9,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
+from .conntrack.insert cimport fetch_links, unlink_messages
 from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .nat.known_ports cimport look_ahead_in_ports
@@ -315,6 +316,23 @@ cdef inline void fetch_owners(const engine_t *e, const group_t *g) noexcept nogi
             fetch(lines, <uint32_t>(name_record(e, owner >> 1, ahead.proto, lines) - <const void **>lines))
 
 
+cdef inline void fetch_victims(const engine_t *e, const group_t *g, uint32_t begin, uint32_t end) noexcept nogil:
+    # fetch_victims: what the deletion of those who may have to give way to packets of a group will touch.
+    cdef tuple_t messages[3]
+    cdef uint64_t hashes[3]
+    cdef const ahead_t *ahead
+    cdef uint32_t i, owner
+    for i in range(begin, end):
+        ahead = &g.ahead[i]
+        if g.found[i] != FN_NONE or not ahead.searches or ahead.search.end != SEARCH_OWNED:
+            continue
+        owner = candidate(e, bucket_home(&e.tuples, ahead.reply_hash[2]), ahead.reply_hash[2], &ahead.reply[2])
+        if owner != FN_NONE and e.conns[owner >> 1].flags:
+            unlink_messages(&e.conns[owner >> 1], messages)
+            fn_hash_stage(e.key, messages, hashes, 3)
+            fetch_links(e, &e.conns[owner >> 1], hashes)
+
+
 cdef inline void bring_near(const engine_t *e, const group_t *g) noexcept nogil:
     # bring_near: what was fetched for a group, into the first level, now that it is about to be decided.
     cdef uint32_t k
@@ -385,6 +403,9 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, const turn_t *turn, r
     cdef bint shortly = e.shortly
     for half in range(2):
         end = begin_half(turn, half)
+        if fn_unlikely(e.n_bitmaps != 0):
+            fn_rarely()
+            fetch_victims(e, g, half * HALF, end)
         for i in range(half * HALF, end):
             if times != NULL:
                 tick = tick_before(times[i], last)

@@ -536,6 +536,20 @@ static_assert(offsetof(ipvs_conn_t, control) == (FN_V6 ? 84 : 48), "offsetof(ipv
 static_assert(offsetof(ipvs_conn_t, n_control) == (FN_V6 ? 88 : 52), "offsetof(ipvs_conn_t, n_control)");
 static_assert(offsetof(ipvs_conn_t, slot) == (FN_V6 ? 92 : 56), "offsetof(ipvs_conn_t, slot)");
 static_assert(offsetof(ipvs_conn_t, flags) == (FN_V6 ? 94 : 58), "offsetof(ipvs_conn_t, flags)");
+static_assert(sizeof(port_search_t) == 48, "sizeof(port_search_t)");
+static_assert(offsetof(port_search_t, state) == 0, "offsetof(port_search_t, state)");
+static_assert(offsetof(port_search_t, min_) == 8, "offsetof(port_search_t, min_)");
+static_assert(offsetof(port_search_t, size) == 12, "offsetof(port_search_t, size)");
+static_assert(offsetof(port_search_t, off) == 16, "offsetof(port_search_t, off)");
+static_assert(offsetof(port_search_t, attempts) == 20, "offsetof(port_search_t, attempts)");
+static_assert(offsetof(port_search_t, at) == 24, "offsetof(port_search_t, at)");
+static_assert(offsetof(port_search_t, changes) == 28, "offsetof(port_search_t, changes)");
+static_assert(offsetof(port_search_t, probes) == 32, "offsetof(port_search_t, probes)");
+static_assert(offsetof(port_search_t, found) == 36, "offsetof(port_search_t, found)");
+static_assert(offsetof(port_search_t, draws) == 40, "offsetof(port_search_t, draws)");
+static_assert(offsetof(port_search_t, port) == 44, "offsetof(port_search_t, port)");
+static_assert(offsetof(port_search_t, end) == 46, "offsetof(port_search_t, end)");
+static_assert(offsetof(port_search_t, hard) == 47, "offsetof(port_search_t, hard)");
 
 typedef struct { const char *name; size_t at, size; } array_place_t;
 static const array_place_t fn_arrays[] = {

@@ -786,11 +786,14 @@ typedef struct {
 
 /* Where a port search will end, as far as a bitmap knows (nat/known_ports); counts as the search has them then. */
 typedef struct {
-    uint32_t min_, size; /* the window */
-    uint32_t changes;    /* engine_t.bitmap_changes when it was looked for */
+    uint64_t state;             /* of the packet's random numbers, see tuples/hash */
+    uint32_t min_, size;        /* the window */
+    uint32_t off, attempts, at; /* of the round it ends in: where that begins, its candidates, the one it ends at */
+    uint32_t changes;           /* engine_t.bitmap_changes when it was looked for */
     uint32_t probes, found, draws;
-    uint16_t port;       /* that is free; or about which the bitmap does not say enough, or the last candidate */
-    uint8_t end;         /* SEARCH_* */
+    uint16_t port;              /* that is free; or about which the bitmap does not say enough, or the last candidate */
+    uint8_t end;                /* SEARCH_* */
+    uint8_t hard;               /* the last candidates of each round may be taken from who has them */
 } port_search_t;
 
 /* What a batch computed and fetched ahead for a packet that will probably open a connection: its reply tuples, with the source

@@ -1325,14 +1325,19 @@ cdef extern from "types.h" nogil:
         uint16_t flags
 
     ctypedef struct port_search_t:
+        uint64_t state
         uint32_t min_
         uint32_t size
+        uint32_t off
+        uint32_t attempts
+        uint32_t at
         uint32_t changes
         uint32_t probes
         uint32_t found
         uint32_t draws
         uint16_t port
         uint8_t end
+        uint8_t hard
 
     ctypedef struct ahead_t:
         tuple_t reply[3]

@@ -14,10 +14,10 @@ from .candidates cimport consecutive, first_attempts, has_further_round, port_wi
 from .port_bitmap cimport bitmap_find, is_known_free, is_untaken, knows_of, set_run
 
 
-cdef inline bint pass_taken(const engine_t *e, const bitmap_key_t *key, uint32_t which, uint32_t off, uint32_t n,
-                            port_search_t *s) noexcept nogil:
-    # pass_taken: past those of n candidates from a 16-bit offset on that are taken, by one of the bitmaps of a page (set_run).
-    # => False: s.port is the first that is not.
+cdef inline uint32_t pass_taken(const engine_t *e, const bitmap_key_t *key, uint32_t which, uint32_t off, uint32_t n,
+                                port_search_t *s) noexcept nogil:
+    # pass_taken: past those of n candidates from an offset on that are taken, by one of the bitmaps of a page (set_run).
+    # => How many they are; fewer than n: s.port is the first that is not.
     cdef uint32_t done = 0
     cdef uint32_t port, run, taken
     while done < n:
@@ -33,7 +33,14 @@ cdef inline bint pass_taken(const engine_t *e, const bitmap_key_t *key, uint32_t
     # the probes that may evict do not count what they find taken
     if which == 0:
         s.found += done
-    return done >= n
+    return done
+
+
+cdef inline void begin_round(port_search_t *s) noexcept nogil:
+    # begin_round: each has a start of its own.
+    s.off = <uint32_t>(splitmix64(&s.state) >> 48)
+    s.at = 0
+    s.draws += 1
 
 
 cdef inline uint8_t end_at(const engine_t *e, const bitmap_key_t *key, uint32_t port) noexcept nogil:
@@ -46,34 +53,44 @@ cdef inline uint8_t end_at(const engine_t *e, const bitmap_key_t *key, uint32_t 
     return SEARCH_UNSEEN if is_untaken(e, key, port) else SEARCH_OWNED
 
 
+cdef inline void go_on(const engine_t *e, const bitmap_key_t *key, port_search_t *s) noexcept nogil:
+    # go_on: from candidate s.at of a round to where the search ends.
+    cdef uint32_t soft
+    while True:
+        soft = soft_attempts(s.hard, s.attempts)
+        if s.at < soft:
+            s.at += pass_taken(e, key, 0, s.off + s.at, soft - s.at, s)
+        # of those that may evict, too, owners that do not give way are passed by
+        if s.at >= soft:
+            s.at += pass_taken(e, key, FN_FIRM, s.off + s.at, s.attempts - s.at, s)
+        if s.at < s.attempts:
+            s.end = end_at(e, key, s.port)
+            return
+        if not has_further_round(s.size, s.attempts):
+            s.port = <uint16_t>(s.min_ + ((s.off + s.attempts - 1) & 0xffff) % s.size)
+            s.end = SEARCH_FAILS
+            return
+        s.attempts //= 2
+        begin_round(s)
+
+
 cdef inline bint search_known(const engine_t *e, const bitmap_key_t *key, tuple_t t, const target_t *range_, uint64_t number,
                               port_search_t *s) noexcept nogil:
     # search_known: l4proto_unique_tuple for the source of a first packet that has drawn nothing yet. t: its tuple; number: see
     # begin_packet.
     # => False: its search does not begin at a draw.
-    cdef uint64_t state = stream_of(e, number)
-    cdef bint hard = e.profile != LINUX_5_4 and tuple_proto(t) == PROTO_TCP
-    cdef uint32_t off, attempts, soft
     if range_.flags & RANGE_PROTO_OFFSET or not port_window(t, range_, MANIP_SRC, &s.min_, &s.size):
         return False
+    s.state = stream_of(e, number)
+    s.hard = e.profile != LINUX_5_4 and tuple_proto(t) == PROTO_TCP
     s.changes = e.bitmap_changes
     s.probes = 0
     s.found = 0
     s.draws = 0
-    attempts = first_attempts(s.size)
-    while True:
-        off = <uint32_t>(splitmix64(&state) >> 48)
-        s.draws += 1
-        soft = soft_attempts(hard, attempts)
-        # of those that may evict, too, owners that do not give way are passed by
-        if not (pass_taken(e, key, 0, off, soft, s) and pass_taken(e, key, FN_FIRM, off + soft, attempts - soft, s)):
-            s.end = end_at(e, key, s.port)
-            return True
-        if not has_further_round(s.size, attempts):
-            s.port = <uint16_t>(s.min_ + ((off + attempts - 1) & 0xffff) % s.size)
-            s.end = SEARCH_FAILS
-            return True
-        attempts //= 2
+    s.attempts = first_attempts(s.size)
+    begin_round(s)
+    go_on(e, key, s)
+    return True
 
 
 cdef inline bint holds_still(const engine_t *e, const bitmap_key_t *key, const port_search_t *s) noexcept nogil:
@@ -81,6 +98,12 @@ cdef inline bint holds_still(const engine_t *e, const bitmap_key_t *key, const p
     if s.end == SEARCH_OPEN or s.changes != e.bitmap_changes:
         return False
     return s.end == SEARCH_FAILS or is_known_free(e, key, s.port)
+
+
+cdef inline void name_end(const engine_t *e, ahead_t *ahead) noexcept nogil:
+    # name_end: the reply tuple that the search ends at.
+    ahead.reply[2] = tuple_with_dst(ahead.reply[1], ahead.reply[1].dst, ahead.search.port)
+    ahead.reply_hash[2] = tuple_hash(e, ahead.reply[2])
 
 
 cdef inline void look_ahead_in_ports(const engine_t *e, tuple_t t, ahead_t *ahead) noexcept nogil:
@@ -98,8 +121,15 @@ cdef inline void look_ahead_in_ports(const engine_t *e, tuple_t t, ahead_t *ahea
         range_ = e.targets[ahead.target]
     if search_known(e, key, t, &range_, ahead.number, &ahead.search):
         ahead.searches = True
-        ahead.reply[2] = tuple_with_dst(ahead.reply[1], ahead.reply[1].dst, ahead.search.port)
-        ahead.reply_hash[2] = tuple_hash(e, ahead.reply[2])
+        name_end(e, ahead)
+
+
+cdef inline uint8_t pass_by_owner(const engine_t *e, ahead_t *ahead) noexcept nogil:
+    # pass_by_owner: the search goes on behind a port whose owner keeps it. => Where it ends now, SEARCH_*
+    ahead.search.at += 1
+    go_on(e, &e.bitmap_keys[bitmap_find(e, ahead.reply[1])], &ahead.search)
+    name_end(e, ahead)
+    return ahead.search.end
 
 
 cdef inline bint is_there_still(const engine_t *e, const bitmap_key_t *key, const port_search_t *s) noexcept nogil:

@@ -144,10 +144,10 @@ cdef inline bint may_give_way(const engine_t *e, uint32_t id_) noexcept nogil:
     return owner.status & IPS_SRC_NAT and not owner.status & (IPS_FIXED_TIMEOUT | IPS_DYING)
 
 
-cdef inline bint gives_way(const engine_t *e, uint32_t id_, uint32_t end) noexcept nogil:
-    # gives_way: => Whether the owner of a tuple loses it to a SYN. end: what follows the SYN's own number.
+cdef inline bint is_newer(const engine_t *e, uint32_t id_, uint32_t end) noexcept nogil:
+    # is_newer: => Whether a SYN goes before the closed connection that has its tuple. end: what follows the SYN's own number.
     # the server takes a SYN in TIME_WAIT for a new connection only if its number is higher (RFC 1122, 4.2.2.13)
-    return may_give_way(e, id_) and <int32_t>(end - e.tcp[id_ >> 1].td_end[0]) > 0
+    return <int32_t>(end - e.tcp[id_ >> 1].td_end[0]) > 0
 
 
 cdef inline int used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left, pkt_t *p) noexcept nogil:
@@ -162,7 +162,7 @@ cdef inline int used_tuple_harder(engine_t *e, tuple_t t, uint32_t attempts_left
         return TUPLE_FREE
     if not may_give_way(e, id_):
         return TUPLE_FIRM
-    if not gives_way(e, id_, e.tcp[p.ct].td_end[0]):
+    if not is_newer(e, id_, e.tcp[p.ct].td_end[0]):
         return TUPLE_TAKEN
     conn_delete(e, id_ >> 1)
     p.evicted = True

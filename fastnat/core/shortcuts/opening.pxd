@@ -18,10 +18,10 @@ from ..conntrack.tcp cimport open_plain
 from ..conntrack.timing_wheel cimport wheel_add
 from ..nat.bysource cimport bysource_head
 from ..nat.candidates cimport port_window
-from ..nat.known_ports cimport where_it_leads
-from ..nat.port_bitmap cimport bitmap_find, bitmap_searched, note_taken
+from ..nat.known_ports cimport pass_by_owner, where_it_leads
+from ..nat.port_bitmap cimport bitmap_find, bitmap_searched, note_firm, note_taken
 from ..nat.range cimport l4proto_in_range
-from ..nat.used_tuple cimport allows_clash, gives_way
+from ..nat.used_tuple cimport allows_clash, is_newer, may_give_way
 from ..packet.packet cimport store_forwarded
 from ..fib cimport address_class, address_last, port_class, port_last
 from ..rules.dispatch cimport apart_of, count_rule
@@ -418,12 +418,14 @@ cdef inline void give_back(engine_t *e, uint32_t ct) noexcept nogil:
     e.n_free += 1
 
 
-cdef inline bint take_over(engine_t *e, const packet_t *in_, const ahead_t *ahead) noexcept nogil:
-    # take_over: the owner of the port that a SYN wants goes, if he gives way (nf_nat_used_tuple_harder).
-    # => False: he does not; nothing has changed.
-    cdef uint32_t owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+cdef inline bint take_over(engine_t *e, const packet_t *in_, const ahead_t *ahead, uint32_t owner) noexcept nogil:
+    # take_over: who has the port that a SYN wants goes, if he gives way (nf_nat_used_tuple_harder). owner: his table id.
+    # => False: he does not; nothing has changed but what a bitmap knows of him.
     cdef uint32_t ct
-    if owner == FN_NONE or not gives_way(e, owner, <uint32_t>in_.isn << 16):
+    if not may_give_way(e, owner):
+        note_firm(e, &e.bitmap_keys[bitmap_find(e, ahead.reply[1])], ahead.search.port)
+        return False
+    if not is_newer(e, owner, <uint32_t>in_.isn << 16):
         return False
     # the long way has its own record before it looks for a port
     ct = hold_record(e)
@@ -462,6 +464,7 @@ cdef inline bint open_shortly(engine_t *e, const packet_t *in_, bint whole, tupl
     # => False: take the long way; nothing has changed but `ahead`, or but that the search's victim is gone.
     cdef uint32_t changes = e.bitmap_changes
     cdef uint32_t end = SEARCH_OPEN
+    cdef uint32_t owner
     # one place from which it is called: gcc copies it into this one
     while not open_by_memo(e, in_, t, hash, ahead, out):
         if fn_likely(not ahead.searches):
@@ -469,15 +472,24 @@ cdef inline bint open_shortly(engine_t *e, const packet_t *in_, bint whole, tupl
         fn_rarely()
         end = where_it_leads(e, t, ahead)
         # of a datagram the header does not tell the SYN's whole number, and what is dropped leaves as bytes, too
-        if end == SEARCH_OPEN or (not whole and (end == SEARCH_FAILS or end == SEARCH_OWNED)) or not may_search(e, t, hash, ahead):
+        if not whole and (end == SEARCH_FAILS or end == SEARCH_OWNED):
+            return False
+        if end == SEARCH_OPEN or not may_search(e, t, hash, ahead):
+            return False
+        while end == SEARCH_OWNED:
+            owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+            if owner == FN_NONE:
+                return False
+            if take_over(e, in_, ahead, owner):
+                break
+            end = pass_by_owner(e, ahead)
+        if end == SEARCH_OPEN:
             return False
         if end == SEARCH_FAILS:
             if not lose_by_memo(e, in_, ahead, out):
                 return False
             bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
             return True
-        if end == SEARCH_OWNED and not take_over(e, in_, ahead):
-            return False
         bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
         take_port(e, ahead)
     if fn_unlikely(end != SEARCH_OPEN):
