@@ -18,6 +18,7 @@ from ..core.layout import MatchKind, RangeFlag, TargetKind
 from ..dtypes import CtInfo, Reason, Verdict
 from ..engine import Engine
 from ..util.mixing import ends_of, folded, scrambled
+from .asked_sources import AskedSources, starts_of
 
 # matches that ask for what is the same for all first packets of a class, and chance
 BY_CLASS = (
@@ -37,6 +38,8 @@ PLAIN = (
 BESIDE = 1 << 15
 # so many draws, divided by the chance of what is drawn, miss it in one of 1e9 cases
 SURE = 21
+# of so many spans of sources the numbers of kinds have a bit each, above those of classes
+SPANS = 32
 # whether the translation of an entry is one of those that rules draw
 UNKNOWN, COMES_UP, NEVER = range(3)
 
@@ -72,6 +75,40 @@ def classes_of(starts: NDArray[Any], addresses: NDArray[Any]) -> NDArray[np.int6
     return found[len(starts) :]
 
 
+def within(addresses: NDArray[Any], first: int, last: int, family: Family) -> NDArray[np.bool_]:
+    """Return which addresses of a family lie in a span."""
+    if not addresses.dtype.names:
+        here: NDArray[np.bool_] = (addresses >= first) & (addresses <= last)
+        return here
+    ends = np.array([family.pack(first), family.pack(last)], addresses.dtype)
+    place = classes_of(ends, addresses)
+    # the first class of two lies in front, the last one begins with the last address
+    among: NDArray[np.bool_] = (place == 1) | (addresses == ends[1])
+    return among
+
+
+def kinds_of_sources(engine: Engine, family: Family, batch: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return one number for each PACKET, equal where no rule on the way to one destination tells sources apart."""
+    asked = AskedSources(engine.node.rules_of(family), family)
+    by_class = classes_of(engine.core_of(family.version).arrays["class_start"], batch["src"]).astype(np.uint64)
+    if not asked.told:
+        return by_class
+    kinds = classes_of(starts_of(engine.node, asked.everywhere, family), batch["src"]).astype(np.uint64)
+    _, first, where, counts = np.unique(
+        folded(batch["dst"]), return_index=True, return_inverse=True, return_counts=True
+    )
+    groups = np.split(np.argsort(where.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
+    for at, members in zip(first, groups, strict=True):
+        spans = asked.towards(family.unpack(batch["dst"][at]))
+        if len(spans) > SPANS:
+            kinds[members] = by_class[members]
+            continue
+        src = batch["src"][members]
+        for k, (low, high) in enumerate(spans):
+            kinds[members] |= within(src, low, high, family).astype(np.uint64) << np.uint64(63 - k)
+    return kinds
+
+
 def translation(src: NDArray[Any], dst: NDArray[Any], dport: NDArray[Any], own: NDArray[Any]) -> NDArray[np.uint64]:
     """Return translations as one number each: destination, and the source where it is not the sender's own address."""
     return scrambled(scrambled(ends_of(dst, dport)) ^ np.where(src == own, 0, folded(src)))
@@ -85,10 +122,9 @@ class Classes:
 
     def __init__(self, engine: Engine, family: Family, batch: NDArray[Any]) -> None:
         self.engine, self.family = engine, family
-        there = engine.core_of(family.version).arrays
-        starts = there["port_start0"].astype(np.int64)
+        starts = engine.core_of(family.version).arrays["port_start0"].astype(np.int64)
         place = np.searchsorted(starts, batch["sport"], "right")
-        key = scrambled(classes_of(there["class_start"], batch["src"]).astype(np.uint64))
+        key = scrambled(kinds_of_sources(engine, family, batch))
         for column in (folded(batch["dst"]), batch["dport"], place, batch["proto"], batch["iface"]):
             key = scrambled(key ^ column.astype(np.uint64))
         _, first, number = np.unique(key, return_index=True, return_inverse=True)

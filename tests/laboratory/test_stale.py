@@ -7,6 +7,7 @@ import pytest
 
 import fastnat
 from fastnat.addresses import FAMILIES
+from fastnat.diagnosis.asked_sources import AskedSources
 from fastnat.diagnosis.outcomes import classes_of, decide_by_class
 from fastnat.diagnosis.stale import Judge
 from fastnat.dtypes import records_of
@@ -17,17 +18,33 @@ ENDS = {
     4: {
         "service": "10.96.0.{}", "backend": "10.244.8.{}", "client": "10.244.1.{}",
         "far": ["203.0.113.9", "198.18.0.7"],
-        "near": ["10.244.1.0/25", "10.244.1.16/28", "10.244.1.7"], "range": "10.244.1.9-10.244.1.77",
+        "near": ["10.244.1.0/25", "10.244.1.16/28", "10.244.1.7"], "range": "10.244.1.9-10.244.1.77", "prefix": "/30",
         "snat": ["198.51.100.10", "198.51.100.20"],
     },
     6: {
         "service": "fd00:96::{}", "backend": "[fd01::8:{}]", "client": "fd01::{}",
         "far": ["fd03::9", "2001:db8:7::7"],
-        "near": ["fd01::/121", "fd01::10/124", "fd01::7"], "range": "fd01::9-fd01::4d",
+        "near": ["fd01::/121", "fd01::10/124", "fd01::7"], "range": "fd01::9-fd01::4d", "prefix": "/126",
         "snat": ["fd02::10", "fd02::20"],
     },
 }  # fmt: skip
 SERVICES = range(1, 6)
+
+
+def in_chains(draw, ends, k):
+    """Return rules of a service that stand in a chain, some of which ask who the client is and lead to another one."""
+    there = f"{draw.choice(['', '', '! '])}-d {ends['service'].format(k)}{draw.choice(['', '', ends['prefix']])}"
+    lines = [f"-A PREROUTING {there} -p udp -m udp --dport 53 -j SVC-{k}"]
+    for _ in range(draw.randrange(1, 4)):
+        source = draw.choice(
+            ["", f"-s {draw.choice(ends['near'])}", f"-s {ends['client'].format(draw.randrange(2, 99))}"]
+        )
+        chance = draw.choice(["", "-m statistic --mode random --probability 0.5"])
+        to = draw.choice(["SHARED", "RETURN", f"DNAT --to-destination {ends['backend'].format(draw.randrange(1, 8))}"])
+        again = draw.choice(["", "", f"-d {ends['service'].format(draw.choice(SERVICES))}"])
+        lines.append(f"-A SVC-{k} {again} {source} {chance} -j {to}")
+    backend = ends["backend"].format(draw.randrange(1, 8))
+    return [*lines, f"-A SHARED -s {draw.choice(ends['near'])} -p udp -j DNAT --to-destination {backend}"]
 
 
 def random_rules(draw, ends):
@@ -45,8 +62,12 @@ def random_rules(draw, ends):
         lines.append(
             f"-A PREROUTING -s {draw.choice(ends['near'])} -m statistic --mode random --probability 0.5 -j CT --notrack"
         )
-    lines += ["COMMIT", "*nat"]
+    lines += ["COMMIT", "*nat", *(f":SVC-{k} - [0:0]" for k in SERVICES), ":SHARED - [0:0]"]
     for k in SERVICES:
+        if draw.random() < 0.5:
+            # chains of its own, for one service, a network of them or all others, as kube-proxy has them
+            lines += in_chains(draw, ends, k)
+            continue
         for _ in range(draw.randrange(4)):
             chance = draw.choice(["", "-m statistic --mode random --probability 0.5"])
             to = ends["backend"].format(draw.randrange(1, 8)) + draw.choice(["", ":53", ":5353"])
@@ -158,3 +179,42 @@ def test_lines_come_one_by_one():
     for _ in range(300):
         text = "".join(draw.choice("ab\n\r\n\x0b\u2028\x1c") for _ in range(draw.randrange(12)))
         assert list(each_line(text)) == text.splitlines()
+
+
+ON_THE_WAY = """*nat
+:A - [0:0]
+:B - [0:0]
+:C - [0:0]
+-A PREROUTING -d 10.96.0.1/32 -j A
+-A PREROUTING ! -d 10.96.0.0/24 -j C
+-A PREROUTING -s 10.0.0.1/32 -j B
+-A OUTPUT -d 10.96.0.2/32 -j C
+-A A -s 10.0.0.2/32 -j RETURN
+-A A -d 10.96.0.1/32 -s 10.0.0.3/32 -j C
+-A A -d 10.96.0.2/32 -s 10.0.0.4/32 -j ACCEPT
+-A B -d 10.96.0.0/31 -m iprange --src-range 10.0.0.5-10.0.0.6 -j ACCEPT
+-A C -s 10.0.1.0/24 -j ACCEPT
+-A POSTROUTING -d 192.0.2.1/32 -s 10.0.2.0/24 -j MASQUERADE
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(("dst", "asked"), [
+    ("10.96.0.1", ["10.0.0.2", "10.0.0.3", "10.0.0.5-10.0.0.6", "10.0.1.0-10.0.1.255"]),
+    ("10.96.0.0", ["10.0.0.5-10.0.0.6"]),
+    ("10.96.0.2", ["10.0.1.0-10.0.1.255"]),
+    ("10.96.0.3", []),
+    ("192.0.2.1", ["10.0.1.0-10.0.1.255"]),
+])  # fmt: skip
+def test_sources_that_rules_ask_for_on_the_way_to_one_destination(dst, asked):
+    """Chains that a rule for another destination leads to are not met; behind the translation any may be."""
+    node, family = node_of(ON_THE_WAY, 4), FAMILIES[4]
+    sources = AskedSources(node.rules, family)
+    spans = [(family.to_text(a), family.to_text(b)) for a, b in sources.towards(family.to_int(dst))]
+    assert [a if a == b else f"{a}-{b}" for a, b in spans] == asked
+    assert sources.everywhere == {(family.to_int(a), family.to_int(b)) for a, b in (
+        ("10.0.0.1", "10.0.0.1"), ("10.0.2.0", "10.0.2.255"),
+    )}  # fmt: skip
+    assert sources.told
+    node.load_rules("*nat\n-A PREROUTING -s 10.0.0.1/255.0.255.0 -j ACCEPT\nCOMMIT\n")
+    assert not AskedSources(node.rules, family).told
