@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..addresses import FAMILIES, AddressLike
 from ..core.datapath import Datapath
-from ..dtypes import CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, HELPERS, Status
+from ..dtypes import CONN_COUNTED, CONN_HELPED, CONN_MARKED, HELPERS, Status
 from ..errors import ArgumentError, InputError
 from ..util.arguments import address, port, protocol
 from ..util.text import text_of, whole
@@ -117,14 +116,7 @@ class Conntrack:
 
     def flush(self) -> int:
         """Delete all connections, those with NAT_CLASH too (nf_ct_iterate_cleanup); return how many."""
-        n = 0
-        for core in self._cores.values():
-            for index in np.flatnonzero(core.arrays["conns"]["flags"][: core.high_water] & CONN_LIVE).tolist():
-                n += 1
-                # the tunnel of a PPTP connection is deleted with it
-                with suppress(IndexError):
-                    core.delete(index)
-        return n
+        return sum(core.flush() for core in self._cores.values())
 
     def load(self, text: str, source: str = "<conntrack>", left_out: list[str] | None = None) -> int:
         """Load the connections of a dump: `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text.

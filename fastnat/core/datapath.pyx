@@ -14,7 +14,7 @@ from .check cimport check_engine, ROOM_ARRAYS, room_sizes, room_t, room_take
 from .conntrack.adopt cimport adopt_conn
 from .conntrack.create cimport CREATED, create_conntrack, take_as_it_comes
 from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
-from .conntrack.insert cimport conn_delete
+from .conntrack.insert cimport conn_delete, conn_flush
 from .conntrack.lookup cimport find_tuple
 from .frames cimport first_outside, frames_t, run_frames, walk_alone
 from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HELP_MASTER
@@ -1158,6 +1158,11 @@ cdef class Datapath:
             forget_routes(&self.e)
             if hooks_are_new:
                 pick_up_windows(&self.e)
+
+    def flush(self):
+        """Delete all connections; return how many there were."""
+        with self:
+            return conn_flush(&self.e)
 
     def flush_masqueraded(self, uint32_t iface, addr=None):
         """Delete what was masqueraded on an interface, with one address only if given (masq_device_event); how many."""

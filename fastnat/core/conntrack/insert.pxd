@@ -9,7 +9,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from ..types cimport (acct_t, bucket_t, CONN_COUNTED, CONN_HELPED, CONN_LIVE, CONN_MARKED, conn_t, engine_t,
                       EVENT_DESTROY, fn_ctz, fn_hash_stage, fn_prefetch_write, fn_tags_equal, FN_NONE, fn_unlikely, help_t, HELPER_PPTP,
-                      IPS_ASSURED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
+                      IPS_ASSURED, IPS_CONFIRMED, IPS_DYING, IPS_NAT_CLASH, IPS_SRC_NAT_DONE, STAT_DELETE, STAT_DROP, STAT_EARLY_DROP,
                       pkt_t, tuple_t)
 from ..helpers.expect cimport (find_expect, forget_expects, GRE_KEYS, help_of, help_of_master,
                                sibling_tuple, take_help, unlink_expect)
@@ -156,6 +156,17 @@ cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
     fn_hash_stage(e.key, messages, hashes, 3)
     fetch_links(e, &e.conns[ct], hashes)
     conn_unlink(e, ct, hashes)
+
+
+cdef inline uint32_t conn_flush(engine_t *e) noexcept nogil:
+    # conn_flush: delete all connections, those with NAT_CLASH too (nf_ct_iterate_cleanup). => How many there were.
+    cdef uint64_t before = e.confirmed
+    cdef uint32_t i
+    for i in range(e.high_water):
+        # the tunnel of a PPTP connection is deleted with it
+        if e.conns[i].flags & CONN_LIVE and e.conns[i].status & IPS_CONFIRMED:
+            conn_delete(e, i)
+    return <uint32_t>(before - e.confirmed)
 
 
 cdef inline void conn_kill(engine_t *e, pkt_t *p) noexcept nogil:
