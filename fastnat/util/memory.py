@@ -18,6 +18,8 @@ PAGE = 4096
 MAP_NORESERVE = 0x4000
 # Linux 5.14; the mmap module does not name it
 MADV_POPULATE_WRITE = 23
+# that Python has made since it last collected: so many it looks through in milliseconds
+FEW_OBJECTS = 50_000
 
 
 def reserve(count: int, dtype: np.dtype[Any], prefault: bool = False, sparse: bool = False) -> NDArray[Any]:
@@ -83,7 +85,8 @@ def no_garbage() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():
+            # the count walks over all that a program has frozen: not where the collector has little to do anyway
+            if gc.get_count()[0] > FEW_OBJECTS and not gc.get_freeze_count():
                 # all objects become old ones: as young ones they would all be looked through at once
                 gc.freeze()
                 gc.unfreeze()
