@@ -14,7 +14,7 @@ ASAN   := PYTHONMALLOC=malloc PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-fi
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=3072:hard_rss_limit_mb=6000:handle_segv=2
 
 # pytest over a build of its own: -P keeps the working directory, and with it the release build, out of the path; TESTS= for some,
-# QUICK=1 for those that are not slow
+# QUICK=1 for those that are not slow: what `make test` leaves out as said again is quick
 # the documents and the figures only do at length what the other tests do; the last four are about the release build and the sources.
 # The laboratory is Python over batches that the other tests send, too: the sanitizers leave it out, as it is slow under them
 CHECK   = -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") $(or $(TESTS),tests/unit tests/behaviour tests/fuzz $(if $(filter checked,$@),tests/laboratory)) \
@@ -26,9 +26,10 @@ CHECK   = -m pytest $(PAIR) -q -p no:cacheprovider $(if $(QUICK),-m "not slow") 
 	mutants fuzz soak package layout man
 demo: $(VENV)/.built
 	$(BIN)/fastnat exhaust
-# without root, network namespaces, a fixed port or a clock
+# without root, network namespaces, a fixed port or a clock; tests/README.md says what is slow, and what again
 test: $(VENV)/.built
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" tests/unit tests/behaviour tests/laboratory
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not again" \
+		tests/unit tests/behaviour tests/laboratory
 # all that is run, as CI runs it
 check: lint test rest
 # what `lint` and `test` leave out; slow tests run on the release build alone: under the sanitizers they take half an hour, by hand. What fuzzers
@@ -44,7 +45,7 @@ rest: $(VENV)/.built
 	$(MAKE) package
 	$(MAKE) bench-instructions
 slow: $(VENV)/.built
-	FASTNAT_LONG=1 $(BIN)/python -m pytest $(PAIR) -m "slow or drawn" tests/unit tests/behaviour tests/laboratory
+	FASTNAT_LONG=1 $(BIN)/python -m pytest $(PAIR) -m "slow or drawn or again" tests/unit tests/behaviour tests/laboratory
 	$(BIN)/python -m pytest tests/fuzz
 bench: $(VENV)/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only -q

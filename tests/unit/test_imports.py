@@ -1,6 +1,7 @@
 """No circle of imports: neither among the modules, those within functions included, nor among the steps of the core."""
 
 import ast
+import functools
 import re
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
@@ -49,7 +50,9 @@ def steps():
     return found
 
 
+@functools.cache
 def modules():
+    """Return which modules of ours each of them imports."""
     paths = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
     return {name: imported(path, paths) for name, path in paths.items()}
 
