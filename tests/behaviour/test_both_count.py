@@ -76,6 +76,7 @@ def told(family, seed, profile):
     )
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 40))])
 def test_both_families_count_alike(seed, profile):

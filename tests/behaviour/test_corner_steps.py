@@ -44,6 +44,7 @@ def clients(family, n):
 MASQUERADE = "*nat\n-A POSTROUTING -o r1 -j MASQUERADE {}\nCOMMIT\n"
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("proto", ["tcp", "udp", "sctp"])
 @pytest.mark.parametrize(("sport", "first", "last"), [(1, 1, 511), (511, 1, 511), (512, 600, 1023), (1023, 600, 1023)])
@@ -129,6 +130,7 @@ def test_a_dscp_takes_the_place_of_the_old_one_and_ecn_stays(family, before, set
     assert (out.tos if family == 4 else out.tc) == after
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_what_recent_has_seen_is_known_after_a_restore(family, tmp_path):
     """The fifth packet within the time is the first to be dropped, wherever between them the engine was saved."""
@@ -234,6 +236,7 @@ def test_without_its_tunnel_a_pptp_connection_has_no_keys():
     assert tunnel() == ["0x0"]
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_of_a_host_that_speaks_to_itself_the_reply_is_found_wherever_the_table_grows(family):
     """Of two equal tuples the kernel finds the reply, which it puts in front (__nf_conntrack_hash_insert)."""

@@ -147,6 +147,7 @@ FORMS = {
 }  # fmt: skip
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(

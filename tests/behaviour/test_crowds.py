@@ -99,6 +99,7 @@ def told(seed, family, profile, room):
     return said, nat
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 120))])
 def test_bitmaps_and_single_probes(family, seed, monkeypatch):

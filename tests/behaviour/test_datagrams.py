@@ -139,6 +139,7 @@ def frames(nat, parts, ifaces, now):
 def drawn(test):
     """Return a test of both families, all rules and some seeds; it is given what draws, a node and the seed."""
 
+    @pytest.mark.one_of(3)
     @pytest.mark.parametrize("seed", SEEDS)
     @pytest.mark.parametrize("name", RULES)
     @FAMILIES

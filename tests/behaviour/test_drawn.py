@@ -82,6 +82,7 @@ def met(nat):
     return [int(n) for n in re.findall(r"counter packets (\d+)", nat.list_nft())]
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("hook", ["prerouting", "ingress", "input"])
 def test_for_whom_the_frame_of_a_packet_is(family, hook):
@@ -130,6 +131,7 @@ def test_to_whom_the_frame_of_a_packet_goes(family):
         assert met(nat) == [*(int(mac == one) for one in macs), 1], dst
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("field", ["saddr", "daddr", "sport", "dport"])
 def test_what_a_rule_writes_in_front_of_conntrack_has_come_so(family, field):
@@ -176,6 +178,7 @@ STRAY = [SYN, SYN, SYN | ACK, ACK, ACK | FIN, RST, RST | ACK, 0, FIN]
 ANSWERED = [[(1, SYN), (0, ACK)], [(1, SYN), (0, SYN | ACK)], [(0, SYN), (1, ACK)], [(1, SYN), (0, ACK), (1, RST)]]
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 30))])
 def test_lives_of_headers_with_stray_segments(family, seed):

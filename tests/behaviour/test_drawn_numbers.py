@@ -82,6 +82,7 @@ def test_numgen_random_scales_what_is_drawn(family, seed):
     assert marks[out["conn"]].tolist() == wanted
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("buckets", [1, 2, 5])
 def test_a_chain_takes_as_many_as_was_drawn(family, buckets):

@@ -38,6 +38,7 @@ def change_timeouts(nat, rng):
     nat.reload()
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("remember", [True, False])
 @SEEDS
@@ -75,6 +76,7 @@ def test_timeouts_that_change_on_the_way(family, remember, seed):
     assert nat.next_expiry is None
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @SEEDS
 def test_connections_of_ipvs_end_when_they_are_due(family, seed):

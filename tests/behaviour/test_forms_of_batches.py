@@ -49,6 +49,7 @@ def in_parts(nat, batch, times, sizes):
     return np.concatenate(out)
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_headers(seed):
     case = random_case(seed)
@@ -76,6 +77,7 @@ def without_rest(data):
     return data[: 40 + int.from_bytes(data[4:6])] if data[:1] >= b"\x60" else data
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_bytes(seed):
     case = random_case(seed)

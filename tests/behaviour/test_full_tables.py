@@ -14,6 +14,7 @@ from fastnat.core.layout import FN_GROUP_BUCKETS
 ROOM = FN_GROUP_BUCKETS * 12
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("remember", [True, False])
 @pytest.mark.parametrize("seed", range(3))

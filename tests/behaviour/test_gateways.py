@@ -4,6 +4,7 @@ Each recording is a difference that random nodes beside the kernel once had, mad
 """
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -22,20 +23,18 @@ def test_same_as_recorded(path, tmp_path):
     gateway.check(json.loads(path.read_text()), tmp_path)
 
 
-def test_replay_in_batches_says_the_same(tmp_path):
-    """All packets of a recording in one batch leave as they do one by one."""
-    for path in RECORDED:
-        said = json.loads(path.read_text())
-        if any(p[0] in (gateway.RELOAD, gateway.PAUSE) for p in said["packets"]):
-            continue
-        for name, text in said["files"].items():
-            (tmp_path / name).write_text(text)
-        node = fastnat.Node.load(tmp_path)
-        for name in said["files"]:
-            (tmp_path / name).unlink()
-        ifaces, data = [p[0] for p in said["packets"]], [bytes.fromhex(p[1]) for p in said["packets"]]
-        times = [said["epoch"]] * len(ifaces)
-        one = list(replay(fastnat.Engine(node, epoch=0.0), map(Captured, times, ifaces, data)))
-        run = Replay(fastnat.Engine(node, epoch=0.0))
-        together = [line for answers in run.run([Batch(times, ifaces, data)]) for line in answers.lines()]
-        assert together == [a.line for a in one], path.stem
+@pytest.mark.one_of(4)
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_replay_in_batches_says_the_same(path, tmp_path):
+    """All packets of a recording in one batch leave as they do one by one; up to where its rules change, if they do."""
+    said = json.loads(path.read_text())
+    for name, text in said["files"].items():
+        (tmp_path / name).write_text(text)
+    node = fastnat.Node.load(tmp_path)
+    packets = [*takewhile(lambda p: p[0] not in (gateway.RELOAD, gateway.PAUSE), said["packets"])]
+    ifaces, data = [p[0] for p in packets], [bytes.fromhex(p[1]) for p in packets]
+    times = [said["epoch"]] * len(ifaces)
+    one = list(replay(fastnat.Engine(node, epoch=0.0), map(Captured, times, ifaces, data)))
+    run = Replay(fastnat.Engine(node, epoch=0.0))
+    together = [line for answers in run.run([Batch(times, ifaces, data)]) for line in answers.lines()]
+    assert together == [a.line for a in one]

@@ -113,6 +113,7 @@ def outcome(out):
     return out["verdict"].tolist(), out["ctinfo"].tolist(), out["reason"].tolist()
 
 
+@pytest.mark.one_of(4)
 @FAMILIES
 @pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 2, 5])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))])
@@ -185,6 +186,7 @@ def test_each_shard_runs_its_frames_as_an_engine_alone(timed):
     twins.close()
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_any_bytes_are_somebodys(family):
     """Cut, odd and random datagrams: each is decided, by one shard, as one engine decides it, ports apart."""

@@ -118,6 +118,7 @@ def conversation(proto, ip, ends):
         numbers[who] += len(text)
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))])
 @pytest.mark.parametrize("proto", ["ftp", "ftp6", "pptp"])
 def test_every_word_of_a_helper(proto, seed):

@@ -951,6 +951,7 @@ def compare_with_model(draw):
         assert line[-2:] == model.counts(*key, server)
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("scheduler", ["lc", "wlc"])
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3), (2, 4, 1), (0, 3, 3), (5, 0, 1)])
 def test_the_server_with_the_fewest_connections_by_a_list(scheduler, weights):

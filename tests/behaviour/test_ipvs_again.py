@@ -185,6 +185,7 @@ def random_saved(draw, family):
     return ("\n".join(lines) + "\n").format(**shown(family))
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 20))])
 def test_who_loads_the_same_again_goes_on_as_if_nothing_was(family, seed):

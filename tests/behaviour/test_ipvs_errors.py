@@ -73,6 +73,7 @@ def test_errors_about_packets_of_a_service_in_either_direction(family, gone):
         nat.check()
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("sloppy", [0, 1])
 def test_chunks_that_open_a_connection(family, sloppy):

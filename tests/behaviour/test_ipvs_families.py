@@ -90,6 +90,7 @@ def test_answers_of_a_server_are_routed_as_what_the_node_sends(family, rule, dev
     nat.check()
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("kind", ["fwmark", "port", "every port"])
 def test_a_persistent_client_keeps_its_server_over_a_restore(family, kind, tmp_path):

@@ -89,6 +89,7 @@ def test_restore(family, less, tmp_path):
         other.check()
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("jiffies", [-2, -1, 0, 1, 2, 250])
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
@@ -132,6 +133,7 @@ def filtered(rng, family):
     return node
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("seed", some(24, 8))
 def test_who_comes_by_another_device(family, seed):
@@ -176,6 +178,7 @@ def test_rules_of_nftables_find_nothing_behind_the_end_of_a_header(family, proto
     assert met == []
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("seed", some(6, 1))
 def test_sets_of_nftables_that_fill_and_empty(family, seed):
@@ -239,6 +242,7 @@ def test_more_rules_than_a_memo_counts(family):
     assert_walked_alike(family, rules)
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_many_rules_between_few_that_match(family):
     """As many walked, and few enough matches for a memo."""
@@ -263,6 +267,7 @@ def test_policies_count_beside_chains_of_nftables(family):
     assert "counter packets 7 bytes 700" in nat.list_nft()
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_both_directions_have_one_symhash(family):
     """skb_get_hash does not ask which end speaks; also where a host speaks to itself, and ports alone differ."""

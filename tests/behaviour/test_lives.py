@@ -132,6 +132,7 @@ def state(nat, family):
     return records.tobytes(), tcp[of_tcp].tobytes(), nat.stats, nat.save_rules(family)
 
 
+@pytest.mark.one_of(4)
 @pytest.mark.parametrize("profile", ["linux-6.18", pytest.param("linux-5.4", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("rules", RULES)

@@ -25,6 +25,7 @@ def taken(node, text, commands=""):
     return True
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("commands", RECORDED["commands"])
 def test_the_same_commands_are_refused(commands):
     assert [
@@ -33,6 +34,7 @@ def test_the_same_commands_are_refused(commands):
     ] == RECORDED["commands"][commands]
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("statement", RECORDED["hooks"])
 def test_the_same_hooks_take_a_statement(statement):
     there = [base for base in refusals.HOOKS if taken(make_dual(), refusals.in_hook(base, statement))]

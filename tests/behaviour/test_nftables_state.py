@@ -58,6 +58,7 @@ def answers(engine, seed, start):
     return [results.tobytes() for results in found], engine.list_nft()
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("seed", range(6))
 def test_an_engine_out_of_a_file_goes_on_as_the_one_that_was_saved(tmp_path, seed):
     rng = random.Random(seed)
@@ -345,6 +346,7 @@ def marks(r, name):
     return f"chain {name} {{ type filter hook {hook} priority {r.choice([0, 0, 5])}; {said}; }}"
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_base_chains_keep_their_order_where_rules_are_saved_as_text(tmp_path, seed):
     """Of one priority the chain made last runs first, and a listing has the order of tables."""
@@ -390,6 +392,7 @@ def mark_of(engine):
     return next(iter(engine.conntrack)).mark
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("kind", ["type ipv4_addr; flags interval;", "type ipv4_addr . inet_service; flags interval;",
                                   "type ipv4_addr; size 9;",
                                   "type ipv4_addr : mark;", "type ipv4_addr; flags timeout;"])  # fmt: skip
@@ -437,6 +440,7 @@ def declared(times, elements, more=""):
     return f"table ip a {{ set b {{ {own}; }} }}\n"
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("seed", range(12))
 def test_a_set_that_is_declared_again(seed, at_once):

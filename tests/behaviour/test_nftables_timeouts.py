@@ -49,6 +49,7 @@ OPENED = [(False, SYN), (True, SYN | ACK), (False, ACK)]
 CLOSED = [*OPENED, (False, FIN | ACK), (True, FIN | ACK), (False, ACK)]
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize(
     ("rules", "flags", "seconds"),
     [

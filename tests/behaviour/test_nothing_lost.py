@@ -59,6 +59,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_call_that_is_refused_changes_nothing_in_either_family(name, version):
@@ -73,6 +74,7 @@ def test_a_call_that_is_refused_changes_nothing_in_either_family(name, version):
     nat.check()
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_group_that_refuses_a_batch_changes_nothing_in_any_shard(version):
     group = fastnat.EngineGroup(dual_stack(), ["cni0"], shards=2)

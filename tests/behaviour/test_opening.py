@@ -181,6 +181,7 @@ def leading(seed):
     return "\n".join(rules)
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 60))])
@@ -193,6 +194,7 @@ def test_both_ways_lead_to_the_same(seed, profile, version):
     assert_alike(engines, batch, times, version)
 
 
+@pytest.mark.one_of(4)
 @SEEDS
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @EVERY_KIND
@@ -201,6 +203,7 @@ def test_both_ways_give_the_same(name, seed, crowd, room, profile):
     assert_alike(engines, *traffic(engines[0], 6000, seed, crowd), 4)
 
 
+@pytest.mark.one_of(3)
 @SEEDS
 @EVERY_KIND
 def test_both_ways_give_the_same_in_ipv6(name, seed, crowd, room):
@@ -225,6 +228,7 @@ def crowding(seed):
     return "\n".join(rules)
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 40))])

@@ -142,6 +142,14 @@ ROWS = re.compile(
     r"/(v6_.*|address_range|byte_rates|connbytes|connlimit|cut|hashlimit|persistent|quota|segment_sizes|set_masks|sets|templates)\.json"
 )
 
+# what takes longest and counts or compares what steps of both families share: `make test` asks it over IPv4
+LONG = {
+    "test_a_window_of_a_hundred_ports_may_miss_some", "test_bitmaps_change_no_answer_however_little_memory_they_have",
+    "test_bitmaps_know_which_owners_give_way", "test_engines_in_threads_do_not_disturb_each_other",
+    "test_fetching_services_ahead_changes_no_answer", "test_no_answer_depends_on_the_key",
+    "test_no_connection_is_refused_for_want_of_a_table_slot", "test_random_packets_and_a_model",
+    "test_ten_thousand_services_cost_as_many_rules_as_ten", "test_two_threads_on_one_group",
+}  # fmt: skip
 
 group, nat = test_group.group, test_helpers.nat
 # what FTP says in place of PORT; the kernel writes an address of IPv6 in full
@@ -165,15 +173,24 @@ def translated(test):
     def copy(*given, **named):
         return test(*given, **named)
 
-    copy.pytestmark = []
+    copy.pytestmark, one_of = [], 3
     for mark in getattr(test, "pytestmark", ()):
         if mark.name == "parametrize":
             names, rows = mark.args
             mark = pytest.mark.parametrize(names, [r for r in rows if not ROWS.search(str(r))], **mark.kwargs).mark
-        copy.pytestmark.append(mark)
+        if mark.name == "one_of":
+            one_of = mark.args[0]
+        else:
+            copy.pytestmark.append(mark)
+    # other rows than of IPv4, where those are few; of one row that one
+    if any(mark.name == "parametrize" and len(mark.args[1]) > 1 for mark in copy.pytestmark):
+        copy.pytestmark.append(pytest.mark.one_of(one_of, 1).mark)
+    if test.__name__ in LONG:
+        copy.pytestmark.append(pytest.mark.again.mark)
     return copy
 
 
+assert LONG <= {name for module in CHOSEN for name in vars(module)}
 for module, not_these in CHOSEN.items():
     assert set(not_these) <= set(vars(module)), module
     for name, function in vars(module).items():

@@ -52,6 +52,7 @@ def drawn(rng):
     return "".join(texts) + f"*nat\n{rng.choice(NAT)}\nCOMMIT\n"
 
 
+@pytest.mark.one_of(4)
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 200))])
 def test_rules_beside_nat(seed):
     rng = np.random.default_rng(seed)

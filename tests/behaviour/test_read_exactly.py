@@ -81,6 +81,7 @@ def spoken(family, name):
 
 
 # of IPv6 the kernel has no helper of PPTP
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(
     ("name", "family"),
     [(n, f) for n in ("tftp", "ftp", "ftp, the server", "pptp") for f in (4, 6) if f == 4 or n != "pptp"],
@@ -104,6 +105,7 @@ def test_what_lies_behind_a_datagram_is_not_read(name, family):
     assert announced == [size >= least for size in range(len(whole) + 1)]
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("seed", range(2))
 def test_the_edges_of_selective_acknowledgements(family, seed):

@@ -73,6 +73,7 @@ def traffic(nat, n, seed):
     )
 
 
+@pytest.mark.one_of(4)
 @pytest.mark.parametrize("rules", [RULES, RULES + MANGLE], ids=["nat", "nat and mangle"])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("wide", [1, 10**6], ids=["rules fetched ahead", "not"])
@@ -119,6 +120,7 @@ WAYS = json.loads(lzma.decompress((bounds.FOLDER / "ways.json.xz").read_bytes())
 PLAIN = [n for n, said in enumerate(WAYS) if "rules.nft" not in said["files"]]
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("n", [pytest.param(n, marks=pytest.mark.slow if k > 3 else []) for k, n in enumerate(PLAIN)])
 def test_addresses_beside_each_other(n, tmp_path):
     """At the ends of networks and of what addrtype, rpfilter and routes ask for: no class holds two answers."""

@@ -85,6 +85,7 @@ def random_node(rng, family):
     return node
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 60))])
 def test_every_packet_takes_the_way_of_its_own(family, seed):
@@ -170,6 +171,7 @@ def translations(rng, family):
     return "*nat\n" + "\n".join(lines) + "\nCOMMIT\n"
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
@@ -215,6 +217,7 @@ def test_every_connection_is_translated_as_by_itself(family, profile, seed):
         assert counts[1:] == counts[:1] * 2
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize(
     "zone", ["-p udp --dport 53 -j CT --zone 7", "-p udp --dport 53 -j CT --zone-orig 7", "-j MARK --or-mark 2"]

@@ -1,12 +1,11 @@
 """A node whose table is a dump of `conntrack -L`: what goes on there is what went on before."""
 
-import json
-import lzma
 import random
 import re
 
 import pytest
-from kernel import gateway, walks
+from behaviour.test_walks import RECORDED
+from kernel import gateway
 from kernel.gateway import PAUSE, RELOAD
 
 import fastnat
@@ -17,7 +16,7 @@ REMEMBERED = re.compile(
     r"mode nth|-m limit|limit rate|recent|hashlimit|quota|numgen|--helper|ct helper set|SET |socket|statistic"
 )
 KINDS = ("gateways", "nftables", "segments", "chunks")
-WALKS = {kind: json.loads(lzma.decompress((walks.FOLDER / f"{kind}.json.xz").read_bytes())) for kind in KINDS}
+WALKS = {kind: RECORDED[kind] for kind in KINDS}
 # of each kind a tenth in make test
 EVERY = [
     pytest.param(kind, n, marks=pytest.mark.slow if n % 10 else [])
@@ -63,6 +62,7 @@ def is_part(packet):
     return 44 in (packet[6], *packet[40:41])
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(("kind", "n"), EVERY)
 def test_goes_on_from_a_dump(kind, n, tmp_path):
     """A recorded walk goes on in an engine that begins with the table, the rules and the counters of the first one.

@@ -186,6 +186,7 @@ def compare(quick, plain, version):
     quick.stacks[version].core.check_invariants()
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("seed", [*range(10), *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 40))])
 def test_headers(monkeypatch, seed, version):
@@ -217,6 +218,7 @@ def test_datagrams(monkeypatch, seed):
     compare(quick, plain, 4)
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_kind_of_run_is_looked_up(monkeypatch, version):
     """The comparison would hold for an engine that walks every rule, too."""

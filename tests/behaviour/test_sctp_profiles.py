@@ -77,6 +77,7 @@ TAGS = {
 }  # fmt: skip
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("who", ["client", "server"])
 @pytest.mark.parametrize("name", TAGS)
 @pytest.mark.parametrize("profile", ["linux-5.4", "linux-6.18"])

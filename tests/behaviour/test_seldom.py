@@ -14,6 +14,7 @@ from fastnat import EngineGroup, Verdict
 SYN = 2
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("timed", [False, True])
 def test_no_packet_is_passed_over_where_a_batch_of_a_shard_pauses(family, timed):
@@ -31,6 +32,7 @@ def test_no_packet_is_passed_over_where_a_batch_of_a_shard_pauses(family, timed)
     group.close()
 
 
+@pytest.mark.one_of(3)
 @FAMILIES
 @pytest.mark.parametrize("last", [2036, 2098, 2099, 2126])
 def test_a_search_begins_anew_behind_the_last_16_bit_offset(family, last):
@@ -54,6 +56,7 @@ def test_a_search_begins_anew_behind_the_last_16_bit_offset(family, last):
     assert engines[1].core_of(family).tables["bitmaps"] > 0
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 def test_bitmaps_that_give_way_leave_all_others_where_they_are_found(family):
     """Many crowded destinations and memory for few of them: keys of one slot stand behind each other in the index."""

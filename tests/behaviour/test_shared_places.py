@@ -67,6 +67,7 @@ def answers(batch, out, device):
     return made[(out["verdict"] == Verdict.FORWARD) & np.isin(batch["proto"], (6, 17))]
 
 
+@pytest.mark.one_of(2)
 @FAMILIES
 @pytest.mark.parametrize("memos", [1, 4, 32])
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 24))])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nodes import flows, make_node
+from nodes import examples, flows, make_node
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
@@ -45,7 +45,7 @@ def test_chains_nest_as_deep_as_they_like(levels):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_depth_is_the_longest_way_over_all_callers(data):
     """Random call graphs without loops: the stack is as deep as the deepest walk, however often chains were seen."""
     n = data.draw(st.integers(1, 40))
@@ -134,7 +134,7 @@ COMMIT
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["", "--random-fully"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_port_search_that_evicts_connections_of_its_own_source(seed, options):
     """Two services behind one backend, few ports: what was the newest of the source may be gone after the search."""
     draw = np.random.default_rng(seed)
@@ -284,7 +284,7 @@ def test_a_fork_does_not_look_at_the_node(before, after, tmp_path):
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_arrays_that_share_memory_are_refused(a, b, c, frames):
     """Whatever overlaps what is written is refused before a packet runs; everything else is taken."""
     nat = fastnat.Engine(make_node(), max_connections=100)
@@ -372,6 +372,7 @@ def test_a_thread_with_a_small_stack():
     on_a_thread(work)
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("calls", [
     ("process", "process"), ("process", "fork"), ("process", "conntrack"), ("fork", "process"), ("process", "save"),
     ("process", "reload"), ("process", "packet"),
@@ -491,7 +492,7 @@ def test_a_signal_handler_cannot_run_the_engine_it_interrupts():
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_no_answer_depends_on_the_key(key, seed):
     draw = np.random.default_rng(seed)
     engines = [fastnat.Engine(make_node(), key=k, max_connections=5000, events=100_000) for k in (None, key)]
@@ -512,7 +513,7 @@ def test_no_answer_depends_on_the_key(key, seed):
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0, 600, 2000, 20_000]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_bitmaps_change_no_answer_however_little_memory_they_have(seed, size):
     """Crowded peers, more of them than bitmaps or pages: the ports are those that probing one by one finds."""
     rules = "*nat\n-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 2000-2063 --random-fully\nCOMMIT\n"
@@ -539,7 +540,7 @@ def test_bitmaps_change_no_answer_however_little_memory_they_have(seed, size):
     st.sampled_from(["linux-6.18", "linux-5.4"]),
     st.sampled_from(["2000-2023", "2000-2063", "2000-2099"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_bitmaps_know_which_owners_give_way(seed, profile, ports):
     """Few ports, TCP that opens, closes and opens again: a SYN takes over what it would take over without bitmaps."""
     rules = f"*nat\n-A POSTROUTING -o eth0 -p tcp -j MASQUERADE --to-ports {ports}\nCOMMIT\n"

@@ -41,6 +41,7 @@ def written_at_odd(options, wanted):
     return "MSS" in names and options != wanted and before % 2 == 1
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("how", [SET, CLAMP])
 @pytest.mark.parametrize("seed", range(12))
 def test_options_of_every_form(how, seed):

@@ -25,6 +25,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(("kind", "n"), EVERY)
 def test_same_as_the_kernel(kind, n, tmp_path):
     gateway.check(RECORDED[kind][n], tmp_path)

@@ -92,6 +92,7 @@ def strict(text):
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("seed", [s if s < 3 else pytest.param(s, marks=pytest.mark.slow) for s in range(examples(40))])
 def test_any_command_answers_about_any_node(tmp_path, seed):
     """In text, JSON and CSV, twice the same; and what plan says of translation exhaust says, too."""
@@ -135,25 +136,26 @@ def test_any_command_answers_about_any_node(tmp_path, seed):
             assert bool(told["addresses"]) == bool(other["runs"][0]["translated"])
 
 
-def test_doctor_takes_any_node_of_both_families(tmp_path):
+@pytest.mark.one_of(3)
+@pytest.mark.parametrize("four", ["none", "masquerade", "one port"])
+def test_doctor_takes_any_node_of_both_families(tmp_path, four):
     """Rules, routes and policy rules whose text tells no family are those that the file's name says."""
     dump = tmp_path / "dump"
     dump.write_text(
         "udp 17 29 src=10.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=198.51.100.10 sport=2 dport=1\n"
     )
-    for four in ("none", "masquerade", "one port"):
-        for six in RULES:
-            folder = tmp_path / f"{four} {six}"
-            router(four, six).save(folder)
-            default = '[{"dst": "default", "dev": "eth0", "flags": []}]'
-            everyone = '[{"priority": 32766, "src": "all", "table": "main"}]'
-            for name, text in {"route6.json": default, "rule.json": everyone, "rule6.json": everyone}.items():
-                (folder / name).write_text(text)
-            status, said, why = ask("doctor", dump, folder)
-            # 1: of what is dropped today an entry is stale
-            assert status in (0, 1), (four, six, why)
-            assert "failure " in said
-            assert f"{folder / 'route6.json'}: routes of IPv6" in why.replace("fastnat: ", "")
+    for six in RULES:
+        folder = tmp_path / f"{four} {six}"
+        router(four, six).save(folder)
+        default = '[{"dst": "default", "dev": "eth0", "flags": []}]'
+        everyone = '[{"priority": 32766, "src": "all", "table": "main"}]'
+        for name, text in {"route6.json": default, "rule.json": everyone, "rule6.json": everyone}.items():
+            (folder / name).write_text(text)
+        status, said, why = ask("doctor", dump, folder)
+        # 1: of what is dropped today an entry is stale
+        assert status in (0, 1), (six, why)
+        assert "failure " in said
+        assert f"{folder / 'route6.json'}: routes of IPv6" in why.replace("fastnat: ", "")
 
 
 def test_a_plan_of_what_is_not_translated_needs_no_address(tmp_path):
@@ -202,6 +204,7 @@ def test_a_trace_writes_ends_of_ipv6_as_urls_do(tmp_path):
     assert "two families" in ask("trace", tmp_path / "n", "-d", FAR[6])[2]
 
 
+@pytest.mark.again
 def test_seed_0_goes_before_that_of_the_scenario(tmp_path):
     question = tmp_path / "q.toml"
     question.write_text('[workload]\ndestinations = ["203.0.113.10:53"]\nflows = 60000\n[run]\nseed = 5\nseeds = 1\n')
@@ -216,6 +219,7 @@ def test_seed_0_goes_before_that_of_the_scenario(tmp_path):
     assert told()[:3] != told("--seed", "0")[:3]
 
 
+@pytest.mark.again
 def test_a_run_names_its_seeds_and_a_sweep_gives_the_same(tmp_path):
     question = tmp_path / "q.toml"
     question.write_text('[workload]\ndestinations = ["203.0.113.10:53"]\nflows = 60000\n[run]\nseed = 7\nseeds = 2\n')
@@ -263,6 +267,7 @@ def test_dashes_are_standard_input(tmp_path):
     assert pipe(b"", "report", "-", shell='"$@" <&-')[2] == "fastnat: -: standard input is closed; give a file\n"
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("seed", range(examples(40)))
 def test_a_dump_says_what_its_engine_says(seed):
     """Connections and ports in use, of every protocol, family and layout; and a trace what a packet meets."""

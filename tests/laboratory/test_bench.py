@@ -135,6 +135,7 @@ def test_times_of_two_builds_are_measured_in_turns(doc, monkeypatch):
     assert run(*words, "--fail-on", "new<+1000000%").exit_code == 1
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("other", ["nowhere", "/dev/null", "/bin/false"])
 def test_what_nothing_can_be_measured_against(doc, other):
     result = run("--from-json", doc["path"], "--against", other)

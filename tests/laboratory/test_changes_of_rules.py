@@ -43,6 +43,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(("way", "vary", "version", "family"), EVERY)
 def test_both_kinds_of_rules_are_changed_alike(way, vary, version, family):
     iptables, nft = WAYS[way]

@@ -114,6 +114,7 @@ def compared(a, b, most=FEW, seed=0):
     return compare([a, b], ["linux-6.18"] * 2, 60, seed, most)
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("name", ALIKE)
 def test_what_decides_alike_is_no_difference(name):
     found = compared(*map(node, ALIKE[name]), most=6_000)
@@ -121,6 +122,7 @@ def test_what_decides_alike_is_no_difference(name):
     assert found.packets >= 6_000
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n == "a number of connections" else ()) for n in OTHERWISE]
 )
@@ -131,6 +133,7 @@ def test_a_planted_difference_is_found(name):
     assert len(found.difference.sequence) <= 12
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("name", TIMEOUTS)
 def test_a_timeout_is_a_difference(name):
     found = compared(
@@ -167,6 +170,7 @@ SERVICES = """table ip kube {
 """
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize(("old", "new"), [("1.3:53", "1.4:53"), ("udp . 53", "udp . 54"), ("9.0/24", "9.0/25")])
 def test_packets_go_through_maps_to_the_chains_behind_them(old, new):
     found = compared(node(native=SERVICES), node(native=SERVICES.replace(old, new)))

@@ -33,6 +33,7 @@ def waiting(n):
     return "".join(WAITING.format(244 + k // 62500, k // 250 % 250, 2 + k % 250, port=1024 + k) for k in range(n))
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("held", [{}, {"rate": 500.0, "hold": 5.0}, {"rate": 500.0, "hold": "exp:5", "clients": 200}])
 @pytest.mark.parametrize(("there", "flows"), [(60_000, 1000), (64_512, 2000)])
 def test_ports_in_time_wait_are_taken_over_as_the_kernel_does(there, flows, held):

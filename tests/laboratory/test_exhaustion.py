@@ -49,6 +49,7 @@ def agree(first, failed, outcomes):
         assert abs(first - np.mean(times)) <= 3 * np.std(times) + 0.1
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("name", SMALL)
 def test_small_scale_agrees_with_the_recorded_kernel(name):
     """Ports of 100 and 300, timeouts of 4 s: UDP, and TCP with TIME_WAIT, whose ports linux-6.18 takes over."""

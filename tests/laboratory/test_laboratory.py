@@ -53,6 +53,7 @@ def test_what_was_written_is_read_as_what_it_was(doc, tmp_path):
     assert again.to_json()["runs"][1]["rows"] == doc.to_json()["runs"][1]["rows"]
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])
 def test_a_fork_with_a_seed_is_an_engine_of_that_seed(seed):
     """compare() compiles the rules of a variant once."""
@@ -160,6 +161,7 @@ def test_a_run_takes_as_long_as_its_packets_not_as_its_virtual_time(rate, hold, 
     assert engine.calls <= 20 * n + 5 * sum(map(len, kept))
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("command", ["exhaust", "sweep", "plan"])
 def test_loads_without_end_are_one_error(tmp_path, command):
     """Every flow lasts for years and is kept every 20 s."""

@@ -137,6 +137,7 @@ def test_parts_draw_the_flows_of_one_piece(flows, part, seed):
     assert (np.concatenate([p.batch for p in parts])["src"] == whole.batch["src"]).all()
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("load", [
     {"rate": 300.0, "hold": "exp:2"}, {"rate": 300.0, "hold": "pareto:1,1.1", "close": "rst"}, {},
     {"rate": 5.0, "hold": 50.0},

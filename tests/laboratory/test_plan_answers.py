@@ -173,6 +173,7 @@ def test_addresses_are_added_for_whatever_destination_is_translated():
     assert len({round(m.busiest) for m in made.values()}) == 1
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("who", [{"clients": 1}, {"iface": "local"}])
 def test_no_number_of_addresses_is_enough_for_one_client(who):
     work = Workload(WEB, "tcp", **{"rate": 60.0, "hold": 1.0, "clients": 300, "sport": "random", **who})
@@ -190,6 +191,7 @@ def test_a_plan_shows_what_it_is_at():
     assert all(0 < flows <= of for _, flows, of in told)
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("proto", [pytest.param("tcp", marks=pytest.mark.slow), "udp"])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_rate_holds_to_its_steady_state(proto, profile):

@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -44,6 +45,7 @@ def test_a_closed_pipe_ends_quietly_and_keeps_the_answer(place, words, status):
     assert (done.returncode, done.stderr) == (status, b"")
 
 
+@pytest.mark.one_of(4)
 @pytest.mark.parametrize("words", [["exhaust", "--flows", "1000"], ["trace", "--json"], ["--help"], ["check", "node"]])
 @pytest.mark.parametrize("where", ["/dev/full", "closed", "read-only"])
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])

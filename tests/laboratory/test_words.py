@@ -36,6 +36,7 @@ def saved(folder, rules="", native="", rules6=None, **sysctls):
     return folder
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(
     "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("no rule", "a filter alone") else ()) for k in NOT_TRACKED]
 )
@@ -119,6 +120,7 @@ LOADS = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize(
     ("proto", "sysctls", "hold", "replies"),
     [load if n % 3 == 0 else pytest.param(*load, marks=pytest.mark.slow) for n, load in enumerate(LOADS)],
@@ -333,6 +335,7 @@ def test_top_tells_programs_the_limit_that_it_tells_people(tmp_path):
     assert "or unanswered ones early for them" in ask("top", dump, "--node", folder)[1]
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("low", [600, 5000])
 def test_top_knows_the_ports_that_the_rules_of_a_node_give(tmp_path, low):
     """100 of 100 are in use: `top --node` says what `doctor` and `exhaust` say of them."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nodes import make_node
+from nodes import examples, make_node
 
 import fastnat
 from fastnat import ArgumentError, ClockError, EngineGroup, FastnatError, InputError, capture
@@ -74,8 +74,9 @@ def small(odd):
     return 3 if isinstance(odd, int) and 3 < odd < 1 << 48 else odd
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(odd=ODD, at=st.integers(0, 19))
 def test_odd_arguments_are_taken_or_refused(name, odd, at):
     nat = engine()
@@ -84,7 +85,8 @@ def test_odd_arguments_are_taken_or_refused(name, odd, at):
     nat.check()
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.drawn
+@settings(max_examples=examples(60), deadline=None)
 @given(odd=ODD, at=st.integers(0, 3))
 def test_odd_arguments_of_a_group(odd, at):
     group = EngineGroup(NODE, ["cni0"], max_connections=64)

@@ -55,6 +55,7 @@ def file_of(rng):
     return text
 
 
+@pytest.mark.one_of(2)
 @pytest.mark.parametrize("chunk", [1, 40, 1000, 1 << 20])
 def test_packets_are_those_that_are_read_one_by_one(chunk, tmp_path, monkeypatch):
     rng = random.Random(chunk)

@@ -88,6 +88,7 @@ def kind_of_rule(rng):
     return rule
 
 
+@pytest.mark.one_of(4)
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
 @pytest.mark.parametrize("family", [V4, V6])
 def test_random_rules_are_what_the_general_parser_makes_of_them(family, seed, monkeypatch):

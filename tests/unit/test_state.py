@@ -254,6 +254,7 @@ def talked(request, tmp_path_factory):
         return family, path, {name: file.read(name) for name in file.namelist()}
 
 
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize(("member", "field", "most", "proto"), LIMITS)
 def test_numbers_at_their_limits_are_taken_and_beyond_refused(talked, member, field, most, proto):
     family, path, arrays = talked
