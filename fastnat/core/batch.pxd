@@ -13,7 +13,6 @@ from .conntrack.insert cimport fetch_links, unlink_messages
 from .conntrack.lookup cimport candidate, dst16_count
 from .hooks cimport let_go, set_up, walk
 from .nat.known_ports cimport look_ahead_in_ports
-from .nat.port_bitmap cimport bitmap_find, set_run
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
 from .rules.nft_fetch_ahead cimport look_ahead_in_chains
@@ -28,7 +27,7 @@ from .tuples.hash cimport begin_packet, first_u16, source_tuple, tuple_hash
 from .tuples.rehash cimport is_crowded
 from .tuples.table cimport bucket_home
 from .shards cimport SHARD_ROOM
-from .tuples.tuple cimport asks_echo, conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto, tuple_with_dst
+from .tuples.tuple cimport asks_echo, conn_tuple, swap_ends, tuple_dport, tuple_equal, tuple_proto
 
 cdef enum:
     # packets decided behind each of the two fetches, of FN_STAGE

@@ -91,7 +91,7 @@ def kinds_of_sources(engine: Engine, family: Family, batch: NDArray[Any]) -> NDA
     """Return one number for each PACKET, equal where no rule on the way to one destination tells sources apart."""
     asked = AskedSources(engine.node.rules_of(family), family)
     by_class = classes_of(engine.core_of(family.version).arrays["class_start"], batch["src"]).astype(np.uint64)
-    if not asked.told:
+    if not asked.told or not len(batch):
         return by_class
     kinds = classes_of(starts_of(engine.node, asked.everywhere, family), batch["src"]).astype(np.uint64)
     _, first, where, counts = np.unique(

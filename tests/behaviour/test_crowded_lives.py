@@ -139,7 +139,7 @@ def process(engines, batch, times, version, form):
     return results[0]
 
 
-@pytest.mark.drawn
+@pytest.mark.one_of(3)
 @pytest.mark.parametrize("form", ["headers", "frames"])
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("profile", ["linux-6.18", "linux-5.4"])
