@@ -159,6 +159,10 @@ def untracked(rules, live):
     return processed(nat, batches(partial(UDP.packets, nat), 0))
 
 
+# calls until the bitmap of a server knows nearly all of its ports: each of them is looked up once
+LEARNING = 1500
+
+
 def crowd(proto, share, live, state="established"):
     """First packets that want one port towards a server, towards which a share of all ports is taken.
 
@@ -178,7 +182,7 @@ def crowd(proto, share, live, state="established"):
             packets = packets.copy()
             packets["tcp_flags"] = flags
             forwarded(nat, packets)
-    sources = 0x0AF40A00 + np.arange((ROUNDS + 100) * 32, dtype=np.uint32)
+    sources = 0x0AF40A00 + np.arange((ROUNDS + LEARNING) * 32, dtype=np.uint32)
     # with higher numbers than connections in TIME_WAIT, whose ports they may take over
     flags = SYN if proto == "tcp" else 0
     wanted = nat.packets(src=sources, sport=int(ports[0]), tcp_flags=flags, isn=20_000, **server)
@@ -188,7 +192,7 @@ def crowd(proto, share, live, state="established"):
             if conn != 0xFFFFFFFF and state != "closed":
                 nat.conntrack.delete(int(conn))
         call = partial(_note, nat, part, opened)
-        if n < 100:
+        if n < LEARNING:
             call()
         else:
             yield call, 32
