@@ -15,7 +15,7 @@ from ..conntrack.dump import Dump, Name, read
 from ..conntrack.port_spaces import PAIN, PortSpace, each_space, narrowed, seconds_left, spaces_of
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
-from ..exhaustion.source_nat import ANY, port_windows
+from ..exhaustion.source_nat import ANY, PortWindows
 from ..node import Node
 from ..node.nat_addresses import NatAddresses
 from ..node.timeouts import PREFIX
@@ -120,17 +120,17 @@ def _fields(s: PortSpace) -> dict[str, Any]:
 
 def fullest(spaces: Iterator[PortSpace], node: Node, rows: int) -> list[PortSpace]:
     """Return the port spaces of which the greatest share is in use, of the ports that the rules of a node give."""
-    windows = {
-        (version, proto): port_windows(node, family, proto) - {ANY}
-        for version, family in FAMILIES.items() for proto in ("tcp", "udp")
-    }  # fmt: skip
-    if not any(windows.values()):
+    windows = PortWindows(node)
+    if not any(windows.of(f, proto) - {ANY} for f in FAMILIES.values() for proto in ("tcp", "udp")):
         return list(islice(spaces, rows))
-    found = [
-        narrowed(s, windows.get((family_of(s.address).version, s.proto), set()))
-        for s in islice(spaces, max(rows, MOST_LOOKED_AT))
-    ]  # fmt: skip
+    found = [narrowed(s, windows_of(windows, s)) for s in islice(spaces, max(rows, MOST_LOOKED_AT))]
     return sorted(found, key=lambda s: -s.occupancy)[:rows]
+
+
+def windows_of(windows: PortWindows, s: PortSpace) -> set[tuple[int, int]]:
+    """Return the ports that rules give the address of a port space."""
+    family = family_of(s.address)
+    return windows.of(family, s.proto, family.to_int(s.address)) if s.proto in ("tcp", "udp") else set()
 
 
 def used_before(before: Mapping[Name, PortSpace], s: PortSpace) -> int:

@@ -126,18 +126,32 @@ class PortSpace:
         return self.used / self.ports
 
 
+def in_windows(every: NDArray[np.bool_], windows: set[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
+    """Return the windows of rules in which some ports are in use, and how many; none if most ports lie elsewhere.
+
+    every: bool[65536], which ports are in use. The fullest stands first, and any ports, 1024..65535, are no window: who
+    may have any has few of them in the windows of others.
+    """
+    named = np.array(sorted(windows - {(FIRST, FIRST + PORTS - 1)}), np.int64).reshape(-1, 2)
+    first, behind = named[:, 0], named[:, 1] + 1
+    sums, depth = np.append(0, np.cumsum(every)), np.zeros(FIRST + PORTS + 1, np.int64)
+    np.add.at(depth, first, 1)
+    np.add.at(depth, behind, -1)
+    inside = int((every & (np.cumsum(depth)[:-1] > 0)).sum())
+    used = sums[behind] - sums[first]
+    if 2 * inside < sums[-1]:
+        return []
+    fullest = np.lexsort((first, -used / (behind - first)))
+    return [((int(first[k]), int(behind[k]) - 1), int(used[k])) for k in fullest if used[k]]
+
+
 def narrowed(space: PortSpace, windows: set[tuple[int, int]]) -> PortSpace:
-    """Return a port space with the ports that a rule names, if most of those in use are among them.
+    """Return a port space with the ports that a rule names, if most of those in use are such ones.
 
     windows: the first and last ports that rules name. Of several the fullest is taken.
     """
-    best, every = space, space.every_port()
-    in_use = int(every.sum())
-    for window in windows:
-        there = replace(space, window=window)
-        if 0 < in_use <= 2 * there.used and there.occupancy > best.occupancy:
-            best = there
-    return best
+    found = in_windows(space.every_port(), windows)
+    return replace(space, window=found[0][0]) if found else space
 
 
 def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from ..addresses import FAMILIES, family_of
 from ..errors import InputError
-from ..exhaustion.source_nat import ANY, port_windows
+from ..exhaustion.source_nat import ANY, PortWindows
 from ..node import Node
 from ..node.model import NFT_LAST
 from ..util.files import read_text, scratch, standard_input, sysctl_name
@@ -80,13 +81,20 @@ class Evidence:
     said: list[str] = field(default_factory=list)
 
     def windows_of(self, address: str, proto: str) -> set[tuple[int, int]]:
-        """Return the first and last ports that rules name for an address's family and a protocol."""
-        return port_windows(self.rules, family_of(address), proto) - {ANY} if proto in ("tcp", "udp") else set()
+        """Return the first and last ports that rules name for an address and a protocol."""
+        family = family_of(address)
+        number = family.to_int(address)
+        return self.port_windows.of(family, proto, number) - {ANY} if proto in ("tcp", "udp") else set()
+
+    @cached_property
+    def port_windows(self) -> PortWindows:
+        """What the rules give, once all files are read."""
+        return PortWindows(self.rules)
 
     @property
     def windows(self) -> set[tuple[int, int]]:
         """All that they name."""
-        every = (port_windows(self.rules, family, proto) for family in FAMILIES.values() for proto in ("tcp", "udp"))
+        every = (self.port_windows.of(family, proto) for family in FAMILIES.values() for proto in ("tcp", "udp"))
         return set().union(*every) - {ANY}
 
     def sysctl(self, name: str) -> int | None:

@@ -21,7 +21,6 @@ from ..node.model import LOCAL
 from ..util.text import number_of
 from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
-from .spaces import Spaces
 from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, keeps_for, reach_of, steady
 from .variants import Variant, apply
 from .workload import Workload
@@ -123,8 +122,8 @@ def plan(
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
     base = Engine(node, profile, seed)
-    size = Spaces(base, work.proto, work.family).size
     reach = reach_of(base, work)
+    size = reach.size
     if not reach.tracked:
         found = steady(base, work, share, SHORTEST)
         return Plan(0.0, 0.0, 0.0, 0, found.fails, 0, 0, 0, found, size=size)

@@ -243,7 +243,7 @@ class Run:
         count = len(self.engine.conntrack)
         # a count reads the whole table: in long runs not every row has one of its own
         if len(self.rows) % self.each == 0 or self.tally.opened == self.work.flows:
-            self.occupancy = self.spaces.count() / self.spaces.size
+            self.occupancy = self.spaces.count()
         times = (self.row_probes / n, self.spent / n, moment)
         probes = (quantile(self.of_row, 0.5), quantile(self.of_row, 0.99))
         row = Row(self.tally.opened, count, self.occupancy, self.bad / n, *times, *probes)
@@ -400,7 +400,7 @@ def outcome_of(r: Run, before: dict[str, int]) -> Outcome:
         probes=np.trim_zeros(r.probes, "b").tolist(),
         stats=stats,
         max_connections=r.engine.max_connections,
-        bound=r.spaces.size * addresses * len(r.work.destinations),
+        bound=(r.spaces.ports or r.spaces.size * addresses) * len(r.work.destinations),
         expected=expected_of(r),
         by_destination=r.by_destination,
         window=r.spaces.size,

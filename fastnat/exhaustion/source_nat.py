@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..addresses import V4, Family
@@ -12,10 +13,14 @@ from ..iptables.model import MAP_IPS, PROTO_SPECIFIED, RANDOM_FULLY, Target
 from ..iptables.model import Rule as IptablesRule
 from ..nftables import text_of
 from ..nftables.tree import (
+    Concat,
+    Element,
     Elements,
     Expression,
+    Lookup,
     Match,
     Meta,
+    Named,
     Nat,
     Payload,
     Prefix,
@@ -32,7 +37,8 @@ TABLES = {4: ("ip", "inet"), 6: ("ip6", "inet")}
 SOURCE_NAT = ("SNAT", "MASQUERADE")
 NFT_RANDOM_FULLY = "fully-random"
 # the port search gives a client's port of 1024 and more one of these (nf_nat_l4proto_unique_tuple)
-ANY = (1024, 65535)
+Window = tuple[int, int]
+ANY: Window = (1024, 65535)
 
 
 @dataclass(frozen=True)
@@ -156,23 +162,77 @@ class Change:
         raise InputError("addresses=N: a snat statement of nftables takes its addresses from a map; change it there")
 
 
-def port_windows(node: Node, family: Family, proto: str) -> set[tuple[int, int]]:
-    """Return the first and last ports that rules name for a protocol; `ANY` for those that name none, or by a map."""
-    found = set()
+class PortWindows:
+    """The ports that the rules of a node give: each question is answered once."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._given: dict[tuple[int, str], list[tuple[int, int, Window]]] = {}
+
+    def of(self, family: Family, proto: str, address: int | None = None) -> set[Window]:
+        """Return the first and last ports that rules name for a protocol; `ANY` for those that name none.
+
+        address: only of rules that translate to it.
+        """
+        key = (family.version, proto)
+        if key not in self._given:
+            self._given[key] = list(_given(self.node, family, proto))
+        return {window for low, high, window in self._given[key] if address is None or low <= address <= high}
+
+
+def _given(node: Node, family: Family, proto: str) -> Iterator[tuple[int, int, Window]]:
+    """Yield the first and last address, and the ports, that each SNAT or MASQUERADE rule gives."""
+    own = [a.local for name, i in node.interfaces.items() if name != "lo" for a in i.addresses_of(family)]
+    # of rules alone nobody knows to what MASQUERADE translates
+    masquerade = [(a, a) for a in own] or [(0, family.full)]
     rules = node.rules_of(family)
     for table in rules.tables.values() if rules else ():
-        for chain in table.chains.values():
-            for rule in chain.rules:
-                t = rule.target
-                if t.name in SOURCE_NAT and rule.proto in (0, PROTOCOLS[proto]):
-                    low, high = sorted((t.min_proto, t.max_proto))
-                    found.add((low, high) if t.flags & PROTO_SPECIFIED else ANY)
+        for rule in (rule for chain in table.chains.values() for rule in chain.rules):
+            t = rule.target
+            if t.name in SOURCE_NAT and rule.proto in (0, PROTOCOLS[proto]):
+                low, high = sorted((t.min_proto, t.max_proto))
+                window = (low, high) if t.flags & PROTO_SPECIFIED else ANY
+                for ends in [(t.min_addr, t.max_addr)] if t.name == "SNAT" else masquerade:
+                    yield (*ends, window)
     change = Change(family)
     for native in node.nft.tables.values():
         for nft_rule in (r for c in native.chains.values() for r in c.rules if native.family in TABLES[family.version]):
             if asked_of(nft_rule) in ("", proto):
-                found.update(window_of(s) for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s))
-    return found
+                for s in (s for s in nft_rule.statements if isinstance(s, Nat) and change.concerns(s)):
+                    for addresses, window in said_by(s, native):
+                        known = _ends_of(addresses, family)
+                        for ends in masquerade if s.kind == "masquerade" else [known or (0, family.full)]:
+                            yield (*ends, window)
+
+
+def said_by(s: Nat, table: Table) -> Iterator[tuple[Expression | None, Window]]:
+    """Yield addresses and ports of a statement of nftables, of a map those of each element."""
+    where = s.address.table if isinstance(s.address, Lookup) else None
+    if isinstance(where, Named) and where.name in table.sets:
+        found: Sequence[Element] = table.sets[where.name].elements
+    else:
+        found = where.items if isinstance(where, Elements) else ()
+    if not found:
+        yield s.address, window_of(s.port)
+    for element in found:
+        data = element.data
+        if isinstance(data, Concat) and len(data.items) == 2:
+            yield data.items[0], window_of(data.items[1])
+        else:
+            yield data, window_of(s.port)
+
+
+def _ends_of(address: Expression | None, family: Family) -> tuple[int, int] | None:
+    """Return the first and the last of the addresses that a statement names; None where it names none."""
+    try:
+        if isinstance(address, Prefix) and isinstance(address.address, Value):
+            low = family.to_int(address.address.text) & family.mask_of(address.length)
+            return low, low | family.full & ~family.mask_of(address.length)
+        ends = (address.low, address.high) if isinstance(address, Range) else (address, address)
+        low, high = (family.to_int(end.text) for end in ends if isinstance(end, Value))
+    except (FastnatError, ValueError):
+        return None
+    return low, high
 
 
 def nft_sources(node: Node, family: Family) -> tuple[int, int] | None:
@@ -232,8 +292,8 @@ def asked_of(rule: Rule) -> str:
     return ""
 
 
-def window_of(s: Nat) -> tuple[int, int]:
+def window_of(port: Expression | None) -> Window:
     """Return the ports that a statement names."""
-    ends = (s.port.low, s.port.high) if isinstance(s.port, Range) else (s.port, s.port)
+    ends = (port.low, port.high) if isinstance(port, Range) else (port, port)
     numbers = [int(e.text) for e in ends if isinstance(e, Value) and e.text.isdecimal()]
     return (min(numbers), max(numbers)) if len(numbers) == len(ends) else ANY

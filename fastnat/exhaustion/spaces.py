@@ -1,7 +1,9 @@
 """The port spaces that a run fills: one for each NAT address and destination, and how many of its ports are in use.
 
-Of a connection its space stands in the reply tuple: NAT address, protocol, destination, zone; the port in use is the
-reply's destination port. Spaces are those of the run's own flows; whatever else the table holds in them counts too.
+Where rules give clients different ports of one address, as a carrier does for its subscribers, each of these ranges is
+a space of its own. Of a connection its space stands in the reply tuple: NAT address, protocol, destination, zone; the
+port in use is the reply's destination port. Spaces are those of the run's own flows; whatever else the table holds in
+them counts too.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..addresses import Family, end_text
+from ..conntrack.port_spaces import in_windows, ports_of
 from ..dtypes import PROTOCOLS, Reason, records_of
 from ..engine import Engine
 from ..util.mixing import ends_of, folded, scrambled
-from .source_nat import ANY, port_windows
+from .source_nat import ANY, PortWindows, Window
 from .workload import Workload, shares_of
 
 # spaces that ran out, of which an outcome keeps the worst
 MOST_NAMED = 8
-Key = tuple[int, int, int, int]
+# (NAT address, destination, its port, zone) as the table names a space, and with the first and the last port
+Place = tuple[int, int, int, int]
+Key = tuple[int, int, int, int, int, int]
 # (NAT address, destination, its port)
 Ends = tuple[int, int, int]
 
@@ -45,30 +50,44 @@ class Space:
         return f"{self.address} to {self.proto} {end_text(self.dst, self.dport)}{zone}"
 
 
-def window_of(engine: Engine, proto: str, family: Family) -> tuple[int, int]:
-    """Return the first and last port that SNAT gives: those of the rules where all of them name the same ones."""
-    windows = port_windows(engine.node, family, proto)
-    return windows.pop() if len(windows) == 1 else ANY
-
-
 class Spaces:
     """The port spaces of one run."""
 
     def __init__(self, engine: Engine, proto: str, family: Family) -> None:
         self.engine, self.proto, self.family = engine, proto, family
-        self.first, self.last = window_of(engine, proto, family)
+        self.windows = PortWindows(engine.node)
         self.addresses: set[int] = set()
         self.ends: set[int] = set()
-        # (NAT address, destination, its port, zone): the most ports in use
+        # the most ports in use
         self.most: dict[Key, int] = {}
         # spaces of the table as one number each: all that were looked at, and those of this run
         self.looked_at = np.zeros(0, np.uint64)
-        self.own: dict[int, Key] = {}
+        self.own: dict[int, Place] = {}
+
+    @property
+    def window(self) -> Window | None:
+        """The first and last port of every space of this run; None where rules give some other ones than others."""
+        addresses: list[int | None] = [*self.addresses] or [None]
+        found = {window for address in addresses for window in self.windows_of(address)}
+        return found.pop() if len(found) == 1 else None
+
+    def windows_of(self, address: int | None) -> set[Window]:
+        """Return the first and last ports that rules give an address; None: any address."""
+        return self.windows.of(self.family, self.proto, address) or {ANY}
+
+    @property
+    def ports(self) -> int:
+        """The ports of all NAT addresses of this run towards one destination, as far as it has used them."""
+        if window := self.window:
+            return len(self.addresses) * _size(*window)
+        spaces = {(address, first, last) for address, _, _, _, first, last in self.most}
+        return sum(_size(first, last) for _, first, last in spaces)
 
     @property
     def size(self) -> int:
-        """The ports of a space."""
-        return self.last - self.first + 1
+        """The ports of a space, of several the fullest."""
+        fullest = self.fullest_key()
+        return _size(*(fullest[4:] if fullest else self.window or ANY))
 
     def of_these(self, out: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which RESULT[n] have a NAT address of this run as their source."""
@@ -89,6 +108,9 @@ class Spaces:
     def demanded(self, work: Workload, expected: float) -> float:
         """Return what is expected of the busiest destination, as a share of its port spaces."""
         share, addresses = self.busiest_named(work), max(len(self.addresses), 1)
+        if len({key[4:] for key in self.most}) > 1:
+            # nobody says how many flows have which of them
+            return 0.0
         if share is None:
             # of each address and destination what it had at the most
             share, addresses = max(self.most.values(), default=0) / max(sum(self.most.values()), 1), 1
@@ -102,14 +124,15 @@ class Spaces:
         if before != (len(self.addresses), len(self.ends)):
             self.looked_at = self.looked_at[:0]
 
-    def count(self) -> int:
-        """Count the ports in use now; return those of the fullest space."""
+    def count(self) -> float:
+        """Count the ports in use now; return the share of the fullest space."""
         if not self.addresses:
-            return 0
-        core = self.engine.core_of(self.family.version)
+            return 0.0
+        core, window = self.engine.core_of(self.family.version), self.window
+        first, last = window or (0, ANY[1])
         conns = core.arrays["conns"][: core.high_water]
         reply = conns["tuples"][:, 1]
-        there = (conns["flags"] != 0) & (reply["dport"] >= self.first) & (reply["dport"] <= self.last)
+        there = (conns["flags"] != 0) & (reply["dport"] >= first) & (reply["dport"] <= last)
         there &= reply["proto"] == PROTOCOLS[self.proto]
         # of all records, as NumPy is slow to pick some
         ends = ends_of(reply["src"], reply["sport"])
@@ -119,10 +142,22 @@ class Spaces:
         if not np.isin(found, self.looked_at).all():
             self.look_at(keys, reply[there], ends[there])
         mine = np.isin(found, np.array(list(self.own), np.uint64))
-        for number, n in zip(found[mine].tolist(), used[mine].tolist(), strict=True):
-            key = self.own[number]
-            self.most[key] = max(self.most.get(key, 0), n)
-        return int(used[mine].max(initial=0))
+        most, ports, behind = 0.0, reply["dport"][there], np.cumsum(used)
+        # those of one space together
+        order = np.argsort(keys, kind="stable") if window is None else np.zeros(0, np.int64)
+        for k in np.flatnonzero(mine).tolist():
+            place, n = self.own[int(found[k])], int(used[k])
+            here = ports[order[behind[k] - n : behind[k]]]
+            for (low, high), taken in [(window, n)] if window else self.in_use(place[0], here):
+                key = (*place, low, high)
+                self.most[key] = max(self.most.get(key, 0), taken)
+                most = max(most, taken / _size(low, high))
+        return most
+
+    def in_use(self, address: int, ports: NDArray[np.uint16]) -> list[tuple[Window, int]]:
+        """Return where ports of an address that are in use lie, by what rules give, and how many they are."""
+        every = ports_of(ports)
+        return in_windows(every, self.windows_of(address)) or [(ANY, int(every[ANY[0] :].sum()))]
 
     def look_at(self, keys: NDArray[np.uint64], reply: NDArray[Any], ends: NDArray[np.uint64]) -> None:
         """Find out which of the spaces of a table are those of this run."""
@@ -148,14 +183,20 @@ class Spaces:
 
     def fullest(self) -> Space | None:
         """Return the space that was fullest at any count."""
-        if not self.most:
-            return None
-        key = max(self.most, key=lambda k: self.most[k])
-        return self.space(key, 0)
+        key = self.fullest_key()
+        return self.space(key, 0) if key else None
+
+    def fullest_key(self) -> Key | None:
+        """Return the key of the space that was fullest at any count."""
+        return max(self.most, key=self.share_of, default=None)
+
+    def share_of(self, key: Key) -> float:
+        """Return the share of a space's ports that was in use at the most."""
+        return self.most[key] / _size(*key[4:])
 
     def space(self, key: Key, failed: int) -> Space:
         """Return a space by its key."""
-        address, dst, dport, zone = key
+        address, dst, dport, zone, *_ = key
         used, text = self.most.get(key, 0), self.family.to_text
         return Space(text(address), self.proto, text(dst), dport, zone, used, failed)
 
@@ -164,7 +205,11 @@ class Spaces:
         found = []
         for ends in sorted(lost, key=lambda k: (-lost[k], k))[:MOST_NAMED]:
             # of an address and destination in several zones the fullest: a lost packet does not say its zone
-            zones = [key for key in self.most if key[:3] == ends]
-            key = max(zones, key=lambda k: self.most[k], default=(*ends, 0))
-            found.append(self.space((key[0], key[1], key[2], key[3]), lost[ends]))
+            spaces = [key for key in self.most if key[:3] == ends]
+            key = max(spaces, key=self.share_of, default=(*ends, 0, *ANY))
+            found.append(self.space(key, lost[ends]))
         return found
+
+
+def _size(first: int, last: int) -> int:
+    return last - first + 1

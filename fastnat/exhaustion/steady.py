@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..conntrack.port_spaces import PORTS
 from ..engine import Engine
 from ..errors import InputError
 from ..util.mixing import ends_of
@@ -30,6 +31,8 @@ TURNOVERS, HOLDS, SHORTEST = 3, 8, 1000
 PARTS, STUDENT_9, NORMAL = 10, 2.26, 1.96
 # a run that fails so many times as often as it may ends before its steady state
 HOPELESS = 3
+# ranges of ports of which the first flows show all
+MOST_RANGES = SHORTEST // 10
 # standard deviations beyond which nothing is by chance
 SURE = 3
 # how near the rate is found; the highest one that is tried
@@ -162,11 +165,13 @@ class Reach:
     """Where the first flows of a workload get their ports, behind all rules.
 
     tracked: some have an entry in the table, or are lost; ports: of all NAT addresses together, 0: none is translated;
-    destinations: how many; busiest: the share of the flows that the busiest of them has, at_least: and surely has.
+    size: of one of them; destinations: how many; busiest: the share of the flows that the busiest of them has,
+    at_least: and surely has.
     """
 
     tracked: bool
     ports: int
+    size: int
     destinations: int
     busiest: float
     at_least: float
@@ -184,18 +189,23 @@ def reach_of(base: Engine, work: Workload) -> Reach:
     spaces, tracked = first.spaces, first.tally.untracked < SHORTEST
     if not spaces.addresses:
         shares = shares_of(work)
-        return Reach(tracked, 0, len(shares), max(shares.values()), max(shares.values()))
-    ports, named = len(spaces.addresses) * spaces.size, spaces.busiest_named(work)
+        return Reach(tracked, 0, spaces.size, len(shares), max(shares.values()), max(shares.values()))
+    if spaces.window is None:
+        spaces.count()
+    ports, named = spaces.ports, spaces.busiest_named(work)
+    if len(spaces.most) > MOST_RANGES:
+        # the first flows cannot have shown all of them
+        ports = len(spaces.addresses) * PORTS
+    size = -(-ports // len(spaces.addresses))
     if named is not None:
-        return Reach(tracked, ports, max(len(shares_of(work)), 1), named, named)
+        return Reach(tracked, ports, size, max(len(shares_of(work)), 1), named, named)
     mine = out[spaces.of_these(out)]
     _, counts = np.unique(ends_of(mine["dst"], mine["dport"]), return_counts=True)
     busiest = float(counts.max()) / SHORTEST
     # of those that share the flows evenly one has the most of these by chance
     spread = SURE * math.sqrt(busiest * (1 - busiest) / SHORTEST)
-    return Reach(
-        tracked, ports, len(counts), busiest, max(busiest - spread, float(counts.sum()) / SHORTEST / len(counts))
-    )
+    surely = max(busiest - spread, float(counts.sum()) / SHORTEST / len(counts))
+    return Reach(tracked, ports, size, len(counts), busiest, surely)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from fastnat.addresses import FAMILIES, V4
 from fastnat.cli import group
 from fastnat.errors import InputError
 from fastnat.exhaustion import Workload
-from fastnat.exhaustion.spaces import window_of
+from fastnat.exhaustion.source_nat import PortWindows
+from fastnat.exhaustion.spaces import Spaces
 from fastnat.exhaustion.variants import apply, compare, parse
 
 WAYS = {
@@ -84,13 +85,35 @@ def test_addresses_that_a_map_says_are_not_changed():
     ("udp dport 53 masquerade to :2000-2999", (2000, 2999)), ("meta l4proto udp masquerade to :2000", (2000, 2000)),
     ("tcp dport 53 masquerade to :2000-2999; masquerade", (1024, 65535)), ("masquerade", (1024, 65535)),
     ("udp dport 53 masquerade to :2000-2999; tcp dport 53 masquerade", (2000, 2999)),
-    ("meta l4proto udp masquerade to :2000-2999; meta l4proto udp masquerade to :2000-3999", (1024, 65535)),
+    ("meta l4proto udp masquerade to :2000-2999; meta l4proto udp masquerade to :2000-3999", None),
     ("meta l4proto udp snat to 198.51.100.10:numgen random mod 9 offset 2000", (1024, 65535)),
 ])  # fmt: skip
 def test_the_ports_of_a_space_are_those_of_the_rules(rule, window):
     native = f"table ip t {{ chain c {{ type nat hook postrouting priority 100; {rule}; }}; }}"
     node = make_dual(native=native)
-    assert window_of(fastnat.Engine(node), "udp", V4) == window
+    assert Spaces(fastnat.Engine(node), "udp", V4).window == window
+
+
+SUBSCRIBERS = "10.0.0.1 : 198.51.100.20 . 1024-2047, 10.0.0.2 : 198.51.100.20 . 2048-3071, 10.0.0.3 : 198.51.100.21 . 5"
+SNAT_OF_EACH = f"snat ip to ip saddr map {{ {SUBSCRIBERS} }}"
+
+
+@pytest.mark.parametrize(("rule", "address", "windows"), [
+    (SNAT_OF_EACH, 20, {(1024, 2047), (2048, 3071)}),
+    (SNAT_OF_EACH, 21, {(5, 5)}), (SNAT_OF_EACH, 22, set()),
+    ("snat ip to ip saddr map @m", 20, {(7000, 7999)}), ("snat ip to ip saddr map @m", 30, set()),
+    ("snat to 198.51.100.20-198.51.100.22:80-89; snat to 198.51.100.22", 22, {(80, 89), (1024, 65535)}),
+    ("snat ip prefix to ip saddr map { 10.0.0.0/24 : 198.51.100.0/28 }", 10, {(1024, 65535)}),
+    ("snat to 198.51.100.8/29; masquerade to :99", 10, {(1024, 65535), (99, 99)}),
+    ("snat to ip saddr map { 10.0.0.1 : 198.51.100.20 }:30-39", 20, {(30, 39)}), ("masquerade to :9-10", 20, set()),
+])  # fmt: skip
+def test_ports_are_those_of_the_rules_that_give_an_address(rule, address, windows):
+    """MASQUERADE gives the node's own address, 198.51.100.10; a map says addresses, and ports behind them."""
+    named = "map m { type ipv4_addr : interval ipv4_addr . inet_service; flags interval;"
+    named += " elements = { 10.0.0.1 : 198.51.100.20 . 7000-7999 }; }"
+    native = f"table ip t {{ {named} chain c {{ type nat hook postrouting priority 100; {rule}; }}; }}"
+    given = PortWindows(make_dual(native=native))
+    assert given.of(V4, "udp", V4.to_int(f"198.51.100.{address}")) == windows
 
 
 def test_rules_that_ask_for_the_sender_are_named(tmp_path):

@@ -13,12 +13,14 @@ from fastnat.exhaustion import Workload
 from fastnat.exhaustion.simulation import run
 
 NETWORK = {4: "10.244.0.0/17", 6: "fd00:10:244::/64"}
+# of one client each
+INSIDE_NETWORK = {4: "10.244.0.{}/32", 6: "fd00:10:244::{:x}/128"}
 OWN = {4: "198.51.100.{}", 6: "[2001:db8:9::{}]"}
 SEEDS = [n if n < 3 else pytest.param(n, marks=pytest.mark.slow) for n in range(examples(60))]
 
 
 def drawn_rules(draw, version):
-    """Return rules of a family: windows of ports, pools, zones, rules by destination, dropped, not tracked."""
+    """Return rules of a family: windows of ports, also by client, pools, zones, by destination, none, not tracked."""
     own = OWN[version].format
     pool = f"{own(20)}-{own(22)}" if version == 4 else "2001:db8:9::20-2001:db8:9::22"
     raw = draw.choice(["", "-A PREROUTING -p tcp -j CT --zone 4\n", "-A PREROUTING -d {far} -j CT --zone-orig 3\n",
@@ -27,7 +29,15 @@ def drawn_rules(draw, version):
     window = f"{low}-{low + draw.choice([0, 9, 99, 400])}"
     last = draw.choice(["-j MASQUERADE", f"-j SNAT --to-source {pool}", "-p udp -j MASQUERADE --random-fully"])
     proto = draw.choice(["tcp", "udp"])
+    # two or more subscribers have their own ports of one address
+    n, each, text = draw.choice([2, 3, 7, 30]), draw.choice([20, 200, 2000]), INSIDE_NETWORK[version]
+    first = draw.randrange(1024, 65536 - n * each)
+    subscribers = [
+        f"-s {text.format(k + 2)} -p {p} -j SNAT --to-source {own(31)}:{first + k * each}-{first + (k + 1) * each - 1}"
+        for k in range(n) for p in ("tcp", "udp")
+    ] * draw.choice([0, 0, 1])  # fmt: skip
     lines = [
+        *subscribers,
         draw.choice([f"-p {proto} -j MASQUERADE --to-ports {window}", "-d {far} -j MASQUERADE --random-fully",
                      f"-p {proto} -j SNAT --to-source {own(30)}:{window}", "-m mark --mark 0x7 -j ACCEPT"]),
         last,
@@ -65,10 +75,10 @@ def test_exhaust_top_and_doctor_agree_on_the_fullest_port_space(tmp_path, seed):
         assert told["spaces"] == []
         assert bool(told["connections"]) == (outcome.kind == "untranslated")
         return
-    # of several windows in the rules a run counts those of 1024..65535
     first = told["spaces"][0]
-    if first["ports"] == outcome.window:
-        assert (first["used"], first["zone"]) == (outcome.fullest.used, outcome.fullest.zone)
+    seen = (first["used"], first["ports"], first["zone"])
+    assert seen == (outcome.fullest.used, outcome.window, outcome.fullest.zone)
+    assert first["occupancy"] == outcome.rows[-1].occupancy
     words = ("doctor", dump, tmp_path / "n", "--no-simulation", "-o", "json")
     found = {f["cause"]: f for f in strict(ask(*words)[1])["findings"]}
     # neither is wrong where few of the next connections fail
