@@ -15,6 +15,7 @@ from .canonical import Writer
 from .datatypes import TYPES
 from .kinds import OBJECTS, kinds_of
 from .lexer import Reader, Sources, Token, tokens_of
+from .reserved import RESERVED
 from .statements import StatementParser
 from .tree import (
     INLINE,
@@ -126,6 +127,17 @@ class RulesetParser(StatementParser):
         """Read a family; ip where none is named."""
         return self.next().text if self.token.text in FAMILIES and self.peek().kind in ("word", "quoted") else "ip"
 
+    def new_name(self, what: str) -> str:
+        """Read the name of what is declared; nft itself takes no words of its own as names."""
+        token, name = self.token, self.name(f"the name of a {what}")
+        if name in RESERVED and token.kind == "word":
+            line, column = self.sources.place(token.file, token.at)
+            self.ruleset.warnings.append(
+                f"{self.sources.names[token.file]}:{line}:{column}: nft does not load this: {name!r} is a word of its "
+                f"language and names no {what} (nft 1.0.6); give it another name"
+            )
+        return name
+
     def table_of(self) -> Table:
         """Read `[family] table`, which has to exist."""
         token, family = self.token, self.family()
@@ -179,7 +191,7 @@ class RulesetParser(StatementParser):
                 self.ruleset.emptied.add(key)
             return
         family = self.family()
-        key = family, self.name("the name of a table")
+        key = family, self.new_name("table")
         if verb == "create" and key in self.ruleset.tables:
             self.fail(f"table {family} {key[1]} exists already", token)
         self.here = table = self.ruleset.tables.setdefault(key, Table(family, key[1], handle=self.handle()))
@@ -219,7 +231,7 @@ class RulesetParser(StatementParser):
     def chain_block(self, table: Table, verb: str) -> None:
         """Read the name of a chain and its block, if there is one."""
         token, place = self.token, self.place()
-        name = self.name("the name of a chain")
+        name = self.new_name("chain")
         if verb == "create" and name in table.chains:
             self.fail(f"chain {name} exists already in table {table.family} {table.name}", token)
         known = name in table.chains
@@ -411,7 +423,7 @@ class RulesetParser(StatementParser):
         """Read the new name of a chain; its old one stands for it up to the end of the text."""
         if chain.handle > self.before:
             self.fail(f"rename chain {chain.name}: the same text makes it, so the kernel does not find it yet")
-        name = self.name("a new name")
+        name = self.new_name("chain")
         if name in table.chains or any(t is table and n == name for t, _, n in self.renames):
             self.fail(f"chain {name} exists already in table {table.family} {table.name}", self.tokens[self.at - 1])
         self.renames.append((table, chain, name))
@@ -427,7 +439,7 @@ class RulesetParser(StatementParser):
     def set_block(self, table: Table, verb: str, is_map: bool = False) -> None:
         """Read the name of a set or map and its block."""
         token, place = self.token, self.place()
-        name = self.name("the name of a set")
+        name = self.new_name("map" if is_map else "set")
         if verb == "create" and name in table.sets:
             self.fail(f"set {name} exists already in table {table.family} {table.name}", token)
         made = Set(name, handle=self.handle(), place=place)
@@ -625,7 +637,7 @@ class RulesetParser(StatementParser):
 
     def object_block(self, table: Table, verb: str, kind: str) -> None:
         """Read the name of an object and what it says."""
-        place, name = self.place(), self.name(f"the name of a {kind}")
+        place, name = self.place(), self.new_name(kind)
         if verb == "create" and (kind, name) in table.objects:
             self.fail(f"{kind} {name} exists already in table {table.family} {table.name}", self.tokens[self.at - 1])
         made = Object(kind, name, handle=self.handle(), place=place)
@@ -699,7 +711,7 @@ class RulesetParser(StatementParser):
 
     def flowtable_block(self, table: Table, verb: str) -> None:
         """Read a flow table."""
-        made = Flowtable(self.name("the name of a flow table"), handle=self.handle())
+        made = Flowtable(self.new_name("flowtable"), handle=self.handle())
         self.expect("{", f"flowtable {made.name}")
         self.skip_ends()
         while not self.accept("}"):

@@ -1,6 +1,7 @@
 """Connections of TCP that begin anew in whatever state, options of IPv4 whose pointers lie where they may or beside it, checksums
 of UDP and options of TCP that rules take away, parts of datagrams that rules write into, errors of ICMP with wrong sums, what
-has been announced, what the node sends by lo and to all, IPv6 that ends in a routing header, `ct protocol` and errors.
+has been announced, what the node sends by lo and to all, IPv6 that ends in a routing header, `ct protocol` and errors,
+connections that end while they are counted.
 
 For bounds.py; each yields names, nodes and conversations, drawn at random.
 """
@@ -10,6 +11,7 @@ import itertools
 import random
 import struct
 
+from kernel.bound_calls import other_end
 from kernel.bound_forms import nft_takes, pieces, transports
 from kernel.bound_rest import LATE, children
 from kernel.bound_rules import datagram, tcp_of, udp_of
@@ -590,3 +592,43 @@ def stripped():
                 made = made[: rng.randrange(4, len(made) + 1)]
             talks.append([("cni0", datagram(family, 6, made, ends=(src, dst)))])
         yield f"{number}, IPv{family}", node, talks
+
+
+# ---------------------------------------------------------------- connections that end while they are counted
+def counted_ends():
+    """Few ends whose connections are reset before an answer or behind it, begin anew from the same ports, or in the middle."""
+    for family, number in itertools.product((4, 6), range(4)):
+        rng = random.Random(f"counted ends {family} {number}")
+        masks = (0, 24, 32) if family == 4 else (0, 64, 128)
+        said = [
+            f"-m connlimit --connlimit-above {n} --connlimit-mask {mask} --connlimit-{end}addr"
+            for n in (1, 2, 3, 4, 6) for mask in masks for end in "sd"
+        ]  # fmt: skip
+        rules = "".join(
+            f"-A FORWARD {rng.choice(('', '-p tcp ', '-i cni0 '))}{rule}\n" for rule in rng.sample(said, 12)
+        )
+        of_nft = "\n".join(f"ct count over {n} counter" for n in (1, 2, 3, 5))
+        text = f"table {'ip' if family == 4 else 'ip6'} over {{\n{LATE.format(name='c', hook='forward', priority=9, rules=of_nft)}}}\n"
+        node = node_of(family, nft=text, **{f"rules{family}": f"*mangle\n{rules}COMMIT\n"})
+        talk, known = [], []
+        for n in range(150):
+            if not known or rng.random() < 0.3:
+                server = other_end(family, 1, rng.randrange(2))
+                known.append(
+                    Ends(family, 5000 + n % 7, 80, client=other_end(family, 0, rng.randrange(3)), server=server)
+                )
+            ends, what = rng.choice(known[-8:]), rng.random()
+            if what < 0.35:
+                # anew, from ports that may be in use
+                ends.next = [rng.randrange(2**32), rng.randrange(2**32)]
+                talk.append(ends.segment(0, "S"))
+            elif what < 0.5:
+                talk += [ends.segment(1, "SA"), ends.segment(0, "A")][: rng.choice((1, 2))]
+            elif what < 0.65:
+                way = rng.choice((0, 0, 1))
+                talk.append(ends.segment(way, rng.choice(("PA", "A")), data=b"x"))
+            elif what < 0.85:
+                talk.append(ends.segment(rng.choice((0, 1)), rng.choice(("R", "RA"))))
+            else:
+                talk += [ends.segment(0, "FA"), ends.segment(1, "FA"), ends.segment(0, "A")][: rng.choice((1, 3))]
+        yield f"{number}, IPv{family}", node, [[one] for one in talk]

@@ -83,6 +83,7 @@ KINDS = {
     "named": bound_drawn.named,
     "by_lo": bound_drawn.by_lo,
     "stripped": bound_drawn.stripped,
+    "counted_ends": bound_drawn.counted_ends,
 }
 
 

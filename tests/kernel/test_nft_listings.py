@@ -9,6 +9,7 @@ import pytest
 
 import fastnat
 from fastnat import nftables
+from fastnat.nftables.reserved import RESERVED
 from kernel.test_frames import Plain, Wires
 from kernel.test_nftables import pytestmark as needs_kernel
 
@@ -118,3 +119,12 @@ def test_sets_declared_again(seed):
 def lasting(listed):
     """Return the words of a listing without the seconds that are left."""
     return re.sub(r"(expires )\S+?(?=,? )", r"\1...", " ".join(listed.split()))
+
+
+def test_words_that_nft_takes_as_names():
+    """Of its own words none, of those that rules also say elsewhere, as `saddr`, all."""
+    text = "table ip t {{\n chain {} {{\n }}\n}}\n"
+    for word in (*random.Random(1).sample(sorted(RESERVED), 40), "saddr", "state", "input", "filter", "last", "label"):
+        done = subprocess.run(["unshare", "-n", "nft", "-c", "-f", "-"], input=text.format(word).encode(),
+                              capture_output=True, check=False)  # fmt: skip
+        assert (done.returncode != 0) == (word in RESERVED), word

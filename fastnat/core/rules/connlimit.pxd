@@ -2,7 +2,8 @@
 #
 # Source: xt_connlimit.c, nf_conncount.c (Linux 6.18).
 # Invariants: a list holds the connections whose packets met its rule; those that are over or closed leave it when a
-# connection comes that is not in it yet, or when there is no room. Buckets and the free list hold every entry once.
+# connection comes that is not in it yet, or is in it but no longer in the table, or when there is no room. Buckets and
+# the free list hold every entry once.
 # Differs from the kernel: it looks for connections that are over once a jiffy and removes 64 of them at most; here all of
 # them go, as soon as somebody counts.
 from libc.stdint cimport uint16_t, uint32_t
@@ -19,6 +20,11 @@ cdef inline uint32_t *connlimit_head(const engine_t *e, addr_t addr, uint32_t li
     cdef uint32_t h = (folded(addr) * <uint32_t>0x9e3779b1) ^ ((list_ << 16 | zone) * <uint32_t>0x85ebca6b)
     h ^= h >> 15
     return &e.connlimit_heads[h & (FN_CONNLIMIT_HEADS - 1)]
+
+
+cdef inline bint is_there(const engine_t *e, tuple_t t) noexcept nogil:
+    # is_there: the table has a connection with this tuple.
+    return find_tuple(e, t, tuple_hash(e, t), <uint32_t>e.now) != FN_NONE
 
 
 cdef inline bint still_counts(const engine_t *e, tuple_t t) noexcept nogil:
@@ -141,17 +147,20 @@ cdef inline uint32_t connlimit_count(engine_t *e, const pkt_t *p, addr_t addr, u
     cdef tuple_t own = e.conns[p.ct].tuples[0] if p.ct != FN_NONE else p.t
     cdef uint32_t zone = e.conns[p.ct].zone if p.ct != FN_NONE else 0
     cdef uint32_t *link = connlimit_head(e, addr, list_, zone)
+    # of a packet that conntrack calls invalid, the connection that has its tuple
+    cdef uint32_t id_ = p.ct << 1 if p.ct != FN_NONE else find_tuple(e, own, tuple_hash(e, own), <uint32_t>e.now)
     cdef uint32_t n = 0
     cdef bint counted = False
-    if p.ct != FN_NONE and e.conns[p.ct].status & IPS_ASSURED and e.profile != LINUX_5_4:
+    if id_ != FN_NONE and e.conns[id_ >> 1].status & IPS_ASSURED and e.profile != LINUX_5_4:
         n = count_for_assured(e, link, addr, list_, zone)
         if n != FN_NONE:
             return n
         n = 0
     while link[0]:
         if has_key(&e.connlimits[link[0] - 1], addr, list_, zone):
-            # behind the packet's own nobody is looked at
-            counted |= tuple_equal(e.connlimits[link[0] - 1].t, own)
+            # behind the packet's own nobody is looked at, as long as it is in the table: a RST has just ended it
+            # (nf_ct_kill), or another rule of this list has counted it before it is confirmed
+            counted |= tuple_equal(e.connlimits[link[0] - 1].t, own) and is_there(e, own)
             if not counted and not still_counts(e, e.connlimits[link[0] - 1].t):
                 connlimit_release(e, link)
                 continue
