@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..util.files import open_file
+from ..util.files import open_file, other_form
 from ..util.text import shown
 from .frames import blocks, gather, scan
 
@@ -142,7 +142,9 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
         elif head == SECTION:
             yield from _read_pcapng(data, str(path))
         else:
-            raise InputError(f"{path}: neither pcap nor pcapng (it starts with {head.hex() or 'nothing'})")
+            data.need(6)
+            other = other_form(data.bytes[:6]) or f"neither pcap nor pcapng (it starts with {head.hex() or 'nothing'})"
+            raise InputError(f"{path}: {other}")
 
 
 class Front:

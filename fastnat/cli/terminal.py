@@ -33,6 +33,8 @@ from ..util.files import read_text
 from ..util.text import number_of
 from .options import take_order
 
+# what leads over to the line of an input, see RuleError
+ITS_LINE = re.compile(r"\n  in(?=:| the (?:line|rule):)")
 # a command notes its exit status here before it prints, so that `| head` does not turn a no into a yes
 STATUS = "fastnat.status"
 # lines of a dump, or rules, that are named one by one
@@ -321,9 +323,12 @@ def say(text: object) -> None:
 
 
 def warn(text: object) -> None:
-    """Print one line on standard error, control characters escaped; do nothing if it is closed."""
+    """Print one line on standard error, control characters escaped; do nothing if it is closed.
+
+    Errors name the line that they are about in a line of its own.
+    """
     with contextlib.suppress(OSError):
-        click.echo(plain(text), err=True)
+        click.echo(plain(ITS_LINE.sub("; in", str(text))), err=True)
 
 
 def answer_no() -> None:

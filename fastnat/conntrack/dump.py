@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from ..addresses import FAMILIES
 from ..dtypes import PROTOCOL_NAMES
 from ..errors import InputError
+from ..util.files import other_form
 from ..util.text import excerpt
 from .lines import ENTRY, Interned, port_spaces
-from .rows import decoded, read_rows
+from .rows import CUT, decoded, is_cut, last_line, read_rows
 
 # pages of larger pieces would be given back, and taken anew, each time
 CHUNK = 1 << 20
@@ -92,12 +93,16 @@ def read(file: BinaryIO, source: str = "<conntrack>") -> Dump:
     """Read `conntrack -L`, `-o extended` or /proc/net/nf_conntrack text; InputError names a line that is none.
 
     If only the last line is broken and has no end, the text was cut off: the lines before it are kept, and Dump.cut
-    says so.
+    says so. So it was if that line lacks the `use=` that those before it have: its last number may be half of one.
     """
-    dump = Dump()
+    dump, before = Dump(), b""
     for chunk in _chunks(file, source, dump):
         first = dump.lines + 1
         found = read_rows(chunk, first)
+        if is_cut(chunk, before) and not found.broken:
+            dump.cut = f"{source}:{first}: {CUT}\n  in the line: {excerpt(decoded(chunk).rstrip(), 200)}"
+            return dump
+        before = last_line(chunk)
         for number, why in found.broken[:1]:
             line = decoded(chunk.split(b"\n")[number - first])
             said = f"{source}:{number}: {why}\n  in the line: {excerpt(line.rstrip(), 200)}"
@@ -116,6 +121,8 @@ def _chunks(file: BinaryIO, source: str, dump: Dump) -> Iterator[bytes]:
     rest = b""
     try:
         while data := file.read(CHUNK):
+            if not dump.lines and not rest and (other := other_form(data)):
+                raise InputError(f"{source}: {other}")
             end = data.rfind(b"\n") + 1
             if end:
                 yield rest + data[:end]

@@ -16,7 +16,7 @@ from ..util.interrupts import uninterrupted
 from ..util.memory import no_garbage
 from ..util.text import excerpt
 from .lines import FLAGS
-from .rows import Rows, decoded, encoded, read_rows
+from .rows import CUT, Rows, decoded, encoded, is_cut, last_line, read_rows
 
 # states in which a SYN that is short of ports may take the tuple over (nf_nat_used_tuple_harder)
 CLOSED = (TcpState.TIME_WAIT, TcpState.CLOSE, TcpState.SYN_SENT2)
@@ -72,7 +72,11 @@ class Loader:
 
     def read(self) -> dict[int, Lines]:
         """Return the lines that can be parsed, by 4 and 6; note those that cannot."""
-        found = read_rows(self.text)
+        found, whole = read_rows(self.text), self.text.rfind(b"\n") + 1
+        last = found.ends + 1
+        if is_cut(self.text[whole:], last_line(self.text[:whole])) and last not in dict(found.broken):
+            found = read_rows(self.text[:whole])
+            found.broken.append((last, CUT))
         self.broken += found.broken
         versions = found.rows["version"]
         for version in {4, 6} - self.cores.keys():

@@ -15,6 +15,8 @@ from .text import Connection, parse_line
 
 LOW = 2**64 - 1
 NEWLINE = ord("\n")
+USE = b" use="
+CUT = "the line is cut: it has no use=, as the one before it"
 # half of a surrogate pair stays what it is
 AS_IT_WAS = "surrogatepass"
 
@@ -59,6 +61,19 @@ def read_rows(text: bytes, first: int = 1) -> Rows:
     place[order] = np.arange(len(order))
     helpers = {int(place[plain + k]): c.helper for k, (_, c) in enumerate(parsed) if c.helper}
     return Rows(both[order], helpers, broken, ends)
+
+
+def is_cut(last: bytes, before: bytes) -> bool:
+    """Tell whether the end of a last line is missing, whose last number may then be half of one.
+
+    before: the line in front of it; what the kernel and conntrack(8) write behind all numbers of an entry stands there.
+    """
+    return bool(last.strip()) and not last.endswith(b"\n") and USE in before and USE not in last
+
+
+def last_line(text: bytes) -> bytes:
+    """Return the last line of a text that ends one."""
+    return text[text.rfind(b"\n", 0, -1) + 1 :]
 
 
 def decoded(line: bytes) -> str:

@@ -99,7 +99,10 @@ def _read_dump(facts: Facts, profile: str) -> None:
     if facts.dump.cut or any(facts.dump.connections < WHOLE * n - 10 for n in told):
         facts.whole = False
         facts.entries = max([*told, facts.entries])
-        evidence.said.append(f"{name}: cut, {facts.dump.connections:,} of {facts.entries:,} entries are in it")
+        there = f"{facts.dump.connections:,} of {facts.entries:,} entries are in it"
+        if facts.entries == facts.dump.connections:
+            there = f"its last line is, behind {facts.entries:,} entries"
+        evidence.said.append(f"{name}: cut, {there}")
     own, ours, first = NatAddresses(evidence.node) if evidence.node else None, False, ""
     # in a space with fewer connections no search for a port fails, and nothing tells how many ports it has
     least = min([high - low + 1 for low, high in evidence.windows] + [SMALL])

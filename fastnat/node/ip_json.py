@@ -48,6 +48,11 @@ RULE_TOS, RULE_DSCP = 0x1C, 0xFC
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
+def _why(error: Exception) -> str:
+    """Return what is wrong with an object, from what its reader raised."""
+    return f"it has no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else shown(error)
+
+
 def _whole(value: object, what: str, low: int, high: int) -> int:
     """Return an integer of a JSON object; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -75,7 +80,7 @@ def load_addresses(path: Path) -> list[Interface]:
             interfaces[iface.name] = iface
         except BROKEN as error:
             where = json.dumps(link)[:120]
-            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j addr`") from None
+            raise InputError(f"{path}: {where}: {_why(error)}; expected the output of `ip -j addr`") from None
     return list(interfaces.values())
 
 
@@ -127,7 +132,7 @@ def load_neighbours(path: Path, interfaces: Collection[str]) -> dict[Neighbour, 
                 found[dev, family.version, family.to_int(address)] = mac
         except BROKEN as error:
             where = json.dumps(entry)[:120]
-            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j neigh`") from None
+            raise InputError(f"{path}: {where}: {_why(error)}; expected the output of `ip -j neigh`") from None
     return found
 
 
@@ -157,7 +162,7 @@ def load_routes(path: Path, family: Family, interfaces: Collection[str], notes: 
             routes.append(_route(r, family, interfaces))
         except BROKEN as error:
             where = json.dumps(r)[:120]
-            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j route`") from None
+            raise InputError(f"{path}: {where}: {_why(error)}; expected the output of `ip -j route`") from None
     return routes
 
 
@@ -218,7 +223,7 @@ def load_policy(path: Path, family: Family, notes: list[str]) -> list[PolicyRule
             rule = None if unknown else _policy_rule(r, family)
         except BROKEN as error:
             where = json.dumps(r)[:200]
-            raise InputError(f"{path}: {where}: {shown(error)}; expected the output of `ip -j rule`") from None
+            raise InputError(f"{path}: {where}: {_why(error)}; expected the output of `ip -j rule`") from None
         if rule is not None:
             found.append(rule)
         elif unknown and not any(key in r for key in NEVER):

@@ -24,6 +24,16 @@ MAX_TEXT = 1 << 29
 # sysctls with a second name
 ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
 CHUNK = 1 << 22
+# how the forms begin in which a file of text, or a capture, may lie there, and what makes text of it
+OTHER_FORMS = (
+    (b"\x1f\x8b", "compressed by gzip: give what `zcat` prints"),
+    (b"\xfd7zXZ\0", "compressed by xz: give what `xzcat` prints"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd: give what `zstdcat` prints"),
+    (b"BZh", "compressed by bzip2: give what `bzcat` prints"),
+    (b"PK\3\4", "a zip archive: unpack it first"),
+    (b"\xff\xfe", "UTF-16 text: give what `iconv -f UTF-16 -t UTF-8` prints"),
+    (b"\xfe\xff", "UTF-16 text: give what `iconv -f UTF-16 -t UTF-8` prints"),
+)  # fmt: skip
 # a file system in memory that every user may write to
 MEMORY = "/dev/shm"
 
@@ -122,12 +132,18 @@ def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
     return data
 
 
+def other_form(head: bytes | bytearray) -> str:
+    """Return what a file that begins so is instead of text or a capture, and what to do; "" if nobody can tell."""
+    return next((said for begin, said in OTHER_FORMS if head.startswith(begin)), "")
+
+
 def read_text(path: Path) -> str:
-    """Return a file's text; InputError names the file if it cannot be read as UTF-8."""
+    """Return a file's text, without the mark of UTF-8; InputError names the file if it cannot be read as that."""
+    data = read_bytes(path)
     try:
-        return read_bytes(path).decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
+        raise InputError(f"{path}: {other_form(data[:6]) or f'byte {error.start} is not UTF-8 text'}") from None
 
 
 def parse_json(text: str, path: Path | str, expected: str, infinity: bool = False) -> Any:

@@ -1,10 +1,13 @@
 """fastnat top: port spaces of a dump, and how near they are to exhaustion."""
 
+import bz2
 import contextlib
 import csv
+import gzip
 import io
 import itertools
 import json
+import lzma
 from itertools import cycle
 
 import numpy as np
@@ -92,6 +95,48 @@ def test_a_dump_cut_in_the_middle_names_the_line(tmp_path):
     assert "is the line cut?" in str(result.exception)
     # what stands before the cut is shown
     assert "Port spaces of 2" in result.output
+
+
+@pytest.mark.parametrize("style", ["conntrack", "extended", "proc"])
+def test_a_dump_cut_at_any_byte_makes_up_nothing(tmp_path, style):
+    """`dport=40001` that is cut behind `dport=40` is not a connection from port 40."""
+    nat = fastnat.Engine(make_node(), seed=1)
+    nat.process(flows(nat, 3, sport=40_001))
+    text = nat.conntrack.format(style)
+    whole = {c.original + c.reply for c in nat.conntrack}
+    begin = text.rstrip().rfind("\n") + 1
+    for end in range(begin, len(text)):
+        got = read(io.BytesIO(text[:end].encode()))
+        ports = {port for s in spaces_of(got, every=True) for port in np.flatnonzero(s.every_port()).tolist()}
+        assert ports <= {c[7] for c in whole}
+        assert bool(got.cut) == (got.connections < 3 and end > begin)
+        for left_out in ([], None):
+            other = fastnat.Engine(make_node(), seed=1)
+            try:
+                other.conntrack.load(text[:end], **({} if left_out is None else {"left_out": left_out}))
+            except InputError:
+                assert left_out is None
+                assert got.cut
+            assert {c.original + c.reply for c in other.conntrack} <= whole
+            assert not left_out or got.cut
+
+
+@pytest.mark.parametrize(("pack", "said"), [
+    (gzip.compress, "compressed by gzip: give what `zcat` prints"), (bz2.compress, "compressed by bzip2"),
+    (lzma.compress, "compressed by xz"), (lambda data: data.decode().encode("utf-16"), "UTF-16 text"),
+    (lambda data: data.decode().encode("utf-8-sig"), ""), (lambda data: data.replace(b"\n", b"\r\n"), ""),
+])  # fmt: skip
+def test_a_dump_in_another_form_is_named(tmp_path, pack, said):
+    """Every command says what to do with it, or reads it as what it is."""
+    dump, node = tmp_path / "dump", tmp_path / "n"
+    make_node().save(node)
+    dump.write_bytes(pack(dump_of(n=20)[1].encode()))
+    for words in (("top", dump), ("doctor", dump), ("conntrack", "--start-from", dump, node), ("replay", node, dump)):
+        result = CliRunner().invoke(group, list(map(str, words)))
+        if said:
+            assert said in str(result.exception)
+        elif words[0] != "replay":
+            assert result.exit_code == 0
 
 
 def test_empty_and_missing(tmp_path):
