@@ -64,6 +64,13 @@ def time_of(now: Any) -> float:
         raise ClockError(f"{shown(now)} is not a time in seconds") from None
 
 
+def count_of(offsets: NDArray[np.int64]) -> int:
+    """Return how many frames offsets say; ArgumentError for what is no array at all. The core checks all else."""
+    if not isinstance(offsets, np.ndarray) or not offsets.ndim:
+        raise ArgumentError(f"offsets: expected a numpy array of int64, got {shown(offsets, 60)}")
+    return len(offsets) - 1
+
+
 def numbers_of(node: Node, iface: str | NDArray[np.uint16], n: int) -> NDArray[np.uint16]:
     """Return the interface by which each of n frames enters; those of one are named, others have their numbers."""
     return np.full(max(n, 0), node.iface_number(iface), np.uint16) if isinstance(iface, str) else iface
@@ -431,7 +438,7 @@ class Engine:
         -------
         RESULT[n]; RESULT6[n] of IPv6
         """
-        numbers = numbers_of(self.node, iface, len(offsets) - 1)
+        numbers = numbers_of(self.node, iface, count_of(offsets))
         self._last = core = self.core_of(version)
         return core.process_frames(buffer, offsets, numbers, now, None, self._meeting(core, now))
 
@@ -467,7 +474,7 @@ class Engine:
     def stack_of(self, version: int) -> Stack:
         """Return the stack of IPv4 or IPv6; InputError when the node has none of that family."""
         if whole("version", version, 4, 6) not in self.stacks:
-            raise InputError(NO_IPV6)
+            raise InputError(NO_IPV6 if version == 6 else "version 5 is neither 4 nor 6")
         return self.stacks[version]
 
     def core_of(self, version: int) -> Datapath:

@@ -25,7 +25,7 @@ from ..errors import ArgumentError, BusyError, ClockError, InputError
 from ..iptables.model import PROTO_SPECIFIED
 from ..node import Node
 from ..util.text import shown, whole
-from .engine import Engine, first_of, numbers_of, time_of
+from .engine import Engine, count_of, first_of, numbers_of, time_of
 from .packets import packets
 from .stack import Stack
 
@@ -152,8 +152,6 @@ class EngineGroup:
 
         Threads pay off above some thousand packets a batch; a batch of fewer than 2048 runs in the caller's thread.
         """
-        if isinstance(batch, np.ndarray) and batch.size == 0:
-            return np.empty(0, RECORDS4.RESULT) if out is None else out
         now = self._begins(now)
         cores = [engine.core_for(batch) for engine in self.engines]
         if out is None:
@@ -179,7 +177,7 @@ class EngineGroup:
         An ICMP error goes to the shard of the packet that it quotes. `conn` of a result counts within its shard.
         """
         now = self._begins(now)
-        n = len(offsets) - 1
+        n = count_of(offsets)
         numbers = numbers_of(self.node, iface, n)
         cores = [engine.core_of(version) for engine in self.engines]
         result = self.engines[0].stack_of(version).records.RESULT

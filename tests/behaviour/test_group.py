@@ -143,3 +143,41 @@ def test_engines_in_threads_do_not_disturb_each_other():
     with ThreadPoolExecutor(8) as pool:
         side_by_side = list(pool.map(run, range(16)))
     assert side_by_side == [run(seed) for seed in range(16)]
+
+
+def said_of(call):
+    """Return what a call gives: shape and records; None for an error, of which a call may have several."""
+    try:
+        out = call()
+    except fastnat.FastnatError:
+        return None
+    return out.shape, out.dtype
+
+
+@pytest.mark.parametrize("make", [make_node, make_dual])
+def test_odd_batches_are_to_a_group_what_they_are_to_an_engine(make):
+    """Empty ones let time pass, too; whatever is refused changes nothing."""
+    both = fastnat.Engine(make()), EngineGroup(make(), ["cni0"], shards=2)
+    whole = both[0].packets(proto="udp", src="10.244.1.2", dst="203.0.113.10", sport=range(1000, 1003), iface="cni0")
+    buffer, none = np.zeros(60, np.uint8), np.zeros(0, np.int64)
+    batches = [whole, whole[:0], whole[::2], none, None, "x"]
+    if make is make_dual:
+        batches.append(both[0].packets(src="fd00::2", dst="2001:db8::1", proto="udp", iface="cni0")[:0])
+    times = [2.0, 5, np.nan, np.zeros(0), np.full(3, 7.0), 6.0, [7.0], 9.0, 8.0]
+    outs = [None, np.zeros(3, fastnat.RESULT), "abc", np.zeros(0, fastnat.RESULT)]
+    offsets = [np.zeros(1, np.int64), none, None, [0, 5], np.array([0, 20, 60]), np.array([0, 70])]
+    draw = np.random.default_rng(5)
+    for _ in range(400):
+        batch, now = batches[draw.integers(len(batches))], times[draw.integers(len(times))]
+        if draw.random() < 0.7:
+            out = outs[draw.integers(len(outs))]
+            calls = [lambda e=e, b=batch, t=now, o=out: e.process(b, t, o) for e in both]
+        else:
+            at, version = offsets[draw.integers(len(offsets))], (4, 5, 6)[draw.integers(3)]
+            calls = [
+                lambda e=e, a=at, t=now, v=version: e.process_frames(buffer, a, "cni0", t, version=v) for e in both
+            ]
+        assert said_of(calls[0]) == said_of(calls[1])
+        assert both[0].now == both[1].now
+        assert len(both[0].conntrack) == len(both[1])
+    both[1].close()
