@@ -12,7 +12,7 @@ import click
 
 from ..addresses import FAMILIES, end_text, family_of
 from ..conntrack.dump import Dump, Name, read
-from ..conntrack.port_spaces import PAIN, PortSpace, each_space, narrowed, seconds_left, spaces_of
+from ..conntrack.port_spaces import MOST_LOOKED_AT, PAIN, PortSpace, each_space, narrowed, seconds_left, spaces_of
 from ..errors import InputError
 from ..exhaustion.plots import draw_ports, open_plot
 from ..exhaustion.source_nat import ANY, PortWindows
@@ -28,8 +28,6 @@ from .options import profile_option
 from .terminal import Count, Seconds, warn, working
 
 HEADER = ("address", "proto", "dst", "dport", "used", "free", "time_wait", "fails", "seconds_left", "zone")
-# port spaces among which those of few ports are looked for
-MOST_LOOKED_AT = 1000
 EXAMPLES = (
     ("top dump.txt", "the port spaces of `conntrack -L >dump.txt`, the fullest first"),
     ("top dump.txt --earlier earlier.txt --apart 5m", "when they run out, if they go on growing"),

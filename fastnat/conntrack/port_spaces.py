@@ -25,6 +25,8 @@ WINDOWS = (128, 64, 32, 16, 8)
 HARDER = 32
 # share of the ports in use above which the kernel's search begins to fail, measured
 PAIN = 0.84
+# port spaces among which those of few ports are looked for
+MOST_LOOKED_AT = 1000
 # what is not worth working out
 UNLIKELY = 1e-6
 
@@ -133,6 +135,8 @@ def in_windows(every: NDArray[np.bool_], windows: set[tuple[int, int]]) -> list[
     may have any has few of them in the windows of others.
     """
     named = np.array(sorted(windows - {(FIRST, FIRST + PORTS - 1)}), np.int64).reshape(-1, 2)
+    if not len(named):
+        return []
     first, behind = named[:, 0], named[:, 1] + 1
     sums, depth = np.append(0, np.cumsum(every)), np.zeros(FIRST + PORTS + 1, np.int64)
     np.add.at(depth, first, 1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..addresses import end_text
 from ..conntrack.dump import Dump, read
-from ..conntrack.port_spaces import PAIN, PORTS, PortSpace, each_space, narrowed
+from ..conntrack.port_spaces import MOST_LOOKED_AT, PAIN, PORTS, PortSpace, each_space, narrowed
 from ..dtypes import PROTOCOLS
 from ..node.nat_addresses import NatAddresses
 from .counters import Counters
@@ -106,10 +106,12 @@ def _read_dump(facts: Facts, profile: str) -> None:
     own, ours, first = NatAddresses(evidence.node) if evidence.node else None, False, ""
     # in a space with fewer connections no search for a port fails, and nothing tells how many ports it has
     least = min([high - low + 1 for low, high in evidence.windows] + [SMALL])
+    # but where rules name ports the fullest one may be any of them
+    at_least = MOST_LOOKED_AT if evidence.windows else 1
     for space in each_space(facts.dump, profile=profile, by_connections=True):
         first = first or space.address
         ours = ours or own is None or space.address in own
-        if space.connections >= least or not facts.spaces:
+        if space.connections >= least or len(facts.spaces) < at_least:
             facts.spaces.append(within(space, evidence.windows_of(space.address, space.proto)))
         elif ours:
             break

@@ -87,6 +87,9 @@ def test_exhaust_top_and_doctor_agree_on_the_fullest_port_space(tmp_path, seed):
         assert any(space["fails"] > 0.001 for space in told["spaces"])
     if found["ports"]["answer"] == "yes":
         assert found["ports"]["figures"]["fails"] == max(space["fails"] for space in told["spaces"])
+    said = found["ports"]["because"]
+    if "the fullest port space has" in said:
+        assert f"has {max(space['occupancy'] for space in told['spaces']):.1%} of its ports" in said
     assert found["stale"]["answer"] == "no"
 
 
