@@ -187,8 +187,8 @@ class Spaces:
         return self.space(key, 0) if key else None
 
     def fullest_key(self) -> Key | None:
-        """Return the key of the space that was fullest at any count."""
-        return max(self.most, key=self.share_of, default=None)
+        """Return the key of the space that was fullest at any count, of several the one with most ports in use."""
+        return max(self.most, key=lambda key: (self.share_of(key), self.most[key]), default=None)
 
     def share_of(self, key: Key) -> float:
         """Return the share of a space's ports that was in use at the most."""
