@@ -17,6 +17,7 @@ from ..engine.settings import PROFILES
 from ..errors import InputError
 from ..exhaustion import Workload, scenario, steady
 from ..exhaustion.document import Document
+from ..exhaustion.drawing import few_clients
 from ..exhaustion.factors import sport_of
 from ..exhaustion.html import rates_page
 from ..exhaustion.outcome import words_of
@@ -213,7 +214,8 @@ def exhaust(
                     raise Interrupted from None
                 stopped, results = stop, stop.results
                 ignore_interrupts()
-        notes = (*idle(variants, work), *cut_shorts(variants, loaded, work, kernel))
+        few = few_clients(Engine(loaded, kernel, max_connections=1), work) if work.clients > 1 else ""
+        notes = (*([few] if few else []), *idle(variants, work), *cut_shorts(variants, loaded, work, kernel))
         if results[0].outcomes[0].kind == "untranslated" and work.network is None and work.iface != LOCAL:
             notes = (*notes, OTHER_CLIENTS)
         doc = Document(

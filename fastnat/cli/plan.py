@@ -29,7 +29,7 @@ from .terminal import Bar, Count, Date, Rate, Share, Whole, answer_no, load_node
 
 CLOUDS = ("cloud", "ports in use", "needed", "at the most", "fails", "fits")
 # what a plan holds beside its figures
-NO_FIGURES = ("found", "fewer", "size", "cut_short")
+NO_FIGURES = ("found", "fewer", "size", "cut_short", "few_clients")
 EXAMPLES = (
     ("plan node/ --rate 1k/s --hold exp:5", "how many addresses, and what table, a load needs"),
     ("plan --rate 500/s --hold 30s --fails 0.1% -o html >plan.html", "a page for others, with parts of the load"),
@@ -133,7 +133,7 @@ def words_of(made: Plan, held: float | str, fails: float, there: int) -> list[st
             "No SNAT address is needed: these rules do not SNAT this traffic, so no SNAT port can run out.",
             f"Each flow keeps its entry {lasts}: {made.live:,.0f} at a time.",
         ]
-        return [line for line in (*said, made.cut_short, table) if line]
+        return [line for line in (*said, made.cut_short, made.few_clients, table) if line]
     own = ", as the rules have them, are enough" if made.of_the_rules else ""
     less = f"; with one address less at least {made.fewer.fails:.1%}" if made.fewer else ""
     said = [
@@ -153,7 +153,7 @@ def words_of(made: Plan, held: float | str, fails: float, there: int) -> list[st
         said.append(
             "That is more than there are ports: linux-6.18 takes over ports of connections in TIME_WAIT for a new SYN."
         )
-    return [line for line in (*said, table) if line]
+    return [line for line in (*said, made.few_clients, table) if line]
 
 
 @dataclass(frozen=True)

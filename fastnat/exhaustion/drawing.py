@@ -93,6 +93,16 @@ def clients_of(engine: Engine, work: Workload) -> Clients:
     return made
 
 
+def few_clients(engine: Engine, work: Workload) -> str:
+    """Return a sentence where fewer clients than asked for have an address of their own, "" otherwise."""
+    there = clients_of(engine, work).count if work.iface != LOCAL and work.clients > 1 else work.clients
+    if there >= work.clients:
+        return ""
+    whose = f"{work.network} has no more" if work.network else "the first SNAT rule that names a network names no more"
+    have = "has an address" if there == 1 else "have addresses"
+    return f"Of the {work.clients:,} clients asked for only {there:,} {have}: {whose}."
+
+
 def own_address(engine: Engine, work: Workload) -> int:
     """Return the node's address towards a workload's first destination: of the interface by which it is reached."""
     family, (destination, _) = work.family, work.destinations[0]

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..node import Node
 from ..node.model import LOCAL
 from ..util.text import number_of
+from .drawing import clients_of, few_clients
 from .lifetimes import cut_short, lifetime
 from .outcome import PORTS, remedy, verdict
 from .steady import MAX_FLOWS, NO_MEAN, SHORTEST, Progress, Steady, keeps_for, reach_of, steady
@@ -46,7 +47,8 @@ class Plan:
     buckets: 0 where nothing tracks them. of_the_rules: the rules give so many addresses as they are.
 
     found: the run that showed it; fewer: the one with an address less, None where arithmetic rules that out; size: the
-    ports of an address towards one destination; cut_short: a sentence where entries end before their flows.
+    ports of an address towards one destination; cut_short: a sentence where entries end before their flows,
+    few_clients: where fewer of them than asked for have addresses.
     """
 
     lifetime: float
@@ -62,6 +64,7 @@ class Plan:
     size: int = PORTS
     of_the_rules: bool = False
     cut_short: str = ""
+    few_clients: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def plan(
     if not math.isfinite(live):
         raise InputError(NO_MEAN)
     base = Engine(node, profile, seed)
-    reach = reach_of(base, work)
+    reach, few = reach_of(base, work), few_clients(base, work)
     size = reach.size
     if not reach.tracked:
         found = steady(base, work, share, SHORTEST)
@@ -158,12 +161,12 @@ def plan(
             break
         else:
             addresses, step = max(min(there + step, MAX_ADDRESSES), addresses + 1), 2 * step
-    if not enough and fewer and fewer[1].outcome.addresses <= pairs_of(work) < MAX_ADDRESSES:
+    if not enough and fewer and fewer[1].outcome.addresses <= pairs_of(base, work) < MAX_ADDRESSES:
         # Linux chooses by a hash of both (find_best_ips_proto)
         used = number_of(fewer[1].outcome.addresses, "SNAT address", "es")
         raise InputError(
             f"no number of SNAT addresses is enough: {used} of {fewer[0]} would be used, as all flows of one client to "
-            "one destination get the same; spread the load over more clients or destinations"
+            f"one destination get the same; spread the load over more clients or destinations. {few}".rstrip()
         )
     if not enough:
         raise InputError(f"more than {MAX_ADDRESSES} SNAT addresses are needed: spread the load over more destinations")
@@ -171,13 +174,13 @@ def plan(
     there = max(found.outcome.addresses, tried) if tried else 0
     return Plan(
         lasts, live, busiest, there, found.fails, max(math.ceil(busiest / size), 1) if tried else 0, table, table // 4,
-        found, fewer[1] if fewer else None, size, there > tried, cut_short(node, work, profile),
+        found, fewer[1] if fewer else None, size, there > tried, cut_short(node, work, profile), few,
     )  # fmt: skip
 
 
-def pairs_of(work: Workload) -> int:
+def pairs_of(base: Engine, work: Workload) -> int:
     """Return how many pairs of a client and a destination a workload has; MAX_ADDRESSES where each flow has its own."""
-    clients = 1 if work.iface == LOCAL else work.clients or MAX_ADDRESSES
+    clients = 1 if work.iface == LOCAL else min(work.clients or MAX_ADDRESSES, clients_of(base, work).count)
     return clients * len(set(work.destinations))
 
 

@@ -362,3 +362,19 @@ def test_variants_in_which_entries_end_early_are_named(tmp_path):
                "--vary", "tcp-established=432000:10")[1]  # fmt: skip
     assert "\ntcp-established=10: Entries end before their flows do: nf_conntrack_tcp_timeout_established is 10" in said
     assert said.count("Entries end") == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clients_without_addresses_are_named(tmp_path, seed):
+    """Twenty clients of a rule for one address are one client; `exhaust` and `plan` say so, and only then."""
+    draw = random.Random(seed)
+    length, clients = draw.choice([24, 28, 29, 30, 32]), draw.choice([1, 2, 6, 7, 14, 15, 200, 300])
+    node = router("none", "none")
+    node.load_rules(f"*nat\n-A POSTROUTING -s 10.244.64.0/{length} -o eth0 -j MASQUERADE\nCOMMIT\n")
+    node.save(tmp_path)
+    # neither the network nor the address of a router in front of it
+    there = max((1 << 32 - length) - 2, 1)
+    words = ("--proto", "udp", "--dst", "203.0.113.10:53", "--clients", clients, "--rate", "20", "--hold", "1")
+    for command in (("exhaust", tmp_path, "--flows", "1000"), ("plan", tmp_path)):
+        said = ask(*command, *words)[1]
+        assert (f"Of the {clients:,} clients asked for only {there:,} ha" in said) == (clients > there)
