@@ -311,8 +311,13 @@ class Engine:
         if not isinstance(now, np.ndarray) or not now.ndim:
             now = time_of(now)
         self._last = core = self.core_for(batch)
-        meet = self._meeting(core, now)
-        results: NDArray[np.void] = core.process(batch, now, out, whole("cpus", cpus, 1, 256), meet)
+        meet, cpus = self._meeting(core, now), whole("cpus", cpus, 1, 256)
+        try:
+            results: NDArray[np.void] = core.process(batch, now, out, cpus, meet)
+        except KeyboardInterrupt:
+            self.catch_up(core)
+            raise
+        self.catch_up(core)
         return results
 
     @property
@@ -378,6 +383,12 @@ class Engine:
         core.leave_room(others)
         return others
 
+    def catch_up(self, core: Datapath) -> None:
+        """Bring the other family, if any, to the time at which a batch of one has ended."""
+        if self._only is None and (other := self._other(core)).now < core.now:
+            with uninterrupted():
+                other.advance(core.now)
+
     def process_packet(
         self, data: bytes, iface: str = "local", now: float = 0.0, link: bytes = b""
     ) -> tuple[Verdict, bytes | None]:
@@ -440,7 +451,14 @@ class Engine:
         """
         numbers = numbers_of(self.node, iface, count_of(offsets))
         self._last = core = self.core_of(version)
-        return core.process_frames(buffer, offsets, numbers, now, None, self._meeting(core, now))
+        meet = self._meeting(core, now)
+        try:
+            results: NDArray[np.void] = core.process_frames(buffer, offsets, numbers, now, None, meet)
+        except KeyboardInterrupt:
+            self.catch_up(core)
+            raise
+        self.catch_up(core)
+        return results
 
     def ports(self, addr: AddressLike, proto: str, dst: AddressLike, dport: int) -> dict[str, int]:
         """Return used, free and total ports of a NAT address (1024..65535) towards one destination."""

@@ -161,6 +161,7 @@ class EngineGroup:
             cores[0].check_batch(batch, now, out)
             self._follow(cores, now)
             self._run([partial(c.process_shard, batch, now, out) for c in cores], batch.size, others)
+            self._catch_up(cores)
         return out
 
     def process_frames(
@@ -196,6 +197,7 @@ class EngineGroup:
                 [partial(c.process_shard_frames, buffer, offsets, numbers, shards, now, out) for c in cores],
                 n, others,
             )  # fmt: skip
+            self._catch_up(cores)
         return out
 
     def _begins(self, now: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
@@ -228,6 +230,11 @@ class EngineGroup:
         """Bring the other family of every shard to the time at which this one begins."""
         for engine, core in zip(self.engines, cores, strict=True):
             engine.follow(core, now)
+
+    def _catch_up(self, cores: list[Datapath]) -> None:
+        """Bring the other family of every shard to the time at which this one has ended."""
+        for engine, core in zip(self.engines, cores, strict=True):
+            engine.catch_up(core)
 
     def _run(self, parts: list[Callable[[], None]], n: int, others: list[Future[None]]) -> None:
         """Do the part of every shard, n packets in all: the first in the caller's thread, and all if there are few."""

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from nodes import MASQUERADE, make_dual, make_node
+from nodes import MASQUERADE, examples, make_dual, make_node
 
 import fastnat
 from fastnat import EngineGroup, Verdict
@@ -181,3 +181,44 @@ def test_odd_batches_are_to_a_group_what_they_are_to_an_engine(make):
         assert both[0].now == both[1].now
         assert len(both[0].conntrack) == len(both[1])
     both[1].close()
+
+
+def drawn_batches(engine, seed):
+    """Yield batches of either family, with times that rise within each."""
+    draw, t = np.random.default_rng(seed), 0.0
+    for _ in range(12):
+        n, six = int(draw.integers(1, 30)), draw.random() < 0.5
+        own, far = ("fd00:10:244::{:x}", "2001:db8:f::{:x}") if six else ("10.244.1.{}", "203.0.113.{}")
+        batch = engine.packets(
+            proto=draw.choice([6, 17, 58 if six else 1], n), src=[own.format(k) for k in draw.integers(2, 9, n)],
+            dst=[far.format(k) for k in draw.integers(1, 4, n)], sport=draw.integers(1, 50_000, n),
+            dport=draw.choice([53, 0x8000 if six else 0x800], n), tcp_flags=draw.choice([2, 16, 4], n), iface="cni0",
+        )  # fmt: skip
+        times = t + np.sort(draw.random(n)) * draw.choice([0, 1, 40])
+        t = float(times[-1]) + draw.choice([0, 1, 31, 121])
+        yield batch, times
+
+
+@pytest.mark.parametrize("seed", range(examples(20)))
+def test_both_families_are_at_the_time_at_which_a_batch_ends(seed):
+    """However batches are split: what is listed, how long it lasts, and what has happened is the same in both."""
+    rules = MASQUERADE + "*filter\n-A FORWARD -m limit --limit 5/s -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n"
+    whole, parts = (fastnat.Engine(make_dual(rules, rules), seed=seed, events=10_000) for _ in range(2))
+    group = fastnat.EngineGroup(make_dual(MASQUERADE, MASQUERADE), ["cni0"], shards=2, seed=seed)
+    draw = np.random.default_rng(seed)
+    for batch, times in drawn_batches(whole, seed):
+        out, at = whole.process(batch, times), 0
+        group.process(batch, times)
+        while at < len(batch):
+            end = at + int(draw.choice([1, 2, 7, 30]))
+            np.testing.assert_array_equal(parts.process(batch[at:end], times[at:end]), out[at:end])
+            at = end
+            if draw.random() < 0.2:
+                parts = parts.fork()
+        assert whole.conntrack.format() == parts.conntrack.format()
+        assert [e.tobytes() for e in whole.all_events()] == [e.tobytes() for e in parts.all_events()]
+        assert whole.stats == parts.stats
+        for engine in (whole, parts, *group.engines):
+            assert {stack.core.now for stack in engine.stacks.values()} == {whole.now}
+        whole.check()
+    group.close()
