@@ -177,9 +177,10 @@ def show(console: Paper, dump: Dump, spaces: list[PortSpace], growth: list[float
     console.table([*names, "zone"] if zoned else names, rows, left=3)
     s, g = spaces[0], growth[0]
     where = f"{s.address} towards {s.proto} {end_text(s.dst, s.dport)}" + (f" in zone {s.zone}" if s.zone else "")
-    its = number_of(s.ports, "port")
+    its = number_of(s.ports, "port") + (f" ({s.window[0]}-{s.window[1]})" if s.window != ANY else "")
     if s.fails >= 0.001:
-        word = f"Ports are running out now: of new connections from {where} {s.fails:.1%} fail."
+        of = f" by its {its}" if s.window != ANY else ""
+        word = f"Ports are running out now: of new connections from {where}{of} {s.fails:.1%} fail."
     elif s.occupancy >= PAIN:
         word = f"At the edge: {where} uses {s.occupancy:.1%} of its {its}; {s.fails:.2%} of new ones fail."
     else:

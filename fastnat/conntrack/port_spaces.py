@@ -152,10 +152,17 @@ def in_windows(every: NDArray[np.bool_], windows: set[tuple[int, int]]) -> list[
 def narrowed(space: PortSpace, windows: set[tuple[int, int]]) -> PortSpace:
     """Return a port space with the ports that a rule names, if most of those in use are such ones.
 
-    windows: the first and last ports that rules name. Of several the fullest is taken.
+    windows: the first and last ports that rules name. Of several the fullest is taken, with the connections that have
+    its ports.
     """
     found = in_windows(space.every_port(), windows)
-    return replace(space, window=found[0][0]) if found else space
+    if not found:
+        return space
+    (first, last), _ = found[0]
+    ports = space.entries.records["port"][space.here]
+    here = space.here[(ports >= first) & (ports <= last)]
+    translated = int(space.entries.records["translated"][here].sum())
+    return replace(space, window=(first, last), here=here, connections=len(here), translated=translated)
 
 
 def spaces_of(dump: Dump, rows: int = 20, every: bool = False, profile: str = "linux-6.18") -> list[PortSpace]:

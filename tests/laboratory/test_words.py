@@ -350,7 +350,8 @@ def test_top_knows_the_ports_that_the_rules_of_a_node_give(tmp_path, low):
     first = strict(ask(*words, "-o", "json")[1])["spaces"][0]
     assert (first["proto"], first["used"], first["ports"], first["free"], first["fails"]) == ("udp", 100, 100, 0, 1)
     said = ask(*words)[1]
-    assert "Ports are running out now: of new connections from 198.51.100.10 towards udp 203.0.113.10:53 100.0%" in said
+    where = f"198.51.100.10 towards udp 203.0.113.10:53 by its 100 ports ({low}-{low + 99})"
+    assert f"Ports are running out now: of new connections from {where} 100.0% fail." in said
     assert "100 of the 100 ports of 198.51.100.10 to udp 203.0.113.10:53" in ask("doctor", dump, folder)[1]
     # without the node nobody knows
     assert "No port space is exhausted" in ask("top", dump)[1]
@@ -378,3 +379,22 @@ def test_clients_without_addresses_are_named(tmp_path, seed):
     for command in (("exhaust", tmp_path, "--flows", "1000"), ("plan", tmp_path)):
         said = ask(*command, *words)[1]
         assert (f"Of the {clients:,} clients asked for only {there:,} ha" in said) == (clients > there)
+
+
+def test_top_names_the_subscriber_whose_ports_run_out(tmp_path):
+    """Of one address each client has its own ports: who holds most of it need not be who has none left."""
+    own = {2: "2000-2099", 3: "3000-3099", 4: "4000-4999"}
+    rules = "".join(
+        f"-A POSTROUTING -o eth0 -s 10.244.1.{k} -p udp -j SNAT --to-source 198.51.100.9:{ports}\n"
+        for k, ports in own.items()
+    )
+    folder, dump = saved(tmp_path / "n", f"*nat\n{rules}COMMIT\n"), tmp_path / "dump"
+    engine = fastnat.Engine(fastnat.Node.load(folder))
+    for k, n in ((2, 30), (3, 300), (4, 500)):
+        ends = {"proto": "udp", "src": f"10.244.1.{k}", "sport": range(9000, 9000 + n), "iface": "cni0"}
+        engine.process(engine.packets(**ends, dst="203.0.113.10", dport=53))
+    dump.write_text(engine.conntrack.format())
+    (first,) = strict(ask("top", dump, "--node", folder, "-o", "json")[1])["spaces"]
+    assert (first["used"], first["ports"], first["connections"]) == (100, 100, 100)
+    assert first["sources"] == [["10.244.1.3", 100]]
+    assert "by its 100 ports (3000-3099) 100.0% fail" in ask("top", dump, "--node", folder)[1]
