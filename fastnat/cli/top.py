@@ -74,8 +74,10 @@ def top(
                 before = {s.name: s for s in each_space(read(file, earlier), every=True)}
         with working("loading the node"):
             loaded = Node.load(node, lenient=True) if node is not None else None
-        if loaded and (own := NatAddresses(loaded)).known:
-            spaces = fullest((s for s in each_space(now, True, profile) if s.address in own), loaded, rows)
+        if loaded:
+            own = NatAddresses(loaded)
+            there = each_space(now, every or own.known, profile)
+            spaces = fullest((s for s in there if s.address in own), loaded, rows)
         else:
             spaces = spaces_of(now, rows, every, profile)
         if drawing and spaces:

@@ -381,14 +381,20 @@ def test_clients_without_addresses_are_named(tmp_path, seed):
         assert (f"Of the {clients:,} clients asked for only {there:,} ha" in said) == (clients > there)
 
 
-def test_top_names_the_subscriber_whose_ports_run_out(tmp_path):
+@pytest.mark.parametrize("native", [False, True])
+def test_top_names_the_subscriber_whose_ports_run_out(tmp_path, native):
     """Of one address each client has its own ports: who holds most of it need not be who has none left."""
     own = {2: "2000-2099", 3: "3000-3099", 4: "4000-4999"}
     rules = "".join(
         f"-A POSTROUTING -o eth0 -s 10.244.1.{k} -p udp -j SNAT --to-source 198.51.100.9:{ports}\n"
         for k, ports in own.items()
     )
-    folder, dump = saved(tmp_path / "n", f"*nat\n{rules}COMMIT\n"), tmp_path / "dump"
+    each = ", ".join(f"10.244.1.{k} : 198.51.100.9 . {ports}" for k, ports in own.items())
+    text = "table ip t { map m { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; elements = { "
+    text += f"{each} }}; }}; chain c {{ type nat hook postrouting priority srcnat; meta l4proto udp "
+    text += "snat ip to ip saddr map @m; } }"
+    rules, text = ("", text) if native else (f"*nat\n{rules}COMMIT\n", "")
+    folder, dump = saved(tmp_path / "n", rules, text), tmp_path / "dump"
     engine = fastnat.Engine(fastnat.Node.load(folder))
     for k, n in ((2, 30), (3, 300), (4, 500)):
         ends = {"proto": "udp", "src": f"10.244.1.{k}", "sport": range(9000, 9000 + n), "iface": "cni0"}
