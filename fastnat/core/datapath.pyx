@@ -21,6 +21,7 @@ from .helpers.adopt cimport adopt_expect, adopt_help, find_master, has_conn, HEL
 from .ipvs.adopt cimport adopt_ipvs, control_again, told_by_entry
 from .ipvs.connection cimport end_serverless
 from .nat.masquerade cimport flush_masqueraded
+from .nat.port_bitmap cimport forget_bitmaps
 from .nat.ports_used cimport ports_used
 from .packet.parse cimport datagram_entry, datagram_t, ENTRY_HOOKS
 from .reload cimport change_policies, find_servers, forget_routes, pick_up_windows
@@ -305,11 +306,14 @@ cdef class Datapath:
         e.auto_helpers = config["auto_helpers"]
         e.tracking = config["tracking"]
         e.nat_hooks = config["nat_hooks"]
+        e.due_at_once = config["due_at_once"]
         for name, value in config["timeouts"].items():
             e.timeouts[name] = value
+            e.due_at_once |= value == 0
+        if e.due_at_once:
             # an entry that is due as it begins stands in nobody's way, and two may have one tuple until the next jiffy
-            e.may_share_tuple |= value == 0
-        e.may_share_tuple |= config["due_at_once"]
+            e.may_share_tuple = 1
+            forget_bitmaps(e)
         e.checksum = config["checksum"]
         e.routes_by_packet = config["routes_by_packet"]
         e.multipath_policy = config["multipath_policy"]

@@ -1025,6 +1025,7 @@ typedef struct {
     uint64_t secret[2 * FN_ROUND_KEYS]; /* random, never shown or saved: of what no answer depends on, and of the next key */
     uint64_t rehashes;
     uint32_t may_share_tuple;           /* two connections may have one tuple: zones, or timeouts of 0 s */
+    uint32_t due_at_once;               /* there are timeouts of 0 s: an entry in the tables may be over already */
     uint64_t rng[2];                    /* seed; state of the packet at hand, see begin_packet */
     uint64_t now;                       /* jiffies since the engine's time 0 */
     uint32_t profile;                   /* enum profile */

@@ -1601,6 +1601,7 @@ cdef extern from "types.h" nogil:
         uint64_t secret[10]
         uint64_t rehashes
         uint32_t may_share_tuple
+        uint32_t due_at_once
         uint64_t rng[2]
         uint64_t now
         uint32_t profile

@@ -161,7 +161,6 @@ class EngineGroup:
             cores[0].check_batch(batch, now, out)
             self._follow(cores, now)
             self._run([partial(c.process_shard, batch, now, out) for c in cores], batch.size, others)
-            self._catch_up(cores)
         return out
 
     def process_frames(
@@ -197,7 +196,6 @@ class EngineGroup:
                 [partial(c.process_shard_frames, buffer, offsets, numbers, shards, now, out) for c in cores],
                 n, others,
             )  # fmt: skip
-            self._catch_up(cores)
         return out
 
     def _begins(self, now: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
@@ -224,6 +222,7 @@ class EngineGroup:
             for core in cores:
                 core.halt(True)
             wait(others)
+            self._catch_up(cores)
             self.busy.release()
 
     def _follow(self, cores: list[Datapath], now: float | NDArray[np.float64]) -> None:

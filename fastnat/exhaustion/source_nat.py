@@ -168,6 +168,7 @@ class PortWindows:
     def __init__(self, node: Node) -> None:
         self.node = node
         self._given: dict[tuple[int, str], list[tuple[int, int, Window]]] = {}
+        self._found: dict[tuple[int, str, int | None], set[Window]] = {}
 
     def of(self, family: Family, proto: str, address: int | None = None) -> set[Window]:
         """Return the first and last ports that rules name for a protocol; `ANY` for those that name none.
@@ -175,9 +176,12 @@ class PortWindows:
         address: only of rules that translate to it.
         """
         key = (family.version, proto)
-        if key not in self._given:
-            self._given[key] = list(_given(self.node, family, proto))
-        return {window for low, high, window in self._given[key] if address is None or low <= address <= high}
+        if (*key, address) not in self._found:
+            if key not in self._given:
+                self._given[key] = list(_given(self.node, family, proto))
+            given = self._given[key]
+            self._found[*key, address] = {w for low, high, w in given if address is None or low <= address <= high}
+        return self._found[*key, address]
 
 
 def _given(node: Node, family: Family, proto: str) -> Iterator[tuple[int, int, Window]]:
@@ -192,7 +196,10 @@ def _given(node: Node, family: Family, proto: str) -> Iterator[tuple[int, int, W
             if t.name in SOURCE_NAT and rule.proto in (0, PROTOCOLS[proto]):
                 low, high = sorted((t.min_proto, t.max_proto))
                 window = (low, high) if t.flags & PROTO_SPECIFIED else ANY
-                for ends in [(t.min_addr, t.max_addr)] if t.name == "SNAT" else masquerade:
+                first, last = sorted((t.min_addr, t.max_addr))
+                # SNAT of ports alone keeps the address, whichever that is
+                given = (first, last) if t.flags & MAP_IPS else (0, family.full)
+                for ends in [given] if t.name == "SNAT" else masquerade:
                     yield (*ends, window)
     change = Change(family)
     for native in node.nft.tables.values():

@@ -196,7 +196,7 @@ def reach_of(base: Engine, work: Workload) -> Reach:
     if len(spaces.most) > MOST_RANGES:
         # the first flows cannot have shown all of them
         ports = len(spaces.addresses) * PORTS
-    size = -(-ports // len(spaces.addresses))
+    size = max(-(-ports // len(spaces.addresses)), 1)
     if named is not None:
         return Reach(tracked, ports, size, max(len(shares_of(work)), 1), named, named)
     mine = out[spaces.of_these(out)]

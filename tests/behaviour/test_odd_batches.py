@@ -85,3 +85,23 @@ def test_both_families_are_at_the_time_at_which_a_batch_ends(seed):
             assert {stack.core.now for stack in engine.stacks.values()} == {whole.now}
         whole.check()
     group.close()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_group_that_is_interrupted_has_one_time(shards, monkeypatch):
+    """Both families of each shard are at the time at which its part of the batch ended."""
+    nat = EngineGroup(make_dual(MASQUERADE, MASQUERADE), ["cni0"], shards=shards)
+    own = nat.engines[0]
+    batch = own.packets(proto="udp", src="10.244.1.2", dst="203.0.113.10", sport=range(1000, 1050), iface="cni0")
+    run = nat._run
+
+    def interrupted(*given):
+        run(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nat, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nat.process(batch, np.linspace(1, 400, len(batch)))
+    for engine in nat.engines:
+        assert len({stack.core.now for stack in engine.stacks.values()}) == 1
+    nat.close()

@@ -116,6 +116,18 @@ def test_ports_are_those_of_the_rules_that_give_an_address(rule, address, window
     assert given.of(V4, "udp", V4.to_int(f"198.51.100.{address}")) == windows
 
 
+@pytest.mark.parametrize(("to", "windows"), [
+    (":2000-2999", {(2000, 2999)}), ("198.51.100.20-198.51.100.30:2000-2999", {(2000, 2999)}),
+    ("198.51.100.30-198.51.100.20:2000-2999", {(2000, 2999)}),
+    ("198.51.100.1:80", set()), ("198.51.100.21", {(1024, 65535)}),
+])  # fmt: skip
+def test_snat_of_ports_alone_gives_them_to_any_address(to, windows):
+    """Of addresses in either order, and of no address at all, a rule gives its ports."""
+    rules = f"*nat\n-A POSTROUTING -o eth0 -p udp -j SNAT --to-source {to}\nCOMMIT\n"
+    address = "198.51.100.21" if to.endswith("21") or "-" in to.partition(":")[0] or to[0] == ":" else "198.51.100.20"
+    assert PortWindows(make_dual(rules)).of(V4, "udp", V4.to_int(address)) == windows
+
+
 def test_rules_that_ask_for_the_sender_are_named(tmp_path):
     node = make_dual(
         native="table ip t { chain c { type nat hook postrouting priority 100; meta skuid 0 masquerade; }; }"

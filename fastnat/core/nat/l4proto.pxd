@@ -154,6 +154,9 @@ cdef inline bint may_have_bitmap(const engine_t *e, const search_t *s, tuple_t t
     # of a tuple they do not know the direction, which decides where zones differ by it
     if fn_unlikely(zone_of(&e.conns[p.ct], 0) != zone_of(&e.conns[p.ct], 1)):
         return False
+    # nor which entry is over in the jiffy in which it began
+    if fn_unlikely(e.due_at_once != 0):
+        return False
     return s.manip == MANIP_SRC and e.max_bitmaps and has_ports(tuple_proto(t))
 
 

@@ -6,7 +6,8 @@
 # says that the tuple's owner does not give way to a SYN; it falls with the owner, and with the state that the owner
 # closes in. `known`
 # fills as candidates are probed, so a bitmap costs nothing to create and no call ever walks the table.
-# Expired entries are collected before a packet is looked at, so a set bit is never out of date. Memory is bounded:
+# Expired entries are collected before a packet is looked at, so a set bit is never out of date; with timeouts of 0 s, where
+# an entry is over before that, there are no bitmaps. Memory is bounded:
 # pages come one by one with the ports that are probed; at the limit a bitmap that nobody has searched for long gives
 # way, and where there is none a search looks its candidates up one by one.
 from libc.stdint cimport uint32_t, uint64_t
@@ -135,6 +136,15 @@ cdef inline void bitmap_drop(engine_t *e, uint32_t b) noexcept nogil:
     key.live = 0
     key.older = e.free_bitmap
     e.free_bitmap = b
+
+
+cdef inline void forget_bitmaps(engine_t *e) noexcept nogil:
+    # forget_bitmaps: all of them; who searches looks each candidate up.
+    cdef uint32_t b
+    for b in range(e.n_bitmaps):
+        if e.bitmap_keys[b].live:
+            bitmap_drop(e, b)
+    e.bitmap_filter = 0
 
 
 cdef inline bint drop_idle(engine_t *e) noexcept nogil:

@@ -59,6 +59,9 @@ cdef inline bint may_go_shortly(const engine_t *e, bint remember) noexcept nogil
     # without tracking there is no connection to know anything
     if not e.tracking or not remember:
         return False
+    # an entry that is over in the jiffy in which it began is looked at by the long way, which gives it up where it meets it
+    if e.due_at_once:
+        return False
     # no memo holds what chains of nftables say, and they see each packet, not only the first of a connection as nat's do
     if e.n_bases:
         for table in range(5):

@@ -438,14 +438,12 @@ cdef inline bint take_over(engine_t *e, const packet_t *in_, const ahead_t *ahea
 cdef inline bint lose_by_memo(engine_t *e, const packet_t *in_, const ahead_t *ahead, result_t *out) noexcept nogil:
     # lose_by_memo: the packet has found no port, keeps the last candidate, and is lost at confirm.
     # => False: take the long way; nothing has changed.
-    cdef uint32_t owner
-    if ahead.memo.complete != COMPLETE_SOURCE:
+    cdef uint32_t owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+    if ahead.memo.complete != COMPLETE_SOURCE or owner == FN_NONE:
         return False
-    if allows_clash(e, in_.proto):
-        # whoever is in the table by his reply tuple alone may be this very flow, and 5.4 asks more of the owner: see confirm
-        owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
-        if e.profile == LINUX_5_4 or owner == FN_NONE or e.conns[owner >> 1].status & IPS_NAT_CLASH:
-            return False
+    # whether two of one protocol may come to terms depends on the owner, and in 5.4 on more of him: see confirm
+    if allows_clash(e, in_.proto) and (e.profile == LINUX_5_4 or e.conns[owner >> 1].status & IPS_NAT_CLASH):
+        return False
     # the record that the connection had until then is the next one again
     give_back(e, hold_record(e))
     count_passage(e, in_, ahead, ahead.memo)
