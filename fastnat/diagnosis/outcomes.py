@@ -17,7 +17,7 @@ from ..addresses import Family
 from ..core.layout import MatchKind, RangeFlag, TargetKind
 from ..dtypes import CtInfo, Reason, Verdict
 from ..engine import Engine
-from ..util.mixing import ends_of, folded, scrambled
+from ..util.mixing import classes_of, ends_of, folded, scrambled
 from .asked_sources import AskedSources, starts_of
 
 # matches that ask for what is the same for all first packets of a class, and chance
@@ -62,17 +62,6 @@ def decide_by_class(engine: Engine, family: Family) -> bool:
     redrawn = ranges[rules["target_arg"][np.isin(rules["target"], (TargetKind.DNAT, TargetKind.REDIRECT))]]
     drawn = (redrawn["flags"] & RangeFlag.PROTO_SPECIFIED != 0) & (redrawn["min_proto"] != redrawn["max_proto"])
     return not (pool.any() or drawn.any())
-
-
-def classes_of(starts: NDArray[Any], addresses: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the number of the class that each address of either family lies in; starts: of the classes, rising."""
-    if not addresses.dtype.names:
-        return np.searchsorted(starts, addresses, "right")
-    every = np.concatenate((starts, addresses))
-    order = np.lexsort((every["low"], every["high"]))
-    found = np.empty(len(every), np.int64)
-    found[order] = np.cumsum(order < len(starts))
-    return found[len(starts) :]
 
 
 def within(addresses: NDArray[Any], first: int, last: int, family: Family) -> NDArray[np.bool_]:

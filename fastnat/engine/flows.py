@@ -14,6 +14,7 @@ from ..dtypes import CONN_LIVE, NO_CONN, PACKET6, PROTOCOLS, records_of
 from ..errors import ArgumentError, InputError
 from ..node.arrays import sorted_routes
 from ..util.arguments import address, port, protocol
+from ..util.mixing import classes_of
 from ..util.text import shown
 
 if TYPE_CHECKING:
@@ -75,14 +76,20 @@ def known_interfaces_of(
     node: Node, sources: NDArray[Any], family: Family
 ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
     """Return the number of the interface behind which each source lies, and for which of them there is one."""
-    unique, where = np.unique(sources, return_inverse=True)
-    numbers, known = np.zeros(len(unique), np.uint16), np.zeros(len(unique), np.bool_)
-    for k, source in enumerate(unique):
+    own = [a.local for interface in node.interfaces.values() for a in interface.addresses_of(family)]
+    cuts = {0, *own, *(a + 1 for a in own)}
+    for route in node.routes_of(family):
+        mask = family.mask_of(route.prefix)
+        cuts |= {route.dst & mask, (route.dst | ~mask & family.full) + 1}
+    starts = sorted(cut for cut in cuts if cut <= family.full)
+    # between two starts no address is told from another
+    place = classes_of(np.array([family.pack(start) for start in starts], records_of(family).ADDR), sources) - 1
+    numbers, known = np.zeros(len(starts), np.uint16), np.zeros(len(starts), np.bool_)
+    for k in np.unique(place).tolist():
         with suppress(InputError):
-            numbers[k] = node.iface_number(interface_of(node, family.to_text(family.unpack(source))))
+            numbers[k] = node.iface_number(interface_of(node, family.to_text(starts[k])))
             known[k] = True
-    where = where.reshape(-1)
-    return numbers[where], known[where]
+    return numbers[place], known[place]
 
 
 def close(engine: Engine, connection: Any, now: float, version: int = 4) -> None:

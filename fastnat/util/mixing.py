@@ -27,3 +27,14 @@ def ends_of(addresses: NDArray[Any], ports: NDArray[Any]) -> NDArray[np.uint64]:
     """Return destinations as one number each."""
     ends: NDArray[np.uint64] = folded(addresses) << np.uint64(16) | ports
     return ends
+
+
+def classes_of(starts: NDArray[Any], addresses: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of the class that each address of either family lies in; starts: of the classes, rising."""
+    if not addresses.dtype.names:
+        return np.searchsorted(starts, addresses, "right")
+    every = np.concatenate((starts, addresses))
+    order = np.lexsort((every["low"], every["high"]))
+    found = np.empty(len(every), np.int64)
+    found[order] = np.cumsum(order < len(starts))
+    return found[len(starts) :]

@@ -1,11 +1,16 @@
 """Flows without packets: connect and close."""
 
+import random
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from nodes import MASQUERADE, make_node
 
 import fastnat
-from fastnat.addresses import V4
+from fastnat.addresses import FAMILIES, V4
+from fastnat.dtypes import records_of
+from fastnat.engine.flows import interface_of, known_interfaces_of
 
 TWO_PORTS = MASQUERADE.replace("-j MASQUERADE\n", "-p udp -j MASQUERADE --to-ports 6000-6001\n")
 
@@ -106,3 +111,31 @@ def test_help_tells_what_there_is(capsys):
     help(fastnat.Engine)
     text = capsys.readouterr().out
     assert all(word in text for word in ("conntrack", "to_numpy()", "sport, dport", "tcp_flags", "isn"))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("seed", range(4))
+def test_interfaces_of_many_sources_are_those_of_each(version, seed):
+    """Routes within routes, of other tables and to nowhere, the node's own addresses, and the ends of all of them."""
+    draw, family = random.Random(seed), FAMILIES[version]
+    node = fastnat.Node()
+    near = [family.to_int("10.0.0.0" if version == 4 else "fd00::") + draw.randrange(2**20) for _ in range(12)]
+    for name in ("a", "b", "c"):
+        node.add_interface(name, [f"{family.to_text(near.pop())}/{family.bits - draw.randrange(10)}"])
+    for address in near:
+        prefix = family.bits - draw.choice([0, 1, 4, 9, 20])
+        where = {"dev": draw.choice("abc")} if draw.random() < 0.8 else {"kind": "unreachable"}
+        network = f"{family.to_text(address & family.mask_of(prefix))}/{prefix}"
+        with suppress(fastnat.InputError):
+            node.add_route(network, **where)
+            node.routes_of(family)[-1].metric = draw.randrange(3)
+    ends = [a + step for a in (*near, near[0] & ~0xFFF, near[1] | 0xFFF) for step in (-1, 0, 1)]
+    sources = np.array([family.pack(a) for a in [0, family.full, *ends] * 2], records_of(family).ADDR)
+    numbers, known = known_interfaces_of(node, sources, family)
+    for source, number, is_known in zip(sources, numbers.tolist(), known.tolist(), strict=True):
+        try:
+            alone = node.iface_number(interface_of(node, family.to_text(family.unpack(source))))
+        except fastnat.InputError:
+            alone = None
+        assert (number if is_known else None) == alone
+    assert known.any()
