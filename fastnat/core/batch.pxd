@@ -326,7 +326,7 @@ cdef inline void fetch_victims(const engine_t *e, const group_t *g, uint32_t beg
         if g.found[i] != FN_NONE or not ahead.searches or ahead.search.end != SEARCH_OWNED:
             continue
         owner = candidate(e, bucket_home(&e.tuples, ahead.reply_hash[2]), ahead.reply_hash[2], &ahead.reply[2])
-        if owner != FN_NONE and e.conns[owner >> 1].flags:
+        if owner != FN_NONE:
             unlink_messages(&e.conns[owner >> 1], messages)
             fn_hash_stage(e.key, messages, hashes, 3)
             fetch_links(e, &e.conns[owner >> 1], hashes)

@@ -87,7 +87,7 @@ class AskedSources:
                     spans = spans_of(rule, family)
                     self.told &= spans is not None
                     asking.note(rule, (spans or [], rule.target.name), family)
-        # chains that packets to anywhere meet in front of any translation
+        # chains that packets to anywhere meet in front of any translation, and those of them that ask for destinations
         self.met: set[tuple[str, str]] = set()
         for place in [(table.name, name) for table in tables for name in BUILT_IN.get(table.name, ())]:
             if place not in self.chains:
@@ -96,6 +96,7 @@ class AskedSources:
                 self.everywhere |= self._meet(place, self.met, lambda asking: asking.always)
             else:
                 self.everywhere |= self._meet(place, set(), Asking.all)
+        self.asking = [place for place in self.met if self.chains[place].exact or self.chains[place].others]
 
     def _meet(self, place: tuple[str, str], met: set[tuple[str, str]], of: Callable[[Asking], list[Said]]) -> set[Span]:
         """Return what is asked by the rules `of` a chain, and of those that they lead to; add these to `met`."""
@@ -113,7 +114,7 @@ class AskedSources:
     def towards(self, dst: int) -> list[Span]:
         """Return the spans that rules ask for on the way to a destination, beside those of `everywhere`."""
         found, met = set[Span](), set(self.met)
-        for table, name in self.met:
+        for table, name in self.asking:
             for spans, target in self.chains[table, name].towards(dst):
                 found.update(spans)
                 found |= self._meet((table, target), met, lambda asking: asking.always + asking.towards(dst))

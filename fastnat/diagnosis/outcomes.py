@@ -79,9 +79,9 @@ def within(addresses: NDArray[Any], first: int, last: int, family: Family) -> ND
 def kinds_of_sources(engine: Engine, family: Family, batch: NDArray[Any]) -> NDArray[np.uint64]:
     """Return one number for each PACKET, equal where no rule on the way to one destination tells sources apart."""
     asked = AskedSources(engine.node.rules_of(family), family)
-    by_class = classes_of(engine.core_of(family.version).arrays["class_start"], batch["src"]).astype(np.uint64)
+    finest = engine.core_of(family.version).arrays["class_start"]
     if not asked.told or not len(batch):
-        return by_class
+        return classes_of(finest, batch["src"]).astype(np.uint64)
     kinds = classes_of(starts_of(engine.node, asked.everywhere, family), batch["src"]).astype(np.uint64)
     _, first, where, counts = np.unique(
         folded(batch["dst"]), return_index=True, return_inverse=True, return_counts=True
@@ -89,10 +89,10 @@ def kinds_of_sources(engine: Engine, family: Family, batch: NDArray[Any]) -> NDA
     groups = np.split(np.argsort(where.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
     for at, members in zip(first, groups, strict=True):
         spans = asked.towards(family.unpack(batch["dst"][at]))
-        if len(spans) > SPANS:
-            kinds[members] = by_class[members]
-            continue
         src = batch["src"][members]
+        if len(spans) > SPANS:
+            kinds[members] = classes_of(finest, src)
+            continue
         for k, (low, high) in enumerate(spans):
             kinds[members] |= within(src, low, high, family).astype(np.uint64) << np.uint64(63 - k)
     return kinds

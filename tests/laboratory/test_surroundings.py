@@ -160,7 +160,7 @@ def test_an_engine_is_forked_or_saved_not_copied(make):
 
 @pytest.mark.slow
 def test_a_user_without_a_home_draws_without_a_word(place):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
     (place / "dump").write_text("".join(LINE.format(n) for n in range(1, 50)))
     env = {**os.environ, "HOME": "/proc/nobody"}
     for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):

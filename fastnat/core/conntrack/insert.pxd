@@ -79,12 +79,33 @@ cdef inline void conn_detach(engine_t *e, uint32_t ct, uint64_t h_source) noexce
         bysource_remove(e, ct, h_source)
 
 
-cdef inline void record_free(engine_t *e, uint32_t ct) noexcept nogil:
-    # record_free: the record may be used again.
+cdef inline uint32_t next_record(const engine_t *e) noexcept nogil:
+    # next_record: the one that the next connection will have. => FN_NONE: there is none.
+    # used records first: the memory that was touched stays as small as it can
+    if e.n_free:
+        return e.free_ids[e.n_free - 1]
+    return e.high_water if e.high_water < e.capacity else FN_NONE
+
+
+cdef inline void hold_record(engine_t *e) noexcept nogil:
+    # hold_record: take the next one, of which there is one, out of the free ones.
+    if e.n_free:
+        e.n_free -= 1
+    else:
+        e.high_water += 1
+
+
+cdef inline void give_back(engine_t *e, uint32_t ct) noexcept nogil:
+    # give_back: a record that was held is the next one.
     # not CONN_LIVE: listings and walks pass over it
     e.conns[ct].flags = 0
     e.free_ids[e.n_free] = ct
     e.n_free += 1
+
+
+cdef inline void record_free(engine_t *e, uint32_t ct) noexcept nogil:
+    # record_free: the record may be used again.
+    give_back(e, ct)
     e.count -= 1
 
 
@@ -220,16 +241,11 @@ cdef inline uint32_t conn_alloc(engine_t *e, tuple_t t, uint64_t h) noexcept nog
     if fn_unlikely(e.count >= e.max_conns) and (e.max_conns == 0 or early_drop(e, h) == 0):
         e.stats[STAT_DROP] += 1
         return FN_NONE
-    # used records first: the memory that was touched stays as small as it can
-    if e.n_free:
-        e.n_free -= 1
-        ct = e.free_ids[e.n_free]
-    elif e.high_water < e.capacity:
-        ct = e.high_water
-        e.high_water += 1
-    else:
+    ct = next_record(e)
+    if ct == FN_NONE:
         e.stats[STAT_DROP] += 1
         return FN_NONE
+    hold_record(e)
     e.count += 1
     c = &e.conns[ct]
     c.tuples[0] = t

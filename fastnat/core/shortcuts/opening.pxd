@@ -11,7 +11,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.confirm cimport clash_lost
 from ..conntrack.events cimport note_event
-from ..conntrack.insert cimport conn_delete
+from ..conntrack.insert cimport conn_delete, give_back, hold_record, next_record
 from ..conntrack.lookup cimport dst16_count, find_tuple
 from ..conntrack.protocols cimport STREAM_AFTER
 from ..conntrack.tcp cimport open_plain
@@ -257,14 +257,6 @@ cdef inline bint nobody_has(const engine_t *e, tuple_t t, uint64_t hash, const a
     return is_absent(e, l.of_reply, ahead.reply[1], ahead.reply_hash[1]) and is_new_here(e, t, hash, ahead, l)
 
 
-cdef inline uint32_t next_record(const engine_t *e) noexcept nogil:
-    # next_record: the one that conn_alloc would give.
-    # => FN_NONE: there is none.
-    if e.n_free:
-        return e.free_ids[e.n_free - 1]
-    return e.high_water if e.high_water < e.capacity else FN_NONE
-
-
 cdef inline bint put_all(engine_t *e, uint32_t ct, uint64_t hash, const ahead_t *ahead, const looks_t *l) noexcept nogil:
     # put_all: into the tables by both tuples and by the source.
     # => False: there is no room; then it is in none.
@@ -285,10 +277,7 @@ cdef inline void enter(engine_t *e, uint32_t ct, tuple_t t, const ahead_t *ahead
         note_taken(e, ahead.reply[1], True)
         note_taken(e, t, True)
     wheel_add(e, ct, e.conns[ct].timeout)
-    if e.n_free:
-        e.n_free -= 1
-    else:
-        e.high_water += 1
+    hold_record(e)
     dst16_count(e, t.dst)[0] += 1
     dst16_count(e, ahead.reply[1].dst)[0] += 1
     e.count += 1
@@ -401,34 +390,17 @@ cdef inline bint may_search(const engine_t *e, tuple_t t, uint64_t hash, const a
     return is_new_here(e, t, hash, ahead, &l) and next_record(e) != FN_NONE
 
 
-cdef inline uint32_t hold_record(engine_t *e) noexcept nogil:
-    # hold_record: the next one, out of the free ones; there is one.
-    cdef uint32_t ct = next_record(e)
-    if e.n_free:
-        e.n_free -= 1
-    else:
-        e.high_water += 1
-    return ct
-
-
-cdef inline void give_back(engine_t *e, uint32_t ct) noexcept nogil:
-    # give_back: what was held is the next one again.
-    e.conns[ct].flags = 0
-    e.free_ids[e.n_free] = ct
-    e.n_free += 1
-
-
 cdef inline bint take_over(engine_t *e, const packet_t *in_, const ahead_t *ahead, uint32_t owner) noexcept nogil:
     # take_over: who has the port that a SYN wants goes, if he gives way (nf_nat_used_tuple_harder). owner: his table id.
     # => False: he does not; nothing has changed but what a bitmap knows of him.
-    cdef uint32_t ct
+    cdef uint32_t ct = next_record(e)
     if not may_give_way(e, owner):
         note_firm(e, &e.bitmap_keys[bitmap_find(e, ahead.reply[1])], ahead.search.port)
         return False
     if not is_newer(e, owner, <uint32_t>in_.isn << 16):
         return False
     # the long way has its own record before it looks for a port
-    ct = hold_record(e)
+    hold_record(e)
     conn_delete(e, owner >> 1)
     give_back(e, ct)
     e.stats[STAT_EVICTED] += 1
@@ -439,13 +411,15 @@ cdef inline bint lose_by_memo(engine_t *e, const packet_t *in_, const ahead_t *a
     # lose_by_memo: the packet has found no port, keeps the last candidate, and is lost at confirm.
     # => False: take the long way; nothing has changed.
     cdef uint32_t owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+    cdef uint32_t ct = next_record(e)
     if ahead.memo.complete != COMPLETE_SOURCE or owner == FN_NONE:
         return False
     # whether two of one protocol may come to terms depends on the owner, and in 5.4 on more of him: see confirm
     if allows_clash(e, in_.proto) and (e.profile == LINUX_5_4 or e.conns[owner >> 1].status & IPS_NAT_CLASH):
         return False
     # the record that the connection had until then is the next one again
-    give_back(e, hold_record(e))
+    hold_record(e)
+    give_back(e, ct)
     count_passage(e, in_, ahead, ahead.memo)
     e.stats[STAT_PORT_SEARCH_FAILURES] += 1
     store_forwarded(out, &ahead.reply[2], FN_NONE, IP_CT_NEW, 0, PROBES)
