@@ -7,7 +7,7 @@
 # when. It declines if the source has a mapping, or if a tuple is taken, unless a bitmap knows where the search ends: at a port to
 # be had, at one whose owner gives way to a SYN, or nowhere, so that confirm loses the packet.
 # Differs from the kernel: nothing.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ..types cimport *
 from ..conntrack.confirm cimport clash_lost
 from ..conntrack.events cimport note_event
@@ -429,45 +429,55 @@ cdef inline bint lose_by_memo(engine_t *e, const packet_t *in_, const ahead_t *a
     return True
 
 
+cdef inline uint8_t end_search(engine_t *e, const packet_t *in_, bint whole, tuple_t t, uint64_t hash, ahead_t *ahead,
+                               result_t *out) noexcept nogil:
+    # end_search: the search of a packet whose port a bitmap knew to be taken, to its end; who has to give way for it goes. whole: as
+    #    for open_shortly.
+    # => SEARCH_FAILS: the packet is lost; another one with ahead.searches cleared: it has the port of ahead.reply[1]; SEARCH_OPEN,
+    #    which alone may leave it cleared without a search: its own port is free again; else: take the long way.
+    cdef uint32_t owner
+    cdef uint8_t end = where_it_leads(e, t, ahead)
+    if end == SEARCH_OPEN:
+        return SEARCH_OPEN
+    # of a datagram the header does not tell the SYN's whole number, and what is dropped leaves as bytes, too
+    if not whole and (end == SEARCH_FAILS or end == SEARCH_OWNED):
+        return SEARCH_OPEN
+    if not may_search(e, t, hash, ahead):
+        return SEARCH_OPEN
+    while end == SEARCH_OWNED:
+        owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
+        if owner == FN_NONE:
+            return SEARCH_OPEN
+        if take_over(e, in_, ahead, owner):
+            break
+        end = pass_by_owner(e, ahead)
+    if end == SEARCH_OPEN or (end == SEARCH_FAILS and not lose_by_memo(e, in_, ahead, out)):
+        return SEARCH_OPEN
+    bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
+    if end != SEARCH_FAILS:
+        take_port(e, ahead)
+    return end
+
+
 cdef inline bint open_shortly(engine_t *e, const packet_t *in_, bint whole, tuple_t t, uint64_t hash, ahead_t *ahead,
                               result_t *out) noexcept nogil:
     # open_shortly: open_by_memo, with the packet's own port or the one to which a bitmap knows that its search leads. whole: the
     #    packet is no more than its header.
     # => False: take the long way; nothing has changed but `ahead`, or but that the search's victim is gone.
-    cdef uint32_t changes = e.bitmap_changes
-    cdef uint32_t end = SEARCH_OPEN
-    cdef uint32_t owner
-    # one place from which it is called: gcc copies it into this one
-    while not open_by_memo(e, in_, t, hash, ahead, out):
-        if fn_likely(not ahead.searches):
-            return False
+    cdef uint8_t end = SEARCH_OPEN
+    if fn_unlikely(ahead.searches):
         fn_rarely()
-        end = where_it_leads(e, t, ahead)
-        # of a datagram the header does not tell the SYN's whole number, and what is dropped leaves as bytes, too
-        if not whole and (end == SEARCH_FAILS or end == SEARCH_OWNED):
-            return False
-        if end == SEARCH_OPEN or not may_search(e, t, hash, ahead):
-            return False
-        while end == SEARCH_OWNED:
-            owner = find_tuple(e, ahead.reply[2], ahead.reply_hash[2], <uint32_t>e.now)
-            if owner == FN_NONE:
-                return False
-            if take_over(e, in_, ahead, owner):
-                break
-            end = pass_by_owner(e, ahead)
-        if end == SEARCH_OPEN:
-            return False
+        end = end_search(e, in_, whole, t, hash, ahead, out)
         if end == SEARCH_FAILS:
-            if not lose_by_memo(e, in_, ahead, out):
-                return False
-            bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
             return True
-        bitmap_searched(e, <uint32_t>bitmap_find(e, ahead.reply[1]))
-        take_port(e, ahead)
+        if ahead.searches:
+            return False
+    if not open_by_memo(e, in_, t, hash, ahead, out):
+        return False
     if fn_unlikely(end != SEARCH_OPEN):
         fn_rarely()
         count_search(e, ahead, out)
         # a port that only changed its owner was taken for all who passed it by, and is
-        if end == SEARCH_OWNED and e.bitmap_changes == changes + 1:
-            e.bitmap_changes = changes
+        if end == SEARCH_OWNED and e.bitmap_changes == ahead.search.changes + 1:
+            e.bitmap_changes = ahead.search.changes
     return True
