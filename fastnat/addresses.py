@@ -99,6 +99,12 @@ class Family:
         """Return an address out of a record of the core."""
         return int(value) if self.version == 4 else int(value["high"]) << 64 | int(value["low"])
 
+    def unpack_all(self, values: Any) -> list[int]:
+        """Return addresses out of an array of the core."""
+        if self.version == 4:
+            return list(values.tolist())
+        return [high << 64 | low for high, low in zip(values["high"].tolist(), values["low"].tolist(), strict=True)]
+
 
 V4 = Family(4, "inet", 32, 1)
 V6 = Family(6, "inet6", 128, 58)

@@ -169,9 +169,9 @@ def show_stale(console: Paper, found: Stale, whole: bool) -> None:
         groups = found.groups if whole else found.groups[:MOST_GROUPS]
         rows = [[f"{g.count:,}", g.what, g.proto, g.towards, g.was, g.today, f"{g.dies:,.0f} s"] for g in groups]
         console.table(("entries", "what", "proto", "to", "was", "today", "dies in"), rows, left=7)
-        for g in groups:
-            more = f"   # removes {g.others:,} other entries, too" if g.others else ""
-            console.say(f"{g.command}{more}")
+        console.say_all(
+            f"{g.command}   # removes {g.others:,} other entries, too" if g.others else g.command for g in groups
+        )
         if len(groups) < len(found.groups):
             console.say(f"... and {len(found.groups) - len(groups):,} groups more: fastnat doctor --stale lists them")
     for why, n in found.left_out.items():

@@ -37,6 +37,9 @@ class Paper(Protocol):
     def say(self, text: str) -> None:
         """Write a line."""
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Write many lines."""
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
         """Write rows under a header; the first `left` columns are text, the others numbers."""
 
@@ -51,6 +54,11 @@ class Markdown:
         """Write a paragraph."""
         if text.strip():
             self.parts.append(markdown(text))
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Write a paragraph each."""
+        for line in lines:
+            self.say(line)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
         """Write a table."""

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ class Terminal(Console):
         """Print one line, however long; control characters in it are escaped."""
         self.print(shown(text), soft_wrap=True)
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Print lines as `say` does, all at once: rich takes 50 us for each call."""
+        if said := "\n".join(map(plain, lines)):
+            self.print(Text(said), soft_wrap=True)
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, title: str = "") -> None:
         """Print rows under a header; nothing is ever cut.
 
@@ -78,14 +83,9 @@ class Terminal(Console):
         if self.is_terminal and width > self.width:
             self._cards(lines)
             return
-        for n, line in enumerate(lines):
-            cells = [
-                cell + " " * (w - cell_len(cell)) if k < left else " " * (w - cell_len(cell)) + cell
-                for k, (cell, w) in enumerate(zip(line, widths, strict=True))
-            ]
-            self.print(Text("  ".join(cells).rstrip(), style="bold" if not n else ""), soft_wrap=True)
-            if not n:
-                self.print("-" * width, soft_wrap=True)
+        head, *body = (_aligned(line, widths, left) for line in lines)
+        self.print(Text(head, style="bold"), soft_wrap=True)
+        self.say_all(["-" * width, *body])
 
     def _cards(self, lines: list[list[str]]) -> None:
         """Print each row as lines of name and value, headed by its first one."""
@@ -95,6 +95,15 @@ class Terminal(Console):
             self.print(Text(f"{header[0]} {row[0]}", style="bold"), soft_wrap=True)
             for said, cell in zip(header[1:], row[1:], strict=True):
                 self.print(Text(f"  {said}{' ' * (name - cell_len(said))}  {cell}"), soft_wrap=True)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], left: int) -> str:
+    """Return a row of a table as a line; the first `left` columns are aligned left."""
+    cells = [
+        cell + " " * (w - cell_len(cell)) if k < left else " " * (w - cell_len(cell)) + cell
+        for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
 
 
 class Bar(Progress):

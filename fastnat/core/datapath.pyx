@@ -12,7 +12,7 @@ from .types cimport *
 from .batch cimport batch_t, DATAGRAM_ROOM, run_batch, run_race, scratch_t
 from .check cimport check_engine, ROOM_ARRAYS, room_sizes, room_t, room_take
 from .conntrack.adopt cimport adopt_conn
-from .conntrack.create cimport CREATED, create_conntrack, take_as_it_comes
+from .conntrack.create cimport CREATED, create_conntrack, fetch_for_creation, take_as_it_comes
 from .conntrack.expire cimport advance_to, next_expiry, tick_of, time_before
 from .conntrack.insert cimport conn_delete, conn_flush
 from .conntrack.lookup cimport find_tuple
@@ -62,6 +62,8 @@ fn_crc32c_init()
 cdef enum:
     C_CONTIGUOUS = 0x1
     WRITEABLE = 0x400
+    # records of a dump in front, for which buckets are fetched
+    FETCHED_AHEAD = 16
 
 
 # by the codes of conntrack/adopt.pxd
@@ -802,6 +804,8 @@ cdef class Datapath:
             raise ValueError("not one mark, number and code for each record")
         with self:
             for i in range(n):
+                if i + FETCHED_AHEAD < n:
+                    fetch_for_creation(&self.e, from_ + i + FETCHED_AHEAD)
                 code[i] = <uint8_t>create_conntrack(&self.e, from_ + i, mark[i], &here[i])
                 if code[i] == CREATED:
                     take_as_it_comes(&self.e, here[i])

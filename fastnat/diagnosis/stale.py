@@ -6,7 +6,7 @@ service with several backends), an entry is stale only if its own translation is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,9 @@ def stale(fresh: Engine, loaded: Engine, progress: Callable[[int], None] | None 
     for version in loaded.stacks:
         core = loaded.core_of(version)
         records = core.arrays["conns"][: core.high_water]
-        records = records[records["flags"] & 1 != 0]
+        live = records["flags"] & 1 != 0
+        # of a dump that has just been loaded all are
+        records = records if live.all() else records[live]
         if not len(records):
             continue
         judge = Judge(fresh, FAMILIES[version], records, progress)
@@ -170,6 +172,37 @@ FILTERS = {
     "-d": ("original", "dst"), "--orig-port-dst": ("original", "dport"), "-r": ("reply", "src"),
     "--reply-port-src": ("reply", "sport"), "-q": ("reply", "dst"),
 }  # fmt: skip
+
+
+def told_of(
+    client: str, dst: str, server: str, mapped: str, out_src: str, out_dst: str,
+    number: int, dport: int, sport: int, out_dport: int, verdict: int, reason: int, ctinfo: int,
+) -> tuple[str, ...]:  # fmt: skip
+    """Return (what, protocol, towards, was, today, filter of the command) of an entry.
+
+    client, dst, dport: of its original tuple; server, sport, mapped: source, its port and destination of the reply
+    tuple; out_*: what its first packet would become today.
+    """
+    proto, ports = PROTOCOL_NAMES.get(number, str(number)), number in WITH_PORTS
+
+    def end(name: str, port: int) -> str:
+        return name if not ports else f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+    towards, was, today = end(dst, dport), end(server, sport), end(out_dst, out_dport)
+    aim = f"-d {dst} --orig-port-dst {dport}" if ports else f"-d {dst}"
+    both = f"{aim} -r {server} --reply-port-src {sport}" if ports else f"{aim} -r {server}"
+    if verdict == Verdict.DROP:
+        return "dropped today", proto, towards, was, Reason(reason).name.lower().replace("_", " "), both
+    if ctinfo == CtInfo.UNTRACKED:
+        return "not tracked today", proto, towards, was, today, both
+    if was != today:
+        what = "no DNAT today" if today == towards else "DNAT today" if was == towards else "another backend today"
+        return what, proto, towards, was, today, both
+    what = "no SNAT today" if out_src == client else "SNAT today" if mapped == client else "another SNAT address today"
+    # clients that are no longer, or not yet, translated are one group
+    if mapped == client:
+        return what, proto, towards, "(the client's own)", out_src, aim
+    return what, proto, "any", mapped, "(the client's own)" if out_src == client else out_src, f"-q {mapped}"
 
 
 class Judge:
@@ -449,8 +482,8 @@ class Judge:
     def groups(self, now: float) -> list[Group]:
         """Return the stale entries, grouped by what they were and would be."""
         found: dict[tuple[str, ...], dict[str, list[NDArray[np.int64]]]] = {}
-        for members in self.alike(np.flatnonzero(self.known & ~self.same)):
-            what, proto, towards, was, today, which = self.words(int(members[0]))
+        groups = self.alike(np.flatnonzero(self.known & ~self.same))
+        for members, (what, proto, towards, was, today, which) in zip(groups, self.words(groups), strict=True):
             found.setdefault((what, proto, towards, was, which), {}).setdefault(today, []).append(members)
         return [
             # where rules draw, entries that were alike would not be
@@ -458,41 +491,17 @@ class Judge:
             for key, parts in found.items()
         ]
 
-    def words(self, k: int) -> tuple[str, ...]:
-        """Return (what, protocol, towards, was, today, filter of the command) of an entry."""
-        o, r, out = self.original[k], self.reply[k], self.out[k]
-        text, unpack = self.family.to_text, self.family.unpack
-        number = int(o["proto"])
-        proto, ports = PROTOCOL_NAMES.get(number, str(number)), number in WITH_PORTS
-
-        def end(address: Any, port: Any) -> str:
-            name = text(unpack(address))
-            return name if not ports else f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-
-        towards = end(o["dst"], o["dport"])
-        was, today = end(r["src"], r["sport"]), end(out["dst"], out["dport"])
-        aim = ["-d", text(unpack(o["dst"])), *(["--orig-port-dst", str(o["dport"])] if ports else [])]
-        near = ["-r", text(unpack(r["src"])), *(["--reply-port-src", str(r["sport"])] if ports else [])]
-        if out["verdict"] == Verdict.DROP:
-            reason = Reason(int(out["reason"])).name.lower().replace("_", " ")
-            return "dropped today", proto, towards, was, reason, " ".join([*aim, *near])
-        if out["ctinfo"] == CtInfo.UNTRACKED:
-            return "not tracked today", proto, towards, was, today, " ".join([*aim, *near])
-        if was != today:
-            what = "no DNAT today" if today == towards else "DNAT today" if was == towards else "another backend today"
-            return what, proto, towards, was, today, " ".join([*aim, *near])
-        was, today, own = (text(unpack(a)) for a in (r["dst"], out["src"], o["src"]))
-        what = "no SNAT today" if today == own else "SNAT today" if was == own else "another SNAT address today"
-        # clients that are no longer, or not yet, translated are one group
-        shown = (
-            ("(the client's own)", today)
-            if was == own
-            else (was, "(the client's own)")
-            if today == own
-            else (was, today)
-        )
-        which = ["-q", was] if was != own else aim
-        return what, proto, "any" if was != own else towards, *shown, " ".join(which)
+    def words(self, groups: list[NDArray[np.int64]]) -> Iterator[tuple[str, ...]]:
+        """Yield (what, protocol, towards, was, today, filter of the command) of each group."""
+        at = np.array([members[0] for members in groups], np.int64)
+        o, r, out = self.original[at], self.reply[at], self.out[at]
+        addresses = (map(self.family.to_text, self.family.unpack_all(a)) for a in (
+            o["src"], o["dst"], r["src"], r["dst"], out["src"], out["dst"],
+        ))  # fmt: skip
+        numbers = (column.tolist() for column in (
+            o["proto"], o["dport"], r["sport"], out["dport"], out["verdict"], out["reason"], out["ctinfo"],
+        ))  # fmt: skip
+        return map(told_of, *addresses, *numbers)
 
     def group(
         self, key: tuple[str, ...], today: str, parts: dict[str, list[NDArray[np.int64]]], now: float

@@ -93,7 +93,7 @@ class Pipe(io.RawIOBase):
             os.close(self.descriptor)
 
 
-def open_file(path: Path | str) -> BinaryIO:
+def open_file(path: Path | str) -> io.BufferedReader:
     """Return a file or pipe to read; InputError says why it cannot be opened."""
     path = Path(name_of(path))
     try:
@@ -120,9 +120,16 @@ def standard_input() -> BinaryIO:
 
 def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
     """Return the bytes of a file or pipe; InputError if it cannot be read, or is larger than the limit."""
-    data = bytearray()
     with open_file(path) as file:
+        # all of a file at once: memory that grows is touched more than once
+        data = bytearray(min(_size_of(file), limit))
         try:
+            with memoryview(data) as room:
+                begin = 0
+                while begin < len(data) and (n := file.readinto(room[begin:])):
+                    begin += n
+            del data[begin:]
+            # of a pipe, or of a file that has grown meanwhile
             while chunk := file.read(CHUNK):
                 data += chunk
                 if len(data) > limit:
@@ -130,6 +137,14 @@ def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytearray:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}") from None
     return data
+
+
+def _size_of(file: BinaryIO) -> int:
+    """Return the bytes of a file, 0 of what does not say."""
+    try:
+        return os.fstat(file.fileno()).st_size
+    except (OSError, AttributeError):
+        return 0
 
 
 def other_form(head: bytes | bytearray) -> str:
