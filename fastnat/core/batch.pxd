@@ -9,9 +9,9 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from .types cimport *
 from .conntrack.expire cimport advance_to, tick_before
-from .conntrack.insert cimport fetch_links, unlink_messages
-from .conntrack.lookup cimport candidate, dst16_count
+from .conntrack.lookup cimport candidate, dst16_count, name_record, RECORD_LINES
 from .hooks cimport let_go, set_up, walk
+from .nat.fetch_owners cimport fetch_owners, fetch_victims
 from .nat.known_ports cimport look_ahead_in_ports
 from .packet.packet cimport load, packet_tuple, store
 from .rules.fetch_ahead cimport look_ahead_in_rules
@@ -36,8 +36,7 @@ cdef enum:
     PROBE = 1
     DECIDE = 2
     RING = 3
-    # lines of a record, at most, and those that look_ahead names for a packet
-    RECORD_LINES = 1 + 2 * FN_V6
+    # lines that look_ahead names for a packet, at most
     AHEAD_LINES = 5 + RECORD_LINES
     GROUP_LINES = FN_STAGE * AHEAD_LINES
     # bytes of the longest datagram
@@ -105,22 +104,6 @@ cdef inline void stage_hash(engine_t *e, group_t *g, uint64_t number, const pack
     for i in range(n):
         # only named: they are fetched while another group is worked on
         g.homes[i] = bucket_home(&e.tuples, g.hashes[i])
-
-
-cdef inline const void **name_record(const engine_t *e, uint32_t ct, uint32_t proto, const void **lines) noexcept nogil:
-    # name_record: the lines of a record, and of the state that its protocol has beside it.
-    # => Their end.
-    cdef const char *record = <const char *>&e.conns[ct]
-    lines[0] = record
-    lines += 1
-    if FN_V6:
-        lines[0] = record + 64
-        lines[1] = record + sizeof(conn_t) - 1
-        lines += 2
-    if proto == PROTO_TCP:
-        lines[0] = &e.tcp[ct]
-        lines += 1
-    return lines
 
 
 cdef inline uint32_t ahead_record(const engine_t *e, uint32_t i) noexcept nogil:
@@ -300,38 +283,6 @@ cdef inline void fetch(const void *const *lines, uint32_t n) noexcept nogil:
         fn_prefetch_far(lines[k])
 
 
-cdef inline void fetch_owners(const engine_t *e, const group_t *g) noexcept nogil:
-    # fetch_owners: the records of those who have the ports with which searches will probably end: they may have to give way.
-    cdef const void *lines[RECORD_LINES + 1]
-    cdef const ahead_t *ahead
-    cdef uint32_t i, owner
-    for i in range(g.n):
-        ahead = &g.ahead[i]
-        # who finds a free port needs nobody's
-        if g.found[i] != FN_NONE or not ahead.searches or ahead.search.end == SEARCH_FREE:
-            continue
-        owner = candidate(e, bucket_home(&e.tuples, ahead.reply_hash[2]), ahead.reply_hash[2], &ahead.reply[2])
-        if owner != FN_NONE:
-            fetch(lines, <uint32_t>(name_record(e, owner >> 1, ahead.proto, lines) - <const void **>lines))
-
-
-cdef inline void fetch_victims(const engine_t *e, const group_t *g, uint32_t begin, uint32_t end) noexcept nogil:
-    # fetch_victims: what the deletion of those who may have to give way to packets of a group will touch.
-    cdef tuple_t messages[3]
-    cdef uint64_t hashes[3]
-    cdef const ahead_t *ahead
-    cdef uint32_t i, owner
-    for i in range(begin, end):
-        ahead = &g.ahead[i]
-        if g.found[i] != FN_NONE or not ahead.searches or ahead.search.end != SEARCH_OWNED:
-            continue
-        owner = candidate(e, bucket_home(&e.tuples, ahead.reply_hash[2]), ahead.reply_hash[2], &ahead.reply[2])
-        if owner != FN_NONE:
-            unlink_messages(&e.conns[owner >> 1], messages)
-            fn_hash_stage(e.key, messages, hashes, 3)
-            fetch_links(e, &e.conns[owner >> 1], hashes)
-
-
 cdef inline void bring_near(const engine_t *e, const group_t *g) noexcept nogil:
     # bring_near: what was fetched for a group, into the first level, now that it is about to be decided.
     cdef uint32_t k
@@ -339,7 +290,7 @@ cdef inline void bring_near(const engine_t *e, const group_t *g) noexcept nogil:
         fn_prefetch_write(g.lines[k])
     if fn_unlikely(e.n_bitmaps != 0):
         fn_rarely()
-        fetch_owners(e, g)
+        fetch_owners(e, g.found, g.ahead, g.n)
 
 
 cdef struct turn_t:
@@ -404,7 +355,7 @@ cdef inline uint32_t stage_decide(engine_t *e, group_t *g, const turn_t *turn, r
         end = begin_half(turn, half)
         if fn_unlikely(e.n_bitmaps != 0):
             fn_rarely()
-            fetch_victims(e, g, half * HALF, end)
+            fetch_victims(e, g.packets, g.found, g.ahead, half * HALF, end)
         for i in range(half * HALF, end):
             if times != NULL:
                 tick = tick_before(times[i], last)

@@ -5,10 +5,15 @@
 # Differs from the kernel: expired entries met on the way are left to conntrack/timing_wheel, which runs before each packet.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from ..types cimport (addr_t, bucket_t, CONN_LIVE, conn_t, engine_t, FN_ADDR_BITS, fn_ctz, fn_likely, fn_tags_equal,
-                      FN_GROUP_BUCKETS, FN_NONE, FN_DST16, fn_unlikely, FN_V6, tuple_t)
+                      FN_GROUP_BUCKETS, FN_NONE, FN_DST16, fn_unlikely, FN_V6, PROTO_TCP, tuple_t)
 from ..tuples.hash cimport tuple_hash
 from ..tuples.table cimport bucket_home, bucket_neighbour, CROWDED, ID_MASK, note_crowd, overflow_count, tag_of
 from ..tuples.tuple cimport conn_tuple, tuple_equal, tuple_in_zone, zone_of
+
+
+cdef enum:
+    # lines of a record, at most
+    RECORD_LINES = 1 + 2 * FN_V6
 
 
 cdef inline bint is_live(const conn_t *ct) noexcept nogil:
@@ -134,3 +139,19 @@ cdef inline uint32_t candidate(const engine_t *e, const bucket_t *home, uint64_t
     if fn_unlikely(hits & (hits - 1) != 0):
         return one_of(e, home, hits, t)
     return home.items[fn_ctz(hits)] & ID_MASK
+
+
+cdef inline const void **name_record(const engine_t *e, uint32_t ct, uint32_t proto, const void **lines) noexcept nogil:
+    # name_record: the lines of a record, and of the state that its protocol has beside it.
+    # => Their end.
+    cdef const char *record = <const char *>&e.conns[ct]
+    lines[0] = record
+    lines += 1
+    if FN_V6:
+        lines[0] = record + 64
+        lines[1] = record + sizeof(conn_t) - 1
+        lines += 2
+    if proto == PROTO_TCP:
+        lines[0] = &e.tcp[ct]
+        lines += 1
+    return lines
