@@ -110,7 +110,7 @@ lint: $(VENV)/.built
 	$(BIN)/clang-format --dry-run -Werror $(filter-out %/layout.h,$(filter %.h,$(CORE))) benchmarks/peers/ovs.c
 	$(BIN)/cython-lint fastnat
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps fastnat.conntrack.lines fastnat.capture.frames --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest fastnat.core.datapath fastnat.core._steps fastnat.conntrack.lines fastnat.capture.frames fastnat.exhaustion.headers --allowlist tests/stubtest-allowlist.txt
 
 # where there is no wheel of it, run.py says that it goes without
 $(VENV)/.fuzz: $(VENV)/.built

@@ -1,4 +1,4 @@
-"""Build the extensions: the datapath of each family, the readers of dumps and captures, the steps for the tests.
+"""Build the extensions: the datapath of each family, the readers of dumps and captures, and beside them small ones.
 
 The rest is in pyproject.toml.
 """
@@ -122,6 +122,7 @@ setup(
             extension("datapath6", (("FN_IPV6", "1"),), f"build/cython-{mode}"),
             extension("lines", folder="fastnat/conntrack", package="fastnat.conntrack"),
             extension("frames", folder="fastnat/capture", package="fastnat.capture"),
+            extension("headers", folder="fastnat/exhaustion", package="fastnat.exhaustion"),
             *([extension("_steps")] if with_steps else []),
         ],
         build_dir=f"build/cython-{mode}",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtypes import Records
+from .headers import Headers
 
 FIRST_SLOTS = 1024
 # headers of all slots, the slots that send theirs, and with which TCP flags
@@ -23,7 +24,7 @@ class Pool:
     """
 
     def __init__(self, records: Records) -> None:
-        self.record = records.PACKET
+        self.record, self.headers = records.PACKET, Headers(records)
         # records as rows of words: NumPy gathers these ten times as fast
         self.packets, self.answers = np.zeros((2, FIRST_SLOTS, self.record.itemsize // 8), np.uint64)
         self.ends, self.times = np.zeros((2, FIRST_SLOTS))
@@ -48,15 +49,10 @@ class Pool:
         self.taken += n
         return slots
 
-    def opened(self, slots: NDArray[np.int64], packets: NDArray[Any], out: NDArray[Any], good: NDArray[Any]) -> None:
-        """Note what became of first packets, PACKET[n] and RESULT[n], and which of their flows are open."""
-        back = np.zeros(len(slots), self.record)
-        for here, there in (("src", "dst"), ("dst", "src"), ("sport", "dport"), ("dport", "sport")):
-            back[here] = out[there]
-        # what the node sends itself is answered from the interface that it left by
-        back["iface"], back["proto"], back["length"] = out["out_iface"], packets["proto"], packets["length"]
-        self.answers[slots] = self.rows(back)
-        self.open[slots] = good
+    def opened(self, slots: NDArray[np.int64], packets: NDArray[Any], out: NDArray[Any]) -> NDArray[np.int64]:
+        """Note what became of first packets, PACKET[n] and RESULT[n]; return the slots of flows that are open."""
+        results = out.view(np.uint64).reshape(len(out), -1)
+        return self.headers.opened(self.rows(packets), results, slots, self.answers, self.open.view(np.uint8))
 
     def give(self, slots: NDArray[np.int64]) -> None:
         """Take slots back."""
@@ -66,7 +62,7 @@ class Pool:
 
     def rows(self, packets: NDArray[Any]) -> NDArray[np.uint64]:
         """Return PACKET[n] as rows of words."""
-        return packets.view(np.uint64).reshape(-1, self.packets.shape[1])
+        return packets.view(np.uint64).reshape(len(packets), -1)
 
     def made(self, sides: Sequence[Side]) -> NDArray[Any]:
         """Return packets of flows, those of one side behind those of the other, PACKET[n]."""
@@ -74,11 +70,8 @@ class Pool:
         made: NDArray[Any] = rows.view(self.record).reshape(-1)
         begin = 0
         for source, slots, flags in sides:
-            end = begin + len(slots)
-            # "clip" writes into `out` at once; all slots exist
-            source.take(slots, axis=0, out=rows[begin:end], mode="clip")
-            made["tcp_flags"][begin:end] = flags
-            begin = end
+            self.headers.gather(source, slots, flags, rows, begin)
+            begin += len(slots)
         return made
 
     def there(self, slots: NDArray[np.int64], flags: int) -> Side:

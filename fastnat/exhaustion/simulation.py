@@ -195,11 +195,7 @@ class Run:
         self.engine.process(batch, self.part.times[a:b], out, cpus=self.work.cpus)
         self.spent += time.thread_time_ns() - before
         slots = self.slots[a:b]
-        if not len(slots):
-            return slots
-        good = out["verdict"] != Verdict.DROP
-        self.pool.opened(slots, batch, out, good)
-        return slots if good.all() else slots[good]
+        return self.pool.opened(slots, batch, out) if len(slots) else slots
 
     def note(self) -> None:
         """Note what became of the first packets since the last call, all of one part."""
