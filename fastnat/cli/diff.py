@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..addresses import FAMILIES
-from ..diagnosis.differ import Compared, Difference, Pair, compare, packet_text
+from ..diagnosis.differ import Compared, Difference, Pair, compare, packet_text, send
 from ..engine.settings import PROFILES
 from ..engine.trace import trace
 from ..errors import InputError
@@ -143,7 +143,7 @@ def explain(console: Paper, found: Difference, names: list[str], pair: Pair) -> 
     """Print the rules that the last packet met in both."""
     for which, (name, engine) in enumerate(zip(names, pair.fresh(), strict=True)):
         for sent in found.sequence[:-1]:
-            engine.process(pair.batch(which, [sent.fields], FAMILIES[sent.version]), max(sent.now, engine.now))
+            send(pair, which, engine, [sent.fields], FAMILIES[sent.version], max(sent.now, engine.now))
         last = found.sequence[-1]
         seen = trace(engine, pair.batch(which, [last.fields], FAMILIES[last.version]), max(last.now, engine.now))
         console.say(f"Rules met in {name}")

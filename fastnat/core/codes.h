@@ -469,6 +469,8 @@ enum reason {
     REASON_PROXIED = 24,
     /* the client's port is in use again, and IPVS first ends the connection that it was in */
     REASON_SERVICE_REUSED = 25,
+    /* by a rule that tells the sender: REJECT, reject */
+    REASON_RULE_REJECT = 26,
 };
 
 /* indices of engine_t.stats; dtypes.STATS names them in this order */
@@ -569,6 +571,7 @@ enum target_kind {
     /* no rule's: TCPMSS has no room for its option */
     TARGET_NO_ROOM = 23,
     TARGET_TPROXY = 24, /* marks and accepts; drops what no proxy can have */
+    TARGET_REJECT = 25, /* drops, and tells the sender, whose answer is not shown */
 };
 
 /* rule_t.tests */

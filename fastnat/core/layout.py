@@ -481,6 +481,7 @@ class Reason(IntEnum, metaclass=CodeMeta):
     TOO_MANY_RULES = 23
     PROXIED = 24
     SERVICE_REUSED = 25
+    RULE_REJECT = 26
 
 
 class StatIndex(IntEnum, metaclass=CodeMeta):
@@ -587,6 +588,7 @@ class TargetKind(IntEnum, metaclass=CodeMeta):
     TCPMSS = 22
     NO_ROOM = 23
     TPROXY = 24
+    REJECT = 25
 
 
 class RuleTests(IntEnum, metaclass=CodeMeta):

@@ -321,6 +321,7 @@ cdef extern from "types.h" nogil:
         REASON_TOO_MANY_RULES
         REASON_PROXIED
         REASON_SERVICE_REUSED
+        REASON_RULE_REJECT
     enum:
         STAT_FOUND
         STAT_INVALID
@@ -403,6 +404,7 @@ cdef extern from "types.h" nogil:
         TARGET_TCPMSS
         TARGET_NO_ROOM
         TARGET_TPROXY
+        TARGET_REJECT
     enum:
         RULE_TESTS_ADDRESSES
         RULE_TESTS_PROTO

@@ -22,11 +22,14 @@ from ..dtypes import CONN_MARKED, HZ, PROTOCOL_NAMES, CtInfo, Reason, Verdict, r
 from ..engine import Engine
 from ..node import Node
 from ..util.mixing import folded, scrambled
+from .datagrams import is_built, process_datagrams
 from .nft_reach import Watched
 from .wanted import Fields, Wishes, family_versions
 
 # packets of a batch, the time between two of them [s], and packets after which both begin anew
 BATCH, PAUSE, MOST_HISTORY = 512, 0.37, 20_000
+# of rounds, those whose first packets have all their bytes, and how many these are
+WHOLE, WHOLE_BATCH = 0.25, 128
 # draws of one sequence that tell whether its answers are drawn at all, and of which shares are compared: one by one, or
 # many packets at once; what chance must not explain
 FEW, DRAWS, MANY_DRAWS, CHANCE = 12, 400, 40_000, 1e-9
@@ -105,14 +108,32 @@ class Pair:
         return made
 
 
-def seen(engine: Engine, batch: NDArray[Any], out: NDArray[Any], family: Family) -> list[tuple[Any, ...]]:
-    """Return what is observable of each packet: verdict, way, addresses, ports that are not drawn, its connection."""
+def send(
+    pair: Pair, which: int, engine: Engine, fields: list[Fields], family: Family, now: float
+) -> tuple[NDArray[Any], NDArray[Any], list[tuple[Any, ...]]]:
+    """Send packets to one of both; return PACKET[n], RESULT[n], and what is observable of each."""
+    batch = pair.batch(which, fields, family)
+    if not fields[0].whole:
+        out = engine.process(batch, now)
+        return batch, out, seen(engine, batch, out, family)
+    out, rewritten = process_datagrams(engine, fields, np.ascontiguousarray(batch["iface"]), now, family)
+    return batch, out, seen(engine, batch, out, family, rewritten)
+
+
+def seen(
+    engine: Engine, batch: NDArray[Any], out: NDArray[Any], family: Family, rewritten: list[str] | None = None
+) -> list[tuple[Any, ...]]:
+    """Return what is observable of each packet: verdict, way, addresses, ports that are not drawn, its connection.
+
+    rewritten: of datagrams, what was rewritten in their bytes.
+    """
     core = engine.core_of(family.version)
     conns, marks = core.arrays["conns"], core.arrays["tcp"]["mark"]
     numbers = out["conn"].astype(np.int64)
     held = (numbers < core.high_water) & (out["verdict"] != Verdict.DROP)
     there = np.where(held, numbers, 0)
-    now = np.uint32(int(engine.now * HZ) & 0xFFFFFFFF)
+    # a jiffy has no exact float
+    now = np.uint32(round(engine.now * HZ) & 0xFFFFFFFF)
     left = np.where(held, (conns["timeout"][there] - now).astype(np.int32), -1)
     status, zone = (np.where(held, conns[name][there], 0) for name in ("status", "zone"))
     mark = np.where(held & (conns["flags"][there] & CONN_MARKED != 0), marks[there], 0)
@@ -127,7 +148,7 @@ def seen(engine: Engine, batch: NDArray[Any], out: NDArray[Any], family: Family)
         found.append((
             int(row["verdict"]), int(row["ctinfo"]), names[row["out_iface"]], family.unpack(row["src"]),
             family.unpack(row["dst"]), int(row["dport"]), "kept" if kept else "changed", int(left[k]), int(status[k]),
-            int(mark[k]), int(zone[k]),
+            int(mark[k]), int(zone[k]), rewritten[k] if rewritten else "",
         ))  # fmt: skip
     return found
 
@@ -136,13 +157,14 @@ def in_words(answer: tuple[Any, ...], family: Family) -> str:
     """Return an answer for people."""
     if answer[0] == "drop":
         return f"dropped ({Reason(answer[1]).name.lower().replace('_', ' ')})"
-    verdict, ctinfo, iface, src, dst, dport, kept, left, _, mark, zone = answer
+    verdict, ctinfo, iface, src, dst, dport, kept, left, _, mark, zone, rewritten = answer
     where = "to the node itself" if verdict == Verdict.LOCAL else f"on {iface}"
     ends = f"from {family.to_text(src)} (port {kept}) to {family.to_text(dst)} port {dport}"
     said = f"{where}, {ends}, {CtInfo(ctinfo).name}"
     if left >= 0:
         said += f", entry lives {left / HZ:g} s"
-    return said + (f", mark {mark:#x}" if mark else "") + (f", zone {zone}" if zone else "")
+    said += (f", mark {mark:#x}" if mark else "") + (f", zone {zone}" if zone else "")
+    return said + (f", {rewritten}" if rewritten else "")
 
 
 class Comparison:
@@ -180,7 +202,7 @@ class Comparison:
     def round(self) -> None:
         """Send some batches of each family."""
         for version, wish in self.wishes.items():
-            for fields in talks(wish, self.draw):
+            for fields in talks(wish, self.draw, FAMILIES[version]):
                 self.now += PAUSE if self.draw.random() < 0.9 else self.draw.choice((3.0, 12.0, 31.0, 125.0))
                 at = self.ask(fields, version)
                 sent = [Sent(version, f, self.now) for f in fields]
@@ -200,9 +222,8 @@ class Comparison:
         family = FAMILIES[version]
         answers, outs, batches = [], [], []
         for which, engine in enumerate(self.engines):
-            batch = self.pair.batch(which, fields, family)
-            out = engine.process(batch, self.now)
-            answers.append(seen(engine, batch, out, family))
+            batch, out, answer = send(self.pair, which, engine, fields, family, self.now)
+            answers.append(answer)
             outs.append(out)
             batches.append(batch)
         self.count(len(fields))
@@ -254,15 +275,23 @@ def compare(
     return result
 
 
-def talks(wish: Wishes, draw: Random) -> Iterator[list[Fields]]:
-    """Yield batches: first packets, later ones and ends of connections, and bursts of one client."""
+def talks(wish: Wishes, draw: Random, family: Family) -> Iterator[list[Fields]]:
+    """Yield batches: first packets, later ones and ends of connections, and bursts of one client.
+
+    Some first packets have all their bytes, as rules may write into these (TCPMSS, TTL, DSCP, payload).
+    """
     first = [wish.packet() for _ in range(BATCH)]
+    if draw.random() < WHOLE:
+        built = [f for f in first if is_built(f, family)][:WHOLE_BATCH]
+        # who sends a datagram sends no mark with it
+        first = [replace(f, whole=True, mark=0, length=60) for f in built] or first
     yield first
-    again = draw.sample(first, BATCH // 4)
-    ended, cut = again[: BATCH // 8], again[BATCH // 8 :]
-    yield [with_flags(f, ACK) for f in again]
-    yield [with_flags(f, FIN | ACK) for f in ended] + [with_flags(f, RST) for f in cut]
-    yield [with_flags(f, ACK) for f in ended]
+    again = draw.sample(first, len(first) // 4)
+    ended, cut = again[: len(again) // 2], again[len(again) // 2 :]
+    if ended:
+        yield [with_flags(f, ACK) for f in again]
+        yield [with_flags(f, FIN | ACK) for f in ended] + [with_flags(f, RST) for f in cut]
+        yield [with_flags(f, ACK) for f in ended]
     burst = []
     for _ in range(4):
         f = wish.packet()
@@ -271,8 +300,8 @@ def talks(wish: Wishes, draw: Random) -> Iterator[list[Fields]]:
 
 
 def with_flags(f: Fields, flags: int) -> Fields:
-    """Return a packet with other TCP flags."""
-    return replace(f, flags=flags if f.proto == TCP else 0)
+    """Return a header with other TCP flags."""
+    return replace(f, flags=flags if f.proto == TCP else 0, whole=False)
 
 
 def answers_to(batch: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
@@ -318,9 +347,8 @@ def run_through(pair: Pair, which: int, engine: Engine, sequence: list[Sent]) ->
     answer: tuple[Any, ...] = ()
     for sent in sequence:
         family = FAMILIES[sent.version]
-        batch = pair.batch(which, [sent.fields], family)
-        out = engine.process(batch, max(sent.now, engine.now))
-        answer = seen(engine, batch, out, family)[0]
+        batch, out, answers = send(pair, which, engine, [sent.fields], family, max(sent.now, engine.now))
+        answer = answers[0]
         if out["verdict"][0] == Verdict.FORWARD:
             reply = answers_to(batch, out)
             answer = (*answer, "reply", *replies_seen(engine, reply, engine.process(reply, engine.now), family)[0])
@@ -366,7 +394,8 @@ def significant(pair: Pair, sequence: list[Sent], asks_source_ports: bool) -> Di
         a, b = (next(iter(c)) for c in counted)
         return None if a == b else Difference(sequence, (told(a, b, family), told(b, a, family)))
     draws = DRAWS
-    if len(sequence) == 1 and not asks_source_ports and sequence[0].fields.proto in WITH_PORTS:
+    by_header = sequence[0].fields.proto in WITH_PORTS and not sequence[0].fields.whole
+    if len(sequence) == 1 and not asks_source_ports and by_header:
         draws = MANY_DRAWS
         counted = [drawn_at_once(pair, which, sequence[0], draws) for which in (0, 1)]
     else:
@@ -437,4 +466,5 @@ def packet_text(sent: Sent) -> str:
     ends = f"{family.to_text(f.src)} port {f.sport} > {family.to_text(f.dst)} port {f.dport}"
     flags = "".join(letter for bit, letter in ((1, "F"), (2, "S"), (4, "R"), (16, "A")) if f.flags & bit)
     more = (f" flags {flags}" if flags else "") + (f" mark {f.mark:#x}" if f.mark else "")
-    return f"t={sent.now:g} s, {name} {ends} in {f.iface}{more}" + (f" length {f.length}" if f.length != 60 else "")
+    more += f" length {f.length}" if f.length != 60 else ""
+    return f"t={sent.now:g} s, {name} {ends} in {f.iface}{more}" + (" with all its bytes" if f.whole else "")

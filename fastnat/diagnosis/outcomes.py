@@ -30,9 +30,10 @@ BY_CLASS = (
 TRANSLATING = (TargetKind.SNAT, TargetKind.DNAT, TargetKind.REDIRECT)
 # NETMAP, zones and proxies look at more of a packet
 PLAIN = (
-    *TRANSLATING, TargetKind.NONE, TargetKind.ACCEPT, TargetKind.DROP, TargetKind.RETURN, TargetKind.JUMP,
-    TargetKind.GOTO, TargetKind.POLICY_ACCEPT, TargetKind.POLICY_DROP, TargetKind.CHAIN_END, TargetKind.MASQUERADE,
-    TargetKind.MARK, TargetKind.NOTRACK, TargetKind.DISPATCH, TargetKind.TOS, TargetKind.TTL, TargetKind.TCPMSS,
+    *TRANSLATING, TargetKind.NONE, TargetKind.ACCEPT, TargetKind.DROP, TargetKind.REJECT, TargetKind.RETURN,
+    TargetKind.JUMP, TargetKind.GOTO, TargetKind.POLICY_ACCEPT, TargetKind.POLICY_DROP, TargetKind.CHAIN_END,
+    TargetKind.MASQUERADE, TargetKind.MARK, TargetKind.NOTRACK, TargetKind.DISPATCH, TargetKind.TOS, TargetKind.TTL,
+    TargetKind.TCPMSS,
 )  # fmt: skip
 # packets that are sent into one table
 BESIDE = 1 << 15

@@ -74,7 +74,7 @@ class Want:
 
 @dataclass(frozen=True)
 class Fields:
-    """One packet."""
+    """One packet; whole: with all its bytes, else the header alone."""
 
     proto: int
     src: int
@@ -85,6 +85,7 @@ class Fields:
     flags: int
     mark: int
     length: int
+    whole: bool = False
 
 
 def wants_of(text: str, sets: dict[str, list[str]], read: dict[tuple[str, str], Want] | None = None) -> list[Want]:

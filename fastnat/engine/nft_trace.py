@@ -19,7 +19,7 @@ from ..nftables.program import Program
 MOST = 65_536
 VERDICTS = {
     TargetKind.NONE: "continue", TargetKind.ACCEPT: "accept", TargetKind.DROP: "drop", TargetKind.RETURN: "return",
-    TargetKind.JUMP: "jump", TargetKind.GOTO: "goto",
+    TargetKind.JUMP: "jump", TargetKind.GOTO: "goto", TargetKind.REJECT: "drop",
 }  # fmt: skip
 LEADS_ON = ("jump", "goto")
 

@@ -9,6 +9,7 @@ REASONS = {
     "ttl": "the TTL or hop limit ends at this node",
     "martian": "the node takes no packet with these addresses from this interface (rp_filter, its own addresses, ...)",
     "rule_drop": "by a rule, or by the policy of a chain",
+    "rule_reject": "by a rule that tells the sender (REJECT)",
     "not_forwarding": "the node does not forward what enters by this interface (net.ipv4.ip_forward and its kind)",
     "too_big": "larger than the MTU of the way out, and not to be cut",
     "chain_too_long": "lost at confirm: the hash chain of its tuple is too long",

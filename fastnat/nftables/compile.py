@@ -559,7 +559,7 @@ class Compiler(Changes):
     def reject(self, s: Reject) -> None:
         """Compile a reject: the packet is dropped; the answer to it is not shown."""
         self.only_in("reject", *REJECT_HOOKS)
-        self.emit(NftExprKind.VERDICT, a=TargetKind.DROP)
+        self.emit(NftExprKind.VERDICT, a=TargetKind.REJECT)
 
     def dynamic(self, s: Dynamic) -> bool:
         """Compile `update @set { ... }`."""

@@ -58,7 +58,7 @@ TABLES = {t.name.lower(): int(t) for t in RuleTable}
 HOOKS = {h.name: int(h) for h in Hook}
 # targets that do the same as another one, or nothing that this engine shows
 SAME_TARGETS = {
-    "REJECT": TargetKind.DROP,
+    "REJECT": TargetKind.REJECT,
     "NFQUEUE": TargetKind.ACCEPT,
     "CT": TargetKind.CT_ZONE,
     "DSCP": TargetKind.TOS,

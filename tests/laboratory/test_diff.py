@@ -4,14 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from random import Random
 
 import pytest
 from click.testing import CliRunner
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 
 import fastnat
+from fastnat.addresses import V4, V6
 from fastnat.cli import group
 from fastnat.diagnosis import wanted
+from fastnat.diagnosis.datagrams import datagram_of, is_built
 from fastnat.diagnosis.differ import compare, packet_text
+from fastnat.diagnosis.wanted import Fields
 
 
 def node(rules="", sysctls=None, rules6="", native=""):
@@ -38,6 +44,10 @@ def nat(*rules):
 
 def forward(*rules):
     return "*filter\n" + "\n".join(rules) + "\nCOMMIT\n"
+
+
+def mangle(*rules):
+    return "*mangle\n" + "\n".join(rules) + "\nCOMMIT\n"
 
 
 def backends(share, first, second):
@@ -106,6 +116,25 @@ OTHERWISE = {
     "a burst of each source": (hashed(10), hashed(12)),
     "a length": tuple(forward(f"-A FORWARD -m length --length 0:{n} -j DROP") for n in (500, 501)),
 }  # fmt: skip
+MSS = "-A FORWARD -o eth0 -p tcp --tcp-flags SYN,RST SYN -j TCPMSS"
+# what stands in the bytes of a packet alone, or in what its sender is told
+BYTES = {
+    "who is told": (forward("-A FORWARD -p udp --dport 53 -j REJECT"), forward("-A FORWARD -p udp --dport 53 -j DROP")),
+    "an MSS": (mangle(f"{MSS} --set-mss 1400"), mangle(f"{MSS} --set-mss 1401")),
+    "clamped": (mangle(f"{MSS} --clamp-mss-to-pmtu"), mangle(f"{MSS} --clamp-mss-to-pmtu".replace("eth0", "eth1"))),
+    "a TTL": (mangle("-A POSTROUTING -s 10.244.3.0/24 -j TTL --ttl-set 9"), mangle()),
+    "a TTL, one less": tuple(mangle(f"-A PREROUTING -p icmp -j TTL --ttl-dec {n}") for n in (1, 2)),
+    "a DSCP": tuple(mangle(f"-A FORWARD -p udp --dport 5060 -j DSCP --set-dscp {n}") for n in (46, 40)),
+}  # fmt: skip
+NATIVE = "table inet t {{ chain c {{ type filter hook forward priority 0; {} }} }}"
+NATIVE_BYTES = {
+    "who is told": ("udp dport 53 reject", "udp dport 53 drop"),
+    "an MSS": ("tcp flags syn tcp option maxseg size set 1300", "tcp flags syn tcp option maxseg size set 1200"),
+    "a hop limit": ("ip6 hoplimit set 7", "ip6 hoplimit set 8"),
+    "a class": ("ip6 saddr fd00::/8 ip6 dscp set cs1", ""),
+    "a TTL": ("ip ttl set 7", "ip ttl set 8"),
+    "an option": ("tcp flags syn reset tcp option maxseg", ""),
+}
 TIMEOUTS = ("udp_timeout", "tcp_timeout_time_wait", "tcp_timeout_syn_sent", "icmp_timeout", "tcp_timeout_close_wait")
 FEW = 20_000
 
@@ -131,6 +160,50 @@ def test_a_planted_difference_is_found(name):
     assert found.difference is not None
     assert found.difference.drawn == (name in ("a share", "a backend"))
     assert len(found.difference.sequence) <= 12
+
+
+@pytest.mark.one_of(3)
+@pytest.mark.parametrize("name", BYTES)
+def test_what_rules_write_is_a_difference(name):
+    """TTL, DSCP and MSS are no fields of a header; who is rejected is told so, who is dropped waits."""
+    found = compared(*map(node, BYTES[name]))
+    assert len(found.difference.sequence) == 1, found.difference
+    # and the same rules do not differ in them
+    assert compared(node(BYTES[name][0]), node(BYTES[name][0]), most=3_000).difference is None
+
+
+@pytest.mark.one_of(3)
+@pytest.mark.parametrize("name", NATIVE_BYTES)
+def test_what_native_rules_write_is_a_difference(name):
+    """The same of nftables, which writes into any byte."""
+    a, b = (NATIVE.format(rule) for rule in NATIVE_BYTES[name])
+    assert len(compared(node(native=a), node(native=b)).difference.sequence) == 1
+    assert compared(node(native=a), node(native=a), most=3_000).difference is None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_datagrams_are_sound(seed):
+    """What is sent with all its bytes has the lengths and checksums of its protocol, in both families."""
+    draw = Random(seed)
+    for family, layer in ((V4, IP), (V6, IPv6)):
+        bits = family.bits
+        proto = draw.choice((6, 17, family.icmp))
+        dport = draw.randrange(65536) if proto != family.icmp else (8 if bits == 32 else 128) << 8
+        f = Fields(
+            proto, draw.getrandbits(bits), draw.getrandbits(bits), draw.randrange(65536), dport, "eth0",
+            draw.choice((2, 16, 18, 4, 17)) if proto == 6 else 0, 0, 60, True,
+        )  # fmt: skip
+        assert is_built(f, family)
+        sent = datagram_of(f, family)
+        parsed = layer(sent)
+        assert (family.to_int(parsed.src), family.to_int(parsed.dst)) == (f.src, f.dst)
+        assert parsed[1].name == {6: "TCP", 17: "UDP"}.get(proto, parsed[1].name)
+        again = parsed.copy()
+        for part in (again, again[1]):
+            for name in ("chksum", "cksum", "len", "plen", "ihl", "dataofs"):
+                if name in part.fields:
+                    delattr(part, name)
+        assert bytes(again) == sent
 
 
 @pytest.mark.one_of(2)

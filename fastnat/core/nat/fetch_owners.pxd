@@ -16,14 +16,16 @@ from .used_tuple cimport is_newer, may_give_way
 cdef enum:
     # owners of one search that are looked at ahead behind the first: half of those in TIME_WAIT are newer than the SYN
     FURTHER = 2
+    # packets of one call
+    AT_ONCE = FN_STAGE // 2
 
 
 cdef struct owners_t:
     # searches of a part of a group that have passed by an owner: the port where each is now, who has it, and what follows the SYN's
     # own number
-    ahead_t ahead[FN_STAGE]
-    uint32_t end[FN_STAGE]
-    uint32_t owner[FN_STAGE]
+    ahead_t ahead[AT_ONCE]
+    uint32_t end[AT_ONCE]
+    uint32_t owner[AT_ONCE]
     uint32_t n
 
 
@@ -87,8 +89,8 @@ cdef inline void go_to_owners(const engine_t *e, owners_t *o) noexcept nogil:
 
 cdef inline void fetch_victims(const engine_t *e, const packet_t *in_, const uint32_t *found, const ahead_t *ahead, uint32_t begin,
                                uint32_t end) noexcept nogil:
-    # fetch_victims: what searches of packets begin..end - 1 of a group will touch where they may take ports over: owners, and what
-    # goes with them.
+    # fetch_victims: what searches of packets begin..end - 1 of a group, at most AT_ONCE, will touch where they may take ports over:
+    # owners, and what goes with them.
     cdef owners_t o
     cdef uint32_t i, k, n, _round
     o.n = 0

@@ -38,7 +38,7 @@ cdef enum:
 # why a packet is dropped, by what do_table returns; 0: it is not
 cdef extern from *:
     """
-    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23, [23] = 22};
+    static const unsigned char fn_rule_reason[32] = {[2] = 9, [21] = 23, [23] = 22, [25] = 26};
     """
     const unsigned char rule_reason "fn_rule_reason"[32]
 
@@ -576,7 +576,7 @@ cdef inline uint32_t caller_of(const engine_t *e, uint32_t table, uint32_t hook,
 
 cdef inline bint goes_on(uint32_t kind) noexcept nogil:
     # goes_on: targets behind which the walk takes the next rule (XT_CONTINUE).
-    return kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or kind >= TARGET_TOS
+    return kind == TARGET_NONE or TARGET_MARK <= kind <= TARGET_CT_ZONE or TARGET_TOS <= kind < TARGET_REJECT
 
 
 cdef inline uint32_t count_walk(engine_t *e, pkt_t *p, table_memo_t *memo, uint32_t walked, uint32_t kind) noexcept nogil:
@@ -594,7 +594,7 @@ cdef inline uint32_t count_walk(engine_t *e, pkt_t *p, table_memo_t *memo, uint3
 
 cdef inline uint32_t do_table(engine_t *e, uint32_t table, pkt_t *p, table_memo_t *memo) noexcept nogil:
     # do_table: walk the chain of p.hook in a table, which must exist (ipt_do_table).
-    # => TARGET_ACCEPT, TARGET_DROP, TARGET_TOO_FAR, or the NAT target that decided; memo.target_arg is its range, memo.rules
+    # => TARGET_ACCEPT, TARGET_DROP, TARGET_REJECT, TARGET_TOO_FAR, or the NAT target that decided; memo.target_arg is its range, memo.rules
     #    are the rules that matched, p.unrepeatable says that another packet of the same key may fare otherwise.
     cdef uint32_t depth = 0
     cdef uint32_t at = e.hook_entry[table][p.hook]
