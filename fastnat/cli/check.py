@@ -12,6 +12,7 @@ import click
 from ..addresses import FAMILIES
 from ..engine import Engine
 from ..errors import FastnatError, InputError
+from ..nftables import parser as nft
 from ..node import Node
 from ..util.text import number_of
 from .forms import Answer, Paper, forms, tell
@@ -22,6 +23,8 @@ EXAMPLES = (
     ("check node/", "whether the rules of a node load, and what is assumed"),
     ("check node/ --lenient -o json", "which rules are not supported, for a program"),
 )
+NOT_READ = "some of the node's rules are not read"
+NOT_LOADED = "nft does not load the node's rules"
 
 
 @click.command()
@@ -47,16 +50,17 @@ def check(node: str, lenient: bool, form: str) -> None:
     rules = sum(rule is not None for stack in engine.stacks.values() for _, _, rule in stack.ruleset.origin)
     rules += sum(len(chain.rules) for table in loaded.nft.tables.values() for chain in table.chains.values())
     of_programs = dict.fromkeys(w for stack in engine.stacks.values() for w in stack.program.warnings)
-    said = [*warnings, *loaded.nft.warnings, *of_programs, *loaded.notes]
+    said = [*warnings, *loaded.nft.warnings, *loaded.nft.doubts, *of_programs, *loaded.notes]
     for line in said:
         warn(line)
     missing = any("native nftables" in note for note in loaded.notes)
-    if missing:
+    fault = NOT_READ if missing else NOT_LOADED if any(f": {nft.NOT_LOADED} (" in w for w in said) else ""
+    if fault:
         answer_no()
     tracks = any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values())
     counts = (len(engine.iface_names) - 1, len(loaded.routes) + len(loaded.routes6), rules)
-    tell(form, answer(Checked(node, not missing, *counts, tracks, said)))
-    if missing:
+    tell(form, answer(Checked(node, not fault, *counts, tracks, said, fault)))
+    if fault:
         sys.exit(1)
 
 
@@ -78,7 +82,7 @@ def answer(c: Checked) -> Answer:
     """Return what was found in every form."""
 
     def show(paper: Paper) -> None:
-        judged = "fine" if c.fine else "some of the node's rules are not read, see above"
+        judged = "fine" if c.fine else f"{c.error}, see above"
         counts = (number_of(c.interfaces, "interface"), number_of(c.routes, "route"), number_of(c.rules, "rule"))
         paper.say(f"{c.node}: {', '.join(counts)}: {judged}")
         if not c.tracks:

@@ -528,7 +528,9 @@ def prefix_of(x: Prefix, kind: Datatype | None) -> Expression:
         number = kind.number(x.address.text)
     except ValueError:
         return x
-    if x.length >= kind.bits:
+    if x.length > kind.bits:
+        return x
+    if x.length == kind.bits:
         return Value(kind.text(number))
     return Prefix(Value(kind.text(number >> (kind.bits - x.length) << (kind.bits - x.length))), x.length)
 

@@ -175,6 +175,8 @@ class Emitter:
         if isinstance(x, Range):
             return self.bounds(x.low, kind)[0], self.bounds(x.high, kind)[1]
         if isinstance(x, Prefix):
+            if x.length > kind.bits:
+                raise ValueError(f"a prefix of {x.length} bits is longer than the {kind.bits} bits of its type")
             low = self.bounds(x.address, kind)[0]
             rest = (1 << max(kind.bits - x.length, 0)) - 1
             return low & ~rest, low | rest

@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from ..util.text import excerpt
 from . import fields
 from .datatypes import seconds
 from .lexer import Cursor, Sources, Token
+from .reserved import NO_VALUES
 from .tree import (
     Any,
     Concat,
@@ -62,6 +64,8 @@ class ExpressionParser(Cursor, ABC):
     depth = 0
     # flags are compared: what follows a stroke is their mask, not the length of a prefix
     of_flags = False
+    # where the statement at hand begins
+    begun = -1
 
     def __init__(self, sources: Sources, tokens: list[Token]) -> None:
         super().__init__(sources, tokens)
@@ -160,6 +164,8 @@ class ExpressionParser(Cursor, ABC):
         if word in fields.SHORT_META:
             self.next()
             return Meta(word)
+        if word in NO_VALUES and self.at != self.begun:
+            self.doubt(f"expected a value, found {word!r}, which nft takes as a name in quotation marks alone")
         self.next()
         return Value(word)
 
@@ -222,6 +228,10 @@ class ExpressionParser(Cursor, ABC):
         direction = self.next().text if self.token.text in ("original", "reply") else ""
         family = self.next().text if direction and self.token.text in ("ip", "ip6") else ""
         key = self.name("a key of ct")
+        if direction and key not in fields.CT_OF_DIRECTION:
+            self.doubt(
+                f"ct {key} is the same in both directions: write it without {direction}", self.tokens[self.at - 1]
+            )
         if key not in fields.CT:
             self.fail(f"ct {key} is not known; there are {', '.join(fields.CT)}", self.tokens[self.at - 1])
         return Ct(key, direction, family)
@@ -291,6 +301,8 @@ class ExpressionParser(Cursor, ABC):
             and self.token.text
             in ("transparent", "wildcard", "mark", "cgroupv2", "name", "version", "ttl", "loose", "skip")
         ]
+        if len(words) == 1:
+            self.fail(f"{words[0]}: expected transparent, wildcard, mark or cgroupv2, found {self.said()}")
         if words[-1] == "cgroupv2" and self.accept("level"):
             words += ["level", str(self.number("a level"))]
         return Socket(tuple(words))
@@ -341,8 +353,12 @@ class ExpressionParser(Cursor, ABC):
             self.fail(f"expected {{ ... }} or @name, found {self.said()}")
         return Named(self.use(kind, self.name("the name of a map")))
 
-    def elements(self) -> Elements:
-        """Read the elements between braces; those of a variable in braces of its own are among them."""
+    def elements(self, within: bool = False, may_be_empty: bool = False) -> Elements:
+        """Read the elements between braces; those of a variable in braces of its own are among them.
+
+        within: such braces; may_be_empty: a variable may say that there are none, whose words all stand at its place.
+        """
+        begin = self.token
         self.expect("{", "a set")
         self.depth += 1
         if self.depth > MAX_NESTING:
@@ -351,7 +367,7 @@ class ExpressionParser(Cursor, ABC):
         self.skip_lines()
         while not self.accept("}"):
             if self.token.text == "{":
-                items += self.elements().items
+                items += self.elements(within=True).items
             else:
                 items.append(self.element())
             self.skip_lines()
@@ -360,7 +376,12 @@ class ExpressionParser(Cursor, ABC):
                 self.expect("}", "a set: a comma between two elements")
                 break
             self.skip_lines()
+            # nft takes any number of commas
+            while self.accept(","):
+                self.skip_lines()
         self.depth -= 1
+        if not items and not (within or (may_be_empty and self.tokens[self.at - 1].at == begin.at)):
+            self.doubt("a set in braces has no element", begin)
         return Elements(tuple(items))
 
     def element(self) -> Element:
@@ -374,7 +395,7 @@ class ExpressionParser(Cursor, ABC):
             elif self.accept("expires"):
                 expires = self.time()
             elif self.accept("comment"):
-                comment = self.next().text
+                comment = self.string("a comment")
             elif self.accept("expiration"):
                 expires = self.time()
             else:
@@ -383,7 +404,7 @@ class ExpressionParser(Cursor, ABC):
             self.skip_lines()
             data = self.data()
         if self.accept("comment"):
-            comment = self.next().text
+            comment = self.string("a comment")
         return Element(key, data, timeout, expires, comment, tuple(statements))
 
     def data(self) -> Expression:
@@ -405,6 +426,8 @@ class ExpressionParser(Cursor, ABC):
         """Read a time, in seconds."""
         token = self.next()
         text = token.text
+        if token.kind == "number" and self.token.at != token.at + len(text):
+            self.doubt(f"{text} is no time; write its unit, as in {excerpt(text, 20)}s", token)
         while self.token.kind in ("word", "number") and self.tokens[self.at].at == self.tokens[self.at - 1].at + len(
             self.tokens[self.at - 1].text
         ):

@@ -114,6 +114,10 @@ CT = {
     "proto-dst": TYPES["inet_service"], "label": TYPES["ct_label"], "event": integer(32), "bytes": integer(64),
     "packets": integer(64), "avgpkt": integer(64), "zone": integer(16), "count": integer(32), "id": integer(32),
 }  # fmt: skip
+# keys of `ct` that stand behind a direction
+CT_OF_DIRECTION = (
+    "saddr", "daddr", "proto-src", "proto-dst", "l3proto", "protocol", "bytes", "packets", "avgpkt", "zone", "id",
+)  # fmt: skip
 RT = {"classid": TYPES["realm"], "nexthop": None, "mtu": integer(16), "ipsec": BOOLEAN}
 FIB = {"type": TYPES["fib_addrtype"], "oif": TYPES["iface_index"], "oifname": IFNAME}
 FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif")

@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import RuleError
 from ..util.text import excerpt
+from .reserved import RESERVED
 from .tree import Place
 
 # an IPv6 address has two colons at least; a MAC address has five, of pairs; a class of tc has one. No group is repeated
@@ -275,6 +276,10 @@ class Cursor:
         """Raise an error at a word, the one at hand if none is given."""
         raise self.sources.error(token or self.token, why)
 
+    def doubt(self, why: str, token: Token | None = None) -> None:
+        """Say that nft does not load what has a clear meaning all the same."""
+        self.fail(why, token)
+
     def place(self) -> Place:
         """Return line and column of the word at hand."""
         return self.sources.place(self.token.file, self.token.at)
@@ -294,6 +299,12 @@ class Cursor:
         if self.token.kind not in ("word", "quoted", "number"):
             self.fail(f"expected {what}, found {self.said()}")
         return self.next().text
+
+    def string(self, what: str) -> str:
+        """Take a text, quoted or a word that is none of nft's own."""
+        if self.token.kind == "number" or (self.token.kind == "word" and self.token.text in RESERVED):
+            self.doubt(f"expected {what}, found {self.said()}, which nft takes in quotation marks alone")
+        return self.name(what)
 
     def number(self, what: str, most: int = 2**64 - 1) -> int:
         """Take a number."""

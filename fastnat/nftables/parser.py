@@ -13,6 +13,7 @@ from ..errors import RuleError
 from . import elements, hooks, uses
 from .canonical import Writer
 from .datatypes import TYPES
+from .evaluated import Evaluated
 from .kinds import OBJECTS, kinds_of
 from .lexer import Reader, Sources, Token, tokens_of
 from .reserved import RESERVED
@@ -37,6 +38,9 @@ from .tree import (
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
+NOT_LOADED = "nft does not load this"
+# why nft does not load a text, before no more reasons are noted
+MAX_DOUBTS = 100
 HANDLE = re.compile(r"# handle (\d{1,18})\s*$")
 CT_OBJECTS = ("helper", "timeout", "expectation")
 VERBS = ("add", "create", "insert", "replace", "delete", "destroy", "flush", "rename")
@@ -55,6 +59,8 @@ class RulesetParser(StatementParser):
     # the rule set was there before: its values are canonical already; the greatest handle in it
     changes = False
     before = 0
+    # the text is what `nft -a list ruleset` prints
+    listed = False
     # the table of the command at hand
     here: Table | None = None
 
@@ -131,12 +137,20 @@ class RulesetParser(StatementParser):
         """Read the name of what is declared; nft itself takes no words of its own as names."""
         token, name = self.token, self.name(f"the name of a {what}")
         if name in RESERVED and token.kind == "word":
-            line, column = self.sources.place(token.file, token.at)
             self.ruleset.warnings.append(
-                f"{self.sources.names[token.file]}:{line}:{column}: nft does not load this: {name!r} is a word of its "
-                f"language and names no {what} (nft 1.0.6); give it another name"
+                self.doubted(f"{name!r} is a word of its language and names no {what}; give it another name", token)
             )
         return name
+
+    def doubted(self, why: str, token: Token) -> str:
+        """Return the words that say that nft does not load something."""
+        line, column = self.sources.place(token.file, token.at)
+        return f"{self.sources.names[token.file]}:{line}:{column}: {NOT_LOADED} (nft 1.0.6): {why}"
+
+    def doubt(self, why: str, token: Token | None = None) -> None:
+        """See Cursor: it is noted, for `fastnat check` above all."""
+        if not self.listed and len(self.ruleset.doubts) < MAX_DOUBTS:
+            self.ruleset.doubts.append(self.doubted(why, token or self.token))
 
     def table_of(self) -> Table:
         """Read `[family] table`, which has to exist."""
@@ -205,7 +219,7 @@ class RulesetParser(StatementParser):
             word = self.token.text
             if word == "comment":
                 self.next()
-                table.comment = self.name("a comment")
+                table.comment = self.string("a comment")
             elif word == "flags":
                 self.next()
                 table.flags = self.flags(TABLE_FLAGS)
@@ -214,7 +228,19 @@ class RulesetParser(StatementParser):
                 BLOCKS[word](self, table, "add")
             else:
                 self.fail(f"table {table.name}: expected chain, set, map or an object, found {self.said()}")
-            self.skip_ends()
+            self.end(f"table {table.name}")
+
+    def end(self, what: str) -> None:
+        """Take the end of a line within braces, which nft asks for in front of the brace, too, and all that follow."""
+        if self.token.kind == "eof":
+            self.fail(f"{what}: expected }}, found the end of the text")
+        if self.token.kind != "end":
+            self.doubt(f"{what}: expected a semicolon or the end of the line, found {self.said()}")
+        self.skip_ends()
+
+    def evaluated(self) -> Evaluated | None:
+        """See StatementParser: what listings of the kernel's rules say it has taken, whoever made them."""
+        return None if self.listed else Evaluated(self.home)
 
     def flags(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Read names between commas."""
@@ -246,9 +272,7 @@ class RulesetParser(StatementParser):
                 if known and chain.base is not before:
                     self.same_base(chain, before, token)
                     before = chain.base
-                if self.token.text != "}" and self.token.kind != "end":
-                    self.fail(f"chain {name}: expected the end of the line, found {self.said()}")
-                self.skip_ends()
+                self.end(f"chain {name}")
 
     def same_base(self, chain: Chain, before: Base | None, token: Token) -> None:
         """Refuse to call a chain otherwise than it is called already; its policy stays until another is said."""
@@ -288,9 +312,7 @@ class RulesetParser(StatementParser):
         self.skip_ends()
         while not self.accept("}"):
             self.chain_line(table, chain)
-            if self.token.text != "}" and self.token.kind != "end":
-                self.fail(f"expected the end of the line, found {self.said()}")
-            self.skip_ends()
+            self.end("a chain in a rule")
         return name
 
     def read_rule(self, table: Table) -> Rule:
@@ -446,8 +468,10 @@ class RulesetParser(StatementParser):
         self.expect("{", f"set {name}")
         self.skip_ends()
         while not self.accept("}"):
-            self.set_line(made, is_map)
-            self.skip_ends()
+            if self.set_line(made, is_map):
+                self.skip_ends()
+            else:
+                self.end(f"{'map' if is_map else 'set'} {name}")
         if not made.key and made.typeof is None:
             self.fail(f"set {name}: its type is missing", token)
         if is_map and not made.data and made.data_typeof is None:
@@ -473,8 +497,8 @@ class RulesetParser(StatementParser):
         """Read a map."""
         self.set_block(table, verb, True)
 
-    def set_line(self, made: Set, is_map: bool) -> None:
-        """Read one line of a set."""
+    def set_line(self, made: Set, is_map: bool) -> bool:
+        """Read one line of a set; return whether another may follow at once, as behind elements."""
         word = self.name(f"what set {made.name} is")
         if word == "type":
             made.key = self.types()
@@ -496,10 +520,10 @@ class RulesetParser(StatementParser):
         elif word == "auto-merge":
             made.auto_merge = True
         elif word == "comment":
-            made.comment = self.name("a comment")
+            made.comment = self.string("a comment")
         elif word == "elements":
             self.expect("=", "elements")
-            made.elements += self.elements().items
+            made.elements += self.elements(may_be_empty=True).items
         elif word in ("counter", "limit", "quota", "ct", "last"):
             self.at -= 1
             made.statements += (self.element_statement(),)
@@ -508,6 +532,7 @@ class RulesetParser(StatementParser):
                 f"set {made.name}: {word!r} is not known; expected type, flags, timeout, elements and so on",
                 self.tokens[self.at - 1],
             )
+        return word == "elements"
 
     def map_typeof(self, made: Set) -> None:
         """Read the data of a map declared by typeof."""
@@ -646,7 +671,9 @@ class RulesetParser(StatementParser):
             self.skip_ends()
         while self.token.kind not in ("end", "eof") and not (braces and self.token.text == "}"):
             self.object_line(made)
-            if braces:
+            if braces and kind[:3] == "ct " and not self.on_one_line(made):
+                self.end(f"{kind} {name}")
+            elif braces:
                 self.skip_ends()
         if braces:
             self.expect("}", f"{kind} {name}")
@@ -666,7 +693,7 @@ class RulesetParser(StatementParser):
     def object_line(self, made: Object) -> None:
         """Read one line of an object."""
         if self.accept("comment"):
-            made.comment = self.name("a comment")
+            made.comment = self.string("a comment")
         elif made.kind == "counter" and self.token.text in ("packets", "bytes"):
             made.says = self.counter()
         elif made.kind == "limit":
@@ -675,6 +702,10 @@ class RulesetParser(StatementParser):
             made.says = self.quota_says()
         else:
             made.words += (self.object_words(made),)
+
+    def on_one_line(self, made: Object) -> bool:
+        """Tell whether the protocol of a helper follows its type."""
+        return made.kind == "ct helper" and made.words[-1:] != () and made.words[-1][0] == "type"
 
     def object_words(self, made: Object) -> tuple[str, str]:
         """Read `type "ftp" protocol tcp` and its kind, a word and its value at a time."""
@@ -727,7 +758,7 @@ class RulesetParser(StatementParser):
                 made.flags = self.flags(("offload",))
             else:
                 self.fail(f"flowtable {made.name}: expected hook, devices, counter or flags, found {self.said()}")
-            self.skip_ends()
+            self.end(f"flowtable {made.name}")
         table.flowtables[made.name] = made
 
     def flowtable_command(self, verb: str) -> None:
@@ -771,8 +802,10 @@ def parse(text: str, source: str = "<rules.nft>", read: Reader | None = None, le
     which names file, line and column.
     """
     sources, tokens = tokens_of(text, source, read)
-    ruleset = RulesetParser(sources, tokens).run(Ruleset(source=source, lenient=lenient, warnings=sources.notes))
-    if "# handle " in text and len(sources.names) == 1:
+    parser = RulesetParser(sources, tokens)
+    parser.listed = "# handle " in text
+    ruleset = parser.run(Ruleset(source=source, lenient=lenient, warnings=sources.notes))
+    if parser.listed and len(sources.names) == 1:
         take_handles(ruleset, text)
     return ruleset
 
@@ -807,5 +840,5 @@ def parse_statement(text: str, table: Table | None = None) -> Statement:
     """
     sources, tokens = tokens_of(text, "<statement>", None)
     parser = RulesetParser(sources, tokens)
-    parser.ruleset, parser.home = Ruleset(), table or Table("ip", "")
+    parser.ruleset, parser.home, parser.listed = Ruleset(), table or Table("ip", ""), True
     return parser.statement()

@@ -19,3 +19,9 @@ RESERVED = frozenset((
     "set", "size", "skgid", "skuid", "snat", "socket", "srh", "symhash", "synproxy", "table", "tcp", "th", "time",
     "timeout", "tproxy", "type", "typeof", "udp", "udplite", "undefine", "update", "vlan", "vmap", "xor", "xt",
 ))  # fmt: skip
+# those of them that are values, too
+VALUES = frozenset((
+    "ah", "arp", "comp", "dccp", "dnat", "ecn", "esp", "ether", "exists", "icmp", "icmpv6", "igmp", "ip", "ip6",
+    "missing", "redirect", "reset", "sctp", "snat", "tcp", "udp", "udplite", "vlan",
+))  # fmt: skip
+NO_VALUES = RESERVED - VALUES

@@ -5,9 +5,10 @@ Source: nft(8), STATEMENTS; parser_bison.y of nftables 1.0.6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from . import fields
+from .evaluated import Doubt, Evaluated
 from .expressions import VERDICTS, ExpressionParser
 from .lexer import Token
 from .tree import (
@@ -43,6 +44,8 @@ COMPARISON_WORDS = {"eq": "==", "ne": "!=", "lt": "<", "gt": ">", "le": "<=", "g
 SIZES = {"bytes": 1, "kbytes": 1 << 10, "mbytes": 1 << 20, "gbytes": 1 << 30, "string": 1}
 PERIODS = ("second", "minute", "hour", "day", "week")
 LOG_OPTIONS = ("prefix", "group", "snaplen", "queue-threshold", "level", "flags")
+LOG_LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit")
+LOG_WORDS = ("skuid", "ether", "all")
 LOG_FLAGS = {"tcp": ("sequence", "options"), "ip": ("options",)}
 QUEUE_FLAGS = ("bypass", "fanout")
 NAT_FLAGS = ("random", "fully-random", "persistent")
@@ -74,17 +77,28 @@ class StatementParser(ExpressionParser):
         tokens, first = self.tokens, self.at
         statements: list[Statement] = []
         begins: list[Token] = [tokens[first]]
-        comment = ""
+        comment, evaluated = "", self.evaluated()
         while (token := tokens[self.at]).kind not in ("end", "eof") and token.text != "}":
             if token.text == "comment" and token.kind == "word":
                 self.next()
-                comment = self.name("a comment")
+                comment = self.string("a comment")
                 continue
             begins.append(token)
             statements.append(self.statement())
+            if evaluated is not None:
+                try:
+                    evaluated.statement(statements[-1])
+                except Doubt as error:
+                    self.doubt(str(error), token)
+                except ValueError as error:
+                    self.fail(str(error), token)
         place, *places = self.sources.places(begins)
         text = self.sources.line(begins[0].file, begins[0].at)
         return Rule(tuple(statements), comment, place=place, places=tuple(places), text=text)
+
+    def evaluated(self) -> Evaluated | None:
+        """Return what looks at the statements of a rule one by one; None: nothing does."""
+        return None
 
     def statement(self) -> Statement:
         """Read one statement."""
@@ -117,8 +131,9 @@ class StatementParser(ExpressionParser):
 
     def comparison(self) -> Statement:
         """Read a comparison, an assignment or a look-up in a verdict map."""
-        start = self.token
+        start, self.begun = self.token, self.at
         left = self.expression()
+        self.begun = -1
         if isinstance(left, (Value, Listed)):
             known = fields.HEADERS.get(start.text)
             says = (
@@ -146,6 +161,8 @@ class StatementParser(ExpressionParser):
         self.of_flags = has_flags(left)
         right = self.right()
         if op in ("", "==", "!=") and self.token.text == "/":
+            if not self.of_flags:
+                self.doubt("a mask behind / stands with flags alone; write `& mask == value`")
             self.next()
             return self.masked(left, op or "==", right)
         self.of_flags = False
@@ -212,7 +229,11 @@ class StatementParser(ExpressionParser):
         burst = 0 if unit == "bytes" else 5
         if self.accept("burst"):
             burst = self.number("a burst", 2**32 - 1)
+            if burst == 0 and unit == "packets":
+                self.doubt("limit rate: a burst of no packets", self.tokens[self.at - 1])
             if self.token.text in ("packets", *SIZES) and self.token.kind == "word":
+                if (self.token.text == "packets") != (unit == "packets"):
+                    self.doubt(f"limit rate: a burst in {self.token.text} of a rate in {unit}")
                 burst *= 1 if self.token.text == "packets" else SIZES[self.token.text]
                 self.next()
         return Limit(rate * factor, per, unit, burst, over)
@@ -276,20 +297,28 @@ class StatementParser(ExpressionParser):
         while self.token.text in LOG_OPTIONS and self.token.kind == "word":
             option = self.next().text
             if option != "flags":
-                found[option] = self.name(f"what log {option} says")
+                found[option] = (self.string if option == "prefix" else self.name)(f"what log {option} says")
+                if option == "level" and found[option] not in LOG_LEVELS:
+                    self.doubt(f"log level: expected {', '.join(LOG_LEVELS)}", self.tokens[self.at - 1])
                 continue
-            word = self.name("the flags of log")
+            word = self.log_flag((*LOG_FLAGS, *LOG_WORDS))
             flags += self.log_flags(word) if word in LOG_FLAGS else [word]
             while self.accept(","):
-                flags.append(self.name("the flags of log"))
+                flags.append(self.log_flag(LOG_WORDS))
         if found.get("level") == "warn":
             del found["level"]
         options = [(o, found[o]) for o in LOG_OPTIONS if o in found]
         return Log((*options, *(("flags", flag) for flag in log_flags(flags))))
 
+    def log_flag(self, known: Iterable[str]) -> str:
+        """Read one flag of log."""
+        if self.token.text not in known:
+            self.doubt(f"log flags: expected {', '.join(known)}, found {self.said()}")
+        return self.next().text
+
     def log_flags(self, header: str) -> list[str]:
         """Read `sequence,options` behind `log flags tcp`, or `options` behind `log flags ip`."""
-        found = [f"{header} {self.name('sequence or options')}"]
+        found = [f"{header} {self.log_flag(LOG_FLAGS[header])}"]
         while self.token.text == "," and self.peek().text in LOG_FLAGS[header]:
             self.next()
             found.append(f"{header} {self.next().text}")
@@ -356,7 +385,7 @@ class StatementParser(ExpressionParser):
             if self.accept("timeout"):
                 timeout = self.time()
             elif self.accept("comment"):
-                comment = self.next().text
+                comment = self.string("a comment")
             else:
                 statements.append(self.element_statement())
         if self.accept(":"):

@@ -470,6 +470,8 @@ class Ruleset:
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     warnings: list[str] = field(default_factory=list, compare=False)
+    # why nft does not load it, though its meaning is clear; names that are words of nft's stand in the warnings
+    doubts: list[str] = field(default_factory=list, compare=False)
     lenient: bool = field(default=False, compare=False)
     # tables that the text deletes before it makes them; an empty name: all of a family, or all
     emptied: set[tuple[str, str]] = field(default_factory=set, compare=False)

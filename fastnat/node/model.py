@@ -307,7 +307,7 @@ class Node:
         """
         self.nft = nftables.load(text_of(text, source), source, folder, lenient)
         self.nft_text = nftables.text_of(self.nft) if "include" in text and folder is not None else text
-        return self.nft.warnings
+        return [*self.nft.warnings, *self.nft.doubts]
 
     def load_sets(self, text: str, source: str = "<ipset>") -> None:
         """Set the node's sets from `ipset save` text. Raises InputError naming the line; then the old sets stay."""

@@ -48,6 +48,32 @@ def test_a_range_with_its_end_before_its_beginning_is_named(words):
         fastnat.Engine(make_node("")).change_nft(text)
 
 
+def loaded(text):
+    """Return whether `fastnat check` takes rules of nftables."""
+    node = make_dual()
+    try:
+        said = node.load_nft(text)
+        fastnat.Engine(node)
+    except fastnat.RuleError:
+        return False
+    return not any("nft does not load this" in warning for warning in said)
+
+
+def test_the_same_rules_are_loaded():
+    """What nft knows of a packet before a statement decides whether it loads it, as do ends of lines and its words."""
+    for text, there in zip(refusals.drawn(), RECORDED["drawn"], strict=True):
+        assert loaded(text) == (there == "1"), text
+
+
+def test_a_listing_is_what_the_kernel_has():
+    """Programs that speak to the kernel directly make rules that nft lists and does not load; the node runs them."""
+    rules = "ct original proto-dst 80 accept counter\nmasquerade to :80\n"
+    base = "type nat hook postrouting priority 100; policy accept;"
+    text = f"table inet t {{ # handle 1\nchain c {{ # handle 2\n{base}\n{rules}}}\n}}\n"
+    assert loaded(text)
+    assert not loaded(text.replace("# handle", "# "))
+
+
 def test_the_same_declarations_say_a_set_once_more():
     for first, second in itertools.product(RECORDED["sets"], repeat=2):
         try:
