@@ -48,6 +48,7 @@ EXAMPLES = (
 @click.option("--proto", type=click.Choice(["udp", "tcp"]), default="tcp", show_default=True, help="Of the flows.")
 @click.option("--clients", type=Count(1), default=1000, show_default=True, help="Client addresses.")
 @click.option("--iface", default="cni0", show_default=True, help="Where flows enter; local: the node opens them.")
+@click.option("--network", metavar="NET", help="Addresses of the clients; by default of the first SNAT rule.")
 @profile_option()
 @order_option()
 @click.option(
@@ -70,8 +71,8 @@ EXAMPLES = (
 @forms("html", flags=["json"])
 def plan(
     node: str | None, rate: float | None, hold: str, dst: tuple[str, ...], proto: str, clients: int, iface: str,
-    profile: str, fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int, plot: str | None,
-    form: str,
+    network: str | None, profile: str, fails: float, cloud: str | None, instances: int, epoch: float | None, seed: int,
+    plot: str | None, form: str,
 ) -> None:  # fmt: skip
     """Print how many SNAT addresses and table entries NODE (default: the packaged k8s-worker) needs for a load."""
     if cloud == "list":
@@ -89,7 +90,9 @@ def plan(
         in_a_cloud(cloud, Load(rate, held, fails, instances), form)
         return
     destinations = tuple(end for d in dst for end in scenario.endpoints(d)) or (("203.0.113.10", 443),)
-    work = Workload(destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface)
+    work = Workload(
+        destinations, proto, rate=rate, hold=held, clients=clients, sport="random", iface=iface, network=network
+    )
     if proto == "udp":
         work = replace(work, replies=True)
     with Outputs() as outputs:

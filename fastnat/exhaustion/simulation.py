@@ -229,7 +229,7 @@ class Run:
         self.bad += bad
         self.row_probes += int(out["probes"].sum())
         self.of_row += np.bincount(np.minimum(out["probes"], MAX_PROBES - 1), minlength=MAX_PROBES)
-        self.spaces.note(out, changed)
+        self.spaces.note(out, changed, batch["src"])
 
     def end_row(self) -> None:
         """Note the flows since the last row as one."""

@@ -9,6 +9,7 @@ them counts too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ Place = tuple[int, int, int, int]
 Key = tuple[int, int, int, int, int, int]
 # (NAT address, destination, its port)
 Ends = tuple[int, int, int]
+# (NAT address, first port, last port)
+Range = tuple[int, int, int]
+# ranges that are told apart, and clients of whom it is remembered which they have
+MOST_RANGES, MOST_CLIENTS = 1000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Spaces:
         # spaces of the table as one number each: all that were looked at, and those of this run
         self.looked_at = np.zeros(0, np.uint64)
         self.own: dict[int, Place] = {}
+        # where rules give several ranges of ports: whose flows want which
+        self.wanted = Wanted(self)
 
     @property
     def window(self) -> Window | None:
@@ -109,20 +116,23 @@ class Spaces:
         """Return what is expected of the busiest destination, as a share of its port spaces."""
         share, addresses = self.busiest_named(work), max(len(self.addresses), 1)
         if len({key[4:] for key in self.most}) > 1:
-            # nobody says how many flows have which of them
-            return 0.0
+            fullest = self.fullest_key()
+            part = self.wanted.share_of((fullest[0], *fullest[4:])) if fullest else None
+            # which of the ranges flows want whose client never had a port is not known
+            return expected * part * share / self.size if part is not None and share is not None else 0.0
         if share is None:
             # of each address and destination what it had at the most
             share, addresses = max(self.most.values(), default=0) / max(sum(self.most.values()), 1), 1
         return expected * share / addresses / self.size
 
-    def note(self, out: NDArray[Any], translated: NDArray[np.bool_]) -> None:
-        """Remember the spaces of first packets: RESULT[n], and which of them got another source."""
+    def note(self, out: NDArray[Any], translated: NDArray[np.bool_], clients: NDArray[Any]) -> None:
+        """Remember the spaces of first packets: RESULT[n], which of them got another source, and whose they are."""
         before = len(self.addresses), len(self.ends)
         self.addresses.update(map(self.family.unpack, np.unique(out["src"][translated])))
         self.ends.update(np.unique(ends_of(out["dst"][translated], out["dport"][translated])).tolist())
         if before != (len(self.addresses), len(self.ends)):
             self.looked_at = self.looked_at[:0]
+        self.wanted.note(out, translated, clients)
 
     def count(self) -> float:
         """Count the ports in use now; return the share of the fullest space."""
@@ -209,6 +219,51 @@ class Spaces:
             key = max(spaces, key=self.share_of, default=(*ends, 0, *ANY))
             found.append(self.space(key, lost[ends]))
         return found
+
+
+class Wanted:
+    """How many flows want each range of ports of an address, where rules give several: a client keeps its own."""
+
+    def __init__(self, spaces: Spaces) -> None:
+        self.spaces = spaces
+        given = sorted(spaces.windows.of(spaces.family, spaces.proto) - {ANY})
+        apart = all(low[1] < high[0] for low, high in pairwise(given))
+        self.windows = given if apart and 1 < len(given) <= MOST_RANGES else []
+        self.first, self.last = (np.array(ends, np.int64) for ends in zip(*self.windows or [ANY], strict=True))
+        self.flows = self.unknown = 0
+        self.of_range: dict[Range, int] = {}
+        # of each client by its address, and the other way round: (NAT address, range)
+        self.had: dict[int, Range] = {}
+
+    def note(self, out: NDArray[Any], translated: NDArray[np.bool_], clients: NDArray[Any]) -> None:
+        """Count first packets: RESULT[n], which of them got another source, and whose they are."""
+        if not self.windows:
+            return
+        self.flows += len(out)
+        lost = out["reason"] == Reason.CLASH
+        ports = out["sport"].astype(np.int64)
+        at = np.clip(np.searchsorted(self.first, ports, "right") - 1, 0, None)
+        within = translated & ~lost & (ports >= self.first[at]) & (ports <= self.last[at])
+        keys, pack = folded(clients), self.spaces.family.unpack
+        found, first, counts = np.unique(
+            np.stack((keys[within], folded(out["src"][within]), at[within].astype(np.uint64))),
+            axis=1, return_index=True, return_counts=True,
+        )  # fmt: skip
+        sources = out["src"][within]
+        for k, n in zip(range(found.shape[1]), counts.tolist(), strict=True):
+            wants = (pack(sources[first[k]]), *self.windows[int(found[2, k])])
+            self.of_range[wants] = self.of_range.get(wants, 0) + n
+            if len(self.had) < MOST_CLIENTS:
+                self.had[int(found[0, k])] = wants
+        for client, n in zip(*(a.tolist() for a in np.unique(keys[lost], return_counts=True)), strict=True):
+            if client in self.had:
+                self.of_range[self.had[client]] += n
+            else:
+                self.unknown += n
+
+    def share_of(self, wants: Range) -> float | None:
+        """Return the share of all flows that want a range of ports of an address; None if that is not known."""
+        return self.of_range[wants] / self.flows if wants in self.of_range and not self.unknown else None
 
 
 def _size(first: int, last: int) -> int:

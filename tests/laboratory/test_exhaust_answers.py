@@ -1,8 +1,10 @@
 """Answers of `fastnat exhaust` that hold: TIME_WAIT, port spaces, causes, advice, labels."""
 
 import csv
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import threading
@@ -12,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from nodes import make_node
 
 import fastnat
 from fastnat.cli import group
@@ -397,3 +400,29 @@ def test_clients_are_those_that_rules_of_nftables_name(tmp_path, named, family):
     node.load_nft(f"table ip nat {{ chain post {{ {hook} ip daddr 192.0.2.1 masquerade }} }}")
     node.save(tmp_path)
     assert "--network NET opens flows of others" in ran(*words)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("nftables", [False, True])
+def test_arithmetic_of_several_ranges_is_of_those_who_want_them(seed, nftables):
+    """Of a carrier's subscribers each has ports of its own: the fullest range is compared with its own flows."""
+    rng = random.Random(seed)
+    sizes = [rng.randrange(60, 200) for _ in range(rng.randrange(2, 6))]
+    ends = list(itertools.accumulate(sizes, initial=2000))
+    ranges = [(low, high - 1) for low, high in itertools.pairwise(ends)]
+    said = [(f"10.244.0.{2 + n}", f"198.51.100.1{n % 2}:{low}-{high}") for n, (low, high) in enumerate(ranges)]
+    one = "-A POSTROUTING -s {} -p udp -j SNAT --to-source {}\n"
+    one = "ip saddr {} udp dport 53 snat to {}\n" if nftables else one
+    rules = "".join(one.format(*s) for s in said)
+    if nftables:
+        node = make_node("")
+        node.load_nft(f"table ip t {{\nchain c {{\ntype nat hook postrouting priority srcnat\n{rules}}}\n}}\n")
+    else:
+        node = make_node(f"*nat\n{rules}COMMIT\n")
+    work = Workload(DNS, "udp", 6000, rate=200.0, hold=0.0, clients=len(said), sport="random", network="10.244.0.0/16")
+    outcome = simulation.run(fastnat.Engine(node), work)
+    # a flow of one packet keeps its port for the 30 s of its timeout
+    wanted = min(200.0 * 30, 6000) / len(said) / outcome.window
+    assert outcome.demand == pytest.approx(wanted, rel=0.05)
+    assert f"by arithmetic {outcome.demand:.0%};" in occupancy_line(outcome)
+    assert outcome.failed > 0 or max(row.occupancy for row in outcome.rows) == pytest.approx(wanted, rel=0.05)

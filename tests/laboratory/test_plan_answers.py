@@ -14,6 +14,7 @@ from fastnat.cli import group
 from fastnat.errors import InputError
 from fastnat.exhaustion import Workload, plan, steady, variants
 from fastnat.exhaustion.variants import Variant
+from fastnat.util.text import number_of
 
 WEB = (("203.0.113.10", 443),)
 NODE = fastnat.Node.example()
@@ -244,3 +245,24 @@ def test_a_rate_honours_what_is_there_and_what_is_varied(tmp_path):
 def test_a_search_for_a_rate_refuses_what_it_cannot_use(words, why):
     with pytest.raises(fastnat.InputError, match=why):
         ran("exhaust", "--hold", 5, *words)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_clients_are_those_of_the_network_that_is_named(seed, tmp_path):
+    """Rules give each network ports of its own; `plan` of one of them is enough in `exhaust` of the same one."""
+    rng = random.Random(seed)
+    node, ports = node_of(), {f"10.244.{n}.0/24": rng.randrange(100, 900) for n in (1, 2, 3)}
+    rules = "".join(
+        f"-A POSTROUTING -s {network} -o eth0 -p udp -j MASQUERADE --to-ports {n}000-{n}{size - 1:03}\n"
+        for n, (network, size) in enumerate(ports.items(), 2)
+    )
+    node.load_rules(f"*nat\n{rules}COMMIT\n")
+    node.save(tmp_path / "n")
+    network, size = rng.choice(list(ports.items())[1:])
+    asked = (tmp_path / "n", "--proto", "udp", "--rate", 20, "--hold", 1, "--network", network, "--clients", 200)
+    made = json.loads(ran("plan", *asked, "-o", "json"))
+    assert made["addresses"] == made["by_arithmetic"] == -(-int(made["busiest"]) // size)
+    shown = json.loads(ran("exhaust", *asked, "--replies", "--sport", "random", "--flows", 2000, "--vary",
+                           f"addresses={made['addresses']}", "--seeds", 1, "-o", "json"))  # fmt: skip
+    assert [run["failed"] for run in shown["runs"]] == [0]
+    assert f"of the {number_of(size, 'port')} of" in ran("exhaust", *asked, "--flows", 500)
