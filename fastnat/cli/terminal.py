@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import math
 import re
 import signal
@@ -21,6 +22,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ..addresses import FAMILIES
+from ..conntrack.dump import read as read_dump
 from ..engine import Engine
 from ..engine.engine import MAX_DATE
 from ..errors import InputError
@@ -308,6 +310,9 @@ def take_over(engine: Engine, text: str, path: str, quiet: bool = False) -> None
     left_out: list[str] = []
     with working(f"loading {plain(path)}"):
         loaded = engine.conntrack.load(text, path, left_out)
+    if left_out and not loaded:
+        # a file that is no dump at all: as `fastnat top` refuses it
+        read_dump(io.BytesIO(text.encode(errors="replace")), path)
     if quiet or not left_out:
         return
     for said in left_out[:NAMED]:

@@ -202,6 +202,10 @@ OFFLOAD, OFFLOAD_TIMEOUT = {"[OFFLOAD]", "[HW_OFFLOAD]"}, 86_400  # NF_CT_DAY of
 LONGEST = 2**32 - 1
 
 
+# how lines of other forms of a dump begin, and the option that made them
+OTHER_FORMS = (("<", "xml"), ("-A -t ", "save"))
+
+
 def parse_line(line: str) -> Connection:
     """Return the connection that a line of `conntrack -L`, `-o extended` or /proc/net/nf_conntrack shows.
 
@@ -220,6 +224,9 @@ def _parse_line(line: str) -> Connection:
     if words[:1] in (["ipv4"], ["ipv6"]):
         words = words[2:]
     if len(words) < 4 or not SECONDS.fullmatch(words[1]):
+        for begin, option in OTHER_FORMS:
+            if line.lstrip().startswith(begin):
+                raise ValueError(f"this is what `conntrack -L -o {option}` prints; give `conntrack -L` without it")
         raise ValueError("expected protocol, number, timeout and two tuples, as `conntrack -L` prints them")
     proto = decimal(words[1], 0, 255, "protocol")
     # for an entry in a flow table the kernel prints neither timeout nor state, because neither can run out

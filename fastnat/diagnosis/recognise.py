@@ -35,8 +35,12 @@ NFT = re.compile(r"\s*(?:table (?:ip6?|inet|arp|bridge|netdev) |add table |chain
 IPVS = re.compile(r"\s*-[AaEe] -[tuf] ")
 IPSET = re.compile(r"\s*(?:create|add) \S+ ")
 TOOL = re.compile(r"conntrack v[\d.]+ \(conntrack-tools\): (\d+) flow entries have been shown")
+# other forms of a dump
+NO_DUMPS = (re.compile(r"<\?xml|<conntrack"), re.compile(r"-A -t \d+ -u "))
 # what is left out, and what would be read instead
 OTHERS = (
+    (NO_DUMPS[0], "`conntrack -L -o xml`", "`conntrack -L`"),
+    (NO_DUMPS[1], "`conntrack -L -o save`", "`conntrack -L`"),
     (re.compile(r"\d+: \S+: <[A-Z_,]+> mtu"), "`ip addr` without -j", "`ip -j addr`"),
     (re.compile(r"(?:default|[\d.]+(?:/\d+)?) (?:via \S+ )?dev \S+"), "`ip route` without -j", "`ip -j route`"),
     (EVENT, "events of `conntrack -E`", "`conntrack -L`"),
@@ -113,6 +117,8 @@ def kind_of(text: str) -> str:
     lines = [line for line in islice(each_line(text), LOOKED_AT) if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return ""
+    if any(form.match(lines[0]) for form in NO_DUMPS):
+        return ""
     tests: list[tuple[str, Callable[[str], object]]] = [
         ("connections", lambda line: (ENTRY.search(line) and not EVENT.match(line)) or TOOL.match(line)),
         ("sysctls", SYSCTL.match), ("IPVS services", IPVS.match), ("sets", IPSET.match), ("rules", RULE.match),
@@ -135,7 +141,7 @@ def _named(file: str, kind: str) -> str:
 def _kind_of_json(text: str) -> str:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if isinstance(value, dict):
         return "rules of nftables" if "nftables" in value else ""

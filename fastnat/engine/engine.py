@@ -627,6 +627,10 @@ class Engine:
         changed.
         """
         if self.node.nft is not self.stacks[4].program.ruleset:
+            # an engine of its own says whether the commands are taken: else the new rules would run without them
+            trial = self.fork()
+            trial.reload()
+            trial.change_nft(commands, source, folder)
             self.reload()
         before, text = self.node.nft, self.node.nft_text
         before.number()

@@ -185,6 +185,30 @@ def test_what_the_kernel_refuses_changes_nothing(commands, why):
     assert engine.list_nft() == before
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_refused_commands_leave_new_rules_of_the_node_for_reload(seed):
+    """`nft -f` loads all of a text or nothing: rules that the node has got since do not run because commands failed."""
+    rng = random.Random(seed)
+    engine = engine_of(chain("counter; ip saddr 10.244.1.7 counter drop"))
+    send(engine)
+    engine.node.load_nft(chain("counter; udp dport 5 drop"))
+    batch = engine.packets(proto="udp", src="10.244.1.2", sport=7, dst="203.0.113.9", dport=5, iface="cni0")
+    refused = rng.choice([
+        "add rule ip t c counter; add rule ip t nope accept", "flush chain ip t c; add rule ip t c ip saddr 1.2.3.400",
+        "add chain ip t d; delete chain ip t nope", "flush ruleset; add rule ip t c accept",
+        "add chain ip q x { type nat hook forward priority 0; }",
+    ])  # fmt: skip
+    with pytest.raises(RuleError):
+        engine.change_nft(refused)
+    assert engine.fork().process(batch, 1.0)["verdict"][0] != fastnat.Verdict.DROP
+    taken = engine.fork()
+    taken.change_nft("add chain ip t d")
+    engine.reload()
+    engine.change_nft("add chain ip t d")
+    assert taken.list_nft() == engine.list_nft()
+    assert engine.process(batch, 1.0)["verdict"][0] == taken.process(batch, 1.0)["verdict"][0] == fastnat.Verdict.DROP
+
+
 def test_what_a_rule_names_has_to_be_there_though_nothing_leads_to_it():
     for rule in ("ip saddr @gone", "counter name gone", "add @gone { ip saddr }", "jump gone", "udp dport vmap @gone"):
         with pytest.raises(RuleError, match="gone"):

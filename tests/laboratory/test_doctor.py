@@ -301,6 +301,8 @@ def test_broken_counters_are_one_error(text):
     ("rules of nftables", 'table ip nat {\n chain c {\n  type nat hook postrouting priority srcnat;\n }\n}\n'),
     ("rules of nftables", '{"nftables": []}'), ("sets", "create a hash:ip\nadd a 1.2.3.4\n"),
     ("IPVS services", "-A -t 10.0.0.1:80 -s rr\n"), ("", "hello\n"), ("", "[1, 2"),
+    ("", "[" * 50_000), ("", '{"a":' * 50_000), ("", '<?xml version="1.0" encoding="utf-8"?>\n<conntrack>\n'),
+    ("", "-A -t 55 -u UNSET -s 10.244.1.5 -d 203.0.113.11 -p udp --sport 4 --dport 53\n"),
 ])  # fmt: skip
 def test_kinds_are_told_by_the_text(kind, text):
     assert recognise.kind_of(text) == kind

@@ -361,3 +361,17 @@ def test_with_rules_of_nftables_any_address_may_be_one_of_the_node(tmp_path):
     (tmp_path / "dump").write_text(line)
     result = CliRunner().invoke(group, ["top", str(tmp_path / "dump"), "--node", str(tmp_path / "node")])
     assert "192.0.2.7" in result.output
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('<?xml version="1.0" encoding="utf-8"?>\n<conntrack>\n</conntrack>\n', "conntrack -L -o xml"),
+    ("-A -t 55 -u UNSET -s 10.1.1.5 -d 10.2.2.2 -q 10.3.3.3 -p udp --sport 4 --dport 53\n", "conntrack -L -o save"),
+    ("cpu=0 found=3 invalid=4\n", "as `conntrack -L` prints them"), ("hello\n", "as `conntrack -L` prints them"),
+])  # fmt: skip
+def test_what_is_no_dump_is_refused_by_every_command(text, said, tmp_path):
+    """`--start-from` named each line and answered as if nothing were there."""
+    path = tmp_path / "dump.txt"
+    path.write_text(text)
+    for command in (["top", path], ["trace", "--start-from", path], ["exhaust", "--flows", "9", "--start-from", path]):
+        with pytest.raises(InputError, match=said):
+            CliRunner().invoke(group, [*map(str, command)], catch_exceptions=False)
