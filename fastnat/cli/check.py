@@ -11,6 +11,7 @@ import click
 
 from ..addresses import FAMILIES
 from ..engine import Engine
+from ..engine.settings import room_of
 from ..errors import FastnatError, InputError
 from ..nftables import parser as nft
 from ..node import Node
@@ -39,6 +40,8 @@ def check(node: str, lenient: bool, form: str) -> None:
         with working("loading the node"):
             loaded = Node.load(node, lenient)
             take_order(loaded)
+            # other commands make an engine of this size
+            room_of(loaded)
             engine = Engine(loaded, max_connections=1, epoch=0.0)
     except FastnatError as error:
         answer_no()

@@ -14,7 +14,7 @@ from ..diagnosis.causes import NAMES, Facts, Finding, facts_of, findings
 from ..diagnosis.recognise import COMMANDS, Evidence, collect
 from ..diagnosis.stale import Stale, stale
 from ..engine import Engine
-from ..engine.engine import MAX_CONNECTIONS
+from ..engine.settings import MAX_CONNECTIONS
 from ..errors import InputError
 from ..exhaustion.source_nat import pool_of
 from .forms import Answer, Paper, forms, tell

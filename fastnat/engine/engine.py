@@ -25,11 +25,19 @@ from ..util.interrupts import uninterrupted
 from ..util.text import finite, shown, text_of, whole
 from . import flows, reload, saved
 from .packets import packets, packets_from
-from .settings import ACCOUNTING, PROFILES, Settings, helpers_by_port, is_accounted, jiffies_of
+from .settings import (
+    ACCOUNTING,
+    MAX_CONNECTIONS,
+    PROFILES,
+    Settings,
+    helpers_by_port,
+    is_accounted,
+    jiffies_of,
+    room_of,
+)
 from .stack import Stack, stacks_of
 from .trace import Trace, trace
 
-MAX_CONNECTIONS = 1 << 25
 MAX_BITMAP_BYTES = 1 << 40
 # kept between two calls of events()
 MAX_EVENTS = 1 << 28
@@ -142,14 +150,7 @@ class Engine:
         if not isinstance(profile, str) or profile not in PROFILES:
             raise InputError(f"profile {shown(profile)}: expected one of {', '.join(PROFILES)}")
         seed, events = whole("seed", seed, 0, 2**64 - 1), whole("events", events, 0, MAX_EVENTS)
-        if max_connections is None:
-            # 0 is no limit (__nf_conntrack_alloc)
-            max_connections = node.sysctl("net.netfilter.nf_conntrack_max", 262_144) or MAX_CONNECTIONS
-            if max_connections > MAX_CONNECTIONS:
-                raise InputError(
-                    f"sysctl net.netfilter.nf_conntrack_max = {max_connections}: at most {MAX_CONNECTIONS} connections "
-                    "are simulated; set it to that in the node's sysctl.conf"
-                )
+        max_connections = room_of(node) if max_connections is None else max_connections
         max_connections = whole("max_connections", max_connections, 1, MAX_CONNECTIONS)
         self.node, self.profile, self.seed, self.max_connections = node, profile, seed, max_connections
         self.remember, self.max_events, self.prefault = bool(remember), events, bool(prefault)

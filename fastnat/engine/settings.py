@@ -10,6 +10,7 @@ from typing import Any
 from ..addresses import FAMILIES, V6, Family
 from ..core.layout import Profile
 from ..dtypes import HZ
+from ..errors import InputError
 from ..nftables.program import Program
 from ..node import Node
 from ..node.timeouts import PREFIX, timeouts_of
@@ -25,6 +26,7 @@ MULTIPATH = 0x6D756C7469706174
 ANY_PORT = (0, 65535)
 # buckets a possible expectation: nf_conntrack_expect_max is four times a 256th of nf_conntrack_buckets
 EXPECT_SHARE = 64
+MAX_CONNECTIONS = 1 << 25
 ACCOUNTING = PREFIX + "acct"
 
 
@@ -123,6 +125,20 @@ def multipath_seed(node: Node, settings: Settings) -> int:
 def helpers_by_port(node: Node, profile: str) -> bool:
     """Tell whether the kernel itself gives connections to well-known ports a helper (removed in Linux 6.0)."""
     return profile == "linux-5.4" and node.sysctl(PREFIX + "helper", 0) != 0
+
+
+def room_of(node: Node) -> int:
+    """Return nf_conntrack_max as the node has it, 262,144 if it does not say; InputError if no engine takes it."""
+    # 0 is no limit (__nf_conntrack_alloc)
+    room = node.sysctl(PREFIX + "max", 262_144) or MAX_CONNECTIONS
+    if room < 0:
+        raise InputError(f"sysctl {PREFIX}max = {room}: expected 0 or more in the node's sysctl.conf")
+    if room > MAX_CONNECTIONS:
+        raise InputError(
+            f"sysctl {PREFIX}max = {room}: at most {MAX_CONNECTIONS} connections are simulated; set it to that in the "
+            "node's sysctl.conf"
+        )
+    return room
 
 
 def hash_buckets(node: Node, settings: Settings) -> int:

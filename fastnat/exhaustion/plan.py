@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from ..engine import Engine
-from ..engine.engine import MAX_CONNECTIONS
+from ..engine.settings import MAX_CONNECTIONS
 from ..errors import InputError
 from ..node import Node
 from ..node.model import LOCAL

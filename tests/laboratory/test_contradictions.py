@@ -146,3 +146,15 @@ def checksum(data):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("name", ["max", "buckets", "expect_max", "udp_timeout", "tcp_loose", "tcp_max_retrans"])
+def test_a_node_that_check_takes_is_one_for_every_command(name, tmp_path):
+    """`check` said fine of a nf_conntrack_max that is no number, or too large, with which no other command ran."""
+    draw, node = random.Random(name), tmp_path / "n"
+    router("masquerade").save(node)
+    values = ["!5", "", "x", "-1", "0", "1", "67108864", "33554433", str(2**32), "٣", "1e5", "0x10", "5 6"]
+    for value in draw.sample(values, 8):
+        (node / "sysctl.conf").write_text(f"net.netfilter.nf_conntrack_{name} = {value}\n")
+        taken = [ask(command, node)[0] == 0 for command in ("check", "trace")]
+        assert taken[0] == taken[1], value
