@@ -194,7 +194,7 @@ def test_refused_commands_leave_new_rules_of_the_node_for_reload(seed):
     engine.node.load_nft(chain("counter; udp dport 5 drop"))
     batch = engine.packets(proto="udp", src="10.244.1.2", sport=7, dst="203.0.113.9", dport=5, iface="cni0")
     refused = rng.choice([
-        "add rule ip t c counter; add rule ip t nope accept", "flush chain ip t c; add rule ip t c ip saddr 1.2.3.400",
+        "add rule ip t c counter; add rule ip t nope accept", "flush chain ip t c; add rule ip t c ip saddr @nope drop",
         "add chain ip t d; delete chain ip t nope", "flush ruleset; add rule ip t c accept",
         "add chain ip q x { type nat hook forward priority 0; }",
     ])  # fmt: skip
