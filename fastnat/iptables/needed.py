@@ -87,6 +87,15 @@ MATCHES: dict[str, list[tuple[str, ...]]] = {
     "pkttype": [("--pkt-type",)], "nfacct": [("--nfacct-name",)], "helper": [("--helper",)], "cpu": [("--cpu",)],
     "mac": [("--mac-source",)],
 }  # fmt: skip
+# matches that -p brings with it, and options that other things have, too: -p itself, targets
+WITH_PROTOCOL = ("tcp", "udp", "udplite", "sctp", "icmp", "icmp6", "icmpv6")
+OF_OTHERS = {"--proto", "--mask", "--helper"}
+# the matches that have an option, one of which has to be named in front of it
+HAVE: dict[str, tuple[str, ...]] = {
+    option: tuple(name for name, known in OF_MATCH.items() if option in known)
+    for name, options in OF_MATCH.items() for option in options
+    if name not in WITH_PROTOCOL and option not in OF_OTHERS
+}  # fmt: skip
 SETS_MARK = ("--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark")
 SETS_TTL, SETS_HL = ("--ttl-set", "--ttl-inc", "--ttl-dec"), ("--hl-set", "--hl-inc", "--hl-dec")
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -125,6 +134,8 @@ class Uses:
         """Note an option; return what is wrong with using it here, "" for nothing."""
         if option in SAME:
             option = SAME[option]
+        if option in HAVE and not any(name in HAVE[option] for name, _ in self.matches):
+            return f'unknown option "{option}": write -m {" or -m ".join(HAVE[option])} in front of it'
         if inverted and option not in INVERTED:
             return f'option "{option}" cannot be inverted'
         if option in self.used:

@@ -43,6 +43,8 @@ class RuleParser(MatchOptions, TargetOptions):
             self.option_at = self.at
             self.at += 1
             if option == "!":
+                if self.invert:
+                    raise self.fail("multiple consecutive ! not allowed")
                 self.invert = True
                 continue
             whole = self._whole(option) if option in SHARED or option not in OPTIONS else option

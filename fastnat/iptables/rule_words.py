@@ -14,7 +14,7 @@ from ..dtypes import DSCP_CLASSES, PROTOCOL_NUMBERS
 from ..errors import RuleError
 from ..util.text import excerpt
 from .model import Match, Rule
-from .needed import Uses
+from .needed import INVERTED, SAME, Uses
 
 SERVICES = {  # of /etc/services, as pasted commands name them
     "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67, "bootpc": 68,
@@ -114,8 +114,12 @@ class RuleWords:
 
     def take(self, what: str) -> str:
         """Return the value of the current option; a `!` before it inverts, as old iptables wrote it."""
-        while self.at < len(self.tokens) and self.tokens[self.at] == "!":
-            self.invert = not self.invert
+        if self.at < len(self.tokens) and self.tokens[self.at] == "!":
+            if self.invert or SAME.get(self.option, self.option) not in INVERTED:
+                raise self.fail(
+                    f"option {excerpt(self.option)!r}: this ! inverts nothing", column_of(self.text, self.at)
+                )
+            self.invert = True
             self.at += 1
         if self.at == len(self.tokens):
             raise self.fail(f"option {excerpt(self.option)!r} needs {what}")

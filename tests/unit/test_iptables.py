@@ -1,9 +1,12 @@
 import ipaddress
+import random
 
 import pytest
 
 from fastnat import RuleError, iptables
 from fastnat.addresses import V6
+from fastnat.iptables import parse
+from fastnat.iptables.needed import HAVE
 
 GOOD = """*nat\r
 :PREROUTING ACCEPT [1:2]\r
@@ -176,3 +179,47 @@ def test_a_table_that_stands_twice_is_what_the_second_says():
     commands = "iptables -t nat -A POSTROUTING -j MASQUERADE\niptables -A INPUT -j DROP\n" * 2
     tables = iptables.parse(commands).tables
     assert [len(tables["nat"].chains["POSTROUTING"].rules), len(tables["filter"].chains["INPUT"].rules)] == [2, 2]
+
+
+VALUES = (
+    "LOCAL",
+    "NEW",
+    "1",
+    "1:2",
+    "Mon,Tue",
+    "10:00",
+    "random",
+    "0.5",
+    "3/second",
+    "eth0",
+    "x",
+    "10.0.0.1-10.0.0.9",
+    "",
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_option_stands_behind_its_match(seed):
+    """iptables does not know the options of a match that no -m has named; some ended in a traceback."""
+    rng = random.Random(seed)
+    for option, names in HAVE.items():
+        before = rng.choice(["", "-p tcp ", "-p tcp -m tcp --dport 3 ", "-m comment --comment x ", "-j LOG "])
+        rule = f"{before}{rng.choice(['', '! '])}{option} {rng.choice(VALUES)} -j ACCEPT"
+        if not any(f"-m {name} " in before for name in names):
+            with pytest.raises(RuleError, match=r"unknown option|cannot be inverted|used once|needs -p"):
+                parse(f"*filter\n-A FORWARD {rule}\nCOMMIT\n")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exclamation_mark_that_inverts_nothing_is_refused(seed):
+    """Old iptables wrote `-s ! 10.0.0.1`, which is read; nobody wrote two, or one in front of what a target takes."""
+    rng = random.Random(seed)
+    parse("*filter\n-A FORWARD -s ! 10.0.0.1 -p ! tcp -j DROP\nCOMMIT\n")
+    rules = [
+        "! ! -s 10.0.0.1 -j DROP", "! -s ! 10.0.0.1 -j DROP", "-s ! ! 10.0.0.1 -j DROP", "-j ! DROP",
+        "-m ! ttl --ttl-lt 5", "-j MARK --set-mark ! 3", "-j LOG --log-prefix ! x", "-m limit --limit ! 3/second",
+        "-m recent --name ! x --set",
+    ]  # fmt: skip
+    for rule in rng.sample(rules, 6):
+        with pytest.raises(RuleError, match="!"):
+            parse(f"*mangle\n-A FORWARD {rule}\nCOMMIT\n")
