@@ -114,7 +114,7 @@ class RuleWords:
 
     def take(self, what: str) -> str:
         """Return the value of the current option; a `!` before it inverts, as old iptables wrote it."""
-        if self.at < len(self.tokens) and self.tokens[self.at] == "!":
+        if self.at < len(self.tokens) and self.tokens[self.at] == "!" and what not in FREE_TEXT:
             if self.invert or SAME.get(self.option, self.option) not in INVERTED:
                 raise self.fail(
                     f"option {excerpt(self.option)!r}: this ! inverts nothing", column_of(self.text, self.at)

@@ -124,7 +124,7 @@ class Evaluated:
             if not (len(kinds) == 1 and kinds[0].flags):
                 raise Doubt("! stands in front of flags alone; write != in front of other values")
         if isinstance(m.right, Elements) and any(e.data is not None for e in m.right.items):
-            raise Doubt("a mapping outside of a map; write `vmap {...}` where it says verdicts")
+            raise ValueError("a mapping outside of a map; write `vmap {...}` where it says verdicts")
         if m.op in ("", "=="):
             self._implied(m)
 

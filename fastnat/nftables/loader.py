@@ -585,6 +585,8 @@ class Loader(Lookups):
         if isinstance(m.right, (Elements, Named)):
             if m.op not in ("==", "!="):
                 raise ValueError(f"{m.op} a set: expected == or !=")
+            if isinstance(m.right, Elements) and any(e.data is not None for e in m.right.items):
+                raise ValueError("a mapping outside of a map")
             place = self.set_of(m.right, loaded.kinds)
             self.emit(
                 NftExprKind.LOOKUP, sreg=loaded.register, a=place, b=NftLookup.NOT if m.op == "!=" else NftLookup.SET

@@ -549,6 +549,8 @@ class RulesetParser(StatementParser):
             token, word = self.token, self.name("a type")
             if word == "ct" and objects:
                 word = f"ct {self.name('helper, timeout or expectation')}"
+                if word not in OBJECTS:
+                    self.fail(f"type {word}: expected ct helper, ct timeout or ct expectation", token)
             elif (word not in TYPES or word == "integer") and not (objects and word in OBJECT_MAPS):
                 known = ", ".join(list(TYPES)[:12])
                 self.fail(

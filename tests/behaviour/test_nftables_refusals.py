@@ -1,5 +1,6 @@
 """What nft and the kernel refuse of commands and declarations: kernel/refusals.py recorded it."""
 
+import contextlib
 import itertools
 import json
 
@@ -63,6 +64,18 @@ def test_the_same_rules_are_loaded():
     """What nft knows of a packet before a statement decides whether it loads it, as do ends of lines and its words."""
     for text, there in zip(refusals.drawn(), RECORDED["drawn"], strict=True):
         assert loaded(text) == (there == "1"), text
+
+
+@pytest.mark.parametrize("line", [
+    "ip saddr { 10.0.0.1 : goto x }", "numgen random mod 1 { 0 : jump x }", "meta mark { 1 : 2 }", "socket drop",
+])  # fmt: skip
+def test_what_no_kernel_can_hold_is_refused(line):
+    """A mapping where a set is compared with, and a key that says nothing, ended in a traceback."""
+    text = "table ip t {{\nchain x {{\n}}\nchain c {{ {}\ntype filter hook forward priority 0\n{}\n}}\n}}\n"
+    with pytest.raises(fastnat.RuleError):
+        fastnat.Engine(make_dual(native=text.format("", line)))
+    with contextlib.suppress(fastnat.RuleError):
+        fastnat.Engine(make_dual(native=text.format("# handle 3", line)))
 
 
 def test_a_listing_is_what_the_kernel_has():

@@ -214,10 +214,10 @@ def test_an_option_stands_behind_its_match(seed):
 def test_an_exclamation_mark_that_inverts_nothing_is_refused(seed):
     """Old iptables wrote `-s ! 10.0.0.1`, which is read; nobody wrote two, or one in front of what a target takes."""
     rng = random.Random(seed)
-    parse("*filter\n-A FORWARD -s ! 10.0.0.1 -p ! tcp -j DROP\nCOMMIT\n")
+    parse('*filter\n-A FORWARD -s ! 10.0.0.1 -p ! tcp -m comment --comment "!" -j DROP\nCOMMIT\n')
     rules = [
         "! ! -s 10.0.0.1 -j DROP", "! -s ! 10.0.0.1 -j DROP", "-s ! ! 10.0.0.1 -j DROP", "-j ! DROP",
-        "-m ! ttl --ttl-lt 5", "-j MARK --set-mark ! 3", "-j LOG --log-prefix ! x", "-m limit --limit ! 3/second",
+        "-m ! ttl --ttl-lt 5", "-j MARK --set-mark ! 3", "-m limit --limit ! 3/second",
         "-m recent --name ! x --set",
     ]  # fmt: skip
     for rule in rng.sample(rules, 6):
