@@ -130,6 +130,16 @@ class Evaluated:
 
     def _implied(self, m: Match) -> None:
         """Note the protocol that a comparison asks for."""
+        left = m.left
+        # most fields ask for nothing more
+        if type(left) is Payload:
+            if left.field not in ("protocol", "nexthdr", "type"):
+                return
+        elif type(left) is Meta:
+            if left.key not in ("l4proto", "nfproto"):
+                return
+        elif type(left) is not Ct:
+            return
         said = values(m.right)
         if not said:
             return
