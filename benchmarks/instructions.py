@@ -120,6 +120,8 @@ FROM_ROWS = {
     "no_rules": ("no rule at all", BATCH, 1),
     "process_packet": ("process_packet, established UDP", 1, 16),
     "port_search_tcp_100": ("port search, TCP, 100 % established", 32, 1),
+    "port_search_tcp_closed": ("port search, TCP, 100 % in TIME_WAIT", 32, 1),
+    "tcp_life": ("a TCP connection of seven packets", BATCH, 1),
 }
 # operations counted: the difference of two runs, so that what both do falls out
 OPERATIONS = {

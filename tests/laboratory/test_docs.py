@@ -118,6 +118,8 @@ COUNTED = {
     "no rule at all": ["no_rules"],
     "NOTRACK": ["notrack"],
     "port search among established connections that have all ports, TCP": ["port_search_tcp_100"],
+    "a SYN that takes over one of ports all in TIME_WAIT": ["port_search_tcp_closed"],
+    "the life of a TCP connection, seven packets from SYN to last ACK": ["tcp_life"],
 }
 
 
