@@ -20,6 +20,7 @@ from ..engine import Engine
 from ..engine.flows import SYN, known_interfaces_of
 from ..rules.forms import PLACES
 from ..util.mixing import folded, scrambled
+from ..util.records import parts, picked, put
 from .outcomes import BESIDE, COMES_UP, NEVER, UNKNOWN, Classes, decide_by_class, translation
 
 # sources of entries that are alike, and packets of each, for which all translations that rules draw are looked for; of
@@ -215,7 +216,7 @@ class Judge:
         self, fresh: Engine, family: Family, records: NDArray[Any], progress: Callable[[int], None] | None
     ) -> None:
         self.fresh, self.family, self.records, self.progress = fresh, family, records, progress
-        self.original, self.reply = records["tuples"][:, 0], records["tuples"][:, 1]
+        self.original, self.reply = (parts(records, "tuples", k) for k in (0, 1))
         n = len(records)
         self.batch, self.way = self.first_packets()
         self.known, self.same = np.zeros((2, n), np.bool_)
@@ -270,7 +271,7 @@ class Judge:
         good = np.zeros(len(at), np.bool_)
         for a in range(0, len(at), BATCH):
             part = at[a : a + BATCH]
-            out = engine.process(self.batch[part], engine.now)
+            out = engine.process(picked(self.batch, part), engine.now)
             # among so many some find the tuple of another one, or no port
             lost = (out["verdict"] == Verdict.DROP) & np.isin(out["reason"], (Reason.CLASH, Reason.TABLE_FULL))
             fine = ~lost & np.isin(out["ctinfo"], (CtInfo.NEW, CtInfo.UNTRACKED))
@@ -278,7 +279,7 @@ class Judge:
             nowhere = np.isin(out["reason"], NOWHERE)
             self.way[part[nowhere]] = False
             fine &= ~nowhere
-            self.out[part[fine]] = out[fine]
+            put(self.out, part[fine], picked(out, fine))
             good[a : a + len(part)] = fine
             if self.progress:
                 self.progress(len(part))
@@ -287,7 +288,7 @@ class Judge:
 
     def as_it_was(self, at: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which results translate as the entries do; of a SNAT only the address counts, as ports are drawn."""
-        out, reply = self.out[at], self.reply[at]
+        out, reply = picked(self.out, at), picked(self.reply, at)
         same = (out["dst"] == reply["src"]) & (out["src"] == reply["dst"]) & (out["verdict"] != Verdict.DROP)
         ports = np.isin(self.batch["proto"][at], WITH_PORTS)
         found: NDArray[np.bool_] = (
@@ -299,7 +300,7 @@ class Judge:
         """Return entries that differ, those together that were and would be translated in one way."""
         if not len(differ):
             return []
-        o, r, out = self.original[differ], self.reply[differ], self.out[differ]
+        o, r, out = (picked(records, differ) for records in (self.original, self.reply, self.out))
         ports = np.isin(o["proto"], WITH_PORTS)
         key = np.zeros(len(differ), np.uint64)
         ends = [folded(a) for a in (o["dst"], r["src"], out["dst"])]
@@ -321,9 +322,9 @@ class Judge:
             told[ported] = NEVER
             return told
         at = at[ported]
-        reply = self.reply[at]
+        reply = picked(self.reply, at)
         wanted = translation(reply["dst"], reply["src"], reply["sport"], self.original["src"][at])
-        told[ported] = Classes(self.fresh, self.family, self.batch[at]).tell(wanted, self.chance, self.tries)
+        told[ported] = Classes(self.fresh, self.family, picked(self.batch, at)).tell(wanted, self.chance, self.tries)
         return told
 
     def are_drawn(self, groups: list[NDArray[np.int64]]) -> list[bool]:

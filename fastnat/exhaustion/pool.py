@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtypes import Records
+from ..util.records import rows_of
 from .headers import Headers
 
 FIRST_SLOTS = 1024
@@ -41,7 +42,7 @@ class Pool:
             self._grow()
         self.n_free -= n
         slots = self.free[self.n_free : self.n_free + n].copy()
-        self.packets[slots] = self.rows(packets)
+        self.packets[slots] = rows_of(packets)
         self.ends[slots], self.times[slots] = ends, times
         self.number[slots] = np.arange(self.taken, self.taken + n)
         self.kept[slots] = 0
@@ -51,18 +52,13 @@ class Pool:
 
     def opened(self, slots: NDArray[np.int64], packets: NDArray[Any], out: NDArray[Any]) -> NDArray[np.int64]:
         """Note what became of first packets, PACKET[n] and RESULT[n]; return the slots of flows that are open."""
-        results = out.view(np.uint64).reshape(len(out), -1)
-        return self.headers.opened(self.rows(packets), results, slots, self.answers, self.open.view(np.uint8))
+        return self.headers.opened(rows_of(packets), rows_of(out), slots, self.answers, self.open.view(np.uint8))
 
     def give(self, slots: NDArray[np.int64]) -> None:
         """Take slots back."""
         self.open[slots] = False
         self.free[self.n_free : self.n_free + len(slots)] = slots
         self.n_free += len(slots)
-
-    def rows(self, packets: NDArray[Any]) -> NDArray[np.uint64]:
-        """Return PACKET[n] as rows of words."""
-        return packets.view(np.uint64).reshape(len(packets), -1)
 
     def made(self, sides: Sequence[Side]) -> NDArray[Any]:
         """Return packets of flows, those of one side behind those of the other, PACKET[n]."""
