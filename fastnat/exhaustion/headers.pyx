@@ -1,6 +1,6 @@
 """Headers of the flows of a run, gathered and answered record by record: NumPy takes ten calls for a slice of virtual time.
 
-A layout says where fields lie in PACKET and RESULT of one family, as dtypes have them.
+Records are rows of words; where their fields lie is what the dtypes of a family say.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -11,6 +11,7 @@ import numpy as np
 from ..dtypes import Verdict
 
 cdef enum:
+    # bytes of a port, a length, and the number of an interface
     PORT = 2
 
 cdef uint8_t DROP = Verdict.DROP
