@@ -5,16 +5,15 @@
 # Differs from the kernel: nothing but the counters of the tables tells such a connection from one that a packet opened.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
-from ..types cimport (CONN_MARKED, conn_t, engine_t, fn_hash_stage, FN_NONE, fn_prefetch_write, IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE,
-                      LINUX_5_4, pkt_t, PROTO_SCTP, PROTO_TCP, STAT_INSERT, STAT_INSERT_FAILED, tcp_t, tuple_t)
+from ..types cimport (CONN_MARKED, conn_t, engine_t, FN_NONE, IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE, LINUX_5_4, pkt_t,
+                      PROTO_SCTP, PROTO_TCP, STAT_INSERT, STAT_INSERT_FAILED, tcp_t)
 from ..packet.packet cimport pkt_reset
 from ..tuples.hash cimport tuple_hash
 from ..tuples.rehash cimport is_crowded, rehash
-from ..tuples.table cimport bucket_home
 from ..tuples.tuple cimport conn_tuple, tuple_invertible, tuple_proto
 from .adopt cimport add_to_source
 from .confirm cimport confirm
-from .insert cimport conn_alloc, conn_release, unlink_messages
+from .insert cimport conn_alloc, conn_release, fetch_buckets, hash_links
 from .lookup cimport find_for
 from .sctp cimport sctp_of, VTAGS_UNSEEN
 from .tcp_window cimport TCP_BE_LIBERAL, TCP_SACK_PERM
@@ -60,13 +59,9 @@ cdef inline void take_as_it_comes(engine_t *e, uint32_t ct) noexcept nogil:
 
 cdef inline void fetch_for_creation(const engine_t *e, const conn_t *wanted) noexcept nogil:
     # fetch_for_creation: the buckets that a connection described so will enter.
-    cdef tuple_t messages[3]
     cdef uint64_t hashes[3]
-    unlink_messages(wanted, messages)
-    fn_hash_stage(e.key, messages, hashes, 3)
-    fn_prefetch_write(bucket_home(&e.tuples, hashes[0]))
-    fn_prefetch_write(bucket_home(&e.tuples, hashes[1]))
-    fn_prefetch_write(bucket_home(&e.sources, hashes[2]))
+    hash_links(e, wanted, hashes)
+    fetch_buckets(e, hashes)
 
 
 cdef inline uint32_t create_conntrack(engine_t *e, const conn_t *wanted, uint32_t mark, uint32_t *here) noexcept nogil:

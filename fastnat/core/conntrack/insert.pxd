@@ -136,6 +136,13 @@ cdef inline void unlink_messages(const conn_t *c, tuple_t *messages) noexcept no
     messages[2] = source_tuple(messages[0])
 
 
+cdef inline void hash_links(const engine_t *e, const conn_t *c, uint64_t *hashes) noexcept nogil:
+    # hash_links: by which a connection is found: both tuples and the source. hashes: room for three.
+    cdef tuple_t messages[3]
+    unlink_messages(c, messages)
+    fn_hash_stage(e.key, messages, hashes, 3)
+
+
 cdef inline void tables_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) noexcept nogil:
     # tables_unlink: out of the tuple table and the wheel.
     if fn_unlikely(e.max_events != 0):
@@ -156,11 +163,16 @@ cdef inline void conn_unlink(engine_t *e, uint32_t ct, const uint64_t *hashes) n
     conn_free(e, ct, hashes[2])
 
 
-cdef inline void fetch_links(const engine_t *e, const conn_t *c, const uint64_t *hashes) noexcept nogil:
-    # fetch_links: what conn_unlink will touch beside the record, all at once: it would wait for one after the other.
+cdef inline void fetch_buckets(const engine_t *e, const uint64_t *hashes) noexcept nogil:
+    # fetch_buckets: those that a connection is in, or will enter. hashes: those of hash_links.
     fn_prefetch_write(bucket_home(&e.tuples, hashes[0]))
     fn_prefetch_write(bucket_home(&e.tuples, hashes[1]))
     fn_prefetch_write(bucket_home(&e.sources, hashes[2]))
+
+
+cdef inline void fetch_links(const engine_t *e, const conn_t *c, const uint64_t *hashes) noexcept nogil:
+    # fetch_links: what conn_unlink will touch beside the record, all at once: it would wait for one after the other.
+    fetch_buckets(e, hashes)
     if c.wheel_pos != FN_NONE:
         fn_prefetch_write(&e.chunks[c.wheel_pos >> 4])
     if c.bysource_next != FN_NONE:
@@ -171,10 +183,8 @@ cdef inline void fetch_links(const engine_t *e, const conn_t *c, const uint64_t 
 
 cdef inline void conn_delete(engine_t *e, uint32_t ct) noexcept nogil:
     # conn_delete: remove a confirmed connection from every table and free it (nf_ct_delete).
-    cdef tuple_t messages[3]
     cdef uint64_t hashes[3]
-    unlink_messages(&e.conns[ct], messages)
-    fn_hash_stage(e.key, messages, hashes, 3)
+    hash_links(e, &e.conns[ct], hashes)
     fetch_links(e, &e.conns[ct], hashes)
     conn_unlink(e, ct, hashes)
 
@@ -193,11 +203,9 @@ cdef inline uint32_t conn_flush(engine_t *e) noexcept nogil:
 cdef inline void conn_kill(engine_t *e, pkt_t *p) noexcept nogil:
     # conn_kill: the packet ends its own connection, but rules go on looking at it, and may mark it, until the packet leaves
     # (nf_ct_kill_acct; the packet holds a reference).
-    cdef tuple_t messages[3]
     cdef uint64_t hashes[3]
     cdef conn_t *c = &e.conns[p.ct]
-    unlink_messages(c, messages)
-    fn_hash_stage(e.key, messages, hashes, 3)
+    hash_links(e, c, hashes)
     tables_unlink(e, p.ct, hashes)
     conn_detach(e, p.ct, hashes[2])
     # what helps it has gone with conn_detach; its mark and counters rules may still ask for

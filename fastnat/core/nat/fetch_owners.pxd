@@ -5,9 +5,8 @@
 # changed him.
 # Differs from the kernel: nothing.
 from libc.stdint cimport uint32_t, uint64_t
-from ..types cimport (ahead_t, engine_t, fn_hash_stage, FN_NONE, fn_prefetch_far, fn_prefetch_write, FN_STAGE, packet_t, SEARCH_FREE,
-                      SEARCH_OWNED, tuple_t)
-from ..conntrack.insert cimport fetch_links, unlink_messages
+from ..types cimport (ahead_t, engine_t, FN_NONE, fn_prefetch_far, fn_prefetch_write, FN_STAGE, packet_t, SEARCH_FREE, SEARCH_OWNED)
+from ..conntrack.insert cimport fetch_links, hash_links
 from ..conntrack.lookup cimport candidate, name_record, RECORD_LINES
 from ..tuples.table cimport bucket_home
 from .known_ports cimport pass_by_owner
@@ -56,10 +55,8 @@ cdef inline void fetch_owners(const engine_t *e, const uint32_t *found, const ah
 
 cdef inline void fetch_deletion(const engine_t *e, uint32_t ct) noexcept nogil:
     # fetch_deletion: what the deletion of a connection will touch.
-    cdef tuple_t messages[3]
     cdef uint64_t hashes[3]
-    unlink_messages(&e.conns[ct], messages)
-    fn_hash_stage(e.key, messages, hashes, 3)
+    hash_links(e, &e.conns[ct], hashes)
     fetch_links(e, &e.conns[ct], hashes)
 
 

@@ -433,8 +433,8 @@ cdef inline uint8_t end_search(engine_t *e, const packet_t *in_, bint whole, tup
                                result_t *out) noexcept nogil:
     # end_search: the search of a packet whose port a bitmap knew to be taken, to its end; who has to give way for it goes. whole: as
     #    for open_shortly.
-    # => SEARCH_FAILS: the packet is lost; another one with ahead.searches cleared: it has the port of ahead.reply[1]; SEARCH_OPEN,
-    #    which alone may leave it cleared without a search: its own port is free again; else: take the long way.
+    # => SEARCH_FAILS: the packet is lost. SEARCH_OPEN: the short way cannot end it; where ahead.searches is cleared now, the packet may
+    #    have its own port again. Any other: ahead.reply[1] has the port that was found.
     cdef uint32_t owner
     cdef uint8_t end = where_it_leads(e, t, ahead)
     if end == SEARCH_OPEN:
