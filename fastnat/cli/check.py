@@ -13,7 +13,6 @@ from ..addresses import FAMILIES
 from ..engine import Engine
 from ..engine.settings import room_of
 from ..errors import FastnatError, InputError
-from ..nftables import parser as nft
 from ..node import Node
 from ..util.text import number_of
 from .forms import Answer, Paper, forms, tell
@@ -57,7 +56,7 @@ def check(node: str, lenient: bool, form: str) -> None:
     for line in said:
         warn(line)
     missing = any("native nftables" in note for note in loaded.notes)
-    fault = NOT_READ if missing else NOT_LOADED if any(f": {nft.NOT_LOADED} (" in w for w in said) else ""
+    fault = NOT_READ if missing else NOT_LOADED if loaded.nft.doubts else ""
     if fault:
         answer_no()
     tracks = any(stack.ruleset.tracking or stack.program.tracking for stack in engine.stacks.values())

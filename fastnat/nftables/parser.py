@@ -38,7 +38,6 @@ from .tree import (
 
 FAMILIES = ("ip", "ip6", "inet", "arp", "bridge", "netdev")
 OBJECT_MAPS = ("counter", "quota", "limit", "synproxy", "secmark")
-NOT_LOADED = "nft does not load this"
 # why nft does not load a text, before no more reasons are noted
 MAX_DOUBTS = 100
 HANDLE = re.compile(r"# handle (\d{1,18})\s*$")
@@ -137,20 +136,17 @@ class RulesetParser(StatementParser):
         """Read the name of what is declared; nft itself takes no words of its own as names."""
         token, name = self.token, self.name(f"the name of a {what}")
         if name in RESERVED and token.kind == "word":
-            self.ruleset.warnings.append(
-                self.doubted(f"{name!r} is a word of its language and names no {what}; give it another name", token)
-            )
+            self.doubt(f"{name!r} is a word of its language and names no {what}; give it another name", token)
         return name
-
-    def doubted(self, why: str, token: Token) -> str:
-        """Return the words that say that nft does not load something."""
-        line, column = self.sources.place(token.file, token.at)
-        return f"{self.sources.names[token.file]}:{line}:{column}: {NOT_LOADED} (nft 1.0.6): {why}"
 
     def doubt(self, why: str, token: Token | None = None) -> None:
         """See Cursor: it is noted, for `fastnat check` above all."""
         if not self.listed and len(self.ruleset.doubts) < MAX_DOUBTS:
-            self.ruleset.doubts.append(self.doubted(why, token or self.token))
+            token = token or self.token
+            line, column = self.sources.place(token.file, token.at)
+            self.ruleset.doubts.append(
+                f"{self.sources.names[token.file]}:{line}:{column}: nft does not load this (nft 1.0.6): {why}"
+            )
 
     def table_of(self) -> Table:
         """Read `[family] table`, which has to exist."""

@@ -69,7 +69,7 @@ DECLARED = {
 def test_words_of_nft_name_nothing(what):
     """`chain mark` is refused by nft 1.0.6, with all else in the text; the kernel may have it, by JSON."""
     for word in RESERVED:
-        (warning,) = nftables.load(DECLARED[what].format(word)).warnings
+        (warning,) = nftables.load(DECLARED[what].format(word)).doubts
         assert f"{word!r} is a word of its language and names no {what}" in warning
     for word in (
         "filter",
@@ -84,4 +84,4 @@ def test_words_of_nft_name_nothing(what):
         "related",
         "wan",
     ):
-        assert not nftables.load(DECLARED[what].format(word)).warnings
+        assert not nftables.load(DECLARED[what].format(word)).doubts
