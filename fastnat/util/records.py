@@ -28,7 +28,7 @@ def put(records: NDArray[Any], at: NDArray[Any], values: NDArray[Any]) -> None:
 
 def parts(records: NDArray[Any], name: str, k: int) -> NDArray[Any]:
     """Return records[name][:, k], one behind the other; both are records themselves."""
-    inner, begin = records.dtype.fields[name][:2]  # type: ignore[index]
+    inner, begin = records.dtype.fields[name][:2]  # type: ignore[index]  # records have fields
     size, begin = inner.base.itemsize // 8, begin // 8
     first = begin + k * size
     return _records(np.ascontiguousarray(rows_of(records)[:, first : first + size]), inner.base)
